@@ -1,0 +1,1 @@
+//! Step-level judging of multimodal mathematics on one workstation.

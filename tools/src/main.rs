@@ -1,0 +1,3 @@
+//! The `mmprm` command line.
+
+fn main() {}
