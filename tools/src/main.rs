@@ -1,3 +1,80 @@
 //! The `mmprm` command line.
+//!
+//! Each subcommand is one file under `commands`: its flags, declared once, and what they mean in terms of the library.
+//! Only this package parses flags and prints; everything it does can be called from the `mmprm` and `mmprm-quant` crates.
 
-fn main() {}
+mod args;
+mod commands;
+mod exit;
+mod table;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+use ui::Ui;
+
+/// Step-level judging of multimodal mathematics on one workstation.
+///
+/// The pipeline: `convert` and `quantize` make GGUF files of a checkpoint; `generate` writes candidate solutions; `score`
+/// judges each of their steps; `evaluate` chooses among them; `annotate` searches solutions for their first wrong step
+/// (OmegaPRM); `samples` turns what it found into training data. `make demo` shows all of it on small models that come
+/// with the source.
+#[derive(Parser)]
+#[command(name = "mmprm", version, max_term_width = 110, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    output: ui::OutputArgs,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 interrupted with state kept \
+(the same command continues).";
+
+#[derive(Subcommand)]
+enum Command {
+    Convert(commands::convert::Args),
+    Quantize(commands::quantize::Args),
+    Inspect(commands::inspect::Args),
+    Generate(commands::generate::Args),
+    Score(commands::score::Args),
+    Evaluate(commands::evaluate::Args),
+    Annotate(commands::annotate::Args),
+    Samples(commands::samples::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ui = match Ui::start(&cli.output) {
+        Ok(ui) => ui,
+        Err(error) => {
+            eprintln!("mmprm: {error:#}");
+            return Exit::Failed.into();
+        }
+    };
+    let result = match cli.command {
+        Command::Convert(args) => commands::convert::run(&args, &ui),
+        Command::Quantize(args) => commands::quantize::run(&args, &ui),
+        Command::Inspect(args) => commands::inspect::run(&args, &ui),
+        Command::Generate(args) => commands::generate::run(&args, &ui),
+        Command::Score(args) => commands::score::run(&args, &ui),
+        Command::Evaluate(args) => commands::evaluate::run(&args, &ui),
+        Command::Annotate(args) => commands::annotate::run(&args, &ui),
+        Command::Samples(args) => commands::samples::run(&args, &ui),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            ui.finish();
+            let exit = Exit::of(&error);
+            if exit != Exit::BrokenPipe {
+                eprintln!("mmprm: {error:#}");
+            }
+            exit.into()
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! How fast the search itself is: states a second with a policy and a verifier that cost next to nothing.
+//!
+//! `cargo bench --bench search`
+#![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mmprm::answer::{Verdict, Verifier, VerifyError};
+use mmprm::policy::{Policy, PolicyError, RolloutRequest};
+use mmprm::problem::Problem;
+use mmprm::search::{Outcome, SearchParams, search};
+use mmprm::solution::Rollout;
+
+/// Solutions of 12 steps in many variants; one step in ten is wrong, and a wrong one can be mended later.
+struct Script;
+
+impl Policy for Script {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        let solution = |index: usize| {
+            let mut state = (request.node << 16 | index as u64) ^ 0x9e37_79b9_7f4a_7c15;
+            let mut draw = |bound: u64| {
+                state = (state ^ state >> 29).wrapping_mul(0xff51_afd7_ed55_8ccd);
+                (state >> 33) % bound
+            };
+            let mut wrong = request.prefix.last().is_some_and(|step| step.starts_with("Wrongly"));
+            let mut steps = Vec::new();
+            for level in request.prefix.len()..12 {
+                wrong = if wrong { draw(10) > 0 } else { draw(10) == 0 };
+                let word = if wrong { "Wrongly" } else { "Rightly" };
+                steps.push(format!(
+                    "{word} we take step {level} of this solution in the manner of number {}.",
+                    draw(50)
+                ));
+            }
+            steps.push(format!("Answer: The final answer is {}", if wrong { 7 } else { 4 }));
+            steps
+        };
+        Ok((0..request.count).map(solution).collect())
+    }
+}
+
+struct Ends;
+
+impl Verifier for Ends {
+    fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
+        Ok(if answer.ends_with(&problem.answer) { Verdict::Correct } else { Verdict::Incorrect })
+    }
+}
+
+fn run(problem: &Problem) -> Outcome {
+    let params = SearchParams { rollout_budget: usize::MAX, ..SearchParams::default() };
+    search(problem, &Script, &Ends, &params, &mut ()).expect("the script never fails")
+}
+
+fn searches(criterion: &mut Criterion) {
+    let record = serde_json::Map::new();
+    let problem = Problem { record, id: "p".into(), question: "2 + 2?".into(), answer: "4".into(), images: Vec::new() };
+    let outcome = run(&problem);
+    let mut group = criterion.benchmark_group("search");
+    group.sample_size(10).throughput(Throughput::Elements(outcome.tree.root.count() as u64));
+    group.bench_function("states of 200 searches × 16 rollouts", |bencher| bencher.iter(|| run(black_box(&problem))));
+    group.finish();
+    eprintln!("{} states; {:?}", outcome.tree.root.count(), outcome.stats);
+}
+
+criterion_group!(benches, searches);
+criterion_main!(benches);

@@ -1,0 +1,85 @@
+//! The tensors of the language models.
+
+use std::path::Path;
+
+use super::mapper::{Mapper, PlannedTensor};
+use super::rows::{QkvPart, RowMap};
+use super::{ConvertError, WeightType};
+use crate::hf::config::{LanguageArch, LanguageConfig};
+use crate::safetensors::Checkpoint;
+
+/// Plans the language model's tensors, whose names in the checkpoint begin with `prefix`.
+pub(super) fn map(
+    checkpoint: &Checkpoint,
+    directory: &Path,
+    prefix: &str,
+    config: &LanguageConfig,
+    weight_type: WeightType,
+) -> Result<Vec<PlannedTensor>, ConvertError> {
+    let mut mapper = Mapper::new(checkpoint, directory, prefix, weight_type);
+    match config.arch {
+        LanguageArch::InternLm2 => internlm2(&mut mapper, config)?,
+        LanguageArch::Qwen2 => qwen2(&mut mapper, config)?,
+    }
+    Ok(mapper.finish())
+}
+
+fn internlm2(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), ConvertError> {
+    let (hidden, ff) = (config.hidden, config.feed_forward);
+    let (head, kv_heads) = (config.head(), config.kv_heads);
+    let embedding = "model.tok_embeddings.weight";
+    mapper.take("token_embd.weight", embedding, &[config.vocab, hidden])?;
+    for layer in 0..config.layers {
+        let source = |name: &str| format!("model.layers.{layer}.{name}.weight");
+        let target = |name: &str| format!("blk.{layer}.{name}.weight");
+        mapper.take(&target("attn_norm"), &source("attention_norm"), &[hidden])?;
+        let group = config.heads / kv_heads;
+        let fused = [(group + 2) * kv_heads * head, hidden];
+        for (name, part, heads) in [
+            ("attn_q", QkvPart::Query, config.heads),
+            ("attn_k", QkvPart::Key, kv_heads),
+            ("attn_v", QkvPart::Value, kv_heads),
+        ] {
+            let rows = RowMap::Wqkv { part, group, head };
+            mapper.take_rows(&target(name), &source("attention.wqkv"), &fused, rows, heads * head)?;
+        }
+        mapper.take(&target("attn_output"), &source("attention.wo"), &[hidden, hidden])?;
+        mapper.take(&target("ffn_norm"), &source("ffn_norm"), &[hidden])?;
+        mapper.take(&target("ffn_gate"), &source("feed_forward.w1"), &[ff, hidden])?;
+        mapper.take(&target("ffn_up"), &source("feed_forward.w3"), &[ff, hidden])?;
+        mapper.take(&target("ffn_down"), &source("feed_forward.w2"), &[hidden, ff])?;
+    }
+    mapper.take("output_norm.weight", "model.norm.weight", &[hidden])?;
+    // llama.cpp's InternLM2 has no tied form: the matrix is written twice.
+    let head = if config.tied { embedding } else { "output.weight" };
+    mapper.take("output.weight", head, &[config.vocab, hidden])
+}
+
+fn qwen2(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), ConvertError> {
+    let (hidden, ff) = (config.hidden, config.feed_forward);
+    let kv = config.kv_heads * config.head();
+    mapper.take("token_embd.weight", "model.embed_tokens.weight", &[config.vocab, hidden])?;
+    for layer in 0..config.layers {
+        let source = |name: &str| format!("model.layers.{layer}.{name}");
+        let target = |name: &str| format!("blk.{layer}.{name}");
+        mapper.take(&target("attn_norm.weight"), &source("input_layernorm.weight"), &[hidden])?;
+        for (name, projection, width) in
+            [("attn_q", "q_proj", hidden), ("attn_k", "k_proj", kv), ("attn_v", "v_proj", kv)]
+        {
+            let (name, projection) = (target(name), source(&format!("self_attn.{projection}")));
+            mapper.take(&format!("{name}.weight"), &format!("{projection}.weight"), &[width, hidden])?;
+            mapper.take(&format!("{name}.bias"), &format!("{projection}.bias"), &[width])?;
+        }
+        mapper.take(&target("attn_output.weight"), &source("self_attn.o_proj.weight"), &[hidden, hidden])?;
+        mapper.take(&target("ffn_norm.weight"), &source("post_attention_layernorm.weight"), &[hidden])?;
+        mapper.take(&target("ffn_gate.weight"), &source("mlp.gate_proj.weight"), &[ff, hidden])?;
+        mapper.take(&target("ffn_up.weight"), &source("mlp.up_proj.weight"), &[ff, hidden])?;
+        mapper.take(&target("ffn_down.weight"), &source("mlp.down_proj.weight"), &[hidden, ff])?;
+    }
+    mapper.take("output_norm.weight", "model.norm.weight", &[hidden])?;
+    if config.tied {
+        // llama.cpp uses the embeddings where there is no output matrix.
+        return Ok(());
+    }
+    mapper.take("output.weight", "lm_head.weight", &[config.vocab, hidden])
+}

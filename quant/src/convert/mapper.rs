@@ -1,0 +1,127 @@
+//! Finds the checkpoint's tensors for the names llama.cpp gives them, and chooses their types.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::rows::RowMap;
+use super::{ConvertError, PlannedFile, WeightType};
+use crate::blocks::GgmlType;
+use crate::gguf::TensorSpec;
+use crate::safetensors::{Checkpoint, Dtype};
+
+/// A tensor that is going to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedTensor {
+    /// Name, dimensions and type in the GGUF file.
+    pub spec: TensorSpec,
+    /// The checkpoint's tensor it is made of.
+    pub source: String,
+    /// Bytes of its data.
+    pub size: u64,
+    pub(super) rows: RowMap,
+}
+
+impl PlannedTensor {
+    /// Number of its elements.
+    pub(super) fn elements(&self) -> u64 {
+        self.spec.dims.iter().product()
+    }
+}
+
+/// Collects the tensors of one file.
+pub(super) struct Mapper<'a> {
+    checkpoint: &'a Checkpoint,
+    directory: &'a Path,
+    prefix: &'a str,
+    weight_type: WeightType,
+    tensors: Vec<PlannedTensor>,
+}
+
+impl<'a> Mapper<'a> {
+    pub(super) fn new(
+        checkpoint: &'a Checkpoint,
+        directory: &'a Path,
+        prefix: &'a str,
+        weight_type: WeightType,
+    ) -> Self {
+        Self { checkpoint, directory, prefix, weight_type, tensors: Vec::new() }
+    }
+
+    /// Plans `target` from the whole of `source` (after the prefix), which must have the given shape.
+    pub(super) fn take(&mut self, target: &str, source: &str, shape: &[u64]) -> Result<(), ConvertError> {
+        self.take_rows(target, source, shape, RowMap::From(0), shape[0])
+    }
+
+    /// Plans `target` from `count` rows of the first dimension of `source`.
+    pub(super) fn take_rows(
+        &mut self,
+        target: &str,
+        source: &str,
+        shape: &[u64],
+        rows: RowMap,
+        count: u64,
+    ) -> Result<(), ConvertError> {
+        let source = format!("{}{source}", self.prefix);
+        let Some(tensor) = self.checkpoint.get(&source) else {
+            let (path, expected) = (self.directory.to_owned(), shape.to_vec());
+            return Err(ConvertError::MissingTensor { path, tensor: source, expected });
+        };
+        let path = self.checkpoint.file(tensor).to_owned();
+        if !tensor.shape.iter().map(|dim| *dim as u64).eq(shape.iter().copied()) {
+            let (found, expected) = (tensor.shape.clone(), shape.to_vec());
+            return Err(ConvertError::Shape { path, tensor: source, found, expected });
+        }
+        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(ConvertError::Dtype { path, tensor: source, found: tensor.dtype });
+        }
+        let mut dims: Vec<u64> = shape.iter().rev().copied().collect();
+        *dims.last_mut().expect("shapes have a dimension") = count;
+        let ggml_type = tensor_type(target, &dims, self.weight_type);
+        let size = ggml_type.tensor_bytes(&dims).expect("rows fit the type, and the checkpoint is larger");
+        let spec = TensorSpec { name: target.to_owned(), dims, ggml_type };
+        self.tensors.push(PlannedTensor { spec, source, size, rows });
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Vec<PlannedTensor> {
+        self.tensors
+    }
+}
+
+/// The type a tensor gets: vectors, norms and position embeddings are small and sensitive, and llama.cpp computes them
+/// in 32 bits; the patch embedding is a convolution, which has no other kernels than 16 and 32 bits.
+fn tensor_type(name: &str, dims: &[u64], weight_type: WeightType) -> GgmlType {
+    let is_matrix = dims.len() > 1 && name.ends_with(".weight");
+    if !is_matrix || name.ends_with("_norm.weight") || name.contains("position_embd") {
+        return GgmlType::F32;
+    }
+    if name.contains("patch_embd") {
+        return if weight_type == WeightType::F16 { GgmlType::F16 } else { GgmlType::F32 };
+    }
+    let chosen = weight_type.ggml_type();
+    if dims[0].is_multiple_of(chosen.block_len()) { chosen } else { GgmlType::F16 }
+}
+
+/// Refuses a checkpoint with tensors that no file takes: leaving one out would silently change the model.
+pub(super) fn check_all_used(
+    checkpoint: &Checkpoint,
+    files: &[PlannedFile],
+    multimodal: bool,
+) -> Result<(), ConvertError> {
+    let used: HashSet<&str> =
+        files.iter().flat_map(|file| &file.tensors).map(|tensor| tensor.source.as_str()).collect();
+    // Rotary frequencies are computed, not learnt; a head that is tied to the embeddings is a copy of them.
+    let head = if multimodal {
+        ["language_model.lm_head.weight", "language_model.output.weight"]
+    } else {
+        ["lm_head.weight", "output.weight"]
+    };
+    let ignored = |name: &str| name.ends_with(".rotary_emb.inv_freq") || head.contains(&name);
+    match checkpoint.names().find(|name| !used.contains(name) && !ignored(name)) {
+        Some(name) => {
+            let tensor = checkpoint.get(name).expect("the name is from the checkpoint");
+            Err(ConvertError::UnexpectedTensor { path: checkpoint.file(tensor).to_owned(), tensor: name.to_owned() })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,169 @@
+//! The metadata llama.cpp needs, and what it has no keys for (`mmprm.*`).
+
+use super::{PlannedTensor, WeightType, entry};
+use crate::gguf::Metadata;
+use crate::hf::config::{Activation, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+use crate::hf::vocabulary::{Tokenizer, Vocabulary};
+
+/// Version of the block formats (`GGML_QNT_VERSION`).
+pub(crate) const QUANTIZATION_VERSION: u32 = 2;
+
+pub(super) fn language(
+    name: &str,
+    config: &ModelConfig,
+    vocabulary: &Vocabulary,
+    weight_type: WeightType,
+    tensors: &[PlannedTensor],
+) -> Metadata {
+    let mut metadata = general(config.language.arch.name(), "model", name, weight_type, tensors);
+    metadata.extend(model(&config.language));
+    metadata.extend(tokenizer(vocabulary));
+    if let Some(vision) = &config.vision {
+        metadata.extend([
+            entry("mmprm.image.size", vision.image_size as u32),
+            entry("mmprm.image.tokens_per_tile", vision.tokens_per_tile() as u32),
+            entry("mmprm.image.use_thumbnail", vision.thumbnail),
+            entry("mmprm.image.min_tiles", vision.min_tiles),
+            entry("mmprm.image.max_tiles", vision.max_tiles),
+        ]);
+    }
+    metadata
+}
+
+fn general(arch: &str, kind: &str, name: &str, weight_type: WeightType, tensors: &[PlannedTensor]) -> Metadata {
+    vec![
+        entry("general.architecture", arch),
+        entry("general.type", kind),
+        entry("general.name", name),
+        entry("general.size_label", size_label(tensors.iter().map(PlannedTensor::elements).sum())),
+        entry("general.file_type", weight_type.file_type()),
+        entry("general.quantization_version", QUANTIZATION_VERSION),
+    ]
+}
+
+/// A number of parameters the way model names say it: at least two digits and a unit.
+fn size_label(parameters: u64) -> String {
+    let (scale, unit) = match parameters {
+        0..=1_000_000 => (1e3, "K"),
+        1_000_001..=1_000_000_000 => (1e6, "M"),
+        1_000_000_001..=1_000_000_000_000 => (1e9, "B"),
+        _ => (1e12, "T"),
+    };
+    let scaled = parameters as f64 / scale;
+    let decimals = match scaled.round_ties_even() as u64 {
+        0 => 2,
+        1..=9 => 1,
+        _ => 0,
+    };
+    format!("{scaled:.decimals$}{unit}")
+}
+
+fn model(config: &LanguageConfig) -> Metadata {
+    let key = |name: &str| format!("{}.{name}", config.arch.name());
+    let mut metadata = vec![
+        entry(key("block_count"), config.layers as u32),
+        entry(key("context_length"), config.context as u32),
+        entry(key("embedding_length"), config.hidden as u32),
+        entry(key("feed_forward_length"), config.feed_forward as u32),
+        entry(key("attention.head_count"), config.heads as u32),
+        entry(key("attention.head_count_kv"), config.kv_heads as u32),
+        entry(key("attention.layer_norm_rms_epsilon"), config.norm_eps),
+        entry(key("rope.freq_base"), config.rope_base),
+    ];
+    match config.rope_scaling {
+        RopeScaling::None => {}
+        RopeScaling::Linear { factor } => {
+            metadata.push(entry(key("rope.scaling.type"), "linear"));
+            metadata.push(entry(key("rope.scaling.factor"), factor));
+        }
+        RopeScaling::Yarn { factor, original_context } => {
+            metadata.push(entry(key("rope.scaling.type"), "yarn"));
+            metadata.push(entry(key("rope.scaling.factor"), factor));
+            metadata.push(entry(key("rope.scaling.original_context_length"), original_context));
+        }
+    }
+    metadata
+}
+
+fn tokenizer(vocabulary: &Vocabulary) -> Metadata {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let tokens = &vocabulary.tokens;
+    let mut metadata = Vec::new();
+    match &vocabulary.tokenizer {
+        Tokenizer::SentencePiece { add_space_prefix, .. } => metadata.extend([
+            entry(key("model"), "llama"),
+            entry(key("pre"), "default"),
+            entry(key("add_space_prefix"), *add_space_prefix),
+            entry(key("scores"), tokens.iter().map(|token| token.score).collect::<Vec<_>>()),
+        ]),
+        Tokenizer::Bpe { merges } => metadata.extend([
+            entry(key("model"), "gpt2"),
+            entry(key("pre"), "qwen2"),
+            entry(key("merges"), merges.clone()),
+        ]),
+    }
+    metadata.push(entry(key("tokens"), tokens.iter().map(|token| token.text.clone()).collect::<Vec<_>>()));
+    metadata.push(entry(key("token_type"), tokens.iter().map(|token| token.token_type.id()).collect::<Vec<_>>()));
+    let special = &vocabulary.special;
+    for (name, id) in [
+        ("bos_token_id", special.bos),
+        ("eos_token_id", special.eos),
+        ("eot_token_id", special.eot),
+        ("unknown_token_id", special.unk),
+        ("seperator_token_id", special.sep), // llama.cpp's spelling
+        ("padding_token_id", special.pad),
+        ("mask_token_id", special.mask),
+    ] {
+        metadata.extend(id.map(|id| entry(key(name), id)));
+    }
+    metadata.push(entry(key("add_bos_token"), vocabulary.add_bos));
+    metadata.push(entry(key("add_eos_token"), vocabulary.add_eos));
+    metadata.extend(vocabulary.chat_template.iter().map(|text| entry("tokenizer.chat_template", text.as_str())));
+    metadata
+}
+
+pub(super) fn vision(
+    name: &str,
+    config: &VisionConfig,
+    language: u64,
+    weight_type: WeightType,
+    tensors: &[PlannedTensor],
+) -> Metadata {
+    let key = |name: &str| format!("clip.vision.{name}");
+    let activation = match config.activation {
+        Activation::Gelu => "clip.use_gelu",
+        Activation::Silu => "clip.use_silu",
+    };
+    let mut metadata = general("clip", "mmproj", name, weight_type, tensors);
+    metadata.extend([
+        entry("clip.has_vision_encoder", true),
+        entry("clip.projector_type", "internvl"),
+        entry(activation, true),
+        entry(key("projection_dim"), language as u32),
+        entry(key("image_size"), config.image_size as u32),
+        entry(key("patch_size"), config.patch_size as u32),
+        entry(key("embedding_length"), config.hidden as u32),
+        entry(key("feed_forward_length"), config.feed_forward as u32),
+        entry(key("block_count"), config.layers as u32),
+        entry(key("attention.head_count"), config.heads as u32),
+        entry(key("attention.layer_norm_epsilon"), config.norm_eps),
+        entry(key("image_mean"), config.mean.to_vec()),
+        entry(key("image_std"), config.std.to_vec()),
+        entry(key("projector.scale_factor"), config.shuffle as u32),
+        entry(key("preproc_min_tiles"), config.min_tiles),
+        entry(key("preproc_max_tiles"), config.max_tiles),
+        entry("mmprm.vision.norm", if config.norm == VisionNorm::RmsNorm { "rms_norm" } else { "layer_norm" }),
+    ]);
+    metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_in_two_digits() {
+        let labels = [999, 1_000_000, 1_500_000, 7_738_000_000, 12_600_000_000, 99_600].map(size_label);
+        assert_eq!(labels, ["1.0K", "1000K", "1.5M", "7.7B", "13B", "100K"]);
+    }
+}

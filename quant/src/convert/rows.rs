@@ -1,0 +1,75 @@
+//! Which row of a checkpoint's tensor becomes which row of a GGUF tensor.
+//!
+//! All that conversion does to weights, besides changing their type, is to choose and reorder rows.
+
+/// A part of a fused matrix of queries, keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QkvPart {
+    /// Queries.
+    Query,
+    /// Keys.
+    Key,
+    /// Values.
+    Value,
+}
+
+/// Maps rows of the output to rows of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowMap {
+    /// All rows from the given one on.
+    From(u64),
+    /// `InternLM2`'s `wqkv`: per key-value head, its group of query heads, then the key head, then the value head. Queries
+    /// and keys are reordered within a head as well: the checkpoint rotates dimension `i` with `i + head / 2`, llama.cpp
+    /// with its neighbour.
+    Wqkv {
+        /// The part.
+        part: QkvPart,
+        /// Query heads per key-value head.
+        group: u64,
+        /// Width of a head.
+        head: u64,
+    },
+}
+
+impl RowMap {
+    /// The source row of an output row.
+    pub fn source(self, row: u64) -> u64 {
+        match self {
+            Self::From(start) => start + row,
+            Self::Wqkv { part, group, head } => {
+                let (index, within) = (row / head, row % head);
+                let (block, slot) = match part {
+                    QkvPart::Query => (index / group, index % group),
+                    QkvPart::Key => (index, group),
+                    QkvPart::Value => (index, group + 1),
+                };
+                let within = if part == QkvPart::Value { within } else { within % 2 * (head / 2) + within / 2 };
+                (block * (group + 2) + slot) * head + within
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_fused_matrix_use_every_row_once() {
+        let (group, head, kv_heads) = (3, 4, 2);
+        let mut rows = Vec::new();
+        for (part, heads) in [(QkvPart::Query, group * kv_heads), (QkvPart::Key, kv_heads), (QkvPart::Value, kv_heads)]
+        {
+            let map = RowMap::Wqkv { part, group, head };
+            rows.extend((0..heads * head).map(|row| map.source(row)));
+        }
+        rows.sort_unstable();
+        assert_eq!(rows, (0..(group + 2) * head * kv_heads).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rotated_halves_become_neighbours() {
+        let map = RowMap::Wqkv { part: QkvPart::Key, group: 2, head: 4 };
+        assert_eq!((0..8).map(|row| map.source(row)).collect::<Vec<_>>(), [8, 10, 9, 11, 24, 26, 25, 27]);
+    }
+}

@@ -1,0 +1,78 @@
+//! The tensors of `InternViT` and of the projector that joins it to the language model.
+
+use std::path::Path;
+
+use super::mapper::{Mapper, PlannedTensor};
+use super::rows::RowMap;
+use super::{ConvertError, WeightType};
+use crate::hf::config::{VisionConfig, VisionNorm};
+use crate::safetensors::Checkpoint;
+
+/// Plans the tensors of the vision tower and projector; `language` is the width of the language model.
+pub(super) fn map(
+    checkpoint: &Checkpoint,
+    directory: &Path,
+    config: &VisionConfig,
+    language: u64,
+    weight_type: WeightType,
+) -> Result<Vec<PlannedTensor>, ConvertError> {
+    let mut mapper = Mapper::new(checkpoint, directory, "", weight_type);
+    embeddings(&mut mapper, config)?;
+    for layer in 0..config.layers {
+        block(&mut mapper, config, layer)?;
+    }
+    projector(&mut mapper, config.hidden * config.shuffle * config.shuffle, language)?;
+    Ok(mapper.finish())
+}
+
+fn embeddings(mapper: &mut Mapper<'_>, config: &VisionConfig) -> Result<(), ConvertError> {
+    let (hidden, patch) = (config.hidden, config.patch_size);
+    let source = |name: &str| format!("vision_model.embeddings.{name}");
+    mapper.take("v.class_embd", &source("class_embedding"), &[1, 1, hidden])?;
+    mapper.take("v.patch_embd.weight", &source("patch_embedding.weight"), &[hidden, 3, patch, patch])?;
+    mapper.take("v.patch_embd.bias", &source("patch_embedding.bias"), &[hidden])?;
+    let positions = config.grid() * config.grid() + 1;
+    mapper.take("v.position_embd.weight", &source("position_embedding"), &[1, positions, hidden])
+}
+
+fn block(mapper: &mut Mapper<'_>, config: &VisionConfig, layer: u64) -> Result<(), ConvertError> {
+    let (hidden, ff) = (config.hidden, config.feed_forward);
+    let source = |name: &str| format!("vision_model.encoder.layers.{layer}.{name}");
+    let target = |name: &str| format!("v.blk.{layer}.{name}");
+    for (name, norm) in [("ln1", "norm1"), ("ln2", "norm2")] {
+        mapper.take(&target(&format!("{name}.weight")), &source(&format!("{norm}.weight")), &[hidden])?;
+        if config.norm == VisionNorm::LayerNorm {
+            mapper.take(&target(&format!("{name}.bias")), &source(&format!("{norm}.bias")), &[hidden])?;
+        }
+    }
+    for (part, name) in (0..).zip(["attn_q", "attn_k", "attn_v"]) {
+        let rows = RowMap::From(part * hidden);
+        let (weight, bias) = (target(&format!("{name}.weight")), target(&format!("{name}.bias")));
+        mapper.take_rows(&weight, &source("attn.qkv.weight"), &[3 * hidden, hidden], rows, hidden)?;
+        if config.qkv_bias {
+            mapper.take_rows(&bias, &source("attn.qkv.bias"), &[3 * hidden], rows, hidden)?;
+        }
+    }
+    if config.qk_norm {
+        mapper.take(&target("attn_q_norm.weight"), &source("attn.q_norm.weight"), &[hidden])?;
+        mapper.take(&target("attn_k_norm.weight"), &source("attn.k_norm.weight"), &[hidden])?;
+    }
+    linear(mapper, &target("attn_out"), &source("attn.proj"), [hidden, hidden])?;
+    mapper.take(&target("ls1.weight"), &source("ls1"), &[hidden])?;
+    mapper.take(&target("ls2.weight"), &source("ls2"), &[hidden])?;
+    linear(mapper, &target("ffn_up"), &source("mlp.fc1"), [ff, hidden])?;
+    linear(mapper, &target("ffn_down"), &source("mlp.fc2"), [hidden, ff])
+}
+
+/// The projector: `LayerNorm`, linear, GELU (which has no tensors, hence no index 2), linear.
+fn projector(mapper: &mut Mapper<'_>, input: u64, language: u64) -> Result<(), ConvertError> {
+    mapper.take("mm.model.mlp.0.weight", "mlp1.0.weight", &[input])?;
+    mapper.take("mm.model.mlp.0.bias", "mlp1.0.bias", &[input])?;
+    linear(mapper, "mm.model.mlp.1", "mlp1.1", [language, input])?;
+    linear(mapper, "mm.model.mlp.3", "mlp1.3", [language, language])
+}
+
+fn linear(mapper: &mut Mapper<'_>, target: &str, source: &str, shape: [u64; 2]) -> Result<(), ConvertError> {
+    mapper.take(&format!("{target}.weight"), &format!("{source}.weight"), &shape)?;
+    mapper.take(&format!("{target}.bias"), &format!("{source}.bias"), &shape[..1])
+}

@@ -1,0 +1,87 @@
+//! Reading little-endian values from a byte slice, never past its end.
+
+use std::path::Path;
+
+use super::GgufError;
+
+/// A position in a file's bytes; every error it makes says where.
+pub(super) struct Cursor<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    path: &'a Path,
+}
+
+macro_rules! numbers {
+    ($($name:ident: $type:ty),*) => {$(
+        pub(super) fn $name(&mut self, place: &str) -> Result<$type, GgufError> {
+            let bytes = self.take(size_of::<$type>(), place)?;
+            Ok(<$type>::from_le_bytes(bytes.try_into().expect("take returns as many bytes as asked")))
+        }
+    )*};
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(bytes: &'a [u8], path: &'a Path) -> Self {
+        Self { bytes, position: 0, path }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
+    pub(super) fn remaining(&self) -> usize {
+        self.bytes.len() - self.position
+    }
+
+    numbers!(u8: u8, i8: i8, u16: u16, i16: i16, u32: u32, i32: i32, f32: f32, u64: u64, i64: i64, f64: f64);
+
+    pub(super) fn take(&mut self, count: usize, place: &str) -> Result<&'a [u8], GgufError> {
+        if count > self.remaining() {
+            let problem = format!("only {} bytes are left, expected {count}", self.remaining());
+            return Err(self.error(place, problem));
+        }
+        let bytes = &self.bytes[self.position..self.position + count];
+        self.position += count;
+        Ok(bytes)
+    }
+
+    /// A truth value: one byte, 0 or 1.
+    pub(super) fn bool(&mut self, place: &str) -> Result<bool, GgufError> {
+        match self.u8(place)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(self.error(place, format!("a truth value of {other}, expected 0 or 1"))),
+        }
+    }
+
+    /// A string: 64-bit length, then UTF-8, at most `limit` bytes.
+    pub(super) fn string(&mut self, limit: usize, place: &str) -> Result<&'a str, GgufError> {
+        let length = self.count(1, place)?;
+        if length > limit {
+            return Err(self.error(place, format!("a string of {length} bytes, expected at most {limit}")));
+        }
+        let bytes = self.take(length, place)?;
+        std::str::from_utf8(bytes).map_err(|error| self.error(place, format!("text is not UTF-8: {error}")))
+    }
+
+    /// A 64-bit count of elements that take at least `size` bytes each, so that a lying count is refused before anything
+    /// is allocated for it.
+    pub(super) fn count(&mut self, size: usize, place: &str) -> Result<usize, GgufError> {
+        let count = self.u64(place)?;
+        let room = (self.remaining() / size) as u64;
+        if count > room {
+            let problem = format!("a count of {count}, but the {} bytes left hold at most {room}", self.remaining());
+            return Err(self.error(place, problem));
+        }
+        Ok(count as usize)
+    }
+
+    pub(super) fn error(&self, place: &str, problem: String) -> GgufError {
+        GgufError::Malformed {
+            path: self.path.to_owned(),
+            place: place.to_owned(),
+            offset: self.position as u64,
+            problem,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The header: metadata and tensor infos, checked as they are read.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::cursor::Cursor;
+use super::file::TensorInfo;
+use super::{DEFAULT_ALIGNMENT, GgufArray, GgufError, GgufValue, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, Metadata};
+use crate::blocks::GgmlType;
+
+/// What the header says; offsets are from the start of the file.
+pub(super) struct Header {
+    pub version: u32,
+    pub alignment: u32,
+    pub metadata: Metadata,
+    pub tensors: Vec<TensorInfo>,
+}
+
+/// Most bytes a header may take, so that a huge file of nothing but header cannot fill the memory; real ones take tens of
+/// megabytes at most.
+const MAX_HEADER: usize = 256 << 20;
+
+const ALIGNMENT_KEY: &str = "general.alignment";
+
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header, GgufError> {
+    let mut cursor = Cursor::new(&bytes[..bytes.len().min(MAX_HEADER)], path);
+    let magic = cursor.take(MAGIC.len(), "header")?;
+    if magic != MAGIC {
+        return Err(
+            cursor.error("header", format!("starts with {:?}, expected \"GGUF\"", magic.escape_ascii().to_string()))
+        );
+    }
+    let version = cursor.u32("header")?;
+    if !matches!(version, 2 | 3) {
+        return Err(cursor.error("header", format!("version {version}, expected 2 or 3, little-endian")));
+    }
+    // An info is at least an 8-byte name length, a count of dimensions, one dimension, a type and an offset; a pair at
+    // least a key's length, a type and one byte.
+    let tensor_count = cursor.count(32, "header: tensor count")?;
+    let pair_count = cursor.count(13, "header: metadata count")?;
+    let metadata = pairs(&mut cursor, pair_count)?;
+    let alignment = alignment(&cursor, &metadata)?;
+    let mut tensors = infos(&mut cursor, tensor_count)?;
+    place(&cursor, &mut tensors, alignment, bytes.len())?;
+    Ok(Header { version, alignment, metadata, tensors })
+}
+
+fn pairs(cursor: &mut Cursor<'_>, count: usize) -> Result<Metadata, GgufError> {
+    let mut metadata = Vec::with_capacity(count);
+    let mut seen = HashSet::with_capacity(count);
+    for index in 0..count {
+        let key = cursor.string(MAX_KEY, &format!("metadata key {index}"))?;
+        if key.is_empty() {
+            return Err(cursor.error(&format!("metadata key {index}"), "is empty, expected a name".into()));
+        }
+        let place = format!("key '{key}'");
+        if !seen.insert(key) {
+            return Err(cursor.error(&place, "occurs twice, expected unique keys".into()));
+        }
+        metadata.push((key.to_owned(), value(cursor, &place)?));
+    }
+    Ok(metadata)
+}
+
+fn value(cursor: &mut Cursor<'_>, place: &str) -> Result<GgufValue, GgufError> {
+    Ok(match cursor.u32(place)? {
+        0 => GgufValue::U8(cursor.u8(place)?),
+        1 => GgufValue::I8(cursor.i8(place)?),
+        2 => GgufValue::U16(cursor.u16(place)?),
+        3 => GgufValue::I16(cursor.i16(place)?),
+        4 => GgufValue::U32(cursor.u32(place)?),
+        5 => GgufValue::I32(cursor.i32(place)?),
+        6 => GgufValue::F32(cursor.f32(place)?),
+        7 => GgufValue::Bool(cursor.bool(place)?),
+        8 => GgufValue::String(cursor.string(usize::MAX, place)?.to_owned()),
+        9 => GgufValue::Array(array(cursor, place)?),
+        10 => GgufValue::U64(cursor.u64(place)?),
+        11 => GgufValue::I64(cursor.i64(place)?),
+        12 => GgufValue::F64(cursor.f64(place)?),
+        other => return Err(cursor.error(place, format!("value type {other}, expected 0 to 12"))),
+    })
+}
+
+fn array(cursor: &mut Cursor<'_>, place: &str) -> Result<GgufArray, GgufError> {
+    fn items<'a, T>(
+        cursor: &mut Cursor<'a>,
+        size: usize,
+        place: &str,
+        mut read: impl FnMut(&mut Cursor<'a>) -> Result<T, GgufError>,
+    ) -> Result<Vec<T>, GgufError> {
+        let count = cursor.count(size, place)?;
+        (0..count).map(|_| read(cursor)).collect()
+    }
+    Ok(match cursor.u32(place)? {
+        0 => GgufArray::U8(items(cursor, 1, place, |c| c.u8(place))?),
+        1 => GgufArray::I8(items(cursor, 1, place, |c| c.i8(place))?),
+        2 => GgufArray::U16(items(cursor, 2, place, |c| c.u16(place))?),
+        3 => GgufArray::I16(items(cursor, 2, place, |c| c.i16(place))?),
+        4 => GgufArray::U32(items(cursor, 4, place, |c| c.u32(place))?),
+        5 => GgufArray::I32(items(cursor, 4, place, |c| c.i32(place))?),
+        6 => GgufArray::F32(items(cursor, 4, place, |c| c.f32(place))?),
+        7 => GgufArray::Bool(items(cursor, 1, place, |c| c.bool(place))?),
+        8 => GgufArray::String(items(cursor, 8, place, |c| Ok(c.string(usize::MAX, place)?.to_owned()))?),
+        10 => GgufArray::U64(items(cursor, 8, place, |c| c.u64(place))?),
+        11 => GgufArray::I64(items(cursor, 8, place, |c| c.i64(place))?),
+        12 => GgufArray::F64(items(cursor, 8, place, |c| c.f64(place))?),
+        9 => return Err(cursor.error(place, "an array of arrays, which llama.cpp does not read".into())),
+        other => return Err(cursor.error(place, format!("array element type {other}, expected 0 to 12"))),
+    })
+}
+
+fn alignment(cursor: &Cursor<'_>, metadata: &Metadata) -> Result<u32, GgufError> {
+    let Some((_, value)) = metadata.iter().find(|(key, _)| key == ALIGNMENT_KEY) else { return Ok(DEFAULT_ALIGNMENT) };
+    match value {
+        GgufValue::U32(alignment) if alignment.is_power_of_two() => Ok(*alignment),
+        other => {
+            Err(cursor.error(&format!("key '{ALIGNMENT_KEY}'"), format!("{other:?}, expected a u32 power of two")))
+        }
+    }
+}
+
+fn infos(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<TensorInfo>, GgufError> {
+    let mut tensors = Vec::with_capacity(count);
+    let mut seen = HashSet::with_capacity(count);
+    for index in 0..count {
+        let info = info(cursor, index)?;
+        if !seen.insert(info.name.clone()) {
+            return Err(cursor.error(&format!("tensor '{}'", info.name), "occurs twice, expected unique names".into()));
+        }
+        tensors.push(info);
+    }
+    Ok(tensors)
+}
+
+fn info(cursor: &mut Cursor<'_>, index: usize) -> Result<TensorInfo, GgufError> {
+    let name = cursor.string(MAX_TENSOR_NAME, &format!("name of tensor {index}"))?.to_owned();
+    let place = format!("tensor '{name}'");
+    let dim_count = cursor.u32(&place)? as usize;
+    if !(1..=MAX_DIMS).contains(&dim_count) {
+        return Err(cursor.error(&place, format!("{dim_count} dimensions, expected 1 to {MAX_DIMS}")));
+    }
+    let mut dims = Vec::with_capacity(dim_count);
+    for _ in 0..dim_count {
+        let dim = cursor.u64(&place)?;
+        if dim == 0 {
+            return Err(cursor.error(&place, "a dimension of 0, expected at least 1".into()));
+        }
+        dims.push(dim);
+    }
+    let number = cursor.u32(&place)?;
+    let Some(ggml_type) = GgmlType::from_id(number) else {
+        return Err(cursor.error(&place, format!("type {number}, which ggml does not know")));
+    };
+    let Some(size) = ggml_type.tensor_bytes(&dims) else {
+        let problem = format!(
+            "dimensions {dims:?} as {ggml_type}: expected rows that are a multiple of {} and a size below 2^63 bytes",
+            ggml_type.block_len()
+        );
+        return Err(cursor.error(&place, problem));
+    };
+    let offset = cursor.u64(&place)?;
+    Ok(TensorInfo { name, dims, ggml_type, offset, size })
+}
+
+/// Checks that the tensors lie one after another, each padded to the alignment, within the file (which excludes overlaps
+/// and gaps), and makes their offsets absolute.
+fn place(cursor: &Cursor<'_>, tensors: &mut [TensorInfo], alignment: u32, length: usize) -> Result<(), GgufError> {
+    let alignment = u64::from(alignment);
+    let too_large = |name: &str| cursor.error(&format!("tensor '{name}'"), "its end is beyond 2^64 bytes".into());
+    let start = (cursor.position() as u64).next_multiple_of(alignment);
+    let mut expected = 0_u64;
+    for tensor in tensors {
+        let place = format!("tensor '{}'", tensor.name);
+        if tensor.offset != expected {
+            let problem = format!(
+                "data at offset {} of the data section, expected {expected}: tensors follow one another, aligned to \
+                 {alignment} bytes, without overlap or gap",
+                tensor.offset
+            );
+            return Err(cursor.error(&place, problem));
+        }
+        let end = expected.checked_add(tensor.size).ok_or_else(|| too_large(&tensor.name))?;
+        if start.checked_add(end).is_none_or(|end| end > length as u64) {
+            let problem = format!(
+                "{} bytes of data from byte {start} + {expected}, but the file has {length} bytes",
+                tensor.size
+            );
+            return Err(cursor.error(&place, problem));
+        }
+        tensor.offset = start + expected;
+        expected = end.checked_next_multiple_of(alignment).ok_or_else(|| too_large(&tensor.name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Typed metadata values.
+
+/// Metadata in file order.
+pub type Metadata = Vec<(String, GgufValue)>;
+
+/// A metadata value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GgufValue {
+    /// 8-bit unsigned.
+    U8(u8),
+    /// 8-bit signed.
+    I8(i8),
+    /// 16-bit unsigned.
+    U16(u16),
+    /// 16-bit signed.
+    I16(i16),
+    /// 32-bit unsigned.
+    U32(u32),
+    /// 32-bit signed.
+    I32(i32),
+    /// 32-bit float.
+    F32(f32),
+    /// Truth value.
+    Bool(bool),
+    /// UTF-8 text.
+    String(String),
+    /// Values of one type.
+    Array(GgufArray),
+    /// 64-bit unsigned.
+    U64(u64),
+    /// 64-bit signed.
+    I64(i64),
+    /// 64-bit float.
+    F64(f64),
+}
+
+/// An array of metadata values; arrays of arrays are not read by llama.cpp and not supported here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GgufArray {
+    /// 8-bit unsigned.
+    U8(Vec<u8>),
+    /// 8-bit signed.
+    I8(Vec<i8>),
+    /// 16-bit unsigned.
+    U16(Vec<u16>),
+    /// 16-bit signed.
+    I16(Vec<i16>),
+    /// 32-bit unsigned.
+    U32(Vec<u32>),
+    /// 32-bit signed.
+    I32(Vec<i32>),
+    /// 32-bit float.
+    F32(Vec<f32>),
+    /// Truth values.
+    Bool(Vec<bool>),
+    /// UTF-8 texts.
+    String(Vec<String>),
+    /// 64-bit unsigned.
+    U64(Vec<u64>),
+    /// 64-bit signed.
+    I64(Vec<i64>),
+    /// 64-bit float.
+    F64(Vec<f64>),
+}
+
+/// Runs `$body` with `$items` bound to the vector inside a [`GgufArray`], whatever its type.
+macro_rules! with_items {
+    ($array:expr, $items:ident => $body:expr) => {
+        match $array {
+            GgufArray::U8($items) => $body,
+            GgufArray::I8($items) => $body,
+            GgufArray::U16($items) => $body,
+            GgufArray::I16($items) => $body,
+            GgufArray::U32($items) => $body,
+            GgufArray::I32($items) => $body,
+            GgufArray::F32($items) => $body,
+            GgufArray::Bool($items) => $body,
+            GgufArray::String($items) => $body,
+            GgufArray::U64($items) => $body,
+            GgufArray::I64($items) => $body,
+            GgufArray::F64($items) => $body,
+        }
+    };
+}
+
+impl GgufArray {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        with_items!(self, items => items.len())
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Name of the array's type, as error messages and listings give it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::U8(_) => "u8[]",
+            Self::I8(_) => "i8[]",
+            Self::U16(_) => "u16[]",
+            Self::I16(_) => "i16[]",
+            Self::U32(_) => "u32[]",
+            Self::I32(_) => "i32[]",
+            Self::F32(_) => "f32[]",
+            Self::Bool(_) => "bool[]",
+            Self::String(_) => "string[]",
+            Self::U64(_) => "u64[]",
+            Self::I64(_) => "i64[]",
+            Self::F64(_) => "f64[]",
+        }
+    }
+
+    /// The format's number for the element type.
+    pub(crate) fn element_type(&self) -> u32 {
+        match self {
+            Self::U8(_) => 0,
+            Self::I8(_) => 1,
+            Self::U16(_) => 2,
+            Self::I16(_) => 3,
+            Self::U32(_) => 4,
+            Self::I32(_) => 5,
+            Self::F32(_) => 6,
+            Self::Bool(_) => 7,
+            Self::String(_) => 8,
+            Self::U64(_) => 10,
+            Self::I64(_) => 11,
+            Self::F64(_) => 12,
+        }
+    }
+}
+
+impl GgufValue {
+    /// Name of the value's type, as error messages and listings give it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::U8(_) => "u8",
+            Self::I8(_) => "i8",
+            Self::U16(_) => "u16",
+            Self::I16(_) => "i16",
+            Self::U32(_) => "u32",
+            Self::I32(_) => "i32",
+            Self::F32(_) => "f32",
+            Self::Bool(_) => "bool",
+            Self::String(_) => "string",
+            Self::Array(array) => array.type_name(),
+            Self::U64(_) => "u64",
+            Self::I64(_) => "i64",
+            Self::F64(_) => "f64",
+        }
+    }
+
+    /// The text, if the value is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The truth value, if the value is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The value as a 64-bit unsigned number, if it is an integer of any width and not negative.
+    pub fn as_u64(&self) -> Option<u64> {
+        match *self {
+            Self::U8(value) => Some(value.into()),
+            Self::U16(value) => Some(value.into()),
+            Self::U32(value) => Some(value.into()),
+            Self::U64(value) => Some(value),
+            Self::I8(value) => value.try_into().ok(),
+            Self::I16(value) => value.try_into().ok(),
+            Self::I32(value) => value.try_into().ok(),
+            Self::I64(value) => value.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The value as a 32-bit unsigned number, if it is an integer of any width in that range.
+    pub fn as_u32(&self) -> Option<u32> {
+        self.as_u64().and_then(|value| value.try_into().ok())
+    }
+
+    /// The value as a 32-bit float, if it is a float.
+    pub fn as_f32(&self) -> Option<f32> {
+        match *self {
+            Self::F32(value) => Some(value),
+            Self::F64(value) => Some(value as f32),
+            _ => None,
+        }
+    }
+
+    /// The texts, if the value is an array of them.
+    pub fn as_strings(&self) -> Option<&[String]> {
+        match self {
+            Self::Array(GgufArray::String(texts)) => Some(texts),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! from_impls {
+    ($($variant:ident: $type:ty),*) => {$(
+        impl From<$type> for GgufValue {
+            fn from(value: $type) -> Self {
+                Self::$variant(value)
+            }
+        }
+        impl From<Vec<$type>> for GgufValue {
+            fn from(values: Vec<$type>) -> Self {
+                Self::Array(GgufArray::$variant(values))
+            }
+        }
+    )*};
+}
+
+from_impls!(U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, F32: f32, Bool: bool, String: String, U64: u64,
+    I64: i64, F64: f64);
+
+impl From<&str> for GgufValue {
+    fn from(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+}
+
+pub(crate) use with_items;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_any_width_convert_when_they_fit() {
+        assert_eq!(GgufValue::U8(7).as_u32(), Some(7));
+        assert_eq!(GgufValue::I64(7).as_u32(), Some(7));
+        assert_eq!(GgufValue::I32(-1).as_u32(), None);
+        assert_eq!(GgufValue::U64(1 << 40).as_u32(), None);
+        assert_eq!(GgufValue::from("7").as_u32(), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! The log of an annotation: what became of each problem, over all runs in a directory.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::AnnotateError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    Done,
+    Failed,
+}
+
+/// One line: a problem that was finished or failed.
+#[derive(Debug, Serialize)]
+pub(super) struct Line<'a> {
+    pub(super) id: &'a str,
+    pub(super) stem: &'a str,
+    pub(super) status: Status,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cause: Option<&'a str>,
+    pub(super) rollouts: usize,
+    pub(super) searches: usize,
+    pub(super) seconds: f64,
+}
+
+/// What a later run needs of a line.
+#[derive(Deserialize)]
+struct Past {
+    stem: String,
+    status: Status,
+}
+
+/// The open log.
+pub(super) struct Log {
+    file: File,
+    path: PathBuf,
+}
+
+impl Log {
+    /// Opens or starts the log; gives the stems of problems whose last attempt failed. A last line without its end, cut
+    /// short by a crash, is dropped.
+    pub(super) fn open(path: PathBuf) -> Result<(Self, HashSet<String>), AnnotateError> {
+        let failed = |source: io::Error| AnnotateError::Io { path: path.clone(), source };
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open().map_err(failed)?;
+        let mut reader = BufReader::new(&file);
+        let (mut failures, mut sound, mut text) = (HashSet::new(), 0, Vec::new());
+        for line in 1.. {
+            text.clear();
+            let length = reader.read_until(b'\n', &mut text).map_err(failed)?;
+            if text.last() != Some(&b'\n') {
+                break;
+            }
+            sound += length as u64;
+            let past: Past =
+                serde_json::from_slice(&text).map_err(|_| AnnotateError::Log { path: path.clone(), line })?;
+            match past.status {
+                Status::Failed => failures.insert(past.stem),
+                Status::Done => failures.remove(&past.stem),
+            };
+        }
+        let cut = |file: &mut File| file.set_len(sound).and_then(|()| file.seek(SeekFrom::Start(sound)));
+        cut(&mut file).map_err(failed)?;
+        Ok((Self { file, path }, failures))
+    }
+
+    /// Adds a line, whole: the system has it when this returns.
+    pub(super) fn append(&mut self, line: &Line<'_>) -> Result<(), AnnotateError> {
+        let text = serde_json::to_string(line).expect("a line is plain data") + "\n";
+        let write = self.file.write_all(text.as_bytes()).and_then(|()| self.file.flush());
+        write.map_err(|source| AnnotateError::Io { path: self.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(stem: &'static str, status: Status) -> Line<'static> {
+        Line { id: "p", stem, status, cause: None, rollouts: 16, searches: 1, seconds: 0.5 }
+    }
+
+    #[test]
+    fn the_last_attempt_at_a_problem_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let (mut log, failures) = Log::open(path.clone()).unwrap();
+        assert!(failures.is_empty());
+        for (stem, status) in [
+            ("a", Status::Failed),
+            ("b", Status::Failed),
+            ("a", Status::Done),
+            ("c", Status::Done),
+            ("c", Status::Failed),
+        ] {
+            log.append(&line(stem, status)).unwrap();
+        }
+        let (_, failures) = Log::open(path).unwrap();
+        assert_eq!(failures, HashSet::from(["b".to_owned(), "c".to_owned()]));
+    }
+
+    #[test]
+    fn a_line_cut_short_by_a_crash_is_dropped_and_the_log_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let whole = "{\"stem\": \"a\", \"status\": \"failed\"}\n";
+        std::fs::write(&path, format!("{whole}{{\"stem\": \"b\", \"sta")).unwrap();
+        let (mut log, failures) = Log::open(path.clone()).unwrap();
+        assert_eq!(failures, HashSet::from(["a".to_owned()]));
+        log.append(&line("c", Status::Done)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("{whole}{{\"id\":\"p\",\"stem\":\"c\"")), "{text}");
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, "{\"stem\": \"a\", \"status\": \"done\"}\nnonsense\n").unwrap();
+        let Err(error) = Log::open(path) else { panic!("a damaged log was accepted") };
+        assert!(error.to_string().ends_with("line 2: expected an object with stem and status (done or failed)"));
+    }
+}

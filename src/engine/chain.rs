@@ -1,0 +1,275 @@
+//! The canonical executor: one prompt at a time, in blocks whose edges depend on the prompt alone.
+//!
+//! A result computed here depends on its own input only: not on which requests came before, how many run beside it, or how
+//! many threads compute (given a context without fused attention). Scoring always runs here; generation does in
+//! deterministic mode. The cache holds one lineage of blocks; the next prompt keeps the blocks it shares with it and
+//! decodes the rest, so candidates sorted by their tokens are computed as a trie.
+
+use std::collections::VecDeque;
+
+use super::ffi::{Batch, Context, DecodeError};
+use super::prompt::{Prompt, Span};
+use super::sampling::{Sampler, Scratch};
+use super::stats::Stats;
+use super::{Completion, EngineError, Finish, GenerateRequest, Token};
+
+/// Positions in a block: long enough to keep a CPU's matrix kernels busy, short enough that candidates which part after a
+/// step or two still share most of what they have in common.
+const BLOCK: usize = 64;
+/// Rollouts decoded side by side in deterministic mode; a constant, since results may depend on it through rounding.
+pub(super) const WIDTH: usize = 16;
+/// The sequence that holds the lineage; rollouts use the ids above it.
+const LINEAGE: i32 = 0;
+
+/// What a probe reads: the logits of `read` at every position whose token is `at`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub at: Token,
+    pub read: Vec<Token>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Chain {
+    blocks: Vec<Block>,
+    reading: Option<Reading>,
+}
+
+/// A block in the cache with what was read in it.
+#[derive(Debug)]
+struct Block {
+    keys: Vec<u64>,
+    end: usize,
+    readings: Vec<Vec<f32>>,
+}
+
+impl Chain {
+    /// Forgets the lineage.
+    pub fn clear(&mut self, context: &mut Context) {
+        context.clear();
+        self.blocks.clear();
+        self.reading = None;
+    }
+
+    /// Runs `prompt` and returns one row of logits per position whose token is `reading.at`, in order.
+    pub fn probe(
+        &mut self,
+        context: &mut Context,
+        prompt: &Prompt,
+        reading: &Reading,
+        stats: &Stats,
+    ) -> Result<Vec<Vec<f32>>, EngineError> {
+        if self.reading.as_ref() != Some(reading) {
+            self.clear(context);
+            self.reading = Some(reading.clone());
+        }
+        self.advance(context, prompt, usize::MAX, stats)?;
+        Ok(self.blocks.iter().flat_map(|block| block.readings.iter().cloned()).collect())
+    }
+
+    /// Makes the cache hold exactly `prompt`, keeping at most `most_kept` of the blocks it shares with the last one.
+    fn advance(
+        &mut self,
+        context: &mut Context,
+        prompt: &Prompt,
+        most_kept: usize,
+        stats: &Stats,
+    ) -> Result<Option<usize>, EngineError> {
+        let cells = context.options().cells as usize;
+        if prompt.len() >= cells {
+            return Err(EngineError::Limit(format!(
+                "the prompt takes {} positions but the context has {cells}; raise --context",
+                prompt.len()
+            )));
+        }
+        let ranges = prompt.blocks(BLOCK);
+        let kept = self
+            .blocks
+            .iter()
+            .zip(&ranges)
+            .take(most_kept)
+            .take_while(|(block, range)| block.keys == prompt.keys()[(*range).clone()])
+            .count();
+        self.blocks.truncate(kept);
+        context.truncate(LINEAGE, self.blocks.last().map_or(0, |block| block.end));
+        stats.prompt(prompt.keys(), prompt.len() - self.blocks.last().map_or(0, |block| block.end));
+        let mut last_row = None;
+        for range in &ranges[kept..] {
+            let generates = self.reading.is_none() && range.end == prompt.len();
+            let (mut batch, rows) = self.batch(prompt, range.start, range.len(), generates);
+            context.decode(&mut batch).map_err(|error| match error {
+                DecodeError::Full => EngineError::Limit("the context is full; raise --context".into()),
+                DecodeError::Failed(error) => error,
+            })?;
+            let readings = match &self.reading {
+                Some(reading) => rows
+                    .iter()
+                    .map(|&row| {
+                        let logits = context.logits(row);
+                        reading.read.iter().map(|&token| logits.get(token as usize).copied().unwrap_or(f32::NAN)).collect()
+                    })
+                    .collect(),
+                None => Vec::new(),
+            };
+            last_row = generates.then(|| range.len() - 1);
+            self.blocks.push(Block { keys: prompt.keys()[range.clone()].to_vec(), end: range.end, readings });
+        }
+        Ok(last_row)
+    }
+
+    /// One block as a batch, and its rows that are to be read.
+    fn batch(&self, prompt: &Prompt, start: usize, length: usize, want_last: bool) -> (Batch, Vec<usize>) {
+        match prompt.span(start, length) {
+            Span::Embeddings { values, width } => {
+                (Batch::embeddings(values.to_vec(), width, start, LINEAGE), Vec::new())
+            }
+            Span::Tokens(tokens) => {
+                let mut batch = Batch::tokens();
+                let mut rows = Vec::new();
+                for (offset, &token) in tokens.iter().enumerate() {
+                    let read = self.reading.as_ref().is_some_and(|reading| reading.at == token);
+                    let wanted = read || (want_last && offset + 1 == length);
+                    let row = batch.push(token, start + offset, LINEAGE, wanted);
+                    if read {
+                        rows.push(row);
+                    }
+                }
+                (batch, rows)
+            }
+        }
+    }
+
+    /// Draws the request's rollouts, `WIDTH` at a time, all in step.
+    pub fn generate(
+        &mut self,
+        context: &mut Context,
+        request: &GenerateRequest,
+        stats: &Stats,
+    ) -> Result<Vec<Completion>, EngineError> {
+        if self.reading.take().is_some() {
+            self.clear(context);
+        }
+        let blocks = request.prompt.blocks(BLOCK).len();
+        let row = self
+            .advance(context, &request.prompt, blocks - 1, stats)?
+            .expect("the last block is always decoded, and its last row wanted");
+        let first = context.logits(row).to_vec();
+        let mut waiting: VecDeque<usize> = (0..request.streams.len()).collect();
+        let mut completions: Vec<Option<Completion>> = vec![None; request.streams.len()];
+        while !waiting.is_empty() {
+            let group: Vec<usize> = waiting.drain(..waiting.len().min(WIDTH)).collect();
+            let mut run = Group { context, request, stats, rollouts: Vec::new(), scratch: Scratch::default() };
+            let postponed = run.start(&group, &first, &mut completions).and_then(|()| run.finish(&mut completions));
+            run.release();
+            for index in postponed?.into_iter().rev() {
+                waiting.push_front(index);
+            }
+        }
+        Ok(completions.into_iter().map(|completion| completion.expect("every rollout ran to its end")).collect())
+    }
+}
+
+/// Rollouts of one request decoded side by side.
+struct Group<'a> {
+    context: &'a mut Context,
+    request: &'a GenerateRequest,
+    stats: &'a Stats,
+    rollouts: Vec<Rollout>,
+    scratch: Scratch,
+}
+
+struct Rollout {
+    index: usize,
+    sequence: i32,
+    tokens: Vec<Token>,
+    sampler: Sampler,
+}
+
+impl Group<'_> {
+    fn start(
+        &mut self,
+        group: &[usize],
+        first: &[f32],
+        completions: &mut [Option<Completion>],
+    ) -> Result<(), EngineError> {
+        for (&index, sequence) in group.iter().zip(LINEAGE + 1..) {
+            let stream = self.request.streams[index];
+            let mut sampler = Sampler::new(self.request.sampling, stream, self.request.prompt.text_tokens());
+            let token = sampler.draw(first, &mut self.scratch);
+            self.context.share(LINEAGE, sequence, self.request.prompt.len());
+            let mut rollout = Rollout { index, sequence, tokens: Vec::new(), sampler };
+            match rollout.accept(token, self.request, self.context) {
+                Some(finish) => complete(rollout, finish, completions, self.context, self.stats),
+                None => self.rollouts.push(rollout),
+            }
+        }
+        self.request.check_cancelled()
+    }
+
+    /// Decodes until all are done; returns those that found no room and must run again, in order.
+    fn finish(&mut self, completions: &mut [Option<Completion>]) -> Result<Vec<usize>, EngineError> {
+        let mut postponed = Vec::new();
+        while !self.rollouts.is_empty() {
+            self.request.check_cancelled()?;
+            let mut batch = Batch::tokens();
+            for rollout in &self.rollouts {
+                let token = *rollout.tokens.last().expect("a running rollout has a token to feed");
+                let position = self.request.prompt.len() + rollout.tokens.len() - 1;
+                batch.push(token, position, rollout.sequence, true);
+            }
+            match self.context.decode(&mut batch) {
+                Ok(()) => {}
+                Err(DecodeError::Failed(error)) => return Err(error),
+                Err(DecodeError::Full) => {
+                    let last = self.rollouts.pop().expect("the loop runs while there are rollouts");
+                    if self.rollouts.is_empty() {
+                        complete(last, Finish::Length, completions, self.context, self.stats);
+                    } else {
+                        self.context.truncate(last.sequence, 0);
+                        postponed.insert(0, last.index);
+                    }
+                    continue;
+                }
+            }
+            self.stats.generated(batch.len());
+            let mut row = 0;
+            let mut running = Vec::with_capacity(self.rollouts.len());
+            for mut rollout in self.rollouts.drain(..) {
+                let token = rollout.sampler.draw(self.context.logits(row), &mut self.scratch);
+                row += 1;
+                running.push((rollout.accept(token, self.request, self.context), rollout));
+            }
+            for (finish, rollout) in running {
+                match finish {
+                    Some(finish) => complete(rollout, finish, completions, self.context, self.stats),
+                    None => self.rollouts.push(rollout),
+                }
+            }
+        }
+        Ok(postponed)
+    }
+
+    fn release(&mut self) {
+        for rollout in self.rollouts.drain(..) {
+            self.context.truncate(rollout.sequence, 0);
+        }
+    }
+}
+
+impl Rollout {
+    /// Takes a drawn token in; tells whether and why the rollout ends with it.
+    fn accept(&mut self, token: Token, request: &GenerateRequest, context: &Context) -> Option<Finish> {
+        request.accept(token, &mut self.tokens, context.model())
+    }
+}
+
+fn complete(
+    rollout: Rollout,
+    finish: Finish,
+    completions: &mut [Option<Completion>],
+    context: &mut Context,
+    stats: &Stats,
+) {
+    context.truncate(rollout.sequence, 0);
+    stats.finished();
+    completions[rollout.index] = Some(Completion { tokens: rollout.tokens, finish });
+}

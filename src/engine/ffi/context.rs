@@ -1,0 +1,256 @@
+//! A llama.cpp context (the KV cache and its scratch memory) and the batches it decodes.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use llama_cpp_sys_2 as sys;
+
+use super::{Model, log};
+use crate::engine::{EngineError, Token};
+
+/// llama.cpp's own limit on sequence ids.
+const MOST_SEQUENCES: u32 = 256;
+
+/// How to make a context.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ContextOptions {
+    /// Cells of the unified KV cache: tokens of all sequences together, shared prefixes counted once.
+    pub cells: u32,
+    /// Most tokens in one batch.
+    pub batch: u32,
+    /// Sequence ids in use, from 0.
+    pub sequences: u32,
+    /// Compute threads.
+    pub threads: u32,
+    /// Fused attention: faster, but results then depend on the shape of the batch and the number of threads.
+    pub flash_attention: bool,
+    /// Keys and values at 32 bits instead of 16.
+    pub wide_cache: bool,
+}
+
+/// Why a batch was not decoded.
+#[derive(Debug)]
+pub(crate) enum DecodeError {
+    /// The cache has no room for the batch; nothing was changed.
+    Full,
+    /// Anything else.
+    Failed(EngineError),
+}
+
+/// What a batch row is: tokens to look up, or embeddings to take as they are.
+#[derive(Debug)]
+enum Rows {
+    Tokens(Vec<Token>),
+    /// Row-major `[n, embedding_width]`.
+    Embeddings(Vec<f32>),
+}
+
+/// Rows to decode, each with its position, its sequence, and whether its logits are wanted.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    rows: Rows,
+    positions: Vec<i32>,
+    sequences: Vec<i32>,
+    wanted: Vec<i8>,
+}
+
+impl Batch {
+    pub fn tokens() -> Self {
+        Self { rows: Rows::Tokens(Vec::new()), positions: Vec::new(), sequences: Vec::new(), wanted: Vec::new() }
+    }
+
+    /// A batch of embeddings of one sequence, from position `start`.
+    pub fn embeddings(values: Vec<f32>, width: usize, start: usize, sequence: i32) -> Self {
+        let count = values.len() / width;
+        Self {
+            rows: Rows::Embeddings(values),
+            positions: (start..start + count).map(|position| position as i32).collect(),
+            sequences: vec![sequence; count],
+            wanted: vec![0; count],
+        }
+    }
+
+    /// Adds a token row and returns its index in the batch.
+    pub fn push(&mut self, token: Token, position: usize, sequence: i32, wanted: bool) -> usize {
+        if let Rows::Tokens(tokens) = &mut self.rows {
+            tokens.push(token);
+            self.positions.push(position as i32);
+            self.sequences.push(sequence);
+            self.wanted.push(i8::from(wanted));
+        }
+        self.positions.len() - 1
+    }
+
+    pub fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A context: decodes batches into its cache and answers with logits. Belongs to one thread at a time.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pointer: NonNull<sys::llama_context>,
+    model: Arc<Model>,
+    options: ContextOptions,
+    vocabulary: usize,
+    decoded: Vec<i8>,
+}
+
+// SAFETY: a context may be used from any one thread at a time; `&mut self` on every call that changes it ensures that.
+unsafe impl Send for Context {}
+
+impl Context {
+    pub fn new(model: Arc<Model>, options: ContextOptions) -> Result<Self, EngineError> {
+        if options.sequences == 0 || options.sequences > MOST_SEQUENCES {
+            return Err(EngineError::Limit(format!("{} sequences; 1 to {MOST_SEQUENCES} are possible", options.sequences)));
+        }
+        log::clear();
+        // SAFETY: plain values; the model outlives the context, which holds an `Arc` of it.
+        let pointer = unsafe {
+            let mut parameters = sys::llama_context_default_params();
+            parameters.n_ctx = options.cells;
+            parameters.n_batch = options.batch;
+            parameters.n_ubatch = options.batch;
+            parameters.n_seq_max = options.sequences;
+            parameters.n_threads = options.threads as i32;
+            parameters.n_threads_batch = options.threads as i32;
+            parameters.kv_unified = true;
+            parameters.no_perf = true;
+            parameters.flash_attn_type = if options.flash_attention {
+                sys::LLAMA_FLASH_ATTN_TYPE_AUTO
+            } else {
+                sys::LLAMA_FLASH_ATTN_TYPE_DISABLED
+            };
+            let cache_type = if options.wide_cache { sys::GGML_TYPE_F32 } else { sys::GGML_TYPE_F16 };
+            parameters.type_k = cache_type;
+            parameters.type_v = cache_type;
+            sys::llama_init_from_model(model.as_ptr(), parameters)
+        };
+        let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
+            path: model.path().to_owned(),
+            cause: log::complaint("there is not enough memory for a context of this size; try a smaller --context"),
+        })?;
+        let vocabulary = model.vocabulary_size();
+        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new() })
+    }
+
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    pub fn options(&self) -> &ContextOptions {
+        &self.options
+    }
+
+    /// Decodes `batch`; the logits of its wanted rows are then at [`Context::logits`].
+    pub fn decode(&mut self, batch: &mut Batch) -> Result<(), DecodeError> {
+        self.check(batch).map_err(DecodeError::Failed)?;
+        let mut counts = vec![1_i32; batch.len()];
+        let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(std::ptr::from_mut).collect();
+        let (token, embd) = match &mut batch.rows {
+            Rows::Tokens(tokens) => (tokens.as_mut_ptr(), std::ptr::null_mut()),
+            Rows::Embeddings(values) => (std::ptr::null_mut(), values.as_mut_ptr()),
+        };
+        let raw = sys::llama_batch {
+            n_tokens: batch.positions.len() as i32,
+            token,
+            embd,
+            pos: batch.positions.as_mut_ptr(),
+            n_seq_id: counts.as_mut_ptr(),
+            seq_id: sequences.as_mut_ptr(),
+            logits: batch.wanted.as_mut_ptr(),
+        };
+        log::clear();
+        // SAFETY: all arrays have `n_tokens` entries and outlive the call; ids, tokens and sizes were checked above.
+        let status = unsafe { sys::llama_decode(self.pointer.as_ptr(), raw) };
+        match status {
+            0 => {
+                self.decoded.clone_from(&batch.wanted);
+                Ok(())
+            }
+            1 => Err(DecodeError::Full),
+            status => Err(DecodeError::Failed(EngineError::Decode(log::complaint(&format!("status {status}"))))),
+        }
+    }
+
+    /// What llama.cpp would answer with an abort of the whole process.
+    fn check(&self, batch: &Batch) -> Result<(), EngineError> {
+        let limit = self.options.batch as usize;
+        if batch.is_empty() || batch.len() > limit {
+            return Err(EngineError::Limit(format!("a batch of {} rows; 1 to {limit} are possible", batch.len())));
+        }
+        if let Some(id) = batch.sequences.iter().find(|&&id| id < 0 || id as u32 >= self.options.sequences) {
+            return Err(EngineError::Limit(format!("sequence {id} of {}", self.options.sequences)));
+        }
+        match &batch.rows {
+            Rows::Tokens(tokens) => match tokens.iter().find(|&&id| id < 0 || id as usize >= self.vocabulary) {
+                Some(id) => Err(EngineError::Limit(format!("token {id} of a vocabulary of {}", self.vocabulary))),
+                None => Ok(()),
+            },
+            Rows::Embeddings(values) => {
+                let expected = batch.len() * self.model.embedding_width();
+                if values.len() == expected {
+                    Ok(())
+                } else {
+                    Err(EngineError::Limit(format!("{} embedding values, expected {expected}", values.len())))
+                }
+            }
+        }
+    }
+
+    /// Logits `[vocabulary]` of row `row` of the last decoded batch.
+    ///
+    /// # Panics
+    /// If the row was not wanted: a mistake in the scheduler.
+    pub fn logits(&self, row: usize) -> &[f32] {
+        assert!(self.decoded.get(row) == Some(&1), "logits of row {row} were not asked for");
+        // SAFETY: the row was decoded with its output flag set, so llama.cpp has a vocabulary-sized row for it, which stays
+        // valid until the next decode, and that takes `&mut self`.
+        unsafe {
+            let pointer = sys::llama_get_logits_ith(self.pointer.as_ptr(), row as i32);
+            assert!(!pointer.is_null(), "llama.cpp has no logits for row {row}");
+            std::slice::from_raw_parts(pointer, self.vocabulary)
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        // SAFETY: the context is valid.
+        unsafe { sys::llama_memory_clear(self.memory(), false) }
+    }
+
+    /// Forgets positions `from..` of `sequence`; cells that other sequences use stay.
+    pub fn truncate(&mut self, sequence: i32, from: usize) {
+        self.assert_sequence(sequence);
+        // SAFETY: the sequence id is in range.
+        unsafe { sys::llama_memory_seq_rm(self.memory(), sequence, from as i32, -1) };
+    }
+
+    /// Lets `to` share positions `0..length` of `from`; costs no memory.
+    pub fn share(&mut self, from: i32, to: i32, length: usize) {
+        self.assert_sequence(from);
+        self.assert_sequence(to);
+        // SAFETY: both ids are in range.
+        unsafe { sys::llama_memory_seq_cp(self.memory(), from, to, 0, length as i32) }
+    }
+
+    fn memory(&self) -> sys::llama_memory_t {
+        // SAFETY: the context is valid.
+        unsafe { sys::llama_get_memory(self.pointer.as_ptr()) }
+    }
+
+    fn assert_sequence(&self, id: i32) {
+        assert!(id >= 0 && (id as u32) < self.options.sequences, "sequence {id} of {}", self.options.sequences);
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is owned and freed once.
+        unsafe { sys::llama_free(self.pointer.as_ptr()) }
+    }
+}

@@ -1,0 +1,296 @@
+//! A loaded language model and its vocabulary.
+
+use std::ffi::{CStr, CString};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use llama_cpp_sys_2 as sys;
+use mmprm_quant::gguf::GgufFile;
+use unicode_normalization::UnicodeNormalization;
+
+use super::{log, path_to_c, start_backend};
+use crate::engine::{EngineError, Token};
+
+/// A compute device that llama.cpp found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its name, such as `CUDA0`.
+    pub name: String,
+    /// Free memory in bytes.
+    pub free: u64,
+    /// All memory in bytes.
+    pub total: u64,
+}
+
+/// The graphics devices of this build and machine; empty without one.
+pub(crate) fn gpu_devices() -> Vec<Device> {
+    use llama_cpp_2::LlamaBackendDeviceType as Kind;
+    llama_cpp_2::list_llama_ggml_backend_devices()
+        .into_iter()
+        .filter(|device| matches!(device.device_type, Kind::Gpu | Kind::IntegratedGpu))
+        .map(|device| Device {
+            name: device.name,
+            free: device.memory_free as u64,
+            total: device.memory_total as u64,
+        })
+        .collect()
+}
+
+/// How to load a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ModelOptions {
+    /// Layers to place on the graphics device; `None` places all that fit (none without a device).
+    pub gpu_layers: Option<u32>,
+    /// Load the vocabulary only, to count tokens or compare tokenisation.
+    pub vocab_only: bool,
+}
+
+/// A language model in GGUF form, memory-mapped, with its vocabulary. Shared freely between threads.
+#[derive(Debug)]
+pub struct Model {
+    pointer: NonNull<sys::llama_model>,
+    vocab: NonNull<sys::llama_vocab>,
+    file: GgufFile,
+    path: PathBuf,
+    normalises: bool,
+}
+
+// SAFETY: after loading, llama.cpp only reads a model; contexts of different threads may share it.
+unsafe impl Send for Model {}
+// SAFETY: as above; every method below takes `&self` and calls read-only functions.
+unsafe impl Sync for Model {}
+
+impl Model {
+    /// Checks the file (sizes, offsets, types: hostile files never reach C++), then loads it.
+    ///
+    /// # Errors
+    /// [`EngineError::Gguf`] for a file that is not sound, [`EngineError::Load`] with llama.cpp's own reason otherwise.
+    pub fn load(path: &Path, options: ModelOptions) -> Result<Arc<Self>, EngineError> {
+        start_backend()?;
+        let file = GgufFile::open(path)?;
+        let architecture = file.get_str("general.architecture")?;
+        if architecture == "clip" {
+            return Err(EngineError::Load {
+                path: path.to_owned(),
+                cause: "this is a vision projector (mmproj), not a language model".into(),
+            });
+        }
+        let c_path = path_to_c(path)?;
+        log::clear();
+        // SAFETY: the default parameters are a plain value; the path is a valid C string for the duration of the call.
+        let pointer = unsafe {
+            let mut parameters = sys::llama_model_default_params();
+            parameters.vocab_only = options.vocab_only;
+            parameters.n_gpu_layers = gpu_layers(options.gpu_layers, &file) as i32;
+            sys::llama_model_load_from_file(c_path.as_ptr(), parameters)
+        };
+        let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
+            path: path.to_owned(),
+            cause: log::complaint("llama.cpp gave no reason"),
+        })?;
+        // SAFETY: the model is valid; its vocabulary lives as long as it does.
+        let vocab = unsafe { sys::llama_model_get_vocab(pointer.as_ptr()) };
+        let vocab = NonNull::new(vocab.cast_mut()).expect("a loaded model has a vocabulary");
+        let normalises = file.get_str("tokenizer.ggml.pre").is_ok_and(|pre| pre.starts_with("qwen"));
+        Ok(Arc::new(Self { pointer, vocab, file, path: path.to_owned(), normalises }))
+    }
+
+    /// The file it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its checked GGUF file: metadata and tensors.
+    pub fn file(&self) -> &GgufFile {
+        &self.file
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::llama_model {
+        self.pointer.as_ptr()
+    }
+
+    /// Width of a token embedding, the row length of [`Vision`](super::Vision) output.
+    pub fn embedding_width(&self) -> usize {
+        // SAFETY: the model is valid.
+        unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) as usize }
+    }
+
+    /// Number of tokens in the vocabulary, the row length of logits.
+    pub fn vocabulary_size(&self) -> usize {
+        // SAFETY: the vocabulary is valid.
+        unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) as usize }
+    }
+
+    /// The longest sequence the model was trained for.
+    pub fn trained_context(&self) -> usize {
+        // SAFETY: the model is valid.
+        unsafe { sys::llama_model_n_ctx_train(self.as_ptr()).max(0) as usize }
+    }
+
+    /// Whether `token` ends a generation (`<|im_end|>`, the end-of-sequence token and the like).
+    pub fn is_end(&self, token: Token) -> bool {
+        // SAFETY: the vocabulary is valid, and an unknown id is answered with false below.
+        self.is_known(token) && unsafe { sys::llama_vocab_is_eog(self.vocab.as_ptr(), token) }
+    }
+
+    fn is_known(&self, token: Token) -> bool {
+        token >= 0 && (token as usize) < self.vocabulary_size()
+    }
+
+    /// Splits text into tokens, special tokens in it included; `first` adds what the model wants in front (`<s>`).
+    /// Text is first brought to Unicode normal form C where the model's own tokenizer does so (Qwen2).
+    ///
+    /// # Errors
+    /// [`EngineError::Tokenize`] when the text is longer than 2³¹ bytes or llama.cpp refuses it.
+    pub fn tokenize(&self, text: &str, first: bool) -> Result<Vec<Token>, EngineError> {
+        let normalised: String;
+        let text = if self.normalises {
+            normalised = text.nfc().collect();
+            &normalised
+        } else {
+            text
+        };
+        let length = i32::try_from(text.len()).map_err(|_| EngineError::Tokenize("the text is too long".into()))?;
+        let mut tokens: Vec<Token> = vec![0; text.len() + 8];
+        let capacity = tokens.len() as i32;
+        // SAFETY: pointer and length describe `text`; the output has `capacity` places, which bounds what is written.
+        let count = unsafe {
+            sys::llama_tokenize(
+                self.vocab.as_ptr(),
+                text.as_ptr().cast(),
+                length,
+                tokens.as_mut_ptr(),
+                capacity,
+                first,
+                true,
+            )
+        };
+        let count = usize::try_from(count)
+            .map_err(|_| EngineError::Tokenize(format!("{} bytes of text need {} tokens", text.len(), -count)))?;
+        tokens.truncate(count);
+        Ok(tokens)
+    }
+
+    /// The text of `tokens`, special tokens included; bytes that are not UTF-8 become replacement characters.
+    pub fn detokenize(&self, tokens: &[Token]) -> String {
+        let mut bytes = Vec::with_capacity(tokens.len() * 4);
+        for &token in tokens {
+            self.append_piece(token, &mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn append_piece(&self, token: Token, bytes: &mut Vec<u8>) {
+        if !self.is_known(token) {
+            return;
+        }
+        let mut buffer = [0_u8; 256];
+        // SAFETY: the buffer's length is passed; a longer piece is answered with minus its length and written below.
+        let length = unsafe { self.piece(token, &mut buffer) };
+        if length >= 0 {
+            bytes.extend_from_slice(&buffer[..length as usize]);
+        } else {
+            let mut large = vec![0_u8; length.unsigned_abs() as usize];
+            // SAFETY: as above, with the size llama.cpp asked for.
+            let length = unsafe { self.piece(token, &mut large) };
+            bytes.extend_from_slice(&large[..length.max(0) as usize]);
+        }
+    }
+
+    /// # Safety
+    /// `token` must be in the vocabulary.
+    unsafe fn piece(&self, token: Token, buffer: &mut [u8]) -> i32 {
+        // SAFETY: the vocabulary is valid, the token known (the caller's duty), the buffer's true length given.
+        unsafe {
+            sys::llama_token_to_piece(
+                self.vocab.as_ptr(),
+                token,
+                buffer.as_mut_ptr().cast(),
+                buffer.len() as i32,
+                0,
+                true,
+            )
+        }
+    }
+
+    /// The one token whose text is exactly `text`, such as `<prm>`; `None` if the vocabulary has none.
+    pub fn token(&self, text: &str) -> Option<Token> {
+        let tokens = self.tokenize(text, false).ok()?;
+        match tokens[..] {
+            [token] if self.detokenize(&[token]) == text => Some(token),
+            _ => None,
+        }
+    }
+
+    /// The texts of all control tokens (`<|im_end|>`, `<img>`, …): what is taken out of generated text before parsing.
+    pub fn special_texts(&self) -> Vec<String> {
+        (0..self.vocabulary_size() as Token)
+            .filter(|&token| {
+                // SAFETY: the token is in the vocabulary.
+                let attributes = unsafe { sys::llama_vocab_get_attr(self.vocab.as_ptr(), token) };
+                attributes & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN) != 0
+            })
+            .map(|token| self.text(token))
+            .filter(|text| !text.is_empty())
+            .collect()
+    }
+
+    fn text(&self, token: Token) -> String {
+        // SAFETY: the token is in the vocabulary (callers iterate over it); the string lives as long as the model.
+        unsafe {
+            let text = sys::llama_vocab_get_text(self.vocab.as_ptr(), token);
+            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        }
+    }
+
+    /// One line about the model, as llama.cpp words it: architecture, size, quantisation.
+    pub fn description(&self) -> String {
+        let mut buffer = [0_u8; 256];
+        // SAFETY: the buffer's true length is given, and the text written is NUL-terminated within it.
+        unsafe { sys::llama_model_desc(self.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        CStr::from_bytes_until_nul(&buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Bytes of keys and values one cached token takes at two bytes a number.
+    pub fn cache_bytes_per_token(&self) -> u64 {
+        // SAFETY: the model is valid.
+        let (layers, heads, kv_heads, width) = unsafe {
+            (
+                sys::llama_model_n_layer(self.as_ptr()),
+                sys::llama_model_n_head(self.as_ptr()),
+                sys::llama_model_n_head_kv(self.as_ptr()),
+                sys::llama_model_n_embd(self.as_ptr()),
+            )
+        };
+        if heads <= 0 {
+            return 0;
+        }
+        layers.max(0) as u64 * 2 * 2 * (width / heads).max(0) as u64 * kv_heads.max(0) as u64
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: contexts hold an `Arc` of their model, so none is left; the pointer is freed once.
+        unsafe { sys::llama_model_free(self.pointer.as_ptr()) }
+    }
+}
+
+/// All layers if the weights fit in nine tenths of the device's free memory, else the share that does.
+fn gpu_layers(asked: Option<u32>, file: &GgufFile) -> u32 {
+    if let Some(layers) = asked {
+        return layers;
+    }
+    let Some(device) = gpu_devices().into_iter().max_by_key(|device| device.free) else { return 0 };
+    let architecture = file.get_str("general.architecture").unwrap_or_default();
+    let layers = file.get_u32(&format!("{architecture}.block_count")).unwrap_or(0) + 1;
+    let size = file.file_size().max(1);
+    let budget = device.free / 10 * 9;
+    if size <= budget { layers } else { (layers as u64 * budget / size) as u32 }
+}
+
+/// A C string of a text that holds no NUL byte; NUL bytes in data are dropped.
+pub(super) fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', "")).expect("NUL bytes were removed")
+}

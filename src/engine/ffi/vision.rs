@@ -1,0 +1,189 @@
+//! The vision tower and projector of a GGUF pair, through llama.cpp's multimodal library.
+
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use llama_cpp_sys_2 as sys;
+use mmprm_quant::gguf::GgufFile;
+
+use super::model::c_string;
+use super::{Model, log, path_to_c, start_backend};
+use crate::engine::EngineError;
+
+/// Turns image tiles into embeddings of the language model's width.
+///
+/// Tiles come in exactly the size the tower was made for, so that llama.cpp's own resizing and tiling, which differ from
+/// InternVL's, never act. One tile is encoded at a time: a tile's embeddings do not depend on its neighbours.
+#[derive(Debug)]
+pub struct Vision {
+    context: Mutex<Pointer>,
+    model: Arc<Model>,
+    path: PathBuf,
+    size: usize,
+    tokens: usize,
+}
+
+#[derive(Debug)]
+struct Pointer(NonNull<sys::mtmd_context>);
+
+// SAFETY: the context may be used from any one thread at a time; the mutex ensures that.
+unsafe impl Send for Pointer {}
+
+impl Vision {
+    /// Loads an mmproj file made for `model`.
+    ///
+    /// # Errors
+    /// [`EngineError::Gguf`] for a file that is not sound, [`EngineError::Load`] for one that does not fit the model.
+    pub fn load(path: &Path, model: &Arc<Model>, threads: u32, gpu: bool) -> Result<Self, EngineError> {
+        start_backend()?;
+        let refuse = |cause: String| EngineError::Load { path: path.to_owned(), cause };
+        let file = GgufFile::open(path)?;
+        if file.get_str("clip.projector_type")? != "internvl" {
+            return Err(refuse("expected an InternVL vision projector (clip.projector_type = internvl)".into()));
+        }
+        let size = file.get_u32("clip.vision.image_size")? as usize;
+        let patch = file.get_u32("clip.vision.patch_size")? as usize;
+        let scale = file.get_u32("clip.vision.projector.scale_factor").unwrap_or(2) as usize;
+        let width = file.get_u32("clip.vision.projection_dim")? as usize;
+        if patch == 0 || scale == 0 || size == 0 || size > 4096 || size % (patch * scale) != 0 {
+            return Err(refuse(format!("image size {size} is not a multiple of patch size {patch} × {scale}")));
+        }
+        if width != model.embedding_width() {
+            return Err(refuse(format!(
+                "it projects to {width} values but {} takes {}; the two files are not a pair",
+                model.path().display(),
+                model.embedding_width()
+            )));
+        }
+        let c_path = path_to_c(path)?;
+        log::clear();
+        // SAFETY: plain parameter values; the path is a valid C string for the call; the model outlives the context.
+        let pointer = unsafe {
+            let mut parameters = sys::mtmd_context_params_default();
+            parameters.use_gpu = gpu;
+            parameters.n_threads = threads as i32;
+            parameters.print_timings = false;
+            parameters.warmup = false;
+            parameters.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+            sys::mtmd_init_from_file(c_path.as_ptr(), model.as_ptr(), parameters)
+        };
+        let pointer =
+            NonNull::new(pointer).ok_or_else(|| refuse(log::complaint("llama.cpp could not load the projector")))?;
+        Ok(Self {
+            context: Mutex::new(Pointer(pointer)),
+            model: Arc::clone(model),
+            path: path.to_owned(),
+            size,
+            tokens: (size / patch / scale).pow(2),
+        })
+    }
+
+    /// Side of a tile in pixels.
+    pub fn tile_size(&self) -> usize {
+        self.size
+    }
+
+    /// Embeddings a tile gives.
+    pub fn tokens_per_tile(&self) -> usize {
+        self.tokens
+    }
+
+    /// Embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB bytes.
+    ///
+    /// # Errors
+    /// [`EngineError::Vision`] if the tile has another size or llama.cpp fails.
+    pub fn encode(&self, tile: &[u8]) -> Result<Vec<f32>, EngineError> {
+        let fail = |cause: String| EngineError::Vision { path: self.path.clone(), cause };
+        if tile.len() != self.size * self.size * 3 {
+            return Err(fail(format!("a tile of {} bytes, expected {}×{}×3", tile.len(), self.size, self.size)));
+        }
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        log::clear();
+        // SAFETY: the bitmap copies `size × size × 3` bytes from `tile`, whose length was checked.
+        let bitmap = Owned::new(
+            unsafe { sys::mtmd_bitmap_init(self.size as u32, self.size as u32, tile.as_ptr()) },
+            sys::mtmd_bitmap_free,
+        )
+        .ok_or_else(|| fail("out of memory".into()))?;
+        // SAFETY: makes an empty list.
+        let chunks = Owned::new(unsafe { sys::mtmd_input_chunks_init() }, sys::mtmd_input_chunks_free)
+            .ok_or_else(|| fail("out of memory".into()))?;
+        // SAFETY: returns a static string; it is the marker that stands for the one bitmap.
+        let marker = unsafe { std::ffi::CStr::from_ptr(sys::mtmd_default_marker()) }.to_string_lossy().into_owned();
+        let text = c_string(&marker);
+        let input = sys::mtmd_input_text {
+            text: text.as_ptr(),
+            text_len: text.as_bytes().len(),
+            add_special: false,
+            parse_special: false,
+        };
+        let bitmaps = [bitmap.0.cast_const()];
+        // SAFETY: all pointers are valid for the call, and one bitmap stands against one marker.
+        let status =
+            unsafe { sys::mtmd_tokenize(context.0.as_ptr(), chunks.0, &raw const input, bitmaps.as_ptr().cast_mut(), 1) };
+        if status != 0 {
+            return Err(fail(log::complaint("the tile was not accepted")));
+        }
+        let chunk = self.only_image(chunks.0).map_err(&fail)?;
+        // SAFETY: the chunk belongs to `chunks`, which lives; the context is locked.
+        if unsafe { sys::mtmd_encode_chunk(context.0.as_ptr(), chunk) } != 0 {
+            return Err(fail(log::complaint("encoding failed")));
+        }
+        let length = self.tokens * self.model.embedding_width();
+        // SAFETY: the last encode wrote tokens × width values (the token count was checked in `only_image`, the width at
+        // loading); they are copied before anything else uses the context.
+        unsafe {
+            let values = sys::mtmd_get_output_embd(context.0.as_ptr());
+            if values.is_null() {
+                return Err(fail("no embeddings came back".into()));
+            }
+            Ok(std::slice::from_raw_parts(values, length).to_vec())
+        }
+    }
+
+    /// The single image chunk among `chunks`, with the expected number of tokens.
+    fn only_image(&self, chunks: *mut sys::mtmd_input_chunks) -> Result<*const sys::mtmd_input_chunk, String> {
+        let mut found = None;
+        // SAFETY: indices stay below the list's own size.
+        unsafe {
+            for index in 0..sys::mtmd_input_chunks_size(chunks) {
+                let chunk = sys::mtmd_input_chunks_get(chunks, index);
+                if sys::mtmd_input_chunk_get_type(chunk) == sys::MTMD_INPUT_CHUNK_TYPE_IMAGE
+                    && found.replace(chunk).is_some()
+                {
+                    return Err("the tile was cut into several images".into());
+                }
+            }
+            let chunk = found.ok_or("no image came of the tile")?;
+            match sys::mtmd_input_chunk_get_n_tokens(chunk) {
+                tokens if tokens == self.tokens => Ok(chunk),
+                tokens => Err(format!("{tokens} embeddings a tile, expected {}", self.tokens)),
+            }
+        }
+    }
+}
+
+impl Drop for Vision {
+    fn drop(&mut self) {
+        let context = self.context.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the pointer is owned and freed once.
+        unsafe { sys::mtmd_free(context.0.as_ptr()) }
+    }
+}
+
+/// A C object freed on drop.
+struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
+
+impl<T> Owned<T> {
+    fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
+        (!pointer.is_null()).then_some(Self(pointer, free))
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from the constructor that belongs to this free function, and is freed once.
+        unsafe { (self.1)(self.0) }
+    }
+}

@@ -1,0 +1,297 @@
+//! The inference engine: llama.cpp driven by one thread, for many callers.
+//!
+//! Knows prompts, tokens and sequences; knows no problem, step or search. A caller blocks in [`Engine::generate`] (n
+//! rollouts of one prompt) or [`Engine::probe`] (logits of a few tokens at marked positions); requests of different callers
+//! are decoded together, or one by one where their results must not depend on each other.
+//!
+//! ```no_run
+//! use mmprm::engine::{Chunk, Engine, EngineOptions, GenerateRequest, Model, ModelOptions, Prompt, Sampling, Stream};
+//! # fn main() -> Result<(), mmprm::engine::EngineError> {
+//! let model = Model::load("policy.gguf".as_ref(), ModelOptions::default())?;
+//! let engine = Engine::start(&model, EngineOptions::default())?;
+//! let prompt = Prompt::new([Chunk::Tokens(model.tokenize("1 + 1 =", true)?)])?;
+//! let request = GenerateRequest::new(prompt, Sampling::GREEDY, vec![Stream::named(0, "sum", 0, 0)], 8);
+//! println!("{}", model.detokenize(&engine.generate(request)?[0].tokens));
+//! # Ok(()) }
+//! ```
+
+mod batching;
+mod cache;
+mod chain;
+pub(crate) mod ffi;
+mod prompt;
+mod sampling;
+mod scheduler;
+mod stats;
+
+pub use ffi::{Device, Model, ModelOptions, Vision};
+pub use prompt::{Chunk, Embeddings, Prompt};
+pub use sampling::{Sampling, Stream};
+pub use stats::Snapshot;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use mmprm_quant::gguf::GgufError;
+
+use batching::Limits;
+use chain::Reading;
+use ffi::{Context, ContextOptions};
+use scheduler::{Command, ProbeRequest};
+use stats::Stats;
+
+/// A token of a model's vocabulary.
+pub type Token = i32;
+
+/// What can go wrong in the engine.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// llama.cpp itself could not start.
+    #[error("llama.cpp could not start: {0}")]
+    Backend(String),
+    /// A GGUF file is missing or not sound.
+    #[error(transparent)]
+    Gguf(Arc<GgufError>),
+    /// A sound file that cannot be used.
+    #[error("cannot load {}: {cause}", path.display())]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// Text that cannot be tokenised.
+    #[error("cannot tokenise: {0}")]
+    Tokenize(String),
+    /// A prompt that cannot be run.
+    #[error("cannot run the prompt: {0}")]
+    Prompt(String),
+    /// A limit of the context or of llama.cpp was reached.
+    #[error("{0}")]
+    Limit(String),
+    /// An image could not be encoded.
+    #[error("{} could not encode an image: {cause}", path.display())]
+    Vision {
+        /// The mmproj file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// llama.cpp failed to decode a batch.
+    #[error("llama.cpp failed to decode: {0}")]
+    Decode(String),
+    /// The request was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// The engine's thread is gone.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+impl From<GgufError> for EngineError {
+    fn from(error: GgufError) -> Self {
+        Self::Gguf(Arc::new(error))
+    }
+}
+
+/// How to run a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Cache cells: positions of all prompts and rollouts together; `None` chooses by the model and the machine's memory.
+    pub context: Option<u32>,
+    /// Rollouts decoded side by side, at most 128.
+    pub parallel: u32,
+    /// Compute threads; `None` takes one a core.
+    pub threads: Option<u32>,
+    /// Results do not depend on threads, width, or what else runs: requests run one by one on a fixed schedule, without
+    /// fused attention. Probing always does.
+    pub deterministic: bool,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { context: None, parallel: 32, threads: None, deterministic: false }
+    }
+}
+
+/// A request for rollouts of one prompt.
+#[derive(Debug, Clone)]
+pub struct GenerateRequest {
+    /// What the model reads.
+    pub prompt: Prompt,
+    /// How to draw.
+    pub sampling: Sampling,
+    /// One random stream a rollout: as many rollouts as streams.
+    pub streams: Vec<Stream>,
+    /// Most tokens a rollout may have.
+    pub max_tokens: usize,
+    /// Tokens that end a rollout, besides those that the vocabulary marks as ends.
+    pub stop: Vec<Token>,
+    /// When this turns true the request ends with [`EngineError::Cancelled`].
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl GenerateRequest {
+    /// A request without extra stop tokens that cannot be cancelled.
+    pub fn new(prompt: Prompt, sampling: Sampling, streams: Vec<Stream>, max_tokens: usize) -> Self {
+        Self { prompt, sampling, streams, max_tokens, stop: Vec::new(), cancel: None }
+    }
+
+    fn check_cancelled(&self) -> Result<(), EngineError> {
+        match &self.cancel {
+            Some(flag) if flag.load(Ordering::Relaxed) => Err(EngineError::Cancelled),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a drawn token to a rollout, or tells why the rollout ends. End tokens are not kept.
+    fn accept(&self, token: Token, tokens: &mut Vec<Token>, model: &Model) -> Option<Finish> {
+        if model.is_end(token) || self.stop.contains(&token) {
+            return Some(Finish::Stop);
+        }
+        tokens.push(token);
+        (tokens.len() >= self.max_tokens).then_some(Finish::Length)
+    }
+}
+
+/// Why a rollout ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// An end token was drawn.
+    Stop,
+    /// It reached the most tokens allowed, or filled the context.
+    Length,
+}
+
+/// A finished rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// Its tokens, the end token left out.
+    pub tokens: Vec<Token>,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// A model being run by its own thread. Dropping it waits for the thread.
+#[derive(Debug)]
+pub struct Engine {
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    stats: Arc<Stats>,
+    model: Arc<Model>,
+}
+
+/// Most tokens in one decoded batch.
+const BATCH: u32 = 512;
+/// Memory that a cache of unstated size may take, in bytes.
+const CACHE_BUDGET: u64 = 2 << 30;
+
+impl Engine {
+    /// Makes a context for `model` and starts its thread.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] if there is no memory for the context, [`EngineError::Limit`] for impossible options.
+    pub fn start(model: &Arc<Model>, options: EngineOptions) -> Result<Self, EngineError> {
+        if options.parallel == 0 || options.parallel > 128 {
+            return Err(EngineError::Limit(format!("--parallel {}: expected 1 to 128", options.parallel)));
+        }
+        let limits = Limits {
+            rollouts: options.parallel as usize,
+            jobs: (options.parallel as usize).min(16),
+            idle: 32,
+        };
+        let sequences = if options.deterministic { chain::WIDTH as u32 + 1 } else { limits.sequences() };
+        let cells = options.context.unwrap_or_else(|| default_cells(model));
+        if cells < 2 {
+            return Err(EngineError::Limit(format!("--context {cells}: expected at least 2")));
+        }
+        let context = Context::new(
+            Arc::clone(model),
+            ContextOptions {
+                cells,
+                batch: BATCH.min(cells),
+                sequences,
+                threads: options.threads.unwrap_or_else(default_threads),
+                flash_attention: !options.deterministic,
+                wide_cache: model.file().get_u32("general.file_type").is_ok_and(|kind| kind == 0),
+            },
+        )?;
+        let stats = Arc::new(Stats::new(cells));
+        let (commands, receiver) = mpsc::channel();
+        let shared = Arc::clone(&stats);
+        let deterministic = options.deterministic;
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || scheduler::run(context, limits, deterministic, &receiver, &shared))
+            .map_err(|error| EngineError::Backend(error.to_string()))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread), stats, model: Arc::clone(model) })
+    }
+
+    /// The model it runs.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Draws the request's rollouts, in the order of its streams.
+    ///
+    /// # Errors
+    /// [`EngineError::Limit`] for a prompt longer than the context, [`EngineError::Cancelled`], or what llama.cpp said.
+    pub fn generate(&self, request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
+        if request.streams.is_empty() || request.max_tokens == 0 {
+            return Ok(vec![Completion { tokens: Vec::new(), finish: Finish::Length }; request.streams.len()]);
+        }
+        let (reply, answer) = mpsc::channel();
+        self.send(Command::Generate(request, reply))?;
+        answer.recv().map_err(|_| EngineError::Stopped)?
+    }
+
+    /// Runs each prompt and returns, per prompt, the logits of `read` at every position whose token is `at`, in order:
+    /// `[prompts][positions][read]`. An answer depends on its own prompt only.
+    ///
+    /// # Errors
+    /// [`EngineError::Limit`] for a prompt longer than the context, or what llama.cpp said.
+    pub fn probe(&self, prompts: Vec<Prompt>, at: Token, read: &[Token]) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        let (reply, answer) = mpsc::channel();
+        let reading = Reading { at, read: read.to_vec() };
+        self.send(Command::Probe(ProbeRequest { prompts, reading }, reply))?;
+        answer.recv().map_err(|_| EngineError::Stopped)?
+    }
+
+    fn send(&self, command: Command) -> Result<(), EngineError> {
+        let commands = self.commands.as_ref().ok_or(EngineError::Stopped)?;
+        commands.send(command).map_err(|_| EngineError::Stopped)
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> Snapshot {
+        self.stats.snapshot()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.commands.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// As many cells as fit the budget, between 4096 and 65536.
+fn default_cells(model: &Model) -> u32 {
+    let fitting = CACHE_BUDGET / model.cache_bytes_per_token().max(1);
+    (fitting.clamp(4096, 65536) / 256 * 256) as u32
+}
+
+/// One thread a core.
+pub(crate) fn default_threads() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| count.get() as u32)
+}
+
+/// The graphics devices that this build can use on this machine; empty without one.
+pub fn gpu_devices() -> Vec<Device> {
+    ffi::gpu_devices()
+}

@@ -1,0 +1,121 @@
+//! The thread that owns a context: takes requests from a channel and runs them on one of the two executors.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+
+use super::batching::{Batching, Limits, Reply};
+use super::chain::{Chain, Reading};
+use super::ffi::Context;
+use super::prompt::Prompt;
+use super::stats::Stats;
+use super::{EngineError, GenerateRequest};
+
+/// A request and where its answer goes. A caller that has gone away is not an error.
+pub(super) enum Command {
+    Generate(GenerateRequest, Reply),
+    Probe(ProbeRequest, Sender<Result<Vec<Vec<Vec<f32>>>, EngineError>>),
+}
+
+/// Prompts to run and what to read in them.
+pub(super) struct ProbeRequest {
+    pub prompts: Vec<Prompt>,
+    pub reading: Reading,
+}
+
+/// Whose cells are in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Batching,
+    Chain,
+}
+
+/// Runs until all senders are gone and all work is done.
+pub(super) fn run(
+    mut context: Context,
+    limits: Limits,
+    deterministic: bool,
+    commands: &Receiver<Command>,
+    stats: &Arc<Stats>,
+) {
+    let mut batching = Batching::new(limits);
+    let mut chain = Chain::default();
+    let mut owner = if deterministic { Owner::Chain } else { Owner::Batching };
+    loop {
+        // A request for the chain waits until the batching executor is idle; until then nothing new is taken in, so that
+        // neither starves the other.
+        let mut exclusive = None;
+        while exclusive.is_none() {
+            let command = if batching.is_idle() {
+                commands.recv().map_err(|_| TryRecvError::Disconnected)
+            } else {
+                commands.try_recv()
+            };
+            match command {
+                Ok(Command::Generate(request, reply)) if !deterministic => {
+                    if owner == Owner::Chain {
+                        chain.clear(&mut context);
+                        owner = Owner::Batching;
+                    }
+                    batching.submit(request, reply, &context);
+                }
+                Ok(command) => exclusive = Some(command),
+                Err(TryRecvError::Disconnected) if batching.is_idle() => return,
+                Err(_) => {}
+            }
+            if !batching.is_idle() && exclusive.is_none() {
+                step(&mut batching, &mut context, stats);
+            }
+        }
+        while !batching.is_idle() {
+            step(&mut batching, &mut context, stats);
+        }
+        if owner == Owner::Batching {
+            batching.clear(&mut context);
+            owner = Owner::Chain;
+        }
+        if let Some(command) = exclusive {
+            run_exclusive(command, &mut chain, &mut context, stats);
+        }
+    }
+}
+
+fn step(batching: &mut Batching, context: &mut Context, stats: &Stats) {
+    if let Err(error) = batching.step(context, stats) {
+        batching.fail_all(context, &error);
+    }
+}
+
+fn run_exclusive(command: Command, chain: &mut Chain, context: &mut Context, stats: &Stats) {
+    match command {
+        Command::Generate(request, reply) => {
+            let result = chain.generate(context, &request, stats);
+            if result.is_err() {
+                chain.clear(context);
+            }
+            let _ = reply.send(result);
+        }
+        Command::Probe(request, reply) => {
+            let result = probe(&request, chain, context, stats);
+            if result.is_err() {
+                chain.clear(context);
+            }
+            let _ = reply.send(result);
+        }
+    }
+}
+
+/// Runs prompts in the order of their keys, so that neighbours share the most; answers in the order asked.
+fn probe(
+    request: &ProbeRequest,
+    chain: &mut Chain,
+    context: &mut Context,
+    stats: &Stats,
+) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+    let mut order: Vec<usize> = (0..request.prompts.len()).collect();
+    order.sort_by(|&a, &b| request.prompts[a].keys().cmp(request.prompts[b].keys()));
+    let mut readings = vec![Vec::new(); request.prompts.len()];
+    for index in order {
+        readings[index] = chain.probe(context, &request.prompts[index], &request.reading, stats)?;
+    }
+    Ok(readings)
+}

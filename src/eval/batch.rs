@@ -1,0 +1,205 @@
+//! Many records, a few workers, one journal, one output: the loop that generation and scoring share.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use mmprm_quant::atomic::AtomicFile;
+use serde_json::{Map, Value, json};
+
+use crate::journal::{Journal, JournalError};
+
+/// Why a run over records stopped. What was finished before is in the journal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The output cannot be written.
+    #[error(transparent)]
+    Write(#[from] std::io::Error),
+}
+
+/// What became of one record.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The record for the output.
+    Done(Map<String, Value>),
+    /// The record for the output, with its cause of failure; counted.
+    Failed(Map<String, Value>, String),
+    /// The run is being stopped; nothing is written.
+    Cancelled,
+}
+
+/// How a run over records ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Summary {
+    /// Records in the output, earlier parts of the same run included.
+    pub done: usize,
+    /// Of those, records that failed.
+    pub failed: usize,
+    /// Of those, records that an earlier, interrupted run had finished.
+    pub resumed: usize,
+    /// Whether the run was stopped before the end; there is a journal instead of an output then.
+    pub cancelled: bool,
+}
+
+/// News of a run over records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// So many records of so many were finished by an earlier run.
+    Resumed(usize),
+    /// A record is finished.
+    Done,
+    /// A record failed for this reason.
+    Failed(&'a str),
+}
+
+/// What a run over records is given.
+pub struct Batch<'a> {
+    /// The output file: a JSON array with one record a line, in order.
+    pub output: &'a Path,
+    /// Names the run: settings and input. A journal of another run is refused.
+    pub settings: &'a Value,
+    /// Records worked on at once.
+    pub workers: usize,
+    /// Turns true to stop.
+    pub cancel: &'a AtomicBool,
+    /// Hears what happens.
+    pub progress: &'a (dyn Fn(Event<'_>) + Sync),
+}
+
+impl Batch<'_> {
+    /// Calls `work` with each index below `count` that no earlier run finished, then writes the output.
+    ///
+    /// # Errors
+    /// [`BatchError`].
+    pub fn run(&self, count: usize, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Result<Summary, BatchError> {
+        let (mut journal, pieces) = Journal::open(self.output, self.settings)?;
+        let mut records: Vec<Option<(Value, bool)>> = vec![None; count];
+        for piece in pieces {
+            if let Some(place) = piece["index"].as_u64().and_then(|index| records.get_mut(index as usize)) {
+                *place = Some((piece["record"].clone(), piece["failed"] == json!(true)));
+            }
+        }
+        let resumed = records.iter().flatten().count();
+        (self.progress)(Event::Resumed(resumed));
+        let todo: Vec<usize> = (0..count).filter(|&index| records[index].is_none()).collect();
+        self.work_off(&todo, work, |index, record, failed| {
+            journal.append(&json!({"index": index, "failed": failed, "record": record}))?;
+            records[index] = Some((record, failed));
+            Ok(())
+        })?;
+        let done = records.iter().flatten().count();
+        let failed = records.iter().flatten().filter(|(_, failed)| *failed).count();
+        if done < count {
+            return Ok(Summary { done, failed, resumed, cancelled: true });
+        }
+        self.write(records.iter().flatten().map(|(record, _)| record))?;
+        journal.remove()?;
+        Ok(Summary { done, failed, resumed, cancelled: false })
+    }
+
+    /// Runs `work` over `todo` on the workers; `keep` sees each result on this thread.
+    fn work_off(
+        &self,
+        todo: &[usize],
+        work: &(dyn Fn(usize) -> Outcome + Sync),
+        mut keep: impl FnMut(usize, Value, bool) -> Result<(), BatchError>,
+    ) -> Result<(), BatchError> {
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (send, results) = mpsc::channel();
+            for _ in 0..self.workers.clamp(1, todo.len().max(1)) {
+                let (send, next, stop) = (send.clone(), &next, &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) && !self.cancel.load(Ordering::Relaxed) {
+                        let Some(&index) = todo.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                        if send.send((index, work(index))).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(send);
+            for (index, outcome) in results {
+                let kept = match outcome {
+                    Outcome::Cancelled => continue,
+                    Outcome::Done(record) => {
+                        (self.progress)(Event::Done);
+                        keep(index, Value::Object(record), false)
+                    }
+                    Outcome::Failed(record, cause) => {
+                        (self.progress)(Event::Failed(&cause));
+                        keep(index, Value::Object(record), true)
+                    }
+                };
+                if let Err(error) = kept {
+                    stop.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn write<'r>(&self, records: impl Iterator<Item = &'r Value>) -> Result<(), BatchError> {
+        let mut file = AtomicFile::create(self.output)?;
+        file.write_all(b"[")?;
+        for (index, record) in records.enumerate() {
+            file.write_all(if index == 0 { b"\n" } else { b",\n" })?;
+            serde_json::to_writer(&mut file, record).map_err(std::io::Error::from)?;
+        }
+        file.write_all(b"\n]\n")?;
+        Ok(file.commit()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(index: usize) -> Map<String, Value> {
+        Map::from_iter([("n".to_owned(), json!(index))])
+    }
+
+    fn run(output: &Path, cancel: &AtomicBool, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Summary {
+        let batch = Batch { output, settings: &json!("s"), workers: 3, cancel, progress: &|_| () };
+        batch.run(10, work).unwrap()
+    }
+
+    #[test]
+    fn an_interrupted_run_continues_to_the_same_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let (whole, parts) = (dir.path().join("whole.json"), dir.path().join("parts.json"));
+        let never = AtomicBool::new(false);
+        let all = |index: usize| match index {
+            3 => Outcome::Failed(record(index), "broken".into()),
+            _ => Outcome::Done(record(index)),
+        };
+        let summary = run(&whole, &never, &all);
+        assert_eq!(summary, Summary { done: 10, failed: 1, resumed: 0, cancelled: false });
+
+        let first = run(&parts, &never, &|index| if index % 2 == 0 { all(index) } else { Outcome::Cancelled });
+        assert_eq!(first, Summary { done: 5, failed: 0, resumed: 0, cancelled: true });
+        assert!(!parts.exists());
+        let second = run(&parts, &never, &|index| {
+            assert_eq!(index % 2, 1, "finished records are not worked on again");
+            all(index)
+        });
+        assert_eq!(second, Summary { done: 10, failed: 1, resumed: 5, cancelled: false });
+        assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the journals are gone");
+    }
+
+    #[test]
+    fn a_cancelled_run_starts_nothing_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let cancel = AtomicBool::new(true);
+        let summary = run(&dir.path().join("x.json"), &cancel, &|_| panic!("nothing may start"));
+        assert!(summary.cancelled);
+    }
+}

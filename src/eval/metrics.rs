@@ -1,0 +1,152 @@
+//! How good are the candidates, and how good is choosing among them: pass@k, majority vote, Best-of-N.
+//!
+//! ```
+//! use mmprm::eval::metrics::{Aggregator, pass_at_k};
+//! assert_eq!(pass_at_k(4, 1, 1), 0.25);
+//! assert_eq!(Aggregator::Min.apply(&[0.9, 0.2, 0.8]), 0.2);
+//! ```
+
+use std::collections::HashMap;
+
+/// How the step scores of a candidate become one number (REFERENCE: `evaluate_k12_prm.py`'s list).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aggregator {
+    /// Smallest.
+    Min,
+    /// Last.
+    Last,
+    /// Product.
+    Product,
+    /// Mean.
+    Average,
+    /// Sum of ln p; ln 0 counts −9999.
+    SumLogProb,
+    /// Largest.
+    Max,
+    /// Sum of ln(p/(1−p)); p = 1 counts 9999.
+    SumLogit,
+    /// Mean of p/(1−p); p = 1 counts 9999.
+    MeanOdd,
+}
+
+impl Aggregator {
+    /// All, in the reference's order.
+    pub const ALL: [Self; 8] = [
+        Self::Min,
+        Self::Last,
+        Self::Product,
+        Self::Average,
+        Self::SumLogProb,
+        Self::Max,
+        Self::SumLogit,
+        Self::MeanOdd,
+    ];
+
+    /// The reference's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Min => "min",
+            Self::Last => "last",
+            Self::Product => "product",
+            Self::Average => "average",
+            Self::SumLogProb => "sum_logprob",
+            Self::Max => "max",
+            Self::SumLogit => "sum_logit",
+            Self::MeanOdd => "mean_odd",
+        }
+    }
+
+    /// One number for the step scores of a candidate; 0 for a candidate without steps.
+    pub fn apply(self, scores: &[f64]) -> f64 {
+        let mean = |total: f64| total / scores.len() as f64;
+        let Some(&last) = scores.last() else { return 0.0 };
+        match self {
+            Self::Min => scores.iter().copied().fold(f64::INFINITY, f64::min),
+            Self::Last => last,
+            Self::Product => scores.iter().product(),
+            Self::Average => mean(scores.iter().sum()),
+            Self::SumLogProb => scores.iter().map(|&p| if p > 0.0 { p.ln() } else { -9999.0 }).sum(),
+            Self::Max => scores.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            // The logit of 0 is minus infinity in exact arithmetic; it counts as much as p = 1 does the other way.
+            Self::SumLogit => scores
+                .iter()
+                .map(|&p| if p >= 1.0 { 9999.0 } else if p > 0.0 { (p / (1.0 - p)).ln() } else { -9999.0 })
+                .sum(),
+            Self::MeanOdd => mean(scores.iter().map(|&p| if p < 1.0 { p / (1.0 - p) } else { 9999.0 }).sum()),
+        }
+    }
+}
+
+/// The chance that at least one of `k` candidates drawn without replacement from `total`, `correct` of which are right, is
+/// right (Chen et al. 2021, the unbiased estimator). `k` is capped at `total`.
+pub fn pass_at_k(total: usize, correct: usize, k: usize) -> f64 {
+    let k = k.min(total);
+    if total == 0 || correct == 0 || k == 0 {
+        return 0.0;
+    }
+    if total - correct < k {
+        return 1.0;
+    }
+    let none: f64 = (0..k).map(|i| (total - correct - i) as f64 / (total - i) as f64).product();
+    1.0 - none
+}
+
+/// The candidate with the highest value, the first on ties; `None` without candidates.
+pub fn best(values: &[f64]) -> Option<usize> {
+    let mut best: Option<usize> = None;
+    for (index, value) in values.iter().enumerate() {
+        if best.is_none_or(|chosen| *value > values[chosen]) {
+            best = Some(index);
+        }
+    }
+    best
+}
+
+/// The first candidate of the largest group with the same answer; candidates without an answer have no vote. `None` if
+/// nobody has a vote.
+pub fn majority(answers: &[Option<String>]) -> Option<usize> {
+    let mut votes: HashMap<&str, (usize, usize)> = HashMap::new();
+    for (index, answer) in answers.iter().enumerate() {
+        if let Some(answer) = answer {
+            votes.entry(answer).or_insert((0, index)).0 += 1;
+        }
+    }
+    votes.into_values().max_by_key(|&(count, first)| (count, std::cmp::Reverse(first))).map(|(_, first)| first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pass_at_k_counts_draws_without_replacement() {
+        assert!((pass_at_k(4, 2, 2) - 5.0 / 6.0).abs() < 1e-12);
+        assert!((pass_at_k(16, 16, 1) - 1.0).abs() < 1e-12);
+        assert!((pass_at_k(3, 1, 16) - 1.0).abs() < 1e-12);
+        assert!(pass_at_k(16, 0, 16).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_first_of_equal_bests_wins() {
+        assert_eq!(best(&[0.1, 0.7, 0.7]), Some(1));
+        assert_eq!(best(&[]), None);
+    }
+
+    #[test]
+    fn the_majority_is_the_largest_group_and_the_earliest_of_equals() {
+        let answers = ["a", "b", "b", "a", "c"].map(|answer| Some(answer.to_owned()));
+        assert_eq!(majority(&answers), Some(0));
+        assert_eq!(majority(&[None, Some("x".into())]), Some(1));
+        assert_eq!(majority(&[None, None]), None);
+    }
+
+    #[test]
+    fn extremes_count_as_the_reference_counts_them() {
+        assert_eq!(Aggregator::SumLogProb.apply(&[0.0, 1.0]).to_bits(), (-9999.0_f64).to_bits());
+        assert_eq!(Aggregator::SumLogit.apply(&[1.0]).to_bits(), 9999.0_f64.to_bits());
+        assert_eq!(Aggregator::MeanOdd.apply(&[1.0, 0.5]).to_bits(), 5000.0_f64.to_bits());
+        for aggregator in Aggregator::ALL {
+            assert_eq!(aggregator.apply(&[]).to_bits(), 0.0_f64.to_bits());
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Picture files to RGB bytes, as Pillow converts them, within limits.
+//!
+//! Neither EXIF orientation nor colour profiles are applied: the reference opens and converts, nothing more.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use super::{ImageError, Rgb8};
+
+/// What a picture file may cost. Sizes are checked before anything of their order is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest side in pixels.
+    pub max_side: u32,
+    /// Width × height.
+    pub max_pixels: u64,
+    /// Size of the file.
+    pub max_file_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 16384 pixels a side, 64 million pixels, 256 MiB.
+    fn default() -> Self {
+        Self { max_side: 16384, max_pixels: 64_000_000, max_file_bytes: 256 << 20 }
+    }
+}
+
+/// Reads and decodes the picture at `path` (the first frame of an animation) to what Pillow's `convert("RGB")` gives:
+/// grey is repeated, alpha is dropped, palettes are looked up; of 16-bit colour the high byte is kept, and 16-bit grey is
+/// clipped to 255.
+///
+/// # Errors
+/// [`ImageError`]: unreadable, beyond `limits`, of an unknown format, damaged or truncated.
+pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
+    let bytes = read_bounded(path, limits)?;
+    let format = image::guess_format(&bytes).ok().and_then(|format| Some((format, name(format)?)));
+    let Some((format, format_name)) = format else {
+        return Err(ImageError::UnknownFormat { path: path.into() });
+    };
+    let undecodable = |reason: String| ImageError::Undecodable { path: path.into(), format: format_name, reason };
+
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(&bytes) {
+        // The decoder would fill what is missing with grey.
+        return Err(undecodable("the file is truncated (no end-of-image marker)".into()));
+    }
+    let mut decoder = ImageReader::with_format(Cursor::new(&bytes), format)
+        .into_decoder()
+        .map_err(|error| undecodable(error.to_string()))?;
+    let (width, height) = decoder.dimensions();
+    check_size(path, width, height, limits)?;
+    let mut decoder_limits = image::Limits::default();
+    // Sixteen bytes hold a pixel of any kind; decoders keep up to one more copy, and some fixed-size state.
+    decoder_limits.max_alloc = Some(u64::from(width) * u64::from(height) * 32 + (64 << 20));
+    decoder.set_limits(decoder_limits).map_err(|error| undecodable(error.to_string()))?;
+
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(error.to_string()))?;
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    if width == 0 || height == 0 {
+        return Err(undecodable("it has no pixels".into()));
+    }
+    let data = pillow_rgb(&decoded, is_grey_png(format, &bytes))
+        .ok_or_else(|| undecodable(format!("pixels of type {:?} are not supported", decoded.color())))?;
+    Ok(Rgb8 { width, height, data })
+}
+
+fn read_bounded(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
+    let read_error = |source| ImageError::Read { path: path.into(), source };
+    // Asked before opening, because opening a pipe waits for its other end.
+    let metadata = fs::metadata(path).map_err(read_error)?;
+    if !metadata.is_file() {
+        return Err(ImageError::NotAFile { path: path.into() });
+    }
+    let too_large = |bytes| ImageError::FileTooLarge { path: path.into(), bytes, limit: limits.max_file_bytes };
+    if metadata.len() > limits.max_file_bytes {
+        return Err(too_large(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    let file = File::open(path).map_err(read_error)?;
+    // The file may have grown since.
+    file.take(limits.max_file_bytes + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    if bytes.len() as u64 > limits.max_file_bytes {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+fn check_size(path: &Path, width: u32, height: u32, limits: &Limits) -> Result<(), ImageError> {
+    if width.max(height) > limits.max_side {
+        return Err(ImageError::SideTooLong { path: path.into(), width, height, limit: limits.max_side });
+    }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(ImageError::TooManyPixels { path: path.into(), width, height, limit: limits.max_pixels });
+    }
+    Ok(())
+}
+
+fn name(format: ImageFormat) -> Option<&'static str> {
+    match format {
+        ImageFormat::Png => Some("PNG"),
+        ImageFormat::Jpeg => Some("JPEG"),
+        ImageFormat::WebP => Some("WebP"),
+        ImageFormat::Bmp => Some("BMP"),
+        ImageFormat::Gif => Some("GIF"),
+        ImageFormat::Tiff => Some("TIFF"),
+        _ => None,
+    }
+}
+
+/// Whether the file is a PNG without an alpha channel or colour: with a transparent grey level the decoder reports grey
+/// and alpha, while Pillow still treats the picture as grey (which matters at 16 bits).
+fn is_grey_png(format: ImageFormat, bytes: &[u8]) -> bool {
+    const COLOUR_TYPE_AT: usize = 25;
+    format == ImageFormat::Png && bytes.get(COLOUR_TYPE_AT) == Some(&0)
+}
+
+/// The RGB bytes that Pillow makes of each kind of pixel; `None` for floating point, which Pillow reads differently.
+fn pillow_rgb(decoded: &DynamicImage, grey_png: bool) -> Option<Vec<u8>> {
+    let clip = |value: u16| value.min(255) as u8;
+    let high = |value: u16| (value >> 8) as u8;
+    let rgb = match decoded {
+        DynamicImage::ImageLuma8(pixels) => pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+        DynamicImage::ImageLumaA8(pixels) => pixels.pixels().flat_map(|pixel| [pixel.0[0]; 3]).collect(),
+        DynamicImage::ImageRgb8(pixels) => pixels.as_raw().clone(),
+        DynamicImage::ImageRgba8(pixels) => {
+            pixels.pixels().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]).collect()
+        }
+        DynamicImage::ImageLuma16(pixels) => pixels.iter().flat_map(|&grey| [clip(grey); 3]).collect(),
+        DynamicImage::ImageLumaA16(pixels) => {
+            let convert = |grey| if grey_png { clip(grey) } else { high(grey) };
+            pixels.pixels().flat_map(|pixel| [convert(pixel.0[0]); 3]).collect()
+        }
+        DynamicImage::ImageRgb16(pixels) => pixels.iter().map(|&value| high(value)).collect(),
+        DynamicImage::ImageRgba16(pixels) => {
+            pixels.pixels().flat_map(|pixel| [high(pixel.0[0]), high(pixel.0[1]), high(pixel.0[2])]).collect()
+        }
+        _ => return None,
+    };
+    Some(rgb)
+}
+
+/// Walks the segments of a JPEG file to its end-of-image marker. A search for the marker's bytes would not do: embedded
+/// thumbnails have one too.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    const END_OF_IMAGE: u8 = 0xd9;
+    let mut at = 2;
+    loop {
+        // The entropy-coded data after a scan's header holds 0xff only before 0 or in a restart marker.
+        let Some(marker_at) = (at..bytes.len().saturating_sub(1))
+            .find(|&i| bytes[i] == 0xff && !matches!(bytes[i + 1], 0 | 0x01 | 0xd0..=0xd8 | 0xff))
+        else {
+            return false;
+        };
+        let marker = bytes[marker_at + 1];
+        if marker == END_OF_IMAGE {
+            return true;
+        }
+        let Some(&[high, low]) = bytes.get(marker_at + 2..marker_at + 4) else { return false };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        at = marker_at + 2 + length;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage, Rgba};
+
+    use super::*;
+
+    /// The message that a file of these bytes is refused with, its folder left out.
+    fn refusal(name: &str, bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let error = load(&path, &Limits::default()).unwrap_err().to_string();
+        error.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    fn encoded(format: ImageFormat) -> Vec<u8> {
+        let picture = RgbImage::from_fn(40, 30, |x, y| Rgb([(x * 6) as u8, (y * 8) as u8, (x * y) as u8]));
+        let mut file = Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).unwrap();
+        file.into_inner()
+    }
+
+    /// A PNG file that ends where its pixels begin.
+    fn png_header(width: u32, height: u32) -> Vec<u8> {
+        let chunk = [b"IHDR".as_slice(), &width.to_be_bytes(), &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+        let crc = !chunk.iter().fold(u32::MAX, |crc, &byte| {
+            let step = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+            (0..8).fold(crc ^ u32::from(byte), step)
+        });
+        [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", chunk.as_slice(), &crc.to_be_bytes(), b"\0\0\x01\0IDAT"].concat()
+    }
+
+    #[test]
+    fn pictures_beyond_the_limits_are_refused_by_their_header() {
+        assert_eq!(
+            refusal("huge.png", &png_header(30000, 30000)),
+            "huge.png: the picture is 30000×30000 pixels, more than the limit of 16384 a side"
+        );
+        assert_eq!(
+            refusal("large.png", &png_header(16000, 16000)),
+            "large.png: the picture is 16000×16000 pixels, more than the limit of 64000000 pixels"
+        );
+    }
+
+    #[test]
+    fn files_beyond_the_limit_are_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::write(&path, encoded(ImageFormat::Png)).unwrap();
+        let limits = Limits { max_file_bytes: 100, ..Limits::default() };
+        assert!(matches!(load(&path, &limits), Err(ImageError::FileTooLarge { limit: 100, .. })));
+        assert!(matches!(load(folder.path(), &limits), Err(ImageError::NotAFile { .. })));
+    }
+
+    #[test]
+    fn truncated_pictures_are_refused_in_every_format() {
+        for (format, name) in [
+            (ImageFormat::Png, "PNG"),
+            (ImageFormat::Jpeg, "JPEG"),
+            (ImageFormat::WebP, "WebP"),
+            (ImageFormat::Bmp, "BMP"),
+            (ImageFormat::Gif, "GIF"),
+            (ImageFormat::Tiff, "TIFF"),
+        ] {
+            let bytes = encoded(format);
+            let message = refusal("cut", &bytes[..bytes.len() * 2 / 3]);
+            assert!(message.starts_with(&format!("cut: cannot decode the {name} picture: ")), "{message}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_pictures_are_refused() {
+        for bytes in [b"".as_slice(), b"<html>", b"%PDF-1.4"] {
+            assert_eq!(refusal("x.png", bytes), "x.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture");
+        }
+    }
+
+    #[test]
+    fn the_smallest_pictures_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dot.png");
+        for side in [1, 5] {
+            RgbImage::from_pixel(side, side, Rgb([1, 2, 3])).save(&path).unwrap();
+            let picture = load(&path, &Limits::default()).unwrap();
+            assert_eq!(picture.data, [1, 2, 3].repeat((side * side) as usize));
+        }
+    }
+
+    #[test]
+    fn sixteen_bit_grey_is_clipped_and_sixteen_bit_colour_keeps_its_high_byte() {
+        let grey = DynamicImage::ImageLuma16(ImageBuffer::from_pixel(1, 1, Luma([300])));
+        assert_eq!(pillow_rgb(&grey, true), Some(vec![255; 3]));
+        let grey_alpha = DynamicImage::ImageLumaA16(ImageBuffer::from_pixel(1, 1, LumaA([300, 0])));
+        assert_eq!(pillow_rgb(&grey_alpha, false), Some(vec![1; 3]));
+        assert_eq!(pillow_rgb(&grey_alpha, true), Some(vec![255; 3]));
+        let colour = DynamicImage::ImageRgb16(ImageBuffer::from_pixel(1, 1, Rgb([0x1ff, 0x200, 0xffff])));
+        assert_eq!(pillow_rgb(&colour, false), Some(vec![1, 2, 255]));
+    }
+
+    #[test]
+    fn alpha_is_dropped_not_blended() {
+        let colour = DynamicImage::ImageRgba8(ImageBuffer::from_pixel(1, 1, Rgba([10, 20, 30, 0])));
+        assert_eq!(pillow_rgb(&colour, false), Some(vec![10, 20, 30]));
+        let grey = DynamicImage::ImageLumaA8(GrayAlphaImage::from_pixel(1, 1, LumaA([7, 0])));
+        assert_eq!(pillow_rgb(&grey, true), Some(vec![7; 3]));
+    }
+
+    #[test]
+    fn a_jpeg_is_complete_only_with_an_end_marker_outside_its_segments() {
+        let thumbnail = [0xff, 0xe1, 0, 6, 0xff, 0xd8, 0xff, 0xd9];
+        let scan = [0xff, 0xda, 0, 2, 1, 0xff, 0, 0xff, 0xd0, 2];
+        let mut file = [[0xff, 0xd8].as_slice(), &thumbnail, &scan].concat();
+        assert!(!jpeg_is_complete(&file));
+        file.extend([0xff, 0xd9]);
+        assert!(jpeg_is_complete(&file));
+        assert!(!jpeg_is_complete(&[0xff, 0xd8, 0xff]));
+    }
+}

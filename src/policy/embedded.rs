@@ -1,0 +1,89 @@
+//! A policy that runs here, on llama.cpp.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Policy, PolicyError, RolloutRequest};
+use crate::engine::{Engine, EngineError, GenerateRequest, Sampling, Snapshot, Stream};
+use crate::image;
+use crate::multimodal::{EncodeError, Encoder};
+use crate::problem::Problem;
+use crate::prompt::{self, Images};
+use crate::solution::{self, Rollout};
+
+/// How an [`EmbeddedPolicy`] draws.
+#[derive(Debug, Clone)]
+pub struct PolicyOptions {
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens in a rollout.
+    pub max_tokens: usize,
+    /// Names the random streams of the run.
+    pub seed: u64,
+    /// Folder that image paths are relative to, and confined to.
+    pub data_root: PathBuf,
+    /// When this turns true, rollouts end with [`PolicyError::Cancelled`].
+    pub cancel: Arc<AtomicBool>,
+}
+
+/// A model, its vision tower and the engine that runs it, as a [`Policy`].
+#[derive(Debug)]
+pub struct EmbeddedPolicy {
+    engine: Engine,
+    encoder: Encoder,
+    options: PolicyOptions,
+    special_texts: Vec<String>,
+}
+
+impl EmbeddedPolicy {
+    /// A policy over a running engine.
+    pub fn new(engine: Engine, encoder: Encoder, options: PolicyOptions) -> Self {
+        let special_texts = encoder.model().special_texts();
+        Self { engine, encoder, options, special_texts }
+    }
+
+    /// What its engine has done so far.
+    pub fn stats(&self) -> Snapshot {
+        self.engine.stats()
+    }
+
+    /// The prompt for a problem after `prefix`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Problem`] for a picture or text that cannot be read.
+    fn prompt(&self, problem: &Problem, prefix: &[String]) -> Result<crate::engine::Prompt, PolicyError> {
+        let resolve = |path: &String| image::resolve(&self.options.data_root, path).map_err(EncodeError::from);
+        let pictures = problem.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let pieces = prompt::rollout(&problem.question, prefix, pictures.len(), Images::All);
+        Ok(self.encoder.prompt(&pieces, &pictures)?)
+    }
+}
+
+impl Policy for EmbeddedPolicy {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        let prompt = self.prompt(request.problem, request.prefix)?;
+        let stream = |index| Stream::named(self.options.seed, &request.problem.id, request.node, index);
+        let mut generate = GenerateRequest::new(
+            prompt,
+            self.options.sampling,
+            (0..request.count as u64).map(stream).collect(),
+            self.options.max_tokens,
+        );
+        generate.cancel = Some(Arc::clone(&self.options.cancel));
+        let completions = self.engine.generate(generate).map_err(EncodeError::from)?;
+        let parse = |text: &str| solution::parse(text, &self.special_texts);
+        Ok(completions.iter().map(|rollout| parse(&self.encoder.model().detokenize(&rollout.tokens))).collect())
+    }
+}
+
+impl From<EncodeError> for PolicyError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Engine(EngineError::Cancelled) => Self::Cancelled,
+            EncodeError::Engine(EngineError::Limit(cause)) => Self::Problem(cause),
+            EncodeError::Engine(error) => Self::Engine(error.to_string()),
+            problem => Self::Problem(problem.to_string()),
+        }
+    }
+}

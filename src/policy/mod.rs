@@ -1,0 +1,49 @@
+//! "Give me n rollouts for this prompt": what search and generation ask of a model that writes solutions.
+//!
+//! Here is the trait only, so that search can be driven by a script in tests; the embedded implementation over llama.cpp
+//! is [`EmbeddedPolicy`].
+
+mod embedded;
+
+pub use embedded::{EmbeddedPolicy, PolicyOptions};
+
+use crate::problem::Problem;
+use crate::solution::Rollout;
+
+/// A request for rollouts that continue `prefix` on `problem`.
+#[derive(Debug, Clone, Copy)]
+pub struct RolloutRequest<'a> {
+    /// The problem to solve.
+    pub problem: &'a Problem,
+    /// Steps already written; empty at the root.
+    pub prefix: &'a [String],
+    /// How many rollouts to draw.
+    pub count: usize,
+    /// Names the request among all requests of this problem (search: the number of estimates before this one). With the
+    /// problem and the rollout's own index it picks the random stream, so that results do not depend on what else runs.
+    pub node: u64,
+}
+
+/// Why rollouts could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The run is being stopped; nothing is wrong with the problem.
+    #[error("cancelled")]
+    Cancelled,
+    /// The problem cannot be put to the model (a missing or broken image, a prompt longer than the context).
+    #[error("{0}")]
+    Problem(String),
+    /// The model or its engine failed.
+    #[error("the policy failed: {0}")]
+    Engine(String),
+}
+
+/// Writes solutions.
+pub trait Policy: Sync {
+    /// Draws `request.count` rollouts, in index order; text without step tags gives an empty rollout.
+    ///
+    /// # Errors
+    /// See [`PolicyError`].
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError>;
+}

@@ -1,0 +1,146 @@
+//! `OmegaPRM` (arXiv 2406.06592) as the reference runs it: a tree of partial solutions, grown where a wrong rollout hides its
+//! first wrong step.
+//!
+//! From a state (a solution up to some step) rollouts are drawn and judged; the share of right ones is the state's Monte
+//! Carlo value. Wrong rollouts of states that can still be solved wait in a [candidate pool](pool); the most promising is
+//! taken and searched by bisection: its first half leads to a new state, and depending on whether that one can still be
+//! solved, the first wrong step lies behind it or before it.
+//!
+//! The search knows a [`Policy`](crate::policy::Policy) and a [`Verifier`](crate::answer::Verifier) and nothing else: no
+//! engine, no file, no terminal. Given the same rollouts and verdicts it gives the reference's numbers bit for bit: the same
+//! floating-point operations in the same order, and Python's `heapq` where priorities tie.
+//!
+//! ```
+//! use mmprm::answer::{Verdict, Verifier, VerifyError};
+//! use mmprm::policy::{Policy, PolicyError, RolloutRequest};
+//! use mmprm::problem::Problem;
+//! use mmprm::search::{SearchParams, search};
+//!
+//! /// Solves the problem every second time, unless it has already gone wrong.
+//! struct Script;
+//! impl Policy for Script {
+//!     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Vec<String>>, PolicyError> {
+//!         let right = ["Add.".to_string(), "It is 2.".to_string()];
+//!         let wrong = ["Multiply.".to_string(), "It is 1.".to_string()];
+//!         let lost = request.prefix.first() == Some(&wrong[0]);
+//!         let solution = |index| if index % 2 == 0 && !lost { &right } else { &wrong };
+//!         Ok((0..request.count).map(|index| solution(index)[request.prefix.len()..].to_vec()).collect())
+//!     }
+//! }
+//! struct Ends;
+//! impl Verifier for Ends {
+//!     fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
+//!         let right = answer.ends_with(&format!("is {}.", problem.answer));
+//!         Ok(if right { Verdict::Correct } else { Verdict::Incorrect })
+//!     }
+//! }
+//!
+//! # let problem = Problem {
+//! #     record: serde_json::Map::new(), id: "p".into(), question: "1 + 1?".into(), answer: "2".into(), images: vec![],
+//! # };
+//! let outcome = search(&problem, &Script, &Ends, &SearchParams::default(), &mut ()).unwrap();
+//! assert_eq!(outcome.tree.root.mc_value, 0.5);
+//! let first_wrong_step = &outcome.tree.root.children[1];
+//! assert_eq!((&*first_wrong_step.partial_solution[0], first_wrong_step.mc_value), ("Multiply.", 0.0));
+//! ```
+
+mod heap;
+mod omega;
+mod params;
+pub mod pool;
+mod state;
+
+pub use omega::search;
+pub use params::{ParamsError, SearchParams};
+
+use crate::answer::VerifyError;
+use crate::policy::PolicyError;
+use crate::tree::{MAX_DEPTH, Tree};
+
+/// What a search gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The tree.
+    pub tree: Tree,
+    /// How much work it was.
+    pub stats: SearchStats,
+}
+
+/// Counts over one search.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SearchStats {
+    /// Candidates taken from the pool and bisected.
+    pub searches: usize,
+    /// Rollouts drawn.
+    pub rollouts: usize,
+    /// States estimated: requests to the policy.
+    pub estimates: usize,
+    /// Priorities given to candidates, repeats included.
+    pub pushes: usize,
+    /// The sum of those priorities, in the order in which they were given.
+    pub priority_sum: f64,
+    /// Comparisons in the pool between equal priorities of different states.
+    pub ties: usize,
+}
+
+/// Why a search gave no tree.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The parameters make no sense.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
+    /// No rollouts could be drawn.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The policy broke its word, and Monte Carlo values would be wrong.
+    #[error("expected {asked} rollouts from the policy, got {got}")]
+    RolloutCount {
+        /// How many rollouts were asked for.
+        asked: usize,
+        /// How many came.
+        got: usize,
+    },
+    /// A rollout could not be judged.
+    #[error(transparent)]
+    Verifier(#[from] VerifyError),
+    /// The tree would be deeper than a tree may be.
+    #[error("the tree grew beyond {MAX_DEPTH} levels: the policy's solutions do not end")]
+    TooDeep,
+}
+
+/// A candidate just taken from the pool, with the state of the search at that moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'a> {
+    /// The candidate's rollout, without the steps up to its state.
+    pub rollout: &'a [String],
+    /// The steps up to its state.
+    pub prefix: &'a [String],
+    /// The visit count of its state, before this visit.
+    pub visit_count: u64,
+    /// The Monte Carlo value of its state.
+    pub mc_value: f64,
+    /// Searches finished.
+    pub searches: usize,
+    /// Rollouts drawn.
+    pub rollouts: usize,
+    /// Entries in the pool's heap before the candidate was taken, stale ones included.
+    pub heap_size: usize,
+    /// Candidates in the pool before this one was taken.
+    pub candidates: usize,
+}
+
+/// Looks on while a search runs. `()` looks away.
+pub trait Observer {
+    /// `count` more rollouts were drawn and judged.
+    fn rollouts_drawn(&mut self, count: usize) {
+        let _ = count;
+    }
+
+    /// A candidate was taken and will now be searched.
+    fn selected(&mut self, selection: &Selection<'_>) {
+        let _ = selection;
+    }
+}
+
+impl Observer for () {}

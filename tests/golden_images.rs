@@ -1,0 +1,172 @@
+//! Tiles, pixel values and grid choices equal the reference's (`golden/images`).
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mmprm::image::{
+    IMAGENET_MEAN, IMAGENET_STD, Limits, Rgb8, Tile, Tiling, candidate_grids, closest_grid, load, normalise, tiles,
+};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// How the reference tiled the golden pictures.
+const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
+
+/// The folder of golden pictures, or nothing (with a message) where it is absent.
+fn golden_images() -> Option<PathBuf> {
+    let root = env::var_os("MMPRM_GOLDEN")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")), PathBuf::from);
+    assert!(root.is_dir(), "expected golden cases in {}", root.display());
+    let folder = root.join("images");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {} is missing", folder.display());
+    None
+}
+
+fn preprocess(folder: &Path) -> Option<Value> {
+    let path = folder.join("preprocess.json");
+    let Ok(text) = fs::read_to_string(&path) else {
+        eprintln!("skipped: {} is missing", path.display());
+        return None;
+    };
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+/// Every picture of the folder that has tensors beside it: name, picture, tensors.
+fn cases(folder: &Path) -> Vec<(String, Rgb8, Vec<u8>)> {
+    let mut cases: Vec<(String, Rgb8, Vec<u8>)> = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            let picture = load(&path.with_extension("png"), &Limits::default()).unwrap();
+            cases.push((path.file_stem().unwrap().to_str().unwrap().into(), picture, fs::read(&path).unwrap()));
+        }
+    }
+    cases.sort_by(|a, b| a.0.cmp(&b.0));
+    cases
+}
+
+fn bytes_of(tiles: &[Tile]) -> Vec<u8> {
+    tiles.iter().flat_map(|tile| &tile.rgb).copied().collect()
+}
+
+/// Panics with the first difference instead of printing both.
+fn assert_same_bytes(name: &str, found: &[u8], expected: &[u8]) {
+    assert_eq!(found.len(), expected.len(), "{name}: length");
+    if let Some(at) = (0..found.len()).find(|&at| found[at] != expected[at]) {
+        panic!("{name}: byte {at} is {}, expected {}", found[at], expected[at]);
+    }
+}
+
+#[test]
+fn golden_pictures_decode_to_the_bytes_of_pillows_rgb_conversion() {
+    let Some(folder) = golden_images() else { return };
+    let mut checked = 0;
+    for (name, picture, tensors) in cases(&folder) {
+        let tensors = SafeTensors::deserialize(&tensors).unwrap();
+        if let Ok(expected) = tensors.tensor("rgb_u8") {
+            assert_eq!(expected.shape(), [picture.height, picture.width, 3], "{name}");
+            assert_same_bytes(&name, &picture.data, expected.data());
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no picture with rgb_u8 in {}", folder.display());
+}
+
+#[test]
+fn golden_tiles_are_equal_byte_for_byte() {
+    let Some(folder) = golden_images() else { return };
+    let mut checked = 0;
+    for (name, picture, tensors) in cases(&folder) {
+        let tensors = SafeTensors::deserialize(&tensors).unwrap();
+        if let Ok(expected) = tensors.tensor("tiles_u8") {
+            let mut tiles = tiles(&picture, &SMALL);
+            if tensors.tensor("pixel_values").is_err() {
+                // The cases about pixel modes keep the first tile and the thumbnail.
+                tiles = vec![tiles[0].clone(), tiles[tiles.len() - 1].clone()];
+            }
+            assert_eq!(expected.shape(), [tiles.len(), SMALL.size, SMALL.size, 3], "{name}");
+            assert_same_bytes(&name, &bytes_of(&tiles), expected.data());
+            checked += 1;
+        }
+        if let Ok(expected) = tensors.tensor("thumbnail_u8") {
+            let tiles = tiles(&picture, &Tiling { size: expected.shape()[0], ..SMALL });
+            assert_same_bytes(&name, &tiles[tiles.len() - 1].rgb, expected.data());
+            checked += 1;
+        }
+    }
+    assert!(checked > 0, "no tiles in {}", folder.display());
+}
+
+#[test]
+fn golden_pixel_values_are_equal_to_a_millionth() {
+    let Some(folder) = golden_images() else { return };
+    let mut checked = 0;
+    for (name, picture, tensors) in cases(&folder) {
+        let tensors = SafeTensors::deserialize(&tensors).unwrap();
+        let Ok(expected) = tensors.tensor("pixel_values") else { continue };
+        let expected: Vec<f32> = expected.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        let found: Vec<f32> =
+            tiles(&picture, &SMALL).iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect();
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let largest = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest <= 1e-6, "{name}: differs by {largest}");
+        checked += 1;
+    }
+    assert!(checked > 0, "no pixel values in {}", folder.display());
+}
+
+#[test]
+fn golden_tile_counts_and_sums_agree() {
+    let Some(folder) = golden_images() else { return };
+    let Some(preprocess) = preprocess(&folder) else { return };
+    let mut checked = 0;
+    for (name, meta) in preprocess["images"].as_object().unwrap() {
+        let path = folder.join(name).with_extension("png");
+        if !path.exists() {
+            eprintln!("skipped: {} is missing", path.display());
+            continue;
+        }
+        let picture = load(&path, &Limits::default()).unwrap();
+        assert_eq!(meta["width"], picture.width, "{name}");
+        assert_eq!(meta["height"], picture.height, "{name}");
+        let size = meta.get("image_size").map_or(SMALL.size, |size| size.as_u64().unwrap() as usize);
+        let tiles = tiles(&picture, &Tiling { size, ..SMALL });
+        assert_eq!(meta["tiles"], tiles.len(), "{name}");
+        if let Some(expected) = meta.get("tile_sums") {
+            let sums: Vec<u64> = tiles.iter().map(|tile| tile.rgb.iter().map(|&byte| u64::from(byte)).sum()).collect();
+            assert_eq!(*expected, Value::from(sums), "{name}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 0, "no pictures of preprocess.json in {}", folder.display());
+}
+
+#[test]
+fn golden_candidate_grids_come_in_the_references_order() {
+    let Some(folder) = golden_images() else { return };
+    let Some(preprocess) = preprocess(&folder) else { return };
+    let orders = preprocess["ratio_order"].as_object().unwrap();
+    assert!(!orders.is_empty());
+    for (bounds, expected) in orders {
+        let (min, max) = bounds.split_once(',').unwrap();
+        let grids = candidate_grids(min.parse().unwrap(), max.parse().unwrap());
+        assert_eq!(serde_json::json!(grids), *expected, "{bounds}");
+    }
+}
+
+#[test]
+fn golden_grid_choices_are_equal_for_every_size() {
+    let Some(folder) = golden_images() else { return };
+    let Some(preprocess) = preprocess(&folder) else { return };
+    let rows: Vec<[usize; 7]> = serde_json::from_value(preprocess["rows"].clone()).unwrap();
+    assert!(!rows.is_empty());
+    for [width, height, size, min_tiles, max_tiles, columns, rows] in rows {
+        let tiling = Tiling { size, min_tiles, max_tiles, thumbnail: true };
+        let grid = closest_grid(width, height, &tiling);
+        assert_eq!(grid, (columns, rows), "{width}×{height}, tiles of {size}, {min_tiles} to {max_tiles}");
+    }
+}

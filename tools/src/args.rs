@@ -1,0 +1,196 @@
+//! Flags that several subcommands share, each declared once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling};
+use mmprm::multimodal::{Encoder, EncoderOptions};
+use mmprm::problem::{Problem, Problems};
+
+use crate::exit::{BadInput, Usage};
+use crate::ui::Ui;
+
+/// How to run a model.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// Layers of the language model to place on the graphics device; `auto` places all that fit.
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = layers)]
+    gpu_layers: Layers,
+
+    /// Compute threads [default: one a core].
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
+
+    /// Cache size: positions of all prompts and rollouts together [default: what 2 GiB hold, 4096 to 65536].
+    #[arg(long, value_name = "POSITIONS")]
+    context: Option<u32>,
+
+    /// Same results for any number of threads, --parallel, and neighbours; slower.
+    #[arg(long)]
+    deterministic: bool,
+}
+
+/// `None` is automatic.
+#[derive(Debug, Clone, Copy)]
+struct Layers(Option<u32>);
+
+fn layers(text: &str) -> Result<Layers, String> {
+    match text {
+        "auto" => Ok(Layers(None)),
+        number => number.parse().map(|count| Layers(Some(count))).map_err(|_| "expected a number or auto".into()),
+    }
+}
+
+impl EngineArgs {
+    /// Loads `model`, its vision projector where there is one, and starts the engine. `exact` runs it on the fixed schedule
+    /// whether or not `--deterministic` was given.
+    pub fn start(
+        &self,
+        model: &Path,
+        mmproj: Option<&Path>,
+        max_tiles: Option<usize>,
+        parallel: u32,
+        exact: bool,
+        ui: &Ui,
+    ) -> anyhow::Result<(Engine, Encoder)> {
+        let bar = ui.bar("loading", 1, "");
+        bar.set_message(model.display().to_string());
+        let model = Model::load(model, ModelOptions { gpu_layers: self.gpu_layers.0, vocab_only: false })?;
+        let options = EncoderOptions { threads: self.threads, gpu: self.gpu_layers.0 != Some(0), max_tiles };
+        let encoder = Encoder::load(Arc::clone(&model), mmproj, options)?;
+        let options = EngineOptions {
+            context: self.context,
+            parallel,
+            threads: self.threads,
+            deterministic: self.deterministic || exact,
+        };
+        let engine = Engine::start(&model, options)?;
+        bar.finish_and_clear();
+        Ok((engine, encoder))
+    }
+}
+
+/// The model that writes solutions.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Policy")]
+pub struct PolicyArgs {
+    /// The policy, a GGUF file.
+    #[arg(long = "policy", value_name = "GGUF")]
+    pub model: PathBuf,
+
+    /// Its vision projector; without one, only problems without pictures can be worked on.
+    #[arg(long, value_name = "GGUF")]
+    mmproj: Option<PathBuf>,
+
+    /// A file with the conversation to put before the model, `{prompt}` in the place of the user's message [default:
+    /// InternVL2.5's]. For other instruct models.
+    #[arg(long, value_name = "FILE")]
+    prompt_template: Option<PathBuf>,
+
+    /// Most tiles a picture is cut into [default: the model's own number].
+    #[arg(long, value_name = "N")]
+    max_tiles: Option<usize>,
+
+    /// Rollouts decoded side by side, of all problems together.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub parallel: u32,
+}
+
+impl PolicyArgs {
+    /// Loads the policy and starts its engine.
+    pub fn start(&self, engine: &EngineArgs, ui: &Ui) -> anyhow::Result<(Engine, Encoder)> {
+        engine.start(&self.model, self.mmproj.as_deref(), self.max_tiles, self.parallel, false, ui)
+    }
+}
+
+/// How to draw solutions. The defaults are the reference's annotation settings.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Randomness; 0 always takes the most likely token.
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f32,
+
+    /// Keep only the K most likely tokens; 0 keeps all.
+    #[arg(long, value_name = "K", default_value_t = 50)]
+    top_k: usize,
+
+    /// Keep only the most likely tokens that hold this probability together.
+    #[arg(long, value_name = "P", default_value_t = 0.9)]
+    top_p: f32,
+
+    /// Make tokens already seen less likely; 1 is off.
+    #[arg(long, value_name = "X", default_value_t = 1.05)]
+    repetition_penalty: f32,
+
+    /// Most tokens in a rollout.
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub max_tokens: usize,
+
+    /// Names the random streams; the same seed draws the same numbers.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl SamplingArgs {
+    /// The checked settings.
+    pub fn sampling(&self) -> anyhow::Result<Sampling> {
+        let usage = |text: &str| Err(Usage(text.to_owned()).into());
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return usage("--temperature: expected 0 or more");
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return usage("--top-p: expected more than 0, at most 1");
+        }
+        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
+            return usage("--repetition-penalty: expected more than 0");
+        }
+        Ok(Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+        })
+    }
+}
+
+/// Which problems to work on.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Problems")]
+pub struct ProblemArgs {
+    /// Problems: a JSON array or JSON Lines of `{id, question, correct_answer, image_path, …}`.
+    #[arg(long, value_name = "FILE")]
+    pub problems: PathBuf,
+
+    /// Folder that image paths are relative to, and confined to [default: the folder of the problem file].
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+
+    /// Only the first N problems.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+impl ProblemArgs {
+    /// The problems, and the folder their pictures are in.
+    pub fn load(&self) -> anyhow::Result<(Vec<Problem>, PathBuf)> {
+        let mut problems = Problems::load(&self.problems, self.data_root.as_deref())?;
+        problems.items.truncate(self.limit.unwrap_or(usize::MAX));
+        if problems.items.is_empty() {
+            return Err(BadInput(format!("{}: there are no problems in it", self.problems.display())))
+                .context("nothing to do");
+        }
+        Ok((problems.items, problems.root))
+    }
+}
+
+/// `given`, or the folder that `file` is in.
+pub fn data_root(given: Option<&Path>, file: &Path) -> PathBuf {
+    match (given, file.parent()) {
+        (Some(given), _) => given.to_owned(),
+        (None, Some(folder)) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        (None, _) => PathBuf::from("."),
+    }
+}

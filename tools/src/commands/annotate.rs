@@ -1,0 +1,170 @@
+//! `mmprm annotate`: `OmegaPRM` over a data set.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mmprm::annotate::{AnnotateOptions, Event, annotate};
+use mmprm::answer::exact::ExactVerifier;
+use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
+use mmprm::search::SearchParams;
+use serde_json::json;
+
+use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs};
+use crate::commands::report::{Watch, rates};
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Label the steps of solutions with success rates, by tree search.
+///
+/// OmegaPRM: rollouts from a problem, and for each wrong one a binary search for its first wrong step; every step on the way
+/// is labelled with the share of rollouts from there that end right. Writes one tree a problem, in the reference's form. The
+/// defaults are those of the reference's run script. Finished problems are never searched again: an interrupted run
+/// continues when the same command is given again.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    policy: PolicyArgs,
+
+    #[command(flatten)]
+    problems: ProblemArgs,
+
+    /// Directory for the trees.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    search: SearchArgs,
+
+    /// Problems searched at once [default: enough to fill --parallel].
+    #[arg(long, value_name = "N")]
+    problems_at_once: Option<NonZeroUsize>,
+
+    /// Try problems again that failed before.
+    #[arg(long)]
+    retry_failed: bool,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Parameters of the search.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Search")]
+struct SearchArgs {
+    /// Weight of exploring states that were seldom selected.
+    #[arg(long, default_value_t = SearchParams::default().c_puct)]
+    c_puct: f64,
+
+    /// How strongly states with a high Monte Carlo value are preferred.
+    #[arg(long, default_value_t = SearchParams::default().alpha)]
+    alpha: f64,
+
+    /// How strongly long rollouts are avoided.
+    #[arg(long, default_value_t = SearchParams::default().beta)]
+    beta: f64,
+
+    /// Words in a rollout that count as one unit of length.
+    #[arg(long, default_value_t = SearchParams::default().length_scale)]
+    length_scale: f64,
+
+    /// Rollouts drawn to estimate a state.
+    #[arg(long, value_name = "N", default_value_t = SearchParams::default().rollouts)]
+    rollouts: usize,
+
+    /// Most searches a problem.
+    #[arg(long, value_name = "N", default_value_t = SearchParams::default().max_searches)]
+    max_searches: usize,
+
+    /// A problem is done when it has had this many rollouts (tested between searches).
+    #[arg(long, value_name = "N", default_value_t = SearchParams::default().rollout_budget)]
+    rollout_budget: usize,
+}
+
+impl SearchArgs {
+    fn params(&self) -> SearchParams {
+        SearchParams {
+            c_puct: self.c_puct,
+            alpha: self.alpha,
+            beta: self.beta,
+            length_scale: self.length_scale,
+            rollouts: self.rollouts,
+            max_searches: self.max_searches,
+            rollout_budget: self.rollout_budget,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let sampling = args.sampling.sampling()?;
+    let params = args.search.params();
+    params.validate().map_err(|error| crate::exit::Usage(error.to_string()))?;
+    let (problems, data_root) = args.problems.load()?;
+    let (engine, encoder) = args.policy.start(&args.engine, ui)?;
+    let options = PolicyOptions {
+        sampling,
+        max_tokens: args.sampling.max_tokens,
+        seed: args.sampling.seed,
+        data_root,
+        cancel: Arc::clone(ui.interrupted()),
+    };
+    let policy = EmbeddedPolicy::new(engine, encoder, options);
+    // A search waits for one estimate at a time, so problems side by side keep the batch full.
+    let filling = (args.policy.parallel as usize).div_ceil(args.search.rollouts.max(1)) + 1;
+    let parallel = args.problems_at_once.or(NonZeroUsize::new(filling)).unwrap_or(NonZeroUsize::MIN);
+    let watch = Watch::new(ui, "annotate", problems.len(), || policy.stats());
+    let rollouts = AtomicUsize::new(0);
+    let progress = |event: Event<'_>| {
+        match event {
+            Event::Planned(plan) => watch.bar().inc((problems.len() - plan.pending) as u64),
+            Event::Rollouts { count, .. } => {
+                rollouts.fetch_add(count, Ordering::Relaxed);
+            }
+            Event::Finished { .. } => watch.bar().inc(1),
+            Event::Failed { problem, cause } => {
+                watch.bar().inc(1);
+                watch.failed(&format!("problem {}: {cause}", problem.id));
+            }
+            _ => {}
+        }
+        watch.tick();
+    };
+    let options = AnnotateOptions { params, parallel, retry_failed: args.retry_failed };
+    let summary =
+        annotate(&problems, &args.output, &options, &policy, &ExactVerifier, &progress, ui.interrupted().as_ref())?;
+    watch.close(ui)?;
+    let (snapshot, seconds) = watch.totals();
+    ui.result(&json!({
+        "trees": args.output, "summary": summary, "engine": snapshot, "seconds": seconds,
+        "rollouts_per_second": summary.rollouts as f64 / seconds.max(1e-9),
+        "processed_per_unique": snapshot.processed_per_unique(),
+    }))?;
+    ui.say(format_args!(
+        "{} problems searched in {seconds:.1} s, {} rollouts ({})",
+        summary.done,
+        summary.rollouts,
+        rates(&snapshot, seconds),
+    ))?;
+    ui.say(format_args!(
+        "{} of them never solved and {} always solved at the root, which teach nothing; {} were done before",
+        summary.never_solved, summary.always_solved, summary.already_done,
+    ))?;
+    ui.say(format_args!("trees: {}", args.output.display()))?;
+    if summary.cancelled {
+        ui.warn("interrupted; finished trees are kept, and the same command continues");
+        return Ok(Exit::Interrupted);
+    }
+    if summary.failed_before > 0 {
+        ui.warn(format_args!("{} problems failed in an earlier run; --retry-failed tries them again", summary.failed_before));
+    }
+    if summary.failed > 0 {
+        ui.warn(format_args!("{} problems failed; causes are in {}", summary.failed, args.output.join(mmprm::annotate::LOG_NAME).display()));
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}

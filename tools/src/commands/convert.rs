@@ -1,0 +1,121 @@
+//! `mmprm convert`: a Hugging Face checkpoint becomes a GGUF pair.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use mmprm::prompt::PrmTemplate;
+use mmprm_quant::convert::{ConvertError, ConvertOptions, PlannedFile, WeightType, plan};
+use mmprm_quant::gguf::GgufValue;
+use mmprm_quant::progress::Progress;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::table::Table;
+use crate::ui::{Ui, bytes};
+
+/// Convert a Hugging Face checkpoint directory to GGUF.
+///
+/// Reads config.json, safetensors (one file or shards) and the tokenizer of an InternVL2.5 checkpoint, or of a plain Qwen2 or
+/// InternLM2 text model, and writes NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, which llama.cpp loads. Needs no Python; memory
+/// use does not grow with the checkpoint.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The checkpoint directory.
+    #[arg(value_name = "HF_DIR")]
+    checkpoint: PathBuf,
+
+    /// Directory for the files.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Type of the weights. The vision tower stays at f16 for q8_0.
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = Type::F16)]
+    r#type: Type,
+
+    /// Record in the file how a reward model was trained to read solutions: internvl2_5-scoring or internvl2_5-training.
+    #[arg(long, value_name = "NAME")]
+    prm_template: Option<PrmTemplate>,
+
+    /// List what would be written, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Type {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let mut options = ConvertOptions::new(match args.r#type {
+        Type::F32 => WeightType::F32,
+        Type::F16 => WeightType::F16,
+        Type::Bf16 => WeightType::Bf16,
+        Type::Q8_0 => WeightType::Q8_0,
+    });
+    if let Some(template) = args.prm_template {
+        options.metadata.push(("mmprm.prm.template".into(), GgufValue::String(template.to_string())));
+    }
+    let plan = plan(&args.checkpoint, &args.out, &options)?;
+    for note in &plan.notes {
+        ui.warn(format_args!("note: {note}"));
+    }
+    if args.dry_run {
+        for file in &plan.files {
+            ui.say(format_args!("{}\n\n{}", headline(file), tensors(file)))?;
+        }
+    } else {
+        let bar = ui.bar("convert", plan.files.iter().map(PlannedFile::data_size).sum(), "B");
+        let result = plan.write(&mut |progress: Progress<'_>| {
+            bar.set_position(progress.done);
+            bar.set_message(progress.item.to_owned());
+            if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        bar.finish_and_clear();
+        match result {
+            Err(ConvertError::Cancelled) => {
+                ui.warn("interrupted; unfinished files were removed");
+                return Ok(Exit::Interrupted);
+            }
+            result => result?,
+        }
+        for file in &plan.files {
+            ui.say(format_args!("written: {}", headline(file)))?;
+        }
+    }
+    let files: Vec<Value> = plan
+        .files
+        .iter()
+        .map(|file| {
+            json!({"path": file.path, "tensors": file.tensors.len(), "data_bytes": file.data_size(),
+                   "metadata_keys": file.metadata.len()})
+        })
+        .collect();
+    ui.result(&json!({"files": files, "notes": plan.notes, "dry_run": args.dry_run}))?;
+    Ok(Exit::Done)
+}
+
+fn headline(file: &PlannedFile) -> String {
+    format!("{} ({} tensors, {})", file.path.display(), file.tensors.len(), bytes(file.data_size()))
+}
+
+fn tensors(file: &PlannedFile) -> Table {
+    let mut table = Table::new(["tensor", "shape", "type", "bytes", "from"]);
+    for tensor in &file.tensors {
+        let shape: Vec<String> = tensor.spec.dims.iter().map(u64::to_string).collect();
+        table.row([
+            tensor.spec.name.clone(),
+            shape.join("x"),
+            tensor.spec.ggml_type.to_string(),
+            tensor.size().to_string(),
+            tensor.source.clone(),
+        ]);
+    }
+    table
+}

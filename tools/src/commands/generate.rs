@@ -1,0 +1,80 @@
+//! `mmprm generate`: candidates for problems.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mmprm::answer::exact::ExactVerifier;
+use mmprm::eval::batch::Batch;
+use mmprm::eval::generate::generate;
+use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
+use serde_json::json;
+
+use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs};
+use crate::commands::report::{self, Watch};
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Write N candidate solutions for each problem.
+///
+/// The output is a Best-of-N file: each problem's record with `solutions_splits` (the steps of every candidate) and `labels`
+/// (1 where the final answer is right). `mmprm score` adds a score per step to it, `mmprm evaluate` compares. An interrupted
+/// run continues when the same command is given again.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    policy: PolicyArgs,
+
+    #[command(flatten)]
+    problems: ProblemArgs,
+
+    /// Candidates a problem.
+    #[arg(short, long, value_name = "N", default_value_t = 16)]
+    n: usize,
+
+    /// Where the candidates go.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let sampling = args.sampling.sampling()?;
+    let (problems, data_root) = args.problems.load()?;
+    let (engine, encoder) = args.policy.start(&args.engine, ui)?;
+    let options = PolicyOptions {
+        sampling,
+        max_tokens: args.sampling.max_tokens,
+        seed: args.sampling.seed,
+        data_root,
+        cancel: Arc::clone(ui.interrupted()),
+    };
+    let policy = EmbeddedPolicy::new(engine, encoder, options);
+    let settings = json!({
+        "command": "generate", "policy": args.policy.model, "problems": args.problems.problems,
+        "limit": args.problems.limit, "n": args.n, "sampling": format!("{sampling:?}"),
+        "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
+    });
+    let watch = Watch::new(ui, "generate", problems.len(), || policy.stats());
+    // Enough problems at once that the engine's batch stays full while the last rollouts of some finish.
+    let workers = (2 * args.policy.parallel as usize).div_ceil(args.n.max(1)) + 1;
+    let summary = generate(
+        &problems,
+        args.n,
+        &policy,
+        &ExactVerifier,
+        &Batch {
+            output: &args.output,
+            settings: &settings,
+            workers,
+            cancel: ui.interrupted(),
+            progress: &|event| watch.event(event),
+        },
+    )?;
+    report::finish(&summary, &args.output, &watch, ui)
+}

@@ -1,0 +1,143 @@
+//! `mmprm inspect`: what a GGUF file holds.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
+use mmprm_quant::inspect::{content_hash, summary};
+use mmprm_quant::progress::Progress;
+use serde_json::{Map, Value, json};
+
+use crate::exit::Exit;
+use crate::table::Table;
+use crate::ui::{Ui, bytes};
+
+/// Show a GGUF file's metadata, tensors, sizes and content hash.
+///
+/// The hash covers the tensors alone (names, shapes, types, data), so files with the same weights have the same hash
+/// whatever their metadata say.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The file.
+    #[arg(value_name = "FILE.gguf")]
+    file: PathBuf,
+
+    /// List every tensor.
+    #[arg(long)]
+    tensors: bool,
+}
+
+/// Characters of a value shown.
+const SHOWN: usize = 60;
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let file = GgufFile::open(&args.file)?;
+    let summary = summary(&file);
+    let bar = ui.bar("hashing", summary.bytes, "B");
+    let hash = content_hash(&file, &mut |progress: Progress<'_>| {
+        bar.set_position(progress.done);
+        if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    let Some(hash) = hash else { return Ok(Exit::Interrupted) };
+
+    let mut metadata = Table::new(["key", "type", "value"]);
+    for (key, value) in file.metadata() {
+        metadata.row([key.clone(), type_name(value), brief(value)]);
+    }
+    ui.say(format_args!("{} (GGUF version {}, {})\n\n{metadata}", args.file.display(), file.version(), bytes(file.file_size())))?;
+    if args.tensors {
+        let mut tensors = Table::new(["tensor", "shape", "type", "bytes"]);
+        for tensor in file.tensors() {
+            let shape: Vec<String> = tensor.dims.iter().map(u64::to_string).collect();
+            tensors.row([
+                tensor.name.clone(),
+                shape.join("x"),
+                tensor.ggml_type.to_string(),
+                tensor.size.to_string(),
+            ]);
+        }
+        ui.say(&tensors)?;
+    }
+    let mut types = Table::new(["type", "tensors", "parameters", "bytes"]);
+    for size in &summary.types {
+        types.row([
+            size.ggml_type.to_string(),
+            size.tensors.to_string(),
+            size.parameters.to_string(),
+            size.bytes.to_string(),
+        ]);
+    }
+    ui.say(&types)?;
+    ui.say(format_args!(
+        "{} parameters, {:.2} bits each\ncontent sha256 {hash}",
+        summary.parameters,
+        summary.bits_per_parameter()
+    ))?;
+
+    let keys: Map<String, Value> = file.metadata().iter().map(|(key, value)| (key.clone(), to_json(value))).collect();
+    let tensors: Vec<Value> = file
+        .tensors()
+        .iter()
+        .map(|tensor| {
+            json!({"name": tensor.name, "shape": tensor.dims, "type": tensor.ggml_type.to_string(), "bytes": tensor.size})
+        })
+        .collect();
+    ui.result(&json!({
+        "file": args.file, "version": file.version(), "file_bytes": file.file_size(), "metadata": keys,
+        "tensors": tensors, "parameters": summary.parameters, "content_sha256": hash,
+    }))?;
+    Ok(Exit::Done)
+}
+
+fn type_name(value: &GgufValue) -> String {
+    match value {
+        GgufValue::Array(array) => format!("{}[{}]", array.type_name(), array.len()),
+        other => other.type_name().to_owned(),
+    }
+}
+
+/// A value on one line, cut short.
+fn brief(value: &GgufValue) -> String {
+    let text = match to_json(value) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let mut line: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().count() > SHOWN {
+        line.push('…');
+    }
+    line
+}
+
+fn to_json(value: &GgufValue) -> Value {
+    match value {
+        GgufValue::U8(number) => json!(number),
+        GgufValue::I8(number) => json!(number),
+        GgufValue::U16(number) => json!(number),
+        GgufValue::I16(number) => json!(number),
+        GgufValue::U32(number) => json!(number),
+        GgufValue::I32(number) => json!(number),
+        GgufValue::U64(number) => json!(number),
+        GgufValue::I64(number) => json!(number),
+        GgufValue::F32(number) => json!(number),
+        GgufValue::F64(number) => json!(number),
+        GgufValue::Bool(truth) => json!(truth),
+        GgufValue::String(text) => json!(text),
+        GgufValue::Array(array) => match array {
+            GgufArray::U8(items) => json!(items),
+            GgufArray::I8(items) => json!(items),
+            GgufArray::U16(items) => json!(items),
+            GgufArray::I16(items) => json!(items),
+            GgufArray::U32(items) => json!(items),
+            GgufArray::I32(items) => json!(items),
+            GgufArray::U64(items) => json!(items),
+            GgufArray::I64(items) => json!(items),
+            GgufArray::F32(items) => json!(items),
+            GgufArray::F64(items) => json!(items),
+            GgufArray::Bool(items) => json!(items),
+            GgufArray::String(items) => json!(items),
+        },
+    }
+}

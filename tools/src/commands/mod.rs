@@ -1,0 +1,11 @@
+//! One file per subcommand.
+
+pub mod annotate;
+pub mod convert;
+pub mod evaluate;
+pub mod generate;
+pub mod inspect;
+pub mod quantize;
+mod report;
+pub mod samples;
+pub mod score;

@@ -1,0 +1,78 @@
+//! `mmprm score`: step scores for candidates.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use mmprm::eval::batch::Batch;
+use mmprm::eval::{candidates, score};
+use mmprm::prompt::PrmTemplate;
+use mmprm::reward::{EmbeddedReward, RewardOptions};
+use serde_json::json;
+
+use crate::args::EngineArgs;
+use crate::commands::report::{self, Watch};
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Score every step of candidate solutions with a process reward model.
+///
+/// Reads a Best-of-N file (`question`, `image_path`, `solutions_splits`) and adds `prm_scores`: one list a candidate, one
+/// number a step, the probability that the step is right. Results do not depend on what else is in the file. An interrupted
+/// run continues when the same command is given again.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The reward model, a GGUF file.
+    #[arg(long, value_name = "GGUF")]
+    prm: PathBuf,
+
+    /// Its vision projector; without one, only problems without pictures can be scored.
+    #[arg(long, value_name = "GGUF")]
+    mmproj: Option<PathBuf>,
+
+    /// The candidates.
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// Where the scored candidates go.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Folder that image paths are relative to, and confined to [default: the folder of the input].
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+
+    /// Text form the steps are put in: internvl2_5-scoring (the reference's evaluation), internvl2_5-training
+    /// [default: the one in the model's metadata, or internvl2_5-scoring].
+    #[arg(long, value_name = "NAME")]
+    template: Option<PrmTemplate>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let sets = candidates::load(&args.input)?;
+    let data_root = crate::args::data_root(args.data_root.as_deref(), &args.input);
+    let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, 1, true, ui)?;
+    let reward = EmbeddedReward::new(engine, encoder, RewardOptions { data_root, template: args.template })
+        .with_context(|| format!("--prm {}", args.prm.display()))?;
+    let settings = json!({
+        "command": "score", "prm": args.prm, "input": args.input, "records": sets.len(),
+        "template": reward.template().to_string(),
+    });
+    let watch = Watch::new(ui, "score", sets.len(), || reward.stats());
+    let summary = score::score(
+        &sets,
+        &reward,
+        &Batch {
+            output: &args.output,
+            settings: &settings,
+            // While one problem is scored, the next one's picture is decoded.
+            workers: 2,
+            cancel: ui.interrupted(),
+            progress: &|event| watch.event(event),
+        },
+    )?;
+    report::finish(&summary, &args.output, &watch, ui)
+}

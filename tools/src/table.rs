@@ -1,0 +1,49 @@
+//! Plain tables: what `inspect`, `quantize` and `evaluate` print.
+
+use std::fmt;
+
+/// Rows of cells under a header; numbers (cells that start with a digit) stand to the right.
+#[derive(Debug)]
+pub struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table with these columns.
+    pub fn new<const N: usize>(header: [&str; N]) -> Self {
+        Self { header: header.map(str::to_owned).to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row of as many cells as there are columns.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        debug_assert_eq!(N, self.header.len());
+        self.rows.push(cells.to_vec());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: usize| {
+            let cells = self.rows.iter().map(|row| &row[column]).chain(std::iter::once(&self.header[column]));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let mut line = |cells: &[String]| -> fmt::Result {
+            let mut text = String::from("|");
+            for (cell, &width) in cells.iter().zip(&widths) {
+                let padding = " ".repeat(width - cell.chars().count());
+                let cell = if cell.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
+                    format!(" {padding}{cell} |")
+                } else {
+                    format!(" {cell}{padding} |")
+                };
+                text.push_str(&cell);
+            }
+            writeln!(f, "{text}")
+        };
+        line(&self.header)?;
+        line(&widths.iter().map(|&width| "-".repeat(width)).collect::<Vec<_>>())?;
+        self.rows.iter().try_for_each(|row| line(row))
+    }
+}

@@ -1,0 +1,124 @@
+//! What a person or a script sees: progress bars on a terminal, one JSON object for machines, silence when asked.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+/// How to report.
+#[derive(clap::Args)]
+pub struct OutputArgs {
+    /// Print the result as one JSON object, and nothing else.
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Print only errors.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+
+    /// What to log to standard error: error, warn, info, debug, trace, or a filter such as `llama.cpp=debug`.
+    #[arg(long, global = true, env = "MMPRM_LOG", default_value = "warn", value_name = "LEVEL")]
+    log: String,
+}
+
+/// The output of one run.
+#[derive(Debug)]
+pub struct Ui {
+    json: bool,
+    quiet: bool,
+    bars: bool,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Ui {
+    /// Sets up logging and the interrupt handler.
+    pub fn start(args: &OutputArgs) -> anyhow::Result<Self> {
+        let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
+            .with_context(|| format!("--log {}: expected a level or a filter", args.log))?;
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&interrupted);
+        // The first interrupt asks the run to stop and keep its state; a second one ends the process at once, which the
+        // journals survive as well.
+        ctrlc::set_handler(move || {
+            if flag.swap(true, Ordering::SeqCst) {
+                std::process::exit(i32::from(crate::exit::Exit::Interrupted.code()));
+            }
+        })
+        .context("cannot handle interrupts")?;
+        let bars = !args.json && !args.quiet && std::io::stderr().is_terminal();
+        Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted })
+    }
+
+    /// Turns true when the user interrupts.
+    pub fn interrupted(&self) -> &Arc<AtomicBool> {
+        &self.interrupted
+    }
+
+    /// Whether the user has interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Whether the result is to be JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A bar over `total` of something; hidden unless standard error is a terminal. `unit` is `B` for bytes.
+    pub fn bar(&self, label: &str, total: u64, unit: &str) -> ProgressBar {
+        if !self.bars {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
+        let template = if unit == "B" {
+            "{prefix:>10} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {msg}"
+        } else {
+            "{prefix:>10} [{bar:30}] {pos}/{len} {elapsed} elapsed, {eta} left  {msg}"
+        };
+        let style = ProgressStyle::with_template(template).expect("the template is well formed");
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_prefix(label.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(500));
+        bar
+    }
+
+    /// A line for people, on standard output; nothing in quiet and JSON modes.
+    pub fn say(&self, line: impl std::fmt::Display) -> anyhow::Result<()> {
+        if self.json || self.quiet {
+            return Ok(());
+        }
+        writeln!(std::io::stdout().lock(), "{line}")?;
+        Ok(())
+    }
+
+    /// A line about something that went wrong without ending the run, on standard error.
+    #[expect(clippy::unused_self, reason = "all output goes through the run's Ui")]
+    pub fn warn(&self, line: impl std::fmt::Display) {
+        eprintln!("mmprm: {line}");
+    }
+
+    /// The result for machines, on standard output; nothing outside JSON mode.
+    pub fn result(&self, value: &Value) -> anyhow::Result<()> {
+        if self.json {
+            let mut out = std::io::stdout().lock();
+            serde_json::to_writer(&mut out, value)?;
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the terminal in order before an error is printed.
+    pub fn finish(&self) {
+        let _ = std::io::stdout().flush();
+    }
+}
+
+/// `1.5 GiB` and the like.
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
