@@ -82,8 +82,7 @@ impl Encoder {
         let vision = match mmproj {
             None => None,
             Some(path) => {
-                let threads = options.threads.unwrap_or_else(crate::engine::default_threads);
-                let vision = Vision::load(path, &model, threads, options.gpu)?;
+                let vision = Vision::load(path, &model, options.threads, options.gpu)?;
                 let tiling = tiling(&model, &vision, options.max_tiles).map_err(|error| EngineError::Load {
                     path: model.path().to_owned(),
                     cause: error.to_string(),

@@ -138,15 +138,24 @@ impl Formatter for PythonFormatter {
 /// Python's `repr` of a float: the shortest digits that read back as the same number, with an exponent (of at least two
 /// digits, signed) below 1e-4 and from 1e16 on.
 fn float_repr(value: f64) -> String {
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').expect("Rust writes an exponent for {:e} of finite numbers");
+    let digits = shortest_digits(value);
+    let (mantissa, exponent) = digits.split_once('e').expect("Rust writes an exponent for {:e} of finite numbers");
     let exponent: i32 = exponent.parse().expect("Rust writes a decimal exponent");
-    if (-4..16).contains(&exponent) {
-        // `{:?}` of a number in this range is positional, but its bounds are not promised to stay Python's.
-        let plain = format!("{value}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
+    if !(-4..16).contains(&exponent) {
+        return format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs());
     }
-    format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+    let decimals = (mantissa.bytes().filter(u8::is_ascii_digit).count() as i32 - 1 - exponent).max(1) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// `value` as `d.ddde±x` with the fewest digits that read back. Of two equally near ones Rust takes the upper and Python the
+/// even one, as rounding to that many digits does (but at a power of two the nearest may not read back).
+fn shortest_digits(value: f64) -> String {
+    let shortest = format!("{value:e}");
+    let mantissa = shortest.split('e').next().unwrap_or(&shortest);
+    let decimals = mantissa.bytes().filter(u8::is_ascii_digit).count() - 1;
+    let nearest = format!("{value:.decimals$e}");
+    if nearest.parse() == Ok(value) { nearest } else { shortest }
 }
 
 #[cfg(test)]
@@ -174,6 +183,8 @@ mod tests {
             (1.7976931348623157e308, "1.7976931348623157e+308"),
             (5e-324, "5e-324"),
             (1.0 / 3.0, "0.3333333333333333"),
+            (1113178120592002.25, "1113178120592002.2"),
+            (2f64.powi(-44), "5.684341886080802e-14"),
         ] {
             assert_eq!(dumps(&json!(value)), expected);
         }

@@ -9,6 +9,7 @@
 
 pub mod atomic;
 pub mod blocks;
+pub mod check;
 pub mod convert;
 pub mod gguf;
 pub mod hf;

@@ -101,7 +101,7 @@ fn eight_bit_models_keep_a_16_bit_tower_and_odd_rows() {
     assert!(plan.files[0].path.ends_with("tiny-q8_0.gguf") && plan.files[1].path.ends_with("mmproj-tiny-f16.gguf"));
     let embedding = plan.files[0].tensors.iter().find(|tensor| tensor.spec.name == "token_embd.weight").unwrap();
     assert_eq!(embedding.spec.ggml_type, GgmlType::F16, "rows of 8 are not whole blocks");
-    assert_eq!(embedding.size, 192);
+    assert_eq!(embedding.size(), 192);
 }
 
 #[test]

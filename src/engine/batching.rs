@@ -391,6 +391,10 @@ impl Batching {
         job.unfinished -= 1;
         if job.unfinished == 0 {
             let (sequence, keys) = (job.sequence, job.request.prompt.keys().clone());
+            if !job.request.keep {
+                self.release(context, sequence);
+                return;
+            }
             for superfluous in self.cache.insert(sequence, keys) {
                 self.release(context, superfluous);
             }

@@ -104,7 +104,8 @@ pub struct EngineOptions {
     pub context: Option<u32>,
     /// Rollouts decoded side by side, at most 128.
     pub parallel: u32,
-    /// Compute threads; `None` takes one a core.
+    /// Compute threads; `None` takes one a core, and a single one for a model so small that threads would mostly wait for
+    /// each other.
     pub threads: Option<u32>,
     /// Results do not depend on threads, width, or what else runs: requests run one by one on a fixed schedule, without
     /// fused attention. Probing always does.
@@ -113,7 +114,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { context: None, parallel: 32, threads: None, deterministic: false }
+        Self { context: None, parallel: 16, threads: None, deterministic: false }
     }
 }
 
@@ -130,14 +131,16 @@ pub struct GenerateRequest {
     pub max_tokens: usize,
     /// Tokens that end a rollout, besides those that the vocabulary marks as ends.
     pub stop: Vec<Token>,
+    /// Keep the prompt in the cache afterwards, for requests that start alike.
+    pub keep: bool,
     /// When this turns true the request ends with [`EngineError::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl GenerateRequest {
-    /// A request without extra stop tokens that cannot be cancelled.
+    /// A request without extra stop tokens, that keeps its prompt and cannot be cancelled.
     pub fn new(prompt: Prompt, sampling: Sampling, streams: Vec<Stream>, max_tokens: usize) -> Self {
-        Self { prompt, sampling, streams, max_tokens, stop: Vec::new(), cancel: None }
+        Self { prompt, sampling, streams, max_tokens, stop: Vec::new(), keep: true, cancel: None }
     }
 
     fn check_cancelled(&self) -> Result<(), EngineError> {
@@ -201,7 +204,7 @@ impl Engine {
         let limits = Limits {
             rollouts: options.parallel as usize,
             jobs: (options.parallel as usize).min(16),
-            idle: 32,
+            idle: 16,
         };
         let sequences = if options.deterministic { chain::WIDTH as u32 + 1 } else { limits.sequences() };
         let cells = options.context.unwrap_or_else(|| default_cells(model));
@@ -214,8 +217,8 @@ impl Engine {
                 cells,
                 batch: BATCH.min(cells),
                 sequences,
-                threads: options.threads.unwrap_or_else(default_threads),
-                flash_attention: !options.deterministic,
+                threads: options.threads.unwrap_or_else(|| default_threads(model.file().file_size())),
+                flash_attention: !options.deterministic && fused_attention_pays(model),
                 wide_cache: model.file().get_u32("general.file_type").is_ok_and(|kind| kind == 0),
             },
         )?;
@@ -286,9 +289,18 @@ fn default_cells(model: &Model) -> u32 {
     (fitting.clamp(4096, 65536) / 256 * 256) as u32
 }
 
-/// One thread a core.
-pub(crate) fn default_threads() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| count.get() as u32)
+/// On a CPU, llama.cpp's fused attention takes one row at a time; narrow heads are faster as matrix products over the whole
+/// cache (measured: 32 wide 2–3 times, `benches/records`; 64 wide the other way round).
+fn fused_attention_pays(model: &Model) -> bool {
+    model.head_width() >= 64 || !gpu_devices().is_empty()
+}
+
+/// Weights below which one thread is fastest: a layer then takes microseconds, as long as threads need to meet.
+const SMALL_MODEL: u64 = 64 << 20;
+
+/// One thread a core, or one for a file of few `bytes`.
+pub(crate) fn default_threads(bytes: u64) -> u32 {
+    if bytes < SMALL_MODEL { 1 } else { std::thread::available_parallelism().map_or(1, |count| count.get() as u32) }
 }
 
 /// The graphics devices that this build can use on this machine; empty without one.

@@ -61,8 +61,9 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
     if width == 0 || height == 0 {
         return Err(undecodable("it has no pixels".into()));
     }
-    let data = pillow_rgb(&decoded, is_grey_png(format, &bytes))
-        .ok_or_else(|| undecodable(format!("pixels of type {:?} are not supported", decoded.color())))?;
+    let colour = decoded.color();
+    let data = pillow_rgb(decoded, is_grey_png(format, &bytes))
+        .ok_or_else(|| undecodable(format!("pixels of type {colour:?} are not supported")))?;
     Ok(Rgb8 { width, height, data })
 }
 
@@ -117,13 +118,13 @@ fn is_grey_png(format: ImageFormat, bytes: &[u8]) -> bool {
 }
 
 /// The RGB bytes that Pillow makes of each kind of pixel; `None` for floating point, which Pillow reads differently.
-fn pillow_rgb(decoded: &DynamicImage, grey_png: bool) -> Option<Vec<u8>> {
+fn pillow_rgb(decoded: DynamicImage, grey_png: bool) -> Option<Vec<u8>> {
     let clip = |value: u16| value.min(255) as u8;
     let high = |value: u16| (value >> 8) as u8;
     let rgb = match decoded {
         DynamicImage::ImageLuma8(pixels) => pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
         DynamicImage::ImageLumaA8(pixels) => pixels.pixels().flat_map(|pixel| [pixel.0[0]; 3]).collect(),
-        DynamicImage::ImageRgb8(pixels) => pixels.as_raw().clone(),
+        DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
         DynamicImage::ImageRgba8(pixels) => {
             pixels.pixels().flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]]).collect()
         }
@@ -254,20 +255,20 @@ mod tests {
     #[test]
     fn sixteen_bit_grey_is_clipped_and_sixteen_bit_colour_keeps_its_high_byte() {
         let grey = DynamicImage::ImageLuma16(ImageBuffer::from_pixel(1, 1, Luma([300])));
-        assert_eq!(pillow_rgb(&grey, true), Some(vec![255; 3]));
+        assert_eq!(pillow_rgb(grey, true), Some(vec![255; 3]));
         let grey_alpha = DynamicImage::ImageLumaA16(ImageBuffer::from_pixel(1, 1, LumaA([300, 0])));
-        assert_eq!(pillow_rgb(&grey_alpha, false), Some(vec![1; 3]));
-        assert_eq!(pillow_rgb(&grey_alpha, true), Some(vec![255; 3]));
+        assert_eq!(pillow_rgb(grey_alpha.clone(), false), Some(vec![1; 3]));
+        assert_eq!(pillow_rgb(grey_alpha, true), Some(vec![255; 3]));
         let colour = DynamicImage::ImageRgb16(ImageBuffer::from_pixel(1, 1, Rgb([0x1ff, 0x200, 0xffff])));
-        assert_eq!(pillow_rgb(&colour, false), Some(vec![1, 2, 255]));
+        assert_eq!(pillow_rgb(colour, false), Some(vec![1, 2, 255]));
     }
 
     #[test]
     fn alpha_is_dropped_not_blended() {
         let colour = DynamicImage::ImageRgba8(ImageBuffer::from_pixel(1, 1, Rgba([10, 20, 30, 0])));
-        assert_eq!(pillow_rgb(&colour, false), Some(vec![10, 20, 30]));
+        assert_eq!(pillow_rgb(colour, false), Some(vec![10, 20, 30]));
         let grey = DynamicImage::ImageLumaA8(GrayAlphaImage::from_pixel(1, 1, LumaA([7, 0])));
-        assert_eq!(pillow_rgb(&grey, true), Some(vec![7; 3]));
+        assert_eq!(pillow_rgb(grey, true), Some(vec![7; 3]));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct PolicyOptions {
     pub seed: u64,
     /// Folder that image paths are relative to, and confined to.
     pub data_root: PathBuf,
+    /// Keep prompts in the cache for requests that start alike, as a search makes them.
+    pub keep_prompts: bool,
     /// When this turns true, rollouts end with [`PolicyError::Cancelled`].
     pub cancel: Arc<AtomicBool>,
 }
@@ -70,6 +72,7 @@ impl Policy for EmbeddedPolicy {
             (0..request.count as u64).map(stream).collect(),
             self.options.max_tokens,
         );
+        generate.keep = self.options.keep_prompts;
         generate.cancel = Some(Arc::clone(&self.options.cancel));
         let completions = self.engine.generate(generate).map_err(EncodeError::from)?;
         let parse = |text: &str| solution::parse(text, &self.special_texts);

@@ -94,7 +94,7 @@ pub struct PolicyArgs {
     max_tiles: Option<usize>,
 
     /// Rollouts decoded side by side, of all problems together.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=128))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
     pub parallel: u32,
 }
 

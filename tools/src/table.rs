@@ -1,8 +1,8 @@
-//! Plain tables: what `inspect`, `quantize` and `evaluate` print.
+//! Plain Markdown tables: what `inspect`, `quantize` and `evaluate` print.
 
 use std::fmt;
 
-/// Rows of cells under a header; numbers (cells that start with a digit) stand to the right.
+/// Rows of cells under a header; a column of numbers stands to the right.
 #[derive(Debug)]
 pub struct Table {
     header: Vec<String>,
@@ -29,18 +29,16 @@ impl fmt::Display for Table {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let is_number = |cell: &String| cell.parse::<f64>().is_ok();
+        let right: Vec<bool> =
+            (0..self.header.len()).map(|column| self.rows.iter().all(|row| is_number(&row[column]))).collect();
         let mut line = |cells: &[String]| -> fmt::Result {
-            let mut text = String::from("|");
-            for (cell, &width) in cells.iter().zip(&widths) {
+            for ((cell, &width), &right) in cells.iter().zip(&widths).zip(&right) {
                 let padding = " ".repeat(width - cell.chars().count());
-                let cell = if cell.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
-                    format!(" {padding}{cell} |")
-                } else {
-                    format!(" {cell}{padding} |")
-                };
-                text.push_str(&cell);
+                let (left, right) = if right { (padding.as_str(), "") } else { ("", padding.as_str()) };
+                write!(f, "| {left}{cell}{right} ")?;
             }
-            writeln!(f, "{text}")
+            writeln!(f, "|")
         };
         line(&self.header)?;
         line(&widths.iter().map(|&width| "-".repeat(width)).collect::<Vec<_>>())?;

@@ -64,11 +64,6 @@ impl Ui {
         self.interrupted.load(Ordering::SeqCst)
     }
 
-    /// Whether the result is to be JSON.
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// A bar over `total` of something; hidden unless standard error is a terminal. `unit` is `B` for bytes.
     pub fn bar(&self, label: &str, total: u64, unit: &str) -> ProgressBar {
         if !self.bars {

@@ -16,12 +16,16 @@ pub struct PlannedTensor {
     pub spec: TensorSpec,
     /// The checkpoint's tensor it is made of.
     pub source: String,
-    /// Bytes of its data.
-    pub size: u64,
+    size: u64,
     pub(super) rows: RowMap,
 }
 
 impl PlannedTensor {
+    /// Bytes of its data.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Number of its elements.
     pub(super) fn elements(&self) -> u64 {
         self.spec.dims.iter().product()

@@ -116,7 +116,7 @@ pub struct PlannedFile {
 impl PlannedFile {
     /// Bytes of all tensors, without padding.
     pub fn data_size(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.size).sum()
+        self.tensors.iter().map(PlannedTensor::size).sum()
     }
 }
 

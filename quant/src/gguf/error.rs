@@ -55,6 +55,16 @@ pub enum GgufError {
         /// The type it should have.
         expected: &'static str,
     },
+    /// Metadata or tensors contradict each other in a way that llama.cpp would not survive.
+    #[error("{}: {place}: {problem}", path.display())]
+    Unsound {
+        /// The file.
+        path: PathBuf,
+        /// `key 'x'` or `tensor 'x'`.
+        place: String,
+        /// What is wrong and what was expected.
+        problem: String,
+    },
     /// What is to be written is not a valid GGUF file, or the data does not fit what was announced.
     #[error("{}: {place}: {problem}", path.display())]
     Unwritable {

@@ -111,10 +111,16 @@ pub struct PlannedTensor {
     pub spec: TensorSpec,
     /// Its present type.
     pub from: GgmlType,
-    /// Bytes of its new data.
-    pub size: u64,
     /// Why it gets the new type.
     pub reason: &'static str,
+    size: u64,
+}
+
+impl PlannedTensor {
+    /// Bytes of its new data.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 /// What quantising a file would write.
@@ -189,7 +195,7 @@ fn metadata(input: &GgufFile, mix: Mix) -> Metadata {
 impl QuantizePlan<'_> {
     /// Bytes of all tensors' new data, without padding.
     pub fn data_size(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.size).sum()
+        self.tensors.iter().map(PlannedTensor::size).sum()
     }
 
     /// Writes the file, which appears under its name when it is complete. Uses rayon's current pool.

@@ -76,6 +76,9 @@ impl Model {
                 cause: "this is a vision projector (mmproj), not a language model".into(),
             });
         }
+        if !options.vocab_only {
+            mmprm_quant::check::language(&file)?;
+        }
         let c_path = path_to_c(path)?;
         log::clear();
         // SAFETY: the default parameters are a plain value; the path is a valid C string for the duration of the call.
@@ -252,21 +255,19 @@ impl Model {
         CStr::from_bytes_until_nul(&buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
+    /// Values in an attention head.
+    pub fn head_width(&self) -> usize {
+        // SAFETY: the model is valid.
+        let (width, heads) = unsafe { (sys::llama_model_n_embd(self.as_ptr()), sys::llama_model_n_head(self.as_ptr())) };
+        (width / heads.max(1)).max(0) as usize
+    }
+
     /// Bytes of keys and values one cached token takes at two bytes a number.
     pub fn cache_bytes_per_token(&self) -> u64 {
         // SAFETY: the model is valid.
-        let (layers, heads, kv_heads, width) = unsafe {
-            (
-                sys::llama_model_n_layer(self.as_ptr()),
-                sys::llama_model_n_head(self.as_ptr()),
-                sys::llama_model_n_head_kv(self.as_ptr()),
-                sys::llama_model_n_embd(self.as_ptr()),
-            )
-        };
-        if heads <= 0 {
-            return 0;
-        }
-        layers.max(0) as u64 * 2 * 2 * (width / heads).max(0) as u64 * kv_heads.max(0) as u64
+        let (layers, heads) =
+            unsafe { (sys::llama_model_n_layer(self.as_ptr()), sys::llama_model_n_head_kv(self.as_ptr())) };
+        layers.max(0) as u64 * 2 * 2 * self.head_width() as u64 * heads.max(0) as u64
     }
 }
 

@@ -9,7 +9,7 @@ use mmprm_quant::gguf::GgufFile;
 
 use super::model::c_string;
 use super::{Model, log, path_to_c, start_backend};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, default_threads};
 
 /// Turns image tiles into embeddings of the language model's width.
 ///
@@ -31,17 +31,18 @@ struct Pointer(NonNull<sys::mtmd_context>);
 unsafe impl Send for Pointer {}
 
 impl Vision {
-    /// Loads an mmproj file made for `model`.
+    /// Loads an mmproj file made for `model`; `threads` as in [`EngineOptions`](crate::engine::EngineOptions).
     ///
     /// # Errors
     /// [`EngineError::Gguf`] for a file that is not sound, [`EngineError::Load`] for one that does not fit the model.
-    pub fn load(path: &Path, model: &Arc<Model>, threads: u32, gpu: bool) -> Result<Self, EngineError> {
+    pub fn load(path: &Path, model: &Arc<Model>, threads: Option<u32>, gpu: bool) -> Result<Self, EngineError> {
         start_backend()?;
         let refuse = |cause: String| EngineError::Load { path: path.to_owned(), cause };
         let file = GgufFile::open(path)?;
         if file.get_str("clip.projector_type")? != "internvl" {
             return Err(refuse("expected an InternVL vision projector (clip.projector_type = internvl)".into()));
         }
+        mmprm_quant::check::vision(&file)?;
         let size = file.get_u32("clip.vision.image_size")? as usize;
         let patch = file.get_u32("clip.vision.patch_size")? as usize;
         let scale = file.get_u32("clip.vision.projector.scale_factor").unwrap_or(2) as usize;
@@ -62,7 +63,7 @@ impl Vision {
         let pointer = unsafe {
             let mut parameters = sys::mtmd_context_params_default();
             parameters.use_gpu = gpu;
-            parameters.n_threads = threads as i32;
+            parameters.n_threads = threads.unwrap_or_else(|| default_threads(file.file_size())) as i32;
             parameters.print_timings = false;
             parameters.warmup = false;
             parameters.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
