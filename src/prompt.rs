@@ -103,24 +103,70 @@ fn rollout_task(question: &str, prefix: &[String]) -> String {
     text
 }
 
-/// The prompt after which the policy writes a rollout of a problem with `images` images.
+/// The prompt after which the policy writes a rollout of a problem with `images` images, in InternVL2.5's conversation.
 ///
 /// With [`Images::All`] the placeholder before the task is there only where the question has too few of its own.
 pub fn rollout(question: &str, prefix: &[String], images: usize, mode: Images) -> Vec<Piece> {
-    let user = match mode {
-        Images::All => rollout_task(question, prefix),
-        Images::Reference => rollout_user(question, prefix),
-    };
-    chat(&user, images, mode)
+    ChatTemplate::default().rollout(question, prefix, images, mode)
 }
 
-/// The prompt after which a model answers one user message.
-pub fn chat(user: &str, images: usize, mode: Images) -> Vec<Piece> {
-    let mut prompt = Prompt::new();
-    prompt.text("<|im_start|>user\n");
-    prompt.text_with_images(user, images, mode);
-    prompt.text("<|im_end|>\n<|im_start|>assistant\n");
-    prompt.pieces
+/// How a conversation with the policy is written: what stands before and after the user's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatTemplate {
+    before: String,
+    after: String,
+}
+
+impl Default for ChatTemplate {
+    /// InternVL2.5's: `ChatML` with its system message.
+    fn default() -> Self {
+        Self {
+            before: format!("<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"),
+            after: "<|im_end|>\n<|im_start|>assistant\n".to_owned(),
+        }
+    }
+}
+
+/// A conversation without a place for the user's message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {{prompt}} exactly once, in the place of the user's message, found it {0} times")]
+pub struct TemplateError(usize);
+
+impl ChatTemplate {
+    /// A conversation for another model: its text with `{prompt}` in the place of the user's message.
+    ///
+    /// ```
+    /// use mmprm::prompt::ChatTemplate;
+    /// assert!(ChatTemplate::new("<|user|>\n{prompt}\n<|assistant|>\n").is_ok());
+    /// assert!(ChatTemplate::new("no place").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`TemplateError`] if there is no place, or more than one.
+    pub fn new(text: &str) -> Result<Self, TemplateError> {
+        match text.split("{prompt}").collect::<Vec<_>>()[..] {
+            [before, after] => Ok(Self { before: before.to_owned(), after: after.to_owned() }),
+            ref parts => Err(TemplateError(parts.len() - 1)),
+        }
+    }
+
+    /// [`rollout`] in this conversation.
+    pub fn rollout(&self, question: &str, prefix: &[String], images: usize, mode: Images) -> Vec<Piece> {
+        let user = match mode {
+            Images::All => rollout_task(question, prefix),
+            Images::Reference => rollout_user(question, prefix),
+        };
+        self.chat(&user, images, mode)
+    }
+
+    /// The prompt after which a model answers one user message.
+    pub fn chat(&self, user: &str, images: usize, mode: Images) -> Vec<Piece> {
+        let mut prompt = Prompt { pieces: Vec::new() };
+        prompt.text(&self.before);
+        prompt.text_with_images(user, images, mode);
+        prompt.text(&self.after);
+        prompt.pieces
+    }
 }
 
 /// A solution's steps as the PRM reads them, each ended by the [step token](STEP_TOKEN).

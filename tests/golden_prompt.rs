@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mmprm::image::{self, Limits, Tiling};
-use mmprm::prompt::{Images, Piece, PrmTemplate, chat, prm, prm_text, render, rollout_user};
+use mmprm::prompt::{ChatTemplate, Images, Piece, PrmTemplate, prm, prm_text, render, rollout_user};
 use mmprm::solution::parse;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -87,14 +87,15 @@ fn golden_chat_prompts_are_equal_but_for_the_first_token() {
     let cases = json(&path);
     let cases = cases.as_object().unwrap();
     assert!(!cases.is_empty());
+    let template = ChatTemplate::default();
     for (name, case) in cases {
         // The reference's template writes the first token out and its tokenizer adds it once more; here only the
         // tokenizer does.
         let expected = |field: &str| text(&case[field]).trim_start_matches("<s>").to_owned();
         for mode in [Images::All, Images::Reference] {
-            let prompt = chat("<image>\n Your task is X.\n\nQuestion: q", 1, mode);
+            let prompt = template.chat("<image>\n Your task is X.\n\nQuestion: q", 1, mode);
             assert_eq!(with_placeholders(&prompt), expected("prompt"), "{name}");
-            let prompt = chat("no placeholder", 1, mode);
+            let prompt = template.chat("no placeholder", 1, mode);
             assert_eq!(with_placeholders(&prompt), expected("prompt_without_placeholder"), "{name}");
         }
     }

@@ -6,6 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Model, Prompt, Token};
+use mmprm::eval::candidates;
+use mmprm::multimodal::{Encoder, EncoderOptions};
+use mmprm::prompt::PrmTemplate;
+use mmprm::reward::{EmbeddedReward, Reward, RewardOptions, ScoreRequest};
 use mmprm_quant::convert::WeightType;
 use support::{cases, convert, floats, golden, ids, json, load, name, numbers};
 
@@ -95,4 +99,149 @@ fn golden_scores_are_the_same_bits_whatever_the_company() {
         }
     }
     assert!(compared > 0, "no golden case was found");
+}
+
+/// A reward model over a golden checkpoint, with llama.cpp's vision tower, and its pair.
+fn reward(architecture: &str, template: PrmTemplate) -> (EmbeddedReward, support::Pair) {
+    let pair = convert(&golden().join("ckpt").join(architecture), WeightType::F32);
+    let model = load(&pair);
+    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let options = RewardOptions { data_root: golden().join("images"), template: Some(template) };
+    (EmbeddedReward::new(engine(&model), encoder, options).unwrap(), pair)
+}
+
+/// Question and steps of a prompt text `Question: …\nProcess: s1<prm>s2<prm>`.
+fn question_and_steps(text: &str) -> (String, Vec<String>) {
+    let (question, process) = text.strip_prefix("Question: ").unwrap().split_once("\nProcess: ").unwrap();
+    let steps = process.split_terminator("<prm>").map(str::to_owned).collect();
+    (question.to_owned(), steps)
+}
+
+fn score(reward: &EmbeddedReward, text: &str, images: &[String]) -> Vec<f64> {
+    let (question, steps) = question_and_steps(text);
+    let request = ScoreRequest { question: &question, images, solutions: &[steps] };
+    reward.score(&request).unwrap().remove(0)
+}
+
+#[test]
+fn golden_scores_from_the_picture_itself_agree_to_2e_2() {
+    let (mut compared, mut worst) = (0, 0.0_f64);
+    for folder in cases("score") {
+        let (reward, _pair) = reward(&name(&folder), PrmTemplate::Scoring);
+        for case in json(&folder.join("cases.json")).as_array().unwrap() {
+            let image = format!("{}.png", case["image"].as_str().unwrap());
+            let scores = score(&reward, case["question"].as_str().unwrap(), &[image]);
+            worst = worst.max(furthest(&scores, &numbers(&case["scores_float32"])));
+            compared += scores.len();
+        }
+    }
+    assert!(compared > 0, "no golden case was found");
+    println!("{compared} step scores compared, the furthest {worst:.1e} off");
+    // The patch embedding runs on 16-bit pixels in llama.cpp; nothing else differs.
+    assert!(worst < 2e-2, "{worst}");
+}
+
+#[test]
+fn golden_scores_of_the_same_text_differ_by_template_as_the_references_do() {
+    let path = golden().join("quirks.json");
+    if !path.exists() {
+        eprintln!("skipped: no {}", path.display());
+        return;
+    }
+    for (architecture, case) in json(&path)["train_vs_score_template"].as_object().unwrap() {
+        let image = [format!("{}.png", case["image"].as_str().unwrap())];
+        let (question, _) = question_and_steps(case["question"].as_str().unwrap());
+        for (template, key) in [(PrmTemplate::Training, "train_scores"), (PrmTemplate::Scoring, "score_scores")] {
+            let (reward, _pair) = reward(architecture, template);
+            // The golden text has the training template's blank line between steps in both templates.
+            let steps: Vec<String> = match template {
+                PrmTemplate::Training => vec!["Step one.".into(), "Answer: 2".into()],
+                PrmTemplate::Scoring => vec!["Step one.".into(), "\n\nAnswer: 2".into()],
+            };
+            let request = ScoreRequest { question: &question, images: &image, solutions: &[steps] };
+            let scores = reward.score(&request).unwrap().remove(0);
+            let distance = furthest(&scores, &numbers(&case[key]));
+            assert!(distance < 2e-2, "{architecture} {key}: {distance}");
+        }
+    }
+}
+
+#[test]
+fn golden_scores_with_two_pictures_agree_where_each_has_its_placeholder() {
+    let mut compared = 0;
+    for folder in cases("score") {
+        let path = folder.join("multi_image.json");
+        if !path.exists() {
+            continue;
+        }
+        let (reward, _pair) = reward(&name(&folder), PrmTemplate::Scoring);
+        for case in json(&path).as_array().unwrap() {
+            let text = case["question"].as_str().unwrap();
+            let names: Vec<String> = serde_json::from_value(case["images"].clone()).unwrap();
+            let images: Vec<String> = names.iter().map(|image| format!("{image}.png")).collect();
+            let scores = score(&reward, text, &images);
+            assert_eq!(scores.len(), case["scores_float32"].as_array().unwrap().len());
+            // With fewer placeholders the reference leaves pictures out; every picture is shown here.
+            if text.matches("<image>").count() == images.len() {
+                let distance = furthest(&scores, &numbers(&case["scores_float32"]));
+                assert!(distance < 2e-2, "{text}: {distance}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 0 || cases("score").is_empty(), "no case with a placeholder for each picture");
+}
+
+#[test]
+fn golden_best_of_n_gives_every_candidate_its_own_scores_even_after_one_without_steps() {
+    let (bon, quirks) = (golden().join("eval/bon/rollouts.json"), golden().join("quirks.json"));
+    if !bon.exists() || !quirks.exists() {
+        eprintln!("skipped: no {} or {}", bon.display(), quirks.display());
+        return;
+    }
+    let sets = candidates::load(&bon).unwrap();
+    for folder in cases("score") {
+        let architecture = name(&folder);
+        let reference = golden().join(format!("eval/bon/{architecture}_float32.json"));
+        if !reference.exists() {
+            continue;
+        }
+        let (reward, _pair) = reward(&architecture, PrmTemplate::Scoring);
+        let expected = json(&reference);
+        for (set, expected) in sets.iter().zip(expected.as_array().unwrap()) {
+            let request = ScoreRequest { question: &set.question, images: &set.images, solutions: &set.solutions };
+            let scores = reward.score(&request).unwrap();
+            let lengths: Vec<usize> = scores.iter().map(Vec::len).collect();
+            assert_eq!(lengths, set.solutions.iter().map(Vec::len).collect::<Vec<_>>());
+            // The reference shifts the scores that follow a candidate without steps (quirks.json); ours are its own.
+            if set.solutions.iter().all(|steps| !steps.is_empty()) {
+                for (scores, expected) in scores.iter().zip(expected["prm_scores"].as_array().unwrap()) {
+                    assert!(furthest(scores, &numbers(expected)) < 2e-2);
+                }
+            }
+        }
+        if let Some(shift) = json(&quirks).get("empty_candidate_shift").filter(|shift| shift.get("question").is_some()) {
+            if shift["architecture"].as_str().unwrap_or("internlm2") == architecture {
+                let set = &sets[shift["question"].as_u64().unwrap() as usize];
+                let request = ScoreRequest { question: &set.question, images: &set.images, solutions: &set.solutions };
+                let own = shift["own_scores_per_candidate"].as_array().unwrap();
+                let scores = reward.score(&request).unwrap();
+                let with_steps = scores.iter().filter(|scores| !scores.is_empty());
+                for (scores, own) in with_steps.zip(own) {
+                    assert!(furthest(scores, &numbers(own)) < 2e-2, "{scores:?} {own}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_problem_without_a_picture_is_scored_and_one_with_a_missing_picture_is_not() {
+    for folder in cases("score") {
+        let (reward, _pair) = reward(&name(&folder), PrmTemplate::Scoring);
+        assert_eq!(score(&reward, "Question: 1 + 1?\nProcess: It is 2.<prm>", &[]).len(), 1);
+        let request = ScoreRequest { question: "q", images: &["none.png".into()], solutions: &[vec!["a".into()]] };
+        let error = reward.score(&request).unwrap_err().to_string();
+        assert!(error.contains("none.png"), "{error}");
+    }
 }

@@ -141,7 +141,7 @@ fn lying_vision_towers_are_refused() {
     };
     tensor("clip.vision.block_count", u32::MAX, "v.blk.4.ln1.weight': missing, expected dimensions [128]");
     tensor("clip.vision.embedding_length", 256, "v.class_embd': dimensions [128, 1, 1], expected [256]");
-    tensor("clip.vision.image_size", 224, "v.position_embd.weight': dimensions [128, 65, 1], expected [128, 257]");
+    tensor("clip.vision.image_size", 224, "v.position_embd.weight': dimensions [128, 65], expected [128, 257]");
     tensor("clip.vision.feed_forward_length", 64, "v.blk.0.ffn_up.weight': dimensions [128, 512], expected [128, 64]");
     tensor("clip.vision.projection_dim", 128, "mm.model.mlp.1.weight': dimensions [512, 256], expected [512, 128]");
     let rename = |tensor: &mut TensorSpec| tensor.name = "mm.model.mlp.9.bias".into();

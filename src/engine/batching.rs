@@ -4,16 +4,16 @@
 //! rollouts then share those cells. Each step's batch takes the next token of every running rollout and fills up with
 //! slices of waiting prompts. When the KV cache is full, idle prefixes go first, least recently used first; then prompts
 //! that are only partly in go back to the queue; then the youngest rollout pauses and is decoded again later from its own
-//! tokens. Nothing running is lost. Results may differ in rounding with what runs beside them; `chain` is for when they
-//! must not.
+//! tokens; then all prompts but that of the last rollout go back to the queue. So a rollout is cut short only if the whole
+//! context cannot hold it. Results may differ in rounding with what runs beside them; `chain` is for when they must not.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::Sender;
 
 use rayon::prelude::*;
 
 use super::cache::PrefixCache;
 use super::ffi::{Batch, Context, DecodeError};
+use super::job::{Job, Reply, Rollout, Rows};
 use super::prompt::{Span, common_prefix};
 use super::sampling::{Sampler, Scratch};
 use super::stats::Stats;
@@ -23,9 +23,6 @@ use super::{Completion, EngineError, Finish, GenerateRequest, Token};
 const PREFILL_SLICE: usize = 256;
 /// Logits to look through, over all rollouts, from which sampling is spread over threads.
 const PARALLEL_SAMPLING: usize = 1 << 18;
-
-/// What a request's caller waits for.
-pub(super) type Reply = Sender<Result<Vec<Completion>, EngineError>>;
 
 /// Limits of the executor.
 #[derive(Debug, Clone, Copy)]
@@ -53,52 +50,12 @@ pub(super) struct Batching {
     queue: VecDeque<Job>,
     jobs: Vec<Job>,
     rollouts: Vec<Rollout>,
-    paused: VecDeque<Rollout>,
     cache: PrefixCache,
     /// How many rollouts may run now; falls when the cache was full, rises again as rollouts finish.
     room: usize,
     /// The cache was full: no new prompts until a rollout has finished.
     closed: bool,
     next_job: u64,
-}
-
-/// A request on its way through.
-#[derive(Debug)]
-struct Job {
-    id: u64,
-    request: GenerateRequest,
-    reply: Reply,
-    sequence: i32,
-    /// Prompt positions in the cache.
-    position: usize,
-    /// Logits at the end of the prompt, once it is in.
-    first: Option<Vec<f32>>,
-    started: usize,
-    completions: Vec<Option<Completion>>,
-    unfinished: usize,
-}
-
-#[derive(Debug)]
-struct Rollout {
-    job: u64,
-    index: usize,
-    prompt: usize,
-    sequence: i32,
-    tokens: Vec<Token>,
-    /// Tokens already in the cache.
-    fed: usize,
-    sampler: Sampler,
-}
-
-/// Rows of a batch that lead to a draw.
-#[derive(Debug, Default)]
-struct Rows {
-    /// Row and index into `rollouts`.
-    rollouts: Vec<(usize, usize)>,
-    /// Tokens fed, per index into `rollouts`.
-    fed: Vec<(usize, usize)>,
-    /// Index into `jobs`, positions decoded, and the row of the prompt's end if it is reached.
-    prompts: Vec<(usize, usize, Option<usize>)>,
 }
 
 impl Batching {
@@ -109,7 +66,6 @@ impl Batching {
             queue: VecDeque::new(),
             jobs: Vec::new(),
             rollouts: Vec::new(),
-            paused: VecDeque::new(),
             cache: PrefixCache::default(),
             room: limits.rollouts,
             closed: false,
@@ -129,7 +85,7 @@ impl Batching {
         self.free = (0..self.limits.sequences() as i32).rev().collect();
     }
 
-    pub fn submit(&mut self, request: GenerateRequest, reply: Reply, context: &Context) {
+    pub fn submit(&mut self, request: GenerateRequest, reply: Reply, context: &Context, stats: &Stats) {
         let cells = context.options().cells as usize;
         if request.prompt.len() + 1 >= cells {
             let error = EngineError::Limit(format!(
@@ -139,20 +95,9 @@ impl Batching {
             let _ = reply.send(Err(error));
             return;
         }
-        let count = request.streams.len();
-        let job = Job {
-            id: self.next_job,
-            request,
-            reply,
-            sequence: -1,
-            position: 0,
-            first: None,
-            started: 0,
-            completions: vec![None; count],
-            unfinished: count,
-        };
+        stats.prompt(request.prompt.keys(), request.streams.len());
+        self.queue.push_back(Job::new(self.next_job, request, reply));
         self.next_job += 1;
-        self.queue.push_back(job);
     }
 
     /// Fails everything that is queued or running.
@@ -161,14 +106,13 @@ impl Batching {
             let _ = job.reply.send(Err(error.clone()));
         }
         self.rollouts.clear();
-        self.paused.clear();
         self.clear(context);
     }
 
     /// One step: admit, start, decode one batch, draw.
     pub fn step(&mut self, context: &mut Context, stats: &Stats) -> Result<(), EngineError> {
         self.drop_cancelled(context);
-        self.admit(context, stats);
+        self.admit(context);
         self.start(context, stats);
         match self.decode(context, stats) {
             Ok(()) => {}
@@ -181,8 +125,9 @@ impl Batching {
 
     /// One slice of an image, if a prompt stands before one, and one batch of tokens.
     fn decode(&mut self, context: &mut Context, stats: &Stats) -> Result<(), DecodeError> {
-        self.decode_image(context)?;
-        let (mut batch, rows) = self.batch(context);
+        let prefill = if self.rollouts.is_empty() { context.options().batch as usize } else { PREFILL_SLICE };
+        let spent = self.decode_image(context, prefill, stats)?;
+        let (mut batch, rows) = self.batch(context, prefill - spent);
         if !batch.is_empty() {
             context.decode(&mut batch)?;
             self.advance(context, &rows, stats);
@@ -191,17 +136,17 @@ impl Batching {
     }
 
     fn drop_cancelled(&mut self, context: &mut Context) {
-        self.queue.retain(|job| !answer_if_cancelled(job));
-        let (cancelled, kept) = self.jobs.drain(..).partition::<Vec<_>, _>(answer_if_cancelled);
+        self.queue.retain(|job| !job.answer_if_cancelled());
+        let (cancelled, kept) = self.jobs.drain(..).partition::<Vec<_>, _>(Job::answer_if_cancelled);
         self.jobs = kept;
         for job in cancelled {
             let (gone, kept) = self.rollouts.drain(..).partition::<Vec<_>, _>(|rollout| rollout.job == job.id);
             self.rollouts = kept;
-            self.paused.retain(|rollout| rollout.job != job.id);
             for rollout in gone {
                 self.release(context, rollout.sequence);
             }
             self.release(context, job.sequence);
+            self.closed = false;
         }
     }
 
@@ -210,73 +155,54 @@ impl Batching {
         self.free.push(sequence);
     }
 
-    /// A free sequence id, at the price of an idle prefix if need be.
-    fn sequence(&mut self, context: &mut Context) -> Option<i32> {
-        if self.free.is_empty() {
-            let evicted = self.cache.evict()?;
-            self.release(context, evicted);
-        }
-        self.free.pop()
+    fn sequence(&mut self) -> i32 {
+        self.free.pop().expect("there are as many ids as rollouts, prompts and idle prefixes may use")
     }
 
     /// Takes requests from the queue while their rollouts could run soon.
-    fn admit(&mut self, context: &mut Context, stats: &Stats) {
-        self.closed &= !self.jobs.is_empty();
+    fn admit(&mut self, context: &mut Context) {
+        if self.jobs.is_empty() {
+            (self.closed, self.room) = (false, self.limits.rollouts);
+        }
         while !self.closed && self.jobs.len() < self.limits.jobs && self.waiting_rollouts() < self.limits.rollouts {
-            if self.queue.is_empty() {
-                return;
-            }
-            let Some(sequence) = self.sequence(context) else { return };
             let Some(mut job) = self.queue.pop_front() else { return };
+            job.sequence = self.sequence();
             let keys = job.request.prompt.keys();
             let running = self
                 .jobs
                 .iter()
                 .map(|other| (other.sequence, common_prefix(&other.request.prompt.keys()[..other.position], keys)));
             let source = running.chain(self.cache.longest(keys)).max_by_key(|&(_, length)| length);
-            job.sequence = sequence;
             if let Some((from, length)) = source {
                 // The last position is decoded again: its logits are needed.
                 job.position = length.min(keys.len() - 1);
-                context.share(from, sequence, job.position);
+                context.share(from, job.sequence, job.position);
             }
-            stats.prompt(keys, keys.len() - job.position);
-            stats.shared(keys.len(), job.request.streams.len().saturating_sub(1));
             self.jobs.push(job);
         }
     }
 
-    /// Rollouts that admitted requests have yet to start.
+    /// Rollouts of admitted requests that do not run yet.
     fn waiting_rollouts(&self) -> usize {
-        self.jobs.iter().map(|job| job.request.streams.len() - job.started).sum::<usize>() + self.paused.len()
+        self.jobs.iter().map(Job::waiting).sum()
     }
 
-    /// Starts rollouts of prefilled prompts, paused ones first, while there is room.
+    /// Starts rollouts of prefilled prompts, oldest request first and its paused rollouts before new ones, while there is
+    /// room.
     fn start(&mut self, context: &mut Context, stats: &Stats) {
-        while self.rollouts.len() < self.room && !self.paused.is_empty() {
-            let Some(sequence) = self.sequence(context) else { return };
-            let Some(mut rollout) = self.paused.pop_front() else { return };
-            let source = self.jobs.iter().find(|job| job.id == rollout.job).expect("a rollout's job is running");
-            context.share(source.sequence, sequence, rollout.prompt);
-            rollout.sequence = sequence;
-            self.rollouts.push(rollout);
-        }
         let mut scratch = Scratch::default();
         for index in 0..self.jobs.len() {
-            while self.rollouts.len() < self.room
-                && self.jobs[index].first.is_some()
-                && self.jobs[index].started < self.jobs[index].request.streams.len()
-            {
-                let Some(sequence) = self.sequence(context) else { return };
+            while self.rollouts.len() < self.room && self.jobs[index].can_start() {
+                let sequence = self.sequence();
                 let job = &mut self.jobs[index];
-                let prompt = job.request.prompt.len();
-                context.share(job.sequence, sequence, prompt);
-                let stream = job.request.streams[job.started];
-                let mut sampler = Sampler::new(job.request.sampling, stream, job.request.prompt.text_tokens());
-                let token = sampler.draw(job.first.as_deref().unwrap_or_default(), &mut scratch);
-                let mut rollout =
-                    Rollout { job: job.id, index: job.started, prompt, sequence, tokens: Vec::new(), fed: 0, sampler };
-                job.started += 1;
+                context.share(job.sequence, sequence, job.request.prompt.len());
+                if let Some(rollout) = job.paused.pop_front() {
+                    self.rollouts.push(Rollout { sequence, ..rollout });
+                    continue;
+                }
+                let mut rollout = job.next_rollout(sequence);
+                let token = rollout.sampler.draw(job.first.as_deref().unwrap_or_default(), &mut scratch);
+                stats.generated(1);
                 match job.request.accept(token, &mut rollout.tokens, context.model()) {
                     Some(finish) => self.complete(context, rollout, finish, stats),
                     None => self.rollouts.push(rollout),
@@ -285,20 +211,22 @@ impl Batching {
         }
     }
 
-    fn decode_image(&mut self, context: &mut Context) -> Result<(), DecodeError> {
-        let limit = context.options().batch as usize;
+    /// The next `limit` embeddings of the first prompt that stands before an image; how many there were.
+    fn decode_image(&mut self, context: &mut Context, limit: usize, stats: &Stats) -> Result<usize, DecodeError> {
         for job in self.jobs.iter_mut().filter(|job| job.first.is_none()) {
             if let Span::Embeddings { values, width } = job.request.prompt.span(job.position, limit) {
                 let mut batch = Batch::embeddings(values.to_vec(), width, job.position, job.sequence);
                 context.decode(&mut batch)?;
                 job.position += batch.len();
-                return Ok(());
+                stats.decoded(batch.len());
+                return Ok(batch.len());
             }
         }
-        Ok(())
+        Ok(0)
     }
 
-    fn batch(&self, context: &Context) -> (Batch, Rows) {
+    /// The next token of each rollout and up to `prefill` positions of prompts.
+    fn batch(&self, context: &Context, prefill: usize) -> (Batch, Rows) {
         let limit = context.options().batch as usize;
         let (mut batch, mut rows) = (Batch::tokens(), Rows::default());
         for (index, rollout) in self.rollouts.iter().enumerate() {
@@ -313,7 +241,7 @@ impl Batching {
             }
             rows.fed.push((index, count));
         }
-        let mut slice = if batch.is_empty() { limit } else { PREFILL_SLICE.min(limit - batch.len()) };
+        let mut slice = prefill.min(limit - batch.len());
         for (index, job) in self.jobs.iter().enumerate() {
             if job.first.is_some() || slice == 0 {
                 continue;
@@ -337,6 +265,7 @@ impl Batching {
         for &(index, count, end) in &rows.prompts {
             let job = &mut self.jobs[index];
             job.position += count;
+            stats.decoded(count);
             job.first = end.map(|row| context.logits(row).to_vec());
         }
         for &(index, count) in &rows.fed {
@@ -382,7 +311,7 @@ impl Batching {
     fn complete(&mut self, context: &mut Context, rollout: Rollout, finish: Finish, stats: &Stats) {
         self.release(context, rollout.sequence);
         self.closed = false;
-        if self.paused.is_empty() {
+        if self.jobs.iter().all(|job| job.paused.is_empty()) {
             self.room = self.limits.rollouts.min(self.room + 1);
         }
         stats.finished();
@@ -421,39 +350,39 @@ impl Batching {
             self.release(context, sequence);
             return Ok(());
         }
-        let partial = self.jobs.iter().rposition(|job| job.started == 0 && job.first.is_none());
+        let partial = self.jobs.iter().rposition(|job| job.first.is_none());
         if let Some(index) = partial.filter(|_| self.jobs.len() > 1) {
-            let mut job = self.jobs.remove(index);
-            self.release(context, job.sequence);
-            stats.repeated(job.position);
-            (job.sequence, job.position) = (-1, 0);
-            self.queue.push_front(job);
-            self.closed = true;
+            self.postpone(context, index);
             return Ok(());
         }
-        if self.rollouts.len() > 1 {
-            let mut rollout = self.rollouts.pop().expect("there is more than one");
-            self.release(context, rollout.sequence);
-            self.room = self.rollouts.len();
-            rollout.fed = 0;
-            self.paused.push_front(rollout);
-            return Ok(());
+        let Some(youngest) = self.rollouts.pop() else {
+            return Err(EngineError::Limit("the context is full; raise --context".into()));
+        };
+        if !self.rollouts.is_empty() {
+            self.pause(context, youngest);
+        } else if let Some(index) = self.jobs.iter().rposition(|job| job.id != youngest.job) {
+            self.rollouts.push(youngest);
+            self.postpone(context, index);
+        } else {
+            self.complete(context, youngest, Finish::Length, stats);
         }
-        if let Some(rollout) = self.rollouts.pop() {
-            self.complete(context, rollout, Finish::Length, stats);
-            return Ok(());
-        }
-        Err(EngineError::Limit("the context is full; raise --context".into()))
+        Ok(())
     }
-}
 
-/// Answers a cancelled request; true if it was.
-fn answer_if_cancelled(job: &Job) -> bool {
-    match job.request.check_cancelled() {
-        Ok(()) => false,
-        Err(error) => {
-            let _ = job.reply.send(Err(error));
-            true
-        }
+    /// Sends a request none of whose rollouts is running back to the queue, to be prefilled again later.
+    fn postpone(&mut self, context: &mut Context, index: usize) {
+        let mut job = self.jobs.remove(index);
+        self.release(context, job.sequence);
+        (job.position, job.first) = (0, None);
+        self.queue.push_front(job);
+        self.closed = true;
+    }
+
+    /// Takes a rollout's cells away until there is room again; it keeps its tokens and its place in its random stream.
+    fn pause(&mut self, context: &mut Context, rollout: Rollout) {
+        self.release(context, rollout.sequence);
+        self.room = self.rollouts.len();
+        let job = self.jobs.iter_mut().find(|job| job.id == rollout.job).expect("a rollout's job is running");
+        job.paused.push_front(Rollout { fed: 0, ..rollout });
     }
 }

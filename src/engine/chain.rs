@@ -62,17 +62,20 @@ impl Chain {
             self.clear(context);
             self.reading = Some(reading.clone());
         }
-        self.advance(context, prompt, usize::MAX, stats)?;
+        self.advance(context, prompt, usize::MAX, stats, || Ok(()))?;
+        stats.prompt(prompt.keys(), 1);
         Ok(self.blocks.iter().flat_map(|block| block.readings.iter().cloned()).collect())
     }
 
-    /// Makes the cache hold exactly `prompt`, keeping at most `most_kept` of the blocks it shares with the last one.
+    /// Makes the cache hold exactly `prompt`, keeping at most `most_kept` of the blocks it shares with the last one; asks
+    /// `check` before each block whether to go on.
     fn advance(
         &mut self,
         context: &mut Context,
         prompt: &Prompt,
         most_kept: usize,
         stats: &Stats,
+        check: impl Fn() -> Result<(), EngineError>,
     ) -> Result<Option<usize>, EngineError> {
         let cells = context.options().cells as usize;
         if prompt.len() >= cells {
@@ -91,21 +94,22 @@ impl Chain {
             .count();
         self.blocks.truncate(kept);
         context.truncate(LINEAGE, self.blocks.last().map_or(0, |block| block.end));
-        stats.prompt(prompt.keys(), prompt.len() - self.blocks.last().map_or(0, |block| block.end));
         let mut last_row = None;
         for range in &ranges[kept..] {
+            check()?;
             let generates = self.reading.is_none() && range.end == prompt.len();
             let (mut batch, rows) = self.batch(prompt, range.start, range.len(), generates);
             context.decode(&mut batch).map_err(|error| match error {
                 DecodeError::Full => EngineError::Limit("the context is full; raise --context".into()),
                 DecodeError::Failed(error) => error,
             })?;
+            stats.decoded(range.len());
             let readings = match &self.reading {
                 Some(reading) => rows
                     .iter()
                     .map(|&row| {
                         let logits = context.logits(row);
-                        reading.read.iter().map(|&token| logits.get(token as usize).copied().unwrap_or(f32::NAN)).collect()
+                        reading.read.iter().map(|&token| logits[token as usize]).collect()
                     })
                     .collect(),
                 None => Vec::new(),
@@ -150,8 +154,9 @@ impl Chain {
         }
         let blocks = request.prompt.blocks(BLOCK).len();
         let row = self
-            .advance(context, &request.prompt, blocks - 1, stats)?
+            .advance(context, &request.prompt, blocks - 1, stats, || request.check_cancelled())?
             .expect("the last block is always decoded, and its last row wanted");
+        stats.prompt(request.prompt.keys(), request.streams.len());
         let first = context.logits(row).to_vec();
         let mut waiting: VecDeque<usize> = (0..request.streams.len()).collect();
         let mut completions: Vec<Option<Completion>> = vec![None; request.streams.len()];
@@ -195,6 +200,7 @@ impl Group<'_> {
             let stream = self.request.streams[index];
             let mut sampler = Sampler::new(self.request.sampling, stream, self.request.prompt.text_tokens());
             let token = sampler.draw(first, &mut self.scratch);
+            self.stats.generated(1);
             self.context.share(LINEAGE, sequence, self.request.prompt.len());
             let mut rollout = Rollout { index, sequence, tokens: Vec::new(), sampler };
             match rollout.accept(token, self.request, self.context) {

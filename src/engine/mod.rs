@@ -19,6 +19,7 @@ mod batching;
 mod cache;
 mod chain;
 pub(crate) mod ffi;
+mod job;
 mod prompt;
 mod sampling;
 mod scheduler;
@@ -100,7 +101,8 @@ impl From<GgufError> for EngineError {
 /// How to run a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Cache cells: positions of all prompts and rollouts together; `None` chooses by the model and the machine's memory.
+    /// Cache cells: positions of all prompts and rollouts together, rounded up to whole 256s; `None` takes as many as fit
+    /// 2 GiB of memory, within 4096 to 65536.
     pub context: Option<u32>,
     /// Rollouts decoded side by side, at most 128.
     pub parallel: u32,
@@ -189,6 +191,10 @@ pub struct Engine {
 
 /// Most tokens in one decoded batch.
 const BATCH: u32 = 512;
+/// Most cells a context may have: more than any machine can use, few enough that no size in llama.cpp overflows.
+const MOST_CELLS: u32 = 1 << 24;
+/// llama.cpp's own limit on threads.
+const MOST_THREADS: u32 = 512;
 /// Memory that a cache of unstated size may take, in bytes.
 const CACHE_BUDGET: u64 = 2 << 30;
 
@@ -208,16 +214,18 @@ impl Engine {
         };
         let sequences = if options.deterministic { chain::WIDTH as u32 + 1 } else { limits.sequences() };
         let cells = options.context.unwrap_or_else(|| default_cells(model));
-        if cells < 2 {
-            return Err(EngineError::Limit(format!("--context {cells}: expected at least 2")));
+        if !(2..=MOST_CELLS).contains(&cells) {
+            return Err(EngineError::Limit(format!("--context {cells}: expected 2 to {MOST_CELLS}")));
         }
+        // llama.cpp makes whole 256s of cells; knowing the true number keeps every limit exact.
+        let cells = cells.next_multiple_of(256);
         let context = Context::new(
             Arc::clone(model),
             ContextOptions {
                 cells,
                 batch: BATCH.min(cells),
                 sequences,
-                threads: options.threads.unwrap_or_else(|| default_threads(model.file().file_size())),
+                threads: threads(options.threads, model.file().file_size())?,
                 flash_attention: !options.deterministic && fused_attention_pays(model),
                 wide_cache: model.file().get_u32("general.file_type").is_ok_and(|kind| kind == 0),
             },
@@ -241,8 +249,10 @@ impl Engine {
     /// Draws the request's rollouts, in the order of its streams.
     ///
     /// # Errors
-    /// [`EngineError::Limit`] for a prompt longer than the context, [`EngineError::Cancelled`], or what llama.cpp said.
+    /// [`EngineError::Prompt`] for a prompt made for another model, [`EngineError::Limit`] for one longer than the context,
+    /// [`EngineError::Cancelled`], or what llama.cpp said.
     pub fn generate(&self, request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
+        self.check(&request.prompt)?;
         if request.streams.is_empty() || request.max_tokens == 0 {
             return Ok(vec![Completion { tokens: Vec::new(), finish: Finish::Length }; request.streams.len()]);
         }
@@ -255,12 +265,23 @@ impl Engine {
     /// `[prompts][positions][read]`. An answer depends on its own prompt only.
     ///
     /// # Errors
-    /// [`EngineError::Limit`] for a prompt longer than the context, or what llama.cpp said.
+    /// [`EngineError::Prompt`] for a prompt made for another model or an unknown token to read, [`EngineError::Limit`] for a
+    /// prompt longer than the context, or what llama.cpp said.
     pub fn probe(&self, prompts: Vec<Prompt>, at: Token, read: &[Token]) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        prompts.iter().try_for_each(|prompt| self.check(prompt))?;
+        let vocabulary = self.model.vocabulary_size();
+        if let Some(token) = read.iter().find(|&&token| token < 0 || token as usize >= vocabulary) {
+            return Err(EngineError::Prompt(format!("token {token} to read of a vocabulary of {vocabulary}")));
+        }
         let (reply, answer) = mpsc::channel();
         let reading = Reading { at, read: read.to_vec() };
         self.send(Command::Probe(ProbeRequest { prompts, reading }, reply))?;
         answer.recv().map_err(|_| EngineError::Stopped)?
+    }
+
+    /// A prompt that llama.cpp would refuse must not fail what is decoded beside it.
+    fn check(&self, prompt: &Prompt) -> Result<(), EngineError> {
+        prompt.check(self.model.vocabulary_size(), self.model.embedding_width())
     }
 
     fn send(&self, command: Command) -> Result<(), EngineError> {
@@ -298,9 +319,14 @@ fn fused_attention_pays(model: &Model) -> bool {
 /// Weights below which one thread is fastest: a layer then takes microseconds, as long as threads need to meet.
 const SMALL_MODEL: u64 = 64 << 20;
 
-/// One thread a core, or one for a file of few `bytes`.
-pub(crate) fn default_threads(bytes: u64) -> u32 {
-    if bytes < SMALL_MODEL { 1 } else { std::thread::available_parallelism().map_or(1, |count| count.get() as u32) }
+/// As many threads as were asked for, or one a core, or one for a file of few `bytes`.
+fn threads(asked: Option<u32>, bytes: u64) -> Result<u32, EngineError> {
+    match asked {
+        Some(asked) if (1..=MOST_THREADS).contains(&asked) => Ok(asked),
+        Some(asked) => Err(EngineError::Limit(format!("--threads {asked}: expected 1 to {MOST_THREADS}"))),
+        None if bytes < SMALL_MODEL => Ok(1),
+        None => Ok(std::thread::available_parallelism().map_or(1, |count| count.get() as u32).min(MOST_THREADS)),
+    }
 }
 
 /// The graphics devices that this build can use on this machine; empty without one.

@@ -99,6 +99,22 @@ impl Prompt {
         })
     }
 
+    /// Whether a model of this vocabulary and embedding width can read it.
+    pub(super) fn check(&self, vocabulary: usize, width: usize) -> Result<(), EngineError> {
+        let unknown = self.text_tokens().find(|&token| token < 0 || token as usize >= vocabulary);
+        if let Some(token) = unknown {
+            return Err(EngineError::Prompt(format!("token {token} of a vocabulary of {vocabulary}")));
+        }
+        let misfit = self.chunks.iter().find_map(|chunk| match chunk {
+            Chunk::Image(image) if image.width != width => Some(image.width),
+            _ => None,
+        });
+        match misfit {
+            Some(other) => Err(EngineError::Prompt(format!("image embeddings of width {other}, expected {width}"))),
+            None => Ok(()),
+        }
+    }
+
     /// The longest stretch of at most `limit` positions from `start` that can be decoded as one batch.
     pub(super) fn span(&self, start: usize, limit: usize) -> Span<'_> {
         let mut offset = 0;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
-use super::batching::{Batching, Limits, Reply};
+use super::batching::{Batching, Limits};
 use super::chain::{Chain, Reading};
 use super::ffi::Context;
+use super::job::Reply;
 use super::prompt::Prompt;
 use super::stats::Stats;
 use super::{EngineError, GenerateRequest};
@@ -56,14 +57,12 @@ pub(super) fn run(
                         chain.clear(&mut context);
                         owner = Owner::Batching;
                     }
-                    batching.submit(request, reply, &context);
+                    batching.submit(request, reply, &context, stats);
                 }
                 Ok(command) => exclusive = Some(command),
                 Err(TryRecvError::Disconnected) if batching.is_idle() => return,
-                Err(_) => {}
-            }
-            if !batching.is_idle() && exclusive.is_none() {
-                step(&mut batching, &mut context, stats);
+                // All that waits is taken in before the next step.
+                Err(_) => step(&mut batching, &mut context, stats),
             }
         }
         while !batching.is_idle() {

@@ -11,11 +11,34 @@ use super::sampling::mix;
 pub(super) struct Stats {
     requested: AtomicU64,
     processed: AtomicU64,
-    unique: AtomicU64,
     generated: AtomicU64,
     finished: AtomicU64,
     cells: AtomicU64,
-    seen: Mutex<HashSet<u64>>,
+    seen: Mutex<Seen>,
+}
+
+/// Distinct prefixes counted in bounded memory: exactly up to [`Seen::MOST`], and from there on by the share of them whose
+/// hashes end in `level` zeros (Wegman's adaptive sampling; with errors around a thousandth).
+#[derive(Debug, Default)]
+struct Seen {
+    prefixes: HashSet<u64>,
+    level: u32,
+}
+
+impl Seen {
+    const MOST: usize = 1 << 22;
+
+    fn insert(&mut self, prefix: u64) {
+        let level = self.level;
+        if prefix.trailing_zeros() >= level && self.prefixes.insert(prefix) && self.prefixes.len() > Self::MOST {
+            self.level += 1;
+            self.prefixes.retain(|kept| kept.trailing_zeros() > level);
+        }
+    }
+
+    fn count(&self) -> u64 {
+        (self.prefixes.len() as u64) << self.level
+    }
 }
 
 /// A reading of an engine's counters.
@@ -27,7 +50,7 @@ pub struct Snapshot {
     pub processed: u64,
     /// Distinct prompt positions (same input, same prefix): the least that could have been decoded.
     pub unique: u64,
-    /// Tokens generated.
+    /// Tokens drawn, end tokens included.
     pub generated: u64,
     /// Rollouts finished.
     pub finished: u64,
@@ -47,29 +70,19 @@ impl Stats {
         Self { cells: u64::from(cells).into(), ..Self::default() }
     }
 
-    /// A prompt of these keys was asked for, `decoded` positions of which had to be decoded.
-    pub fn prompt(&self, keys: &[u64], decoded: usize) {
-        self.requested.fetch_add(keys.len() as u64, Relaxed);
-        self.processed.fetch_add(decoded as u64, Relaxed);
+    /// `times` rollouts or candidates asked for a prompt of these keys.
+    pub fn prompt(&self, keys: &[u64], times: usize) {
+        self.requested.fetch_add((keys.len() * times) as u64, Relaxed);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut prefix = 0;
-        let fresh = keys
-            .iter()
-            .filter(|&&key| {
-                prefix = mix(prefix ^ key);
-                seen.insert(prefix)
-            })
-            .count();
-        self.unique.fetch_add(fresh as u64, Relaxed);
+        for &key in keys {
+            prefix = mix(prefix ^ key);
+            seen.insert(prefix);
+        }
     }
 
-    /// The same prompt was asked for `more` times more, at no cost.
-    pub fn shared(&self, length: usize, more: usize) {
-        self.requested.fetch_add((length * more) as u64, Relaxed);
-    }
-
-    /// Positions decoded a second time because the cache had to drop them.
-    pub fn repeated(&self, positions: usize) {
+    /// Prompt positions were decoded, for the first time or again.
+    pub fn decoded(&self, positions: usize) {
         self.processed.fetch_add(positions as u64, Relaxed);
     }
 
@@ -85,7 +98,7 @@ impl Stats {
         Snapshot {
             requested: self.requested.load(Relaxed),
             processed: self.processed.load(Relaxed),
-            unique: self.unique.load(Relaxed),
+            unique: self.seen.lock().unwrap_or_else(PoisonError::into_inner).count(),
             generated: self.generated.load(Relaxed),
             finished: self.finished.load(Relaxed),
             cells: self.cells.load(Relaxed),
@@ -100,10 +113,20 @@ mod tests {
     #[test]
     fn unique_counts_positions_by_their_whole_prefix() {
         let stats = Stats::new(10);
-        stats.prompt(&[1, 2, 3], 3);
-        stats.prompt(&[1, 2, 4], 1);
-        stats.prompt(&[2, 3], 2);
+        stats.prompt(&[1, 2, 3], 1);
+        stats.prompt(&[1, 2, 4], 2);
+        stats.prompt(&[2, 3], 1);
+        stats.decoded(6);
         let snapshot = stats.snapshot();
-        assert_eq!((snapshot.requested, snapshot.processed, snapshot.unique), (8, 6, 6));
+        assert_eq!((snapshot.requested, snapshot.processed, snapshot.unique), (11, 6, 6));
+    }
+
+    #[test]
+    fn a_count_beyond_what_is_remembered_is_close() {
+        let mut seen = Seen::default();
+        let count = 2 * Seen::MOST as u64;
+        (0..count).for_each(|value| seen.insert(mix(value)));
+        assert!(seen.prefixes.len() <= Seen::MOST);
+        assert!((seen.count() as f64 / count as f64 - 1.0).abs() < 0.004, "{} of {count}", seen.count());
     }
 }

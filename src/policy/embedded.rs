@@ -9,7 +9,7 @@ use crate::engine::{Engine, EngineError, GenerateRequest, Sampling, Snapshot, St
 use crate::image;
 use crate::multimodal::{EncodeError, Encoder};
 use crate::problem::Problem;
-use crate::prompt::{self, Images};
+use crate::prompt::{ChatTemplate, Images};
 use crate::solution::{self, Rollout};
 
 /// How an [`EmbeddedPolicy`] draws.
@@ -23,6 +23,8 @@ pub struct PolicyOptions {
     pub seed: u64,
     /// Folder that image paths are relative to, and confined to.
     pub data_root: PathBuf,
+    /// How a conversation is written for the model.
+    pub template: ChatTemplate,
     /// Keep prompts in the cache for requests that start alike, as a search makes them.
     pub keep_prompts: bool,
     /// When this turns true, rollouts end with [`PolicyError::Cancelled`].
@@ -57,7 +59,7 @@ impl EmbeddedPolicy {
     fn prompt(&self, problem: &Problem, prefix: &[String]) -> Result<crate::engine::Prompt, PolicyError> {
         let resolve = |path: &String| image::resolve(&self.options.data_root, path).map_err(EncodeError::from);
         let pictures = problem.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        let pieces = prompt::rollout(&problem.question, prefix, pictures.len(), Images::All);
+        let pieces = self.options.template.rollout(&problem.question, prefix, pictures.len(), Images::All);
         Ok(self.encoder.prompt(&pieces, &pictures)?)
     }
 }

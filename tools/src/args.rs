@@ -7,6 +7,7 @@ use anyhow::Context;
 use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling};
 use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::problem::{Problem, Problems};
+use mmprm::prompt::ChatTemplate;
 
 use crate::exit::{BadInput, Usage};
 use crate::ui::Ui;
@@ -59,7 +60,7 @@ impl EngineArgs {
         bar.set_message(model.display().to_string());
         let model = Model::load(model, ModelOptions { gpu_layers: self.gpu_layers.0, vocab_only: false })?;
         let options = EncoderOptions { threads: self.threads, gpu: self.gpu_layers.0 != Some(0), max_tiles };
-        let encoder = Encoder::load(Arc::clone(&model), mmproj, options)?;
+        let encoder = Encoder::load(Arc::clone(&model), mmproj, options).context("cannot use the vision projector")?;
         let options = EngineOptions {
             context: self.context,
             parallel,
@@ -103,6 +104,14 @@ impl PolicyArgs {
     pub fn start(&self, engine: &EngineArgs, ui: &Ui) -> anyhow::Result<(Engine, Encoder)> {
         engine.start(&self.model, self.mmproj.as_deref(), self.max_tiles, self.parallel, false, ui)
     }
+
+    /// The conversation around a prompt.
+    pub fn template(&self) -> anyhow::Result<ChatTemplate> {
+        let Some(path) = &self.prompt_template else { return Ok(ChatTemplate::default()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
+        ChatTemplate::new(&text).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
+    }
 }
 
 /// How to draw solutions. The defaults are the reference's annotation settings.
@@ -110,7 +119,7 @@ impl PolicyArgs {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Randomness; 0 always takes the most likely token.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     temperature: f32,
 
     /// Keep only the K most likely tokens; 0 keeps all.
@@ -118,11 +127,11 @@ pub struct SamplingArgs {
     top_k: usize,
 
     /// Keep only the most likely tokens that hold this probability together.
-    #[arg(long, value_name = "P", default_value_t = 0.9)]
+    #[arg(long, value_name = "P", default_value_t = 0.9, allow_negative_numbers = true)]
     top_p: f32,
 
     /// Make tokens already seen less likely; 1 is off.
-    #[arg(long, value_name = "X", default_value_t = 1.05)]
+    #[arg(long, value_name = "X", default_value_t = 1.05, allow_negative_numbers = true)]
     repetition_penalty: f32,
 
     /// Most tokens in a rollout.

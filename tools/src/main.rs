@@ -52,8 +52,8 @@ fn main() -> ExitCode {
     let ui = match Ui::start(&cli.output) {
         Ok(ui) => ui,
         Err(error) => {
-            eprintln!("mmprm: {error:#}");
-            return Exit::Failed.into();
+            eprintln!("mmprm: {}", exit::sentence(&error));
+            return Exit::of(&error).into();
         }
     };
     let result = match cli.command {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             ui.finish();
             let exit = Exit::of(&error);
             if exit != Exit::BrokenPipe {
-                eprintln!("mmprm: {error:#}");
+                eprintln!("mmprm: {}", exit::sentence(&error));
             }
             exit.into()
         }

@@ -9,6 +9,8 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
+use crate::exit::Usage;
+
 /// How to report.
 #[derive(clap::Args)]
 pub struct OutputArgs {
@@ -38,7 +40,7 @@ impl Ui {
     /// Sets up logging and the interrupt handler.
     pub fn start(args: &OutputArgs) -> anyhow::Result<Self> {
         let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
-            .with_context(|| format!("--log {}: expected a level or a filter", args.log))?;
+            .map_err(|error| Usage(format!("--log {}: expected a level or a filter ({error})", args.log)))?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
         let interrupted = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&interrupted);
@@ -91,6 +93,13 @@ impl Ui {
         Ok(())
     }
 
+    /// A line for people about something they may not expect, on standard error; nothing in quiet and JSON modes.
+    pub fn note(&self, line: impl std::fmt::Display) {
+        if !self.json && !self.quiet {
+            eprintln!("mmprm: note: {line}");
+        }
+    }
+
     /// A line about something that went wrong without ending the run, on standard error.
     #[expect(clippy::unused_self, reason = "all output goes through the run's Ui")]
     pub fn warn(&self, line: impl std::fmt::Display) {
@@ -100,9 +109,7 @@ impl Ui {
     /// The result for machines, on standard output; nothing outside JSON mode.
     pub fn result(&self, value: &Value) -> anyhow::Result<()> {
         if self.json {
-            let mut out = std::io::stdout().lock();
-            serde_json::to_writer(&mut out, value)?;
-            writeln!(out)?;
+            writeln!(std::io::stdout().lock(), "{value}")?;
         }
         Ok(())
     }

@@ -65,6 +65,30 @@ impl<'a> Mapper<'a> {
         rows: RowMap,
         count: u64,
     ) -> Result<(), ConvertError> {
+        let mut dims: Vec<u64> = shape.iter().rev().copied().collect();
+        *dims.last_mut().expect("shapes have a dimension") = count;
+        self.plan(target, source, shape, dims, rows)
+    }
+
+    /// Plans `target` from the rows of `source`, a batch of one matrix, in another order; the batch dimension is left out.
+    pub(super) fn take_matrix(
+        &mut self,
+        target: &str,
+        source: &str,
+        [rows, width]: [u64; 2],
+        order: RowMap,
+    ) -> Result<(), ConvertError> {
+        self.plan(target, source, &[1, rows, width], vec![width, rows], order)
+    }
+
+    fn plan(
+        &mut self,
+        target: &str,
+        source: &str,
+        shape: &[u64],
+        dims: Vec<u64>,
+        rows: RowMap,
+    ) -> Result<(), ConvertError> {
         let source = format!("{}{source}", self.prefix);
         let Some(tensor) = self.checkpoint.get(&source) else {
             let (path, expected) = (self.directory.to_owned(), shape.to_vec());
@@ -78,8 +102,6 @@ impl<'a> Mapper<'a> {
         if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             return Err(ConvertError::Dtype { path, tensor: source, found: tensor.dtype });
         }
-        let mut dims: Vec<u64> = shape.iter().rev().copied().collect();
-        *dims.last_mut().expect("shapes have a dimension") = count;
         let ggml_type = tensor_type(target, &dims, self.weight_type);
         let size = ggml_type.tensor_bytes(&dims).expect("rows fit the type, and the checkpoint is larger");
         let spec = TensorSpec { name: target.to_owned(), dims, ggml_type };

@@ -152,6 +152,7 @@ pub(super) fn vision(
         entry(key("projector.scale_factor"), config.shuffle as u32),
         entry(key("preproc_min_tiles"), config.min_tiles),
         entry(key("preproc_max_tiles"), config.max_tiles),
+        entry("mmprm.vision.class_position", "last"),
         entry("mmprm.vision.norm", if config.norm == VisionNorm::RmsNorm { "rms_norm" } else { "layer_norm" }),
     ]);
     metadata

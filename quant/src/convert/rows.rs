@@ -18,6 +18,12 @@ pub enum QkvPart {
 pub enum RowMap {
     /// All rows from the given one on.
     From(u64),
+    /// A vision tower's position embeddings: the checkpoint has the class token's first, llama.cpp's InternVL graph puts that
+    /// token behind the patches and adds row `i` to token `i`.
+    ClassLast {
+        /// Number of patches.
+        patches: u64,
+    },
     /// `InternLM2`'s `wqkv`: per key-value head, its group of query heads, then the key head, then the value head. Queries
     /// and keys are reordered within a head as well: the checkpoint rotates dimension `i` with `i + head / 2`, llama.cpp
     /// with its neighbour.
@@ -36,6 +42,7 @@ impl RowMap {
     pub fn source(self, row: u64) -> u64 {
         match self {
             Self::From(start) => start + row,
+            Self::ClassLast { patches } => (row + 1) % (patches + 1),
             Self::Wqkv { part, group, head } => {
                 let (index, within) = (row / head, row % head);
                 let (block, slot) = match part {
@@ -65,6 +72,12 @@ mod tests {
         }
         rows.sort_unstable();
         assert_eq!(rows, (0..(group + 2) * head * kv_heads).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_class_token_comes_after_the_patches() {
+        let map = RowMap::ClassLast { patches: 3 };
+        assert_eq!((0..4).map(|row| map.source(row)).collect::<Vec<_>>(), [1, 2, 3, 0]);
     }
 
     #[test]

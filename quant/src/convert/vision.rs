@@ -31,8 +31,10 @@ fn embeddings(mapper: &mut Mapper<'_>, config: &VisionConfig) -> Result<(), Conv
     mapper.take("v.class_embd", &source("class_embedding"), &[1, 1, hidden])?;
     mapper.take("v.patch_embd.weight", &source("patch_embedding.weight"), &[hidden, 3, patch, patch])?;
     mapper.take("v.patch_embd.bias", &source("patch_embedding.bias"), &[hidden])?;
-    let positions = config.grid() * config.grid() + 1;
-    mapper.take("v.position_embd.weight", &source("position_embedding"), &[1, positions, hidden])
+    let patches = config.grid() * config.grid();
+    // llama.cpp's own converter keeps the checkpoint's order, and every patch then gets its neighbour's position.
+    let order = RowMap::ClassLast { patches };
+    mapper.take_matrix("v.position_embd.weight", &source("position_embedding"), [patches + 1, hidden], order)
 }
 
 fn block(mapper: &mut Mapper<'_>, config: &VisionConfig, layer: u64) -> Result<(), ConvertError> {

@@ -1,5 +1,6 @@
 //! The vision tower and projector of a GGUF pair, through llama.cpp's multimodal library.
 
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use mmprm_quant::gguf::GgufFile;
 
 use super::model::c_string;
 use super::{Model, log, path_to_c, start_backend};
-use crate::engine::{EngineError, default_threads};
+use crate::engine::{self, EngineError};
 
 /// Turns image tiles into embeddings of the language model's width.
 ///
@@ -43,6 +44,13 @@ impl Vision {
             return Err(refuse("expected an InternVL vision projector (clip.projector_type = internvl)".into()));
         }
         mmprm_quant::check::vision(&file)?;
+        if file.get("mmprm.vision.class_position").is_none() {
+            tracing::warn!(
+                "{}: made by another converter, which leaves position embeddings one patch off for llama.cpp; picture \
+                 embeddings will differ from the reference's (mmprm convert puts them right)",
+                path.display()
+            );
+        }
         let size = file.get_u32("clip.vision.image_size")? as usize;
         let patch = file.get_u32("clip.vision.patch_size")? as usize;
         let scale = file.get_u32("clip.vision.projector.scale_factor").unwrap_or(2) as usize;
@@ -57,16 +65,18 @@ impl Vision {
                 model.embedding_width()
             )));
         }
+        let threads = engine::threads(threads, file.file_size())?;
         let c_path = path_to_c(path)?;
         log::clear();
         // SAFETY: plain parameter values; the path is a valid C string for the call; the model outlives the context.
         let pointer = unsafe {
             let mut parameters = sys::mtmd_context_params_default();
             parameters.use_gpu = gpu;
-            parameters.n_threads = threads.unwrap_or_else(|| default_threads(file.file_size())) as i32;
+            parameters.n_threads = threads as i32;
             parameters.print_timings = false;
             parameters.warmup = false;
             parameters.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+            parameters.cb_eval = Some(make_gelu_exact);
             sys::mtmd_init_from_file(c_path.as_ptr(), model.as_ptr(), parameters)
         };
         let pointer =
@@ -171,6 +181,23 @@ impl Drop for Vision {
         // SAFETY: the pointer is owned and freed once.
         unsafe { sys::mtmd_free(context.0.as_ptr()) }
     }
+}
+
+/// Called with every operation of the vision graph before it is computed (`ask`): turns the approximate GELU that
+/// llama.cpp uses (tanh form, through a 16-bit table) into the exact one that the models were trained with.
+unsafe extern "C" fn make_gelu_exact(operation: *mut sys::ggml_tensor, ask: bool, _user: *mut c_void) -> bool {
+    if ask && !operation.is_null() {
+        // SAFETY: ggml passes a node of a graph that it has not started to compute, from the thread that runs it. The two
+        // operations have the same operands and result; which one it is stands in the first parameter.
+        unsafe {
+            let operation = &mut *operation;
+            if operation.op == sys::GGML_OP_UNARY && operation.op_params[0] == sys::GGML_UNARY_OP_GELU as i32 {
+                operation.op_params[0] = sys::GGML_UNARY_OP_GELU_ERF as i32;
+            }
+        }
+    }
+    // Before: results of single operations are not asked for. After: go on.
+    !ask
 }
 
 /// A C object freed on drop.

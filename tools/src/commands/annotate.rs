@@ -111,6 +111,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         max_tokens: args.sampling.max_tokens,
         seed: args.sampling.seed,
         data_root,
+        template: args.policy.template()?,
         keep_prompts: true,
         cancel: Arc::clone(ui.interrupted()),
     };

@@ -64,7 +64,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let plan = plan(&args.checkpoint, &args.out, &options)?;
     for note in &plan.notes {
-        ui.warn(format_args!("note: {note}"));
+        ui.note(note);
     }
     if args.dry_run {
         for file in &plan.files {

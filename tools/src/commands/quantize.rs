@@ -50,7 +50,10 @@ fn mix(text: &str) -> Result<Mix, String> {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let input = GgufFile::open(&args.input)?;
     let options = QuantizeOptions { mix: args.r#type, requantize: args.requantize, vision: args.vision };
-    let plan = plan(&input, &options)?;
+    let plan = plan(&input, &options).map_err(|error| match error {
+        QuantizeError::Requantize { .. } => anyhow::Error::new(error).context("--requantize is not given"),
+        error => error.into(),
+    })?;
     let size: u64 = plan.tensors.iter().map(PlannedTensor::size).sum();
     let bar = ui.bar("quantize", size, "B");
     let result = plan.write(&args.out, &mut |progress: Progress<'_>| {

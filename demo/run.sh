@@ -1,0 +1,49 @@
+#!/bin/sh
+# The whole pipeline on the shipped mini models. Called by `make demo`; leaves its files in demo/run.
+set -eu
+cd "$(dirname "$0")"
+mmprm=${MMPRM:-mmprm}
+case "$mmprm" in /*) ;; */*) mmprm=../$mmprm ;; esac
+policy=models/mini-mm-policy-q8_0.gguf
+policy_vision=models/mmproj-mini-mm-policy-f16.gguf
+prm=models/mini-prm-q8_0.gguf
+prm_vision=models/mmproj-mini-prm-f16.gguf
+problems=mini-k12/test/test.json
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+run() { printf '$ mmprm %s\n' "$*"; "$mmprm" "$@"; }
+
+rm -rf run
+mkdir -p run
+
+say "1. What is the policy? A 3.8-million-parameter InternVL2.5 that reads small pictures and solves problems about them."
+run inspect "$policy"
+
+say "2. It writes 16 candidate solutions for each of 20 problems."
+run generate --policy "$policy" --mmproj "$policy_vision" --problems "$problems" --limit 20 -n 16 \
+    --repetition-penalty 1 --max-tokens 300 -o run/candidates.json
+
+say "3. A process reward model gives every step of every candidate a score."
+run score --prm "$prm" --mmproj "$prm_vision" -i run/candidates.json --data-root mini-k12/test -o run/scored.json
+
+say "4. OmegaPRM searches 10 problems for the first wrong step of wrong solutions: each step gets a success rate."
+run annotate --policy "$policy" --mmproj "$policy_vision" --problems "$problems" --limit 10 \
+    --rollouts 8 --rollout-budget 150 --repetition-penalty 1 --max-tokens 300 -o run/trees
+
+say "5. The trees become training samples: a label for each step, and no human wrote one."
+run samples run/trees -o run/prm.jsonl
+head -n 1 run/prm.jsonl
+
+say "6. How good is it to pick a candidate at random, to have any right one, to vote, to let the reward model choose?"
+run evaluate run/scored.json
+
+cat <<END
+
+The trees are in demo/run/trees, the training samples in demo/run/prm.jsonl, the scored candidates in demo/run/scored.json.
+The shipped reward model is a weak judge: it shows the form, and chooses hardly better than chance.
+
+Next: put $mmprm on your PATH as mmprm, and
+  mmprm convert YOUR_INTERNVL2_5_CHECKPOINT --out models
+  mmprm generate --policy models/…-f16.gguf --mmproj models/mmproj-….gguf --problems yours.json -o candidates.json
+  mmprm --help
+END

@@ -1,0 +1,106 @@
+//! Cancelled requests end soon and leave no trace in the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mmprm::engine::{EngineError, EngineOptions};
+
+use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, model, prompt, request, start, within_a_minute};
+
+/// Longer than any test would wait for.
+const ENDLESS: u64 = 100_000;
+
+#[test]
+fn a_cancelled_request_ends_soon_and_the_others_end_right() {
+    for deterministic in [false, true] {
+        let expected = generate(&engine(4096, deterministic), TEXTS[1], STEADY, 6, 200);
+        within_a_minute(move || {
+            let engine = engine(4096, deterministic);
+            let cancel = Arc::new(AtomicBool::new(false));
+            let mut doomed = request(prompt(TEXTS[0]), LOOSE, ENDLESS, 600);
+            doomed.cancel = Some(Arc::clone(&cancel));
+            std::thread::scope(|scope| {
+                let doomed = scope.spawn(|| (engine.generate(doomed), Instant::now()));
+                std::thread::sleep(Duration::from_millis(50));
+                let other = scope.spawn(|| generate(&engine, TEXTS[1], STEADY, 6, 200));
+                std::thread::sleep(Duration::from_millis(100));
+                let asked = Instant::now();
+                cancel.store(true, Ordering::Relaxed);
+                let (result, ended) = doomed.join().unwrap();
+                assert!(matches!(result, Err(EngineError::Cancelled)));
+                assert!(ended - asked < Duration::from_secs(2), "it took {:?}", ended - asked);
+                assert!(other.join().unwrap() == expected);
+            });
+            // Nothing of it is left: the whole context is there for the next.
+            let whole = engine.generate(request(filler(9, 4094), STEADY, 1, 2)).unwrap();
+            assert_eq!(whole.len(), 1);
+        });
+    }
+}
+
+#[test]
+fn cancelled_requests_in_the_queue_do_not_run() {
+    within_a_minute(|| {
+        let engine = start(&model(), EngineOptions { context: Some(1024), parallel: 1, ..EngineOptions::default() });
+        let cancel = Arc::new(AtomicBool::new(false));
+        let requests: Vec<_> = (0..10)
+            .map(|first| {
+                let mut request = request(filler(first, 50), LOOSE, ENDLESS, 600);
+                request.cancel = Some(Arc::clone(&cancel));
+                request
+            })
+            .collect();
+        std::thread::scope(|scope| {
+            let callers: Vec<_> =
+                requests.into_iter().map(|request| scope.spawn(|| engine.generate(request))).collect();
+            std::thread::sleep(Duration::from_millis(100));
+            cancel.store(true, Ordering::Relaxed);
+            for caller in callers {
+                assert!(matches!(caller.join().unwrap(), Err(EngineError::Cancelled)));
+            }
+        });
+        assert!(engine.stats().processed <= 50, "only the first was admitted");
+        assert_eq!(generate(&engine, TEXTS[0], STEADY, 3, 10).len(), 3);
+    });
+}
+
+#[test]
+fn cancelling_while_the_cache_is_full_leaves_it_usable() {
+    within_a_minute(|| {
+        let engine = engine(256, false);
+        let expected = generate(&engine, TEXTS[0], STEADY, 4, 60);
+        for round in 0..5 {
+            let cancel = Arc::new(AtomicBool::new(false));
+            std::thread::scope(|scope| {
+                for first in 0..4 {
+                    let mut doomed = request(filler(first, 80), LOOSE, ENDLESS, 600);
+                    doomed.cancel = Some(Arc::clone(&cancel));
+                    scope.spawn(|| assert!(engine.generate(doomed).is_err()));
+                }
+                std::thread::sleep(Duration::from_millis(20 + 10 * round));
+                cancel.store(true, Ordering::Relaxed);
+            });
+            assert!(generate(&engine, TEXTS[0], STEADY, 4, 60) == expected);
+        }
+    });
+}
+
+#[test]
+fn an_engine_dropped_by_its_last_caller_stops_cleanly() {
+    within_a_minute(|| {
+        let engine = Arc::new(engine(1024, false));
+        let callers: Vec<_> = (0..4)
+            .map(|first| {
+                let engine = Arc::clone(&engine);
+                std::thread::spawn(move || {
+                    engine.generate(request(filler(first, 40), STEADY, 4, 50)).map(|all| all.len())
+                })
+            })
+            .collect();
+        drop(engine);
+        for caller in callers {
+            assert_eq!(caller.join().unwrap().unwrap(), 4);
+        }
+    });
+}

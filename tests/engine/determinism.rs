@@ -1,0 +1,80 @@
+//! Deterministic mode gives a request the same tokens whatever else happens; free mode the same streams alone.
+
+use mmprm::engine::{EngineOptions, Sampling};
+
+use super::{LOOSE, STEADY, TEXTS, engine, generate, half_model, model, prompt, request, start};
+
+fn deterministic() -> EngineOptions {
+    EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() }
+}
+
+#[test]
+fn deterministic_results_do_not_depend_on_threads_or_width() {
+    for model in [model(), half_model()] {
+        let run = |threads, parallel| {
+            let engine = start(&model, EngineOptions { threads: Some(threads), parallel, ..deterministic() });
+            TEXTS.map(|text| generate(&engine, text, LOOSE, 20, 40))
+        };
+        let expected = run(1, 16);
+        for (threads, parallel) in [(2, 16), (1, 1), (2, 8)] {
+            assert!(run(threads, parallel) == expected, "{threads} threads, {parallel} side by side");
+        }
+    }
+}
+
+#[test]
+fn deterministic_results_do_not_depend_on_what_ran_before() {
+    for model in [model(), half_model()] {
+        let alone = TEXTS.map(|text| generate(&start(&model, deterministic()), text, LOOSE, 18, 40));
+        let engine = start(&model, deterministic());
+        for round in 0..2 {
+            for (text, alone) in TEXTS.iter().zip(&alone).rev() {
+                // Longer and shorter prompts with the same start, and rollouts of other lengths, leave other cells behind.
+                generate(&engine, &format!("{text} and {}", "on and ".repeat(30)), STEADY, 3, 10 + round);
+                assert!(generate(&engine, text, LOOSE, 18, 40) == *alone, "{text} after its own continuation");
+                generate(&engine, &text[..text.len() / 2], LOOSE, 33, 5);
+                assert!(generate(&engine, text, LOOSE, 18, 40) == *alone, "{text} after its own beginning");
+            }
+        }
+    }
+}
+
+#[test]
+fn deterministic_results_do_not_depend_on_what_runs_beside() {
+    let alone = TEXTS.map(|text| generate(&engine(4096, true), text, LOOSE, 8, 40));
+    let shared = engine(4096, true);
+    std::thread::scope(|scope| {
+        for offset in 0..4 {
+            let (shared, alone) = (&shared, &alone);
+            scope.spawn(move || {
+                for index in (0..TEXTS.len()).map(|index| (index + offset * 2) % TEXTS.len()) {
+                    assert!(generate(shared, TEXTS[index], LOOSE, 8, 40) == alone[index], "{}", TEXTS[index]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn deterministic_results_survive_a_cancelled_request_and_a_probe() {
+    let engine = engine(4096, true);
+    let expected = generate(&engine, TEXTS[1], LOOSE, 18, 40);
+    let mut cancelled = request(prompt(TEXTS[5]), LOOSE, 18, 40);
+    cancelled.cancel = Some(std::sync::Arc::new(true.into()));
+    assert!(engine.generate(cancelled).is_err());
+    assert!(generate(&engine, TEXTS[1], LOOSE, 18, 40) == expected);
+    engine.probe(vec![prompt(TEXTS[1]), prompt(TEXTS[2])], 5, &[6]).unwrap();
+    assert!(generate(&engine, TEXTS[1], LOOSE, 18, 40) == expected);
+}
+
+#[test]
+fn rollouts_of_a_request_differ_and_the_same_streams_give_the_same_rollouts() {
+    let [one, other] = [(); 2].map(|()| generate(&engine(4096, false), TEXTS[0], LOOSE, 16, 60));
+    assert!(one == other);
+    let mut distinct = one.clone();
+    distinct.sort_by(|a, b| a.tokens.cmp(&b.tokens));
+    distinct.dedup();
+    assert!(distinct.len() > 12, "{} of 16 rollouts differ", distinct.len());
+    let greedy = generate(&engine(4096, false), TEXTS[0], Sampling::GREEDY, 16, 60);
+    assert!(greedy.iter().all(|completion| *completion == greedy[0]));
+}

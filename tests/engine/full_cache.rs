@@ -1,0 +1,99 @@
+//! A cache with far too few cells costs time, never results.
+
+use std::sync::{Arc, Barrier};
+
+use mmprm::engine::{Completion, EngineError, Finish};
+
+use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, prompt, request, within_a_minute};
+
+#[test]
+fn rollouts_that_do_not_fit_together_are_the_same_as_in_a_roomy_context() {
+    for deterministic in [false, true] {
+        for sampling in [STEADY, LOOSE] {
+            let roomy = generate(&engine(8192, deterministic), TEXTS[0], sampling, 24, 200);
+            assert!(roomy.iter().map(|completion| completion.tokens.len()).sum::<usize>() > 4 * 256);
+            let tight = within_a_minute(move || generate(&engine(256, deterministic), TEXTS[0], sampling, 24, 200));
+            assert!(tight == roomy, "deterministic: {deterministic}, {sampling:?}");
+        }
+    }
+}
+
+#[test]
+fn requests_that_do_not_fit_together_all_finish_with_their_own_rollouts() {
+    let prompts: Vec<_> = (0..6).map(|first| filler(first, 60 + 20 * first as usize)).collect();
+    for deterministic in [false, true] {
+        let roomy: Vec<Vec<Completion>> = prompts
+            .iter()
+            .map(|prompt| engine(4096, deterministic).generate(request(prompt.clone(), STEADY, 5, 90)).unwrap())
+            .collect();
+        let prompts = prompts.clone();
+        let tight = within_a_minute(move || {
+            let (engine, barrier) = (engine(256, deterministic), Barrier::new(prompts.len()));
+            std::thread::scope(|scope| {
+                let callers: Vec<_> = prompts
+                    .iter()
+                    .map(|prompt| {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            engine.generate(request(prompt.clone(), STEADY, 5, 90)).unwrap()
+                        })
+                    })
+                    .collect();
+                callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
+            })
+        });
+        for (index, (tight, roomy)) in tight.iter().zip(&roomy).enumerate() {
+            assert!(tight == roomy, "request {index}, deterministic: {deterministic}");
+        }
+    }
+}
+
+#[test]
+fn a_rollout_is_not_cut_short_by_the_prompts_of_others() {
+    // Two prompts take most of the context: the last running rollout of the one needs the other's cells.
+    let roomy: Vec<_> =
+        [1, 2].map(|first| engine(4096, false).generate(request(filler(first, 100), STEADY, 2, 140)).unwrap()).into();
+    assert!(roomy.iter().flatten().any(|completion| completion.tokens.len() > 100));
+    let tight = within_a_minute(|| {
+        let (engine, barrier) = (Arc::new(engine(256, false)), Arc::new(Barrier::new(2)));
+        let callers = [1, 2].map(|first| {
+            let (engine, barrier) = (Arc::clone(&engine), Arc::clone(&barrier));
+            std::thread::spawn(move || {
+                barrier.wait();
+                engine.generate(request(filler(first, 100), STEADY, 2, 140)).unwrap()
+            })
+        });
+        callers.map(|caller| caller.join().unwrap())
+    });
+    assert!(tight.as_slice() == roomy);
+}
+
+#[test]
+fn a_rollout_that_fills_the_context_ends_by_length() {
+    for deterministic in [false, true] {
+        let prompt = prompt(TEXTS[0]);
+        let length = prompt.len();
+        let completions =
+            within_a_minute(move || engine(256, deterministic).generate(request(prompt, STEADY, 3, 5000)).unwrap());
+        let roomy = generate(&engine(4096, deterministic), TEXTS[0], STEADY, 1, 256 - length + 1);
+        for completion in completions {
+            assert_eq!(completion.finish, Finish::Length);
+            assert!(completion.tokens == roomy[0].tokens, "its last token needs no cell of its own");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_is_refused_and_others_go_on() {
+    for deterministic in [false, true] {
+        let engine = engine(256, deterministic);
+        let expected = generate(&engine, TEXTS[0], STEADY, 2, 20);
+        for length in [256, 257, 3000] {
+            let error = engine.generate(request(filler(1, length), STEADY, 2, 20)).unwrap_err();
+            assert!(matches!(error, EngineError::Limit(_)), "{error}");
+        }
+        let completions = engine.generate(request(filler(1, 254), STEADY, 2, 20)).unwrap();
+        assert_eq!(completions.len(), 2);
+        assert!(generate(&engine, TEXTS[0], STEADY, 2, 20) == expected);
+    }
+}

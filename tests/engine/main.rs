@@ -1,0 +1,103 @@
+//! The engine over the mini policy: what callers may rely on, whatever runs beside them and however full the cache is.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cancellation;
+mod determinism;
+mod full_cache;
+mod images;
+mod limits;
+mod probing;
+mod sharing;
+
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use mmprm::engine::{
+    Chunk, Completion, Engine, EngineOptions, GenerateRequest, Model, Prompt, Sampling, Stream, Token,
+};
+use mmprm_quant::convert::WeightType;
+use support::Pair;
+
+/// The reference's annotation settings without its nucleus: long rollouts that differ.
+const LOOSE: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.05 };
+/// Greedy, and kept from repeating itself for long.
+const STEADY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.05 };
+
+const TEXTS: [&str; 8] = [
+    "What is 3 + 4?",
+    "Question: In the figure, the side is 5. Find the area.\nStep 1: ",
+    "<|im_start|>user\nhello<|im_end|><|im_start|>assistant\n",
+    "a b c d e f",
+    "The rectangle is 6 wide and 7 high. What is its area?",
+    "Question: In the figure, the side is 5. Find the sum of the sides.\nStep 1: ",
+    "What is 3 + 9 - 2?",
+    "Subtract",
+];
+
+fn converted(weight_type: WeightType, slot: &'static OnceLock<(Pair, Arc<Model>)>) -> Arc<Model> {
+    let (_, model) = slot.get_or_init(|| {
+        let pair = support::convert(&support::repository().join("demo/checkpoints/mini-mm-policy"), weight_type);
+        let model = support::load(&pair);
+        (pair, model)
+    });
+    Arc::clone(model)
+}
+
+/// The mini policy in 32 bits.
+fn model() -> Arc<Model> {
+    static SLOT: OnceLock<(Pair, Arc<Model>)> = OnceLock::new();
+    converted(WeightType::F32, &SLOT)
+}
+
+/// The mini policy in 16 bits.
+fn half_model() -> Arc<Model> {
+    static SLOT: OnceLock<(Pair, Arc<Model>)> = OnceLock::new();
+    converted(WeightType::F16, &SLOT)
+}
+
+fn start(model: &Arc<Model>, options: EngineOptions) -> Engine {
+    Engine::start(model, EngineOptions { threads: options.threads.or(Some(1)), ..options }).unwrap()
+}
+
+/// An engine with `context` cells.
+fn engine(context: u32, deterministic: bool) -> Engine {
+    start(&model(), EngineOptions { context: Some(context), deterministic, ..EngineOptions::default() })
+}
+
+fn prompt(text: &str) -> Prompt {
+    of_tokens(model().tokenize(text, true).unwrap())
+}
+
+fn of_tokens(tokens: Vec<Token>) -> Prompt {
+    Prompt::new([Chunk::Tokens(tokens)]).unwrap()
+}
+
+/// `length` tokens that begin with `first` and go on alike: prompts of one first token share their starts.
+fn filler(first: Token, length: usize) -> Prompt {
+    of_tokens((0..length as Token).map(|index| if index == 0 { first } else { 100 + index * 7 % 400 }).collect())
+}
+
+fn request(prompt: Prompt, sampling: Sampling, count: u64, max_tokens: usize) -> GenerateRequest {
+    let streams = (0..count).map(|index| Stream::named(7, "engine", 0, index)).collect();
+    GenerateRequest::new(prompt, sampling, streams, max_tokens)
+}
+
+fn generate(engine: &Engine, text: &str, sampling: Sampling, count: u64, max_tokens: usize) -> Vec<Completion> {
+    engine.generate(request(prompt(text), sampling, count, max_tokens)).unwrap()
+}
+
+/// Fails if `work` takes longer than a minute: a scheduler that goes in circles would hang the test run.
+fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, finished) = mpsc::channel();
+    let worker = std::thread::spawn(move || done.send(work()));
+    match finished.recv_timeout(Duration::from_secs(60)) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after a minute"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(_) => unreachable!("a worker that ends without a panic has sent its result"),
+        },
+    }
+}

@@ -1,0 +1,112 @@
+//! Free mode: concurrent callers get what is theirs, and prompts that start alike are decoded once.
+
+use mmprm::engine::{Completion, Finish, Sampling};
+
+use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, prompt, request, within_a_minute};
+
+#[test]
+fn concurrent_callers_each_get_their_own_rollouts() {
+    let parameters = |caller: usize, turn: usize| {
+        let text = TEXTS[(caller * 3 + turn) % TEXTS.len()];
+        (text, 1 + (caller + turn * 5) as u64 % 7, [1, 17, 90][(caller + turn) % 3])
+    };
+    let alone: Vec<Vec<Vec<Completion>>> = (0..8)
+        .map(|caller| {
+            let engine = engine(4096, false);
+            (0..4)
+                .map(|turn| parameters(caller, turn))
+                .map(|(text, n, most)| generate(&engine, text, STEADY, n, most))
+                .collect()
+        })
+        .collect();
+    let shared = engine(4096, false);
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let (shared, alone) = (&shared, &alone);
+            scope.spawn(move || {
+                for turn in 0..4 {
+                    let (text, count, most) = parameters(caller, turn);
+                    let completions = generate(shared, text, STEADY, count, most);
+                    assert_eq!(completions.len() as u64, count);
+                    assert!(completions == alone[caller][turn], "{text}: {count} rollouts of {most}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_rollout_is_counted_once() {
+    for deterministic in [false, true] {
+        let engine = engine(4096, deterministic);
+        let completions: Vec<Completion> =
+            TEXTS.iter().flat_map(|text| generate(&engine, text, LOOSE, 20, 30)).collect();
+        let stats = engine.stats();
+        let drawn = completions
+            .iter()
+            .map(|completion| completion.tokens.len() + usize::from(completion.finish == Finish::Stop));
+        assert_eq!(stats.generated, drawn.sum::<usize>() as u64);
+        assert_eq!(stats.finished, 20 * TEXTS.len() as u64);
+        assert_eq!(stats.requested, TEXTS.iter().map(|text| 20 * prompt(text).len() as u64).sum::<u64>());
+        assert!(stats.processed >= stats.unique);
+    }
+}
+
+#[test]
+fn a_prompt_asked_for_again_costs_one_position() {
+    let engine = engine(4096, false);
+    let processed = |count| {
+        let before = engine.stats().processed;
+        engine.generate(request(filler(1, 300), STEADY, count, 4)).unwrap();
+        engine.stats().processed - before
+    };
+    assert_eq!((processed(1), processed(1), processed(20)), (300, 1, 1));
+    assert_eq!(engine.stats().unique, 300);
+}
+
+#[test]
+fn prompts_that_start_alike_decode_only_the_rest() {
+    let engine = engine(4096, false);
+    let long = filler(1, 300);
+    let mut tokens: Vec<i32> = long.text_tokens().take(200).collect();
+    tokens.extend([5; 30]);
+    let branch = super::of_tokens(tokens);
+    let expected = super::engine(4096, false).generate(request(branch.clone(), STEADY, 2, 40)).unwrap();
+    engine.generate(request(long, STEADY, 1, 4)).unwrap();
+    assert_eq!(engine.generate(request(branch, STEADY, 2, 40)).unwrap(), expected);
+    assert_eq!(engine.stats().processed, 330);
+    // The start of a kept prompt is kept too.
+    engine.generate(request(filler(1, 150), STEADY, 2, 4)).unwrap();
+    assert_eq!(engine.stats().processed, 331);
+}
+
+#[test]
+fn a_prompt_that_is_not_to_be_kept_is_not() {
+    let engine = engine(4096, false);
+    let mut unkept = request(filler(1, 100), STEADY, 3, 4);
+    unkept.keep = false;
+    engine.generate(unkept.clone()).unwrap();
+    engine.generate(unkept).unwrap();
+    assert_eq!(engine.stats().processed, 200);
+}
+
+#[test]
+fn old_prefixes_give_way_to_new_ones() {
+    within_a_minute(|| {
+        let engine = engine(1024, false);
+        // Fifty prompts of 100 positions fill the context five times over; the newest is still there, the oldest is not.
+        for first in 0..50 {
+            engine.generate(request(filler(first, 100), Sampling::GREEDY, 2, 3)).unwrap();
+        }
+        assert_eq!(engine.stats().processed, 5000);
+        engine.generate(request(filler(49, 100), Sampling::GREEDY, 2, 3)).unwrap();
+        assert_eq!(engine.stats().processed, 5001);
+        engine.generate(request(filler(0, 100), Sampling::GREEDY, 2, 3)).unwrap();
+        assert_eq!(engine.stats().processed, 5101);
+        // So do more short ones than there are places for.
+        for first in 0..40 {
+            engine.generate(request(filler(100 + first, 3), Sampling::GREEDY, 2, 3)).unwrap();
+        }
+        assert_eq!(engine.stats().processed, 5221);
+    });
+}

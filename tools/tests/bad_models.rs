@@ -1,0 +1,200 @@
+//! Model files that are missing, cut short, or say what is not so: one sentence, exit 3, nothing left behind.
+#![cfg(unix)]
+
+mod support;
+
+use support::{Desk, POLICY, copy_checkpoint, find, overwrite, replace};
+
+/// Spoils a copy of the policy as `bad.gguf` at a new desk.
+fn spoilt(spoil: impl FnOnce(&mut Vec<u8>)) -> Desk {
+    let desk = Desk::new();
+    let mut bytes = desk.read("policy.gguf");
+    spoil(&mut bytes);
+    desk.write("bad.gguf", bytes);
+    desk
+}
+
+/// Every command that reads a GGUF file refuses `bad.gguf` for the same reason.
+#[track_caller]
+fn all_refuse(desk: &Desk, parts: &[&str]) {
+    let parts = [&["bad.gguf"], parts].concat();
+    for command in [
+        "inspect bad.gguf",
+        "quantize bad.gguf --type q8_0 --out q.gguf",
+        "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json",
+    ] {
+        desk.refuses(command, 3, &parts);
+    }
+}
+
+/// Where the info of the tensor `name` goes on after the name.
+fn info(bytes: &[u8], name: &str) -> usize {
+    let named = [(name.len() as u64).to_le_bytes().as_slice(), name.as_bytes()].concat();
+    find(bytes, &named) + named.len()
+}
+
+#[test]
+fn a_truncated_gguf_file_is_refused_wherever_it_is_cut() {
+    let whole = Desk::new().read("policy.gguf");
+    let tensors = info(&whole, "token_embd.weight");
+    for (length, place) in [
+        (0, "header"),
+        (3, "header"),
+        (20, "header"),
+        (tensors / 2, "key '"),
+        (tensors, "tensor"),
+        (whole.len() / 2, "tensor"),
+        (whole.len() - 1, "tensor 'output.weight'"),
+    ] {
+        let desk = spoilt(|bytes| bytes.truncate(length));
+        all_refuse(&desk, &[place]);
+    }
+}
+
+#[test]
+fn a_gguf_file_that_lies_about_its_lengths_is_refused_before_anything_is_allocated() {
+    let huge = u64::MAX.to_le_bytes();
+    let first_key = 24;
+    let last_offset = info(&Desk::new().read("policy.gguf"), "output.weight") + 24;
+    for (at, place) in [
+        (8, "tensor count"),
+        (16, "metadata count"),
+        (first_key, "metadata key 0"),
+        (last_offset, "tensor 'output.weight'"),
+    ] {
+        let desk = spoilt(|bytes| overwrite(bytes, at, &huge));
+        all_refuse(&desk, &[place]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_gguf_is_refused() {
+    let desk = Desk::new();
+    desk.write("bad.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+    all_refuse(&desk, &["header", "expected \"GGUF\""]);
+}
+
+#[test]
+fn a_missing_model_is_named() {
+    let desk = Desk::new();
+    all_refuse(&desk, &["No such file"]);
+    for command in [
+        "generate --policy policy.gguf --mmproj bad.gguf --problems data/test.json --limit 1 -o c.json",
+        "annotate --policy policy.gguf --mmproj bad.gguf --problems data/test.json --limit 1 -o trees",
+    ] {
+        desk.refuses(command, 3, &["bad.gguf", "No such file"]);
+    }
+    desk.refuses("convert nowhere --out o", 3, &["nowhere", "No such file"]);
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_model_is_refused() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("bad.gguf")).unwrap();
+    all_refuse(&desk, &[]);
+}
+
+#[test]
+fn a_model_that_lacks_a_tensor_is_refused_before_it_runs() {
+    let desk = spoilt(|bytes| replace(bytes, "output_norm.weight", "output_nork.weight"));
+    let command = "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json";
+    desk.refuses(command, 3, &["bad.gguf", "output_norm.weight"]);
+}
+
+#[test]
+fn a_projector_that_lacks_a_tensor_is_refused_before_it_runs() {
+    let desk = Desk::new();
+    let mut bytes = desk.read("mmproj.gguf");
+    replace(&mut bytes, "v.class_embd", "v.clbss_embd");
+    desk.write("bad.gguf", bytes);
+    let command = "generate --policy policy.gguf --mmproj bad.gguf --problems data/test.json --limit 1 -o c.json";
+    desk.refuses(command, 3, &["bad.gguf", "tensor 'v.class_embd'", "missing"]);
+}
+
+#[test]
+fn a_model_of_an_unknown_architecture_is_refused() {
+    let desk = spoilt(|bytes| replace(bytes, "internlm2", "internlmX"));
+    let command = "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json";
+    desk.refuses(command, 3, &["bad.gguf", "internlmX"]);
+}
+
+#[test]
+fn models_in_each_others_place_are_refused() {
+    let desk = Desk::new();
+    let rest = "--problems data/test.json --limit 1 -o c.json";
+    desk.refuses(&format!("generate --policy mmproj.gguf {rest}"), 3, &["mmproj.gguf", "vision projector"]);
+    let swapped = format!("generate --policy policy.gguf --mmproj prm.gguf {rest}");
+    desk.refuses(&swapped, 3, &["prm.gguf", "vision projector"]);
+}
+
+#[test]
+fn a_model_without_the_step_token_is_no_reward_model() {
+    let desk = spoilt(|bytes| replace(bytes, "<prm>", "<prn>"));
+    desk.run(&format!("generate {POLICY} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
+    let command = "score --prm bad.gguf --mmproj prm-mmproj.gguf -i c.json --data-root data -o s.json";
+    desk.refuses(command, 3, &["bad.gguf", "<prm>"]);
+}
+
+#[test]
+fn a_truncated_or_lying_safetensors_file_is_refused() {
+    let desk = Desk::new();
+    copy_checkpoint(&desk, "ckpt");
+    let whole = desk.read("ckpt/model.safetensors");
+    let refuse = |bytes: &[u8], parts: &[&str]| {
+        desk.write("ckpt/model.safetensors", bytes);
+        desk.refuses("convert ckpt --out o", 3, &[&["ckpt/model.safetensors"], parts].concat());
+    };
+    for length in [0, 5, 100] {
+        refuse(&whole[..length], &["header"]);
+    }
+    refuse(&whole[..whole.len() / 2], &["tensor '"]);
+    refuse(&whole[..whole.len() - 1], &["tensor '"]);
+
+    let spoil = |spoil: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        spoil(&mut bytes);
+        bytes
+    };
+    refuse(&spoil(&|bytes| overwrite(bytes, 0, &u64::MAX.to_le_bytes())), &["header", "expected at most"]);
+    refuse(&spoil(&|bytes| replace(bytes, "\"data_offsets\":[0,", "\"data_offsets\":[8,")), &["tensor '"]);
+    refuse(&spoil(&|bytes| bytes.extend(b"more")), &["header"]);
+    let other = spoil(&|bytes| replace(bytes, "language_model.model.norm.weight", "language_model.model.norn.weight"));
+    desk.write("ckpt/model.safetensors", other);
+    desk.refuses("convert ckpt --out o", 3, &["ckpt: tensor 'language_model.model.norm.weight'", "missing"]);
+}
+
+#[test]
+fn a_checkpoint_of_another_architecture_is_refused() {
+    let desk = Desk::new();
+    copy_checkpoint(&desk, "ckpt");
+    let config = String::from_utf8(desk.read("ckpt/config.json")).unwrap();
+    let mut other: serde_json::Value = serde_json::from_str(&config).unwrap();
+    other["model_type"] = "gpt_bigcode".into();
+    desk.write("ckpt/config.json", other.to_string());
+    desk.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "gpt_bigcode", "expected"]);
+}
+
+#[test]
+fn a_checkpoint_with_missing_or_malformed_files_is_refused() {
+    let desk = Desk::new();
+    copy_checkpoint(&desk, "ckpt");
+    let config = desk.read("ckpt/config.json");
+    desk.write("ckpt/config.json", "{\n \"model_type\": }\n");
+    desk.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "line 2"]);
+    desk.write("ckpt/config.json", &config);
+    let vocabulary = desk.read("ckpt/tokenizer.model");
+    desk.write("ckpt/tokenizer.model", &vocabulary[..vocabulary.len() / 2]);
+    desk.refuses("convert ckpt --out o", 3, &["ckpt/tokenizer.model"]);
+    for name in ["tokenizer.model", "model.safetensors", "config.json"] {
+        std::fs::remove_file(desk.path("ckpt").join(name)).unwrap();
+        desk.refuses("convert ckpt --out o", 3, &["ckpt"]);
+    }
+}
+
+#[test]
+fn a_quantised_file_is_quantised_again_only_on_request() {
+    let desk = Desk::new();
+    desk.run("quantize policy.gguf --type q8_0 --out q8.gguf").done();
+    desk.refuses("quantize q8.gguf --type q4_0 --out q4.gguf", 3, &["q8.gguf", "--requantize"]);
+    desk.run("quantize q8.gguf --type q4_0 --out q4.gguf --requantize").done();
+}

@@ -1,0 +1,198 @@
+//! What tests of the command line share: folders to run the real binary in, with small models converted by it.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::ffi::OsStr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub mod png;
+
+/// How a run of the binary ended.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    /// Asserts that all went well.
+    #[track_caller]
+    pub fn done(self) -> Self {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{self:?}");
+        self
+    }
+
+    /// Asserts that the run ended with `code` and one sentence that holds each of `parts`.
+    #[track_caller]
+    pub fn refused(self, code: i32, parts: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.out, "", "a refusal prints no result");
+        let sentence = self.err.strip_suffix('\n').expect("the sentence is a line");
+        assert!(sentence.starts_with("mmprm: ") && !sentence.contains('\n'), "not one sentence: {}", self.err);
+        for chatter in ["panicked", "backtrace", "llama_", "ggml_", "Custom {", "Os {", "Some("] {
+            assert!(!sentence.contains(chatter), "{sentence} holds {chatter}");
+        }
+        for part in parts {
+            assert!(sentence.contains(part), "{sentence} lacks {part}");
+        }
+        self
+    }
+
+    /// Standard output as the one JSON object that it must be.
+    #[track_caller]
+    pub fn object(&self) -> Value {
+        assert_eq!(self.out.lines().count(), 1, "{}", self.out);
+        let value: Value = serde_json::from_str(&self.out).expect("standard output is JSON");
+        assert!(value.is_object(), "{value}");
+        value
+    }
+}
+
+/// A temporary folder with what most commands need: `policy.gguf`, `mmproj.gguf`, `prm.gguf`, `prm-mmproj.gguf`, and the
+/// problems and pictures of the demo in `data/`.
+pub struct Desk {
+    folder: TempDir,
+}
+
+/// The flags of a policy, and a length of rollouts that suits the small one.
+pub const POLICY: &str = "--policy policy.gguf --mmproj mmproj.gguf --max-tokens 150";
+/// The flags of a reward model.
+pub const PRM: &str = "--prm prm.gguf --mmproj prm-mmproj.gguf";
+
+impl Desk {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let models = models();
+        for (name, target) in [
+            ("policy.gguf", models.join("mini-mm-policy-f16.gguf")),
+            ("mmproj.gguf", models.join("mmproj-mini-mm-policy-f16.gguf")),
+            ("prm.gguf", models.join("mini-prm-f16.gguf")),
+            ("prm-mmproj.gguf", models.join("mmproj-mini-prm-f16.gguf")),
+            ("data", demo().join("mini-k12/test")),
+        ] {
+            symlink(target, folder.path().join(name)).unwrap();
+        }
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&self.read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// The names in a folder below the desk, `""` for the desk itself.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(folder)).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The binary with `arguments`, separated by spaces, about to run at the desk.
+    pub fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mmprm"));
+        self.prepare(&mut command);
+        command.args(arguments.split_whitespace());
+        command
+    }
+
+    /// Runs the binary with `arguments`, separated by spaces.
+    pub fn run(&self, arguments: &str) -> Run {
+        finish(&mut self.command(arguments))
+    }
+
+    /// As [`Desk::run`], where no file may grow beyond so many blocks of 512 bytes: writing fails as on a full disk.
+    pub fn run_on_full_disk(&self, blocks: u32, arguments: &str) -> Run {
+        let mut command = Command::new("sh");
+        self.prepare(&mut command);
+        command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\""), "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_mmprm")).args(arguments.split_whitespace());
+        finish(&mut command)
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        command.current_dir(self.folder.path()).env_remove("MMPRM_LOG").env("RUST_BACKTRACE", "1");
+        command.stdin(Stdio::null());
+    }
+
+    /// Runs `arguments`, which must be refused with `code` and one sentence, and leave the desk as it was.
+    #[track_caller]
+    pub fn refuses(&self, arguments: &str, code: i32, parts: &[&str]) {
+        let before = self.names("");
+        self.run(arguments).refused(code, parts);
+        assert_eq!(self.names(""), before, "`{arguments}` left something behind");
+    }
+}
+
+fn finish(command: &mut Command) -> Run {
+    let output = command.output().unwrap();
+    Run {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The demo's folder in the source tree.
+pub fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo").canonicalize().unwrap()
+}
+
+/// The checkpoints of the demo as f16 GGUF pairs, converted once a test binary.
+fn models() -> &'static Path {
+    static MODELS: OnceLock<PathBuf> = OnceLock::new();
+    MODELS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("models-", env!("CARGO_CRATE_NAME")));
+        for checkpoint in ["mini-mm-policy", "mini-prm"] {
+            let source = demo().join("checkpoints").join(checkpoint);
+            let arguments: [&OsStr; 4] = ["convert".as_ref(), source.as_ref(), "--out".as_ref(), folder.as_ref()];
+            finish(Command::new(env!("CARGO_BIN_EXE_mmprm")).args(arguments)).done();
+        }
+        folder
+    })
+}
+
+/// Copies a checkpoint of the demo to `name` at the desk, where a test may spoil it.
+pub fn copy_checkpoint(desk: &Desk, name: &str) {
+    for entry in std::fs::read_dir(demo().join("checkpoints/mini-mm-policy")).unwrap() {
+        let entry = entry.unwrap();
+        desk.write(&format!("{name}/{}", entry.file_name().to_str().unwrap()), std::fs::read(entry.path()).unwrap());
+    }
+}
+
+/// Where `needle` occurs first.
+#[track_caller]
+pub fn find(bytes: &[u8], needle: &[u8]) -> usize {
+    bytes.windows(needle.len()).position(|window| window == needle).expect("the bytes occur")
+}
+
+/// Replaces the first `old` by `new`, of the same length.
+#[track_caller]
+pub fn replace(bytes: &mut [u8], old: &str, new: &str) {
+    assert_eq!(old.len(), new.len());
+    overwrite(bytes, find(bytes, old.as_bytes()), new.as_bytes());
+}
+
+pub fn overwrite(bytes: &mut [u8], at: usize, new: &[u8]) {
+    bytes[at..at + new.len()].copy_from_slice(new);
+}
