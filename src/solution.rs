@@ -4,10 +4,10 @@
 //! them is the answer. Whether an answer is right is left to `answer`.
 //!
 //! ```
-//! use mmprm::solution::{answer_text, final_answer, parse};
+//! use mmprm::solution::{answer_text, parse};
 //! let rollout = parse("<step> 2 + 2 = 4 </step><answer>Answer: The final answer is 4</answer><|im_end|>", &["<|im_end|>"]);
 //! assert_eq!(rollout, ["2 + 2 = 4", "Answer: The final answer is 4"]);
-//! assert_eq!(answer_text(&rollout).map(final_answer), Some("4"));
+//! assert_eq!(answer_text(&rollout), Some("Answer: The final answer is 4"));
 //! ```
 
 use crate::python_text::strip;
@@ -68,21 +68,6 @@ pub fn answer_text(rollout: &[String]) -> Option<&str> {
     rollout.last().map(String::as_str)
 }
 
-/// The answer itself, without the phrase that the prompt asks for: `Answer:` and `The final answer is` are taken off the
-/// front where they are present.
-pub fn final_answer(text: &str) -> &str {
-    let text = without_prefix(strip(text), "answer:");
-    without_prefix(without_prefix(text, "the final answer is"), ":")
-}
-
-/// Takes an ASCII prefix off in any case, and the space after it.
-fn without_prefix<'a>(text: &'a str, prefix: &str) -> &'a str {
-    match text.get(..prefix.len()) {
-        Some(start) if start.eq_ignore_ascii_case(prefix) => strip(&text[prefix.len()..]),
-        _ => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,14 +98,5 @@ mod tests {
         let opened = "<step><answer>".repeat(200_000);
         assert!(parse(&opened, &NO_TOKENS).is_empty());
         assert_eq!(parse(&(opened + "</answer>"), &NO_TOKENS).len(), 1);
-    }
-
-    #[test]
-    fn the_final_answer_loses_its_introduction_only() {
-        assert_eq!(final_answer("Answer: The final answer is $x = 3$"), "$x = 3$");
-        assert_eq!(final_answer(" answer: 12 cm"), "12 cm");
-        assert_eq!(final_answer("The final answer is: B"), "B");
-        assert_eq!(final_answer("The answer is B"), "The answer is B");
-        assert_eq!(final_answer("答案是 4"), "答案是 4");
     }
 }

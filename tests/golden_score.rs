@@ -209,7 +209,7 @@ fn golden_best_of_n_gives_every_candidate_its_own_scores_even_after_one_without_
         let (reward, _pair) = reward(&architecture, PrmTemplate::Scoring);
         let expected = json(&reference);
         for (set, expected) in sets.iter().zip(expected.as_array().unwrap()) {
-            let request = ScoreRequest { question: &set.question, images: &set.images, solutions: &set.solutions };
+            let request = ScoreRequest { question: set.question.as_deref().unwrap(), images: &set.images, solutions: &set.solutions };
             let scores = reward.score(&request).unwrap();
             let lengths: Vec<usize> = scores.iter().map(Vec::len).collect();
             assert_eq!(lengths, set.solutions.iter().map(Vec::len).collect::<Vec<_>>());
@@ -223,7 +223,7 @@ fn golden_best_of_n_gives_every_candidate_its_own_scores_even_after_one_without_
         if let Some(shift) = json(&quirks).get("empty_candidate_shift").filter(|shift| shift.get("question").is_some()) {
             if shift["architecture"].as_str().unwrap_or("internlm2") == architecture {
                 let set = &sets[shift["question"].as_u64().unwrap() as usize];
-                let request = ScoreRequest { question: &set.question, images: &set.images, solutions: &set.solutions };
+                let request = ScoreRequest { question: set.question.as_deref().unwrap(), images: &set.images, solutions: &set.solutions };
                 let own = shift["own_scores_per_candidate"].as_array().unwrap();
                 let scores = reward.score(&request).unwrap();
                 let with_steps = scores.iter().filter(|scores| !scores.is_empty());

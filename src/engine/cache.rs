@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn entries_that_another_covers_are_given_back() {
         let mut cache = PrefixCache::default();
-        assert_eq!(cache.insert(1, keys(&[1, 2])), []);
+        assert_eq!(cache.insert(1, keys(&[1, 2])), Vec::<i32>::new());
         assert_eq!(cache.insert(2, keys(&[1, 2, 3])), [1]);
         assert_eq!(cache.insert(3, keys(&[1, 2])), [3]);
         assert_eq!(cache.len(), 1);

@@ -21,11 +21,11 @@ const MOST_BYTES: u64 = 4 << 30;
 pub struct CandidateSet {
     /// The whole record as read.
     pub record: Map<String, Value>,
-    /// `question`.
-    pub question: String,
+    /// `question`; files that hold scores already may go without.
+    pub question: Option<String>,
     /// `image_path` or `image_paths`, as written; none for text-only problems.
     pub images: Vec<String>,
-    /// `solutions_splits`: steps of each candidate, perhaps none.
+    /// `solutions_splits`: steps of each candidate, perhaps none; empty where a file holds only their scores.
     pub solutions: Vec<Vec<String>>,
     /// `labels`: whether each candidate's answer is right, where known.
     pub labels: Option<Vec<bool>>,
@@ -94,7 +94,8 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesE
 
 fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str, String)> {
     let question = match record.get("question") {
-        Some(Value::String(question)) => question.clone(),
+        Some(Value::String(question)) => Some(question.clone()),
+        None if record.contains_key("prm_scores") => None,
         _ => return Err(("question", "expected a string".into())),
     };
     let images = match (record.get("image_paths"), record.get("image_path")) {
@@ -104,11 +105,13 @@ fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str
         (None, Some(Value::String(path))) => vec![path.clone()],
         (None, Some(_)) => return Err(("image_path", "expected a string".into())),
     };
-    let solutions = record
-        .get("solutions_splits")
-        .and_then(Value::as_array)
-        .and_then(|candidates| candidates.iter().map(strings).collect::<Option<Vec<_>>>())
-        .ok_or(("solutions_splits", "expected an array of arrays of strings".to_owned()))?;
+    let solutions = match (record.get("solutions_splits"), record.get("prm_scores")) {
+        (None, Some(Value::Array(scores))) => vec![Vec::new(); scores.len()],
+        (splits, _) => splits
+            .and_then(Value::as_array)
+            .and_then(|candidates| candidates.iter().map(strings).collect::<Option<Vec<_>>>())
+            .ok_or(("solutions_splits", "expected an array of arrays of strings".to_owned()))?,
+    };
     let labels = match record.get("labels") {
         None | Some(Value::Null) => None,
         Some(labels) => {

@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn pass_at_k_counts_draws_without_replacement() {
-        assert!((pass_at_k(4, 2, 2) - 5.0 / 6.0).abs() < 1e-12);
-        assert!((pass_at_k(16, 16, 1) - 1.0).abs() < 1e-12);
-        assert!((pass_at_k(3, 1, 16) - 1.0).abs() < 1e-12);
-        assert!(pass_at_k(16, 0, 16).abs() < 1e-12);
+        approx::assert_abs_diff_eq!(pass_at_k(4, 2, 2), 5.0 / 6.0, epsilon = 1e-12);
+        approx::assert_abs_diff_eq!(pass_at_k(16, 16, 1), 1.0);
+        approx::assert_abs_diff_eq!(pass_at_k(3, 1, 16), 1.0);
+        approx::assert_abs_diff_eq!(pass_at_k(16, 0, 16), 0.0);
     }
 
     #[test]

@@ -14,10 +14,13 @@ use crate::reward::{Reward, RewardError, ScoreRequest};
 pub fn score(sets: &[CandidateSet], reward: &dyn Reward, batch: &Batch<'_>) -> Result<Summary, BatchError> {
     batch.run(sets.len(), &|index| {
         let set = &sets[index];
-        let request = ScoreRequest { question: &set.question, images: &set.images, solutions: &set.solutions };
         let mut record = set.record.clone();
         record.shift_remove("prm_error");
-        match reward.score(&request) {
+        let scores = match &set.question {
+            Some(question) => reward.score(&ScoreRequest { question, images: &set.images, solutions: &set.solutions }),
+            None => Err(RewardError::Problem("the record has no question".into())),
+        };
+        match scores {
             Err(RewardError::Cancelled) => Outcome::Cancelled,
             Err(error) => {
                 let cause = error.to_string();

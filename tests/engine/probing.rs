@@ -42,7 +42,7 @@ fn a_reading_is_the_same_bits_in_any_order_and_company() {
         .map(|prompt| bits(&engine(1024, true).probe(vec![prompt.clone()], 5, &[10, 20]).unwrap()[0]))
         .collect();
     let engine = engine(4096, true);
-    for step in [1, 3, 7, 31] {
+    for step in [1, 7] {
         let order: Vec<usize> = (0..prompts.len()).map(|index| index * step % prompts.len()).collect();
         for company in order.chunks(step) {
             let asked = company.iter().map(|&index| prompts[index].clone()).collect();

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use byteorder::{ByteOrder, LittleEndian};
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::progress::unwatched;
@@ -44,8 +45,10 @@ pub fn json(path: &Path) -> Value {
 pub fn floats(path: &Path, name: &str) -> Option<Vec<f32>> {
     let bytes = std::fs::read(path).ok()?;
     let file = SafeTensors::deserialize(&bytes).ok()?;
-    let data = file.tensor(name).ok()?.data().to_vec();
-    Some(data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect())
+    let data = file.tensor(name).ok()?.data();
+    let mut values = vec![0.0; data.len() / 4];
+    LittleEndian::read_f32_into(data, &mut values);
+    Some(values)
 }
 
 pub fn numbers(value: &Value) -> Vec<f64> {

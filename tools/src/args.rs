@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
 use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling};
 use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::problem::{Problem, Problems};
@@ -21,11 +22,11 @@ pub struct EngineArgs {
     gpu_layers: Layers,
 
     /// Compute threads [default: one a core].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
 
     /// Cache size: positions of all prompts and rollouts together [default: what 2 GiB hold, 4096 to 65536].
-    #[arg(long, value_name = "POSITIONS")]
+    #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(2..=1 << 24))]
     context: Option<u32>,
 
     /// Same results for any number of threads, --parallel, and neighbours; slower.
@@ -91,7 +92,7 @@ pub struct PolicyArgs {
     prompt_template: Option<PathBuf>,
 
     /// Most tiles a picture is cut into [default: the model's own number].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_tiles: Option<usize>,
 
     /// Rollouts decoded side by side, of all problems together.
@@ -135,7 +136,7 @@ pub struct SamplingArgs {
     repetition_penalty: f32,
 
     /// Most tokens in a rollout.
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_tokens: usize,
 
     /// Names the random streams; the same seed draws the same numbers.
@@ -178,7 +179,7 @@ pub struct ProblemArgs {
     pub data_root: Option<PathBuf>,
 
     /// Only the first N problems.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub limit: Option<usize>,
 }
 

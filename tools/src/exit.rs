@@ -75,7 +75,9 @@ impl Exit {
             return Some(Self::of_gguf(error));
         }
         match (cause.downcast_ref::<ConvertError>(), cause.downcast_ref::<QuantizeError>()) {
-            (Some(ConvertError::Gguf(error)), _) | (_, Some(QuantizeError::Gguf(error))) => return Some(Self::of_gguf(error)),
+            (Some(ConvertError::Gguf(error)), _) | (_, Some(QuantizeError::Gguf(error))) => {
+                return Some(Self::of_gguf(error));
+            }
             (Some(_), _) | (_, Some(_)) => return Some(Self::BadInput),
             (None, None) => {}
         }

@@ -3,6 +3,8 @@
 //! Each subcommand is one file under `commands`: its flags, declared once, and what they mean in terms of the library.
 //! Only this package parses flags and prints; everything it does can be called from the `mmprm` and `mmprm-quant` crates.
 
+#![allow(clippy::doc_markdown, reason = "these comments are the help texts, where backticks would be noise")]
+
 mod args;
 mod commands;
 mod exit;
@@ -69,7 +71,6 @@ fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            ui.finish();
             let exit = Exit::of(&error);
             if exit != Exit::BrokenPipe {
                 eprintln!("mmprm: {}", exit::sentence(&error));

@@ -18,7 +18,7 @@ impl Table {
     /// Adds a row of as many cells as there are columns.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.header.len());
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.into());
     }
 }
 

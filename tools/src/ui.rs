@@ -113,11 +113,6 @@ impl Ui {
         }
         Ok(())
     }
-
-    /// Leaves the terminal in order before an error is printed.
-    pub fn finish(&self) {
-        let _ = std::io::stdout().flush();
-    }
 }
 
 /// `1.5 GiB` and the like.

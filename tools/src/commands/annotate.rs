@@ -57,19 +57,19 @@ pub struct Args {
 #[command(next_help_heading = "Search")]
 struct SearchArgs {
     /// Weight of exploring states that were seldom selected.
-    #[arg(long, default_value_t = SearchParams::default().c_puct)]
+    #[arg(long, default_value_t = SearchParams::default().c_puct, allow_negative_numbers = true)]
     c_puct: f64,
 
     /// How strongly states with a high Monte Carlo value are preferred.
-    #[arg(long, default_value_t = SearchParams::default().alpha)]
+    #[arg(long, default_value_t = SearchParams::default().alpha, allow_negative_numbers = true)]
     alpha: f64,
 
     /// How strongly long rollouts are avoided.
-    #[arg(long, default_value_t = SearchParams::default().beta)]
+    #[arg(long, default_value_t = SearchParams::default().beta, allow_negative_numbers = true)]
     beta: f64,
 
     /// Words in a rollout that count as one unit of length.
-    #[arg(long, default_value_t = SearchParams::default().length_scale)]
+    #[arg(long, default_value_t = SearchParams::default().length_scale, allow_negative_numbers = true)]
     length_scale: f64,
 
     /// Rollouts drawn to estimate a state.
@@ -139,7 +139,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let options = AnnotateOptions { params, parallel, retry_failed: args.retry_failed };
     let summary =
         annotate(&problems, &args.output, &options, &policy, &ExactVerifier, &progress, ui.interrupted().as_ref())?;
-    watch.close(ui)?;
+    watch.close(ui);
     let (snapshot, seconds) = watch.totals();
     ui.result(&json!({
         "trees": args.output, "summary": summary, "engine": snapshot, "seconds": seconds,
@@ -162,11 +162,15 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     if summary.failed_before > 0 {
-        ui.warn(format_args!("{} problems failed in an earlier run; --retry-failed tries them again", summary.failed_before));
+        ui.warn(format_args!(
+            "{} problems failed in an earlier run; --retry-failed tries them again",
+            summary.failed_before
+        ));
     }
     if summary.failed > 0 {
-        ui.warn(format_args!("{} problems failed; causes are in {}", summary.failed, args.output.join(mmprm::annotate::LOG_NAME).display()));
-        return Ok(Exit::Failed);
+        let log = args.output.join(mmprm::annotate::LOG_NAME);
+        ui.warn(format_args!("{} problems failed; causes are in {}", summary.failed, log.display()));
     }
-    Ok(Exit::Done)
+    // A data set with failed problems is not done, whichever run they failed in.
+    Ok(if summary.failed + summary.failed_before > 0 { Exit::Failed } else { Exit::Done })
 }

@@ -28,7 +28,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let labelled: Vec<(&CandidateSet, &[bool])> =
         sets.iter().filter_map(|set| set.labels.as_deref().map(|labels| (set, labels))).collect();
     if labelled.is_empty() {
-        return Err(BadInput(format!("{}: no record has labels, so nothing can be compared", args.input.display())).into());
+        return Err(
+            BadInput(format!("{}: no record has labels, so nothing can be compared", args.input.display())).into()
+        );
     }
     let mut rows: Vec<(String, f64)> = Vec::new();
     let most = labelled.iter().map(|(_, labels)| labels.len()).max().unwrap_or(0);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::builder::RangedU64ValueParser;
 use mmprm::answer::exact::ExactVerifier;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
@@ -28,7 +29,7 @@ pub struct Args {
     problems: ProblemArgs,
 
     /// Candidates a problem.
-    #[arg(short, long, value_name = "N", default_value_t = 16)]
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     n: usize,
 
     /// Where the candidates go.

@@ -46,17 +46,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     for (key, value) in file.metadata() {
         metadata.row([key.clone(), type_name(value), brief(value)]);
     }
-    ui.say(format_args!("{} (GGUF version {}, {})\n\n{metadata}", args.file.display(), file.version(), bytes(file.file_size())))?;
+    ui.say(format_args!(
+        "{} (GGUF version {}, {})\n\n{metadata}",
+        args.file.display(),
+        file.version(),
+        bytes(file.file_size())
+    ))?;
     if args.tensors {
         let mut tensors = Table::new(["tensor", "shape", "type", "bytes"]);
         for tensor in file.tensors() {
             let shape: Vec<String> = tensor.dims.iter().map(u64::to_string).collect();
-            tensors.row([
-                tensor.name.clone(),
-                shape.join("x"),
-                tensor.ggml_type.to_string(),
-                tensor.size.to_string(),
-            ]);
+            tensors.row([tensor.name.clone(), shape.join("x"), tensor.ggml_type.to_string(), tensor.size.to_string()]);
         }
         ui.say(&tensors)?;
     }
@@ -104,7 +104,7 @@ fn brief(value: &GgufValue) -> String {
         Value::String(text) => text,
         other => other.to_string(),
     };
-    let mut line: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let mut line: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().count() > SHOWN {
         line.push('…');
     }

@@ -72,12 +72,11 @@ impl<'a> Watch<'a> {
     }
 
     /// Clears the bar and prints the causes of failure.
-    pub fn close(&self, ui: &Ui) -> anyhow::Result<()> {
+    pub fn close(&self, ui: &Ui) {
         self.bar.finish_and_clear();
         for cause in self.causes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
             ui.warn(format_args!("failed: {cause}"));
         }
-        Ok(())
     }
 }
 
@@ -99,7 +98,7 @@ pub fn rates(snapshot: &Snapshot, seconds: f64) -> String {
 
 /// The closing lines of a run over records, and its exit.
 pub fn finish(summary: &Summary, output: &Path, watch: &Watch<'_>, ui: &Ui) -> anyhow::Result<Exit> {
-    watch.close(ui)?;
+    watch.close(ui);
     let (snapshot, seconds) = watch.totals();
     ui.result(&json!({
         "output": output, "summary": summary, "engine": snapshot, "seconds": seconds,

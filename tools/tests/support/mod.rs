@@ -102,10 +102,15 @@ impl Desk {
     /// The names in a folder below the desk, `""` for the desk itself.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    /// The names of the trees in a folder below the desk.
+    pub fn trees(&self, folder: &str) -> Vec<String> {
+        let is_tree = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "json");
+        self.names(folder).into_iter().filter(is_tree).collect()
     }
 
     /// The binary with `arguments`, separated by spaces, about to run at the desk.

@@ -5,16 +5,11 @@ pub fn grey(width: u32, height: u32, rows: u32) -> Vec<u8> {
     let header = [width.to_be_bytes().as_slice(), &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     let row = [[0].as_slice(), &vec![128; width as usize]].concat();
     let pixels = row.repeat(rows as usize);
-    [
-        b"\x89PNG\r\n\x1a\n".to_vec(),
-        chunk(b"IHDR", &header),
-        chunk(b"IDAT", &stored(&pixels)),
-        chunk(b"IEND", b""),
-    ]
-    .concat()
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(*b"IHDR", &header), chunk(*b"IDAT", &stored(&pixels)), chunk(*b"IEND", b"")]
+        .concat()
 }
 
-fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+fn chunk(kind: [u8; 4], data: &[u8]) -> Vec<u8> {
     let body = [kind.as_slice(), data].concat();
     let crc = !body.iter().fold(u32::MAX, |crc, &byte| {
         let step = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };

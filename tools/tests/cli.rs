@@ -1,0 +1,181 @@
+//! The command line as people and scripts meet it: the pipeline end to end, JSON and quiet modes, help, usage, pipes.
+#![cfg(unix)]
+
+mod support;
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::{Desk, POLICY, PRM};
+
+const COMMANDS: [&str; 8] = ["convert", "quantize", "inspect", "generate", "score", "evaluate", "annotate", "samples"];
+
+/// The whole pipeline as commands, in order; each needs those before it.
+fn pipeline() -> Vec<String> {
+    let checkpoint = support::demo().join("checkpoints/mini-mm-policy");
+    let problems = "--problems data/test.json --limit 3";
+    vec![
+        format!("convert {} --out g --type f32", checkpoint.display()),
+        "quantize g/mini-mm-policy-f32.gguf --type q8_0 --out q8.gguf".into(),
+        "quantize g/mini-mm-policy-f32.gguf --type q4_k_m --out q4.gguf".into(),
+        "inspect q4.gguf".into(),
+        format!("generate --policy q8.gguf --mmproj mmproj.gguf --max-tokens 150 {problems} -n 3 -o c.json"),
+        format!("score {PRM} -i c.json --data-root data -o s.json"),
+        "evaluate s.json".into(),
+        format!("annotate {POLICY} {problems} --rollouts 4 --rollout-budget 12 -o trees"),
+        "samples trees -o prm.jsonl".into(),
+    ]
+}
+
+#[test]
+fn the_pipeline_runs_from_checkpoint_to_training_samples() {
+    let desk = Desk::new();
+    for command in pipeline() {
+        let run = desk.run(&command).done();
+        assert!(!run.out.is_empty(), "`{command}` says what it did");
+    }
+    let arrays = |record: &Value, field: &str| record[field].as_array().unwrap().clone();
+    let candidates = desk.json("c.json");
+    let scored = desk.json("s.json");
+    assert_eq!(scored.as_array().unwrap().len(), 3);
+    for (record, before) in scored.as_array().unwrap().iter().zip(candidates.as_array().unwrap()) {
+        let (solutions, scores) = (arrays(record, "solutions_splits"), arrays(record, "prm_scores"));
+        assert_eq!((solutions.len(), scores.len(), arrays(record, "labels").len()), (3, 3, 3));
+        for (steps, scores) in solutions.iter().zip(scores) {
+            let scores = scores.as_array().unwrap();
+            assert_eq!(scores.len(), steps.as_array().unwrap().len(), "one score a step");
+            assert!(scores.iter().all(|score| (0.0..=1.0).contains(&score.as_f64().unwrap())));
+        }
+        let mut unscored = record.as_object().unwrap().clone();
+        unscored.shift_remove("prm_scores");
+        assert_eq!(&Value::Object(unscored), before, "scoring changes nothing else");
+    }
+    assert_eq!(desk.names("trees").len(), 3 + 2, "a tree a problem, the log and the lock");
+    for line in String::from_utf8(desk.read("prm.jsonl")).unwrap().lines() {
+        let sample: Value = serde_json::from_str(line).unwrap();
+        let steps = sample["conversations"][0]["value"].as_str().unwrap().matches("<prm>").count();
+        assert_eq!(arrays(&sample["conversations"][1], "value").len(), steps, "one label a step");
+    }
+}
+
+#[test]
+fn in_json_mode_each_command_prints_one_object_and_nothing_else() {
+    let desk = Desk::new();
+    for command in pipeline() {
+        desk.run(&format!("{command} --json")).done().object();
+    }
+}
+
+#[test]
+fn in_quiet_mode_success_is_silent() {
+    let desk = Desk::new();
+    for command in pipeline() {
+        assert_eq!(desk.run(&format!("{command} --quiet")).done().out, "", "{command}");
+    }
+}
+
+#[test]
+fn a_candidate_without_steps_has_an_empty_list_of_scores() {
+    let desk = Desk::new();
+    desk.write(
+        "c.json",
+        r#"[{"question": "1+1?", "solutions_splits": [[], ["One.", "It is 2."], []], "labels": [0, 1, 0]}]"#,
+    );
+    desk.run(&format!("score {PRM} -i c.json -o s.json")).done();
+    let lengths: Vec<usize> = desk.json("s.json")[0]["prm_scores"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|scores| scores.as_array().unwrap().len())
+        .collect();
+    assert_eq!(lengths, [0, 2, 0]);
+    desk.run("evaluate s.json").done();
+}
+
+#[test]
+fn a_dry_run_lists_the_tensors_and_writes_nothing() {
+    let desk = Desk::new();
+    let before = desk.names("");
+    let checkpoint = support::demo().join("checkpoints/mini-prm");
+    let run = desk.run(&format!("convert {} --out o --dry-run", checkpoint.display())).done();
+    assert!(run.out.contains("o/mini-prm-f16.gguf") && run.out.contains("| output_norm.weight"), "{}", run.out);
+    assert_eq!(desk.names(""), before);
+}
+
+#[test]
+fn a_mix_falls_back_where_rows_do_not_fit_and_says_so() {
+    let desk = Desk::new();
+    let run = desk.run("quantize mmproj.gguf --type q4_k_m --vision --out v.gguf").done();
+    assert!(run.out.contains("fallback: rows are not whole blocks"), "{}", run.out);
+    let models = "--policy policy.gguf --mmproj v.gguf --max-tokens 20";
+    desk.run(&format!("generate {models} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let desk = Desk::new();
+    for arguments in ["inspect policy.gguf --tensors", "inspect policy.gguf --json"] {
+        let mut child = desk.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{arguments}");
+    }
+}
+
+#[test]
+fn help_describes_every_flag_of_every_command() {
+    let desk = Desk::new();
+    let overview = desk.run("--help").done().out;
+    assert!(overview.contains("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 interrupted"));
+    for command in COMMANDS {
+        assert!(overview.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}");
+        let help = desk.run(&format!("{command} --help")).done().out;
+        let lines: Vec<&str> = help.lines().collect();
+        let described = |at: usize| lines.get(at + 1).is_some_and(|text| text.starts_with("          "));
+        let is_entry = |line: &str| line.trim_start().starts_with(['-', '<']) && line.starts_with("  ");
+        let entries: Vec<usize> =
+            (0..lines.len()).filter(|&at| is_entry(lines[at]) && !lines[at].starts_with("        ")).collect();
+        assert!(entries.len() >= 4, "{command}: {help}");
+        for at in entries {
+            assert!(described(at), "{command}: {} has no description", lines[at]);
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_bad_input() {
+    let desk = Desk::new();
+    let generate = format!("generate {POLICY} --problems data/test.json -o c.json");
+    for wrong in [
+        "",
+        "paint",
+        "generate",
+        "inspect",
+        "quantize policy.gguf --type q3_z --out q.gguf",
+        "convert x --out o --type f64",
+        &format!("{generate} --unknown"),
+        &format!("{generate} -n many"),
+        &format!("{generate} -n 0"),
+        &format!("{generate} --limit 0"),
+        &format!("{generate} --max-tiles 0"),
+        &format!("{generate} --context 1"),
+        &format!("{generate} --parallel 0"),
+        &format!("{generate} --threads 0"),
+        &format!("{generate} --threads 100000"),
+    ] {
+        let run = desk.run(wrong);
+        assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "`{wrong}`: {run:?}");
+    }
+    for (flag, sentence) in [
+        ("--temperature -1", "--temperature: expected 0 or more"),
+        ("--temperature nan", "--temperature: expected 0 or more"),
+        ("--top-p 0", "--top-p: expected more than 0, at most 1"),
+        ("--repetition-penalty -0.5", "--repetition-penalty: expected more than 0"),
+        ("--log =", "--log ="),
+    ] {
+        desk.refuses(&format!("{generate} {flag}"), 2, &[sentence]);
+    }
+    let annotate = format!("annotate {POLICY} --problems data/test.json -o trees");
+    desk.refuses(&format!("{annotate} --alpha -1"), 2, &["alpha", "at least 0"]);
+    desk.refuses(&format!("{annotate} --rollouts 0"), 2, &["rollouts", "at least 1"]);
+}
