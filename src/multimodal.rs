@@ -83,10 +83,8 @@ impl Encoder {
             None => None,
             Some(path) => {
                 let vision = Vision::load(path, &model, options.threads, options.gpu)?;
-                let tiling = tiling(&model, &vision, options.max_tiles).map_err(|error| EngineError::Load {
-                    path: model.path().to_owned(),
-                    cause: error.to_string(),
-                })?;
+                let tiling = tiling(&model, &vision, options.max_tiles)
+                    .map_err(|error| EngineError::Load { path: model.path().to_owned(), cause: error.to_string() })?;
                 Some((vision, tiling))
             }
         };

@@ -33,9 +33,7 @@ fn golden_token_ids_agree_for_every_string() {
         plan.write(&mut unwatched).unwrap();
         let model =
             Model::load(&plan.files[0].path, ModelOptions { vocab_only: true, ..ModelOptions::default() }).unwrap();
-        for (string, expected) in
-            cases_file["strings"].as_array().unwrap().iter().zip(expected.as_array().unwrap())
-        {
+        for (string, expected) in cases_file["strings"].as_array().unwrap().iter().zip(expected.as_array().unwrap()) {
             let string = string.as_str().unwrap();
             assert_eq!(model.tokenize(string, true).unwrap(), ids(expected), "{tokenizer}: {string:?}");
             compared += 1;

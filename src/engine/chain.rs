@@ -237,11 +237,9 @@ impl Group<'_> {
                 }
             }
             self.stats.generated(batch.len());
-            let mut row = 0;
             let mut running = Vec::with_capacity(self.rollouts.len());
-            for mut rollout in self.rollouts.drain(..) {
+            for (row, mut rollout) in self.rollouts.drain(..).enumerate() {
                 let token = rollout.sampler.draw(self.context.logits(row), &mut self.scratch);
-                row += 1;
                 running.push((rollout.accept(token, self.request, self.context), rollout));
             }
             for (finish, rollout) in running {

@@ -207,11 +207,8 @@ impl Engine {
         if options.parallel == 0 || options.parallel > 128 {
             return Err(EngineError::Limit(format!("--parallel {}: expected 1 to 128", options.parallel)));
         }
-        let limits = Limits {
-            rollouts: options.parallel as usize,
-            jobs: (options.parallel as usize).min(16),
-            idle: 16,
-        };
+        let limits =
+            Limits { rollouts: options.parallel as usize, jobs: (options.parallel as usize).min(16), idle: 16 };
         let sequences = if options.deterministic { chain::WIDTH as u32 + 1 } else { limits.sequences() };
         let cells = options.context.unwrap_or_else(|| default_cells(model));
         if !(2..=MOST_CELLS).contains(&cells) {

@@ -163,10 +163,7 @@ mod tests {
         assert!(error("[{]").starts_with("c.json: line 1 column 3:"), "{}", error("[{]"));
         assert_eq!(error("[1]"), "c.json: record 0: expected an object");
         let text = r#"[{"question": "q", "solutions_splits": [["a"]]}, {"question": "q", "solutions_splits": [3]}]"#;
-        assert_eq!(
-            error(text),
-            "c.json: record 1, field \"solutions_splits\": expected an array of arrays of strings"
-        );
+        assert_eq!(error(text), "c.json: record 1, field \"solutions_splits\": expected an array of arrays of strings");
         let text = r#"[{"question": "q", "solutions_splits": [["a"]], "labels": [1, 0]}]"#;
         assert_eq!(error(text), "c.json: record 0, field \"labels\": 2 labels for 1 candidates");
     }

@@ -70,7 +70,15 @@ impl Aggregator {
             // The logit of 0 is minus infinity in exact arithmetic; it counts as much as p = 1 does the other way.
             Self::SumLogit => scores
                 .iter()
-                .map(|&p| if p >= 1.0 { 9999.0 } else if p > 0.0 { (p / (1.0 - p)).ln() } else { -9999.0 })
+                .map(|&p| {
+                    if p >= 1.0 {
+                        9999.0
+                    } else if p > 0.0 {
+                        (p / (1.0 - p)).ln()
+                    } else {
+                        -9999.0
+                    }
+                })
                 .sum(),
             Self::MeanOdd => mean(scores.iter().map(|&p| if p < 1.0 { p / (1.0 - p) } else { 9999.0 }).sum()),
         }

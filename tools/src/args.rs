@@ -10,6 +10,8 @@ use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
 
+use sha2::{Digest, Sha256};
+
 use crate::exit::{BadInput, Usage};
 use crate::ui::Ui;
 
@@ -31,7 +33,7 @@ pub struct EngineArgs {
 
     /// Same results for any number of threads, --parallel, and neighbours; slower.
     #[arg(long)]
-    deterministic: bool,
+    pub deterministic: bool,
 }
 
 /// `None` is automatic.
@@ -203,4 +205,10 @@ pub fn data_root(given: Option<&Path>, file: &Path) -> PathBuf {
         (None, Some(folder)) if !folder.as_os_str().is_empty() => folder.to_owned(),
         (None, _) => PathBuf::from("."),
     }
+}
+
+/// SHA-256 of a file, in hexadecimal: names an input in the settings of a journal.
+pub fn fingerprint(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,5 +1,5 @@
-//! Runs that are interrupted or killed: what is finished is kept, and the same command ends with the bytes of a run that
-//! nothing disturbed.
+//! Runs that are interrupted or killed: what is finished is kept, and the same command ends with the bytes of a run
+//! that nothing disturbed.
 #![cfg(unix)]
 
 mod support;

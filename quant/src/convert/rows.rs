@@ -18,7 +18,7 @@ pub enum QkvPart {
 pub enum RowMap {
     /// All rows from the given one on.
     From(u64),
-    /// A vision tower's position embeddings: the checkpoint has the class token's first, llama.cpp's InternVL graph puts that
+    /// A vision tower's position embeddings: the checkpoint has the class token's first, llama.cpp's `InternVL` graph puts that
     /// token behind the patches and adds row `i` to token `i`.
     ClassLast {
         /// Number of patches.

@@ -106,7 +106,10 @@ unsafe impl Send for Context {}
 impl Context {
     pub fn new(model: Arc<Model>, options: ContextOptions) -> Result<Self, EngineError> {
         if options.sequences == 0 || options.sequences > MOST_SEQUENCES {
-            return Err(EngineError::Limit(format!("{} sequences; 1 to {MOST_SEQUENCES} are possible", options.sequences)));
+            return Err(EngineError::Limit(format!(
+                "{} sequences; 1 to {MOST_SEQUENCES} are possible",
+                options.sequences
+            )));
         }
         log::clear();
         // SAFETY: plain values; the model outlives the context, which holds an `Arc` of it.

@@ -29,11 +29,7 @@ pub(crate) fn gpu_devices() -> Vec<Device> {
     llama_cpp_2::list_llama_ggml_backend_devices()
         .into_iter()
         .filter(|device| matches!(device.device_type, Kind::Gpu | Kind::IntegratedGpu))
-        .map(|device| Device {
-            name: device.name,
-            free: device.memory_free as u64,
-            total: device.memory_total as u64,
-        })
+        .map(|device| Device { name: device.name, free: device.memory_free as u64, total: device.memory_total as u64 })
         .collect()
 }
 
@@ -94,7 +90,8 @@ impl Model {
         })?;
         // SAFETY: the model is valid; its vocabulary lives as long as it does.
         let vocab = unsafe { sys::llama_model_get_vocab(pointer.as_ptr()) };
-        let vocab = NonNull::new(vocab.cast_mut()).expect("a loaded model has a vocabulary");
+        let vocab = NonNull::new(vocab.cast_mut())
+            .ok_or_else(|| EngineError::Load { path: path.to_owned(), cause: "it has no vocabulary".into() })?;
         let normalises = file.get_str("tokenizer.ggml.pre").is_ok_and(|pre| pre.starts_with("qwen"));
         Ok(Arc::new(Self { pointer, vocab, file, path: path.to_owned(), normalises }))
     }
@@ -258,7 +255,8 @@ impl Model {
     /// Values in an attention head.
     pub fn head_width(&self) -> usize {
         // SAFETY: the model is valid.
-        let (width, heads) = unsafe { (sys::llama_model_n_embd(self.as_ptr()), sys::llama_model_n_head(self.as_ptr())) };
+        let (width, heads) =
+            unsafe { (sys::llama_model_n_embd(self.as_ptr()), sys::llama_model_n_head(self.as_ptr())) };
         (width / heads.max(1)).max(0) as usize
     }
 

@@ -15,7 +15,7 @@ use crate::engine::{self, EngineError};
 /// Turns image tiles into embeddings of the language model's width.
 ///
 /// Tiles come in exactly the size the tower was made for, so that llama.cpp's own resizing and tiling, which differ from
-/// InternVL's, never act. One tile is encoded at a time: a tile's embeddings do not depend on its neighbours.
+/// `InternVL`'s, never act. One tile is encoded at a time: a tile's embeddings do not depend on its neighbours.
 #[derive(Debug)]
 pub struct Vision {
     context: Mutex<Pointer>,
@@ -40,10 +40,10 @@ impl Vision {
         start_backend()?;
         let refuse = |cause: String| EngineError::Load { path: path.to_owned(), cause };
         let file = GgufFile::open(path)?;
+        mmprm_quant::check::vision(&file)?;
         if file.get_str("clip.projector_type")? != "internvl" {
             return Err(refuse("expected an InternVL vision projector (clip.projector_type = internvl)".into()));
         }
-        mmprm_quant::check::vision(&file)?;
         if file.get("mmprm.vision.class_position").is_none() {
             tracing::warn!(
                 "{}: made by another converter, which leaves position embeddings one patch off for llama.cpp; picture \
@@ -55,7 +55,7 @@ impl Vision {
         let patch = file.get_u32("clip.vision.patch_size")? as usize;
         let scale = file.get_u32("clip.vision.projector.scale_factor").unwrap_or(2) as usize;
         let width = file.get_u32("clip.vision.projection_dim")? as usize;
-        if patch == 0 || scale == 0 || size == 0 || size > 4096 || size % (patch * scale) != 0 {
+        if patch == 0 || scale == 0 || size == 0 || size > 4096 || !size.is_multiple_of(patch * scale) {
             return Err(refuse(format!("image size {size} is not a multiple of patch size {patch} × {scale}")));
         }
         if width != model.embedding_width() {
@@ -131,8 +131,9 @@ impl Vision {
         };
         let bitmaps = [bitmap.0.cast_const()];
         // SAFETY: all pointers are valid for the call, and one bitmap stands against one marker.
-        let status =
-            unsafe { sys::mtmd_tokenize(context.0.as_ptr(), chunks.0, &raw const input, bitmaps.as_ptr().cast_mut(), 1) };
+        let status = unsafe {
+            sys::mtmd_tokenize(context.0.as_ptr(), chunks.0, &raw const input, bitmaps.as_ptr().cast_mut(), 1)
+        };
         if status != 0 {
             return Err(fail(log::complaint("the tile was not accepted")));
         }

@@ -10,7 +10,7 @@ use mmprm::eval::generate::generate;
 use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
 use serde_json::json;
 
-use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs};
+use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs, fingerprint};
 use crate::commands::report::{self, Watch};
 use crate::exit::Exit;
 use crate::ui::Ui;
@@ -59,9 +59,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     };
     let policy = EmbeddedPolicy::new(engine, encoder, options);
     let settings = json!({
-        "command": "generate", "policy": args.policy.model, "problems": args.problems.problems,
+        "command": "generate", "policy": format!("{:?}", args.policy),
+        "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "n": args.n, "sampling": format!("{sampling:?}"),
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
+        "deterministic": args.engine.deterministic,
     });
     let watch = Watch::new(ui, "generate", problems.len(), || policy.stats());
     // Enough problems at once that the engine's batch stays full while the last rollouts of some finish.

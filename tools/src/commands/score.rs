@@ -9,7 +9,7 @@ use mmprm::prompt::PrmTemplate;
 use mmprm::reward::{EmbeddedReward, RewardOptions};
 use serde_json::json;
 
-use crate::args::EngineArgs;
+use crate::args::{EngineArgs, fingerprint};
 use crate::commands::report::{self, Watch};
 use crate::exit::Exit;
 use crate::ui::Ui;
@@ -58,8 +58,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let reward = EmbeddedReward::new(engine, encoder, RewardOptions { data_root, template: args.template })
         .with_context(|| format!("--prm {}", args.prm.display()))?;
     let settings = json!({
-        "command": "score", "prm": args.prm, "input": args.input, "records": sets.len(),
-        "template": reward.template().to_string(),
+        "command": "score", "prm": args.prm, "mmproj": args.mmproj, "input": fingerprint(&args.input)?,
+        "data_root": args.data_root, "template": reward.template().to_string(),
     });
     let watch = Watch::new(ui, "score", sets.len(), || reward.stats());
     let summary = score::score(
