@@ -145,7 +145,7 @@ pub fn write(files: &[PathBuf], seed: u64, output: &mut impl Write) -> Result<Sa
     Ok(stats)
 }
 
-/// [`write`] to a file that appears whole or not at all.
+/// [`write()`] to a file that appears whole or not at all.
 ///
 /// # Errors
 /// [`SamplesError`]; the destination is then untouched.

@@ -210,5 +210,5 @@ pub fn data_root(given: Option<&Path>, file: &Path) -> PathBuf {
 /// SHA-256 of a file, in hexadecimal: names an input in the settings of a journal.
 pub fn fingerprint(path: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:x}", Sha256::digest(bytes)))
 }
