@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use rayon::prelude::*;
 
-use super::cache::PrefixCache;
+use super::cache::{PrefixCache, distinct_positions};
 use super::ffi::{Batch, Context, DecodeError};
 use super::job::{Job, Reply, Rollout, Rows};
 use super::prompt::{Span, common_prefix};
@@ -119,8 +119,15 @@ impl Batching {
             Err(DecodeError::Full) => self.relieve(context, stats)?,
             Err(DecodeError::Failed(error)) => return Err(error),
         }
+        stats.in_use(self.cells_in_use());
         self.finish_jobs();
         Ok(())
+    }
+
+    fn cells_in_use(&self) -> usize {
+        let running = self.jobs.iter().map(|job| &job.request.prompt.keys()[..job.position]);
+        let prompts = distinct_positions(running.chain(self.cache.prompts()).collect());
+        prompts + self.rollouts.iter().map(|rollout| rollout.fed).sum::<usize>()
     }
 
     /// One slice of an image, if a prompt stands before one, and one batch of tokens.

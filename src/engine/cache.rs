@@ -54,6 +54,11 @@ impl PrefixCache {
         Some(self.entries.swap_remove(oldest).sequence)
     }
 
+    /// The prompts held.
+    pub fn prompts(&self) -> impl Iterator<Item = &[u64]> {
+        self.entries.iter().map(|entry| &*entry.keys)
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -61,6 +66,14 @@ impl PrefixCache {
     pub fn clear(&mut self) {
         self.entries.clear();
     }
+}
+
+/// Cells that prompts take together when equal starts are shared.
+pub(super) fn distinct_positions(mut prompts: Vec<&[u64]>) -> usize {
+    prompts.sort_unstable();
+    let all: usize = prompts.iter().map(|prompt| prompt.len()).sum();
+    let shared: usize = prompts.windows(2).map(|pair| common_prefix(pair[0], pair[1])).sum();
+    all - shared
 }
 
 #[cfg(test)]
@@ -87,6 +100,12 @@ mod tests {
         assert_eq!(cache.insert(2, keys(&[1, 2, 3])), [1]);
         assert_eq!(cache.insert(3, keys(&[1, 2])), [3]);
         assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn equal_starts_are_counted_once() {
+        assert_eq!(distinct_positions(vec![&[1, 2, 3], &[7], &[1, 2, 4, 5]]), 6);
+        assert_eq!(distinct_positions(Vec::new()), 0);
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl Chain {
                 DecodeError::Failed(error) => error,
             })?;
             stats.decoded(range.len());
+            stats.in_use(range.end);
             let readings = match &self.reading {
                 Some(reading) => rows
                     .iter()
@@ -237,6 +238,8 @@ impl Group<'_> {
                 }
             }
             self.stats.generated(batch.len());
+            let tokens: usize = self.rollouts.iter().map(|rollout| rollout.tokens.len()).sum();
+            self.stats.in_use(self.request.prompt.len() + tokens);
             let mut running = Vec::with_capacity(self.rollouts.len());
             for (row, mut rollout) in self.rollouts.drain(..).enumerate() {
                 let token = rollout.sampler.draw(self.context.logits(row), &mut self.scratch);

@@ -14,6 +14,7 @@ pub(super) struct Stats {
     generated: AtomicU64,
     finished: AtomicU64,
     cells: AtomicU64,
+    used: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub finished: u64,
     /// Cache cells of the context.
     pub cells: u64,
+    /// Cells in use at the last step, shared ones counted once.
+    pub used: u64,
 }
 
 impl Snapshot {
@@ -90,6 +93,11 @@ impl Stats {
         self.generated.fetch_add(tokens as u64, Relaxed);
     }
 
+    /// So many cells hold something now.
+    pub fn in_use(&self, cells: usize) {
+        self.used.store(cells as u64, Relaxed);
+    }
+
     pub fn finished(&self) {
         self.finished.fetch_add(1, Relaxed);
     }
@@ -102,6 +110,7 @@ impl Stats {
             generated: self.generated.load(Relaxed),
             finished: self.finished.load(Relaxed),
             cells: self.cells.load(Relaxed),
+            used: self.used.load(Relaxed),
         }
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling};
 use mmprm::multimodal::{Encoder, EncoderOptions};
+use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
 use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
 
@@ -103,13 +104,31 @@ pub struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// Loads the policy and starts its engine.
-    pub fn start(&self, engine: &EngineArgs, ui: &Ui) -> anyhow::Result<(Engine, Encoder)> {
-        engine.start(&self.model, self.mmproj.as_deref(), self.max_tiles, self.parallel, false, ui)
+    /// Loads the policy and starts its engine; `keep_prompts` for searches, whose requests start alike.
+    pub fn open(
+        &self,
+        engine: &EngineArgs,
+        sampling: &SamplingArgs,
+        data_root: PathBuf,
+        keep_prompts: bool,
+        ui: &Ui,
+    ) -> anyhow::Result<EmbeddedPolicy> {
+        let options = PolicyOptions {
+            sampling: sampling.sampling()?,
+            max_tokens: sampling.max_tokens,
+            seed: sampling.seed,
+            data_root,
+            template: self.template()?,
+            keep_prompts,
+            cancel: Arc::clone(ui.interrupted()),
+        };
+        let (engine, encoder) =
+            engine.start(&self.model, self.mmproj.as_deref(), self.max_tiles, self.parallel, false, ui)?;
+        Ok(EmbeddedPolicy::new(engine, encoder, options))
     }
 
     /// The conversation around a prompt.
-    pub fn template(&self) -> anyhow::Result<ChatTemplate> {
+    fn template(&self) -> anyhow::Result<ChatTemplate> {
         let Some(path) = &self.prompt_template else { return Ok(ChatTemplate::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;

@@ -2,12 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmprm::annotate::{AnnotateOptions, Event, annotate};
 use mmprm::answer::exact::ExactVerifier;
-use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
 use mmprm::search::SearchParams;
 use serde_json::json;
 
@@ -24,18 +22,9 @@ use crate::ui::Ui;
 /// continues when the same command is given again.
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    policy: PolicyArgs,
-
-    #[command(flatten)]
-    problems: ProblemArgs,
-
     /// Directory for the trees.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-
-    #[command(flatten)]
-    search: SearchArgs,
 
     /// Problems searched at once [default: enough to fill --parallel].
     #[arg(long, value_name = "N")]
@@ -44,6 +33,15 @@ pub struct Args {
     /// Try problems again that failed before.
     #[arg(long)]
     retry_failed: bool,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
+
+    #[command(flatten)]
+    problems: ProblemArgs,
+
+    #[command(flatten)]
+    search: SearchArgs,
 
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -101,21 +99,10 @@ impl SearchArgs {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let sampling = args.sampling.sampling()?;
     let params = args.search.params();
     params.validate().map_err(|error| crate::exit::Usage(error.to_string()))?;
     let (problems, data_root) = args.problems.load()?;
-    let (engine, encoder) = args.policy.start(&args.engine, ui)?;
-    let options = PolicyOptions {
-        sampling,
-        max_tokens: args.sampling.max_tokens,
-        seed: args.sampling.seed,
-        data_root,
-        template: args.policy.template()?,
-        keep_prompts: true,
-        cancel: Arc::clone(ui.interrupted()),
-    };
-    let policy = EmbeddedPolicy::new(engine, encoder, options);
+    let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, ui)?;
     // A search waits for one estimate at a time, so problems side by side keep the batch full.
     let filling = (args.policy.parallel as usize).div_ceil(args.search.rollouts.max(1)) + 1;
     let parallel = args.problems_at_once.or(NonZeroUsize::new(filling)).unwrap_or(NonZeroUsize::MIN);

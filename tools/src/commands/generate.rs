@@ -1,13 +1,11 @@
 //! `mmprm generate`: candidates for problems.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::builder::RangedU64ValueParser;
 use mmprm::answer::exact::ExactVerifier;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
-use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
 use serde_json::json;
 
 use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs, fingerprint};
@@ -22,12 +20,6 @@ use crate::ui::Ui;
 /// run continues when the same command is given again.
 #[derive(clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    policy: PolicyArgs,
-
-    #[command(flatten)]
-    problems: ProblemArgs,
-
     /// Candidates a problem.
     #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     n: usize,
@@ -35,6 +27,12 @@ pub struct Args {
     /// Where the candidates go.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
+
+    #[command(flatten)]
+    problems: ProblemArgs,
 
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -47,17 +45,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let sampling = args.sampling.sampling()?;
     let (problems, data_root) = args.problems.load()?;
-    let (engine, encoder) = args.policy.start(&args.engine, ui)?;
-    let options = PolicyOptions {
-        sampling,
-        max_tokens: args.sampling.max_tokens,
-        seed: args.sampling.seed,
-        data_root,
-        template: args.policy.template()?,
-        keep_prompts: false,
-        cancel: Arc::clone(ui.interrupted()),
-    };
-    let policy = EmbeddedPolicy::new(engine, encoder, options);
+    let policy = args.policy.open(&args.engine, &args.sampling, data_root, false, ui)?;
     let settings = json!({
         "command": "generate", "policy": format!("{:?}", args.policy),
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,

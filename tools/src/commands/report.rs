@@ -63,7 +63,8 @@ impl<'a> Watch<'a> {
     /// Shows the engine's rates beside the bar.
     pub fn tick(&self) {
         let snapshot = (self.stats)();
-        self.bar.set_message(rates(&snapshot, self.started.elapsed().as_secs_f64()));
+        let cache = format!(", cache {}%", 100 * snapshot.used / snapshot.cells.max(1));
+        self.bar.set_message(rates(&snapshot, self.started.elapsed().as_secs_f64()) + &cache);
     }
 
     /// The engine's counters and the seconds since the start.
