@@ -98,6 +98,8 @@ pub(crate) struct Context {
     options: ContextOptions,
     vocabulary: usize,
     decoded: Vec<i8>,
+    /// Held for its life only.
+    _threads: Option<Threads>,
 }
 
 // SAFETY: a context may be used from any one thread at a time; `&mut self` on every call that changes it ensures that.
@@ -138,7 +140,8 @@ impl Context {
             cause: log::complaint("there is not enough memory for a context of this size; try a smaller --context"),
         })?;
         let vocabulary = model.vocabulary_size();
-        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new() })
+        let threads = (options.threads > 1).then(|| Threads::attached_to(pointer, options.threads)).flatten();
+        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), _threads: threads })
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -253,7 +256,31 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: the pointer is owned and freed once.
+        // SAFETY: the pointer is owned and freed once; its threads, a field, go after it.
         unsafe { sys::llama_free(self.pointer.as_ptr()) }
+    }
+}
+
+/// Compute threads that live as long as their context. Without them llama.cpp starts and ends its threads in every decode,
+/// which costs more than a small model's whole step.
+#[derive(Debug)]
+struct Threads(NonNull<sys::ggml_threadpool>);
+
+impl Threads {
+    fn attached_to(context: NonNull<sys::llama_context>, count: u32) -> Option<Self> {
+        // SAFETY: plain parameter values; a pool that could not be made is null and not attached.
+        unsafe {
+            let mut parameters = sys::ggml_threadpool_params_default(count as i32);
+            let pool = NonNull::new(sys::ggml_threadpool_new(&raw mut parameters))?;
+            sys::llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr());
+            Some(Self(pool))
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // SAFETY: the context that used the pool is gone: it is dropped before its fields.
+        unsafe { sys::ggml_threadpool_free(self.0.as_ptr()) }
     }
 }
