@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-/// How the step scores of a candidate become one number (REFERENCE: `evaluate_k12_prm.py`'s list).
+/// How the step scores of a candidate become one number (the list of the reference's `evaluate_k12_prm.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregator {
     /// Smallest.
