@@ -88,11 +88,7 @@ impl Batching {
     pub fn submit(&mut self, request: GenerateRequest, reply: Reply, context: &Context, stats: &Stats) {
         let cells = context.options().cells as usize;
         if request.prompt.len() + 1 >= cells {
-            let error = EngineError::Limit(format!(
-                "the prompt takes {} positions but the context has {cells}; raise --context",
-                request.prompt.len()
-            ));
-            let _ = reply.send(Err(error));
+            let _ = reply.send(Err(EngineError::too_long(&request.prompt, cells)));
             return;
         }
         stats.prompt(request.prompt.keys(), request.streams.len());

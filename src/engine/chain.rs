@@ -62,29 +62,26 @@ impl Chain {
             self.clear(context);
             self.reading = Some(reading.clone());
         }
-        self.advance(context, prompt, usize::MAX, stats, || Ok(()))?;
+        self.advance(context, prompt, stats, || Ok(()))?;
         stats.prompt(prompt.keys(), 1);
         Ok(self.blocks.iter().flat_map(|block| block.readings.iter().cloned()).collect())
     }
 
-    /// Makes the cache hold exactly `prompt`, keeping at most `most_kept` of the blocks it shares with the last one; asks
-    /// `check` before each block whether to go on.
+    /// Makes the cache hold exactly `prompt`, keeping the blocks it shares with the last one; asks `check` before each block
+    /// whether to go on. Without a reading the last block is always decoded, and the row of the prompt's end returned.
     fn advance(
         &mut self,
         context: &mut Context,
         prompt: &Prompt,
-        most_kept: usize,
         stats: &Stats,
         check: impl Fn() -> Result<(), EngineError>,
     ) -> Result<Option<usize>, EngineError> {
         let cells = context.options().cells as usize;
         if prompt.len() >= cells {
-            return Err(EngineError::Limit(format!(
-                "the prompt takes {} positions but the context has {cells}; raise --context",
-                prompt.len()
-            )));
+            return Err(EngineError::too_long(prompt, cells));
         }
         let ranges = prompt.blocks(BLOCK);
+        let most_kept = ranges.len() - usize::from(self.reading.is_none());
         let kept = self
             .blocks
             .iter()
@@ -153,9 +150,8 @@ impl Chain {
         if self.reading.take().is_some() {
             self.clear(context);
         }
-        let blocks = request.prompt.blocks(BLOCK).len();
         let row = self
-            .advance(context, &request.prompt, blocks - 1, stats, || request.check_cancelled())?
+            .advance(context, &request.prompt, stats, || request.check_cancelled())?
             .expect("the last block is always decoded, and its last row wanted");
         stats.prompt(request.prompt.keys(), request.streams.len());
         let first = context.logits(row).to_vec();

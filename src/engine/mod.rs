@@ -92,6 +92,13 @@ pub enum EngineError {
     Stopped,
 }
 
+impl EngineError {
+    fn too_long(prompt: &Prompt, cells: usize) -> Self {
+        let positions = prompt.len();
+        Self::Limit(format!("the prompt takes {positions} positions but the context has {cells}; raise --context"))
+    }
+}
+
 impl From<GgufError> for EngineError {
     fn from(error: GgufError) -> Self {
         Self::Gguf(Arc::new(error))
