@@ -17,7 +17,7 @@ has_libclang() {
 has_libclang || missing="$missing libclang-dev"
 
 if ! have cargo; then
-    echo "setup: no Rust toolchain found; install one (1.89 or newer) from your distribution or with rustup, then try again." >&2
+    echo "setup: no Rust toolchain found; install one (1.91 or newer) from your distribution or with rustup, then try again." >&2
     exit 1
 fi
 [ -z "$missing" ] && exit 0

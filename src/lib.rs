@@ -1,10 +1,11 @@
 //! Step-level judging of multimodal mathematics on one workstation.
 //!
 //! MM-PRM (arXiv 2505.13427) makes a multimodal maths model better by judging every step of its solutions. This crate holds
-//! the parts: a *policy* that writes solutions ([`policy`]), a Monte Carlo tree search that labels their steps without
-//! humans ([`search`], [`annotate`], [`samples`]), a *process reward model* that scores steps ([`reward`]), and Best-of-N over
-//! its scores ([`eval`]). Models run on llama.cpp ([`engine`]). `ARCHITECTURE.md` has the map; the command line is the
-//! `mmprm` binary of the `mmprm-tools` package.
+//! the parts: a *policy* that writes solutions ([`policy`]), rules and judge models that tell right answers from wrong ones
+//! ([`answer`], [`judge`]), a Monte Carlo tree search that labels steps without humans ([`search`], [`annotate`],
+//! [`samples`]), a *process reward model* that scores steps ([`reward`]), and Best-of-N over its scores ([`eval`]). Models
+//! run on llama.cpp ([`engine`]). `ARCHITECTURE.md` has the map; the command line is the `mmprm` binary of the `mmprm-tools`
+//! package.
 #![deny(unsafe_code)]
 
 pub mod annotate;
@@ -13,6 +14,7 @@ pub mod engine;
 pub mod eval;
 pub mod image;
 pub mod journal;
+pub mod judge;
 pub mod mt19937;
 pub mod multimodal;
 pub mod policy;

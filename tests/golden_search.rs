@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use mmprm::answer::{Verdict, Verifier, VerifyError};
+use mmprm::judge::OnUnjudged;
 use mmprm::policy::{Policy, PolicyError, RolloutRequest};
 use mmprm::problem::Problem;
 use mmprm::prompt::rollout_user;
@@ -188,6 +189,7 @@ fn params(value: &Value) -> SearchParams {
         rollouts: number(&value["num_rollouts"]),
         max_searches: number(&value["max_search_count"]),
         rollout_budget: number(&value["rollout_budget"]),
+        unjudged: OnUnjudged::Incorrect,
     }
 }
 

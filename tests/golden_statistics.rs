@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mmprm::answer::exact::ExactVerifier;
-use mmprm::answer::{Verdict, Verifier};
+use mmprm::answer::{RuleVerifier, Verdict, Verifier};
 use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::policy::{EmbeddedPolicy, Policy, PolicyOptions, RolloutRequest};
@@ -50,7 +49,7 @@ fn success(policy: &EmbeddedPolicy, problem: &Problem, prefix: &[String], count:
     let request = RolloutRequest { problem, prefix, count, node: prefix.len() as u64 };
     let rollouts = policy.rollouts(&request).unwrap();
     let right = rollouts.iter().filter(|rollout| {
-        rollout.last().is_some_and(|answer| ExactVerifier.verify(problem, answer).unwrap() == Verdict::Correct)
+        rollout.last().is_some_and(|answer| RuleVerifier.verify(problem, answer).unwrap() == Verdict::Correct)
     });
     right.count() as f64 / count as f64
 }

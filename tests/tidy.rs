@@ -29,7 +29,8 @@ fn read(path: &Path) -> String {
 
 /// Whether a source is product code rather than a test, a bench or an example.
 fn is_product(path: &Path) -> bool {
-    !path.components().any(|part| ["tests", "benches", "examples"].contains(&part.as_os_str().to_str().unwrap()))
+    path.file_name().is_none_or(|name| name != "tests.rs")
+        && !path.components().any(|part| ["tests", "benches", "examples"].contains(&part.as_os_str().to_str().unwrap()))
 }
 
 #[test]
@@ -99,7 +100,7 @@ const FLOORS: &[&[&str]] = &[
     &["prompt", "tree"],
     &["engine", "answer"],
     &["multimodal"],
-    &["policy", "reward"],
+    &["policy", "reward", "judge"],
     &["search", "samples"],
     &["annotate", "eval"],
 ];

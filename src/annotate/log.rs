@@ -26,8 +26,16 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<&'a str>,
     pub(super) rollouts: usize,
+    /// Rollouts that nobody could judge.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) unjudged: usize,
     pub(super) searches: usize,
     pub(super) seconds: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over by reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What a later run needs of a line.
@@ -84,7 +92,7 @@ mod tests {
     use super::*;
 
     fn line(stem: &'static str, status: Status) -> Line<'static> {
-        Line { id: "p", stem, status, cause: None, rollouts: 16, searches: 1, seconds: 0.5 }
+        Line { id: "p", stem, status, cause: None, rollouts: 16, unjudged: 0, searches: 1, seconds: 0.5 }
     }
 
     #[test]

@@ -122,6 +122,8 @@ pub struct Summary {
     pub always_solved: usize,
     /// Rollouts drawn, those of failed and abandoned problems included.
     pub rollouts: usize,
+    /// Of those, rollouts that nobody could judge.
+    pub unjudged: usize,
     /// Searches of the problems done.
     pub searches: usize,
     /// Whether the run was cancelled before all problems were tried.

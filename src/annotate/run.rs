@@ -157,12 +157,12 @@ impl Run<'_> {
             let Some(task) = self.tasks.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return true };
             self.progress.event(Event::Started { problem: task.problem });
             let started = Instant::now();
-            let mut counter = Counter { progress: self.progress, problem: task.problem, rollouts: 0 };
+            let mut counter = Counter { progress: self.progress, problem: task.problem, rollouts: 0, unjudged: 0 };
             let end = self.search(task.problem, &mut counter);
-            self.shared().summary.rollouts += counter.rollouts;
+            self.count(&counter);
             let kept = match &end {
                 End::Finished(outcome) => self.keep_tree(task, outcome, started.elapsed()),
-                End::Failed(cause) => self.keep_failure(task, cause, counter.rollouts, started.elapsed()),
+                End::Failed(cause) => self.keep_failure(task, cause, &counter, started.elapsed()),
                 End::Cancelled => return false,
             };
             if let Err(error) = kept {
@@ -179,6 +179,8 @@ impl Run<'_> {
         match catch_unwind(AssertUnwindSafe(search)) {
             Ok(Ok(outcome)) => End::Finished(Box::new(outcome)),
             Ok(Err(SearchError::Policy(PolicyError::Cancelled))) => End::Cancelled,
+            // A verifier that is being stopped, or that stops the run, has no verdict: the problem did not fail.
+            Ok(Err(SearchError::Verifier(_))) if self.policy.is_cancelled() => End::Cancelled,
             Ok(Err(error)) => End::Failed(error.to_string()),
             Err(panic) => End::Failed(format!("internal error: {}", message(&*panic))),
         }
@@ -187,7 +189,7 @@ impl Run<'_> {
     fn keep_tree(&self, task: &Task<'_>, outcome: &Outcome, elapsed: Duration) -> Result<(), AnnotateError> {
         let &Task { problem, ref stem } = task;
         self.directory.write_tree(stem, &outcome.tree)?;
-        let SearchStats { rollouts, searches, .. } = outcome.stats;
+        let SearchStats { rollouts, unjudged, searches, .. } = outcome.stats;
         let seconds = elapsed.as_secs_f64();
         let mut shared = self.shared();
         shared.log.append(&Line {
@@ -196,6 +198,7 @@ impl Run<'_> {
             status: Status::Done,
             cause: None,
             rollouts,
+            unjudged,
             searches,
             seconds,
         })?;
@@ -212,7 +215,7 @@ impl Run<'_> {
         &self,
         task: &Task<'_>,
         cause: &str,
-        rollouts: usize,
+        counter: &Counter<'_>,
         elapsed: Duration,
     ) -> Result<(), AnnotateError> {
         let &Task { problem, ref stem } = task;
@@ -224,7 +227,8 @@ impl Run<'_> {
             stem,
             status,
             cause: Some(cause),
-            rollouts,
+            rollouts: counter.rollouts,
+            unjudged: counter.unjudged,
             searches: 0,
             seconds,
         })?;
@@ -232,6 +236,12 @@ impl Run<'_> {
         drop(shared);
         self.progress.event(Event::Failed { problem, cause });
         Ok(())
+    }
+
+    fn count(&self, counter: &Counter<'_>) {
+        let summary = &mut self.shared().summary;
+        summary.rollouts += counter.rollouts;
+        summary.unjudged += counter.unjudged;
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -245,12 +255,17 @@ struct Counter<'a> {
     progress: &'a dyn Progress,
     problem: &'a Problem,
     rollouts: usize,
+    unjudged: usize,
 }
 
 impl Observer for Counter<'_> {
     fn rollouts_drawn(&mut self, count: usize) {
         self.rollouts += count;
         self.progress.event(Event::Rollouts { problem: self.problem, count });
+    }
+
+    fn rollouts_unjudged(&mut self, count: usize) {
+        self.unjudged += count;
     }
 }
 

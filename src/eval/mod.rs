@@ -7,3 +7,4 @@ pub mod candidates;
 pub mod generate;
 pub mod metrics;
 pub mod score;
+pub mod triples;

@@ -6,6 +6,8 @@
 //! taken and searched by bisection: its first half leads to a new state, and depending on whether that one can still be
 //! solved, the first wrong step lies behind it or before it.
 //!
+//! A rollout that nobody could judge counts as [`SearchParams::unjudged`] says: by default not at all.
+//!
 //! The search knows a [`Policy`](crate::policy::Policy) and a [`Verifier`](crate::answer::Verifier) and nothing else: no
 //! engine, no file, no terminal. Given the same rollouts and verdicts it gives the reference's numbers bit for bit: the same
 //! floating-point operations in the same order, and Python's `heapq` where priorities tie.
@@ -73,6 +75,8 @@ pub struct SearchStats {
     pub searches: usize,
     /// Rollouts drawn.
     pub rollouts: usize,
+    /// Of those, rollouts that nobody could judge.
+    pub unjudged: usize,
     /// States estimated: requests to the policy.
     pub estimates: usize,
     /// Priorities given to candidates, repeats included.
@@ -104,6 +108,14 @@ pub enum SearchError {
     /// A rollout could not be judged.
     #[error(transparent)]
     Verifier(#[from] VerifyError),
+    /// Too few of a state's rollouts could be judged.
+    #[error("{unjudged} of {drawn} rollouts could not be judged")]
+    Unjudged {
+        /// How many could not.
+        unjudged: usize,
+        /// How many there were.
+        drawn: usize,
+    },
     /// The tree would be deeper than a tree may be.
     #[error("the tree grew beyond {MAX_DEPTH} levels: the policy's solutions do not end")]
     TooDeep,
@@ -134,6 +146,11 @@ pub struct Selection<'a> {
 pub trait Observer {
     /// `count` more rollouts were drawn and judged.
     fn rollouts_drawn(&mut self, count: usize) {
+        let _ = count;
+    }
+
+    /// Of the rollouts just drawn, `count` could not be judged.
+    fn rollouts_unjudged(&mut self, count: usize) {
         let _ = count;
     }
 

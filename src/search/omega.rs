@@ -8,9 +8,11 @@ use super::pool::{CandidateId, CandidatePool, StateId};
 use super::state::States;
 use super::{Observer, Outcome, SearchError, SearchParams, SearchStats, Selection};
 use crate::answer::{Verdict, Verifier};
+use crate::judge::{self, OnUnjudged};
 use crate::policy::{Policy, RolloutRequest};
 use crate::problem::Problem;
 use crate::python_text::word_count;
+use crate::solution::answer_text;
 use crate::tree::Tree;
 
 /// Searches one problem.
@@ -84,10 +86,23 @@ impl Search<'_> {
         if rollouts.len() != asked {
             return Err(SearchError::RolloutCount { asked, got: rollouts.len() });
         }
-        let mut right = 0;
-        for rollout in rollouts {
+        let verdicts = judge::verdicts(self.verifier, self.problem, &rollouts)?;
+        self.stats.rollouts += asked;
+        self.observer.rollouts_drawn(asked);
+        let unjudged = verdicts.iter().filter(|&&verdict| verdict == Verdict::Unjudged).count();
+        if unjudged > 0 {
+            self.stats.unjudged += unjudged;
+            self.observer.rollouts_unjudged(unjudged);
+        }
+        if self.params.unjudged.fails(unjudged, asked) {
+            return Err(SearchError::Unjudged { unjudged, drawn: asked });
+        }
+        let (mut right, mut counted) = (0, 0);
+        for (rollout, verdict) in rollouts.into_iter().zip(verdicts) {
+            let Some(is_right) = self.params.unjudged.is_right(verdict) else { continue };
+            counted += 1;
             let rollout: Arc<[String]> = rollout.into();
-            if self.is_right(&rollout)? {
+            if is_right {
                 right += 1;
                 if !self.states[id].correct.contains(&rollout) {
                     self.states[id].correct.push(Arc::clone(&rollout));
@@ -99,20 +114,24 @@ impl Search<'_> {
                 self.states[id].incorrect.push(rollout);
             }
         }
-        self.states[id].mc_value = f64::from(right) / asked as f64;
+        // Not every rollout was dropped: that would have failed the problem.
+        self.states[id].mc_value = f64::from(right) / f64::from(counted);
         self.stats.estimates += 1;
-        self.stats.rollouts += asked;
-        self.observer.rollouts_drawn(asked);
         if right > 0 {
             self.offer(id);
         }
         Ok(())
     }
 
-    /// A rollout is right if its last element is; one without elements is wrong.
-    fn is_right(&self, rollout: &[String]) -> Result<bool, SearchError> {
-        let Some(answer) = rollout.last() else { return Ok(false) };
-        Ok(self.verifier.verify(self.problem, answer)? == Verdict::Correct)
+    /// The Monte Carlo value of a whole rollout that was found wrong when it was drawn, judged again as the reference does.
+    fn value_of_whole(&self, rollout: &[String]) -> Result<f64, SearchError> {
+        let Some(answer) = answer_text(rollout) else { return Ok(0.0) };
+        let verdict = self.verifier.verify(self.problem, answer)?;
+        if verdict == Verdict::Unjudged && self.params.unjudged == OnUnjudged::Fail {
+            return Err(SearchError::Unjudged { unjudged: 1, drawn: 1 });
+        }
+        // Where nobody can judge it now, the first verdict stands.
+        Ok(if verdict == Verdict::Correct { 1.0 } else { 0.0 })
     }
 
     /// Puts the wrong rollouts of a state into the pool.
@@ -181,7 +200,7 @@ impl Search<'_> {
             let child = self.states.add(state, Arc::clone(rollout), left..middle + 1)?;
             if left + 1 == end && end == rollout.len() {
                 // Nothing is left to roll out: the whole rollout is judged.
-                self.states[child].mc_value = if self.is_right(rollout)? { 1.0 } else { 0.0 };
+                self.states[child].mc_value = self.value_of_whole(rollout)?;
                 break;
             }
             self.estimate(child)?;

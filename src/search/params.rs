@@ -1,5 +1,7 @@
 //! The numbers that steer a search.
 
+use crate::judge::OnUnjudged;
+
 /// Parameters of `OmegaPRM`, named as in the reference; the defaults are those of its run script.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SearchParams {
@@ -17,6 +19,8 @@ pub struct SearchParams {
     pub max_searches: usize,
     /// Rollouts after which no further search is begun.
     pub rollout_budget: usize,
+    /// What becomes of rollouts that nobody could judge. The reference's way is [`OnUnjudged::Incorrect`].
+    pub unjudged: OnUnjudged,
 }
 
 impl Default for SearchParams {
@@ -29,6 +33,7 @@ impl Default for SearchParams {
             rollouts: 16,
             max_searches: 200,
             rollout_budget: 1000,
+            unjudged: OnUnjudged::Drop,
         }
     }
 }

@@ -73,6 +73,24 @@ pub enum TreeError {
 /// # Errors
 /// [`TreeError`], naming the file and the place in it.
 pub fn read(path: &Path) -> Result<Tree, TreeError> {
+    let (bytes, file) = load(path)?;
+    parse(&bytes, &file)
+}
+
+/// Reads the tree file at `path` as it stands, with fields that trees do not have by themselves; its form is checked as
+/// [`read`] does.
+///
+/// # Errors
+/// [`TreeError`], naming the file and the place in it.
+pub fn read_value(path: &Path) -> Result<Value, TreeError> {
+    let (bytes, file) = load(path)?;
+    let value = parse_value(&bytes, &file)?;
+    tree(&value, &Place { file: &file, step: None })?;
+    Ok(value)
+}
+
+/// The bytes of the file at `path`, and its name for errors.
+fn load(path: &Path) -> Result<(Vec<u8>, String), TreeError> {
     let file = path.display().to_string();
     let mut bytes = Vec::new();
     // The length is bounded while reading: a special file's metadata may say anything.
@@ -80,7 +98,7 @@ pub fn read(path: &Path) -> Result<Tree, TreeError> {
     match read {
         Err(source) => Err(TreeError::Read { file, source }),
         Ok(length) if length as u64 > MAX_FILE_BYTES => Err(TreeError::TooLarge { file }),
-        Ok(_) => parse(&bytes, &file),
+        Ok(_) => Ok((bytes, file)),
     }
 }
 
@@ -89,14 +107,17 @@ pub fn read(path: &Path) -> Result<Tree, TreeError> {
 /// # Errors
 /// [`TreeError`], naming the file and the place in it.
 pub fn parse(bytes: &[u8], file: &str) -> Result<Tree, TreeError> {
+    tree(&parse_value(bytes, file)?, &Place { file, step: None })
+}
+
+fn parse_value(bytes: &[u8], file: &str) -> Result<Value, TreeError> {
     check_depth(bytes, file)?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     // serde_json's own limit of 128 is less than a deep tree needs; the depth has just been checked.
     deserializer.disable_recursion_limit();
-    let value = Value::deserialize(&mut deserializer)
+    Value::deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|source| TreeError::Json { file: file.to_owned(), source })?;
-    tree(&value, &Place { file, step: None })
+        .map_err(|source| TreeError::Json { file: file.to_owned(), source })
 }
 
 /// The text of a tree's file: `json.dumps(tree, indent=4, ensure_ascii=False)`, without a newline at the end.

@@ -129,11 +129,15 @@ impl PolicyArgs {
 
     /// The conversation around a prompt.
     fn template(&self) -> anyhow::Result<ChatTemplate> {
-        let Some(path) = &self.prompt_template else { return Ok(ChatTemplate::default()) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
-        ChatTemplate::new(&text).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
+        self.prompt_template.as_deref().map_or_else(|| Ok(ChatTemplate::default()), prompt_template)
     }
+}
+
+/// The conversation in the file at `path`.
+pub fn prompt_template(path: &Path) -> anyhow::Result<ChatTemplate> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
+    ChatTemplate::new(&text).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
 }
 
 /// How to draw solutions. The defaults are the reference's annotation settings.

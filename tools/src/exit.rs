@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use mmprm::engine::EngineError;
 use mmprm::eval::candidates::CandidatesError;
+use mmprm::eval::triples::TriplesError;
 use mmprm::image::ImageError;
 use mmprm::problem::ProblemError;
 use mmprm::samples::SamplesError;
@@ -85,6 +86,7 @@ impl Exit {
             || cause.is::<ImageError>()
             || cause.is::<ProblemError>()
             || cause.is::<CandidatesError>()
+            || cause.is::<TriplesError>()
             || cause.is::<TreeError>()
             || matches!(cause.downcast_ref(), Some(SamplesError::Tree(_) | SamplesError::List { .. }));
         bad.then_some(Self::BadInput)

@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod exit;
+mod judging;
 mod table;
 mod ui;
 
@@ -22,8 +23,8 @@ use ui::Ui;
 ///
 /// The pipeline: `convert` and `quantize` make GGUF files of a checkpoint; `generate` writes candidate solutions; `score`
 /// judges each of their steps; `evaluate` chooses among them; `annotate` searches solutions for their first wrong step
-/// (OmegaPRM); `samples` turns what it found into training data. `make demo` shows all of it on small models that come
-/// with the source.
+/// (OmegaPRM); `judge` lets a vision model label the same steps; `samples` turns what was found into training data.
+/// `make demo` shows all of it on small models that come with the source.
 #[derive(Parser)]
 #[command(name = "mmprm", version, max_term_width = 110, after_help = EXIT_CODES)]
 struct Cli {
@@ -46,7 +47,9 @@ enum Command {
     Score(commands::score::Args),
     Evaluate(commands::evaluate::Args),
     Annotate(commands::annotate::Args),
+    Judge(commands::judge::Args),
     Samples(commands::samples::Args),
+    Verify(commands::verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,7 +69,9 @@ fn main() -> ExitCode {
         Command::Score(args) => commands::score::run(&args, &ui),
         Command::Evaluate(args) => commands::evaluate::run(&args, &ui),
         Command::Annotate(args) => commands::annotate::run(&args, &ui),
+        Command::Judge(args) => commands::judge::run(&args, &ui),
         Command::Samples(args) => commands::samples::run(&args, &ui),
+        Command::Verify(args) => commands::verify::run(&args, &ui),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -8,7 +8,8 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{Desk, POLICY, PRM};
 
-const COMMANDS: [&str; 8] = ["convert", "quantize", "inspect", "generate", "score", "evaluate", "annotate", "samples"];
+const COMMANDS: [&str; 10] =
+    ["convert", "quantize", "inspect", "generate", "score", "evaluate", "annotate", "judge", "samples", "verify"];
 
 /// The whole pipeline as commands, in order; each needs those before it.
 fn pipeline() -> Vec<String> {

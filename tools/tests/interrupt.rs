@@ -14,7 +14,7 @@ fn stop(desk: &Desk, arguments: &str, signal: &str, underway: impl Fn() -> bool)
     let mut child = desk.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     while !underway() {
-        assert!(start.elapsed() < Duration::from_secs(60), "`{arguments}` does not get under way");
+        assert!(start.elapsed() < Duration::from_mins(1), "`{arguments}` does not get under way");
         assert!(child.try_wait().unwrap().is_none(), "`{arguments}` ended before it could be stopped");
         std::thread::sleep(Duration::from_millis(2));
     }

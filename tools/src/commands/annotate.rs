@@ -5,21 +5,23 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmprm::annotate::{AnnotateOptions, Event, annotate};
-use mmprm::answer::exact::ExactVerifier;
+use mmprm::judge::OnUnjudged;
 use mmprm::search::SearchParams;
 use serde_json::json;
 
 use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs};
 use crate::commands::report::{Watch, rates};
 use crate::exit::Exit;
+use crate::judging::{self, JudgeArgs};
 use crate::ui::Ui;
 
 /// Label the steps of solutions with success rates, by tree search.
 ///
 /// OmegaPRM: rollouts from a problem, and for each wrong one a binary search for its first wrong step; every step on the way
-/// is labelled with the share of rollouts from there that end right. Writes one tree a problem, in the reference's form. The
-/// defaults are those of the reference's run script. Finished problems are never searched again: an interrupted run
-/// continues when the same command is given again.
+/// is labelled with the share of rollouts from there that end right, as rules say, or a judge model where they cannot tell.
+/// Writes one tree a problem, in the reference's form. The defaults are those of the reference's run script, but for the
+/// judge: --judge always and --unjudged incorrect are the reference's way. Finished problems are never searched again: an
+/// interrupted run continues when the same command is given again.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory for the trees.
@@ -45,6 +47,9 @@ pub struct Args {
 
     #[command(flatten)]
     sampling: SamplingArgs,
+
+    #[command(flatten)]
+    judge: JudgeArgs,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -84,7 +89,7 @@ struct SearchArgs {
 }
 
 impl SearchArgs {
-    fn params(&self) -> SearchParams {
+    fn params(&self, unjudged: OnUnjudged) -> SearchParams {
         SearchParams {
             c_puct: self.c_puct,
             alpha: self.alpha,
@@ -93,15 +98,18 @@ impl SearchArgs {
             rollouts: self.rollouts,
             max_searches: self.max_searches,
             rollout_budget: self.rollout_budget,
+            unjudged,
         }
     }
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let params = args.search.params();
+    let params = args.search.params(args.judge.on_unjudged());
     params.validate().map_err(|error| crate::exit::Usage(error.to_string()))?;
     let (problems, data_root) = args.problems.load()?;
+    let judge = args.judge.open(&args.engine, &args.output, ui)?;
+    let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, ui)?;
     // A search waits for one estimate at a time, so problems side by side keep the batch full.
     let filling = (args.policy.parallel as usize).div_ceil(args.search.rollouts.max(1)) + 1;
@@ -125,13 +133,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     };
     let options = AnnotateOptions { params, parallel, retry_failed: args.retry_failed };
     let summary =
-        annotate(&problems, &args.output, &options, &policy, &ExactVerifier, &progress, ui.interrupted().as_ref())?;
+        annotate(&problems, &args.output, &options, &policy, &verifier, &progress, ui.interrupted().as_ref())?;
     watch.close(ui);
+    judging::close(&verifier, judge.is_some(), ui)?;
     let (snapshot, seconds) = watch.totals();
     ui.result(&json!({
         "trees": args.output, "summary": summary, "engine": snapshot, "seconds": seconds,
         "rollouts_per_second": summary.rollouts as f64 / seconds.max(1e-9),
-        "processed_per_unique": snapshot.processed_per_unique(),
+        "processed_per_unique": snapshot.processed_per_unique(), "answers": verifier.report(),
     }))?;
     ui.say(format_args!(
         "{} problems searched in {seconds:.1} s, {} rollouts ({})",

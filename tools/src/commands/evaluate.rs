@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use mmprm::answer::exact;
+use mmprm::answer::extract::extract;
+use mmprm::answer::{Outcome, Setting, compare};
 use mmprm::eval::candidates::{self, CandidateSet};
 use mmprm::eval::metrics::{Aggregator, best, majority, pass_at_k};
 use serde_json::{Map, Value, json};
@@ -63,10 +64,20 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The final answer of each candidate, light differences of form removed.
+/// The final answer of each candidate; answers that mean the same are given in the words of the first of them.
 fn answers(set: &CandidateSet) -> Vec<Option<String>> {
-    let answer = |steps: &Vec<String>| steps.last().map(|last| exact::extract(last).to_lowercase());
-    set.solutions.iter().map(answer).collect()
+    let setting = Setting::of(&set.record);
+    let mut known: Vec<String> = Vec::new();
+    let mut named = |steps: &Vec<String>| {
+        let said = extract(steps.last()?).parts.join("; ");
+        let same =
+            known.iter().find(|known| **known == said || compare(known, &said, &setting).outcome == Outcome::Equal);
+        Some(same.cloned().unwrap_or_else(|| {
+            known.push(said.clone());
+            said
+        }))
+    };
+    set.solutions.iter().map(&mut named).collect()
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
-use mmprm::answer::exact::ExactVerifier;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
 use serde_json::json;
 
-use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs, fingerprint};
+use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
 use crate::commands::report::{self, Watch};
 use crate::exit::Exit;
+use crate::judging::{self, JudgeArgs};
 use crate::ui::Ui;
 
 /// Write N candidate solutions for each problem.
 ///
 /// The output is a Best-of-N file: each problem's record with `solutions_splits` (the steps of every candidate) and `labels`
-/// (1 where the final answer is right). `mmprm score` adds a score per step to it, `mmprm evaluate` compares. An interrupted
+/// (1 where the final answer is right, as rules say, or a judge model where they cannot tell). `mmprm score` adds a score per step to it, `mmprm evaluate` compares. An interrupted
 /// run continues when the same command is given again.
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,20 +38,25 @@ pub struct Args {
     sampling: SamplingArgs,
 
     #[command(flatten)]
+    judge: JudgeArgs,
+
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let sampling = args.sampling.sampling()?;
-    let (problems, data_root) = args.problems.load()?;
-    let policy = args.policy.open(&args.engine, &args.sampling, data_root, false, ui)?;
+    let (problems, pictures) = args.problems.load()?;
+    let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
+    let verifier = args.judge.verifier(judge.as_ref(), ui);
+    let policy = args.policy.open(&args.engine, &args.sampling, pictures, false, ui)?;
     let settings = json!({
         "command": "generate", "policy": format!("{:?}", args.policy),
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "n": args.n, "sampling": format!("{sampling:?}"),
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
-        "deterministic": args.engine.deterministic,
+        "deterministic": args.engine.deterministic, "answers": args.judge.settings(judge.as_ref()),
     });
     let watch = Watch::new(ui, "generate", problems.len(), || policy.stats());
     // Enough problems at once that the engine's batch stays full while the last rollouts of some finish.
@@ -60,7 +65,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         &problems,
         args.n,
         &policy,
-        &ExactVerifier,
+        &verifier,
+        args.judge.on_unjudged(),
         &Batch {
             output: &args.output,
             settings: &settings,
@@ -69,5 +75,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             progress: &|event| watch.event(event),
         },
     )?;
-    report::finish(&summary, &args.output, &watch, ui)
+    watch.bar().finish_and_clear();
+    judging::close(&verifier, judge.is_some(), ui)?;
+    report::finish(&summary, &args.output, &watch, Some(&verifier.report()), ui)
 }

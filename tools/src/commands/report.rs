@@ -7,6 +7,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use mmprm::engine::Snapshot;
 use mmprm::eval::batch::{Event, Summary};
+use mmprm::judge::Report;
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -97,15 +98,25 @@ pub fn rates(snapshot: &Snapshot, seconds: f64) -> String {
     parts.join(", ")
 }
 
-/// The closing lines of a run over records, and its exit.
-pub fn finish(summary: &Summary, output: &Path, watch: &Watch<'_>, ui: &Ui) -> anyhow::Result<Exit> {
+/// The closing lines of a run over records, and its exit; `answers` tells who judged them, where there were any.
+pub fn finish(
+    summary: &Summary,
+    output: &Path,
+    watch: &Watch<'_>,
+    answers: Option<&Report>,
+    ui: &Ui,
+) -> anyhow::Result<Exit> {
     watch.close(ui);
     let (snapshot, seconds) = watch.totals();
-    ui.result(&json!({
+    let mut result = json!({
         "output": output, "summary": summary, "engine": snapshot, "seconds": seconds,
         "rollouts_per_second": snapshot.finished as f64 / seconds.max(1e-9),
         "processed_per_unique": snapshot.processed_per_unique(),
-    }))?;
+    });
+    if let Some(answers) = answers {
+        result["answers"] = json!(answers);
+    }
+    ui.result(&result)?;
     if summary.cancelled {
         ui.warn(format_args!("interrupted after {} records; the same command continues", summary.done));
         return Ok(Exit::Interrupted);

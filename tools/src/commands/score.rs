@@ -74,5 +74,5 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             progress: &|event| watch.event(event),
         },
     )?;
-    report::finish(&summary, &args.output, &watch, ui)
+    report::finish(&summary, &args.output, &watch, None, ui)
 }

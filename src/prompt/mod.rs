@@ -1,4 +1,4 @@
-//! The exact prompts of the reference: rollout, PRM training, PRM scoring.
+//! The exact prompts of the reference: rollout, PRM training, PRM scoring, and what [judges](judge) are asked.
 //!
 //! A prompt is a list of [`Piece`]s, text and places of images. The text is `ChatML` with special tokens written out; whoever
 //! tokenises it parses them, and adds the beginning-of-sequence token where the vocabulary has one. What an image becomes
@@ -14,6 +14,8 @@
 //! let prompt = render(&prm(&text, 1, PrmTemplate::Scoring, Images::All), &[2]);
 //! assert!(prompt.ends_with(&format!("assistant\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\n{text}<|im_end|>\n")));
 //! ```
+
+pub mod judge;
 
 use std::fmt;
 use std::str::FromStr;
@@ -133,6 +135,11 @@ impl Default for ChatTemplate {
 pub struct TemplateError(usize);
 
 impl ChatTemplate {
+    /// `ChatML` without a system message, which most instruct models read.
+    pub fn chatml() -> Self {
+        Self { before: "<|im_start|>user\n".to_owned(), after: "<|im_end|>\n<|im_start|>assistant\n".to_owned() }
+    }
+
     /// A conversation for another model: its text with `{prompt}` in the place of the user's message.
     ///
     /// ```

@@ -1,0 +1,19 @@
+//! Any two texts can be compared, by every rule, without a panic, and none differs from itself.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mmprm::answer::{Outcome, Rule, Setting, compare};
+
+fuzz_target!(|texts: (String, String)| {
+    let (gold, said) = texts;
+    let free = Setting::default();
+    let choices = Setting { choices: vec![gold.clone(), "12 cm".into(), "no".into()], ..Setting::default() };
+    for rule in [Rule::General, Rule::MathVista, Rule::MathVision] {
+        rule.compare(&gold, &said, &free);
+        rule.compare(&gold, &said, &choices);
+    }
+    let itself = compare(&gold, &gold, &free);
+    // A text may hold no answer at all; one that holds an answer is not different from itself.
+    let empty = itself.reason == "there is no answer";
+    assert!(empty || itself.outcome != Outcome::Different, "{gold:?} differs from itself");
+});

@@ -1,0 +1,125 @@
+//! `MathVista`'s rule: an extracted answer is brought into the form of the expected one, and then the texts are equal or not.
+
+use super::python;
+use crate::answer::{AnswerType, Precision, Setting};
+
+/// How much of a proposed answer and of an option the edit distance looks at, in characters. Both are far beyond what an
+/// extracted answer or an option has, and keep a hostile one from costing seconds.
+const LONGEST: (usize, usize) = (4096, 512);
+
+/// Whether `MathVista` counts the extracted answer `said` as right where `gold` is expected.
+///
+/// ```
+/// use mmprm::answer::{AnswerType, Setting, benchmark};
+/// let setting = Setting { answer_type: Some(AnswerType::Integer), ..Setting::default() };
+/// assert!(benchmark::mathvista("14", "14.6", &setting));
+/// assert!(!benchmark::mathvista("14", "14 cm", &setting));
+/// ```
+pub fn mathvista(gold: &str, said: &str, setting: &Setting) -> bool {
+    normalize(said, setting).is_some_and(|normal| normal == gold)
+}
+
+/// What `MathVista` makes of an extracted answer (its `normalize_extracted_answer`): the text of the option that its letter
+/// names or that has the smallest edit distance; the whole number or rounded decimal that Python prints; lists and free texts
+/// stay as they are. Nothing where Python raises an error.
+pub fn normalize(said: &str, setting: &Setting) -> Option<String> {
+    if !setting.choices.is_empty() {
+        return Some(option(said.trim_matches(python::is_space), &setting.choices).to_owned());
+    }
+    match setting.answer_type {
+        Some(AnswerType::Integer) => python::int_text(python::float(said)?),
+        Some(AnswerType::Float) => {
+            let value = python::float(said)?;
+            match setting.precision {
+                Some(Precision::Decimals(decimals)) => Some(python::float_text(python::round(value, decimals))),
+                Some(Precision::Within(_)) => None,
+                None => python::rounded_int_text(value),
+            }
+        }
+        Some(AnswerType::List | AnswerType::Text) | None => Some(said.to_owned()),
+    }
+}
+
+/// The option that an answer chooses.
+fn option<'a>(said: &str, choices: &'a [String]) -> &'a str {
+    let bracketed =
+        said.as_bytes().windows(3).find(|three| three[0] == b'(' && three[1].is_ascii_alphabetic() && three[2] == b')');
+    let letter = match bracketed {
+        Some(three) => Some(three[1].to_ascii_uppercase() as char),
+        None => Some(said).and_then(|said| said.chars().next().filter(|first| first.len_utf8() == said.len())),
+    };
+    let place = letter.and_then(|letter| (letter as usize).checked_sub('A' as usize));
+    if let Some(choice) = place.and_then(|place| choices.get(place)) {
+        return choice;
+    }
+    let bracketed = bracketed.and(letter).map(String::from);
+    let said: Vec<char> = bracketed.as_deref().unwrap_or(said).chars().take(LONGEST.0).collect();
+    let nearest = choices.iter().min_by_key(|choice| distance(&said, choice));
+    nearest.map_or("", String::as_str)
+}
+
+/// The Levenshtein distance: the fewest characters to insert, delete or replace.
+fn distance(said: &[char], choice: &str) -> usize {
+    let choice: Vec<char> = choice.chars().take(LONGEST.1).collect();
+    let mut row: Vec<usize> = (0..=choice.len()).collect();
+    for (at, character) in said.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, other) in choice.iter().enumerate() {
+            let replaced = diagonal + usize::from(character != other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[choice.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choices(texts: &[&str]) -> Setting {
+        Setting { choices: texts.iter().map(|&text| text.to_owned()).collect(), ..Setting::default() }
+    }
+
+    fn numeric(answer_type: AnswerType, precision: Option<Precision>) -> Setting {
+        Setting { answer_type: Some(answer_type), precision, ..Setting::default() }
+    }
+
+    #[test]
+    fn a_letter_names_its_option() {
+        let setting = choices(&["red", "green", "blue"]);
+        for (said, text) in [("B", "green"), (" C ", "blue"), ("it is (c) red", "blue"), ("(a) or (b)", "red")] {
+            assert_eq!(normalize(said, &setting).as_deref(), Some(text), "{said}");
+        }
+    }
+
+    #[test]
+    fn anything_else_chooses_the_nearest_option_and_the_first_of_equals() {
+        let setting = choices(&["red", "green", "blue"]);
+        for (said, text) in [("greenish", "green"), ("b", "red"), ("", "red"), ("(Z)", "red"), ("blau", "blue")] {
+            assert_eq!(normalize(said, &setting).as_deref(), Some(text), "{said}");
+        }
+        assert_eq!(normalize("3\u{b0}", &choices(&["30", "3\u{2033}"])).as_deref(), Some("30"));
+    }
+
+    #[test]
+    fn numbers_take_the_form_that_python_prints() {
+        let integer = numeric(AnswerType::Integer, None);
+        assert_eq!(normalize("-3.9", &integer).as_deref(), Some("-3"));
+        assert_eq!(normalize("three", &integer), None);
+        assert_eq!(normalize("inf", &integer), None);
+        let float = numeric(AnswerType::Float, Some(Precision::Decimals(2)));
+        assert_eq!(normalize("2.675", &float).as_deref(), Some("2.67"));
+        assert_eq!(normalize("4", &float).as_deref(), Some("4.0"));
+        assert_eq!(normalize("2.5", &numeric(AnswerType::Float, None)).as_deref(), Some("2"));
+        assert_eq!(normalize("1", &numeric(AnswerType::Float, Some(Precision::Within(vec![0.5])))), None);
+    }
+
+    #[test]
+    fn lists_and_texts_are_compared_as_they_are() {
+        assert!(mathvista("[1, 2]", "[1, 2]", &numeric(AnswerType::List, None)));
+        assert!(!mathvista("[1, 2]", "[1,2]", &numeric(AnswerType::List, None)));
+        assert!(mathvista("oak", "oak", &Setting::default()));
+    }
+}

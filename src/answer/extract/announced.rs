@@ -1,0 +1,300 @@
+//! "The final answer is …", "Answer: …", "答案是…": words that say that an answer comes, or that one has come.
+
+use super::letters;
+use super::scan::{head, is_wordlike, strip_prefix_caseless, strip_word, undress_end, undress_front};
+use super::sentence;
+
+/// How many announcements of one kind are looked at, from the last one backwards.
+const MOST: usize = 8;
+
+/// The word "answer" in languages that models write in. Those with a capital that ASCII folding leaves alone come twice.
+const ANSWER: [&str; 22] = [
+    "answer",
+    "ans",
+    "réponse",
+    "respuesta",
+    "resposta",
+    "risposta",
+    "antwort",
+    "antwoord",
+    "odpowiedź",
+    "cevap",
+    "đáp án",
+    "ответ",
+    "Ответ",
+    "答案",
+    "答え",
+    "回答",
+    "정답",
+    "답",
+    "الجواب",
+    "الإجابة",
+    "उत्तर",
+    "final result",
+];
+
+/// "Option" where it stands for the answer. These need a verb.
+const OPTION: [&str; 4] = ["option", "choice", "选项", "letter"];
+
+/// What links the word to the answer, longest first where one begins another.
+const VERBS: [&str; 38] = [
+    "should be",
+    "would be",
+    "will be",
+    "must be",
+    "has to be",
+    "can be",
+    "could be",
+    "may be",
+    "might be",
+    "is",
+    "are",
+    "was",
+    "were",
+    "equals",
+    "becomes",
+    "=",
+    "est",
+    "sont",
+    "ist",
+    "lautet",
+    "es",
+    "son",
+    "è",
+    "é",
+    "jest",
+    "là",
+    "это",
+    "应该是",
+    "应该为",
+    "应为",
+    "应是",
+    "就是",
+    "是",
+    "为",
+    "選",
+    "选",
+    "は",
+    "है",
+];
+
+/// Words between the verb and the answer that add nothing to it.
+const FILLERS: [&str; 26] = [
+    "therefore",
+    "thus",
+    "hence",
+    "then",
+    "so",
+    "also",
+    "indeed",
+    "simply",
+    "just",
+    "clearly",
+    "definitely",
+    "probably",
+    "likely",
+    "most likely",
+    "for sure",
+    "certainly",
+    "approximately",
+    "about",
+    "roughly",
+    "equal to",
+    "given by",
+    "option",
+    "choice",
+    "letter",
+    "answer",
+    "donc",
+];
+
+/// First words of a sentence that speaks about an answer and gives none.
+const EMPTY: [&str; 31] = [
+    "not",
+    "n't",
+    "incorrect",
+    "wrong",
+    "correct",
+    "right",
+    "helpful",
+    "provided",
+    "given",
+    "based",
+    "unclear",
+    "to",
+    "in",
+    "as",
+    "at",
+    "by",
+    "from",
+    "obtained",
+    "found",
+    "calculated",
+    "determined",
+    "shown",
+    "here",
+    "below",
+    "above",
+    "because",
+    "that we",
+    "what",
+    "one of",
+    "easy",
+    "不",
+];
+
+/// An announcement and what it announces.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Announcement<'a> {
+    /// Where the announcing words begin.
+    pub start: usize,
+    /// What they announce, up to the end of its sentence.
+    pub said: &'a str,
+}
+
+/// The announcements of a text, last first, as far as something plausible follows.
+pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
+    // Folding ASCII letters keeps every byte in its place.
+    let folded = text.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for word in ANSWER.iter().chain(&OPTION) {
+        let places =
+            folded.rmatch_indices(word).map(|(at, _)| at).filter(|&at| stands_alone(text, at, word)).take(MOST);
+        for at in places {
+            let needs_verb = OPTION.contains(word);
+            let after = at + word.len();
+            let said = behind(text, at, after, needs_verb)
+                .map(announced)
+                .or_else(|| (!needs_verb).then(|| before(&text[..at])).flatten())
+                .filter(|said| is_plausible(said));
+            found.extend(said.map(|said| Announcement { start: at, said }));
+        }
+    }
+    found.extend(chosen(text));
+    found.sort_by_key(|announcement| std::cmp::Reverse(announcement.start));
+    found
+}
+
+fn stands_alone(text: &str, at: usize, word: &str) -> bool {
+    let behind = text[at + word.len()..].trim_start_matches(['s', 'S']);
+    let first = word.starts_with(char::is_alphabetic);
+    let goes_on = first && text[..at].ends_with(is_wordlike) || behind.starts_with(is_wordlike);
+    !goes_on
+}
+
+/// The text behind a link (a colon, a verb, the end of a headline) that follows the announcing word.
+fn behind(text: &str, start: usize, after: usize, needs_verb: bool) -> Option<&str> {
+    let opens_line = opens_line(&text[..start]);
+    let mut rest = text[after..].trim_start_matches(['s', 'S']);
+    for _ in 0..8 {
+        let dressed = rest;
+        rest = rest.trim_start_matches([' ', '\t', '*', '_', '"', '”', '\u{3000}']);
+        if let Some(behind) = rest.strip_prefix([':', '：', '﹕']).filter(|_| !needs_verb) {
+            return Some(behind);
+        }
+        if let Some(behind) = verb(rest).filter(|_| !(rest.starts_with('=') && is_program(text))) {
+            return Some(behind);
+        }
+        if !needs_verb && opens_line && dressed.len() == text.len() - after {
+            let next = rest.trim_start_matches(['.', '\r']);
+            if next.starts_with('\n') || next.starts_with('$') || next.starts_with("\\(") || next.starts_with("\\[") {
+                return Some(next);
+            }
+            if letters::at_start(next).is_some_and(|letters| letters.dressed) {
+                return Some(next);
+            }
+        }
+        rest = skip_word(rest)?;
+    }
+    None
+}
+
+/// Whether the line has so far held nothing but a headline's dress and its usual words.
+fn opens_line(before: &str) -> bool {
+    let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+    line.len() < 40
+        && line.split(|c: char| c.is_whitespace() || matches!(c, '#' | '*' | '_' | '>' | '"')).all(|word| {
+            ["", "the", "my", "our", "final", "correct", "and"].iter().any(|usual| word.eq_ignore_ascii_case(usual))
+        })
+}
+
+/// Whether the text is a program, in which `answer = …` only assigns a variable.
+fn is_program(text: &str) -> bool {
+    text.contains("print(") || text.contains("return ")
+}
+
+fn verb(text: &str) -> Option<&str> {
+    VERBS.iter().find_map(|verb| {
+        if verb.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            strip_word(text, verb)
+        } else {
+            text.strip_prefix(verb)
+        }
+    })
+}
+
+/// Skips a word or a short bracket; nothing at the end of a clause.
+fn skip_word(text: &str) -> Option<&str> {
+    if let Some(inside) = text.strip_prefix('(') {
+        return head(inside, 60).find(')').map(|at| &inside[at + 1..]);
+    }
+    let end = text.find(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’' | '-' | '$'))).unwrap_or(text.len());
+    (0 < end && end < 40).then(|| &text[end..])
+}
+
+/// The answer at the beginning of what follows an announcement.
+fn announced(rest: &str) -> &str {
+    let mut rest = undress_front(rest);
+    while let Some(shorter) = FILLERS.iter().find_map(|filler| strip_word(rest, filler)) {
+        rest = undress_front(shorter);
+    }
+    undress_end(sentence::first_clause(&rest[..sentence::end(rest)]))
+}
+
+/// The answer before "is the answer", where `before` ends just before the last of these words.
+fn before(before: &str) -> Option<&str> {
+    let mut rest = before.trim_end();
+    for word in ["final", "correct", "right", "best", "the", "our", "my"] {
+        let shorter = rest
+            .len()
+            .checked_sub(word.len())
+            .and_then(|at| rest.get(at..))
+            .filter(|end| end.eq_ignore_ascii_case(word));
+        if shorter.is_some() {
+            rest = rest[..rest.len() - word.len()].trim_end();
+        }
+    }
+    let rest = rest.strip_suffix(" is").filter(|_| rest.len() < before.trim_end().len())?;
+    let start = rest.rfind(['\n', '。', '，']).map(|at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
+    let clause = &rest[start.unwrap_or(0).max(rest.rfind(". ").map_or(0, |at| at + 2))..];
+    // A comma within brackets separates no clauses.
+    let last = clause.rsplit(", ").next().unwrap_or(clause);
+    let clause = if last.contains([')', ']', '}', '$']) { clause } else { last };
+    let mut clause = undress_front(clause);
+    while let Some(shorter) = FILLERS.iter().find_map(|filler| strip_word(clause, filler)) {
+        clause = undress_front(shorter);
+    }
+    (clause.len() <= 80).then(|| undress_end(clause))
+}
+
+/// `故选：C`, `所以选择 B`: the Chinese word for choosing, with a letter behind it.
+fn chosen(text: &str) -> Vec<Announcement<'_>> {
+    let choices = text.rmatch_indices(['选', '選']).take(MOST);
+    choices
+        .filter_map(|(start, word)| {
+            let rest =
+                text[start + word.len()..].trim_start_matches(['择', '擇', '项', '項', '：', ':', ' ', '为', '是']);
+            let said = undress_end(&rest[..sentence::end(rest)]);
+            letters::at_start(said).map(|letters| Announcement { start, said: letters.text })
+        })
+        .collect()
+}
+
+/// Whether this can be an answer at all.
+fn is_plausible(said: &str) -> bool {
+    !said.is_empty()
+        && said.contains(|c: char| c.is_alphanumeric() || c == '\\' || c == '∅' || c == '∞')
+        && !EMPTY.iter().any(|word| {
+            strip_word(said, word).is_some() || (!word.is_ascii() && strip_prefix_caseless(said, word).is_some())
+        })
+}

@@ -1,0 +1,195 @@
+//! `\boxed{…}` and `\fbox{…}`: the surest sign of a final answer.
+
+use std::borrow::Cow;
+
+use super::scan::{LONGEST, closing_brace, head, strip_prefix_caseless, strip_word};
+
+/// How many boxes are tried from the last one backwards, be it for one that is not empty or for a chain of them.
+const MOST: usize = 16;
+
+/// How long the words between two joined boxes may be, in bytes.
+const LONGEST_JOINT: usize = 80;
+
+/// What may stand between two boxes besides mathematics' own signs and the name of a variable: words that join.
+const JOINTS: [&str; 8] = ["and", "or", "also", "respectively", "和", "或", "、", "以及"];
+
+/// Words that may go with them.
+const FILLERS: [&str; 7] = ["for", "part", "case", "the", "other", "when", "text"];
+
+/// The last box of a text, or the last ones where words join them.
+pub(super) struct Boxes<'a> {
+    /// Where the first of them begins.
+    pub start: usize,
+    /// What stands in each, first to last; a percent or degree sign just behind the box is taken in.
+    pub contents: Vec<Cow<'a, str>>,
+}
+
+struct Boxed<'a> {
+    start: usize,
+    end: usize,
+    content: Cow<'a, str>,
+}
+
+/// The last boxes that have something in them.
+pub(super) fn last(text: &str) -> Option<Boxes<'_>> {
+    let mut found = openings(text).take(MOST).filter_map(|(start, after)| read(text, start, after));
+    let last = found.next()?;
+    let mut start = last.start;
+    let mut contents = vec![last.content];
+    for earlier in found {
+        // A box around this box says the same.
+        if earlier.end > start {
+            continue;
+        }
+        if !joined(&text[earlier.end..start]) {
+            break;
+        }
+        start = earlier.start;
+        contents.push(earlier.content);
+    }
+    contents.reverse();
+    Some(Boxes { start, contents })
+}
+
+/// Where boxes open, last first: the command's beginning, and the index behind its name. A text that went through a careless
+/// reader of escapes has a backspace for `\b`.
+fn openings(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    text.rmatch_indices("ox").filter_map(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + 2..]);
+        if after.starts_with("ed") {
+            let before = before.strip_suffix("\\b").or_else(|| before.strip_suffix('\u{8}'))?;
+            return Some((before.len(), at + 4));
+        }
+        let before = before.strip_suffix("\\fb").filter(|_| !after.starts_with(|c: char| c.is_ascii_alphabetic()))?;
+        Some((before.len(), at + 2))
+    })
+}
+
+/// The box whose command starts and ends at these places; nothing if it is empty.
+fn read(text: &str, start: usize, after: usize) -> Option<Boxed<'_>> {
+    let doubled = text[..start].ends_with('\\');
+    let rest = text[after..].trim_start();
+    let opened = text.len() - rest.len();
+    let (content, end) = if let Some(inside) = rest.strip_prefix('{') {
+        let closing = closing_brace(inside, doubled);
+        let content = closing.map_or_else(|| unclosed(inside), |closing| &inside[..closing]);
+        (content, opened + 1 + content.len() + usize::from(closing.is_some()))
+    } else {
+        let word = rest.split(|c: char| c.is_whitespace() || c == '$').next().unwrap_or(rest);
+        let word = head(word, LONGEST).trim_end_matches(['.', ',']);
+        (word, opened + word.len())
+    };
+    let content = content.trim();
+    let mut content = if doubled { Cow::Owned(content.replace("\\\\", "\\")) } else { Cow::Borrowed(content) };
+    if content.is_empty() {
+        return None;
+    }
+    if let Some(sign) = sign_behind(&text[end..])
+        && !content.ends_with(sign)
+    {
+        content = Cow::Owned(format!("{content}{sign}"));
+    }
+    Some(Boxed { start, end, content })
+}
+
+/// What a box holds that nobody closed: all up to the end of the mathematics, of the paragraph or of the text.
+fn unclosed(inside: &str) -> &str {
+    let inside = head(inside, LONGEST);
+    let end = ["$", "\\]", "\\)", "\n\n"].iter().filter_map(|end| inside.find(end)).min();
+    &inside[..end.unwrap_or(inside.len())]
+}
+
+/// A sign or word behind a box, possibly outside the mathematics, that belongs to the number in it.
+fn sign_behind(behind: &str) -> Option<&'static str> {
+    const PERCENT: [&str; 5] = ["percent", "pct", "percentage", "per cent", "percentage points"];
+    let behind = head(behind, 64).trim_start();
+    if behind.starts_with("^\\circ") || behind.starts_with("^{\\circ}") || behind.starts_with('°') {
+        return Some("^\\circ");
+    }
+    let behind = ["$$", "$", "\\)", "\\]"].iter().find_map(|end| behind.strip_prefix(end)).unwrap_or(behind);
+    let behind = behind.trim_start().trim_start_matches("\\text{").trim_start();
+    let percent = behind.starts_with('%')
+        || behind.starts_with("\\%")
+        || PERCENT.iter().any(|word| strip_word(behind, word).is_some());
+    percent.then_some("\\%")
+}
+
+/// Whether what stands between two boxes says that both are the answer.
+fn joined(between: &str) -> bool {
+    if between.len() > LONGEST_JOINT || between.contains("\n\n") || between.contains(". ") {
+        return false;
+    }
+    let bare = between.trim_matches(|c: char| c.is_whitespace() || "$\\()[]".contains(c));
+    let mut joins = bare == "," || between.trim().is_empty();
+    let mut rest = between;
+    while let Some(character) = rest.chars().next() {
+        if let Some(joint) = JOINTS.iter().find(|joint| strip_prefix_caseless(rest, joint).is_some()) {
+            joins = true;
+            rest = &rest[joint.len()..];
+        } else if let Some(filler) = FILLERS.iter().find(|filler| strip_prefix_caseless(rest, filler).is_some()) {
+            rest = &rest[filler.len()..];
+        } else if rest.starts_with("\\quad") || rest.starts_with("\\qquad") {
+            rest = rest.split_once("quad").map_or("", |(_, behind)| behind);
+        } else {
+            // A variable's name, `(a)`, an index; two letters in a row are a word that joins nothing.
+            let behind = &rest[character.len_utf8()..];
+            if character.is_alphabetic() && behind.starts_with(char::is_alphabetic) || character == '.' {
+                return false;
+            }
+            rest = behind;
+        }
+    }
+    joins
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(text: &str) -> Vec<String> {
+        last(text).map(|boxes| boxes.contents.into_iter().map(Cow::into_owned).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_last_box_counts_with_its_braces_balanced() {
+        assert_eq!(contents(r"\boxed{1}, no: $\boxed{\frac{2}{\{x\}}}$."), [r"\frac{2}{\{x\}}"]);
+        assert_eq!(contents(r"\fbox{7} stands"), ["7"]);
+        assert_eq!(contents(r"\boxed{\boxed{5}}"), ["5"]);
+        assert_eq!(contents(r"\boxed{8} and later \boxed{}"), ["8"]);
+        assert_eq!(contents(r"so $\boxed 9$."), ["9"]);
+        assert_eq!(contents("so $\u{8}oxed{9}$."), ["9"]);
+        assert_eq!(contents(r"the boxed{one} of \fboxes{}"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_box_that_nobody_closed_ends_with_the_mathematics() {
+        assert_eq!(contents(r"$\boxed{12 kg$ of it"), ["12 kg"]);
+        assert_eq!(contents(r"\boxed{x = 1"), ["x = 1"]);
+        assert_eq!(contents(r"\boxed{"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn doubled_escapes_become_single_ones() {
+        assert_eq!(contents(r"\\boxed{\\frac{1}{2}}"), [r"\frac{1}{2}"]);
+        assert_eq!(contents(r"\\boxed{\\{1, 2\\}}"), [r"\{1, 2\}"]);
+    }
+
+    #[test]
+    fn a_sign_behind_the_box_belongs_to_it() {
+        assert_eq!(contents(r"rises by $\boxed{15}$ percent."), [r"15\%"]);
+        assert_eq!(contents(r"$\boxed{15}\%$"), [r"15\%"]);
+        assert_eq!(contents(r"$\boxed{15\%}$ percent"), [r"15\%"]);
+        assert_eq!(contents(r"$\boxed{40}^\circ$"), [r"40^\circ"]);
+        assert_eq!(contents(r"$\boxed{15}$ percents of"), ["15"]);
+    }
+
+    #[test]
+    fn boxes_that_words_join_are_one_answer() {
+        assert_eq!(contents(r"$\boxed{1}$ and $\boxed{2}$"), ["1", "2"]);
+        assert_eq!(contents(r"$\boxed{1} \text{ for part (a) and } \boxed{2}$"), ["1", "2"]);
+        assert_eq!(contents(r"\boxed{1}, \boxed{2}, or \boxed{3}"), ["1", "2", "3"]);
+        assert_eq!(contents(r"\(a = \boxed{1}\) and \(b_2 = \boxed{2}\)"), ["1", "2"]);
+        assert_eq!(contents(r"\boxed{1} and this gives \boxed{2}"), ["2"]);
+        assert_eq!(contents(r"\boxed{1}. \boxed{2}"), ["2"]);
+    }
+}

@@ -1,0 +1,236 @@
+//! Which of the known options a response chooses.
+
+use super::scan::{head, is_wordlike, strip_word};
+use super::{Extraction, Found, HEAD, announced, boxed, fallback, is_firm, letters, number, sentence, tagged};
+
+/// Words that begin a conclusion.
+const CONCLUSIONS: [&str; 6] = ["therefore", "thus", "hence", "so", "in conclusion", "overall"];
+
+/// The letters that stand for options.
+const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// How many sentences, from the last one backwards, are searched for an option.
+const MOST_SENTENCES: usize = 64;
+
+/// Words that make a sentence a "no".
+const NEGATIONS: [&str; 12] =
+    ["not", "no", "nor", "false", "incorrect", "isn't", "aren't", "doesn't", "don't", "cannot", "never", "neither"];
+
+/// The letter of the option that a response chooses; or the number that it arrives at where that is none of the options.
+pub(super) fn chosen<'a>(text: &'a str, view: &'a str, choices: &[String]) -> Option<Extraction<'a>> {
+    let options = Options::new(choices);
+    if let Some(option) = options.equal(view).or_else(|| options.letter(view).filter(|_| sentence::is_bare(view))) {
+        return letter(Found::Whole, option);
+    }
+    // Where "cannot be determined" is an option, it is an answer.
+    if sentence::refuses(view) && !choices.iter().any(|choice| sentence::refuses(choice)) {
+        return Some(Extraction::nothing());
+    }
+    let tag = tagged(view).and_then(|(_, inside)| options.meant(inside));
+    if let Some(option) = tag {
+        return letter(Found::Tagged, option);
+    }
+    let alone =
+        view.lines().last().and_then(|line| letters::at_start(line).filter(|letters| letters.rest.trim().is_empty()));
+    if let Some(option) = alone.map(|letters| letters.first).filter(|&option| option < choices.len()) {
+        return letter(Found::Announced, option);
+    }
+    let boxed = boxed::last(view).and_then(|boxes| options.meant(boxes.contents.last()?));
+    if let Some(option) = boxed {
+        return letter(Found::Boxed, option);
+    }
+    for announcement in announced::all(view) {
+        if let Some(option) = options.meant(announcement.said) {
+            return letter(Found::Announced, option);
+        }
+        if is_firm(announcement.said) {
+            let letters = letters::at_start(announcement.said).map(|letters| letters.text);
+            return Some(Extraction::one(Found::Announced, letters.unwrap_or(announcement.said)));
+        }
+    }
+    if let Some(option) = options.leads(head(text.trim_start(), HEAD)) {
+        return letter(Found::Leading, option);
+    }
+    let bold = fallback::bold(view).and_then(|bold| options.meant(bold));
+    if let Some(option) = bold {
+        return letter(Found::LastBold, option);
+    }
+    options.last(view).or_else(|| letter(Found::LastOption, options.polarity(view)?))
+}
+
+fn letter(found: Found, option: usize) -> Option<Extraction<'static>> {
+    LETTERS.get(option..=option).map(|letter| Extraction::one(found, letter))
+}
+
+/// The options, made comparable.
+struct Options {
+    texts: Vec<String>,
+    numbers: Vec<Option<f64>>,
+}
+
+impl Options {
+    fn new(choices: &[String]) -> Self {
+        let texts: Vec<String> = choices.iter().take(LETTERS.len()).map(|choice| folded(head(choice, HEAD))).collect();
+        let numbers = texts.iter().map(|text| value(text)).collect();
+        Self { texts, numbers }
+    }
+
+    /// The option that a statement of an answer means.
+    fn meant(&self, said: &str) -> Option<usize> {
+        let said = head(said, HEAD);
+        let prose = sentence::words(said) > 1;
+        self.letter(said)
+            .or_else(|| self.equal(said))
+            .or_else(|| self.mentioned_first(said).filter(|&option| prose || self.is_phrase(option)))
+            .or_else(|| self.valued(said, prose))
+    }
+
+    /// The option whose letter begins the statement; nothing where the statement gives several letters.
+    fn letter(&self, said: &str) -> Option<usize> {
+        let letters = letters::at_start(said).filter(|letters| letters.text.len() == 1)?;
+        (letters.first < self.texts.len()).then_some(letters.first)
+    }
+
+    /// Whether the option is a word or more, so that it does not turn up by chance within a formula.
+    fn is_phrase(&self, option: usize) -> bool {
+        sentence::words(&self.texts[option]) > 0
+    }
+
+    fn equal(&self, said: &str) -> Option<usize> {
+        let said = folded(head(said, HEAD)).replace(' ', "");
+        (!said.is_empty()).then(|| self.texts.iter().position(|text| text.replace(' ', "") == said)).flatten()
+    }
+
+    /// The option that is mentioned first; of two that begin together the longer one.
+    fn mentioned_first(&self, said: &str) -> Option<usize> {
+        let said = folded(said);
+        let places =
+            self.texts.iter().enumerate().filter_map(|(option, text)| Some((mentions(&said, text).next()?, option)));
+        places.min_by_key(|&(at, option)| (at, std::cmp::Reverse(self.texts[option].len()))).map(|(_, option)| option)
+    }
+
+    /// The option that is mentioned last; of two that end together the longer one.
+    fn mentioned_last(&self, said: &str) -> Option<usize> {
+        let said = folded(said);
+        let places = self.texts.iter().enumerate().filter_map(|(option, text)| {
+            let last = mentions(&said, text).last()?;
+            Some((last + text.len(), option))
+        });
+        places.max_by_key(|&(end, option)| (end, self.texts[option].len())).map(|(_, option)| option)
+    }
+
+    /// The option that has the same value as the statement, or as the last number of prose.
+    fn valued(&self, said: &str, prose: bool) -> Option<usize> {
+        let number = value(&folded(said)).or_else(|| value(fallback::last_number(said).filter(|_| prose)?))?;
+        self.numbers.iter().position(|option| option.is_some_and(|option| (option - number).abs() < 1e-9))
+    }
+
+    /// The option that a response begins with.
+    fn leads(&self, opening: &str) -> Option<usize> {
+        let letters = super::leading_letter(opening).map(|letters| letters.first);
+        letters.filter(|&option| option < self.texts.len()).or_else(|| {
+            let first = folded(opening.lines().next()?);
+            let begin = self.texts.iter().enumerate().filter(|(_, text)| {
+                first
+                    .strip_prefix(text.as_str())
+                    .is_some_and(|rest| !rest.starts_with(is_wordlike) && rest.starts_with([',', '.', ':', ';']))
+            });
+            begin.max_by_key(|(_, text)| text.len()).map(|(option, _)| option)
+        })
+    }
+
+    /// What the last sentence says that speaks of an option, or of a number where the options are numbers.
+    fn last<'a>(&self, view: &'a str) -> Option<Extraction<'a>> {
+        let numeric = self.numbers.iter().flatten().count() > self.texts.len() / 2;
+        sentence::backwards(view).take(MOST_SENTENCES).find_map(|sentence| {
+            let bracketed = sentence.rmatch_indices('(').find_map(|(at, _)| {
+                letters::at_start(&sentence[at..]).filter(|letters| letters.dressed).map(|letters| letters.first)
+            });
+            let option = bracketed
+                .filter(|&option| option < self.texts.len())
+                .or_else(|| self.mentioned_last(sentence))
+                .or_else(|| self.valued(sentence, true))
+                .or_else(|| LETTERS.find(fallback::last_letter(sentence)?).filter(|&option| option < self.texts.len()));
+            let number = || {
+                number::in_prose(sentence).filter(|_| numeric).map(|number| Extraction::one(Found::LastNumber, number))
+            };
+            option.and_then(|option| letter(Found::LastOption, option)).or_else(number)
+        })
+    }
+
+    /// Of the options yes and no, the one that the response's conclusion says, or else its first sentence.
+    fn polarity(&self, view: &str) -> Option<usize> {
+        let yes = self.texts.iter().position(|text| text == "yes")?;
+        let no = self.texts.iter().position(|text| text == "no")?;
+        let concludes =
+            |sentence: &&str| CONCLUSIONS.iter().any(|word| strip_word(sentence.trim_start(), word).is_some());
+        let conclusion = sentence::backwards(view)
+            .take(MOST_SENTENCES)
+            .find(concludes)
+            .or_else(|| sentence::backwards(view).last())?;
+        let mut negated = false;
+        sentence::each_word(conclusion, |word| {
+            negated |= NEGATIONS.iter().any(|negation| negation.eq_ignore_ascii_case(word));
+        });
+        Some(if negated { no } else { yes })
+    }
+}
+
+/// Where `text` mentions an option as a word, number or phrase of its own.
+fn mentions<'a>(text: &'a str, option: &'a str) -> impl Iterator<Item = usize> {
+    let found = (!option.is_empty()).then(|| text.match_indices(option)).into_iter().flatten();
+    found.map(|(at, _)| at).filter(move |&at| {
+        let (before, behind) = (&text[..at], &text[at + option.len()..]);
+        let worded = option.starts_with(is_wordlike) && before.ends_with(is_wordlike)
+            || option.ends_with(is_wordlike) && behind.starts_with(is_wordlike);
+        let digits = option.starts_with(|c: char| c.is_ascii_digit()) && before.ends_with(['.', '-'])
+            || option.ends_with(|c: char| c.is_ascii_digit())
+                && behind.strip_prefix(['.', ',']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        !worded && !digits
+    })
+}
+
+/// A text in lower case without what only dresses it: dollars, font and spacing commands, doubled spaces, a final period. Signs
+/// that have a command and a character take the character.
+fn folded(text: &str) -> String {
+    const FOLDS: [(&str, &str); 20] = [
+        ("\\mathrm", ""),
+        ("\\text", ""),
+        ("\\left", ""),
+        ("\\right", ""),
+        ("\\displaystyle", ""),
+        ("\\,", " "),
+        ("\\!", ""),
+        ("~", " "),
+        ("\\circ", "°"),
+        ("^°", "°"),
+        ("^{°}", "°"),
+        ("²", "^2"),
+        ("³", "^3"),
+        ("\\times", "x"),
+        ("×", "x"),
+        ("\\pi", "π"),
+        ("\\sqrt", "√"),
+        ("\\dfrac", "\\frac"),
+        ("−", "-"),
+        ("degrees", "°"),
+    ];
+    let mut plain = text.to_lowercase();
+    for (from, to) in FOLDS {
+        if plain.contains(from) {
+            plain = plain.replace(from, to);
+        }
+    }
+    let plain = plain.replace(['$', '*', '{', '}', '\\', '"'], "");
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    words.join(" ").trim_end_matches('.').to_owned()
+}
+
+/// The value of a text that is a number, perhaps with a unit of one word.
+fn value(text: &str) -> Option<f64> {
+    let text = text.trim_start_matches(['=', ' ']);
+    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ',' | '-'))).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let plain = unit.chars().all(|c| c.is_alphabetic() || matches!(c, '°' | ' ' | '%' | '²' | '³' | '^' | '2' | '3'));
+    plain.then(|| number.replace(',', "").parse().ok()).flatten().filter(|value: &f64| value.is_finite())
+}

@@ -1,0 +1,152 @@
+//! The number or the list that a response gives where one is expected.
+
+use std::borrow::Cow;
+
+use super::{Extraction, Found, announced, boxed, fallback, scan, sentence, tagged};
+
+/// Number words in English, from zero.
+const WORDS: [&str; 21] = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+];
+
+/// What stands before the number that a sentence is about.
+const LINKS: [&str; 10] =
+    ["=", "≈", " is ", " are ", " was ", " were ", " be ", " equals ", " total of ", " approximately "];
+
+/// The number that a response gives for its answer, as Python would read it: no thousands, signs or units.
+pub(super) fn numeric(view: &str) -> Option<Extraction<'_>> {
+    let stated = stated(view);
+    if stated.is_none() && sentence::refuses(view) {
+        return Some(Extraction::nothing());
+    }
+    stated.or_else(|| {
+        let bold = fallback::bold(view).and_then(first).map(|number| Extraction::one(Found::LastBold, number));
+        bold.or_else(|| in_prose(view).map(|number| Extraction::one(Found::LastNumber, number)))
+    })
+}
+
+fn stated(view: &str) -> Option<Extraction<'_>> {
+    let tag = tagged(view).and_then(|(_, inside)| in_statement(inside));
+    if let Some(number) = tag {
+        return Some(Extraction::one(Found::Tagged, number));
+    }
+    let boxed = boxed::last(view).and_then(|boxes| in_statement(boxes.contents.last()?).map(Cow::into_owned));
+    if let Some(number) = boxed {
+        return Some(Extraction::one(Found::Boxed, number));
+    }
+    let number = announced::all(view).into_iter().find_map(|announcement| in_statement(announcement.said))?;
+    Some(Extraction::one(Found::Announced, number))
+}
+
+/// The first number of a statement, behind its last equals sign.
+fn in_statement(said: &str) -> Option<Cow<'_, str>> {
+    if let Some(value) = WORDS.iter().position(|word| word.eq_ignore_ascii_case(said)) {
+        return Some(Cow::Owned(value.to_string()));
+    }
+    let value = said.rsplit(['=', '≈']).find(|side| first(side).is_some()).unwrap_or(said);
+    quotient(value.trim()).map(Cow::Owned).or_else(|| first(value))
+}
+
+/// The value of a statement that is a fraction of two numbers.
+fn quotient(value: &str) -> Option<String> {
+    let (top, bottom) = value.split_once('/')?;
+    let (top, bottom): (f64, f64) = (top.trim().parse().ok()?, bottom.trim().parse().ok()?);
+    let quotient = top / bottom;
+    quotient.is_finite().then(|| quotient.to_string())
+}
+
+/// The number that the last sentence with a number is about.
+pub(super) fn in_prose(view: &str) -> Option<Cow<'_, str>> {
+    let mut rest = view;
+    for _ in 0..64 {
+        let Some(last) = fallback::last_number(rest) else { break };
+        let end = last.as_ptr().addr() - rest.as_ptr().addr();
+        let before = &rest[..end];
+        let start = before.rfind(['\n', '。']).map_or(0, |at| scan::after(before, at));
+        let start = start.max(before.rfind(". ").map_or(0, |at| at + 2)).max(before.rfind("? ").map_or(0, |at| at + 2));
+        let sentence = &rest[start..end + last.len()];
+        let counts = ["There are ", "There were ", "There is "]
+            .iter()
+            .find_map(|start| sentence.trim_start().strip_prefix(start));
+        if let Some(number) = counts.and_then(first) {
+            return Some(number);
+        }
+        let linked = LINKS.iter().filter_map(|link| sentence.rfind(link).map(|at| at + link.len())).max();
+        if let Some(number) = linked.and_then(|at| first(&sentence[at..])).or_else(|| first(last)) {
+            return Some(number);
+        }
+        rest = before;
+    }
+    // No digits: a word.
+    first(scan::tail(view, 1024))
+}
+
+/// The first number of a text that is no part of a word; number words are numbers too.
+fn first(text: &str) -> Option<Cow<'_, str>> {
+    let text = scan::head(text, 1024);
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|step| at + step) {
+        let end = start
+            + bytes[start..].iter().take_while(|&&byte| byte.is_ascii_digit() || byte == b',' || byte == b'.').count();
+        let digits = text[start..end].trim_end_matches([',', '.']);
+        let before = &text[..start];
+        if !before.ends_with(|c: char| scan::is_wordlike(c) || c == '_') {
+            return Some(in_words(before).unwrap_or_else(|| plain(before, digits)));
+        }
+        at = end;
+    }
+    in_words(text)
+}
+
+/// The first number word of a text, in digits.
+fn in_words(text: &str) -> Option<Cow<'static, str>> {
+    let mut word = None;
+    sentence::each_word(text, |next| {
+        word = word.or_else(|| WORDS.iter().skip(2).position(|known| known.eq_ignore_ascii_case(next)));
+    });
+    word.map(|value| Cow::Owned((value + 2).to_string()))
+}
+
+/// A number without thousands' commas, with its sign and with a decimal point before it.
+fn plain<'a>(before: &str, digits: &'a str) -> Cow<'a, str> {
+    let point = before.ends_with('.');
+    let before = before.strip_suffix('.').unwrap_or(before);
+    let negative = fallback::sign_length(before.trim_end_matches(['$', ' '])) > 0;
+    let grouped = digits.split(['.', ',']).skip(1).all(|group| group.len() == 3) && digits.contains(',');
+    if !point && !negative && !digits.contains(',') {
+        return Cow::Borrowed(digits);
+    }
+    let sign = if negative { "-" } else { "" };
+    let digits = if grouped { digits.replace(',', "") } else { digits.split(',').next().unwrap_or(digits).to_owned() };
+    Cow::Owned(format!("{sign}{}{digits}", if point { "0." } else { "" }))
+}
+
+/// The last list in square brackets.
+pub(super) fn list(view: &str) -> Option<Extraction<'_>> {
+    let end = view.rfind(']')?;
+    let start = view[..end].rfind('[')?;
+    let list = &view[start..=end];
+    let plausible = list.contains(|c: char| c.is_ascii_digit()) && list.len() <= scan::LONGEST;
+    plausible.then(|| Extraction::one(Found::LastMath, list))
+}

@@ -1,0 +1,247 @@
+//! Where a sentence and a clause end, and whether a text is prose at all.
+
+use super::letters;
+use super::scan::{LONGEST, closing_brace, head, is_unspaced};
+
+/// Words that make a sentence of a text. An answer that is only an answer has none of them.
+const SENTENCE_WORDS: [&str; 44] = [
+    "is",
+    "are",
+    "was",
+    "were",
+    "be",
+    "been",
+    "it",
+    "its",
+    "it's",
+    "we",
+    "so",
+    "think",
+    "therefore",
+    "because",
+    "that",
+    "which",
+    "this",
+    "hence",
+    "thus",
+    "since",
+    "let",
+    "let's",
+    "then",
+    "answer",
+    "can",
+    "can't",
+    "has",
+    "have",
+    "get",
+    "find",
+    "need",
+    "est",
+    "sont",
+    "donc",
+    "il",
+    "ist",
+    "also",
+    "dann",
+    "entonces",
+    "es",
+    "these",
+    "there",
+    "would",
+    "should",
+];
+
+/// The same in Chinese.
+const SENTENCE_SIGNS: [&str; 12] =
+    ["因此", "所以", "答案", "首先", "我们", "那么", "因为", "不是", "是", "可以", "由于", "如果"];
+
+/// Words that begin a reason or an aside behind an answer.
+const ASIDES: [&str; 17] = [
+    " because ",
+    ", because ",
+    " since ",
+    ", since ",
+    ", which ",
+    " which is ",
+    " which means ",
+    ", as ",
+    ", so ",
+    ", it ",
+    ", not ",
+    ", but ",
+    ", i.e.",
+    ", since",
+    " I hope",
+    "，因为",
+    "，所以",
+];
+
+/// What a response says that cannot tell.
+const REFUSALS: [&str; 22] = [
+    "not possible to",
+    "impossible to",
+    "cannot be determined",
+    "cannot be answered",
+    "cannot be provided",
+    "can't be determined",
+    "not enough information",
+    "not have enough",
+    "not provide",
+    "doesn't provide",
+    "can't answer",
+    "cannot answer",
+    "cannot determine",
+    "unable to",
+    "need more",
+    "more context",
+    "more information",
+    "more details",
+    "insufficient information",
+    "can't process",
+    "please provide",
+    "unfortunately",
+];
+
+/// How many words an answer in words may have.
+const MOST_WORDS: usize = 12;
+
+/// Where the sentence ends that `text` begins with: at a full stop, a blank line, or (outside brackets and mathematics) the
+/// end of the line. Decimal points do not end it, nor does anything within brackets or between dollars.
+pub(super) fn end(text: &str) -> usize {
+    let text = head(text, LONGEST);
+    let mathematics = dollars_pair(text);
+    let (mut depth, mut dollars, mut display) = (0_usize, false, false);
+    let mut characters = text.char_indices().peekable();
+    let mut before = ' ';
+    while let Some((at, character)) = characters.next() {
+        let next = characters.peek().map(|&(_, next)| next);
+        let open = depth > 0 || dollars || display;
+        match character {
+            '\\' => match next {
+                Some('[') => display = true,
+                Some(']') => display = false,
+                Some('(') => depth += 1,
+                Some(')') => depth = depth.saturating_sub(1),
+                _ => {}
+            },
+            '(' | '[' | '{' if before != '\\' => depth += 1,
+            ')' | ']' | '}' if before != '\\' => depth = depth.saturating_sub(1),
+            '$' if mathematics && before != '\\' && before != '$' => dollars = !dollars,
+            '\n' if next == Some('\n') && !display => return at,
+            '.' if !open && next.is_none_or(char::is_whitespace) => return at,
+            '?' | '!' if !open && next.is_none_or(char::is_whitespace) && !before.is_ascii_digit() => return at,
+            '\n' | '。' | '！' | '？' if !open => return at,
+            '<' if next == Some('|') || next == Some('/') => return at,
+            _ => {}
+        }
+        before = character;
+    }
+    text.len()
+}
+
+/// Whether the dollars of this paragraph come in pairs, so that they enclose mathematics and are no currency.
+fn dollars_pair(text: &str) -> bool {
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    paragraph.matches('$').count().is_multiple_of(2)
+}
+
+/// A sentence without the reason or the aside at its end.
+pub(super) fn first_clause(sentence: &str) -> &str {
+    let end = ASIDES.iter().filter_map(|aside| sentence.find(aside)).filter(|&at| at > 0).min();
+    &sentence[..end.unwrap_or(sentence.len())]
+}
+
+/// Whether a text is only an answer: short, and no sentence.
+pub(super) fn is_bare(text: &str) -> bool {
+    let text = text.trim();
+    if text.len() > LONGEST || text.contains("\n\n") || text.lines().count() > 12 {
+        return false;
+    }
+    let behind_letter = letters::at_start(text).map_or(text, |letters| letters.rest);
+    let mut words = 0;
+    let mut sentence = false;
+    each_word(text, |word| {
+        words += 1;
+        sentence |= SENTENCE_WORDS.iter().any(|known| known.eq_ignore_ascii_case(word));
+    });
+    let unspaced = text.chars().filter(|&c| is_unspaced(c)).count();
+    let signs = unspaced > 0 && (SENTENCE_SIGNS.iter().any(|sign| text.contains(sign)) || unspaced > 40);
+    words <= MOST_WORDS && !sentence && !signs && !breaks(behind_letter)
+}
+
+/// How many words a text has outside its mathematics.
+pub(super) fn words(text: &str) -> usize {
+    let mut words = 0;
+    each_word(text, |_| words += 1);
+    words
+}
+
+/// The sentences of a text, last first.
+pub(super) fn backwards(text: &str) -> impl Iterator<Item = &str> {
+    text.rsplit(['\n', '。']).flat_map(|line| line.rsplit(". ")).filter(|sentence| !sentence.trim().is_empty())
+}
+
+/// Whether a response ends with saying that it cannot tell.
+pub(super) fn refuses(text: &str) -> bool {
+    backwards(text).take(2).any(|sentence| {
+        let sentence = head(sentence, 1024).to_lowercase();
+        REFUSALS.iter().any(|refusal| sentence.contains(refusal))
+    })
+}
+
+/// Whether one sentence ends and another begins within the text.
+fn breaks(text: &str) -> bool {
+    let text = text.trim_end();
+    if text.find(['。', '？']).is_some_and(|at| at + '。'.len_utf8() < text.len()) {
+        return true;
+    }
+    text.match_indices(['.', '?', '!']).any(|(at, stop)| {
+        let before = text[..at].chars().next_back();
+        let ends = before.is_some_and(|c| c.is_lowercase() || matches!(c, '$' | ')' | '}') && stop != "!");
+        let behind = &text[at + 1..];
+        ends && behind.starts_with(char::is_whitespace) && behind.trim_start().starts_with(char::is_alphabetic)
+    })
+}
+
+/// Calls `visit` with each word of two letters or more that stands outside of mathematics and is no command.
+pub(super) fn each_word<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c == '\\' || c == '$' || c.is_alphabetic()) {
+        rest = &rest[at..];
+        if let Some(behind) = rest.strip_prefix('$') {
+            // Currency has no second dollar.
+            let behind = behind.trim_start_matches('$');
+            rest = behind.split_once('$').map_or(behind, |(_, behind)| behind.trim_start_matches('$'));
+        } else if let Some(behind) = rest.strip_prefix('\\') {
+            rest = skip_command(behind);
+        } else {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’')) || is_unspaced(c));
+            let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            if word.chars().nth(1).is_some() {
+                visit(word);
+            }
+            rest = match behind.chars().next() {
+                Some(character) if is_unspaced(character) => &behind[character.len_utf8()..],
+                _ => behind,
+            };
+        }
+    }
+}
+
+/// The text behind a command whose backslash has been read; an argument in words goes with it.
+fn skip_command(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (name, behind) = text.split_at(end);
+    if name.is_empty() {
+        let mut characters = text.chars();
+        characters.next();
+        return characters.as_str();
+    }
+    let worded = name.starts_with("text")
+        || name.starts_with("math")
+        || matches!(name, "mbox" | "operatorname" | "begin" | "end");
+    match behind.strip_prefix('{').filter(|_| worded) {
+        Some(inside) => closing_brace(inside, false).map_or(inside, |closing| &inside[closing + 1..]),
+        None => behind,
+    }
+}

@@ -1,0 +1,312 @@
+//! One spelling for each symbol: Unicode and full-width forms, LaTeX spacing and wrappers.
+
+/// Rewrites `text` with ASCII and LaTeX commands only (words of other scripts stay), without what carries no meaning.
+pub fn canonical(text: &str) -> String {
+    let text = without_separators(&unicode(&single_backslashes(text)));
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(character) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix('\\') {
+            rest = command(after, &mut result);
+        } else if let Some(after) = rest.strip_prefix("**") {
+            // Python's power, or Markdown's bold.
+            let power = result.ends_with(|c: char| c.is_alphanumeric() || c == ')')
+                && after.starts_with(|c: char| c.is_alphanumeric() || c == '(' || c == '-');
+            result.push_str(if power { "^" } else { " " });
+            rest = after;
+        } else {
+            match character {
+                '~' | '`' | '\n' | '\r' | '\t' => result.push(' '),
+                other => result.push(other),
+            }
+            rest = &rest[character.len_utf8()..];
+        }
+    }
+    dollars(result.trim())
+}
+
+/// Handles what follows a backslash; returns the rest.
+fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
+    let name_length = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let (name, rest) = after.split_at(name_length);
+    match name {
+        "" => {
+            let Some(symbol) = after.chars().next() else { return after };
+            match symbol {
+                '!' | ',' | ';' | ':' | ' ' | '\n' | '(' | ')' | '[' | ']' => result.push(' '),
+                '%' => result.push('%'),
+                '$' => result.push_str("\\$"),
+                '&' | '#' => result.push(symbol),
+                '|' => result.push_str("\\|"),
+                '\\' => result.push_str("\\\\"),
+                '{' | '}' => {
+                    result.push('\\');
+                    result.push(symbol);
+                }
+                '_' => result.push('_'),
+                other => result.push(other),
+            }
+            return &after[symbol.len_utf8()..];
+        }
+        // Sizes, styles and boxes say nothing.
+        "left" | "right" => return rest.strip_prefix('.').unwrap_or(rest),
+        "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr" | "middle"
+        | "displaystyle" | "textstyle" | "limits" | "nolimits" | "bf" | "rm" | "it" | "cal" | "boldsymbol"
+        | "mathstrut" | "strut" | "phantom" | "hfill" | "centering" | "allowbreak" | "boxed" | "fbox" => {}
+        "quad" | "qquad" | "space" | "thinspace" | "enspace" | "newline" | "hspace" | "vspace" | "par" => {
+            result.push(' ');
+            // The lengths of spaces are no part of what they separate.
+            if (name == "hspace" || name == "vspace")
+                && let Some(end) = rest.strip_prefix('{').and_then(|inside| inside.find('}'))
+            {
+                return &rest[end + 2..];
+            }
+        }
+        "dfrac" | "tfrac" | "cfrac" => result.push_str("\\frac"),
+        "dbinom" | "tbinom" => result.push_str("\\binom"),
+        "lt" => result.push('<'),
+        "gt" => result.push('>'),
+        "le" | "leq" | "leqslant" | "leqq" => result.push_str("<="),
+        "ge" | "geq" | "geqslant" | "geqq" => result.push_str(">="),
+        "ne" | "neq" => result.push_str("!="),
+        "times" | "cdot" | "ast" | "star" => result.push('*'),
+        "div" => result.push('/'),
+        "lbrace" => result.push_str("\\{"),
+        "rbrace" => result.push_str("\\}"),
+        "lbrack" => result.push('['),
+        "rbrack" => result.push(']'),
+        "lvert" | "rvert" | "vert" | "mid" => result.push('|'),
+        "prime" => result.push('\''),
+        "colon" => result.push(':'),
+        "degree" => result.push_str("^\\circ "),
+        "percent" => result.push('%'),
+        "land" | "wedge" => result.push_str("\\text{ and }"),
+        "lor" | "vee" => result.push_str("\\text{ or }"),
+        _ => {
+            result.push('\\');
+            result.push_str(name);
+            // What follows must not become part of the name.
+            if rest.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+                result.push(' ');
+            }
+        }
+    }
+    rest
+}
+
+/// Paired dollar signs delimit mathematics and go; a lone or escaped one is money.
+fn dollars(text: &str) -> String {
+    let escaped = text.matches("\\$").count();
+    let plain = text.matches('$').count() - escaped;
+    let marked = text.replace("\\$", "\u{1}");
+    // With `$` and `$$` alike, an odd number means that one is not a delimiter.
+    let marked = if plain % 2 == 1 { marked.replace('$', "\u{1}") } else { marked.replace('$', " ") };
+    marked.replace('\u{1}', "\\$ ").trim().to_owned()
+}
+
+/// Twice-escaped LaTeX: `\\frac`. A row break of a matrix stays.
+fn single_backslashes(text: &str) -> String {
+    if !text.contains("\\\\") || text.contains("\\begin") && !text.contains("\\\\begin") {
+        return text.to_owned();
+    }
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\\\") {
+        let run = rest[at..].bytes().take_while(|byte| *byte == b'\\').count();
+        let after = &rest[at + run..];
+        result.push_str(&rest[..at]);
+        // A letter begins a command, a brace or bracket a delimiter, a comma or semicolon a space.
+        let escape = after.starts_with(|c: char| c.is_ascii_alphabetic() || "{}()[],;!%$ ".contains(c));
+        result.push_str(if escape { "\\" } else { "\\\\" });
+        rest = after;
+    }
+    result.push_str(rest);
+    // A backslash at the end is the beginning of nothing.
+    while result.ends_with('\\') {
+        result.pop();
+    }
+    result
+}
+
+/// Digit groups: `1{,}000`, `1,\!000`, `1\,000`, `14 {, }916`.
+fn without_separators(text: &str) -> String {
+    const SEPARATORS: [&str; 6] = ["{,}", "{, }", ",\\!", "\\,", "\\!", ",{\\!}"];
+    if !SEPARATORS.iter().any(|separator| text.contains(separator)) {
+        return text.trim_end_matches('\\').to_owned();
+    }
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text.trim_end_matches('\\');
+    'next: while let Some(character) = rest.chars().next() {
+        let spaced = rest.trim_start_matches(' ');
+        for separator in SEPARATORS {
+            if let Some(after) = spaced.strip_prefix(separator) {
+                let after = after.trim_start_matches([' ', '!']).trim_start_matches("\\!").trim_start();
+                let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+                if digits == 3 && result.ends_with(|c: char| c.is_ascii_digit()) {
+                    rest = after;
+                    continue 'next;
+                }
+            }
+        }
+        result.push(character);
+        rest = &rest[character.len_utf8()..];
+    }
+    result
+}
+
+/// ASCII and LaTeX for Unicode symbols.
+fn unicode(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_owned();
+    }
+    let mut result = String::with_capacity(text.len() + 16);
+    let mut raised = None;
+    for character in text.chars() {
+        // Runs of raised or lowered digits are one exponent or index.
+        let level = script(character);
+        if level.map(|(mark, _)| mark) != raised {
+            if raised.is_some() {
+                result.push('}');
+            }
+            if let Some((mark, _)) = level {
+                result.push(mark);
+                result.push('{');
+            }
+            raised = level.map(|(mark, _)| mark);
+        }
+        if let Some((_, plain)) = level {
+            result.push(plain);
+            continue;
+        }
+        match symbol(character) {
+            Some(replacement) => result.push_str(replacement),
+            None => match character {
+                '\u{FF01}'..='\u{FF5E}' => {
+                    result.push(char::from_u32(character as u32 - 0xFEE0).unwrap_or(character));
+                }
+                other => result.push(other),
+            },
+        }
+    }
+    if raised.is_some() {
+        result.push('}');
+    }
+    result
+}
+
+/// `^` or `_` and the plain form of a raised or lowered character.
+fn script(character: char) -> Option<(char, char)> {
+    const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ";
+    const LOWERED: &str = "₀₁₂₃₄₅₆₇₈₉₊₋ₙ";
+    const PLAIN: &[u8] = b"0123456789+-n";
+    let find = |set: &str| set.chars().position(|other| other == character).map(|index| char::from(PLAIN[index]));
+    find(RAISED).map(|plain| ('^', plain)).or_else(|| find(LOWERED).map(|plain| ('_', plain)))
+}
+
+fn symbol(character: char) -> Option<&'static str> {
+    Some(match character {
+        '−' | '–' | '—' | '‐' | '‑' | '﹣' => "-",
+        '×' | '·' | '⋅' | '∙' | '•' | '✕' | '∗' => "*",
+        '÷' | '∕' | '⁄' => "/",
+        '√' => "\\sqrt ",
+        '∛' => "\\sqrt[3]",
+        'π' => "\\pi ",
+        '∞' => "\\infty ",
+        '≤' | '⩽' | '≦' => "<=",
+        '≥' | '⩾' | '≧' => ">=",
+        '≠' => "!=",
+        '≈' | '≃' | '≅' | '≒' => "\\approx ",
+        '≡' => "\\equiv ",
+        '∪' | '⋃' => "\\cup ",
+        '∩' | '⋂' => "\\cap ",
+        '∈' => "\\in ",
+        '∅' | '⌀' => "\\emptyset ",
+        'ℝ' => "\\mathbb{R}",
+        'ℤ' => "\\mathbb{Z}",
+        'ℕ' => "\\mathbb{N}",
+        'ℚ' => "\\mathbb{Q}",
+        '±' => "\\pm ",
+        '∓' => "\\mp ",
+        '°' | 'º' | '˚' => "^\\circ ",
+        '℃' => "^\\circ C",
+        '℉' => "^\\circ F",
+        '′' | '’' | '‘' => "'",
+        '″' | '“' | '”' | '「' | '」' | '『' | '』' => "\"",
+        '½' => "\\frac{1}{2}",
+        '⅓' => "\\frac{1}{3}",
+        '⅔' => "\\frac{2}{3}",
+        '¼' => "\\frac{1}{4}",
+        '¾' => "\\frac{3}{4}",
+        '⅕' => "\\frac{1}{5}",
+        '⅙' => "\\frac{1}{6}",
+        '⅛' => "\\frac{1}{8}",
+        '⅜' => "\\frac{3}{8}",
+        '⅝' => "\\frac{5}{8}",
+        '⅞' => "\\frac{7}{8}",
+        '∠' | '∡' => "\\angle ",
+        '△' | '▲' => "\\triangle ",
+        '⊥' => "\\perp ",
+        '∥' | '‖' => "\\parallel ",
+        '→' | '⇒' | '⟹' => "\\to ",
+        '∧' | '且' | '和' | '与' => "\\text{ and }",
+        '∨' | '或' => "\\text{ or }",
+        'α' => "\\alpha ",
+        'β' => "\\beta ",
+        'γ' => "\\gamma ",
+        'δ' => "\\delta ",
+        'ε' => "\\epsilon ",
+        'θ' => "\\theta ",
+        'λ' => "\\lambda ",
+        'μ' | 'µ' => "\\mu ",
+        'ρ' => "\\rho ",
+        'σ' => "\\sigma ",
+        'φ' => "\\phi ",
+        'ω' => "\\omega ",
+        'Δ' => "\\Delta ",
+        '\u{3A9}' | '\u{2126}' => "\\Omega ",
+        '∑' => "\\sum ",
+        '。' | '．' => ".",
+        '、' => ",",
+        '€' => "\\euro ",
+        '£' => "\\pound ",
+        '¥' | '￥' => "\\yen ",
+        '【' | '〔' => "[",
+        '】' | '〕' => "]",
+        '《' | '》' | '\u{200B}' | '\u{FEFF}' => "",
+        '\u{A0}' | '\u{3000}' | '\u{2009}' | '\u{202F}' => " ",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_symbol_has_one_spelling() {
+        for (text, expected) in [
+            (r"$\dfrac{1}{2}$", r"\frac{1}{2}"),
+            (r"\left( 3, \tfrac{\pi}{2} \right)", r"( 3, \frac{\pi}{2} )"),
+            ("３＋４＝７", "3+4=7"),
+            ("x² − 1", "x^{2} - 1"),
+            ("a₁₂", "a_{12}"),
+            ("2×3÷4", "2*3/4"),
+            ("√2", r"\sqrt 2"),
+            (r"1{,}000", "1000"),
+            (r"32,\! 349", "32349"),
+            (r"14 {, }916", "14916"),
+            (r"32, 349", "32, 349"),
+            (r"\\frac{1}{2}", r"\frac{1}{2}"),
+            (r"185\", "185"),
+            ("$$ \n 9 \n $$", "9"),
+            ("**3**", "3"),
+            ("2**3", "2^3"),
+            (r"\$5", r"\$ 5"),
+            (r"x \le 5", "x <= 5"),
+            (r"90^\circ", r"90^\circ"),
+            ("90°", r"90^\circ"),
+        ] {
+            assert_eq!(canonical(text).trim(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Tokens to an expression, by recursive descent.
+
+use super::Unreadable;
+use super::functions::{ends_expression, function, glued};
+use super::lex::Token;
+use crate::answer::math::{Constant, Expr, Function, Number};
+
+/// Brackets inside brackets beyond this are no answer.
+const MAX_DEPTH: usize = 40;
+
+/// Reads expressions from a run of tokens.
+pub struct Parser<'a> {
+    pub(super) list: Vec<Token>,
+    pub(super) spaced: Vec<bool>,
+    pub(super) at: usize,
+    depth: usize,
+    bars: usize,
+    /// Whether the text from here to the end is a unit.
+    is_unit: &'a dyn Fn(&[Token]) -> bool,
+}
+
+pub(super) type Read = Result<Expr, Unreadable>;
+
+impl<'a> Parser<'a> {
+    pub fn new(list: &[Token], spaced: &[bool], is_unit: &'a dyn Fn(&[Token]) -> bool) -> Self {
+        Self { list: list.to_vec(), spaced: spaced.to_vec(), at: 0, depth: 0, bars: 0, is_unit }
+    }
+
+    /// What has not been read.
+    pub fn rest(&self) -> &[Token] {
+        &self.list[self.at..]
+    }
+
+    /// A sum: as much as can be read.
+    pub fn sum(&mut self) -> Read {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Unreadable::TooLarge);
+        }
+        let mut terms = vec![self.product()?];
+        loop {
+            let term = match self.peek() {
+                Some(Token::Sign('+')) => self.take().product()?,
+                Some(Token::Sign('-')) => self.take().product()?.negated(),
+                Some(Token::Command(name)) if name == "pm" || name == "mp" => {
+                    let minus_first = name == "mp";
+                    Expr::PlusMinus(minus_first, Box::new(self.take().product()?))
+                }
+                _ => break,
+            };
+            terms.push(term);
+        }
+        self.depth -= 1;
+        Ok(if terms.len() == 1 { terms.remove(0) } else { Expr::Sum(terms) })
+    }
+
+    pub(super) fn product(&mut self) -> Read {
+        let mut product = self.factor()?;
+        loop {
+            match self.peek() {
+                Some(Token::Sign('*')) => {
+                    let factor = self.take().factor()?;
+                    product = multiplied(product, factor);
+                }
+                Some(Token::Sign('/')) => {
+                    if self.depth == 1 && product.is_constant() && (self.is_unit)(self.rest()) {
+                        break;
+                    }
+                    let divisor = self.take().factor()?;
+                    product = product.over(divisor);
+                }
+                Some(Token::Word(word)) if word.eq_ignore_ascii_case("x") && self.between_numbers() => {
+                    let factor = self.take().factor()?;
+                    product = multiplied(product, factor);
+                }
+                _ if self.starts_factor() && !self.at_tail(&product) => {
+                    let factor = self.factor()?;
+                    product = multiplied(product, factor);
+                }
+                _ => break,
+            }
+        }
+        Ok(product)
+    }
+
+    /// Whether the letter that comes next stands between two numbers, with spaces: `4 x 8` is a product.
+    fn between_numbers(&self) -> bool {
+        let number = |token: Option<&Token>| matches!(token, Some(Token::Number(_)));
+        self.at > 0
+            && number(self.list.get(self.at - 1))
+            && number(self.list.get(self.at + 1))
+            && self.spaced[self.at]
+            && self.spaced[self.at + 1]
+    }
+
+    /// Whether what follows a value at the top is its unit or other words rather than a factor.
+    fn at_tail(&self, product: &Expr) -> bool {
+        if self.depth > 1 {
+            return false;
+        }
+        match self.peek() {
+            // One letter may be a variable; one character of another script is a counting word.
+            Some(Token::Text(text)) if text.trim().chars().count() > 1 || !text.is_ascii() => true,
+            Some(Token::Open('{')) => match &self.list[self.at + 1..] {
+                [Token::Word(word), ..] => word.len() > 3 && unknown(word),
+                [Token::Text(text), ..] => text.trim().chars().count() > 1,
+                _ => false,
+            },
+            Some(Token::Word(word)) if word.len() > 3 && unknown(word) || word == "pct" => true,
+            Some(Token::Text(_) | Token::Word(_) | Token::Command(_)) => {
+                product.is_constant() && (self.is_unit)(self.rest())
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn starts_factor(&self) -> bool {
+        match self.peek() {
+            Some(Token::Number(_) | Token::Word(_) | Token::Open('(' | '{')) => true,
+            Some(Token::Command(name)) => !ends_expression(name) && name != "pm" && name != "mp",
+            Some(Token::Text(text)) => text.trim().chars().count() <= 1,
+            Some(Token::Sign('|')) => self.bars == 0,
+            _ => false,
+        }
+    }
+
+    pub(super) fn factor(&mut self) -> Read {
+        // A run of signs recurses; it counts as depth.
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Unreadable::TooLarge);
+        }
+        let result = match self.peek() {
+            Some(Token::Sign('-')) => self.take().factor().map(Expr::negated),
+            Some(Token::Sign('+')) => self.take().factor(),
+            Some(Token::Command(name)) if name == "pm" || name == "mp" => {
+                let minus_first = name == "mp";
+                self.take().factor().map(|inner| Expr::PlusMinus(minus_first, Box::new(inner)))
+            }
+            _ => {
+                self.depth -= 1;
+                let primary = self.primary()?;
+                let result = self.postfix(primary);
+                self.depth += 1;
+                result
+            }
+        };
+        self.depth -= 1;
+        result
+    }
+
+    pub(super) fn postfix(&mut self, mut base: Expr) -> Read {
+        loop {
+            match self.peek() {
+                Some(Token::Sign('!')) => {
+                    self.take();
+                    base = Expr::Call(Function::Factorial, vec![base]);
+                }
+                Some(Token::Sign('%')) => {
+                    self.take();
+                    base = Expr::Percent(Box::new(base));
+                }
+                Some(Token::Sign('^')) => {
+                    let start = self.at;
+                    self.take();
+                    if self.take_circle() {
+                        if matches!(self.peek(), Some(Token::Word(word)) if ["C", "F", "K"].contains(&word.as_str())) {
+                            self.at = start;
+                            return Ok(base);
+                        }
+                        base = Expr::Degrees(Box::new(self.minutes(base)));
+                        continue;
+                    }
+                    let exponent = self.exponent()?;
+                    base = Expr::Power(Box::new(base), Box::new(exponent));
+                }
+                _ => return Ok(base),
+            }
+        }
+    }
+
+    /// `\circ` or `{\circ}` after a caret.
+    fn take_circle(&mut self) -> bool {
+        let circle = |token: Option<&Token>| matches!(token, Some(Token::Command(name)) if name == "circ");
+        if circle(self.peek()) {
+            self.take();
+            return true;
+        }
+        let grouped = self.peek() == Some(&Token::Open('{'))
+            && circle(self.list.get(self.at + 1))
+            && self.list.get(self.at + 2) == Some(&Token::Close('}'));
+        if grouped {
+            self.at += 3;
+        }
+        grouped
+    }
+
+    /// Minutes of arc after degrees: 30°15′.
+    fn minutes(&mut self, degrees: Expr) -> Expr {
+        if let (Some(Token::Number(number)), Some(Token::Sign('\''))) = (self.peek(), self.list.get(self.at + 1))
+            && let Some(number) = Number::parse(number)
+        {
+            self.at += 2;
+            return Expr::Sum(vec![degrees, Expr::Number(number).over(Expr::integer(60))]);
+        }
+        degrees
+    }
+
+    /// What follows a caret: a group, or one number, symbol or bracket with its sign.
+    pub(super) fn exponent(&mut self) -> Read {
+        match self.peek() {
+            Some(Token::Open('{')) => self.bracketed('}'),
+            Some(Token::Sign('-')) => Ok(self.take().exponent()?.negated()),
+            Some(Token::Sign('+')) => self.take().exponent(),
+            Some(Token::Word(word)) if word.len() > 1 => {
+                self.split_word(1);
+                self.primary()
+            }
+            _ => {
+                let primary = self.primary()?;
+                // 2^3^4 is 2^(3^4), and 2^n! is a tower too.
+                if self.peek() == Some(&Token::Sign('^')) { self.postfix(primary) } else { Ok(primary) }
+            }
+        }
+    }
+
+    pub(super) fn primary(&mut self) -> Read {
+        let Some(token) = self.peek().cloned() else { return Err(Unreadable::Grammar) };
+        match token {
+            Token::Number(text) => {
+                self.take();
+                self.number(&text)
+            }
+            Token::Word(word) => self.word(&word),
+            Token::Text(text) => {
+                self.take();
+                let name = text.trim();
+                match name {
+                    "e" => Ok(Expr::Constant(Constant::E)),
+                    "i" => Ok(Expr::Constant(Constant::ImaginaryUnit)),
+                    _ if function(name).is_some() => self.known(function(name).ok_or(Unreadable::Grammar)?),
+                    _ if name.chars().count() == 1 && name.chars().all(char::is_alphabetic) => {
+                        self.symbol(name.to_owned())
+                    }
+                    _ => Err(Unreadable::Grammar),
+                }
+            }
+            Token::Command(name) => {
+                self.take();
+                self.command(&name)
+            }
+            Token::Open('(') => self.bracketed(')'),
+            Token::Open('[') => self.bracketed(']'),
+            Token::Open('{') => self.bracketed('}'),
+            Token::Sign('|') => {
+                self.take();
+                self.bars += 1;
+                let inside = self.sum()?;
+                self.bars -= 1;
+                self.expect(&Token::Sign('|'))?;
+                Ok(Expr::Call(Function::Abs, vec![inside]))
+            }
+            _ => Err(Unreadable::Grammar),
+        }
+    }
+
+    /// A sum between the bracket that comes next and `close`.
+    pub(super) fn bracketed(&mut self, close: char) -> Read {
+        self.take();
+        let bars = std::mem::take(&mut self.bars);
+        let inside = self.sum()?;
+        self.bars = bars;
+        self.expect(&Token::Close(close))?;
+        Ok(inside)
+    }
+
+    pub(super) fn peek(&self) -> Option<&Token> {
+        self.list.get(self.at)
+    }
+
+    pub(super) fn take(&mut self) -> &mut Self {
+        self.at += 1;
+        self
+    }
+
+    /// Takes `token`. What was cut off at the end may lack its closing braces.
+    pub(super) fn expect(&mut self, token: &Token) -> Result<(), Unreadable> {
+        if self.peek().is_none() && matches!(token, Token::Close('}' | ')')) {
+            return Ok(());
+        }
+        if self.peek() == Some(token) {
+            self.take();
+            return Ok(());
+        }
+        Err(Unreadable::Grammar)
+    }
+
+    /// Cuts the word that comes next into two after `length` letters.
+    pub(super) fn split_word(&mut self, length: usize) {
+        if let Some(Token::Word(word)) = self.list.get(self.at) {
+            let (first, second) = (Token::Word(word[..length].to_owned()), Token::Word(word[length..].to_owned()));
+            self.list[self.at] = second;
+            self.list.insert(self.at, first);
+            self.spaced.insert(self.at + 1, false);
+        }
+    }
+}
+
+fn multiplied(product: Expr, factor: Expr) -> Expr {
+    match product {
+        Expr::Product(mut factors) => {
+            factors.push(factor);
+            Expr::Product(factors)
+        }
+        other => Expr::Product(vec![other, factor]),
+    }
+}
+
+/// Whether a word is neither a function nor letters that stand for variables or points.
+pub(super) fn unknown(word: &str) -> bool {
+    let capitals = word.bytes().all(|byte| byte.is_ascii_uppercase());
+    function(word).is_none() && glued(word).is_none() && !capitals && !["sqrt", "infty", "infinity"].contains(&word)
+}
+
+/// Tokens as text, without spaces.
+pub fn spell(tokens: &[Token]) -> String {
+    tokens.iter().fold(String::new(), |mut text, token| {
+        match token {
+            Token::Number(part) | Token::Word(part) => text.push_str(part),
+            Token::Command(part) => {
+                text.push('\\');
+                text.push_str(part);
+            }
+            Token::Text(part) => text.push_str(part.trim()),
+            Token::Open('{') | Token::Close('}') => {}
+            Token::Open(sign) | Token::Close(sign) | Token::Sign(sign) | Token::Compare(sign) => text.push(*sign),
+            Token::Row => text.push_str("\\\\"),
+        }
+        text
+    })
+}

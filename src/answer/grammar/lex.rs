@@ -1,0 +1,241 @@
+//! Canonical text to tokens.
+
+use super::Unreadable;
+
+/// A piece of canonical text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Token {
+    /// Digits, with a decimal point and an exponent where they are written together.
+    Number(String),
+    /// A run of letters outside of commands.
+    Word(String),
+    /// A LaTeX command, without its backslash.
+    Command(String),
+    /// What a `\text{}` holds, or words of a script without capital letters.
+    Text(String),
+    /// An opening bracket: `(`, `[`, `{`, or `\{` as `<`.
+    Open(char),
+    /// A closing bracket: `)`, `]`, `}`, or `\}` as `>`.
+    Close(char),
+    /// Any other sign.
+    Sign(char),
+    /// `<=`, `>=`, `!=`, `==`.
+    Compare(char),
+    /// `\\`: the end of a matrix row.
+    Row,
+}
+
+/// The tokens of an answer, and where a space stood before one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tokens {
+    pub list: Vec<Token>,
+    pub spaced: Vec<bool>,
+}
+
+/// More tokens than these are no answer.
+const MAX_TOKENS: usize = 1500;
+
+/// Commands whose argument is text or a letter in another face.
+const TEXT_COMMANDS: [&str; 13] = [
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textnormal",
+    "mbox",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "operatorname",
+    "textsf",
+    "texttt",
+];
+
+/// Cuts canonical text into tokens. With `grouped`, commas and single spaces between groups of three digits belong to the
+/// number; with `comma_point`, a comma between digits is a decimal point.
+pub fn lex(text: &str, grouped: bool, comma_point: bool) -> Result<Tokens, Unreadable> {
+    let mut tokens = Tokens::default();
+    let mut rest = text;
+    let mut spaced = false;
+    while let Some(character) = rest.chars().next() {
+        if tokens.list.len() >= MAX_TOKENS {
+            return Err(Unreadable::TooLarge);
+        }
+        if character.is_whitespace() {
+            spaced = true;
+            rest = &rest[character.len_utf8()..];
+            continue;
+        }
+        let (token, after) = next(rest, character, grouped, comma_point)?;
+        tokens.list.push(token);
+        tokens.spaced.push(std::mem::take(&mut spaced));
+        rest = after;
+    }
+    Ok(tokens)
+}
+
+fn next(rest: &str, character: char, grouped: bool, comma_point: bool) -> Result<(Token, &str), Unreadable> {
+    let second = rest[character.len_utf8()..].chars().next();
+    let starts_number = character.is_ascii_digit() || character == '.' && second.is_some_and(|c| c.is_ascii_digit());
+    if starts_number {
+        let (number, length) = number(rest, grouped, comma_point);
+        return Ok((Token::Number(number), &rest[length..]));
+    }
+    if character.is_ascii_alphabetic() {
+        let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        // A conjunction may stick to the name after it: `x=1orY=2`.
+        let conjunction = ["or", "and"].into_iter().find(|word| {
+            rest[..length]
+                .strip_prefix(word)
+                .is_some_and(|name| name.len() == 1 && name.starts_with(|c: char| c.is_ascii_uppercase()))
+        });
+        let length = conjunction.map_or(length, str::len);
+        return Ok((Token::Word(rest[..length].to_owned()), &rest[length..]));
+    }
+    if let Some(after) = rest.strip_prefix('\\') {
+        return command(after);
+    }
+    if character.is_alphabetic() {
+        let length: usize = rest.chars().take_while(|c| c.is_alphabetic() && !c.is_ascii()).map(char::len_utf8).sum();
+        return Ok((Token::Text(rest[..length].to_owned()), &rest[length..]));
+    }
+    for (written, sign) in [("<=", '≤'), (">=", '≥'), ("!=", '≠'), ("==", '=')] {
+        // `n!=5` is a factorial only where nothing but the equation makes sense; the comparison is far more common.
+        if let Some(after) = rest.strip_prefix(written) {
+            return Ok((Token::Compare(sign), after));
+        }
+    }
+    let token = match character {
+        '(' | '[' | '{' => Token::Open(character),
+        ')' | ']' | '}' => Token::Close(character),
+        '=' | '<' | '>' => Token::Compare(character),
+        other => Token::Sign(other),
+    };
+    Ok((token, &rest[character.len_utf8()..]))
+}
+
+fn command(after: &str) -> Result<(Token, &str), Unreadable> {
+    let length = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let (name, rest) = after.split_at(length);
+    if name.is_empty() {
+        let character = after.chars().next().ok_or(Unreadable::Grammar)?;
+        let token = match character {
+            '{' => Token::Open('<'),
+            '}' => Token::Close('>'),
+            '\\' => Token::Row,
+            '|' => Token::Sign('|'),
+            other => Token::Sign(other),
+        };
+        return Ok((token, &after[character.len_utf8()..]));
+    }
+    let comparison = match name {
+        "approx" | "simeq" | "cong" | "sim" | "doteq" => Some('≈'),
+        "in" => Some('∈'),
+        "equiv" => Some('≡'),
+        _ => None,
+    };
+    if let Some(sign) = comparison {
+        return Ok((Token::Compare(sign), rest));
+    }
+    if TEXT_COMMANDS.contains(&name)
+        && let Some(inside) = rest.trim_start().strip_prefix('{')
+    {
+        let end = closing(inside).unwrap_or(inside.len());
+        let text = inside[..end].replace(['$', '{', '}'], "");
+        return Ok((Token::Text(text), inside.get(end + 1..).unwrap_or_default()));
+    }
+    Ok((Token::Command(name.to_owned()), rest))
+}
+
+/// Where the brace closes that was opened just before `text`.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 1_usize;
+    text.bytes().position(|byte| {
+        depth += usize::from(byte == b'{');
+        depth -= usize::from(byte == b'}');
+        depth == 0
+    })
+}
+
+/// The number at the beginning of `text` without its separators, and how long it is there.
+fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
+    let bytes = text.as_bytes();
+    let digits =
+        |from: usize| bytes.get(from..).map_or(0, |rest| rest.iter().take_while(|b| b.is_ascii_digit()).count());
+    let mut end = digits(0);
+    let mut value = text[..end].to_owned();
+    if grouped && (1..=3).contains(&end) && value != "0" {
+        let separator = bytes.get(end).copied().filter(|byte| matches!(byte, b',' | b' '));
+        while let Some(separator) = separator
+            && bytes.get(end) == Some(&separator)
+            && digits(end + 1) == 3
+        {
+            value.push_str(&text[end + 1..end + 4]);
+            end += 4;
+        }
+    }
+    let point = |byte: u8| byte == b'.' || comma_point && byte == b',';
+    if bytes.get(end).copied().is_some_and(point) {
+        let places = digits(end + 1);
+        // A period that ends a sentence is no decimal point.
+        if places > 0 {
+            value.push('.');
+            value.push_str(&text[end + 1..end + 1 + places]);
+            end += 1 + places;
+        }
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        let places = digits(end + 1 + sign);
+        if places > 0 {
+            value.push_str(&text[end..end + 1 + sign + places]);
+            end += 1 + sign + places;
+        }
+    }
+    (value, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(text: &str, grouped: bool, comma_point: bool) -> Vec<String> {
+        let tokens = lex(text, grouped, comma_point).unwrap();
+        let number = |token: &Token| if let Token::Number(number) = token { Some(number.clone()) } else { None };
+        tokens.list.iter().filter_map(number).collect()
+    }
+
+    #[test]
+    fn commas_join_digits_only_where_they_are_asked_to() {
+        assert_eq!(numbers("1,234,567.8", true, false), ["1234567.8"]);
+        assert_eq!(numbers("1,234,567.8", false, false), ["1", "234", "567.8"]);
+        assert_eq!(numbers("1 000 000", true, false), ["1000000"]);
+        assert_eq!(numbers("1,22", true, false), ["1", "22"]);
+        assert_eq!(numbers("1,22", false, true), ["1.22"]);
+        assert_eq!(numbers("1.5e-3 and 2.", true, false), ["1.5e-3", "2"]);
+    }
+
+    #[test]
+    fn words_commands_and_texts_are_told_apart() {
+        let tokens = lex(r"12\text{ cm} x <= \pi \{3\}", true, false).unwrap();
+        assert_eq!(
+            tokens.list,
+            [
+                Token::Number("12".into()),
+                Token::Text(" cm".into()),
+                Token::Word("x".into()),
+                Token::Compare('≤'),
+                Token::Command("pi".into()),
+                Token::Open('<'),
+                Token::Number("3".into()),
+                Token::Close('>'),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_has_a_limit() {
+        assert_eq!(lex(&"(".repeat(10_000), true, false), Err(Unreadable::TooLarge));
+    }
+}

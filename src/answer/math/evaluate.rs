@@ -1,0 +1,267 @@
+//! The value of an expression at a random point, in the prime field and in floating point.
+
+use std::f64::consts::{E, PI};
+
+use num_complex::Complex64;
+
+use super::expr::{Constant, Expr, Function};
+use super::field::Field;
+use super::gamma::gamma;
+
+/// Where an expression is evaluated: gives every variable a value that depends on its name and on the point.
+#[derive(Debug, Clone, Copy)]
+pub struct Point(u32);
+
+impl Point {
+    /// Points from here on give variables values of either sign; the ones before it only positive ones, where roots and
+    /// logarithms are defined.
+    const SIGNED: u32 = 6;
+
+    pub fn new(index: u32) -> Self {
+        Self(index)
+    }
+
+    fn variable(self, name: &str) -> Value {
+        let field = Field::hashed(&("variable", name, self.0));
+        let unit = field.to_unit();
+        let float = if self.0 < Self::SIGNED { unit } else { (unit - 1.7) * 2.0 };
+        Value { field: Some(field), exact: true, float: float.into(), solid: true }
+    }
+}
+
+/// The value of an expression at a [`Point`].
+#[derive(Debug, Clone, Copy)]
+pub struct Value {
+    /// In the prime field; nothing where it is not defined (a division by zero).
+    pub field: Option<Field>,
+    /// Whether `field` is the value itself. Otherwise it stands for it: what has the same field value is equal, but what has
+    /// another may be equal too.
+    pub exact: bool,
+    /// In the complex numbers; not a number where it is not defined.
+    pub float: Complex64,
+    /// Whether `float` is the value itself, rather than a random one for a function that only has a name.
+    pub solid: bool,
+}
+
+impl Value {
+    const UNDEFINED: Self = Self { field: None, exact: true, float: Complex64 { re: f64::NAN, im: 0.0 }, solid: true };
+
+    fn exact(field: Field, float: impl Into<Complex64>) -> Self {
+        Self { field: Some(field), exact: true, float: float.into(), solid: true }
+    }
+
+    /// A value that only floating point knows; the field gets one that depends on how it came about.
+    fn inexact(how: &impl std::hash::Hash, arguments: &[Self], float: Complex64) -> Self {
+        let fields: Option<Vec<u64>> = arguments.iter().map(|value| value.field.map(Field::bits)).collect();
+        Self {
+            field: fields.map(|fields| Field::hashed(&(how, fields))),
+            exact: false,
+            float,
+            solid: arguments.iter().all(|value| value.solid),
+        }
+    }
+
+    fn joined(
+        self,
+        other: Self,
+        field: impl Fn(Field, Field) -> Option<Field>,
+        float: impl Fn(Complex64, Complex64) -> Complex64,
+    ) -> Self {
+        Self {
+            field: self.field.zip(other.field).and_then(|(a, b)| field(a, b)),
+            exact: self.exact && other.exact,
+            float: float(self.float, other.float),
+            solid: self.solid && other.solid,
+        }
+    }
+
+    fn scaled(self, factor: Field, float: f64) -> Self {
+        Self { field: self.field.map(|field| field * factor), float: self.float * float, ..self }
+    }
+
+    /// The float if it is a real number.
+    pub fn real(self) -> Option<f64> {
+        let small = self.float.im.abs() <= 1e-12 * self.float.re.abs().max(1.0);
+        (small && !self.float.re.is_nan()).then_some(self.float.re)
+    }
+}
+
+/// Evaluates `expr` at `point`. A matrix or a ± has no value.
+pub fn evaluate(expr: &Expr, point: Point) -> Value {
+    match expr {
+        Expr::Number(number) => Value::exact(number.field(), number.float()),
+        Expr::Constant(constant) => named(*constant),
+        Expr::Symbol(name) => point.variable(name),
+        Expr::Negative(a) => evaluate(a, point).scaled(-Field::ONE, -1.0),
+        Expr::Sum(terms) => terms
+            .iter()
+            .map(|term| evaluate(term, point))
+            .fold(Value::exact(Field::ZERO, 0.0), |sum, term| sum.joined(term, |a, b| Some(a + b), |a, b| a + b)),
+        Expr::Product(factors) => factors
+            .iter()
+            .map(|factor| evaluate(factor, point))
+            .fold(Value::exact(Field::ONE, 1.0), |product, factor| {
+                product.joined(factor, |a, b| Some(a * b), |a, b| a * b)
+            }),
+        Expr::Quotient(a, b) => evaluate(a, point).joined(
+            evaluate(b, point),
+            |a, b| Some(a * b.inverse()?),
+            |a, b| if b.norm() == 0.0 { Complex64::new(f64::NAN, 0.0) } else { a / b },
+        ),
+        Expr::Power(base, exponent) => power(evaluate(base, point), exponent, point),
+        Expr::Root(radicand, degree) => root(evaluate(radicand, point), *degree),
+        Expr::Call(function, arguments) => {
+            let arguments: Vec<Value> = arguments.iter().map(|argument| evaluate(argument, point)).collect();
+            call(*function, &arguments)
+        }
+        Expr::Opaque(name, arguments) => {
+            let arguments: Vec<Value> = arguments.iter().map(|argument| evaluate(argument, point)).collect();
+            let value = Value::inexact(&("opaque", name, point.0), &arguments, f64::NAN.into());
+            let float = value.field.map_or(f64::NAN, Field::to_unit);
+            // Arguments that are equal but not in the field would give other random values.
+            let solid = value.solid && arguments.iter().all(|argument| argument.exact);
+            Value { exact: solid, float: float.into(), solid, ..value }
+        }
+        Expr::Percent(a) => {
+            let hundredth = Field::from_integer(100).inverse().unwrap_or(Field::ONE);
+            evaluate(a, point).scaled(hundredth, 0.01)
+        }
+        Expr::Degrees(a) => {
+            let value = evaluate(a, point);
+            Value::inexact(&"degrees", &[value], value.float * (PI / 180.0))
+        }
+        Expr::PlusMinus(..) | Expr::Matrix(_) => Value::UNDEFINED,
+    }
+}
+
+fn named(constant: Constant) -> Value {
+    let float = match constant {
+        Constant::Pi => PI.into(),
+        Constant::E => E.into(),
+        Constant::Infinity => f64::INFINITY.into(),
+        Constant::ImaginaryUnit => return Value::exact(Field::imaginary_unit(), Complex64::i()),
+    };
+    Value::inexact(&("constant", constant), &[], float)
+}
+
+/// Integer exponents beyond this are no part of an answer, and their powers no finite number.
+const MAX_EXPONENT: f64 = 1e6;
+
+fn power(base: Value, exponent: &Expr, point: Point) -> Value {
+    if let Expr::Quotient(top, bottom) = exponent
+        && let (Some(top), Some(degree)) = (whole(top, point), whole(bottom, point))
+        && (2..=64).contains(&degree)
+    {
+        // (−8)^(2/3) is real: the root first, then the power.
+        return whole_power(root(base, degree as u32), top);
+    }
+    if let Some(whole) = whole(exponent, point) {
+        return whole_power(base, whole);
+    }
+    let exponent = evaluate(exponent, point);
+    let float = match (base.real(), exponent.real()) {
+        (Some(a), Some(b)) if a > 0.0 => a.powf(b).into(),
+        _ if base.float == Complex64::ZERO => f64::NAN.into(),
+        _ => base.float.powc(exponent.float),
+    };
+    Value::inexact(&"power", &[base, exponent], float)
+}
+
+/// The value of an integer constant.
+fn whole(expr: &Expr, point: Point) -> Option<i64> {
+    let value = match expr {
+        Expr::Number(number) => number.float(),
+        Expr::Negative(inner) => return whole(inner, point).map(|value| -value),
+        _ if expr.is_constant() => evaluate(expr, point).real()?,
+        _ => return None,
+    };
+    (value.fract() == 0.0 && value.abs() <= MAX_EXPONENT).then_some(value as i64)
+}
+
+fn whole_power(base: Value, exponent: i64) -> Value {
+    let size = exponent.unsigned_abs();
+    let field = base.field.map(|field| field.power(size));
+    let float = match base.real() {
+        Some(real) => real.powi(size.min(i32::MAX as u64) as i32).into(),
+        None => base.float.powu(size.min(u64::from(u32::MAX)) as u32),
+    };
+    if exponent >= 0 {
+        return Value { field, float, ..base };
+    }
+    let float = if float.norm() == 0.0 { f64::NAN.into() } else { float.inv() };
+    Value { field: field.and_then(Field::inverse), float, ..base }
+}
+
+fn root(radicand: Value, degree: u32) -> Value {
+    let float = match radicand.real() {
+        Some(real) if real >= 0.0 => match degree {
+            2 => real.sqrt(),
+            3 => real.cbrt(),
+            _ => real.powf(1.0 / f64::from(degree)),
+        }
+        .into(),
+        Some(real) if degree % 2 == 1 => (-(-real).powf(1.0 / f64::from(degree))).into(),
+        _ if degree == 2 => radicand.float.sqrt(),
+        _ => radicand.float.powf(1.0 / f64::from(degree)),
+    };
+    Value::inexact(&("root", degree), &[radicand], float)
+}
+
+fn call(function: Function, arguments: &[Value]) -> Value {
+    let undefined: Complex64 = f64::NAN.into();
+    let reals: Option<Vec<f64>> = arguments.iter().map(|value| value.real()).collect();
+    let x = arguments.first().map_or(undefined, |value| value.float);
+    let real = |f: &dyn Fn(&[f64]) -> f64| reals.as_deref().map_or(undefined, |reals| f(reals).into());
+    let float = match function {
+        Function::Sin => x.sin(),
+        Function::Cos => x.cos(),
+        Function::Tan => x.tan(),
+        Function::Cot => x.tan().inv(),
+        Function::Sec => x.cos().inv(),
+        Function::Csc => x.sin().inv(),
+        Function::Arcsin => real(&|x| x[0].asin()),
+        Function::Arccos => real(&|x| x[0].acos()),
+        Function::Arctan => real(&|x| x[0].atan()),
+        Function::Sinh => x.sinh(),
+        Function::Cosh => x.cosh(),
+        Function::Tanh => x.tanh(),
+        Function::Ln => real(&|x| if x[0] > 0.0 { x[0].ln() } else { f64::NAN }),
+        Function::Log => real(&|x| if x[0] > 0.0 && x[1] > 0.0 { x[1].ln() / x[0].ln() } else { f64::NAN }),
+        Function::Exp => x.exp(),
+        Function::Abs => x.norm().into(),
+        Function::Floor => real(&|x| x[0].floor()),
+        Function::Ceil => real(&|x| x[0].ceil()),
+        Function::Factorial => return factorial(arguments[0]),
+        Function::Binomial => {
+            real(&|x| (gamma(x[0] + 1.0) / (gamma(x[1] + 1.0) * gamma(x[0] - x[1] + 1.0))).round_near())
+        }
+        Function::Max => real(&|x| x.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+        Function::Min => real(&|x| x.iter().copied().fold(f64::INFINITY, f64::min)),
+    };
+    Value::inexact(&function, arguments, float)
+}
+
+/// n! exactly for a whole n up to 170, and Γ(n + 1) otherwise.
+fn factorial(argument: Value) -> Value {
+    let float = argument.real().map_or(f64::NAN, |x| gamma(x + 1.0));
+    match argument.real() {
+        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.exact => {
+            let field = (2..=x as i128).fold(Field::ONE, |product, factor| product * Field::from_integer(factor));
+            let float = (2..=x as u32).fold(1.0, |product, factor| product * f64::from(factor));
+            Value { field: Some(field), float: float.into(), ..argument }
+        }
+        _ => Value::inexact(&"factorial", &[argument], float.into()),
+    }
+}
+
+trait RoundNear {
+    /// The nearest integer where that is within rounding error.
+    fn round_near(self) -> Self;
+}
+
+impl RoundNear for f64 {
+    fn round_near(self) -> Self {
+        let whole = self.round();
+        if (self - whole).abs() <= 1e-9 * whole.abs() { whole } else { self }
+    }
+}

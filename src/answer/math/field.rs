@@ -1,0 +1,121 @@
+//! Arithmetic modulo the prime 2⁶⁴ − 2³² + 1, in which −1 has a square root.
+
+use std::hash::{Hash, Hasher};
+use std::ops::{Add, Mul, Neg, Sub};
+
+const PRIME: u64 = 0xFFFF_FFFF_0000_0001;
+
+/// An element of the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field(u64);
+
+impl Field {
+    pub const ZERO: Self = Self(0);
+    pub const ONE: Self = Self(1);
+
+    /// The image of an integer.
+    pub fn from_integer(value: i128) -> Self {
+        Self(value.rem_euclid(i128::from(PRIME)) as u64)
+    }
+
+    /// An element that depends on all of `parts`, for values that the field cannot express.
+    pub fn hashed(parts: &impl Hash) -> Self {
+        let mut hasher = Mix(0x9E37_79B9_7F4A_7C15);
+        parts.hash(&mut hasher);
+        Self(hasher.finish() % PRIME)
+    }
+
+    /// A square root of −1: 7 generates the multiplicative group.
+    pub fn imaginary_unit() -> Self {
+        Self(7).power((PRIME - 1) / 4)
+    }
+
+    pub fn power(self, mut exponent: u64) -> Self {
+        let (mut result, mut square) = (Self::ONE, self);
+        while exponent > 0 {
+            if exponent & 1 == 1 {
+                result = result * square;
+            }
+            square = square * square;
+            exponent >>= 1;
+        }
+        result
+    }
+
+    /// Nothing for zero.
+    pub fn inverse(self) -> Option<Self> {
+        (self != Self::ZERO).then(|| self.power(PRIME - 2))
+    }
+
+    /// The element as a number below the prime.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// A floating-point number that depends on the element, from 0.25 to 3.25.
+    pub fn to_unit(self) -> f64 {
+        0.25 + 3.0 * (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+impl Add for Field {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(((u128::from(self.0) + u128::from(other.0)) % u128::from(PRIME)) as u64)
+    }
+}
+
+impl Neg for Field {
+    type Output = Self;
+    fn neg(self) -> Self {
+        Self(if self.0 == 0 { 0 } else { PRIME - self.0 })
+    }
+}
+
+impl Sub for Field {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        self + -other
+    }
+}
+
+impl Mul for Field {
+    type Output = Self;
+    fn mul(self, other: Self) -> Self {
+        Self((u128::from(self.0) * u128::from(other.0) % u128::from(PRIME)) as u64)
+    }
+}
+
+/// FNV-1a with a final mix: the same on every machine and in every version, unlike the standard library's hasher.
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_field_obeys_the_laws_of_arithmetic() {
+        let (a, b) = (Field::from_integer(-12_345_678_901_234_567), Field::hashed(&"b"));
+        assert_eq!(a + b - b, a);
+        assert_eq!(a * b * b.inverse().unwrap(), a);
+        assert_eq!(a.power(3), a * a * a);
+        assert_eq!(-a + a, Field::ZERO);
+        assert_eq!(Field::ZERO.inverse(), None);
+        assert_eq!(Field::imaginary_unit() * Field::imaginary_unit(), -Field::ONE);
+    }
+}

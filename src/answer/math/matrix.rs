@@ -1,0 +1,67 @@
+//! Sums and products of matrices, carried out cell by cell.
+
+use super::expr::Expr;
+
+/// More factors and terms than these are not worked out: a product of matrices doubles its cells with each.
+const MAX_MATRICES: usize = 5;
+
+/// Carries out what is done with matrices in `expr`: a matrix of expressions, or `expr` itself where there is none or where
+/// there are too many.
+pub fn carried_out(expr: &Expr) -> Expr {
+    match matrices(expr) {
+        1..=MAX_MATRICES => work_out(expr),
+        _ => expr.clone(),
+    }
+}
+
+fn matrices(expr: &Expr) -> usize {
+    usize::from(matches!(expr, Expr::Matrix(_))) + expr.children().into_iter().map(matrices).sum::<usize>()
+}
+
+fn work_out(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Negative(a) => mapped(work_out(a), &Expr::negated),
+        Expr::Sum(terms) => terms.iter().map(work_out).reduce(added).unwrap_or_else(|| expr.clone()),
+        Expr::Product(factors) => factors.iter().map(work_out).reduce(multiplied).unwrap_or_else(|| expr.clone()),
+        Expr::Quotient(a, b) => mapped(work_out(a), &|cell| cell.over((**b).clone())),
+        other => other.clone(),
+    }
+}
+
+fn mapped(expr: Expr, change: &impl Fn(Expr) -> Expr) -> Expr {
+    match expr {
+        Expr::Matrix(rows) => Expr::Matrix(rows.into_iter().map(|row| row.into_iter().map(change).collect()).collect()),
+        other => change(other),
+    }
+}
+
+fn added(a: Expr, b: Expr) -> Expr {
+    match (a, b) {
+        (Expr::Matrix(a), Expr::Matrix(b)) if a.len() == b.len() && a[0].len() == b[0].len() => {
+            let row =
+                |(a, b): (Vec<Expr>, Vec<Expr>)| a.into_iter().zip(b).map(|(a, b)| Expr::Sum(vec![a, b])).collect();
+            Expr::Matrix(a.into_iter().zip(b).map(row).collect())
+        }
+        (a, b) => Expr::Sum(vec![a, b]),
+    }
+}
+
+fn multiplied(a: Expr, b: Expr) -> Expr {
+    match (a, b) {
+        (Expr::Matrix(a), Expr::Matrix(b)) if a[0].len() == b.len() => {
+            let cell = |row: &[Expr], column: usize| {
+                Expr::Sum(
+                    row.iter()
+                        .zip(&b)
+                        .map(|(x, other)| Expr::Product(vec![x.clone(), other[column].clone()]))
+                        .collect(),
+                )
+            };
+            Expr::Matrix(a.iter().map(|row| (0..b[0].len()).map(|column| cell(row, column)).collect()).collect())
+        }
+        (scalar, matrix @ Expr::Matrix(_)) | (matrix @ Expr::Matrix(_), scalar) => {
+            mapped(matrix, &|cell| Expr::Product(vec![scalar.clone(), cell]))
+        }
+        (a, b) => Expr::Product(vec![a, b]),
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether two expressions are equal as functions.
+
+use num_complex::Complex64;
+
+use super::evaluate::{Point, Value, evaluate};
+use super::expr::Expr;
+
+/// Whether two expressions are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Same {
+    Yes,
+    No,
+    /// They could not be evaluated, or floating point is not exact enough.
+    Unknown,
+}
+
+/// How far two numbers may lie apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    /// Not at all, except that a decimal fraction stands for an irrational number or an endless fraction within 1e-6 of it,
+    /// relative.
+    Exact,
+    /// Rounded to so many decimals.
+    Decimals(u32),
+    /// By so much.
+    Within(f64),
+}
+
+/// Relative error up to which floating-point values of exact expressions are taken for equal.
+const ROUNDING: f64 = 1e-10;
+/// Relative error from which they are taken for different.
+const APART: f64 = 1e-7;
+/// Relative error up to which a decimal fraction stands for a number that has no finite one.
+const STANDS_FOR: f64 = 1e-6;
+/// Points at which functions are compared in floating point.
+const POINTS: u32 = 12;
+/// Points at which both must have a value.
+const ENOUGH: usize = 4;
+
+/// Whether `a` and `b` are equal: as numbers if they are constant, else as functions wherever both have a value.
+pub fn same(a: &Expr, b: &Expr, tolerance: Tolerance) -> Same {
+    let (first, second) = (evaluate(a, Point::new(0)), evaluate(b, Point::new(0)));
+    let agree = |a: Value, b: Value| a.field.is_some() && a.field == b.field;
+    if agree(first, second) && agree(evaluate(a, Point::new(1)), evaluate(b, Point::new(1))) {
+        return Same::Yes;
+    }
+    if a.is_constant() && b.is_constant() {
+        return numbers((a, first), (b, second), tolerance);
+    }
+    let exact = first.exact && second.exact && first.field.is_some() && second.field.is_some();
+    if exact && tolerance == Tolerance::Exact {
+        return Same::No;
+    }
+    functions(a, b)
+}
+
+fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: Tolerance) -> Same {
+    let (x, y) = (first.float, second.float);
+    if x.is_nan() || y.is_nan() {
+        return Same::Unknown;
+    }
+    if !x.is_finite() || !y.is_finite() {
+        // An infinity that is meant differs from a number; one from an overflow tells nothing.
+        let meant = |expr: &Expr| expr.any(&|part| matches!(part, Expr::Constant(super::Constant::Infinity)));
+        let known = |expr: &Expr, value: Complex64| value.is_finite() || meant(expr);
+        let differ =
+            known(a, x) && known(b, y) && !(x.is_infinite() && y.is_infinite() && x.re.signum() == y.re.signum());
+        return if differ { Same::No } else { Same::Unknown };
+    }
+    let distance = (x - y).norm();
+    let within = match tolerance {
+        Tolerance::Within(limit) => distance <= limit * (1.0 + 1e-9),
+        Tolerance::Decimals(places) => {
+            let unit = 10_f64.powi(-(places as i32));
+            distance <= 0.5 * unit * (1.0 + 1e-9) || ((x / unit).re.round() - (y / unit).re.round()).abs() < 0.5
+        }
+        Tolerance::Exact => false,
+    };
+    if within {
+        return Same::Yes;
+    }
+    let relative = distance / x.norm().max(y.norm());
+    if first.exact && second.exact {
+        // Two rational numbers; the field says that they differ.
+        let rounded = (a.has_decimal() && !terminates(second)) || (b.has_decimal() && !terminates(first));
+        return if rounded && relative <= STANDS_FOR { Same::Yes } else { Same::No };
+    }
+    let limit = if a.has_decimal() || b.has_decimal() { STANDS_FOR } else { ROUNDING };
+    match relative {
+        relative if relative <= limit => Same::Yes,
+        relative if relative >= APART.max(limit) && first.solid && second.solid => Same::No,
+        _ => Same::Unknown,
+    }
+}
+
+/// Whether an exact rational number has a finite decimal fraction of at most twelve places.
+fn terminates(value: Value) -> bool {
+    let Some(real) = value.real() else { return false };
+    let scaled = (real * 1e12).round();
+    scaled.abs() < 1e30
+        && value.field.is_some_and(|field| {
+            let ten = super::field::Field::from_integer(1_000_000_000_000);
+            super::field::Field::from_integer(scaled as i128) == field * ten
+        })
+}
+
+fn functions(a: &Expr, b: &Expr) -> Same {
+    let mut agreeing = 0;
+    for index in 0..POINTS {
+        let (first, second) = (evaluate(a, Point::new(index)), evaluate(b, Point::new(index)));
+        // In the reals, a function that has no value at a point says nothing about the other's.
+        if !first.float.is_finite() || !second.float.is_finite() {
+            continue;
+        }
+        let distance = (first.float - second.float).norm();
+        let relative = distance / first.float.norm().max(second.float.norm()).max(1e-3);
+        if relative > APART {
+            return if first.solid && second.solid { Same::No } else { Same::Unknown };
+        }
+        if relative > 1e-9 {
+            return Same::Unknown;
+        }
+        agreeing += 1;
+    }
+    if agreeing >= ENOUGH { Same::Yes } else { Same::Unknown }
+}
+
+/// How one expression is a multiple of another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ratio {
+    /// `a = c · b` for a real constant c, which is not zero; given is its sign.
+    Constant {
+        /// Whether c is positive.
+        positive: bool,
+    },
+    /// The quotient is no constant.
+    Varies,
+    /// It could not be told.
+    Unknown,
+}
+
+/// Whether `a` is a constant multiple of `b`.
+pub fn proportion(a: &Expr, b: &Expr) -> Ratio {
+    let mut quotients = Vec::new();
+    let mut exact = true;
+    for index in 0..POINTS {
+        let (first, second) = (evaluate(a, Point::new(index)), evaluate(b, Point::new(index)));
+        exact &= first.exact && second.exact;
+        if !first.solid || !second.solid {
+            return Ratio::Unknown;
+        }
+        if let (Some(x), Some(y)) = (first.real(), second.real())
+            && y.abs() > 1e-9
+            && x.is_finite()
+            && y.is_finite()
+        {
+            let field = first.field.zip(second.field).and_then(|(x, y)| Some(x * y.inverse()?));
+            quotients.push((x / y, field));
+        }
+    }
+    let Some(&(ratio, field)) = quotients.first().filter(|_| quotients.len() >= ENOUGH) else { return Ratio::Unknown };
+    let constant = quotients.iter().all(|(other, other_field)| {
+        if exact { *other_field == field } else { (other - ratio).abs() <= 1e-9 * ratio.abs().max(other.abs()) }
+    });
+    if constant && ratio != 0.0 { Ratio::Constant { positive: ratio > 0.0 } } else { Ratio::Varies }
+}

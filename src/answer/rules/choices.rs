@@ -1,0 +1,135 @@
+//! Multiple choice: letters in any dress, and the texts of the options.
+
+use super::{joined, plain};
+use crate::answer::extract::{extract, extract_for};
+use crate::answer::{Finding, Outcome, Setting};
+
+/// Compares by options where the setting has some: both answers are resolved to an option, by letter or by what it says.
+/// Nothing where the expected answer is no option.
+pub fn compare(gold: &str, said: &str, setting: &Setting) -> Option<Finding> {
+    if setting.choices.is_empty() {
+        return None;
+    }
+    let free = Setting { choices: Vec::new(), ..setting.clone() };
+    let expected = option(&joined(extract(gold)), setting, &free)?;
+    let extraction = extract_for(said, setting);
+    let [part] = extraction.parts.as_slice() else { return Some(Finding::undecided("several answers for one choice")) };
+    if let Some(chosen) = option(part, setting, &free) {
+        // Two options of one problem may say the same.
+        let same = chosen == expected || setting.choices[chosen].trim() == setting.choices[expected].trim();
+        return Some(if same { Finding::equal("the same option") } else { Finding::different("another option") });
+    }
+    if setting.choices.iter().all(|choice| letter(choice).is_some() && choice.trim().len() == 1) {
+        return Some(Finding::different("no option is named"));
+    }
+    let finding = plain(&setting.choices[expected], part, &free);
+    Some(match finding.outcome {
+        Outcome::Different => Finding::different("not what the option says"),
+        _ => finding,
+    })
+}
+
+/// The option that an answer names: by its letter, or, if it is the only one that agrees, by what it says.
+fn option(text: &str, setting: &Setting, free: &Setting) -> Option<usize> {
+    let count = setting.choices.len();
+    if let Some(index) = letter(text).map(|letter| usize::from(letter - b'A')).filter(|index| *index < count) {
+        return Some(index);
+    }
+    let text = text.trim();
+    if let Some(index) = setting.choices.iter().position(|choice| choice.trim() == text) {
+        return Some(index);
+    }
+    let mut agreeing = (0..count).filter(|index| plain(&setting.choices[*index], text, free).outcome == Outcome::Equal);
+    let first = agreeing.next()?;
+    agreeing.next().is_none().then_some(first)
+}
+
+/// Compares single letters or sets of letters where nothing is known of the options: a capital letter from A to H is taken
+/// for a choice.
+pub fn letters(gold: &str, said: &str) -> Option<Finding> {
+    let several = |text: &str| -> Option<Vec<u8>> {
+        let letters: Vec<u8> = text.bytes().filter(|byte| !b" ,;".contains(byte)).collect();
+        let rising = letters.windows(2).all(|pair| pair[0] < pair[1]);
+        (letters.len() > 1 && rising && letters.iter().all(|letter| (b'A'..=b'H').contains(letter))).then_some(letters)
+    };
+    if let (Some(gold), Some(said)) = (several(gold), several(said)) {
+        return Some(if gold == said {
+            Finding::equal("the same options")
+        } else {
+            Finding::different("other options")
+        });
+    }
+    let expected = letter(gold).filter(|letter| (b'A'..=b'H').contains(letter))?;
+    let capital = gold.contains(char::from(expected));
+    let given = letter(said)?;
+    match given == expected {
+        true if capital => Some(Finding::equal("the same letter")),
+        false if capital => Some(Finding::different("another letter")),
+        _ => None,
+    }
+}
+
+/// The letter of an answer that is one, upper case: `B`, `(b)`, `B.`, `B) 12 cm`, `option B`, `选B`.
+fn letter(text: &str) -> Option<u8> {
+    const FACES: [&str; 5] = ["\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf"];
+    let text = FACES.iter().fold(text.to_owned(), |text, face| text.replace(face, ""));
+    let mut text = text.trim().trim_matches(|c: char| "{}$*\"'`".contains(c) || c.is_whitespace());
+    for lead in ["option", "Option", "OPTION", "choice", "Choice", "answer", "Answer", "选项", "选择", "选", "答案"]
+    {
+        text = text.strip_prefix(lead).unwrap_or(text).trim_start_matches([' ', ':', '：']);
+    }
+    let bracketed = text.starts_with(['(', '[', '（', '【', '{']);
+    let inside = text.trim_start_matches(['(', '[', '（', '【', '{', '*', ' ']);
+    let first = inside.bytes().next().filter(u8::is_ascii_alphabetic)?;
+    let rest = &inside[1..];
+    let rest = rest.trim_start_matches('}').trim_start();
+    // What follows the letter: nothing, a mark that sets it off, or (for a capital) a word that begins with one.
+    let closed = bracketed && rest.starts_with([')', ']', '）', '】']);
+    let marked = rest.starts_with(['.', ')', ':', '、', '。', '：'])
+        && !rest[1..].starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_lowercase());
+    let named = first.is_ascii_uppercase()
+        && inside[1..].starts_with([' ', '\n'])
+        && rest.starts_with(|c: char| c.is_ascii_uppercase());
+    let foreign = rest.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii());
+    (rest.is_empty() || closed || marked && first.is_ascii_uppercase() || named || foreign)
+        .then(|| first.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_recognised_in_any_dress() {
+        for text in [
+            "B",
+            "(b)",
+            "B.",
+            "B) 12 cm",
+            "(B) 12 cm",
+            "option B",
+            r"\text{B}",
+            "选B",
+            "B Peter",
+            "**B**",
+            r"\mathbf{(B)}",
+        ] {
+            assert_eq!(letter(text), Some(b'B'), "{text}");
+        }
+        for text in ["Bob", "b cm", "12", "", "B*2", "A triangle", "b.c", "B,1", "C, D, E"] {
+            assert_eq!(letter(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn answers_are_resolved_to_options() {
+        let setting =
+            Setting { choices: ["135°", "140°", "145°"].map(str::to_owned).to_vec(), ..Setting::default() };
+        let outcome = |gold, said| compare(gold, said, &setting).unwrap().outcome;
+        assert_eq!(outcome("145°", "C"), Outcome::Equal);
+        assert_eq!(outcome("C", "(C) 145°"), Outcome::Equal);
+        assert_eq!(outcome("C", "145 degrees"), Outcome::Equal);
+        assert_eq!(outcome("C", "A"), Outcome::Different);
+        assert_eq!(outcome("C", "150°"), Outcome::Different);
+    }
+}

@@ -1,0 +1,78 @@
+//! Answers in numbered parts: `① 3 ② 5`, `(1) 3; (2) 5`.
+
+use super::agree::Terms;
+use super::of_readings;
+use crate::answer::{Finding, Outcome};
+
+const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦', '⑧', '⑨', '⑩'];
+
+/// Compares part by part where both texts number their parts, or where one does and the other lists as many.
+pub fn compare(gold: &str, said: &str, terms: &Terms<'_>) -> Option<Finding> {
+    let (gold, said) = match (split(gold), split(said)) {
+        (Some(gold), Some(said)) => (gold, said),
+        (Some(gold), None) => (gold, listed(said)),
+        (None, Some(said)) => (listed(gold), said),
+        (None, None) => return None,
+    };
+    if gold.len() != said.len() {
+        // A text without numbers may divide its parts in another way.
+        return None;
+    }
+    let findings = gold.iter().zip(&said).enumerate().map(|(index, (gold, said))| {
+        let terms = terms.part(index);
+        of_readings(gold, said, &terms)
+    });
+    let mut undecided = None;
+    for finding in findings {
+        match finding.outcome {
+            Outcome::Equal => {}
+            Outcome::Different => return Some(finding),
+            Outcome::Undecided => undecided = Some(finding),
+        }
+    }
+    Some(undecided.unwrap_or_else(|| Finding::equal("the same parts")))
+}
+
+/// The parts of a text that begins with the first number and goes on with the next ones.
+fn split(text: &str) -> Option<Vec<String>> {
+    let circled = |index: usize| CIRCLED.get(index).map(char::to_string);
+    let numbered = |index: usize| Some(format!("({})", index + 1));
+    let lettered = |index: usize| Some(format!("({})", char::from(b'a' + u8::try_from(index).ok()?)));
+    [&circled as &dyn Fn(usize) -> Option<String>, &numbered, &lettered].into_iter().find_map(|mark| {
+        let mut rest = text.trim().strip_prefix(&mark(0)?)?;
+        let mut parts = Vec::new();
+        while let Some(mark) = mark(parts.len() + 1).filter(|_| parts.len() < 9)
+            && let Some((part, after)) = rest.split_once(&mark)
+        {
+            parts.push(part);
+            rest = after;
+        }
+        parts.push(rest);
+        let parts: Vec<String> = parts.into_iter().map(tidy).collect();
+        (parts.len() > 1 && parts.iter().all(|part| !part.is_empty())).then_some(parts)
+    })
+}
+
+/// The parts of a text that only lists them.
+fn listed(text: &str) -> Vec<String> {
+    let separator = if text.contains(';') { ';' } else { ',' };
+    text.split(separator).map(tidy).collect()
+}
+
+fn tidy(part: &str) -> String {
+    part.trim().trim_matches([',', ';', '.', ':', ' ']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_parts_are_told_apart() {
+        assert_eq!(split("① 3 ② 5").unwrap(), ["3", "5"]);
+        assert_eq!(split("(1) x=1; (2) y=2").unwrap(), ["x=1", "y=2"]);
+        assert_eq!(split("(a) yes, (b) no").unwrap(), ["yes", "no"]);
+        assert_eq!(split("(1)"), None);
+        assert_eq!(split("(1,2)"), None);
+    }
+}

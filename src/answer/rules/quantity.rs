@@ -1,0 +1,136 @@
+//! Numbers and expressions with their units.
+
+use super::agree::Terms;
+use crate::answer::grammar::Shape;
+use crate::answer::math::{Expr, Number, Same, carried_out, same};
+use crate::answer::units::Unit;
+use crate::answer::{Finding, Outcome};
+
+/// Whether letters that were read as units may be variables.
+pub fn may_be_variables(shape: &Shape) -> bool {
+    match shape {
+        Shape::Value(_, unit) => {
+            !unit.is_empty() && unit.len() <= 3 && unit.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'/')
+        }
+        Shape::List(all) | Shape::Bracketed(_, all, _) | Shape::Chain(all, _) => all.iter().any(may_be_variables),
+        _ => false,
+    }
+}
+
+/// Compares two values with their units or words.
+pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), terms: &Terms<'_>) -> Finding {
+    let (a, unit) = degrees(a, unit);
+    let (b, other) = degrees(b, other);
+    let bare = || values(a, b, terms);
+    match (unit, other) {
+        ("", "") => bare(),
+        ("", named) => one_named((b, named), a, terms),
+        (named, "") => one_named((a, named), b, terms),
+        _ => match (Unit::parse(unit), Unit::parse(other)) {
+            (Some(first), Some(second)) if first == second => bare(),
+            (Some(first), Some(second)) if first.dimension == second.dimension => {
+                values(&converted(a, &first), &converted(b, &second), terms)
+            }
+            (Some(_), Some(_)) => Finding::different("units of different kinds"),
+            _ if unit == other => bare(),
+            _ if unit.starts_with('_') && other.starts_with('_') => Finding::undecided("numbers of different bases"),
+            _ if alike(unit, other) => bare(),
+            _ => match bare() {
+                finding if finding.outcome == Outcome::Equal => {
+                    Finding::undecided("the same value of different things")
+                }
+                finding => finding,
+            },
+        },
+    }
+}
+
+/// Degrees as a unit.
+fn degrees<'a>(expr: &'a Expr, unit: &'a str) -> (&'a Expr, &'a str) {
+    match expr {
+        Expr::Degrees(inner) if unit.is_empty() => (inner, "^\\circ"),
+        _ => (expr, unit),
+    }
+}
+
+/// A value with a unit or words and one without: the bare one is meant in the same, in the problem's unit, or (an angle) in
+/// radians.
+fn one_named((named, unit): (&Expr, &str), bare: &Expr, terms: &Terms<'_>) -> Finding {
+    let finding = values(named, bare, terms);
+    let Some(unit) = Unit::parse(unit).filter(|_| finding.outcome != Outcome::Equal) else { return finding };
+    let given = match terms.unit() {
+        Some(name) => Unit::parse(name),
+        None if unit.dimension[7] == 1 => Unit::parse("rad"),
+        None => None,
+    };
+    match given {
+        Some(given) if given.dimension == unit.dimension && given != unit => {
+            let as_given = values(&converted(named, &unit), &converted(bare, &given), terms);
+            if as_given.outcome == Outcome::Equal { as_given } else { finding }
+        }
+        _ => finding,
+    }
+}
+
+/// A value in the base unit of its dimension.
+fn converted(value: &Expr, unit: &Unit) -> Expr {
+    let mut factors = vec![value.clone()];
+    for (literal, power) in &unit.factor {
+        let Some(number) = Number::parse(literal) else { continue };
+        let size = Expr::integer(u64::from(power.unsigned_abs()));
+        let exponent = if *power < 0 { size.negated() } else { size };
+        factors.push(Expr::Power(Box::new(Expr::Number(number)), Box::new(exponent)));
+    }
+    Expr::Product(factors)
+}
+
+/// Words after a value that name the same thing.
+fn alike(a: &str, b: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().trim_end_matches('s').to_owned();
+    let (a, b) = (plain(a), plain(b));
+    a == b || a.contains(&b) || b.contains(&a)
+}
+
+/// Compares two values without units; a percentage may stand for itself or for its hundredth.
+fn values(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Finding {
+    match (a, b) {
+        (Expr::Percent(a), Expr::Percent(b)) => exprs(a, b, terms),
+        (Expr::Percent(inner), other) | (other, Expr::Percent(inner)) => {
+            let as_written = exprs(a, b, terms);
+            if as_written.outcome == Outcome::Equal { as_written } else { exprs(inner, other, terms) }
+        }
+        _ => exprs(a, b, terms),
+    }
+}
+
+fn exprs(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Finding {
+    let (a, b) = (carried_out(a), carried_out(b));
+    match (&a, &b) {
+        (Expr::Matrix(first), Expr::Matrix(second)) => {
+            if first.len() != second.len() || first[0].len() != second[0].len() {
+                return Finding::different("matrices of another size");
+            }
+            let cells = first.iter().flatten().zip(second.iter().flatten());
+            let mut unknown = false;
+            for (first, second) in cells {
+                match same(first, second, terms.tolerance()) {
+                    Same::Yes => {}
+                    Same::No => return Finding::different("another matrix"),
+                    Same::Unknown => unknown = true,
+                }
+            }
+            if unknown {
+                Finding::undecided("cells that cannot be evaluated")
+            } else {
+                Finding::equal("the same matrix")
+            }
+        }
+        (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Finding::different("a matrix and no matrix"),
+        _ => match same(&a, &b, terms.tolerance()) {
+            Same::Yes => Finding::equal(if a.is_constant() { "the same number" } else { "the same function" }),
+            Same::No if a.is_constant() && b.is_constant() => Finding::different("another number"),
+            Same::No => Finding::different("another function"),
+            Same::Unknown => Finding::undecided("values that cannot be told apart or evaluated"),
+        },
+    }
+}

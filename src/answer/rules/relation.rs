@@ -1,0 +1,240 @@
+//! Equations, inequalities, assignments and ratios.
+
+use super::agree::{Terms, agree, ordered};
+use super::sets;
+use crate::answer::grammar::{Relation, Shape};
+use crate::answer::math::{Expr, Ratio, proportion};
+use crate::answer::{Finding, Outcome};
+
+/// What a chain of relations says.
+enum Gist<'a> {
+    /// Something, with a name, is this.
+    Assignment(&'a Shape, &'a Shape),
+    /// One value after the other is equal, without a name: the value is the last one.
+    Value(&'a Shape),
+    /// One side is related to the other otherwise.
+    Inequality(&'a Expr, Relation, &'a Expr),
+    /// Nothing simpler than it is: an equation in several terms, a chain of inequalities.
+    Chain,
+}
+
+/// Compares two shapes of which at least one is a chain.
+pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+    match (gist(gold), gist(said)) {
+        (Some(first), Some(second)) => chains((gold, &first), (said, &second), terms),
+        (Some(Gist::Assignment(_, value) | Gist::Value(value)), None) => agree(value, said, terms),
+        (None, Some(Gist::Assignment(_, value) | Gist::Value(value))) => agree(gold, value, terms),
+        _ => sets::compare(gold, said, terms).unwrap_or_else(|| Finding::different("a relation and no relation")),
+    }
+}
+
+fn gist(shape: &Shape) -> Option<Gist<'_>> {
+    let Shape::Chain(sides, relations) = shape else { return None };
+    let about = |relation: &Relation| *relation == Relation::Approximately;
+    let equal = |relation: &Relation| *relation == Relation::Equal || about(relation);
+    if relations.iter().all(equal) {
+        // What comes after an approximation is less exact than what comes before it.
+        let exact = relations.iter().position(about).filter(|place| *place > 0).map_or(sides.len(), |place| place + 1);
+        let sides = &sides[..exact];
+        let (first, last) = (&sides[0], &sides[sides.len() - 1]);
+        if names(first) {
+            return Some(Gist::Assignment(first, last));
+        }
+        if sides.len() > 2 {
+            return Some(match &sides[sides.len() - 2] {
+                name if names(name) => Gist::Assignment(name, last),
+                _ if sides.iter().all(|side| side.expr().is_some_and(Expr::is_constant)) => Gist::Value(last),
+                _ => Gist::Chain,
+            });
+        }
+        let constant = |shape: &Shape| shape.expr().is_some_and(Expr::is_constant);
+        return Some(if names(last) && constant(first) {
+            Gist::Assignment(last, first)
+        } else if constant(first) && constant(last) {
+            // An exact value and its approximation, or a sum worked out.
+            Gist::Value(if about(&relations[0]) { first } else { last })
+        } else {
+            Gist::Chain
+        });
+    }
+    if let ([left, right], [relation]) = (sides.as_slice(), relations.as_slice()) {
+        if *relation == Relation::In && names(left) {
+            return Some(Gist::Assignment(left, right));
+        }
+        if let (Some(left), Some(right)) = (left.expr(), right.expr())
+            && (relation.is_order() || *relation == Relation::Unequal)
+        {
+            return Some(Gist::Inequality(left, *relation, right));
+        }
+    }
+    Some(Gist::Chain)
+}
+
+/// Whether a side only names what the other side gives.
+fn names(shape: &Shape) -> bool {
+    match shape {
+        Shape::Value(expr, unit) => unit.is_empty() && expr.is_name(),
+        Shape::Words(_) => true,
+        Shape::Ratio(all) => all.iter().all(Expr::is_name),
+        Shape::Bracketed(_, items, _) => items.iter().all(names),
+        _ => false,
+    }
+}
+
+fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>), terms: &Terms<'_>) -> Finding {
+    match (first, second) {
+        (Gist::Assignment(name, value), Gist::Assignment(other, given)) => {
+            assignments((gold, name, value), (said, other, given), terms)
+        }
+        (Gist::Assignment(_, value) | Gist::Value(value), Gist::Value(given))
+        | (Gist::Value(value), Gist::Assignment(_, given)) => agree(value, given, terms),
+        (Gist::Inequality(a, relation, b), Gist::Inequality(c, other, d)) => {
+            let (first, second) = ((*a).clone().minus((*b).clone()), (*c).clone().minus((*d).clone()));
+            match proportion(&first, &second) {
+                Ratio::Constant { positive } => {
+                    let other = if positive { *other } else { other.flipped() };
+                    if other == *relation {
+                        Finding::equal("the same inequality")
+                    } else {
+                        Finding::different("another direction")
+                    }
+                }
+                _ => by_set(gold, said, terms, "another inequality"),
+            }
+        }
+        (Gist::Assignment(_, set), _) if sets::is_set(set) => by_set(set, said, terms, "another set"),
+        (_, Gist::Assignment(_, set)) if sets::is_set(set) => by_set(gold, set, terms, "another set"),
+        _ => match (sides(gold), sides(said)) {
+            (Some((a, b)), Some((c, d))) => equations((a, b), (c, d)),
+            _ => by_set(gold, said, terms, "").or_else_chain(gold, said, terms),
+        },
+    }
+}
+
+fn by_set(gold: &Shape, said: &Shape, terms: &Terms<'_>, otherwise: &'static str) -> Finding {
+    sets::compare(gold, said, terms).unwrap_or(Finding::undecided(otherwise))
+}
+
+impl Finding {
+    /// Where sets do not tell, the chains side by side, read from either end.
+    fn or_else_chain(self, gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Self {
+        let (Shape::Chain(sides, relations), Shape::Chain(others, other_relations)) = (gold, said) else { return self };
+        if self.outcome != Outcome::Undecided {
+            return self;
+        }
+        if relations == other_relations {
+            let finding = ordered(sides, others, terms);
+            if finding.outcome == Outcome::Equal {
+                return finding;
+            }
+        }
+        let flipped: Vec<Relation> = other_relations.iter().rev().map(|relation| relation.flipped()).collect();
+        if *relations == flipped {
+            let reversed: Vec<Shape> = others.iter().rev().cloned().collect();
+            return ordered(sides, &reversed, terms);
+        }
+        Self::different("another relation")
+    }
+}
+
+/// The sides of a simple equation.
+fn sides(shape: &Shape) -> Option<(&Expr, &Expr)> {
+    match shape {
+        Shape::Chain(sides, relations) if relations[..] == [Relation::Equal] => {
+            Some((sides[0].expr()?, sides[1].expr()?))
+        }
+        _ => None,
+    }
+}
+
+/// Equations are equal if one is a multiple of the other.
+fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Finding {
+    let (first, second) = (a.clone().minus(b.clone()), c.clone().minus(d.clone()));
+    match proportion(&first, &second) {
+        Ratio::Constant { .. } => Finding::equal("the same equation, rearranged"),
+        Ratio::Varies if first.symbols().len() == second.symbols().len() && linear(&first) && linear(&second) => {
+            Finding::different("another equation")
+        }
+        Ratio::Varies => {
+            let (mut ours, mut theirs) = (first.symbols(), second.symbols());
+            ours.sort_unstable();
+            theirs.sort_unstable();
+            if ours == theirs {
+                Finding::undecided("equations that are no multiples of each other")
+            } else {
+                Finding::different("equations of other variables")
+            }
+        }
+        Ratio::Unknown => Finding::undecided("equations that cannot be evaluated"),
+    }
+}
+
+/// Whether variables only occur in sums and with constant factors or divisors.
+fn linear(expr: &Expr) -> bool {
+    match expr {
+        Expr::Sum(terms) => terms.iter().all(linear),
+        Expr::Negative(inner) => linear(inner),
+        Expr::Product(factors) => {
+            factors.iter().filter(|factor| !factor.is_constant()).count() <= 1
+                && factors.iter().all(|factor| factor.is_constant() || linear(factor))
+        }
+        Expr::Quotient(top, bottom) => bottom.is_constant() && linear(top),
+        Expr::Symbol(_) => true,
+        other => other.is_constant(),
+    }
+}
+
+type Assigned<'a> = (&'a Shape, &'a Shape, &'a Shape);
+
+fn assignments((gold, name, value): Assigned<'_>, (said, other, given): Assigned<'_>, terms: &Terms<'_>) -> Finding {
+    let finding = match (name.expr(), other.expr()) {
+        // f(x) = x² and f(t) = t²: the variable's name is no matter.
+        (Some(Expr::Opaque(f, arguments)), Some(Expr::Opaque(g, others))) if f == g => {
+            match (arguments.as_slice(), others.as_slice()) {
+                ([Expr::Symbol(x)], [Expr::Symbol(t)]) if x != t => {
+                    let renamed = given.expr().map(|expr| Shape::value(expr.renamed(t, x)));
+                    agree(value, renamed.as_ref().unwrap_or(given), terms)
+                }
+                _ => agree(value, given, terms),
+            }
+        }
+        _ => agree(value, given, terms),
+    };
+    let constant = [value, given].into_iter().all(|shape| shape.expr().is_some_and(Expr::is_constant));
+    match (name.expr(), other.expr()) {
+        (Some(Expr::Symbol(a)), Some(Expr::Symbol(b))) if constant && !a.eq_ignore_ascii_case(b) => {
+            Finding::different("a value for another variable")
+        }
+        _ if finding.outcome == Outcome::Equal => finding,
+        _ => match (sides(gold), sides(said)) {
+            (Some((a, b)), Some((c, d))) if !constant => equations((a, b), (c, d)),
+            _ => finding,
+        },
+    }
+}
+
+/// Compares two shapes of which at least one is a ratio.
+pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+    let quotient = |ratio: &[Expr]| match ratio {
+        [a, b] => Some(Shape::value(a.clone().over(b.clone()))),
+        _ => None,
+    };
+    match (gold, said) {
+        (Shape::Ratio(a), Shape::Ratio(b)) if a.len() == b.len() => {
+            let items = |ratio: &[Expr]| ratio.iter().cloned().map(Shape::value).collect::<Vec<_>>();
+            let finding = ordered(&items(a), &items(b), terms);
+            if finding.outcome == Outcome::Equal {
+                return finding;
+            }
+            let scaled = |ratio: &[Expr]| {
+                ratio[1..].iter().map(|part| Shape::value(part.clone().over(ratio[0].clone()))).collect::<Vec<_>>()
+            };
+            ordered(&scaled(a), &scaled(b), terms)
+        }
+        (Shape::Ratio(ratio), other) | (other, Shape::Ratio(ratio)) => match quotient(ratio) {
+            Some(value) => agree(&value, other, terms),
+            None => Finding::different("a ratio and another kind of answer"),
+        },
+        _ => Finding::different("another kind of answer"),
+    }
+}

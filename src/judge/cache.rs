@@ -1,0 +1,328 @@
+//! Verdicts kept on disk, so that no question is asked twice.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Judge, JudgeError, reply};
+use crate::problem::Problem;
+
+/// The longest line that is read, in bytes. A verdict takes some hundreds.
+const LONGEST_LINE: u64 = 1 << 16;
+
+/// SHA-256 of the judge's identity, the question, the expected answer and the proposed one.
+type Key = [u8; 32];
+
+/// A question under way: whoever asks it second waits for the first.
+type Pending = Arc<OnceLock<Result<bool, JudgeError>>>;
+
+/// A [`Judge`] that remembers, in a JSON Lines file that is only ever added to: one line a verdict, on disk before it is
+/// used. Verdicts of other judges may stand in the same file. Lines that are cut short or damaged are passed over, and
+/// several processes may add to one file.
+pub struct CachedJudge<'a> {
+    judge: Box<dyn Judge + 'a>,
+    identity: String,
+    path: PathBuf,
+    state: Mutex<State>,
+    hits: AtomicU64,
+}
+
+struct State {
+    /// Opened for the first verdict, so that a run that gives none leaves nothing behind.
+    file: Option<File>,
+    /// Whether the last line there was cut short.
+    torn: bool,
+    known: HashMap<Key, bool>,
+    pending: HashMap<Key, Pending>,
+}
+
+impl<'a> CachedJudge<'a> {
+    /// Puts the verdicts in the file at `path`, if there is one, before `judge`. The file and its directory are made for the
+    /// first new verdict.
+    ///
+    /// # Errors
+    /// [`JudgeError::Setup`] if the file cannot be read or holds something else than verdicts.
+    pub fn open(judge: Box<dyn Judge + 'a>, path: &Path) -> Result<Self, JudgeError> {
+        let lines = match File::open(path).and_then(|file| read(&file)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Lines::none(),
+            lines => lines.map_err(|error| failed(path, &error))?,
+        };
+        let Lines { known, first_is_sound, ended } = lines;
+        if !first_is_sound {
+            let cause =
+                format!("{}: expected a judge's cache, whose lines are verdicts, found another file", path.display());
+            return Err(JudgeError::Setup(cause));
+        }
+        let state = Mutex::new(State { file: None, torn: !ended, known, pending: HashMap::new() });
+        Ok(Self { identity: judge.identity(), judge, path: path.to_owned(), state, hits: AtomicU64::new(0) })
+    }
+
+    fn key(&self, problem: &Problem, answer: &str) -> Key {
+        let mut digest = Sha256::new();
+        for part in [&self.identity, &problem.question, &problem.answer, answer] {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        digest.finalize().into()
+    }
+
+    /// Asks the judge and keeps what it says.
+    fn ask(&self, key: Key, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
+        let correct = self.judge.judge(problem, answer)?;
+        // Question and answers are in the key; what else the line says is for people.
+        let line = json!({
+            "key": hex(&key), "judge": self.identity, "id": reply::short(&problem.id),
+            "gold": reply::short(&problem.answer), "answer": reply::short(answer), "correct": correct,
+        });
+        let mut state = self.state();
+        state.append(&self.path, &line.to_string()).map_err(|error| failed(&self.path, &error))?;
+        state.known.insert(key, correct);
+        Ok(correct)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is a single insertion or removal.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn append(&mut self, path: &Path, line: &str) -> std::io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+                    std::fs::create_dir_all(directory)?;
+                }
+                none.insert(OpenOptions::new().append(true).create(true).open(path)?)
+            }
+        };
+        // What a crash cut short becomes a line of its own, which is passed over.
+        let before = if std::mem::take(&mut self.torn) { "\n" } else { "" };
+        // One write, so that lines of several processes do not mix.
+        file.write_all(format!("{before}{line}\n").as_bytes())
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> JudgeError {
+    JudgeError::Setup(format!("cannot use the judge's cache {}: {error}", path.display()))
+}
+
+impl Judge for CachedJudge<'_> {
+    fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
+        let key = self.key(problem, answer);
+        let pending = {
+            let mut state = self.state();
+            if let Some(&correct) = state.known.get(&key) {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                return Ok(correct);
+            }
+            Arc::clone(state.pending.entry(key).or_default())
+        };
+        let mut asked = false;
+        let verdict = pending.get_or_init(|| {
+            asked = true;
+            self.ask(key, problem, answer)
+        });
+        if asked {
+            // A failure is not kept: the next to ask tries again.
+            self.state().pending.remove(&key);
+        } else if verdict.is_ok() {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        verdict.clone()
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn parallel(&self) -> usize {
+        self.judge.parallel()
+    }
+
+    fn cache_hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+}
+
+struct Lines {
+    known: HashMap<Key, bool>,
+    /// Whether the file begins as a cache does, or is empty, or holds nothing but a line cut short.
+    first_is_sound: bool,
+    /// Whether its last line has an end.
+    ended: bool,
+}
+
+impl Lines {
+    fn none() -> Self {
+        Self { known: HashMap::new(), first_is_sound: true, ended: true }
+    }
+}
+
+fn read(file: &File) -> std::io::Result<Lines> {
+    let mut reader = BufReader::new(file);
+    let mut lines = Lines::none();
+    let mut text = Vec::new();
+    for index in 0.. {
+        text.clear();
+        if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text)? == 0 {
+            break;
+        }
+        lines.ended = text.last() == Some(&b'\n');
+        match verdict(&text) {
+            Some((key, correct)) => {
+                lines.known.insert(key, correct);
+            }
+            None if index == 0 && (lines.ended || !text.starts_with(b"{\"key\"")) => {
+                lines.first_is_sound = false;
+                break;
+            }
+            None => {}
+        }
+    }
+    Ok(lines)
+}
+
+fn verdict(line: &[u8]) -> Option<(Key, bool)> {
+    let value: Value = serde_json::from_slice(line).ok()?;
+    Some((unhex(value["key"].as_str()?)?, value["correct"].as_bool()?))
+}
+
+fn hex(key: &Key) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in key {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn unhex(text: &str) -> Option<Key> {
+    let mut key = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (index, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Says yes to even answers, slowly; fails on "x".
+    #[derive(Default)]
+    struct Even {
+        asked: AtomicUsize,
+        name: &'static str,
+    }
+
+    impl Judge for &Even {
+        fn judge(&self, _: &Problem, answer: &str) -> Result<bool, JudgeError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(5));
+            let number: u32 = answer.parse().map_err(|_| JudgeError::NoVerdict("a letter".into()))?;
+            Ok(number.is_multiple_of(2))
+        }
+
+        fn identity(&self) -> String {
+            self.name.into()
+        }
+    }
+
+    fn problem(answer: &str) -> Problem {
+        let record = serde_json::Map::new();
+        Problem { record, id: "p".into(), question: "even?".into(), answer: answer.into(), images: vec![] }
+    }
+
+    fn open<'a>(judge: &'a Even, path: &Path) -> CachedJudge<'a> {
+        CachedJudge::open(Box::new(judge), path).unwrap()
+    }
+
+    #[test]
+    fn a_question_is_asked_once_in_all_runs_and_by_all_threads() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("made/for/it.jsonl");
+        let even = Even::default();
+        let judge = open(&even, &path);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(judge.judge(&problem("g"), "4"), Ok(true)));
+            }
+        });
+        assert_eq!((even.asked.load(Ordering::Relaxed), judge.cache_hits()), (1, 7));
+        drop(judge);
+        let judge = open(&even, &path);
+        assert_eq!(judge.judge(&problem("g"), "4"), Ok(true));
+        assert_eq!(judge.judge(&problem("g"), "3"), Ok(false));
+        assert_eq!((even.asked.load(Ordering::Relaxed), judge.cache_hits()), (2, 1));
+    }
+
+    #[test]
+    fn another_gold_answer_or_another_judge_is_another_question() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.jsonl");
+        let (one, other) = (Even { name: "one", ..Even::default() }, Even { name: "other", ..Even::default() });
+        for asked in [&one, &other, &one] {
+            let judge = open(asked, &path);
+            judge.judge(&problem("g"), "4").unwrap();
+            judge.judge(&problem("h"), "4").unwrap();
+        }
+        assert_eq!((one.asked.load(Ordering::Relaxed), other.asked.load(Ordering::Relaxed)), (2, 2));
+    }
+
+    #[test]
+    fn failures_are_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let even = Even::default();
+        let judge = open(&even, &directory.path().join("c.jsonl"));
+        for _ in 0..2 {
+            assert!(judge.judge(&problem("g"), "x").is_err());
+        }
+        assert_eq!((even.asked.load(Ordering::Relaxed), judge.cache_hits()), (2, 0));
+    }
+
+    #[test]
+    fn lines_cut_short_or_damaged_are_passed_over_and_the_file_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.jsonl");
+        let even = Even::default();
+        open(&even, &path).judge(&problem("g"), "4").unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{whole}nonsense\n{}", &whole[..whole.len() / 2])).unwrap();
+        let judge = open(&even, &path);
+        judge.judge(&problem("g"), "4").unwrap();
+        judge.judge(&problem("g"), "6").unwrap();
+        let judge = open(&even, &path);
+        judge.judge(&problem("g"), "6").unwrap();
+        assert_eq!(even.asked.load(Ordering::Relaxed), 2);
+        // Even where nothing but the beginning of the first line got to the disk.
+        std::fs::write(&path, &whole[..20]).unwrap();
+        open(&even, &path);
+    }
+
+    #[test]
+    fn another_file_is_refused_and_stays_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("problems.json");
+        for text in ["[\n1]\n", "{\"id\": 1}", "\n"] {
+            std::fs::write(&path, text).unwrap();
+            let even = Even::default();
+            let Err(error) = CachedJudge::open(Box::new(&even), &path) else { panic!("{text:?} was taken") };
+            assert!(error.to_string().contains("problems.json: expected a judge's cache"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

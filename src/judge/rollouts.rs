@@ -1,0 +1,72 @@
+//! Judging rollouts, and what becomes of those that nobody could judge.
+
+use crate::answer::{Verdict, Verifier, VerifyError};
+use crate::problem::Problem;
+use crate::solution::{Rollout, answer_text};
+
+/// Judges rollouts of a problem by their last elements, all at once; one without elements is wrong.
+///
+/// # Errors
+/// The first [`VerifyError`].
+pub fn verdicts(verifier: &dyn Verifier, problem: &Problem, rollouts: &[Rollout]) -> Result<Vec<Verdict>, VerifyError> {
+    let answers: Vec<&str> = rollouts.iter().filter_map(|rollout| answer_text(rollout)).collect();
+    let mut judged = verifier.verify_all(problem, &answers).into_iter();
+    let verdict = |rollout: &Rollout| match answer_text(rollout) {
+        None => Ok(Verdict::Incorrect),
+        Some(_) => judged.next().unwrap_or(Ok(Verdict::Unjudged)),
+    };
+    rollouts.iter().map(verdict).collect()
+}
+
+/// What to do with rollouts that neither rules nor a judge could decide.
+///
+/// ```
+/// use mmprm::answer::Verdict;
+/// use mmprm::judge::OnUnjudged;
+/// assert_eq!(OnUnjudged::Drop.is_right(Verdict::Unjudged), None);
+/// assert_eq!(OnUnjudged::Incorrect.is_right(Verdict::Unjudged), Some(false));
+/// assert_eq!(OnUnjudged::Drop.is_right(Verdict::Correct), Some(true));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnjudged {
+    /// They leave the counts: a Monte Carlo value is the share of right rollouts among those judged.
+    #[default]
+    Drop,
+    /// They count as incorrect, as the reference counts requests that failed.
+    Incorrect,
+    /// Their problem fails, and may be tried again.
+    Fail,
+}
+
+impl OnUnjudged {
+    /// Whether a rollout of this verdict is right; `None` where it does not count.
+    pub fn is_right(self, verdict: Verdict) -> Option<bool> {
+        match (verdict, self) {
+            (Verdict::Correct, _) => Some(true),
+            (Verdict::Incorrect, _) | (Verdict::Unjudged, Self::Incorrect) => Some(false),
+            (Verdict::Unjudged, Self::Drop | Self::Fail) => None,
+        }
+    }
+
+    /// Whether a problem fails with so many of its `drawn` rollouts unjudged: some where each one must be judged, all where
+    /// they are dropped, which would leave nothing to count.
+    pub fn fails(self, unjudged: usize, drawn: usize) -> bool {
+        match self {
+            Self::Drop => unjudged > 0 && unjudged == drawn,
+            Self::Incorrect => false,
+            Self::Fail => unjudged > 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_fails_when_nothing_is_left_or_everything_was_asked_for() {
+        assert!(!OnUnjudged::Drop.fails(15, 16) && OnUnjudged::Drop.fails(16, 16) && !OnUnjudged::Drop.fails(0, 0));
+        assert!(!OnUnjudged::Incorrect.fails(16, 16));
+        assert!(OnUnjudged::Fail.fails(1, 16) && !OnUnjudged::Fail.fails(0, 16));
+    }
+}

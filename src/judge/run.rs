@@ -1,0 +1,158 @@
+//! Many trees: from a directory into another, each file whole or not at all, finished ones left alone.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use mmprm_quant::atomic;
+
+use super::trees::{Judged, TreeFailure, judge_tree};
+use super::{JudgeError, StepJudge, parallel};
+use crate::python_json;
+use crate::tree::json;
+
+/// Trees worked on at once: enough that the end of one does not leave the judge idle.
+const TREES_AT_ONCE: usize = 4;
+
+/// How to judge trees.
+#[derive(Clone, Copy)]
+pub struct TreesOptions<'a> {
+    /// Folder that image paths are relative to, and confined to.
+    pub data_root: &'a Path,
+    /// Turns true to stop: trees in flight are abandoned.
+    pub cancel: &'a AtomicBool,
+    /// Hears what happens, from several threads.
+    pub progress: &'a (dyn Fn(TreeEvent<'_>) + Sync),
+}
+
+/// News of a run over trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TreeEvent<'a> {
+    /// So many trees were there before.
+    Resumed(usize),
+    /// A tree is written.
+    Done(Judged),
+    /// A tree was not judged.
+    Failed {
+        /// Its file.
+        file: &'a Path,
+        /// Why.
+        cause: &'a str,
+    },
+}
+
+/// What a run over trees did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct TreesSummary {
+    /// Trees judged and written.
+    pub done: usize,
+    /// Trees that were there before.
+    pub already_done: usize,
+    /// Trees that failed, and will be tried again by the next run.
+    pub failed: usize,
+    /// States judged.
+    pub states: usize,
+    /// Of those, states at which the judge was likely to say neither Yes nor No; their `llm_as_a_judge` is null.
+    pub unjudged: usize,
+    /// Whether the run was stopped before the end.
+    pub cancelled: bool,
+}
+
+impl TreesSummary {
+    fn add(&mut self, tree: Judged) {
+        self.done += 1;
+        self.states += tree.states;
+        self.unjudged += tree.unjudged;
+    }
+}
+
+/// Why a run over trees stopped. What was written before is kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreesError {
+    /// Input and output would be one directory.
+    #[error("{}: the judged trees need a directory of their own", _0.display())]
+    SameDirectory(PathBuf),
+    /// The judge cannot be used.
+    #[error(transparent)]
+    Judge(JudgeError),
+    /// A judged tree cannot be written.
+    #[error(transparent)]
+    Write(std::io::Error),
+}
+
+/// What the workers change.
+#[derive(Default)]
+struct Shared {
+    summary: TreesSummary,
+    /// What stopped the run, the first time.
+    error: Option<TreesError>,
+}
+
+/// Judges the tree files `files` and writes each, with the judge's scores added, to a file of the same name in `output`.
+///
+/// Trees that are in `output` already are left alone, so that the same call goes on after an interruption. A tree that
+/// cannot be read or judged fails alone.
+///
+/// # Errors
+/// [`TreesError`] where the run itself cannot go on.
+pub fn judge_trees(
+    files: &[PathBuf],
+    output: &Path,
+    judge: &StepJudge,
+    options: &TreesOptions<'_>,
+) -> Result<TreesSummary, TreesError> {
+    let real = |path: &Path| path.canonicalize().ok();
+    if let Some(input) = files.first().and_then(|file| file.parent())
+        && real(output).is_some_and(|output| real(input) == Some(output))
+    {
+        return Err(TreesError::SameDirectory(output.to_owned()));
+    }
+    let destination = |file: &Path| file.file_name().map(|name| output.join(name));
+    let todo: Vec<(&PathBuf, PathBuf)> = files
+        .iter()
+        .filter_map(|file| Some((file, destination(file)?)))
+        .filter(|(_, destination)| !destination.is_file())
+        .collect();
+    let already_done = files.len() - todo.len();
+    (options.progress)(TreeEvent::Resumed(already_done));
+
+    let shared = Mutex::new(Shared::default());
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let stop = |error| {
+        lock().error.get_or_insert(error);
+    };
+    parallel::map(&todo, TREES_AT_ONCE, |(file, destination)| {
+        if options.cancel.load(Ordering::Relaxed) || lock().error.is_some() {
+            return;
+        }
+        match judged(file, judge, options.data_root) {
+            Ok((text, counts)) => {
+                if let Err(error) = atomic::write(destination, text.as_bytes()) {
+                    return stop(TreesError::Write(error));
+                }
+                lock().summary.add(counts);
+                (options.progress)(TreeEvent::Done(counts));
+            }
+            Err(TreeFailure::Judge(JudgeError::Cancelled)) => {}
+            Err(TreeFailure::Judge(error)) if error.ends_the_run() => stop(TreesError::Judge(error)),
+            Err(failure) => {
+                lock().summary.failed += 1;
+                (options.progress)(TreeEvent::Failed { file, cause: &failure.to_string() });
+            }
+        }
+    });
+
+    let Shared { summary, error } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match error {
+        Some(error) => Err(error),
+        None => Ok(TreesSummary { already_done, cancelled: summary.done + summary.failed < todo.len(), ..summary }),
+    }
+}
+
+/// A tree file's new text.
+fn judged(file: &Path, judge: &StepJudge, data_root: &Path) -> Result<(String, Judged), TreeFailure> {
+    let mut tree = json::read_value(file)?;
+    let counts = judge_tree(&mut tree, judge, data_root)?;
+    Ok((python_json::dumps_indent(&tree, 4, false), counts))
+}

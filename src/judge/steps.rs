@@ -1,0 +1,58 @@
+//! A judge of steps behind an endpoint.
+
+use serde_json::{Map, Value, json};
+
+use super::JudgeError;
+use super::endpoint::Endpoint;
+use super::reply::{self, StepScore};
+use crate::prompt::judge as wording;
+
+/// Asks a vision model behind an [`Endpoint`] whether steps are valid, as the reference's `mllm_as_a_judge.py` does: one
+/// token at temperature 0, whose probabilities of Yes and No are read.
+#[derive(Debug)]
+pub struct StepJudge {
+    endpoint: Endpoint,
+}
+
+/// Steps to be judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepQuestion<'a> {
+    pub(super) problem: &'a str,
+    pub(super) answer: &'a str,
+    /// Data URLs of the problem's pictures.
+    pub(super) pictures: &'a [String],
+    pub(super) previous: &'a [String],
+    pub(super) following: &'a [String],
+}
+
+impl StepJudge {
+    /// A judge behind `endpoint`.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint }
+    }
+
+    /// Most questions at once.
+    pub fn parallel(&self) -> usize {
+        self.endpoint.parallel()
+    }
+
+    pub(super) fn score(&self, question: &StepQuestion<'_>) -> Result<StepScore, JudgeError> {
+        self.endpoint.ask(request(self.endpoint.model(), question), reply::step_score)
+    }
+}
+
+fn request(model: &str, question: &StepQuestion<'_>) -> Map<String, Value> {
+    let StepQuestion { problem, answer, pictures, previous, following } = *question;
+    let mut content = vec![json!({"type": "text", "text": wording::steps(problem, answer, previous, following)})];
+    content.extend(pictures.iter().map(|picture| json!({"type": "image_url", "image_url": {"url": picture}})));
+    let fields = [
+        ("model", json!(model)),
+        ("messages", json!([{"role": "user", "content": content}])),
+        ("temperature", json!(0.0)),
+        ("max_tokens", json!(1)),
+        ("top_p", json!(0.95)),
+        ("logprobs", json!(true)),
+        ("top_logprobs", json!(5)),
+    ];
+    fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
+}

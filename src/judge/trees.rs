@@ -1,0 +1,150 @@
+//! One tree: every state's steps are judged, and what the judge said is written beside its Monte Carlo value.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::parallel;
+use super::pictures::data_url;
+use super::steps::{StepJudge, StepQuestion};
+use super::{JudgeError, StepScore};
+use crate::image;
+use crate::tree::json::TreeError;
+
+/// What came of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Judged {
+    /// Its states, the root left out.
+    pub states: usize,
+    /// Of those, states at which the judge was likely to say neither Yes nor No.
+    pub unjudged: usize,
+}
+
+/// A state of a tree: the steps before it and its own.
+struct State {
+    previous: Vec<String>,
+    following: Vec<String>,
+}
+
+/// Judges the states of `tree`, a [checked](crate::tree::json::read_value) one, and adds to each `logprob_yes`,
+/// `logprob_no` (probabilities, as the reference stores under these names) and `llm_as_a_judge`, their share of Yes or null.
+pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) -> Result<Judged, TreeFailure> {
+    let problem = text(&tree["question"]);
+    let answer = text(&tree["answer"]);
+    let pictures = pictures(&tree["image_path"], data_root).map_err(TreeFailure::Picture)?;
+    let mut states = Vec::new();
+    collect(tree, &mut Vec::new(), &mut states);
+    let broken = AtomicBool::new(false);
+    let scores = parallel::map(&states, judge.parallel(), |state| {
+        // One state that cannot be judged is enough: the others' requests would be lost.
+        if broken.load(Ordering::Relaxed) {
+            return None;
+        }
+        let State { previous, following } = state;
+        let question = StepQuestion { problem: &problem, answer: &answer, pictures: &pictures, previous, following };
+        let score = judge.score(&question);
+        broken.fetch_or(score.is_err(), Ordering::Relaxed);
+        Some(score)
+    });
+    // The first failure in time may come after states that were not asked about.
+    let scores: Vec<StepScore> = scores.into_iter().flatten().collect::<Result<_, _>>()?;
+    let unjudged = scores.iter().filter(|score| score.share().is_none()).count();
+    let mut rest = scores.iter();
+    label(tree, &mut rest);
+    Ok(Judged { states: scores.len(), unjudged })
+}
+
+/// Why a tree was not judged.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TreeFailure {
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("{0}")]
+    Picture(String),
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+}
+
+/// A value in the words of Python's `str`, which are JSON's for a number.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn pictures(paths: &Value, data_root: &Path) -> Result<Vec<String>, String> {
+    let paths: Vec<&Value> = match paths {
+        Value::Null => Vec::new(),
+        Value::Array(several) => several.iter().collect(),
+        one => vec![one],
+    };
+    let load = |path: &&Value| {
+        let path = path.as_str().ok_or("image_path: expected a string or an array of strings")?;
+        data_url(&image::resolve(data_root, path).map_err(|error| error.to_string())?)
+    };
+    paths.iter().filter(|path| path.as_str() != Some("")).map(load).collect()
+}
+
+fn children(node: &Value) -> &[Value] {
+    node["children"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The states below `node`, depth first, as the reference walks.
+fn collect(node: &Value, previous: &mut Vec<String>, states: &mut Vec<State>) {
+    for child in children(node) {
+        let following: Vec<String> = child["partial_solution"].as_array().into_iter().flatten().map(text).collect();
+        states.push(State { previous: previous.clone(), following: following.clone() });
+        let before = previous.len();
+        previous.extend(following);
+        collect(child, previous, states);
+        previous.truncate(before);
+    }
+}
+
+/// Gives the states below `node` their scores, in the order of [`collect`].
+fn label(node: &mut Value, scores: &mut std::slice::Iter<'_, StepScore>) {
+    let children = node.get_mut("children").and_then(Value::as_array_mut);
+    for child in children.into_iter().flatten() {
+        if let (Some(object), Some(score)) = (child.as_object_mut(), scores.next()) {
+            object.insert("logprob_yes".into(), json!(score.yes));
+            object.insert("logprob_no".into(), json!(score.no));
+            object.insert("llm_as_a_judge".into(), json!(score.share()));
+        }
+        label(child, scores);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_walked_depth_first_with_all_steps_before_them() {
+        let tree = json!({"children": [
+            {"partial_solution": ["a", "b"], "children": [{"partial_solution": ["c"], "children": []}]},
+            {"partial_solution": [], "children": [{"partial_solution": ["d"], "children": []}]},
+        ]});
+        let mut states = Vec::new();
+        collect(&tree, &mut Vec::new(), &mut states);
+        let walked: Vec<(String, String)> =
+            states.iter().map(|state| (state.previous.concat(), state.following.concat())).collect();
+        let expected = [("", "ab"), ("ab", "c"), ("", ""), ("", "d")];
+        assert_eq!(walked, expected.map(|(previous, following)| (previous.to_owned(), following.to_owned())));
+    }
+
+    #[test]
+    fn scores_go_to_the_states_they_were_asked_for_and_last_among_their_keys() {
+        let mut tree = json!({"mc_value": 0.5, "children": [
+            {"mc_value": 1.0, "children": [{"mc_value": 0.0, "children": []}]}, {"mc_value": 0.25, "children": []},
+        ]});
+        let scores: Vec<StepScore> = [1.0, 2.0, 3.0].map(|yes| StepScore { yes, no: 1.0 }).into();
+        label(&mut tree, &mut scores.iter());
+        let yes = |pointer: &str| tree.pointer(pointer).and_then(|node| node["logprob_yes"].as_f64());
+        assert_eq!(
+            [yes("/children/0"), yes("/children/0/children/0"), yes("/children/1")],
+            [Some(1.0), Some(2.0), Some(3.0)]
+        );
+        assert_eq!(yes(""), None);
+        let keys: Vec<&String> = tree["children"][1].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["mc_value", "children", "logprob_yes", "logprob_no", "llm_as_a_judge"]);
+    }
+}

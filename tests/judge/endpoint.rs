@@ -1,0 +1,228 @@
+//! One question to a server that misbehaves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mmprm::judge::{ApiKey, Endpoint, EndpointJudge, Judge, JudgeError};
+use serde_json::json;
+
+use crate::http::{Reply, Server, completion, reply, says};
+use crate::{ask, judge, options, problem};
+
+#[test]
+fn the_question_is_the_references_but_at_temperature_0() {
+    let server = Server::script(vec![says("Yes")]);
+    assert_eq!(ask(&server), Ok(true));
+    let requests = server.requests();
+    let [request] = requests.as_slice() else { panic!("{} requests", requests.len()) };
+    assert_eq!(request.target, "POST /v1/chat/completions");
+    assert!(request.headers.contains(&"content-type: application/json".to_owned()), "{:?}", request.headers);
+    assert!(!request.headers.iter().any(|header| header.starts_with("authorization")));
+    let prompt =
+        mmprm::prompt::judge::answer("Which side is longest?", "the hypotenuse", "the one opposite the right angle");
+    assert_eq!(
+        request.body,
+        json!({
+            "model": "judge-1", "max_tokens": 8, "temperature": 0.0,
+            "messages": [{"role": "user", "content": [{"type": "text", "text": prompt}]}],
+        })
+    );
+}
+
+#[test]
+fn verdicts_are_read_in_any_dress() {
+    for (words, verdict) in [("Yes.", true), (" no\n", false), ("**No**", false), ("Yes, both name it", true)] {
+        assert_eq!(ask(&Server::script(vec![says(words)])), Ok(verdict), "{words}");
+    }
+}
+
+#[test]
+fn what_may_pass_is_tried_again() {
+    let whole = completion("Yes");
+    let cut = &whole[..whole.len() / 2];
+    let close_in_the_middle = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{cut}", whole.len());
+    let huge = format!("{{\"padding\": \"{}\"}}", "x".repeat(2 << 20));
+    for (trouble, first) in [
+        ("an internal error", reply("500 Internal Server Error", &[], "oops")),
+        ("a bad gateway", reply("502 Bad Gateway", &["content-type: text/html"], "<h1>Bad Gateway</h1>")),
+        ("too many requests", reply("429 Too Many Requests", &["retry-after: 0"], "{}")),
+        ("a time-out of the server's", reply("408 Request Timeout", &[], "")),
+        ("silence", Reply::Stall(Vec::new())),
+        ("a connection closed before the reply", Reply::Raw(Vec::new())),
+        ("a connection closed within the reply", Reply::Raw(close_in_the_middle.into_bytes())),
+        ("JSON cut short", reply("200 OK", &["content-type: application/json"], cut)),
+        ("a page", reply("200 OK", &["content-type: text/html"], "<html>Welcome</html>")),
+        ("no HTTP", Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec())),
+        ("another object", reply("200 OK", &[], "{\"object\": \"list\"}")),
+        ("a huge reply", reply("200 OK", &[], &huge)),
+        ("endless headers", Reply::Raw([b"HTTP/1.1 200 OK\r\n".to_vec(), b"x: y\r\n".repeat(50_000)].concat())),
+        ("bytes that are no text", Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe".to_vec())),
+    ] {
+        let server = Server::script(vec![first, says("No")]);
+        assert_eq!(ask(&server), Ok(false), "after {trouble}");
+        let temperatures: Vec<_> =
+            server.requests().iter().map(|request| request.body["temperature"].clone()).collect();
+        assert_eq!(temperatures, [0.0, 0.0], "after {trouble}");
+    }
+}
+
+#[test]
+fn chunked_replies_and_a_wrong_content_type_do_no_harm() {
+    let body = completion("Yes");
+    let (head, tail) = body.split_at(10);
+    let chunks = format!("a\r\n{head}\r\n{:x}\r\n{tail}\r\n0\r\n\r\n", tail.len());
+    let chunked = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{chunks}");
+    for first in [Reply::Raw(chunked.into_bytes()), reply("200 OK", &["content-type: text/plain"], &body)] {
+        let server = Server::script(vec![first]);
+        assert_eq!(ask(&server), Ok(true));
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_reply_that_is_no_verdict_is_asked_for_again_at_the_references_temperature() {
+    let server = Server::script(vec![says("Let me think"), says(""), says("yes")]);
+    assert_eq!(ask(&server), Ok(true));
+    let temperatures: Vec<_> = server.requests().iter().map(|request| request.body["temperature"].clone()).collect();
+    assert_eq!(temperatures, [0.0, 0.5, 0.5]);
+
+    let server = Server::script(vec![says("I cannot say")]);
+    let error = ask(&server).unwrap_err();
+    assert_eq!(server.requests().len(), 5);
+    assert_eq!(
+        error.to_string(),
+        "the judge failed 5 times, the last time because it said \"I cannot say\" instead of Yes or No"
+    );
+    assert!(!error.ends_the_run());
+}
+
+#[test]
+fn a_server_that_never_answers_in_time_is_given_up_after_five_tries() {
+    let server = Server::script(vec![Reply::Stall(Vec::new())]);
+    let mut impatient = options(&server.url());
+    impatient.timeout = Duration::from_millis(60);
+    let started = Instant::now();
+    let error = EndpointJudge::new(Endpoint::new(impatient).unwrap()).judge(&problem("p"), "x").unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(matches!(error, JudgeError::Failed { tries: 5, .. }) && !error.ends_the_run(), "{error}");
+    assert!(error.to_string().contains("no whole reply within 0.06 s"), "{error}");
+}
+
+#[test]
+fn the_time_limit_holds_within_a_reply_too() {
+    let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n".to_vec();
+    let server = Server::script(vec![Reply::Stall(begun), says("Yes")]);
+    assert_eq!(ask(&server), Ok(true));
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[test]
+fn the_wait_that_a_server_asks_for_is_kept() {
+    let server = Server::script(vec![reply("503 Service Unavailable", &["Retry-After: 0.25"], ""), says("Yes")]);
+    assert_eq!(ask(&server), Ok(true));
+    let requests = server.requests();
+    let waited = requests[1].at - requests[0].at;
+    assert!(waited >= Duration::from_millis(240), "{waited:?}");
+}
+
+#[test]
+fn what_every_request_would_meet_is_told_at_once_in_one_sentence() {
+    let told = |message: &str| json!({"error": {"message": message}}).to_string();
+    for (status, body, expected) in [
+        ("401 Unauthorized", told("Incorrect API key"), "wants another key than it was given in the environment"),
+        ("403 Forbidden", String::new(), "wants another key"),
+        ("404 Not Found", told("no model judge-1"), "does not know the address or the model \"judge-1\""),
+        ("400 Bad Request", told("unknown field"), "does not accept the questions (400 Bad Request, unknown field)"),
+        ("307 Temporary Redirect", String::new(), "points to https://elsewhere.example/; give that address"),
+    ] {
+        let server = Server::script(vec![reply(status, &["location: https://elsewhere.example/"], &body)]);
+        let error = ask(&server).unwrap_err();
+        assert!(error.ends_the_run(), "{status}: {error}");
+        assert!(error.to_string().contains(expected) && !error.to_string().contains('\n'), "{status}: {error}");
+        assert_eq!(server.requests().len(), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_ends_the_run() {
+    let gone = Server::script(vec![says("Yes")]);
+    let options = options(&gone.url());
+    drop(gone);
+    let error = EndpointJudge::new(Endpoint::new(options).unwrap()).judge(&problem("p"), "x").unwrap_err();
+    assert!(error.ends_the_run(), "{error}");
+    assert!(error.to_string().contains("cannot reach the judge at http://127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn a_server_without_tls_at_an_https_address_ends_the_run() {
+    let server = Server::script(vec![says("Yes")]);
+    let options = options(&server.url().replace("http:", "https:"));
+    let error = EndpointJudge::new(Endpoint::new(options).unwrap()).judge(&problem("p"), "x").unwrap_err();
+    assert!(error.ends_the_run() && error.to_string().contains("cannot reach the judge at https:"), "{error}");
+}
+
+#[test]
+fn a_question_that_is_too_long_costs_itself_only() {
+    let too_long =
+        reply("400 Bad Request", &[], r#"{"message": "This model's maximum context length is 4096 tokens"}"#);
+    let odd = reply("422 Unprocessable Entity", &[], "{}");
+    let server = Server::script(vec![too_long, says("No"), odd, says("Yes")]);
+    let judge = judge(&server);
+    let ask = || judge.judge(&problem("p"), "x");
+    assert!(matches!(ask().unwrap_err(), JudgeError::Refused(cause) if cause.contains("maximum context length")));
+    assert_eq!(ask(), Ok(false));
+    // What has answered before is set up right.
+    assert!(matches!(ask().unwrap_err(), JudgeError::Refused(_)));
+    assert_eq!(ask(), Ok(true));
+}
+
+#[test]
+fn the_key_goes_to_the_server_and_nowhere_else() {
+    let told = r#"{"error": {"message": "bad key sk-secret-1 given"}}"#;
+    let server = Server::script(vec![reply("401 Unauthorized", &[], told)]);
+    let mut options = options(&server.url());
+    options.key = Some(ApiKey::new("sk-secret-1").unwrap());
+    let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
+    let error = judge.judge(&problem("p"), "x").unwrap_err();
+    assert!(server.requests()[0].headers.contains(&"authorization: Bearer sk-secret-1".to_owned()));
+    for text in [error.to_string(), format!("{error:?}"), format!("{judge:?}"), judge.identity()] {
+        assert!(!text.contains("sk-secret-1"), "{text}");
+    }
+}
+
+#[test]
+fn no_more_requests_are_under_way_than_allowed() {
+    let server = Server::start(|_, _| {
+        std::thread::sleep(Duration::from_millis(15));
+        says("Yes")
+    });
+    let mut options = options(&server.url());
+    options.parallel = 3.try_into().unwrap();
+    let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..9 {
+            scope.spawn(|| assert_eq!(judge.judge(&problem("p"), "x"), Ok(true)));
+        }
+    });
+    assert!((2..=3).contains(&server.most_at_once()), "{}", server.most_at_once());
+}
+
+#[test]
+fn a_run_that_is_stopped_does_not_wait_for_the_next_try() {
+    let server = Server::script(vec![reply("503 Service Unavailable", &["retry-after: 30"], "")]);
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut options = options(&server.url());
+    options.cancel = Arc::clone(&cancel);
+    let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| judge.judge(&problem("p"), "x"));
+        while server.requests().is_empty() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        cancel.store(true, Ordering::Relaxed);
+        assert_eq!(asked.join().unwrap(), Err(JudgeError::Cancelled));
+    });
+    assert!(started.elapsed() < Duration::from_secs(10));
+}

@@ -1,0 +1,47 @@
+//! The judge against servers that behave and servers that do not, and what becomes of rollouts that nobody could judge.
+
+#[path = "../support/http.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod http;
+
+mod endpoint;
+mod trees;
+mod unjudged;
+mod verifier;
+
+use std::time::Duration;
+
+use mmprm::judge::{Endpoint, EndpointJudge, EndpointOptions, Judge, JudgeError};
+use mmprm::problem::Problem;
+use serde_json::{Value, json};
+
+use http::Server;
+
+/// Options for a test: little patience.
+fn options(url: &str) -> EndpointOptions {
+    let mut options = EndpointOptions::new(url, "judge-1");
+    options.timeout = Duration::from_secs(1);
+    options.first_wait = Duration::from_millis(4);
+    options
+}
+
+fn judge(server: &Server) -> EndpointJudge {
+    EndpointJudge::new(Endpoint::new(options(&server.url())).unwrap())
+}
+
+fn problem(id: &str) -> Problem {
+    let record = json!({"id": id, "question": "Which side is longest?", "correct_answer": "the hypotenuse"});
+    let Value::Object(record) = record else { unreachable!("the record is an object") };
+    Problem {
+        record,
+        id: id.into(),
+        question: "Which side is longest?".into(),
+        answer: "the hypotenuse".into(),
+        images: vec![],
+    }
+}
+
+/// What the judge says of one answer.
+fn ask(server: &Server) -> Result<bool, JudgeError> {
+    judge(server).judge(&problem("p"), "the one opposite the right angle")
+}

@@ -1,0 +1,126 @@
+//! Rules before a judge, verdicts kept, and who decided.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mmprm::answer::{Verdict, Verifier, VerifyError};
+use mmprm::judge::{CachedJudge, Judge, JudgedVerifier, When};
+use mmprm::problem::Problem;
+
+use crate::http::{Server, reply, says};
+use crate::{judge, problem};
+
+/// Rules that know two wordings, and no others.
+struct Rules;
+
+impl Verifier for Rules {
+    fn verify(&self, _: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
+        match answer {
+            "the hypotenuse" => Ok(Verdict::Correct),
+            "a leg" => Ok(Verdict::Incorrect),
+            "?" => Err(VerifyError("a question mark".into())),
+            _ => Ok(Verdict::Unjudged),
+        }
+    }
+}
+
+/// Says yes to answers with "opposite" in them, no to others, and nothing of use to "hm".
+fn reader() -> Server {
+    Server::start(|_, request| {
+        std::thread::sleep(Duration::from_millis(10));
+        let prompt = request.prompt();
+        let answer = prompt.split("Model's Answer:\n").nth(1).unwrap().to_owned();
+        match answer {
+            answer if answer.contains("opposite") => says("Yes"),
+            answer if answer.starts_with("hm") => says("hm"),
+            _ => says("No"),
+        }
+    })
+}
+
+const ANSWERS: [&str; 8] = [
+    "the hypotenuse",
+    "opposite the right angle",
+    "a leg",
+    "hm",
+    "the short one",
+    "?",
+    "opposite the right angle",
+    "opposite 90°",
+];
+
+#[test]
+fn the_judge_is_asked_where_the_rules_cannot_tell_at_once_and_in_order() {
+    use Verdict::{Correct, Incorrect, Unjudged};
+
+    let server = reader();
+    let (judge, stop) = (judge(&server), AtomicBool::new(false));
+    let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Undecided, &stop);
+    let verdicts: Vec<Option<Verdict>> =
+        verifier.verify_all(&problem("p"), &ANSWERS).into_iter().map(Result::ok).collect();
+    let expected = [Correct, Correct, Incorrect, Unjudged, Incorrect].map(Some);
+    assert_eq!(verdicts, [&expected[..], &[None, Some(Correct), Some(Correct)]].concat());
+    assert_eq!(server.requests().len(), 1 + 5 + 1 + 1, "equal answers are asked about once, \"hm\" five times");
+    assert!(server.most_at_once() > 1);
+    let report = verifier.report();
+    assert_eq!((report.by_rules, report.by_judge, report.unjudged), (2, 4, 1));
+    assert!(report.last_cause.unwrap().contains("\"hm\""));
+    assert!(!stop.load(Ordering::Relaxed));
+}
+
+#[test]
+fn always_asking_leaves_the_rules_out() {
+    let server = Server::script(vec![says("No")]);
+    let (judge, stop) = (judge(&server), AtomicBool::new(false));
+    let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Always, &stop);
+    assert_eq!(verifier.verify(&problem("p"), "the hypotenuse").unwrap(), Verdict::Incorrect);
+    let mut unanswered = problem("p9");
+    unanswered.answer = " ".into();
+    assert!(verifier.verify(&unanswered, "3").unwrap_err().to_string().contains("problem p9"));
+    assert_eq!((verifier.report().by_rules, verifier.report().by_judge, server.requests().len()), (0, 1, 1));
+}
+
+#[test]
+fn without_a_judge_what_the_rules_cannot_tell_is_unjudged() {
+    let stop = AtomicBool::new(false);
+    let verifier = JudgedVerifier::new(&Rules, None, When::Undecided, &stop);
+    assert_eq!(verifier.verify(&problem("p"), "the short one").unwrap(), Verdict::Unjudged);
+    let report = verifier.report();
+    assert_eq!((report.by_rules, report.unjudged), (0, 1));
+    assert_eq!(report.last_cause.unwrap(), "the judge gave no verdict: the rules cannot tell and no judge is set");
+}
+
+#[test]
+fn a_judge_that_cannot_be_used_stops_the_run_and_says_why_once() {
+    let server = Server::script(vec![reply("401 Unauthorized", &[], "{}")]);
+    let (judge, stop) = (judge(&server), AtomicBool::new(false));
+    let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Undecided, &stop);
+    assert_eq!(verifier.verify(&problem("p"), "a leg").unwrap(), Verdict::Incorrect);
+    assert!(verifier.verify(&problem("p"), "the short one").is_err());
+    assert!(stop.load(Ordering::Relaxed));
+    assert!(verifier.stopped_by().unwrap().to_string().contains("wants another key"));
+    assert!(verifier.verify(&problem("p"), "the long one").is_err());
+    assert_eq!((server.requests().len(), verifier.report().unjudged), (1, 0));
+}
+
+#[test]
+fn verdicts_are_kept_for_later_runs_and_failures_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("judge-cache.jsonl");
+    let server = reader();
+    for run in 0..2 {
+        let judge = CachedJudge::open(Box::new(judge(&server)), &path).unwrap();
+        let stop = AtomicBool::new(false);
+        let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Undecided, &stop);
+        let before = server.requests().len();
+        verifier.verify_all(&problem("p"), &ANSWERS);
+        let (asked, from_cache) = [(8, 0), (5, 3)][run];
+        assert_eq!(server.requests().len() - before, asked, "run {run}");
+        assert_eq!(verifier.report().from_cache, from_cache, "run {run}");
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    assert_eq!((&line["judge"], &line["gold"]), (&"judge-1 check_correctness-1".into(), &"the hypotenuse".into()));
+    assert!(judge(&server).identity().starts_with("judge-1"));
+}

@@ -1,0 +1,117 @@
+//! `mmprm verify`: compare answers by rules.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use mmprm::answer::{Finding, Outcome, Rule};
+use mmprm::eval::triples::{self, Agreement, Triple};
+use mmprm_quant::atomic::AtomicFile;
+use rayon::prelude::*;
+use serde_json::json;
+
+use crate::exit::{BadInput, Exit};
+use crate::table::Table;
+use crate::ui::Ui;
+
+/// Compare proposed answers with the expected ones, by rules and without a model.
+///
+/// Reads one JSON object a line: `gold`, the expected answer; `pred`, the proposed answer or a text that gives one; perhaps
+/// `opts` with `choices` (options, A first), `precision` (a number of decimals, or a distance such as 1e-3), `unit` and
+/// `answer_type`. Writes for each the outcome, equal, different or undecided, and the reason. Where lines have a `verdict`
+/// (true or false) and a `source`, it prints how well they agree.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Files of answers, one JSON object a line.
+    #[arg(value_name = "JSONL", required = true)]
+    triples: Vec<PathBuf>,
+
+    /// Where the outcomes go, one line for each line read.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Whose rule: our own, or a benchmark's exactly as published (these know no undecided).
+    #[arg(long, value_name = "RULE", default_value = "general")]
+    rule: RuleName,
+}
+
+/// Rules by name.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum RuleName {
+    /// Mathematics, units, options and words, read with care.
+    General,
+    /// MathVista: nearest option, or the number rounded.
+    #[value(name = "mathvista")]
+    MathVista,
+    /// MATH-Vision: the letter or the option's value, to two decimals.
+    #[value(name = "mathvision")]
+    MathVision,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let mut all: Vec<Triple> = Vec::new();
+    for path in &args.triples {
+        all.extend(triples::load(path)?);
+    }
+    if all.is_empty() {
+        return Err(BadInput(format!("{}: there are no answers in it", args.triples[0].display())).into());
+    }
+    let rule = match args.rule {
+        RuleName::General => Rule::General,
+        RuleName::MathVista => Rule::MathVista,
+        RuleName::MathVision => Rule::MathVision,
+    };
+    let bar = ui.bar("comparing", all.len() as u64, "");
+    let started = Instant::now();
+    let compare = |triple: &Triple| {
+        let finding = triple.compare(rule);
+        bar.inc(1);
+        finding
+    };
+    let findings: Vec<Finding> = all.par_iter().map(compare).collect();
+    let seconds = started.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+
+    write(&args.output, &findings).with_context(|| format!("cannot write {}", args.output.display()))?;
+
+    let rows = triples::tally(&all, &findings);
+    ui.result(&json!({"output": args.output, "sources": rows, "seconds": seconds}))?;
+    ui.say(table(&rows))?;
+    ui.say(format_args!("{} answers compared in {:.1} ms", all.len(), 1e3 * seconds))?;
+    ui.say(format_args!("written: {}", args.output.display()))?;
+    Ok(Exit::Done)
+}
+
+fn write(path: &Path, findings: &[Finding]) -> std::io::Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    for finding in findings {
+        writeln!(file, "{}", json!({"outcome": name(finding.outcome), "reason": finding.reason}))?;
+    }
+    file.commit()
+}
+
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Equal => "equal",
+        Outcome::Different => "different",
+        Outcome::Undecided => "undecided",
+    }
+}
+
+fn table(rows: &[Agreement]) -> Table {
+    let mut table = Table::new(["source", "answers", "agreement %", "false equal", "false different", "undecided"]);
+    for row in rows {
+        let source = if row.source.is_empty() { "(none)" } else { &row.source };
+        table.row([
+            source.to_owned(),
+            row.triples.to_string(),
+            row.rate().map_or("-".to_owned(), |rate| format!("{:.2}", 100.0 * rate)),
+            row.false_equal.to_string(),
+            row.false_different.to_string(),
+            row.undecided.to_string(),
+        ]);
+    }
+    table
+}
