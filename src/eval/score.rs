@@ -4,14 +4,23 @@ use serde_json::{Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
 use super::candidates::CandidateSet;
+use crate::answer::{Verdict, Verifier};
+use crate::judge;
+use crate::problem::Problem;
 use crate::reward::{Reward, RewardError, ScoreRequest};
 
 /// Adds `prm_scores` to each record and writes them to the batch's output. A record that failed has `prm_scores` null and
-/// its cause in `prm_error`.
+/// its cause in `prm_error`. A record that has an expected answer but no `labels` gets these too, if `verifier` can judge every
+/// candidate.
 ///
 /// # Errors
 /// [`BatchError`]; a record that fails does not stop the run.
-pub fn score(sets: &[CandidateSet], reward: &dyn Reward, batch: &Batch<'_>) -> Result<Summary, BatchError> {
+pub fn score(
+    sets: &[CandidateSet],
+    reward: &dyn Reward,
+    verifier: &dyn Verifier,
+    batch: &Batch<'_>,
+) -> Result<Summary, BatchError> {
     batch.run(sets.len(), &|index| {
         let set = &sets[index];
         let mut record = set.record.clone();
@@ -29,9 +38,52 @@ pub fn score(sets: &[CandidateSet], reward: &dyn Reward, batch: &Batch<'_>) -> R
                 Outcome::Failed(record, cause)
             }
             Ok(scores) => {
+                if set.labels.is_none()
+                    && let Some(labels) = labels(set, verifier)
+                {
+                    record.insert("labels".into(), json!(labels));
+                }
                 record.insert("prm_scores".into(), json!(scores));
                 Outcome::Done(record)
             }
         }
     })
+}
+
+/// 1 for each right candidate and 0 for each wrong one; nothing where there is no expected answer, or where one candidate
+/// cannot be judged.
+fn labels(set: &CandidateSet, verifier: &dyn Verifier) -> Option<Vec<u8>> {
+    let answer = ["correct_answer", "answer"].iter().find_map(|key| set.record.get(*key)?.as_str())?;
+    let problem = Problem {
+        record: set.record.clone(),
+        id: String::new(),
+        question: set.question.clone()?,
+        answer: answer.to_owned(),
+        images: set.images.clone(),
+    };
+    let verdicts = judge::verdicts(verifier, &problem, &set.solutions).ok()?;
+    let label = |verdict| match verdict {
+        Verdict::Correct => Some(1),
+        Verdict::Incorrect => Some(0),
+        Verdict::Unjudged => None,
+    };
+    verdicts.into_iter().map(label).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::candidates::parse;
+    use super::*;
+    use crate::answer::RuleVerifier;
+
+    #[test]
+    fn candidates_are_labelled_where_every_one_can_be_judged() {
+        let text = r#"[
+            {"question": "q", "answer": "1/2", "solutions_splits": [["Answer: 0.5"], ["Answer: 2"], []]},
+            {"question": "q", "answer": "the long side", "solutions_splits": [["Answer: the side that is long"]]},
+            {"question": "q", "solutions_splits": [["Answer: 2"]]}]"#;
+        let sets = parse("c.json".as_ref(), text.as_bytes()).unwrap();
+        let found: Vec<_> = sets.iter().map(|set| labels(set, &RuleVerifier)).collect();
+        assert_eq!(found, [Some(vec![1, 0, 0]), None, None]);
+    }
 }

@@ -92,7 +92,7 @@ fn generate(engine: &Engine, text: &str, sampling: Sampling, count: u64, max_tok
 fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, finished) = mpsc::channel();
     let worker = std::thread::spawn(move || done.send(work()));
-    match finished.recv_timeout(Duration::from_secs(60)) {
+    match finished.recv_timeout(Duration::from_mins(1)) {
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after a minute"),
         Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {

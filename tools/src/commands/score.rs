@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use mmprm::answer::RuleVerifier;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::{candidates, score};
 use mmprm::prompt::PrmTemplate;
@@ -17,7 +18,8 @@ use crate::ui::Ui;
 /// Score every step of candidate solutions with a process reward model.
 ///
 /// Reads a Best-of-N file (`question`, `image_path`, `solutions_splits`) and adds `prm_scores`: one list a candidate, one
-/// number a step, the probability that the step is right. Results do not depend on what else is in the file. An interrupted
+/// number a step, the probability that the step is right. Where a record has the expected answer (`correct_answer` or
+/// `answer`) but no `labels`, the candidates are labelled by rules. Results do not depend on what else is in the file. An interrupted
 /// run continues when the same command is given again.
 #[derive(clap::Args)]
 pub struct Args {
@@ -65,6 +67,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let summary = score::score(
         &sets,
         &reward,
+        &RuleVerifier,
         &Batch {
             output: &args.output,
             settings: &settings,
