@@ -35,7 +35,7 @@ run samples run/trees -o run/prm.jsonl
 head -n 1 run/prm.jsonl
 
 say "6. How good is it to pick a candidate at random, to have any right one, to vote, to let the reward model choose?"
-run evaluate run/scored.json
+run eval bon run/scored.json
 
 cat <<END
 

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod judge;
 pub mod mt19937;
 pub mod multimodal;
+pub mod nn;
 pub mod policy;
 pub mod problem;
 pub mod prompt;

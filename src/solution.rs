@@ -10,6 +10,8 @@
 //! assert_eq!(answer_text(&rollout), Some("Answer: The final answer is 4"));
 //! ```
 
+use std::ops::Range;
+
 use crate::python_text::strip;
 
 /// One rollout: the contents of its `<step>…</step>` and `<answer>…</answer>` tags in order, stripped. Its last element is
@@ -26,7 +28,7 @@ pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
             text = text.replace(token, "");
         }
     }
-    contents(&text)
+    spans(&text).into_iter().map(|span| text[span].to_owned()).collect()
 }
 
 /// A kind of tag, and whether one may still close: once a search for its closing tag has failed, later ones fail too and
@@ -37,12 +39,13 @@ struct Tag {
     may_close: bool,
 }
 
-fn contents(text: &str) -> Rollout {
+/// Where the contents of the tags are in a text without special tokens, in order and stripped.
+pub fn spans(text: &str) -> Vec<Range<usize>> {
     let mut tags = [
         Tag { open: "<step>", close: "</step>", may_close: true },
         Tag { open: "<answer>", close: "</answer>", may_close: true },
     ];
-    let mut rollout = Rollout::new();
+    let mut spans = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('<') {
         rest = &rest[at..];
@@ -53,14 +56,16 @@ fn contents(text: &str) -> Rollout {
         };
         let content = &rest[tag.open.len()..];
         if let Some((content, after)) = content.split_once(tag.close) {
-            rollout.push(strip(content).to_owned());
+            let stripped = strip(content);
+            let start = stripped.as_ptr().addr() - text.as_ptr().addr();
+            spans.push(start..start + stripped.len());
             rest = after;
         } else {
             tag.may_close = false;
             rest = content;
         }
     }
-    rollout
+    spans
 }
 
 /// What the reference hands to its answer check: the last element of a rollout, whether or not it is an answer.

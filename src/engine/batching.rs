@@ -17,7 +17,7 @@ use super::job::{Job, Reply, Rollout, Rows};
 use super::prompt::{Span, common_prefix};
 use super::sampling::{Sampler, Scratch};
 use super::stats::Stats;
-use super::{Completion, EngineError, Finish, GenerateRequest, Token};
+use super::{EngineError, Finish, GenerateRequest, Token};
 
 /// Prompt positions decoded beside running rollouts in one step: a longer slice would make the rollouts wait.
 const PREFILL_SLICE: usize = 256;
@@ -319,7 +319,8 @@ impl Batching {
         }
         stats.finished();
         let job = self.jobs.iter_mut().find(|job| job.id == rollout.job).expect("a rollout's job is running");
-        job.completions[rollout.index] = Some(Completion { tokens: rollout.tokens, finish });
+        let index = rollout.index;
+        job.completions[index] = Some(rollout.into_completion(finish));
         job.unfinished -= 1;
         if job.unfinished == 0 {
             let (sequence, keys) = (job.sequence, job.request.prompt.keys().clone());

@@ -194,8 +194,7 @@ impl Group<'_> {
         completions: &mut [Option<Completion>],
     ) -> Result<(), EngineError> {
         for (&index, sequence) in group.iter().zip(LINEAGE + 1..) {
-            let stream = self.request.streams[index];
-            let mut sampler = Sampler::new(self.request.sampling, stream, self.request.prompt.text_tokens());
+            let mut sampler = self.request.sampler(index);
             let token = sampler.draw(first, &mut self.scratch);
             self.stats.generated(1);
             self.context.share(LINEAGE, sequence, self.request.prompt.len());
@@ -274,5 +273,6 @@ fn complete(
 ) {
     context.truncate(rollout.sequence, 0);
     stats.finished();
-    completions[rollout.index] = Some(Completion { tokens: rollout.tokens, finish });
+    let likelihood = rollout.sampler.into_likelihood();
+    completions[rollout.index] = Some(Completion { tokens: rollout.tokens, likelihood, finish });
 }

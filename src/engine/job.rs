@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 
 use super::sampling::Sampler;
-use super::{Completion, EngineError, GenerateRequest, Token};
+use super::{Completion, EngineError, Finish, GenerateRequest, Token};
 
 /// What a request's caller waits for.
 pub(super) type Reply = Sender<Result<Vec<Completion>, EngineError>>;
@@ -41,6 +41,12 @@ pub(super) struct Rollout {
     /// Tokens already in the cache.
     pub fed: usize,
     pub sampler: Sampler,
+}
+
+impl Rollout {
+    pub fn into_completion(self, finish: Finish) -> Completion {
+        Completion { tokens: self.tokens, likelihood: self.sampler.into_likelihood(), finish }
+    }
 }
 
 /// Rows of a batch that lead to a draw.
@@ -86,7 +92,7 @@ impl Job {
         let index = self.started;
         self.started += 1;
         let prompt = &self.request.prompt;
-        let sampler = Sampler::new(self.request.sampling, self.request.streams[index], prompt.text_tokens());
+        let sampler = self.request.sampler(index);
         Rollout { job: self.id, index, prompt: prompt.len(), sequence, tokens: Vec::new(), fed: 0, sampler }
     }
 

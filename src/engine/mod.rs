@@ -40,6 +40,7 @@ use mmprm_quant::gguf::GgufError;
 use batching::Limits;
 use chain::Reading;
 use ffi::{Context, ContextOptions};
+use sampling::Sampler;
 use scheduler::{Command, ProbeRequest};
 use stats::Stats;
 
@@ -142,14 +143,25 @@ pub struct GenerateRequest {
     pub stop: Vec<Token>,
     /// Keep the prompt in the cache afterwards, for requests that start alike.
     pub keep: bool,
+    /// Keep the likelihood of what is drawn; costs a pass over the vocabulary for each token.
+    pub likelihood: bool,
     /// When this turns true the request ends with [`EngineError::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl GenerateRequest {
-    /// A request without extra stop tokens, that keeps its prompt and cannot be cancelled.
+    /// A request without extra stop tokens and likelihoods, that keeps its prompt and cannot be cancelled.
     pub fn new(prompt: Prompt, sampling: Sampling, streams: Vec<Stream>, max_tokens: usize) -> Self {
-        Self { prompt, sampling, streams, max_tokens, stop: Vec::new(), keep: true, cancel: None }
+        Self { prompt, sampling, streams, max_tokens, stop: Vec::new(), keep: true, likelihood: false, cancel: None }
+    }
+
+    /// The sampler of one of its rollouts.
+    fn sampler(&self, index: usize) -> Sampler {
+        let mut sampler = Sampler::new(self.sampling, self.streams[index], self.prompt.text_tokens());
+        if self.likelihood {
+            sampler.keep_likelihood();
+        }
+        sampler
     }
 
     fn check_cancelled(&self) -> Result<(), EngineError> {
@@ -179,10 +191,13 @@ pub enum Finish {
 }
 
 /// A finished rollout.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// Its tokens, the end token left out.
     pub tokens: Vec<Token>,
+    /// The log-probability of each token, and of the end token if that was drawn, under the model's own distribution
+    /// (temperature 1, nothing cut off); empty where the request did not ask for it.
+    pub likelihood: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
 }
@@ -258,7 +273,10 @@ impl Engine {
     pub fn generate(&self, request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
         self.check(&request.prompt)?;
         if request.streams.is_empty() || request.max_tokens == 0 {
-            return Ok(vec![Completion { tokens: Vec::new(), finish: Finish::Length }; request.streams.len()]);
+            return Ok(vec![
+                Completion { tokens: Vec::new(), likelihood: Vec::new(), finish: Finish::Length };
+                request.streams.len()
+            ]);
         }
         let (reply, answer) = mpsc::channel();
         self.send(Command::Generate(request, reply))?;

@@ -69,6 +69,8 @@ pub(super) struct Sampler {
     stream: Stream,
     seen: SeenTokens,
     draws: u64,
+    /// Log-probabilities of what was drawn, where they are kept.
+    likelihood: Option<Vec<f32>>,
 }
 
 /// A set of tokens with its members in a list, so that penalties cost as much as there are members.
@@ -104,7 +106,18 @@ impl Sampler {
         if penalises(&settings) {
             prompt.for_each(|token| seen.insert(token));
         }
-        Self { settings, stream, seen, draws: 0 }
+        Self { settings, stream, seen, draws: 0, likelihood: None }
+    }
+
+    /// Keeps the log-probability of each token drawn, under the model's own distribution: at temperature 1, nothing cut
+    /// off, no penalty.
+    pub fn keep_likelihood(&mut self) {
+        self.likelihood = Some(Vec::new());
+    }
+
+    /// The log-probabilities of the tokens drawn; empty where they were not kept.
+    pub fn into_likelihood(self) -> Vec<f32> {
+        self.likelihood.unwrap_or_default()
     }
 
     /// Draws the next token from `logits` and remembers it.
@@ -118,11 +131,21 @@ impl Sampler {
             choose(logits, &self.settings, self.stream.uniform(self.draws), &mut scratch.candidates)
         };
         self.draws += 1;
+        if let Some(kept) = &mut self.likelihood {
+            kept.push(log_probability(logits, token));
+        }
         if penalises(&self.settings) {
             self.seen.insert(token);
         }
         token
     }
+}
+
+/// The logarithm of the softmax at `token`.
+fn log_probability(logits: &[f32], token: Token) -> f32 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|logit| f64::from((logit - largest).exp())).sum();
+    (f64::from(logits[token as usize] - largest) - total.ln()) as f32
 }
 
 fn penalises(settings: &Sampling) -> bool {
@@ -259,6 +282,17 @@ mod tests {
         let settings = Sampling { temperature: 0.0, repetition_penalty: 1.5, ..OPEN };
         let mut sampler = Sampler::new(settings, Stream::named(0, "", 0, 0), [0, 0, 0].into_iter());
         assert_eq!(sampler.draw(&[3.0, 1.9], &mut Scratch::default()), 0);
+    }
+
+    #[test]
+    fn the_likelihood_is_the_models_own_whatever_is_drawn_from() {
+        let logits = [1.0_f32, 2.0, 0.0];
+        let settings = Sampling { temperature: 0.0, repetition_penalty: 1.5, ..OPEN };
+        let mut sampler = Sampler::new(settings, Stream::named(0, "", 0, 0), std::iter::empty());
+        sampler.keep_likelihood();
+        assert_eq!(sampler.draw(&logits, &mut Scratch::default()), 1);
+        let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
+        approx::assert_relative_eq!(sampler.into_likelihood()[0], 2.0 - total.ln(), epsilon = 1e-6);
     }
 
     #[test]

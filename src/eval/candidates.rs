@@ -31,6 +31,9 @@ pub struct CandidateSet {
     pub labels: Option<Vec<bool>>,
     /// `prm_scores`: one list a candidate, one number a step, where scored.
     pub scores: Option<Vec<Vec<f64>>>,
+    /// `step_logprobs` and `step_tokens`: log-probability and number of tokens of each step of each candidate, by the policy
+    /// that wrote it, where known.
+    pub likelihoods: Option<Vec<Vec<(f64, usize)>>>,
 }
 
 /// Why a Best-of-N file cannot be used.
@@ -134,7 +137,31 @@ fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str
             Some(read)
         }
     };
-    Ok(CandidateSet { record, question, images, solutions, labels, scores })
+    let likelihoods = likelihoods(&record, solutions.len())?;
+    Ok(CandidateSet { record, question, images, solutions, labels, scores, likelihoods })
+}
+
+/// Pairs of `step_logprobs` and `step_tokens`.
+fn likelihoods(
+    record: &Map<String, Value>,
+    candidates: usize,
+) -> Result<Option<Vec<Vec<(f64, usize)>>>, (&'static str, String)> {
+    let (Some(sums), Some(counts)) = (record.get("step_logprobs"), record.get("step_tokens")) else { return Ok(None) };
+    let sums: Vec<Vec<f64>> = serde_json::from_value(sums.clone())
+        .map_err(|_| ("step_logprobs", "expected an array of arrays of numbers".to_owned()))?;
+    let counts: Vec<Vec<usize>> = serde_json::from_value(counts.clone())
+        .map_err(|_| ("step_tokens", "expected an array of arrays of whole numbers".to_owned()))?;
+    let alike = sums.len() == candidates
+        && counts.len() == candidates
+        && sums.iter().zip(&counts).all(|(sums, counts)| sums.len() == counts.len());
+    if !alike {
+        return Err((
+            "step_logprobs",
+            format!("expected one list for each of {candidates} candidates, as in step_tokens"),
+        ));
+    }
+    let pairs = |(sums, counts): (Vec<f64>, Vec<usize>)| sums.into_iter().zip(counts).collect();
+    Ok(Some(sums.into_iter().zip(counts).map(pairs).collect()))
 }
 
 fn strings(value: &Value) -> Option<Vec<String>> {

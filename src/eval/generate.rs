@@ -7,14 +7,15 @@ use serde_json::{Map, Value, json};
 use super::batch::{Batch, BatchError, Outcome, Summary};
 use crate::answer::{Verdict, Verifier};
 use crate::judge::{self, OnUnjudged};
-use crate::policy::{Policy, PolicyError, RolloutRequest};
+use crate::policy::{Likelihood, Policy, PolicyError, RolloutRequest};
 use crate::problem::Problem;
 use crate::solution::Rollout;
 
 /// Draws `count` candidates for each problem and writes them to the batch's output.
 ///
-/// A record is the problem's own, with `solutions_splits` and `labels` (1 right, 0 wrong) added, and with `unjudged`, the
-/// number of candidates that nobody could judge, where there are any: `on_unjudged` says whether these are left out, wrong,
+/// A record is the problem's own, with `solutions_splits` and `labels` (1 right, 0 wrong) added; with `step_logprobs` and
+/// `step_tokens`, the policy's own log-probability and number of tokens of each element of each candidate, where the policy
+/// tells them; and with `unjudged`, the number of candidates that nobody could judge, where there are any: `on_unjudged` says whether these are left out, wrong,
 /// or the problem's failure. A problem that failed has no candidates and its cause in `error`.
 ///
 /// # Errors
@@ -30,29 +31,53 @@ pub fn generate(
     batch.run(problems.len(), &|index| {
         let problem = &problems[index];
         let request = RolloutRequest { problem, prefix: &[], count, node: 0 };
-        match policy.rollouts(&request) {
+        match policy.drawn(&request) {
             Err(PolicyError::Cancelled) => Outcome::Cancelled,
             Err(error) => failed(problem, &error.to_string()),
-            Ok(rollouts) => match judge::verdicts(verifier, problem, &rollouts) {
-                // A verifier that is being stopped, or that stops the run, has no verdict: the problem did not fail.
-                Err(_) if batch.cancel.load(Ordering::Relaxed) => Outcome::Cancelled,
-                Err(error) => failed(problem, &error.to_string()),
-                Ok(verdicts) => finished(problem, rollouts, &verdicts, on_unjudged),
-            },
+            Ok(drawn) => {
+                let (rollouts, likelihoods): (Vec<Rollout>, Vec<Vec<Likelihood>>) =
+                    drawn.into_iter().map(|drawn| (drawn.rollout, drawn.likelihood)).unzip();
+                match judge::verdicts(verifier, problem, &rollouts) {
+                    // A verifier that is being stopped, or that stops the run, has no verdict: the problem did not fail.
+                    Err(_) if batch.cancel.load(Ordering::Relaxed) => Outcome::Cancelled,
+                    Err(error) => failed(problem, &error.to_string()),
+                    Ok(verdicts) => finished(problem, rollouts, likelihoods, &verdicts, on_unjudged),
+                }
+            }
         }
     })
 }
 
-fn finished(problem: &Problem, rollouts: Vec<Rollout>, verdicts: &[Verdict], on_unjudged: OnUnjudged) -> Outcome {
+fn finished(
+    problem: &Problem,
+    rollouts: Vec<Rollout>,
+    likelihoods: Vec<Vec<Likelihood>>,
+    verdicts: &[Verdict],
+    on_unjudged: OnUnjudged,
+) -> Outcome {
     let drawn = rollouts.len();
     let unjudged = verdicts.iter().filter(|&&verdict| verdict == Verdict::Unjudged).count();
     if on_unjudged.fails(unjudged, drawn) {
         return failed(problem, &format!("{unjudged} of {drawn} candidates could not be judged"));
     }
-    let labels = verdicts.iter().map(|&verdict| on_unjudged.is_right(verdict));
-    let (kept, labels): (Vec<Rollout>, Vec<u8>) =
-        rollouts.into_iter().zip(labels).filter_map(|(rollout, label)| Some((rollout, u8::from(label?)))).unzip();
+    let (mut kept, mut labels, mut likely) = (Vec::new(), Vec::new(), Vec::new());
+    for ((rollout, likelihood), &verdict) in rollouts.into_iter().zip(likelihoods).zip(verdicts) {
+        if let Some(label) = on_unjudged.is_right(verdict) {
+            kept.push(rollout);
+            labels.push(u8::from(label));
+            likely.push(likelihood);
+        }
+    }
     let mut record = record(problem, &kept, &labels);
+    let told = kept.iter().zip(&likely).all(|(rollout, likelihood)| rollout.len() == likelihood.len());
+    if told && likely.iter().any(|likelihood| !likelihood.is_empty()) {
+        let each = |value: &dyn Fn(&Likelihood) -> Value| -> Value {
+            likely.iter().map(|candidate| candidate.iter().map(value).collect::<Value>()).collect()
+        };
+        // Four decimals are ample and keep the file short.
+        record.insert("step_logprobs".into(), each(&|step| json!((step.log_probability * 1e4).round() / 1e4)));
+        record.insert("step_tokens".into(), each(&|step| json!(step.tokens)));
+    }
     if unjudged > 0 {
         record.insert("unjudged".into(), json!(unjudged));
     }

@@ -3,7 +3,7 @@
 //! ```
 //! use mmprm::eval::metrics::{Aggregator, pass_at_k};
 //! assert_eq!(pass_at_k(4, 1, 1), 0.25);
-//! assert_eq!(Aggregator::Min.apply(&[0.9, 0.2, 0.8]), 0.2);
+//! assert_eq!(Aggregator::Min.apply(&[0.9, 0.2, 0.8]), Some(0.2));
 //! ```
 
 use std::collections::HashMap;
@@ -56,10 +56,14 @@ impl Aggregator {
         }
     }
 
-    /// One number for the step scores of a candidate; 0 for a candidate without steps.
-    pub fn apply(self, scores: &[f64]) -> f64 {
+    /// One number for the step scores of a candidate; nothing for a candidate without steps.
+    pub fn apply(self, scores: &[f64]) -> Option<f64> {
         let mean = |total: f64| total / scores.len() as f64;
-        let Some(&last) = scores.last() else { return 0.0 };
+        let &last = scores.last()?;
+        Some(self.of_steps(scores, last, mean))
+    }
+
+    fn of_steps(self, scores: &[f64], last: f64, mean: impl Fn(f64) -> f64) -> f64 {
         match self {
             Self::Min => scores.iter().copied().fold(f64::INFINITY, f64::min),
             Self::Last => last,
@@ -150,11 +154,11 @@ mod tests {
 
     #[test]
     fn extremes_count_as_the_reference_counts_them() {
-        assert_eq!(Aggregator::SumLogProb.apply(&[0.0, 1.0]).to_bits(), (-9999.0_f64).to_bits());
-        assert_eq!(Aggregator::SumLogit.apply(&[1.0]).to_bits(), 9999.0_f64.to_bits());
-        assert_eq!(Aggregator::MeanOdd.apply(&[1.0, 0.5]).to_bits(), 5000.0_f64.to_bits());
+        assert_eq!(Aggregator::SumLogProb.apply(&[0.0, 1.0]), Some(-9999.0));
+        assert_eq!(Aggregator::SumLogit.apply(&[1.0]), Some(9999.0));
+        assert_eq!(Aggregator::MeanOdd.apply(&[1.0, 0.5]), Some(5000.0));
         for aggregator in Aggregator::ALL {
-            assert_eq!(aggregator.apply(&[]).to_bits(), 0.0_f64.to_bits());
+            assert_eq!(aggregator.apply(&[]), None);
         }
     }
 }

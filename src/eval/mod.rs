@@ -3,6 +3,7 @@
 //! Sits above `policy` and `reward` and knows only their traits.
 
 pub mod batch;
+pub mod bon;
 pub mod candidates;
 pub mod generate;
 pub mod metrics;

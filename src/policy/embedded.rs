@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::{Policy, PolicyError, RolloutRequest};
-use crate::engine::{Engine, EngineError, GenerateRequest, Sampling, Snapshot, Stream};
+use super::{Drawn, Likelihood, Policy, PolicyError, RolloutRequest};
+use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Sampling, Snapshot, Stream};
 use crate::image;
 use crate::multimodal::{EncodeError, Encoder};
 use crate::problem::Problem;
@@ -64,8 +64,8 @@ impl EmbeddedPolicy {
     }
 }
 
-impl Policy for EmbeddedPolicy {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+impl EmbeddedPolicy {
+    fn complete(&self, request: &RolloutRequest<'_>, likelihood: bool) -> Result<Vec<Completion>, PolicyError> {
         let prompt = self.prompt(request.problem, request.prefix)?;
         let stream = |index| Stream::named(self.options.seed, &request.problem.id, request.node, index);
         let mut generate = GenerateRequest::new(
@@ -75,10 +75,59 @@ impl Policy for EmbeddedPolicy {
             self.options.max_tokens,
         );
         generate.keep = self.options.keep_prompts;
+        generate.likelihood = likelihood;
         generate.cancel = Some(Arc::clone(&self.options.cancel));
-        let completions = self.engine.generate(generate).map_err(EncodeError::from)?;
-        let parse = |text: &str| solution::parse(text, &self.special_texts);
-        Ok(completions.iter().map(|rollout| parse(&self.encoder.model().detokenize(&rollout.tokens))).collect())
+        Ok(self.engine.generate(generate).map_err(EncodeError::from)?)
+    }
+
+    fn parse(&self, completion: &Completion) -> Rollout {
+        solution::parse(&self.encoder.model().detokenize(&completion.tokens), &self.special_texts)
+    }
+
+    /// How likely each element of a rollout was: its tokens are those that begin inside it.
+    fn likelihood(&self, completion: &Completion, rollout: &[String]) -> Vec<Likelihood> {
+        let model = self.encoder.model();
+        let mut text = String::new();
+        let mut starts = Vec::with_capacity(completion.tokens.len());
+        for &token in &completion.tokens {
+            starts.push(text.len());
+            let piece = model.detokenize(&[token]);
+            // Special tokens are no part of what the tags hold.
+            if !self.special_texts.contains(&piece) {
+                text.push_str(&piece);
+            }
+        }
+        let spans = solution::spans(&text);
+        // Pieces that are no whole characters, or special tokens spelled out, shift the places: then nothing is told.
+        if spans.len() != rollout.len()
+            || spans.iter().zip(rollout).any(|(span, element)| text[span.clone()] != **element)
+        {
+            return Vec::new();
+        }
+        let of = |span: std::ops::Range<usize>| {
+            let inside = starts.iter().zip(&completion.likelihood).filter(|(start, _)| span.contains(start));
+            inside.fold(Likelihood { log_probability: 0.0, tokens: 0 }, |sum, (_, log_probability)| Likelihood {
+                log_probability: sum.log_probability + f64::from(*log_probability),
+                tokens: sum.tokens + 1,
+            })
+        };
+        spans.into_iter().map(of).collect()
+    }
+}
+
+impl Policy for EmbeddedPolicy {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        Ok(self.complete(request, false)?.iter().map(|completion| self.parse(completion)).collect())
+    }
+
+    fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {
+        let completions = self.complete(request, true)?;
+        let drawn = |completion: &Completion| {
+            let rollout = self.parse(completion);
+            let likelihood = self.likelihood(completion, &rollout);
+            Drawn { rollout, likelihood }
+        };
+        Ok(completions.iter().map(drawn).collect())
     }
 }
 

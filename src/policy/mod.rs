@@ -24,6 +24,24 @@ pub struct RolloutRequest<'a> {
     pub node: u64,
 }
 
+/// A rollout and how likely the policy found it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawn {
+    /// The rollout.
+    pub rollout: Rollout,
+    /// One for each element of the rollout; empty where the policy does not tell.
+    pub likelihood: Vec<Likelihood>,
+}
+
+/// How likely a policy found a text that it wrote, under its own distribution: at temperature 1, nothing cut off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likelihood {
+    /// Natural logarithm of the probability of all its tokens together.
+    pub log_probability: f64,
+    /// How many tokens it has.
+    pub tokens: usize,
+}
+
 /// Why rollouts could not be drawn.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,4 +64,13 @@ pub trait Policy: Sync {
     /// # Errors
     /// See [`PolicyError`].
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError>;
+
+    /// Draws the same rollouts and tells how likely each of their elements was.
+    ///
+    /// # Errors
+    /// See [`PolicyError`].
+    fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {
+        let rollouts = self.rollouts(request)?;
+        Ok(rollouts.into_iter().map(|rollout| Drawn { rollout, likelihood: Vec::new() }).collect())
+    }
 }

@@ -22,7 +22,7 @@ use ui::Ui;
 /// Step-level judging of multimodal mathematics on one workstation.
 ///
 /// The pipeline: `convert` and `quantize` make GGUF files of a checkpoint; `generate` writes candidate solutions; `score`
-/// judges each of their steps; `evaluate` chooses among them; `annotate` searches solutions for their first wrong step
+/// judges each of their steps; `eval` chooses among them; `annotate` searches solutions for their first wrong step
 /// (OmegaPRM); `judge` lets a vision model label the same steps; `samples` turns what was found into training data.
 /// `make demo` shows all of it on small models that come with the source.
 #[derive(Parser)]
@@ -45,7 +45,7 @@ enum Command {
     Inspect(commands::inspect::Args),
     Generate(commands::generate::Args),
     Score(commands::score::Args),
-    Evaluate(commands::evaluate::Args),
+    Eval(commands::eval::Args),
     Annotate(commands::annotate::Args),
     Judge(commands::judge::Args),
     Samples(commands::samples::Args),
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(&args, &ui),
         Command::Generate(args) => commands::generate::run(&args, &ui),
         Command::Score(args) => commands::score::run(&args, &ui),
-        Command::Evaluate(args) => commands::evaluate::run(&args, &ui),
+        Command::Eval(args) => commands::eval::run(&args, &ui),
         Command::Annotate(args) => commands::annotate::run(&args, &ui),
         Command::Judge(args) => commands::judge::run(&args, &ui),
         Command::Samples(args) => commands::samples::run(&args, &ui),

@@ -1,4 +1,4 @@
-//! Plain Markdown tables: what `inspect`, `quantize` and `evaluate` print.
+//! Plain Markdown tables: what `inspect`, `quantize` and `eval` print.
 
 use std::fmt;
 

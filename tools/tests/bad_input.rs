@@ -54,9 +54,9 @@ fn malformed_candidate_files_are_refused_at_their_place() {
     ] {
         desk.write("c.json", text);
         desk.refuses(&format!("score {PRM} -i c.json -o s.json"), 3, &parts);
-        desk.refuses("evaluate c.json", 3, &parts);
+        desk.refuses("eval bon c.json", 3, &parts);
     }
-    desk.refuses("evaluate nowhere.json", 3, &["nowhere.json", "No such file"]);
+    desk.refuses("eval bon nowhere.json", 3, &["nowhere.json", "No such file"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use support::{Desk, POLICY, PRM};
 
 const COMMANDS: [&str; 10] =
-    ["convert", "quantize", "inspect", "generate", "score", "evaluate", "annotate", "judge", "samples", "verify"];
+    ["convert", "quantize", "inspect", "generate", "score", "eval bon", "annotate", "judge", "samples", "verify"];
 
 /// The whole pipeline as commands, in order; each needs those before it.
 fn pipeline() -> Vec<String> {
@@ -22,7 +22,7 @@ fn pipeline() -> Vec<String> {
         "inspect q4.gguf".into(),
         format!("generate --policy q8.gguf --mmproj mmproj.gguf --max-tokens 150 {problems} -n 3 -o c.json"),
         format!("score {PRM} -i c.json --data-root data -o s.json"),
-        "evaluate s.json".into(),
+        "eval bon s.json".into(),
         format!("annotate {POLICY} {problems} --rollouts 4 --rollout-budget 12 -o trees"),
         "samples trees -o prm.jsonl".into(),
     ]
@@ -90,7 +90,7 @@ fn a_candidate_without_steps_has_an_empty_list_of_scores() {
         .map(|scores| scores.as_array().unwrap().len())
         .collect();
     assert_eq!(lengths, [0, 2, 0]);
-    desk.run("evaluate s.json").done();
+    desk.run("eval bon s.json").done();
 }
 
 #[test]
@@ -129,7 +129,8 @@ fn help_describes_every_flag_of_every_command() {
     let overview = desk.run("--help").done().out;
     assert!(overview.contains("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 interrupted"));
     for command in COMMANDS {
-        assert!(overview.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}");
+        let first = command.split(' ').next().unwrap();
+        assert!(overview.lines().any(|line| line.trim_start().starts_with(&format!("{first} "))), "{command}");
         let help = desk.run(&format!("{command} --help")).done().out;
         let lines: Vec<&str> = help.lines().collect();
         let described = |at: usize| lines.get(at + 1).is_some_and(|text| text.starts_with("          "));

@@ -1,8 +1,17 @@
-//! One spelling for each symbol: Unicode and full-width forms, LaTeX spacing and wrappers.
+//! One spelling for each symbol: LaTeX spacing, wrappers and synonyms.
 
-/// Rewrites `text` with ASCII and LaTeX commands only (words of other scripts stay), without what carries no meaning.
+use super::lex::TEXT_COMMANDS;
+use super::seams::divided;
+use super::symbols::unicode;
+
+/// Rewrites `text` with ASCII and LaTeX commands only (words of other scripts stay), without what carries no meaning. A line
+/// break is left only where one part of an answer ends and the next begins.
 pub fn canonical(text: &str) -> String {
-    let text = without_separators(&unicode(&single_backslashes(text)));
+    let plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'\\' | b'$' | b'~' | b'`' | b'*' | b'{' | b'\t'..=b'\r');
+    if text.bytes().all(plain) {
+        return text.trim().to_owned();
+    }
+    let text = without_separators(&divided(&unicode(&single_backslashes(text))));
     let mut result = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(character) = rest.chars().next() {
@@ -16,10 +25,12 @@ pub fn canonical(text: &str) -> String {
             rest = after;
         } else {
             match character {
-                '~' | '`' | '\n' | '\r' | '\t' => result.push(' '),
+                '~' | '`' | '\r' | '\t' => result.push(' '),
+                // An empty group that an exponent is written after.
+                '{' if rest.starts_with("{}^") => rest = &rest[1..],
                 other => result.push(other),
             }
-            rest = &rest[character.len_utf8()..];
+            rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
         }
     }
     dollars(result.trim())
@@ -80,6 +91,16 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
         "colon" => result.push(':'),
         "degree" => result.push_str("^\\circ "),
         "percent" => result.push('%'),
+        // What they hold is written as it would be without them.
+        "number" | "num" | "ce" => {}
+        "unit" | "si" => result.push_str("\\text"),
+        "quantity" | "qty" | "SI" => return quantity(rest, result),
+        _ if TEXT_COMMANDS.contains(&name) && !holds_text(rest) => {}
+        "overrightarrow" => result.push_str("\\vec"),
+        "varnothing" => result.push_str("\\emptyset"),
+        "vartriangle" => result.push_str("\\triangle"),
+        "langle" => result.push('('),
+        "rangle" => result.push(')'),
         "land" | "wedge" => result.push_str("\\text{ and }"),
         "lor" | "vee" => result.push_str("\\text{ or }"),
         _ => {
@@ -92,6 +113,25 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
         }
     }
     rest
+}
+
+/// A number and its unit, each in braces.
+fn quantity<'a>(rest: &'a str, result: &mut String) -> &'a str {
+    if let Some((number, after)) = rest.strip_prefix('{').and_then(|inside| inside.split_once('}')) {
+        result.push_str(number);
+        result.push_str("\\text");
+        return after;
+    }
+    rest
+}
+
+/// Whether the argument of a command for text is text, rather than a number or a sign in another face.
+fn holds_text(rest: &str) -> bool {
+    let Some(inside) = rest.trim_start().strip_prefix('{') else { return false };
+    let inside = &inside[..inside.find('}').unwrap_or(inside.len())];
+    let sign = inside.starts_with('\\') && inside[1..].bytes().all(|byte| byte.is_ascii_alphabetic());
+    let number = inside.contains(|c: char| c.is_ascii_digit()) && !inside.contains(|c: char| c.is_alphabetic() || c == '\\');
+    !sign && !number
 }
 
 /// Paired dollar signs delimit mathematics and go; a lone or escaped one is money.
@@ -154,130 +194,6 @@ fn without_separators(text: &str) -> String {
     result
 }
 
-/// ASCII and LaTeX for Unicode symbols.
-fn unicode(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_owned();
-    }
-    let mut result = String::with_capacity(text.len() + 16);
-    let mut raised = None;
-    for character in text.chars() {
-        // Runs of raised or lowered digits are one exponent or index.
-        let level = script(character);
-        if level.map(|(mark, _)| mark) != raised {
-            if raised.is_some() {
-                result.push('}');
-            }
-            if let Some((mark, _)) = level {
-                result.push(mark);
-                result.push('{');
-            }
-            raised = level.map(|(mark, _)| mark);
-        }
-        if let Some((_, plain)) = level {
-            result.push(plain);
-            continue;
-        }
-        match symbol(character) {
-            Some(replacement) => result.push_str(replacement),
-            None => match character {
-                '\u{FF01}'..='\u{FF5E}' => {
-                    result.push(char::from_u32(character as u32 - 0xFEE0).unwrap_or(character));
-                }
-                other => result.push(other),
-            },
-        }
-    }
-    if raised.is_some() {
-        result.push('}');
-    }
-    result
-}
-
-/// `^` or `_` and the plain form of a raised or lowered character.
-fn script(character: char) -> Option<(char, char)> {
-    const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ";
-    const LOWERED: &str = "₀₁₂₃₄₅₆₇₈₉₊₋ₙ";
-    const PLAIN: &[u8] = b"0123456789+-n";
-    let find = |set: &str| set.chars().position(|other| other == character).map(|index| char::from(PLAIN[index]));
-    find(RAISED).map(|plain| ('^', plain)).or_else(|| find(LOWERED).map(|plain| ('_', plain)))
-}
-
-fn symbol(character: char) -> Option<&'static str> {
-    Some(match character {
-        '−' | '–' | '—' | '‐' | '‑' | '﹣' => "-",
-        '×' | '·' | '⋅' | '∙' | '•' | '✕' | '∗' => "*",
-        '÷' | '∕' | '⁄' => "/",
-        '√' => "\\sqrt ",
-        '∛' => "\\sqrt[3]",
-        'π' => "\\pi ",
-        '∞' => "\\infty ",
-        '≤' | '⩽' | '≦' => "<=",
-        '≥' | '⩾' | '≧' => ">=",
-        '≠' => "!=",
-        '≈' | '≃' | '≅' | '≒' => "\\approx ",
-        '≡' => "\\equiv ",
-        '∪' | '⋃' => "\\cup ",
-        '∩' | '⋂' => "\\cap ",
-        '∈' => "\\in ",
-        '∅' | '⌀' => "\\emptyset ",
-        'ℝ' => "\\mathbb{R}",
-        'ℤ' => "\\mathbb{Z}",
-        'ℕ' => "\\mathbb{N}",
-        'ℚ' => "\\mathbb{Q}",
-        '±' => "\\pm ",
-        '∓' => "\\mp ",
-        '°' | 'º' | '˚' => "^\\circ ",
-        '℃' => "^\\circ C",
-        '℉' => "^\\circ F",
-        '′' | '’' | '‘' => "'",
-        '″' | '“' | '”' | '「' | '」' | '『' | '』' => "\"",
-        '½' => "\\frac{1}{2}",
-        '⅓' => "\\frac{1}{3}",
-        '⅔' => "\\frac{2}{3}",
-        '¼' => "\\frac{1}{4}",
-        '¾' => "\\frac{3}{4}",
-        '⅕' => "\\frac{1}{5}",
-        '⅙' => "\\frac{1}{6}",
-        '⅛' => "\\frac{1}{8}",
-        '⅜' => "\\frac{3}{8}",
-        '⅝' => "\\frac{5}{8}",
-        '⅞' => "\\frac{7}{8}",
-        '∠' | '∡' => "\\angle ",
-        '△' | '▲' => "\\triangle ",
-        '⊥' => "\\perp ",
-        '∥' | '‖' => "\\parallel ",
-        '→' | '⇒' | '⟹' => "\\to ",
-        '∧' | '且' | '和' | '与' => "\\text{ and }",
-        '∨' | '或' => "\\text{ or }",
-        'α' => "\\alpha ",
-        'β' => "\\beta ",
-        'γ' => "\\gamma ",
-        'δ' => "\\delta ",
-        'ε' => "\\epsilon ",
-        'θ' => "\\theta ",
-        'λ' => "\\lambda ",
-        'μ' | 'µ' => "\\mu ",
-        'ρ' => "\\rho ",
-        'σ' => "\\sigma ",
-        'φ' => "\\phi ",
-        'ω' => "\\omega ",
-        'Δ' => "\\Delta ",
-        '\u{3A9}' | '\u{2126}' => "\\Omega ",
-        '∑' => "\\sum ",
-        '。' | '．' => ".",
-        '、' => ",",
-        '€' => "\\euro ",
-        '£' => "\\pound ",
-        '¥' | '￥' => "\\yen ",
-        '【' | '〔' => "[",
-        '】' | '〕' => "]",
-        '《' | '》' | '\u{200B}' | '\u{FEFF}' => "",
-        '\u{A0}' | '\u{3000}' | '\u{2009}' | '\u{202F}' => " ",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +221,12 @@ mod tests {
             (r"x \le 5", "x <= 5"),
             (r"90^\circ", r"90^\circ"),
             ("90°", r"90^\circ"),
+            (r"30${}^\circ $", r"30 ^\circ"),
+            (r"\frac{\text{24}}{5}", r"\frac{{24}}{5}"),
+            (r"3\mathrm \pi", r"3 \pi"),
+            (r"\text{ cm}", r"\text{ cm}"),
+            (r"\number{24}", "{24}"),
+            (r"\quantity{24}{cm^{2}}", r"24\text{cm^{2}}"),
         ] {
             assert_eq!(canonical(text).trim(), expected, "{text}");
         }

@@ -36,7 +36,7 @@ pub struct Tokens {
 const MAX_TOKENS: usize = 1500;
 
 /// Commands whose argument is text or a letter in another face.
-const TEXT_COMMANDS: [&str; 13] = [
+pub const TEXT_COMMANDS: [&str; 13] = [
     "text",
     "textbf",
     "textit",

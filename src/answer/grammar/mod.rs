@@ -11,7 +11,9 @@ mod commands;
 mod expression;
 mod functions;
 mod lex;
+mod seams;
 mod shape;
+mod symbols;
 
 pub use canonical::canonical;
 pub use clause::{Commas, read};

@@ -15,7 +15,10 @@ impl Field {
 
     /// The image of an integer.
     pub fn from_integer(value: i128) -> Self {
-        Self(value.rem_euclid(i128::from(PRIME)) as u64)
+        match u64::try_from(value) {
+            Ok(small) if small < PRIME => Self(small),
+            _ => Self(value.rem_euclid(i128::from(PRIME)) as u64),
+        }
     }
 
     /// An element that depends on all of `parts`, for values that the field cannot express.
@@ -61,7 +64,8 @@ impl Field {
 impl Add for Field {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self(((u128::from(self.0) + u128::from(other.0)) % u128::from(PRIME)) as u64)
+        let (sum, carry) = self.0.overflowing_add(other.0);
+        Self(if carry || sum >= PRIME { sum.wrapping_sub(PRIME) } else { sum })
     }
 }
 
@@ -81,8 +85,14 @@ impl Sub for Field {
 
 impl Mul for Field {
     type Output = Self;
+    /// Reduces without a division: 2⁶⁴ is 2³² − 1 and 2⁹⁶ is −1 modulo the prime.
     fn mul(self, other: Self) -> Self {
-        Self((u128::from(self.0) * u128::from(other.0) % u128::from(PRIME)) as u64)
+        const LOW_HALF: u64 = 0xFFFF_FFFF;
+        let product = u128::from(self.0) * u128::from(other.0);
+        let (low, high) = (product as u64, (product >> 64) as u64);
+        let (middle, top) = (high & LOW_HALF, high >> 32);
+        // Both are below the prime: at most (2³² − 1)², and 2³² − 1.
+        Self(if low >= PRIME { low - PRIME } else { low }) + Self(middle * LOW_HALF) - Self(top)
     }
 }
 
@@ -117,5 +127,13 @@ mod tests {
         assert_eq!(-a + a, Field::ZERO);
         assert_eq!(Field::ZERO.inverse(), None);
         assert_eq!(Field::imaginary_unit() * Field::imaginary_unit(), -Field::ONE);
+        assert_eq!(Field::from_integer(1 << 96), -Field::ONE);
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b) % u128::from(PRIME);
+        for a in [0, 1, 1 << 32, PRIME / 2, PRIME - 1, 0x0123_4567_89AB_CDEF] {
+            for b in [1, 0xFFFF_FFFF, PRIME - 2, PRIME - 1, 0xFEDC_BA98_7654_3210] {
+                assert_eq!(u128::from((Field(a) * Field(b)).0), product(a, b), "{a} * {b}");
+                assert_eq!(u128::from((Field(a) + Field(b)).0), (u128::from(a) + u128::from(b)) % u128::from(PRIME));
+            }
+        }
     }
 }

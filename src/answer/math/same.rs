@@ -32,6 +32,8 @@ const ROUNDING: f64 = 1e-10;
 const APART: f64 = 1e-7;
 /// Relative error up to which a decimal fraction stands for a number that has no finite one.
 const STANDS_FOR: f64 = 1e-6;
+/// Relative error of a decimal fraction that a machine printed: 0.30000000000000004.
+const MACHINE: f64 = 1e-15;
 /// Points at which functions are compared in floating point.
 const POINTS: u32 = 12;
 /// Points at which both must have a value.
@@ -59,6 +61,11 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     if x.is_nan() || y.is_nan() {
         return Same::Unknown;
     }
+    let exact = first.exact && second.exact && first.field.is_some() && second.field.is_some();
+    if exact && !(x.is_finite() && y.is_finite()) {
+        // Two numbers that are too large for floating point; the field says that they differ.
+        return Same::No;
+    }
     if !x.is_finite() || !y.is_finite() {
         // An infinity that is meant differs from a number; one from an overflow tells nothing.
         let meant = |expr: &Expr| expr.any(&|part| matches!(part, Expr::Constant(super::Constant::Infinity)));
@@ -82,8 +89,13 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     let relative = distance / x.norm().max(y.norm());
     if first.exact && second.exact {
         // Two rational numbers; the field says that they differ.
-        let rounded = (a.has_decimal() && !terminates(second)) || (b.has_decimal() && !terminates(first));
-        return if rounded && relative <= STANDS_FOR { Same::Yes } else { Same::No };
+        let limit = match (a.has_decimal(), b.has_decimal()) {
+            (true, true) => MACHINE,
+            (true, false) if !terminates(second) => STANDS_FOR,
+            (false, true) if !terminates(first) => STANDS_FOR,
+            _ => return Same::No,
+        };
+        return if relative <= limit { Same::Yes } else { Same::No };
     }
     let limit = if a.has_decimal() || b.has_decimal() { STANDS_FOR } else { ROUNDING };
     match relative {

@@ -2,7 +2,7 @@
 
 pub mod annotate;
 pub mod convert;
-pub mod evaluate;
+pub mod eval;
 pub mod generate;
 pub mod inspect;
 pub mod judge;

@@ -1,0 +1,191 @@
+//! The trainer's kernels: matrix products beside the `gemm` crate and this machine's peak, and attention.
+//!
+//! `cargo bench --bench nn`; throughput is in floating point operations a second, on all threads. `RAYON_NUM_THREADS=1`
+//! gives it for one.
+#![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use half::bf16;
+use mmprm::nn::attention::{Attention, Heads, Kept, Own, Segments};
+use mmprm::nn::gemm::{Gemm, Operand};
+use mmprm::nn::tensor::{Mat, MatMut};
+
+/// Numbers that are neither all alike nor denormal.
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count as u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+/// Independent multiply-adds in registers, on every thread: what no product can exceed.
+#[cfg(target_arch = "x86_64")]
+mod peak {
+    use std::arch::x86_64::{
+        __m256, __m512, __m512bh, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+        _mm512_set1_epi32, _mm512_set1_ps,
+    };
+    use std::hint::black_box;
+
+    /// Multiply-adds for each of the independent sums.
+    const STEPS: u64 = 100_000;
+    const SUMS: usize = 12;
+
+    /// A loop, its name, and the floating point operations of one run.
+    pub type Peak = (&'static str, u64, fn());
+
+    pub fn all() -> Vec<Peak> {
+        let mut all: Vec<Peak> = Vec::new();
+        let operations = |lanes: u64| 2 * STEPS * SUMS as u64 * lanes;
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has AVX2 and FMA.
+            all.push(("avx2 f32", operations(8), || unsafe { avx2() }));
+        }
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has AVX-512 F.
+            all.push(("avx512 f32", operations(16), || unsafe { avx512() }));
+        }
+        if is_x86_feature_detected!("avx512bf16") {
+            // SAFETY: the processor has AVX-512 BF16.
+            all.push(("avx512 bf16", operations(32), || unsafe { avx512_bf16() }));
+        }
+        all
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2() {
+        let mut sums: [__m256; SUMS] = std::array::from_fn(|i| _mm256_set1_ps(i as f32));
+        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
+        for _ in 0..STEPS {
+            sums = sums.map(|sum| _mm256_fmadd_ps(sum, a, b));
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn avx512() {
+        let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(i as f32));
+        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+        for _ in 0..STEPS {
+            sums = sums.map(|sum| _mm512_fmadd_ps(sum, a, b));
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn avx512_bf16() {
+        let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(i as f32));
+        // SAFETY: 16 pairs of bf16 are 512 bits however they are typed.
+        let pairs: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(black_box(0x3f80_0000))) };
+        for _ in 0..STEPS {
+            sums = sums.map(|sum| _mm512_dpbf16_ps(sum, pairs, pairs));
+        }
+        black_box(sums);
+    }
+}
+
+fn peaks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("peak");
+    #[cfg(target_arch = "x86_64")]
+    for (name, operations, run) in peak::all() {
+        group.throughput(Throughput::Elements(operations * rayon::current_num_threads() as u64));
+        group.bench_function(name, |bencher| bencher.iter(|| rayon::broadcast(|_| run())));
+    }
+    group.finish();
+}
+
+fn products(criterion: &mut Criterion) {
+    let shapes = [
+        (512, 512, 512),
+        (1024, 1024, 1024),
+        (2048, 2048, 2048),
+        (1, 2048, 2048),
+        (16, 2048, 2048),
+        (4096, 16, 2048),
+        (4096, 2048, 16),
+        (128, 256, 64),
+    ];
+    for (m, n, k) in shapes {
+        let mut group = criterion.benchmark_group(format!("product {m}x{n}x{k}"));
+        group.throughput(Throughput::Elements(2 * (m * n * k) as u64)).sample_size(20);
+        let (a, b) = (numbers(m * k), numbers(n * k));
+        let narrow = |values: &[f32]| values.iter().map(|value| bf16::from_f32(*value)).collect::<Vec<_>>();
+        let (narrow_a, narrow_b) = (narrow(&a), narrow(&b));
+        let mut c = vec![0.0; m * n];
+        group.bench_function("f32 NN", |bencher| {
+            bencher.iter(|| Gemm::new().run(Mat::new(&a, m, k), Mat::new(&b, k, n), MatMut::new(&mut c, m, n)));
+        });
+        group.bench_function("f32 NT", |bencher| {
+            let b = Operand::from(Mat::new(&b, n, k)).t();
+            bencher.iter(|| Gemm::new().run(Mat::new(&a, m, k), b, MatMut::new(&mut c, m, n)));
+        });
+        group.bench_function("f32 TN", |bencher| {
+            let a = Operand::from(Mat::new(&a, k, m)).t();
+            bencher.iter(|| Gemm::new().run(a, Mat::new(&b, k, n), MatMut::new(&mut c, m, n)));
+        });
+        group.bench_function("bf16 NT", |bencher| {
+            let b = Operand::from(Mat::new(&narrow_b, n, k)).t();
+            bencher.iter(|| Gemm::new().run(Mat::new(&narrow_a, m, k), b, MatMut::new(&mut c, m, n)));
+        });
+        for (name, b_column, b_row) in [("gemm crate NN", 1, n as isize), ("gemm crate NT", k as isize, 1)] {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let threads = gemm::Parallelism::Rayon(0);
+                    let (rows, inner) = (n as isize, k as isize);
+                    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+                    // SAFETY: the strides are those of dense matrices of these shapes.
+                    unsafe {
+                        gemm::gemm(
+                            m, n, k, c, 1, rows, false, a, 1, inner, b, b_column, b_row, 0.0, 1.0, false, false, false,
+                            threads,
+                        );
+                    }
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+fn attention(criterion: &mut Criterion) {
+    let (heads, width) = (Heads { query: 16, key: 8, dim: 64 }, 1024);
+    let mut group = criterion.benchmark_group("attention 16x64");
+    group.sample_size(20);
+    // A plain sample, and a tree with a long root and short branches.
+    let branches = std::iter::once((512, None)).chain((0..32).map(|i| (48, Some(if i % 4 == 0 { 0 } else { i }))));
+    let tree: Vec<(usize, Option<usize>)> = branches.collect();
+    let shapes = [("plain", Segments::plain(&[2048], Own::Causal)), ("tree", Segments::new(&tree, Own::Causal))];
+    for (name, segments) in shapes {
+        let tokens = segments.tokens();
+        let (q, k, v) = (numbers(tokens * width), numbers(tokens * width / 2), numbers(tokens * width / 2));
+        let attention = Attention::new(heads, &segments);
+        let of_query = |values| Mat::new(values, tokens, width);
+        let of_key = |values| Mat::new(values, tokens, width / 2);
+        let (mut out, mut lse) = (vec![0.0; tokens * width], vec![0.0; tokens * heads.query]);
+        let products = 2 * segments.pairs() * width as u64;
+        group.throughput(Throughput::Elements(2 * products));
+        group.bench_function(BenchmarkId::new("forward", name), |bencher| {
+            bencher.iter(|| {
+                let out = MatMut::new(&mut out, tokens, width);
+                let lse = MatMut::new(&mut lse, tokens, heads.query);
+                attention.forward(of_query(&q), of_key(&k), of_key(&v), out, lse);
+            });
+        });
+        let (mut d_q, mut d_k, mut d_v) = (q.clone(), k.clone(), v.clone());
+        group.throughput(Throughput::Elements(5 * products));
+        group.bench_function(BenchmarkId::new("backward", name), |bencher| {
+            let lse = Mat::new(&lse, tokens, heads.query);
+            let kept = Kept { q: of_query(&q), k: of_key(&k), v: of_key(&v), out: of_query(&out), lse };
+            bencher.iter(|| {
+                let d_q = MatMut::new(&mut d_q, tokens, width);
+                let d_k = MatMut::new(&mut d_k, tokens, width / 2);
+                let d_v = MatMut::new(&mut d_v, tokens, width / 2);
+                attention.backward(kept, of_query(&out), d_q, d_k, d_v);
+            });
+        });
+        black_box((&d_q, &d_k, &d_v));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, peaks, products, attention);
+criterion_main!(benches);

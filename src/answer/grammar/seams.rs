@@ -1,0 +1,107 @@
+//! Where one part of an answer ends and the next begins without a comma: at the end of a line, or between two formulas.
+
+use std::borrow::Cow;
+
+use crate::answer::units::Unit;
+
+/// `text` with a line break where parts are divided, and a space for each other line break.
+pub fn divided(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\n', '$']) {
+        return Cow::Borrowed(text);
+    }
+    let paired = delimiters(text).is_multiple_of(2);
+    let (mut depth, mut formula) = (0_usize, false);
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let mut length = character.len_utf8();
+        match character {
+            '\\' => {
+                let (opens, name) = command(rest);
+                length = name;
+                depth = if opens == 0 { depth } else { depth.saturating_add_signed(opens) };
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '$' if paired => {
+                length = rest.len() - rest.trim_start_matches('$').len();
+                formula = formula == (length > 2);
+            }
+            _ => {}
+        }
+        let (taken, after) = rest.split_at(length);
+        let next = after.trim_start();
+        rest = after;
+        if character == '\n' {
+            let divides = depth == 0 && !formula && divide(&result, next);
+            result.push(if divides { '\n' } else { ' ' });
+            continue;
+        }
+        result.push_str(taken);
+        // Two formulas with nothing but a space between them.
+        if character == '$' && paired && !formula && depth == 0 && next.len() < after.len() && next.starts_with('$') {
+            let inside = next.trim_start_matches('$');
+            if divide(&result, next) && !is_unit(&inside[..inside.find('$').unwrap_or(inside.len())]) {
+                result.push('\n');
+                rest = next;
+            }
+        }
+    }
+    Cow::Owned(result)
+}
+
+/// How many runs of dollar signs may delimit formulas: `$` and `$$` count once, those that meet (`$$$$`) twice.
+fn delimiters(text: &str) -> usize {
+    let mut count = 0;
+    let mut rest = text;
+    while let Some(at) = rest.find(['$', '\\']) {
+        let run = rest[at..].bytes().take_while(|byte| *byte == b'$').count();
+        count += run.div_ceil(2);
+        let escaped = rest[at..].chars().take(2).map(char::len_utf8).sum();
+        rest = &rest[at + if run > 0 { run } else { escaped }..];
+    }
+    count
+}
+
+/// What the command at the beginning of `text` adds to the depth of brackets, and how long its name is.
+fn command(text: &str) -> (isize, usize) {
+    let letters = text[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
+    match &text[1..=letters] {
+        "begin" => (1, 6),
+        "end" => (-1, 4),
+        "" => match text[1..].chars().next() {
+            Some('(' | '[' | '{') => (1, 2),
+            Some(')' | ']' | '}') => (-1, 2),
+            Some(other) => (0, 1 + other.len_utf8()),
+            None => (0, 1),
+        },
+        _ => (0, 1 + letters),
+    }
+}
+
+/// Whether what comes before a break is complete and what comes after it is something new.
+fn divide(before: &str, after: &str) -> bool {
+    const JOINTS: [&str; 6] = ["and", "or", "\\text{ and }", "\\text{ or }", "is", "are"];
+    let before = before.trim_end_matches(|c: char| c == '$' || c.is_whitespace());
+    let after = after.trim_start_matches(|c: char| c == '$' || c.is_whitespace());
+    let ends = JOINTS.iter().any(|word| before.strip_suffix(word).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric)));
+    let begins = JOINTS.iter().any(|word| after.strip_prefix(word).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric)));
+    let open = before.is_empty()
+        || before.ends_with(|c: char| "+-*/=<>,;:&|([{\\^_".contains(c))
+        || ends;
+    let goes_on = after.is_empty()
+        || after.starts_with(|c: char| "+*/=<>^_)]},;:&|!%.?".contains(c))
+        || after.starts_with("- ")
+        || after.starts_with("\\text") && !after.starts_with("\\textbf")
+        || ["\\approx", "\\times", "\\cdot", "\\div", "\\pm", "\\in", "\\cup", "\\cap", "\\%", "\\to", "\\end"]
+            .iter()
+            .any(|sign| after.strip_prefix(sign).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic())))
+        || begins;
+    !open && !goes_on
+}
+
+/// Whether a formula is the unit of the number in the one before it.
+fn is_unit(formula: &str) -> bool {
+    let formula = formula.trim();
+    formula.starts_with("\\mathrm") || Unit::parse(formula).is_some()
+}

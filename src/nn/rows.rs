@@ -1,0 +1,85 @@
+//! Sharing rows among threads, and sums over rows whose bits do not depend on how.
+
+use rayon::prelude::*;
+
+use super::math;
+use super::tensor::{Element, Mat, MatMut};
+use super::workspace;
+
+/// Elements that make a task worth its cost.
+const TASK: usize = 1 << 14;
+
+/// Rows in a task, for rows of `cols` elements.
+fn rows_in_task(cols: usize) -> usize {
+    (TASK / cols.max(1)).max(1)
+}
+
+/// Run `work` on every row of `out`.
+pub(super) fn each<T: Send + Sync>(out: MatMut<'_, T>, work: impl Fn(usize, &mut [T]) + Sync) {
+    let (rows, cols) = (rows_in_task(out.cols()), out.cols());
+    out.tiles(rows, cols.max(1)).into_par_iter().enumerate().for_each(|(task, mut tile)| {
+        for row in 0..tile.rows() {
+            work(task * rows + row, tile.row_mut(row));
+        }
+    });
+}
+
+/// Run `work` on every row of two matrices with the same number of rows.
+pub(super) fn each_two<T: Send + Sync>(
+    (first, second): (MatMut<'_, T>, MatMut<'_, T>),
+    work: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+) {
+    assert_eq!(first.rows(), second.rows(), "matrices of different numbers of rows");
+    let rows = rows_in_task(first.cols() + second.cols());
+    let (first_cols, second_cols) = (first.cols().max(1), second.cols().max(1));
+    let second = second.tiles(rows, second_cols);
+    first.tiles(rows, first_cols).into_par_iter().zip(second).enumerate().for_each(
+        |(task, (mut first, mut second))| {
+            for row in 0..first.rows() {
+                work(task * rows + row, first.row_mut(row), second.row_mut(row));
+            }
+        },
+    );
+}
+
+/// Run `work` on every row of `out` and the element of `each` that belongs to it.
+pub(super) fn each_with<T: Send + Sync, U: Send + Sync>(
+    out: MatMut<'_, T>,
+    each: &mut [U],
+    work: impl Fn(usize, &mut [T], &mut U) + Sync,
+) {
+    assert_eq!(out.rows(), each.len(), "one element for each row");
+    let (rows, cols) = (rows_in_task(out.cols()), out.cols());
+    let parts = out.tiles(rows, cols.max(1)).into_par_iter().zip(each.par_chunks_mut(rows));
+    parts.enumerate().for_each(|(task, (mut tile, each))| {
+        for (row, element) in each.iter_mut().enumerate() {
+            work(task * rows + row, tile.row_mut(row), element);
+        }
+    });
+}
+
+/// Add `Σ over rows` to `sums`: `work` adds one row's part to the sums that it is given.
+///
+/// Rows are summed in groups of a size that depends only on their number, and the groups in order.
+pub(super) fn add_sums(rows: usize, sums: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
+    const GROUPS: usize = 64;
+    const SMALLEST: usize = 32;
+    let group = rows.div_ceil(GROUPS).max(SMALLEST);
+    let mut partial = vec![0.0; rows.div_ceil(group) * sums.len()];
+    if sums.is_empty() {
+        return;
+    }
+    partial.par_chunks_mut(sums.len()).enumerate().for_each(|(task, partial)| {
+        for row in task * group..((task + 1) * group).min(rows) {
+            work(row, partial);
+        }
+    });
+    for partial in partial.chunks(sums.len()) {
+        math::add(sums, partial);
+    }
+}
+
+/// Run `work` with the values of a row.
+pub(super) fn with_row<T: Element, R>(matrix: Mat<'_, T>, row: usize, work: impl FnOnce(&[f32]) -> R) -> R {
+    workspace::with(matrix.cols(), |scratch: &mut [f32]| work(T::widened(matrix.row(row), scratch)))
+}

@@ -1,0 +1,219 @@
+//! Rows from one number format to another.
+//!
+//! Widening is exact; rounding is to nearest, ties to even; NaN stays NaN. All levels give the same bits (of NaN: the same
+//! sign and quietness).
+
+use half::{bf16, f16};
+
+use super::vectorised;
+#[cfg(target_arch = "x86_64")]
+use super::{Level, level};
+
+vectorised! {
+    /// `out[i] = row[i]`.
+    pub(crate) fn bf16_to_f32(row: &[bf16], out: &mut [f32]) {
+        assert_eq!(row.len(), out.len());
+        for (out, value) in out.iter_mut().zip(row) {
+            *out = f32::from_bits(u32::from(value.to_bits()) << 16);
+        }
+    }
+}
+
+vectorised! {
+    /// `out[i] = row[i]`, rounded.
+    pub(crate) fn f32_to_bf16(row: &[f32], out: &mut [bf16]) {
+        assert_eq!(row.len(), out.len());
+        for (out, value) in out.iter_mut().zip(row) {
+            *out = bf16::from_bits(bf16_bits(*value));
+        }
+    }
+}
+
+/// Bits of the nearest bf16, without a branch so that loops vectorise.
+#[allow(clippy::inline_always, reason = "has to become part of vectorised loops")]
+#[inline(always)]
+pub(crate) fn bf16_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    let quiet_nan = bits | 0x0040_0000;
+    ((if value.is_nan() { quiet_nan } else { rounded }) >> 16) as u16
+}
+
+/// `out[i] = row[i]`.
+pub(crate) fn f16_to_f32(row: &[f16], out: &mut [f32]) {
+    assert_eq!(row.len(), out.len());
+    #[cfg(target_arch = "x86_64")]
+    match level() {
+        // SAFETY: `level` gives AVX-512 only where the processor has it.
+        Level::Avx512 => return unsafe { x86::f16_to_f32_avx512(row, out) },
+        // SAFETY: likewise for F16C.
+        Level::Avx2 => return unsafe { x86::f16_to_f32_f16c(row, out) },
+        Level::Baseline => {}
+    }
+    scalar::f16_to_f32(row, out);
+}
+
+/// `out[i] = row[i]`, rounded.
+pub(crate) fn f32_to_f16(row: &[f32], out: &mut [f16]) {
+    assert_eq!(row.len(), out.len());
+    #[cfg(target_arch = "x86_64")]
+    match level() {
+        // SAFETY: `level` gives AVX-512 only where the processor has it.
+        Level::Avx512 => return unsafe { x86::f32_to_f16_avx512(row, out) },
+        // SAFETY: likewise for F16C.
+        Level::Avx2 => return unsafe { x86::f32_to_f16_f16c(row, out) },
+        Level::Baseline => {}
+    }
+    scalar::f32_to_f16(row, out);
+}
+
+mod scalar {
+    use half::f16;
+
+    pub(super) fn f16_to_f32(row: &[f16], out: &mut [f32]) {
+        for (out, value) in out.iter_mut().zip(row) {
+            *out = value.to_f32();
+        }
+    }
+
+    pub(super) fn f32_to_f16(row: &[f32], out: &mut [f16]) {
+        for (out, value) in out.iter_mut().zip(row) {
+            *out = f16::from_f32(*value);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps, _mm256_cvtps_ph,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm512_cvtph_ps, _mm512_cvtps_ph,
+        _mm512_loadu_ps, _mm512_storeu_ps,
+    };
+
+    use half::f16;
+
+    use super::scalar;
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn f16_to_f32_avx512(row: &[f16], out: &mut [f32]) {
+        let (halves, half_rest) = row.as_chunks::<16>();
+        let (wholes, whole_rest) = out.as_chunks_mut::<16>();
+        for (half, whole) in halves.iter().zip(wholes) {
+            // SAFETY: both chunks hold 16 elements.
+            unsafe { _mm512_storeu_ps(whole.as_mut_ptr(), _mm512_cvtph_ps(_mm256_loadu_si256(half.as_ptr().cast()))) };
+        }
+        scalar::f16_to_f32(half_rest, whole_rest);
+    }
+
+    #[target_feature(enable = "avx,f16c")]
+    pub(super) fn f16_to_f32_f16c(row: &[f16], out: &mut [f32]) {
+        let (halves, half_rest) = row.as_chunks::<8>();
+        let (wholes, whole_rest) = out.as_chunks_mut::<8>();
+        for (half, whole) in halves.iter().zip(wholes) {
+            // SAFETY: both chunks hold 8 elements.
+            unsafe { _mm256_storeu_ps(whole.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(half.as_ptr().cast()))) };
+        }
+        scalar::f16_to_f32(half_rest, whole_rest);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn f32_to_f16_avx512(row: &[f32], out: &mut [f16]) {
+        let (wholes, whole_rest) = row.as_chunks::<16>();
+        let (halves, half_rest) = out.as_chunks_mut::<16>();
+        for (whole, half) in wholes.iter().zip(halves) {
+            // SAFETY: both chunks hold 16 elements.
+            unsafe {
+                let rounded = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm512_loadu_ps(whole.as_ptr()));
+                _mm256_storeu_si256(half.as_mut_ptr().cast(), rounded);
+            }
+        }
+        scalar::f32_to_f16(whole_rest, half_rest);
+    }
+
+    #[target_feature(enable = "avx,f16c")]
+    pub(super) fn f32_to_f16_f16c(row: &[f32], out: &mut [f16]) {
+        let (wholes, whole_rest) = row.as_chunks::<8>();
+        let (halves, half_rest) = out.as_chunks_mut::<8>();
+        for (whole, half) in wholes.iter().zip(halves) {
+            // SAFETY: both chunks hold 8 elements.
+            unsafe {
+                let rounded = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(whole.as_ptr()));
+                _mm_storeu_si128(half.as_mut_ptr().cast(), rounded);
+            }
+        }
+        scalar::f32_to_f16(whole_rest, half_rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every bit pattern of 16 bits.
+    fn all_bits() -> Vec<u16> {
+        (0..=u16::MAX).collect()
+    }
+
+    #[test]
+    fn every_f16_widens_to_its_value() {
+        let row: Vec<f16> = all_bits().into_iter().map(f16::from_bits).collect();
+        let mut out = vec![0.0; row.len()];
+        f16_to_f32(&row[3..], &mut out[3..]);
+        for (value, wide) in row.iter().zip(&out).skip(3) {
+            assert!(value.to_f32() == *wide || value.is_nan() && wide.is_nan());
+        }
+    }
+
+    #[test]
+    fn every_bf16_survives_the_way_there_and_back() {
+        let row: Vec<bf16> = all_bits().into_iter().map(bf16::from_bits).collect();
+        let mut wide = vec![0.0; row.len()];
+        bf16_to_f32(&row, &mut wide);
+        let mut back = vec![bf16::ZERO; row.len()];
+        f32_to_bf16(&wide, &mut back);
+        for (there, back) in row.iter().zip(&back) {
+            assert!(there.to_bits() == back.to_bits() || there.is_nan() && back.is_nan());
+        }
+    }
+
+    #[test]
+    fn rounding_equals_the_scalar_twin_between_and_at_ties() {
+        let row: Vec<f32> = (0..200_003u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b1))).collect();
+        let ties = [1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), 1.0 + 2f32.powi(-11), 65519.9, 65520.0, 1e-8, 3e38];
+        let row: Vec<f32> = row.into_iter().chain(ties).collect();
+        let mut halves = vec![f16::ZERO; row.len()];
+        f32_to_f16(&row, &mut halves);
+        let mut brains = vec![bf16::ZERO; row.len()];
+        f32_to_bf16(&row, &mut brains);
+        for (i, value) in row.iter().enumerate() {
+            if value.is_nan() {
+                assert!(halves[i].is_nan() && brains[i].is_nan());
+            } else {
+                assert_eq!(halves[i], f16::from_f32(*value), "{value:e}");
+                assert_eq!(brains[i], bf16::from_f32(*value), "{value:e}");
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_levels_below_the_best_give_the_same() {
+        if level() == Level::Baseline {
+            return;
+        }
+        let row: Vec<f32> = (0..77u16).map(|i| f32::from(i) * 0.37 - 11.0).collect();
+        for length in 0..row.len() {
+            let (mut a, mut b) = (vec![f16::ZERO; length], vec![f16::ZERO; length]);
+            scalar::f32_to_f16(&row[..length], &mut a);
+            // SAFETY: the level is at least AVX2 with F16C.
+            unsafe { x86::f32_to_f16_f16c(&row[..length], &mut b) };
+            assert_eq!(a, b);
+            let (mut c, mut d) = (vec![0.0; length], vec![0.0; length]);
+            scalar::f16_to_f32(&a, &mut c);
+            // SAFETY: as above.
+            unsafe { x86::f16_to_f32_f16c(&b, &mut d) };
+            assert_eq!(c, d);
+        }
+    }
+}
