@@ -1,5 +1,7 @@
 //! Units of measurement and money: what they are called, and how they convert within one dimension.
 
+use super::math::{Expr, Number};
+
 /// A unit: powers of the base dimensions and a factor to the base unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unit {
@@ -205,13 +207,20 @@ const NAMES: &[(&str, [i8; 8], &str)] = &[
 ];
 
 impl Unit {
+    /// How many of `other` this unit is; nothing for a unit of another dimension, or a product of several.
+    pub fn factor_to(&self, other: &Self) -> Option<Expr> {
+        let ([(ours, 1)], [(theirs, 1)]) = (self.factor.as_slice(), other.factor.as_slice()) else { return None };
+        let (ours, theirs) = (Number::parse(ours)?, Number::parse(theirs)?);
+        (self.dimension == other.dimension).then(|| Expr::Number(ours).over(Expr::Number(theirs)))
+    }
+
     /// Reads a unit: `cm`, `cm^2`, `m/s`, `square meters`, `km per hour`, `kg*m/s^2`, `平方米`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_end_matches(['.', ',']).trim();
         if text.is_empty() || text.len() > MAX_LENGTH {
             return None;
         }
-        let text = text.replace(" per ", "/").replace('每', "/");
+        let text = text.replace(" per ", "/").replace('每', "/").replace("\\circ ", "\\circ");
         let mut unit = Self { dimension: [0; 8], factor: Vec::new() };
         for (index, part) in text.split('/').enumerate() {
             let sign = if index == 0 { 1 } else { -1 };
@@ -253,7 +262,7 @@ impl Unit {
         let prefixed = PREFIXES.iter().find_map(|(prefix, power)| Some((text.strip_prefix(prefix)?, *power)));
         let (name, power) = prefixed.unwrap_or((text, 1));
         let (name, power) = match name.rsplit_once('^') {
-            Some((name, exponent)) if !exponent.starts_with('\\') => (name, exponent.parse::<i8>().ok()?),
+            Some((name, exponent)) if !exponent.starts_with('\\') => (name, exponent.trim().parse::<i8>().ok()?),
             _ => match name.strip_suffix(" squared") {
                 Some(name) => (name, 2),
                 None => name.strip_suffix(" cubed").map_or((name, power), |name| (name, 3)),

@@ -94,6 +94,27 @@ fn a_candidate_without_steps_has_an_empty_list_of_scores() {
 }
 
 #[test]
+fn the_trees_of_all_shares_are_those_of_one_run() {
+    let desk = Desk::new();
+    let annotate = |more: &str| {
+        let limits = "--rollouts 4 --rollout-budget 8 --deterministic";
+        desk.run(&format!("annotate {POLICY} --problems data/test.json --limit 3 {limits} {more}")).done();
+    };
+    annotate("-o whole");
+    annotate("-o one --shard 1/2");
+    annotate("-o two --shard 2/2");
+    let trees = |folder: &str| -> Vec<String> {
+        desk.names(folder).into_iter().filter(|name| name.ends_with(".json")).collect()
+    };
+    assert_eq!((trees("one").len(), trees("two").len()), (2, 1));
+    for folder in ["one", "two"] {
+        for name in trees(folder) {
+            assert_eq!(desk.read(&format!("{folder}/{name}")), desk.read(&format!("whole/{name}")), "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_dry_run_lists_the_tensors_and_writes_nothing() {
     let desk = Desk::new();
     let before = desk.names("");

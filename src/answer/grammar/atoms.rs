@@ -4,7 +4,7 @@ use super::Unreadable;
 use super::expression::{Parser, Read, spell, unknown};
 use super::functions::{function, glued};
 use super::lex::Token;
-use crate::answer::math::{Constant, Expr, Number};
+use crate::answer::math::{Constant, Expr, Function, Number};
 
 impl Parser<'_> {
     pub(super) fn number(&mut self, text: &str) -> Read {
@@ -120,6 +120,9 @@ impl Parser<'_> {
                     self.take();
                     name.push('_');
                     name.push_str(&self.script()?);
+                    if let Some(count) = self.selections(&name) {
+                        return count;
+                    }
                 }
                 Some(Token::Sign('\'')) => {
                     self.take();
@@ -134,6 +137,26 @@ impl Parser<'_> {
         }
         let applies = name.starts_with(['f', 'g', 'h', 'F', 'G', 'H']) && self.peek() == Some(&Token::Open('('));
         if applies { Ok(Expr::Opaque(name, self.arguments()?)) } else { Ok(Expr::Symbol(name)) }
+    }
+
+    /// The number of combinations C_n^k or of arrangements A_n^k, after the name and its index n.
+    fn selections(&mut self, name: &str) -> Option<Read> {
+        let (of, whole) = name.split_once('_').filter(|(of, _)| ["C", "A", "P"].contains(of))?;
+        let whole: u64 = whole.parse().ok()?;
+        let digits = |token: &Token| if let Token::Number(text) = token { text.parse::<u64>().ok() } else { None };
+        let (part, length) = match self.rest() {
+            [Token::Sign('^'), Token::Open('{'), part, Token::Close('}'), ..] => (digits(part)?, 4),
+            [Token::Sign('^'), part, ..] => (digits(part)?, 2),
+            _ => return None,
+        };
+        let rest = whole.checked_sub(part)?;
+        self.at += length;
+        let factorial = |number| Expr::Call(Function::Factorial, vec![Expr::integer(number)]);
+        Some(Ok(if of == "C" {
+            Expr::Call(Function::Binomial, vec![Expr::integer(whole), Expr::integer(part)])
+        } else {
+            factorial(whole).over(factorial(rest))
+        }))
     }
 
     /// Whether a caret raises a prime or a star, which are part of a name, rather than an exponent.

@@ -130,7 +130,8 @@ fn holds_text(rest: &str) -> bool {
     let Some(inside) = rest.trim_start().strip_prefix('{') else { return false };
     let inside = &inside[..inside.find('}').unwrap_or(inside.len())];
     let sign = inside.starts_with('\\') && inside[1..].bytes().all(|byte| byte.is_ascii_alphabetic());
-    let number = inside.contains(|c: char| c.is_ascii_digit()) && !inside.contains(|c: char| c.is_alphabetic() || c == '\\');
+    let number =
+        inside.contains(|c: char| c.is_ascii_digit()) && !inside.contains(|c: char| c.is_alphabetic() || c == '\\');
     !sign && !number
 }
 

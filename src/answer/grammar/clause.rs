@@ -2,9 +2,11 @@
 
 use super::Unreadable;
 use super::commands::phrase;
+use super::cuts::{annotated, apart, currency, is_reals, is_time_of_day, is_to, labelled, without_hedges};
 use super::expression::Parser;
-use super::lex::{Token, Tokens, lex};
+use super::lex::{Token, lex};
 use super::shape::{Bracket, Relation, Shape};
+use super::view::View;
 use crate::answer::math::Expr;
 use crate::answer::units::Unit;
 
@@ -36,89 +38,6 @@ pub fn read(text: &str, commas: Commas, units: bool) -> Result<Shape, Unreadable
     }
 }
 
-/// A run of tokens.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    list: &'a [Token],
-    spaced: &'a [bool],
-}
-
-impl Tokens {
-    fn view(&self) -> View<'_> {
-        View { list: &self.list, spaced: &self.spaced }
-    }
-}
-
-impl View<'_> {
-    fn slice(self, from: usize, to: usize) -> Self {
-        Self { list: &self.list[from..to], spaced: &self.spaced[from..to] }
-    }
-
-    fn is_empty(self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Without punctuation and empty texts at both ends.
-    fn trimmed(self) -> Self {
-        let nothing = |token: &Token| match token {
-            Token::Sign(sign) => matches!(sign, '.' | ',' | ';' | ':' | '"' | '?' | '。'),
-            Token::Text(text) => text.trim_matches(|c: char| c.is_whitespace() || ".,;:".contains(c)).is_empty(),
-            Token::Row => true,
-            _ => false,
-        };
-        let start = self.list.iter().take_while(|token| nothing(token)).count();
-        let end = self.list.len() - self.list[start..].iter().rev().take_while(|token| nothing(token)).count();
-        self.slice(start, end)
-    }
-
-    /// The places of the tokens outside of all brackets for which `test` holds.
-    fn outside(self, test: impl Fn(usize, &Token) -> bool) -> Vec<usize> {
-        let mut depth = 0_usize;
-        let mut found = Vec::new();
-        for (index, token) in self.list.iter().enumerate() {
-            match token {
-                Token::Open(_) => depth += 1,
-                Token::Close(_) => depth = depth.saturating_sub(1),
-                Token::Command(name) if name == "begin" => depth += 1,
-                Token::Command(name) if name == "end" => depth = depth.saturating_sub(1),
-                _ if depth == 0 && test(index, token) => found.push(index),
-                _ => {}
-            }
-        }
-        found
-    }
-
-    fn split(self, test: impl Fn(usize, &Token) -> bool) -> Vec<Self> {
-        let mut parts = Vec::new();
-        let mut start = 0;
-        for place in self.outside(test) {
-            parts.push(self.slice(start, place).trimmed());
-            start = place + 1;
-        }
-        parts.push(self.slice(start, self.list.len()).trimmed());
-        parts
-    }
-
-    /// What is between the brackets, if one pair stands around everything.
-    fn unwrapped(self) -> Option<(char, Self, char)> {
-        let (Some(Token::Open(open)), Some(Token::Close(close))) = (self.list.first(), self.list.last()) else {
-            return None;
-        };
-        let mut depth = 0_usize;
-        for (index, token) in self.list.iter().enumerate() {
-            match token {
-                Token::Open(_) => depth += 1,
-                Token::Close(_) => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth == 0 && index + 1 < self.list.len() {
-                return None;
-            }
-        }
-        Some((*open, self.slice(1, self.list.len() - 1), *close))
-    }
-}
-
 /// Words that join the parts of an answer.
 fn joins(token: &Token) -> bool {
     let last = |text: &str| {
@@ -132,7 +51,8 @@ fn joins(token: &Token) -> bool {
     }
 }
 
-fn relation(token: &Token) -> Option<Relation> {
+/// The relation that a token is.
+pub fn relation(token: &Token) -> Option<Relation> {
     let Token::Compare(sign) = token else { return None };
     Some(match sign {
         '<' => Relation::Less,
@@ -147,15 +67,32 @@ fn relation(token: &Token) -> Option<Relation> {
     })
 }
 
-struct Reader {
-    units: bool,
+/// Reads shapes from runs of tokens.
+pub struct Reader {
+    /// Whether letters after a number are its unit if there is such a unit.
+    pub units: bool,
 }
 
-type Read = Result<Shape, Unreadable>;
+pub type Read = Result<Shape, Unreadable>;
 
 impl Reader {
+    /// Lines, each with parts of its own.
+    pub fn statement(&self, view: View<'_>) -> Read {
+        let lines: Vec<View<'_>> = view.split(|_, token| *token == Token::Sign('\n'));
+        if lines.len() > MAX_PARTS {
+            return Err(Unreadable::TooLarge);
+        }
+        match lines.as_slice() {
+            [_] => self.line(view),
+            several => {
+                let parts = several.iter().filter(|line| !line.is_empty()).map(|line| self.line(*line));
+                parts.collect::<Result<_, _>>().map(Shape::Parts)
+            }
+        }
+    }
+
     /// Groups of parts: `and`, `or` and `;` between groups, commas inside them.
-    fn statement(&self, view: View<'_>) -> Read {
+    fn line(&self, view: View<'_>) -> Read {
         let groups: Vec<Vec<View<'_>>> = view
             .split(|_, token| joins(token))
             .into_iter()
@@ -189,9 +126,16 @@ impl Reader {
     }
 
     /// One part: sides with relations between them.
-    fn clause(&self, view: View<'_>) -> Read {
+    pub fn clause(&self, view: View<'_>) -> Read {
+        let view = without_hedges(view);
         if let Some(('{', inside, '}')) = view.unwrapped() {
-            return self.statement(inside.trimmed());
+            return self.braced(inside);
+        }
+        if let Some(pieces) = apart(view) {
+            return pieces.into_iter().map(|piece| self.clause(piece)).collect::<Result<_, _>>().map(Shape::Parts);
+        }
+        if let Some((main, domain)) = annotated(view) {
+            return Ok(Shape::List(vec![self.clause(main)?, self.clause(domain)?]));
         }
         let relates = |_, token: &Token| relation(token).is_some();
         let places = view.outside(relates);
@@ -227,7 +171,16 @@ impl Reader {
             return Err(Unreadable::Grammar);
         }
         if let Some(('{', inside, '}')) = view.unwrapped() {
-            return self.statement(inside.trimmed());
+            return self.braced(inside);
+        }
+        if let Some(system) = self.system(view) {
+            return system;
+        }
+        if let Some((name, point)) = labelled(view)
+            && let Some(('(', inside, ')')) = point.unwrapped()
+            && let Some(shape) = self.bracketed('(', inside, ')')?
+        {
+            return Ok(Shape::Chain(vec![Shape::value(Expr::Symbol(name)), shape], vec![Relation::Equal]));
         }
         let is_bracket = |index: Option<usize>| {
             matches!(index.and_then(|index| view.list.get(index)), Some(Token::Open(_) | Token::Close(_)))
@@ -246,7 +199,10 @@ impl Reader {
         {
             return Ok(shape);
         }
-        let parts = view.split(|_, token| *token == Token::Sign(':'));
+        if is_time_of_day(view) {
+            return Err(Unreadable::Grammar);
+        }
+        let parts = view.split(|index, token| *token == Token::Sign(':') || is_to(view, index));
         if parts.len() > 1 && parts.iter().all(|part| !part.is_empty()) {
             let sides: Vec<Shape> = parts.iter().map(|part| self.value(*part)).collect::<Result<_, _>>()?;
             let plain: Option<Vec<Expr>> = sides
@@ -267,6 +223,35 @@ impl Reader {
         self.value(view)
     }
 
+    /// What stands in braces that may only group.
+    fn braced(&self, inside: View<'_>) -> Read {
+        self.set_of(inside.trimmed()).unwrap_or_else(|| self.statement(inside.trimmed()))
+    }
+
+    /// `x | condition` or `x ∈ domain : condition`, from within the braces of a set; nothing for anything else.
+    fn set_of(&self, inside: View<'_>) -> Option<Read> {
+        let [place, ..] = inside.outside(|_, token| matches!(token, Token::Sign('|' | ':')))[..] else { return None };
+        let (head, condition) = (inside.slice(0, place), inside.slice(place + 1, inside.list.len()).trimmed());
+        let Token::Word(name) = head.list.first()? else { return None };
+        let domain = match head.list.get(1) {
+            None => None,
+            Some(Token::Compare('∈')) => Some(head.slice(2, head.list.len())).filter(|domain| !is_reals(*domain)),
+            Some(_) => return None,
+        };
+        let related = |view: View<'_>| view.list.iter().any(|token| relation(token).is_some());
+        let bare = inside.list[place] == Token::Sign(':') && !related(condition);
+        if name.len() > 1 || condition.is_empty() || bare {
+            return None;
+        }
+        Some(self.statement(condition).and_then(|condition| {
+            let condition = match domain {
+                Some(_) => Shape::List(vec![condition, self.clause(head)?]),
+                None => condition,
+            };
+            Ok(Shape::SetOf(name.clone(), Box::new(condition)))
+        }))
+    }
+
     /// Several things in brackets, or a set; nothing if the brackets only group.
     fn bracketed(&self, open: char, inside: View<'_>, close: char) -> Result<Option<Shape>, Unreadable> {
         let bracket = |sign| match sign {
@@ -278,14 +263,9 @@ impl Reader {
         let (Some(open), Some(close)) = (bracket(open), bracket(close)) else { return Ok(None) };
         let inside = inside.trimmed();
         if open == Bracket::Curly
-            && let [place, ..] = inside.outside(|_, token| matches!(token, Token::Sign('|' | ':')))[..]
+            && let Some(set) = self.set_of(inside)
         {
-            let (variable, condition) = (inside.slice(0, place), inside.slice(place + 1, inside.list.len()));
-            if let [Token::Word(name)] = variable.list
-                && !condition.is_empty()
-            {
-                return Ok(Some(Shape::SetOf(name.clone(), Box::new(self.statement(condition.trimmed())?))));
-            }
+            return set.map(Some);
         }
         let parts = inside.split(|_, token| matches!(token, Token::Sign(',' | ';')));
         if parts.len() < 2 && open != Bracket::Curly {
@@ -306,7 +286,7 @@ impl Reader {
     fn value(&self, view: View<'_>) -> Read {
         let words = || Shape::Words(phrase(view.list, view.spaced));
         let (money, amount) = currency(without_hedges(view));
-        let is_unit = |rest: &[Token]| self.units && Unit::parse(&phrase(rest, &vec![false; rest.len()])).is_some();
+        let is_unit = |rest: &[Token], spaced: &[bool]| self.units && Unit::parse(&phrase(rest, spaced)).is_some();
         let mut parser = Parser::new(amount.list, amount.spaced, &is_unit);
         let expr = match parser.sum() {
             Ok(expr) => expr,
@@ -328,9 +308,22 @@ impl Reader {
         let known = base || Unit::parse(unit).is_some();
         let digits = unit.bytes().any(|byte| byte.is_ascii_digit());
         if !unit.is_empty() && !known && (digits || !expr.is_constant()) {
-            return Ok(words());
+            let rest = amount.slice(amount.list.len() - left, amount.list.len());
+            return Ok(self.compound(&expr, rest).unwrap_or_else(words));
         }
         Ok(Shape::Value(expr, unit.to_owned()))
+    }
+}
+
+impl Reader {
+    /// A quantity in several units, `1 h 30 min`, of which the first has been read up to its unit.
+    fn compound(&self, first: &Expr, rest: View<'_>) -> Option<Shape> {
+        let place = rest.list.iter().position(|token| matches!(token, Token::Number(_)))?;
+        let unit = Unit::parse(&phrase(&rest.list[..place], &rest.spaced[..place]))?;
+        let Ok(Shape::Value(second, smaller)) = self.value(rest.slice(place, rest.list.len())) else { return None };
+        let factor = unit.factor_to(&Unit::parse(&smaller)?)?;
+        let total = Expr::Sum(vec![Expr::Product(vec![first.clone(), factor]), second]);
+        Some(Shape::Value(total, smaller))
     }
 }
 
@@ -349,29 +342,4 @@ fn grouped(parts: Vec<Shape>) -> Vec<Shape> {
         && parts.len().is_multiple_of(size)
         && parts.chunks(size).all(|chunk| chunk.iter().zip(&parts).all(|(part, model)| name(part) == name(model)));
     if regular { parts.chunks(size).map(|chunk| Shape::List(chunk.to_vec())).collect() } else { parts }
-}
-
-/// Without words such as "about" in front, or Chinese ones that end in "is", "about" or "altogether".
-fn without_hedges(view: View<'_>) -> View<'_> {
-    const HEDGES: [&str; 9] =
-        ["about", "approximately", "around", "roughly", "exactly", "is", "are", "equals", "nearly"];
-    let hedge = |token: &Token| match token {
-        Token::Text(text) if text.ends_with(['为', '是', '得', '约', '共', '有', '于']) => true,
-        Token::Word(word) | Token::Text(word) => HEDGES.contains(&word.trim().to_ascii_lowercase().as_str()),
-        _ => false,
-    };
-    let skip = view.list.iter().take_while(|token| hedge(token)).count();
-    view.slice(skip, view.list.len())
-}
-
-/// A currency sign in front of an amount, and the amount.
-fn currency(view: View<'_>) -> (&'static str, View<'_>) {
-    let sign = match view.list.first() {
-        Some(Token::Sign('$')) => "$",
-        Some(Token::Command(name)) if name == "euro" => "\\euro",
-        Some(Token::Command(name)) if name == "pound" => "\\pound",
-        Some(Token::Command(name)) if name == "yen" => "\\yen",
-        _ => return ("", view),
-    };
-    (sign, view.slice(1, view.list.len()))
 }

@@ -76,11 +76,11 @@ impl Parser<'_> {
         Ok(Expr::Call(function, vec![inside]))
     }
 
-    /// A named mark on letters is one name; on a single number it is nothing that is understood.
+    /// A named mark on letters or a number is one name: a vector, an angle.
     fn decorated(&mut self, name: &str) -> Read {
         let letters = match self.peek().cloned() {
             Some(Token::Open('{')) => self.script()?,
-            Some(Token::Word(word)) => {
+            Some(Token::Word(word) | Token::Number(word)) => {
                 self.take();
                 word
             }

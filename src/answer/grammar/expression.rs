@@ -15,20 +15,25 @@ pub struct Parser<'a> {
     pub(super) at: usize,
     depth: usize,
     bars: usize,
-    /// Whether the text from here to the end is a unit.
-    is_unit: &'a dyn Fn(&[Token]) -> bool,
+    /// Whether a run of tokens, with where a space stands before one, is a unit.
+    is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool,
 }
 
 pub(super) type Read = Result<Expr, Unreadable>;
 
 impl<'a> Parser<'a> {
-    pub fn new(list: &[Token], spaced: &[bool], is_unit: &'a dyn Fn(&[Token]) -> bool) -> Self {
+    pub fn new(list: &[Token], spaced: &[bool], is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool) -> Self {
         Self { list: list.to_vec(), spaced: spaced.to_vec(), at: 0, depth: 0, bars: 0, is_unit }
     }
 
     /// What has not been read.
     pub fn rest(&self) -> &[Token] {
         &self.list[self.at..]
+    }
+
+    /// Whether what has not been read is a unit.
+    fn at_unit(&self) -> bool {
+        (self.is_unit)(self.rest(), &self.spaced[self.at..])
     }
 
     /// A sum: as much as can be read.
@@ -50,8 +55,17 @@ impl<'a> Parser<'a> {
             };
             terms.push(term);
         }
+        let sum = if terms.len() == 1 { terms.remove(0) } else { Expr::Sum(terms) };
+        // TeX's own fractions and binomials stand between what they are made of.
+        let joined = match self.peek() {
+            Some(Token::Command(name)) if name == "over" => sum.over(self.take().sum()?),
+            Some(Token::Command(name)) if name == "choose" => {
+                Expr::Call(Function::Binomial, vec![sum, self.take().sum()?])
+            }
+            _ => sum,
+        };
         self.depth -= 1;
-        Ok(if terms.len() == 1 { terms.remove(0) } else { Expr::Sum(terms) })
+        Ok(joined)
     }
 
     pub(super) fn product(&mut self) -> Read {
@@ -63,7 +77,7 @@ impl<'a> Parser<'a> {
                     product = multiplied(product, factor);
                 }
                 Some(Token::Sign('/')) => {
-                    if self.depth == 1 && product.is_constant() && (self.is_unit)(self.rest()) {
+                    if self.depth == 1 && product.is_constant() && self.at_unit() {
                         break;
                     }
                     let divisor = self.take().factor()?;
@@ -107,16 +121,18 @@ impl<'a> Parser<'a> {
                 _ => false,
             },
             Some(Token::Word(word)) if word.len() > 3 && unknown(word) || word == "pct" => true,
-            Some(Token::Text(_) | Token::Word(_) | Token::Command(_)) => {
-                product.is_constant() && (self.is_unit)(self.rest())
-            }
+            Some(Token::Text(_) | Token::Word(_) | Token::Command(_)) => product.is_constant() && self.at_unit(),
             _ => false,
         }
     }
 
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
-            Some(Token::Number(_) | Token::Word(_) | Token::Open('(' | '{')) => true,
+            // Two numbers side by side are no product.
+            Some(Token::Number(_)) => {
+                !matches!(self.at.checked_sub(1).and_then(|before| self.list.get(before)), Some(Token::Number(_)))
+            }
+            Some(Token::Word(_) | Token::Open('(' | '{')) => true,
             Some(Token::Command(name)) => !ends_expression(name) && name != "pm" && name != "mp",
             Some(Token::Text(text)) => text.trim().chars().count() <= 1,
             Some(Token::Sign('|')) => self.bars == 0,
@@ -195,15 +211,19 @@ impl<'a> Parser<'a> {
         grouped
     }
 
-    /// Minutes of arc after degrees: 30°15′.
+    /// Minutes and seconds of arc after degrees: 30°15′36″.
     fn minutes(&mut self, degrees: Expr) -> Expr {
-        if let (Some(Token::Number(number)), Some(Token::Sign('\''))) = (self.peek(), self.list.get(self.at + 1))
-            && let Some(number) = Number::parse(number)
-        {
-            self.at += 2;
-            return Expr::Sum(vec![degrees, Expr::Number(number).over(Expr::integer(60))]);
+        let mut terms = vec![degrees];
+        for (mark, part) in [('\'', 60), ('"', 3600)] {
+            if let (Some(Token::Number(number)), Some(Token::Sign(sign))) = (self.peek(), self.list.get(self.at + 1))
+                && *sign == mark
+                && let Some(number) = Number::parse(number)
+            {
+                self.at += 2;
+                terms.push(Expr::Number(number).over(Expr::integer(part)));
+            }
         }
-        degrees
+        if terms.len() == 1 { terms.remove(0) } else { Expr::Sum(terms) }
     }
 
     /// What follows a caret: a group, or one number, symbol or bracket with its sign.

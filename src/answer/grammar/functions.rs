@@ -68,6 +68,8 @@ pub fn ends_expression(command: &str) -> bool {
             | "subset"
             | "subseteq"
             | "end"
+            | "over"
+            | "choose"
             | "because"
             | "therefore"
             | "rangle"

@@ -17,7 +17,7 @@ pub enum Token {
     Open(char),
     /// A closing bracket: `)`, `]`, `}`, or `\}` as `>`.
     Close(char),
-    /// Any other sign.
+    /// Any other sign; a line break stands between parts.
     Sign(char),
     /// `<=`, `>=`, `!=`, `==`.
     Compare(char),
@@ -62,7 +62,7 @@ pub fn lex(text: &str, grouped: bool, comma_point: bool) -> Result<Tokens, Unrea
         if tokens.list.len() >= MAX_TOKENS {
             return Err(Unreadable::TooLarge);
         }
-        if character.is_whitespace() {
+        if character.is_whitespace() && character != '\n' {
             spaced = true;
             rest = &rest[character.len_utf8()..];
             continue;
@@ -178,8 +178,9 @@ fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
     let point = |byte: u8| byte == b'.' || comma_point && byte == b',';
     if bytes.get(end).copied().is_some_and(point) {
         let places = digits(end + 1);
+        let repeats = ["\\overline", "\\dot", "\\bar"].iter().any(|mark| text[end + 1..].starts_with(mark));
         // A period that ends a sentence is no decimal point.
-        if places > 0 {
+        if places > 0 || repeats {
             value.push('.');
             value.push_str(&text[end + 1..end + 1 + places]);
             end += 1 + places;

@@ -8,12 +8,15 @@ mod atoms;
 mod canonical;
 mod clause;
 mod commands;
+mod cuts;
 mod expression;
 mod functions;
 mod lex;
 mod seams;
 mod shape;
 mod symbols;
+mod systems;
+mod view;
 
 pub use canonical::canonical;
 pub use clause::{Commas, read};

@@ -84,18 +84,20 @@ fn divide(before: &str, after: &str) -> bool {
     const JOINTS: [&str; 6] = ["and", "or", "\\text{ and }", "\\text{ or }", "is", "are"];
     let before = before.trim_end_matches(|c: char| c == '$' || c.is_whitespace());
     let after = after.trim_start_matches(|c: char| c == '$' || c.is_whitespace());
-    let ends = JOINTS.iter().any(|word| before.strip_suffix(word).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric)));
-    let begins = JOINTS.iter().any(|word| after.strip_prefix(word).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric)));
-    let open = before.is_empty()
-        || before.ends_with(|c: char| "+-*/=<>,;:&|([{\\^_".contains(c))
-        || ends;
+    let ends =
+        JOINTS.iter().any(|word| before.strip_suffix(word).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric)));
+    let begins =
+        JOINTS.iter().any(|word| after.strip_prefix(word).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric)));
+    let open = before.is_empty() || before.ends_with(|c: char| "+-*/=<>,;:&|([{\\^_".contains(c)) || ends;
     let goes_on = after.is_empty()
         || after.starts_with(|c: char| "+*/=<>^_)]},;:&|!%.?".contains(c))
         || after.starts_with("- ")
         || after.starts_with("\\text") && !after.starts_with("\\textbf")
         || ["\\approx", "\\times", "\\cdot", "\\div", "\\pm", "\\in", "\\cup", "\\cap", "\\%", "\\to", "\\end"]
             .iter()
-            .any(|sign| after.strip_prefix(sign).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic())))
+            .any(|sign| {
+                after.strip_prefix(sign).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+            })
         || begins;
     !open && !goes_on
 }

@@ -9,6 +9,10 @@ pub enum Shape {
     Value(Expr, String),
     /// Things side by side, without brackets.
     List(Vec<Shape>),
+    /// Answers one after the other, as blanks are filled in: on lines of their own, or with only spaces between.
+    Parts(Vec<Shape>),
+    /// Values, each with the condition under which it holds.
+    Piecewise(Vec<[Shape; 2]>),
     /// Things in brackets: a point, an interval, a set.
     Bracketed(Bracket, Vec<Shape>, Bracket),
     /// Sets joined.
@@ -65,6 +69,25 @@ impl Relation {
 }
 
 impl Shape {
+    /// This shape with its expressions changed.
+    pub fn mapped(&self, change: &impl Fn(&Expr) -> Expr) -> Self {
+        let all = |shapes: &[Self]| shapes.iter().map(|shape| shape.mapped(change)).collect();
+        match self {
+            Self::Value(expr, unit) => Self::Value(change(expr), unit.clone()),
+            Self::List(parts) => Self::List(all(parts)),
+            Self::Parts(parts) => Self::Parts(all(parts)),
+            Self::Piecewise(pieces) => {
+                Self::Piecewise(pieces.iter().map(|piece| piece.each_ref().map(|part| part.mapped(change))).collect())
+            }
+            Self::Bracketed(open, parts, close) => Self::Bracketed(*open, all(parts), *close),
+            Self::Union(parts) => Self::Union(all(parts)),
+            Self::Chain(sides, relations) => Self::Chain(all(sides), relations.clone()),
+            Self::Ratio(sides) => Self::Ratio(sides.iter().map(change).collect()),
+            Self::SetOf(name, condition) => Self::SetOf(name.clone(), Box::new(condition.mapped(change))),
+            Self::Words(text) => Self::Words(text.clone()),
+        }
+    }
+
     /// A value without a unit.
     pub fn value(expr: Expr) -> Self {
         Self::Value(expr, String::new())

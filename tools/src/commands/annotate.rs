@@ -36,6 +36,11 @@ pub struct Args {
     #[arg(long)]
     retry_failed: bool,
 
+    /// Only this share of the problems, such as 2/4 on the second of four machines: every fourth problem, from the second. The
+    /// trees of all shares, copied into one directory, are those of one run.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    shard: Option<Shard>,
+
     #[command(flatten)]
     policy: PolicyArgs,
 
@@ -53,6 +58,21 @@ pub struct Args {
 
     #[command(flatten)]
     engine: EngineArgs,
+}
+
+/// The `index`th of `count` shares, from 0.
+#[derive(Debug, Clone, Copy)]
+struct Shard {
+    index: usize,
+    count: usize,
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let numbers = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    match numbers {
+        Some((index, count)) if (1..=count).contains(&index) => Ok(Shard { index: index - 1, count }),
+        _ => Err("expected a share such as 2/4".into()),
+    }
 }
 
 /// Parameters of the search.
@@ -107,7 +127,10 @@ impl SearchArgs {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let params = args.search.params(args.judge.on_unjudged());
     params.validate().map_err(|error| crate::exit::Usage(error.to_string()))?;
-    let (problems, data_root) = args.problems.load()?;
+    let (mut problems, data_root) = args.problems.load()?;
+    if let Some(Shard { index, count }) = args.shard {
+        problems = problems.into_iter().skip(index).step_by(count).collect();
+    }
     let judge = args.judge.open(&args.engine, &args.output, ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, ui)?;

@@ -1,0 +1,151 @@
+//! What a run of tokens begins or ends with besides the answer, and where it is cut without a comma.
+
+use super::lex::Token;
+use super::view::View;
+
+/// Tokens of the subject of a Chinese sentence such as "the value of x is 3".
+const MAX_SUBJECT: usize = 6;
+
+/// Without words such as "about" in front, or Chinese ones that end in "is", "about" or "altogether".
+pub fn without_hedges(view: View<'_>) -> View<'_> {
+    const HEDGES: [&str; 10] =
+        ["about", "approximately", "around", "roughly", "exactly", "is", "are", "equals", "nearly", "so"];
+    let chinese = |text: &str| text.ends_with(['为', '是', '得', '约', '共', '有', '于', '点']) && text.len() > 2;
+    let hedge = |token: &Token| match token {
+        Token::Text(text) if chinese(text) => true,
+        Token::Word(word) | Token::Text(word) => HEDGES.iter().any(|hedge| word.trim().eq_ignore_ascii_case(hedge)),
+        _ => false,
+    };
+    // "x 的值为 3": what the value is of comes first.
+    let subject =
+        |token: &Token| matches!(token, Token::Text(text) if text.ends_with(['为', '是']) && !text.is_ascii());
+    let about = view.list.iter().take(MAX_SUBJECT).take_while(|token| !matches!(token, Token::Compare(_)));
+    let skip = about.enumerate().filter(|(_, token)| subject(token)).map(|(place, _)| place + 1).last().unwrap_or(0);
+    let skip = skip + view.list[skip..].iter().take_while(|token| hedge(token)).count();
+    // A text of nothing else is the answer itself.
+    if skip == view.list.len() { view } else { view.slice(skip, view.list.len()) }
+}
+
+/// A currency sign in front of an amount, and the amount.
+pub fn currency(view: View<'_>) -> (&'static str, View<'_>) {
+    let sign = match view.list.first() {
+        Some(Token::Sign('$')) => "$",
+        Some(Token::Command(name)) if name == "euro" => "\\euro",
+        Some(Token::Command(name)) if name == "pound" => "\\pound",
+        Some(Token::Command(name)) if name == "yen" => "\\yen",
+        _ => return ("", view),
+    };
+    (sign, view.slice(1, view.list.len()))
+}
+
+/// The answers in a run that has only spaces between them: numbers side by side, or points; nothing for one answer.
+pub fn apart(view: View<'_>) -> Option<Vec<View<'_>>> {
+    let mut depth = 0_usize;
+    let (mut numbers, mut places) = (false, Vec::new());
+    for (place, token) in view.list.iter().enumerate() {
+        let before = place.checked_sub(1).map(|before| &view.list[before]);
+        let after = view.list.get(place + 1);
+        let spaced = view.spaced[place];
+        match (before, token) {
+            // The fraction of a mixed number stays with it.
+            (Some(Token::Number(_)), Token::Number(_)) if depth == 0 && spaced && after != Some(&Token::Sign('/')) => {
+                numbers = true;
+                places.push(place);
+            }
+            (Some(Token::Number(_)), Token::Sign('-')) if depth == 0 && spaced && !*view.spaced.get(place + 1)? => {
+                places.push(place);
+            }
+            _ => {}
+        }
+        match token {
+            Token::Open(_) => depth += 1,
+            Token::Close(_) => depth = depth.saturating_sub(1),
+            Token::Command(name) if name == "begin" => return None,
+            _ => {}
+        }
+    }
+    if !numbers {
+        places = points(view)?;
+    }
+    let ends = places.iter().copied().chain([view.list.len()]);
+    let starts = [0].into_iter().chain(places.iter().copied());
+    Some(starts.zip(ends).map(|(start, end)| view.slice(start, end)).collect())
+}
+
+/// Where the second and further points begin in a run of nothing but points: `(1,2) (3,4)`.
+fn points(view: View<'_>) -> Option<Vec<usize>> {
+    let mut depth = 0_usize;
+    let (mut places, mut comma) = (Vec::new(), false);
+    for (place, token) in view.list.iter().enumerate() {
+        match token {
+            Token::Open('(') if depth == 0 => {
+                places.push(place);
+                (depth, comma) = (1, false);
+            }
+            Token::Open(_) if depth > 0 => depth += 1,
+            Token::Close(_) if depth > 0 => {
+                depth -= 1;
+                if depth == 0 && !comma {
+                    return None;
+                }
+            }
+            Token::Sign(',') if depth == 1 => comma = true,
+            _ if depth > 0 => {}
+            _ => return None,
+        }
+    }
+    (places.len() > 1).then(|| places.split_off(1))
+}
+
+/// An answer and the domain of its parameter behind it in brackets: `kπ (k ∈ Z)`.
+pub fn annotated(view: View<'_>) -> Option<(View<'_>, View<'_>)> {
+    let (Some(Token::Close(')')), length) = (view.list.last(), view.list.len()) else { return None };
+    let open = view.list.iter().rposition(|token| matches!(token, Token::Open('(')))?;
+    let domain = view.slice(open + 1, length - 1);
+    let tells = matches!(domain.list, [Token::Word(_), Token::Compare('∈'), ..]);
+    (tells && open > 0).then(|| (view.slice(0, open).trimmed(), domain))
+}
+
+/// The name of a point and its coordinates: `A(1,2)`.
+pub fn labelled(view: View<'_>) -> Option<(String, View<'_>)> {
+    let Some(Token::Word(letter)) = view.list.first() else { return None };
+    let open = view.list.iter().position(|token| *token == Token::Open('('))?;
+    let name = match &view.list[1..open] {
+        [] => letter.clone(),
+        [Token::Sign('\'')] => format!("{letter}'"),
+        [Token::Sign('_'), Token::Number(index)] => format!("{letter}_{index}"),
+        _ => return None,
+    };
+    (letter.len() == 1 && letter.as_bytes()[0].is_ascii_uppercase()).then(|| (name, view.slice(open, view.list.len())))
+}
+
+/// Whether a run names the real numbers.
+pub fn is_reals(view: View<'_>) -> bool {
+    match view.list {
+        [Token::Word(name)] => name == "R",
+        [Token::Text(name)] => name.trim() == "R",
+        [Token::Command(face), Token::Open('{'), Token::Word(name), Token::Close('}')] => {
+            face == "mathbb" && name == "R"
+        }
+        _ => false,
+    }
+}
+
+/// Whether a run is a time of day that says before or after noon: `8:40 a.m.`
+pub fn is_time_of_day(view: View<'_>) -> bool {
+    let [Token::Number(_), Token::Sign(':'), Token::Number(_), half @ ..] = view.list else { return false };
+    match half {
+        [Token::Word(half) | Token::Text(half)] => {
+            ["am", "pm"].iter().any(|name| half.trim().eq_ignore_ascii_case(name))
+        }
+        [Token::Word(half), Token::Sign('.'), Token::Word(m), ..] => {
+            m.eq_ignore_ascii_case("m") && (half.eq_ignore_ascii_case("a") || half.eq_ignore_ascii_case("p"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the token at `index` is the word of a ratio, "3 to 4".
+pub fn is_to(view: View<'_>, index: usize) -> bool {
+    matches!(view.list, [Token::Number(_), Token::Word(word), Token::Number(_)] if word == "to") && index == 1
+}

@@ -1,0 +1,85 @@
+//! Infinitely many values with a parameter that runs over the integers: `x = π/6 + 2kπ, k ∈ ℤ`.
+
+use super::agree::{Terms, agree};
+use crate::answer::grammar::{Relation, Shape};
+use crate::answer::math::{Constant, Expr, Point, evaluate};
+use crate::answer::{Finding, Outcome};
+
+/// What the parameter is called while two families are compared.
+const PARAMETER: &str = "\\k";
+
+/// Compares two shapes of which one says that a parameter runs over the integers; nothing for others.
+pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Finding> {
+    let (first, second) = (family(gold), family(said));
+    let (name, other) = match (&first, &second) {
+        (Some((_, name)), Some((_, other))) => (*name, *other),
+        (Some((_, name)), None) | (None, Some((_, name))) => (*name, *name),
+        (None, None) => return None,
+    };
+    let bare = |shape: Option<(Shape, &str)>, name: &str, whole: &Shape| {
+        let shape = shape.map_or_else(|| whole.clone(), |(shape, _)| shape);
+        shape.mapped(&|expr| expr.renamed(name, PARAMETER))
+    };
+    let (gold, said) = (bare(first, name, gold), bare(second, other, said));
+    let finding = agree(&gold, &said, terms);
+    if finding.outcome == Outcome::Equal {
+        return Some(finding);
+    }
+    Some(match (value(&gold).and_then(progression), value(&said).and_then(progression)) {
+        (Some(first), Some(second)) if first.covers(&second) && second.covers(&first) => {
+            Finding::equal("the same family of values")
+        }
+        (Some(_), Some(_)) => Finding::different("another family of values"),
+        // Families in several parts may be divided otherwise.
+        _ => Finding::undecided("families that may be the same"),
+    })
+}
+
+/// What a shape says besides the domain of its parameter, and the parameter's name.
+fn family(shape: &Shape) -> Option<(Shape, &str)> {
+    let Shape::List(parts) = shape else { return None };
+    let (last, rest) = parts.split_last().filter(|(_, rest)| !rest.is_empty())?;
+    let Shape::Chain(sides, relations) = last else { return None };
+    let [Shape::Value(Expr::Symbol(name), _), Shape::Value(domain, _)] = sides.as_slice() else { return None };
+    let integers = matches!(domain, Expr::Symbol(set) if ["\\mathbb Z", "Z", "\\mathbb N", "N"].contains(&set.as_str()));
+    let rest = if let [only] = rest { only.clone() } else { Shape::List(rest.to_vec()) };
+    (integers && relations[..] == [Relation::In]).then_some((rest, name.as_str()))
+}
+
+/// The one expression that a shape gives, with or without a name.
+fn value(shape: &Shape) -> Option<&Expr> {
+    match shape {
+        Shape::Value(Expr::Degrees(inner), _) => Some(inner),
+        Shape::Value(expr, _) => Some(expr),
+        Shape::Chain(sides, relations) if relations[..] == [Relation::Equal] => value(&sides[1]),
+        _ => None,
+    }
+}
+
+/// `first + step · k` for all integers k.
+struct Progression {
+    first: f64,
+    step: f64,
+}
+
+impl Progression {
+    fn covers(&self, other: &Self) -> bool {
+        let steps = [(other.first - self.first) / self.step, other.step / self.step];
+        steps.into_iter().all(|steps| (steps - steps.round()).abs() <= 1e-9 * steps.abs().max(1.0))
+    }
+}
+
+/// The values of an expression that is linear in the parameter and depends on nothing else.
+fn progression(expr: &Expr) -> Option<Progression> {
+    if expr.symbols() != [PARAMETER] || expr.any(&|part| matches!(part, Expr::Constant(Constant::Infinity))) {
+        return None;
+    }
+    let at = |k: u64| {
+        let change = |part: &Expr| matches!(part, Expr::Symbol(name) if name == PARAMETER).then(|| Expr::integer(k));
+        evaluate(&expr.replaced(&change), Point::new(0)).real()
+    };
+    let (first, second, third) = (at(0)?, at(1)?, at(2)?);
+    let step = second - first;
+    let linear = (third - second - step).abs() <= 1e-9 * step.abs();
+    (linear && step != 0.0 && step.is_finite()).then_some(Progression { first, step })
+}
