@@ -10,9 +10,11 @@
 
 pub mod annotate;
 pub mod answer;
+pub mod endpoint;
 pub mod engine;
 pub mod eval;
 pub mod image;
+pub mod internvl;
 pub mod journal;
 pub mod judge;
 pub mod mt19937;
@@ -27,4 +29,5 @@ pub mod reward;
 pub mod samples;
 pub mod search;
 pub mod solution;
+pub mod train;
 pub mod tree;

@@ -99,7 +99,7 @@ const FLOORS: &[&[&str]] = &[
     &["python_text", "python_json", "mt19937"],
     &["problem", "solution", "image", "journal"],
     &["prompt", "tree"],
-    &["engine", "answer", "nn"],
+    &["engine", "answer", "nn", "endpoint"],
     &["multimodal", "internvl"],
     &["policy", "reward", "judge"],
     &["search", "samples", "train"],

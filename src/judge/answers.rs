@@ -1,9 +1,9 @@
 //! A judge of answers behind an endpoint.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::endpoint::Endpoint;
-use super::{Judge, JudgeError, VERDICT_TOKENS, reply};
+use super::{Judge, JudgeError, MOST_REPLY, VERDICT_TOKENS, reply};
+use crate::endpoint::{Endpoint, Question};
 use crate::problem::Problem;
 use crate::prompt::judge as wording;
 
@@ -24,7 +24,11 @@ impl EndpointJudge {
 impl Judge for EndpointJudge {
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let prompt = wording::answer(&problem.question, &problem.answer, answer);
-        self.endpoint.ask(request(self.endpoint.model(), &prompt), reply::verdict)
+        let messages = messages(&prompt);
+        let settings = [("max_tokens", json!(VERDICT_TOKENS)), ("temperature", json!(0.0))];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+        let question = Question { messages: &messages, settings, most_reply: MOST_REPLY };
+        Ok(self.endpoint.ask(question, reply::verdict)?)
     }
 
     fn identity(&self) -> String {
@@ -36,13 +40,6 @@ impl Judge for EndpointJudge {
     }
 }
 
-fn request(model: &str, prompt: &str) -> Map<String, Value> {
-    let content = json!([{"type": "text", "text": prompt}]);
-    let fields = [
-        ("model", json!(model)),
-        ("messages", json!([{"role": "user", "content": content}])),
-        ("max_tokens", json!(VERDICT_TOKENS)),
-        ("temperature", json!(0.0)),
-    ];
-    fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
+fn messages(prompt: &str) -> Value {
+    json!([{"role": "user", "content": [{"type": "text", "text": prompt}]}])
 }

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Judge, JudgeError, reply};
+use super::{Judge, JudgeError};
+use crate::endpoint::reply::short;
 use crate::problem::Problem;
 
 /// The longest line that is read, in bytes. A verdict takes some hundreds.
@@ -78,8 +79,8 @@ impl<'a> CachedJudge<'a> {
         let correct = self.judge.judge(problem, answer)?;
         // Question and answers are in the key; what else the line says is for people.
         let line = json!({
-            "key": hex(&key), "judge": self.identity, "id": reply::short(&problem.id),
-            "gold": reply::short(&problem.answer), "answer": reply::short(answer), "correct": correct,
+            "key": hex(&key), "judge": self.identity, "id": short(&problem.id),
+            "gold": short(&problem.answer), "answer": short(answer), "correct": correct,
         });
         let mut state = self.state();
         state.append(&self.path, &line.to_string()).map_err(|error| failed(&self.path, &error))?;

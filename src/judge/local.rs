@@ -69,8 +69,7 @@ impl Judge for LocalJudge {
         let completions = self.engine.generate(request).map_err(no_verdict)?;
         let words = completions.first().map(|completion| self.encoder.model().detokenize(&completion.tokens));
         let words = words.unwrap_or_default();
-        reply::yes_or_no(&words)
-            .ok_or_else(|| JudgeError::NoVerdict(format!("it said {:?} instead of Yes or No", reply::short(&words))))
+        reply::yes_or_no(&words).ok_or_else(|| JudgeError::NoVerdict(reply::no_verdict(&words)))
     }
 
     fn identity(&self) -> String {

@@ -1,7 +1,7 @@
 //! What happens where rules cannot decide: a judge model is asked, and what nobody can judge stays *unjudged*.
 //!
 //! A [`Judge`] says whether an answer matches the problem's own. [`EndpointJudge`] asks a model behind an OpenAI-compatible
-//! [`Endpoint`], [`LocalJudge`] one that runs here; [`CachedJudge`] keeps verdicts on disk and asks the same question once.
+//! [`Endpoint`](crate::endpoint::Endpoint), [`LocalJudge`] one that runs here; [`CachedJudge`] keeps verdicts on disk and asks the same question once.
 //! [`JudgedVerifier`] puts rules before a judge and counts who decided; [`OnUnjudged`] says what becomes of a rollout that
 //! nobody could judge: a failed request is never an "incorrect" by itself.
 //!
@@ -9,9 +9,6 @@
 //! them beside the Monte Carlo values of search trees.
 //!
 //! The wording of the questions is `prompt`'s; flags, keys' places and messages for people are the caller's.
-//!
-//! Requests go through `ureq`: a small blocking client fits threads that wait, needs no async runtime, has one deadline over
-//! the whole exchange, and brings its own TLS, so that a build needs no system library.
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;
@@ -52,21 +49,16 @@
 
 mod answers;
 mod cache;
-mod endpoint;
 mod local;
-mod parallel;
-mod pictures;
 mod reply;
 mod rollouts;
 mod run;
 mod steps;
 mod trees;
 mod verifier;
-mod wait;
 
 pub use answers::EndpointJudge;
 pub use cache::CachedJudge;
-pub use endpoint::{ApiKey, Endpoint, EndpointOptions};
 pub use local::LocalJudge;
 pub use reply::StepScore;
 pub use rollouts::{OnUnjudged, verdicts};
@@ -75,10 +67,13 @@ pub use steps::StepJudge;
 pub use trees::Judged;
 pub use verifier::{JudgedVerifier, Report, When};
 
+use crate::endpoint::EndpointError;
 use crate::problem::Problem;
 
 /// Most tokens in a judge's verdict; the reference's number.
 const VERDICT_TOKENS: usize = 8;
+/// The largest reply that is read, in bytes. A verdict takes a thousand.
+const MOST_REPLY: u64 = 1 << 20;
 
 /// Says whether an answer matches the problem's own.
 pub trait Judge: Sync {
@@ -133,5 +128,16 @@ impl JudgeError {
     /// Whether every further question would fail too.
     pub fn ends_the_run(&self) -> bool {
         matches!(self, Self::Setup(_))
+    }
+}
+
+impl From<EndpointError> for JudgeError {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::Setup(cause) => Self::Setup(format!("the judge cannot be used: {cause}")),
+            EndpointError::Refused { told, .. } | EndpointError::SeveralRefused { told, .. } => Self::Refused(told),
+            EndpointError::Failed { tries, cause, .. } => Self::Failed { tries, cause },
+            EndpointError::Cancelled => Self::Cancelled,
+        }
     }
 }

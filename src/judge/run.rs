@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use mmprm_quant::atomic;
 
 use super::trees::{Judged, TreeFailure, judge_tree};
-use super::{JudgeError, StepJudge, parallel};
+use super::{JudgeError, StepJudge};
+use crate::endpoint::parallel;
 use crate::python_json;
 use crate::tree::json;
 

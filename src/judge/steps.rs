@@ -1,10 +1,10 @@
 //! A judge of steps behind an endpoint.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::JudgeError;
-use super::endpoint::Endpoint;
 use super::reply::{self, StepScore};
+use super::{JudgeError, MOST_REPLY};
+use crate::endpoint::{Endpoint, Question};
 use crate::prompt::judge as wording;
 
 /// Asks a vision model behind an [`Endpoint`] whether steps are valid, as the reference's `mllm_as_a_judge.py` does: one
@@ -37,22 +37,23 @@ impl StepJudge {
     }
 
     pub(super) fn score(&self, question: &StepQuestion<'_>) -> Result<StepScore, JudgeError> {
-        self.endpoint.ask(request(self.endpoint.model(), question), reply::step_score)
+        let messages = messages(question);
+        let settings = [
+            ("temperature", json!(0.0)),
+            ("max_tokens", json!(1)),
+            ("top_p", json!(0.95)),
+            ("logprobs", json!(true)),
+            ("top_logprobs", json!(5)),
+        ];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+        let question = Question { messages: &messages, settings, most_reply: MOST_REPLY };
+        Ok(self.endpoint.ask(question, reply::step_score)?)
     }
 }
 
-fn request(model: &str, question: &StepQuestion<'_>) -> Map<String, Value> {
+fn messages(question: &StepQuestion<'_>) -> Value {
     let StepQuestion { problem, answer, pictures, previous, following } = *question;
     let mut content = vec![json!({"type": "text", "text": wording::steps(problem, answer, previous, following)})];
     content.extend(pictures.iter().map(|picture| json!({"type": "image_url", "image_url": {"url": picture}})));
-    let fields = [
-        ("model", json!(model)),
-        ("messages", json!([{"role": "user", "content": content}])),
-        ("temperature", json!(0.0)),
-        ("max_tokens", json!(1)),
-        ("top_p", json!(0.95)),
-        ("logprobs", json!(true)),
-        ("top_logprobs", json!(5)),
-    ];
-    fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
+    json!([{"role": "user", "content": content}])
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::parallel;
-use super::pictures::data_url;
 use super::steps::{StepJudge, StepQuestion};
 use super::{JudgeError, StepScore};
+use crate::endpoint::parallel;
+use crate::endpoint::pictures::data_url;
 use crate::image;
 use crate::tree::json::TreeError;
 

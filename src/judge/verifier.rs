@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::{Judge, JudgeError, parallel};
+use super::{Judge, JudgeError};
 use crate::answer::{Verdict, Verifier, VerifyError};
+use crate::endpoint::parallel;
 use crate::problem::Problem;
 
 /// When the judge is asked.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::{Drawn, Likelihood, Policy, PolicyError, RolloutRequest};
+use super::{Drawn, Likelihood, Policy, PolicyError, RolloutRequest, likelihood};
 use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Sampling, Snapshot, Stream};
 use crate::image;
 use crate::multimodal::{EncodeError, Encoder};
@@ -84,34 +84,11 @@ impl EmbeddedPolicy {
         solution::parse(&self.encoder.model().detokenize(&completion.tokens), &self.special_texts)
     }
 
-    /// How likely each element of a rollout was: its tokens are those that begin inside it.
     fn likelihood(&self, completion: &Completion, rollout: &[String]) -> Vec<Likelihood> {
         let model = self.encoder.model();
-        let mut text = String::new();
-        let mut starts = Vec::with_capacity(completion.tokens.len());
-        for &token in &completion.tokens {
-            starts.push(text.len());
-            let piece = model.detokenize(&[token]);
-            // Special tokens are no part of what the tags hold.
-            if !self.special_texts.contains(&piece) {
-                text.push_str(&piece);
-            }
-        }
-        let spans = solution::spans(&text);
-        // Pieces that are no whole characters, or special tokens spelled out, shift the places: then nothing is told.
-        if spans.len() != rollout.len()
-            || spans.iter().zip(rollout).any(|(span, element)| text[span.clone()] != **element)
-        {
-            return Vec::new();
-        }
-        let of = |span: std::ops::Range<usize>| {
-            let inside = starts.iter().zip(&completion.likelihood).filter(|(start, _)| span.contains(start));
-            inside.fold(Likelihood { log_probability: 0.0, tokens: 0 }, |sum, (_, log_probability)| Likelihood {
-                log_probability: sum.log_probability + f64::from(*log_probability),
-                tokens: sum.tokens + 1,
-            })
-        };
-        spans.into_iter().map(of).collect()
+        let pieces = completion.tokens.iter().map(|&token| model.detokenize(&[token]));
+        let logarithms = completion.likelihood.iter().map(|&logarithm| f64::from(logarithm));
+        likelihood::of_elements(pieces.zip(logarithms), &self.special_texts, rollout)
     }
 }
 

@@ -1,11 +1,37 @@
 //! "Give me n rollouts for this prompt": what search and generation ask of a model that writes solutions.
 //!
-//! Here is the trait only, so that search can be driven by a script in tests; the embedded implementation over llama.cpp
-//! is [`EmbeddedPolicy`].
+//! The trait comes first, so that search can be driven by a script in tests; [`EmbeddedPolicy`] runs a model here, on
+//! llama.cpp, and [`RemotePolicy`] asks a server, where one machine is not enough.
+//!
+//! ```no_run
+//! use mmprm::endpoint::{Endpoint, EndpointOptions};
+//! use mmprm::engine::Sampling;
+//! use mmprm::policy::{Policy, RemoteOptions, RemotePolicy, RolloutRequest};
+//! use mmprm::problem::Problems;
+//! use mmprm::prompt::ChatTemplate;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let problems = Problems::load("problems.json".as_ref(), None)?;
+//! let options = RemoteOptions {
+//!     sampling: Sampling { temperature: 1.0, top_k: 50, top_p: 0.9, repetition_penalty: 1.05 },
+//!     max_tokens: 1024,
+//!     seed: 0,
+//!     data_root: problems.root,
+//!     template: ChatTemplate::default(),
+//! };
+//! let policy = RemotePolicy::new(Endpoint::new(EndpointOptions::new("http://localhost:8000/v1", "MM-Policy"))?, options);
+//! let request = RolloutRequest { problem: &problems.items[0], prefix: &[], count: 16, node: 0 };
+//! for rollout in policy.rollouts(&request)? {
+//!     println!("{rollout:?}");
+//! }
+//! # Ok(()) }
+//! ```
 
 mod embedded;
+mod likelihood;
+mod remote;
 
 pub use embedded::{EmbeddedPolicy, PolicyOptions};
+pub use remote::{RemoteOptions, RemotePolicy, Traffic};
 
 use crate::problem::Problem;
 use crate::solution::Rollout;

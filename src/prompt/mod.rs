@@ -157,6 +157,17 @@ impl ChatTemplate {
         }
     }
 
+    /// The system message, if this is `ChatML` with one: what a server is told that writes the turns itself.
+    pub fn system(&self) -> Option<&str> {
+        let message = self.before.strip_prefix("<|im_start|>system\n")?;
+        message.split_once("<|im_end|>").map(|(message, _)| message)
+    }
+
+    /// The user's message alone, in the pieces that stand between the turns of [`rollout`](Self::rollout).
+    pub fn rollout_message(question: &str, prefix: &[String], images: usize, mode: Images) -> Vec<Piece> {
+        Self { before: String::new(), after: String::new() }.rollout(question, prefix, images, mode)
+    }
+
     /// [`rollout`] in this conversation.
     pub fn rollout(&self, question: &str, prefix: &[String], images: usize, mode: Images) -> Vec<Piece> {
         let user = match mode {
@@ -326,6 +337,19 @@ mod tests {
     #[test]
     fn a_candidate_without_steps_has_an_empty_process() {
         assert_eq!(prm_text::<&str>("q", &[], PrmTemplate::Scoring), "Question: q\nProcess: ");
+    }
+
+    #[test]
+    fn a_conversation_can_be_taken_apart_for_servers_that_write_the_turns() {
+        let steps = ["one".to_owned()];
+        let template = ChatTemplate::default();
+        let whole = render(&template.rollout("see <image>", &steps, 2, Images::All), &[1, 1]);
+        let message = render(&ChatTemplate::rollout_message("see <image>", &steps, 2, Images::All), &[1, 1]);
+        let system = template.system().unwrap();
+        let (before, after) = ("<|im_start|>system\n", "<|im_end|>\n<|im_start|>assistant\n");
+        assert_eq!(whole, format!("{before}{system}<|im_end|>\n<|im_start|>user\n{message}{after}"));
+        assert_eq!(ChatTemplate::chatml().system(), None);
+        assert_eq!(ChatTemplate::new("<|user|>{prompt}").unwrap().system(), None);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mmprm::judge::{ApiKey, Endpoint, EndpointJudge, Judge, JudgeError};
+use mmprm::endpoint::{ApiKey, Endpoint};
+use mmprm::judge::{EndpointJudge, Judge, JudgeError};
 use serde_json::json;
 
 use crate::http::{Reply, Server, completion, reply, says};
@@ -133,12 +134,13 @@ fn what_every_request_would_meet_is_told_at_once_in_one_sentence() {
         ("401 Unauthorized", told("Incorrect API key"), "wants another key than it was given in the environment"),
         ("403 Forbidden", String::new(), "wants another key"),
         ("404 Not Found", told("no model judge-1"), "does not know the address or the model \"judge-1\""),
-        ("400 Bad Request", told("unknown field"), "does not accept the questions (400 Bad Request, unknown field)"),
+        ("400 Bad Request", told("unknown field"), "does not accept the requests (400 Bad Request, unknown field)"),
         ("307 Temporary Redirect", String::new(), "points to https://elsewhere.example/; give that address"),
     ] {
         let server = Server::script(vec![reply(status, &["location: https://elsewhere.example/"], &body)]);
         let error = ask(&server).unwrap_err();
         assert!(error.ends_the_run(), "{status}: {error}");
+        assert!(error.to_string().starts_with("the judge cannot be used: http://127.0.0.1:"), "{status}: {error}");
         assert!(error.to_string().contains(expected) && !error.to_string().contains('\n'), "{status}: {error}");
         assert_eq!(server.requests().len(), 1, "{status}");
     }
@@ -151,7 +153,7 @@ fn a_server_that_is_not_there_ends_the_run() {
     drop(gone);
     let error = EndpointJudge::new(Endpoint::new(options).unwrap()).judge(&problem("p"), "x").unwrap_err();
     assert!(error.ends_the_run(), "{error}");
-    assert!(error.to_string().contains("cannot reach the judge at http://127.0.0.1:"), "{error}");
+    assert!(error.to_string().contains("cannot reach the server at http://127.0.0.1:"), "{error}");
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn a_server_without_tls_at_an_https_address_ends_the_run() {
     let server = Server::script(vec![says("Yes")]);
     let options = options(&server.url().replace("http:", "https:"));
     let error = EndpointJudge::new(Endpoint::new(options).unwrap()).judge(&problem("p"), "x").unwrap_err();
-    assert!(error.ends_the_run() && error.to_string().contains("cannot reach the judge at https:"), "{error}");
+    assert!(error.ends_the_run() && error.to_string().contains("cannot reach the server at https:"), "{error}");
 }
 
 #[test]
@@ -214,6 +216,25 @@ fn a_run_that_is_stopped_does_not_wait_for_the_next_try() {
     let cancel = Arc::new(AtomicBool::new(false));
     let mut options = options(&server.url());
     options.cancel = Arc::clone(&cancel);
+    let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| judge.judge(&problem("p"), "x"));
+        while server.requests().is_empty() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        cancel.store(true, Ordering::Relaxed);
+        assert_eq!(asked.join().unwrap(), Err(JudgeError::Cancelled));
+    });
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_run_that_is_stopped_does_not_wait_for_a_slow_reply() {
+    let server = Server::script(vec![Reply::Stall(Vec::new())]);
+    let mut options = options(&server.url());
+    options.timeout = Duration::from_secs(30);
+    let cancel = Arc::clone(&options.cancel);
     let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
     let started = Instant::now();
     std::thread::scope(|scope| {

@@ -11,7 +11,8 @@ mod verifier;
 
 use std::time::Duration;
 
-use mmprm::judge::{Endpoint, EndpointJudge, EndpointOptions, Judge, JudgeError};
+use mmprm::endpoint::{Endpoint, EndpointOptions};
+use mmprm::judge::{EndpointJudge, Judge, JudgeError};
 use mmprm::problem::Problem;
 use serde_json::{Value, json};
 

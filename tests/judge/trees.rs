@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use mmprm::judge::{Endpoint, StepJudge, TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
+use mmprm::endpoint::Endpoint;
+use mmprm::judge::{StepJudge, TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
 use serde_json::{Value, json};
 
 use crate::http::{Server, likes, reply, says};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
+use mmprm::endpoint::ApiKey;
 use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling};
 use mmprm::multimodal::{Encoder, EncoderOptions};
-use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
 use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
 
@@ -49,6 +49,17 @@ fn layers(text: &str) -> Result<Layers, String> {
 }
 
 impl EngineArgs {
+    /// The first of these flags that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            (self.gpu_layers.0.is_some(), "--gpu-layers"),
+            (self.threads.is_some(), "--threads"),
+            (self.context.is_some(), "--context"),
+            (self.deterministic, "--deterministic"),
+        ];
+        flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// Loads `model`, its vision projector where there is one, and starts the engine. `exact` runs it on the fixed schedule
     /// whether or not `--deterministic` was given.
     pub fn start(
@@ -74,62 +85,6 @@ impl EngineArgs {
         let engine = Engine::start(&model, options)?;
         bar.finish_and_clear();
         Ok((engine, encoder))
-    }
-}
-
-/// The model that writes solutions.
-#[derive(clap::Args, Debug)]
-#[command(next_help_heading = "Policy")]
-pub struct PolicyArgs {
-    /// The policy, a GGUF file.
-    #[arg(long = "policy", value_name = "GGUF")]
-    pub model: PathBuf,
-
-    /// Its vision projector; without one, only problems without pictures can be worked on.
-    #[arg(long, value_name = "GGUF")]
-    mmproj: Option<PathBuf>,
-
-    /// A file with the conversation to put before the model, `{prompt}` in the place of the user's message [default:
-    /// InternVL2.5's]. For other instruct models.
-    #[arg(long, value_name = "FILE")]
-    prompt_template: Option<PathBuf>,
-
-    /// Most tiles a picture is cut into [default: the model's own number].
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
-    max_tiles: Option<usize>,
-
-    /// Rollouts decoded side by side, of all problems together.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
-    pub parallel: u32,
-}
-
-impl PolicyArgs {
-    /// Loads the policy and starts its engine; `keep_prompts` for searches, whose requests start alike.
-    pub fn open(
-        &self,
-        engine: &EngineArgs,
-        sampling: &SamplingArgs,
-        data_root: PathBuf,
-        keep_prompts: bool,
-        ui: &Ui,
-    ) -> anyhow::Result<EmbeddedPolicy> {
-        let options = PolicyOptions {
-            sampling: sampling.sampling()?,
-            max_tokens: sampling.max_tokens,
-            seed: sampling.seed,
-            data_root,
-            template: self.template()?,
-            keep_prompts,
-            cancel: Arc::clone(ui.interrupted()),
-        };
-        let (engine, encoder) =
-            engine.start(&self.model, self.mmproj.as_deref(), self.max_tiles, self.parallel, false, ui)?;
-        Ok(EmbeddedPolicy::new(engine, encoder, options))
-    }
-
-    /// The conversation around a prompt.
-    fn template(&self) -> anyhow::Result<ChatTemplate> {
-        self.prompt_template.as_deref().map_or_else(|| Ok(ChatTemplate::default()), prompt_template)
     }
 }
 
@@ -228,6 +183,22 @@ pub fn data_root(given: Option<&Path>, file: &Path) -> PathBuf {
         (None, Some(folder)) if !folder.as_os_str().is_empty() => folder.to_owned(),
         (None, _) => PathBuf::from("."),
     }
+}
+
+/// The key of a server in the environment: in the variable `named` by `flag`, or else in the first of the `usual` ones that
+/// is there.
+pub fn api_key(flag: &str, named: Option<&str>, usual: &[&str]) -> anyhow::Result<Option<ApiKey>> {
+    let read = |name: &str| {
+        std::env::var(name).ok().filter(|value| !value.trim().is_empty()).map(|key| (name.to_owned(), key))
+    };
+    let found = match named {
+        None => usual.iter().find_map(|name| read(name)),
+        Some(name) => {
+            let missing = || Usage(format!("{flag} {name}: the environment has no such variable, or it is empty"));
+            Some(read(name).ok_or_else(missing)?)
+        }
+    };
+    found.map(|(name, key)| ApiKey::new(&key).map_err(|error| Usage(format!("{name}: {error}")).into())).transpose()
 }
 
 /// SHA-256 of a file, in hexadecimal: names an input in the settings of a journal.

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use mmprm::answer::RuleVerifier;
-use mmprm::judge::{
-    ApiKey, CachedJudge, Endpoint, EndpointJudge, EndpointOptions, Judge, JudgedVerifier, LocalJudge, OnUnjudged,
-    Report, When,
-};
+use mmprm::endpoint::{Endpoint, EndpointOptions};
+use mmprm::judge::{CachedJudge, EndpointJudge, Judge, JudgedVerifier, LocalJudge, OnUnjudged, Report, When};
 use serde_json::{Value, json};
 
-use crate::args::{EngineArgs, prompt_template};
+use crate::args::{EngineArgs, api_key, prompt_template};
 use crate::exit::{BadInput, Usage};
 use crate::ui::Ui;
 
@@ -52,26 +50,11 @@ impl EndpointArgs {
     pub fn open(&self, parallel: NonZeroUsize, ui: &Ui) -> anyhow::Result<Option<Endpoint>> {
         let (Some(url), Some(model)) = (&self.judge_url, &self.judge_model) else { return Ok(None) };
         let mut options = EndpointOptions::new(url, model);
-        options.key = self.key()?;
+        options.key = api_key("--judge-key-env", self.judge_key_env.as_deref(), &KEY_VARIABLES)?;
         options.timeout = Duration::from_secs(self.judge_timeout.into());
         options.parallel = parallel;
         options.cancel = Arc::clone(ui.interrupted());
         Endpoint::new(options).map(Some).map_err(|error| Usage(format!("--judge-url: {error}")).into())
-    }
-
-    fn key(&self) -> anyhow::Result<Option<ApiKey>> {
-        let read = |name: &str| {
-            std::env::var(name).ok().filter(|value| !value.trim().is_empty()).map(|key| (name.to_owned(), key))
-        };
-        let found = match &self.judge_key_env {
-            None => KEY_VARIABLES.iter().find_map(|name| read(name)),
-            Some(name) => {
-                let missing =
-                    || Usage(format!("--judge-key-env {name}: the environment has no such variable, or it is empty"));
-                Some(read(name).ok_or_else(missing)?)
-            }
-        };
-        found.map(|(name, key)| ApiKey::new(&key).map_err(|error| Usage(format!("{name}: {error}")).into())).transpose()
     }
 }
 
@@ -153,6 +136,11 @@ impl JudgeArgs {
         let (engine, encoder) = engine.start(gguf, None, None, self.judge_parallel as u32, false, ui)?;
         Ok(LocalJudge::new(engine, encoder, template, self.judge_parallel, Arc::clone(ui.interrupted()))
             .map_err(|error| Usage(format!("--judge-gguf: {error} with --judge-prompt-template")))?)
+    }
+
+    /// Whether the judge is a model of this machine, so that an engine runs it.
+    pub fn runs_here(&self) -> bool {
+        self.judge_gguf.is_some()
     }
 
     /// The rules, and `judge` where it is to be asked.

@@ -9,6 +9,7 @@ mod args;
 mod commands;
 mod exit;
 mod judging;
+mod policy;
 mod table;
 mod ui;
 
@@ -49,6 +50,7 @@ enum Command {
     Annotate(commands::annotate::Args),
     Judge(commands::judge::Args),
     Samples(commands::samples::Args),
+    Train(commands::train::Args),
     Verify(commands::verify::Args),
 }
 
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Annotate(args) => commands::annotate::run(&args, &ui),
         Command::Judge(args) => commands::judge::run(&args, &ui),
         Command::Samples(args) => commands::samples::run(&args, &ui),
+        Command::Train(args) => commands::train::run(&args, &ui),
         Command::Verify(args) => commands::verify::run(&args, &ui),
     };
     match result {

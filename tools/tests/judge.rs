@@ -152,7 +152,7 @@ fn judge_flags_that_make_no_sense_are_refused() {
     let generate = format!("generate {POLICY} {PROBLEMS} -o c.json");
     for (flags, sentence) in [
         ("--judge always", "--judge always needs a judge: --judge-url and --judge-model, or --judge-gguf"),
-        ("--judge-url ftp://x/v1 --judge-model m", "--judge-url: the judge's address must begin with http"),
+        ("--judge-url ftp://x/v1 --judge-model m", "--judge-url: the address must begin with http"),
         ("--judge-url http://x/v1 --judge-model m --judge-key-env NO_SUCH_KEY", "--judge-key-env NO_SUCH_KEY"),
     ] {
         desk.refuses(&format!("{generate} {flags}"), 2, &[sentence]);

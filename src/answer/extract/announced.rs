@@ -157,7 +157,11 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
     // Folding ASCII letters keeps every byte in its place.
     let folded = text.to_ascii_lowercase();
     let mut found = Vec::new();
-    for word in ANSWER.iter().chain(&OPTION) {
+    let mut occurring = [false; 256];
+    folded.bytes().for_each(|byte| occurring[usize::from(byte)] = true);
+    // Where a letter of a word does not occur, the word need not be looked for.
+    let possible = |word: &&&str| word.bytes().all(|byte| occurring[usize::from(byte)]);
+    for word in ANSWER.iter().chain(&OPTION).filter(possible) {
         let places =
             folded.rmatch_indices(word).map(|(at, _)| at).filter(|&at| stands_alone(text, at, word)).take(MOST);
         for at in places {

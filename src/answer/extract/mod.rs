@@ -127,6 +127,9 @@ pub fn extract_for<'a>(text: &'a str, setting: &Setting) -> Extraction<'a> {
 fn view(text: &str) -> &str {
     const ENDS: [&str; 5] = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "</s>"];
     let mut view = scan::tail(text, TAIL);
+    if !view.contains('<') {
+        return view.trim();
+    }
     if let Some((_, answer)) = view.rsplit_once("</think>").filter(|(_, answer)| !answer.trim().is_empty()) {
         view = answer;
     }
@@ -140,6 +143,10 @@ fn view(text: &str) -> &str {
 
 /// An answer that a box, a tag or words present as such; the last of them wins.
 fn stated(view: &str) -> Option<Extraction<'_>> {
+    // Figures and signs alone present nothing.
+    if !view.bytes().any(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii()) {
+        return None;
+    }
     let boxes = boxed::last(view);
     if let Some((start, inside)) = tagged(view)
         && boxes.as_ref().is_none_or(|boxes| boxes.start < start)

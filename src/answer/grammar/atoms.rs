@@ -74,6 +74,8 @@ impl Parser<'_> {
             return self.take().known(known);
         }
         match word {
+            // Words of sentences, too short to be told from products of variables otherwise.
+            "of" | "the" | "for" | "per" | "mod" | "is" | "are" => return Err(Unreadable::Grammar),
             "sqrt" => {
                 self.take();
                 return Ok(Expr::Root(Box::new(self.argument()?), 2));
@@ -115,6 +117,10 @@ impl Parser<'_> {
     /// A variable with its indices and primes, and its arguments where it is the name of a function.
     pub(super) fn symbol(&mut self, mut name: String) -> Read {
         loop {
+            if let Some(length) = self.inverse_mark(&name) {
+                self.at += length;
+                name.push_str("^-1");
+            }
             match self.peek() {
                 Some(Token::Sign('_')) => {
                     self.take();
@@ -139,7 +145,18 @@ impl Parser<'_> {
         if applies { Ok(Expr::Opaque(name, self.arguments()?)) } else { Ok(Expr::Symbol(name)) }
     }
 
-    /// The number of combinations C_n^k or of arrangements A_n^k, after the name and its index n.
+    /// How long the `^{-1}` is that stands between a function's name and its argument.
+    fn inverse_mark(&self, name: &str) -> Option<usize> {
+        use Token::{Close, Number, Open, Sign};
+        let (exponent, length) = match self.rest() {
+            [Sign('^'), Open('{'), Sign('-'), Number(exponent), Close('}'), Open('('), ..] => (exponent, 5),
+            [Sign('^'), Sign('-'), Number(exponent), Open('('), ..] => (exponent, 3),
+            _ => return None,
+        };
+        (exponent == "1" && ["f", "g", "h"].contains(&name)).then_some(length)
+    }
+
+    /// The number of combinations `C_n^k` or of arrangements `A_n^k`, after the name and its index n.
     fn selections(&mut self, name: &str) -> Option<Read> {
         let (of, whole) = name.split_once('_').filter(|(of, _)| ["C", "A", "P"].contains(of))?;
         let whole: u64 = whole.parse().ok()?;

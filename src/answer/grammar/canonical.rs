@@ -59,11 +59,12 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
             }
             return &after[symbol.len_utf8()..];
         }
-        // Sizes, styles and boxes say nothing.
+        // Sizes, styles and boxes say nothing, nor do commands that set numbers and formulas.
         "left" | "right" => return rest.strip_prefix('.').unwrap_or(rest),
         "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr" | "middle"
         | "displaystyle" | "textstyle" | "limits" | "nolimits" | "bf" | "rm" | "it" | "cal" | "boldsymbol"
-        | "mathstrut" | "strut" | "phantom" | "hfill" | "centering" | "allowbreak" | "boxed" | "fbox" => {}
+        | "mathstrut" | "strut" | "phantom" | "hfill" | "centering" | "allowbreak" | "boxed" | "fbox" | "number"
+        | "num" | "ce" => {}
         "quad" | "qquad" | "space" | "thinspace" | "enspace" | "newline" | "hspace" | "vspace" | "par" => {
             result.push(' ');
             // The lengths of spaces are no part of what they separate.
@@ -91,11 +92,14 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
         "colon" => result.push(':'),
         "degree" => result.push_str("^\\circ "),
         "percent" => result.push('%'),
-        // What they hold is written as it would be without them.
-        "number" | "num" | "ce" => {}
         "unit" | "si" => result.push_str("\\text"),
         "quantity" | "qty" | "SI" => return quantity(rest, result),
-        _ if TEXT_COMMANDS.contains(&name) && !holds_text(rest) => {}
+        _ if TEXT_COMMANDS.contains(&name)
+            && let Some((inside, after)) = without_face(rest) =>
+        {
+            result.push_str(inside);
+            return after;
+        }
         "overrightarrow" => result.push_str("\\vec"),
         "varnothing" => result.push_str("\\emptyset"),
         "vartriangle" => result.push_str("\\triangle"),
@@ -125,14 +129,15 @@ fn quantity<'a>(rest: &'a str, result: &mut String) -> &'a str {
     rest
 }
 
-/// Whether the argument of a command for text is text, rather than a number or a sign in another face.
-fn holds_text(rest: &str) -> bool {
-    let Some(inside) = rest.trim_start().strip_prefix('{') else { return false };
-    let inside = &inside[..inside.find('}').unwrap_or(inside.len())];
-    let sign = inside.starts_with('\\') && inside[1..].bytes().all(|byte| byte.is_ascii_alphabetic());
+/// The argument of a command for text and what follows it, where the argument is no text but a number or a sign in another
+/// face.
+fn without_face(rest: &str) -> Option<(&str, &str)> {
+    let Some(inside) = rest.trim_start().strip_prefix('{') else { return Some(("", rest)) };
+    let (inside, after) = inside.split_once('}')?;
+    let sign = inside.strip_prefix('\\').is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphabetic()));
     let number =
-        inside.contains(|c: char| c.is_ascii_digit()) && !inside.contains(|c: char| c.is_alphabetic() || c == '\\');
-    !sign && !number
+        inside.contains(char::is_numeric) && !inside.contains(|c: char| c.is_alphabetic() || "\\{".contains(c));
+    (sign || number).then_some((inside, after))
 }
 
 /// Paired dollar signs delimit mathematics and go; a lone or escaped one is money.
@@ -223,7 +228,7 @@ mod tests {
             (r"90^\circ", r"90^\circ"),
             ("90°", r"90^\circ"),
             (r"30${}^\circ $", r"30 ^\circ"),
-            (r"\frac{\text{24}}{5}", r"\frac{{24}}{5}"),
+            (r"\frac{\text{24}}{5}", r"\frac{24}{5}"),
             (r"3\mathrm \pi", r"3 \pi"),
             (r"\text{ cm}", r"\text{ cm}"),
             (r"\number{24}", "{24}"),

@@ -7,7 +7,7 @@ use super::expression::Parser;
 use super::lex::{Token, lex};
 use super::shape::{Bracket, Relation, Shape};
 use super::view::View;
-use crate::answer::math::Expr;
+use crate::answer::math::{Constant, Expr};
 use crate::answer::units::Unit;
 
 /// What a comma between digits is taken for.
@@ -132,6 +132,9 @@ impl Reader {
             return self.braced(inside);
         }
         if let Some(pieces) = apart(view) {
+            if pieces.len() > MAX_PARTS {
+                return Err(Unreadable::TooLarge);
+            }
             return pieces.into_iter().map(|piece| self.clause(piece)).collect::<Result<_, _>>().map(Shape::Parts);
         }
         if let Some((main, domain)) = annotated(view) {
@@ -157,11 +160,12 @@ impl Reader {
             relations.remove(0);
         }
         let sides: Vec<Shape> = sides.into_iter().map(|side| self.side(side)).collect::<Result<_, _>>()?;
-        Ok(if sides.len() == 1 {
-            sides.into_iter().next().ok_or(Unreadable::Grammar)?
-        } else {
-            Shape::Chain(sides, relations)
-        })
+        if sides.len() == 1 {
+            return sides.into_iter().next().ok_or(Unreadable::Grammar);
+        }
+        let ordered = relations.iter().any(|relation| relation.is_order());
+        let chain = Shape::Chain(sides, relations);
+        Ok(if ordered { chain.mapped(&|expr| without_imaginary_unit(expr)) } else { chain })
     }
 
     /// One side of a relation: a set, a ratio, or a value.
@@ -306,13 +310,18 @@ impl Reader {
         // An index after a number is the base it is written in.
         let base = unit.strip_prefix('_').is_some_and(|base| base.parse::<u8>().is_ok());
         let known = base || Unit::parse(unit).is_some();
-        let digits = unit.bytes().any(|byte| byte.is_ascii_digit());
+        let digits = unit.bytes().any(|byte| byte.is_ascii_digit()) && !unit.starts_with("unit");
         if !unit.is_empty() && !known && (digits || !expr.is_constant()) {
             let rest = amount.slice(amount.list.len() - left, amount.list.len());
             return Ok(self.compound(&expr, rest).unwrap_or_else(words));
         }
         Ok(Shape::Value(expr, unit.to_owned()))
     }
+}
+
+/// What is larger or smaller than something is real: its `i` is a variable.
+fn without_imaginary_unit(expr: &Expr) -> Expr {
+    expr.replaced(&|part| matches!(part, Expr::Constant(Constant::ImaginaryUnit)).then(|| Expr::Symbol("i".to_owned())))
 }
 
 impl Reader {

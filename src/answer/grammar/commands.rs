@@ -40,7 +40,7 @@ impl Parser<'_> {
             Some(Token::Open('{')) => self.bracketed('}'),
             Some(Token::Open('(')) => self.bracketed(')'),
             Some(Token::Number(digits)) if digits.len() > 1 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                self.list[self.at] = Token::Number(digits[1..].to_owned());
+                self.list.to_mut()[self.at] = Token::Number(digits[1..].to_owned());
                 Ok(Expr::integer(u64::from(digits.as_bytes()[0] - b'0')))
             }
             Some(Token::Word(word))
@@ -90,7 +90,24 @@ impl Parser<'_> {
             }
             _ => String::new(),
         };
-        self.symbol(format!("\\{name} {letters}"))
+        let capitals = letters.bytes().all(|letter| letter.is_ascii_uppercase());
+        match (name, letters.len()) {
+            // A segment is written as the product of its ends, with or without a bar.
+            ("overline", 2) if capitals => {
+                Ok(Expr::Product(letters.chars().map(|letter| Expr::Symbol(letter.into())).collect()))
+            }
+            // An angle may be named from either side, a triangle from any corner.
+            ("angle" | "measuredangle", 3) if capitals => {
+                let reversed: String = letters.chars().rev().collect();
+                self.symbol(format!("\\angle {}", letters.min(reversed)))
+            }
+            ("triangle", 3) if capitals => {
+                let mut corners: Vec<char> = letters.chars().collect();
+                corners.sort_unstable();
+                self.symbol(format!("\\triangle {}", String::from_iter(corners)))
+            }
+            _ => self.symbol(format!("\\{name} {letters}")),
+        }
     }
 
     /// A call of a known function; its name has been taken.
@@ -200,7 +217,14 @@ impl Parser<'_> {
         }
         let body = self.product()?;
         arguments.push(match bound {
-            Some(index) => body.renamed(&index, "\\bound"),
+            Some(index) => body.replaced(&|part| {
+                let is_index = match part {
+                    Expr::Symbol(name) => *name == index,
+                    Expr::Constant(Constant::ImaginaryUnit) => index == "i",
+                    _ => false,
+                };
+                is_index.then(|| Expr::Symbol("\\bound".to_owned()))
+            }),
             None => body,
         });
         Ok(Expr::Opaque(label, arguments))

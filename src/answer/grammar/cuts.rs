@@ -45,7 +45,9 @@ pub fn apart(view: View<'_>) -> Option<Vec<View<'_>>> {
     for (place, token) in view.list.iter().enumerate() {
         let before = place.checked_sub(1).map(|before| &view.list[before]);
         let after = view.list.get(place + 1);
-        let spaced = view.spaced[place];
+        // An index or exponent, and what it belongs to.
+        let index = place.checked_sub(2).is_some_and(|sign| matches!(view.list[sign], Token::Sign('_' | '^')));
+        let spaced = view.spaced[place] && !index;
         match (before, token) {
             // The fraction of a mixed number stays with it.
             (Some(Token::Number(_)), Token::Number(_)) if depth == 0 && spaced && after != Some(&Token::Sign('/')) => {
@@ -97,13 +99,14 @@ fn points(view: View<'_>) -> Option<Vec<usize>> {
     (places.len() > 1).then(|| places.split_off(1))
 }
 
-/// An answer and the domain of its parameter behind it in brackets: `kπ (k ∈ Z)`.
+/// An answer and a condition behind it in brackets: `kπ (k ∈ Z)`, `y = 2x (x > 0)`.
 pub fn annotated(view: View<'_>) -> Option<(View<'_>, View<'_>)> {
     let (Some(Token::Close(')')), length) = (view.list.last(), view.list.len()) else { return None };
     let open = view.list.iter().rposition(|token| matches!(token, Token::Open('(')))?;
-    let domain = view.slice(open + 1, length - 1);
-    let tells = matches!(domain.list, [Token::Word(_), Token::Compare('∈'), ..]);
-    (tells && open > 0).then(|| (view.slice(0, open).trimmed(), domain))
+    let condition = view.slice(open + 1, length - 1);
+    let related = condition.list.iter().position(|token| matches!(token, Token::Compare(_)));
+    let tells = related.is_some_and(|place| place > 0 && condition.list[place] != Token::Compare('='));
+    (tells && open > 0).then(|| (view.slice(0, open).trimmed(), condition))
 }
 
 /// The name of a point and its coordinates: `A(1,2)`.
@@ -116,7 +119,10 @@ pub fn labelled(view: View<'_>) -> Option<(String, View<'_>)> {
         [Token::Sign('_'), Token::Number(index)] => format!("{letter}_{index}"),
         _ => return None,
     };
-    (letter.len() == 1 && letter.as_bytes()[0].is_ascii_uppercase()).then(|| (name, view.slice(open, view.list.len())))
+    // C(5,2) is a number of combinations.
+    let count = letter == "C" && matches!(view.list[open..], [_, Token::Number(_), _, Token::Number(_), _]);
+    (!count && letter.len() == 1 && letter.as_bytes()[0].is_ascii_uppercase())
+        .then(|| (name, view.slice(open, view.list.len())))
 }
 
 /// Whether a run names the real numbers.

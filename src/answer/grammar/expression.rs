@@ -1,5 +1,7 @@
 //! Tokens to an expression, by recursive descent.
 
+use std::borrow::Cow;
+
 use super::Unreadable;
 use super::functions::{ends_expression, function, glued};
 use super::lex::Token;
@@ -10,8 +12,8 @@ const MAX_DEPTH: usize = 40;
 
 /// Reads expressions from a run of tokens.
 pub struct Parser<'a> {
-    pub(super) list: Vec<Token>,
-    pub(super) spaced: Vec<bool>,
+    pub(super) list: Cow<'a, [Token]>,
+    pub(super) spaced: Cow<'a, [bool]>,
     pub(super) at: usize,
     depth: usize,
     bars: usize,
@@ -22,8 +24,8 @@ pub struct Parser<'a> {
 pub(super) type Read = Result<Expr, Unreadable>;
 
 impl<'a> Parser<'a> {
-    pub fn new(list: &[Token], spaced: &[bool], is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool) -> Self {
-        Self { list: list.to_vec(), spaced: spaced.to_vec(), at: 0, depth: 0, bars: 0, is_unit }
+    pub fn new(list: &'a [Token], spaced: &'a [bool], is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool) -> Self {
+        Self { list: Cow::Borrowed(list), spaced: Cow::Borrowed(spaced), at: 0, depth: 0, bars: 0, is_unit }
     }
 
     /// What has not been read.
@@ -31,9 +33,11 @@ impl<'a> Parser<'a> {
         &self.list[self.at..]
     }
 
-    /// Whether what has not been read is a unit.
+    /// Whether what has not been read is a unit, or goes on with a smaller one: `1 h 30 min`.
     fn at_unit(&self) -> bool {
-        (self.is_unit)(self.rest(), &self.spaced[self.at..])
+        let (rest, spaced) = (self.rest(), &self.spaced[self.at..]);
+        let next = rest.iter().zip(spaced).position(|(token, space)| *space && matches!(token, Token::Number(_)));
+        (self.is_unit)(rest, spaced) || next.is_some_and(|next| (self.is_unit)(&rest[..next], &spaced[..next]))
     }
 
     /// A sum: as much as can be read.
@@ -121,6 +125,9 @@ impl<'a> Parser<'a> {
                 _ => false,
             },
             Some(Token::Word(word)) if word.len() > 3 && unknown(word) || word == "pct" => true,
+            Some(Token::Word(word)) if !product.is_constant() => {
+                word.len() > 1 && self.spaced[self.at] && self.at_unit()
+            }
             Some(Token::Text(_) | Token::Word(_) | Token::Command(_)) => product.is_constant() && self.at_unit(),
             _ => false,
         }
@@ -128,10 +135,12 @@ impl<'a> Parser<'a> {
 
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
-            // Two numbers side by side are no product.
-            Some(Token::Number(_)) => {
-                !matches!(self.at.checked_sub(1).and_then(|before| self.list.get(before)), Some(Token::Number(_)))
-            }
+            // A number makes no product with a number before it, nor with letters before it and a space.
+            Some(Token::Number(_)) => match self.at.checked_sub(1).and_then(|before| self.list.get(before)) {
+                Some(Token::Number(_)) => false,
+                Some(Token::Word(_)) => !self.spaced[self.at],
+                _ => true,
+            },
             Some(Token::Word(_) | Token::Open('(' | '{')) => true,
             Some(Token::Command(name)) => !ends_expression(name) && name != "pm" && name != "mp",
             Some(Token::Text(text)) => text.trim().chars().count() <= 1,
@@ -215,11 +224,14 @@ impl<'a> Parser<'a> {
     fn minutes(&mut self, degrees: Expr) -> Expr {
         let mut terms = vec![degrees];
         for (mark, part) in [('\'', 60), ('"', 3600)] {
-            if let (Some(Token::Number(number)), Some(Token::Sign(sign))) = (self.peek(), self.list.get(self.at + 1))
-                && *sign == mark
+            let after = self.list.get(self.at + 1);
+            // The last mark may have been taken for a closing quotation mark.
+            let marked = after == Some(&Token::Sign(mark)) || after.is_none() && terms.len() == 2;
+            if let Some(Token::Number(number)) = self.peek()
+                && marked
                 && let Some(number) = Number::parse(number)
             {
-                self.at += 2;
+                self.at = (self.at + 2).min(self.list.len());
                 terms.push(Expr::Number(number).over(Expr::integer(part)));
             }
         }
@@ -319,9 +331,10 @@ impl<'a> Parser<'a> {
     pub(super) fn split_word(&mut self, length: usize) {
         if let Some(Token::Word(word)) = self.list.get(self.at) {
             let (first, second) = (Token::Word(word[..length].to_owned()), Token::Word(word[length..].to_owned()));
-            self.list[self.at] = second;
-            self.list.insert(self.at, first);
-            self.spaced.insert(self.at + 1, false);
+            let list = self.list.to_mut();
+            list[self.at] = second;
+            list.insert(self.at, first);
+            self.spaced.to_mut().insert(self.at + 1, false);
         }
     }
 }

@@ -107,3 +107,28 @@ fn is_unit(formula: &str) -> bool {
     let formula = formula.trim();
     formula.starts_with("\\mathrm") || Unit::parse(formula).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_formulas_divide_parts_unless_they_go_on() {
+        for (text, expected) in [
+            ("12\n6", "12\n6"),
+            ("5\n-3", "5\n-3"),
+            ("$$1$$ $$-1$$", "$$1$$\n$$-1$$"),
+            ("$a$ $b$, $c$", "$a$\n$b$, $c$"),
+            ("x^2\n+ 1", "x^2 + 1"),
+            ("3x\n- 2", "3x - 2"),
+            ("$5$ $cm$", "$5$ $cm$"),
+            ("$x =$ $3$", "$x =$ $3$"),
+            ("3\nor 4", "3 or 4"),
+            ("(1,\n2)", "(1, 2)"),
+            ("$$\n9\n$$", "$$ 9 $$"),
+            ("$5 and $6", "$5 and $6"),
+        ] {
+            assert_eq!(divided(text), expected, "{text}");
+        }
+    }
+}

@@ -42,7 +42,7 @@ impl Reader {
 }
 
 /// The name of the environment that `view` is, and what is in it.
-fn environment<'a>(view: View<'a>) -> Option<(&'a str, View<'a>)> {
+fn environment(view: View<'_>) -> Option<(&str, View<'_>)> {
     let command = |token: &Token, expected: &str| matches!(token, Token::Command(name) if name == expected);
     let [begin, Token::Open('{'), Token::Word(name), Token::Close('}'), ..] = view.list else { return None };
     let [.., end, Token::Open('{'), Token::Word(last), Token::Close('}')] = view.list else { return None };
@@ -56,7 +56,7 @@ fn environment<'a>(view: View<'a>) -> Option<(&'a str, View<'a>)> {
     {
         body = body.slice(3, body.list.len());
     }
-    Some((name, body))
+    Some((name.as_str(), body))
 }
 
 /// A value and the condition behind it: `x^2, & x > 0`, `x^2 & \text{if } x > 0`.

@@ -79,6 +79,11 @@ impl Value {
         Self { field: self.field.map(|field| field * factor), float: self.float * float, ..self }
     }
 
+    /// The float, on the upper side of the branch cut if it is a real number: −4 − 0i is −4.
+    fn principal(self) -> Complex64 {
+        self.real().map_or(self.float, Complex64::from)
+    }
+
     /// The float if it is a real number.
     pub fn real(self) -> Option<f64> {
         let small = self.float.im.abs() <= 1e-12 * self.float.re.abs().max(1.0);
@@ -162,7 +167,7 @@ fn power(base: Value, exponent: &Expr, point: Point) -> Value {
     let float = match (base.real(), exponent.real()) {
         (Some(a), Some(b)) if a > 0.0 => a.powf(b).into(),
         _ if base.float == Complex64::ZERO => f64::NAN.into(),
-        _ => base.float.powc(exponent.float),
+        _ => base.principal().powc(exponent.float),
     };
     Value::inexact(&"power", &[base, exponent], float)
 }
@@ -201,8 +206,8 @@ fn root(radicand: Value, degree: u32) -> Value {
         }
         .into(),
         Some(real) if degree % 2 == 1 => (-(-real).powf(1.0 / f64::from(degree))).into(),
-        _ if degree == 2 => radicand.float.sqrt(),
-        _ => radicand.float.powf(1.0 / f64::from(degree)),
+        _ if degree == 2 => radicand.principal().sqrt(),
+        _ => radicand.principal().powf(1.0 / f64::from(degree)),
     };
     Value::inexact(&("root", degree), &[radicand], float)
 }

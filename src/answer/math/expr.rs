@@ -96,7 +96,18 @@ impl Expr {
 
     /// Whether `test` holds for this expression or one inside it.
     pub fn any(&self, test: &impl Fn(&Self) -> bool) -> bool {
-        test(self) || self.children().into_iter().any(|child| child.any(test))
+        test(self)
+            || match self {
+                Self::Number(_) | Self::Constant(_) | Self::Symbol(_) => false,
+                Self::Negative(a) | Self::Root(a, _) | Self::PlusMinus(_, a) | Self::Percent(a) | Self::Degrees(a) => {
+                    a.any(test)
+                }
+                Self::Quotient(a, b) | Self::Power(a, b) => a.any(test) || b.any(test),
+                Self::Sum(all) | Self::Product(all) | Self::Call(_, all) | Self::Opaque(_, all) => {
+                    all.iter().any(|child| child.any(test))
+                }
+                Self::Matrix(rows) => rows.iter().flatten().any(|child| child.any(test)),
+            }
     }
 
     /// Whether it depends on no variable.

@@ -47,7 +47,17 @@ impl Field {
 
     /// Nothing for zero.
     pub fn inverse(self) -> Option<Self> {
-        (self != Self::ZERO).then(|| self.power(PRIME - 2))
+        if self == Self::ZERO {
+            return None;
+        }
+        let squared = |value: Self, times: u32| (0..times).fold(value, |square, _| square * square);
+        // By Fermat the inverse is the power with exponent p − 2 = (2³¹ − 1) · 2³³ + (2³² − 1), of which `ones` has the ones.
+        let (mut ones, mut count) = (self, 1);
+        while count < 31 {
+            ones = squared(squared(ones, count) * ones, 1) * self;
+            count = 2 * count + 1;
+        }
+        Some(squared(ones, 33) * squared(ones, 1) * self)
     }
 
     /// The element as a number below the prime.
@@ -126,6 +136,7 @@ mod tests {
         assert_eq!(a.power(3), a * a * a);
         assert_eq!(-a + a, Field::ZERO);
         assert_eq!(Field::ZERO.inverse(), None);
+        assert_eq!(b.inverse(), Some(b.power(PRIME - 2)));
         assert_eq!(Field::imaginary_unit() * Field::imaginary_unit(), -Field::ONE);
         assert_eq!(Field::from_integer(1 << 96), -Field::ONE);
         let product = |a: u64, b: u64| u128::from(a) * u128::from(b) % u128::from(PRIME);

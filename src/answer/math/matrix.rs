@@ -1,5 +1,7 @@
 //! Sums and products of matrices, carried out cell by cell.
 
+use std::borrow::Cow;
+
 use super::expr::Expr;
 
 /// More factors and terms than these are not worked out: a product of matrices doubles its cells with each.
@@ -7,11 +9,11 @@ const MAX_MATRICES: usize = 5;
 
 /// Carries out what is done with matrices in `expr`: a matrix of expressions, or `expr` itself where there is none or where
 /// there are too many.
-pub fn carried_out(expr: &Expr) -> Expr {
-    match matrices(expr) {
-        1..=MAX_MATRICES => work_out(expr),
-        _ => expr.clone(),
+pub fn carried_out(expr: &Expr) -> Cow<'_, Expr> {
+    if !expr.any(&|part| matches!(part, Expr::Matrix(_))) || matrices(expr) > MAX_MATRICES {
+        return Cow::Borrowed(expr);
     }
+    Cow::Owned(work_out(expr))
 }
 
 fn matrices(expr: &Expr) -> usize {

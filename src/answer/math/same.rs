@@ -97,12 +97,20 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
         };
         return if relative <= limit { Same::Yes } else { Same::No };
     }
-    let limit = if a.has_decimal() || b.has_decimal() { STANDS_FOR } else { ROUNDING };
+    // A decimal fraction stands for what has none that is as short.
+    let stands = a.has_decimal() && !is_short(y) || b.has_decimal() && !is_short(x);
+    let limit = if stands { STANDS_FOR } else { ROUNDING };
     match relative {
         relative if relative <= limit => Same::Yes,
         relative if relative >= APART.max(limit) && first.solid && second.solid => Same::No,
         _ => Same::Unknown,
     }
+}
+
+/// Whether a value is, but for rounding, a decimal fraction of at most six places.
+fn is_short(value: Complex64) -> bool {
+    let scaled = value.re * 1e6;
+    value.im == 0.0 && scaled.abs() < 1e15 && (scaled - scaled.round()).abs() <= 1e-12 * scaled.abs()
 }
 
 /// Whether an exact rational number has a finite decimal fraction of at most twelve places.

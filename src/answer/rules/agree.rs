@@ -1,6 +1,9 @@
 //! Whether two shapes mean the same.
 
-use super::{quantity, relation, sets, words};
+use std::borrow::Cow;
+
+use super::lists::{self, in_order, ordered, piecewise, unordered};
+use super::{families, quantity, relation, sets, words};
 use crate::answer::grammar::{Bracket, Shape};
 use crate::answer::math::{Expr, Tolerance};
 use crate::answer::{Finding, Outcome, Precision, Setting};
@@ -44,14 +47,43 @@ impl<'a> Terms<'a> {
 
 /// Compares two shapes.
 pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+    if let Some(finding) = families::compare(gold, said, terms) {
+        return finding;
+    }
     let (gold, said) = (expanded(gold), expanded(said));
-    match (&gold, &said) {
-        (Shape::Words(gold), Shape::Words(said)) => words::compare(gold, said),
+    match (&*gold, &*said) {
+        (Shape::Words(a), Shape::Words(b)) => match words::compare(a, b) {
+            // Different words for the same set.
+            finding if finding.outcome != Outcome::Equal => sets::compare(&gold, &said, terms).unwrap_or(finding),
+            finding => finding,
+        },
         (Shape::Words(text), other) | (other, Shape::Words(text)) => worded(text, other, terms),
         (Shape::Value(a, unit), Shape::Value(b, other)) => quantity::compare((a, unit), (b, other), terms),
+        (Shape::SetOf(_, a), Shape::SetOf(_, b)) => {
+            sets::compare(&gold, &said, terms).unwrap_or_else(|| agree(a, b, terms))
+        }
+        (Shape::SetOf(_, condition), Shape::List(_) | Shape::Chain(..)) => {
+            sets::compare(&gold, &said, terms).unwrap_or_else(|| agree(condition, &said, terms))
+        }
+        (Shape::List(_) | Shape::Chain(..), Shape::SetOf(_, condition)) => {
+            sets::compare(&gold, &said, terms).unwrap_or_else(|| agree(&gold, condition, terms))
+        }
+        (Shape::List(parts), one @ Shape::Chain(..)) | (one @ Shape::Chain(..), Shape::List(parts))
+            if let Some(main) = lists::under_condition(parts) =>
+        {
+            not_equal(agree(main, one, terms), "the same under a condition")
+        }
         (Shape::Chain(..), _) | (_, Shape::Chain(..)) => relation::compare(&gold, &said, terms),
         (Shape::Ratio(_), _) | (_, Shape::Ratio(_)) => relation::ratios(&gold, &said, terms),
-        (Shape::List(a), Shape::List(b)) => unordered(a, b, terms),
+        (Shape::Parts(_), _) | (_, Shape::Parts(_)) => in_order(&gold, &said, terms),
+        (Shape::Piecewise(a), Shape::Piecewise(b)) => piecewise(a, b, terms),
+        (Shape::List(a), Shape::List(b)) => lists::lists(a, b, terms),
+        (Shape::Bracketed(Bracket::Curly, items, _), other @ Shape::Bracketed(open, ..))
+        | (other @ Shape::Bracketed(open, ..), Shape::Bracketed(Bracket::Curly, items, _))
+            if *open != Bracket::Curly && matches!(items[..], [Shape::Bracketed(..)]) =>
+        {
+            agree(&items[0], other, terms)
+        }
         (Shape::Bracketed(open, a, close), Shape::Bracketed(other_open, b, other_close)) => {
             match (*open == Bracket::Curly, *other_open == Bracket::Curly) {
                 (true, true) => unordered(a, b, terms),
@@ -65,12 +97,15 @@ pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
             }
         }
         (Shape::List(a), Shape::Bracketed(open, b, close)) | (Shape::Bracketed(open, b, close), Shape::List(a)) => {
-            let tuple = *open == Bracket::Round && *close == Bracket::Round;
-            if tuple && b.len() > 1 { ordered(a, b, terms) } else { unordered(a, b, terms) }
+            match (open, close) {
+                (Bracket::Round, Bracket::Round) if b.len() > 1 => ordered(a, b, terms),
+                _ if open == close => unordered(a, b, terms),
+                _ => Finding::different("a list and an interval"),
+            }
         }
-        (Shape::Value(matrix, unit), Shape::Bracketed(_, items, _))
-        | (Shape::Bracketed(_, items, _), Shape::Value(matrix, unit))
-            if unit.is_empty() && vector(matrix).is_some() =>
+        (Shape::Value(matrix, unit), Shape::Bracketed(open, items, close))
+        | (Shape::Bracketed(open, items, close), Shape::Value(matrix, unit))
+            if open == close && *open != Bracket::Curly && unit.is_empty() && vector(matrix).is_some() =>
         {
             let cells: Vec<Shape> =
                 vector(matrix).into_iter().flatten().map(|cell| Shape::value(cell.clone())).collect();
@@ -81,22 +116,29 @@ pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
         {
             agree(&items[0], other, terms)
         }
+        (Shape::SetOf(..), set) | (set, Shape::SetOf(..)) if sets::is_set(set) => {
+            sets::compare(&gold, &said, terms).unwrap_or(Finding::undecided("a set and a condition that is not solved"))
+        }
+        (Shape::List(parts), one) | (one, Shape::List(parts)) if let Some(main) = lists::under_condition(parts) => {
+            not_equal(agree(main, one, terms), "the same under a condition")
+        }
+        (Shape::Piecewise(_), _) | (_, Shape::Piecewise(_)) => Finding::undecided("a function given piece by piece"),
         _ => sets::compare(&gold, &said, terms).unwrap_or_else(|| Finding::different("another kind of answer")),
     }
 }
 
 /// An agreement that is not enough; a difference stays one.
-fn not_equal(finding: Finding, why: &'static str) -> Finding {
+pub fn not_equal(finding: Finding, why: &'static str) -> Finding {
     if finding.outcome == Outcome::Different { finding } else { Finding::undecided(why) }
 }
 
 /// ± written out: two values or two relations.
-fn expanded(shape: &Shape) -> Shape {
+fn expanded(shape: &Shape) -> Cow<'_, Shape> {
     let signed = |shape: &Shape, upper: bool| match shape {
         Shape::Value(expr, unit) => Shape::Value(expr.with_sign(upper), unit.clone()),
         other => other.clone(),
     };
-    match shape {
+    Cow::Owned(match shape {
         Shape::Value(expr, _) if expr.has_plus_minus() => Shape::List(vec![signed(shape, true), signed(shape, false)]),
         Shape::Chain(sides, relations) if sides.iter().any(|side| side.expr().is_some_and(Expr::has_plus_minus)) => {
             let of = |upper| Shape::Chain(sides.iter().map(|side| signed(side, upper)).collect(), relations.clone());
@@ -104,14 +146,14 @@ fn expanded(shape: &Shape) -> Shape {
         }
         Shape::List(items) => Shape::List(flattened(items)),
         Shape::Bracketed(Bracket::Curly, items, close) => Shape::Bracketed(Bracket::Curly, flattened(items), *close),
-        other => other.clone(),
-    }
+        other => return Cow::Borrowed(other),
+    })
 }
 
 fn flattened(items: &[Shape]) -> Vec<Shape> {
     let mut result = Vec::new();
     for item in items {
-        match (item, expanded(item)) {
+        match (item, expanded(item).into_owned()) {
             // Only what a ± made: lists that were written as such are parts.
             (Shape::Value(..) | Shape::Chain(..), Shape::List(both)) => result.extend(both),
             (_, other) => result.push(other),
@@ -126,50 +168,6 @@ fn vector(expr: &Expr) -> Option<Vec<&Expr>> {
     (rows.len() == 1 || rows[0].len() == 1).then(|| rows.iter().flatten().collect())
 }
 
-/// Part by part.
-pub fn ordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
-    if gold.len() != said.len() {
-        return Finding::different("another number of parts");
-    }
-    let mut undecided = None;
-    for (index, (gold, said)) in gold.iter().zip(said).enumerate() {
-        let finding = agree(gold, said, &terms.part(index));
-        match finding.outcome {
-            Outcome::Equal => {}
-            Outcome::Different => return finding,
-            Outcome::Undecided => undecided = Some(finding),
-        }
-    }
-    undecided.unwrap_or_else(|| Finding::equal("the same parts in the same order"))
-}
-
-/// Each part of one with a part of the other, in any order; what is said twice counts once.
-pub fn unordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
-    let mut matched = vec![false; said.len()];
-    let mut undecided = None;
-    for (index, gold) in gold.iter().enumerate() {
-        let mut found = false;
-        for (said, matched) in said.iter().zip(&mut matched) {
-            let finding = agree(gold, said, &terms.part(index));
-            match finding.outcome {
-                Outcome::Equal => {
-                    *matched = true;
-                    found = true;
-                }
-                Outcome::Undecided => undecided = undecided.or(Some(finding)),
-                Outcome::Different => {}
-            }
-        }
-        if !found {
-            return undecided.unwrap_or(Finding::different("a part is missing"));
-        }
-    }
-    if matched.into_iter().all(|matched| matched) {
-        return Finding::equal("the same parts");
-    }
-    undecided.unwrap_or(Finding::different("a part too many"))
-}
-
 /// Words against something else: a number word, a set in words, or nothing that rules can compare.
 fn worded(text: &str, other: &Shape, terms: &Terms<'_>) -> Finding {
     if let Some(number) = words::number(text) {
@@ -179,6 +177,9 @@ fn worded(text: &str, other: &Shape, terms: &Terms<'_>) -> Finding {
         return finding;
     }
     match other {
+        Shape::Value(expr, unit) if let Some(number) = words::counted(text, unit) => {
+            agree(&Shape::value(number), &Shape::value(expr.clone()), terms)
+        }
         // A name is no number, and a number no name; words that count something may be either.
         Shape::Value(expr, _) if expr.is_constant() && words::names_no_number(text) => {
             Finding::different("words and a number")

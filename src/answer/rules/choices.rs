@@ -1,7 +1,9 @@
 //! Multiple choice: letters in any dress, and the texts of the options.
 
+use std::borrow::Cow;
+
 use super::{joined, plain};
-use crate::answer::extract::{extract, extract_for};
+use crate::answer::extract::{Found, extract, extract_for};
 use crate::answer::{Finding, Outcome, Setting};
 
 /// Compares by options where the setting has some: both answers are resolved to an option, by letter or by what it says.
@@ -11,8 +13,22 @@ pub fn compare(gold: &str, said: &str, setting: &Setting) -> Option<Finding> {
         return None;
     }
     let free = Setting { choices: Vec::new(), ..setting.clone() };
-    let expected = option(&joined(extract(gold)), setting, &free)?;
-    let extraction = extract_for(said, setting);
+    let literal = |text: &str| setting.choices.iter().position(|choice| choice.trim() == text.trim());
+    let expected = literal(gold).or_else(|| option(&joined(extract(gold)), setting, &free))?;
+    if literal(said) == Some(expected) {
+        return Some(Finding::equal("the same option"));
+    }
+    let mut extraction = extract_for(said, setting);
+    if extraction.found.is_fallback() {
+        // What is stated or stands alone counts more than an option that is only mentioned.
+        let free_answer = extract(said);
+        let text = joined(free_answer.clone());
+        let alone = free_answer.found == Found::Whole
+            && plain(&setting.choices[expected], &text, &free).outcome == Outcome::Different;
+        if alone || !free_answer.found.is_fallback() && option(&text, setting, &free).is_some() {
+            extraction = free_answer;
+        }
+    }
     let [part] = extraction.parts.as_slice() else { return Some(Finding::undecided("several answers for one choice")) };
     if let Some(chosen) = option(part, setting, &free) {
         // Two options of one problem may say the same.
@@ -47,11 +63,9 @@ fn option(text: &str, setting: &Setting, free: &Setting) -> Option<usize> {
 /// Compares single letters or sets of letters where nothing is known of the options: a capital letter from A to H is taken
 /// for a choice.
 pub fn letters(gold: &str, said: &str) -> Option<Finding> {
-    let several = |text: &str| -> Option<Vec<u8>> {
-        let letters: Vec<u8> = text.bytes().filter(|byte| !b" ,;".contains(byte)).collect();
-        let rising = letters.windows(2).all(|pair| pair[0] < pair[1]);
-        (letters.len() > 1 && rising && letters.iter().all(|letter| (b'A'..=b'H').contains(letter))).then_some(letters)
-    };
+    if !gold.contains(|c: char| c.is_ascii_alphabetic()) || !said.contains(|c: char| c.is_ascii_alphabetic()) {
+        return None;
+    }
     if let (Some(gold), Some(said)) = (several(gold), several(said)) {
         return Some(if gold == said {
             Finding::equal("the same options")
@@ -59,21 +73,36 @@ pub fn letters(gold: &str, said: &str) -> Option<Finding> {
             Finding::different("other options")
         });
     }
-    let expected = letter(gold).filter(|letter| (b'A'..=b'H').contains(letter))?;
-    let capital = gold.contains(char::from(expected));
-    let given = letter(said)?;
-    match given == expected {
-        true if capital => Some(Finding::equal("the same letter")),
-        false if capital => Some(Finding::different("another letter")),
+    let ours = letter(gold).filter(|letter| (b'A'..=b'H').contains(letter))?;
+    let theirs = letter(said)?;
+    let capital = |text: &str, letter: u8| text.contains(char::from(letter));
+    match ours == theirs {
+        true if capital(gold, ours) || capital(said, theirs) => Some(Finding::equal("the same letter")),
+        false if capital(gold, ours) => Some(Finding::different("another letter")),
         _ => None,
     }
+}
+
+/// The letters of several options, rising: `ABD`, `A, C`, `A and C`.
+fn several(text: &str) -> Option<Vec<u8>> {
+    let plain = text.replace("\\text{ and }", " ").replace(" and ", " ");
+    let separated = plain.contains([' ', ',', ';']);
+    let mut letters: Vec<u8> = plain.bytes().filter(|byte| !b" ,;.()".contains(byte)).collect();
+    let rising = letters.windows(2).all(|pair| pair[0] < pair[1]);
+    letters.sort_unstable();
+    let distinct = letters.windows(2).all(|pair| pair[0] != pair[1]);
+    let options = letters.len() > 1 && distinct && letters.iter().all(|letter| (b'A'..=b'H').contains(letter));
+    (options && (rising || separated)).then_some(letters)
 }
 
 /// The letter of an answer that is one, upper case: `B`, `(b)`, `B.`, `B) 12 cm`, `option B`, `选B`.
 fn letter(text: &str) -> Option<u8> {
     const FACES: [&str; 5] = ["\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf"];
-    let text = FACES.iter().fold(text.to_owned(), |text, face| text.replace(face, ""));
-    let mut text = text.trim().trim_matches(|c: char| "{}$*\"'`".contains(c) || c.is_whitespace());
+    let mut bare = Cow::Borrowed(text);
+    for face in FACES.iter().filter(|_| text.contains('\\')) {
+        bare = Cow::Owned(bare.replace(face, ""));
+    }
+    let mut text = bare.trim().trim_matches(|c: char| "{}$*\"'`".contains(c) || c.is_whitespace());
     for lead in ["option", "Option", "OPTION", "choice", "Choice", "answer", "Answer", "选项", "选择", "选", "答案"]
     {
         text = text.strip_prefix(lead).unwrap_or(text).trim_start_matches([' ', ':', '：']);
@@ -83,10 +112,16 @@ fn letter(text: &str) -> Option<u8> {
     let first = inside.bytes().next().filter(u8::is_ascii_alphabetic)?;
     let rest = &inside[1..];
     let rest = rest.trim_start_matches('}').trim_start();
+    // Parts of an answer may be lettered as options are.
+    let marks = |mark: &[char]| text.chars().filter(|c| mark.contains(c)).count() > 1;
+    if bracketed && marks(&['(', '（']) && "abAB".contains(char::from(first)) && text.contains(['b', 'B']) {
+        return None;
+    }
     // What follows the letter: nothing, a mark that sets it off, or (for a capital) a word that begins with one.
     let closed = bracketed && rest.starts_with([')', ']', '）', '】']);
-    let marked = rest.starts_with(['.', ')', ':', '、', '。', '：'])
-        && !rest[1..].starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_lowercase());
+    let marked = rest
+        .strip_prefix(['.', ')', ':', '、', '。', '：'])
+        .is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_lowercase()));
     let named = first.is_ascii_uppercase()
         && inside[1..].starts_with([' ', '\n'])
         && rest.starts_with(|c: char| c.is_ascii_uppercase());
@@ -110,6 +145,7 @@ mod tests {
             "option B",
             r"\text{B}",
             "选B",
+            "B、菱形",
             "B Peter",
             "**B**",
             r"\mathbf{(B)}",

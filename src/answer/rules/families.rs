@@ -41,7 +41,7 @@ fn family(shape: &Shape) -> Option<(Shape, &str)> {
     let (last, rest) = parts.split_last().filter(|(_, rest)| !rest.is_empty())?;
     let Shape::Chain(sides, relations) = last else { return None };
     let [Shape::Value(Expr::Symbol(name), _), Shape::Value(domain, _)] = sides.as_slice() else { return None };
-    let integers = matches!(domain, Expr::Symbol(set) if ["\\mathbb Z", "Z", "\\mathbb N", "N"].contains(&set.as_str()));
+    let integers = matches!(domain, Expr::Symbol(set) if ["\\mathbb Z", "Z"].contains(&set.as_str()));
     let rest = if let [only] = rest { only.clone() } else { Shape::List(rest.to_vec()) };
     (integers && relations[..] == [Relation::In]).then_some((rest, name.as_str()))
 }

@@ -23,9 +23,17 @@ pub fn compare(gold: &str, said: &str) -> Option<Finding> {
     if !telling(gold) && !telling(said) {
         return None;
     }
-    let ((gold, expected), (said, given)) = (selection(gold)?, selection(said)?);
+    let ((gold, expected), (said, given)) = match (selection(gold), selection(said)) {
+        (Some(gold), Some(said)) => (gold, said),
+        // (2)(3) is no product.
+        (Some((Dress::Marked, _)), None) | (None, Some((Dress::Marked, _))) => {
+            return Some(Finding::undecided("numbers of statements and another kind of answer"));
+        }
+        _ => return None,
+    };
     let same = expected == given;
-    let sure = gold == Dress::Marked || said == Dress::Marked || expected.len() > 2 && gold == Dress::Dotted;
+    let marks = |dress, count| dress == Dress::Marked || dress == Dress::Dotted && count > 2;
+    let sure = marks(gold, expected.len()) || marks(said, given.len());
     match same {
         true if sure || gold != said => Some(Finding::equal("the same statements")),
         false if sure => Some(Finding::different("other statements")),
@@ -90,12 +98,14 @@ mod tests {
     #[test]
     fn a_selection_of_statements_is_the_same_in_any_dress() {
         let outcome = |gold, said| compare(gold, said).map(|finding| finding.outcome);
-        for said in ["①③④", "①, ③, ④", "④③①", "(1)(3)(4)", "(1), (3), (4)", "1.3.4.", "1, 3, 4", "1, 3 and 4"] {
+        for said in ["①③④", "①, ③, ④", "④③①", "(1)(3)(4)", "(1), (3), (4)", "1.3.4.", "1, 3, 4", "1, 3 and 4"]
+        {
             assert_eq!(outcome("①③④", said), Some(Outcome::Equal), "{said}");
         }
         assert_eq!(outcome("①③④", "①③"), Some(Outcome::Different));
         assert_eq!(outcome("1.3.4.", "1, 3"), Some(Outcome::Different));
-        for (gold, said) in [("1.4", "1.5"), ("1.4.", "1.4"), ("(3)", "3"), ("1, 3", "1, 4"), ("①3②5", "①3②6")] {
+        for (gold, said) in [("1.4", "1.5"), ("1.4.", "1.4"), ("(3)", "3"), ("1, 3", "1, 4"), ("①3②5", "①3②6")]
+        {
             assert_eq!(outcome(gold, said), None, "{gold} and {said}");
         }
     }

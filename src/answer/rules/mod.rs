@@ -5,6 +5,12 @@
 
 mod agree;
 mod choices;
+mod counting;
+mod families;
+mod lists;
+mod marks;
+mod names;
+mod notes;
 mod parts;
 mod quantity;
 mod relation;
@@ -34,13 +40,17 @@ pub fn compare(gold: &str, said: &str, setting: &Setting) -> Finding {
     if let Some(finding) = choices::compare(gold, said, setting) {
         return finding;
     }
-    let extraction = extract(said);
-    let guessed = extraction.found.is_fallback();
-    let (gold, said) = (joined(extract(gold)), joined(extraction));
+    let (expected, given) = (extract(gold), extract(said));
+    let uncertain = expected.found.is_fallback();
+    let guessed = given.found.is_fallback();
+    let (gold, said) = (joined(expected), joined(given));
     if said.trim().is_empty() {
         return Finding::different("there is no answer");
     }
     let finding = plain(&gold, &said, setting);
+    if uncertain && finding.outcome == Outcome::Different {
+        return Finding::undecided("the expected answer is a text, and what was taken from it is another answer");
+    }
     if !guessed {
         return finding;
     }
@@ -62,18 +72,35 @@ fn plain(gold: &str, said: &str, setting: &Setting) -> Finding {
         return Finding::undecided("too long for an answer");
     }
     let (gold, said) = (canonical(gold), canonical(said));
-    if squeezed(&gold) == squeezed(&said) {
+    let Some(noted) = notes::noted(&gold) else { return of_texts(&gold, &said, setting) };
+    if same_text(&gold, &said) {
         return Finding::equal("the same text");
     }
-    let by_words = || words::closed(&gold, &said).or_else(|| words::single(&gold, &said));
-    if let Some(finding) = by_words().or_else(|| choices::letters(&gold, &said)) {
+    let mut undecided = noted.open.then(|| Finding::undecided("the expected answer is only one of many"));
+    let mut different = None;
+    for form in noted.forms {
+        let finding = of_texts(form, &said, setting);
+        match finding.outcome {
+            Outcome::Equal => return finding,
+            Outcome::Undecided => undecided = undecided.or(Some(finding)),
+            Outcome::Different => different = different.or(Some(finding)),
+        }
+    }
+    undecided.or(different).unwrap_or_else(|| Finding::undecided("not understood"))
+}
+
+/// Compares two canonical texts.
+fn of_texts(gold: &str, said: &str, setting: &Setting) -> Finding {
+    if same_text(gold, said) {
+        return Finding::equal("the same text");
+    }
+    let by_words = || words::closed(gold, said).or_else(|| words::single(gold, said));
+    if let Some(finding) = by_words().or_else(|| choices::letters(gold, said)) {
         return finding;
     }
     let terms = Terms::of(setting);
-    if let Some(finding) = parts::compare(&gold, &said, &terms) {
-        return finding;
-    }
-    of_readings(&gold, &said, &terms)
+    let by_number = || parts::compare(gold, said, &terms).or_else(|| marks::compare(gold, said));
+    by_number().unwrap_or_else(|| of_readings(gold, said, &terms))
 }
 
 /// Compares every reading of one text with every reading of the other.
@@ -99,31 +126,60 @@ fn of_readings(gold: &str, said: &str, terms: &Terms<'_>) -> Finding {
 /// What a canonical text may mean.
 fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
     if let Some(number) = words::number(text) {
-        return Ok(vec![Shape::value(number)]);
+        // "None" counts nothing, or says that there is nothing to count.
+        let words = text.eq_ignore_ascii_case("none").then(|| Shape::Words(text.to_owned()));
+        return Ok([Shape::value(number)].into_iter().chain(words).collect());
     }
     let mut found = vec![read(text, Commas::Thousands, true)?];
     let bytes = text.as_bytes();
-    let between_digits = |(at, byte): (usize, &u8)| {
-        *byte == b',' && at > 0 && bytes[at - 1].is_ascii_digit() && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
-    };
-    match bytes.iter().enumerate().filter(|place| between_digits(*place)).count() {
-        0 => {}
-        commas => {
-            found.push(read(text, Commas::Parts, true)?);
-            if commas == 1 && !text.contains(['(', '[', '{']) {
-                found.push(read(text, Commas::Point, true)?);
-            }
-        }
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let between =
+        |separator: u8| move |at: &usize| bytes[*at] == separator && *at > 0 && digit(at - 1) && digit(at + 1);
+    let commas: Vec<usize> = (0..bytes.len()).filter(between(b',')).collect();
+    if !commas.is_empty() || (0..bytes.len()).any(|at| between(b' ')(&at)) {
+        found.push(read(text, Commas::Parts, true)?);
+    }
+    if let [comma] = commas[..]
+        && !groups_thousands(bytes, comma)
+        && !text.contains(['(', '[', '{'])
+    {
+        found.push(read(text, Commas::Point, true)?);
     }
     // `3m` is a length, or three times a variable.
     if found.iter().any(quantity::may_be_variables) {
-        found.push(read(text, Commas::Thousands, false)?);
+        let variables = read(text, Commas::Thousands, false)?;
+        found.extend(Some(variables).filter(|shape| !matches!(shape, Shape::Words(_))));
+    }
+    // `160 to 165` is a ratio, or a range.
+    if text.contains(" to ") {
+        found.push(Shape::Words(text.to_owned()));
     }
     found.dedup();
     Ok(found)
 }
 
-/// Without spaces.
-fn squeezed(text: &str) -> String {
-    text.trim_end_matches('.').chars().filter(|c| !c.is_whitespace()).collect()
+/// Whether a comma between digits can only separate thousands: it stands before exactly three digits, after at most three.
+fn groups_thousands(bytes: &[u8], comma: usize) -> bool {
+    let behind = bytes[comma + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let before = bytes[..comma].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    behind == 3 && before <= 3 && bytes[comma - before] != b'0'
+}
+
+/// Whether two texts are the same but for spaces, other than those between digits, and a final period.
+fn same_text(a: &str, b: &str) -> bool {
+    signs(a).eq(signs(b))
+}
+
+/// The characters of a text that carry meaning.
+fn signs(text: &str) -> impl Iterator<Item = char> {
+    let text = text.trim().trim_end_matches('.');
+    let mut before = None;
+    text.char_indices().filter_map(move |(at, character)| {
+        let digit = |side: Option<char>| side.is_some_and(|c| c.is_ascii_digit());
+        // The first space of a run stands for all of it.
+        let divides = || digit(before) && digit(text[at..].trim_start().chars().next());
+        let kept = !character.is_whitespace() || character == '\n' || divides();
+        before = Some(character);
+        kept.then_some(if character.is_whitespace() && character != '\n' { ' ' } else { character })
+    })
 }

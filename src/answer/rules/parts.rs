@@ -4,7 +4,10 @@ use super::agree::Terms;
 use super::of_readings;
 use crate::answer::{Finding, Outcome};
 
-const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦', '⑧', '⑨', '⑩'];
+/// Digits in circles, which number parts or statements.
+pub const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦', '⑧', '⑨', '⑩'];
+
+const ROMAN: [&str; 6] = ["i", "ii", "iii", "iv", "v", "vi"];
 
 /// Compares part by part where both texts number their parts, or where one does and the other lists as many.
 pub fn compare(gold: &str, said: &str, terms: &Terms<'_>) -> Option<Finding> {
@@ -38,8 +41,15 @@ fn split(text: &str) -> Option<Vec<String>> {
     let circled = |index: usize| CIRCLED.get(index).map(char::to_string);
     let numbered = |index: usize| Some(format!("({})", index + 1));
     let lettered = |index: usize| Some(format!("({})", char::from(b'a' + u8::try_from(index).ok()?)));
-    [&circled as &dyn Fn(usize) -> Option<String>, &numbered, &lettered].into_iter().find_map(|mark| {
-        let mut rest = text.trim().strip_prefix(&mark(0)?)?;
+    let roman = |index: usize| ROMAN.get(index).map(|numeral| format!("({numeral})"));
+    let large = |index: usize| ROMAN.get(index).map(|numeral| format!("({})", numeral.to_ascii_uppercase()));
+    let text = text.trim();
+    if !text.starts_with('(') && !text.starts_with(CIRCLED[0]) {
+        return None;
+    }
+    let marks = [&circled as &dyn Fn(usize) -> Option<String>, &numbered, &lettered, &roman, &large];
+    marks.into_iter().find_map(|mark| {
+        let mut rest = text.strip_prefix(&mark(0)?)?;
         let mut parts = Vec::new();
         while let Some(mark) = mark(parts.len() + 1).filter(|_| parts.len() < 9)
             && let Some((part, after)) = rest.split_once(&mark)
@@ -55,12 +65,12 @@ fn split(text: &str) -> Option<Vec<String>> {
 
 /// The parts of a text that only lists them.
 fn listed(text: &str) -> Vec<String> {
-    let separator = if text.contains(';') { ';' } else { ',' };
+    let separator = [';', '\n'].into_iter().find(|separator| text.contains(*separator)).unwrap_or(',');
     text.split(separator).map(tidy).collect()
 }
 
 fn tidy(part: &str) -> String {
-    part.trim().trim_matches([',', ';', '.', ':', ' ']).to_owned()
+    part.trim_matches([',', ';', '.', ':', ' ', '\n']).to_owned()
 }
 
 #[cfg(test)]
@@ -72,6 +82,7 @@ mod tests {
         assert_eq!(split("① 3 ② 5").unwrap(), ["3", "5"]);
         assert_eq!(split("(1) x=1; (2) y=2").unwrap(), ["x=1", "y=2"]);
         assert_eq!(split("(a) yes, (b) no").unwrap(), ["yes", "no"]);
+        assert_eq!(split("(i) 3 (ii) 5 (iii) 7").unwrap(), ["3", "5", "7"]);
         assert_eq!(split("(1)"), None);
         assert_eq!(split("(1,2)"), None);
     }

@@ -2,7 +2,7 @@
 
 use super::agree::Terms;
 use crate::answer::grammar::Shape;
-use crate::answer::math::{Expr, Number, Same, carried_out, same};
+use crate::answer::math::{Expr, Number, Same, Tolerance, carried_out, same};
 use crate::answer::units::Unit;
 use crate::answer::{Finding, Outcome};
 
@@ -56,8 +56,12 @@ fn degrees<'a>(expr: &'a Expr, unit: &'a str) -> (&'a Expr, &'a str) {
 /// A value with a unit or words and one without: the bare one is meant in the same, in the problem's unit, or (an angle) in
 /// radians.
 fn one_named((named, unit): (&Expr, &str), bare: &Expr, terms: &Terms<'_>) -> Finding {
+    let unit = Unit::parse(unit);
+    if unit.is_some() && matches!(bare, Expr::Percent(_)) {
+        return Finding::different("a percentage and a quantity");
+    }
     let finding = values(named, bare, terms);
-    let Some(unit) = Unit::parse(unit).filter(|_| finding.outcome != Outcome::Equal) else { return finding };
+    let Some(unit) = unit.filter(|_| finding.outcome != Outcome::Equal) else { return finding };
     let given = match terms.unit() {
         Some(name) => Unit::parse(name),
         None if unit.dimension[7] == 1 => Unit::parse("rad"),
@@ -88,7 +92,9 @@ fn converted(value: &Expr, unit: &Unit) -> Expr {
 fn alike(a: &str, b: &str) -> bool {
     let plain = |text: &str| text.to_lowercase().trim_end_matches('s').to_owned();
     let (a, b) = (plain(a), plain(b));
-    a == b || a.contains(&b) || b.contains(&a)
+    // A unit that nobody names may be squared in words or in figures.
+    let unnamed = |text: &str| text.contains("unit");
+    a == b || a.contains(&b) || b.contains(&a) || unnamed(&a) && unnamed(&b)
 }
 
 /// Compares two values without units; a percentage may stand for itself or for its hundredth.
@@ -103,9 +109,28 @@ fn values(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Finding {
     }
 }
 
+/// Whether a sum, a product, an integral or a limit is left to be carried out.
+fn is_open(expr: &Expr) -> bool {
+    const BIG: [&str; 6] = ["sum", "prod", "int", "iint", "oint", "lim"];
+    expr.any(&|part| matches!(part, Expr::Opaque(name, _) if BIG.iter().any(|big| name.starts_with(big))))
+}
+
+/// Whether two expressions are the same function if capital letters are small ones and vectors bear no arrows.
+fn respelt(a: &Expr, b: &Expr) -> bool {
+    let plain = |expr: &Expr| {
+        expr.replaced(&|part| match part {
+            Expr::Symbol(name) => Some(Expr::Symbol(name.strip_prefix("\\vec ").unwrap_or(name).to_lowercase())),
+            _ => None,
+        })
+    };
+    let (first, second) = (plain(a), plain(b));
+    let distinct = |expr: &Expr, plain: &Expr| expr.symbols().len() == plain.symbols().len();
+    distinct(a, &first) && distinct(b, &second) && same(&first, &second, Tolerance::Exact) == Same::Yes
+}
+
 fn exprs(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Finding {
     let (a, b) = (carried_out(a), carried_out(b));
-    match (&a, &b) {
+    match (&*a, &*b) {
         (Expr::Matrix(first), Expr::Matrix(second)) => {
             if first.len() != second.len() || first[0].len() != second[0].len() {
                 return Finding::different("matrices of another size");
@@ -127,6 +152,12 @@ fn exprs(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Finding {
         }
         (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Finding::different("a matrix and no matrix"),
         _ => match same(&a, &b, terms.tolerance()) {
+            Same::No if is_open(&a) != is_open(&b) => {
+                Finding::undecided("a sum, an integral or a limit that is not carried out")
+            }
+            Same::No if !a.is_constant() && respelt(&a, &b) => {
+                Finding::undecided("the same but for how letters are written")
+            }
             Same::Yes => Finding::equal(if a.is_constant() { "the same number" } else { "the same function" }),
             Same::No if a.is_constant() && b.is_constant() => Finding::different("another number"),
             Same::No => Finding::different("another function"),

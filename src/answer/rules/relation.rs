@@ -1,8 +1,10 @@
 //! Equations, inequalities, assignments and ratios.
 
-use super::agree::{Terms, agree, ordered};
+use super::agree::{Terms, agree, not_equal};
+use super::lists::ordered;
+use super::names::{Naming, names_points, naming};
 use super::sets;
-use crate::answer::grammar::{Relation, Shape};
+use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::{Expr, Ratio, proportion};
 use crate::answer::{Finding, Outcome};
 
@@ -20,12 +22,63 @@ enum Gist<'a> {
 
 /// Compares two shapes of which at least one is a chain.
 pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+    if let (Shape::List(all), one @ Shape::Chain(sides, _)) | (one @ Shape::Chain(sides, _), Shape::List(all)) =
+        (gold, said)
+        && sides.iter().all(names)
+        && all.iter().any(|part| agree(part, one, terms).outcome == Outcome::Equal)
+    {
+        return Finding::undecided("one of several relations between names, any of which may do");
+    }
+    if is_point(gold) && ranges(said) || is_point(said) && ranges(gold) {
+        return Finding::different("a point and a range");
+    }
     match (gist(gold), gist(said)) {
         (Some(first), Some(second)) => chains((gold, &first), (said, &second), terms),
         (Some(Gist::Assignment(_, value) | Gist::Value(value)), None) => agree(value, said, terms),
         (None, Some(Gist::Assignment(_, value) | Gist::Value(value))) => agree(gold, value, terms),
-        _ => sets::compare(gold, said, terms).unwrap_or_else(|| Finding::different("a relation and no relation")),
+        (Some(_), None) => other_than_chain(gold, said, terms),
+        _ => other_than_chain(said, gold, terms),
     }
+}
+
+/// Whether a chain gives the coordinates of a point: `A = (1, 2)`, `(x, y) = (1, 2)`.
+fn is_point(shape: &Shape) -> bool {
+    let Shape::Chain(sides, relations) = shape else { return false };
+    let named = |name: &Shape| match name {
+        Shape::Value(Expr::Symbol(name), _) => name.starts_with(|c: char| c.is_ascii_uppercase()),
+        other => matches!(other, Shape::Bracketed(..)),
+    };
+    relations[..] == [Relation::Equal] && named(&sides[0]) && matches!(sides[1], Shape::Bracketed(Bracket::Round, ..))
+}
+
+/// Whether a shape describes a range of numbers.
+fn ranges(shape: &Shape) -> bool {
+    match shape {
+        Shape::SetOf(..) | Shape::Union(_) => true,
+        Shape::Chain(_, relations) => relations.iter().any(|relation| relation.is_order() || *relation == Relation::In),
+        _ => false,
+    }
+}
+
+/// Compares a chain that gives no single value with a shape of another kind.
+fn other_than_chain(chain: &Shape, other: &Shape, terms: &Terms<'_>) -> Finding {
+    if let Some(finding) = sets::compare(chain, other, terms) {
+        return finding;
+    }
+    if let Some((a, b)) = sides(chain) {
+        let (of, value) = if b.is_constant() { (a, b) } else { (b, a) };
+        let called =
+            matches!(of, Expr::Call(_, arguments) if arguments.iter().all(|part| part.is_constant() || part.is_name()));
+        // `sin α = 1/2` says what the sine is.
+        if value.is_constant() && called {
+            return agree(&Shape::value(value.clone()), other, terms);
+        }
+    }
+    let limits = matches!(chain, Shape::Chain(_, relations) if relations.iter().any(|relation| relation.is_order()));
+    if limits && (sets::is_set(other) || matches!(other, Shape::List(_))) {
+        return Finding::undecided("a set and a condition that is not solved");
+    }
+    Finding::different("a relation and no relation")
 }
 
 fn gist(shape: &Shape) -> Option<Gist<'_>> {
@@ -99,7 +152,12 @@ fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>
                         Finding::different("another direction")
                     }
                 }
-                _ => by_set(gold, said, terms, "another inequality"),
+                _ => match by_set(gold, said, terms, "another inequality") {
+                    finding if finding.outcome == Outcome::Equal && !same_variables(&first, &second) => {
+                        Finding::undecided("the same range of another variable")
+                    }
+                    finding => finding,
+                },
             }
         }
         (Gist::Assignment(_, set), _) if sets::is_set(set) => by_set(set, said, terms, "another set"),
@@ -109,6 +167,16 @@ fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>
             _ => by_set(gold, said, terms, "").or_else_chain(gold, said, terms),
         },
     }
+}
+
+/// Whether two expressions have the same variables but for the case of their letters.
+fn same_variables(a: &Expr, b: &Expr) -> bool {
+    let names = |expr: &Expr| {
+        let mut names: Vec<String> = expr.symbols().into_iter().map(str::to_lowercase).collect();
+        names.sort_unstable();
+        names
+    };
+    names(a) == names(b)
 }
 
 fn by_set(gold: &Shape, said: &Shape, terms: &Terms<'_>, otherwise: &'static str) -> Finding {
@@ -149,22 +217,17 @@ fn sides(shape: &Shape) -> Option<(&Expr, &Expr)> {
 
 /// Equations are equal if one is a multiple of the other.
 fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Finding {
+    if (a, b) == (c, d) || (a, b) == (d, c) {
+        return Finding::equal("the same equation");
+    }
     let (first, second) = (a.clone().minus(b.clone()), c.clone().minus(d.clone()));
+    if !same_variables(&first, &second) {
+        return Finding::different("equations of other variables");
+    }
     match proportion(&first, &second) {
         Ratio::Constant { .. } => Finding::equal("the same equation, rearranged"),
-        Ratio::Varies if first.symbols().len() == second.symbols().len() && linear(&first) && linear(&second) => {
-            Finding::different("another equation")
-        }
-        Ratio::Varies => {
-            let (mut ours, mut theirs) = (first.symbols(), second.symbols());
-            ours.sort_unstable();
-            theirs.sort_unstable();
-            if ours == theirs {
-                Finding::undecided("equations that are no multiples of each other")
-            } else {
-                Finding::different("equations of other variables")
-            }
-        }
+        Ratio::Varies if linear(&first) && linear(&second) => Finding::different("another equation"),
+        Ratio::Varies => Finding::undecided("equations that are no multiples of each other"),
         Ratio::Unknown => Finding::undecided("equations that cannot be evaluated"),
     }
 }
@@ -200,17 +263,42 @@ fn assignments((gold, name, value): Assigned<'_>, (said, other, given): Assigned
         }
         _ => agree(value, given, terms),
     };
-    let constant = [value, given].into_iter().all(|shape| shape.expr().is_some_and(Expr::is_constant));
-    match (name.expr(), other.expr()) {
-        (Some(Expr::Symbol(a)), Some(Expr::Symbol(b))) if constant && !a.eq_ignore_ascii_case(b) => {
-            Finding::different("a value for another variable")
+    let constant = [value, given].into_iter().all(is_constant);
+    let solved = |name: &Expr| [value, given].iter().all(|side| lacks(side, name));
+    let (Some(a), Some(b)) = (name.expr(), other.expr()) else { return finding };
+    match (naming(a, b), finding.outcome) {
+        // `AC = BD` and `BE = DB` say nothing of each other.
+        (Naming::Other | Naming::Unclear, _)
+            if [value, given].iter().any(|side| side.expr().is_some_and(names_points)) =>
+        {
+            by_sides(gold, said).unwrap_or(finding)
         }
-        _ if finding.outcome == Outcome::Equal => finding,
-        _ => match (sides(gold), sides(said)) {
-            (Some((a, b)), Some((c, d))) if !constant => equations((a, b), (c, d)),
-            _ => finding,
-        },
+        (Naming::Other, Outcome::Equal) if constant => Finding::different("a value for another variable"),
+        (Naming::Other | Naming::Unclear, Outcome::Equal) => Finding::undecided("the same under another name"),
+        (_, Outcome::Equal) => finding,
+        // Both are solved for the same variable.
+        _ if constant || a == b && solved(a) => finding,
+        _ => by_sides(gold, said).unwrap_or(finding),
     }
+}
+
+/// Compares two simple equations by their sides.
+fn by_sides(gold: &Shape, said: &Shape) -> Option<Finding> {
+    let ((a, b), (c, d)) = (sides(gold)?, sides(said)?);
+    Some(equations((a, b), (c, d)))
+}
+
+/// Whether a value or a point depends on no variable.
+fn is_constant(shape: &Shape) -> bool {
+    match shape {
+        Shape::Value(expr, _) => expr.is_constant(),
+        Shape::Bracketed(_, parts, _) => parts.iter().all(is_constant),
+        _ => false,
+    }
+}
+
+fn lacks(shape: &Shape, name: &Expr) -> bool {
+    shape.expr().is_some_and(|expr| !expr.any(&|part| part == name))
 }
 
 /// Compares two shapes of which at least one is a ratio.
@@ -219,6 +307,9 @@ pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
         [a, b] => Some(Shape::value(a.clone().over(b.clone()))),
         _ => None,
     };
+    let scaled = |ratio: &[Expr]| {
+        ratio[1..].iter().map(|part| Shape::value(part.clone().over(ratio[0].clone()))).collect::<Vec<_>>()
+    };
     match (gold, said) {
         (Shape::Ratio(a), Shape::Ratio(b)) if a.len() == b.len() => {
             let items = |ratio: &[Expr]| ratio.iter().cloned().map(Shape::value).collect::<Vec<_>>();
@@ -226,9 +317,9 @@ pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
             if finding.outcome == Outcome::Equal {
                 return finding;
             }
-            let scaled = |ratio: &[Expr]| {
-                ratio[1..].iter().map(|part| Shape::value(part.clone().over(ratio[0].clone()))).collect::<Vec<_>>()
-            };
+            if is_time(a) && is_time(b) {
+                return not_equal(ordered(&scaled(a), &scaled(b), terms), "ratios or times of day");
+            }
             ordered(&scaled(a), &scaled(b), terms)
         }
         (Shape::Ratio(ratio), other) | (other, Shape::Ratio(ratio)) => match quotient(ratio) {
@@ -237,4 +328,12 @@ pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
         },
         _ => Finding::different("another kind of answer"),
     }
+}
+
+/// Whether a ratio may be a time of day: hours, and minutes of two digits.
+fn is_time(ratio: &[Expr]) -> bool {
+    let whole = |expr: &Expr| if let Expr::Number(number) = expr { Some(number.float()) } else { None };
+    let [hours, minutes] = ratio else { return false };
+    whole(hours).is_some_and(|hours| hours <= 24.0)
+        && whole(minutes).is_some_and(|minutes| (10.0..=60.0).contains(&minutes))
 }

@@ -91,7 +91,8 @@ fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
             if !all {
                 return None;
             }
-            parts.iter().map(intervals).collect::<Option<Vec<_>>>().map(|parts| parts.concat())
+            let parts = parts.iter().map(intervals).collect::<Option<Vec<_>>>()?.concat();
+            Some(overlap(&parts).map_or(parts, |both| vec![both]))
         }
         Shape::Value(Expr::Symbol(name), _) if name == "\\mathbb R" => Some(vec![everything()]),
         Shape::Value(Expr::Symbol(name), _) if name == "\\emptyset" => Some(Vec::new()),
@@ -99,12 +100,23 @@ fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
             "all real numbers" | "all reals" | "real numbers" | "any real number" | "全体实数" | "任意实数" => {
                 Some(vec![everything()])
             }
-            "no solution" | "no solutions" | "no real solution" | "no real solutions" | "empty set"
+            "none" | "no solution" | "no solutions" | "no real solution" | "no real solutions" | "empty set"
             | "the empty set" | "无解" | "空集" => Some(Vec::new()),
             _ => None,
         },
         _ => None,
     }
+}
+
+/// Two half-lines that together are everything are meant to hold at once: `x > 1 and x < 6`.
+fn overlap(parts: &[Interval]) -> Option<Interval> {
+    let [a, b] = parts else { return None };
+    let is_end = |end: &Expr| !end.any(&|part| matches!(part, Expr::Constant(Constant::Infinity)));
+    let (below, above) = if is_end(&a.low) { (a, b) } else { (b, a) };
+    let half_lines = is_end(&below.low) && !is_end(&below.high) && is_end(&above.high) && !is_end(&above.low);
+    let value = |end: &Expr| evaluate(end, Point::new(0)).real();
+    let both = Interval { high: above.high.clone(), high_closed: above.high_closed, ..below.clone() };
+    (half_lines && value(&both.low)? < value(&both.high)?).then_some(both)
 }
 
 fn points(items: &[Shape]) -> Option<Vec<Interval>> {

@@ -9,10 +9,11 @@ use mmprm::judge::OnUnjudged;
 use mmprm::search::SearchParams;
 use serde_json::json;
 
-use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs};
-use crate::commands::report::{Watch, rates};
+use crate::args::{EngineArgs, ProblemArgs, SamplingArgs};
+use crate::commands::report::Watch;
 use crate::exit::Exit;
 use crate::judging::{self, JudgeArgs};
+use crate::policy::PolicyArgs;
 use crate::ui::Ui;
 
 /// Label the steps of solutions with success rates, by tree search.
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
 
-    /// Problems searched at once [default: enough to fill --parallel].
+    /// Problems searched at once [default: enough to fill --parallel or --policy-parallel].
     #[arg(long, value_name = "N")]
     problems_at_once: Option<NonZeroUsize>,
 
@@ -125,6 +126,7 @@ impl SearchArgs {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    args.policy.check(&args.engine, args.judge.runs_here())?;
     let params = args.search.params(args.judge.on_unjudged());
     params.validate().map_err(|error| crate::exit::Usage(error.to_string()))?;
     let (mut problems, data_root) = args.problems.load()?;
@@ -135,9 +137,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, ui)?;
     // A search waits for one estimate at a time, so problems side by side keep the batch full.
-    let filling = (args.policy.parallel as usize).div_ceil(args.search.rollouts.max(1)) + 1;
+    let filling = args.policy.width(args.search.rollouts).div_ceil(args.search.rollouts.max(1)) + 1;
     let parallel = args.problems_at_once.or(NonZeroUsize::new(filling)).unwrap_or(NonZeroUsize::MIN);
-    let watch = Watch::new(ui, "annotate", problems.len(), || policy.stats());
+    let watch = Watch::new(ui, "annotate", problems.len(), || policy.counters());
     let rollouts = AtomicUsize::new(0);
     let progress = |event: Event<'_>| {
         match event {
@@ -158,18 +160,20 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let summary =
         annotate(&problems, &args.output, &options, &policy, &verifier, &progress, ui.interrupted().as_ref())?;
     watch.close(ui);
+    policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;
-    let (snapshot, seconds) = watch.totals();
-    ui.result(&json!({
-        "trees": args.output, "summary": summary, "engine": snapshot, "seconds": seconds,
-        "rollouts_per_second": summary.rollouts as f64 / seconds.max(1e-9),
-        "processed_per_unique": snapshot.processed_per_unique(), "answers": verifier.report(),
-    }))?;
+    let (counters, seconds) = watch.totals();
+    let mut result = json!({
+        "trees": args.output, "summary": summary, "seconds": seconds,
+        "rollouts_per_second": summary.rollouts as f64 / seconds.max(1e-9), "answers": verifier.report(),
+    });
+    counters.put_into(&mut result);
+    ui.result(&result)?;
     ui.say(format_args!(
         "{} problems searched in {seconds:.1} s, {} rollouts ({})",
         summary.done,
         summary.rollouts,
-        rates(&snapshot, seconds),
+        counters.rates(seconds),
     ))?;
     ui.say(format_args!(
         "{} of them never solved and {} always solved at the root, which teach nothing; {} were done before",

@@ -7,10 +7,11 @@ use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
 use serde_json::json;
 
-use crate::args::{EngineArgs, PolicyArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
+use crate::args::{EngineArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
 use crate::commands::report::{self, Watch};
 use crate::exit::Exit;
 use crate::judging::{self, JudgeArgs};
+use crate::policy::PolicyArgs;
 use crate::ui::Ui;
 
 /// Write N candidate solutions for each problem.
@@ -46,21 +47,22 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    args.policy.check(&args.engine, args.judge.runs_here())?;
     let sampling = args.sampling.sampling()?;
     let (problems, pictures) = args.problems.load()?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, pictures, false, ui)?;
     let settings = json!({
-        "command": "generate", "policy": format!("{:?}", args.policy),
+        "command": "generate", "policy": args.policy.settings(),
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "n": args.n, "sampling": format!("{sampling:?}"),
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
         "deterministic": args.engine.deterministic, "answers": args.judge.settings(judge.as_ref()),
     });
-    let watch = Watch::new(ui, "generate", problems.len(), || policy.stats());
+    let watch = Watch::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems at once that the engine's batch stays full while the last rollouts of some finish.
-    let workers = (2 * args.policy.parallel as usize).div_ceil(args.n.max(1)) + 1;
+    let workers = (2 * args.policy.width(args.n)).div_ceil(args.n.max(1)) + 1;
     let summary = generate(
         &problems,
         args.n,
@@ -76,6 +78,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         },
     )?;
     watch.bar().finish_and_clear();
+    policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;
     report::finish(&summary, &args.output, &watch, Some(&verifier.report()), ui)
 }

@@ -8,7 +8,8 @@ use indicatif::ProgressBar;
 use mmprm::engine::Snapshot;
 use mmprm::eval::batch::{Event, Summary};
 use mmprm::judge::Report;
-use serde_json::json;
+use mmprm::policy::Traffic;
+use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::ui::Ui;
@@ -16,21 +17,93 @@ use crate::ui::Ui;
 /// Causes of failure shown; the rest is in the output.
 const SHOWN: usize = 5;
 
-/// Follows a run: a bar with the engine's rates, and the first causes of failure.
+/// What a model has done so far.
+#[derive(Debug, Clone, Copy)]
+pub enum Counters {
+    /// One that runs here.
+    Engine(Snapshot),
+    /// One behind a server.
+    Server(Traffic),
+}
+
+impl From<Snapshot> for Counters {
+    fn from(snapshot: Snapshot) -> Self {
+        Self::Engine(snapshot)
+    }
+}
+
+impl Counters {
+    /// `12.3 rollouts/s, 950 tokens/s, 1.02 processed/unique` and the like. Of a server's work only what it drew is known to
+    /// have been done: what it read again, it may have had from a cache.
+    pub fn rates(&self, seconds: f64) -> String {
+        let seconds = seconds.max(1e-9);
+        let mut parts = Vec::new();
+        if self.rollouts() > 0 {
+            parts.push(format!("{:.1} rollouts/s", self.rollouts() as f64 / seconds));
+        }
+        match self {
+            Self::Engine(snapshot) => {
+                let tokens = snapshot.generated + snapshot.processed;
+                parts.push(format!("{:.0} tokens/s", tokens as f64 / seconds));
+                if snapshot.unique > 0 {
+                    parts.push(format!("{:.2} processed/unique", snapshot.processed_per_unique()));
+                    parts.push(format!("{:.1}x reuse", snapshot.requested as f64 / snapshot.processed.max(1) as f64));
+                }
+            }
+            Self::Server(traffic) => {
+                // Not every server counts its tokens.
+                if traffic.generated > 0 {
+                    parts.push(format!("{:.0} tokens/s drawn", traffic.generated as f64 / seconds));
+                }
+                parts.push(format!("{} requests", traffic.requests));
+            }
+        }
+        parts.join(", ")
+    }
+
+    /// Rollouts finished.
+    fn rollouts(&self) -> u64 {
+        match self {
+            Self::Engine(snapshot) => snapshot.finished,
+            Self::Server(traffic) => traffic.rollouts,
+        }
+    }
+
+    /// The share of an engine's cache in use, for the bar.
+    fn cache(&self) -> String {
+        match self {
+            Self::Engine(snapshot) => format!(", cache {}%", 100 * snapshot.used / snapshot.cells.max(1)),
+            Self::Server(_) => String::new(),
+        }
+    }
+
+    /// Adds the counters to a result for machines, as `engine` and `processed_per_unique` or as `server`.
+    pub fn put_into(&self, result: &mut Value) {
+        match self {
+            Self::Engine(snapshot) => {
+                result["engine"] = json!(snapshot);
+                result["processed_per_unique"] = json!(snapshot.processed_per_unique());
+            }
+            Self::Server(traffic) => result["server"] = json!(traffic),
+        }
+    }
+}
+
+/// Follows a run: a bar with the model's rates, and the first causes of failure.
 pub struct Watch<'a> {
     bar: ProgressBar,
     started: Instant,
-    stats: Box<dyn Fn() -> Snapshot + Sync + 'a>,
+    counters: Box<dyn Fn() -> Counters + Sync + 'a>,
     causes: Mutex<Vec<String>>,
 }
 
 impl<'a> Watch<'a> {
-    /// A watch over `total` records, on an engine whose counters `stats` reads.
-    pub fn new(ui: &Ui, label: &str, total: usize, stats: impl Fn() -> Snapshot + Sync + 'a) -> Self {
+    /// A watch over `total` records, on a model whose counters `read` gives.
+    pub fn new<C: Into<Counters>>(ui: &Ui, label: &str, total: usize, read: impl Fn() -> C + Sync + 'a) -> Self {
         Self {
             bar: ui.bar(label, total as u64, ""),
             started: Instant::now(),
-            stats: Box::new(stats),
+            counters: Box::new(move || read().into()),
             causes: Mutex::default(),
         }
     }
@@ -61,16 +134,15 @@ impl<'a> Watch<'a> {
         &self.bar
     }
 
-    /// Shows the engine's rates beside the bar.
+    /// Shows the model's rates beside the bar.
     pub fn tick(&self) {
-        let snapshot = (self.stats)();
-        let cache = format!(", cache {}%", 100 * snapshot.used / snapshot.cells.max(1));
-        self.bar.set_message(rates(&snapshot, self.started.elapsed().as_secs_f64()) + &cache);
+        let (counters, seconds) = self.totals();
+        self.bar.set_message(counters.rates(seconds) + &counters.cache());
     }
 
-    /// The engine's counters and the seconds since the start.
-    pub fn totals(&self) -> (Snapshot, f64) {
-        ((self.stats)(), self.started.elapsed().as_secs_f64())
+    /// The model's counters and the seconds since the start.
+    pub fn totals(&self) -> (Counters, f64) {
+        ((self.counters)(), self.started.elapsed().as_secs_f64())
     }
 
     /// Clears the bar and prints the causes of failure.
@@ -82,22 +154,6 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// `12.3 rollouts/s, 950 tokens/s, prefix reuse 1.02 processed/unique` and the like.
-pub fn rates(snapshot: &Snapshot, seconds: f64) -> String {
-    let seconds = seconds.max(1e-9);
-    let mut parts = Vec::new();
-    if snapshot.finished > 0 {
-        parts.push(format!("{:.1} rollouts/s", snapshot.finished as f64 / seconds));
-    }
-    let tokens = snapshot.generated + snapshot.processed;
-    parts.push(format!("{:.0} tokens/s", tokens as f64 / seconds));
-    if snapshot.unique > 0 {
-        parts.push(format!("{:.2} processed/unique", snapshot.processed_per_unique()));
-        parts.push(format!("{:.1}x reuse", snapshot.requested as f64 / snapshot.processed.max(1) as f64));
-    }
-    parts.join(", ")
-}
-
 /// The closing lines of a run over records, and its exit; `answers` tells who judged them, where there were any.
 pub fn finish(
     summary: &Summary,
@@ -107,12 +163,12 @@ pub fn finish(
     ui: &Ui,
 ) -> anyhow::Result<Exit> {
     watch.close(ui);
-    let (snapshot, seconds) = watch.totals();
+    let (counters, seconds) = watch.totals();
     let mut result = json!({
-        "output": output, "summary": summary, "engine": snapshot, "seconds": seconds,
-        "rollouts_per_second": snapshot.finished as f64 / seconds.max(1e-9),
-        "processed_per_unique": snapshot.processed_per_unique(),
+        "output": output, "summary": summary, "seconds": seconds,
+        "rollouts_per_second": counters.rollouts() as f64 / seconds.max(1e-9),
     });
+    counters.put_into(&mut result);
     if let Some(answers) = answers {
         result["answers"] = json!(answers);
     }
@@ -121,7 +177,7 @@ pub fn finish(
         ui.warn(format_args!("interrupted after {} records; the same command continues", summary.done));
         return Ok(Exit::Interrupted);
     }
-    ui.say(format_args!("{} records in {seconds:.1} s ({})", summary.done, rates(&snapshot, seconds)))?;
+    ui.say(format_args!("{} records in {seconds:.1} s ({})", summary.done, counters.rates(seconds)))?;
     ui.say(format_args!("written: {}", output.display()))?;
     if summary.failed > 0 {
         ui.warn(format_args!("{} of {} records failed; their causes are in the output", summary.failed, summary.done));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// `work` of each item, in the items' order, done by up to `workers` threads; by this one where a second would have nothing
 /// to do.
-pub(super) fn map<T: Sync, R: Send>(items: &[T], workers: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn map<T: Sync, R: Send>(items: &[T], workers: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let workers = workers.min(items.len());
     if workers <= 1 {
         return items.iter().map(work).collect();

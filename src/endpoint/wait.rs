@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// The longest wait between two tries, whatever the server asks for.
 const LONGEST: Duration = Duration::from_mins(1);
 /// How often a wait looks whether the run is being stopped.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// Places for so many requests at once.
 #[derive(Debug)]

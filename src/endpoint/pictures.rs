@@ -12,7 +12,7 @@ const MOST_BYTES: u64 = 32 << 20;
 
 /// The file at `path` as a data URL. Its media type is told by its first bytes; where they say nothing the reference's
 /// `image` has to do.
-pub(super) fn data_url(path: &Path) -> Result<String, String> {
+pub(crate) fn data_url(path: &Path) -> Result<String, String> {
     let failed = |cause: String| format!("{}: {cause}", path.display());
     let mut bytes = Vec::new();
     File::open(path)

@@ -1,0 +1,187 @@
+//! Several answers at once: in an order or in any, with names or without, and functions piece by piece.
+
+use super::agree::{Terms, agree, not_equal};
+use crate::answer::grammar::{Bracket, Relation, Shape};
+use crate::answer::math::Expr;
+use crate::answer::{Finding, Outcome};
+
+/// Part by part.
+pub fn ordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
+    if gold.len() != said.len() {
+        return Finding::different("another number of parts");
+    }
+    let mut undecided = None;
+    for (index, (gold, said)) in gold.iter().zip(said).enumerate() {
+        let finding = agree(gold, said, &terms.part(index));
+        match finding.outcome {
+            Outcome::Equal => {}
+            Outcome::Different => return finding,
+            Outcome::Undecided => undecided = Some(finding),
+        }
+    }
+    undecided.unwrap_or_else(|| Finding::equal("the same parts in the same order"))
+}
+
+/// Each part of one with a part of the other, in any order; what is said twice counts once.
+pub fn unordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
+    let findings: Vec<Vec<Finding>> = gold
+        .iter()
+        .enumerate()
+        .map(|(index, gold)| said.iter().map(|said| agree(gold, said, &terms.part(index))).collect())
+        .collect();
+    let has = |part: &mut dyn Iterator<Item = &Finding>| -> Option<Finding> {
+        let mut undecided = None;
+        for finding in part {
+            match finding.outcome {
+                Outcome::Equal => return Some(finding.clone()),
+                Outcome::Undecided => undecided = undecided.or(Some(finding.clone())),
+                Outcome::Different => {}
+            }
+        }
+        undecided
+    };
+    let mut undecided = None;
+    let rows = findings.iter().map(|row| (has(&mut row.iter()), "a part is missing"));
+    let columns = (0..said.len()).map(|at| (has(&mut findings.iter().map(|row| &row[at])), "a part too many"));
+    for (best, otherwise) in rows.chain(columns) {
+        match best {
+            None => return Finding::different(otherwise),
+            Some(best) if best.outcome == Outcome::Undecided => undecided = undecided.or(Some(best)),
+            Some(_) => {}
+        }
+    }
+    undecided.unwrap_or_else(|| Finding::equal("the same parts"))
+}
+
+/// Whether equal parts occur as often in both.
+fn as_often(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> bool {
+    let mut left: Vec<&Shape> = said.iter().collect();
+    gold.len() == said.len()
+        && gold.iter().enumerate().all(|(index, gold)| {
+            let place = left.iter().position(|said| agree(gold, said, &terms.part(index)).outcome == Outcome::Equal);
+            place.map(|place| left.swap_remove(place)).is_some()
+        })
+}
+
+/// Lists without brackets: in any order, but by name where the parts have names.
+pub fn lists(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
+    if gold.len() != said.len() {
+        // Groups of parts, and the same parts in one row.
+        let (first, second) = (leaves(gold), leaves(said));
+        let finding = unordered(gold, said, terms);
+        return match finding.outcome {
+            // A point may be named twice; a number that is given twice may be two answers.
+            Outcome::Equal if gold.iter().all(|part| matches!(part, Shape::Bracketed(..))) => finding,
+            Outcome::Equal => Finding::undecided("the same parts, some of them twice"),
+            _ if first.len() == second.len() => ordered(&first, &second, terms),
+            _ => finding,
+        };
+    }
+    let finding = unordered(gold, said, terms);
+    match finding.outcome {
+        Outcome::Equal if as_often(gold, said, terms) => {}
+        Outcome::Equal => return Finding::undecided("the same parts, but not as often"),
+        _ => return finding,
+    }
+    let in_order = match (names(gold), names(said)) {
+        (Some(first), Some(second)) => {
+            let places: Option<Vec<usize>> =
+                first.iter().map(|name| second.iter().position(|other| other == name)).collect();
+            let renamed = places.map(|places| places.into_iter().map(|place| said[place].clone()).collect::<Vec<_>>());
+            Some(ordered(gold, renamed.as_deref().unwrap_or(said), terms))
+        }
+        (Some(_), None) if unnamed(said) => Some(ordered(gold, said, terms)),
+        (None, Some(_)) if unnamed(gold) => Some(ordered(gold, said, terms)),
+        _ => None,
+    };
+    match in_order {
+        Some(in_order) if in_order.outcome == Outcome::Different => {
+            not_equal(finding, "the same values for other names")
+        }
+        Some(in_order) => in_order,
+        None => finding,
+    }
+}
+
+/// The names of parts that each say what one thing is; nothing if one has no name, or two have the same but for an index.
+fn names(parts: &[Shape]) -> Option<Vec<&Expr>> {
+    let mut names: Vec<&Expr> = Vec::new();
+    for part in parts {
+        let Shape::Chain(sides, relations) = part else { return None };
+        let [Shape::Value(name, _), _] = sides.as_slice() else { return None };
+        let alike = |other: &&Expr| match (*other, name) {
+            (Expr::Symbol(other), Expr::Symbol(name)) => other.split('_').next() == name.split('_').next(),
+            (other, name) => other == name,
+        };
+        if relations[..] != [Relation::Equal] || !name.is_name() || names.iter().any(alike) {
+            return None;
+        }
+        names.push(name);
+    }
+    Some(names)
+}
+
+/// What holds under a condition on its own variables: `y = 2x, x > 0`.
+pub fn under_condition(parts: &[Shape]) -> Option<&Shape> {
+    let [main, Shape::Chain(sides, relations)] = parts else { return None };
+    let limits =
+        |relations: &[Relation]| relations.iter().all(|relation| relation.is_order() || *relation == Relation::Unequal);
+    let variables = |shapes: &[Shape]| -> Vec<String> {
+        shapes.iter().filter_map(Shape::expr).flat_map(|expr| expr.symbols()).map(str::to_owned).collect()
+    };
+    let occurring = match main {
+        Shape::Chain(_, main) if limits(main) => return None,
+        Shape::Chain(sides, _) => variables(sides),
+        other => variables(std::slice::from_ref(other)),
+    };
+    let limited = variables(sides);
+    let about = !limited.is_empty() && limited.iter().all(|name| occurring.contains(name));
+    (limits(relations) && about).then_some(main)
+}
+
+fn unnamed(parts: &[Shape]) -> bool {
+    !parts.iter().any(|part| matches!(part, Shape::Chain(..)))
+}
+
+/// Answers one after the other, each in the place of the other's.
+pub fn in_order(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+    let several = |shape: &Shape| match shape {
+        Shape::Parts(parts) | Shape::List(parts) => leaves(parts),
+        Shape::Bracketed(Bracket::Round, parts, Bracket::Round) => parts.clone(),
+        other => vec![other.clone()],
+    };
+    let (gold, said) = (several(gold), several(said));
+    let finding = ordered(&gold, &said, terms);
+    if finding.outcome == Outcome::Different && gold.len() == said.len() {
+        return not_equal(unordered(&gold, &said, terms), "the same parts in another order");
+    }
+    finding
+}
+
+/// The parts of parts, in their order.
+fn leaves(parts: &[Shape]) -> Vec<Shape> {
+    let mut found = Vec::new();
+    for part in parts {
+        match part {
+            Shape::Parts(parts) | Shape::List(parts) => found.extend(leaves(parts)),
+            other => found.push(other.clone()),
+        }
+    }
+    found
+}
+
+/// Functions piece by piece: the same values under the same conditions, in any order.
+pub fn piecewise(gold: &[[Shape; 2]], said: &[[Shape; 2]], terms: &Terms<'_>) -> Finding {
+    let part =
+        |pieces: &[[Shape; 2]], place: usize| pieces.iter().map(|piece| piece[place].clone()).collect::<Vec<_>>();
+    let rows = |pieces: &[[Shape; 2]]| {
+        let row = |piece: &[Shape; 2]| Shape::Bracketed(Bracket::Round, piece.to_vec(), Bracket::Round);
+        pieces.iter().map(row).collect::<Vec<_>>()
+    };
+    let finding = unordered(&rows(gold), &rows(said), terms);
+    if finding.outcome != Outcome::Different {
+        return finding;
+    }
+    // At the seams of a continuous function either piece may hold.
+    not_equal(unordered(&part(gold, 0), &part(said, 0), terms), "the same pieces under other conditions")
+}

@@ -1,0 +1,146 @@
+//! The stream before the language model: token embeddings, and pictures through vision tower and projector.
+
+use super::layout::{Layout, Projector};
+use super::linear::{Pass, Scales, activated, matrix, matrix_mut};
+use super::packed::{Packed, Picture, Tiles};
+use super::stack::Keep;
+use super::trainable::Gradients;
+use super::vision::{KeptTower, Tower};
+use crate::nn::activation::Activation;
+use crate::nn::attention::Segments;
+use crate::nn::embedding;
+
+/// The way in at work on a packed sequence.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub pass: Pass<'a>,
+    pub layout: &'a Layout,
+    pub packed: &'a Packed,
+    /// One for each tile.
+    pub tiles: &'a Segments,
+}
+
+/// What it keeps for the backward.
+pub(super) struct KeptInput {
+    pictures: Option<KeptPictures>,
+}
+
+struct KeptPictures {
+    tower: Option<KeptTower>,
+    /// What the tower made of pixel values; features that were given are not kept twice.
+    features: Option<Vec<f32>>,
+    scales: Scales,
+    /// Before the activation.
+    inner: Vec<f32>,
+}
+
+impl Input<'_> {
+    fn width(&self) -> usize {
+        self.layout.config().language.hidden
+    }
+
+    fn tower(&self) -> Tower<'_> {
+        let (tensors, config) = (&self.layout.vision, self.layout.config());
+        Tower { pass: self.pass, tensors, config, segments: self.tiles }
+    }
+
+    /// The stream before the first block. `keep` is about the vision tower.
+    pub fn forward(&self, keep: Keep) -> (Vec<f32>, KeptInput) {
+        let width = self.width();
+        let mut stream = vec![0.0; self.packed.tokens.len() * width];
+        let embedding = self.layout.language.embedding;
+        self.pass.weights.gather(embedding, &self.packed.tokens, matrix_mut(&mut stream, width));
+        if self.packed.pictures.is_empty() {
+            return (stream, KeptInput { pictures: None });
+        }
+        let (tower, features) = match &self.packed.tiles {
+            Tiles::Features(_) => (None, None),
+            Tiles::Pixels(pixels) => {
+                let tower = self.tower();
+                let (states, kept) = tower.forward(pixels, keep);
+                ((keep != Keep::Nothing).then_some(kept), Some(tower.features(&states)))
+            }
+        };
+        let (projected, scales, inner) = self.project(self.features(features.as_ref()));
+        for (tokens, rows) in self.places() {
+            stream[tokens].copy_from_slice(&projected[rows]);
+        }
+        (stream, KeptInput { pictures: Some(KeptPictures { tower, features, scales, inner }) })
+    }
+
+    /// Gradients from that of the stream before the first block.
+    pub fn backward(&self, kept: KeptInput, d_stream: Vec<f32>, gradients: &mut Gradients) {
+        let width = self.width();
+        let mut d_stream = d_stream;
+        if let Some(pictures) = kept.pictures {
+            self.pictures_backward(pictures, &d_stream, gradients);
+            for (tokens, _) in self.places() {
+                d_stream[tokens].fill(0.0);
+            }
+        }
+        if let Some(d_embedding) = gradients.get_mut(self.layout.language.embedding) {
+            let d_embedding = matrix_mut(d_embedding, width);
+            embedding::scatter_add(&self.packed.tokens, matrix(&d_stream, width), d_embedding);
+        }
+    }
+
+    fn pictures_backward(&self, kept: KeptPictures, d_stream: &[f32], gradients: &mut Gradients) {
+        let Projector { norm, first, second } = self.layout.projector;
+        let numbers = [Some(norm.weight), norm.bias, Some(first.weight), first.bias, Some(second.weight), second.bias];
+        let trains = |number: usize| gradients.trainable().contains(number);
+        if kept.tower.is_none() && !numbers.into_iter().flatten().any(trains) {
+            return;
+        }
+        let (pass, width) = (self.pass, self.width());
+        let features = self.features(kept.features.as_ref());
+        let features = matrix(features, self.layout.config().features());
+        let mut d_projected = vec![0.0; features.rows() * width];
+        for (tokens, rows) in self.places() {
+            d_projected[rows].iter_mut().zip(&d_stream[tokens]).for_each(|(sum, d)| *sum += d);
+        }
+        let d_projected = matrix(&d_projected, width);
+        let inner = matrix(&kept.inner, width);
+        let active = activated(Activation::Gelu, inner);
+        pass.weight_gradient(second, matrix(&active, width), d_projected, gradients);
+        let mut d_inner = active;
+        pass.input_gradient(second, d_projected, matrix_mut(&mut d_inner, width), false);
+        Activation::Gelu.backward(inner, matrix_mut(&mut d_inner, width));
+        let (normed, _) = pass.norm(norm, features);
+        let d_inner = matrix(&d_inner, width);
+        pass.weight_gradient(first, matrix(&normed, features.cols()), d_inner, gradients);
+        let mut d_normed = normed;
+        pass.input_gradient(first, d_inner, matrix_mut(&mut d_normed, features.cols()), false);
+        let mut d_features = vec![0.0; d_normed.len()];
+        let (d_normed, out) = (matrix(&d_normed, features.cols()), matrix_mut(&mut d_features, features.cols()));
+        pass.norm_backward(norm, features, &kept.scales, d_normed, out, gradients);
+        if let (Some(tower), Tiles::Pixels(pixels)) = (kept.tower, &self.packed.tiles) {
+            self.tower().backward(tower, pixels, &d_features, gradients);
+        }
+    }
+
+    /// The projector's output for all tiles, and what its backward needs.
+    fn project(&self, features: &[f32]) -> (Vec<f32>, Scales, Vec<f32>) {
+        let Projector { norm, first, second } = self.layout.projector;
+        let (pass, channels) = (self.pass, self.layout.config().features());
+        let (normed, scales) = pass.norm(norm, matrix(features, channels));
+        let inner = pass.applied(first, matrix(&normed, channels));
+        let active = activated(Activation::Gelu, matrix(&inner, first.outputs));
+        (pass.applied(second, matrix(&active, first.outputs)), scales, inner)
+    }
+
+    fn features<'b>(&'b self, computed: Option<&'b Vec<f32>>) -> &'b [f32] {
+        match (&self.packed.tiles, computed) {
+            (Tiles::Features(given), _) => given,
+            (Tiles::Pixels(_), computed) => computed.map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// For each picture its elements of the stream and of the projected tiles.
+    fn places(&self) -> impl Iterator<Item = (std::ops::Range<usize>, std::ops::Range<usize>)> {
+        let (width, tile) = (self.width(), self.layout.config().tokens_per_tile());
+        self.packed.pictures.iter().map(move |Picture { first, tiles }| {
+            let tokens = first * width..(first + tiles.len() * tile) * width;
+            (tokens, tiles.start * tile * width..tiles.end * tile * width)
+        })
+    }
+}

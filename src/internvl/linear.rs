@@ -1,0 +1,151 @@
+//! One pass through the model: how its matrices and norms are applied, forward and backward.
+
+use super::layout::{Linear, Norm};
+use super::parameters::Weights;
+use super::trainable::Gradients;
+use crate::nn::activation::Activation;
+use crate::nn::columns::add_bias_gradient;
+use crate::nn::gemm::{Gemm, Operand, Precision};
+use crate::nn::norm::{LayerNorm, Moments, RmsNorm};
+use crate::nn::tensor::{Mat, MatMut};
+
+/// Inputs that an exact forward sums at once. Sums of sums round less than one long sum, and the reference's own forward
+/// rounds its losses by up to 10⁻⁶, so that there is little room beside it.
+const DEPTH: usize = 64;
+
+/// What every layer of a pass uses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub weights: Weights<'a>,
+    pub precision: Precision,
+}
+
+/// What a norm leaves for its backward.
+#[derive(Debug)]
+pub(super) enum Scales {
+    Rms(Vec<f32>),
+    Layer { moments: Vec<Moments>, bias: usize },
+}
+
+impl<'a> Pass<'a> {
+    pub fn gemm<'b>(&self) -> Gemm<'b> {
+        Gemm::new().precision(self.precision)
+    }
+
+    /// `y = x · Wᵀ + b + residual`, the last two if there are such.
+    fn product(&self, linear: Linear, x: Mat<'_, f32>, residual: Option<Mat<'_, f32>>, mut y: MatMut<'_, f32>) {
+        let inputs = x.cols();
+        let cut = self.precision == Precision::Exact && self.weights.is_stored(linear.weight);
+        let depth = if cut { DEPTH } else { inputs };
+        for start in (0..inputs).step_by(depth) {
+            let part = start..(start + depth).min(inputs);
+            let mut product = if start > 0 { self.gemm().accumulate() } else { self.gemm() };
+            if part.end == inputs {
+                product = linear.bias.map_or(product, |bias| product.bias(self.weights.vector(bias)));
+                product = residual.map_or(product, |residual| product.residual(residual));
+            }
+            let weight = self.weights.columns(linear.weight, part.clone());
+            product.run(x.sub(0..x.rows(), part), weight.t(), y.reborrow());
+        }
+    }
+
+    /// `y = x · Wᵀ + b`
+    pub fn linear(&self, linear: Linear, x: Mat<'_, f32>, y: MatMut<'_, f32>) {
+        self.product(linear, x, None, y);
+    }
+
+    /// `x · Wᵀ + b` in a new buffer.
+    pub fn applied(&self, linear: Linear, x: Mat<'_, f32>) -> Vec<f32> {
+        let mut y = vec![0.0; x.rows() * linear.outputs];
+        self.linear(linear, x, MatMut::new(&mut y, x.rows(), linear.outputs));
+        y
+    }
+
+    /// `stream + x · Wᵀ + b` in a new buffer.
+    pub fn joined(&self, linear: Linear, x: Mat<'_, f32>, stream: Mat<'_, f32>) -> Vec<f32> {
+        let mut y = vec![0.0; x.rows() * linear.outputs];
+        let y_matrix = MatMut::new(&mut y, x.rows(), linear.outputs);
+        self.product(linear, x, Some(stream), y_matrix);
+        y
+    }
+
+    /// `d_x = d_y · W`, or `d_x += d_y · W`.
+    pub fn input_gradient(&self, linear: Linear, d_y: Mat<'_, f32>, d_x: MatMut<'_, f32>, add: bool) {
+        let product = if add { self.gemm().accumulate() } else { self.gemm() };
+        product.run(d_y, self.weights.operand(linear.weight), d_x);
+    }
+
+    /// Gradients of weight and bias, where they are trained: `d_W += d_yᵀ · x`.
+    pub fn weight_gradient(&self, linear: Linear, x: Mat<'_, f32>, d_y: Mat<'_, f32>, gradients: &mut Gradients) {
+        if let Some(d_weight) = gradients.get_mut(linear.weight) {
+            let d_weight = MatMut::new(d_weight, linear.outputs, x.cols());
+            self.gemm().accumulate().run(Operand::from(d_y).t(), x, d_weight);
+        }
+        if let Some(d_bias) = linear.bias.and_then(|bias| gradients.get_mut(bias)) {
+            add_bias_gradient(d_y, d_bias);
+        }
+    }
+
+    /// The norm of x in a new buffer, and what its backward needs.
+    pub fn norm(&self, norm: Norm, x: Mat<'_, f32>) -> (Vec<f32>, Scales) {
+        let mut y = vec![0.0; x.rows() * x.cols()];
+        let scales = self.norm_into(norm, x, MatMut::new(&mut y, x.rows(), x.cols()));
+        (y, scales)
+    }
+
+    /// The norm of x, and what its backward needs.
+    pub fn norm_into(&self, norm: Norm, x: Mat<'_, f32>, y: MatMut<'_, f32>) -> Scales {
+        let weight = self.weights.vector(norm.weight);
+        if let Some(bias) = norm.bias {
+            let mut moments = vec![Moments::default(); x.rows()];
+            let layer = LayerNorm { weight, bias: self.weights.vector(bias), epsilon: norm.epsilon };
+            layer.forward(x, y, &mut moments);
+            Scales::Layer { moments, bias }
+        } else {
+            let mut scales = vec![0.0; x.rows()];
+            RmsNorm { weight, epsilon: norm.epsilon }.forward(x, y, &mut scales);
+            Scales::Rms(scales)
+        }
+    }
+
+    /// Add the gradient of x to `d_x`, and those of the norm's parameters where they are trained.
+    pub fn norm_backward(
+        &self,
+        norm: Norm,
+        x: Mat<'_, f32>,
+        scales: &Scales,
+        d_y: Mat<'_, f32>,
+        d_x: MatMut<'_, f32>,
+        gradients: &mut Gradients,
+    ) {
+        let weight = self.weights.vector(norm.weight);
+        match scales {
+            Scales::Layer { moments, bias } => {
+                let layer = LayerNorm { weight, bias: self.weights.vector(*bias), epsilon: norm.epsilon };
+                gradients.with_pair(norm.weight, *bias, |pair| layer.backward(x, moments, d_y, d_x, pair));
+            }
+            Scales::Rms(scales) => {
+                let rms = RmsNorm { weight, epsilon: norm.epsilon };
+                rms.backward(x, scales, d_y, d_x, gradients.get_mut(norm.weight));
+            }
+        }
+    }
+}
+
+/// A matrix over a buffer of `cols` columns.
+pub(super) fn matrix(values: &[f32], cols: usize) -> Mat<'_, f32> {
+    Mat::new(values, values.len() / cols, cols)
+}
+
+/// A matrix over a buffer of `cols` columns, to write.
+pub(super) fn matrix_mut(values: &mut [f32], cols: usize) -> MatMut<'_, f32> {
+    let rows = values.len() / cols;
+    MatMut::new(values, rows, cols)
+}
+
+/// The activation of x in a new buffer.
+pub(super) fn activated(activation: Activation, x: Mat<'_, f32>) -> Vec<f32> {
+    let mut out = vec![0.0; x.rows() * x.cols()];
+    activation.forward(x, matrix_mut(&mut out, x.cols()));
+    out
+}

@@ -1,0 +1,157 @@
+//! The head and the losses: only the rows of hidden states, and of the head, that a target reads.
+
+use rayon::prelude::*;
+
+use super::layout::Language;
+use super::linear::{Pass, matrix, matrix_mut};
+use super::packed::Targets;
+use super::trainable::Gradients;
+use crate::nn::embedding;
+use crate::nn::gemm::{Gemm, Operand};
+use crate::nn::softmax::softmax;
+use crate::nn::tensor::{Mat, MatMut};
+
+/// Rows of logits over the vocabulary that exist at once.
+const CHUNK: usize = 128;
+
+/// The loss of a sequence.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Loss {
+    /// The weighted sum over the targets.
+    pub loss: f64,
+    /// For each target, before its weight: the loss.
+    pub losses: Vec<f32>,
+    /// For each target: the probability of `yes` against `no` (the step's score), or the log-probability of the next token.
+    pub rows: Vec<f32>,
+}
+
+/// The head at work.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub pass: Pass<'a>,
+    pub tensors: &'a Language,
+    pub width: usize,
+    pub vocabulary: usize,
+}
+
+impl Head<'_> {
+    /// The loss from the stream after the last block, `[targets, width]`, and if `gradients` are wanted that of the stream.
+    pub fn run(&self, stream: &[f32], targets: &Targets, gradients: Option<&mut Gradients>) -> (Loss, Vec<f32>) {
+        let (width, norm) = (self.width, self.tensors.norm);
+        let stream = matrix(stream, width);
+        let (normed, scales) = self.pass.norm(norm, stream);
+        let Some(gradients) = gradients else {
+            return (self.losses(&normed, targets, None), Vec::new());
+        };
+        let (mut d_normed, mut d_stream) = (vec![0.0; normed.len()], vec![0.0; normed.len()]);
+        let loss = self.losses(&normed, targets, Some((&mut d_normed, gradients)));
+        let (d_normed, d_stream_matrix) = (matrix(&d_normed, width), matrix_mut(&mut d_stream, width));
+        self.pass.norm_backward(norm, stream, &scales, d_normed, d_stream_matrix, gradients);
+        (loss, d_stream)
+    }
+
+    fn losses(&self, normed: &[f32], targets: &Targets, wanted: Option<(&mut [f32], &mut Gradients)>) -> Loss {
+        match targets {
+            Targets::Steps { labels, weights, yes, no, .. } => {
+                self.step_losses(normed, (labels, weights), [*yes, *no], wanted)
+            }
+            Targets::Tokens { ids, weights, .. } => self.token_losses(normed, ids, weights, wanted),
+        }
+    }
+
+    /// Cross entropy of softmax(`yes`, `no`) with (label, 1 − label).
+    fn step_losses(
+        &self,
+        normed: &[f32],
+        (labels, weights): (&[f32], &[f32]),
+        tokens: [u32; 2],
+        wanted: Option<(&mut [f32], &mut Gradients)>,
+    ) -> Loss {
+        let width = self.width;
+        let mut head = vec![0.0; 2 * width];
+        self.pass.weights.gather(self.tensors.head, &tokens, matrix_mut(&mut head, width));
+        let (normed, head) = (matrix(normed, width), matrix(&head, width));
+        let mut logits = vec![0.0; 2 * labels.len()];
+        Gemm::new().run(normed, Operand::from(head).t(), matrix_mut(&mut logits, 2));
+        let (mut loss, mut losses, mut rows) = (0.0, Vec::new(), Vec::new());
+        for ((logits, label), weight) in logits.chunks_exact_mut(2).zip(labels).zip(weights) {
+            let (label, weight) = (f64::from(*label), f64::from(*weight));
+            let margin = f64::from(logits[0]) - f64::from(logits[1]);
+            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential is taken out.
+            let tail = (-margin.abs()).exp().ln_1p();
+            let own = label * (tail + (-margin).max(0.0)) + (1.0 - label) * (tail + margin.max(0.0));
+            let score = 1.0 / (1.0 + (-margin).exp());
+            loss += weight * own;
+            losses.push(own as f32);
+            rows.push(score as f32);
+            let slope = (weight * (score - label)) as f32;
+            logits.copy_from_slice(&[slope, -slope]);
+        }
+        if let Some((d_normed, gradients)) = wanted {
+            let d_logits = matrix(&logits, 2);
+            Gemm::new().run(d_logits, head, matrix_mut(d_normed, width));
+            if let Some(d_head) = gradients.get_mut(self.tensors.head) {
+                let mut d_rows = vec![0.0; 2 * width];
+                Gemm::new().run(Operand::from(d_logits).t(), normed, matrix_mut(&mut d_rows, width));
+                embedding::scatter_add(&tokens, matrix(&d_rows, width), matrix_mut(d_head, width));
+            }
+        }
+        Loss { loss, losses, rows }
+    }
+
+    /// Cross entropy of the softmax over the vocabulary with the next token.
+    fn token_losses(
+        &self,
+        normed: &[f32],
+        ids: &[u32],
+        weights: &[f32],
+        mut wanted: Option<(&mut [f32], &mut Gradients)>,
+    ) -> Loss {
+        let (width, vocabulary) = (self.width, self.vocabulary);
+        let head = self.pass.weights.operand(self.tensors.head);
+        let mut all = Loss::default();
+        let mut buffer = vec![0.0; CHUNK.min(ids.len()) * vocabulary];
+        for first in (0..ids.len()).step_by(CHUNK) {
+            let count = CHUNK.min(ids.len() - first);
+            let normed = matrix(&normed[first * width..][..count * width], width);
+            let logits = &mut buffer[..count * vocabulary];
+            self.pass.gemm().run(normed, head.t(), MatMut::new(logits, count, vocabulary));
+            let targets = ids[first..].par_iter().zip(&weights[first..]);
+            let rows = logits.par_chunks_exact_mut(vocabulary).zip(targets);
+            let likelihoods: Vec<f32> = rows.map(|(row, (id, weight))| next_token(row, *id, *weight)).collect();
+            for (likelihood, weight) in likelihoods.into_iter().zip(&weights[first..]) {
+                all.loss -= f64::from(*weight) * f64::from(likelihood);
+                all.losses.push(-likelihood);
+                all.rows.push(likelihood);
+            }
+            let Some((d_normed, gradients)) = &mut wanted else { continue };
+            let d_logits = Mat::new(logits, count, vocabulary);
+            let d_normed = matrix_mut(&mut d_normed[first * width..][..count * width], width);
+            self.pass.gemm().run(d_logits, head, d_normed);
+            if let Some(d_head) = gradients.get_mut(self.tensors.head) {
+                let d_head = MatMut::new(d_head, vocabulary, width);
+                self.pass.gemm().accumulate().run(Operand::from(d_logits).t(), normed, d_head);
+            }
+        }
+        all
+    }
+}
+
+/// The log-probability of token `id` by a row of logits, which become the gradient of its weighted loss.
+fn next_token(logits: &mut [f32], id: u32, weight: f32) -> f32 {
+    let id = id as usize;
+    let (mut peak, own) = (0, logits[id]);
+    for (place, logit) in logits.iter().enumerate() {
+        if *logit > logits[peak] {
+            peak = place;
+        }
+    }
+    let highest = logits[peak];
+    let width = logits.len();
+    softmax(MatMut::new(logits, 1, width));
+    // The probability of the likeliest token cannot vanish, that of `id` can.
+    let likelihood = own - highest + logits[peak].ln();
+    logits[id] -= 1.0;
+    logits.iter_mut().for_each(|value| *value *= weight);
+    likelihood
+}

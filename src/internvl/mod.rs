@@ -1,0 +1,69 @@
+//! InternVL2.5 for training: `InternViT`, pixel shuffle, projector, and `InternLM2` or Qwen2, forward and backward.
+//!
+//! A [`Layout`] lists a model's tensors by their Hugging Face names, [`Parameters`] hold their values, [`Model`] goes from a
+//! [`Packed`] sequence to its [`Loss`] and adds up [`Gradients`]. Kernels are [`nn`](crate::nn)'s. Where sequences come from,
+//! optimisers, schedules and the writing of checkpoints are left to the trainer.
+//!
+//! ```
+//! use mmprm::internvl::{Config, Gradients, Layout, Model, Packed, Parameters, Settings, Targets, Tiles, Trainable};
+//! use mmprm::nn::attention::{Own, Segments};
+//! let config = serde_json::json!({
+//!     "ps_version": "v2",
+//!     "vision_config": {
+//!         "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 28,
+//!         "patch_size": 7, "norm_type": "layer_norm", "qk_normalization": false, "qkv_bias": true
+//!     },
+//!     "llm_config": {
+//!         "model_type": "qwen2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+//!         "num_key_value_heads": 2, "intermediate_size": 32, "vocab_size": 11
+//!     }
+//! });
+//! let layout = Layout::new(&Config::from_json(&config).unwrap());
+//! let mut parameters = Parameters::random(&layout, 1);
+//! let model = Model::new(&layout);
+//! // Two steps, each ended by token 10; their scores are to become 1 and 0.25.
+//! let packed = Packed {
+//!     tokens: vec![3, 4, 10, 5, 10],
+//!     segments: Segments::plain(&[5], Own::Causal),
+//!     pictures: Vec::new(),
+//!     tiles: Tiles::none(),
+//! };
+//! let (rows, labels, weights) = (vec![2, 4], vec![1.0, 0.25], vec![0.5, 0.5]);
+//! let targets = Targets::Steps { rows, labels, weights, yes: 1, no: 2 };
+//! let mut gradients = Gradients::new(&layout, Trainable::without_vision(&layout));
+//! let before = model.gradients(&parameters, &packed, &targets, Settings::default(), &mut gradients).unwrap();
+//! for (number, gradient) in gradients.iter() {
+//!     let values = parameters.get_mut(number).unwrap();
+//!     values.iter_mut().zip(gradient).for_each(|(value, gradient)| *value -= 0.1 * gradient);
+//! }
+//! assert!(model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss < before.loss);
+//! ```
+
+mod checkpoint;
+mod config;
+mod heads;
+mod input;
+mod language;
+mod layout;
+mod linear;
+mod losses;
+mod model;
+mod packed;
+mod parameters;
+mod patch;
+mod stack;
+mod states;
+#[cfg(test)]
+mod tests;
+mod trainable;
+mod vision;
+
+pub use checkpoint::{CheckpointError, read_layout, read_parameters};
+pub use config::{Config, ConfigError, LanguageConfig, LanguageKind, NormKind, VisionConfig};
+pub use layout::{Layout, Role, TensorInfo};
+pub use losses::Loss;
+pub use model::{Model, Settings};
+pub use packed::{InputError, Packed, Picture, Targets, Tiles};
+pub use parameters::{HalfFormat, Parameters, Shadows, Store, Weights};
+pub use states::States;
+pub use trainable::{Gradients, Trainable};

@@ -1,0 +1,312 @@
+//! Losses and gradients of plain sequences.
+
+use super::twin::Twin;
+use super::{TILE, VOCABULARY, config, model, relative, sequence, towers};
+use crate::internvl::{
+    Gradients, HalfFormat, InputError, Layout, Loss, Model, Packed, Parameters, Picture, Settings, Shadows, Store,
+    Targets, Tiles, Trainable, Weights,
+};
+use crate::nn::gemm::{Precision, RowSource};
+use crate::nn::testing::Random;
+
+const LENGTH: usize = 22;
+
+fn step_targets() -> Targets {
+    let (rows, labels, weights) = (vec![11, 15, 21], vec![0.37, 1.0, 0.0], vec![0.3, 0.5, 1.2]);
+    Targets::Steps { rows, labels, weights, yes: 4, no: 9 }
+}
+
+fn token_targets() -> Targets {
+    Targets::Tokens { rows: vec![10, 11, 11, 20], ids: vec![3, 12, 0, 7], weights: vec![0.3, 0.5, 0.2, 1.0] }
+}
+
+fn twin_loss(twin: &Twin<'_>, packed: &Packed, targets: &Targets) -> f64 {
+    let Tiles::Pixels(pixels) = &packed.tiles else { panic!("the twin wants pixels") };
+    let features = twin.features(pixels);
+    let mut tokens: Vec<(u32, Option<&Vec<f64>>)> = packed.tokens.iter().map(|token| (*token, None)).collect();
+    for Picture { first, tiles } in &packed.pictures {
+        for (row, feature) in (tiles.start * TILE..tiles.end * TILE).enumerate() {
+            tokens[first + row].1 = Some(&features[feature]);
+        }
+    }
+    twin.loss(&twin.path(&tokens), targets)
+}
+
+fn gradients(
+    (model, parameters): (&Model, &Parameters),
+    packed: &Packed,
+    targets: &Targets,
+    settings: Settings,
+    trainable: Trainable,
+) -> (Loss, Gradients) {
+    let mut gradients = Gradients::new(model.layout(), trainable);
+    let loss = model.gradients(parameters, packed, targets, settings, &mut gradients).unwrap();
+    (loss, gradients)
+}
+
+/// Every architecture, and a sequence that is longer than the trained context.
+fn cases() -> impl Iterator<Item = (std::sync::Arc<Layout>, Packed)> {
+    let [first, second] = towers();
+    let layouts = [("internlm2", first.clone(), false), ("qwen2", first, false), ("qwen2", second, true)];
+    layouts.into_iter().enumerate().map(|(number, (language, vision, tied))| {
+        (config(language, &vision, tied), sequence(&mut Random::new(90 + number as u64), LENGTH))
+    })
+}
+
+#[test]
+fn losses_and_scores_equal_the_twin_s() {
+    for (layout, packed) in cases() {
+        let (model, parameters) = model(&layout, 7);
+        let twin = Twin::new(&parameters);
+        for targets in [step_targets(), token_targets()] {
+            let loss = model.loss(&parameters, &packed, &targets, Settings::default()).unwrap();
+            let wanted = twin_loss(&twin, &packed, &targets);
+            assert!((loss.loss / wanted - 1.0).abs() < 1e-5, "{} for {wanted}", loss.loss);
+            let sum: f64 = loss.losses.iter().zip(targets.weights()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            assert!((sum - loss.loss).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_every_tensor_equal_the_twin_s_differences() {
+    for (layout, packed) in cases() {
+        let (model, parameters) = model(&layout, 8);
+        let mut twin = Twin::new(&parameters);
+        let mut random = Random::new(5);
+        for targets in [step_targets(), token_targets()] {
+            let all = Trainable::all(&layout);
+            let (_, found) = gradients((&model, &parameters), &packed, &targets, Settings::default(), all);
+            for (number, gradient) in found.iter() {
+                let largest = gradient.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+                for _ in 0..3 {
+                    let place = random.below(gradient.len());
+                    let (at, step) = (twin.values[number][place], 1e-4);
+                    let mut moved = |by: f64| {
+                        twin.values[number][place] = at + by;
+                        twin_loss(&twin, &packed, &targets)
+                    };
+                    let wanted = (moved(step) - moved(-step)) / (2.0 * step);
+                    twin.values[number][place] = at;
+                    let off = (f64::from(gradient[place]) - wanted).abs();
+                    let name = parameters.name(number);
+                    assert!(
+                        off < 1e-4 * f64::from(largest) + 1e-8,
+                        "{name}[{place}]: {} for {wanted}",
+                        gradient[place]
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn checkpointing_changes_no_bit() {
+    for (layout, packed) in cases() {
+        let (model, parameters) = model(&layout, 9);
+        let of = |checkpointing| {
+            let settings = Settings { checkpointing, ..Settings::default() };
+            gradients((&model, &parameters), &packed, &token_targets(), settings, Trainable::all(&layout))
+        };
+        let ((kept, all), (again, recomputed)) = (of(false), of(true));
+        assert_eq!(kept, again);
+        assert!(all.iter().zip(recomputed.iter()).all(|(a, b)| a == b));
+    }
+}
+
+#[test]
+fn gradients_of_a_part_are_those_of_the_whole() {
+    for (layout, packed) in cases() {
+        let (model, parameters) = model(&layout, 10);
+        let targets = step_targets();
+        let of = |trainable| gradients((&model, &parameters), &packed, &targets, Settings::default(), trainable).1;
+        let all = of(Trainable::all(&layout));
+        let parts = [
+            "language_model.model.layers.1",
+            "norm",
+            "mlp1.0.bias",
+            "vision_model.encoder.layers.0",
+            "language_model.model.norm",
+        ];
+        for part in parts {
+            let some = of(Trainable::only(&layout, |number| layout.tensors()[number].name.contains(part)));
+            assert!(some.iter().count() > 0, "{part}");
+            assert!(some.iter().all(|(number, gradient)| all.get(number) == Some(gradient)), "{part}");
+        }
+    }
+}
+
+#[test]
+fn gradients_add_up_until_they_are_cleared() {
+    let (layout, packed) = cases().next().unwrap();
+    let (model, parameters) = model(&layout, 11);
+    let trainable = Trainable::without_vision(&layout);
+    let (_, once) = gradients((&model, &parameters), &packed, &step_targets(), Settings::default(), trainable);
+    let mut sum = once.clone();
+    model.gradients(&parameters, &packed, &step_targets(), Settings::default(), &mut sum).unwrap();
+    assert!((sum.norm() / once.norm() - 2.0).abs() < 1e-6);
+    sum.scale(0.5);
+    assert!(sum.iter().zip(once.iter()).all(|(a, b)| relative(a.1, b.1) < 1e-6));
+    sum.clear();
+    assert!(sum.norm() == 0.0 && sum.not_finite().is_none());
+    sum.get_mut(layout.head()).unwrap()[3] = f32::NAN;
+    assert_eq!(sum.not_finite(), Some(layout.head()));
+}
+
+#[test]
+fn features_that_were_computed_before_give_what_pixels_give() {
+    for (layout, mut packed) in cases() {
+        let (model, parameters) = model(&layout, 12);
+        let of = |packed: &Packed| {
+            let frozen = Trainable::without_vision(&layout);
+            gradients((&model, &parameters), packed, &step_targets(), Settings::default(), frozen)
+        };
+        let wanted = of(&packed);
+        let Tiles::Pixels(pixels) = &packed.tiles else { panic!("no pixels") };
+        let features = model.vision_features(&parameters, pixels, Settings::default()).unwrap();
+        packed.tiles = Tiles::Features(features);
+        let found = of(&packed);
+        assert_eq!(found.0, wanted.0);
+        assert!(found.1.iter().zip(wanted.1.iter()).all(|(a, b)| a == b));
+        let mut all = Gradients::new(&layout, Trainable::all(&layout));
+        let error = model.gradients(&parameters, &packed, &step_targets(), Settings::default(), &mut all).unwrap_err();
+        assert_eq!(error, InputError::FrozenFeatures);
+    }
+}
+
+#[test]
+fn half_precision_copies_stay_within_their_rounding() {
+    for (layout, packed) in cases() {
+        let (model, parameters) = model(&layout, 13);
+        let targets = token_targets();
+        let exact = model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss;
+        let rounded = Settings { precision: Precision::Bf16, ..Settings::default() };
+        for (format, settings, bound) in [
+            (HalfFormat::F16, Settings::default(), 2e-3),
+            (HalfFormat::Bf16, Settings::default(), 2e-2),
+            (HalfFormat::Bf16, rounded, 3e-2),
+        ] {
+            let shadows = Shadows::new(&parameters, format);
+            let weights = Weights::with_shadows(&parameters, &shadows);
+            let mut found = Gradients::new(&layout, Trainable::all(&layout));
+            let loss = model.gradients(weights, &packed, &targets, settings, &mut found).unwrap().loss;
+            assert!((loss / exact - 1.0).abs() < bound && loss != exact, "{format:?}: {loss} for {exact}");
+            assert_eq!(found.not_finite(), None);
+        }
+    }
+}
+
+#[test]
+fn refreshed_copies_are_those_of_the_changed_values() {
+    let (layout, packed) = cases().next().unwrap();
+    let (model, mut parameters) = model(&layout, 14);
+    let mut shadows = Shadows::new(&parameters, HalfFormat::Bf16);
+    let number = layout.index("language_model.model.layers.0.feed_forward.w1.weight").unwrap();
+    parameters.get_mut(number).unwrap().iter_mut().for_each(|value| *value *= -0.5);
+    let of = |shadows: &Shadows| {
+        let weights = Weights::with_shadows(&parameters, shadows);
+        model.loss(weights, &packed, &step_targets(), Settings::default()).unwrap()
+    };
+    let stale = of(&shadows);
+    shadows.refresh(&parameters, |changed| changed == number);
+    assert_ne!(of(&shadows), stale);
+    assert_eq!(of(&shadows), of(&Shadows::new(&parameters, HalfFormat::Bf16)));
+}
+
+/// Rows that are made when asked.
+struct Rows(Vec<f32>, usize);
+
+impl RowSource for Rows {
+    fn rows(&self) -> usize {
+        self.0.len() / self.1
+    }
+
+    fn cols(&self) -> usize {
+        self.1
+    }
+
+    fn write_row(&self, row: usize, columns: std::ops::Range<usize>, out: &mut [f32]) {
+        out.copy_from_slice(&self.0[row * self.1..][columns]);
+    }
+}
+
+#[test]
+fn frozen_matrices_may_be_made_on_demand() {
+    for (layout, packed) in cases() {
+        let (model, parameters) = model(&layout, 15);
+        let on_demand = Parameters::load(&layout, |number| {
+            let tensor = &layout.tensors()[number];
+            let values = parameters.get(number).unwrap().to_vec();
+            let cols = tensor.matrix().1;
+            let rows = || Store::Rows(std::sync::Arc::new(Rows(values.clone(), cols)));
+            Ok::<_, std::convert::Infallible>(if tensor.is_matrix() { rows() } else { Store::F32(values.clone()) })
+        });
+        let on_demand = on_demand.unwrap();
+        for targets in [step_targets(), token_targets()] {
+            let wanted = model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss;
+            let found = model.loss(&on_demand, &packed, &targets, Settings::default()).unwrap().loss;
+            assert!((found / wanted - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let (layout, packed) = cases().next().unwrap();
+    let (model, parameters) = model(&layout, 16);
+    let refusal = |change: &dyn Fn(&mut Packed, &mut Targets)| {
+        let (mut packed, mut targets) = (packed.clone(), step_targets());
+        change(&mut packed, &mut targets);
+        model.loss(&parameters, &packed, &targets, Settings::default()).unwrap_err()
+    };
+    let vocabulary = VOCABULARY;
+    let long = refusal(&|packed, _| packed.tokens.push(1));
+    assert_eq!(long, InputError::Segments { tokens: LENGTH + 1, segments: LENGTH });
+    let unknown = refusal(&|packed, _| packed.tokens[5] = 13);
+    assert_eq!(unknown, InputError::Token { row: 5, token: 13, vocabulary });
+    let far = refusal(&|packed, _| packed.pictures[0].first = 15);
+    assert_eq!(far, InputError::Picture { picture: 0, start: 15, end: 23, after: 0, tokens: LENGTH });
+    let tiles = refusal(&|packed, _| packed.pictures[0].tiles = 1..3);
+    assert_eq!(tiles, InputError::Tiles { picture: 0, start: 1, end: 3, tiles: 2 });
+    let values = refusal(&|packed, _| packed.tiles = Tiles::Pixels(vec![0.0; 5]));
+    assert_eq!(values, InputError::TileValues { found: 5, tile: 3 * 28 * 28 });
+    let steps = |rows: Vec<usize>, labels: Vec<f32>, weights: Vec<f32>, yes| {
+        refusal(&move |_, targets| {
+            let (rows, labels, weights) = (rows.clone(), labels.clone(), weights.clone());
+            *targets = Targets::Steps { rows, labels, weights, yes, no: 0 };
+        })
+    };
+    let count = steps(vec![1, 2], vec![0.5], vec![1.0, 1.0], 1);
+    assert_eq!(count, InputError::Lengths { rows: 2, targets: 1, weights: 2 });
+    let order = steps(vec![3, 2], vec![0.5; 2], vec![1.0; 2], 1);
+    assert_eq!(order, InputError::Row { target: 1, row: 2, tokens: LENGTH });
+    let outside = steps(vec![LENGTH], vec![0.5], vec![1.0], 1);
+    assert_eq!(outside, InputError::Row { target: 0, row: LENGTH, tokens: LENGTH });
+    for label in [f32::NAN, -0.1, 1.1] {
+        let error = steps(vec![1], vec![label], vec![1.0], 1);
+        assert!(matches!(error, InputError::Label { target: 0, .. }), "{error}");
+    }
+    let token = steps(vec![1], vec![0.5], vec![1.0], 99);
+    assert_eq!(token, InputError::TargetToken { target: 0, token: 99, vocabulary });
+}
+
+#[test]
+fn a_sequence_without_targets_has_no_loss() {
+    let (layout, packed) = cases().next().unwrap();
+    let (model, parameters) = model(&layout, 17);
+    let targets = Targets::Tokens { rows: Vec::new(), ids: Vec::new(), weights: Vec::new() };
+    assert_eq!(model.loss(&parameters, &packed, &targets, Settings::default()).unwrap(), Loss::default());
+}
+
+#[test]
+fn random_values_depend_on_the_seed_alone() {
+    let (layout, _) = cases().next().unwrap();
+    let (one, again, other) =
+        (Parameters::random(&layout, 1), Parameters::random(&layout, 1), Parameters::random(&layout, 2));
+    assert!(one.iter().zip(again.iter()).all(|(a, b)| a == b));
+    let head = one.get(layout.head()).unwrap();
+    assert_ne!(head, other.get(layout.head()).unwrap());
+    let spread = (head.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / head.len() as f64).sqrt();
+    assert!((spread / 0.02 - 1.0).abs() < 0.15, "{spread}");
+}

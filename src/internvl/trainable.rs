@@ -1,0 +1,127 @@
+//! Which tensors are trained, and the gradients of those.
+
+use std::sync::Arc;
+
+use super::layout::Layout;
+
+/// The tensors that get gradients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trainable(Vec<bool>);
+
+impl Trainable {
+    /// Language model and projector, as the reference trains: the vision tower is frozen.
+    pub fn without_vision(layout: &Layout) -> Self {
+        Self::only(layout, |number| !layout.is_vision(number))
+    }
+
+    /// Every tensor.
+    pub fn all(layout: &Layout) -> Self {
+        Self::only(layout, |_| true)
+    }
+
+    /// The tensors whose numbers are wanted.
+    pub fn only(layout: &Layout, wanted: impl FnMut(usize) -> bool) -> Self {
+        Self((0..layout.tensors().len()).map(wanted).collect())
+    }
+
+    /// Whether a tensor is trained.
+    pub fn contains(&self, number: usize) -> bool {
+        self.0[number]
+    }
+
+    /// Numbers of the trained tensors.
+    pub fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().filter(|(_, trained)| **trained).map(|(number, _)| number)
+    }
+}
+
+/// The gradient of each trained tensor, summed over micro-batches until [`Gradients::clear`].
+#[derive(Debug, Clone)]
+pub struct Gradients {
+    layout: Arc<Layout>,
+    trainable: Trainable,
+    /// Empty for tensors that are not trained.
+    values: Vec<Vec<f32>>,
+}
+
+impl Gradients {
+    /// Zeros for every trained tensor.
+    pub fn new(layout: &Arc<Layout>, trainable: Trainable) -> Self {
+        let zeros = |(number, tensor): (usize, &super::layout::TensorInfo)| {
+            if trainable.contains(number) { vec![0.0; tensor.len()] } else { Vec::new() }
+        };
+        let values = layout.tensors().iter().enumerate().map(zeros).collect();
+        Self { layout: Arc::clone(layout), trainable, values }
+    }
+
+    /// The model's tensors.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Which tensors are trained.
+    pub fn trainable(&self) -> &Trainable {
+        &self.trainable
+    }
+
+    /// Set all to zero.
+    pub fn clear(&mut self) {
+        self.values.iter_mut().for_each(|values| values.fill(0.0));
+    }
+
+    /// The gradient of a tensor, in its shape, if it is trained.
+    pub fn get(&self, number: usize) -> Option<&[f32]> {
+        self.trainable.contains(number).then(|| self.values[number].as_slice())
+    }
+
+    /// The gradient of a tensor, to change, if it is trained.
+    pub fn get_mut(&mut self, number: usize) -> Option<&mut [f32]> {
+        self.trainable.contains(number).then(|| self.values[number].as_mut_slice())
+    }
+
+    /// Numbers and gradients of the trained tensors, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        self.trainable.numbers().map(|number| (number, self.values[number].as_slice()))
+    }
+
+    /// Multiply all by a factor.
+    pub fn scale(&mut self, factor: f32) {
+        self.values.iter_mut().flatten().for_each(|value| *value *= factor);
+    }
+
+    /// Root of the sum of all squares.
+    pub fn norm(&self) -> f64 {
+        let squares = |values: &Vec<f32>| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+        self.values.iter().map(squares).sum::<f64>().sqrt()
+    }
+
+    /// The first trained tensor whose gradient has a value that is not finite.
+    pub fn not_finite(&self) -> Option<usize> {
+        self.iter().find(|(_, values)| !values.iter().all(|value| value.is_finite())).map(|(number, _)| number)
+    }
+
+    /// The gradients of a norm's weight and bias at once, if any is trained.
+    pub(super) fn with_pair(
+        &mut self,
+        weight: usize,
+        bias: usize,
+        work: impl FnOnce(Option<(&mut [f32], &mut [f32])>),
+    ) {
+        let trained = [weight, bias].map(|number| self.trainable.contains(number));
+        if trained == [false, false] {
+            return work(None);
+        }
+        let mut pair = [weight, bias].map(|number| {
+            let mut values = std::mem::take(&mut self.values[number]);
+            values.resize(self.layout.tensors()[number].len(), 0.0);
+            values
+        });
+        let [first, second] = &mut pair;
+        work(Some((first, second)));
+        for ((number, values), trained) in [weight, bias].into_iter().zip(pair).zip(trained) {
+            if trained {
+                self.values[number] = values;
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The vision tower, forward and backward: patches to the features of tiles.
+
+use super::config::{Config, VisionConfig};
+use super::layout::{Vision, VisionBlock};
+use super::linear::{Pass, Scales, activated, matrix, matrix_mut};
+use super::patch;
+use super::stack::{self, Block, Keep, Traces};
+use super::trainable::Gradients;
+use crate::nn::activation::Activation;
+use crate::nn::attention::{Attention, Heads, Kept as KeptAttention, Own, Segments};
+use crate::nn::columns::{layer_scale, layer_scale_backward};
+use crate::nn::gemm::Precision;
+use crate::nn::shuffle::PixelShuffle;
+use crate::nn::tensor::{Mat, MatMut};
+
+/// The tower at work on some tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Tower<'a> {
+    pub pass: Pass<'a>,
+    pub tensors: &'a Vision,
+    pub config: &'a Config,
+    /// One for each tile.
+    pub segments: &'a Segments,
+}
+
+/// What the tower keeps for its backward.
+pub(super) struct KeptTower {
+    traces: Traces<Kept>,
+}
+
+impl<'a> Tower<'a> {
+    /// One segment for each tile.
+    pub fn segments(config: &Config, tiles: usize) -> Segments {
+        Segments::plain(&vec![config.vision.tokens(); tiles], Own::Full)
+    }
+
+    /// The blocks at work.
+    pub fn blocks(&self) -> Vec<Layer<'a>> {
+        let VisionConfig { hidden, heads, .. } = self.config.vision;
+        let heads = Heads { query: heads, key: heads, dim: hidden / heads };
+        let layer = |tensors| Layer { pass: self.pass, tensors, width: hidden, heads, segments: self.segments };
+        self.tensors.blocks.iter().map(layer).collect()
+    }
+
+    fn shuffle(&self) -> PixelShuffle {
+        PixelShuffle { side: self.config.vision.side(), factor: self.config.shuffle, leading: 1 }
+    }
+
+    /// Pixel values `[tiles, 3, side, side]` to the stream before the blocks, `[tiles · tokens, width]`.
+    pub fn embed(&self, pixels: &[f32]) -> Vec<f32> {
+        let config = &self.config.vision;
+        let width = config.hidden;
+        let embedded = match self.pass.precision {
+            Precision::Exact => patch::convolved(&self.pass, self.tensors.patch, config, pixels),
+            _ => {
+                let patches = patch::rows(config, pixels);
+                self.pass.applied(self.tensors.patch, matrix(&patches, 3 * config.patch * config.patch))
+            }
+        };
+        let class = self.pass.weights.vector(self.tensors.class);
+        let position = self.pass.weights.vector(self.tensors.position);
+        let mut stream = Vec::with_capacity(pixels.len() / config.pixels() * position.len());
+        for tile in embedded.chunks_exact((config.tokens() - 1) * width) {
+            let tokens = class.iter().chain(tile);
+            stream.extend(tokens.zip(position).map(|(token, position)| token + position));
+        }
+        stream
+    }
+
+    /// The stream after the blocks, and what the backward needs.
+    pub fn forward(&self, pixels: &[f32], keep: Keep) -> (Vec<f32>, KeptTower) {
+        let (stream, traces) = stack::forward(&self.blocks(), self.embed(pixels), keep, 0);
+        (stream, KeptTower { traces })
+    }
+
+    /// The stream after the blocks as features `[tiles · tokens per tile, features]`.
+    pub fn features(&self, stream: &[f32]) -> Vec<f32> {
+        let config = self.config;
+        let stream = matrix(stream, config.vision.hidden);
+        let rows = stream.rows() / config.vision.tokens() * config.tokens_per_tile();
+        let mut out = vec![0.0; rows * config.features()];
+        self.shuffle().forward(stream, MatMut::new(&mut out, rows, config.features()));
+        out
+    }
+
+    /// Gradients of the tower's tensors from that of the features.
+    pub fn backward(&self, kept: KeptTower, pixels: &[f32], d_features: &[f32], gradients: &mut Gradients) {
+        let config = &self.config.vision;
+        let width = config.hidden;
+        let mut d_stream = vec![0.0; self.segments.tokens() * width];
+        self.shuffle().backward(matrix(d_features, self.config.features()), matrix_mut(&mut d_stream, width));
+        let d_stream = stack::backward(&self.blocks(), kept.traces, d_stream, gradients);
+        let mut d_patches = Vec::with_capacity(d_stream.len());
+        for tile in d_stream.chunks_exact(config.tokens() * width) {
+            if let Some(d_class) = gradients.get_mut(self.tensors.class) {
+                d_class.iter_mut().zip(tile).for_each(|(sum, d)| *sum += d);
+            }
+            if let Some(d_position) = gradients.get_mut(self.tensors.position) {
+                d_position.iter_mut().zip(tile).for_each(|(sum, d)| *sum += d);
+            }
+            d_patches.extend_from_slice(&tile[width..]);
+        }
+        let patches = patch::rows(config, pixels);
+        let patches = matrix(&patches, 3 * config.patch * config.patch);
+        self.pass.weight_gradient(self.tensors.patch, patches, matrix(&d_patches, width), gradients);
+    }
+}
+
+/// A block at work.
+#[derive(Clone, Copy)]
+pub(super) struct Layer<'a> {
+    pass: Pass<'a>,
+    tensors: &'a VisionBlock,
+    width: usize,
+    heads: Heads,
+    segments: &'a Segments,
+}
+
+/// What a block keeps for its backward.
+pub(super) struct Kept {
+    x: Vec<f32>,
+    first_scales: Scales,
+    projected: Projected,
+    /// The attention's output and log-sum-exp.
+    mixed: Vec<f32>,
+    lse: Vec<f32>,
+    /// Before `LayerScale`.
+    attended: Vec<f32>,
+    /// The stream after the attention.
+    middle: Vec<f32>,
+    second_scales: Scales,
+    /// Before the activation.
+    inner: Vec<f32>,
+}
+
+/// Queries, keys and values.
+struct Projected {
+    /// As the matrix gave them.
+    qkv: Vec<f32>,
+    /// Normalised queries and keys.
+    normed: Option<[(Vec<f32>, Scales); 2]>,
+}
+
+impl Projected {
+    /// Queries, keys and values as the attention gets them.
+    fn parts(&self, width: usize) -> [Mat<'_, f32>; 3] {
+        let qkv = matrix(&self.qkv, 3 * width);
+        let part = |number: usize| qkv.sub(0..qkv.rows(), number * width..(number + 1) * width);
+        match &self.normed {
+            Some([(q, _), (k, _)]) => [matrix(q, width), matrix(k, width), part(2)],
+            None => [part(0), part(1), part(2)],
+        }
+    }
+}
+
+impl Layer<'_> {
+    fn attention(&self) -> Attention<'_> {
+        Attention::new(self.heads, self.segments).precision(self.pass.precision)
+    }
+
+    /// The feed-forward layer's output before `LayerScale`.
+    fn feed_forward(&self, kept: &Kept) -> Vec<f32> {
+        let hidden = self.tensors.up.outputs;
+        let active = activated(Activation::Gelu, matrix(&kept.inner, hidden));
+        self.pass.applied(self.tensors.down, matrix(&active, hidden))
+    }
+
+    /// From the gradient of the stream after a half that of the half's output before its `LayerScale`.
+    fn unscaled(&self, half: usize, output: &[f32], d_stream: &[f32], gradients: &mut Gradients) -> Vec<f32> {
+        let number = self.tensors.scales[half];
+        let (scale, width) = (self.pass.weights.vector(number), self.width);
+        let mut d_output = vec![0.0; d_stream.len()];
+        let (output, d_stream) = (matrix(output, width), matrix(d_stream, width));
+        layer_scale_backward(output, scale, d_stream, matrix_mut(&mut d_output, width), gradients.get_mut(number));
+        d_output
+    }
+
+    fn feed_forward_backward(&self, kept: &Kept, d_stream: &mut [f32], gradients: &mut Gradients) {
+        let Self { pass, tensors, width, .. } = *self;
+        let hidden = tensors.up.outputs;
+        let d_output = self.unscaled(1, &self.feed_forward(kept), d_stream, gradients);
+        let inner = matrix(&kept.inner, hidden);
+        let active = activated(Activation::Gelu, inner);
+        pass.weight_gradient(tensors.down, matrix(&active, hidden), matrix(&d_output, width), gradients);
+        drop(active);
+        let mut d_inner = vec![0.0; kept.inner.len()];
+        pass.input_gradient(tensors.down, matrix(&d_output, width), matrix_mut(&mut d_inner, hidden), false);
+        Activation::Gelu.backward(inner, matrix_mut(&mut d_inner, hidden));
+        let middle = matrix(&kept.middle, width);
+        let (normed, _) = pass.norm(tensors.norms[1], middle);
+        let d_inner = matrix(&d_inner, hidden);
+        pass.weight_gradient(tensors.up, matrix(&normed, width), d_inner, gradients);
+        let mut d_normed = normed;
+        pass.input_gradient(tensors.up, d_inner, matrix_mut(&mut d_normed, width), false);
+        let (d_normed, d_stream) = (matrix(&d_normed, width), matrix_mut(d_stream, width));
+        pass.norm_backward(tensors.norms[1], middle, &kept.second_scales, d_normed, d_stream, gradients);
+    }
+
+    /// The gradient of the fused queries, keys and values from that of the attention's output.
+    fn attention_backward(&self, kept: &Kept, d_mixed: &[f32], gradients: &mut Gradients) -> Vec<f32> {
+        let width = self.width;
+        let Projected { qkv, normed } = &kept.projected;
+        let mut d_qkv = vec![0.0; qkv.len()];
+        let mut d_normed = normed.as_ref().map(|_| [0; 2].map(|_| vec![0.0; kept.x.len()]));
+        let (d_q, rest) = matrix_mut(&mut d_qkv, 3 * width).split_columns(width);
+        let (d_k, d_v) = rest.split_columns(width);
+        let [q, k, v] = kept.projected.parts(width);
+        let (out, lse) = (matrix(&kept.mixed, width), matrix(&kept.lse, self.heads.query));
+        let (given, d_mixed) = (KeptAttention { q, k, v, out, lse }, matrix(d_mixed, width));
+        match &mut d_normed {
+            None => self.attention().backward(given, d_mixed, d_q, d_k, d_v),
+            Some([d_q, d_k]) => {
+                let (d_q, d_k) = (matrix_mut(d_q, width), matrix_mut(d_k, width));
+                self.attention().backward(given, d_mixed, d_q, d_k, d_v);
+            }
+        }
+        if let (Some(normed), Some(d_normed), Some(norms)) = (normed, &d_normed, self.tensors.qk_norms) {
+            let qkv = matrix(qkv, 3 * width);
+            for (part, norm) in norms.into_iter().enumerate() {
+                let before = qkv.sub(0..qkv.rows(), part * width..(part + 1) * width);
+                let mut d_qkv = matrix_mut(&mut d_qkv, 3 * width);
+                let d_before = d_qkv.sub_mut(0, part * width, qkv.rows(), width);
+                self.pass.norm_backward(
+                    norm,
+                    before,
+                    &normed[part].1,
+                    matrix(&d_normed[part], width),
+                    d_before,
+                    gradients,
+                );
+            }
+        }
+        d_qkv
+    }
+}
+
+impl Block for Layer<'_> {
+    type Kept = Kept;
+
+    fn forward(&self, x: Vec<f32>) -> Kept {
+        let Self { pass, tensors, width, heads, .. } = *self;
+        let (normed, first_scales) = pass.norm(tensors.norms[0], matrix(&x, width));
+        let qkv = pass.applied(tensors.qkv, matrix(&normed, width));
+        drop(normed);
+        let normed = tensors.qk_norms.map(|norms| {
+            let qkv = matrix(&qkv, 3 * width);
+            let part = |part: usize| qkv.sub(0..qkv.rows(), part * width..(part + 1) * width);
+            [0, 1].map(|number| pass.norm(norms[number], part(number)))
+        });
+        let projected = Projected { qkv, normed };
+        let (mut mixed, mut lse) = (vec![0.0; x.len()], vec![0.0; x.len() / width * heads.query]);
+        let [q, k, v] = projected.parts(width);
+        self.attention().forward(q, k, v, matrix_mut(&mut mixed, width), matrix_mut(&mut lse, heads.query));
+        let attended = pass.applied(tensors.out, matrix(&mixed, width));
+        let mut middle = x.clone();
+        let scale = pass.weights.vector(tensors.scales[0]);
+        layer_scale(matrix(&attended, width), scale, matrix_mut(&mut middle, width));
+        let (normed, second_scales) = pass.norm(tensors.norms[1], matrix(&middle, width));
+        let inner = pass.applied(tensors.up, matrix(&normed, width));
+        Kept { x, first_scales, projected, mixed, lse, attended, middle, second_scales, inner }
+    }
+
+    fn output(&self, kept: &Kept) -> Vec<f32> {
+        let mut y = kept.middle.clone();
+        let scale = self.pass.weights.vector(self.tensors.scales[1]);
+        layer_scale(matrix(&self.feed_forward(kept), self.width), scale, matrix_mut(&mut y, self.width));
+        y
+    }
+
+    fn input(kept: Kept) -> Vec<f32> {
+        kept.x
+    }
+
+    fn backward(&self, kept: Kept, d_y: Vec<f32>, gradients: &mut Gradients) -> Vec<f32> {
+        let Self { pass, tensors, width, .. } = *self;
+        let mut d_stream = d_y;
+        self.feed_forward_backward(&kept, &mut d_stream, gradients);
+        let d_attended = self.unscaled(0, &kept.attended, &d_stream, gradients);
+        let d_attended = matrix(&d_attended, width);
+        pass.weight_gradient(tensors.out, matrix(&kept.mixed, width), d_attended, gradients);
+        let mut d_mixed = vec![0.0; d_stream.len()];
+        pass.input_gradient(tensors.out, d_attended, matrix_mut(&mut d_mixed, width), false);
+        let d_qkv = self.attention_backward(&kept, &d_mixed, gradients);
+        let (x, d_qkv) = (matrix(&kept.x, width), matrix(&d_qkv, 3 * width));
+        let (normed, _) = pass.norm(tensors.norms[0], x);
+        pass.weight_gradient(tensors.qkv, matrix(&normed, width), d_qkv, gradients);
+        let mut d_normed = d_mixed;
+        pass.input_gradient(tensors.qkv, d_qkv, matrix_mut(&mut d_normed, width), false);
+        let (d_normed, d_x) = (matrix(&d_normed, width), matrix_mut(&mut d_stream, width));
+        pass.norm_backward(tensors.norms[0], x, &kept.first_scales, d_normed, d_x, gradients);
+        d_stream
+    }
+}

@@ -1,0 +1,322 @@
+//! A policy behind an OpenAI-compatible server.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::{Map, Value, json};
+
+use super::{Drawn, Policy, PolicyError, RolloutRequest, likelihood};
+use crate::endpoint::reply::{self, Unread};
+use crate::endpoint::{Endpoint, EndpointError, Question, parallel, pictures};
+use crate::engine::{Sampling, Stream};
+use crate::image::{self, Limits};
+use crate::problem::Problem;
+use crate::prompt::{ChatTemplate, Images, Piece};
+use crate::solution::{self, Rollout};
+
+/// The special tokens of InternVL2.5's vocabularies, less the four tags: servers are asked to write special tokens out, since
+/// the tags may be among them.
+const SPECIAL_TEXTS: [&str; 19] = [
+    END_OF_TURN,
+    "<|im_start|>",
+    "<|endoftext|>",
+    "<|action_start|>",
+    "<|action_end|>",
+    "<|interpreter|>",
+    "<|plugin|>",
+    "<s>",
+    "</s>",
+    "<unk>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<quad>",
+    "</quad>",
+    "<ref>",
+    "</ref>",
+    "<box>",
+    "</box>",
+];
+
+/// Ends the policy's turn.
+const END_OF_TURN: &str = "<|im_end|>";
+
+/// The tokens that llama-server looks back over to penalise repetition: more than a prompt and a rollout have together. It
+/// has no number for all of them.
+const PENALTY_WINDOW: u32 = 1 << 16;
+
+/// The largest seed that every server takes, plus one.
+const SEEDS: f64 = (1_u64 << 31) as f64;
+
+/// Bytes that a reply may have besides what the model wrote.
+const REPLY_FRAME: u64 = 1 << 20;
+/// Bytes that a token may have in a reply, on average: its text, and its entry among the log-probabilities.
+const TOKEN_BYTES: [u64; 2] = [64, 512];
+/// The largest reply that is read, whatever was asked for, in bytes.
+const MOST_REPLY: u64 = 256 << 20;
+
+/// How a [`RemotePolicy`] draws.
+#[derive(Debug, Clone)]
+pub struct RemoteOptions {
+    /// How tokens are drawn; see [`RemotePolicy`] for what servers make of it.
+    pub sampling: Sampling,
+    /// Most tokens in a rollout.
+    pub max_tokens: usize,
+    /// Names the random streams of the run.
+    pub seed: u64,
+    /// Folder that image paths are relative to, and confined to.
+    pub data_root: PathBuf,
+    /// The conversation; the server writes its turns, so that only its system message is used.
+    pub template: ChatTemplate,
+}
+
+/// What a [`RemotePolicy`] was given so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    /// Requests answered.
+    pub requests: u64,
+    /// Rollouts in their replies.
+    pub rollouts: u64,
+    /// Prompt tokens, as the server counts them, once a request.
+    pub prompt_tokens: u64,
+    /// Tokens drawn, as the server counts them.
+    pub generated: u64,
+}
+
+/// A [`Policy`] behind an [`Endpoint`]: vLLM, `SGLang`, llama-server, or another OpenAI-compatible server of a vision model.
+///
+/// A request is a chat completion: the template's system message, and the user's message of the reference with its pictures
+/// as data URLs in their places. The rollouts of one prompt are asked for in one request (`n`); where a server refuses that
+/// or gives fewer, the others are asked for one by one, side by side.
+///
+/// Every request has the seed of its first rollout, which depends on the run's seed, the problem, the node and the rollout's
+/// index alone. vLLM and llama-server give the rollouts of one request this seed and the ones after it, and keep to seeds as
+/// far as rounding in their batches allows; `SGLang` keeps to them only with its deterministic inference, others perhaps
+/// not at all.
+///
+/// `temperature`, `top_p`, `top_k`, `min_p` (0), `repetition_penalty` and `max_tokens` are always sent, so that a server's or a
+/// model's own defaults do not apply; the penalty also by its name in llama-server, `repeat_penalty`, with `repeat_last_n`.
+/// Servers pass over what they do not know: vLLM and `SGLang` these two, llama-server `repetition_penalty` and
+/// `skip_special_tokens`, Ollama `top_k`, `min_p` and the penalty under either name.
+///
+/// Likelihoods are told where the server gives log-probabilities, as it reckons them.
+#[derive(Debug)]
+pub struct RemotePolicy {
+    endpoint: Endpoint,
+    options: RemoteOptions,
+    /// Whether the server is known to write one completion a request, whatever it is asked.
+    one_by_one: AtomicBool,
+    stopped_by: OnceLock<EndpointError>,
+    requests: AtomicU64,
+    rollouts: AtomicU64,
+    prompt_tokens: AtomicU64,
+    generated: AtomicU64,
+}
+
+/// A completion: its text, and its tokens with the logarithms of their probabilities where the server tells them.
+struct Choice {
+    text: String,
+    tokens: Vec<(String, f64)>,
+}
+
+impl RemotePolicy {
+    /// A policy behind `endpoint`; nothing is asked yet.
+    pub fn new(endpoint: Endpoint, options: RemoteOptions) -> Self {
+        Self {
+            endpoint,
+            options,
+            one_by_one: AtomicBool::new(false),
+            stopped_by: OnceLock::new(),
+            requests: AtomicU64::new(0),
+            rollouts: AtomicU64::new(0),
+            prompt_tokens: AtomicU64::new(0),
+            generated: AtomicU64::new(0),
+        }
+    }
+
+    /// What it was given so far.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            requests: self.requests.load(Ordering::Relaxed),
+            rollouts: self.rollouts.load(Ordering::Relaxed),
+            prompt_tokens: self.prompt_tokens.load(Ordering::Relaxed),
+            generated: self.generated.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Why the server cannot be used at all, if that came out. The policy then sets its endpoint's `cancel` flag, and its
+    /// requests end with [`PolicyError::Cancelled`]: the run is over, and no problem has failed.
+    pub fn stopped_by(&self) -> Option<&EndpointError> {
+        self.stopped_by.get()
+    }
+
+    fn complete(&self, request: &RolloutRequest<'_>, likelihood: bool) -> Result<Vec<Choice>, PolicyError> {
+        let messages = self.messages(request.problem, request.prefix)?;
+        let ask = |first: usize, count: usize| self.ask(&messages, request, first, count, likelihood);
+        let mut choices: Vec<Choice> = Vec::with_capacity(request.count);
+        let mut one_by_one = self.one_by_one.load(Ordering::Relaxed);
+        while !one_by_one && choices.len() + 1 < request.count {
+            match ask(choices.len(), request.count - choices.len()) {
+                Ok(some) => {
+                    one_by_one = some.len() == 1;
+                    choices.extend(some);
+                }
+                Err(EndpointError::SeveralRefused { .. }) => one_by_one = true,
+                Err(error) => return Err(self.failure(error)),
+            }
+        }
+        let rest: Vec<usize> = (choices.len()..request.count).collect();
+        let broken = AtomicBool::new(false);
+        let others = parallel::map(&rest, self.endpoint.parallel(), |&index| {
+            // One that fails is enough: the problem fails, and the others would be lost.
+            if broken.load(Ordering::Relaxed) {
+                return None;
+            }
+            let choice = ask(index, 1);
+            broken.fetch_or(choice.is_err(), Ordering::Relaxed);
+            Some(choice)
+        });
+        for other in others.into_iter().flatten() {
+            choices.extend(other.map_err(|error| self.failure(error))?);
+        }
+        // A server that refuses one completion too had another reason.
+        self.one_by_one.fetch_or(one_by_one, Ordering::Relaxed);
+        Ok(choices)
+    }
+
+    /// The conversation before a rollout.
+    fn messages(&self, problem: &Problem, prefix: &[String]) -> Result<Value, PolicyError> {
+        let load = |path: &String| {
+            let failed = |error: image::ImageError| PolicyError::Problem(error.to_string());
+            let path = image::resolve(&self.options.data_root, path).map_err(failed)?;
+            // A picture that no server can read would come back as a fault of the request.
+            image::load(&path, &Limits::default()).map_err(failed)?;
+            pictures::data_url(&path).map_err(PolicyError::Problem)
+        };
+        let pictures = problem.images.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let pieces = ChatTemplate::rollout_message(&problem.question, prefix, pictures.len(), Images::All);
+        let mut messages = Vec::new();
+        if let Some(system) = self.options.template.system() {
+            messages.push(json!({"role": "system", "content": system}));
+        }
+        messages.push(json!({"role": "user", "content": content(&pieces, &pictures)}));
+        Ok(Value::Array(messages))
+    }
+
+    /// Asks for `count` completions, the first of them rollout `first`; at least one comes, and perhaps fewer than asked for.
+    fn ask(
+        &self,
+        messages: &Value,
+        request: &RolloutRequest<'_>,
+        first: usize,
+        count: usize,
+        likelihood: bool,
+    ) -> Result<Vec<Choice>, EndpointError> {
+        let stream = Stream::named(self.options.seed, &request.problem.id, request.node, first as u64);
+        let seed = (stream.uniform(0) * SEEDS) as u32;
+        let tokens = (count as u64).saturating_mul(self.options.max_tokens as u64);
+        let most_reply = tokens.saturating_mul(TOKEN_BYTES[usize::from(likelihood)]).saturating_add(REPLY_FRAME);
+        let question = Question {
+            messages,
+            settings: settings(&self.options, seed, count, likelihood),
+            most_reply: most_reply.min(MOST_REPLY),
+        };
+        let (choices, usage) = self.endpoint.ask(question, |reply| read(reply, count))?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.rollouts.fetch_add(choices.len() as u64, Ordering::Relaxed);
+        self.prompt_tokens.fetch_add(usage[0], Ordering::Relaxed);
+        self.generated.fetch_add(usage[1], Ordering::Relaxed);
+        Ok(choices)
+    }
+
+    fn failure(&self, error: EndpointError) -> PolicyError {
+        match error {
+            error if error.ends_the_run() => {
+                let _ = self.stopped_by.set(error);
+                self.endpoint.stop();
+                PolicyError::Cancelled
+            }
+            EndpointError::Cancelled => PolicyError::Cancelled,
+            EndpointError::Failed { .. } => PolicyError::Engine(error.to_string()),
+            refused => PolicyError::Problem(refused.to_string()),
+        }
+    }
+}
+
+impl Policy for RemotePolicy {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        Ok(self.complete(request, false)?.iter().map(|choice| solution::parse(&choice.text, &SPECIAL_TEXTS)).collect())
+    }
+
+    fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {
+        let drawn = |choice: Choice| {
+            let rollout = solution::parse(&choice.text, &SPECIAL_TEXTS);
+            let likelihood = likelihood::of_elements(choice.tokens, &SPECIAL_TEXTS, &rollout);
+            Drawn { rollout, likelihood }
+        };
+        Ok(self.complete(request, true)?.into_iter().map(drawn).collect())
+    }
+}
+
+/// A message's content: plain text, which every server puts between its turns as it is, or parts with pictures.
+fn content(pieces: &[Piece], pictures: &[String]) -> Value {
+    if let [Piece::Text(text)] = pieces {
+        return json!(text);
+    }
+    let part = |piece: &Piece| match piece {
+        Piece::Text(text) => json!({"type": "text", "text": text}),
+        Piece::Image(index) => json!({"type": "image_url", "image_url": {"url": pictures.get(*index)}}),
+    };
+    pieces.iter().map(part).collect()
+}
+
+fn settings(options: &RemoteOptions, seed: u32, count: usize, likelihood: bool) -> Map<String, Value> {
+    let Sampling { temperature, top_k, top_p, repetition_penalty } = options.sampling;
+    // No limit is 0 or −1, depending on the server; all know the latter.
+    let top_k = if top_k == 0 { json!(-1) } else { json!(top_k) };
+    let mut settings = vec![
+        ("max_tokens", json!(options.max_tokens)),
+        ("temperature", decimal(temperature)),
+        ("top_p", decimal(top_p)),
+        ("top_k", top_k),
+        ("min_p", json!(0.0)),
+        ("repetition_penalty", decimal(repetition_penalty)),
+        ("repeat_penalty", decimal(repetition_penalty)),
+        ("repeat_last_n", json!(PENALTY_WINDOW)),
+        ("seed", json!(seed)),
+        ("stop", json!([END_OF_TURN])),
+        ("skip_special_tokens", json!(false)),
+    ];
+    if count > 1 {
+        settings.push(("n", json!(count)));
+    }
+    if likelihood {
+        settings.push(("logprobs", json!(true)));
+    }
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// A number as people write it: 0.9 rather than the 0.8999999761581421 that is nearest to it.
+fn decimal(number: f32) -> Value {
+    number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// At most `most` completions of a reply, and its count of prompt tokens and of tokens drawn.
+fn read(reply: &Value, most: usize) -> Result<(Vec<Choice>, [u64; 2]), Unread> {
+    let choices = reply::choices(reply)?.into_iter().take(most).map(choice).collect::<Result<_, _>>()?;
+    let usage = ["prompt_tokens", "completion_tokens"].map(|kind| reply["usage"][kind].as_u64().unwrap_or(0));
+    Ok((choices, usage))
+}
+
+fn choice(choice: &Value) -> Result<Choice, Unread> {
+    // What broke off for the server's reasons is no rollout: it would count as wrong.
+    if let Some(reason @ ("abort" | "error" | "content_filter")) = choice["finish_reason"].as_str() {
+        return Err(Unread::Form(format!("the completion broke off ({reason})")));
+    }
+    let text = reply::words(choice)?.to_owned();
+    let token = |entry: &Value| Some((entry["token"].as_str()?.to_owned(), entry["logprob"].as_f64()?));
+    let tokens = choice["logprobs"]["content"].as_array();
+    let tokens = tokens.and_then(|tokens| tokens.iter().map(token).collect()).unwrap_or_default();
+    Ok(Choice { text, tokens })
+}

@@ -1,0 +1,161 @@
+//! Checkpoints that Hugging Face's and our own tools read: `model.safetensors` beside configuration and tokenizer.
+//!
+//! A checkpoint directory gets its small files first and its weights last, and a later save replaces the weights alone: a
+//! reader finds weights whole, old or new, at any instant. What a run needs to go on is in [`super::state`].
+//!
+//! ```
+//! use mmprm::train::checkpoint::{prepare, save};
+//! use mmprm::train::tensors::{Stored, Tensor, Values};
+//! let folder = tempfile::tempdir().unwrap();
+//! let (base, target) = (folder.path().join("base"), folder.path().join("last"));
+//! std::fs::create_dir(&base).unwrap();
+//! std::fs::write(base.join("config.json"), r#"{"torch_dtype": "bfloat16", "vocab_size": 1}"#).unwrap();
+//! prepare(&base, &target, Stored::F16).unwrap();
+//! let tensor = Tensor { name: "w".into(), shape: &[1], values: Values::F32(&[1.0]), stored: Stored::F16 };
+//! save(&target, &[tensor]).unwrap();
+//! assert_eq!(std::fs::read_to_string(target.join("config.json")).unwrap(), "{\n  \"torch_dtype\": \"float16\",\n  \"vocab_size\": 1\n}\n");
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mmprm_quant::atomic;
+use serde_json::Value;
+
+use super::tensors::{Stored, Tensor, WriteError, write};
+
+/// Largest file that is copied; tokenizers are below 40 MB.
+const MAX_FILE: u64 = 256 << 20;
+
+/// What stands beside the weights of a checkpoint, apart from code.
+const COMPANIONS: &[&str] = &[
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
+/// Why a checkpoint was not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// A file of the base checkpoint cannot be read.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The base's configuration is no JSON.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// Something cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Copies what stands beside the weights of `base` to `target`: configuration (with the type of the new weights),
+/// tokenizer, code.
+///
+/// # Errors
+/// [`CheckpointError`].
+pub fn prepare(base: &Path, target: &Path, stored: Stored) -> Result<(), CheckpointError> {
+    let read = |path: &Path| {
+        let fail = |source| CheckpointError::Read { path: path.to_owned(), source };
+        fs::read(path).map_err(fail)
+    };
+    let list = fs::read_dir(base).map_err(|source| CheckpointError::Read { path: base.to_owned(), source })?;
+    let mut files: Vec<PathBuf> = list.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.retain(|path| is_companion(path));
+    files.sort();
+    for path in files {
+        let Some(name) = path.file_name() else { continue };
+        let bytes = if name == "config.json" { config(&path, &read(&path)?, stored)? } else { read(&path)? };
+        atomic::write(&target.join(name), &bytes).map_err(WriteError::from)?;
+    }
+    Ok(())
+}
+
+/// Whether a file belongs into every checkpoint made from a base: no weights, no records of how the base was trained.
+fn is_companion(path: &Path) -> bool {
+    let small = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_FILE);
+    let known = path.file_name().is_some_and(|name| COMPANIONS.iter().any(|companion| *companion == name));
+    small && (known || path.extension().is_some_and(|extension| extension == "py"))
+}
+
+/// The configuration with `torch_dtype` as the weights are, wherever it has one.
+fn config(path: &Path, bytes: &[u8], stored: Stored) -> Result<Vec<u8>, CheckpointError> {
+    let fail = |source| CheckpointError::Config { path: path.to_owned(), source };
+    let mut config: Value = serde_json::from_slice(bytes).map_err(fail)?;
+    let name = match stored {
+        Stored::F32 => "float32",
+        Stored::F16 => "float16",
+        Stored::Bf16 => "bfloat16",
+    };
+    let parts = ["", "/llm_config", "/vision_config"];
+    for part in parts {
+        if let Some(dtype) = config.pointer_mut(&format!("{part}/torch_dtype")).filter(|dtype| dtype.is_string()) {
+            *dtype = name.into();
+        }
+    }
+    let mut text = serde_json::to_string_pretty(&config).map_err(fail)?;
+    text.push('\n');
+    Ok(text.into_bytes())
+}
+
+/// Replaces the weights of a [prepared](prepare) checkpoint.
+///
+/// # Errors
+/// [`WriteError`]; the weights before are then untouched.
+pub fn save(target: &Path, tensors: &[Tensor<'_>]) -> Result<(), WriteError> {
+    write(&target.join("model.safetensors"), tensors, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_has_what_stands_beside_the_weights_but_no_old_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, target) = (folder.path().join("base"), folder.path().join("out/best"));
+        fs::create_dir(&base).unwrap();
+        for name in
+            ["tokenizer.model", "vocab.json", "merges.txt", "modeling.py", "model.safetensors", "trainer_state.json"]
+        {
+            fs::write(base.join(name), name).unwrap();
+        }
+        fs::write(base.join("config.json"), r#"{"llm_config": {"torch_dtype": "bfloat16"}, "torch_dtype": null}"#)
+            .unwrap();
+        prepare(&base, &target, Stored::F32).unwrap();
+        let mut names: Vec<String> =
+            fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["config.json", "merges.txt", "modeling.py", "tokenizer.model", "vocab.json"]);
+        let config: Value = serde_json::from_slice(&fs::read(target.join("config.json")).unwrap()).unwrap();
+        assert_eq!(config["llm_config"]["torch_dtype"], "float32");
+        assert!(config["torch_dtype"].is_null());
+    }
+
+    #[test]
+    fn a_base_that_is_not_there_is_named() {
+        let error = prepare(Path::new("nowhere"), Path::new("out"), Stored::F32).unwrap_err();
+        assert!(error.to_string().starts_with("nowhere: cannot read: "), "{error}");
+    }
+}

@@ -1,0 +1,150 @@
+use std::fs;
+
+use super::*;
+
+/// A token a character; special tokens are 1000 and up.
+struct Letters;
+
+const SPECIAL: [&str; 8] = ["<prm>", "<IMG_CONTEXT>", "Yes", "No", "<img>", "</img>", "<|im_end|>", "<|im_start|>"];
+
+impl Tokenizer for Letters {
+    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, String> {
+        let (mut tokens, mut rest) = (if first { vec![1] } else { vec![] }, text);
+        while let Some(letter) = rest.chars().next() {
+            let special = SPECIAL.iter().position(|special| special.len() > 3 && rest.starts_with(special));
+            let (token, length) = match special {
+                Some(index) => (1000 + index as u32, SPECIAL[index].len()),
+                None => (u32::from(letter), letter.len_utf8()),
+            };
+            tokens.push(token);
+            rest = &rest[length..];
+        }
+        Ok(tokens)
+    }
+
+    fn token(&self, text: &str) -> Option<u32> {
+        SPECIAL.iter().position(|special| *special == text).map(|index| 1000 + index as u32)
+    }
+}
+
+const PRM: Options = Options {
+    task: Task::Prm,
+    tiling: Tiling { size: 16, min_tiles: 1, max_tiles: 4, thumbnail: true },
+    tokens_per_tile: 3,
+    length: Length { tokens: 500, truncate: false },
+};
+
+fn read(text: &str, options: &Options) -> Result<Dataset, DataError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.jsonl");
+    fs::write(&path, text).unwrap();
+    ::image::RgbImage::from_pixel(32, 16, ::image::Rgb([9, 9, 9])).save(folder.path().join("a.png")).unwrap();
+    fs::copy(folder.path().join("a.png"), folder.path().join("same.png")).unwrap();
+    Dataset::read(&path, folder.path(), &Letters, options)
+}
+
+fn refusal(text: &str, options: &Options) -> String {
+    let message = read(text, options).unwrap_err().to_string();
+    message.split_once("s.jsonl:").map_or(message.clone(), |(_, rest)| rest.to_owned())
+}
+
+fn prm_record(id: u32, image: &str, process: &str, labels: &str) -> String {
+    format!(
+        r#"{{"id": {id}, "image": {image}, "conversations": [{{"from": "human", "value": "Question: q\nProcess: {process}"}}, {{"from": "gpt", "value": {labels}}}]}}"#
+    )
+}
+
+#[test]
+fn labels_stand_at_step_tokens_and_pictures_between_their_marks() {
+    let data = read(&prm_record(3, "\"a.png\"", "one<prm>two<prm>", "[1, 0.37]"), &PRM).unwrap();
+    let sample = &data.samples[0];
+    let targets: Vec<_> = sample.targets.iter().map(|target| (sample.tokens[target.row], target.goal)).collect();
+    assert_eq!(targets, [(1000, Goal::Label(1.0)), (1000, Goal::Label(0.37))]);
+    let placed = sample.pictures[0];
+    // Two columns and the thumbnail, three tokens each.
+    assert_eq!(data.pictures[placed.picture].tiles, 3);
+    assert_eq!(sample.tokens[placed.start - 1], 1004);
+    assert_eq!(sample.tokens[placed.start..placed.start + 9], [1001; 9]);
+    assert_eq!(sample.tokens[placed.start + 9], 1005);
+    assert_eq!(sample.id, "3");
+}
+
+#[test]
+fn pictures_that_look_alike_are_one_and_their_samples_one_problem() {
+    let lines = [
+        prm_record(0, "\"a.png\"", "x<prm>", "[1]"),
+        prm_record(1, "\"same.png\"", "y<prm>", "[0]"),
+        prm_record(2, "null", "y<prm>", "[0]"),
+    ];
+    let data = read(&lines.join("\n"), &PRM).unwrap();
+    assert_eq!(data.pictures.len(), 1);
+    assert_eq!(data.samples[0].problem, data.samples[1].problem);
+    assert_ne!(data.samples[0].problem, data.samples[2].problem);
+    assert!(data.samples[2].pictures.is_empty());
+}
+
+#[test]
+fn the_policy_learns_its_reply_and_the_end_of_the_turn() {
+    let options = Options { task: Task::Policy(Forms { rollout: true, prm: false }), ..PRM };
+    let record = r#"{"id": "p", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "ok"}]}"#;
+    let data = read(record, &options).unwrap();
+    let sample = &data.samples[0];
+    let learnt: Vec<Goal> = sample.targets.iter().map(|target| target.goal).collect();
+    assert_eq!(learnt, [u32::from('o'), u32::from('k'), 1006].map(Goal::Token));
+    let next = |target: &Target| Goal::Token(sample.tokens[target.row + 1]);
+    assert!(sample.targets.iter().all(|target| next(target) == target.goal));
+    assert_eq!(sample.tokens[sample.targets[0].row], u32::from('\n'));
+}
+
+#[test]
+fn bad_records_are_named_with_their_line_and_id() {
+    let good = prm_record(1, "null", "x<prm>", "[1]");
+    assert_eq!(
+        refusal(&format!("{good}\n\n{}", prm_record(7, "null", "x<prm>", "[1, 1]")), &PRM),
+        "3: sample 7: 2 labels, expected 1, one for each `<prm>`"
+    );
+    let message = refusal(&prm_record(2, "\"gone.png\"", "x<prm>", "[1]"), &PRM);
+    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: cannot read the picture"), "{message}");
+    let message = refusal(&prm_record(2, "\"../x.png\"", "x<prm>", "[1]"), &PRM);
+    assert!(message.contains("lies outside the data root"), "{message}");
+    assert!(refusal(&format!("{good}\n{{"), &PRM).starts_with("2: not a record: "));
+    assert!(refusal("\n", &PRM).ends_with("there are no samples in it"));
+    let message = refusal(&prm_record(2, "null", "<IMG_CONTEXT><prm>", "[1]"), &PRM);
+    assert_eq!(message, "1: sample 2: its text has `<IMG_CONTEXT>` in it, which only pictures have");
+}
+
+#[test]
+fn long_samples_are_refused_unless_truncation_is_asked_for() {
+    let record = prm_record(5, "null", "one<prm>two<prm>", "[1, 0]");
+    let full = read(&record, &PRM).unwrap().samples.remove(0);
+    let tokens = full.targets[1].row;
+    let short = |truncate, tokens| Options { length: Length { tokens, truncate }, ..PRM };
+    let expected = format!("sample 5: {} tokens, expected at most {tokens}; ask", full.tokens.len());
+    assert!(refusal(&record, &short(false, tokens)).contains(&expected));
+    let cut = read(&record, &short(true, tokens)).unwrap().samples.remove(0);
+    assert_eq!((cut.tokens.len(), cut.targets.len()), (tokens, 1));
+    assert!(refusal(&record, &short(true, 20)).ends_with("nothing to learn is left within the limit of 20 tokens"));
+    let pictured = prm_record(5, "\"a.png\"", "one<prm>", "[1]");
+    let start = read(&pictured, &PRM).unwrap().samples[0].pictures[0].start;
+    assert!(refusal(&pictured, &short(true, start + 4)).ends_with("would cut a picture"));
+}
+
+#[test]
+fn labels_can_be_made_hard() {
+    let mut data = read(&prm_record(0, "null", "a<prm>b<prm>c<prm>", "[0.5, 0.49, 1]"), &PRM).unwrap();
+    data.harden(0.5);
+    let labels: Vec<Goal> = data.samples[0].targets.iter().map(|target| target.goal).collect();
+    assert_eq!(labels, [1.0, 0.0, 1.0].map(Goal::Label));
+}
+
+#[test]
+fn adopted_samples_share_the_pictures_that_are_known() {
+    let plain = || read(&prm_record(0, "null", "a<prm>", "[1]"), &PRM).unwrap();
+    let pictured = || read(&prm_record(1, "\"a.png\"", "a<prm>", "[1]"), &PRM).unwrap();
+    let mut data = plain();
+    let first = data.adopt(pictured());
+    let second = data.adopt(pictured());
+    assert_eq!(data.pictures.len(), 1);
+    assert_eq!(first[0].pictures, second[0].pictures);
+    assert_eq!(data.samples.len(), 1);
+}

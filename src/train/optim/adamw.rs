@@ -1,0 +1,124 @@
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Elements that one task updates; each depends on itself alone, so the tasks' number changes no bit.
+const TASK: usize = 1 << 16;
+
+/// Constants of `AdamW` (Loshchilov and Hutter, arXiv 1711.05101).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AdamW {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+    }
+}
+
+/// The moments of one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Moments {
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+}
+
+impl Moments {
+    pub fn new(length: usize) -> Self {
+        Self { first: vec![0.0; length], second: vec![0.0; length] }
+    }
+}
+
+impl AdamW {
+    /// Update number `step` (the first is 1), in the order of operations of `torch.optim.AdamW`. The gradient is multiplied by
+    /// `scale` first.
+    pub(super) fn update(
+        &self,
+        values: &mut [f32],
+        gradient: &[f32],
+        moments: &mut Moments,
+        scale: f32,
+        rate: Rate,
+        step: u64,
+    ) {
+        let power = step.min(i32::MAX as u64) as i32;
+        let keep = rate.keep();
+        let (blend, beta2, rest) = ((1.0 - self.beta1) as f32, self.beta2 as f32, (1.0 - self.beta2) as f32);
+        let size = (rate.rate / (1.0 - self.beta1.powi(power))) as f32;
+        let correction = (1.0 - self.beta2.powi(power)).sqrt() as f32;
+        let epsilon = self.epsilon as f32;
+        let tasks = values.par_chunks_mut(TASK).zip(gradient.par_chunks(TASK));
+        let tasks = tasks.zip(moments.first.par_chunks_mut(TASK)).zip(moments.second.par_chunks_mut(TASK));
+        tasks.for_each(|(((values, gradient), first), second)| {
+            let elements = values.iter_mut().zip(gradient).zip(first).zip(second);
+            for (((value, gradient), first), second) in elements {
+                let gradient = gradient * scale;
+                *first += blend * (gradient - *first);
+                *second = *second * beta2 + rest * gradient * gradient;
+                let root = second.sqrt() / correction + epsilon;
+                *value = *value * keep - size * *first / root;
+            }
+        });
+    }
+}
+
+/// The learning rate of one update, and the weight decay that goes with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate {
+    pub rate: f64,
+    pub decay: f64,
+}
+
+impl Rate {
+    /// What decoupled decay leaves of a value.
+    pub fn keep(self) -> f32 {
+        (1.0 - self.rate * self.decay) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn updates_follow_the_published_rule() {
+        // Three updates of one value in double precision, written out from the paper.
+        let (rate, decay, adam) = (0.01, 0.1, AdamW::default());
+        let gradients = [0.5, -0.25, 2.0];
+        let (mut expected, mut m, mut v) = (1.0_f64, 0.0_f64, 0.0_f64);
+        let (mut values, mut moments) = ([1.0_f32], Moments::new(1));
+        for (t, gradient) in (1..).zip(gradients) {
+            m = 0.9 * m + 0.1 * gradient;
+            v = 0.999 * v + 0.001 * gradient * gradient;
+            let (unbiased_m, unbiased_v) = (m / (1.0 - 0.9_f64.powi(t)), v / (1.0 - 0.999_f64.powi(t)));
+            expected -= rate * decay * expected + rate * unbiased_m / (unbiased_v.sqrt() + 1e-8);
+            adam.update(&mut values, &[gradient as f32 * 4.0], &mut moments, 0.25, Rate { rate, decay }, t as u64);
+        }
+        approx::assert_abs_diff_eq!(f64::from(values[0]), expected, epsilon = 1e-6);
+    }
+
+    #[test]
+    fn a_rate_of_zero_moves_nothing_but_the_moments() {
+        let (mut values, mut moments) = ([0.1_f32, -3.0], Moments::new(2));
+        AdamW::default().update(&mut values, &[1.0, 1.0], &mut moments, 1.0, Rate { rate: 0.0, decay: 0.5 }, 1);
+        assert_eq!(values, [0.1, -3.0]);
+        assert!(moments.first[0] > 0.0);
+    }
+
+    #[test]
+    fn many_elements_are_updated_as_one_is() {
+        let length = 3 * TASK + 17;
+        let gradient: Vec<f32> = (0..length).map(|i| (i % 13) as f32 - 6.0).collect();
+        let (mut values, mut moments) = (vec![0.5_f32; length], Moments::new(length));
+        let rate = Rate { rate: 0.1, decay: 0.01 };
+        AdamW::default().update(&mut values, &gradient, &mut moments, 1.0, rate, 1);
+        let (mut one, mut moment) = ([0.5_f32], Moments::new(1));
+        AdamW::default().update(&mut one, &gradient[length - 1..], &mut moment, 1.0, rate, 1);
+        assert_eq!(values[length - 1].to_bits(), one[0].to_bits());
+    }
+}

@@ -1,0 +1,40 @@
+use rayon::prelude::*;
+
+/// Elements whose squares are summed one after the other; fixed, so that the sum does not depend on the threads.
+const TASK: usize = 1 << 16;
+
+/// Euclidean norm over all gradients together. Not a number, or infinite, if any of them has such a value.
+pub fn global_norm<'a>(gradients: impl IntoIterator<Item = &'a [f32]>) -> f64 {
+    gradients.into_iter().map(sum_of_squares).sum::<f64>().sqrt()
+}
+
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let sum = |values: &[f32]| values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>();
+    let parts: Vec<f64> = values.par_chunks(TASK).map(sum).collect();
+    parts.iter().sum()
+}
+
+/// What gradients of this global norm are multiplied by so that it does not exceed `most`: torch's `clip_grad_norm_`.
+pub fn clip_factor(norm: f64, most: f64) -> f64 {
+    (most / (norm + 1e-6)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_norm_is_that_of_all_tensors_together() {
+        let (a, b) = ([3.0_f32, 0.0], [4.0_f32]);
+        approx::assert_relative_eq!(global_norm([a.as_slice(), &b]), 5.0);
+        assert!(global_norm([[f32::NAN].as_slice(), &b]).is_nan());
+        let many = vec![1.0_f32; 3 * TASK + 1];
+        approx::assert_relative_eq!(global_norm([many.as_slice()]), (many.len() as f64).sqrt());
+    }
+
+    #[test]
+    fn only_long_gradients_are_shortened() {
+        approx::assert_relative_eq!(clip_factor(25.0, 1.0), 1.0 / 25.000001);
+        assert_eq!(clip_factor(0.5, 1.0), 1.0);
+    }
+}

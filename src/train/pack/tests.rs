@@ -1,0 +1,152 @@
+use std::collections::{BTreeMap, HashSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::nn::attention::{Own, Segments};
+use crate::train::data::Target;
+
+const CONTEXT: u32 = 9;
+
+/// A step ends at each 7.
+fn sample(problem: u64, tokens: &[u32], label: f32) -> Sample {
+    let rows = (0..tokens.len()).filter(|row| tokens[*row] == 7);
+    let targets = rows.map(|row| Target { row, goal: Goal::Label(label) }).collect();
+    Sample { id: "0".into(), problem, tokens: tokens.to_vec(), pictures: vec![], targets }
+}
+
+fn whole(samples: &[Sample], limits: &Limits) -> Vec<Sequence> {
+    let packing = Packing::new(samples, CONTEXT, limits, 1);
+    packing.epoch(0).iter().flat_map(|batch| packing.sequences(samples, batch)).collect()
+}
+
+/// The token ids that the token at `row` sees, itself last, by walking the segments.
+fn path(sequence: &Sequence, row: usize) -> Vec<u32> {
+    let mut starts = vec![0];
+    for (length, _) in &sequence.segments {
+        starts.push(starts[starts.len() - 1] + length);
+    }
+    let mut segment = (0..sequence.segments.len()).find(|index| row < starts[index + 1]).unwrap();
+    let mut seen = sequence.tokens[starts[segment]..=row].to_vec();
+    while let Some(parent) = sequence.segments[segment].1 {
+        seen.splice(0..0, sequence.tokens[starts[parent]..starts[parent + 1]].iter().copied());
+        segment = parent;
+    }
+    seen
+}
+
+#[test]
+fn a_sample_that_ends_inside_of_another_keeps_its_own_labels() {
+    let samples = [sample(1, &[1, 7], 0.25), sample(1, &[1, 7, 2, 7], 0.75)];
+    let sequence = whole(&samples, &Limits::default()).remove(0);
+    assert_eq!(sequence.segments, [(2, None), (2, Some(0))]);
+    assert_eq!(sequence.aims, Aims::Labels(vec![0.5, 0.75]));
+    assert_eq!(sequence.counts, [2, 1]);
+    assert_eq!((sequence.tokens.len(), sequence.effective, sequence.paths, sequence.weight()), (4, 6, 2, 3));
+}
+
+#[test]
+fn different_pictures_are_not_shared_though_their_tokens_are_the_same() {
+    let pictured = |picture| {
+        let mut sample = sample(1, &[1, CONTEXT, CONTEXT, 7], 0.5);
+        sample.pictures = vec![Placed { start: 1, picture }];
+        sample
+    };
+    let sequence = whole(&[pictured(0), pictured(1), pictured(0)], &Limits::default()).remove(0);
+    assert_eq!(sequence.segments, [(1, None), (3, Some(0)), (3, Some(0))]);
+    assert_eq!(sequence.pictures, [Placed { start: 1, picture: 0 }, Placed { start: 4, picture: 1 }]);
+    assert_eq!(sequence.counts, [2, 1]);
+}
+
+#[test]
+fn the_last_shared_token_predicts_the_first_of_each_branch() {
+    let reply = |tokens: &[u32]| Sample {
+        targets: (0..tokens.len() - 1).map(|row| Target { row, goal: Goal::Token(tokens[row + 1]) }).collect(),
+        ..sample(1, tokens, 0.0)
+    };
+    let sequence = whole(&[reply(&[1, 2, 3]), reply(&[1, 2, 4]), reply(&[1, 2, 3])], &Limits::default()).remove(0);
+    assert_eq!(sequence.rows, [0, 1, 1]);
+    assert_eq!(sequence.aims, Aims::Tokens(vec![2, 3, 4]));
+    assert_eq!(sequence.counts, [3, 2, 1]);
+}
+
+#[test]
+fn plain_packing_shares_nothing_and_keeps_within_the_limits() {
+    let samples: Vec<Sample> = (0..7).map(|_| sample(1, &[1, 2, 7], 1.0)).collect();
+    let limits = Limits { trees: false, sequence_tokens: 7, batch_samples: 5, shuffle: false, ..Limits::default() };
+    let packing = Packing::new(&samples, CONTEXT, &limits, 1);
+    let batches: Vec<Vec<usize>> = packing
+        .epoch(0)
+        .iter()
+        .map(|batch| packing.sequences(&samples, batch).iter().map(|s| s.paths).collect())
+        .collect();
+    assert_eq!(batches, [vec![2, 2, 1], vec![2]]);
+    assert_eq!(packing.unique_tokens(), 21);
+}
+
+#[test]
+fn a_sample_beyond_the_budget_is_a_sequence_of_its_own() {
+    let samples = [sample(1, &[1, 7], 1.0), sample(2, &[1, 2, 3, 4, 5, 7], 1.0), sample(3, &[2, 7], 1.0)];
+    let limits = Limits { sequence_tokens: 4, shuffle: false, ..Limits::default() };
+    let sequences = whole(&samples, &limits);
+    assert_eq!(sequences.iter().map(|sequence| sequence.tokens.len()).collect::<Vec<_>>(), [4, 6]);
+}
+
+#[test]
+fn epochs_differ_in_order_and_are_the_same_again() {
+    let samples: Vec<Sample> = (0..50).map(|index| sample(index, &[index as u32 + 10, 7], 1.0)).collect();
+    let packing = |seed| Packing::new(&samples, CONTEXT, &Limits::default(), seed);
+    assert_eq!(packing(3).epoch(1), packing(3).epoch(1));
+    assert_ne!(packing(3).epoch(1), packing(3).epoch(2));
+    assert_ne!(packing(3).epoch(1), packing(4).epoch(1));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn every_sample_is_there_with_all_it_sees_and_all_it_learns(
+        texts in prop::collection::vec((0..3_u64, prop::collection::vec(1..4_u32, 1..12), 0.0..=1.0_f32), 1..20),
+        budget in 1..60_usize,
+        trees: bool,
+    ) {
+        let samples: Vec<Sample> = texts.iter().map(|(problem, tokens, label)| {
+            let mut tokens: Vec<u32> = tokens.iter().map(|t| if *t == 3 { 7 } else { *t }).collect();
+            tokens.push(7);
+            sample(*problem, &tokens, *label)
+        }).collect();
+        let limits = Limits { sequence_tokens: budget, batch_samples: 8, trees, ..Limits::default() };
+        let sequences = whole(&samples, &limits);
+        // What is learnt after which tokens: how often, and the sum of the labels.
+        let mut wanted: BTreeMap<Vec<u32>, (u64, f64)> = BTreeMap::new();
+        let mut found = wanted.clone();
+        for sample in &samples {
+            for target in &sample.targets {
+                let Goal::Label(label) = target.goal else { unreachable!() };
+                let entry = wanted.entry(sample.tokens[..=target.row].to_vec()).or_default();
+                entry.0 += 1;
+                entry.1 += f64::from(label);
+            }
+        }
+        for sequence in &sequences {
+            let segments = Segments::new(&sequence.segments, Own::Causal);
+            prop_assert_eq!(segments.tokens(), sequence.tokens.len());
+            let Aims::Labels(labels) = &sequence.aims else { unreachable!() };
+            for ((row, label), count) in sequence.rows.iter().zip(labels).zip(&sequence.counts) {
+                let seen = path(sequence, *row);
+                prop_assert_eq!(segments.positions()[*row] as usize, seen.len() - 1);
+                let entry = found.entry(seen).or_default();
+                entry.0 += u64::from(*count);
+                entry.1 += f64::from(*label) * f64::from(*count);
+            }
+            prop_assert!(sequence.tokens.len() <= budget || sequence.paths == 1);
+            prop_assert!(sequence.rows.windows(2).all(|pair| pair[0] <= pair[1]));
+        }
+        prop_assert_eq!(sequences.iter().map(|s| s.paths).sum::<usize>(), samples.len());
+        prop_assert_eq!(wanted.keys().collect::<HashSet<_>>(), found.keys().collect::<HashSet<_>>());
+        for (key, (count, sum)) in &wanted {
+            prop_assert_eq!(*count, found[key].0);
+            prop_assert!((sum - found[key].1).abs() < 1e-5);
+        }
+    }
+}

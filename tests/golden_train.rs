@@ -1,0 +1,158 @@
+//! Losses, gradients and the streams between blocks against the reference's, on its tiny checkpoints.
+
+#[path = "golden_train/data.rs"]
+mod data;
+
+use data::{Case, Samples, Tensors, architectures, golden, json, relative};
+use mmprm::internvl::{Gradients, Settings, Tiles, Trainable};
+
+#[test]
+fn golden_train_losses_of_micro_batches_agree_to_1e_6() {
+    let mut compared = 0;
+    for folder in architectures("train") {
+        let (case, samples) = (Case::open(&folder), Samples::open(&folder));
+        let losses = json(&folder.join("info.json"))["lr1e_3"]["steps"][0]["micro_losses"].clone();
+        for (number, batch) in samples.micro_batches().iter().enumerate() {
+            let (packed, targets) = samples.pack(&case, batch, 1);
+            let loss = case.model.loss(&case.parameters, &packed, &targets, Settings::default()).unwrap();
+            let wanted = losses[number].as_f64().unwrap();
+            let off = (loss.loss / wanted - 1.0).abs();
+            println!("{} batch {number}: loss {} off by {off:.1e}", folder.display(), loss.loss);
+            assert!(off <= 1e-6, "{} batch {number}: {} for {wanted}", folder.display(), loss.loss);
+            for (score, logits) in loss.rows.iter().zip(samples.logits(number).chunks_exact(2)) {
+                let wanted = 1.0 / (1.0 + (f64::from(logits[1]) - f64::from(logits[0])).exp());
+                assert!((f64::from(*score) - wanted).abs() < 1e-5, "{score} for {wanted}");
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "no golden case was found");
+}
+
+/// The largest deviation of a tensor's gradient, which is that of the mean over the micro-batches.
+fn furthest(gradients: &Gradients, wanted: &Tensors) -> (f64, String) {
+    let mut furthest = (0.0, String::new());
+    let names = wanted.names();
+    assert_eq!(names.len(), gradients.iter().count(), "as many gradients as trained tensors");
+    for name in names {
+        let number = gradients.layout().index(&name).unwrap();
+        let off = relative(gradients.get(number).unwrap(), &wanted.floats(&name));
+        assert!(off.is_finite(), "{name}");
+        if off > furthest.0 {
+            furthest = (off, name);
+        }
+    }
+    furthest
+}
+
+#[test]
+fn golden_train_gradients_agree_to_1e_5_with_and_without_checkpointing() {
+    let mut compared = 0;
+    for folder in architectures("train") {
+        let (case, samples) = (Case::open(&folder), Samples::open(&folder));
+        let wanted = Tensors::read(&folder.join("grads.safetensors"));
+        for checkpointing in [false, true] {
+            let settings = Settings { checkpointing, ..Settings::default() };
+            let layout = case.model.layout();
+            let mut gradients = Gradients::new(layout, Trainable::without_vision(layout));
+            let batches = samples.micro_batches();
+            for batch in &batches {
+                let (packed, targets) = samples.pack(&case, batch, batches.len());
+                case.model.gradients(&case.parameters, &packed, &targets, settings, &mut gradients).unwrap();
+            }
+            let (off, name) = furthest(&gradients, &wanted);
+            println!("{}: {name} is off by {off:.1e}", folder.display());
+            assert!(off <= 1e-5, "{}: {name} is off by {off:e}", folder.display());
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "no golden case was found");
+}
+
+#[test]
+fn golden_train_gradients_of_all_samples_in_one_pack_with_features_computed_before_are_the_same() {
+    let mut compared = 0;
+    for folder in architectures("train") {
+        let (case, samples) = (Case::open(&folder), Samples::open(&folder));
+        let batches = samples.micro_batches();
+        let (mut packed, mut targets) = samples.pack(&case, &batches.concat(), 1);
+        let Tiles::Pixels(pixels) = &packed.tiles else { unreachable!() };
+        let features = case.model.vision_features(&case.parameters, pixels, Settings::default()).unwrap();
+        packed.tiles = Tiles::Features(features);
+        if let mmprm::internvl::Targets::Steps { weights, .. } = &mut targets {
+            weights.clear();
+            for batch in &batches {
+                let (_, targets) = samples.pack(&case, batch, batches.len());
+                weights.extend_from_slice(targets.weights());
+            }
+        }
+        let layout = case.model.layout();
+        let mut gradients = Gradients::new(layout, Trainable::without_vision(layout));
+        let settings = Settings::default();
+        case.model.gradients(&case.parameters, &packed, &targets, settings, &mut gradients).unwrap();
+        let (off, name) = furthest(&gradients, &Tensors::read(&folder.join("grads.safetensors")));
+        assert!(off <= 1e-5, "{}: {name} is off by {off:e}", folder.display());
+        compared += 1;
+    }
+    assert!(compared > 0, "no golden case was found");
+}
+
+#[test]
+fn golden_train_streams_between_blocks_agree_layer_by_layer() {
+    let mut compared = 0;
+    for folder in architectures("score") {
+        let path = folder.join("layers_img0_prompt1.safetensors");
+        if !path.exists() {
+            eprintln!("skipped: no {}", path.display());
+            continue;
+        }
+        let (case, wanted) = (Case::open(&folder), Tensors::read(&path));
+        let packed = case.pack(&[wanted.ids("input_ids")], &[Some("img0.png".into())]);
+        let states = case.model.states(&case.parameters, &packed, Settings::default()).unwrap();
+        for (number, state) in states.vision.iter().enumerate() {
+            let reference = wanted.floats(&format!("vit_hidden_{number}"));
+            let off = relative(&state[..reference.len()], &reference);
+            println!("{} vit_hidden_{number}: {off:.1e}", folder.display());
+            assert!(off <= 2e-6, "{} vit_hidden_{number} is off by {off:e}", folder.display());
+        }
+        for (number, state) in states.language.iter().enumerate() {
+            let off = relative(state, &wanted.floats(&format!("llm_hidden_{number}")));
+            println!("{} llm_hidden_{number}: {off:.1e}", folder.display());
+            assert!(off <= 5e-6, "{} llm_hidden_{number} is off by {off:e}", folder.display());
+        }
+        let layers = case.model.layout().config();
+        assert_eq!(states.vision.len(), layers.vision.layers + 1);
+        assert_eq!(states.language.len(), layers.language.layers + 1);
+        compared += 1;
+    }
+    assert!(compared > 0, "no golden case was found in {}", golden().display());
+}
+
+#[test]
+fn golden_train_scores_of_whole_solutions_agree_with_the_reference_s_reward_model() {
+    let mut compared = 0;
+    for folder in architectures("score") {
+        let case = Case::open(&folder);
+        for golden in json(&folder.join("cases.json")).as_array().unwrap() {
+            let ids = golden["input_ids"].as_array().unwrap().iter();
+            let ids: Vec<u32> = ids.map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
+            let step = case.token("<prm>");
+            let rows: Vec<usize> = (0..ids.len()).filter(|row| ids[*row] == step).collect();
+            let count = rows.len();
+            let image = format!("{}.png", golden["image"].as_str().unwrap());
+            let packed = case.pack(&[ids], &[Some(image)]);
+            let (labels, weights) = (vec![1.0; count], vec![1.0; count]);
+            let (yes, no) = (case.token("Yes"), case.token("No"));
+            let targets = mmprm::internvl::Targets::Steps { rows, labels, weights, yes, no };
+            let scores = case.model.loss(&case.parameters, &packed, &targets, Settings::default()).unwrap().rows;
+            let wanted = golden["scores_float32"].as_array().unwrap();
+            assert_eq!(scores.len(), wanted.len());
+            for (score, wanted) in scores.iter().zip(wanted) {
+                let off = (f64::from(*score) - wanted.as_f64().unwrap()).abs();
+                assert!(off <= 1e-5, "{}: {score} for {wanted}", folder.display());
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 0, "no golden case was found");
+}

@@ -1,0 +1,171 @@
+//! The golden samples of an architecture as packed sequences.
+
+use std::path::{Path, PathBuf};
+
+use byteorder::{ByteOrder, LittleEndian};
+use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, Limits, Tiling, load, normalise, tiles};
+use mmprm::internvl::{Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters};
+use mmprm::nn::attention::{Own, Segments};
+use mmprm_quant::hf::config::ModelConfig;
+use mmprm_quant::hf::vocabulary::Vocabulary;
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+/// The golden directory: `MMPRM_GOLDEN`, or the committed copy.
+pub fn golden() -> PathBuf {
+    let committed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    std::env::var_os("MMPRM_GOLDEN").map_or_else(committed, PathBuf::from)
+}
+
+/// The folders below `golden/<folder>`, by name.
+pub fn architectures(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(golden().join(folder)).into_iter().flatten();
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    found.sort();
+    if found.is_empty() {
+        eprintln!("skipped: no cases in {}", golden().join(folder).display());
+    }
+    found
+}
+
+pub fn json(path: &Path) -> Value {
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A file of tensors.
+pub struct Tensors(Vec<u8>);
+
+impl Tensors {
+    pub fn read(path: &Path) -> Self {
+        Self(std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    fn file(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.0).unwrap()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.file().names().into_iter().map(str::to_owned).collect()
+    }
+
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        self.file().tensor(name).unwrap().shape().to_vec()
+    }
+
+    pub fn floats(&self, name: &str) -> Vec<f32> {
+        let file = self.file();
+        let data = file.tensor(name).unwrap().data();
+        let mut values = vec![0.0; data.len() / 4];
+        LittleEndian::read_f32_into(data, &mut values);
+        values
+    }
+
+    pub fn ids(&self, name: &str) -> Vec<u32> {
+        let file = self.file();
+        let data = file.tensor(name).unwrap().data();
+        data.chunks_exact(8).map(|id| u32::try_from(LittleEndian::read_i64(id)).unwrap()).collect()
+    }
+}
+
+/// A golden checkpoint.
+pub struct Case {
+    pub model: Model,
+    pub parameters: Parameters,
+    vocabulary: Vocabulary,
+    tiling: Tiling,
+}
+
+impl Case {
+    /// The checkpoint of this name, in f32.
+    pub fn open(architecture: &Path) -> Self {
+        let directory = golden().join("ckpt").join(architecture.file_name().unwrap());
+        let layout = read_layout(&directory).unwrap();
+        let parameters = read_parameters(&directory, &layout, |_| true).unwrap();
+        let config = ModelConfig::read(&directory).unwrap();
+        let vision = config.vision.as_ref().unwrap();
+        let (most, size) = (vision.max_tiles as usize, vision.image_size as usize);
+        let tiling = Tiling::new(size, vision.min_tiles as usize, most, vision.thumbnail).unwrap();
+        let vocabulary = Vocabulary::read(&directory, &config.language).unwrap();
+        Self { model: Model::new(&layout), parameters, vocabulary, tiling }
+    }
+
+    pub fn token(&self, text: &str) -> u32 {
+        self.vocabulary.tokens.iter().position(|token| token.text == text).expect(text) as u32
+    }
+
+    /// Pixel values of a golden image's tiles.
+    pub fn pixels(&self, image: &str) -> Vec<f32> {
+        let picture = load(&golden().join("images").join(image), &Limits::default()).unwrap();
+        let tiles = tiles(&picture, &self.tiling);
+        tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect()
+    }
+
+    /// Sequences one after the other, each a root of its own, with their pictures in order.
+    pub fn pack(&self, sequences: &[Vec<u32>], images: &[Option<String>]) -> Packed {
+        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+        let tokens: Vec<u32> = sequences.concat();
+        let per_tile = self.model.layout().config().tokens_per_tile();
+        let pictures = Packed::pictures_at(&tokens, self.token("<IMG_CONTEXT>"), per_tile).unwrap();
+        let pixels = images.iter().flatten().flat_map(|image| self.pixels(image)).collect();
+        Packed { tokens, segments: Segments::plain(&lengths, Own::Causal), pictures, tiles: Tiles::Pixels(pixels) }
+    }
+}
+
+/// The golden samples.
+pub struct Samples {
+    tensors: Tensors,
+    images: Vec<Option<String>>,
+}
+
+impl Samples {
+    pub fn open(architecture: &Path) -> Self {
+        let lines = std::fs::read_to_string(golden().join("train/samples.jsonl")).unwrap();
+        let image = |line: &str| {
+            let sample: Value = serde_json::from_str(line).unwrap();
+            sample["image"].as_str().map(str::to_owned)
+        };
+        Self {
+            tensors: Tensors::read(&architecture.join("data.safetensors")),
+            images: lines.lines().map(image).collect(),
+        }
+    }
+
+    /// Numbers of samples in each micro-batch.
+    pub fn micro_batches(&self) -> Vec<Vec<usize>> {
+        (0..self.images.len()).step_by(2).map(|first| vec![first, first + 1]).collect()
+    }
+
+    /// Yes and No logits of a micro-batch as the reference computed them.
+    pub fn logits(&self, batch: usize) -> Vec<f32> {
+        self.tensors.floats(&format!("batch{batch}.prm_logits"))
+    }
+
+    /// Packed samples, and their steps as targets weighted by 1 / (steps · `parts`).
+    pub fn pack(&self, case: &Case, samples: &[usize], parts: usize) -> (Packed, Targets) {
+        let ids = |sample: &usize| self.tensors.ids(&format!("sample{sample}.input_ids"));
+        let sequences: Vec<Vec<u32>> = samples.iter().map(ids).collect();
+        let images: Vec<Option<String>> = samples.iter().map(|sample| self.images[*sample].clone()).collect();
+        let (mut rows, mut labels, mut first) = (Vec::new(), Vec::new(), 0);
+        for sample in samples {
+            let targets = self.tensors.floats(&format!("sample{sample}.labels"));
+            let steps = targets.iter().enumerate().filter(|(_, label)| **label >= 0.0);
+            steps.for_each(|(row, label)| {
+                rows.push(first + row);
+                labels.push(*label);
+            });
+            first += targets.len();
+        }
+        let weights = vec![1.0 / (labels.len() * parts) as f32; labels.len()];
+        let (yes, no) = (case.token("Yes"), case.token("No"));
+        (case.pack(&sequences, &images), Targets::Steps { rows, labels, weights, yes, no })
+    }
+}
+
+/// ‖found − wanted‖ / ‖wanted‖
+pub fn relative(found: &[f32], wanted: &[f32]) -> f64 {
+    assert_eq!(found.len(), wanted.len());
+    let square = |value: f64| value * value;
+    let off: f64 = found.iter().zip(wanted).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    (off / wanted.iter().map(|value| square(f64::from(*value))).sum::<f64>()).sqrt()
+}

@@ -1,0 +1,204 @@
+//! What the policy asks, and what it makes of replies.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mmprm::endpoint::Endpoint;
+use mmprm::policy::{Likelihood, Policy, RemotePolicy, RolloutRequest, Traffic};
+use mmprm::prompt::{ChatTemplate, Images, render, rollout};
+use mmprm::solution::Rollout;
+use serde_json::{Value, json};
+
+use crate::http::{Server, reply};
+use crate::{draw, drawing, n, one_only, patience, policy, policy_of, problem, seed, several, solution, writes};
+
+/// A folder with the pictures `a.png` and `b.png`.
+fn pictures() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    image::RgbImage::new(2, 2).save(folder.path().join("a.png")).unwrap();
+    image::RgbImage::new(3, 1).save(folder.path().join("b.png")).unwrap();
+    folder
+}
+
+#[test]
+fn the_conversation_is_the_references_with_its_pictures_in_their_places() {
+    let (server, folder) = (several(16), pictures());
+    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), drawing(7, folder.path()));
+    let mut problem = problem("p", &["a.png", "b.png"]);
+    problem.question = "Is it as in <image>?".into();
+    let prefix = [" One.\n".to_owned(), "Two.".to_owned()];
+    policy.rollouts(&RolloutRequest { problem: &problem, prefix: &prefix, count: 2, node: 5 }).unwrap();
+
+    let requests = server.requests();
+    let [request] = requests.as_slice() else { panic!("{} requests", requests.len()) };
+    assert_eq!(request.target, "POST /v1/chat/completions");
+    let mut body = request.body.clone();
+    let messages = body["messages"].take();
+    let seed = body["seed"].take();
+    assert!(seed.as_u64().unwrap() < 1 << 31);
+    assert_eq!(
+        body,
+        json!({
+            "model": "policy-1", "messages": null, "n": 2, "max_tokens": 64, "temperature": 0.7, "top_p": 0.9,
+            "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.05, "repeat_penalty": 1.05, "repeat_last_n": 65536,
+            "seed": null, "stop": ["<|im_end|>"], "skip_special_tokens": false,
+        })
+    );
+
+    // Put together as the model's own template does, the messages are the reference's prompt.
+    let mut shown = Vec::new();
+    let mut text = String::new();
+    for message in messages.as_array().unwrap() {
+        text.extend(["<|im_start|>", message["role"].as_str().unwrap(), "\n"]);
+        for part in parts(&message["content"]) {
+            if let Some(url) = part["image_url"]["url"].as_str() {
+                shown.push(url.to_owned());
+                text += "<img></img>";
+            } else {
+                text += part["text"].as_str().unwrap();
+            }
+        }
+        text += "<|im_end|>\n";
+    }
+    text += "<|im_start|>assistant\n";
+    assert_eq!(text, render(&rollout(&problem.question, &prefix, 2, Images::All), &[]));
+    assert!(shown.iter().all(|url| url.starts_with("data:image/png;base64,iVBOR")));
+    assert!(shown.len() == 2 && shown[0] != shown[1]);
+}
+
+/// The parts of a message, whose content may be one text.
+fn parts(content: &Value) -> Vec<Value> {
+    match content {
+        Value::Array(parts) => parts.clone(),
+        text => vec![json!({"type": "text", "text": text})],
+    }
+}
+
+#[test]
+fn a_question_without_pictures_is_one_text_and_a_template_may_have_no_system_message() {
+    let server = several(1);
+    let mut options = drawing(7, Path::new("."));
+    options.template = ChatTemplate::chatml();
+    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), options);
+    draw(&policy, 1).unwrap();
+    let messages = server.requests()[0].body["messages"].clone();
+    assert_eq!(messages.as_array().unwrap().len(), 1);
+    assert!(messages[0]["content"].as_str().unwrap().starts_with(" Your task is"));
+    assert!(!server.requests()[0].body.as_object().unwrap().contains_key("n"));
+}
+
+#[test]
+fn rollouts_of_a_prompt_are_one_request_where_the_server_writes_several() {
+    let server = several(16);
+    let policy = policy(&server);
+    let rollouts = draw(&policy, 16).unwrap();
+    let first = seed(&server.requests()[0]);
+    assert_eq!(rollouts.len(), 16);
+    for (index, rollout) in (first..).zip(&rollouts) {
+        assert_eq!(rollout, &[format!("Seed {index}."), format!("Answer: The final answer is {}", index % 3)]);
+    }
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(policy.traffic(), Traffic { requests: 1, rollouts: 16, prompt_tokens: 10, generated: 160 });
+    assert_eq!(draw(&policy, 0).unwrap(), Vec::<Rollout>::new());
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_server_that_writes_one_is_asked_for_the_others_one_by_one_each_with_its_seed() {
+    for server in [
+        several(1),
+        one_only("500 Internal Server Error", "Only one completion choice is allowed"),
+        one_only("500 Internal Server Error", "n_cmpl cannot be greater than the number of slots"),
+        one_only("400 Bad Request", "n must be 1 when using greedy sampling"),
+    ] {
+        let policy = policy(&server);
+        let rollouts = draw(&policy, 5).unwrap();
+        let asked = server.requests().len();
+        assert!((5..=6).contains(&asked), "{asked} requests");
+        // It is not asked for several again, and what it writes does not depend on that being known.
+        assert_eq!(draw(&policy, 5).unwrap(), rollouts);
+        assert_eq!(server.requests().len(), asked + 5);
+        assert!(server.requests()[asked..].iter().all(|request| n(request) == 1));
+        let mut seeds: Vec<u64> = server.requests()[asked..].iter().map(seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 5, "every rollout has a seed of its own");
+    }
+}
+
+#[test]
+fn a_server_that_writes_fewer_is_asked_for_the_rest() {
+    let server = several(3);
+    let rollouts = draw(&policy(&server), 8).unwrap();
+    assert_eq!(rollouts.len(), 8);
+    let asked: Vec<u64> = server.requests().iter().map(n).collect();
+    assert_eq!(asked, [8, 5, 2]);
+}
+
+#[test]
+fn a_server_that_writes_more_than_asked_for_is_not_believed() {
+    let server = Server::start(|_, _| writes(&[solution(1), solution(2), solution(3)]));
+    assert_eq!(draw(&policy(&server), 2).unwrap().len(), 2);
+    assert_eq!(draw(&policy(&server), 1).unwrap().len(), 1);
+}
+
+#[test]
+fn seeds_depend_on_run_problem_node_and_index_and_on_nothing_else() {
+    let server = several(1);
+    let seeds = |run: u64, id: &str, node: u64, index: usize| -> u64 {
+        let policy = policy_of(patience(&server.url()), run);
+        let before = server.requests().len();
+        let request = RolloutRequest { problem: &problem(id, &[]), prefix: &[], count: index + 1, node };
+        policy.rollouts(&request).unwrap();
+        let mut seeds: Vec<u64> = server.requests()[before..].iter().map(seed).collect();
+        let first = seeds.remove(0);
+        if index == 0 { first } else { seeds[index - 1] }
+    };
+    let reference = seeds(7, "p", 3, 0);
+    assert_eq!(seeds(7, "p", 3, 0), reference);
+    for (run, id, node, index) in [(8, "p", 3, 0), (7, "q", 3, 0), (7, "p", 4, 0), (7, "p", 3, 1)] {
+        assert_ne!(seeds(run, id, node, index), reference, "{run} {id} {node} {index}");
+    }
+}
+
+#[test]
+fn requests_go_side_by_side_but_no_more_than_allowed() {
+    let server = Server::start(|_, request| {
+        std::thread::sleep(Duration::from_millis(15));
+        writes(&[solution(seed(request))])
+    });
+    let mut options = patience(&server.url());
+    options.parallel = 3.try_into().unwrap();
+    let policy = policy_of(options, 7);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(draw(&policy, 4).unwrap().len(), 4));
+        }
+    });
+    assert!((2..=3).contains(&server.most_at_once()), "{}", server.most_at_once());
+}
+
+#[test]
+fn likelihoods_are_told_where_the_server_tells_them() {
+    let server = Server::start(|index, request| {
+        let asked = request.body.get("logprobs") == Some(&json!(true));
+        let pieces = ["<step>", "So", " 2.", "</step>", "<answer>", "2", "</answer>", "<|im_end|>"];
+        let tokens: Vec<Value> = pieces.iter().map(|piece| json!({"token": piece, "logprob": -0.5})).collect();
+        let text = pieces.concat();
+        let mut choice = json!({"index": 0, "message": {"role": "assistant", "content": text}});
+        if asked && index != 1 {
+            choice["logprobs"] = json!({"content": tokens});
+        }
+        reply("200 OK", &[], &json!({"choices": [choice]}).to_string())
+    });
+    let policy = policy(&server);
+    let problem = problem("p", &[]);
+    let drawn = || policy.drawn(&RolloutRequest { problem: &problem, prefix: &[], count: 1, node: 0 }).unwrap();
+    let told = drawn();
+    assert_eq!(told[0].rollout, ["So 2.", "2"]);
+    let likelihood = |log_probability, tokens| Likelihood { log_probability, tokens };
+    assert_eq!(told[0].likelihood, [likelihood(-1.0, 2), likelihood(-0.5, 1)]);
+    assert_eq!(drawn()[0].likelihood, []);
+    draw(&policy, 1).unwrap();
+    assert!(!server.requests()[2].body.as_object().unwrap().contains_key("logprobs"));
+}

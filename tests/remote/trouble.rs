@@ -1,0 +1,192 @@
+//! Servers that fail: for a while, for one problem, or for all of them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mmprm::annotate::{AnnotateOptions, LOG_NAME, Summary, annotate};
+use mmprm::answer::RuleVerifier;
+use mmprm::endpoint::Endpoint;
+use mmprm::policy::{Policy, PolicyError, RemotePolicy, RolloutRequest};
+use mmprm::search::SearchParams;
+use serde_json::{Value, json};
+
+use crate::http::{Reply, Server, reply};
+use crate::{draw, drawing, n, patience, policy, policy_of, problem, seed, solution, writes};
+
+/// A reply whose only choice broke off for this reason.
+fn broken_off(reason: &str) -> Reply {
+    let choice = json!({"index": 0, "finish_reason": reason, "message": {"content": "<step>So"}});
+    reply("200 OK", &[], &json!({"choices": [choice]}).to_string())
+}
+
+fn without_text() -> Reply {
+    reply("200 OK", &[], r#"{"choices": [{"index": 0, "message": {"role": "assistant", "content": null}}]}"#)
+}
+
+#[test]
+fn what_may_pass_is_tried_again_with_the_same_seed() {
+    for (trouble, first) in [
+        ("an internal error", reply("500 Internal Server Error", &[], "oops")),
+        ("too many requests", reply("429 Too Many Requests", &["retry-after: 0"], "{}")),
+        ("silence", Reply::Stall(Vec::new())),
+        ("a connection closed before the reply", Reply::Raw(Vec::new())),
+        ("a page", reply("200 OK", &["content-type: text/html"], "<html>Welcome</html>")),
+        ("another object", reply("200 OK", &[], "{\"object\": \"list\"}")),
+        ("no text", without_text()),
+        ("an aborted completion", broken_off("abort")),
+        ("a huge reply", reply("200 OK", &[], &format!("{{\"padding\": \"{}\"}}", "x".repeat(2 << 20)))),
+    ] {
+        let server = Server::start(move |index, request| match index {
+            0 => first.clone(),
+            _ => writes(&(0..n(request)).map(|index| solution(seed(request) + index)).collect::<Vec<_>>()),
+        });
+        assert_eq!(draw(&policy(&server), 2).unwrap().len(), 2, "after {trouble}");
+        let bodies: Vec<Value> = server.requests().into_iter().map(|request| request.body).collect();
+        assert!(bodies.len() == 2 && bodies[0] == bodies[1], "after {trouble}");
+    }
+}
+
+#[test]
+fn a_request_that_keeps_failing_is_a_failure_and_no_rollout() {
+    for (first, expected) in [
+        (reply("502 Bad Gateway", &[], "no upstream"), "502 Bad Gateway, no upstream"),
+        (Reply::Stall(Vec::new()), "there was no whole reply within 0.05 s"),
+        (reply("200 OK", &[], "<html>"), "its reply is not JSON"),
+        (without_text(), "has no text"),
+        (broken_off("content_filter"), "the completion broke off (content_filter)"),
+    ] {
+        let server = Server::script(vec![first]);
+        let mut options = patience(&server.url());
+        options.timeout = Duration::from_millis(50);
+        let error = draw(&policy_of(options, 7), 3).unwrap_err();
+        let address = format!("the policy failed: the server at {}/chat/completions failed 5 times", server.url());
+        let message = error.to_string();
+        assert!(matches!(error, PolicyError::Engine(_)) && message.starts_with(&address), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(server.requests().len(), 5);
+    }
+}
+
+#[test]
+fn one_failing_completion_fails_the_request_and_the_others_are_not_asked_for() {
+    let server = Server::start(|index, request| match index {
+        0 => writes(&[solution(seed(request))]),
+        _ => reply("500 Internal Server Error", &[], ""),
+    });
+    let mut options = patience(&server.url());
+    options.parallel = 1.try_into().unwrap();
+    assert!(draw(&policy_of(options, 7), 8).is_err());
+    assert_eq!(server.requests().len(), 1 + 5);
+}
+
+#[test]
+fn a_prompt_that_is_too_long_costs_its_problem_only() {
+    let too_long = r#"{"message": "This model's maximum context length is 4096 tokens"}"#;
+    let server = Server::start(move |index, request| match index {
+        0 => reply("400 Bad Request", &[], too_long),
+        _ => writes(&[solution(seed(request))]),
+    });
+    let policy = policy(&server);
+    let error = draw(&policy, 2).unwrap_err();
+    assert!(matches!(&error, PolicyError::Problem(cause) if cause.contains("maximum context length")), "{error}");
+    assert_eq!(draw(&policy, 2).unwrap().len(), 2);
+    assert!(policy.stopped_by().is_none());
+}
+
+#[test]
+fn a_picture_that_cannot_be_read_is_not_sent() {
+    let server = Server::script(vec![writes(&[solution(1)])]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.png"), b"\x89PNG\r\n\x1a\nand nothing more").unwrap();
+    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), drawing(7, folder.path()));
+    for image in ["bad.png", "missing.png", "../outside.png"] {
+        let problem = problem("p", &[image]);
+        let error = policy.rollouts(&RolloutRequest { problem: &problem, prefix: &[], count: 1, node: 0 }).unwrap_err();
+        assert!(matches!(&error, PolicyError::Problem(cause) if cause.contains(image)), "{error}");
+    }
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn a_server_that_cannot_be_used_at_all_ends_the_run_and_tells_why_once() {
+    let told = |words: &str| json!({"error": {"message": words}}).to_string();
+    for (status, body, expected, requests) in [
+        ("401 Unauthorized", told("Incorrect API key"), "wants another key", 1),
+        ("404 Not Found", told("no model policy-1"), "does not know the address or the model \"policy-1\"", 1),
+        // Perhaps it would write one rollout at a time; it is asked.
+        ("400 Bad Request", told("unknown field top_k"), "does not accept the requests (400", 2),
+    ] {
+        let server = Server::script(vec![reply(status, &[], &body)]);
+        let mut options = patience(&server.url());
+        options.parallel = 1.try_into().unwrap();
+        let cancel = Arc::clone(&options.cancel);
+        let policy = policy_of(options, 7);
+        assert!(matches!(draw(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
+        assert!(cancel.load(Ordering::Relaxed), "{status}");
+        let error = policy.stopped_by().unwrap();
+        assert!(error.ends_the_run() && error.to_string().contains(expected), "{error}");
+        assert!(matches!(draw(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
+        assert_eq!(server.requests().len(), requests, "{status}");
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_does_not_wait_for_rollouts_under_way() {
+    let server = Server::script(vec![Reply::Stall(Vec::new())]);
+    let mut options = patience(&server.url());
+    options.timeout = Duration::from_mins(1);
+    let cancel = Arc::clone(&options.cancel);
+    let policy = policy_of(options, 7);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let drawn = scope.spawn(|| draw(&policy, 4));
+        while server.requests().is_empty() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        cancel.store(true, Ordering::Relaxed);
+        assert!(matches!(drawn.join().unwrap(), Err(PolicyError::Cancelled)));
+    });
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(policy.stopped_by().is_none());
+}
+
+/// Annotates two problems, and gives the log too.
+fn annotated(server: &Server, directory: &Path) -> (Summary, String, Arc<AtomicBool>) {
+    let mut options = patience(&server.url());
+    options.timeout = Duration::from_millis(60);
+    let cancel = Arc::clone(&options.cancel);
+    let policy = policy_of(options, 7);
+    let params = SearchParams { rollouts: 4, rollout_budget: 12, ..SearchParams::default() };
+    let options = AnnotateOptions { params, ..AnnotateOptions::default() };
+    let problems = [problem("first", &[]), problem("second", &[])];
+    let summary = annotate(&problems, directory, &options, &policy, &RuleVerifier, &(), &cancel).unwrap();
+    (summary, std::fs::read_to_string(directory.join(LOG_NAME)).unwrap(), cancel)
+}
+
+#[test]
+fn a_problem_whose_rollouts_do_not_come_fails_with_the_cause_and_is_never_wrong() {
+    // The first problem is answered; the second meets silence.
+    let right = || writes(&["2"; 4].map(|answer| format!("<answer>{answer}</answer>")));
+    let server = Server::script(vec![right(), Reply::Stall(Vec::new())]);
+    let directory = tempfile::tempdir().unwrap();
+    let (summary, log, cancel) = annotated(&server, directory.path());
+    assert_eq!((summary.done, summary.always_solved, summary.failed), (1, 1, 1), "{log}");
+    assert!(!summary.cancelled && !cancel.load(Ordering::Relaxed));
+    let failure: Value = serde_json::from_str(log.lines().nth(1).unwrap()).unwrap();
+    assert_eq!((&failure["id"], &failure["status"]), (&json!("second"), &json!("failed")));
+    assert!(failure["cause"].as_str().unwrap().contains("there was no whole reply within 0.06 s"), "{log}");
+    let names = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let trees = names.filter(|name| name.extension().is_some_and(|extension| extension == "json")).count();
+    assert_eq!(trees, 1, "a problem that failed has no tree, in which its rollouts could be wrong");
+}
+
+#[test]
+fn a_key_that_is_refused_stops_the_annotation_and_fails_no_problem() {
+    let server = Server::script(vec![reply("401 Unauthorized", &[], "{}")]);
+    let directory = tempfile::tempdir().unwrap();
+    let (summary, log, cancel) = annotated(&server, directory.path());
+    assert!(summary.cancelled && cancel.load(Ordering::Relaxed));
+    assert_eq!((summary.done, summary.failed, log.as_str()), (0, 0, ""));
+}

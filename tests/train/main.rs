@@ -1,0 +1,97 @@
+//! The trainer on tiny checkpoints: the reference's token ids, losses and parameters; trees against their paths; runs that
+//! are killed; labels that stay what they are.
+
+mod golden;
+mod loops;
+mod trees;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use mmprm::train::full::Full;
+use mmprm::train::prepare::prepare;
+use mmprm::train::recipe::{Compute, Recipe};
+use mmprm::train::run::{Data, Event, RunError, Summary, run};
+use mmprm::train::vocabulary::Vocabulary;
+use tempfile::TempDir;
+
+/// The golden directory: `MMPRM_GOLDEN`, or the committed copy.
+fn golden() -> PathBuf {
+    let committed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    std::env::var_os("MMPRM_GOLDEN").map_or_else(committed, PathBuf::from)
+}
+
+/// The tiny checkpoint of an architecture, if the copy has it.
+fn checkpoint(architecture: &str) -> Option<PathBuf> {
+    let path = golden().join("ckpt").join(architecture);
+    if path.join("config.json").exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: no {}", path.display());
+    None
+}
+
+/// A directory with samples, and a recipe that trains the tiny checkpoint on them.
+struct Bench {
+    folder: TempDir,
+    recipe: Recipe,
+}
+
+impl Bench {
+    fn new(samples: &str) -> Option<Self> {
+        let model = checkpoint("internlm2")?;
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("samples.jsonl");
+        fs::write(&path, samples).unwrap();
+        let recipe = Recipe {
+            model,
+            samples: path,
+            out: folder.path().join("run"),
+            precision: Compute::F32,
+            lr: 1e-3,
+            warmup: 0.0,
+            weight_decay: 0.0,
+            ..Recipe::default()
+        };
+        Some(Self { folder, recipe })
+    }
+
+    fn data(&self) -> Data {
+        prepare(&self.recipe, &Vocabulary::open(&self.recipe.model).unwrap()).unwrap()
+    }
+
+    fn open(&self, data: &Data) -> Full {
+        Full::open(&self.recipe, data.train.words, data.train.pictures.clone()).unwrap()
+    }
+
+    /// Trains; returns what came of it and all trained values.
+    fn run(&self, watch: &mut dyn FnMut(&Event)) -> Result<(Summary, Vec<Vec<f32>>), RunError> {
+        self.run_until(watch, &AtomicBool::new(false))
+    }
+
+    fn run_until(
+        &self,
+        watch: &mut dyn FnMut(&Event),
+        cancel: &AtomicBool,
+    ) -> Result<(Summary, Vec<Vec<f32>>), RunError> {
+        let data = self.data();
+        let mut full = self.open(&data);
+        let summary = run(&mut full, &data, &self.recipe, watch, cancel)?;
+        Ok((summary, values(&full)))
+    }
+}
+
+fn values(full: &Full) -> Vec<Vec<f32>> {
+    use mmprm::train::learner::Learner;
+    full.values().into_iter().map(<[f32]>::to_vec).collect()
+}
+
+/// A training sample without image: steps and their labels.
+fn sample(question: &str, steps: &[(&str, f32)]) -> String {
+    let process: Vec<String> = steps.iter().map(|(step, _)| format!("{step}<prm>")).collect();
+    let labels: Vec<f32> = steps.iter().map(|(_, label)| *label).collect();
+    let human = format!("Question: {question}\nProcess: {}", process.join("\n\n"));
+    let turns = serde_json::json!([{"from": "human", "value": human}, {"from": "gpt", "value": labels}]);
+    format!("{}\n", serde_json::json!({"id": question, "conversations": turns}))
+}

@@ -1,0 +1,183 @@
+//! A policy on a server, from the command line: searches and candidates without a model of this machine.
+#![cfg(unix)]
+
+#[path = "../../tests/support/http.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod http;
+mod support;
+
+use http::{Reply, Request, Server, reply};
+use serde_json::{Value, json};
+use support::Desk;
+
+/// The problems of these tests.
+const PROBLEMS: &str = "--problems data/test.json --limit 2";
+
+/// The flags of a policy on `server`.
+fn policy(server: &Server) -> String {
+    format!("--policy-url {} --policy-model policy-1", server.url())
+}
+
+fn annotate(server: &Server, flags: &str) -> String {
+    format!("annotate {} {PROBLEMS} --rollouts 4 --rollout-budget 20 {flags}", policy(server))
+}
+
+/// A model of a kind: its solution depends on the question, the steps before it and the seed, and is right in one case of
+/// three.
+fn solution(request: &Request, seed: u64) -> String {
+    let body = &request.body;
+    assert!(body["messages"][0]["content"].as_str().unwrap().contains("InternVL"));
+    let parts = body["messages"][1]["content"].as_array().unwrap();
+    assert!(parts[0]["image_url"]["url"].as_str().unwrap().starts_with("data:image/png;base64,"));
+    let question = parts[1]["text"].as_str().unwrap();
+    let right = if question.contains("tallest bar") { 10 } else { 80 };
+    let said = if seed.is_multiple_of(3) { right } else { right + 1 + seed % 5 };
+    let steps = [format!("Look at it, way {}.", seed % 4), format!("Count to {}.", seed % 7), "Sum up.".to_owned()];
+    let written = question.matches("<step>").count();
+    let rest: Vec<String> = steps.iter().skip(written).map(|step| format!("<step>{step}</step>")).collect();
+    format!("{}<answer>Answer: The final answer is {said}</answer><|im_end|>", rest.concat())
+}
+
+/// A server that writes `most` solutions a request, at most.
+fn server(most: u64) -> Server {
+    Server::start(move |_, request| {
+        let count = request.body["n"].as_u64().unwrap_or(1).min(most);
+        let choice = |index| {
+            let text = solution(request, request.body["seed"].as_u64().unwrap() + index);
+            json!({"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}})
+        };
+        let choices: Vec<Value> = (0..count).map(choice).collect();
+        let usage = json!({"prompt_tokens": 300, "completion_tokens": 40 * count});
+        let body = json!({"choices": choices, "usage": usage});
+        reply("200 OK", &["content-type: application/json"], &body.to_string())
+    })
+}
+
+/// Every tree in a folder, with its name.
+fn trees(desk: &Desk, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let read = |name: String| {
+        let bytes = desk.read(&format!("{folder}/{name}"));
+        (name, bytes)
+    };
+    desk.trees(folder).into_iter().map(read).collect()
+}
+
+#[test]
+fn a_policy_on_a_server_is_searched_and_the_same_seed_gives_the_same_trees() {
+    let desk = Desk::new();
+    for (most, name) in [(16, "several"), (1, "one")] {
+        let server = server(most);
+        let result = desk.run(&annotate(&server, &format!("-o {name} --json"))).done().object();
+        assert_eq!((&result["summary"]["done"], &result["summary"]["failed"]), (&json!(2), &json!(0)));
+        let requests = server.requests().len() as u64;
+        let told = &result["server"];
+        assert_eq!((&told["requests"], &told["rollouts"]), (&json!(requests), &result["summary"]["rollouts"]));
+        assert_eq!(told["generated"], json!(40 * told["rollouts"].as_u64().unwrap()));
+        assert!(!result.as_object().unwrap().contains_key("engine"));
+        let first = trees(&desk, name);
+        assert_eq!(first.len(), 2);
+        assert!(first.iter().any(|(_, tree)| String::from_utf8_lossy(tree).contains("Look at it, way ")));
+
+        desk.run(&annotate(&server, &format!("-o {name}-again --policy-parallel 1 --problems-at-once 1 --quiet")))
+            .done();
+        assert_eq!(trees(&desk, &format!("{name}-again")), first);
+        desk.run(&annotate(&server, &format!("-o {name}-other --seed 1 --quiet"))).done();
+        assert_ne!(trees(&desk, &format!("{name}-other")), first);
+        for share in ["1/2", "2/2"] {
+            desk.run(&annotate(&server, &format!("-o {name}-shares --shard {share} --quiet"))).done();
+        }
+        assert_eq!(trees(&desk, &format!("{name}-shares")), first);
+    }
+    let lines = desk.run(&annotate(&server(16), "-o said")).done().out;
+    assert!(lines.contains(" rollouts/s, ") && lines.contains(" tokens/s drawn, "), "{lines}");
+    assert!(lines.contains(" requests)") && !lines.contains("reuse"), "{lines}");
+    desk.run("samples several -o prm.jsonl").done();
+}
+
+#[test]
+fn candidates_come_from_a_server_too() {
+    let desk = Desk::new();
+    let server = server(16);
+    let generate = format!("generate {} {PROBLEMS} -n 5 -o c.json", policy(&server));
+    let result = desk.run(&format!("{generate} --json")).done().object();
+    assert_eq!(result["server"]["rollouts"], 10);
+    assert_eq!(server.requests().len(), 2);
+    for record in desk.json("c.json").as_array().unwrap() {
+        assert_eq!(record["labels"].as_array().unwrap().len(), 5);
+        assert_eq!(record["solutions_splits"][0].as_array().unwrap().len(), 4);
+    }
+}
+
+#[test]
+fn a_server_in_trouble_fails_problems_with_the_cause() {
+    let desk = Desk::new();
+    let server = Server::script(vec![Reply::Stall(Vec::new())]);
+    let run = desk.run(&annotate(&server, "-o trees --policy-timeout 1 --json").replace("--limit 2", "--limit 1"));
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(
+        run.err.contains("failed 5 times, the last time because there was no whole reply within 1 s"),
+        "{}",
+        run.err
+    );
+    assert_eq!(run.object()["summary"]["failed"], 1);
+    assert_eq!(desk.trees("trees"), [""; 0]);
+    assert!(String::from_utf8(desk.read("trees/annotate.log.jsonl")).unwrap().contains("\"status\":\"failed\""));
+}
+
+#[test]
+fn a_server_that_cannot_be_used_stops_the_run_with_one_sentence_and_the_same_command_goes_on() {
+    let desk = Desk::new();
+    let told = r#"{"error": {"message": "sk-secret-1 is not a key"}}"#;
+    let closed = Server::script(vec![reply("401 Unauthorized", &["content-type: application/json"], told)]);
+    let generate = |server: &Server| format!("generate {} {PROBLEMS} -n 2 -o c.json", policy(server));
+    for command in [annotate(&closed, "-o trees"), generate(&closed)] {
+        let mut command = desk.command(&command);
+        let output = command.env("MMPRM_POLICY_KEY", "sk-secret-1").output().unwrap();
+        let run = support::Run {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!run.err.contains("secret"), "{}", run.err);
+        run.refused(1, &["the policy cannot be used: ", "wants another key than it was given in the environment"]);
+    }
+    assert!(closed.requests()[0].headers.contains(&"authorization: Bearer sk-secret-1".to_owned()));
+    assert_eq!(desk.read("trees/annotate.log.jsonl"), b"");
+    assert!(!String::from_utf8_lossy(&desk.read("c.json.journal")).contains("secret"));
+    let open = server(16);
+    desk.run(&annotate(&open, "-o trees")).done();
+    desk.run(&generate(&open)).done();
+}
+
+#[test]
+fn flags_that_mean_nothing_to_a_server_are_refused_in_one_sentence() {
+    let desk = Desk::new();
+    let server = server(16);
+    for (flag, expected) in [
+        ("--threads 2", "--threads is for a policy that runs here"),
+        ("--context 4096", "--context is for"),
+        ("--gpu-layers 3", "--gpu-layers is for"),
+        ("--deterministic", "--deterministic is for"),
+        ("--mmproj mmproj.gguf", "--mmproj is for"),
+        ("--max-tiles 4", "--max-tiles is for"),
+        ("--parallel 8", "--policy-parallel tells how many requests"),
+        ("--policy-key-env NOT_THERE", "--policy-key-env NOT_THERE: the environment has no such variable"),
+        ("--policy-model", "a value is required"),
+        ("--policy policy.gguf", "cannot be used with"),
+    ] {
+        let run = desk.run(&annotate(&server, &format!("-o trees {flag}")));
+        assert_eq!(run.code, Some(2), "{flag}: {run:?}");
+        assert!(run.err.contains(expected), "{flag}: {}", run.err);
+    }
+    let bad = "--policy-url localhost:8000 --policy-model m";
+    desk.refuses(&format!("annotate {bad} {PROBLEMS} -o trees"), 2, &["--policy-url: the address lacks its scheme"]);
+    for source in ["", "--policy-url http://localhost:1/v1", "--policy-model m", "--policy p.gguf --policy-parallel 2"]
+    {
+        let run = desk.run(&format!("annotate {source} {PROBLEMS} -o trees"));
+        assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{source}: {run:?}");
+    }
+    // The engine's flags are a local judge's then.
+    let judged = "--judge-gguf policy.gguf --threads 1 --judge always --unjudged incorrect";
+    let run = desk.run(&annotate(&server, &format!("-o judged {judged} --json")));
+    assert_eq!((run.code, &run.object()["summary"]["done"]), (Some(0), &json!(2)));
+}
