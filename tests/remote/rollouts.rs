@@ -109,6 +109,7 @@ fn a_server_that_writes_one_is_asked_for_the_others_one_by_one_each_with_its_see
         several(1),
         one_only("500 Internal Server Error", "Only one completion choice is allowed"),
         one_only("500 Internal Server Error", "n_cmpl cannot be greater than the number of slots"),
+        one_only("400 Bad Request", "Field 'n': Value must be between 1 <= value <= 4, but got 5"),
         one_only("400 Bad Request", "n must be 1 when using greedy sampling"),
     ] {
         let policy = policy(&server);
