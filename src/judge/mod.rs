@@ -2,8 +2,8 @@
 //!
 //! A [`Judge`] says whether an answer matches the problem's own. [`EndpointJudge`] asks a model behind an OpenAI-compatible
 //! [`Endpoint`](crate::endpoint::Endpoint), [`LocalJudge`] one that runs here; [`CachedJudge`] keeps verdicts on disk and
-//! asks the same question once. [`JudgedVerifier`] puts rules before a judge and counts who decided; [`OnUnjudged`] says what becomes of a rollout that
-//! nobody could judge: a failed request is never an "incorrect" by itself.
+//! asks the same question once. [`JudgedVerifier`] puts rules before a judge and counts who decided; [`OnUnjudged`] says
+//! what becomes of a rollout that nobody could judge: a failed request is never an "incorrect" by itself.
 //!
 //! The same endpoint can also judge steps: [`StepJudge`] reads the probabilities of Yes and No, and [`judge_trees`] writes
 //! them beside the Monte Carlo values of search trees.

@@ -71,7 +71,10 @@ fn solution(seed: u64) -> String {
 
 /// A chat completion with these texts as its choices, and 10 tokens of prompt and of each of them.
 fn writes(texts: &[String]) -> Reply {
-    let choice = |(index, text): (usize, &String)| json!({"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}});
+    let choice = |(index, text): (usize, &String)| {
+        let message = json!({"role": "assistant", "content": text});
+        json!({"index": index, "finish_reason": "stop", "message": message})
+    };
     let choices: Vec<Value> = texts.iter().enumerate().map(choice).collect();
     let usage = json!({"prompt_tokens": 10, "completion_tokens": 10 * texts.len()});
     reply("200 OK", &["content-type: application/json"], &json!({"choices": choices, "usage": usage}).to_string())
