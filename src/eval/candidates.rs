@@ -16,6 +16,9 @@ use serde_json::{Map, Value};
 /// Largest file read.
 const MOST_BYTES: u64 = 4 << 30;
 
+/// Log-probability and number of tokens of each step of each candidate.
+pub type Likelihoods = Vec<Vec<(f64, usize)>>;
+
 /// The candidates of one problem.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CandidateSet {
@@ -31,9 +34,8 @@ pub struct CandidateSet {
     pub labels: Option<Vec<bool>>,
     /// `prm_scores`: one list a candidate, one number a step, where scored.
     pub scores: Option<Vec<Vec<f64>>>,
-    /// `step_logprobs` and `step_tokens`: log-probability and number of tokens of each step of each candidate, by the policy
-    /// that wrote it, where known.
-    pub likelihoods: Option<Vec<Vec<(f64, usize)>>>,
+    /// `step_logprobs` and `step_tokens`: how likely the policy found what it wrote, where known.
+    pub likelihoods: Option<Likelihoods>,
 }
 
 /// Why a Best-of-N file cannot be used.
@@ -142,10 +144,7 @@ fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str
 }
 
 /// Pairs of `step_logprobs` and `step_tokens`.
-fn likelihoods(
-    record: &Map<String, Value>,
-    candidates: usize,
-) -> Result<Option<Vec<Vec<(f64, usize)>>>, (&'static str, String)> {
+fn likelihoods(record: &Map<String, Value>, candidates: usize) -> Result<Option<Likelihoods>, (&'static str, String)> {
     let (Some(sums), Some(counts)) = (record.get("step_logprobs"), record.get("step_tokens")) else { return Ok(None) };
     let sums: Vec<Vec<f64>> = serde_json::from_value(sums.clone())
         .map_err(|_| ("step_logprobs", "expected an array of arrays of numbers".to_owned()))?;

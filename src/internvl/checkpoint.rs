@@ -114,7 +114,9 @@ pub fn read_parameters(
         }
     }
     Parameters::load(layout, |number| {
-        let tensor = checkpoint.get(&layout.tensors()[number].name).expect("every tensor was found above");
+        let name = &layout.tensors()[number].name;
+        // Every tensor was found above.
+        let Some(tensor) = checkpoint.get(name) else { unreachable!("{name} was found") };
         let bytes = checkpoint.data(tensor);
         let master = masters(number) || !layout.tensors()[number].is_matrix();
         let halves = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::config::LanguageConfig;
 use super::layout::Qkv;
 use super::linear::{Pass, matrix, matrix_mut};
@@ -81,6 +83,7 @@ impl Parts {
     }
 
     /// From gradients of queries, keys and values that of x, written to `d_x`, and those of the matrices.
+    #[expect(clippy::too_many_arguments, reason = "what a backward needs of its forward, and where its gradients go")]
     pub fn backward(
         mut self,
         pass: &Pass<'_>,
@@ -112,24 +115,47 @@ impl Parts {
 
     /// Columns of the fused matrix: for each key head its query heads, the key, the value.
     fn unpack(&mut self, heads: Heads, fused: &[f32]) {
-        let (queries, dim) = (heads.query / heads.key * heads.dim, heads.dim);
-        let rows = self.q.chunks_exact_mut(queries).zip(self.k.chunks_exact_mut(dim)).zip(self.v.chunks_exact_mut(dim));
-        for (fused, ((q, k), v)) in fused.chunks_exact(queries + 2 * dim).zip(rows) {
+        let Sizes { queries, dim, row } = Sizes::of(heads);
+        let keys = self.k.par_chunks_exact_mut(dim).zip(self.v.par_chunks_exact_mut(dim));
+        let parts = self.q.par_chunks_exact_mut(queries).zip(keys).with_min_len(HEADS);
+        parts.zip(fused.par_chunks_exact(row)).for_each(|((q, (k, v)), fused)| {
             q.copy_from_slice(&fused[..queries]);
             k.copy_from_slice(&fused[queries..queries + dim]);
             v.copy_from_slice(&fused[queries + dim..]);
-        }
+        });
     }
 
+    /// The reverse of [`Parts::unpack`].
     fn pack(&self, heads: Heads) -> Vec<f32> {
-        let (queries, dim) = (heads.query / heads.key * heads.dim, heads.dim);
-        let rows = self.q.chunks_exact(queries).zip(self.k.chunks_exact(dim)).zip(self.v.chunks_exact(dim));
-        let mut fused = Vec::with_capacity(self.q.len() + self.k.len() + self.v.len());
-        for ((q, k), v) in rows {
-            fused.extend_from_slice(q);
-            fused.extend_from_slice(k);
-            fused.extend_from_slice(v);
-        }
+        let Sizes { queries, dim, row } = Sizes::of(heads);
+        let mut fused = vec![0.0; self.q.len() + self.k.len() + self.v.len()];
+        let keys = self.k.par_chunks_exact(dim).zip(self.v.par_chunks_exact(dim));
+        let parts = self.q.par_chunks_exact(queries).zip(keys).with_min_len(HEADS);
+        parts.zip(fused.par_chunks_exact_mut(row)).for_each(|((q, (k, v)), fused)| {
+            fused[..queries].copy_from_slice(q);
+            fused[queries..queries + dim].copy_from_slice(k);
+            fused[queries + dim..].copy_from_slice(v);
+        });
         fused
+    }
+}
+
+/// Key heads of tokens that a task copies at least.
+const HEADS: usize = 128;
+
+/// Columns of the fused matrix for one key head.
+struct Sizes {
+    /// Its query heads.
+    queries: usize,
+    /// The key, and the value.
+    dim: usize,
+    /// All.
+    row: usize,
+}
+
+impl Sizes {
+    fn of(heads: Heads) -> Self {
+        let (queries, dim) = (heads.query / heads.key * heads.dim, heads.dim);
+        Self { queries, dim, row: queries + 2 * dim }
     }
 }

@@ -58,7 +58,7 @@ impl Layer<'_> {
         all
     }
 
-    /// SwiGLU of the feed-forward layer.
+    /// `SwiGLU` of the feed-forward layer.
     fn gated(&self, gate: &[f32], up: &[f32]) -> Vec<f32> {
         let inner = self.tensors.gate.outputs;
         let mut out = vec![0.0; gate.len()];

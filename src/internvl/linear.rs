@@ -27,7 +27,7 @@ pub(super) enum Scales {
     Layer { moments: Vec<Moments>, bias: usize },
 }
 
-impl<'a> Pass<'a> {
+impl Pass<'_> {
     pub fn gemm<'b>(&self) -> Gemm<'b> {
         Gemm::new().precision(self.precision)
     }

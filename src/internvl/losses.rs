@@ -152,6 +152,8 @@ fn next_token(logits: &mut [f32], id: u32, weight: f32) -> f32 {
     // The probability of the likeliest token cannot vanish, that of `id` can.
     let likelihood = own - highest + logits[peak].ln();
     logits[id] -= 1.0;
-    logits.iter_mut().for_each(|value| *value *= weight);
+    for value in logits.iter_mut() {
+        *value *= weight;
+    }
     likelihood
 }

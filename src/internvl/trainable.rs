@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::layout::Layout;
+use rayon::prelude::*;
+
+use super::layout::{Layout, TensorInfo};
+
+/// Values of a task.
+const PART: usize = 1 << 15;
 
 /// The tensors that get gradients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub struct Gradients {
 impl Gradients {
     /// Zeros for every trained tensor.
     pub fn new(layout: &Arc<Layout>, trainable: Trainable) -> Self {
-        let zeros = |(number, tensor): (usize, &super::layout::TensorInfo)| {
+        let zeros = |(number, tensor): (usize, &TensorInfo)| {
             if trainable.contains(number) { vec![0.0; tensor.len()] } else { Vec::new() }
         };
         let values = layout.tensors().iter().enumerate().map(zeros).collect();
@@ -66,7 +71,7 @@ impl Gradients {
 
     /// Set all to zero.
     pub fn clear(&mut self) {
-        self.values.iter_mut().for_each(|values| values.fill(0.0));
+        self.values.par_iter_mut().for_each(|values| values.fill(0.0));
     }
 
     /// The gradient of a tensor, in its shape, if it is trained.
@@ -86,13 +91,16 @@ impl Gradients {
 
     /// Multiply all by a factor.
     pub fn scale(&mut self, factor: f32) {
-        self.values.iter_mut().flatten().for_each(|value| *value *= factor);
+        let parts = self.values.par_iter_mut().flat_map(|values| values.par_chunks_mut(PART));
+        parts.for_each(|part| part.iter_mut().for_each(|value| *value *= factor));
     }
 
-    /// Root of the sum of all squares.
+    /// Root of the sum of all squares, whose bits do not depend on the number of threads.
     pub fn norm(&self) -> f64 {
-        let squares = |values: &Vec<f32>| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-        self.values.iter().map(squares).sum::<f64>().sqrt()
+        let squares = |part: &[f32]| part.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+        let parts: Vec<&[f32]> = self.values.iter().flat_map(|values| values.chunks(PART)).collect();
+        let sums: Vec<f64> = parts.par_iter().map(|part| squares(part)).collect();
+        sums.iter().sum::<f64>().sqrt()
     }
 
     /// The first trained tensor whose gradient has a value that is not finite.

@@ -50,12 +50,11 @@ impl<'a> Tower<'a> {
     pub fn embed(&self, pixels: &[f32]) -> Vec<f32> {
         let config = &self.config.vision;
         let width = config.hidden;
-        let embedded = match self.pass.precision {
-            Precision::Exact => patch::convolved(&self.pass, self.tensors.patch, config, pixels),
-            _ => {
-                let patches = patch::rows(config, pixels);
-                self.pass.applied(self.tensors.patch, matrix(&patches, 3 * config.patch * config.patch))
-            }
+        let embedded = if self.pass.precision == Precision::Exact {
+            patch::convolved(&self.pass, self.tensors.patch, config, pixels)
+        } else {
+            let patches = patch::rows(config, pixels);
+            self.pass.applied(self.tensors.patch, matrix(&patches, 3 * config.patch * config.patch))
         };
         let class = self.pass.weights.vector(self.tensors.class);
         let position = self.pass.weights.vector(self.tensors.position);

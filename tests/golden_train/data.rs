@@ -49,10 +49,6 @@ impl Tensors {
         self.file().names().into_iter().map(str::to_owned).collect()
     }
 
-    pub fn shape(&self, name: &str) -> Vec<usize> {
-        self.file().tensor(name).unwrap().shape().to_vec()
-    }
-
     pub fn floats(&self, name: &str) -> Vec<f32> {
         let file = self.file();
         let data = file.tensor(name).unwrap().data();

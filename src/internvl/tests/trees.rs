@@ -62,9 +62,10 @@ fn pack(tree: &Tree, nodes: &[usize], is_path: bool, counts: &[usize], steps: bo
     let weights: Vec<f32> = steps_of.clone().map(|node| 0.1 * counts[*node] as f32).collect();
     let labels: Vec<f32> = steps_of.clone().map(|node| random(*node).below(17) as f32 / 16.0).collect();
     let ids = steps_of.map(|node| (*node % VOCABULARY) as u32).collect();
-    let targets = match steps {
-        true => Targets::Steps { rows, labels, weights, yes: 3, no: 5 },
-        false => Targets::Tokens { rows, ids, weights },
+    let targets = if steps {
+        Targets::Steps { rows, labels, weights, yes: 3, no: 5 }
+    } else {
+        Targets::Tokens { rows, ids, weights }
     };
     let segments = Segments::new(&segments, Own::Causal);
     let pictures = vec![Picture { first: 1, tiles: 1..2 }, Picture { first: 2 + TILE, tiles: 0..1 }];

@@ -17,7 +17,7 @@ pub struct Twin<'a> {
 impl<'a> Twin<'a> {
     pub fn new(parameters: &'a Parameters) -> Self {
         let values = parameters.iter().map(|(_, values)| values.iter().map(|value| f64::from(*value)).collect());
-        Self { layout: parameters.layout(), values: values.collect(), states: Default::default() }
+        Self { layout: parameters.layout(), values: values.collect(), states: std::cell::RefCell::default() }
     }
 
     fn linear(&self, linear: Linear, x: &Rows) -> Rows {
@@ -227,10 +227,9 @@ fn attention(q: &Rows, k: &Rows, v: &Rows, heads: usize, group: usize, causal: b
             let weights: Vec<f64> = (0..seen).map(score).collect();
             let total: f64 = weights.iter().sum();
             let values = (0..seen).map(|key| part(&v[key], head / group));
-            let mix = values.zip(&weights).fold(vec![0.0; dim], |mix, (value, weight)| {
+            values.zip(&weights).fold(vec![0.0; dim], |mix, (value, weight)| {
                 mix.iter().zip(&value).map(|(mix, value)| mix + weight / total * value).collect()
-            });
-            mix
+            })
         };
         (0..heads).flat_map(head).collect()
     };

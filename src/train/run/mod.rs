@@ -2,7 +2,7 @@
 //!
 //! Every step depends on the recipe, the samples and the state before it alone, so a run that was killed and goes on from
 //! its last save ends with the same bits as one that was not. What is computed on a batch is a
-//! [`Learner`](super::learner::Learner)'s business; this module knows tensors by their names only.
+//! [`Learner`]'s business; this module knows tensors by their names only.
 //!
 //! `cargo doc` cannot run a training; `tests/train.rs` does, and [`run`] says what it needs.
 
