@@ -21,6 +21,7 @@ pub mod benchmark;
 pub mod extract;
 mod grammar;
 mod math;
+mod numerals;
 mod rules;
 mod setting;
 mod units;

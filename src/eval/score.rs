@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
 use super::candidates::CandidateSet;
-use crate::answer::{Verdict, Verifier};
-use crate::judge;
+use crate::answer::Verifier;
+use crate::judge::{self, OnUnjudged};
 use crate::problem::Problem;
 use crate::reward::{Reward, RewardError, ScoreRequest};
 
@@ -62,12 +62,7 @@ fn labels(set: &CandidateSet, verifier: &dyn Verifier) -> Option<Vec<u8>> {
         images: set.images.clone(),
     };
     let verdicts = judge::verdicts(verifier, &problem, &set.solutions).ok()?;
-    let label = |verdict| match verdict {
-        Verdict::Correct => Some(1),
-        Verdict::Incorrect => Some(0),
-        Verdict::Unjudged => None,
-    };
-    verdicts.into_iter().map(label).collect()
+    verdicts.into_iter().map(|verdict| OnUnjudged::Drop.is_right(verdict).map(u8::from)).collect()
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ use ui::Ui;
 ///
 /// The pipeline: `convert` and `quantize` make GGUF files of a checkpoint; `generate` writes candidate solutions; `score`
 /// judges each of their steps; `eval` chooses among them; `annotate` searches solutions for their first wrong step
-/// (OmegaPRM); `judge` lets a vision model label the same steps; `samples` turns what was found into training data.
+/// (OmegaPRM); `judge` lets a vision model label the same steps; `samples` turns what was found into training data, and `train` learns
+/// from it; `verify` compares answers by rules.
 /// `make demo` shows all of it on small models that come with the source.
 #[derive(Parser)]
 #[command(name = "mmprm", version, max_term_width = 110, after_help = EXIT_CODES)]

@@ -9,8 +9,20 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{Desk, POLICY, PRM};
 
-const COMMANDS: [&str; 10] =
-    ["convert", "quantize", "inspect", "generate", "score", "eval bon", "annotate", "judge", "samples", "verify"];
+const COMMANDS: [&str; 12] = [
+    "convert",
+    "quantize",
+    "inspect",
+    "generate",
+    "score",
+    "eval bon",
+    "annotate",
+    "judge",
+    "samples",
+    "train prm",
+    "train policy",
+    "verify",
+];
 
 /// The whole pipeline as commands, in order; each needs those before it.
 fn pipeline() -> Vec<String> {

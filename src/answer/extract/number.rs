@@ -2,32 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::super::numerals::UP_TO_TWENTY;
 use super::{Extraction, Found, announced, boxed, fallback, scan, sentence, tagged};
-
-/// Number words in English, from zero.
-const WORDS: [&str; 21] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
 
 /// What stands before the number that a sentence is about.
 const LINKS: [&str; 10] =
@@ -60,7 +36,7 @@ fn stated(view: &str) -> Option<Extraction<'_>> {
 
 /// The first number of a statement, behind its last equals sign.
 fn in_statement(said: &str) -> Option<Cow<'_, str>> {
-    if let Some(value) = WORDS.iter().position(|word| word.eq_ignore_ascii_case(said)) {
+    if let Some(value) = UP_TO_TWENTY.iter().position(|word| word.eq_ignore_ascii_case(said)) {
         return Some(Cow::Owned(value.to_string()));
     }
     let value = said.rsplit(['=', '≈']).find(|side| first(side).is_some()).unwrap_or(said);
@@ -123,7 +99,7 @@ fn first(text: &str) -> Option<Cow<'_, str>> {
 fn in_words(text: &str) -> Option<Cow<'static, str>> {
     let mut word = None;
     sentence::each_word(text, |next| {
-        word = word.or_else(|| WORDS.iter().skip(2).position(|known| known.eq_ignore_ascii_case(next)));
+        word = word.or_else(|| UP_TO_TWENTY.iter().skip(2).position(|known| known.eq_ignore_ascii_case(next)));
     });
     word.map(|value| Cow::Owned((value + 2).to_string()))
 }

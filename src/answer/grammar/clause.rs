@@ -153,7 +153,7 @@ impl Reader {
             return Err(Unreadable::TooLarge);
         }
         let mut relations: Vec<Relation> = places.iter().filter_map(|place| relation(&view.list[*place])).collect();
-        let mut sides = view.split(|_, token| relation(token).is_some());
+        let mut sides = view.split(relates);
         // `= 5` and `≈ 5` are 5.
         if sides[0].is_empty() && !relations[0].is_order() {
             sides.remove(0);

@@ -1,29 +1,7 @@
 //! Numbers in words, English and Chinese.
 
 use crate::answer::math::Expr;
-
-const ONES: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
+use crate::answer::numerals::UP_TO_TWENTY;
 
 const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
@@ -88,7 +66,7 @@ fn cardinal(words: &[&str]) -> Option<u64> {
             "hundred" if (1..10).contains(&current) => (current, room) = (100 * current, 99),
             "thousand" if current > 0 && thousands == 0 => (thousands, current, room) = (1000 * current, 0, 999),
             _ => {
-                let ones = place(&ONES, word);
+                let ones = place(&UP_TO_TWENTY[..20], word);
                 let value = ones.or_else(|| place(&TENS, word).map(|tens| 10 * (tens + 2)))?;
                 if value > room || value == 0 && words.len() > 1 {
                     return None;

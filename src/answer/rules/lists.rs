@@ -1,6 +1,7 @@
 //! Several answers at once: in an order or in any, with names or without, and functions piece by piece.
 
 use super::agree::{Terms, agree, not_equal};
+use super::fold;
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::Expr;
 use crate::answer::{Finding, Outcome};
@@ -10,16 +11,8 @@ pub fn ordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
     if gold.len() != said.len() {
         return Finding::different("another number of parts");
     }
-    let mut undecided = None;
-    for (index, (gold, said)) in gold.iter().zip(said).enumerate() {
-        let finding = agree(gold, said, &terms.part(index));
-        match finding.outcome {
-            Outcome::Equal => {}
-            Outcome::Different => return finding,
-            Outcome::Undecided => undecided = Some(finding),
-        }
-    }
-    undecided.unwrap_or_else(|| Finding::equal("the same parts in the same order"))
+    let findings = gold.iter().zip(said).enumerate().map(|(index, (gold, said))| agree(gold, said, &terms.part(index)));
+    fold::all(findings, "the same parts in the same order")
 }
 
 /// Each part of one with a part of the other, in any order; what is said twice counts once.

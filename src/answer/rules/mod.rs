@@ -7,6 +7,7 @@ mod agree;
 mod choices;
 mod counting;
 mod families;
+mod fold;
 mod lists;
 mod marks;
 mod names;
@@ -76,17 +77,8 @@ fn plain(gold: &str, said: &str, setting: &Setting) -> Finding {
     if same_text(&gold, &said) {
         return Finding::equal("the same text");
     }
-    let mut undecided = noted.open.then(|| Finding::undecided("the expected answer is only one of many"));
-    let mut different = None;
-    for form in noted.forms {
-        let finding = of_texts(form, &said, setting);
-        match finding.outcome {
-            Outcome::Equal => return finding,
-            Outcome::Undecided => undecided = undecided.or(Some(finding)),
-            Outcome::Different => different = different.or(Some(finding)),
-        }
-    }
-    undecided.or(different).unwrap_or_else(|| Finding::undecided("not understood"))
+    let open = noted.open.then(|| Finding::undecided("the expected answer is only one of many"));
+    fold::any(open.into_iter().chain(noted.forms.into_iter().map(|form| of_texts(form, &said, setting))))
 }
 
 /// Compares two canonical texts.
@@ -108,19 +100,7 @@ fn of_readings(gold: &str, said: &str, terms: &Terms<'_>) -> Finding {
     let (Ok(golds), Ok(saids)) = (readings(gold), readings(said)) else {
         return Finding::undecided("larger or deeper than answers are");
     };
-    let mut undecided = None;
-    let mut different = None;
-    for gold in &golds {
-        for said in &saids {
-            let finding = agree::agree(gold, said, terms);
-            match finding.outcome {
-                Outcome::Equal => return finding,
-                Outcome::Undecided => undecided = undecided.or(Some(finding)),
-                Outcome::Different => different = different.or(Some(finding)),
-            }
-        }
-    }
-    undecided.or(different).unwrap_or_else(|| Finding::undecided("not understood"))
+    fold::any(golds.iter().flat_map(|gold| saids.iter().map(|said| agree::agree(gold, said, terms))))
 }
 
 /// What a canonical text may mean.

@@ -1,8 +1,8 @@
 //! Answers in numbered parts: `① 3 ② 5`, `(1) 3; (2) 5`.
 
 use super::agree::Terms;
-use super::of_readings;
-use crate::answer::{Finding, Outcome};
+use super::{fold, of_readings};
+use crate::answer::Finding;
 
 /// Digits in circles, which number parts or statements.
 pub const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦', '⑧', '⑨', '⑩'];
@@ -25,15 +25,7 @@ pub fn compare(gold: &str, said: &str, terms: &Terms<'_>) -> Option<Finding> {
         let terms = terms.part(index);
         of_readings(gold, said, &terms)
     });
-    let mut undecided = None;
-    for finding in findings {
-        match finding.outcome {
-            Outcome::Equal => {}
-            Outcome::Different => return Some(finding),
-            Outcome::Undecided => undecided = Some(finding),
-        }
-    }
-    Some(undecided.unwrap_or_else(|| Finding::equal("the same parts")))
+    Some(fold::all(findings, "the same parts"))
 }
 
 /// The parts of a text that begins with the first number and goes on with the next ones.
