@@ -30,8 +30,13 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Task {
     /// Train a process reward model on samples with a soft label for each step (`mmprm samples`).
+    ///
+    /// The loss is the cross entropy of Yes and No at each `<prm>`; nothing else is predicted.
     Prm(RunArgs),
     /// Train a policy on solutions or conversations.
+    ///
+    /// Solutions are `question`, `image` and `solution`, a list of steps that ends in the answer, one object a line; the loss
+    /// is on what the model is to write.
     Policy(RunArgs),
 }
 
