@@ -10,7 +10,10 @@ have make || missing="$missing make"
 have cmake || missing="$missing cmake"
 has_libclang() {
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
-    ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* /usr/lib64/libclang*.so* /usr/lib/libclang*.so* \
+    # `libclang-cpp.so`, which LLVM's own packages bring, is another library: only digits may follow the dash.
+    ls /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* \
+        /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*.so* \
+        /usr/lib64/libclang.so* /usr/lib64/libclang-[0-9]*.so* /usr/lib/libclang.so* /usr/lib/libclang-[0-9]*.so* \
         /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib \
         /Library/Developer/CommandLineTools/usr/lib/libclang.dylib 2>/dev/null | grep -q .
 }
