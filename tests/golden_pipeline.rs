@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use mmprm::annotate::shard;
 use mmprm::python_json::dumps_indent;
-use mmprm::samples::{self, Paths, Sample, is_skipped, sample_line};
+use mmprm::samples::{self, Form, Paths, Sample, is_skipped, sample_line};
 use mmprm::tree::{Tree, json};
 use serde_json::Value;
 
@@ -59,7 +59,8 @@ fn golden_trees_on_disk_become_the_training_file_of_their_draws() {
     }
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("prm.jsonl");
-    let stats = samples::write_file(&files, 0, &output).unwrap_or_else(|error| panic!("{error}"));
+    let stats =
+        samples::write_file(&files, Form::States { seed: 0 }, &output).unwrap_or_else(|error| panic!("{error}"));
 
     let mut expected = String::new();
     let mut id = 0;

@@ -9,6 +9,8 @@
 //! prefix of another with other labels. As in the goldens the generator is seeded anew for each tree, so that
 //! a tree's samples do not depend on what other trees there are.
 //!
+//! [`every_rollout`] makes other samples of the same trees: not paths of states but whole rollouts, with a label after each step.
+//!
 //! ```
 //! use mmprm::samples::{Paths, sample_line};
 //! use mmprm::tree::{Node, Tree};
@@ -47,8 +49,22 @@ use crate::tree::json::TreeError;
 use crate::tree::{self, Tree};
 
 mod paths;
+mod rollouts;
 
 pub use paths::{Paths, Sample};
+pub use rollouts::every_rollout;
+
+/// What becomes a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Paths of states, as the reference makes them; `seed` is that of Python's `random`.
+    States {
+        /// Draws the positives.
+        seed: u64,
+    },
+    /// Every recorded rollout, of all trees: one that is always or never solved still shows right or wrong steps.
+    Rollouts,
+}
 
 /// Why samples could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -114,29 +130,24 @@ fn is_tree_name(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 
-/// Turns tree files into lines of training samples, one tree in memory at a time; `seed` is that of Python's `random`.
+/// Turns tree files into lines of training samples, one tree in memory at a time.
 ///
 /// # Errors
 /// [`SamplesError`] at the first bad file or failed write.
-pub fn write(files: &[PathBuf], seed: u64, output: &mut impl Write) -> Result<SampleStats, SamplesError> {
+pub fn write(files: &[PathBuf], form: Form, output: &mut impl Write) -> Result<SampleStats, SamplesError> {
     let mut stats = SampleStats::default();
     let mut id = 0;
     for file in files {
         let tree = tree::json::read(file)?;
         stats.trees += 1;
-        if is_skipped(&tree) {
-            stats.skipped += 1;
-            continue;
-        }
-        let paths = Paths::of(&tree);
-        let (negatives, positives) = (paths.negatives.len(), paths.positives.len());
-        stats.short += paths.short;
-        stats.repeated += paths.repeated;
-        let samples = paths.sampled(seed);
-        let drawn = samples.len() - negatives;
-        stats.negatives += negatives;
-        stats.positives += drawn;
-        stats.not_drawn += positives - drawn;
+        let samples = match form {
+            Form::States { .. } if is_skipped(&tree) => {
+                stats.skipped += 1;
+                continue;
+            }
+            Form::States { seed } => of_states(&tree, seed, &mut stats),
+            Form::Rollouts => of_rollouts(&tree, &mut stats),
+        };
         for sample in &samples {
             writeln!(output, "{}", sample_line(id, &tree.question, &tree.image_path, sample))?;
             id += 1;
@@ -145,13 +156,34 @@ pub fn write(files: &[PathBuf], seed: u64, output: &mut impl Write) -> Result<Sa
     Ok(stats)
 }
 
+fn of_states(tree: &Tree, seed: u64, stats: &mut SampleStats) -> Vec<Sample> {
+    let paths = Paths::of(tree);
+    let (negatives, positives) = (paths.negatives.len(), paths.positives.len());
+    stats.short += paths.short;
+    stats.repeated += paths.repeated;
+    let samples = paths.sampled(seed);
+    let drawn = samples.len() - negatives;
+    stats.negatives += negatives;
+    stats.positives += drawn;
+    stats.not_drawn += positives - drawn;
+    samples
+}
+
+fn of_rollouts(tree: &Tree, stats: &mut SampleStats) -> Vec<Sample> {
+    let samples = every_rollout(tree);
+    let wrong = samples.iter().filter(|sample| sample.labels.last().is_some_and(|&label| label <= 0.0)).count();
+    stats.negatives += wrong;
+    stats.positives += samples.len() - wrong;
+    samples
+}
+
 /// [`write()`] to a file that appears whole or not at all.
 ///
 /// # Errors
 /// [`SamplesError`]; the destination is then untouched.
-pub fn write_file(files: &[PathBuf], seed: u64, destination: &Path) -> Result<SampleStats, SamplesError> {
+pub fn write_file(files: &[PathBuf], form: Form, destination: &Path) -> Result<SampleStats, SamplesError> {
     let mut output = AtomicFile::create(destination)?;
-    let stats = write(files, seed, &mut output)?;
+    let stats = write(files, form, &mut output)?;
     output.commit()?;
     Ok(stats)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mmprm::samples;
+use mmprm::samples::{self, Form};
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
@@ -13,6 +13,10 @@ use crate::ui::Ui;
 /// Walks each tree and writes MM-PRM's training form, one JSON object a line: the process so far with a `<prm>` after each
 /// step, and the Monte Carlo value of each step as its label. All paths that end in a wrong step are kept; paths that end
 /// well are sampled down to as many, with the seed. Trees that no rollout or every rollout solved give nothing.
+///
+/// With `--every-rollout`, all rollouts recorded in the trees become samples, from their first step to their answer, with a label
+/// after each single step: the Monte Carlo value where the search measured one, else the share of right ones among the
+/// rollouts that pass. That is many times as many labels from the same search, and shows a PRM wrong answers and right steps too.
 #[derive(clap::Args)]
 pub struct Args {
     /// A directory of trees, as `mmprm annotate` writes it.
@@ -24,8 +28,12 @@ pub struct Args {
     output: PathBuf,
 
     /// Seed of the sampling (as Python's `random.seed`).
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, conflicts_with = "every_rollout")]
     seed: u64,
+
+    /// Make a sample of every rollout instead of paths of searched states.
+    #[arg(long)]
+    every_rollout: bool,
 }
 
 /// Runs the command.
@@ -34,7 +42,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if files.is_empty() {
         return Err(BadInput(format!("{}: no trees (*.json) in it", args.trees.display())).into());
     }
-    let stats = samples::write_file(&files, args.seed, &args.output)?;
+    let form = if args.every_rollout { Form::Rollouts } else { Form::States { seed: args.seed } };
+    let stats = samples::write_file(&files, form, &args.output)?;
     ui.result(&json!({"output": args.output, "stats": stats}))?;
     ui.say(format_args!(
         "{} samples ({} end in a wrong step, {} end well) from {} trees; {} trees had nothing to teach",
