@@ -1,7 +1,7 @@
 //! The trainer: from training samples and a model to a better one.
 //!
 //! [`recipe`] says what is to be done, [`prepare`] reads what it names: [`data`] turns samples into tokens, [`vocabulary`] is
-//! the tokenizer. [`pack`] lays samples into sequences, the trees of a problem's samples as trees. A [`learner`] gives losses
+//! the tokenizer, [`likelihood`] makes labels of a policy's own. [`pack`] lays samples into sequences, the trees of a problem's samples as trees. A [`learner`] gives losses
 //! and gradients; [`full`] trains a model's own weights, with the frozen vision tower's output kept by [`features`].
 //! [`optim`] takes the steps, [`validation`] judges, [`log`] writes down, [`checkpoint`] and [`state`] keep ([`tensors`] is
 //! their file format), and [`run`] is the loop over it all. Layers, losses and kernels are those of [`crate::internvl`] and
@@ -24,6 +24,7 @@ pub mod data;
 pub mod features;
 pub mod full;
 pub mod learner;
+pub mod likelihood;
 pub mod log;
 pub mod optim;
 pub mod pack;

@@ -68,6 +68,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<Data, Prepa
         tiling: tiling(recipe, &layout),
         tokens_per_tile: layout.config().tokens_per_tile(),
         length: Length { tokens: recipe.max_tokens.unwrap_or(recipe.sequence_tokens), truncate: recipe.truncate },
+        token_labels: recipe.token_labels || recipe.likelihood_of.is_some(),
     };
     let read = |path: &Path| -> Result<Dataset, PrepareError> {
         let mut data = Dataset::read(path, &recipe.root(path), tokenizer, &options)?;
@@ -80,7 +81,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<Data, Prepa
     let mut fingerprints = Map::new();
     fingerprints.insert("samples".into(), fingerprint(&recipe.samples)?);
     fingerprints.insert("config".into(), fingerprint(&recipe.model.join("config.json"))?);
-    let held_out = if let Some(path) = &recipe.validation_samples {
+    let mut held_out = if let Some(path) = &recipe.validation_samples {
         fingerprints.insert("validation_samples".into(), fingerprint(path)?);
         train.adopt(read(path)?)
     } else {
@@ -88,6 +89,8 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<Data, Prepa
         train.samples = kept;
         held
     };
+    // What counts in the end are the scores of steps.
+    Dataset::steps_only(&mut held_out, train.words);
     if train.samples.is_empty() {
         return Err(PrepareError::Nothing { path: recipe.samples.clone(), held: held_out.len() });
     }

@@ -30,7 +30,11 @@ pub(super) struct Encoder<'a> {
     pub words: Words,
     pub tokens_per_tile: usize,
     pub length: Length,
+    pub token_labels: bool,
 }
+
+/// What stands between question and steps in a text for a PRM.
+const PROCESS: &str = "\nProcess: ";
 
 /// Pictures of a text: their indices in the data set, and their tiles.
 pub(super) type Shown<'a> = &'a [(usize, usize)];
@@ -40,7 +44,7 @@ impl Encoder<'_> {
     pub fn sample(&self, text: &Text, shown: Shown<'_>, id: String, problem: u64) -> Result<Sample, String> {
         let (mut tokens, pictures) = self.tokens(text, shown)?;
         let mut targets = match &text.reply {
-            None => self.steps(&tokens, &text.labels)?,
+            None => self.steps(&tokens, text, shown)?,
             Some(_) => self.predictions(&tokens, text, shown)?,
         };
         if tokens.len() > self.length.tokens {
@@ -89,14 +93,42 @@ impl Encoder<'_> {
         Ok((tokens, pictures))
     }
 
-    /// A label at each step token.
-    fn steps(&self, tokens: &[u32], labels: &[f32]) -> Result<Vec<Target>, String> {
-        let rows: Vec<usize> = (0..tokens.len()).filter(|row| tokens[*row] == self.words.step).collect();
-        if rows.len() != labels.len() {
+    /// A label at each step token, and where asked at each token of the step.
+    fn steps(&self, tokens: &[u32], text: &Text, shown: Shown<'_>) -> Result<Vec<Target>, String> {
+        let ends: Vec<usize> = (0..tokens.len()).filter(|row| tokens[*row] == self.words.step).collect();
+        if ends.len() != text.labels.len() {
             // The texts were counted; this is a tokenizer that does not keep `<prm>` whole.
-            return Err(format!("{} tokens `<prm>`, expected {}, one for each label", rows.len(), labels.len()));
+            let (found, expected) = (ends.len(), text.labels.len());
+            return Err(format!("{found} tokens `<prm>`, expected {expected}, one for each label"));
         }
-        Ok(rows.into_iter().zip(labels).map(|(row, label)| Target { row, goal: Goal::Label(*label) }).collect())
+        let mut targets = Vec::new();
+        let mut start = if self.token_labels { self.process(tokens, text, shown)? } else { 0 };
+        for (end, label) in ends.into_iter().zip(&text.labels) {
+            let rows = if self.token_labels { start..end + 1 } else { end..end + 1 };
+            targets.extend(rows.map(|row| Target { row, goal: Goal::Label(*label) }));
+            start = end + 1;
+        }
+        Ok(targets)
+    }
+
+    /// The row of the first step's first token.
+    fn process(&self, tokens: &[u32], text: &Text, shown: Shown<'_>) -> Result<usize, String> {
+        let mut before = text.clone();
+        let place = |piece: &Piece| match piece {
+            Piece::Text(text) => text.find(PROCESS),
+            Piece::Image(_) => None,
+        };
+        let Some((index, cut)) = before.context.iter().enumerate().find_map(|(i, piece)| Some((i, place(piece)?)))
+        else {
+            return Ok(0);
+        };
+        before.context.truncate(index + 1);
+        if let Some(Piece::Text(last)) = before.context.last_mut() {
+            last.truncate(cut + PROCESS.len());
+        }
+        let (given, _) = self.tokens(&before, shown)?;
+        // The first step may join the last token before it.
+        Ok(given.iter().zip(tokens).take_while(|(given, token)| given == token).count())
     }
 
     /// The next token at each row from the last one of the context.

@@ -28,6 +28,7 @@
 //!     tiling: Tiling { size: 448, min_tiles: 1, max_tiles: 6, thumbnail: true },
 //!     tokens_per_tile: 256,
 //!     length: Length { tokens: 4096, truncate: false },
+//!     token_labels: false,
 //! };
 //! let data = Dataset::read(&file, folder.path(), &Letters, &options).unwrap();
 //! let target = data.samples[0].targets[0];
@@ -196,6 +197,9 @@ pub struct Options {
     pub tokens_per_tile: usize,
     /// How long samples may be.
     pub length: Length,
+    /// Whether the label of a step is also to be learnt at each of its tokens, not at its end alone. The tokens so far are a
+    /// prefix like any other, and the step's value is an estimate of theirs.
+    pub token_labels: bool,
 }
 
 /// The samples of a file.
@@ -228,7 +232,8 @@ impl Dataset {
                 return Err(place.image(numbered, error));
             }
         }
-        let encoder = Encoder { tokenizer, words, tokens_per_tile: options.tokens_per_tile, length: options.length };
+        let Options { tokens_per_tile, length, token_labels, .. } = *options;
+        let encoder = Encoder { tokenizer, words, tokens_per_tile, length, token_labels };
         let samples: Vec<Vec<Sample>> = records
             .par_iter()
             .zip(&images)
@@ -258,6 +263,13 @@ impl Dataset {
             if let Goal::Label(label) = &mut target.goal {
                 *label = f32::from(u8::from(*label >= threshold));
             }
+        }
+    }
+
+    /// Leaves labels at the ends of steps only.
+    pub fn steps_only(samples: &mut [Sample], words: Words) {
+        for Sample { tokens, targets, .. } in samples {
+            targets.retain(|target| matches!(target.goal, Goal::Token(_)) || tokens[target.row] == words.step);
         }
     }
 

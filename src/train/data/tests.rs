@@ -32,6 +32,7 @@ const PRM: Options = Options {
     tiling: Tiling { size: 16, min_tiles: 1, max_tiles: 4, thumbnail: true },
     tokens_per_tile: 3,
     length: Length { tokens: 500, truncate: false },
+    token_labels: false,
 };
 
 fn read(text: &str, options: &Options) -> Result<Dataset, DataError> {
@@ -147,4 +148,21 @@ fn adopted_samples_share_the_pictures_that_are_known() {
     assert_eq!(data.pictures.len(), 1);
     assert_eq!(first[0].pictures, second[0].pictures);
     assert_eq!(data.samples.len(), 1);
+}
+
+#[test]
+fn labels_of_steps_reach_their_tokens_where_asked() {
+    let record = prm_record(5, "\"a.png\"", "one<prm>\n\ntwo<prm>", "[1, 0.25]");
+    let options = Options { token_labels: true, ..PRM };
+    let data = read(&record, &options).unwrap();
+    let sample = &data.samples[0];
+    let ends: Vec<usize> = (0..sample.tokens.len()).filter(|row| sample.tokens[*row] == data.words.step).collect();
+    let labels =
+        |label| sample.targets.iter().filter(|target| target.goal == Goal::Label(label)).map(|target| target.row);
+    // The tokenizer takes one character a token.
+    assert_eq!(labels(1.0).collect::<Vec<_>>(), (ends[0] - 3..=ends[0]).collect::<Vec<_>>());
+    assert_eq!(labels(0.25).collect::<Vec<_>>(), (ends[0] + 1..=ends[1]).collect::<Vec<_>>());
+    let mut samples = data.samples.clone();
+    Dataset::steps_only(&mut samples, data.words);
+    assert_eq!(samples, read(&record, &PRM).unwrap().samples);
 }

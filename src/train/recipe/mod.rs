@@ -105,6 +105,10 @@ pub struct Recipe {
     pub truncate: bool,
     /// Labels become 1 from here on and 0 below, instead of staying soft.
     pub hard_labels: Option<f32>,
+    /// Whether a step's label is also learnt at each of its tokens (PRM): many times as many places to learn from.
+    pub token_labels: bool,
+    /// Policy, a Hugging Face directory, whose likelihood of each token is learnt instead of the samples' labels (PRM).
+    pub likelihood_of: Option<PathBuf>,
     /// Share of the problems that is kept for validation.
     pub validation: f64,
 
@@ -189,6 +193,8 @@ impl Default for Recipe {
             max_tokens: None,
             truncate: false,
             hard_labels: None,
+            token_labels: false,
+            likelihood_of: None,
             validation: 0.0,
             epochs: 1,
             steps: None,

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use mmprm::train::data::Dataset;
 use mmprm::train::full::Full;
+use mmprm::train::likelihood;
 use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::Recipe;
 use mmprm::train::run::{Event, Step, Summary, run as train};
@@ -146,6 +148,14 @@ struct Overrides {
     #[arg(long, value_name = "THRESHOLD")]
     hard_labels: Option<f32>,
 
+    /// Learn this policy's likelihood of each token instead of the samples' labels, as a first stage (PRM).
+    #[arg(long, value_name = "DIR")]
+    likelihood_of: Option<PathBuf>,
+
+    /// Learn a step's label also at each of its tokens (PRM).
+    #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
+    token_labels: Option<bool>,
+
     /// Mean of the sequences' means, as the reference has it.
     #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
     reference_loss: Option<bool>,
@@ -180,7 +190,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let overrides = Overrides { task: Some(task), ..args.overrides.clone() };
     let recipe = Recipe::read(args.config.as_deref(), &overrides, &args.settings).map_err(bad_input)?;
     let vocabulary = Vocabulary::open(&recipe.model).map_err(bad_input).context("cannot read the model's tokenizer")?;
-    let data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
+    let mut data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
+    if let Some(policy) = &recipe.likelihood_of {
+        let Dataset { samples, pictures, words } = &mut data.train;
+        likelihood::label(samples, policy, &recipe, *words, pictures).map_err(bad_input)?;
+    }
     let mut learner = Full::open(&recipe, data.train.words, data.train.pictures.clone()).map_err(bad_input)?;
     ui.say(format_args!(
         "{} samples, {} held out; {} of the model's values are trained",
