@@ -1,9 +1,11 @@
-//! How fast the search itself is: states a second with a policy and a verifier that cost next to nothing.
+//! How fast the search itself is: searches a second with a policy and a verifier that cost next to nothing, and what of that
+//! is the script's own time.
 //!
 //! `cargo bench --bench search`
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
 
 use std::hint::black_box;
+use std::sync::Mutex;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mmprm::answer::{Verdict, Verifier, VerifyError};
@@ -40,6 +42,17 @@ impl Policy for Script {
     }
 }
 
+/// Keeps what is asked.
+#[derive(Default)]
+struct Record(Mutex<Vec<(Rollout, u64)>>);
+
+impl Policy for Record {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        self.0.lock().expect("no thread panics").push((request.prefix.to_vec(), request.node));
+        Script.rollouts(request)
+    }
+}
+
 struct Ends;
 
 impl Verifier for Ends {
@@ -48,18 +61,28 @@ impl Verifier for Ends {
     }
 }
 
-fn run(problem: &Problem) -> Outcome {
+fn run(problem: &Problem, policy: &dyn Policy) -> Outcome {
     let params = SearchParams { rollout_budget: usize::MAX, ..SearchParams::default() };
-    search(problem, &Script, &Ends, &params, &mut ()).expect("the script never fails")
+    search(problem, policy, &Ends, &params, &mut ()).expect("the script never fails")
 }
 
 fn searches(criterion: &mut Criterion) {
     let record = serde_json::Map::new();
     let problem = Problem { record, id: "p".into(), question: "2 + 2?".into(), answer: "4".into(), images: Vec::new() };
-    let outcome = run(&problem);
+    let asked = Record::default();
+    let outcome = run(&problem, &asked);
+    let asked = asked.0.into_inner().expect("no thread panics");
     let mut group = criterion.benchmark_group("search");
-    group.sample_size(10).throughput(Throughput::Elements(outcome.tree.root.count() as u64));
-    group.bench_function("states of 200 searches × 16 rollouts", |bencher| bencher.iter(|| run(black_box(&problem))));
+    group.sample_size(10).throughput(Throughput::Elements(outcome.stats.searches as u64));
+    group.bench_function("200 searches × 16 rollouts", |bencher| bencher.iter(|| run(black_box(&problem), &Script)));
+    group.bench_function("the script alone", |bencher| {
+        bencher.iter(|| {
+            for (prefix, node) in &asked {
+                let request = RolloutRequest::new(&problem, prefix, SearchParams::default().rollouts, *node);
+                drop(black_box(Script.rollouts(&request)));
+            }
+        });
+    });
     group.finish();
     eprintln!("{} states; {:?}", outcome.tree.root.count(), outcome.stats);
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::engine::{Chunk, Embeddings, EngineError, Model, Prompt, Vision};
+use crate::engine::{Chunk, Embeddings, EngineError, Model, Prompt, Token, Vision};
 use crate::image::{self, ImageError, Limits, Tiling, TilingError};
 use crate::prompt::Piece;
 
@@ -107,6 +107,14 @@ impl Encoder {
     /// # Errors
     /// [`EncodeError`].
     pub fn prompt(&self, pieces: &[Piece], pictures: &[PathBuf]) -> Result<Prompt, EncodeError> {
+        self.prompt_then(pieces, pictures, &[])
+    }
+
+    /// The prompt of `pieces`, and behind it tokens as they are.
+    ///
+    /// # Errors
+    /// [`EncodeError`].
+    pub fn prompt_then(&self, pieces: &[Piece], pictures: &[PathBuf], then: &[Token]) -> Result<Prompt, EncodeError> {
         let mut chunks = Vec::new();
         let mut text = String::new();
         let mut first = true;
@@ -131,6 +139,7 @@ impl Encoder {
             }
         }
         flush(&mut text, &mut chunks)?;
+        chunks.push(Chunk::Tokens(then.to_vec()));
         Ok(Prompt::new(chunks)?)
     }
 

@@ -10,13 +10,57 @@
 //! assert_eq!(answer_text(&rollout), Some("Answer: The final answer is 4"));
 //! ```
 
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use crate::python_text::strip;
 
 /// One rollout: the contents of its `<step>…</step>` and `<answer>…</answer>` tags in order, stripped. Its last element is
 /// taken as the answer. Text without tags gives an empty rollout.
 pub type Rollout = Vec<String>;
+
+/// Where the steps of an unfinished solution stand in the prompt after which it is continued.
+///
+/// ```
+/// use mmprm::solution::Continue;
+/// assert_eq!("assistant".parse(), Ok(Continue::Assistant));
+/// assert_eq!(Continue::default().to_string(), "user");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Continue {
+    /// In the user's message, as `Previous Steps`: the reference's form, for which its models were trained.
+    #[default]
+    User,
+    /// Where the model itself wrote them: the prompt begins as that of a whole solution, which then goes on behind its own
+    /// steps.
+    Assistant,
+}
+
+impl fmt::Display for Continue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        })
+    }
+}
+
+/// A text that is no [`Continue`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected `user` or `assistant`, found `{0}`")]
+pub struct UnknownContinue(String);
+
+impl FromStr for Continue {
+    type Err = UnknownContinue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::User, Self::Assistant]
+            .into_iter()
+            .find(|known| known.to_string() == text)
+            .ok_or_else(|| UnknownContinue(text.to_owned()))
+    }
+}
 
 /// Parses what a model wrote. `special_tokens` (of the model's vocabulary, less the four tags) are removed first, one after
 /// the other; then every tag pair that closes is taken, the nearest closing tag first, and its content

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mmprm::annotate::{AnnotateError, AnnotateOptions, Event, LOG_NAME, Plan, Summary, annotate};
+use mmprm::annotate::{AnnotateError, AnnotateOptions, Event, LOG_NAME, Plan, SETTINGS_NAME, Summary, annotate};
 use mmprm::answer::{Verdict, Verifier, VerifyError};
 use mmprm::policy::{Policy, PolicyError, RolloutRequest};
 use mmprm::problem::Problem;
@@ -52,7 +52,7 @@ impl Policy for Script {
         };
         let lost = request.prefix.iter().any(|step| step.contains("wrongly"));
         let solution = |index| {
-            let mut lost = lost;
+            let (index, mut lost) = (request.first + index, lost);
             let mut steps = Vec::new();
             for level in request.prefix.len()..3 {
                 lost |= chance(index, level) == 0;
@@ -90,7 +90,7 @@ fn options(parallel: usize) -> AnnotateOptions {
     AnnotateOptions {
         params: SearchParams { rollouts: 8, max_searches: 5, rollout_budget: 200, ..SearchParams::default() },
         parallel: NonZeroUsize::new(parallel).unwrap(),
-        retry_failed: false,
+        ..AnnotateOptions::default()
     }
 }
 
@@ -293,4 +293,73 @@ fn progress_adds_up_to_the_summary_and_trees_carry_their_problem() {
     let tree = json::read(&directory.path().join(file_stem(&problem(5)) + ".json")).unwrap();
     assert_eq!((tree.id, tree.answer, tree.image_path), (json!("p5"), json!("4"), json!("x.png")));
     assert!(tree.root.count() > 5);
+}
+
+#[test]
+fn speculation_leaves_the_trees_and_adaptive_rollouts_do_not_depend_on_company() {
+    for adaptive in [false, true] {
+        let made = [(1, false), (3, false), (3, true)].map(|(parallel, speculative)| {
+            let directory = tempfile::tempdir().unwrap();
+            let mut options = AnnotateOptions { slots: 24, ..options(parallel) };
+            (options.params.adaptive, options.params.speculative) = (adaptive, speculative);
+            let slow = Script { delay: Duration::from_millis(1), ..Script::default() };
+            let summary = run(directory.path(), &slow, &options).unwrap();
+            assert_eq!((summary.done, summary.guesses > 0), (12, speculative));
+            assert!(summary.guesses_dropped <= summary.guesses);
+            let logged: u64 = log(directory.path()).iter().filter_map(|line| line["guesses"].as_u64()).sum();
+            assert_eq!(logged, summary.guesses as u64);
+            trees(directory.path())
+        });
+        assert_eq!(made[0], made[1]);
+        assert_eq!(made[0], made[2]);
+    }
+}
+
+#[test]
+fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = |rollouts: usize, seed: u32, speculative, mixed| {
+        let mut options = options(2);
+        (options.params.rollouts, options.params.speculative, options.mixed) = (rollouts, speculative, mixed);
+        options.settings = json!({"sampling": {"seed": seed}});
+        run(directory.path(), &Script::default(), &options)
+    };
+    with(8, 0, false, false).unwrap();
+    let whole = trees(directory.path());
+    // What leaves the trees alone is no other setting.
+    assert_eq!(with(8, 0, true, false).unwrap().already_done, 12);
+    let told = with(4, 1, false, false).unwrap_err().to_string();
+    let expected = "other settings: sampling.seed (0 there, 1 here), search.rollouts (8 there, 4 here)";
+    assert!(told.contains(expected), "{told}");
+    assert_eq!(trees(directory.path()), whole);
+    fs::remove_file(directory.path().join(file_stem(&problem(4)) + ".json")).unwrap();
+    let mixed = with(4, 1, false, true).unwrap();
+    assert_eq!((mixed.already_done, mixed.done), (11, 1));
+    assert_eq!(with(4, 1, false, false).unwrap().already_done, 12);
+    assert_eq!(fs::read_to_string(directory.path().join(SETTINGS_NAME)).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_long_problem_holds_up_one_worker_and_the_others_go_on() {
+    /// Problem 0 ends only when all others have.
+    struct Long<'a> {
+        script: Script,
+        finished: &'a AtomicUsize,
+    }
+    impl Policy for Long<'_> {
+        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+            if request.problem.id == "p0" {
+                wait_until("all other problems are done", || self.finished.load(Ordering::Relaxed) == 11);
+            }
+            self.script.rollouts(request)
+        }
+    }
+    let (directory, cancel) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+    let finished = AtomicUsize::new(0);
+    let count = |event: Event<'_>| {
+        finished.fetch_add(usize::from(matches!(event, Event::Finished { .. })), Ordering::Relaxed);
+    };
+    let policy = Long { script: Script::default(), finished: &finished };
+    let summary = annotate(&problems(), directory.path(), &options(2), &policy, &Ends, &count, &cancel).unwrap();
+    assert_eq!(summary.done, 12);
 }

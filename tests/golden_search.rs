@@ -190,6 +190,7 @@ fn params(value: &Value) -> SearchParams {
         max_searches: number(&value["max_search_count"]),
         rollout_budget: number(&value["rollout_budget"]),
         unjudged: OnUnjudged::Incorrect,
+        ..SearchParams::default()
     }
 }
 

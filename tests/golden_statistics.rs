@@ -34,6 +34,7 @@ fn policy(data_root: PathBuf) -> (EmbeddedPolicy, support::Pair) {
         seed: 1,
         data_root,
         template: ChatTemplate::default(),
+        continues: Continue::User,
         keep_prompts: true,
         cancel: Arc::default(),
     };
@@ -46,7 +47,7 @@ fn records(path: &Path) -> Vec<Value> {
 
 /// The share of `count` rollouts after `prefix` that end right.
 fn success(policy: &EmbeddedPolicy, problem: &Problem, prefix: &[String], count: usize) -> f64 {
-    let request = RolloutRequest { problem, prefix, count, node: prefix.len() as u64 };
+    let request = RolloutRequest::new(problem, prefix, count, prefix.len() as u64);
     let rollouts = policy.rollouts(&request).unwrap();
     let right = rollouts.iter().filter(|rollout| {
         rollout.last().is_some_and(|answer| RuleVerifier.verify(problem, answer).unwrap() == Verdict::Correct)

@@ -36,6 +36,10 @@ impl Directory {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn log_path(&self) -> PathBuf {
         self.path.join(LOG_NAME)
     }

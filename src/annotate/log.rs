@@ -30,7 +30,15 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) unjudged: usize,
     pub(super) searches: usize,
+    /// Probes asked for ahead, and how many of them were dropped.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) guesses: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) guesses_dropped: usize,
     pub(super) seconds: f64,
+    /// Where rollouts had the steps before them, if not in the reference's place.
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    pub(super) continues: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over by reference")]
@@ -92,7 +100,20 @@ mod tests {
     use super::*;
 
     fn line(stem: &'static str, status: Status) -> Line<'static> {
-        Line { id: "p", stem, status, cause: None, rollouts: 16, unjudged: 0, searches: 1, seconds: 0.5 }
+        let (guesses, guesses_dropped, continues) = (0, 0, None);
+        Line {
+            id: "p",
+            stem,
+            status,
+            cause: None,
+            rollouts: 16,
+            unjudged: 0,
+            searches: 1,
+            guesses,
+            guesses_dropped,
+            seconds: 0.5,
+            continues,
+        }
     }
 
     #[test]

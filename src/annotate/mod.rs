@@ -6,6 +6,11 @@
 //! `annotate.log.jsonl` beside the trees; a problem that failed stands there with its cause and is tried again on request
 //! only. One process works in a directory at a time.
 //!
+//! Problems are taken in their order, [`AnnotateOptions::parallel`] at a time, and each has one request under way (and, where
+//! it [speculates](SearchParams::speculative), guesses that give way): however long a problem is, it holds up one worker, and
+//! the others take the problems behind it. What the searches of a run depend on is left in `annotate.settings.jsonl`; a run
+//! with other settings is refused unless they are meant to be [mixed](AnnotateOptions::mixed).
+//!
 //! How problems are read, where rollouts come from and how progress is shown is the caller's business.
 //!
 //! ```
@@ -42,18 +47,23 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::problem::Problem;
 use crate::search::{Outcome, ParamsError, SearchParams};
 
 mod directory;
 mod log;
 mod run;
+mod settings;
+mod slots;
 
 pub use directory::{LOCK_NAME, LOG_NAME};
 pub use run::annotate;
+pub use settings::SETTINGS_NAME;
 
 /// How to annotate.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AnnotateOptions {
     /// Parameters of every search.
     pub params: SearchParams,
@@ -61,11 +71,25 @@ pub struct AnnotateOptions {
     pub parallel: NonZeroUsize,
     /// Whether problems that failed before are tried again.
     pub retry_failed: bool,
+    /// Rollouts that the policy draws at once: [speculative](SearchParams::speculative) searches ask for no more ahead than
+    /// have room in this beside all that is needed.
+    pub slots: usize,
+    /// What else the trees depend on: the policy, how it draws, who judges. An object, left in the directory for later runs.
+    pub settings: Value,
+    /// Whether the directory may have trees of other settings.
+    pub mixed: bool,
 }
 
 impl Default for AnnotateOptions {
     fn default() -> Self {
-        Self { params: SearchParams::default(), parallel: NonZeroUsize::MIN, retry_failed: false }
+        Self {
+            params: SearchParams::default(),
+            parallel: NonZeroUsize::MIN,
+            retry_failed: false,
+            slots: usize::MAX,
+            settings: Value::Null,
+            mixed: false,
+        }
     }
 }
 
@@ -81,6 +105,20 @@ pub enum AnnotateError {
     InUse {
         /// The output directory.
         directory: PathBuf,
+    },
+    /// The trees in the output directory were made in another way.
+    #[error("the trees in {} were made with other settings: {differences}", directory.display())]
+    OtherSettings {
+        /// The output directory.
+        directory: PathBuf,
+        /// What differs, with both values.
+        differences: String,
+    },
+    /// The record of the directory's settings is damaged.
+    #[error("{}: expected one JSON object a line", path.display())]
+    Settings {
+        /// The record.
+        path: PathBuf,
     },
     /// The output directory, its lock or its log cannot be opened, read or written.
     #[error("cannot use {}: {source}", path.display())]
@@ -126,6 +164,10 @@ pub struct Summary {
     pub unjudged: usize,
     /// Searches of the problems done.
     pub searches: usize,
+    /// Probes that the problems done asked for ahead.
+    pub guesses: usize,
+    /// Of those, probes that were not needed and dropped with their rollouts, which are not counted above.
+    pub guesses_dropped: usize,
     /// Whether the run was cancelled before all problems were tried.
     pub cancelled: bool,
 }

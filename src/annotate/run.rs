@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::directory::Directory;
 use super::log::{Line, Log, Status};
-use super::{AnnotateError, AnnotateOptions, Event, Plan, Progress, Summary};
+use super::slots::Slots;
+use super::{AnnotateError, AnnotateOptions, Event, Plan, Progress, Summary, settings};
 use crate::answer::Verifier;
-use crate::policy::{Policy, PolicyError, RolloutRequest};
+use crate::policy::{Policy, PolicyError, RolloutRequest, Traced};
 use crate::problem::Problem;
 use crate::search::{Observer, Outcome, SearchError, SearchStats, search};
-use crate::solution::Rollout;
+use crate::solution::{Continue, Rollout};
 use crate::tree::file_stem;
 
 /// Searches every problem that has no tree in `directory` yet; see the [module](super).
@@ -35,6 +36,7 @@ pub fn annotate(
 ) -> Result<Summary, AnnotateError> {
     options.params.validate()?;
     let directory = Directory::open(directory)?;
+    settings::record(directory.path(), &settings::settings(&options.params, &options.settings), options.mixed)?;
     let (log, failed_before) = Log::open(directory.log_path())?;
     let (plan, tasks) = plan(problems, &directory, &failed_before, options.retry_failed);
     progress.event(Event::Planned(plan));
@@ -46,7 +48,7 @@ pub fn annotate(
         next: AtomicUsize::new(0),
         directory: &directory,
         options,
-        policy: Cancellable { policy, flags: [cancel, &stop] },
+        policy: Cancellable { policy, flags: [cancel, &stop], slots: Slots::new(options.slots) },
         verifier,
         progress,
         shared: Mutex::new(shared),
@@ -105,21 +107,40 @@ fn plan<'a>(
     (plan, tasks)
 }
 
-/// A policy that draws nothing more once a flag is set, whether or not the policy itself knows of it.
+/// A policy that draws nothing more once a flag is set, whether or not the policy itself knows of it, and guesses only where
+/// there is room for them.
 struct Cancellable<'a> {
     policy: &'a dyn Policy,
     flags: [&'a AtomicBool; 2],
+    slots: Slots,
 }
 
 impl Cancellable<'_> {
     fn is_cancelled(&self) -> bool {
         self.flags.iter().any(|flag| flag.load(Ordering::Relaxed))
     }
+
+    fn draw<T>(
+        &self,
+        request: &RolloutRequest<'_>,
+        draw: impl FnOnce() -> Result<T, PolicyError>,
+    ) -> Result<T, PolicyError> {
+        let draw = || if self.is_cancelled() { Err(PolicyError::Cancelled) } else { draw() };
+        self.slots.draw(request.count, request.guess, || self.is_cancelled(), draw)
+    }
 }
 
 impl Policy for Cancellable<'_> {
+    fn continues(&self) -> Continue {
+        self.policy.continues()
+    }
+
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
-        if self.is_cancelled() { Err(PolicyError::Cancelled) } else { self.policy.rollouts(request) }
+        self.draw(request, || self.policy.rollouts(request))
+    }
+
+    fn traced(&self, request: &RolloutRequest<'_>) -> Result<Vec<Traced>, PolicyError> {
+        self.draw(request, || self.policy.traced(request))
     }
 }
 
@@ -189,7 +210,7 @@ impl Run<'_> {
     fn keep_tree(&self, task: &Task<'_>, outcome: &Outcome, elapsed: Duration) -> Result<(), AnnotateError> {
         let &Task { problem, ref stem } = task;
         self.directory.write_tree(stem, &outcome.tree)?;
-        let SearchStats { rollouts, unjudged, searches, .. } = outcome.stats;
+        let SearchStats { rollouts, unjudged, searches, guesses, guesses_dropped, .. } = outcome.stats;
         let seconds = elapsed.as_secs_f64();
         let mut shared = self.shared();
         shared.log.append(&Line {
@@ -200,10 +221,15 @@ impl Run<'_> {
             rollouts,
             unjudged,
             searches,
+            guesses,
+            guesses_dropped,
             seconds,
+            continues: self.continues(),
         })?;
         shared.summary.done += 1;
         shared.summary.searches += searches;
+        shared.summary.guesses += guesses;
+        shared.summary.guesses_dropped += guesses_dropped;
         shared.summary.never_solved += usize::from(outcome.tree.root.mc_value <= 0.0);
         shared.summary.always_solved += usize::from(outcome.tree.root.mc_value >= 1.0);
         drop(shared);
@@ -230,12 +256,21 @@ impl Run<'_> {
             rollouts: counter.rollouts,
             unjudged: counter.unjudged,
             searches: 0,
+            guesses: 0,
+            guesses_dropped: 0,
             seconds,
+            continues: self.continues(),
         })?;
         shared.summary.failed += 1;
         drop(shared);
         self.progress.event(Event::Failed { problem, cause });
         Ok(())
+    }
+
+    /// Where rollouts have the steps before them, for the log.
+    fn continues(&self) -> Option<String> {
+        let continues = self.policy.continues();
+        (continues != Continue::default()).then(|| continues.to_string())
     }
 
     fn count(&self, counter: &Counter<'_>) {

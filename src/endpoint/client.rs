@@ -30,7 +30,7 @@ pub struct Endpoint {
 }
 
 /// What a model is asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Question<'a> {
     /// The conversation: an array of `{role, content}`.
     pub(crate) messages: &'a Value,
@@ -38,6 +38,8 @@ pub(crate) struct Question<'a> {
     pub(crate) settings: Map<String, Value>,
     /// The largest reply that is read, in bytes.
     pub(crate) most_reply: u64,
+    /// Whether nobody waits for the reply any more.
+    pub(crate) is_dropped: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Question<'_> {
@@ -149,11 +151,16 @@ impl Endpoint {
             if let Some(temperature) = again.temperature {
                 question.settings.insert("temperature".into(), json!(temperature));
             }
-            if !wait::sleep(wait::pause(self.options.first_wait, index, again.wait), &self.options.cancel) {
+            let is_cancelled = || self.is_cancelled(&question);
+            if !wait::sleep(wait::pause(self.options.first_wait, index, again.wait), &is_cancelled) {
                 break;
             }
         }
         Err(EndpointError::Cancelled)
+    }
+
+    fn is_cancelled(&self, question: &Question<'_>) -> bool {
+        self.options.cancel.load(Ordering::Relaxed) || (question.is_dropped)()
     }
 
     fn has_answered(&self) -> bool {
@@ -163,7 +170,7 @@ impl Endpoint {
     fn attempt<T>(&self, question: &Question<'_>, read: &impl Fn(&Value) -> Result<T, Unread>) -> Result<T, Miss> {
         let reply = {
             let _place = self.places.take();
-            if self.options.cancel.load(Ordering::Relaxed) {
+            if self.is_cancelled(question) {
                 return Err(Miss::Last(EndpointError::Cancelled));
             }
             self.post(question)?
@@ -198,7 +205,7 @@ impl Endpoint {
             body,
             most_reply: question.most_reply,
         };
-        match exchange::post(&self.agent, post, &self.options.cancel) {
+        match exchange::post(&self.agent, post, &|| self.is_cancelled(question)) {
             Ok(Replied::Well(body)) => Ok(body),
             Ok(Replied::Otherwise(refusal)) => Err(self.refused(refusal, question.is_for_several())),
             Err(Broken::Cancelled) => Err(Miss::Last(EndpointError::Cancelled)),

@@ -1,6 +1,5 @@
 //! One HTTP exchange, which a run that is being stopped does not wait for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -54,7 +53,7 @@ pub(super) enum Broken {
 }
 
 /// Posts on a thread of its own, so that a run that is being stopped can leave it behind: it ends with its deadline.
-pub(super) fn post(agent: &Agent, post: Post, cancel: &AtomicBool) -> Result<Replied, Broken> {
+pub(super) fn post(agent: &Agent, post: Post, is_cancelled: &dyn Fn() -> bool) -> Result<Replied, Broken> {
     let (send, receive) = mpsc::channel();
     let agent = agent.clone();
     let work = move || {
@@ -68,7 +67,7 @@ pub(super) fn post(agent: &Agent, post: Post, cancel: &AtomicBool) -> Result<Rep
     loop {
         match receive.recv_timeout(LOOK) {
             Ok(replied) => return replied.map_err(Broken::Http),
-            Err(RecvTimeoutError::Timeout) if cancel.load(Ordering::Relaxed) => return Err(Broken::Cancelled),
+            Err(RecvTimeoutError::Timeout) if is_cancelled() => return Err(Broken::Cancelled),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Broken::Thread("its thread ended".into())),
         }

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,11 +53,11 @@ pub(super) fn pause(first: Duration, index: u32, asked: Option<Duration>) -> Dur
     doubled.mul_f64(0.5 + random / 2.0)
 }
 
-/// Sleeps; false as soon as `cancel` is set.
-pub(super) fn sleep(duration: Duration, cancel: &AtomicBool) -> bool {
+/// Sleeps; false as soon as it `is_cancelled`.
+pub(super) fn sleep(duration: Duration, is_cancelled: &dyn Fn() -> bool) -> bool {
     let end = Instant::now() + duration;
     loop {
-        if cancel.load(Ordering::Relaxed) {
+        if is_cancelled() {
             return false;
         }
         let left = end.saturating_duration_since(Instant::now());
@@ -87,9 +86,9 @@ mod tests {
     #[test]
     fn a_sleep_ends_when_the_run_is_stopped() {
         let started = Instant::now();
-        assert!(!sleep(Duration::from_mins(1), &AtomicBool::new(true)));
+        assert!(!sleep(Duration::from_mins(1), &|| true));
         assert!(started.elapsed() < Duration::from_secs(5));
-        assert!(sleep(Duration::from_millis(1), &AtomicBool::new(false)));
+        assert!(sleep(Duration::from_millis(1), &|| false));
     }
 
     #[test]

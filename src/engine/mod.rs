@@ -147,12 +147,24 @@ pub struct GenerateRequest {
     pub likelihood: bool,
     /// When this turns true the request ends with [`EngineError::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
+    /// Another such flag, where a run and one of its requests have their own.
+    pub also_cancel: Option<Arc<AtomicBool>>,
 }
 
 impl GenerateRequest {
     /// A request without extra stop tokens and likelihoods, that keeps its prompt and cannot be cancelled.
     pub fn new(prompt: Prompt, sampling: Sampling, streams: Vec<Stream>, max_tokens: usize) -> Self {
-        Self { prompt, sampling, streams, max_tokens, stop: Vec::new(), keep: true, likelihood: false, cancel: None }
+        Self {
+            prompt,
+            sampling,
+            streams,
+            max_tokens,
+            stop: Vec::new(),
+            keep: true,
+            likelihood: false,
+            cancel: None,
+            also_cancel: None,
+        }
     }
 
     /// The sampler of one of its rollouts.
@@ -165,10 +177,9 @@ impl GenerateRequest {
     }
 
     fn check_cancelled(&self) -> Result<(), EngineError> {
-        match &self.cancel {
-            Some(flag) if flag.load(Ordering::Relaxed) => Err(EngineError::Cancelled),
-            _ => Ok(()),
-        }
+        let is_set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
+        let is_cancelled = [&self.cancel, &self.also_cancel].into_iter().flatten().any(is_set);
+        if is_cancelled { Err(EngineError::Cancelled) } else { Ok(()) }
     }
 
     /// Adds a drawn token to a rollout, or tells why the rollout ends. End tokens are not kept.

@@ -30,7 +30,7 @@ pub fn generate(
 ) -> Result<Summary, BatchError> {
     batch.run(problems.len(), &|index| {
         let problem = &problems[index];
-        let request = RolloutRequest { problem, prefix: &[], count, node: 0 };
+        let request = RolloutRequest::new(problem, &[], count, 0);
         match policy.drawn(&request) {
             Err(PolicyError::Cancelled) => Outcome::Cancelled,
             Err(error) => failed(problem, &error.to_string()),

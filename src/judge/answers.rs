@@ -27,7 +27,7 @@ impl Judge for EndpointJudge {
         let messages = messages(&prompt);
         let settings = [("max_tokens", json!(VERDICT_TOKENS)), ("temperature", json!(0.0))];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
-        let question = Question { messages: &messages, settings, most_reply: MOST_REPLY };
+        let question = Question { messages: &messages, settings, most_reply: MOST_REPLY, is_dropped: &|| false };
         Ok(self.endpoint.ask(question, reply::verdict)?)
     }
 

@@ -46,7 +46,7 @@ impl StepJudge {
             ("top_logprobs", json!(5)),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
-        let question = Question { messages: &messages, settings, most_reply: MOST_REPLY };
+        let question = Question { messages: &messages, settings, most_reply: MOST_REPLY, is_dropped: &|| false };
         Ok(self.endpoint.ask(question, reply::step_score)?)
     }
 }

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::{Drawn, Likelihood, Policy, PolicyError, RolloutRequest, likelihood};
-use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Sampling, Snapshot, Stream};
+use super::{Drawn, Guess, Likelihood, Policy, PolicyError, RolloutRequest, Traced, Written, likelihood, written};
+use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Prompt, Sampling, Snapshot, Stream, Token};
 use crate::image;
 use crate::multimodal::{EncodeError, Encoder};
-use crate::problem::Problem;
-use crate::prompt::{ChatTemplate, Images};
-use crate::solution::{self, Rollout};
+use crate::prompt::{self, ChatTemplate, Images};
+use crate::solution::{self, Continue, Rollout};
 
 /// How an [`EmbeddedPolicy`] draws.
 #[derive(Debug, Clone)]
@@ -25,6 +24,8 @@ pub struct PolicyOptions {
     pub data_root: PathBuf,
     /// How a conversation is written for the model.
     pub template: ChatTemplate,
+    /// Where the steps before a rollout stand.
+    pub continues: Continue,
     /// Keep prompts in the cache for requests that start alike, as a search makes them.
     pub keep_prompts: bool,
     /// When this turns true, rollouts end with [`PolicyError::Cancelled`].
@@ -52,36 +53,58 @@ impl EmbeddedPolicy {
         self.engine.stats()
     }
 
-    /// The prompt for a problem after `prefix`.
+    /// The prompt of a request.
     ///
     /// # Errors
     /// [`PolicyError::Problem`] for a picture or text that cannot be read.
-    fn prompt(&self, problem: &Problem, prefix: &[String]) -> Result<crate::engine::Prompt, PolicyError> {
+    fn prompt(&self, request: &RolloutRequest<'_>) -> Result<Prompt, PolicyError> {
+        let &RolloutRequest { problem, prefix, .. } = request;
         let resolve = |path: &String| image::resolve(&self.options.data_root, path).map_err(EncodeError::from);
         let pictures = problem.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        let pieces = self.options.template.rollout(&problem.question, prefix, pictures.len(), Images::All);
-        Ok(self.encoder.prompt(&pieces, &pictures)?)
+        let (asked, begun) = match self.options.continues {
+            Continue::User => (prefix, Vec::new()),
+            Continue::Assistant => (&[][..], self.begun(request)?),
+        };
+        let pieces = self.options.template.rollout(&problem.question, asked, pictures.len(), Images::All);
+        Ok(self.encoder.prompt_then(&pieces, &pictures, &begun)?)
+    }
+
+    /// The model's own tokens for the steps of a request, or those of their text where they are not known.
+    fn begun(&self, request: &RolloutRequest<'_>) -> Result<Vec<Token>, PolicyError> {
+        match written::tokens(request.written, request.prefix.len()) {
+            Some(tokens) => Ok(tokens),
+            None => {
+                let text = prompt::begun(request.prefix);
+                Ok(self.encoder.model().tokenize(&text, false).map_err(EncodeError::from)?)
+            }
+        }
     }
 }
 
 impl EmbeddedPolicy {
     fn complete(&self, request: &RolloutRequest<'_>, likelihood: bool) -> Result<Vec<Completion>, PolicyError> {
-        let prompt = self.prompt(request.problem, request.prefix)?;
+        let prompt = self.prompt(request)?;
         let stream = |index| Stream::named(self.options.seed, &request.problem.id, request.node, index);
         let mut generate = GenerateRequest::new(
             prompt,
             self.options.sampling,
-            (0..request.count as u64).map(stream).collect(),
+            (request.first..request.first + request.count).map(|index| stream(index as u64)).collect(),
             self.options.max_tokens,
         );
         generate.keep = self.options.keep_prompts;
         generate.likelihood = likelihood;
         generate.cancel = Some(Arc::clone(&self.options.cancel));
+        generate.also_cancel = request.guess.map(Guess::dropped);
         Ok(self.engine.generate(generate).map_err(EncodeError::from)?)
     }
 
     fn parse(&self, completion: &Completion) -> Rollout {
         solution::parse(&self.encoder.model().detokenize(&completion.tokens), &self.special_texts)
+    }
+
+    fn written(&self, completion: &Completion, rollout: &[String]) -> Vec<Written> {
+        let piece = |token| self.encoder.model().detokenize(&[token]);
+        written::in_tokens(&completion.tokens, piece, &self.special_texts, rollout)
     }
 
     fn likelihood(&self, completion: &Completion, rollout: &[String]) -> Vec<Likelihood> {
@@ -93,8 +116,24 @@ impl EmbeddedPolicy {
 }
 
 impl Policy for EmbeddedPolicy {
+    fn continues(&self) -> Continue {
+        self.options.continues
+    }
+
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         Ok(self.complete(request, false)?.iter().map(|completion| self.parse(completion)).collect())
+    }
+
+    fn traced(&self, request: &RolloutRequest<'_>) -> Result<Vec<Traced>, PolicyError> {
+        let traced = |completion: &Completion| {
+            let rollout = self.parse(completion);
+            let written = match self.options.continues {
+                Continue::User => Vec::new(),
+                Continue::Assistant => self.written(completion, &rollout),
+            };
+            Traced { rollout, written }
+        };
+        Ok(self.complete(request, false)?.iter().map(traced).collect())
     }
 
     fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {

@@ -9,6 +9,7 @@
 //! use mmprm::policy::{Policy, RemoteOptions, RemotePolicy, RolloutRequest};
 //! use mmprm::problem::Problems;
 //! use mmprm::prompt::ChatTemplate;
+//! use mmprm::solution::Continue;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let problems = Problems::load("problems.json".as_ref(), None)?;
 //! let options = RemoteOptions {
@@ -17,9 +18,10 @@
 //!     seed: 0,
 //!     data_root: problems.root,
 //!     template: ChatTemplate::default(),
+//!     continues: Continue::User,
 //! };
 //! let policy = RemotePolicy::new(Endpoint::new(EndpointOptions::new("http://localhost:8000/v1", "MM-Policy"))?, options);
-//! let request = RolloutRequest { problem: &problems.items[0], prefix: &[], count: 16, node: 0 };
+//! let request = RolloutRequest::new(&problems.items[0], &[], 16, 0);
 //! for rollout in policy.rollouts(&request)? {
 //!     println!("{rollout:?}");
 //! }
@@ -27,14 +29,18 @@
 //! ```
 
 mod embedded;
+mod guess;
 mod likelihood;
 mod remote;
+mod written;
 
 pub use embedded::{EmbeddedPolicy, PolicyOptions};
+pub use guess::Guess;
 pub use remote::{RemoteOptions, RemotePolicy, Traffic};
+pub use written::Written;
 
 use crate::problem::Problem;
-use crate::solution::Rollout;
+use crate::solution::{Continue, Rollout};
 
 /// A request for rollouts that continue `prefix` on `problem`.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +49,33 @@ pub struct RolloutRequest<'a> {
     pub problem: &'a Problem,
     /// Steps already written; empty at the root.
     pub prefix: &'a [String],
+    /// How the policy itself wrote each of these steps, as it told in [`Traced`]; empty where nobody kept it.
+    pub written: &'a [Written],
     /// How many rollouts to draw.
     pub count: usize,
-    /// Names the request among all requests of this problem (search: the number of estimates before this one). With the
-    /// problem and the rollout's own index it picks the random stream, so that results do not depend on what else runs.
+    /// The index of the first of them: how many rollouts of this node there are already.
+    pub first: usize,
+    /// Names the node among all nodes of this problem (search: the number of estimates before this one). With the problem
+    /// and the rollout's own index it picks the random stream, so that results do not depend on what else runs.
     pub node: u64,
+    /// For a request made before it is known whether its rollouts are needed: what has become of it.
+    pub guess: Option<&'a Guess>,
+}
+
+impl<'a> RolloutRequest<'a> {
+    /// A request for the first `count` rollouts of a node.
+    pub fn new(problem: &'a Problem, prefix: &'a [String], count: usize, node: u64) -> Self {
+        Self { problem, prefix, written: &[], count, first: 0, node, guess: None }
+    }
+}
+
+/// A rollout, and how its policy wrote it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traced {
+    /// The rollout.
+    pub rollout: Rollout,
+    /// One for each element of the rollout; empty where the policy has no use for it.
+    pub written: Vec<Written>,
 }
 
 /// A rollout and how likely the policy found it.
@@ -85,11 +113,25 @@ pub enum PolicyError {
 
 /// Writes solutions.
 pub trait Policy: Sync {
+    /// Where the steps before a rollout stand in its prompt.
+    fn continues(&self) -> Continue {
+        Continue::User
+    }
+
     /// Draws `request.count` rollouts, in index order; text without step tags gives an empty rollout.
     ///
     /// # Errors
     /// See [`PolicyError`].
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError>;
+
+    /// Draws the same rollouts and tells how they were written, for later requests that continue them.
+    ///
+    /// # Errors
+    /// See [`PolicyError`].
+    fn traced(&self, request: &RolloutRequest<'_>) -> Result<Vec<Traced>, PolicyError> {
+        let rollouts = self.rollouts(request)?;
+        Ok(rollouts.into_iter().map(|rollout| Traced { rollout, written: Vec::new() }).collect())
+    }
 
     /// Draws the same rollouts and tells how likely each of their elements was.
     ///

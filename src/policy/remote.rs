@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
 
-use super::{Drawn, Policy, PolicyError, RolloutRequest, likelihood};
+use super::{Drawn, Guess, Policy, PolicyError, RolloutRequest, Traced, likelihood, written};
 use crate::endpoint::reply::{self, Unread};
 use crate::endpoint::{Endpoint, EndpointError, Question, parallel, pictures};
 use crate::engine::{Sampling, Stream};
 use crate::image::{self, Limits};
-use crate::problem::Problem;
-use crate::prompt::{ChatTemplate, Images, Piece};
-use crate::solution::{self, Rollout};
+use crate::prompt::{self, ChatTemplate, Images, Piece};
+use crate::solution::{self, Continue, Rollout};
 
 /// The special tokens of InternVL2.5's vocabularies, less the four tags: servers are asked to write special tokens out, since
 /// the tags may be among them.
@@ -69,6 +68,8 @@ pub struct RemoteOptions {
     pub data_root: PathBuf,
     /// The conversation; the server writes its turns, so that only its system message is used.
     pub template: ChatTemplate,
+    /// Where the steps before a rollout stand.
+    pub continues: Continue,
 }
 
 /// What a [`RemotePolicy`] was given so far.
@@ -100,6 +101,11 @@ pub struct Traffic {
 /// Servers pass over what they do not know: vLLM and `SGLang` these two, llama-server `repetition_penalty` and
 /// `skip_special_tokens`, Ollama `top_k`, `min_p` and the penalty under either name.
 ///
+/// With [`Continue::Assistant`] the conversation ends in a message of the assistant with the steps so far as the server sent
+/// them, to be continued (`continue_final_message` without `add_generation_prompt`, as vLLM and `SGLang` name it; llama-server
+/// continues such a message by itself). A server that refuses this ends the run; one that does not, but begins another
+/// message, cannot be told from one that does.
+///
 /// Likelihoods are told where the server gives log-probabilities, as it reckons them.
 #[derive(Debug)]
 pub struct RemotePolicy {
@@ -107,6 +113,8 @@ pub struct RemotePolicy {
     options: RemoteOptions,
     /// Whether the server is known to write one completion a request, whatever it is asked.
     one_by_one: AtomicBool,
+    /// Whether the server was seen to continue a message.
+    continued: AtomicBool,
     stopped_by: OnceLock<EndpointError>,
     requests: AtomicU64,
     rollouts: AtomicU64,
@@ -127,6 +135,7 @@ impl RemotePolicy {
             endpoint,
             options,
             one_by_one: AtomicBool::new(false),
+            continued: AtomicBool::new(false),
             stopped_by: OnceLock::new(),
             requests: AtomicU64::new(0),
             rollouts: AtomicU64::new(0),
@@ -152,7 +161,8 @@ impl RemotePolicy {
     }
 
     fn complete(&self, request: &RolloutRequest<'_>, likelihood: bool) -> Result<Vec<Choice>, PolicyError> {
-        let messages = self.messages(request.problem, request.prefix)?;
+        let messages = self.messages(request)?;
+        let failure = |error| self.failure(error, self.has_begun(request));
         let ask = |first: usize, count: usize| self.ask(&messages, request, first, count, likelihood);
         let mut choices: Vec<Choice> = Vec::with_capacity(request.count);
         let mut one_by_one = self.one_by_one.load(Ordering::Relaxed);
@@ -163,7 +173,7 @@ impl RemotePolicy {
                     choices.extend(some);
                 }
                 Err(EndpointError::SeveralRefused { .. }) => one_by_one = true,
-                Err(error) => return Err(self.failure(error)),
+                Err(error) => return Err(failure(error)),
             }
         }
         let rest: Vec<usize> = (choices.len()..request.count).collect();
@@ -178,15 +188,17 @@ impl RemotePolicy {
             Some(choice)
         });
         for other in others.into_iter().flatten() {
-            choices.extend(other.map_err(|error| self.failure(error))?);
+            choices.extend(other.map_err(failure)?);
         }
         // A server that refuses one completion too had another reason.
         self.one_by_one.fetch_or(one_by_one, Ordering::Relaxed);
+        self.continued.fetch_or(self.has_begun(request), Ordering::Relaxed);
         Ok(choices)
     }
 
     /// The conversation before a rollout.
-    fn messages(&self, problem: &Problem, prefix: &[String]) -> Result<Value, PolicyError> {
+    fn messages(&self, request: &RolloutRequest<'_>) -> Result<Value, PolicyError> {
+        let &RolloutRequest { problem, prefix, .. } = request;
         let load = |path: &String| {
             let failed = |error: image::ImageError| PolicyError::Problem(error.to_string());
             let path = image::resolve(&self.options.data_root, path).map_err(failed)?;
@@ -195,13 +207,23 @@ impl RemotePolicy {
             pictures::data_url(&path).map_err(PolicyError::Problem)
         };
         let pictures = problem.images.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let pieces = ChatTemplate::rollout_message(&problem.question, prefix, pictures.len(), Images::All);
+        let asked = if self.has_begun(request) { &[] } else { prefix };
+        let pieces = ChatTemplate::rollout_message(&problem.question, asked, pictures.len(), Images::All);
         let mut messages = Vec::new();
         if let Some(system) = self.options.template.system() {
             messages.push(json!({"role": "system", "content": system}));
         }
         messages.push(json!({"role": "user", "content": content(&pieces, &pictures)}));
+        if self.has_begun(request) {
+            let begun = written::text(request.written, prefix.len()).unwrap_or_else(|| prompt::begun(prefix));
+            messages.push(json!({"role": "assistant", "content": begun}));
+        }
         Ok(Value::Array(messages))
+    }
+
+    /// Whether the assistant's message has begun with the steps before a rollout.
+    fn has_begun(&self, request: &RolloutRequest<'_>) -> bool {
+        self.options.continues == Continue::Assistant && !request.prefix.is_empty()
     }
 
     /// Asks for `count` completions, the first of them rollout `first`; at least one comes, and perhaps fewer than asked for.
@@ -213,15 +235,19 @@ impl RemotePolicy {
         count: usize,
         likelihood: bool,
     ) -> Result<Vec<Choice>, EndpointError> {
-        let stream = Stream::named(self.options.seed, &request.problem.id, request.node, first as u64);
+        let stream =
+            Stream::named(self.options.seed, &request.problem.id, request.node, (request.first + first) as u64);
         let seed = (stream.uniform(0) * SEEDS) as u32;
         let tokens = (count as u64).saturating_mul(self.options.max_tokens as u64);
         let most_reply = tokens.saturating_mul(TOKEN_BYTES[usize::from(likelihood)]).saturating_add(REPLY_FRAME);
-        let question = Question {
-            messages,
-            settings: settings(&self.options, seed, count, likelihood),
-            most_reply: most_reply.min(MOST_REPLY),
-        };
+        let mut settings = settings(&self.options, seed, count, likelihood);
+        if self.has_begun(request) {
+            settings.insert("continue_final_message".into(), json!(true));
+            settings.insert("add_generation_prompt".into(), json!(false));
+        }
+        let is_dropped = || request.guess.is_some_and(Guess::is_dropped);
+        let most_reply = most_reply.min(MOST_REPLY);
+        let question = Question { messages, settings, most_reply, is_dropped: &is_dropped };
         let (choices, usage) = self.endpoint.ask(question, |reply| read(reply, count))?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.rollouts.fetch_add(choices.len() as u64, Ordering::Relaxed);
@@ -230,7 +256,17 @@ impl RemotePolicy {
         Ok(choices)
     }
 
-    fn failure(&self, error: EndpointError) -> PolicyError {
+    fn failure(&self, error: EndpointError, has_begun: bool) -> PolicyError {
+        let error = match error {
+            // All that is new in such a request is the message to be continued.
+            EndpointError::Refused { address, told } if has_begun && !self.continued.load(Ordering::Relaxed) => {
+                EndpointError::Setup(format!(
+                    "the server at {address} does not continue an assistant's message ({told}); let it have the steps in \
+                     the user's message (--continue user)"
+                ))
+            }
+            error => error,
+        };
         match error {
             error if error.ends_the_run() => {
                 let _ = self.stopped_by.set(error);
@@ -245,8 +281,24 @@ impl RemotePolicy {
 }
 
 impl Policy for RemotePolicy {
+    fn continues(&self) -> Continue {
+        self.options.continues
+    }
+
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         Ok(self.complete(request, false)?.iter().map(|choice| solution::parse(&choice.text, &SPECIAL_TEXTS)).collect())
+    }
+
+    fn traced(&self, request: &RolloutRequest<'_>) -> Result<Vec<Traced>, PolicyError> {
+        let traced = |choice: Choice| {
+            let rollout = solution::parse(&choice.text, &SPECIAL_TEXTS);
+            let written = match self.options.continues {
+                Continue::User => Vec::new(),
+                Continue::Assistant => written::in_text(&choice.text, &SPECIAL_TEXTS, &rollout),
+            };
+            Traced { rollout, written }
+        };
+        Ok(self.complete(request, false)?.into_iter().map(traced).collect())
     }
 
     fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {

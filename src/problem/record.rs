@@ -18,31 +18,12 @@ impl Problem {
             Some(paths) => paths,
             None => optional(&record, "image_path", "a string", string)?.into_iter().collect(),
         };
+        // What `answer::Setting` reads of the record; here only its form is checked.
         optional(&record, "choices", "a list of strings or numbers", texts)?;
         optional(&record, "answer_type", "a string", string)?;
         optional(&record, "unit", "a string", string)?;
-        optional(&record, "precision", "a number", Value::as_f64)?;
+        optional(&record, "precision", "a number, or a list of numbers, also as strings", numbers)?;
         Ok(Self { record, id, question, answer, images })
-    }
-
-    /// `choices`: the options of a multiple-choice problem, in order; empty where there are none.
-    pub fn choices(&self) -> Vec<String> {
-        self.record.get("choices").and_then(texts).unwrap_or_default()
-    }
-
-    /// `answer_type`, such as `integer`, `float`, `list` or `text`.
-    pub fn answer_type(&self) -> Option<&str> {
-        self.record.get("answer_type").and_then(Value::as_str)
-    }
-
-    /// `unit`: the unit that the answer is given in.
-    pub fn unit(&self) -> Option<&str> {
-        self.record.get("unit").and_then(Value::as_str)
-    }
-
-    /// `precision`: how many decimal places of the answer count.
-    pub fn precision(&self) -> Option<f64> {
-        self.record.get("precision").and_then(Value::as_f64)
     }
 }
 
@@ -73,6 +54,15 @@ fn text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
+    }
+}
+
+/// A number, or several, each also as a string.
+fn numbers(value: &Value) -> Option<Vec<f64>> {
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    match value {
+        Value::Array(values) => values.iter().map(number).collect(),
+        value => Some(vec![number(value)?]),
     }
 }
 
@@ -129,21 +119,30 @@ mod tests {
                 json!({"question": "q", "answer": "a", "image_paths": "x"}),
                 "a list of strings in the field `image_paths`",
             ),
-            (json!({"question": "q", "answer": "a", "precision": "2"}), "a number in the field `precision`"),
+            (
+                json!({"question": "q", "answer": "a", "precision": "high"}),
+                "a number, or a list of numbers, also as strings in the field `precision`",
+            ),
         ] {
             assert_eq!(problem(&record).unwrap_err(), expected);
         }
     }
 
     #[test]
-    fn fields_are_read_where_needed_and_unknown_ones_are_carried_along_in_order() {
+    fn precision_comes_in_several_forms() {
+        for precision in [json!(2), json!("1e-4"), json!([1e-3, "0.1"]), json!(null)] {
+            assert!(problem(&json!({"question": "q", "answer": "a", "precision": precision})).is_ok(), "{precision}");
+        }
+        for precision in [json!({}), json!([[1]]), json!([true]), json!(true)] {
+            assert!(problem(&json!({"question": "q", "answer": "a", "precision": precision})).is_err(), "{precision}");
+        }
+    }
+
+    #[test]
+    fn all_fields_are_carried_along_in_order() {
         let record = json!({"zebra": {"x": [1]}, "question": "q", "choices": ["1", 2], "answer": "a", "unit": "cm",
             "precision": 2.0, "answer_type": "float", "aardvark": null});
         let problem = problem(&record).unwrap();
-        assert_eq!(problem.choices(), ["1", "2"]);
-        assert_eq!(problem.unit(), Some("cm"));
-        assert_eq!(problem.precision(), Some(2.0));
-        assert_eq!(problem.answer_type(), Some("float"));
         assert_eq!(Value::Object(problem.record).to_string(), record.to_string());
     }
 }

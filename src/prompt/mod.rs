@@ -99,10 +99,13 @@ fn rollout_task(question: &str, prefix: &[String]) -> String {
     if !prefix.is_empty() {
         text.push_str("\nPrevious Steps:");
     }
-    for step in prefix {
-        text.extend(["<step>", strip(step), "</step>"]);
-    }
+    text.push_str(&begun(prefix));
     text
+}
+
+/// Steps as the policy writes them, each in its tags, with nothing between.
+pub fn begun(steps: &[String]) -> String {
+    steps.iter().flat_map(|step| ["<step>", strip(step), "</step>"]).collect()
 }
 
 /// The prompt after which the policy writes a rollout of a problem with `images` images, in InternVL2.5's conversation.

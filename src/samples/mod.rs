@@ -13,6 +13,7 @@
 //!
 //! ```
 //! use mmprm::samples::{Paths, sample_line};
+//! use mmprm::solution::Continue;
 //! use mmprm::tree::{Node, Tree};
 //! let leaf = |step: &str, mc_value| Node { partial_solution: vec![step.into()], mc_value, ..Node::default() };
 //! let tree = Tree {
@@ -28,6 +29,7 @@
 //!         ],
 //!         ..Node::default()
 //!     },
+//!     continues: Continue::User,
 //! };
 //! let paths = Paths::of(&tree);
 //! assert_eq!((paths.negatives.len(), paths.positives.len()), (1, 1));

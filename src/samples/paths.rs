@@ -105,6 +105,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::solution::Continue;
 
     fn node(step: &str, mc_value: f64, children: Vec<Node>) -> Node {
         Node { partial_solution: vec![step.into()], mc_value, children, ..Node::default() }
@@ -112,7 +113,8 @@ mod tests {
 
     fn tree(children: Vec<Node>) -> Tree {
         let root = Node { mc_value: 0.5, children, ..Node::default() };
-        Tree { question: "Q".into(), answer: "1".into(), image_path: Value::Null, id: 1.into(), root }
+        let (question, answer, continues) = ("Q".to_owned(), "1".into(), Continue::User);
+        Tree { question, answer, image_path: Value::Null, id: 1.into(), root, continues }
     }
 
     const LONG: &str = "one two three four five six seven eight nine ten eleven";

@@ -46,10 +46,12 @@
 //! assert_eq!((&*first_wrong_step.partial_solution[0], first_wrong_step.mc_value), ("Multiply.", 0.0));
 //! ```
 
+mod ahead;
 mod heap;
 mod omega;
 mod params;
 pub mod pool;
+mod rate;
 mod state;
 
 pub use omega::search;
@@ -77,8 +79,12 @@ pub struct SearchStats {
     pub rollouts: usize,
     /// Of those, rollouts that nobody could judge.
     pub unjudged: usize,
-    /// States estimated: requests to the policy.
+    /// States estimated.
     pub estimates: usize,
+    /// Probes asked for ahead of their need.
+    pub guesses: usize,
+    /// Of those, probes that were not needed and dropped.
+    pub guesses_dropped: usize,
     /// Priorities given to candidates, repeats included.
     pub pushes: usize,
     /// The sum of those priorities, in the order in which they were given.

@@ -1,5 +1,6 @@
 //! The numbers that steer a search.
 
+use super::rate::Plan;
 use crate::judge::OnUnjudged;
 
 /// Parameters of `OmegaPRM`, named as in the reference; the defaults are those of its run script.
@@ -19,6 +20,11 @@ pub struct SearchParams {
     pub max_searches: usize,
     /// Rollouts after which no further search is begun.
     pub rollout_budget: usize,
+    /// Draw fewer rollouts from states other than the root: five of 16 where none of these is right, else eight, and take a
+    /// Monte Carlo value without bias of them. The reference always draws all.
+    pub adaptive: bool,
+    /// Ask for both probes that may come next while a bisection waits for one. The tree is the same.
+    pub speculative: bool,
     /// What becomes of rollouts that nobody could judge. The reference's way is [`OnUnjudged::Incorrect`].
     pub unjudged: OnUnjudged,
 }
@@ -33,6 +39,8 @@ impl Default for SearchParams {
             rollouts: 16,
             max_searches: 200,
             rollout_budget: 1000,
+            adaptive: false,
+            speculative: false,
             unjudged: OnUnjudged::Drop,
         }
     }
@@ -51,6 +59,16 @@ pub struct ParamsError {
 }
 
 impl SearchParams {
+    /// Rollouts of the first request for a state below the root.
+    pub fn at_once(&self) -> usize {
+        self.plan().first().len()
+    }
+
+    /// How many rollouts a state below the root gets.
+    pub(super) fn plan(&self) -> Plan {
+        if self.adaptive { Plan::adaptive(self.rollouts) } else { Plan::full(self.rollouts) }
+    }
+
     /// Checks that every parameter is in its range, so that all priorities are numbers.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::SearchError;
 use super::pool::{CandidateId, StateId};
+use crate::policy::Written;
 use crate::solution::Rollout;
 use crate::tree::{MAX_DEPTH, Node};
 
@@ -17,6 +18,8 @@ pub(super) struct State {
     /// The steps that this state adds to its parent's: a part of the rollout from which it was cut.
     rollout: Arc<[String]>,
     part: Range<usize>,
+    /// How the policy wrote the rollout, an element for each of its own; empty where that is not known.
+    pub(super) written: Arc<[Written]>,
     pub(super) mc_value: f64,
     pub(super) visits: u64,
     pub(super) correct: Vec<Arc<[String]>>,
@@ -84,9 +87,21 @@ impl States {
 
     /// All steps from the beginning of the solution up to this state.
     pub(super) fn prefix(&self, id: StateId) -> Rollout {
-        let path: Vec<&State> =
-            std::iter::successors(Some(&self[id]), |state| state.parent.map(|parent| &self[parent])).collect();
-        path.into_iter().rev().flat_map(State::steps).cloned().collect()
+        self.path(id).into_iter().flat_map(State::steps).cloned().collect()
+    }
+
+    /// How the policy wrote these steps; empty where that is not known of every one.
+    pub(super) fn written(&self, id: StateId) -> Vec<Written> {
+        let steps = self.path(id).into_iter().map(|state| state.written.get(state.part.clone()));
+        steps.collect::<Option<Vec<_>>>().map(|steps| steps.concat()).unwrap_or_default()
+    }
+
+    /// The states from the root down to this one.
+    fn path(&self, id: StateId) -> Vec<&State> {
+        let parent = |state: &&State| state.parent.map(|parent| &self[parent]);
+        let mut path: Vec<&State> = std::iter::successors(Some(&self[id]), parent).collect();
+        path.reverse();
+        path
     }
 
     pub(super) fn total_visits(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Tree files: the reference's JSON, read with care and written byte for byte as it writes them.
 //!
-//! Unknown fields are skipped, so that trees with further metadata can be read; none is written.
+//! Unknown fields are skipped, so that trees with further metadata can be read. One is written beyond the reference's, and
+//! only where rollouts continued the assistant's turn, as the reference's never do: `"continue": "assistant"`.
 //!
 //! ```
 //! use mmprm::tree::json;
@@ -17,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::{MAX_DEPTH, Node, Tree};
 use crate::python_json;
-use crate::solution::Rollout;
+use crate::solution::{Continue, Rollout};
 
 /// The largest tree file that is read, in bytes. A tree of 1000 rollouts of 4096 tokens stays below.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -128,6 +129,9 @@ pub fn to_string(tree: &Tree) -> String {
     object.insert("image_path".into(), tree.image_path.clone());
     write_state(&tree.root, &mut object);
     object.insert("id".into(), tree.id.clone());
+    if tree.continues != Continue::default() {
+        object.insert("continue".into(), json!(tree.continues.to_string()));
+    }
     python_json::dumps_indent(&Value::Object(object), 4, false)
 }
 
@@ -211,6 +215,10 @@ fn tree(value: &Value, place: &Place<'_>) -> Result<Tree, TreeError> {
         image_path: or_null("image_path"),
         root: state(object, place)?,
         id: or_null("id"),
+        continues: match object.get("continue") {
+            Some(_) => field(object, "continue", place, continues)?,
+            None => Continue::default(),
+        },
     })
 }
 
@@ -259,6 +267,11 @@ fn rollout(value: &Value, place: &Place<'_>) -> Result<Rollout, TreeError> {
     array(value, place, string)
 }
 
+fn continues(value: &Value, place: &Place<'_>) -> Result<Continue, TreeError> {
+    let known = value.as_str().and_then(|text| text.parse().ok());
+    known.ok_or_else(|| place.expected("`user` or `assistant`"))
+}
+
 fn string(value: &Value, place: &Place<'_>) -> Result<String, TreeError> {
     value.as_str().map(str::to_owned).ok_or_else(|| place.expected("a string"))
 }
@@ -283,13 +296,26 @@ mod tests {
         }
         root.partial_solution.clear();
         root.incorrect_rollouts = vec![vec![], vec!["é".into()]];
-        Tree { question: "?".into(), answer: json!(2), image_path: Value::Null, id: json!("x"), root }
+        let (question, continues) = ("?".to_owned(), Continue::User);
+        Tree { question, answer: json!(2), image_path: Value::Null, id: json!("x"), root, continues }
     }
 
     #[test]
     fn a_tree_of_the_greatest_depth_reads_back_as_written() {
         let tree = chain(MAX_DEPTH);
         assert_eq!(parse(to_string(&tree).as_bytes(), "deep.json").unwrap(), tree);
+    }
+
+    #[test]
+    fn where_rollouts_continued_is_told_if_it_is_not_the_references_way() {
+        let usual = to_string(&chain(1));
+        assert!(!usual.contains("continue"));
+        let tree = Tree { continues: Continue::Assistant, ..chain(1) };
+        let text = to_string(&tree);
+        assert!(text.ends_with("\"x\",\n    \"continue\": \"assistant\"\n}"), "{text}");
+        assert_eq!(parse(text.as_bytes(), "t.json").unwrap(), tree);
+        let error = parse(text.replace("assistant", "both").as_bytes(), "t.json").unwrap_err();
+        assert_eq!(error.to_string(), "t.json: at continue: expected `user` or `assistant`");
     }
 
     #[test]

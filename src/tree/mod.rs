@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::problem::Problem;
 use crate::python_json;
-use crate::solution::Rollout;
+use crate::solution::{Continue, Rollout};
 
 pub mod json;
 
@@ -40,6 +40,8 @@ pub struct Tree {
     pub id: Value,
     /// The empty solution.
     pub root: Node,
+    /// Where rollouts had the steps before them.
+    pub continues: Continue,
 }
 
 /// One state of the search: a solution up to some step.

@@ -15,7 +15,7 @@ use mmprm::engine::Sampling;
 use mmprm::policy::{Policy, PolicyError, RemoteOptions, RemotePolicy, RolloutRequest};
 use mmprm::problem::Problem;
 use mmprm::prompt::ChatTemplate;
-use mmprm::solution::Rollout;
+use mmprm::solution::{Continue, Rollout};
 use serde_json::{Value, json};
 
 use http::{Reply, Request, Server, reply};
@@ -35,6 +35,7 @@ fn drawing(seed: u64, root: &Path) -> RemoteOptions {
         seed,
         data_root: root.to_owned(),
         template: ChatTemplate::default(),
+        continues: Continue::User,
     }
 }
 
@@ -61,7 +62,7 @@ fn problem(id: &str, images: &[&str]) -> Problem {
 
 /// Draws `count` rollouts of a problem without pictures at its root.
 fn draw(policy: &RemotePolicy, count: usize) -> Result<Vec<Rollout>, PolicyError> {
-    policy.rollouts(&RolloutRequest { problem: &problem("p", &[]), prefix: &[], count, node: 0 })
+    policy.rollouts(&RolloutRequest::new(&problem("p", &[]), &[], count, 0))
 }
 
 /// A solution whose text tells the seed.

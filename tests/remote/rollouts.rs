@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use mmprm::endpoint::Endpoint;
-use mmprm::policy::{Likelihood, Policy, RemotePolicy, RolloutRequest, Traffic};
+use mmprm::policy::{Likelihood, Policy, RemoteOptions, RemotePolicy, RolloutRequest, Traffic};
 use mmprm::prompt::{ChatTemplate, Images, render, rollout};
-use mmprm::solution::Rollout;
+use mmprm::solution::{Continue, Rollout};
 use serde_json::{Value, json};
 
 use crate::http::{Server, reply};
@@ -27,7 +27,7 @@ fn the_conversation_is_the_references_with_its_pictures_in_their_places() {
     let mut problem = problem("p", &["a.png", "b.png"]);
     problem.question = "Is it as in <image>?".into();
     let prefix = [" One.\n".to_owned(), "Two.".to_owned()];
-    policy.rollouts(&RolloutRequest { problem: &problem, prefix: &prefix, count: 2, node: 5 }).unwrap();
+    policy.rollouts(&RolloutRequest::new(&problem, &prefix, 2, 5)).unwrap();
 
     let requests = server.requests();
     let [request] = requests.as_slice() else { panic!("{} requests", requests.len()) };
@@ -149,7 +149,8 @@ fn seeds_depend_on_run_problem_node_and_index_and_on_nothing_else() {
     let seeds = |run: u64, id: &str, node: u64, index: usize| -> u64 {
         let policy = policy_of(patience(&server.url()), run);
         let before = server.requests().len();
-        let request = RolloutRequest { problem: &problem(id, &[]), prefix: &[], count: index + 1, node };
+        let problem = problem(id, &[]);
+        let request = RolloutRequest::new(&problem, &[], index + 1, node);
         policy.rollouts(&request).unwrap();
         let mut seeds: Vec<u64> = server.requests()[before..].iter().map(seed).collect();
         let first = seeds.remove(0);
@@ -194,7 +195,7 @@ fn likelihoods_are_told_where_the_server_tells_them() {
     });
     let policy = policy(&server);
     let problem = problem("p", &[]);
-    let drawn = || policy.drawn(&RolloutRequest { problem: &problem, prefix: &[], count: 1, node: 0 }).unwrap();
+    let drawn = || policy.drawn(&RolloutRequest::new(&problem, &[], 1, 0)).unwrap();
     let told = drawn();
     assert_eq!(told[0].rollout, ["So 2.", "2"]);
     let likelihood = |log_probability, tokens| Likelihood { log_probability, tokens };
@@ -202,4 +203,31 @@ fn likelihoods_are_told_where_the_server_tells_them() {
     assert_eq!(drawn()[0].likelihood, []);
     draw(&policy, 1).unwrap();
     assert!(!server.requests()[2].body.as_object().unwrap().contains_key("logprobs"));
+}
+
+#[test]
+fn steps_in_the_assistants_turn_are_those_that_the_server_sent() {
+    let sent = "<step> One. </step>\n<step>Two.</step>\n<answer>It is 2</answer><|im_end|>";
+    let server = Server::start(move |_, _| writes(&[sent.to_owned()]));
+    let options = RemoteOptions { continues: Continue::Assistant, ..drawing(7, Path::new(".")) };
+    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), options);
+    let problem = problem("p", &[]);
+    let root = policy.traced(&RolloutRequest::new(&problem, &[], 1, 0)).unwrap().remove(0);
+    assert_eq!(root.rollout, ["One.", "Two.", "It is 2"]);
+    let prefix = &root.rollout[..2];
+    for written in [&root.written[..2], &[]] {
+        policy.rollouts(&RolloutRequest { written, ..RolloutRequest::new(&problem, prefix, 1, 1) }).unwrap();
+    }
+    let requests = server.requests();
+    let [first, known, unknown] = requests.as_slice() else { panic!("{} requests", requests.len()) };
+    assert!(first.body.get("continue_final_message").is_none());
+    for (request, steps) in
+        [(known, "<step> One. </step>\n<step>Two.</step>"), (unknown, "<step>One.</step><step>Two.</step>")]
+    {
+        let messages = request.body["messages"].as_array().unwrap();
+        assert_eq!(messages[..2], first.body["messages"].as_array().unwrap()[..]);
+        assert_eq!(messages[2..], [json!({"role": "assistant", "content": steps})]);
+        assert_eq!(request.body["continue_final_message"], true);
+        assert_eq!(request.body["add_generation_prompt"], false);
+    }
 }

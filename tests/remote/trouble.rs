@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use mmprm::annotate::{AnnotateOptions, LOG_NAME, Summary, annotate};
 use mmprm::answer::RuleVerifier;
 use mmprm::endpoint::Endpoint;
-use mmprm::policy::{Policy, PolicyError, RemotePolicy, RolloutRequest};
+use mmprm::policy::{Guess, Policy, PolicyError, RemoteOptions, RemotePolicy, RolloutRequest};
 use mmprm::search::SearchParams;
+use mmprm::solution::Continue;
 use serde_json::{Value, json};
 
 use crate::http::{Reply, Server, reply};
@@ -103,7 +104,7 @@ fn a_picture_that_cannot_be_read_is_not_sent() {
     let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), drawing(7, folder.path()));
     for image in ["bad.png", "missing.png", "../outside.png"] {
         let problem = problem("p", &[image]);
-        let error = policy.rollouts(&RolloutRequest { problem: &problem, prefix: &[], count: 1, node: 0 }).unwrap_err();
+        let error = policy.rollouts(&RolloutRequest::new(&problem, &[], 1, 0)).unwrap_err();
         assert!(matches!(&error, PolicyError::Problem(cause) if cause.contains(image)), "{error}");
     }
     assert_eq!(server.requests().len(), 0);
@@ -189,4 +190,38 @@ fn a_key_that_is_refused_stops_the_annotation_and_fails_no_problem() {
     let (summary, log, cancel) = annotated(&server, directory.path());
     assert!(summary.cancelled && cancel.load(Ordering::Relaxed));
     assert_eq!((summary.done, summary.failed, log.as_str()), (0, 0, ""));
+}
+
+#[test]
+fn a_server_that_does_not_continue_messages_ends_the_run_and_tells_what_to_do() {
+    let server = Server::start(|_, request| match request.body.get("continue_final_message") {
+        None => writes(&[solution(seed(request))]),
+        Some(_) => reply("400 Bad Request", &[], r#"{"error": {"message": "unknown field"}}"#),
+    });
+    let options = RemoteOptions { continues: Continue::Assistant, ..drawing(7, Path::new(".")) };
+    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), options);
+    assert_eq!(draw(&policy, 2).unwrap().len(), 2);
+    let (problem, prefix) = (problem("p", &[]), ["One.".to_owned()]);
+    let refused = policy.rollouts(&RolloutRequest::new(&problem, &prefix, 2, 1));
+    assert!(matches!(refused, Err(PolicyError::Cancelled)), "{refused:?}");
+    let error = policy.stopped_by().unwrap().to_string();
+    assert!(error.contains("does not continue an assistant's message (400 Bad Request, unknown field)"), "{error}");
+    assert!(error.contains("--continue user"), "{error}");
+}
+
+#[test]
+fn a_request_made_ahead_ends_when_it_is_dropped() {
+    let server = Server::script(vec![Reply::Stall(Vec::new())]);
+    let mut options = patience(&server.url());
+    options.timeout = Duration::from_secs(60);
+    let policy = policy_of(options, 7);
+    let (problem, guess) = (problem("p", &[]), Guess::default());
+    std::thread::scope(|scope| {
+        let request = RolloutRequest { guess: Some(&guess), ..RolloutRequest::new(&problem, &[], 1, 0) };
+        let policy = &policy;
+        let asked = scope.spawn(move || policy.rollouts(&request));
+        guess.drop_it();
+        assert!(matches!(asked.join().unwrap(), Err(PolicyError::Cancelled)));
+    });
+    assert!(policy.stopped_by().is_none());
 }

@@ -9,10 +9,10 @@ use clap::ArgGroup;
 use clap::builder::RangedU64ValueParser;
 use mmprm::endpoint::{Endpoint, EndpointOptions};
 use mmprm::policy::{
-    Drawn, EmbeddedPolicy, Policy, PolicyError, PolicyOptions, RemoteOptions, RemotePolicy, RolloutRequest,
+    Drawn, EmbeddedPolicy, Policy, PolicyError, PolicyOptions, RemoteOptions, RemotePolicy, RolloutRequest, Traced,
 };
 use mmprm::prompt::ChatTemplate;
-use mmprm::solution::Rollout;
+use mmprm::solution::{Continue, Rollout};
 use serde_json::{Value, json};
 
 use crate::args::{EngineArgs, SamplingArgs, api_key, prompt_template};
@@ -116,24 +116,26 @@ impl PolicyArgs {
     }
 
     /// Loads the policy and starts its engine, or gets ready to ask its server; `keep_prompts` for searches, whose requests
-    /// start alike.
+    /// start alike and have the steps before a rollout where `continues` says.
     pub fn open(
         &self,
         engine: &EngineArgs,
         sampling: &SamplingArgs,
         data_root: PathBuf,
         keep_prompts: bool,
+        continues: Continue,
         ui: &Ui,
     ) -> anyhow::Result<OpenPolicy> {
         let (template, max_tokens, seed) = (self.template()?, sampling.max_tokens, sampling.seed);
         let drawing = sampling.sampling()?;
         if let Some(endpoint) = self.server.endpoint(ui)? {
-            let options = RemoteOptions { sampling: drawing, max_tokens, seed, data_root, template };
+            let options = RemoteOptions { sampling: drawing, max_tokens, seed, data_root, template, continues };
             return Ok(OpenPolicy::Server(Box::new(RemotePolicy::new(endpoint, options))));
         }
         let model = self.model.as_deref().ok_or_else(|| Usage("expected --policy or --policy-url".into()))?;
         let cancel = Arc::clone(ui.interrupted());
-        let options = PolicyOptions { sampling: drawing, max_tokens, seed, data_root, template, keep_prompts, cancel };
+        let options =
+            PolicyOptions { sampling: drawing, max_tokens, seed, data_root, template, continues, keep_prompts, cancel };
         let (engine, encoder) =
             engine.start(model, self.mmproj.as_deref(), self.max_tiles, self.parallel(), false, ui)?;
         Ok(OpenPolicy::Here(Box::new(EmbeddedPolicy::new(engine, encoder, options))))
@@ -219,8 +221,16 @@ impl OpenPolicy {
 }
 
 impl Policy for OpenPolicy {
+    fn continues(&self) -> Continue {
+        self.policy().continues()
+    }
+
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         self.policy().rollouts(request)
+    }
+
+    fn traced(&self, request: &RolloutRequest<'_>) -> Result<Vec<Traced>, PolicyError> {
+        self.policy().traced(request)
     }
 
     fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {

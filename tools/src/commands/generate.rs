@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
+use mmprm::solution::Continue;
 use serde_json::json;
 
 use crate::args::{EngineArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
@@ -52,7 +53,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (problems, pictures) = args.problems.load()?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
-    let policy = args.policy.open(&args.engine, &args.sampling, pictures, false, ui)?;
+    let policy = args.policy.open(&args.engine, &args.sampling, pictures, false, Continue::User, ui)?;
     let settings = json!({
         "command": "generate", "policy": args.policy.settings(),
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,

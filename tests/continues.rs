@@ -1,0 +1,67 @@
+//! With the steps in the assistant's turn, a node continues its parent's own tokens.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mmprm::engine::{Engine, EngineOptions, Sampling};
+use mmprm::multimodal::{Encoder, EncoderOptions};
+use mmprm::policy::{EmbeddedPolicy, Policy, PolicyOptions, RolloutRequest};
+use mmprm::problem::Problems;
+use mmprm::prompt::ChatTemplate;
+use mmprm::solution::Continue;
+use mmprm_quant::convert::WeightType;
+use support::{convert, load, repository};
+
+fn data() -> PathBuf {
+    std::env::var_os("MMPRM_MINI_K12").map_or_else(|| repository().join("demo/mini-k12"), PathBuf::from)
+}
+
+/// The mini policy, always taking the likeliest token.
+fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> EmbeddedPolicy {
+    let model = load(pair);
+    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
+    let options = PolicyOptions {
+        // A penalty looks at all tokens before, so that it would tell steps in another place.
+        sampling: Sampling { repetition_penalty: 1.05, ..Sampling::GREEDY },
+        max_tokens: 400,
+        seed: 1,
+        data_root,
+        template: ChatTemplate::default(),
+        continues,
+        keep_prompts: true,
+        cancel: Arc::default(),
+    };
+    EmbeddedPolicy::new(engine, encoder, options)
+}
+
+#[test]
+fn a_rollout_from_a_node_goes_on_as_the_rollout_that_led_there() {
+    let test = data().join("test");
+    let problems = Problems::load(&test.join("test.json"), None).unwrap();
+    let pair = convert(&repository().join("demo/checkpoints/mini-mm-policy"), WeightType::F32);
+    let assistant = policy(&pair, test.clone(), Continue::Assistant);
+    let mut continued = 0;
+    for problem in problems.items.iter().step_by(40) {
+        let root = assistant.traced(&RolloutRequest::new(problem, &[], 1, 0)).unwrap().remove(0);
+        assert_eq!(root.written.len(), root.rollout.len(), "{}", problem.id);
+        let prefilled = assistant.stats().requested;
+        for steps in 1..root.rollout.len() {
+            let (prefix, rest) = root.rollout.split_at(steps);
+            for written in [&root.written[..steps], &[]] {
+                let request = RolloutRequest { written, ..RolloutRequest::new(problem, prefix, 1, 1) };
+                assert_eq!(assistant.rollouts(&request).unwrap()[0], rest, "{} after {steps} steps", problem.id);
+            }
+            continued += 1;
+        }
+        assert!(assistant.stats().requested > prefilled);
+    }
+    assert!(continued > 5, "{continued} nodes");
+
+    // In the user's turn nothing is kept, and the prompt is another.
+    let user = policy(&pair, test, Continue::User);
+    let traced = user.traced(&RolloutRequest::new(&problems.items[0], &[], 1, 0)).unwrap().remove(0);
+    assert!(traced.written.is_empty() && !traced.rollout.is_empty());
+}

@@ -1,0 +1,102 @@
+//! Adaptive rollouts: how many they save, and what that costs.
+//!
+//! `cargo test --release --test search -- --nocapture adaptive` prints the table.
+
+use mmprm::search::{SearchParams, search};
+
+use crate::oracle::{Ends, Oracle, labels, problem};
+
+/// Chances to go wrong and to mend: problems whose mistakes are final, from easy ones to hard ones.
+const FINAL: [(f64, f64); 4] = [(0.02, 0.0), (0.05, 0.0), (0.1, 0.0), (0.2, 0.0)];
+/// Problems whose mistakes may be mended: their states have success rates of all kinds.
+const MENDED: [(f64, f64); 4] = [(0.05, 0.02), (0.1, 0.05), (0.3, 0.1), (0.1, 0.3)];
+/// Problems of each kind.
+const PROBLEMS: usize = 40;
+
+/// What a way to search made of some problems.
+#[derive(Default)]
+struct Sums {
+    states: usize,
+    rollouts: usize,
+    labels: usize,
+    /// Of label less truth: the sum, and that of its absolute values.
+    bias: f64,
+    error: f64,
+}
+
+impl Sums {
+    fn of(kinds: &[(f64, f64)], adaptive: bool) -> Self {
+        let params = SearchParams { max_searches: 20, rollout_budget: usize::MAX, adaptive, ..SearchParams::default() };
+        let mut sums = Self::default();
+        for (kind, &(slip, mend)) in kinds.iter().enumerate() {
+            let oracle = Oracle::new(slip, mend);
+            for index in 0..PROBLEMS {
+                let problem = problem(kind * PROBLEMS + index);
+                let outcome = search(&problem, &oracle, &Ends, &params, &mut ()).unwrap();
+                sums.states += outcome.stats.estimates;
+                sums.rollouts += outcome.stats.rollouts;
+                for (label, truth) in labels(&outcome.tree, &oracle) {
+                    sums.labels += 1;
+                    sums.bias += label - truth;
+                    sums.error += (label - truth).abs();
+                }
+            }
+        }
+        sums
+    }
+
+    fn rollouts_a_state(&self) -> f64 {
+        self.rollouts as f64 / self.states as f64
+    }
+
+    fn error(&self) -> f64 {
+        self.error / self.labels as f64
+    }
+
+    fn bias(&self) -> f64 {
+        self.bias / self.labels as f64
+    }
+}
+
+fn row(name: &str, sums: &Sums) {
+    let Sums { states, .. } = sums;
+    println!("| {name} | {states} | {:.2} | {:.4} | {:+.4} |", sums.rollouts_a_state(), sums.error(), sums.bias());
+}
+
+#[test]
+fn adaptive_rollouts_are_two_in_five_at_most_and_labels_stay_near_the_truth_without_bias() {
+    println!("| slip, mend | states | rollouts a state | label error | bias |\n| --- | --- | --- | --- | --- |");
+    for (kinds, most_error) in [(&FINAL, 0.05), (&MENDED, 0.1)] {
+        for kind in kinds.chunks(1) {
+            row(&format!("{:?} all", kind[0]), &Sums::of(kind, false));
+            row(&format!("{:?} adaptive", kind[0]), &Sums::of(kind, true));
+        }
+        let [full, adaptive] = [false, true].map(|adaptive| Sums::of(kinds, adaptive));
+        row("these four, all", &full);
+        row("these four, adaptive", &adaptive);
+        assert!(adaptive.rollouts_a_state() <= 0.4 * full.rollouts_a_state());
+        assert!(adaptive.error() <= most_error && adaptive.error() <= full.error() + 0.05);
+        assert!(adaptive.bias().abs() < 0.01 && full.bias().abs() < 0.01);
+    }
+}
+
+#[test]
+fn adaptive_rollouts_are_the_first_of_those_that_are_drawn_otherwise() {
+    let oracle = Oracle::new(0.1, 0.1);
+    let tree = |adaptive| {
+        let params = SearchParams { max_searches: 1, adaptive, ..SearchParams::default() };
+        search(&problem(3), &oracle, &Ends, &params, &mut ()).unwrap().tree
+    };
+    let (full, adaptive) = (tree(false), tree(true));
+    assert_eq!(full.root.incorrect_rollouts, adaptive.root.incorrect_rollouts);
+    let first = |tree: &mmprm::tree::Tree| {
+        let estimated = |node: &&mmprm::tree::Node| !node.incorrect_rollouts.is_empty();
+        tree.root.children.iter().find(estimated).cloned().unwrap()
+    };
+    let (full, adaptive) = (first(&full), first(&adaptive));
+    assert_eq!(full.partial_solution, adaptive.partial_solution);
+    assert!(full.incorrect_rollouts.starts_with(&adaptive.incorrect_rollouts));
+    assert!(full.correct_rollouts.starts_with(&adaptive.correct_rollouts));
+    let drawn = |node: &mmprm::tree::Node| node.incorrect_rollouts.len() + node.correct_rollouts.len();
+    assert!(drawn(&adaptive) < drawn(&full));
+}

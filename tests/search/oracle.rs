@@ -1,0 +1,114 @@
+//! Solutions as a chain of right and wrong steps, whose success rates can be reckoned.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mmprm::answer::{Verdict, Verifier, VerifyError};
+use mmprm::policy::{Guess, Policy, PolicyError, RolloutRequest};
+use mmprm::problem::Problem;
+use mmprm::solution::Rollout;
+use mmprm::tree::Tree;
+
+/// Steps of a solution, its answer left out.
+const LEVELS: usize = 10;
+
+/// Writes solutions of so many steps. A step after right ones goes wrong by the chance `slip`, a step after a wrong one mends
+/// it by the chance `mend`; the answer is right if the last step was.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    pub slip: f64,
+    pub mend: f64,
+    /// Requests made ahead that ended because they were dropped.
+    pub cancelled: AtomicUsize,
+    /// Whether requests made ahead wait until it is known whether they are needed.
+    pub patient: bool,
+}
+
+impl Oracle {
+    pub fn new(slip: f64, mend: f64) -> Self {
+        Self { slip, mend, ..Self::default() }
+    }
+
+    /// The success rate of rollouts after these steps.
+    pub fn rate(&self, steps: &[String]) -> f64 {
+        let mut right = if is_wrong(steps) { 0.0 } else { 1.0 };
+        for _ in steps.len()..LEVELS {
+            right = right * (1.0 - self.slip) + (1.0 - right) * self.mend;
+        }
+        right
+    }
+
+    /// The chances of one rollout, level by level, which depend on what names it and on nothing else.
+    fn chances(request: &RolloutRequest<'_>, index: usize) -> impl FnMut() -> f64 {
+        let name =
+            request.problem.id.bytes().fold(request.node << 20 | (request.first + index) as u64, |state, byte| {
+                (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        let mut state = name;
+        move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = state;
+            mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed ^ mixed >> 31) >> 11) as f64 / (1_u64 << 53) as f64
+        }
+    }
+}
+
+fn is_wrong(steps: &[String]) -> bool {
+    steps.last().is_some_and(|step| step.starts_with("Wrongly"))
+}
+
+impl Policy for Oracle {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        if let Some(guess) = request.guess.filter(|_| self.patient) {
+            while !guess.is_needed() && !guess.is_dropped() {
+                std::thread::yield_now();
+            }
+        }
+        if request.guess.is_some_and(Guess::is_dropped) {
+            self.cancelled.fetch_add(1, Ordering::Relaxed);
+            return Err(PolicyError::Cancelled);
+        }
+        let solution = |index: usize| {
+            let mut chance = Self::chances(request, index);
+            let mut wrong = is_wrong(request.prefix);
+            let mut steps = Vec::new();
+            for level in request.prefix.len()..LEVELS {
+                wrong = if wrong { chance() >= self.mend } else { chance() < self.slip };
+                let word = if wrong { "Wrongly" } else { "Rightly" };
+                steps.push(format!("{word}, step {level} in the manner {}.", (chance() * 1000.0) as u32));
+            }
+            steps.push(format!("Answer: The final answer is {}", if wrong { 7 } else { 4 }));
+            steps
+        };
+        Ok((0..request.count).map(solution).collect())
+    }
+}
+
+pub struct Ends;
+
+impl Verifier for Ends {
+    fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
+        Ok(if answer.ends_with(&problem.answer) { Verdict::Correct } else { Verdict::Incorrect })
+    }
+}
+
+pub fn problem(index: usize) -> Problem {
+    let record = serde_json::Map::new();
+    Problem { record, id: format!("p{index}"), question: "2 + 2?".into(), answer: "4".into(), images: Vec::new() }
+}
+
+/// The label of every state below the root that was estimated by rollouts, with its true success rate.
+pub fn labels(tree: &Tree, oracle: &Oracle) -> Vec<(f64, f64)> {
+    let mut labels = Vec::new();
+    let mut open: Vec<(Vec<String>, &mmprm::tree::Node)> =
+        tree.root.children.iter().map(|child| (Vec::new(), child)).collect();
+    while let Some((mut steps, node)) = open.pop() {
+        steps.extend_from_slice(&node.partial_solution);
+        if !(node.correct_rollouts.is_empty() && node.incorrect_rollouts.is_empty()) {
+            labels.push((node.mc_value, oracle.rate(&steps)));
+        }
+        open.extend(node.children.iter().map(|child| (steps.clone(), child)));
+    }
+    labels
+}
