@@ -32,7 +32,8 @@ pub(super) fn settings(params: &SearchParams, others: &Value) -> Value {
     Value::Object(settings)
 }
 
-/// Compares `settings` with those that `directory` was left with and puts them on record; `mixed` allows others.
+/// Compares `settings` with those that `directory` was left with and puts them on record; `mixed` allows others, and so does a
+/// directory without trees.
 pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<(), AnnotateError> {
     let path = directory.join(SETTINGS_NAME);
     let mut text = match std::fs::read_to_string(&path) {
@@ -46,13 +47,20 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
         if differences.is_empty() {
             return Ok(());
         }
-        if !mixed {
+        if !has_trees(directory).map_err(|source| AnnotateError::Io { path: directory.to_owned(), source })? {
+            text.clear();
+        } else if !mixed {
             return Err(AnnotateError::OtherSettings { directory: directory.to_owned(), differences });
         }
     }
     text.push_str(&settings.to_string());
     text.push('\n');
     atomic::write(&path, text.as_bytes()).map_err(AnnotateError::Write)
+}
+
+fn has_trees(directory: &Path) -> std::io::Result<bool> {
+    let mut names = std::fs::read_dir(directory)?;
+    Ok(names.any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "json"))))
 }
 
 /// What differs, as `name (value there, not value here)`; empty where nothing does.
@@ -101,8 +109,10 @@ mod tests {
     fn other_settings_are_refused_unless_they_are_meant_and_the_last_ones_count() {
         let folder = tempfile::tempdir().unwrap();
         let note = |seed: u32, mixed| record(folder.path(), &json!({"seed": seed}), mixed);
+        note(2, false).unwrap();
         note(0, false).unwrap();
         note(0, false).unwrap();
+        std::fs::write(folder.path().join("tree.json"), "").unwrap();
         let error = note(1, false).unwrap_err().to_string();
         assert!(error.contains("other settings: seed (0 there, 1 here)"), "{error}");
         note(1, true).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::policy::{Guess, PolicyError};
 
 /// How often a waiting guess looks whether it is needed or dropped.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The rollouts that are under way, of all searches of a run.
 #[derive(Debug)]

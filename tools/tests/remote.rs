@@ -33,7 +33,9 @@ fn solution(request: &Request, seed: u64) -> String {
     let right = if question.contains("tallest bar") { 10 } else { 80 };
     let said = if seed.is_multiple_of(3) { right } else { right + 1 + seed % 5 };
     let steps = [format!("Look at it, way {}.", seed % 4), format!("Count to {}.", seed % 7), "Sum up.".to_owned()];
-    let written = question.matches("<step>").count();
+    // Steps so far are in the user's message, or in one of the assistant's.
+    let begun = body["messages"][2]["content"].as_str().unwrap_or_default();
+    let written = question.matches("<step>").count() + begun.matches("<step>").count();
     let rest: Vec<String> = steps.iter().skip(written).map(|step| format!("<step>{step}</step>")).collect();
     format!("{}<answer>Answer: The final answer is {said}</answer><|im_end|>", rest.concat())
 }
@@ -180,4 +182,58 @@ fn flags_that_mean_nothing_to_a_server_are_refused_in_one_sentence() {
     let judged = "--judge-gguf policy.gguf --threads 1 --judge always --unjudged incorrect";
     let run = desk.run(&annotate(&server, &format!("-o judged {judged} --json")));
     assert_eq!((run.code, &run.object()["summary"]["done"]), (Some(0), &json!(2)));
+}
+
+#[test]
+fn speculation_leaves_the_trees_and_fewer_rollouts_may_do() {
+    let desk = Desk::new();
+    let server = server(16);
+    let rollouts = |flags: &str| {
+        let flags = format!("{flags} --rollouts 16 --rollout-budget 100000 --max-searches 4 --json");
+        let command = annotate(&server, &flags).replace("--rollouts 4 --rollout-budget 20 ", "");
+        desk.run(&command).done().object()["summary"].clone()
+    };
+    let plain = rollouts("-o plain");
+    let ahead = rollouts("-o ahead --speculative");
+    assert_eq!(trees(&desk, "ahead"), trees(&desk, "plain"));
+    assert_eq!((&plain["rollouts"], &plain["guesses"]), (&ahead["rollouts"], &json!(0)));
+    assert!(ahead["guesses"].as_u64() > ahead["guesses_dropped"].as_u64(), "{ahead}");
+    let adaptive = rollouts("-o adaptive --adaptive");
+    assert!(adaptive["rollouts"].as_u64() < plain["rollouts"].as_u64(), "{adaptive} {plain}");
+    let run = desk.run(&annotate(&server, "-o trees --speculative --deterministic"));
+    assert_eq!(run.code, Some(2));
+    assert!(run.err.contains("cannot be used with"), "{}", run.err);
+}
+
+#[test]
+fn steps_may_stand_in_the_assistants_turn_and_trees_tell_so() {
+    let desk = Desk::new();
+    let server = server(16);
+    desk.run(&annotate(&server, "-o trees --continue assistant")).done();
+    let continued = server.requests().into_iter().filter(|request| request.body["continue_final_message"] == true);
+    let begun = continued.map(|request| request.body["messages"][2].clone()).collect::<Vec<_>>();
+    assert!(!begun.is_empty());
+    assert!(begun.iter().all(|message| message["role"] == "assistant"), "{begun:?}");
+    for (_, tree) in trees(&desk, "trees") {
+        assert!(String::from_utf8(tree).unwrap().ends_with("\"continue\": \"assistant\"\n}"));
+    }
+    let log = String::from_utf8(desk.read("trees/annotate.log.jsonl")).unwrap();
+    assert!(log.lines().all(|line| line.contains("\"continue\":\"assistant\"")), "{log}");
+    desk.run("samples trees -o prm.jsonl").done();
+    desk.refuses(&annotate(&server, "-o trees"), 2, &["continue (\"assistant\" there, \"user\" here)"]);
+}
+
+#[test]
+fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
+    let desk = Desk::new();
+    let server = server(16);
+    desk.run(&annotate(&server, "-o trees")).done();
+    let first = trees(&desk, "trees");
+    desk.run(&annotate(&server, "-o trees --policy-parallel 2 --retry-failed")).done();
+    let other = annotate(&server, "-o trees --seed 1 --alpha 0.25");
+    let expected = "other settings: search.alpha (0.5 there, 0.25 here), seed (0 there, 1 here); give another --output";
+    desk.refuses(&other, 2, &[expected, "--mix-settings"]);
+    assert_eq!(trees(&desk, "trees"), first);
+    desk.run(&format!("{other} --mix-settings")).done();
+    assert_eq!(trees(&desk, "trees"), first);
 }
