@@ -213,7 +213,7 @@ fn a_server_that_does_not_continue_messages_ends_the_run_and_tells_what_to_do() 
 fn a_request_made_ahead_ends_when_it_is_dropped() {
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
     let mut options = patience(&server.url());
-    options.timeout = Duration::from_secs(60);
+    options.timeout = Duration::from_mins(1);
     let policy = policy_of(options, 7);
     let (problem, guess) = (problem("p", &[]), Guess::default());
     std::thread::scope(|scope| {
