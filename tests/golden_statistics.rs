@@ -14,6 +14,7 @@ use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::policy::{EmbeddedPolicy, Policy, PolicyOptions, RolloutRequest};
 use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
+use mmprm::solution::Continue;
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 use support::{convert, load, numbers, repository};
