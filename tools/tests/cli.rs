@@ -64,7 +64,7 @@ fn the_pipeline_runs_from_checkpoint_to_training_samples() {
         unscored.shift_remove("prm_scores");
         assert_eq!(&Value::Object(unscored), before, "scoring changes nothing else");
     }
-    assert_eq!(desk.names("trees").len(), 3 + 2, "a tree a problem, the log and the lock");
+    assert_eq!(desk.names("trees").len(), 3 + 3, "a tree a problem, the log, the lock and the settings");
     for line in String::from_utf8(desk.read("prm.jsonl")).unwrap().lines() {
         let sample: Value = serde_json::from_str(line).unwrap();
         let steps = sample["conversations"][0]["value"].as_str().unwrap().matches("<prm>").count();
