@@ -23,6 +23,8 @@ pub struct Loss {
     pub losses: Vec<f32>,
     /// For each target: the probability of `yes` against `no` (the step's score), or the log-probability of the next token.
     pub rows: Vec<f32>,
+    /// For each target that is a next token: the likeliest one.
+    pub likeliest: Vec<u32>,
 }
 
 /// The head at work.
@@ -96,7 +98,7 @@ impl Head<'_> {
                 embedding::scatter_add(&tokens, matrix(&d_rows, width), matrix_mut(d_head, width));
             }
         }
-        Loss { loss, losses, rows }
+        Loss { loss, losses, rows, likeliest: Vec::new() }
     }
 
     /// Cross entropy of the softmax over the vocabulary with the next token.
@@ -118,8 +120,9 @@ impl Head<'_> {
             self.pass.gemm().run(normed, head.t(), MatMut::new(logits, count, vocabulary));
             let targets = ids[first..].par_iter().zip(&weights[first..]);
             let rows = logits.par_chunks_exact_mut(vocabulary).zip(targets);
-            let likelihoods: Vec<f32> = rows.map(|(row, (id, weight))| next_token(row, *id, *weight)).collect();
-            for (likelihood, weight) in likelihoods.into_iter().zip(&weights[first..]) {
+            let likelihoods: Vec<_> = rows.map(|(row, (id, weight))| next_token(row, *id, *weight)).collect();
+            for ((likelihood, likeliest), weight) in likelihoods.into_iter().zip(&weights[first..]) {
+                all.likeliest.push(likeliest);
                 all.loss -= f64::from(*weight) * f64::from(likelihood);
                 all.losses.push(-likelihood);
                 all.rows.push(likelihood);
@@ -137,8 +140,9 @@ impl Head<'_> {
     }
 }
 
-/// The log-probability of token `id` by a row of logits, which become the gradient of its weighted loss.
-fn next_token(logits: &mut [f32], id: u32, weight: f32) -> f32 {
+/// The log-probability of token `id` by a row of logits, which become the gradient of its weighted loss, and the likeliest
+/// token.
+fn next_token(logits: &mut [f32], id: u32, weight: f32) -> (f32, u32) {
     let id = id as usize;
     let (mut peak, own) = (0, logits[id]);
     for (place, logit) in logits.iter().enumerate() {
@@ -155,5 +159,5 @@ fn next_token(logits: &mut [f32], id: u32, weight: f32) -> f32 {
     for value in logits.iter_mut() {
         *value *= weight;
     }
-    likelihood
+    (likelihood, peak as u32)
 }

@@ -14,6 +14,7 @@ use super::full::{Full, OpenError};
 use super::learner::{LearnError, Learner};
 use super::pack::{Limits, Packing};
 use super::recipe::Recipe;
+use crate::internvl::Loss;
 
 /// Why labels could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +28,23 @@ pub enum LikelihoodError {
     Learn(#[from] LearnError),
 }
 
-/// Replaces the labels of samples, which have one at every token of their steps, by the likelihoods of the policy in a
-/// Hugging Face directory.
+/// What is learnt from a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lesson {
+    /// How likely each token is.
+    Likelihood,
+    /// Which token is the likeliest in the place of each.
+    Expected,
+}
+
+/// Replaces the targets of samples, which have one at every token of their steps, by what the policy in a Hugging Face
+/// directory teaches of these tokens.
 ///
 /// # Errors
 /// [`LikelihoodError`]; the samples are as they were then.
-pub fn label(
+pub fn teach(
     samples: &mut [Sample],
+    lesson: Lesson,
     policy: &Path,
     recipe: &Recipe,
     words: Words,
@@ -41,21 +52,29 @@ pub fn label(
 ) -> Result<(), LikelihoodError> {
     let recipe = Recipe { model: policy.to_owned(), ..recipe.clone() };
     let mut policy = Full::open(&recipe, words, pictures.to_vec())?;
-    let likelihoods = likelihoods(samples, &mut policy, words)?;
-    for (sample, likelihoods) in samples.iter_mut().zip(likelihoods) {
-        relabel(sample, &likelihoods, words);
+    let losses = losses(samples, &mut policy, words)?;
+    for (sample, loss) in samples.iter_mut().zip(losses) {
+        sample.targets.retain(|target| target.row > 0);
+        match lesson {
+            Lesson::Likelihood => relabel(sample, &loss.rows, words),
+            Lesson::Expected => {
+                for (target, token) in sample.targets.iter_mut().zip(loss.likeliest) {
+                    target.goal = Goal::Token(token);
+                }
+            }
+        }
     }
     Ok(())
 }
 
-/// For each sample the log-probability of the token at each of its targets.
-fn likelihoods(samples: &[Sample], policy: &mut dyn Learner, words: Words) -> Result<Vec<Vec<f32>>, LearnError> {
+/// For each sample what the policy says of the token at each of its targets.
+fn losses(samples: &[Sample], policy: &mut dyn Learner, words: Words) -> Result<Vec<Loss>, LearnError> {
     let asked: Vec<Sample> = samples.iter().map(asking).collect();
     // One sample a sequence, so that rows come back in the order of the sample's targets.
     let limits = Limits { sequence_samples: 1, batch_samples: 1, trees: false, shuffle: false, ..Limits::default() };
     let packing = Packing::new(&asked, words.context, &limits, 0);
     let sequences = packing.epoch(0).into_iter().flat_map(|batch| packing.sequences(&asked, &batch));
-    sequences.map(|sequence| Ok(policy.loss(&sequence, 1.0)?.rows)).collect()
+    sequences.map(|sequence| policy.loss(&sequence, 1.0)).collect()
 }
 
 /// The sample with each target's own token to be predicted.
@@ -67,7 +86,6 @@ fn asking(sample: &Sample) -> Sample {
 
 fn relabel(sample: &mut Sample, likelihoods: &[f32], words: Words) {
     let tokens = &sample.tokens;
-    sample.targets.retain(|target| target.row > 0);
     let mut least = 1.0_f32;
     for (target, likelihood) in sample.targets.iter_mut().zip(likelihoods) {
         let probability = likelihood.exp();

@@ -18,6 +18,7 @@ fn known_keys() -> Vec<String> {
         features: Some("x".into()),
         max_tokens: Some(1),
         likelihood_of: Some("x".into()),
+        expected_of: Some("x".into()),
         hard_labels: Some(0.5),
         steps: Some(1),
         sequence_samples: Some(1),

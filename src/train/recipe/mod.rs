@@ -109,6 +109,8 @@ pub struct Recipe {
     pub token_labels: bool,
     /// Policy, a Hugging Face directory, whose likelihood of each token is learnt instead of the samples' labels (PRM).
     pub likelihood_of: Option<PathBuf>,
+    /// Policy, a Hugging Face directory, whose likeliest token in the place of each is learnt there (PRM).
+    pub expected_of: Option<PathBuf>,
     /// Share of the problems that is kept for validation.
     pub validation: f64,
 
@@ -195,6 +197,7 @@ impl Default for Recipe {
             hard_labels: None,
             token_labels: false,
             likelihood_of: None,
+            expected_of: None,
             validation: 0.0,
             epochs: 1,
             steps: None,

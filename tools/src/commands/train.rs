@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use mmprm::train::data::Dataset;
 use mmprm::train::full::Full;
-use mmprm::train::likelihood;
+use mmprm::train::likelihood::{self, Lesson};
 use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::Recipe;
 use mmprm::train::run::{Event, Step, Summary, run as train};
@@ -191,9 +191,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let recipe = Recipe::read(args.config.as_deref(), &overrides, &args.settings).map_err(bad_input)?;
     let vocabulary = Vocabulary::open(&recipe.model).map_err(bad_input).context("cannot read the model's tokenizer")?;
     let mut data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
-    if let Some(policy) = &recipe.likelihood_of {
-        let Dataset { samples, pictures, words } = &mut data.train;
-        likelihood::label(samples, policy, &recipe, *words, pictures).map_err(bad_input)?;
+    let lessons = [(Lesson::Likelihood, &recipe.likelihood_of), (Lesson::Expected, &recipe.expected_of)];
+    for (lesson, policy) in lessons {
+        if let Some(policy) = policy {
+            let Dataset { samples, pictures, words } = &mut data.train;
+            likelihood::teach(samples, lesson, policy, &recipe, *words, pictures).map_err(bad_input)?;
+        }
     }
     let mut learner = Full::open(&recipe, data.train.words, data.train.pictures.clone()).map_err(bad_input)?;
     ui.say(format_args!(
