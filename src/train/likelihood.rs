@@ -5,7 +5,7 @@
 //! judgement, since a policy may be sure of an error, but a model that has learnt to see its own surprise needs only be
 //! told which surprises matter. So: first this, then training on Monte Carlo values from the result.
 //!
-//! Each token of a step gets the probability that the policy gives it, the `<prm>` after the step the least of them.
+//! Each token of a step gets the probability that the policy gives it, the `<prm>` after the step that of the whole step.
 
 use std::path::Path;
 
@@ -86,13 +86,13 @@ fn asking(sample: &Sample) -> Sample {
 
 fn relabel(sample: &mut Sample, likelihoods: &[f32], words: Words) {
     let tokens = &sample.tokens;
-    let mut least = 1.0_f32;
+    let mut whole = 1.0_f32;
     for (target, likelihood) in sample.targets.iter_mut().zip(likelihoods) {
         let probability = likelihood.exp();
         let label = if tokens[target.row] == words.step {
-            std::mem::replace(&mut least, 1.0)
+            std::mem::replace(&mut whole, 1.0)
         } else {
-            least = least.min(probability);
+            whole *= probability;
             probability
         };
         target.goal = Goal::Label(label.clamp(0.0, 1.0));
