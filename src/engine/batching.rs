@@ -9,20 +9,16 @@
 
 use std::collections::VecDeque;
 
-use rayon::prelude::*;
-
 use super::cache::{PrefixCache, distinct_positions};
 use super::ffi::{Batch, Context, DecodeError};
 use super::job::{Job, Reply, Rollout, Rows};
 use super::prompt::{Span, common_prefix};
-use super::sampling::{Sampler, Scratch};
-use super::stats::Stats;
+use super::sampling::{self, Sampler, Scratch};
+use super::stats::{Phase, Stats};
 use super::{EngineError, Finish, GenerateRequest, Token};
 
 /// Prompt positions decoded beside running rollouts in one step: a longer slice would make the rollouts wait.
 const PREFILL_SLICE: usize = 256;
-/// Logits to look through, over all rollouts, from which sampling is spread over threads.
-const PARALLEL_SAMPLING: usize = 1 << 18;
 
 /// Limits of the executor.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +128,7 @@ impl Batching {
         let spent = self.decode_image(context, prefill, stats)?;
         let (mut batch, rows) = self.batch(context, prefill - spent);
         if !batch.is_empty() {
-            context.decode(&mut batch)?;
+            stats.timed(Phase::Decode, || context.decode(&mut batch))?;
             self.advance(context, &rows, stats);
         }
         Ok(())
@@ -204,7 +200,8 @@ impl Batching {
                     continue;
                 }
                 let mut rollout = job.next_rollout(sequence);
-                let token = rollout.sampler.draw(job.first.as_deref().unwrap_or_default(), &mut scratch);
+                let first = job.first.as_deref().unwrap_or_default();
+                let token = stats.timed(Phase::Sample, || rollout.sampler.draw(first, &mut scratch));
                 stats.generated(1);
                 match job.request.accept(token, &mut rollout.tokens, context.model()) {
                     Some(finish) => self.complete(context, rollout, finish, stats),
@@ -219,7 +216,7 @@ impl Batching {
         for job in self.jobs.iter_mut().filter(|job| job.first.is_none()) {
             if let Span::Embeddings { values, width } = job.request.prompt.span(job.position, limit) {
                 let mut batch = Batch::embeddings(values.to_vec(), width, job.position, job.sequence);
-                context.decode(&mut batch)?;
+                stats.timed(Phase::Decode, || context.decode(&mut batch))?;
                 job.position += batch.len();
                 stats.decoded(batch.len());
                 return Ok(batch.len());
@@ -275,7 +272,7 @@ impl Batching {
             self.rollouts[index].fed += count;
         }
         stats.generated(rows.rollouts.len());
-        let draws = self.draw(context, rows);
+        let draws = self.draw(context, rows, stats);
         let mut ended = Vec::new();
         for (&(_, index), token) in rows.rollouts.iter().zip(draws) {
             let rollout = &mut self.rollouts[index];
@@ -291,7 +288,7 @@ impl Batching {
     }
 
     /// One token for each row of a running rollout.
-    fn draw(&mut self, context: &Context, rows: &Rows) -> Vec<Token> {
+    fn draw(&mut self, context: &Context, rows: &Rows, stats: &Stats) -> Vec<Token> {
         let logits: Vec<&[f32]> = rows.rollouts.iter().map(|&(row, _)| context.logits(row)).collect();
         let mut wanted = rows.rollouts.iter().map(|&(_, index)| index).peekable();
         let samplers = self.rollouts.iter_mut().enumerate().filter_map(|(index, rollout)| {
@@ -301,14 +298,7 @@ impl Batching {
             })
         });
         let work: Vec<(&mut Sampler, &[f32])> = samplers.zip(logits).collect();
-        if work.len() * context.model().vocabulary_size() < PARALLEL_SAMPLING {
-            let mut scratch = Scratch::default();
-            work.into_iter().map(|(sampler, logits)| sampler.draw(logits, &mut scratch)).collect()
-        } else {
-            work.into_par_iter()
-                .map_init(Scratch::default, |scratch, (sampler, logits)| sampler.draw(logits, scratch))
-                .collect()
-        }
+        stats.timed(Phase::Sample, || sampling::draw_all(work, &mut Scratch::default()))
     }
 
     fn complete(&mut self, context: &mut Context, rollout: Rollout, finish: Finish, stats: &Stats) {

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use super::ffi::{Batch, Context, DecodeError};
 use super::prompt::{Prompt, Span};
-use super::sampling::{Sampler, Scratch};
-use super::stats::Stats;
+use super::sampling::{self, Sampler, Scratch};
+use super::stats::{Phase, Stats};
 use super::{Completion, EngineError, Finish, GenerateRequest, Token};
 
 /// Positions in a block: long enough to keep a CPU's matrix kernels busy, short enough that candidates which part after a
@@ -96,7 +96,7 @@ impl Chain {
             check()?;
             let generates = self.reading.is_none() && range.end == prompt.len();
             let (mut batch, rows) = self.batch(prompt, range.start, range.len(), generates);
-            context.decode(&mut batch).map_err(|error| match error {
+            stats.timed(Phase::Decode, || context.decode(&mut batch)).map_err(|error| match error {
                 DecodeError::Full => EngineError::Limit("the context is full; raise --context".into()),
                 DecodeError::Failed(error) => error,
             })?;
@@ -195,7 +195,7 @@ impl Group<'_> {
     ) -> Result<(), EngineError> {
         for (&index, sequence) in group.iter().zip(LINEAGE + 1..) {
             let mut sampler = self.request.sampler(index);
-            let token = sampler.draw(first, &mut self.scratch);
+            let token = self.stats.timed(Phase::Sample, || sampler.draw(first, &mut self.scratch));
             self.stats.generated(1);
             self.context.share(LINEAGE, sequence, self.request.prompt.len());
             let mut rollout = Rollout { index, sequence, tokens: Vec::new(), sampler };
@@ -218,7 +218,7 @@ impl Group<'_> {
                 let position = self.request.prompt.len() + rollout.tokens.len() - 1;
                 batch.push(token, position, rollout.sequence, true);
             }
-            match self.context.decode(&mut batch) {
+            match self.stats.timed(Phase::Decode, || self.context.decode(&mut batch)) {
                 Ok(()) => {}
                 Err(DecodeError::Failed(error)) => return Err(error),
                 Err(DecodeError::Full) => {
@@ -235,19 +235,22 @@ impl Group<'_> {
             self.stats.generated(batch.len());
             let tokens: usize = self.rollouts.iter().map(|rollout| rollout.tokens.len()).sum();
             self.stats.in_use(self.request.prompt.len() + tokens);
-            let mut running = Vec::with_capacity(self.rollouts.len());
-            for (row, mut rollout) in self.rollouts.drain(..).enumerate() {
-                let token = rollout.sampler.draw(self.context.logits(row), &mut self.scratch);
-                running.push((rollout.accept(token, self.request, self.context), rollout));
-            }
-            for (finish, rollout) in running {
-                match finish {
+            let tokens = self.draw();
+            for (mut rollout, token) in std::mem::take(&mut self.rollouts).into_iter().zip(tokens) {
+                match rollout.accept(token, self.request, self.context) {
                     Some(finish) => complete(rollout, finish, completions, self.context, self.stats),
                     None => self.rollouts.push(rollout),
                 }
             }
         }
         Ok(postponed)
+    }
+
+    /// One token for each rollout, in order.
+    fn draw(&mut self) -> Vec<Token> {
+        let samplers = self.rollouts.iter_mut().map(|rollout| &mut rollout.sampler);
+        let work = samplers.enumerate().map(|(row, sampler)| (sampler, self.context.logits(row))).collect();
+        self.stats.timed(Phase::Sample, || sampling::draw_all(work, &mut self.scratch))
     }
 
     fn release(&mut self) {

@@ -1,7 +1,12 @@
 //! Drawing the next token from logits: repetition penalty, temperature, top-k, top-p, in the order of the reference's
 //! engine (vLLM), from a random stream that belongs to the rollout alone.
 
+use rayon::prelude::*;
+
 use super::Token;
+
+/// Logits to look through, over all rollouts, from which sampling is spread over threads.
+const PARALLEL: usize = 1 << 18;
 
 /// How to sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -138,6 +143,17 @@ impl Sampler {
             self.seen.insert(token);
         }
         token
+    }
+}
+
+/// One draw of each sampler from its logits, in order.
+pub(super) fn draw_all(work: Vec<(&mut Sampler, &[f32])>, scratch: &mut Scratch) -> Vec<Token> {
+    if work.iter().map(|(_, logits)| logits.len()).sum::<usize>() < PARALLEL {
+        work.into_iter().map(|(sampler, logits)| sampler.draw(logits, scratch)).collect()
+    } else {
+        work.into_par_iter()
+            .map_init(Scratch::default, |scratch, (sampler, logits)| sampler.draw(logits, scratch))
+            .collect()
     }
 }
 

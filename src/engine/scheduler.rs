@@ -8,7 +8,7 @@ use super::chain::{Chain, Reading};
 use super::ffi::Context;
 use super::job::Reply;
 use super::prompt::Prompt;
-use super::stats::Stats;
+use super::stats::{Phase, Stats};
 use super::{EngineError, GenerateRequest};
 
 /// A request and where its answer goes. A caller that has gone away is not an error.
@@ -73,15 +73,17 @@ pub(super) fn run(
             owner = Owner::Chain;
         }
         if let Some(command) = exclusive {
-            run_exclusive(command, &mut chain, &mut context, stats);
+            stats.timed(Phase::Busy, || run_exclusive(command, &mut chain, &mut context, stats));
         }
     }
 }
 
 fn step(batching: &mut Batching, context: &mut Context, stats: &Stats) {
-    if let Err(error) = batching.step(context, stats) {
-        batching.fail_all(context, &error);
-    }
+    stats.timed(Phase::Busy, || {
+        if let Err(error) = batching.step(context, stats) {
+            batching.fail_all(context, &error);
+        }
+    });
 }
 
 fn run_exclusive(command: Command, chain: &mut Chain, context: &mut Context, stats: &Stats) {

@@ -1,8 +1,9 @@
-//! What an engine has done so far, for progress lines and the processed / unique ratio.
+//! What an engine has done so far and where its time went, for progress lines, the processed / unique ratio and the overhead.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::sampling::mix;
 
@@ -15,7 +16,20 @@ pub(super) struct Stats {
     finished: AtomicU64,
     cells: AtomicU64,
     used: AtomicU64,
+    /// Nanoseconds, by [`Phase`].
+    spent: [AtomicU64; 3],
     seen: Mutex<Seen>,
+}
+
+/// What the engine's thread may be doing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Phase {
+    /// Anything: the time in which there was something to do, the other phases included.
+    Busy,
+    /// Inside llama.cpp, decoding.
+    Decode,
+    /// Drawing tokens.
+    Sample,
 }
 
 /// Distinct prefixes counted in bounded memory: exactly up to [`Seen::MOST`], and from there on by the share of them whose
@@ -59,12 +73,31 @@ pub struct Snapshot {
     pub cells: u64,
     /// Cells in use at the last step, shared ones counted once.
     pub used: u64,
+    /// Time in which the engine had something to do; in seconds where serialised, as the next two.
+    #[serde(serialize_with = "seconds")]
+    pub busy: Duration,
+    /// Of that, time that llama.cpp took to decode.
+    #[serde(serialize_with = "seconds")]
+    pub decode: Duration,
+    /// Of that, time that drawing tokens took.
+    #[serde(serialize_with = "seconds")]
+    pub sample: Duration,
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 impl Snapshot {
     /// Decoded over unique prompt positions; 1 is perfect reuse.
     pub fn processed_per_unique(&self) -> f64 {
         self.processed as f64 / self.unique.max(1) as f64
+    }
+
+    /// The share of its busy time that the engine did not spend decoding: scheduling and sampling. 0 before it did anything.
+    pub fn overhead(&self) -> f64 {
+        let other = self.busy.saturating_sub(self.decode);
+        if self.busy.is_zero() { 0.0 } else { other.as_secs_f64() / self.busy.as_secs_f64() }
     }
 }
 
@@ -102,6 +135,18 @@ impl Stats {
         self.finished.fetch_add(1, Relaxed);
     }
 
+    /// Does `work` and counts its time as `phase`.
+    pub fn timed<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = work();
+        self.spent[phase as usize].fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+        result
+    }
+
+    fn spent(&self, phase: Phase) -> Duration {
+        Duration::from_nanos(self.spent[phase as usize].load(Relaxed))
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             requested: self.requested.load(Relaxed),
@@ -111,6 +156,9 @@ impl Stats {
             finished: self.finished.load(Relaxed),
             cells: self.cells.load(Relaxed),
             used: self.used.load(Relaxed),
+            busy: self.spent(Phase::Busy),
+            decode: self.spent(Phase::Decode),
+            sample: self.spent(Phase::Sample),
         }
     }
 }
@@ -128,6 +176,17 @@ mod tests {
         stats.decoded(6);
         let snapshot = stats.snapshot();
         assert_eq!((snapshot.requested, snapshot.processed, snapshot.unique), (11, 6, 6));
+    }
+
+    #[test]
+    fn overhead_is_what_decoding_leaves_of_busy_time() {
+        let spent = |busy, decode| Snapshot {
+            busy: Duration::from_secs(busy),
+            decode: Duration::from_secs(decode),
+            ..Snapshot::default()
+        };
+        assert_eq!(spent(0, 0).overhead().to_bits(), 0.0_f64.to_bits());
+        assert!((spent(8, 6).overhead() - 0.25).abs() < 1e-12);
     }
 
     #[test]
