@@ -1,18 +1,20 @@
 //! The continuous-batching executor: many requests at once, each step one batch.
 //!
-//! A request's prompt is prefilled once, from the longest prefix that the cache or a running request already holds; its
-//! rollouts then share those cells. Each step's batch takes the next token of every running rollout and fills up with
-//! slices of waiting prompts. When the KV cache is full, idle prefixes go first, least recently used first; then prompts
-//! that are only partly in go back to the queue; then the youngest rollout pauses and is decoded again later from its own
-//! tokens; then all prompts but that of the last rollout go back to the queue. So a rollout is cut short only if the whole
-//! context cannot hold it. Results may differ in rounding with what runs beside them; `chain` is for when they must not.
+//! A request's prompt is prefilled once, from the longest prefix that the cache holds, and after any prompt that is on its
+//! way in and shares more; its rollouts then share those cells. Each step's batch takes the next token of every running
+//! rollout and fills up with slices of waiting prompts, so no prompt makes the rollouts wait for longer than a slice. Which
+//! requests and rollouts run is `admission`'s business. Results may differ in rounding with what runs beside them; `chain` is
+//! for when they must not.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
-use super::cache::{PrefixCache, distinct_positions};
+use super::cache::{Budget, Cache};
 use super::ffi::{Batch, Context, DecodeError};
 use super::job::{Job, Reply, Rollout, Rows};
-use super::prompt::{Span, common_prefix};
+use super::prompt::{Span, common_prefix, token_key};
 use super::sampling::{self, Sampler, Scratch};
 use super::stats::{Phase, Stats};
 use super::{EngineError, Finish, GenerateRequest, Token};
@@ -27,30 +29,30 @@ pub(super) struct Limits {
     pub rollouts: usize,
     /// Requests whose prompts are in the cache at the same time.
     pub jobs: usize,
-    /// Idle prefixes kept.
-    pub idle: usize,
+    /// Prefixes kept that nothing needs.
+    pub idle: Budget,
 }
 
 impl Limits {
     /// Sequence ids that these limits need.
     pub fn sequences(&self) -> u32 {
-        (self.rollouts + self.jobs + self.idle) as u32
+        // A sequence that comes to rest is counted before another makes way for it.
+        (self.rollouts + self.jobs + self.idle.sequences) as u32
     }
 }
 
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Batching {
-    limits: Limits,
-    free: Vec<i32>,
-    queue: VecDeque<Job>,
-    jobs: Vec<Job>,
-    rollouts: Vec<Rollout>,
-    cache: PrefixCache,
-    /// How many rollouts may run now; falls when the cache was full, rises again as rollouts finish.
-    room: usize,
-    /// The cache was full: no new prompts until a rollout has finished.
-    closed: bool,
+    pub(super) limits: Limits,
+    pub(super) queue: VecDeque<Job>,
+    /// Requests admitted, in the order of their arrival.
+    pub(super) jobs: Vec<Job>,
+    pub(super) rollouts: Vec<Rollout>,
+    pub(super) cache: Cache,
+    /// Tokens to reckon with in a rollout: a moving mean of those finished.
+    pub(super) expected: usize,
+    pub(super) scratch: Scratch,
     next_job: u64,
 }
 
@@ -58,13 +60,12 @@ impl Batching {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            free: (0..limits.sequences() as i32).rev().collect(),
             queue: VecDeque::new(),
             jobs: Vec::new(),
             rollouts: Vec::new(),
-            cache: PrefixCache::default(),
-            room: limits.rollouts,
-            closed: false,
+            cache: Cache::new(limits.sequences(), limits.idle),
+            expected: 0,
+            scratch: Scratch::default(),
             next_job: 0,
         }
     }
@@ -76,9 +77,7 @@ impl Batching {
     /// Forgets all idle prefixes.
     pub fn clear(&mut self, context: &mut Context) {
         debug_assert!(self.is_idle());
-        context.clear();
-        self.cache.clear();
-        self.free = (0..self.limits.sequences() as i32).rev().collect();
+        self.cache.clear(context);
     }
 
     pub fn submit(&mut self, request: GenerateRequest, reply: Reply, context: &Context, stats: &Stats) {
@@ -105,33 +104,52 @@ impl Batching {
     pub fn step(&mut self, context: &mut Context, stats: &Stats) -> Result<(), EngineError> {
         self.drop_cancelled(context);
         self.admit(context);
+        self.begin(context);
         self.start(context, stats);
+        while self.rollouts.len() > self.free_cells(context) {
+            self.relieve(context, stats)?;
+        }
         match self.decode(context, stats) {
-            Ok(()) => {}
+            // Prompts that wait for room, with nothing running that would make some.
+            Ok(0) if self.jobs.iter().any(|job| job.unfinished > 0) => self.relieve(context, stats)?,
+            Ok(_) => {}
             Err(DecodeError::Full) => self.relieve(context, stats)?,
             Err(DecodeError::Failed(error)) => return Err(error),
         }
-        stats.in_use(self.cells_in_use());
+        stats.in_use(self.cache.cells() + self.rollout_cells());
         self.finish_jobs();
         Ok(())
     }
 
-    fn cells_in_use(&self) -> usize {
-        let running = self.jobs.iter().map(|job| &job.request.prompt.keys()[..job.position]);
-        let prompts = distinct_positions(running.chain(self.cache.prompts()).collect());
-        prompts + self.rollouts.iter().map(|rollout| rollout.fed).sum::<usize>()
+    /// Cells that rollouts have beyond their prompts.
+    fn rollout_cells(&self) -> usize {
+        self.rollouts.iter().map(|rollout| rollout.fed).sum()
     }
 
-    /// One slice of an image, if a prompt stands before one, and one batch of tokens.
-    fn decode(&mut self, context: &mut Context, stats: &Stats) -> Result<(), DecodeError> {
-        let prefill = if self.rollouts.is_empty() { context.options().batch as usize } else { PREFILL_SLICE };
-        let spent = self.decode_image(context, prefill, stats)?;
-        let (mut batch, rows) = self.batch(context, prefill - spent);
+    /// Cells that running requests could have: those of resting prefixes included.
+    pub(super) fn free_cells(&self, context: &Context) -> usize {
+        let taken = self.cache.running_cells() + self.rollout_cells();
+        (context.options().cells as usize).saturating_sub(taken)
+    }
+
+    /// One slice of an image, if a prompt stands before one, and one batch of tokens; how many positions they had.
+    fn decode(&mut self, context: &mut Context, stats: &Stats) -> Result<usize, DecodeError> {
+        let most = context.options().batch as usize;
+        let room = self.free_cells(context) - self.rollouts.len();
+        let slice = room.min(if self.rollouts.is_empty() { most } else { PREFILL_SLICE });
+        let spent = self.decode_image(context, slice, stats)?;
+        let (mut batch, rows) = self.batch(most, slice - spent);
         if !batch.is_empty() {
+            self.make_room(context, batch.len());
             stats.timed(Phase::Decode, || context.decode(&mut batch))?;
             self.advance(context, &rows, stats);
         }
-        Ok(())
+        Ok(spent + batch.len())
+    }
+
+    fn make_room(&mut self, context: &mut Context, positions: usize) {
+        let most = (context.options().cells as usize).saturating_sub(self.rollout_cells() + positions);
+        self.cache.shrink(context, most);
     }
 
     fn drop_cancelled(&mut self, context: &mut Context) {
@@ -142,98 +160,75 @@ impl Batching {
             let (gone, kept) = self.rollouts.drain(..).partition::<Vec<_>, _>(|rollout| rollout.job == job.id);
             self.rollouts = kept;
             for rollout in gone {
-                self.release(context, rollout.sequence);
+                self.cache.release(context, rollout.sequence);
             }
-            self.release(context, job.sequence);
-            self.closed = false;
+            self.cache.release(context, job.sequence);
         }
     }
 
-    fn release(&mut self, context: &mut Context, sequence: i32) {
-        context.truncate(sequence, 0);
-        self.free.push(sequence);
-    }
-
-    fn sequence(&mut self) -> i32 {
-        self.free.pop().expect("there are as many ids as rollouts, prompts and idle prefixes may use")
-    }
-
-    /// Takes requests from the queue while their rollouts could run soon.
-    fn admit(&mut self, context: &mut Context) {
-        if self.jobs.is_empty() {
-            (self.closed, self.room) = (false, self.limits.rollouts);
-        }
-        while !self.closed && self.jobs.len() < self.limits.jobs && self.waiting_rollouts() < self.limits.rollouts {
-            let Some(mut job) = self.queue.pop_front() else { return };
-            job.sequence = self.sequence();
-            let keys = job.request.prompt.keys();
-            let running = self
-                .jobs
-                .iter()
-                .map(|other| (other.sequence, common_prefix(&other.request.prompt.keys()[..other.position], keys)));
-            let source = running.chain(self.cache.longest(keys)).max_by_key(|&(_, length)| length);
-            if let Some((from, length)) = source {
-                // The last position is decoded again: its logits are needed.
-                job.position = length.min(keys.len() - 1);
-                context.share(from, job.sequence, job.position);
-            }
-            self.jobs.push(job);
-        }
-    }
-
-    /// Rollouts of admitted requests that do not run yet.
-    fn waiting_rollouts(&self) -> usize {
-        self.jobs.iter().map(Job::waiting).sum()
-    }
-
-    /// Starts rollouts of prefilled prompts, oldest request first and its paused rollouts before new ones, while there is
-    /// room.
-    fn start(&mut self, context: &mut Context, stats: &Stats) {
-        let mut scratch = Scratch::default();
+    /// Lets admitted prompts share what is there, each as soon as no other prompt on its way in will have more for it.
+    fn begin(&mut self, context: &mut Context) {
         for index in 0..self.jobs.len() {
-            while self.rollouts.len() < self.room && self.jobs[index].can_start() {
-                let sequence = self.sequence();
-                let job = &mut self.jobs[index];
-                context.share(job.sequence, sequence, job.request.prompt.len());
-                if let Some(rollout) = job.paused.pop_front() {
-                    self.rollouts.push(Rollout { sequence, ..rollout });
-                    continue;
-                }
-                let mut rollout = job.next_rollout(sequence);
-                let first = job.first.as_deref().unwrap_or_default();
-                let token = stats.timed(Phase::Sample, || rollout.sampler.draw(first, &mut scratch));
-                stats.generated(1);
-                match job.request.accept(token, &mut rollout.tokens, context.model()) {
-                    Some(finish) => self.complete(context, rollout, finish, stats),
-                    None => self.rollouts.push(rollout),
-                }
+            let job = &self.jobs[index];
+            if job.begun {
+                continue;
+            }
+            let keys = job.request.prompt.keys();
+            // The last position is always decoded: its logits are needed.
+            let most = keys.len() - 1;
+            let (known, holder) = self.cache.longest(keys);
+            let entering = self.jobs.iter().filter(|other| other.begun && other.first.is_none());
+            let coming = entering.map(|other| common_prefix(other.request.prompt.keys(), keys)).max().unwrap_or(0);
+            if coming.min(most) > known.min(most) {
+                continue;
+            }
+            let job = &mut self.jobs[index];
+            (job.begun, job.position) = (true, known.min(most));
+            if let Some(holder) = holder.filter(|_| job.position > 0) {
+                context.share(holder, job.sequence, 0..job.position);
+                self.cache.hold(context, job.sequence, &job.request.prompt.keys()[..job.position], job.position);
             }
         }
     }
 
     /// The next `limit` embeddings of the first prompt that stands before an image; how many there were.
     fn decode_image(&mut self, context: &mut Context, limit: usize, stats: &Stats) -> Result<usize, DecodeError> {
-        for job in self.jobs.iter_mut().filter(|job| job.first.is_none()) {
-            if let Span::Embeddings { values, width } = job.request.prompt.span(job.position, limit) {
-                let mut batch = Batch::embeddings(values.to_vec(), width, job.position, job.sequence);
-                stats.timed(Phase::Decode, || context.decode(&mut batch))?;
-                job.position += batch.len();
-                stats.decoded(batch.len());
-                return Ok(batch.len());
-            }
+        if limit == 0 {
+            return Ok(0);
         }
-        Ok(0)
+        let entering = self.jobs.iter().enumerate().filter(|(_, job)| job.is_entering());
+        let found = entering.filter_map(|(index, job)| match job.request.prompt.span(job.position, limit) {
+            Span::Embeddings { values, width } => {
+                Some((index, Batch::embeddings(values.to_vec(), width, job.position, &[job.sequence])))
+            }
+            Span::Tokens(_) => None,
+        });
+        let Some((index, mut batch)) = { found }.next() else { return Ok(0) };
+        self.make_room(context, batch.len());
+        stats.timed(Phase::Decode, || context.decode(&mut batch))?;
+        self.entered(context, index, batch.len(), stats);
+        Ok(batch.len())
     }
 
-    /// The next token of each rollout and up to `prefill` positions of prompts.
-    fn batch(&self, context: &Context, prefill: usize) -> (Batch, Rows) {
-        let limit = context.options().batch as usize;
+    /// `count` more positions of a prompt are in.
+    fn entered(&mut self, context: &mut Context, index: usize, count: usize, stats: &Stats) {
+        let job = &mut self.jobs[index];
+        let own = job.position;
+        job.position += count;
+        stats.decoded(count);
+        self.cache.hold(context, job.sequence, &job.request.prompt.keys()[..job.position], own);
+    }
+
+    /// The next token of each rollout, and up to `slice` positions more: first of rollouts that start again, then of prompts.
+    fn batch(&self, most: usize, slice: usize) -> (Batch, Rows) {
         let (mut batch, mut rows) = (Batch::tokens(), Rows::default());
+        let mut slice = slice.min(most - self.rollouts.len());
         for (index, rollout) in self.rollouts.iter().enumerate() {
             let tokens = &rollout.tokens[rollout.fed..];
-            let count = tokens.len().min(limit - batch.len());
+            let count = tokens.len().min(1 + slice);
+            slice -= count - 1;
             for (offset, &token) in tokens[..count].iter().enumerate() {
-                let last = rollout.fed + offset + 1 == rollout.tokens.len();
+                let last = offset + 1 == tokens.len();
                 let row = batch.push(token, rollout.prompt + rollout.fed + offset, rollout.sequence, last);
                 if last {
                     rows.rollouts.push((row, index));
@@ -241,10 +236,9 @@ impl Batching {
             }
             rows.fed.push((index, count));
         }
-        let mut slice = prefill.min(limit - batch.len());
-        for (index, job) in self.jobs.iter().enumerate() {
-            if job.first.is_some() || slice == 0 {
-                continue;
+        for (index, job) in self.jobs.iter().enumerate().filter(|(_, job)| job.is_entering()) {
+            if slice == 0 {
+                break;
             }
             let Span::Tokens(tokens) = job.request.prompt.span(job.position, slice) else { continue };
             let mut end = None;
@@ -263,10 +257,8 @@ impl Batching {
     /// Takes in what a decoded batch brought.
     fn advance(&mut self, context: &mut Context, rows: &Rows, stats: &Stats) {
         for &(index, count, end) in &rows.prompts {
-            let job = &mut self.jobs[index];
-            job.position += count;
-            stats.decoded(count);
-            job.first = end.map(|row| context.logits(row).to_vec());
+            self.jobs[index].first = end.map(|row| context.logits(row).to_vec());
+            self.entered(context, index, count, stats);
         }
         for &(index, count) in &rows.fed {
             self.rollouts[index].fed += count;
@@ -298,33 +290,32 @@ impl Batching {
             })
         });
         let work: Vec<(&mut Sampler, &[f32])> = samplers.zip(logits).collect();
-        stats.timed(Phase::Sample, || sampling::draw_all(work, &mut Scratch::default()))
+        stats.timed(Phase::Sample, || sampling::draw_all(work, &mut self.scratch))
     }
 
-    fn complete(&mut self, context: &mut Context, rollout: Rollout, finish: Finish, stats: &Stats) {
-        self.release(context, rollout.sequence);
-        self.closed = false;
-        if self.jobs.iter().all(|job| job.paused.is_empty()) {
-            self.room = self.limits.rollouts.min(self.room + 1);
-        }
+    /// Takes a finished rollout off, and its request with the last of them.
+    pub(super) fn complete(&mut self, context: &mut Context, rollout: Rollout, finish: Finish, stats: &Stats) {
         stats.finished();
+        self.expected =
+            if self.expected == 0 { rollout.tokens.len() } else { (7 * self.expected + rollout.tokens.len()) / 8 };
         let job = self.jobs.iter_mut().find(|job| job.id == rollout.job).expect("a rollout's job is running");
+        if job.request.keep_rollouts && rollout.fed > 0 {
+            let prompt = job.request.prompt.keys();
+            let fed = rollout.tokens[..rollout.fed].iter().map(|&token| token_key(token));
+            let keys: Vec<u64> = prompt.iter().copied().chain(fed).collect();
+            self.cache.hold(context, rollout.sequence, &keys, prompt.len());
+            self.cache.rest(context, rollout.sequence);
+        } else {
+            self.cache.release(context, rollout.sequence);
+        }
         let index = rollout.index;
         job.completions[index] = Some(rollout.into_completion(finish));
         job.unfinished -= 1;
         if job.unfinished == 0 {
-            let (sequence, keys) = (job.sequence, job.request.prompt.keys().clone());
-            if !job.request.keep {
-                self.release(context, sequence);
-                return;
-            }
-            for superfluous in self.cache.insert(sequence, keys) {
-                self.release(context, superfluous);
-            }
-            while self.cache.len() > self.limits.idle {
-                if let Some(evicted) = self.cache.evict() {
-                    self.release(context, evicted);
-                }
+            if job.request.keep {
+                self.cache.rest(context, job.sequence);
+            } else {
+                self.cache.release(context, job.sequence);
             }
         }
     }
@@ -336,47 +327,5 @@ impl Batching {
             let completions = job.completions.into_iter().flatten().collect();
             let _ = job.reply.send(Ok(completions));
         }
-    }
-
-    /// Makes room in a full cache; see the module's description for the order.
-    fn relieve(&mut self, context: &mut Context, stats: &Stats) -> Result<(), EngineError> {
-        if let Some(sequence) = self.cache.evict() {
-            self.release(context, sequence);
-            return Ok(());
-        }
-        let partial = self.jobs.iter().rposition(|job| job.first.is_none());
-        if let Some(index) = partial.filter(|_| self.jobs.len() > 1) {
-            self.postpone(context, index);
-            return Ok(());
-        }
-        let Some(youngest) = self.rollouts.pop() else {
-            return Err(EngineError::Limit("the context is full; raise --context".into()));
-        };
-        if !self.rollouts.is_empty() {
-            self.pause(context, youngest);
-        } else if let Some(index) = self.jobs.iter().rposition(|job| job.id != youngest.job) {
-            self.rollouts.push(youngest);
-            self.postpone(context, index);
-        } else {
-            self.complete(context, youngest, Finish::Length, stats);
-        }
-        Ok(())
-    }
-
-    /// Sends a request none of whose rollouts is running back to the queue, to be prefilled again later.
-    fn postpone(&mut self, context: &mut Context, index: usize) {
-        let mut job = self.jobs.remove(index);
-        self.release(context, job.sequence);
-        (job.position, job.first) = (0, None);
-        self.queue.push_front(job);
-        self.closed = true;
-    }
-
-    /// Takes a rollout's cells away until there is room again; it keeps its tokens and its place in its random stream.
-    fn pause(&mut self, context: &mut Context, rollout: Rollout) {
-        self.release(context, rollout.sequence);
-        self.room = self.rollouts.len();
-        let job = self.jobs.iter_mut().find(|job| job.id == rollout.job).expect("a rollout's job is running");
-        job.paused.push_front(Rollout { fed: 0, ..rollout });
     }
 }

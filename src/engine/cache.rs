@@ -1,121 +1,114 @@
-//! Prefixes that stay in the KV cache after their request is done, least recently used first out.
+//! The KV cache as the continuous-batching executor sees it: sequence ids to run in, and prefixes that stay.
 //!
-//! An entry is a sequence id that holds the cells of one whole prompt. Prompts with a common start share those cells, so
-//! an entry costs only what it alone has. Finding the longest common start is a scan: there are at most a few dozen
-//! entries.
+//! Keeps llama.cpp's cells and the [`Radix`] tree in step, so that the number of free cells is always known exactly and no
+//! batch is tried that would not fit. Prefixes of finished requests stay within two budgets, cells and sequence ids; beyond
+//! them, or when running requests need the room, the least recently used go.
 
-use std::sync::Arc;
+use super::ffi::Context;
+use super::radix::{Cut, Radix};
 
-use super::prompt::common_prefix;
-
-#[derive(Debug, Default)]
-pub(super) struct PrefixCache {
-    entries: Vec<Entry>,
-    clock: u64,
+/// What may stay when nothing needs it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    /// Cells that nothing running holds.
+    pub cells: usize,
+    /// Sequences that are not running.
+    pub sequences: usize,
 }
 
+/// See the module's description.
 #[derive(Debug)]
-struct Entry {
-    sequence: i32,
-    keys: Arc<[u64]>,
-    used: u64,
+pub(super) struct Cache {
+    tree: Radix,
+    free: Vec<i32>,
+    ids: i32,
+    budget: Budget,
 }
 
-impl PrefixCache {
-    /// The sequence that shares the longest start with `keys`, and how long it is.
-    pub fn longest(&mut self, keys: &[u64]) -> Option<(i32, usize)> {
-        self.clock += 1;
-        let clock = self.clock;
-        let (length, entry) =
-            self.entries.iter_mut().map(|entry| (common_prefix(&entry.keys, keys), entry)).max_by_key(|pair| pair.0)?;
-        if length == 0 {
-            return None;
+impl Cache {
+    /// A cache over an empty context with `ids` sequence ids.
+    pub fn new(ids: u32, budget: Budget) -> Self {
+        let ids = ids as i32;
+        Self { tree: Radix::default(), free: (0..ids).rev().collect(), ids, budget }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self, context: &mut Context) {
+        context.clear();
+        self.tree = Radix::default();
+        self.free = (0..self.ids).rev().collect();
+    }
+
+    /// An id that nothing uses.
+    pub fn sequence(&mut self) -> i32 {
+        self.free.pop().expect("there are as many ids as rollouts, prompts and resting prefixes may use")
+    }
+
+    /// Length of the longest start of `keys` that is here, and a sequence that holds it.
+    pub fn longest(&mut self, keys: &[u64]) -> (usize, Option<i32>) {
+        self.tree.longest(keys)
+    }
+
+    /// `sequence` holds `keys` now, the positions from `own` on in cells of its own. Where another sequence came to the same
+    /// positions first, its cells are shared and the own ones given up.
+    pub fn hold(&mut self, context: &mut Context, sequence: i32, keys: &[u64], own: usize) {
+        let (known, holder) = self.tree.longest(keys);
+        if let Some(holder) = holder.filter(|&holder| known > own && holder != sequence) {
+            context.forget(sequence, own..known);
+            context.share(holder, sequence, own..known);
         }
-        entry.used = clock;
-        Some((entry.sequence, length))
+        self.tree.hold(sequence, keys);
     }
 
-    /// Keeps `sequence`, which holds `keys`; returns the sequences that it makes superfluous, perhaps itself.
-    pub fn insert(&mut self, sequence: i32, keys: Arc<[u64]>) -> Vec<i32> {
-        self.clock += 1;
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.keys.starts_with(&keys)) {
-            entry.used = self.clock;
-            return vec![sequence];
+    /// A request is done with `sequence`; what it holds stays for others.
+    pub fn rest(&mut self, context: &mut Context, sequence: i32) {
+        for superfluous in self.tree.rest(sequence) {
+            self.give_back(context, superfluous);
         }
-        let (covered, kept) = self.entries.drain(..).partition::<Vec<_>, _>(|entry| keys.starts_with(&entry.keys));
-        self.entries = kept;
-        self.entries.push(Entry { sequence, keys, used: self.clock });
-        covered.into_iter().map(|entry| entry.sequence).collect()
+        while self.tree.resting_sequences() > self.budget.sequences {
+            let Some(sequence) = self.tree.evict_sequence() else { break };
+            self.give_back(context, sequence);
+        }
+        while self.tree.idle_cells() > self.budget.cells && self.evict(context) {}
     }
 
-    /// Gives up the least recently used entry.
-    pub fn evict(&mut self) -> Option<i32> {
-        let (oldest, _) = self.entries.iter().enumerate().min_by_key(|(_, entry)| entry.used)?;
-        Some(self.entries.swap_remove(oldest).sequence)
+    /// A request is done with `sequence`, and nothing it holds is worth keeping.
+    pub fn release(&mut self, context: &mut Context, sequence: i32) {
+        self.tree.remove(sequence);
+        self.give_back(context, sequence);
     }
 
-    /// The prompts held.
-    pub fn prompts(&self) -> impl Iterator<Item = &[u64]> {
-        self.entries.iter().map(|entry| &*entry.keys)
+    /// Gives up resting prefixes until at most `most` cells are held.
+    pub fn shrink(&mut self, context: &mut Context, most: usize) {
+        while self.tree.cells() > most && self.evict(context) {}
     }
 
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// Cells held, shared ones counted once.
+    pub fn cells(&self) -> usize {
+        self.tree.cells()
     }
 
-    pub fn clear(&mut self) {
-        self.entries.clear();
-    }
-}
-
-/// Cells that prompts take together when equal starts are shared.
-pub(super) fn distinct_positions(mut prompts: Vec<&[u64]>) -> usize {
-    prompts.sort_unstable();
-    let all: usize = prompts.iter().map(|prompt| prompt.len()).sum();
-    let shared: usize = prompts.windows(2).map(|pair| common_prefix(pair[0], pair[1])).sum();
-    all - shared
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(values: &[u64]) -> Arc<[u64]> {
-        values.into()
+    /// Cells that running requests hold.
+    pub fn running_cells(&self) -> usize {
+        self.tree.cells() - self.tree.idle_cells()
     }
 
-    #[test]
-    fn the_longest_common_start_wins() {
-        let mut cache = PrefixCache::default();
-        cache.insert(1, keys(&[1, 2, 3]));
-        cache.insert(2, keys(&[1, 2, 9, 9]));
-        assert_eq!(cache.longest(&[1, 2, 9, 5]), Some((2, 3)));
-        assert_eq!(cache.longest(&[7]), None);
+    fn evict(&mut self, context: &mut Context) -> bool {
+        match self.tree.evict() {
+            None => false,
+            Some(Cut { sequence, keep: 0 }) => {
+                self.give_back(context, sequence);
+                true
+            }
+            Some(Cut { sequence, keep }) => {
+                context.truncate(sequence, keep);
+                true
+            }
+        }
     }
 
-    #[test]
-    fn entries_that_another_covers_are_given_back() {
-        let mut cache = PrefixCache::default();
-        assert_eq!(cache.insert(1, keys(&[1, 2])), Vec::<i32>::new());
-        assert_eq!(cache.insert(2, keys(&[1, 2, 3])), [1]);
-        assert_eq!(cache.insert(3, keys(&[1, 2])), [3]);
-        assert_eq!(cache.len(), 1);
-    }
-
-    #[test]
-    fn equal_starts_are_counted_once() {
-        assert_eq!(distinct_positions(vec![&[1, 2, 3], &[7], &[1, 2, 4, 5]]), 6);
-        assert_eq!(distinct_positions(Vec::new()), 0);
-    }
-
-    #[test]
-    fn the_least_recently_used_goes_first() {
-        let mut cache = PrefixCache::default();
-        cache.insert(1, keys(&[1]));
-        cache.insert(2, keys(&[2]));
-        cache.longest(&[1, 5]);
-        assert_eq!(cache.evict(), Some(2));
-        assert_eq!(cache.evict(), Some(1));
-        assert_eq!(cache.evict(), None);
+    fn give_back(&mut self, context: &mut Context, sequence: i32) {
+        context.truncate(sequence, 0);
+        self.free.push(sequence);
     }
 }

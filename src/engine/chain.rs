@@ -1,9 +1,9 @@
 //! The canonical executor: one prompt at a time, in blocks whose edges depend on the prompt alone.
 //!
 //! A result computed here depends on its own input only: not on which requests came before, how many run beside it, or how
-//! many threads compute (given a context without fused attention). Scoring always runs here; generation does in
-//! deterministic mode. The cache holds one lineage of blocks; the next prompt keeps the blocks it shares with it and
-//! decodes the rest, so candidates sorted by their tokens are computed as a trie.
+//! many threads compute (given a context without fused attention). Scoring runs here on a processor; on a graphics device it
+//! does in deterministic mode, as generation does anywhere. The cache holds one lineage of blocks; the next prompt keeps the
+//! blocks it shares with it and decodes the rest, so candidates sorted by their tokens are computed as a trie.
 
 use std::collections::VecDeque;
 
@@ -13,9 +13,11 @@ use super::sampling::{self, Sampler, Scratch};
 use super::stats::{Phase, Stats};
 use super::{Completion, EngineError, Finish, GenerateRequest, Token};
 
-/// Positions in a block: long enough to keep a CPU's matrix kernels busy, short enough that candidates which part after a
-/// step or two still share most of what they have in common.
+/// Positions in a block: long enough to keep a CPU's matrix kernels busy, short enough that prompts which part somewhere
+/// still share most of what they have in common.
 const BLOCK: usize = 64;
+/// Positions in a block of a stem, where prompts are known not to part.
+const STEM_BLOCK: usize = 256;
 /// Rollouts decoded side by side in deterministic mode; a constant, since results may depend on it through rounding.
 pub(super) const WIDTH: usize = 16;
 /// The sequence that holds the lineage; rollouts use the ids above it.
@@ -62,17 +64,20 @@ impl Chain {
             self.clear(context);
             self.reading = Some(reading.clone());
         }
-        self.advance(context, prompt, stats, || Ok(()))?;
-        stats.prompt(prompt.keys(), 1);
+        // What comes after the last reading cannot change it.
+        let read = prompt.last_position_of(reading.at).map_or(0, |last| last + 1);
+        self.advance(context, prompt, read, stats, || Ok(()))?;
+        stats.prompt(&prompt.keys()[..read], 1);
         Ok(self.blocks.iter().flat_map(|block| block.readings.iter().cloned()).collect())
     }
 
-    /// Makes the cache hold exactly `prompt`, keeping the blocks it shares with the last one; asks `check` before each block
-    /// whether to go on. Without a reading the last block is always decoded, and the row of the prompt's end returned.
+    /// Makes the cache hold the blocks of `prompt` up to position `end`, keeping those it shares with the last one; asks
+    /// `check` before each block whether to go on. Without a reading the last block is always decoded, and the row of the prompt's end returned.
     fn advance(
         &mut self,
         context: &mut Context,
         prompt: &Prompt,
+        end: usize,
         stats: &Stats,
         check: impl Fn() -> Result<(), EngineError>,
     ) -> Result<Option<usize>, EngineError> {
@@ -80,7 +85,8 @@ impl Chain {
         if prompt.len() >= cells {
             return Err(EngineError::too_long(prompt, cells));
         }
-        let ranges = prompt.blocks(BLOCK);
+        let mut ranges = prompt.blocks([STEM_BLOCK, BLOCK], self.reading.as_ref().map(|reading| reading.at));
+        ranges.retain(|range| range.start < end);
         let most_kept = ranges.len() - usize::from(self.reading.is_none());
         let kept = self
             .blocks
@@ -122,7 +128,7 @@ impl Chain {
     fn batch(&self, prompt: &Prompt, start: usize, length: usize, want_last: bool) -> (Batch, Vec<usize>) {
         match prompt.span(start, length) {
             Span::Embeddings { values, width } => {
-                (Batch::embeddings(values.to_vec(), width, start, LINEAGE), Vec::new())
+                (Batch::embeddings(values.to_vec(), width, start, &[LINEAGE]), Vec::new())
             }
             Span::Tokens(tokens) => {
                 let mut batch = Batch::tokens();
@@ -151,7 +157,7 @@ impl Chain {
             self.clear(context);
         }
         let row = self
-            .advance(context, &request.prompt, stats, || request.check_cancelled())?
+            .advance(context, &request.prompt, request.prompt.len(), stats, || request.check_cancelled())?
             .expect("the last block is always decoded, and its last row wanted");
         stats.prompt(request.prompt.keys(), request.streams.len());
         let first = context.logits(row).to_vec();
@@ -197,7 +203,7 @@ impl Group<'_> {
             let mut sampler = self.request.sampler(index);
             let token = self.stats.timed(Phase::Sample, || sampler.draw(first, &mut self.scratch));
             self.stats.generated(1);
-            self.context.share(LINEAGE, sequence, self.request.prompt.len());
+            self.context.share(LINEAGE, sequence, 0..self.request.prompt.len());
             let mut rollout = Rollout { index, sequence, tokens: Vec::new(), sampler };
             match rollout.accept(token, self.request, self.context) {
                 Some(finish) => complete(rollout, finish, completions, self.context, self.stats),

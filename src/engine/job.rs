@@ -18,6 +18,10 @@ pub(super) struct Job {
     pub reply: Reply,
     /// The sequence that holds the prompt, while the request is admitted.
     pub sequence: i32,
+    /// Cells that its prompt was thought to need when it was admitted, beyond those of other requests.
+    pub reserved: usize,
+    /// Whether its prompt is on its way in, or in; until then it waits for another that starts alike.
+    pub begun: bool,
     /// Prompt positions in the cache.
     pub position: usize,
     /// Logits at the end of the prompt, once it is in.
@@ -68,6 +72,8 @@ impl Job {
             request,
             reply,
             sequence: -1,
+            reserved: 0,
+            begun: false,
             position: 0,
             first: None,
             started: 0,
@@ -80,6 +86,20 @@ impl Job {
     /// Rollouts that neither run nor are finished.
     pub fn waiting(&self) -> usize {
         self.request.streams.len() - self.started + self.paused.len()
+    }
+
+    /// Whether its prompt is on its way in.
+    pub fn is_entering(&self) -> bool {
+        self.begun && self.first.is_none()
+    }
+
+    /// Cells that its prompt still needs.
+    pub fn missing(&self) -> usize {
+        match (self.begun, &self.first) {
+            (false, _) => self.reserved,
+            (true, None) => self.request.prompt.len() - self.position,
+            (true, Some(_)) => 0,
+        }
     }
 
     /// Whether its prompt is in and a rollout of it waits.

@@ -15,19 +15,26 @@
 //! # Ok(()) }
 //! ```
 
+mod admission;
 mod batching;
 mod cache;
 mod chain;
 pub(crate) mod ffi;
 mod job;
+mod planning;
 mod prompt;
+mod radix;
 mod sampling;
 mod scheduler;
+mod select;
 mod stats;
+#[cfg(test)]
+mod testing;
+mod trie;
 
 pub use ffi::{Device, Model, ModelOptions, Vision};
 pub use prompt::{Chunk, Embeddings, Prompt};
-pub use sampling::{Sampling, Stream};
+pub use sampling::{Sampler, Sampling, Scratch, Stream, draw_all};
 pub use stats::Snapshot;
 
 use std::path::PathBuf;
@@ -37,11 +44,9 @@ use std::thread::JoinHandle;
 
 use mmprm_quant::gguf::GgufError;
 
-use batching::Limits;
 use chain::Reading;
 use ffi::{Context, ContextOptions};
-use sampling::Sampler;
-use scheduler::{Command, ProbeRequest};
+use scheduler::{Command, Mode, ProbeRequest};
 use stats::Stats;
 
 /// A token of a model's vocabulary.
@@ -109,22 +114,22 @@ impl From<GgufError> for EngineError {
 /// How to run a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// Cache cells: positions of all prompts and rollouts together, rounded up to whole 256s; `None` takes as many as fit
-    /// 2 GiB of memory, within 4096 to 65536.
+    /// Cache cells: positions of all prompts and rollouts together, rounded up to whole 256s; `None` takes 16384 and 1024 a
+    /// rollout side by side, or what of that fits 2 GiB of memory, within 4096 to 65536.
     pub context: Option<u32>,
-    /// Rollouts decoded side by side, at most 128.
-    pub parallel: u32,
+    /// Rollouts decoded side by side, at most 128; `None` takes 16, and 64 where the whole model is on a graphics device.
+    pub parallel: Option<u32>,
     /// Compute threads; `None` takes one a core, and a single one for a model so small that threads would mostly wait for
     /// each other.
     pub threads: Option<u32>,
     /// Results do not depend on threads, width, or what else runs: requests run one by one on a fixed schedule, without
-    /// fused attention. Probing always does.
+    /// fused attention. Probing runs that way on any processor; on a graphics device only where this asks for it.
     pub deterministic: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { context: None, parallel: 16, threads: None, deterministic: false }
+        Self { context: None, parallel: None, threads: None, deterministic: false }
     }
 }
 
@@ -143,6 +148,8 @@ pub struct GenerateRequest {
     pub stop: Vec<Token>,
     /// Keep the prompt in the cache afterwards, for requests that start alike.
     pub keep: bool,
+    /// Keep the rollouts' own tokens too, for requests that continue one of them.
+    pub keep_rollouts: bool,
     /// Keep the likelihood of what is drawn; costs a pass over the vocabulary for each token.
     pub likelihood: bool,
     /// When this turns true the request ends with [`EngineError::Cancelled`].
@@ -152,7 +159,7 @@ pub struct GenerateRequest {
 }
 
 impl GenerateRequest {
-    /// A request without extra stop tokens and likelihoods, that keeps its prompt and cannot be cancelled.
+    /// A request without extra stop tokens and likelihoods, that keeps its prompt alone and cannot be cancelled.
     pub fn new(prompt: Prompt, sampling: Sampling, streams: Vec<Stream>, max_tokens: usize) -> Self {
         Self {
             prompt,
@@ -161,6 +168,7 @@ impl GenerateRequest {
             max_tokens,
             stop: Vec::new(),
             keep: true,
+            keep_rollouts: false,
             likelihood: false,
             cancel: None,
             also_cancel: None,
@@ -220,16 +228,15 @@ pub struct Engine {
     thread: Option<JoinHandle<()>>,
     stats: Arc<Stats>,
     model: Arc<Model>,
+    parallel: u32,
 }
 
 /// Most tokens in one decoded batch.
 const BATCH: u32 = 512;
 /// Most cells a context may have: more than any machine can use, few enough that no size in llama.cpp overflows.
 const MOST_CELLS: u32 = 1 << 24;
-/// llama.cpp's own limit on threads.
-const MOST_THREADS: u32 = 512;
-/// Memory that a cache of unstated size may take, in bytes.
-const CACHE_BUDGET: u64 = 2 << 30;
+/// Most rollouts side by side: half of llama.cpp's sequence ids.
+const MOST_PARALLEL: u32 = 128;
 
 impl Engine {
     /// Makes a context for `model` and starts its thread.
@@ -237,38 +244,46 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Load`] if there is no memory for the context, [`EngineError::Limit`] for impossible options.
     pub fn start(model: &Arc<Model>, options: EngineOptions) -> Result<Self, EngineError> {
-        if options.parallel == 0 || options.parallel > 128 {
-            return Err(EngineError::Limit(format!("--parallel {}: expected 1 to 128", options.parallel)));
+        let parallel = options.parallel.unwrap_or_else(|| planning::parallel(model));
+        if parallel == 0 || parallel > MOST_PARALLEL {
+            return Err(EngineError::Limit(format!("--parallel {parallel}: expected 1 to {MOST_PARALLEL}")));
         }
-        let limits =
-            Limits { rollouts: options.parallel as usize, jobs: (options.parallel as usize).min(16), idle: 16 };
-        let sequences = if options.deterministic { chain::WIDTH as u32 + 1 } else { limits.sequences() };
-        let cells = options.context.unwrap_or_else(|| default_cells(model));
+        let cells = options.context.unwrap_or_else(|| planning::cells(model, parallel));
         if !(2..=MOST_CELLS).contains(&cells) {
             return Err(EngineError::Limit(format!("--context {cells}: expected 2 to {MOST_CELLS}")));
         }
         // llama.cpp makes whole 256s of cells; knowing the true number keeps every limit exact.
         let cells = cells.next_multiple_of(256);
+        let limits = planning::limits(model, parallel as usize, cells as usize);
+        let sequences = if options.deterministic { chain::WIDTH as u32 + 1 } else { limits.sequences() };
         let context = Context::new(
             Arc::clone(model),
             ContextOptions {
                 cells,
                 batch: BATCH.min(cells),
                 sequences,
-                threads: threads(options.threads, model.file().file_size())?,
-                flash_attention: !options.deterministic && fused_attention_pays(model),
+                threads: planning::threads(options.threads, model.file().file_size())?,
+                flash_attention: !options.deterministic && planning::fused_attention_pays(model),
                 wide_cache: model.file().get_u32("general.file_type").is_ok_and(|kind| kind == 0),
             },
         )?;
         let stats = Arc::new(Stats::new(cells));
         let (commands, receiver) = mpsc::channel();
         let shared = Arc::clone(&stats);
-        let deterministic = options.deterministic;
+        let mode = Mode {
+            deterministic: options.deterministic,
+            probe_together: !options.deterministic && model.is_offloaded(),
+        };
         let thread = std::thread::Builder::new()
             .name("engine".into())
-            .spawn(move || scheduler::run(context, limits, deterministic, &receiver, &shared))
+            .spawn(move || scheduler::run(context, limits, mode, &receiver, &shared))
             .map_err(|error| EngineError::Backend(error.to_string()))?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), stats, model: Arc::clone(model) })
+        Ok(Self { commands: Some(commands), thread: Some(thread), stats, model: Arc::clone(model), parallel })
+    }
+
+    /// Rollouts decoded side by side.
+    pub fn parallel(&self) -> u32 {
+        self.parallel
     }
 
     /// The model it runs.
@@ -295,7 +310,8 @@ impl Engine {
     }
 
     /// Runs each prompt and returns, per prompt, the logits of `read` at every position whose token is `at`, in order:
-    /// `[prompts][positions][read]`. An answer depends on its own prompt only.
+    /// `[prompts][positions][read]`. An answer depends on its own prompt only, but on a graphics device without
+    /// [`EngineOptions::deterministic`], where prompts are read together and rounding depends on the company.
     ///
     /// # Errors
     /// [`EngineError::Prompt`] for a prompt made for another model or an unknown token to read, [`EngineError::Limit`] for a
@@ -334,31 +350,6 @@ impl Drop for Engine {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-/// As many cells as fit the budget, between 4096 and 65536.
-fn default_cells(model: &Model) -> u32 {
-    let fitting = CACHE_BUDGET / model.cache_bytes_per_token().max(1);
-    (fitting.clamp(4096, 65536) / 256 * 256) as u32
-}
-
-/// On a CPU, llama.cpp's fused attention takes one row at a time; narrow heads are faster as matrix products over the whole
-/// cache (measured: 32 wide 2–3 times, `benches/records`; 64 wide the other way round).
-fn fused_attention_pays(model: &Model) -> bool {
-    model.head_width() >= 64 || !gpu_devices().is_empty()
-}
-
-/// Weights below which one thread is fastest: a layer then takes microseconds, as long as threads need to meet.
-const SMALL_MODEL: u64 = 64 << 20;
-
-/// As many threads as were asked for, or one a core, or one for a file of few `bytes`.
-fn threads(asked: Option<u32>, bytes: u64) -> Result<u32, EngineError> {
-    match asked {
-        Some(asked) if (1..=MOST_THREADS).contains(&asked) => Ok(asked),
-        Some(asked) => Err(EngineError::Limit(format!("--threads {asked}: expected 1 to {MOST_THREADS}"))),
-        None if bytes < SMALL_MODEL => Ok(1),
-        None => Ok(std::thread::available_parallelism().map_or(1, |count| count.get() as u32).min(MOST_THREADS)),
     }
 }
 

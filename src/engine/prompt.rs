@@ -40,6 +40,8 @@ impl Embeddings {
 pub struct Prompt {
     chunks: Vec<Chunk>,
     keys: Arc<[u64]>,
+    /// Positions that it has in common with prompts it will be read beside.
+    stem: usize,
 }
 
 /// A stretch of positions that is decoded as one batch: all tokens, or all embeddings of one image.
@@ -60,7 +62,7 @@ impl Prompt {
         for chunk in chunks {
             match &chunk {
                 Chunk::Tokens(tokens) if tokens.is_empty() => continue,
-                Chunk::Tokens(tokens) => keys.extend(tokens.iter().map(|&token| u64::from(token as u32))),
+                Chunk::Tokens(tokens) => keys.extend(tokens.iter().map(|&token| token_key(token))),
                 Chunk::Image(image) => {
                     if image.width == 0 || image.values.is_empty() || image.values.len() % image.width != 0 {
                         return Err(EngineError::Prompt("image embeddings are not whole rows".into()));
@@ -74,10 +76,18 @@ impl Prompt {
             }
         }
         match joined.last() {
-            Some(Chunk::Tokens(_)) => Ok(Self { chunks: joined, keys: keys.into() }),
+            Some(Chunk::Tokens(_)) => Ok(Self { chunks: joined, keys: keys.into(), stem: 0 }),
             Some(Chunk::Image(_)) => Err(EngineError::Prompt("a prompt cannot end in an image".into())),
             None => Err(EngineError::Prompt("a prompt cannot be empty".into())),
         }
+    }
+
+    /// Tells that prompts which start like this one part where it parts from `stem`, such as candidate answers from the bare
+    /// question. Reading them, the fixed schedule then has an edge there, and computes nothing twice.
+    #[must_use]
+    pub fn parting_from(mut self, stem: &Self) -> Self {
+        self.stem = common_prefix(&self.keys, &stem.keys);
+        self
     }
 
     /// Positions it takes.
@@ -136,18 +146,33 @@ impl Prompt {
         Span::Tokens(&[])
     }
 
-    /// Cuts the prompt into blocks of at most `size` positions at places that depend on nothing but what comes before:
-    /// at the edges of images, and every `size` positions from there.
-    pub(super) fn blocks(&self, size: usize) -> Vec<Range<usize>> {
+    /// The last position whose token is `token`.
+    pub(super) fn last_position_of(&self, token: Token) -> Option<usize> {
+        self.keys.iter().rposition(|&key| key == token_key(token))
+    }
+
+    /// Cuts the prompt into blocks at places that depend on nothing but itself: at the edges of images, at the end of the
+    /// stem, behind every token `at`, and at the latest after as many positions as `sizes` has for those in the stem and for
+    /// the others.
+    pub(super) fn blocks(&self, sizes: [usize; 2], at: Option<Token>) -> Vec<Range<usize>> {
         let mut blocks = Vec::new();
         let mut offset = 0;
         for chunk in &self.chunks {
-            let end = offset + chunk.positions();
-            while offset < end {
-                let next = end.min(offset + size);
-                blocks.push(offset..next);
-                offset = next;
+            let (mut start, end) = (offset, offset + chunk.positions());
+            while start < end {
+                let furthest =
+                    if start < self.stem { self.stem.min(start + sizes[0]) } else { start + sizes[1] }.min(end);
+                let marked = match (chunk, at) {
+                    (Chunk::Tokens(tokens), Some(at)) => {
+                        tokens[start - offset..furthest - offset].iter().position(|&token| token == at)
+                    }
+                    _ => None,
+                };
+                let next = marked.map_or(furthest, |index| start + index + 1);
+                blocks.push(start..next);
+                start = next;
             }
+            offset = end;
         }
         blocks
     }
@@ -165,6 +190,11 @@ impl Chunk {
 /// Length of the common start of two key lists.
 pub(super) fn common_prefix(a: &[u64], b: &[u64]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The key of a position that holds `token`.
+pub(super) fn token_key(token: Token) -> u64 {
+    u64::from(token as u32)
 }
 
 /// Never equal to a token's key, which is below 2³².
@@ -186,7 +216,18 @@ mod tests {
             Prompt::new([Chunk::Tokens(vec![1; 5]), image(7, 3), Chunk::Tokens(vec![2; 4]), Chunk::Tokens(vec![3; 2])])
                 .unwrap();
         assert_eq!(prompt.len(), 14);
-        assert_eq!(prompt.blocks(4), vec![0..4, 4..5, 5..8, 8..12, 12..14]);
+        assert_eq!(prompt.blocks([9, 4], None), vec![0..4, 4..5, 5..8, 8..12, 12..14]);
+    }
+
+    #[test]
+    fn blocks_break_at_the_stem_and_behind_marks() {
+        let tokens = |text: &[Token]| Prompt::new([Chunk::Tokens(text.to_vec())]).unwrap();
+        let prompt = tokens(&[1, 2, 3, 4, 5, 6, 9, 7, 7, 9, 7, 7, 7]);
+        assert_eq!(prompt.last_position_of(9), Some(9));
+        assert_eq!(prompt.blocks([3, 2], Some(9)), vec![0..2, 2..4, 4..6, 6..7, 7..9, 9..10, 10..12, 12..13]);
+        let prompt = prompt.parting_from(&tokens(&[1, 2, 3, 4, 5, 8]));
+        assert_eq!(prompt.blocks([3, 2], Some(9)), vec![0..3, 3..5, 5..7, 7..9, 9..10, 10..12, 12..13]);
+        assert_eq!(prompt.blocks([3, 4], None), vec![0..3, 3..5, 5..9, 9..13]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use super::Token;
+use super::select::{Logits, Workspace, log_probability};
 
 /// Logits to look through, over all rollouts, from which sampling is spread over threads.
 const PARALLEL: usize = 1 << 18;
@@ -68,50 +69,48 @@ pub(super) fn mix(value: u64) -> u64 {
 }
 
 /// The sampler of one rollout: settings, stream, and which tokens were seen.
+///
+/// ```
+/// use mmprm::engine::{Sampler, Sampling, Scratch, Stream};
+/// let mut sampler = Sampler::new(Sampling::GREEDY, Stream::named(0, "sum", 0, 0), std::iter::empty());
+/// assert_eq!(sampler.draw(&[0.5, 2.0, 1.0], &mut Scratch::default()), 1);
+/// ```
 #[derive(Debug, Clone)]
-pub(super) struct Sampler {
+pub struct Sampler {
     settings: Sampling,
     stream: Stream,
-    seen: SeenTokens,
+    /// A bit for each token, up to the highest seen.
+    seen: Vec<u64>,
     draws: u64,
     /// Log-probabilities of what was drawn, where they are kept.
     likelihood: Option<Vec<f32>>,
 }
 
-/// A set of tokens with its members in a list, so that penalties cost as much as there are members.
-#[derive(Debug, Clone, Default)]
-struct SeenTokens {
-    bits: Vec<u64>,
-    members: Vec<Token>,
-}
-
-impl SeenTokens {
-    fn insert(&mut self, token: Token) {
-        let (word, bit) = (token as usize / 64, 1 << (token as usize % 64));
-        if self.bits.len() <= word {
-            self.bits.resize(word + 1, 0);
-        }
-        if self.bits[word] & bit == 0 {
-            self.bits[word] |= bit;
-            self.members.push(token);
-        }
-    }
-}
-
 /// Memory that draws reuse.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
-    logits: Vec<f32>,
+pub struct Scratch {
+    workspace: Workspace,
     candidates: Vec<(f32, Token)>,
 }
 
 impl Sampler {
+    /// A sampler that has seen the tokens of `prompt`.
     pub fn new(settings: Sampling, stream: Stream, prompt: impl Iterator<Item = Token>) -> Self {
-        let mut seen = SeenTokens::default();
-        if penalises(&settings) {
-            prompt.for_each(|token| seen.insert(token));
+        let mut sampler = Self { settings, stream, seen: Vec::new(), draws: 0, likelihood: None };
+        prompt.for_each(|token| sampler.see(token));
+        sampler
+    }
+
+    fn see(&mut self, token: Token) {
+        if self.settings.repetition_penalty.to_bits() == 1.0_f32.to_bits() {
+            return;
         }
-        Self { settings, stream, seen, draws: 0, likelihood: None }
+        let Ok(token) = usize::try_from(token) else { return };
+        let word = token / 64;
+        if self.seen.len() <= word {
+            self.seen.resize(word + 1, 0);
+        }
+        self.seen[word] |= 1 << (token % 64);
     }
 
     /// Keeps the log-probability of each token drawn, under the model's own distribution: at temperature 1, nothing cut
@@ -127,27 +126,19 @@ impl Sampler {
 
     /// Draws the next token from `logits` and remembers it.
     pub fn draw(&mut self, logits: &[f32], scratch: &mut Scratch) -> Token {
-        let token = if penalises(&self.settings) {
-            scratch.logits.clear();
-            scratch.logits.extend_from_slice(logits);
-            penalise(&mut scratch.logits, &self.seen.members, self.settings.repetition_penalty);
-            choose(&scratch.logits, &self.settings, self.stream.uniform(self.draws), &mut scratch.candidates)
-        } else {
-            choose(logits, &self.settings, self.stream.uniform(self.draws), &mut scratch.candidates)
-        };
+        let penalised = Logits { raw: logits, seen: &self.seen, penalty: self.settings.repetition_penalty };
+        let token = choose(&penalised, &self.settings, self.stream.uniform(self.draws), scratch);
         self.draws += 1;
         if let Some(kept) = &mut self.likelihood {
             kept.push(log_probability(logits, token));
         }
-        if penalises(&self.settings) {
-            self.seen.insert(token);
-        }
+        self.see(token);
         token
     }
 }
 
-/// One draw of each sampler from its logits, in order.
-pub(super) fn draw_all(work: Vec<(&mut Sampler, &[f32])>, scratch: &mut Scratch) -> Vec<Token> {
+/// One draw of each sampler from its logits, in order; spread over threads where that pays.
+pub fn draw_all(work: Vec<(&mut Sampler, &[f32])>, scratch: &mut Scratch) -> Vec<Token> {
     if work.iter().map(|(_, logits)| logits.len()).sum::<usize>() < PARALLEL {
         work.into_iter().map(|(sampler, logits)| sampler.draw(logits, scratch)).collect()
     } else {
@@ -157,82 +148,70 @@ pub(super) fn draw_all(work: Vec<(&mut Sampler, &[f32])>, scratch: &mut Scratch)
     }
 }
 
-/// The logarithm of the softmax at `token`.
-fn log_probability(logits: &[f32], token: Token) -> f32 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|logit| f64::from((logit - largest).exp())).sum();
-    (f64::from(logits[token as usize] - largest) - total.ln()) as f32
-}
-
-fn penalises(settings: &Sampling) -> bool {
-    settings.repetition_penalty.to_bits() != 1.0_f32.to_bits()
-}
-
-fn penalise(logits: &mut [f32], seen: &[Token], penalty: f32) {
-    for &token in seen {
-        if let Some(logit) = logits.get_mut(token as usize) {
-            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
-        }
-    }
-}
+/// Candidates looked at first where all tokens are kept; each further look takes `MORE` times as many.
+const FIRST_LOOK: usize = 64;
+const MORE: usize = 8;
 
 /// Picks a token: the largest logit at temperature 0, otherwise the token where the cumulative probability of the kept
 /// tokens, most likely first, passes `uniform`. Equal logits are ordered by token, so the choice is defined exactly.
-fn choose(logits: &[f32], settings: &Sampling, uniform: f64, kept: &mut Vec<(f32, Token)>) -> Token {
+fn choose(logits: &Logits<'_>, settings: &Sampling, uniform: f64, scratch: &mut Scratch) -> Token {
+    let Scratch { workspace, candidates } = scratch;
     if settings.temperature <= 0.0 {
-        return argmax(logits);
+        return logits.argmax(workspace);
     }
-    keep_top_k(logits, settings.top_k, kept);
-    let Some(&(largest, first)) = kept.first() else { return 0 };
-    let weight = |logit: f32| (f64::from(logit - largest) / f64::from(settings.temperature)).exp();
-    let total: f64 = kept.iter().map(|&(logit, _)| weight(logit)).sum();
-    let nucleus = total * f64::from(settings.top_p);
-    let (mut mass, mut count) = (0.0, 0);
-    while count < kept.len() && (count == 0 || mass < nucleus) {
-        mass += weight(kept[count].0);
-        count += 1;
+    let temperature = f64::from(settings.temperature);
+    if settings.top_k > 0 {
+        logits.top(settings.top_k, workspace, candidates);
+        let total = candidates.iter().map(|&(logit, _)| weight(logit, candidates[0].0, temperature)).sum();
+        return walk(candidates, total, settings, uniform, true).unwrap_or(0);
+    }
+    // The token is nearly always one of the first few, so the vocabulary is summed up but not sorted.
+    let mut look = FIRST_LOOK;
+    let mut total = None;
+    loop {
+        logits.top(look, workspace, candidates);
+        let Some(&(largest, _)) = candidates.first() else { return 0 };
+        let total = *total.get_or_insert_with(|| logits.exponentials(largest, 1.0 / temperature));
+        let all = look >= logits.raw.len();
+        if let Some(token) = walk(candidates, total, settings, uniform, all) {
+            return token;
+        }
+        look *= MORE;
+    }
+}
+
+/// Weight of a token relative to that of the most likely one.
+fn weight(logit: f32, largest: f32, temperature: f64) -> f64 {
+    (f64::from(logit - largest) / temperature).exp()
+}
+
+/// The token that `uniform` falls on among `kept`, the most likely tokens of a distribution of weight `total`; `None` if there
+/// are none, or if it takes more than these to tell and they are not `all`.
+fn walk(kept: &[(f32, Token)], total: f64, settings: &Sampling, uniform: f64, all: bool) -> Option<Token> {
+    let &(largest, _) = kept.first()?;
+    let weight = |logit| weight(logit, largest, f64::from(settings.temperature));
+    let (mut mass, mut count) = (total, kept.len());
+    if all || settings.top_p < 1.0 {
+        let nucleus = total * f64::from(settings.top_p);
+        (mass, count) = (0.0, 0);
+        while count < kept.len() && (count == 0 || mass < nucleus) {
+            mass += weight(kept[count].0);
+            count += 1;
+        }
+        if !all && mass < nucleus {
+            return None;
+        }
     }
     let target = uniform * mass;
     let mut passed = 0.0;
     for &(logit, token) in &kept[..count] {
         passed += weight(logit);
         if passed > target {
-            return token;
+            return Some(token);
         }
     }
-    kept[..count].last().map_or(first, |&(_, token)| token)
-}
-
-fn argmax(logits: &[f32]) -> Token {
-    let mut best = (f32::NEG_INFINITY, 0);
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > best.0 {
-            best = (logit, token as Token);
-        }
-    }
-    best.1
-}
-
-/// Collects the `k` largest logits, largest first, ties by token; all for `k` = 0.
-fn keep_top_k(logits: &[f32], k: usize, kept: &mut Vec<(f32, Token)>) {
-    let order = |a: &(f32, Token), b: &(f32, Token)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    kept.clear();
-    let k = if k == 0 { logits.len() } else { k.min(logits.len()) };
-    // Most tokens fall below the smallest of the best seen so far: the list is cut back to k when it has doubled, and
-    // that raises the bar that a token must pass.
-    let mut bar = f32::NEG_INFINITY;
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > bar || kept.len() < k {
-            kept.push((logit, token as Token));
-            if kept.len() >= 2 * k {
-                kept.select_nth_unstable_by(k - 1, order);
-                kept.truncate(k);
-                bar = kept[k - 1].0;
-            }
-        }
-    }
-    kept.sort_unstable_by(order);
-    kept.truncate(k);
+    // All of the mass is here, but for rounding.
+    (all || settings.top_p < 1.0).then(|| kept[count - 1].1)
 }
 
 #[cfg(test)]
@@ -260,21 +239,44 @@ mod tests {
         }
     }
 
-    #[test]
-    fn top_k_keeps_the_k_largest() {
-        let logits: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 1000) as f32 / 100.0).collect();
-        let mut kept = Vec::new();
-        keep_top_k(&logits, 50, &mut kept);
+    /// The definition of a draw: everything sorted, nothing clever.
+    fn defined(logits: &[f32], settings: &Sampling, uniform: f64) -> Token {
         let mut all: Vec<(f32, Token)> = logits.iter().copied().zip(0..).collect();
         all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        assert_eq!(kept, all[..50]);
+        all.truncate(if settings.top_k == 0 { all.len() } else { settings.top_k });
+        let weights: Vec<f64> =
+            all.iter().map(|pair| (f64::from(pair.0 - all[0].0) / f64::from(settings.temperature)).exp()).collect();
+        let nucleus = weights.iter().sum::<f64>() * f64::from(settings.top_p);
+        let (mut mass, mut count) = (0.0, 0);
+        while count < all.len() && (count == 0 || mass < nucleus) {
+            mass += weights[count];
+            count += 1;
+        }
+        let mut passed = 0.0;
+        let hit = weights[..count].iter().position(|weight| {
+            passed += weight;
+            passed > uniform * mass
+        });
+        all[hit.unwrap_or(count - 1)].1
     }
 
     #[test]
-    fn equal_logits_keep_the_lowest_tokens() {
-        let mut kept = Vec::new();
-        keep_top_k(&[1.0; 100], 3, &mut kept);
-        assert_eq!(kept.iter().map(|&(_, token)| token).collect::<Vec<_>>(), [0, 1, 2]);
+    fn a_draw_is_the_defined_one_for_any_settings() {
+        let mut scratch = Scratch::default();
+        for (flatness, count) in [(1.0_f32, 70), (4.0, 3000), (0.05, 3000)] {
+            let logits: Vec<f32> =
+                (0..count).map(|i| ((i * 7919) % count) as f32 / count as f32 * 30.0 / flatness - 9.0).collect();
+            for (top_k, top_p) in [(0, 1.0), (0, 0.9), (0, 0.999), (50, 0.9), (50, 1.0), (1, 0.5), (5000, 0.95)] {
+                for temperature in [0.6, 1.0, 30.0] {
+                    let settings = Sampling { temperature, top_k, top_p, repetition_penalty: 1.0 };
+                    for index in 0..60 {
+                        let stream = Stream::named(3, "defined", 0, index);
+                        let drawn = Sampler::new(settings, stream, std::iter::empty()).draw(&logits, &mut scratch);
+                        assert_eq!(drawn, defined(&logits, &settings, stream.uniform(0)), "{settings:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -284,13 +286,6 @@ mod tests {
         assert!((frequencies[0] - 0.625).abs() < 0.02, "{frequencies:?}");
         assert!((frequencies[1] - 0.375).abs() < 0.02);
         assert!(frequencies[2] < 1e-9);
-    }
-
-    #[test]
-    fn the_penalty_divides_positive_and_multiplies_negative_logits() {
-        let mut logits = [2.0, -2.0, 2.0];
-        penalise(&mut logits, &[0, 1, 99], 2.0);
-        assert_eq!(logits.map(f32::to_bits), [1.0_f32, -4.0, 2.0].map(f32::to_bits));
     }
 
     #[test]
@@ -315,5 +310,20 @@ mod tests {
     fn greedy_takes_the_first_of_equal_maxima() {
         let mut sampler = Sampler::new(Sampling::GREEDY, Stream::named(0, "", 0, 0), std::iter::empty());
         assert_eq!(sampler.draw(&[0.0, 5.0, 5.0], &mut Scratch::default()), 1);
+    }
+
+    #[test]
+    fn samplers_draw_the_same_side_by_side_and_one_by_one() {
+        let logits: Vec<f32> = (0..9000).map(|i| ((i * 7919) % 9000) as f32 / 700.0).collect();
+        let samplers = || -> Vec<Sampler> {
+            let of = |index| Sampler::new(Sampling::default(), Stream::named(5, "p", 0, index), [5, 8999].into_iter());
+            (0..64).map(of).collect()
+        };
+        assert!(64 * logits.len() > PARALLEL);
+        let mut scratch = Scratch::default();
+        let alone: Vec<Token> = samplers().iter_mut().map(|sampler| sampler.draw(&logits, &mut scratch)).collect();
+        let mut together = samplers();
+        let work = together.iter_mut().map(|sampler| (sampler, logits.as_slice())).collect();
+        assert_eq!(draw_all(work, &mut scratch), alone);
     }
 }

@@ -9,6 +9,7 @@ use super::ffi::Context;
 use super::job::Reply;
 use super::prompt::Prompt;
 use super::stats::{Phase, Stats};
+use super::trie;
 use super::{EngineError, GenerateRequest};
 
 /// A request and where its answer goes. A caller that has gone away is not an error.
@@ -30,11 +31,20 @@ enum Owner {
     Chain,
 }
 
+/// How requests are run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mode {
+    /// Everything on the fixed schedule.
+    pub deterministic: bool,
+    /// All prompts of a probe together, instead of one by one on the fixed schedule.
+    pub probe_together: bool,
+}
+
 /// Runs until all senders are gone and all work is done.
 pub(super) fn run(
     mut context: Context,
     limits: Limits,
-    deterministic: bool,
+    Mode { deterministic, probe_together }: Mode,
     commands: &Receiver<Command>,
     stats: &Arc<Stats>,
 ) {
@@ -73,7 +83,7 @@ pub(super) fn run(
             owner = Owner::Chain;
         }
         if let Some(command) = exclusive {
-            stats.timed(Phase::Busy, || run_exclusive(command, &mut chain, &mut context, stats));
+            stats.timed(Phase::Busy, || run_exclusive(command, probe_together, &mut chain, &mut context, stats));
         }
     }
 }
@@ -86,7 +96,7 @@ fn step(batching: &mut Batching, context: &mut Context, stats: &Stats) {
     });
 }
 
-fn run_exclusive(command: Command, chain: &mut Chain, context: &mut Context, stats: &Stats) {
+fn run_exclusive(command: Command, probe_together: bool, chain: &mut Chain, context: &mut Context, stats: &Stats) {
     match command {
         Command::Generate(request, reply) => {
             let result = chain.generate(context, &request, stats);
@@ -96,7 +106,12 @@ fn run_exclusive(command: Command, chain: &mut Chain, context: &mut Context, sta
             let _ = reply.send(result);
         }
         Command::Probe(request, reply) => {
-            let result = probe(&request, chain, context, stats);
+            let result = if probe_together {
+                chain.clear(context);
+                trie::probe(context, &request.prompts, &request.reading, stats)
+            } else {
+                probe(&request, chain, context, stats)
+            };
             if result.is_err() {
                 chain.clear(context);
             }

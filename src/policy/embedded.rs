@@ -48,6 +48,11 @@ impl EmbeddedPolicy {
         Self { engine, encoder, options, special_texts }
     }
 
+    /// Rollouts that its engine decodes side by side.
+    pub fn parallel(&self) -> usize {
+        self.engine.parallel() as usize
+    }
+
     /// What its engine has done so far.
     pub fn stats(&self) -> Snapshot {
         self.engine.stats()
@@ -92,6 +97,8 @@ impl EmbeddedPolicy {
             self.options.max_tokens,
         );
         generate.keep = self.options.keep_prompts;
+        // Prompts of states further down then begin with these rollouts' own tokens.
+        generate.keep_rollouts = self.options.keep_prompts && self.options.continues == Continue::Assistant;
         generate.likelihood = likelihood;
         generate.cancel = Some(Arc::clone(&self.options.cancel));
         generate.also_cancel = request.guess.map(Guess::dropped);

@@ -68,12 +68,15 @@ impl EmbeddedReward {
         // A step mark inside the text itself would be read as the end of a step.
         let unmarked = |text: &str| text.replace(STEP_TOKEN, "");
         let question = unmarked(request.question);
+        let prompt = |steps: &[String]| {
+            let text = prompt::prm_text(&question, steps, self.template);
+            self.encoder.prompt(&prompt::prm(&text, pictures.len(), self.template, Images::All), &pictures)
+        };
+        let stem = prompt(&[])?;
         let mut prompts = Vec::new();
         for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
             let steps: Vec<String> = steps.iter().map(|step| unmarked(step)).collect();
-            let text = prompt::prm_text(&question, &steps, self.template);
-            let pieces = prompt::prm(&text, pictures.len(), self.template, Images::All);
-            prompts.push(self.encoder.prompt(&pieces, &pictures)?);
+            prompts.push(prompt(&steps)?.parting_from(&stem));
         }
         let mut readings = self.engine.probe(prompts, self.step, &self.labels)?.into_iter();
         request

@@ -42,7 +42,8 @@ fn a_cancelled_request_ends_soon_and_the_others_end_right() {
 #[test]
 fn cancelled_requests_in_the_queue_do_not_run() {
     within_a_minute(|| {
-        let engine = start(&model(), EngineOptions { context: Some(1024), parallel: 1, ..EngineOptions::default() });
+        let engine =
+            start(&model(), EngineOptions { context: Some(1024), parallel: Some(1), ..EngineOptions::default() });
         let cancel = Arc::new(AtomicBool::new(false));
         let requests: Vec<_> = (0..10)
             .map(|first| {

@@ -13,7 +13,8 @@ fn deterministic_results_do_not_depend_on_threads_or_width() {
     for model in [model(), half_model()] {
         // Few tokens: on a busy machine two threads spend most of their time waiting for each other.
         let run = |threads, parallel| {
-            let engine = start(&model, EngineOptions { threads: Some(threads), parallel, ..deterministic() });
+            let engine =
+                start(&model, EngineOptions { threads: Some(threads), parallel: Some(parallel), ..deterministic() });
             [TEXTS[1], TEXTS[5]].map(|text| generate(&engine, text, LOOSE, 18, 4))
         };
         let expected = run(1, 16);

@@ -83,8 +83,8 @@ fn a_prompt_made_for_another_model_fails_alone() {
 fn impossible_options_are_refused() {
     let options = EngineOptions { context: Some(512), threads: Some(1), ..EngineOptions::default() };
     for impossible in [
-        EngineOptions { parallel: 0, ..options },
-        EngineOptions { parallel: 129, ..options },
+        EngineOptions { parallel: Some(0), ..options },
+        EngineOptions { parallel: Some(129), ..options },
         EngineOptions { threads: Some(0), ..options },
         EngineOptions { threads: Some(u32::MAX), ..options },
         EngineOptions { context: Some(1), ..options },
@@ -93,7 +93,7 @@ fn impossible_options_are_refused() {
         let error = Engine::start(&model(), impossible).map(|_| ()).unwrap_err();
         assert!(matches!(error, EngineError::Limit(_)), "{error}");
     }
-    let widest = Engine::start(&model(), EngineOptions { parallel: 128, ..options }).unwrap();
+    let widest = Engine::start(&model(), EngineOptions { parallel: Some(128), ..options }).unwrap();
     assert_eq!(generate(&widest, TEXTS[0], LOOSE, 200, 5).len(), 200);
     let rounded = Engine::start(&model(), EngineOptions { context: Some(300), ..options }).unwrap();
     assert_eq!(rounded.stats().cells, 512);

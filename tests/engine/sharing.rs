@@ -1,5 +1,7 @@
 //! Free mode: concurrent callers get what is theirs, and prompts that start alike are decoded once.
 
+use std::sync::Barrier;
+
 use mmprm::engine::{Completion, Finish, Sampling};
 
 use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, prompt, request, within_a_minute};
@@ -78,6 +80,49 @@ fn prompts_that_start_alike_decode_only_the_rest() {
     // The start of a kept prompt is kept too.
     engine.generate(request(filler(1, 150), STEADY, 2, 4)).unwrap();
     assert_eq!(engine.stats().processed, 331);
+}
+
+#[test]
+fn prompts_that_come_together_wait_for_what_they_share() {
+    let engine = engine(4096, false);
+    let barrier = Barrier::new(9);
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let (engine, barrier) = (&engine, &barrier);
+            let start = filler(1, 600).text_tokens().chain([5 + caller % 4; 10]).collect();
+            let request = request(super::of_tokens(start), STEADY, 4, 10);
+            scope.spawn(move || {
+                barrier.wait();
+                engine.generate(request).unwrap();
+            });
+        }
+        // Work to do while they arrive.
+        let busy = scope.spawn(|| engine.generate(request(filler(2, 30), LOOSE, 8, 100)).unwrap());
+        barrier.wait();
+        busy.join().unwrap();
+    });
+    // Each of the four prompts came twice; the second time its last position is decoded again.
+    let stats = engine.stats();
+    assert_eq!((stats.processed, stats.unique), (30 + 600 + 4 * 11, 30 + 600 + 4 * 10));
+}
+
+#[test]
+fn a_prompt_that_continues_a_rollout_costs_one_position() {
+    let engine = engine(4096, false);
+    let mut first = request(filler(1, 100), LOOSE, 4, 60);
+    first.keep_rollouts = true;
+    let rollouts = engine.generate(first).unwrap();
+    let processed = engine.stats().processed;
+    let mut continued = 0;
+    for rollout in rollouts.iter().filter(|rollout| rollout.tokens.len() > 12) {
+        for length in [10, 5, rollout.tokens.len() - 1] {
+            let tokens = filler(1, 100).text_tokens().chain(rollout.tokens[..length].iter().copied()).collect();
+            engine.generate(request(super::of_tokens(tokens), STEADY, 2, 5)).unwrap();
+            continued += 1;
+        }
+    }
+    assert!(continued >= 6);
+    assert_eq!(engine.stats().processed - processed, continued);
 }
 
 #[test]

@@ -22,13 +22,14 @@ use crate::ui::Ui;
 pub struct EngineArgs {
     /// Layers of the language model to place on the graphics device; `auto` places all that fit.
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = layers)]
-    gpu_layers: Layers,
+    gpu_layers: Automatic,
 
     /// Compute threads [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
 
-    /// Cache size: positions of all prompts and rollouts together [default: what 2 GiB hold, 4096 to 65536].
+    /// Cache size: positions of all prompts and rollouts together [default: by --parallel, what
+    /// 2 GiB hold at most; 4096 to 65536].
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(2..=1 << 24))]
     context: Option<u32>,
 
@@ -37,14 +38,23 @@ pub struct EngineArgs {
     pub deterministic: bool,
 }
 
-/// `None` is automatic.
+/// A number, or `None` where it is chosen automatically.
 #[derive(Debug, Clone, Copy)]
-struct Layers(Option<u32>);
+pub struct Automatic(pub Option<u32>);
 
-fn layers(text: &str) -> Result<Layers, String> {
+fn layers(text: &str) -> Result<Automatic, String> {
     match text {
-        "auto" => Ok(Layers(None)),
-        number => number.parse().map(|count| Layers(Some(count))).map_err(|_| "expected a number or auto".into()),
+        "auto" => Ok(Automatic(None)),
+        number => number.parse().map(|count| Automatic(Some(count))).map_err(|_| "expected a number or auto".into()),
+    }
+}
+
+/// Reads `--parallel`.
+pub fn parallel(text: &str) -> Result<Automatic, String> {
+    match layers(text) {
+        Ok(Automatic(Some(count))) if !(1..=128).contains(&count) => Err("expected 1 to 128, or auto".into()),
+        Ok(parallel) => Ok(parallel),
+        Err(_) => Err("expected 1 to 128, or auto".into()),
     }
 }
 
@@ -60,14 +70,14 @@ impl EngineArgs {
         flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// Loads `model`, its vision projector where there is one, and starts the engine. `exact` runs it on the fixed schedule
-    /// whether or not `--deterministic` was given.
+    /// Loads `model`, its vision projector where there is one, and starts the engine. On a processor, `exact` runs it
+    /// on the fixed schedule whether or not `--deterministic` was given.
     pub fn start(
         &self,
         model: &Path,
         mmproj: Option<&Path>,
         max_tiles: Option<usize>,
-        parallel: u32,
+        parallel: Option<u32>,
         exact: bool,
         ui: &Ui,
     ) -> anyhow::Result<(Engine, Encoder)> {
@@ -80,7 +90,7 @@ impl EngineArgs {
             context: self.context,
             parallel,
             threads: self.threads,
-            deterministic: self.deterministic || exact,
+            deterministic: self.deterministic || (exact && !model.is_offloaded()),
         };
         let engine = Engine::start(&model, options)?;
         bar.finish_and_clear();

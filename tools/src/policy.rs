@@ -15,16 +15,13 @@ use mmprm::prompt::ChatTemplate;
 use mmprm::solution::{Continue, Rollout};
 use serde_json::{Value, json};
 
-use crate::args::{EngineArgs, SamplingArgs, api_key, prompt_template};
+use crate::args::{self, Automatic, EngineArgs, SamplingArgs, api_key, prompt_template};
 use crate::commands::report::Counters;
 use crate::exit::Usage;
 use crate::ui::Ui;
 
 /// Where keys are looked for.
 const KEY_VARIABLES: [&str; 2] = ["MMPRM_POLICY_KEY", "OPENAI_API_KEY"];
-
-/// Rollouts decoded side by side where the command does not say.
-const PARALLEL: u32 = 16;
 
 /// The model that writes solutions.
 #[derive(clap::Args, Debug)]
@@ -48,9 +45,9 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_tiles: Option<usize>,
 
-    /// Rollouts decoded side by side, of all problems together [default: 16].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
-    parallel: Option<u32>,
+    /// Rollouts decoded side by side, of all problems together, at most 128; `auto` takes 16, and 64 on a graphics device.
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = args::parallel)]
+    parallel: Automatic,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -97,7 +94,7 @@ impl PolicyArgs {
         let own = [
             (self.mmproj.is_some(), "--mmproj"),
             (self.max_tiles.is_some(), "--max-tiles"),
-            (self.parallel.is_some(), "--parallel"),
+            (self.parallel.0.is_some(), "--parallel"),
         ];
         let own = own.into_iter().find_map(|(given, flag)| given.then_some(flag));
         match own.or(engine.given().filter(|_| !judge_runs_here)) {
@@ -137,7 +134,7 @@ impl PolicyArgs {
         let options =
             PolicyOptions { sampling: drawing, max_tokens, seed, data_root, template, continues, keep_prompts, cancel };
         let (engine, encoder) =
-            engine.start(model, self.mmproj.as_deref(), self.max_tiles, self.parallel(), false, ui)?;
+            engine.start(model, self.mmproj.as_deref(), self.max_tiles, self.parallel.0, false, ui)?;
         Ok(OpenPolicy::Here(Box::new(EmbeddedPolicy::new(engine, encoder, options))))
     }
 
@@ -146,15 +143,11 @@ impl PolicyArgs {
         self.prompt_template.as_deref().map_or_else(|| Ok(ChatTemplate::default()), prompt_template)
     }
 
-    fn parallel(&self) -> u32 {
-        self.parallel.unwrap_or(PARALLEL)
-    }
-
-    /// How many rollouts are under way at once where each request is for `each`.
-    pub fn width(&self, each: usize) -> usize {
-        match self.server.policy_url {
-            Some(_) => self.server.policy_parallel.saturating_mul(each.max(1)),
-            None => self.parallel() as usize,
+    /// How many rollouts are under way at once with `policy` where each request is for `each`.
+    pub fn width(&self, policy: &OpenPolicy, each: usize) -> usize {
+        match policy {
+            OpenPolicy::Server(_) => self.server.policy_parallel.saturating_mul(each.max(1)),
+            OpenPolicy::Here(policy) => policy.parallel(),
         }
     }
 
@@ -165,7 +158,7 @@ impl PolicyArgs {
             Some(model) => json!({"server_model": model, "prompt_template": self.prompt_template}),
             None => json!({
                 "model": self.model, "mmproj": self.mmproj, "prompt_template": self.prompt_template,
-                "max_tiles": self.max_tiles, "parallel": self.parallel(),
+                "max_tiles": self.max_tiles, "parallel": self.parallel.0,
             }),
         }
     }

@@ -1,5 +1,6 @@
 //! A llama.cpp context (the KV cache and its scratch memory) and the batches it decodes.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -28,6 +29,13 @@ pub(crate) struct ContextOptions {
     pub wide_cache: bool,
 }
 
+impl ContextOptions {
+    /// Most rows of logits in one batch. llama.cpp sets memory aside for as many, twice, and insists on one a sequence.
+    pub fn outputs(&self) -> u32 {
+        self.sequences
+    }
+}
+
 /// Why a batch was not decoded.
 #[derive(Debug)]
 pub(crate) enum DecodeError {
@@ -50,35 +58,50 @@ enum Rows {
 pub(crate) struct Batch {
     rows: Rows,
     positions: Vec<i32>,
+    /// The sequences of all rows, and how many each row has.
     sequences: Vec<i32>,
+    counts: Vec<i32>,
     wanted: Vec<i8>,
 }
 
 impl Batch {
     pub fn tokens() -> Self {
-        Self { rows: Rows::Tokens(Vec::new()), positions: Vec::new(), sequences: Vec::new(), wanted: Vec::new() }
+        Self::of(Rows::Tokens(Vec::new()))
     }
 
-    /// A batch of embeddings of one sequence, from position `start`.
-    pub fn embeddings(values: Vec<f32>, width: usize, start: usize, sequence: i32) -> Self {
+    /// A batch of embeddings that `sequences` share, from position `start`.
+    pub fn embeddings(values: Vec<f32>, width: usize, start: usize, sequences: &[i32]) -> Self {
         let count = values.len() / width;
-        Self {
-            rows: Rows::Embeddings(values),
-            positions: (start..start + count).map(|position| position as i32).collect(),
-            sequences: vec![sequence; count],
-            wanted: vec![0; count],
+        let mut batch = Self::of(Rows::Embeddings(values));
+        for position in start..start + count {
+            batch.row(position, sequences, false);
         }
+        batch
+    }
+
+    fn of(rows: Rows) -> Self {
+        Self { rows, positions: Vec::new(), sequences: Vec::new(), counts: Vec::new(), wanted: Vec::new() }
     }
 
     /// Adds a token row and returns its index in the batch.
     pub fn push(&mut self, token: Token, position: usize, sequence: i32, wanted: bool) -> usize {
+        self.push_shared(token, position, &[sequence], wanted)
+    }
+
+    /// Adds a token row that `sequences` share and returns its index in the batch.
+    pub fn push_shared(&mut self, token: Token, position: usize, sequences: &[i32], wanted: bool) -> usize {
         if let Rows::Tokens(tokens) = &mut self.rows {
             tokens.push(token);
-            self.positions.push(position as i32);
-            self.sequences.push(sequence);
-            self.wanted.push(i8::from(wanted));
+            self.row(position, sequences, wanted);
         }
         self.positions.len() - 1
+    }
+
+    fn row(&mut self, position: usize, sequences: &[i32], wanted: bool) {
+        self.positions.push(position as i32);
+        self.sequences.extend(sequences);
+        self.counts.push(sequences.len() as i32);
+        self.wanted.push(i8::from(wanted));
     }
 
     pub fn len(&self) -> usize {
@@ -121,6 +144,7 @@ impl Context {
             parameters.n_batch = options.batch;
             parameters.n_ubatch = options.batch;
             parameters.n_seq_max = options.sequences;
+            parameters.n_outputs_max = options.outputs();
             parameters.n_threads = options.threads as i32;
             parameters.n_threads_batch = options.threads as i32;
             parameters.kv_unified = true;
@@ -155,8 +179,13 @@ impl Context {
     /// Decodes `batch`; the logits of its wanted rows are then at [`Context::logits`].
     pub fn decode(&mut self, batch: &mut Batch) -> Result<(), DecodeError> {
         self.check(batch).map_err(DecodeError::Failed)?;
-        let mut counts = vec![1_i32; batch.len()];
-        let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(std::ptr::from_mut).collect();
+        let mut all = batch.sequences.as_mut_slice();
+        let mut sequences: Vec<*mut i32> = Vec::with_capacity(batch.counts.len());
+        for &count in &batch.counts {
+            let (own, rest) = all.split_at_mut(count as usize);
+            sequences.push(own.as_mut_ptr());
+            all = rest;
+        }
         let (token, embd) = match &mut batch.rows {
             Rows::Tokens(tokens) => (tokens.as_mut_ptr(), std::ptr::null_mut()),
             Rows::Embeddings(values) => (std::ptr::null_mut(), values.as_mut_ptr()),
@@ -166,13 +195,19 @@ impl Context {
             token,
             embd,
             pos: batch.positions.as_mut_ptr(),
-            n_seq_id: counts.as_mut_ptr(),
+            n_seq_id: batch.counts.as_mut_ptr(),
             seq_id: sequences.as_mut_ptr(),
             logits: batch.wanted.as_mut_ptr(),
         };
         log::clear();
-        // SAFETY: all arrays have `n_tokens` entries and outlive the call; ids, tokens and sizes were checked above.
-        let status = unsafe { sys::llama_decode(self.pointer.as_ptr(), raw) };
+        // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says, and outlive the call; ids,
+        // tokens and sizes were checked above.
+        let status = unsafe {
+            let status = sys::llama_decode(self.pointer.as_ptr(), raw);
+            // A device may still be at work: whoever measures this call measures all of it.
+            sys::llama_synchronize(self.pointer.as_ptr());
+            status
+        };
         match status {
             0 => {
                 self.decoded.clone_from(&batch.wanted);
@@ -188,6 +223,13 @@ impl Context {
         let limit = self.options.batch as usize;
         if batch.is_empty() || batch.len() > limit {
             return Err(EngineError::Limit(format!("a batch of {} rows; 1 to {limit} are possible", batch.len())));
+        }
+        let wanted = batch.wanted.iter().filter(|&&wanted| wanted != 0).count();
+        if wanted > self.options.outputs() as usize {
+            return Err(EngineError::Limit(format!("{wanted} rows of logits of {}", self.options.outputs())));
+        }
+        if batch.counts.contains(&0) {
+            return Err(EngineError::Limit("a row without a sequence".into()));
         }
         if let Some(id) = batch.sequences.iter().find(|&&id| id < 0 || id as u32 >= self.options.sequences) {
             return Err(EngineError::Limit(format!("sequence {id} of {}", self.options.sequences)));
@@ -236,12 +278,21 @@ impl Context {
         unsafe { sys::llama_memory_seq_rm(self.memory(), sequence, from as i32, -1) };
     }
 
-    /// Lets `to` share positions `0..length` of `from`; costs no memory.
-    pub fn share(&mut self, from: i32, to: i32, length: usize) {
+    /// Forgets `positions` of `sequence` alone: what comes after them stays.
+    pub fn forget(&mut self, sequence: i32, positions: Range<usize>) {
+        self.assert_sequence(sequence);
+        // SAFETY: the sequence id is in range.
+        unsafe { sys::llama_memory_seq_rm(self.memory(), sequence, positions.start as i32, positions.end as i32) };
+    }
+
+    /// Lets `to` share `positions` of `from`; costs no memory.
+    pub fn share(&mut self, from: i32, to: i32, positions: Range<usize>) {
         self.assert_sequence(from);
         self.assert_sequence(to);
         // SAFETY: both ids are in range.
-        unsafe { sys::llama_memory_seq_cp(self.memory(), from, to, 0, length as i32) }
+        unsafe {
+            sys::llama_memory_seq_cp(self.memory(), from, to, positions.start as i32, positions.end as i32);
+        }
     }
 
     fn memory(&self) -> sys::llama_memory_t {

@@ -50,6 +50,7 @@ pub struct Model {
     file: GgufFile,
     path: PathBuf,
     normalises: bool,
+    gpu_layers: u32,
 }
 
 // SAFETY: after loading, llama.cpp only reads a model; contexts of different threads may share it.
@@ -76,12 +77,13 @@ impl Model {
             mmprm_quant::check::language(&file)?;
         }
         let c_path = path_to_c(path)?;
+        let gpu_layers = gpu_layers(options.gpu_layers, &file);
         log::clear();
         // SAFETY: the default parameters are a plain value; the path is a valid C string for the duration of the call.
         let pointer = unsafe {
             let mut parameters = sys::llama_model_default_params();
             parameters.vocab_only = options.vocab_only;
-            parameters.n_gpu_layers = gpu_layers(options.gpu_layers, &file) as i32;
+            parameters.n_gpu_layers = gpu_layers as i32;
             sys::llama_model_load_from_file(c_path.as_ptr(), parameters)
         };
         let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
@@ -93,7 +95,7 @@ impl Model {
         let vocab = NonNull::new(vocab.cast_mut())
             .ok_or_else(|| EngineError::Load { path: path.to_owned(), cause: "it has no vocabulary".into() })?;
         let normalises = file.get_str("tokenizer.ggml.pre").is_ok_and(|pre| pre.starts_with("qwen"));
-        Ok(Arc::new(Self { pointer, vocab, file, path: path.to_owned(), normalises }))
+        Ok(Arc::new(Self { pointer, vocab, file, path: path.to_owned(), normalises, gpu_layers }))
     }
 
     /// The file it came from.
@@ -260,12 +262,39 @@ impl Model {
         (width / heads.max(1)).max(0) as usize
     }
 
+    /// Whether any layers are on a graphics device.
+    pub fn is_offloaded(&self) -> bool {
+        self.gpu_layers > 0
+    }
+
+    /// Whether all layers are on a graphics device, and the output besides.
+    pub fn is_wholly_offloaded(&self) -> bool {
+        self.gpu_layers > self.layers() as u32
+    }
+
+    fn layers(&self) -> u64 {
+        // SAFETY: the model is valid.
+        unsafe { sys::llama_model_n_layer(self.as_ptr()).max(0) as u64 }
+    }
+
+    /// Numbers in its weights.
+    pub fn parameters(&self) -> u64 {
+        // SAFETY: the model is valid.
+        unsafe { sys::llama_model_n_params(self.as_ptr()) }
+    }
+
+    /// Multiplications that attention to one cached position takes, in all layers.
+    pub fn attention_cost(&self) -> u64 {
+        // SAFETY: the model is valid.
+        let width = unsafe { sys::llama_model_n_embd(self.as_ptr()) };
+        2 * self.layers() * width.max(0) as u64
+    }
+
     /// Bytes of keys and values one cached token takes at two bytes a number.
     pub fn cache_bytes_per_token(&self) -> u64 {
         // SAFETY: the model is valid.
-        let (layers, heads) =
-            unsafe { (sys::llama_model_n_layer(self.as_ptr()), sys::llama_model_n_head_kv(self.as_ptr())) };
-        layers.max(0) as u64 * 2 * 2 * self.head_width() as u64 * heads.max(0) as u64
+        let heads = unsafe { sys::llama_model_n_head_kv(self.as_ptr()) };
+        self.layers() * 2 * 2 * self.head_width() as u64 * heads.max(0) as u64
     }
 }
 
@@ -276,12 +305,13 @@ impl Drop for Model {
     }
 }
 
-/// All layers if the weights fit in nine tenths of the device's free memory, else the share that does.
+/// As many layers as were asked for; or all if the weights fit in nine tenths of the device's free memory, else the share
+/// that does. None without a device.
 fn gpu_layers(asked: Option<u32>, file: &GgufFile) -> u32 {
+    let Some(device) = gpu_devices().into_iter().max_by_key(|device| device.free) else { return 0 };
     if let Some(layers) = asked {
         return layers;
     }
-    let Some(device) = gpu_devices().into_iter().max_by_key(|device| device.free) else { return 0 };
     let architecture = file.get_str("general.architecture").unwrap_or_default();
     let layers = file.get_u32(&format!("{architecture}.block_count")).unwrap_or(0) + 1;
     let size = file.file_size().max(1);

@@ -65,7 +65,7 @@ impl Vision {
                 model.embedding_width()
             )));
         }
-        let threads = engine::threads(threads, file.file_size())?;
+        let threads = engine::planning::threads(threads, file.file_size())?;
         let c_path = path_to_c(path)?;
         log::clear();
         // SAFETY: plain parameter values; the path is a valid C string for the call; the model outlives the context.

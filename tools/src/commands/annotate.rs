@@ -186,7 +186,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let settings = args.settings(&args.judge.settings(judge.as_ref()))?;
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, args.search.continues, ui)?;
     // A search waits for one estimate at a time, so problems side by side keep the batch full.
-    let slots = args.policy.width(args.search.rollouts);
+    let slots = args.policy.width(&policy, args.search.rollouts);
     let filling = slots.div_ceil(params.at_once()) + 1;
     let parallel = args.problems_at_once.or(NonZeroUsize::new(filling)).unwrap_or(NonZeroUsize::MIN);
     let watch = Watch::new(ui, "annotate", problems.len(), || policy.counters());

@@ -63,7 +63,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     });
     let watch = Watch::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems at once that the engine's batch stays full while the last rollouts of some finish.
-    let workers = (2 * args.policy.width(args.n)).div_ceil(args.n.max(1)) + 1;
+    let workers = (2 * args.policy.width(&policy, args.n)).div_ceil(args.n.max(1)) + 1;
     let summary = generate(
         &problems,
         args.n,

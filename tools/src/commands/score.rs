@@ -56,7 +56,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let sets = candidates::load(&args.input)?;
     let data_root = crate::args::data_root(args.data_root.as_deref(), &args.input);
-    let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, 1, true, ui)?;
+    let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
     let reward = EmbeddedReward::new(engine, encoder, RewardOptions { data_root, template: args.template })
         .with_context(|| format!("--prm {}", args.prm.display()))?;
     let settings = json!({

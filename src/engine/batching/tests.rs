@@ -1,0 +1,125 @@
+//! The executor step by step, without threads: what it promises about cells and about turns.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use super::super::testing::{context, prompt};
+use super::super::{Completion, Sampling, Stream};
+use super::*;
+
+const LOOSE: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.05 };
+
+/// An executor and its context.
+struct Bench {
+    batching: Batching,
+    context: Context,
+    stats: Stats,
+}
+
+type Answer = Receiver<Result<Vec<Completion>, EngineError>>;
+
+impl Bench {
+    fn new(cells: u32, rollouts: usize) -> Self {
+        let idle = Budget { cells: cells as usize / 2, sequences: 24 };
+        let limits = Limits { rollouts, jobs: rollouts.min(8), idle };
+        let context = context(cells, limits.sequences());
+        Self { batching: Batching::new(limits), context, stats: Stats::new(cells) }
+    }
+
+    fn submit(&mut self, tokens: Vec<Token>, rollouts: u64, most: usize) -> Answer {
+        let first = tokens[0] as u64;
+        let streams = (0..rollouts).map(|index| Stream::named(3, "bench", first, index)).collect();
+        let mut request = GenerateRequest::new(prompt(tokens), LOOSE, streams, most);
+        request.keep_rollouts = first % 2 == 0;
+        let (reply, answer) = channel();
+        self.batching.submit(request, reply, &self.context, &self.stats);
+        answer
+    }
+
+    fn step(&mut self) {
+        self.batching.step(&mut self.context, &self.stats).unwrap();
+    }
+
+    fn used(&self) -> usize {
+        self.batching.cache.cells() + self.batching.rollout_cells()
+    }
+}
+
+/// `length` tokens; those of one `first` start alike.
+fn tokens(first: Token, length: Token) -> Vec<Token> {
+    (0..length).map(|index| if index == 0 { 10 + first } else { 100 + index * 7 % 400 }).collect()
+}
+
+#[test]
+fn the_free_cells_are_those_that_llama_cpp_has() {
+    let mut bench = Bench::new(512, 8);
+    let mut turn = 0;
+    let mut answers = Vec::new();
+    while turn < 60 || !bench.batching.is_idle() {
+        if turn < 60 {
+            // Prompts that start alike, the same prompt twice at once, and more than fit together.
+            answers.push(bench.submit(tokens(turn / 6, 20 + 37 * (turn % 5)), 1 + turn as u64 % 6, 30));
+        }
+        bench.step();
+        assert!(bench.used() <= 512);
+        turn += 1;
+    }
+    assert!(answers.iter().all(|answer| answer.try_recv().unwrap().is_ok()));
+    let used = bench.used();
+    assert!((1..=256).contains(&used), "{used} cells within the budget of what may stay");
+    assert_eq!(bench.batching.cache.running_cells(), 0);
+    // As many rows as there should be room for go in, and not one more.
+    let sequence = bench.batching.cache.sequence();
+    let mut fill = |rows: std::ops::Range<usize>| {
+        let mut batch = Batch::tokens();
+        rows.for_each(|position| {
+            batch.push(100, position, sequence, false);
+        });
+        bench.context.decode(&mut batch)
+    };
+    let free = 512 - used;
+    fill(0..free).unwrap();
+    assert!(matches!(fill(free..free + 1), Err(DecodeError::Full)));
+}
+
+#[test]
+fn who_comes_later_takes_nothing_from_who_came_before() {
+    let steps = |crowded: bool| {
+        let mut bench = Bench::new(4096, 8);
+        let answer = bench.submit(tokens(1, 40), 20, 60);
+        let mut others = Vec::new();
+        (1..).find(|&turn| {
+            if crowded {
+                others.push(bench.submit(tokens(2 + turn % 50, 30), 2, 10));
+            }
+            bench.step();
+            answer.try_recv().is_ok()
+        })
+    };
+    assert_eq!(steps(true), steps(false));
+}
+
+#[test]
+fn nobody_starves_under_a_stream_of_others() {
+    for cells in [4096, 256] {
+        let mut bench = Bench::new(cells, 8);
+        let (mut others, mut patient) = (Vec::new(), None);
+        let mut overtaken = 0;
+        let turns = (0..2000).find(|&turn| {
+            // Twice as much work as can be done, and one request of another size in the middle of it.
+            others.push((turn, bench.submit(tokens(turn % 60, 30), 2, 10)));
+            if turn == 20 {
+                patient = Some(bench.submit(tokens(77, 120), 12, 40));
+            }
+            bench.step();
+            others.retain(|(submitted, answer)| {
+                let finished = answer.try_recv().is_ok();
+                overtaken += usize::from(finished && *submitted > 20);
+                !finished
+            });
+            patient.as_ref().is_some_and(|answer| answer.try_recv().is_ok())
+        });
+        assert!(turns.is_some(), "it is never done");
+        // Those that ran beside its last rollouts at most: eight at a time for forty tokens, each of ten.
+        assert!(overtaken <= 8 * 40 / 10, "{overtaken} that came later were done earlier");
+    }
+}

@@ -1,0 +1,266 @@
+//! Which prefixes are in the KV cache, as a radix tree over position keys.
+//!
+//! An edge is a run of keys, split wherever two prefixes part. Every node knows the sequence ids that hold its cells, the way
+//! llama.cpp's cells know them, so the tree mirrors the cache exactly: a position in the tree is one cell, however many
+//! sequences share it. A sequence is *running* while a request needs it, which keeps all it holds; when it *rests*, its
+//! cells stay until they are the least recently used. The tree calls nothing: the sequence ids that it gives up are for the
+//! caller to take out of llama.cpp.
+
+mod ids;
+#[cfg(test)]
+mod tests;
+
+use ids::Ids;
+
+use super::prompt::common_prefix;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Radix {
+    /// The root first; places of removed nodes are used again.
+    nodes: Vec<Node>,
+    vacant: Vec<usize>,
+    running: Ids,
+    clock: u64,
+    cells: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    keys: Vec<u64>,
+    holders: Ids,
+    parent: usize,
+    children: Vec<usize>,
+    used: u64,
+}
+
+/// A resting sequence that has to give up positions `keep..`; without any left, its id is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub sequence: i32,
+    pub keep: usize,
+}
+
+const ROOT: usize = 0;
+
+impl Default for Radix {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()], vacant: Vec::new(), running: Ids::default(), clock: 0, cells: 0 }
+    }
+}
+
+impl Radix {
+    /// Length of the longest start of `keys` that is held, and a sequence that holds it. Counts as a use.
+    pub fn longest(&mut self, keys: &[u64]) -> (usize, Option<i32>) {
+        self.clock += 1;
+        let (mut at, mut length, mut holder) = (ROOT, 0, None);
+        while let Some(child) = self.child(at, &keys[length..]) {
+            let node = &mut self.nodes[child];
+            node.used = self.clock;
+            holder = node.holders.first();
+            let common = common_prefix(&node.keys, &keys[length..]);
+            length += common;
+            if common < node.keys.len() {
+                break;
+            }
+            at = child;
+        }
+        (length, holder)
+    }
+
+    /// A running `sequence`, which held a start of `keys` or nothing, now holds all of them.
+    pub fn hold(&mut self, sequence: i32, keys: &[u64]) {
+        self.clock += 1;
+        self.running.insert(sequence);
+        let (mut at, mut depth) = (ROOT, 0);
+        while depth < keys.len() {
+            let Some(child) = self.child(at, &keys[depth..]) else {
+                self.append(at, sequence, &keys[depth..]);
+                return;
+            };
+            let common = common_prefix(&self.nodes[child].keys, &keys[depth..]);
+            if common < self.nodes[child].keys.len() {
+                self.split(child, common);
+            }
+            self.nodes[child].holders.insert(sequence);
+            self.nodes[child].used = self.clock;
+            depth += common;
+            at = child;
+        }
+    }
+
+    /// `sequence` is no longer running; returns the resting sequences that hold nothing that others do not: they are gone.
+    pub fn rest(&mut self, sequence: i32) -> Vec<i32> {
+        self.running.remove(sequence);
+        let mut superfluous = if self.end(sequence) == ROOT { vec![sequence] } else { Vec::new() };
+        for resting in self.resting().iter() {
+            if self.is_superfluous(resting) {
+                self.remove(resting);
+                superfluous.push(resting);
+            }
+        }
+        superfluous
+    }
+
+    /// Forgets a sequence.
+    pub fn remove(&mut self, sequence: i32) {
+        self.running.remove(sequence);
+        let mut path = Vec::new();
+        let mut at = ROOT;
+        while let Some(&child) = self.nodes[at].children.iter().find(|&&child| self.holds(child, sequence)) {
+            path.push(child);
+            at = child;
+        }
+        for &node in path.iter().rev() {
+            self.nodes[node].holders.remove(sequence);
+            if self.nodes[node].holders.is_empty() {
+                self.unlink(node);
+            } else {
+                self.join(node);
+            }
+        }
+    }
+
+    /// Gives up the least recently used run of positions that no running sequence and no longer prefix needs.
+    pub fn evict(&mut self) -> Option<Cut> {
+        let leaf = self.live().filter(|&node| self.nodes[node].children.is_empty() && self.is_idle(node));
+        let oldest = leaf.min_by_key(|&node| self.nodes[node].used)?;
+        let sequence = self.nodes[oldest].holders.first().expect("every node has a holder");
+        let parent = self.nodes[oldest].parent;
+        self.unlink(oldest);
+        if parent == ROOT || self.is_superfluous(sequence) {
+            self.remove(sequence);
+            return Some(Cut { sequence, keep: 0 });
+        }
+        Some(Cut { sequence, keep: self.depth(parent) })
+    }
+
+    /// Gives up the whole resting sequence that was used least recently: for when ids are short.
+    pub fn evict_sequence(&mut self) -> Option<i32> {
+        let oldest = self.resting().iter().min_by_key(|&sequence| self.nodes[self.end(sequence)].used)?;
+        self.remove(oldest);
+        Some(oldest)
+    }
+
+    /// Cells held, shared ones counted once.
+    pub fn cells(&self) -> usize {
+        self.cells
+    }
+
+    /// Cells that no running sequence holds.
+    pub fn idle_cells(&self) -> usize {
+        self.live().filter(|&node| self.is_idle(node)).map(|node| self.nodes[node].keys.len()).sum()
+    }
+
+    /// Sequences that rest.
+    pub fn resting_sequences(&self) -> usize {
+        self.resting().len()
+    }
+
+    fn live(&self) -> impl Iterator<Item = usize> {
+        (1..self.nodes.len()).filter(|&node| !self.nodes[node].holders.is_empty())
+    }
+
+    fn holds(&self, node: usize, sequence: i32) -> bool {
+        self.nodes[node].holders.contains(sequence)
+    }
+
+    fn is_idle(&self, node: usize) -> bool {
+        !self.nodes[node].holders.meets(self.running)
+    }
+
+    fn resting(&self) -> Ids {
+        let held = self.nodes[ROOT].children.iter().map(|&child| self.nodes[child].holders);
+        held.fold(Ids::default(), Ids::union).without(self.running)
+    }
+
+    /// Whether other resting sequences hold all that `sequence` does.
+    fn is_superfluous(&self, sequence: i32) -> bool {
+        self.nodes[self.end(sequence)].holders.without(self.running).len() > 1
+    }
+
+    /// The last node that `sequence` holds.
+    fn end(&self, sequence: i32) -> usize {
+        let mut at = ROOT;
+        while let Some(&child) = self.nodes[at].children.iter().find(|&&child| self.holds(child, sequence)) {
+            at = child;
+        }
+        at
+    }
+
+    /// Positions up to the end of `node`.
+    fn depth(&self, mut node: usize) -> usize {
+        let mut depth = 0;
+        while node != ROOT {
+            depth += self.nodes[node].keys.len();
+            node = self.nodes[node].parent;
+        }
+        depth
+    }
+
+    fn child(&self, node: usize, keys: &[u64]) -> Option<usize> {
+        let first = keys.first()?;
+        self.nodes[node].children.iter().copied().find(|&child| self.nodes[child].keys[0] == *first)
+    }
+
+    /// Adds `keys` below `node`: to it if it is the end of this sequence alone, else as a child.
+    fn append(&mut self, node: usize, sequence: i32, keys: &[u64]) {
+        self.cells += keys.len();
+        let (clock, end) = (self.clock, &mut self.nodes[node]);
+        if node != ROOT && end.children.is_empty() && end.holders.len() == 1 {
+            end.keys.extend_from_slice(keys);
+            return;
+        }
+        let mut holders = Ids::default();
+        holders.insert(sequence);
+        self.link(Node { keys: keys.to_vec(), holders, parent: node, children: Vec::new(), used: clock });
+    }
+
+    fn link(&mut self, node: Node) -> usize {
+        let parent = node.parent;
+        let place = self.vacant.pop().unwrap_or(self.nodes.len());
+        if place == self.nodes.len() {
+            self.nodes.push(node);
+        } else {
+            self.nodes[place] = node;
+        }
+        self.nodes[parent].children.push(place);
+        place
+    }
+
+    /// Takes a node without children out of the tree.
+    fn unlink(&mut self, node: usize) {
+        let Node { keys, parent, .. } = std::mem::take(&mut self.nodes[node]);
+        self.cells -= keys.len();
+        self.nodes[parent].children.retain(|&child| child != node);
+        self.vacant.push(node);
+    }
+
+    /// Cuts `node` after `length` keys: the rest becomes its only child.
+    fn split(&mut self, node: usize, length: usize) {
+        let whole = &mut self.nodes[node];
+        let keys = whole.keys.split_off(length);
+        let children = std::mem::take(&mut whole.children);
+        let rest = Node { keys, holders: whole.holders, parent: node, children: Vec::new(), used: whole.used };
+        let place = self.link(rest);
+        for &child in &children {
+            self.nodes[child].parent = place;
+        }
+        self.nodes[place].children = children;
+    }
+
+    /// Undoes a split that nothing needs any more: a node and its only child, held by the same sequences.
+    fn join(&mut self, node: usize) {
+        let [child] = self.nodes[node].children[..] else { return };
+        if self.nodes[child].holders != self.nodes[node].holders {
+            return;
+        }
+        let Node { keys, children, .. } = std::mem::take(&mut self.nodes[child]);
+        self.vacant.push(child);
+        self.nodes[node].keys.extend(keys);
+        for &grandchild in &children {
+            self.nodes[grandchild].parent = node;
+        }
+        self.nodes[node].children = children;
+    }
+}

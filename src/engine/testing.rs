@@ -1,0 +1,41 @@
+//! A small model for unit tests of the executors: the mini policy in 32 bits, where rounding moves next to nothing.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
+use mmprm_quant::progress::unwatched;
+use tempfile::TempDir;
+
+use super::ffi::{Context, ContextOptions};
+use super::{Chunk, Model, ModelOptions, Prompt, Token};
+
+pub(super) fn model() -> Arc<Model> {
+    static MODEL: OnceLock<(TempDir, Arc<Model>)> = OnceLock::new();
+    let (_, model) = MODEL.get_or_init(|| {
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/checkpoints/mini-mm-policy");
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(&checkpoint, folder.path(), &ConvertOptions::new(WeightType::F32)).unwrap();
+        let path = plan.files[0].path.clone();
+        plan.write(&mut unwatched).unwrap();
+        let model = Model::load(&path, ModelOptions { gpu_layers: Some(0), vocab_only: false }).unwrap();
+        (folder, model)
+    });
+    Arc::clone(model)
+}
+
+pub(super) fn context(cells: u32, sequences: u32) -> Context {
+    let options = ContextOptions {
+        cells,
+        batch: cells.min(512),
+        sequences,
+        threads: 1,
+        flash_attention: false,
+        wide_cache: true,
+    };
+    Context::new(model(), options).unwrap()
+}
+
+pub(super) fn prompt(tokens: impl IntoIterator<Item = Token>) -> Prompt {
+    Prompt::new([Chunk::Tokens(tokens.into_iter().collect())]).unwrap()
+}
