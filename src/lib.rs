@@ -31,3 +31,4 @@ pub mod search;
 pub mod solution;
 pub mod train;
 pub mod tree;
+pub mod vision;

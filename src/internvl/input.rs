@@ -61,7 +61,7 @@ impl Input<'_> {
                 ((keep != Keep::Nothing).then_some(kept), Some(tower.features(&states)))
             }
         };
-        let (projected, scales, inner) = self.project(self.features(features.as_ref()));
+        let (projected, scales, inner) = project(&self.pass, self.layout, self.features(features.as_ref()));
         for (tokens, rows) in self.places() {
             stream[tokens].copy_from_slice(&projected[rows]);
         }
@@ -118,16 +118,6 @@ impl Input<'_> {
         }
     }
 
-    /// The projector's output for all tiles, and what its backward needs.
-    fn project(&self, features: &[f32]) -> (Vec<f32>, Scales, Vec<f32>) {
-        let Projector { norm, first, second } = self.layout.projector;
-        let (pass, channels) = (self.pass, self.layout.config().features());
-        let (normed, scales) = pass.norm(norm, matrix(features, channels));
-        let inner = pass.applied(first, matrix(&normed, channels));
-        let active = activated(Activation::Gelu, matrix(&inner, first.outputs));
-        (pass.applied(second, matrix(&active, first.outputs)), scales, inner)
-    }
-
     fn features<'b>(&'b self, computed: Option<&'b Vec<f32>>) -> &'b [f32] {
         match (&self.packed.tiles, computed) {
             (Tiles::Features(given), _) => given,
@@ -143,4 +133,14 @@ impl Input<'_> {
             (tokens, tiles.start * tile * width..tiles.end * tile * width)
         })
     }
+}
+
+/// What the projector makes of features: its output, what its norm's backward needs, and what its activation got.
+pub(super) fn project(pass: &Pass<'_>, layout: &Layout, features: &[f32]) -> (Vec<f32>, Scales, Vec<f32>) {
+    let Projector { norm, first, second } = layout.projector;
+    let channels = layout.config().features();
+    let (normed, scales) = pass.norm(norm, matrix(features, channels));
+    let inner = pass.applied(first, matrix(&normed, channels));
+    let active = activated(Activation::Gelu, matrix(&inner, first.outputs));
+    (pass.applied(second, matrix(&active, first.outputs)), scales, inner)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::heads::Rotary;
-use super::input::Input;
+use super::input::{Input, project};
 use super::language::Layer;
 use super::layout::Layout;
 use super::linear::{Pass, matrix, matrix_mut};
@@ -63,7 +63,29 @@ impl Model {
         let segments = Tower::segments(config, found / tile);
         let pass = Pass { weights: weights.into(), precision: settings.precision };
         let tower = Tower { pass, tensors: &self.layout.vision, config, segments: &segments };
-        Ok(tower.features(&tower.forward(pixels, Keep::Nothing).0))
+        Ok(tower.features(&tower.run(pixels)))
+    }
+
+    /// What the language model reads of tiles: pixel values `[tiles, 3, side, side]` to
+    /// `[tiles · tokens per tile, width of the language model]`.
+    ///
+    /// What comes of a tile depends on that tile alone.
+    ///
+    /// # Errors
+    /// [`InputError::TileValues`].
+    pub fn vision_embeddings<'w>(
+        &self,
+        weights: impl Into<Weights<'w>>,
+        pixels: &[f32],
+        settings: Settings,
+    ) -> Result<Vec<f32>, InputError> {
+        let weights = weights.into();
+        let features = self.vision_features(weights, pixels, settings)?;
+        let pass = Pass { weights, precision: settings.precision };
+        let config = self.layout.config();
+        // A product with a single row is summed in another order, so tiles of a single token may not meet.
+        let together = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
+        Ok(features.chunks(together).flat_map(|features| project(&pass, &self.layout, features).0).collect())
     }
 
     /// The loss of a sequence.

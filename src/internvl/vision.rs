@@ -1,5 +1,7 @@
 //! The vision tower, forward and backward: patches to the features of tiles.
 
+use rayon::prelude::*;
+
 use super::config::{Config, VisionConfig};
 use super::layout::{Vision, VisionBlock};
 use super::linear::{Pass, Scales, activated, matrix, matrix_mut};
@@ -72,6 +74,14 @@ impl<'a> Tower<'a> {
         (stream, KeptTower { traces })
     }
 
+    /// The stream after the blocks, with nothing kept.
+    pub fn run(&self, pixels: &[f32]) -> Vec<f32> {
+        let mut stream = self.embed(pixels);
+        let mut buffers = Buffers::new(&self.config.vision, self.segments.tokens());
+        self.blocks().iter().for_each(|block| block.advance(&mut stream, &mut buffers));
+        stream
+    }
+
     /// The stream after the blocks as features `[tiles · tokens per tile, features]`.
     pub fn features(&self, stream: &[f32]) -> Vec<f32> {
         let config = self.config;
@@ -102,6 +112,24 @@ impl<'a> Tower<'a> {
         let patches = patch::rows(config, pixels);
         let patches = matrix(&patches, 3 * config.patch * config.patch);
         self.pass.weight_gradient(self.tensors.patch, patches, matrix(&d_patches, width), gradients);
+    }
+}
+
+/// What a forward that keeps nothing computes in; the blocks share it.
+struct Buffers {
+    /// `[tokens, width]`
+    narrow: Vec<f32>,
+    /// `[tokens, 3 · width]`, or as wide as the feed-forward layers, whichever is more.
+    wide: Vec<f32>,
+    /// `[tokens, heads]`
+    lse: Vec<f32>,
+}
+
+impl Buffers {
+    fn new(config: &VisionConfig, tokens: usize) -> Self {
+        let buffer = |width: usize| vec![0.0; tokens * width];
+        let wide = buffer(config.feed_forward.max(3 * config.hidden));
+        Self { narrow: buffer(config.hidden), wide, lse: buffer(config.heads) }
     }
 }
 
@@ -137,24 +165,57 @@ struct Projected {
     /// As the matrix gave them.
     qkv: Vec<f32>,
     /// Normalised queries and keys.
-    normed: Option<[(Vec<f32>, Scales); 2]>,
+    normed: Option<Normed>,
 }
 
-impl Projected {
-    /// Queries, keys and values as the attention gets them.
-    fn parts(&self, width: usize) -> [Mat<'_, f32>; 3] {
-        let qkv = matrix(&self.qkv, 3 * width);
-        let part = |number: usize| qkv.sub(0..qkv.rows(), number * width..(number + 1) * width);
-        match &self.normed {
-            Some([(q, _), (k, _)]) => [matrix(q, width), matrix(k, width), part(2)],
-            None => [part(0), part(1), part(2)],
-        }
+/// Normalised queries and keys, each with its scales.
+type Normed = [(Vec<f32>, Scales); 2];
+
+/// Queries, keys and values as the attention gets them.
+fn parts<'a>(qkv: &'a [f32], normed: Option<&'a Normed>, width: usize) -> [Mat<'a, f32>; 3] {
+    let qkv = matrix(qkv, 3 * width);
+    let part = |number: usize| qkv.sub(0..qkv.rows(), number * width..(number + 1) * width);
+    match normed {
+        Some([(q, _), (k, _)]) => [matrix(q, width), matrix(k, width), part(2)],
+        None => [part(0), part(1), part(2)],
     }
 }
 
 impl Layer<'_> {
     fn attention(&self) -> Attention<'_> {
         Attention::new(self.heads, self.segments).precision(self.pass.precision)
+    }
+
+    /// The stream before the block becomes that after it: `forward` and `output` without what a backward needs.
+    fn advance(&self, stream: &mut [f32], buffers: &mut Buffers) {
+        let Self { pass, tensors, width, heads, .. } = *self;
+        let tokens = stream.len() / width;
+        let (narrow, hidden) = (&mut buffers.narrow[..], tensors.up.outputs);
+        pass.norm_into(tensors.norms[0], matrix(stream, width), matrix_mut(narrow, width));
+        let qkv = &mut buffers.wide[..tokens * 3 * width];
+        pass.linear(tensors.qkv, matrix(narrow, width), matrix_mut(qkv, 3 * width));
+        let normed = self.normed(qkv);
+        let [q, k, v] = parts(qkv, normed.as_ref(), width);
+        let lse = matrix_mut(&mut buffers.lse, heads.query);
+        self.attention().forward(q, k, v, matrix_mut(narrow, width), lse);
+        let attended = &mut buffers.wide[..tokens * width];
+        pass.linear(tensors.out, matrix(narrow, width), matrix_mut(attended, width));
+        let [first, second] = tensors.scales.map(|number| pass.weights.vector(number));
+        layer_scale(matrix(attended, width), first, matrix_mut(stream, width));
+        pass.norm_into(tensors.norms[1], matrix(stream, width), matrix_mut(narrow, width));
+        let inner = &mut buffers.wide[..tokens * hidden];
+        pass.linear(tensors.up, matrix(narrow, width), matrix_mut(inner, hidden));
+        inner.par_chunks_mut(hidden).for_each(|row| Activation::Gelu.apply(row));
+        pass.linear(tensors.down, matrix(inner, hidden), matrix_mut(narrow, width));
+        layer_scale(matrix(narrow, width), second, matrix_mut(stream, width));
+    }
+
+    /// Normalised queries and keys, where they are normalised.
+    fn normed(&self, qkv: &[f32]) -> Option<Normed> {
+        let norms = self.tensors.qk_norms?;
+        let qkv = matrix(qkv, 3 * self.width);
+        let part = |part: usize| qkv.sub(0..qkv.rows(), part * self.width..(part + 1) * self.width);
+        Some([0, 1].map(|number| self.pass.norm(norms[number], part(number))))
     }
 
     /// The feed-forward layer's output before `LayerScale`.
@@ -203,7 +264,7 @@ impl Layer<'_> {
         let mut d_normed = normed.as_ref().map(|_| [0; 2].map(|_| vec![0.0; kept.x.len()]));
         let (d_q, rest) = matrix_mut(&mut d_qkv, 3 * width).split_columns(width);
         let (d_k, d_v) = rest.split_columns(width);
-        let [q, k, v] = kept.projected.parts(width);
+        let [q, k, v] = parts(qkv, normed.as_ref(), width);
         let (out, lse) = (matrix(&kept.mixed, width), matrix(&kept.lse, self.heads.query));
         let (given, d_mixed) = (KeptAttention { q, k, v, out, lse }, matrix(d_mixed, width));
         match &mut d_normed {
@@ -241,14 +302,9 @@ impl Block for Layer<'_> {
         let (normed, first_scales) = pass.norm(tensors.norms[0], matrix(&x, width));
         let qkv = pass.applied(tensors.qkv, matrix(&normed, width));
         drop(normed);
-        let normed = tensors.qk_norms.map(|norms| {
-            let qkv = matrix(&qkv, 3 * width);
-            let part = |part: usize| qkv.sub(0..qkv.rows(), part * width..(part + 1) * width);
-            [0, 1].map(|number| pass.norm(norms[number], part(number)))
-        });
-        let projected = Projected { qkv, normed };
+        let projected = Projected { normed: self.normed(&qkv), qkv };
         let (mut mixed, mut lse) = (vec![0.0; x.len()], vec![0.0; x.len() / width * heads.query]);
-        let [q, k, v] = projected.parts(width);
+        let [q, k, v] = parts(&projected.qkv, projected.normed.as_ref(), width);
         self.attention().forward(q, k, v, matrix_mut(&mut mixed, width), matrix_mut(&mut lse, heads.query));
         let attended = pass.applied(tensors.out, matrix(&mixed, width));
         let mut middle = x.clone();

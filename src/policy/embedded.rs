@@ -160,6 +160,7 @@ impl From<EncodeError> for PolicyError {
             EncodeError::Engine(EngineError::Cancelled) => Self::Cancelled,
             EncodeError::Engine(EngineError::Limit(cause)) => Self::Problem(cause),
             EncodeError::Engine(error) => Self::Engine(error.to_string()),
+            EncodeError::Vision(error) => Self::Engine(error.to_string()),
             problem => Self::Problem(problem.to_string()),
         }
     }

@@ -103,6 +103,7 @@ impl Reward for EmbeddedReward {
             EncodeError::Engine(EngineError::Cancelled) => RewardError::Cancelled,
             EncodeError::Engine(EngineError::Limit(cause) | EngineError::Prompt(cause)) => RewardError::Problem(cause),
             EncodeError::Engine(error) => RewardError::Engine(error.to_string()),
+            EncodeError::Vision(error) => RewardError::Engine(error.to_string()),
             problem => RewardError::Problem(problem.to_string()),
         })
     }

@@ -10,6 +10,7 @@ use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling};
 use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
+use mmprm::vision::EncoderChoice;
 
 use sha2::{Digest, Sha256};
 
@@ -36,6 +37,23 @@ pub struct EngineArgs {
     /// Same results for any number of threads, --parallel, and neighbours; slower.
     #[arg(long)]
     pub deterministic: bool,
+
+    #[command(flatten)]
+    vision: VisionArgs,
+}
+
+/// How pictures are encoded.
+#[derive(clap::Args, Debug)]
+struct VisionArgs {
+    /// What runs the vision tower: native (this program's own, on the CPU), llama.cpp, or auto: llama.cpp where a graphics device
+    /// is used, else native.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    vision_encoder: EncoderChoice,
+
+    /// Folder to keep pictures' embeddings in, for runs to come; made if missing. What the vision tower or its settings would
+    /// change is made anew. It grows without bound; files in it may be deleted at any time.
+    #[arg(long, value_name = "DIR")]
+    vision_cache: Option<PathBuf>,
 }
 
 /// A number, or `None` where it is chosen automatically.
@@ -66,6 +84,8 @@ impl EngineArgs {
             (self.threads.is_some(), "--threads"),
             (self.context.is_some(), "--context"),
             (self.deterministic, "--deterministic"),
+            (self.vision.vision_encoder != EncoderChoice::Auto, "--vision-encoder"),
+            (self.vision.vision_cache.is_some(), "--vision-cache"),
         ];
         flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
@@ -84,7 +104,13 @@ impl EngineArgs {
         let bar = ui.bar("loading", 1, "");
         bar.set_message(model.display().to_string());
         let model = Model::load(model, ModelOptions { gpu_layers: self.gpu_layers.0, vocab_only: false })?;
-        let options = EncoderOptions { threads: self.threads, gpu: self.gpu_layers.0 != Some(0), max_tiles };
+        let options = EncoderOptions {
+            threads: self.threads,
+            gpu: self.gpu_layers.0 != Some(0),
+            max_tiles,
+            vision: self.vision.vision_encoder,
+            vision_cache: self.vision.vision_cache.clone(),
+        };
         let encoder = Encoder::load(Arc::clone(&model), mmproj, options).context("cannot use the vision projector")?;
         let options = EngineOptions {
             context: self.context,

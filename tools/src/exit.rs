@@ -10,6 +10,7 @@ use mmprm::image::ImageError;
 use mmprm::problem::ProblemError;
 use mmprm::samples::SamplesError;
 use mmprm::tree::json::TreeError;
+use mmprm::vision::VisionError;
 use mmprm_quant::convert::ConvertError;
 use mmprm_quant::gguf::GgufError;
 use mmprm_quant::quantize::QuantizeError;
@@ -63,11 +64,12 @@ impl Exit {
             return (error.kind() == io::ErrorKind::BrokenPipe).then_some(Self::BrokenPipe);
         }
         if let Some(error) = cause.downcast_ref::<EngineError>() {
-            return match error {
-                EngineError::Gguf(_) | EngineError::Load { .. } => Some(Self::BadInput),
-                EngineError::Cancelled => Some(Self::Interrupted),
-                _ => None,
-            };
+            return Self::of_engine(error);
+        }
+        match cause.downcast_ref::<VisionError>() {
+            Some(VisionError::Engine(error)) => return Self::of_engine(error),
+            Some(VisionError::Native(_)) => return Some(Self::BadInput),
+            _ => {}
         }
         if cause.is::<Usage>() {
             return Some(Self::Usage);
@@ -90,6 +92,14 @@ impl Exit {
             || cause.is::<TreeError>()
             || matches!(cause.downcast_ref(), Some(SamplesError::Tree(_) | SamplesError::List { .. }));
         bad.then_some(Self::BadInput)
+    }
+
+    fn of_engine(error: &EngineError) -> Option<Self> {
+        match error {
+            EngineError::Gguf(_) | EngineError::Load { .. } => Some(Self::BadInput),
+            EngineError::Cancelled => Some(Self::Interrupted),
+            _ => None,
+        }
     }
 
     /// A file that cannot be read is bad input; one that cannot be written is a failure.

@@ -118,6 +118,22 @@ impl Model {
         unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) as usize }
     }
 
+    /// Whether the projector at `path`, which gives embeddings of `width` values, is this model's.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] if this model takes others.
+    pub fn check_projector(&self, path: &Path, width: usize) -> Result<(), EngineError> {
+        let expected = self.embedding_width();
+        if width == expected {
+            return Ok(());
+        }
+        let cause = format!(
+            "it projects to {width} values but {} takes {expected}; the two files are not a pair",
+            self.path().display()
+        );
+        Err(EngineError::Load { path: path.to_owned(), cause })
+    }
+
     /// Number of tokens in the vocabulary, the row length of logits.
     pub fn vocabulary_size(&self) -> usize {
         // SAFETY: the vocabulary is valid.

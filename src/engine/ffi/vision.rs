@@ -1,7 +1,7 @@
 //! The vision tower and projector of a GGUF pair, through llama.cpp's multimodal library.
 
 use std::ffi::c_void;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,8 @@ use crate::engine::{self, EngineError};
 pub struct Vision {
     context: Mutex<Pointer>,
     model: Arc<Model>,
-    path: PathBuf,
+    file: GgufFile,
+    gpu: bool,
     size: usize,
     tokens: usize,
 }
@@ -58,13 +59,7 @@ impl Vision {
         if patch == 0 || scale == 0 || size == 0 || size > 4096 || !size.is_multiple_of(patch * scale) {
             return Err(refuse(format!("image size {size} is not a multiple of patch size {patch} × {scale}")));
         }
-        if width != model.embedding_width() {
-            return Err(refuse(format!(
-                "it projects to {width} values but {} takes {}; the two files are not a pair",
-                model.path().display(),
-                model.embedding_width()
-            )));
-        }
+        model.check_projector(path, width)?;
         let threads = engine::planning::threads(threads, file.file_size())?;
         let c_path = path_to_c(path)?;
         log::clear();
@@ -84,7 +79,8 @@ impl Vision {
         Ok(Self {
             context: Mutex::new(Pointer(pointer)),
             model: Arc::clone(model),
-            path: path.to_owned(),
+            file,
+            gpu: gpu && !engine::gpu_devices().is_empty(),
             size,
             tokens: (size / patch / scale).pow(2),
         })
@@ -100,12 +96,27 @@ impl Vision {
         self.tokens
     }
 
+    /// Values of an embedding: the language model's width.
+    pub fn width(&self) -> usize {
+        self.model.embedding_width()
+    }
+
+    /// The projector's file.
+    pub fn file(&self) -> &GgufFile {
+        &self.file
+    }
+
+    /// Whether a graphics device is used.
+    pub fn on_device(&self) -> bool {
+        self.gpu
+    }
+
     /// Embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB bytes.
     ///
     /// # Errors
     /// [`EngineError::Vision`] if the tile has another size or llama.cpp fails.
     pub fn encode(&self, tile: &[u8]) -> Result<Vec<f32>, EngineError> {
-        let fail = |cause: String| EngineError::Vision { path: self.path.clone(), cause };
+        let fail = |cause: String| EngineError::Vision { path: self.file.path().to_owned(), cause };
         if tile.len() != self.size * self.size * 3 {
             return Err(fail(format!("a tile of {} bytes, expected {}×{}×3", tile.len(), self.size, self.size)));
         }
@@ -142,7 +153,7 @@ impl Vision {
         if unsafe { sys::mtmd_encode_chunk(context.0.as_ptr(), chunk) } != 0 {
             return Err(fail(log::complaint("encoding failed")));
         }
-        let length = self.tokens * self.model.embedding_width();
+        let length = self.tokens * self.width();
         // SAFETY: the last encode wrote tokens × width values (the token count was checked in `only_image`, the width at
         // loading); they are copied before anything else uses the context.
         unsafe {

@@ -1,18 +1,19 @@
 //! From text pieces and picture files to a prompt the engine can run.
 //!
-//! Decodes and tiles pictures, encodes tiles, keeps the embeddings of recent pictures, tokenises the text around them. What
-//! the text says is `prompt`'s business; what to do with the prompt is that of `policy` and `reward`.
+//! Decodes and tiles pictures, has tiles encoded (`vision`), keeps the embeddings of recent pictures, tokenises the text
+//! around them. What the text says is `prompt`'s business; what to do with the prompt is that of `policy` and `reward`.
 
-use std::collections::VecDeque;
+mod pictures;
+
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
-use crate::engine::{Chunk, Embeddings, EngineError, Model, Prompt, Token, Vision};
-use crate::image::{self, ImageError, Limits, Tiling, TilingError};
+use crate::engine::{Chunk, Embeddings, EngineError, Model, Prompt, Token};
+use crate::image::{ImageError, Tiling, TilingError};
 use crate::prompt::Piece;
+use crate::vision::{self, DiskCache, EncoderChoice, VisionEncoder, VisionError};
+use pictures::Pictures;
 
-/// Memory that embeddings of pictures may take before the oldest go, in bytes.
-const CACHE_BYTES: usize = 512 << 20;
 /// Tiling of a model whose files do not say: InternVL2.5's own defaults.
 const DEFAULT_MAX_TILES: usize = 12;
 
@@ -37,6 +38,9 @@ pub enum EncodeError {
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The vision encoder failed.
+    #[error(transparent)]
+    Vision(#[from] VisionError),
 }
 
 impl From<ImageError> for EncodeError {
@@ -46,7 +50,7 @@ impl From<ImageError> for EncodeError {
 }
 
 /// How to load an [`Encoder`].
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct EncoderOptions {
     /// Compute threads; `None` takes one a core.
     pub threads: Option<u32>,
@@ -54,41 +58,35 @@ pub struct EncoderOptions {
     pub gpu: bool,
     /// Most tiles a picture is cut into, instead of the model's own number.
     pub max_tiles: Option<usize>,
+    /// Which encoder runs the vision tower.
+    pub vision: EncoderChoice,
+    /// A folder to keep embeddings in from run to run ([`DiskCache`]).
+    pub vision_cache: Option<PathBuf>,
 }
 
 /// Makes prompts for one model.
 #[derive(Debug)]
 pub struct Encoder {
     model: Arc<Model>,
-    vision: Option<(Vision, Tiling)>,
-    pictures: Mutex<Pictures>,
-}
-
-/// A picture that is being encoded, or was: whoever asks second waits for the first.
-type Slot = Arc<OnceLock<Result<Arc<Embeddings>, EncodeError>>>;
-
-/// Recent pictures, oldest first.
-#[derive(Debug, Default)]
-struct Pictures {
-    recent: VecDeque<(PathBuf, Slot)>,
+    pictures: Option<Pictures>,
 }
 
 impl Encoder {
     /// Loads the vision projector for `model`, if there is one.
     ///
     /// # Errors
-    /// [`EngineError`] for a file that cannot be used.
-    pub fn load(model: Arc<Model>, mmproj: Option<&Path>, options: EncoderOptions) -> Result<Self, EngineError> {
-        let vision = match mmproj {
-            None => None,
-            Some(path) => {
-                let vision = Vision::load(path, &model, options.threads, options.gpu)?;
-                let tiling = tiling(&model, &vision, options.max_tiles)
-                    .map_err(|error| EngineError::Load { path: model.path().to_owned(), cause: error.to_string() })?;
-                Some((vision, tiling))
-            }
-        };
-        Ok(Self { model, vision, pictures: Mutex::default() })
+    /// [`VisionError`] for a file that cannot be used, or a folder that nothing can be kept in.
+    pub fn load(model: Arc<Model>, mmproj: Option<&Path>, options: EncoderOptions) -> Result<Self, VisionError> {
+        let Some(path) = mmproj else { return Ok(Self { model, pictures: None }) };
+        let encoder = vision::open(path, &model, options.vision, options.threads, options.gpu)?;
+        let tiling = tiling(&model, encoder.as_ref(), options.max_tiles)
+            .map_err(|error| EngineError::Load { path: model.path().to_owned(), cause: error.to_string() })?;
+        let cache = options.vision_cache.map(|path| {
+            let cache = DiskCache::new(path.clone(), encoder.fingerprint());
+            let ready = cache.prepare().map(|()| cache);
+            ready.map_err(|source| VisionError::Cache { path, source: Arc::new(source) })
+        });
+        Ok(Self { model, pictures: Some(Pictures::new(encoder, tiling, cache.transpose()?)) })
     }
 
     /// The model it makes prompts for.
@@ -98,7 +96,7 @@ impl Encoder {
 
     /// How pictures are tiled; `None` without a vision projector.
     pub fn tiling(&self) -> Option<&Tiling> {
-        self.vision.as_ref().map(|(_, tiling)| tiling)
+        self.pictures.as_ref().map(Pictures::tiling)
     }
 
     /// The prompt of `pieces`, whose images are numbered into `pictures`. Each image stands between `<img>` and `</img>`,
@@ -148,50 +146,15 @@ impl Encoder {
     /// # Errors
     /// [`EncodeError`]; the same error again while the failure is remembered.
     pub fn picture(&self, path: &Path) -> Result<Arc<Embeddings>, EncodeError> {
-        let (vision, tiling) = self.vision.as_ref().ok_or(EncodeError::NoVision)?;
-        let slot = self.pictures.lock().unwrap_or_else(PoisonError::into_inner).slot(path);
-        slot.get_or_init(|| encode(path, vision, tiling, self.model.embedding_width()).map(Arc::new)).clone()
+        self.pictures.as_ref().ok_or(EncodeError::NoVision)?.get(path)
     }
-}
-
-impl Pictures {
-    fn slot(&mut self, path: &Path) -> Slot {
-        if let Some((_, slot)) = self.recent.iter().find(|(known, _)| known == path) {
-            return Arc::clone(slot);
-        }
-        while self.bytes() > CACHE_BYTES {
-            self.recent.pop_front();
-        }
-        let slot = Slot::default();
-        self.recent.push_back((path.to_owned(), Arc::clone(&slot)));
-        slot
-    }
-
-    fn bytes(&self) -> usize {
-        let of = |slot: &Slot| match slot.get() {
-            Some(Ok(embeddings)) => embeddings.values.len() * size_of::<f32>(),
-            _ => 0,
-        };
-        self.recent.iter().map(|(_, slot)| of(slot)).sum()
-    }
-}
-
-fn encode(path: &Path, vision: &Vision, tiling: &Tiling, width: usize) -> Result<Embeddings, EncodeError> {
-    let tiles = image::tiles(&image::load(path, &Limits::default())?, tiling);
-    let digest = image::content_hash(&tiles);
-    let mut values = Vec::with_capacity(tiles.len() * vision.tokens_per_tile() * width);
-    for tile in &tiles {
-        values.extend(vision.encode(&tile.rgb)?);
-    }
-    let digest = u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));
-    Ok(Embeddings { values, width, digest })
 }
 
 /// The model's own tiling, from the metadata that `mmprm convert` writes.
-fn tiling(model: &Model, vision: &Vision, max_tiles: Option<usize>) -> Result<Tiling, TilingError> {
+fn tiling(model: &Model, encoder: &dyn VisionEncoder, max_tiles: Option<usize>) -> Result<Tiling, TilingError> {
     let number = |key: &str| model.file().get_u32(&format!("mmprm.image.{key}")).ok().map(|number| number as usize);
     Tiling::new(
-        vision.tile_size(),
+        encoder.tile_size(),
         number("min_tiles").unwrap_or(1),
         max_tiles.or_else(|| number("max_tiles")).unwrap_or(DEFAULT_MAX_TILES),
         model.file().get_bool("mmprm.image.use_thumbnail").unwrap_or(true),

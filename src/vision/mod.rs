@@ -1,0 +1,162 @@
+//! Pictures' tiles to what a language model reads of them: one trait, two encoders, and a store of results on disk.
+//!
+//! [`NativeEncoder`] runs the tower on this project's own kernels (`nn`, `internvl`), llama.cpp's multimodal library
+//! ([`engine::Vision`](crate::engine::Vision)) on a graphics device; [`open`] chooses. Decoding and tiling of pictures are
+//! left to `image`, what is kept in memory and where embeddings go in a prompt to `multimodal`.
+//!
+//! ```
+//! use mmprm::vision::DiskCache;
+//! let folder = tempfile::tempdir().unwrap();
+//! let cache = DiskCache::new(folder.path().to_owned(), [1; 32]);
+//! assert_eq!(cache.get(&[2; 32], 2), None);
+//! cache.put(&[2; 32], &[0.5, 1.5]).unwrap();
+//! assert_eq!(cache.get(&[2; 32], 2), Some(vec![0.5, 1.5]));
+//! ```
+
+mod cache;
+mod llama;
+mod native;
+
+pub use cache::DiskCache;
+pub use native::{NativeEncoder, NativeOptions};
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::inspect;
+use mmprm_quant::progress::unwatched;
+use sha2::{Digest, Sha256};
+
+use crate::engine::{self, EngineError, Model, Vision};
+use crate::image::Tile;
+use crate::internvl::MmprojError;
+
+/// Why tiles could not be encoded.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum VisionError {
+    /// llama.cpp refused, or the file does not fit the language model.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The file is not sound, or its tower none that the native encoder can run.
+    #[error(transparent)]
+    Native(Arc<MmprojError>),
+    /// A tile of another size than the tower takes.
+    #[error("a tile of {found} pixels a side, {expected} are expected")]
+    Tile {
+        /// Its side.
+        found: usize,
+        /// The side that the tower takes.
+        expected: usize,
+    },
+    /// The cache's folder cannot be used.
+    #[error("cannot keep embeddings in {}: {source}", path.display())]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+}
+
+impl From<MmprojError> for VisionError {
+    fn from(error: MmprojError) -> Self {
+        Self::Native(Arc::new(error))
+    }
+}
+
+/// A vision tower and projector.
+pub trait VisionEncoder: Debug + Send + Sync {
+    /// Side of a tile in pixels.
+    fn tile_size(&self) -> usize;
+
+    /// Embeddings a tile gives.
+    fn tokens_per_tile(&self) -> usize;
+
+    /// Values of an embedding: the width of the language model.
+    fn width(&self) -> usize;
+
+    /// Embeddings `[tiles · tokens_per_tile, width]`. Those of a tile depend neither on the other tiles nor on the number of
+    /// threads.
+    ///
+    /// # Errors
+    /// [`VisionError`] for tiles of another size, or if the encoder fails.
+    fn encode(&self, tiles: &[Tile]) -> Result<Vec<f32>, VisionError>;
+
+    /// Hash of all that the embeddings of given tiles depend on: weights, settings, arithmetic.
+    fn fingerprint(&self) -> [u8; 32];
+}
+
+/// Which encoder is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EncoderChoice {
+    /// llama.cpp's where a graphics device is used, else the native one.
+    #[default]
+    Auto,
+    /// This project's own, on the CPU.
+    Native,
+    /// llama.cpp's.
+    LlamaCpp,
+}
+
+impl FromStr for EncoderChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "native" => Ok(Self::Native),
+            "llama.cpp" => Ok(Self::LlamaCpp),
+            other => Err(format!("'{other}', expected auto, native or llama.cpp")),
+        }
+    }
+}
+
+/// Loads the projector at `path`, made for `model`. `threads` are compute threads, one a core where it is `None`; `gpu` says
+/// whether a graphics device may be used.
+///
+/// # Errors
+/// [`VisionError`] for a file that is not sound, that the encoder cannot run, or that is not `model`'s.
+pub fn open(
+    path: &Path,
+    model: &Arc<Model>,
+    choice: EncoderChoice,
+    threads: Option<u32>,
+    gpu: bool,
+) -> Result<Box<dyn VisionEncoder>, VisionError> {
+    let on_device = gpu && !engine::gpu_devices().is_empty();
+    if choice == EncoderChoice::LlamaCpp || (choice == EncoderChoice::Auto && on_device) {
+        return Ok(Box::new(Vision::load(path, model, threads, gpu)?));
+    }
+    match NativeEncoder::load(path, NativeOptions { threads, ..NativeOptions::default() }) {
+        Ok(encoder) => {
+            model.check_projector(path, encoder.width())?;
+            Ok(Box::new(encoder))
+        }
+        Err(VisionError::Native(error)) if choice == EncoderChoice::Auto && is_unsupported(&error) => {
+            tracing::warn!("{error}; llama.cpp's vision encoder takes its place");
+            Ok(Box::new(Vision::load(path, model, threads, gpu)?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_unsupported(error: &MmprojError) -> bool {
+    matches!(error, MmprojError::Unsupported { .. })
+}
+
+/// Hash of a projector's tensors, of the metadata that its output depends on, and of `how` it is run.
+fn fingerprint(file: &GgufFile, how: &str) -> [u8; 32] {
+    let tensors = inspect::content_hash(file, &mut unwatched).expect("nothing stops it");
+    let mut hasher = Sha256::new().chain_update(how).chain_update(tensors);
+    for (key, value) in file.metadata() {
+        if key.starts_with("clip.") || key.starts_with("mmprm.vision.") {
+            hasher.update(format!("\n{key} = {value:?}"));
+        }
+    }
+    hasher.finalize().into()
+}

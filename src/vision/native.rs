@@ -1,0 +1,135 @@
+//! The vision tower on this project's own kernels, for machines without a graphics device.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
+
+use super::{VisionEncoder, VisionError, fingerprint};
+use crate::engine::EngineError;
+use crate::image::{self, Tile};
+use crate::internvl::{self, MmprojError, Parameters, Settings, Store, read_mmproj};
+use crate::nn::gemm::{Kernel, Precision};
+
+/// Rows of one product: as many tiles run together as have so many tokens, so that weights are packed once for all of them.
+/// More than one large tile would cost memory and gain nothing.
+const ROWS: usize = 1536;
+
+/// How to run a [`NativeEncoder`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NativeOptions {
+    /// Compute threads; `None` takes one a core.
+    pub threads: Option<u32>,
+    /// How exactly operands enter the products. `None` is exact for a file of 32-bit weights, which is there to be followed
+    /// exactly, and else what is as good as exact: nearer to the weights' own values than their rounding to 16 bits.
+    pub precision: Option<Precision>,
+}
+
+/// `InternViT` and its projector with the exact GELU, on the CPU.
+///
+/// Quantised weights stay as they are in the file and are unpacked where they are read. One call runs at a time, on threads of
+/// its own.
+#[derive(Debug)]
+pub struct NativeEncoder {
+    file: Arc<GgufFile>,
+    model: internvl::Model,
+    parameters: Parameters,
+    settings: Settings,
+    mean: [f32; 3],
+    deviation: [f32; 3],
+    threads: rayon::ThreadPool,
+    turn: Mutex<()>,
+}
+
+impl NativeEncoder {
+    /// Loads an `mmproj` file.
+    ///
+    /// # Errors
+    /// [`VisionError`] for a file that is not sound, with a tower of another kind, or if threads cannot be started.
+    pub fn load(path: &Path, options: NativeOptions) -> Result<Self, VisionError> {
+        let file = Arc::new(GgufFile::open(path).map_err(MmprojError::from)?);
+        let parameters = read_mmproj(&file)?;
+        let exact =
+            (0..parameters.layout().tensors().len()).all(|number| matches!(parameters.store(number), Store::F32(_)));
+        let usual = if exact { Precision::Exact } else { Precision::SplitBf16 };
+        let settings = Settings { precision: options.precision.unwrap_or(usual), checkpointing: false };
+        let threads = engine_threads(options.threads)?;
+        Ok(Self {
+            model: internvl::Model::new(parameters.layout()),
+            mean: channels(&file, "clip.vision.image_mean", |_| true)?,
+            deviation: channels(&file, "clip.vision.image_std", |value| value > 0.0)?,
+            file,
+            parameters,
+            settings,
+            threads,
+            turn: Mutex::new(()),
+        })
+    }
+
+    fn config(&self) -> &internvl::Config {
+        self.model.layout().config()
+    }
+}
+
+/// Threads that are the encoder's own, so that one that waits for a product never takes up its caller's work.
+fn engine_threads(asked: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
+    let count =
+        asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |asked| asked as usize);
+    let name = |thread| format!("vision-{thread}");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build();
+    pool.map_err(|error| EngineError::Backend(format!("no threads for the vision encoder: {error}")).into())
+}
+
+/// A value for each channel.
+fn channels(file: &GgufFile, key: &str, fits: impl Fn(f32) -> bool) -> Result<[f32; 3], MmprojError> {
+    let values = match file.get(key) {
+        Some(GgufValue::Array(GgufArray::F32(values))) => values.first_chunk().copied(),
+        _ => None,
+    };
+    values.filter(|values| values.iter().all(|value| value.is_finite() && fits(*value))).ok_or_else(|| {
+        MmprojError::Unsupported {
+            path: file.path().to_owned(),
+            place: format!("key '{key}'"),
+            problem: "expected three numbers that pixel values can be normalised with".into(),
+        }
+    })
+}
+
+impl VisionEncoder for NativeEncoder {
+    fn tile_size(&self) -> usize {
+        self.config().vision.image
+    }
+
+    fn tokens_per_tile(&self) -> usize {
+        self.config().tokens_per_tile()
+    }
+
+    fn width(&self) -> usize {
+        self.config().language.hidden
+    }
+
+    fn encode(&self, tiles: &[Tile]) -> Result<Vec<f32>, VisionError> {
+        let expected = self.tile_size();
+        let wrong = |tile: &&Tile| tile.size != expected || tile.rgb.len() != 3 * expected * expected;
+        if let Some(tile) = tiles.iter().find(wrong) {
+            return Err(VisionError::Tile { found: tile.size, expected });
+        }
+        let together = (ROWS / self.config().vision.tokens()).max(1);
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.threads.install(|| {
+            let mut values = Vec::with_capacity(tiles.len() * self.tokens_per_tile() * self.width());
+            for tiles in tiles.chunks(together) {
+                let pixels = tiles.iter().flat_map(|tile| image::normalise(tile, self.mean, self.deviation));
+                let pixels: Vec<f32> = pixels.collect();
+                let embeddings = self.model.vision_embeddings(&self.parameters, &pixels, self.settings);
+                values.extend(embeddings.expect("pixel values of whole tiles"));
+            }
+            values
+        }))
+    }
+
+    fn fingerprint(&self) -> [u8; 32] {
+        let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.is_available());
+        fingerprint(&self.file, &format!("native {kernel:?} {:?}", self.settings.precision))
+    }
+}

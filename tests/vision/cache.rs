@@ -1,0 +1,76 @@
+//! Embeddings kept from run to run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mmprm::multimodal::{Encoder, EncoderOptions};
+use mmprm::vision::EncoderChoice;
+
+use crate::mini;
+use crate::support::golden;
+
+fn encoder(folder: &Path, vision: EncoderChoice) -> Encoder {
+    let (model, mmproj) = mini();
+    let options = EncoderOptions { vision, vision_cache: Some(folder.to_owned()), ..EncoderOptions::default() };
+    Encoder::load(model, Some(&mmproj), options).unwrap()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
+}
+
+#[test]
+fn a_picture_is_encoded_once_however_many_files_have_it() {
+    let (folder, pictures) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let copies = ["a.png", "b.png"].map(|name| pictures.path().join(name));
+    copies.iter().for_each(|copy| drop(std::fs::copy(golden().join("images/img1.png"), copy).unwrap()));
+    let encoder = encoder(folder.path(), EncoderChoice::Native);
+    let [first, second] = copies.map(|copy| encoder.picture(&copy).unwrap());
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(entries(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = golden().join("images/img0.png");
+    let expected = encoder(folder.path(), EncoderChoice::Native).picture(&picture).unwrap();
+    let [entry] = entries(folder.path()).try_into().unwrap();
+    // Values of its own, with a true hash: read, they show where embeddings came from.
+    let mut bytes = std::fs::read(&entry).unwrap();
+    let end = bytes.len() - 32;
+    bytes[40..44].copy_from_slice(&1234.5_f32.to_le_bytes());
+    let hash: [u8; 32] =
+        sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &bytes[..end])).into();
+    bytes[end..].copy_from_slice(&hash);
+    std::fs::write(&entry, &bytes).unwrap();
+    let again = encoder(folder.path(), EncoderChoice::Native).picture(&picture).unwrap();
+    assert_eq!((again.values[0], &again.values[1..]), (1234.5, &expected.values[1..]));
+    bytes[50] ^= 1;
+    std::fs::write(&entry, &bytes).unwrap();
+    let anew = encoder(folder.path(), EncoderChoice::Native).picture(&picture).unwrap();
+    assert_eq!(anew.values, expected.values);
+    assert_eq!(entries(folder.path()), [entry]);
+}
+
+#[test]
+fn each_encoder_has_entries_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for vision in [EncoderChoice::Native, EncoderChoice::LlamaCpp] {
+        encoder(folder.path(), vision).picture(&golden().join("images/img1.png")).unwrap();
+    }
+    assert_eq!(entries(folder.path()).len(), 2);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_an_error_before_anything_is_encoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (model, mmproj) = mini();
+    let options = EncoderOptions { vision_cache: Some(file), ..EncoderOptions::default() };
+    let error = Encoder::load(model, Some(&mmproj), options).unwrap_err().to_string();
+    assert!(error.starts_with("cannot keep embeddings in "), "{error}");
+}

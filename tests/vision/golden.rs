@@ -1,0 +1,117 @@
+//! Embeddings against the reference's, and encoders against each other and themselves.
+
+use std::sync::Arc;
+
+use mmprm::engine::Vision;
+use mmprm::image::Tile;
+use mmprm::nn::gemm::Precision;
+use mmprm::vision::{EncoderChoice, NativeEncoder, NativeOptions, VisionEncoder, open};
+use mmprm_quant::convert::WeightType;
+
+use crate::support::{cases, floats, name, repository};
+use crate::{converted, furthest, mini, native, native_as, picture};
+
+/// What the reference made of each picture, by the picture's name.
+fn references(folder: &std::path::Path) -> Vec<(String, Vec<f32>)> {
+    let pictures = (0..4).map(|number| format!("img{number}"));
+    pictures
+        .filter_map(|name| {
+            floats(&folder.join(format!("{name}.safetensors")), "vit_embeds").map(|values| (name, values))
+        })
+        .collect()
+}
+
+#[test]
+fn golden_embeddings_of_the_native_encoder_agree_to_1e_4() {
+    let mut compared = 0;
+    for folder in cases("score") {
+        let pair = converted(&name(&folder), WeightType::F32);
+        for (precision, limit) in [(None, 2e-5), (Some(Precision::SplitBf16), 1e-4)] {
+            let options = NativeOptions { precision, ..NativeOptions::default() };
+            let encoder = NativeEncoder::load(&pair.mmproj, options).unwrap();
+            for (image, expected) in references(&folder) {
+                let found = encoder.encode(&picture(&image)).unwrap();
+                let distance = furthest(&found, &expected);
+                println!("{} {image} {precision:?}: {distance:.1e}", name(&folder));
+                assert!(distance < limit, "{} {image} {precision:?}: {distance:e}", name(&folder));
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 0, "no golden case was found");
+}
+
+/// How far each format of the weights, and each precision of the products, is from the reference in 32 bits.
+#[test]
+fn golden_embeddings_of_narrow_weights_are_as_near_as_the_weights_are() {
+    for folder in cases("score") {
+        for (weights, limit) in [(WeightType::F16, 2e-2), (WeightType::Bf16, 1e-3), (WeightType::Q8_0, 0.3)] {
+            let pair = converted(&name(&folder), weights);
+            for precision in [Precision::Exact, Precision::SplitBf16, Precision::Bf16] {
+                let encoder = native_as(&pair.mmproj, precision);
+                for (image, expected) in references(&folder) {
+                    let distance = furthest(&encoder.encode(&picture(&image)).unwrap(), &expected);
+                    let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+                    println!("{} {image} {weights:?} {precision:?}: {distance:.1e} of {largest:.2}", name(&folder));
+                    assert!(precision == Precision::Bf16 || distance < limit, "{image} {weights:?}: {distance:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn both_encoders_agree_on_the_mini_policy() {
+    let (model, mmproj) = mini();
+    let ours = open(&mmproj, &model, EncoderChoice::Native, None, false).unwrap();
+    let theirs = open(&mmproj, &model, EncoderChoice::LlamaCpp, None, false).unwrap();
+    assert_eq!(
+        (ours.tile_size(), ours.tokens_per_tile(), ours.width()),
+        (theirs.tile_size(), theirs.tokens_per_tile(), theirs.width())
+    );
+    assert_ne!(ours.fingerprint(), theirs.fingerprint());
+    let folder = repository().join("demo/mini-k12/test/images");
+    let mut pictures: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pictures.sort();
+    let tiling = mmprm::image::Tiling { size: ours.tile_size(), ..crate::SMALL };
+    let (mut worst, mut largest) = (0.0_f32, 0.0_f32);
+    for path in pictures.iter().take(8) {
+        let tiles = mmprm::image::tiles(&mmprm::image::load(path, &mmprm::image::Limits::default()).unwrap(), &tiling);
+        let (ours, theirs) = (ours.encode(&tiles).unwrap(), theirs.encode(&tiles).unwrap());
+        worst = worst.max(furthest(&ours, &theirs));
+        largest = theirs.iter().fold(largest, |largest, value| largest.max(value.abs()));
+    }
+    println!("furthest {worst:.1e}, of values up to {largest:.1}");
+    // llama.cpp rounds pixels and what enters its products to 16 bits.
+    assert!(worst < 5e-3 * largest, "{worst:e} of {largest}");
+}
+
+#[test]
+fn the_choice_is_native_without_a_graphics_device() {
+    let (model, mmproj) = mini();
+    if mmprm::engine::gpu_devices().is_empty() {
+        let auto = open(&mmproj, &model, EncoderChoice::Auto, None, true).unwrap();
+        assert_eq!(auto.fingerprint(), native(&mmproj).fingerprint());
+    }
+    let theirs = Vision::load(&mmproj, &Arc::clone(&model), None, false).unwrap();
+    let chosen = open(&mmproj, &model, EncoderChoice::LlamaCpp, None, false).unwrap();
+    assert_eq!(chosen.fingerprint(), VisionEncoder::fingerprint(&theirs));
+}
+
+#[test]
+fn a_tile_s_embeddings_are_the_same_bits_in_any_company_and_on_any_number_of_threads() {
+    for weights in [WeightType::F32, WeightType::F16, WeightType::Q8_0] {
+        let pair = converted("internlm2", weights);
+        let encoder = native(&pair.mmproj);
+        let tiles: Vec<Tile> = ["img0", "img1", "img0"].into_iter().flat_map(picture).collect();
+        let together = encoder.encode(&tiles).unwrap();
+        let alone: Vec<f32> =
+            tiles.iter().flat_map(|tile| encoder.encode(std::slice::from_ref(tile)).unwrap()).collect();
+        assert!(together == alone, "{weights:?}: company changes bits");
+        for threads in [1, 3] {
+            let options = NativeOptions { threads: Some(threads), ..NativeOptions::default() };
+            let encoder = NativeEncoder::load(&pair.mmproj, options).unwrap();
+            assert!(encoder.encode(&tiles).unwrap() == together, "{weights:?}: {threads} threads change bits");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The vision encoders: the native one against the reference's embeddings, the two against each other, and what is kept on disk.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cache;
+mod files;
+mod golden;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mmprm::engine::Model;
+use mmprm::image::{Limits, Tile, Tiling, load, tiles};
+use mmprm::nn::gemm::Precision;
+use mmprm::vision::{NativeEncoder, NativeOptions};
+use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
+use mmprm_quant::progress::unwatched;
+use support::{Pair, golden, repository};
+
+/// How the reference tiled the golden pictures.
+const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
+
+/// A golden checkpoint with its matrices in this format, the vision tower's too.
+fn converted(architecture: &str, vision_type: WeightType) -> Pair {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ConvertOptions { vision_type, ..ConvertOptions::new(WeightType::F32) };
+    let plan = plan(&golden().join("ckpt").join(architecture), directory.path(), &options).unwrap();
+    let paths: Vec<_> = plan.files.iter().map(|file| file.path.clone()).collect();
+    plan.write(&mut unwatched).unwrap();
+    Pair { directory, model: paths[0].clone(), mmproj: paths[1].clone() }
+}
+
+fn native(mmproj: &Path) -> NativeEncoder {
+    NativeEncoder::load(mmproj, NativeOptions::default()).unwrap()
+}
+
+fn native_as(mmproj: &Path, precision: Precision) -> NativeEncoder {
+    NativeEncoder::load(mmproj, NativeOptions { precision: Some(precision), ..NativeOptions::default() }).unwrap()
+}
+
+/// Tiles of a golden picture.
+fn picture(name: &str) -> Vec<Tile> {
+    tiles(&load(&golden().join("images").join(format!("{name}.png")), &Limits::default()).unwrap(), &SMALL)
+}
+
+/// The largest difference.
+fn furthest(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// The shipped mini policy and its projector.
+fn mini() -> (Arc<Model>, std::path::PathBuf) {
+    let models = repository().join("demo/models");
+    let model = Model::load(&models.join("mini-mm-policy-q8_0.gguf"), mmprm::engine::ModelOptions::default()).unwrap();
+    (model, models.join("mmproj-mini-mm-policy-f16.gguf"))
+}
