@@ -20,7 +20,7 @@ mod native;
 pub use cache::DiskCache;
 pub use native::{NativeEncoder, NativeOptions};
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display, Formatter};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -101,6 +101,16 @@ pub enum EncoderChoice {
     Native,
     /// llama.cpp's.
     LlamaCpp,
+}
+
+impl Display for EncoderChoice {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::LlamaCpp => "llama.cpp",
+        })
+    }
 }
 
 impl FromStr for EncoderChoice {

@@ -20,15 +20,15 @@ const ROWS: usize = 1536;
 pub struct NativeOptions {
     /// Compute threads; `None` takes one a core.
     pub threads: Option<u32>,
-    /// How exactly operands enter the products. `None` is exact for a file of 32-bit weights, which is there to be followed
-    /// exactly, and else what is as good as exact: nearer to the weights' own values than their rounding to 16 bits.
+    /// How exactly operands enter the products. `None` is the fastest whose error is small beside the rounding of the weights
+    /// themselves: exact for a file of 32-bit weights, split for 16 bits, bf16 where there are quantised ones.
     pub precision: Option<Precision>,
 }
 
 /// `InternViT` and its projector with the exact GELU, on the CPU.
 ///
-/// Quantised weights stay as they are in the file and are unpacked where they are read. One call runs at a time, on threads of
-/// its own.
+/// Quantised weights stay as they are in the file and are unpacked where they are read. One call runs at a time, on threads
+/// of its own.
 #[derive(Debug)]
 pub struct NativeEncoder {
     file: Arc<GgufFile>,
@@ -68,6 +68,18 @@ impl NativeEncoder {
 
     fn config(&self) -> &internvl::Config {
         self.model.layout().config()
+    }
+}
+
+/// See [`NativeOptions::precision`].
+fn usual_precision(parameters: &Parameters) -> Precision {
+    let stores = || (0..parameters.layout().tensors().len()).map(|number| parameters.store(number));
+    if stores().any(|store| matches!(store, Store::Rows(_))) {
+        Precision::Bf16
+    } else if stores().all(|store| matches!(store, Store::F32(_))) {
+        Precision::Exact
+    } else {
+        Precision::SplitBf16
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::vision::EncoderChoice;
+use sha2::{Digest, Sha256};
 
 use crate::mini;
 use crate::support::golden;
@@ -25,7 +26,9 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 fn a_picture_is_encoded_once_however_many_files_have_it() {
     let (folder, pictures) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let copies = ["a.png", "b.png"].map(|name| pictures.path().join(name));
-    copies.iter().for_each(|copy| drop(std::fs::copy(golden().join("images/img1.png"), copy).unwrap()));
+    for copy in &copies {
+        std::fs::copy(golden().join("images/img1.png"), copy).unwrap();
+    }
     let encoder = encoder(folder.path(), EncoderChoice::Native);
     let [first, second] = copies.map(|copy| encoder.picture(&copy).unwrap());
     assert!(Arc::ptr_eq(&first, &second));
@@ -42,8 +45,7 @@ fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
     let mut bytes = std::fs::read(&entry).unwrap();
     let end = bytes.len() - 32;
     bytes[40..44].copy_from_slice(&1234.5_f32.to_le_bytes());
-    let hash: [u8; 32] =
-        sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &bytes[..end])).into();
+    let hash = Sha256::digest(&bytes[..end]);
     bytes[end..].copy_from_slice(&hash);
     std::fs::write(&entry, &bytes).unwrap();
     let again = encoder(folder.path(), EncoderChoice::Native).picture(&picture).unwrap();

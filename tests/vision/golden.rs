@@ -41,11 +41,11 @@ fn golden_embeddings_of_the_native_encoder_agree_to_1e_4() {
     assert!(compared > 0, "no golden case was found");
 }
 
-/// How far each format of the weights, and each precision of the products, is from the reference in 32 bits.
+/// How far each format of the weights, and each precision of the products, is from the reference, whose weights are bf16.
 #[test]
 fn golden_embeddings_of_narrow_weights_are_as_near_as_the_weights_are() {
     for folder in cases("score") {
-        for (weights, limit) in [(WeightType::F16, 2e-2), (WeightType::Bf16, 1e-3), (WeightType::Q8_0, 0.3)] {
+        for (weights, limit) in [(WeightType::F16, 1e-4), (WeightType::Bf16, 1e-4), (WeightType::Q8_0, 0.2)] {
             let pair = converted(&name(&folder), weights);
             for precision in [Precision::Exact, Precision::SplitBf16, Precision::Bf16] {
                 let encoder = native_as(&pair.mmproj, precision);
@@ -53,7 +53,8 @@ fn golden_embeddings_of_narrow_weights_are_as_near_as_the_weights_are() {
                     let distance = furthest(&encoder.encode(&picture(&image)).unwrap(), &expected);
                     let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
                     println!("{} {image} {weights:?} {precision:?}: {distance:.1e} of {largest:.2}", name(&folder));
-                    assert!(precision == Precision::Bf16 || distance < limit, "{image} {weights:?}: {distance:e}");
+                    let limit = if precision == Precision::Bf16 { limit.max(0.1) } else { limit };
+                    assert!(distance < limit, "{image} {weights:?} {precision:?}: {distance:e}");
                 }
             }
         }

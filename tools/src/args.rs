@@ -90,6 +90,11 @@ impl EngineArgs {
         flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
+    /// Which vision encoder was asked for, as a journal's settings name it.
+    pub fn vision_encoder(&self) -> String {
+        self.vision.vision_encoder.to_string()
+    }
+
     /// Loads `model`, its vision projector where there is one, and starts the engine. On a processor, `exact` runs it
     /// on the fixed schedule whether or not `--deterministic` was given.
     pub fn start(

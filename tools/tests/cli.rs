@@ -73,6 +73,31 @@ fn the_pipeline_runs_from_checkpoint_to_training_samples() {
 }
 
 #[test]
+fn pictures_are_kept_for_runs_to_come_and_change_no_result() {
+    let desk = Desk::new();
+    let generate =
+        |more: &str| format!("generate {POLICY} --deterministic --problems data/test.json --limit 3 -n 2 {more}");
+    desk.run(&generate("-o plain.json")).done();
+    desk.run(&generate("--vision-cache kept -o first.json")).done();
+    let kept = desk.names("kept");
+    assert_eq!(kept.len(), 3, "an entry a picture");
+    desk.write(&format!("kept/{}", kept[0]), "damaged");
+    let run = desk.run(&generate("--vision-cache kept -o second.json"));
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.err.contains(&kept[0]) && run.err.contains("it is made anew"), "{run:?}");
+    desk.run(&generate("--vision-cache kept -o third.json")).done();
+    for name in ["first.json", "second.json", "third.json"] {
+        assert_eq!(desk.read(name), desk.read("plain.json"), "{name}");
+    }
+    desk.run(&generate("--vision-encoder llama.cpp --vision-cache kept -o theirs.json")).done();
+    assert_eq!(desk.names("kept").len(), 6, "each encoder has entries of its own");
+    desk.write("file", "");
+    desk.refuses(&generate("--vision-cache file -o other.json"), 1, &["cannot keep embeddings in file"]);
+    let run = desk.run(&generate("--vision-encoder other -o other.json"));
+    assert!(run.code == Some(2) && run.err.contains("expected auto, native or llama.cpp"), "{run:?}");
+}
+
+#[test]
 fn in_json_mode_each_command_prints_one_object_and_nothing_else() {
     let desk = Desk::new();
     for command in pipeline() {

@@ -160,6 +160,8 @@ fn flags_that_mean_nothing_to_a_server_are_refused_in_one_sentence() {
         ("--context 4096", "--context is for"),
         ("--gpu-layers 3", "--gpu-layers is for"),
         ("--deterministic", "--deterministic is for"),
+        ("--vision-encoder native", "--vision-encoder is for"),
+        ("--vision-cache kept", "--vision-cache is for"),
         ("--mmproj mmproj.gguf", "--mmproj is for"),
         ("--max-tiles 4", "--max-tiles is for"),
         ("--parallel 8", "--policy-parallel tells how many requests"),

@@ -59,7 +59,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "n": args.n, "sampling": format!("{sampling:?}"),
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
-        "deterministic": args.engine.deterministic, "answers": args.judge.settings(judge.as_ref()),
+        "deterministic": args.engine.deterministic, "vision_encoder": args.engine.vision_encoder(),
+        "answers": args.judge.settings(judge.as_ref()),
     });
     let watch = Watch::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems at once that the engine's batch stays full while the last rollouts of some finish.

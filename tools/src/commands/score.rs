@@ -62,6 +62,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj, "input": fingerprint(&args.input)?,
         "data_root": args.data_root, "template": reward.template().to_string(),
+        "vision_encoder": args.engine.vision_encoder(),
     });
     let watch = Watch::new(ui, "score", sets.len(), || reward.stats());
     let summary = score::score(
