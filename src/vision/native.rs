@@ -49,11 +49,9 @@ impl NativeEncoder {
     pub fn load(path: &Path, options: NativeOptions) -> Result<Self, VisionError> {
         let file = Arc::new(GgufFile::open(path).map_err(MmprojError::from)?);
         let parameters = read_mmproj(&file)?;
-        let exact =
-            (0..parameters.layout().tensors().len()).all(|number| matches!(parameters.store(number), Store::F32(_)));
-        let usual = if exact { Precision::Exact } else { Precision::SplitBf16 };
-        let settings = Settings { precision: options.precision.unwrap_or(usual), checkpointing: false };
-        let threads = engine_threads(options.threads)?;
+        let precision = options.precision.unwrap_or_else(|| usual_precision(&parameters));
+        let settings = Settings { precision, checkpointing: false };
+        let threads = own_threads(options.threads)?;
         Ok(Self {
             model: internvl::Model::new(parameters.layout()),
             mean: channels(&file, "clip.vision.image_mean", |_| true)?,
@@ -84,7 +82,7 @@ fn usual_precision(parameters: &Parameters) -> Precision {
 }
 
 /// Threads that are the encoder's own, so that one that waits for a product never takes up its caller's work.
-fn engine_threads(asked: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
+fn own_threads(asked: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
     let count =
         asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |asked| asked as usize);
     let name = |thread| format!("vision-{thread}");
