@@ -7,6 +7,7 @@
 //! allocated, and a bad file gives one error that names the file, the place in it and what was expected. Nothing here
 //! prints; long work reports through [`progress::Watch`].
 
+pub mod adapter;
 pub mod atomic;
 pub mod blocks;
 pub mod check;

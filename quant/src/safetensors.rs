@@ -108,12 +108,20 @@ impl Checkpoint {
         if index.exists() {
             Self::open_shards(directory, &index)
         } else if single.exists() {
-            let mut checkpoint = Self { shards: Vec::new(), tensors: BTreeMap::new() };
-            checkpoint.add(&single)?;
-            Ok(checkpoint)
+            Self::open_file(&single)
         } else {
             Err(SafetensorsError::NoWeights { path: directory.to_owned() })
         }
+    }
+
+    /// Opens one file.
+    ///
+    /// # Errors
+    /// [`SafetensorsError`], with the file and the tensor.
+    pub fn open_file(path: &Path) -> Result<Self, SafetensorsError> {
+        let mut checkpoint = Self { shards: Vec::new(), tensors: BTreeMap::new() };
+        checkpoint.add(path)?;
+        Ok(checkpoint)
     }
 
     fn open_shards(directory: &Path, path: &Path) -> Result<Self, SafetensorsError> {
@@ -186,6 +194,19 @@ impl Checkpoint {
     /// The file a tensor is in.
     pub fn file(&self, tensor: &Tensor) -> &Path {
         self.shards[tensor.shard].path()
+    }
+
+    /// The files, each with the bytes before its data and its tensors in the order of that: all that it takes to write
+    /// others of the same form.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8], Vec<(&str, &Tensor)>)> {
+        self.shards.iter().enumerate().map(|(shard, map)| {
+            let own = self.tensors.iter().filter(|(_, tensor)| tensor.shard == shard);
+            let mut tensors: Vec<_> = own.map(|(name, tensor)| (name.as_str(), tensor)).collect();
+            // Empty tensors begin where others do.
+            tensors.sort_by_key(|(_, tensor)| (tensor.range.start, tensor.range.end));
+            let header = tensors.first().map_or(map.bytes().len(), |(_, tensor)| tensor.range.start);
+            (map.path(), &map.bytes()[..header], tensors)
+        })
     }
 
     /// Gives the resident pages of a tensor back to the system after a pass over it.

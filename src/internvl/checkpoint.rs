@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use mmprm_quant::gguf::GgufError;
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 
 use super::config::{Config, ConfigError};
-use super::layout::Layout;
+use super::layout::{Layout, TensorInfo};
 use super::parameters::{Parameters, Store};
 
 /// Largest `config.json` that is read, in bytes.
@@ -44,6 +45,9 @@ pub enum CheckpointError {
     /// The tensors' files are broken.
     #[error(transparent)]
     Tensors(#[from] SafetensorsError),
+    /// The language model's file is broken.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A tensor that the configuration asks for is missing, or another than it says.
     #[error("{}: tensor '{name}': {problem}", path.display())]
     Tensor {
@@ -93,9 +97,21 @@ pub fn read_parameters(
     layout: &Arc<Layout>,
     masters: impl Fn(usize) -> bool,
 ) -> Result<Parameters, CheckpointError> {
+    let mut stores = read_some(directory, layout, |_| true, masters)?;
+    Parameters::load(layout, |number| Ok(stores[number].take().unwrap_or_else(|| unreachable!("all are wanted"))))
+}
+
+/// The values of the tensors that are wanted, as [`read_parameters`] gives them.
+pub(super) fn read_some(
+    directory: &Path,
+    layout: &Layout,
+    wanted: impl Fn(usize) -> bool,
+    masters: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<Store>>, CheckpointError> {
     let checkpoint = Checkpoint::open(directory)?;
+    let all = || layout.tensors().iter().enumerate();
     // Shapes first, so that nothing large is read for a checkpoint that does not fit.
-    for tensor in layout.tensors() {
+    for (_, tensor) in all().filter(|(number, _)| wanted(*number)) {
         let wrong = |path: &Path, problem: String| CheckpointError::Tensor {
             path: path.to_owned(),
             name: tensor.name.clone(),
@@ -113,12 +129,10 @@ pub fn read_parameters(
             return Err(wrong(checkpoint.file(found), problem));
         }
     }
-    Parameters::load(layout, |number| {
-        let name = &layout.tensors()[number].name;
-        // Every tensor was found above.
-        let Some(tensor) = checkpoint.get(name) else { unreachable!("{name} was found") };
+    let read = |(number, info): (usize, &TensorInfo)| {
+        let tensor = checkpoint.get(&info.name).filter(|_| wanted(number))?;
         let bytes = checkpoint.data(tensor);
-        let master = masters(number) || !layout.tensors()[number].is_matrix();
+        let master = masters(number) || !info.is_matrix();
         let halves = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
         let store = match (tensor.dtype, master) {
             (Dtype::F16, true) => Store::F32(halves.map(|bits| f16::from_bits(bits).to_f32()).collect()),
@@ -128,6 +142,7 @@ pub fn read_parameters(
             _ => Store::F32(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
         };
         checkpoint.release(tensor);
-        Ok(store)
-    })
+        Some(store)
+    };
+    Ok(all().map(read).collect())
 }

@@ -8,7 +8,6 @@ use super::trainable::Gradients;
 use super::vision::{KeptTower, Tower};
 use crate::nn::activation::Activation;
 use crate::nn::attention::Segments;
-use crate::nn::embedding;
 
 /// The way in at work on a packed sequence.
 #[derive(Clone, Copy)]
@@ -48,8 +47,8 @@ impl Input<'_> {
     pub fn forward(&self, keep: Keep) -> (Vec<f32>, KeptInput) {
         let width = self.width();
         let mut stream = vec![0.0; self.packed.tokens.len() * width];
-        let embedding = self.layout.language.embedding;
-        self.pass.weights.gather(embedding, &self.packed.tokens, matrix_mut(&mut stream, width));
+        let table = self.layout.language.embedding_table();
+        self.pass.rows(table, &self.packed.tokens, matrix_mut(&mut stream, width));
         if self.packed.pictures.is_empty() {
             return (stream, KeptInput { pictures: None });
         }
@@ -78,10 +77,8 @@ impl Input<'_> {
                 d_stream[tokens].fill(0.0);
             }
         }
-        if let Some(d_embedding) = gradients.get_mut(self.layout.language.embedding) {
-            let d_embedding = matrix_mut(d_embedding, width);
-            embedding::scatter_add(&self.packed.tokens, matrix(&d_stream, width), d_embedding);
-        }
+        let table = self.layout.language.embedding_table();
+        self.pass.rows_gradient(table, &self.packed.tokens, matrix(&d_stream, width), gradients);
     }
 
     fn pictures_backward(&self, kept: KeptPictures, d_stream: &[f32], gradients: &mut Gradients) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::added::{Adapter, NewRows};
 use super::config::{Config, LanguageKind, NormKind, VisionConfig};
 
 /// What a tensor is, which initialisation and weight decay depend on.
@@ -19,6 +20,12 @@ pub enum Role {
     Scale,
     /// Added to activations.
     Bias,
+    /// The first matrix of an adapter.
+    Down,
+    /// Its second one.
+    Up,
+    /// Rows in the place of some tokens' rows of a table.
+    Rows,
 }
 
 /// One tensor.
@@ -45,7 +52,11 @@ impl TensorInfo {
 
     /// Whether it multiplies activations or gives rows to tokens, and so may be held in other formats than `f32`.
     pub fn is_matrix(&self) -> bool {
-        self.role == Role::Matrix || (self.role == Role::Embedding && self.shape.len() == 2)
+        match self.role {
+            Role::Matrix | Role::Down | Role::Up | Role::Rows => true,
+            Role::Embedding => self.shape.len() == 2,
+            Role::Norm | Role::Scale | Role::Bias => false,
+        }
     }
 
     /// Rows, and elements of one: what the tensor is as an operand of a product.
@@ -58,20 +69,23 @@ impl TensorInfo {
 /// The tensors of a model by their number, and where they belong in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
-    config: Config,
-    tensors: Vec<TensorInfo>,
-    numbers: HashMap<String, usize>,
+    pub(super) config: Config,
+    pub(super) tensors: Vec<TensorInfo>,
+    pub(super) numbers: HashMap<String, usize>,
+    /// For each tensor after the model's own the one it belongs to.
+    pub(super) owners: Vec<usize>,
     pub(super) vision: Vision,
     pub(super) projector: Projector,
     pub(super) language: Language,
 }
 
 /// A matrix `[outputs, inputs]` and its bias, as numbers of tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Linear {
     pub weight: usize,
     pub bias: Option<usize>,
     pub outputs: usize,
+    pub adapter: Option<Adapter>,
 }
 
 /// A norm: `LayerNorm` if it has a bias, else `RMSNorm`.
@@ -116,6 +130,8 @@ pub(super) struct Language {
     pub norm: Norm,
     /// The matrix of the head, which may be the embedding.
     pub head: usize,
+    /// Rows in the place of some of both.
+    pub rows: Option<NewRows>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -132,7 +148,7 @@ pub(super) struct LanguageBlock {
 }
 
 /// How queries, keys and values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Qkv {
     /// One matrix: for each key head the rows of its query heads, then of the key, then of the value.
     Fused(Linear),
@@ -148,7 +164,8 @@ impl Layout {
         let language = list.language(config);
         let projector = list.projector(config);
         let numbers = list.0.iter().enumerate().map(|(number, tensor)| (tensor.name.clone(), number)).collect();
-        Arc::new(Self { config: config.clone(), tensors: list.0, numbers, vision, projector, language })
+        let owners = Vec::new();
+        Arc::new(Self { config: config.clone(), tensors: list.0, numbers, owners, vision, projector, language })
     }
 
     /// The configuration.
@@ -195,7 +212,7 @@ impl List {
     fn linear(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Linear {
         let weight = self.add(format!("{name}.weight"), &[outputs, inputs], Role::Matrix);
         let bias = bias.then(|| self.add(format!("{name}.bias"), &[outputs], Role::Bias));
-        Linear { weight, bias, outputs }
+        Linear { weight, bias, outputs, adapter: None }
     }
 
     fn norm(&mut self, name: &str, width: usize, kind: NormKind, epsilon: f32) -> Norm {
@@ -213,7 +230,7 @@ impl List {
         let weight = &[hidden, 3, patch, patch];
         let weight = self.add(format!("{name}.patch_embedding.weight"), weight, Role::Matrix);
         let bias = Some(self.add(format!("{name}.patch_embedding.bias"), &[hidden], Role::Bias));
-        let patch = Linear { weight, bias, outputs: hidden };
+        let patch = Linear { weight, bias, outputs: hidden, adapter: None };
         let blocks = (0..config.layers).map(|block| self.vision_block(block, config)).collect();
         Vision { class, position, patch, blocks }
     }
@@ -260,7 +277,7 @@ impl List {
         let name = if internlm { "output" } else { "lm_head" };
         let mut head = || self.add(format!("language_model.{name}.weight"), table, Role::Matrix);
         let head = if config.tied { embedding } else { head() };
-        Language { embedding, blocks, norm, head }
+        Language { embedding, blocks, norm, head, rows: None }
     }
 
     fn language_block(&mut self, block: usize, config: &super::config::LanguageConfig) -> LanguageBlock {

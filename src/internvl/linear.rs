@@ -1,11 +1,15 @@
 //! One pass through the model: how its matrices and norms are applied, forward and backward.
 
+use std::borrow::Cow;
+
+use super::added::Adapter;
 use super::layout::{Linear, Norm};
 use super::parameters::Weights;
 use super::trainable::Gradients;
 use crate::nn::activation::Activation;
 use crate::nn::columns::add_bias_gradient;
 use crate::nn::gemm::{Gemm, Operand, Precision};
+use crate::nn::math;
 use crate::nn::norm::{LayerNorm, Moments, RmsNorm};
 use crate::nn::tensor::{Mat, MatMut};
 
@@ -47,6 +51,34 @@ impl Pass<'_> {
             let weight = self.weights.columns(linear.weight, part.clone());
             product.run(x.sub(0..x.rows(), part), weight.t(), y.reborrow());
         }
+        if let Some(adapter) = linear.adapter {
+            let inner = self.inner(linear, adapter, &self.dropped(linear, x));
+            let up = self.weights.operand(adapter.up).t();
+            self.gemm().alpha(adapter.scale).accumulate().run(matrix(&inner, adapter.rank), up, y);
+        }
+    }
+
+    /// What goes into the adapter of a matrix.
+    fn dropped<'b>(&self, linear: Linear, x: Mat<'b, f32>) -> Cow<'b, [f32]> {
+        assert_eq!(x.stride(), x.cols(), "streams are dense");
+        let values = &x.data()[..x.rows() * x.cols()];
+        self.weights.dropout().map_or(values.into(), |dropout| dropout.applied(linear.weight, values, x.cols()))
+    }
+
+    /// What an adapter's first matrix makes of that, `[rows, rank]`.
+    fn inner(&self, linear: Linear, adapter: Adapter, dropped: &[f32]) -> Vec<f32> {
+        let x = matrix(dropped, self.weights.layout().tensors()[linear.weight].matrix().1);
+        let mut inner = vec![0.0; x.rows() * adapter.rank];
+        self.gemm().run(x, self.weights.operand(adapter.down).t(), matrix_mut(&mut inner, adapter.rank));
+        inner
+    }
+
+    /// The gradient of that from the gradient of the matrix's output.
+    fn inner_gradient(&self, adapter: Adapter, d_y: Mat<'_, f32>) -> Vec<f32> {
+        let mut d_inner = vec![0.0; d_y.rows() * adapter.rank];
+        let product = self.gemm().alpha(adapter.scale);
+        product.run(d_y, self.weights.operand(adapter.up), matrix_mut(&mut d_inner, adapter.rank));
+        d_inner
     }
 
     /// `y = x · Wᵀ + b`
@@ -70,12 +102,26 @@ impl Pass<'_> {
     }
 
     /// `d_x = d_y · W`, or `d_x += d_y · W`.
-    pub fn input_gradient(&self, linear: Linear, d_y: Mat<'_, f32>, d_x: MatMut<'_, f32>, add: bool) {
+    pub fn input_gradient(&self, linear: Linear, d_y: Mat<'_, f32>, mut d_x: MatMut<'_, f32>, add: bool) {
         let product = if add { self.gemm().accumulate() } else { self.gemm() };
-        product.run(d_y, self.weights.operand(linear.weight), d_x);
+        product.run(d_y, self.weights.operand(linear.weight), d_x.reborrow());
+        let Some(adapter) = linear.adapter else { return };
+        let d_inner = self.inner_gradient(adapter, d_y);
+        let (d_inner, down) = (matrix(&d_inner, adapter.rank), self.weights.operand(adapter.down));
+        let Some(dropout) = self.weights.dropout() else {
+            self.gemm().accumulate().run(d_inner, down, d_x);
+            return;
+        };
+        let mut d_dropped = vec![0.0; d_x.rows() * d_x.cols()];
+        self.gemm().run(d_inner, down, matrix_mut(&mut d_dropped, d_x.cols()));
+        dropout.apply(linear.weight, &mut d_dropped, d_x.cols());
+        for (row, d_dropped) in d_dropped.chunks_exact(d_x.cols()).enumerate() {
+            math::add(d_x.row_mut(row), d_dropped);
+        }
     }
 
-    /// Gradients of weight and bias, where they are trained: `d_W += d_yᵀ · x`.
+    /// Gradients of weight, bias and adapter, where they are trained: `d_W += d_yᵀ · x`, `d_A += d_innerᵀ · x`,
+    /// `d_B += scale · d_yᵀ · inner`.
     pub fn weight_gradient(&self, linear: Linear, x: Mat<'_, f32>, d_y: Mat<'_, f32>, gradients: &mut Gradients) {
         if let Some(d_weight) = gradients.get_mut(linear.weight) {
             let d_weight = MatMut::new(d_weight, linear.outputs, x.cols());
@@ -83,6 +129,18 @@ impl Pass<'_> {
         }
         if let Some(d_bias) = linear.bias.and_then(|bias| gradients.get_mut(bias)) {
             add_bias_gradient(d_y, d_bias);
+        }
+        let Some(adapter) = linear.adapter else { return };
+        let dropped = self.dropped(linear, x);
+        if let Some(d_down) = gradients.get_mut(adapter.down) {
+            let d_inner = self.inner_gradient(adapter, d_y);
+            let d_inner = Operand::from(matrix(&d_inner, adapter.rank)).t();
+            self.gemm().accumulate().run(d_inner, matrix(&dropped, x.cols()), matrix_mut(d_down, x.cols()));
+        }
+        if let Some(d_up) = gradients.get_mut(adapter.up) {
+            let inner = self.inner(linear, adapter, &dropped);
+            let product = self.gemm().alpha(adapter.scale).accumulate();
+            product.run(Operand::from(d_y).t(), matrix(&inner, adapter.rank), matrix_mut(d_up, adapter.rank));
         }
     }
 

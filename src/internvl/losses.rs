@@ -6,10 +6,9 @@ use super::layout::Language;
 use super::linear::{Pass, matrix, matrix_mut};
 use super::packed::Targets;
 use super::trainable::Gradients;
-use crate::nn::embedding;
 use crate::nn::gemm::{Gemm, Operand};
 use crate::nn::softmax::softmax;
-use crate::nn::tensor::{Mat, MatMut};
+use crate::nn::tensor::MatMut;
 
 /// Rows of logits over the vocabulary that exist at once.
 const CHUNK: usize = 128;
@@ -71,7 +70,8 @@ impl Head<'_> {
     ) -> Loss {
         let width = self.width;
         let mut head = vec![0.0; 2 * width];
-        self.pass.weights.gather(self.tensors.head, &tokens, matrix_mut(&mut head, width));
+        let table = self.tensors.head_table();
+        self.pass.rows(table, &tokens, matrix_mut(&mut head, width));
         let (normed, head) = (matrix(normed, width), matrix(&head, width));
         let mut logits = vec![0.0; 2 * labels.len()];
         Gemm::new().run(normed, Operand::from(head).t(), matrix_mut(&mut logits, 2));
@@ -92,11 +92,9 @@ impl Head<'_> {
         if let Some((d_normed, gradients)) = wanted {
             let d_logits = matrix(&logits, 2);
             Gemm::new().run(d_logits, head, matrix_mut(d_normed, width));
-            if let Some(d_head) = gradients.get_mut(self.tensors.head) {
-                let mut d_rows = vec![0.0; 2 * width];
-                Gemm::new().run(Operand::from(d_logits).t(), normed, matrix_mut(&mut d_rows, width));
-                embedding::scatter_add(&tokens, matrix(&d_rows, width), matrix_mut(d_head, width));
-            }
+            let mut d_rows = vec![0.0; 2 * width];
+            Gemm::new().run(Operand::from(d_logits).t(), normed, matrix_mut(&mut d_rows, width));
+            self.pass.rows_gradient(table, &tokens, matrix(&d_rows, width), gradients);
         }
         Loss { loss, losses, rows, likeliest: Vec::new() }
     }
@@ -110,14 +108,14 @@ impl Head<'_> {
         mut wanted: Option<(&mut [f32], &mut Gradients)>,
     ) -> Loss {
         let (width, vocabulary) = (self.width, self.vocabulary);
-        let head = self.pass.weights.operand(self.tensors.head);
+        let table = self.tensors.head_table();
         let mut all = Loss::default();
         let mut buffer = vec![0.0; CHUNK.min(ids.len()) * vocabulary];
         for first in (0..ids.len()).step_by(CHUNK) {
             let count = CHUNK.min(ids.len() - first);
             let normed = matrix(&normed[first * width..][..count * width], width);
             let logits = &mut buffer[..count * vocabulary];
-            self.pass.gemm().run(normed, head.t(), MatMut::new(logits, count, vocabulary));
+            self.pass.logits(table, normed, MatMut::new(logits, count, vocabulary));
             let targets = ids[first..].par_iter().zip(&weights[first..]);
             let rows = logits.par_chunks_exact_mut(vocabulary).zip(targets);
             let likelihoods: Vec<_> = rows.map(|(row, (id, weight))| next_token(row, *id, *weight)).collect();
@@ -128,13 +126,8 @@ impl Head<'_> {
                 all.rows.push(likelihood);
             }
             let Some((d_normed, gradients)) = &mut wanted else { continue };
-            let d_logits = Mat::new(logits, count, vocabulary);
             let d_normed = matrix_mut(&mut d_normed[first * width..][..count * width], width);
-            self.pass.gemm().run(d_logits, head, d_normed);
-            if let Some(d_head) = gradients.get_mut(self.tensors.head) {
-                let d_head = MatMut::new(d_head, vocabulary, width);
-                self.pass.gemm().accumulate().run(Operand::from(d_logits).t(), normed, d_head);
-            }
+            self.pass.logits_gradient(table, normed, logits, d_normed, gradients);
         }
         all
     }

@@ -39,8 +39,11 @@
 //! assert!(model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss < before.loss);
 //! ```
 
+mod added;
 mod checkpoint;
 mod config;
+mod counter;
+mod dropout;
 mod heads;
 mod input;
 mod language;
@@ -52,20 +55,25 @@ mod model;
 mod packed;
 mod parameters;
 mod patch;
+mod quantised;
 mod stack;
 mod states;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod trainable;
 mod vision;
 
+pub use added::{Adapter, AdditionError, Additions, NewRows};
 pub use checkpoint::{CheckpointError, read_layout, read_parameters};
 pub use config::{Config, ConfigError, LanguageConfig, LanguageKind, NormKind, VisionConfig};
+pub use dropout::Dropout;
 pub use layout::{Layout, Role, TensorInfo};
 pub use losses::Loss;
 pub use mmproj::{MmprojError, read_mmproj};
 pub use model::{Model, Settings};
 pub use packed::{InputError, Packed, Picture, Targets, Tiles};
 pub use parameters::{HalfFormat, Parameters, Shadows, Store, Weights};
+pub use quantised::read_quantised;
 pub use states::States;
 pub use trainable::{Gradients, Trainable};

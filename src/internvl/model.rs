@@ -204,7 +204,8 @@ impl Model {
     fn lowest(&self, trained: &Trainable) -> usize {
         let language = &self.layout.language;
         let above = |number: &usize| *number == language.norm.weight || *number == language.head;
-        let needed = trained.numbers().filter(|number| *number == language.embedding || !above(number));
+        let owners = trained.numbers().map(|number| self.layout.owner(number));
+        let needed = owners.filter(|number| *number == language.embedding || !above(number));
         let block = |number: usize| language.blocks.iter().position(|block| block.numbers.contains(&number));
         needed.map(|number| block(number).unwrap_or(0)).min().unwrap_or(language.blocks.len())
     }

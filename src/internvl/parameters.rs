@@ -6,6 +6,8 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::counter::Counter;
+use super::dropout::Dropout;
 use super::layout::{Layout, Role, TensorInfo};
 use crate::nn::embedding;
 use crate::nn::gemm::{Operand, RowSource};
@@ -82,18 +84,32 @@ impl Parameters {
     }
 
     /// Random values that depend only on `seed` and the tensors' numbers: normal with a deviation of 0.02 for matrices and
-    /// embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`.
+    /// embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`; added tensors as [`Parameters::with_additions`] has them.
     pub fn random(layout: &Arc<Layout>, seed: u64) -> Self {
-        let value = |(number, tensor): (usize, &TensorInfo)| {
-            Store::F32(match tensor.role {
-                Role::Matrix | Role::Embedding => normals(seed, number as u64, tensor.len()),
-                Role::Norm => vec![1.0; tensor.len()],
-                Role::Scale => vec![SCALE; tensor.len()],
-                Role::Bias => vec![0.0; tensor.len()],
-            })
-        };
-        let values = layout.tensors().par_iter().enumerate().map(value).collect();
-        Self { layout: Arc::clone(layout), values }
+        let own = &layout.tensors()[..layout.own()];
+        let values = own.par_iter().enumerate().map(|(number, tensor)| initial(seed, number, tensor)).collect();
+        Self { layout: Arc::clone(layout), values }.with_additions(layout, seed)
+    }
+
+    /// The same values for the model's own tensors, and for those that `layout` adds to them values that change nothing yet: A
+    /// uniform within ±1/√inputs (as PEFT has it), by `seed`; B zero; rows those of their table.
+    ///
+    /// # Panics
+    /// If the layout is not that of the same model.
+    #[must_use]
+    pub fn with_additions(mut self, layout: &Arc<Layout>, seed: u64) -> Self {
+        assert_eq!(self.layout.tensors()[..self.layout.own()], layout.tensors()[..layout.own()], "another model");
+        self.layout = Arc::clone(layout);
+        for number in self.values.len()..layout.tensors().len() {
+            let tensor = &layout.tensors()[number];
+            let mut store = initial(seed, number, tensor);
+            if let (Role::Rows, Some(rows), Store::F32(values)) = (tensor.role, layout.new_rows(), &mut store) {
+                let (count, width) = tensor.matrix();
+                Weights::from(&self).gather(layout.owner(number), &rows.tokens, MatMut::new(values, count, width));
+            }
+            self.values.push(store);
+        }
+        self
     }
 
     /// The tensors.
@@ -132,23 +148,25 @@ impl Parameters {
     }
 }
 
-/// Standard normal numbers (Box and Muller's transform) times the spread, from a counter-based generator (splitmix64).
+/// Values of a new tensor.
+fn initial(seed: u64, number: usize, tensor: &TensorInfo) -> Store {
+    Store::F32(match tensor.role {
+        Role::Matrix | Role::Embedding => normals(seed, number as u64, tensor.len()),
+        Role::Norm => vec![1.0; tensor.len()],
+        Role::Scale => vec![SCALE; tensor.len()],
+        Role::Bias | Role::Up | Role::Rows => vec![0.0; tensor.len()],
+        Role::Down => {
+            let (counter, bound) = (Counter::new(seed, number as u64), 1.0 / (tensor.matrix().1 as f64).sqrt());
+            let value = |place| ((2.0 * counter.uniform(place as u64) - 1.0) * bound) as f32;
+            (0..tensor.len()).into_par_iter().map(value).collect()
+        }
+    })
+}
+
+/// Standard normal numbers times the spread, by their places.
 fn normals(seed: u64, stream: u64, count: usize) -> Vec<f32> {
-    let mix = |mut bits: u64| {
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    };
-    let start = mix(seed ^ mix(stream.wrapping_add(0x9e37_79b9_7f4a_7c15)));
-    let uniform = |draw: u64| {
-        let bits = mix(start.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        ((bits >> 11) as f64 + 0.5) * 2f64.powi(-53)
-    };
-    let normal = |place: usize| {
-        let (radius, turn) = (uniform(2 * place as u64), uniform(2 * place as u64 + 1));
-        ((-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()) as f32 * SPREAD
-    };
-    (0..count).into_par_iter().map(normal).collect()
+    let counter = Counter::new(seed, stream);
+    (0..count).into_par_iter().map(|place| counter.normal(place as u64) as f32 * SPREAD).collect()
 }
 
 /// A format for copies of master values.
@@ -215,18 +233,30 @@ fn narrow<T: Element>(values: &[f32], out: &mut [T]) {
 pub struct Weights<'a> {
     parameters: &'a Parameters,
     shadows: Option<&'a Shadows>,
+    dropout: Option<Dropout>,
 }
 
 impl<'a> From<&'a Parameters> for Weights<'a> {
     fn from(parameters: &'a Parameters) -> Self {
-        Self { parameters, shadows: None }
+        Self { parameters, shadows: None, dropout: None }
     }
 }
 
 impl<'a> Weights<'a> {
     /// Vectors from the parameters, matrices from their copies.
     pub fn with_shadows(parameters: &'a Parameters, shadows: &'a Shadows) -> Self {
-        Self { parameters, shadows: Some(shadows) }
+        Self { parameters, shadows: Some(shadows), dropout: None }
+    }
+
+    /// The same, with some of the values that go into adapters dropped.
+    #[must_use]
+    pub fn with_dropout(self, dropout: Dropout) -> Self {
+        Self { dropout: Some(dropout), ..self }
+    }
+
+    /// What is dropped.
+    pub(super) fn dropout(&self) -> Option<Dropout> {
+        self.dropout
     }
 
     /// The tensors.

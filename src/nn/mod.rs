@@ -27,7 +27,7 @@ pub mod columns;
 mod element;
 pub mod embedding;
 pub mod gemm;
-mod math;
+pub(crate) mod math;
 pub mod norm;
 pub mod rope;
 mod rows;

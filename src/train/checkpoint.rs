@@ -80,16 +80,21 @@ pub fn prepare(base: &Path, target: &Path, stored: Stored) -> Result<(), Checkpo
         let fail = |source| CheckpointError::Read { path: path.to_owned(), source };
         fs::read(path).map_err(fail)
     };
-    let list = fs::read_dir(base).map_err(|source| CheckpointError::Read { path: base.to_owned(), source })?;
-    let mut files: Vec<PathBuf> = list.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    files.retain(|path| is_companion(path));
-    files.sort();
-    for path in files {
+    for path in companions(base)? {
         let Some(name) = path.file_name() else { continue };
         let bytes = if name == "config.json" { config(&path, &read(&path)?, stored)? } else { read(&path)? };
         atomic::write(&target.join(name), &bytes).map_err(WriteError::from)?;
     }
     Ok(())
+}
+
+/// What stands beside the weights of a checkpoint, in order.
+pub(super) fn companions(base: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+    let list = fs::read_dir(base).map_err(|source| CheckpointError::Read { path: base.to_owned(), source })?;
+    let mut files: Vec<PathBuf> = list.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.retain(|path| is_companion(path));
+    files.sort();
+    Ok(files)
 }
 
 /// Whether a file belongs into every checkpoint made from a base: no weights, no records of how the base was trained.

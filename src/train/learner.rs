@@ -75,6 +75,13 @@ pub trait Learner {
     /// Sets the gradients to zero.
     fn clear(&mut self);
 
+    /// Begins the step of this number, from 1: sets the gradients to zero. What is random about a step's gradients, such as
+    /// dropout, depends on its number and on how many of its sequences went before.
+    fn begin(&mut self, step: u64) {
+        let _ = step;
+        self.clear();
+    }
+
     /// Adds the gradients of `factor` times the sum of a sequence's losses, each counted as often as samples have it.
     ///
     /// # Errors

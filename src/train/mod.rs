@@ -1,11 +1,11 @@
 //! The trainer: from training samples and a model to a better one.
 //!
 //! [`recipe`] says what is to be done, [`prepare`] reads what it names: [`data`] turns samples into tokens, [`vocabulary`] is
-//! the tokenizer, [`likelihood`] makes labels of a policy's own. [`pack`] lays samples into sequences, the trees of a problem's samples as trees. A [`learner`] gives losses
-//! and gradients; [`full`] trains a model's own weights, with the frozen vision tower's output kept by [`features`].
-//! [`optim`] takes the steps, [`validation`] judges, [`log`] writes down, [`checkpoint`] and [`state`] keep ([`tensors`] is
-//! their file format), and [`run`] is the loop over it all. Layers, losses and kernels are those of [`crate::internvl`] and
-//! [`crate::nn`].
+//! the tokenizer, [`likelihood`] takes lessons from a policy. [`pack`] lays samples into sequences, the trees of a problem's
+//! samples as trees. A [`learner`] gives losses and gradients: a [`network`] does, of which [`full`] trains the weights and [`lora`] adapters beside them; the frozen vision
+//! tower's output is kept by [`features`]. [`optim`] takes the steps, [`validation`] judges, [`log`] writes down,
+//! [`checkpoint`] and [`state`] keep ([`tensors`] is their file format), and [`run`] is the loop over it all. Layers, losses
+//! and kernels are those of [`crate::internvl`] and [`crate::nn`].
 //!
 //! ```
 //! use mmprm::train::optim::{Schedule, warmup_steps};
@@ -26,6 +26,8 @@ pub mod full;
 pub mod learner;
 pub mod likelihood;
 pub mod log;
+pub mod lora;
+pub mod network;
 pub mod optim;
 pub mod pack;
 pub mod prepare;

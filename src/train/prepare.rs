@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::data::{DataError, Dataset, Length, Options, Task, Tokenizer};
-use super::full::tiling;
+use super::network::tiling;
 use super::recipe::{Aim, Recipe};
 use super::run::Data;
 use super::validation::hold_out;

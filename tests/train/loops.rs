@@ -10,7 +10,7 @@ use mmprm::train::run::{Event, RunError};
 use crate::{Bench, sample};
 
 /// Ten problems with a right and a wrong path each.
-fn problems() -> String {
+pub(crate) fn problems() -> String {
     let both = |number: usize| {
         let question = format!("What is {number} plus 2?");
         let right = format!("Add: {number} + 2 = {}.", number + 2);

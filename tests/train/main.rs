@@ -3,6 +3,7 @@
 
 mod golden;
 mod loops;
+mod lora;
 mod trees;
 
 use std::fs;

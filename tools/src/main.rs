@@ -25,7 +25,7 @@ use ui::Ui;
 /// The pipeline: `convert` and `quantize` make GGUF files of a checkpoint; `generate` writes candidate solutions; `score`
 /// judges each of their steps; `eval` chooses among them; `annotate` searches solutions for their first wrong step
 /// (OmegaPRM); `judge` lets a vision model label the same steps; `samples` turns what was found into training data, and `train` learns
-/// from it; `verify` compares answers by rules.
+/// from it, whole models or adapters, which `merge` folds into them; `verify` compares answers by rules.
 /// `make demo` shows all of it on small models that come with the source.
 #[derive(Parser)]
 #[command(name = "mmprm", version, max_term_width = 110, after_help = EXIT_CODES)]
@@ -52,6 +52,7 @@ enum Command {
     Judge(commands::judge::Args),
     Samples(commands::samples::Args),
     Train(commands::train::Args),
+    Merge(commands::merge::Args),
     Verify(commands::verify::Args),
 }
 
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         Command::Judge(args) => commands::judge::run(&args, &ui),
         Command::Samples(args) => commands::samples::run(&args, &ui),
         Command::Train(args) => commands::train::run(&args, &ui),
+        Command::Merge(args) => commands::merge::run(&args, &ui),
         Command::Verify(args) => commands::verify::run(&args, &ui),
     };
     match result {

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{Desk, POLICY, PRM};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "convert",
     "quantize",
     "inspect",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 12] = [
     "samples",
     "train prm",
     "train policy",
+    "merge",
     "verify",
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! [`GgufFile`] checks the container. llama.cpp itself checks shapes and types of a language model's tensors and reports
 //! them; here is what it asserts instead, or does not look at: distinct tokens, head counts that divide, every shape of a
-//! vision tower. Call [`language`] or [`vision`] before handing a file to C++.
+//! vision tower; and that an adapter's halves belong together. Call [`language`], [`vision`] or [`adapter`] before handing a file to C++.
 //!
 //! ```
 //! use mmprm_quant::check;
@@ -14,8 +14,10 @@
 //! assert!(error.to_string().contains("key 'general.architecture': missing"));
 //! ```
 
+mod adapter;
 mod vision;
 
+pub use adapter::adapter;
 pub use vision::vision;
 
 use std::collections::HashMap;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::adapter::AdapterError;
 use crate::blocks::BlockError;
 use crate::gguf::GgufError;
 use crate::hf::HfError;
@@ -20,6 +21,9 @@ pub enum ConvertError {
     /// The file being written.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// The directory has no name that files could be called after.
     #[error("{}: has no name to call the files after", path.display())]
     NoName {

@@ -17,6 +17,7 @@
 //! # Ok::<(), mmprm_quant::convert::ConvertError>(())
 //! ```
 
+pub mod adapter;
 mod error;
 mod language;
 mod mapper;

@@ -109,6 +109,11 @@ impl GgufFile {
         &self.map.bytes()[start..start + tensor.size as usize]
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.bytes()
+    }
+
     /// Gives a tensor's resident pages back to the system after a pass over it.
     pub fn release(&self, tensor: &TensorInfo) {
         let start = tensor.offset as usize;

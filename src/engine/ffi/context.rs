@@ -163,6 +163,12 @@ impl Context {
             path: model.path().to_owned(),
             cause: log::complaint("there is not enough memory for a context of this size; try a smaller --context"),
         })?;
+        if model.adapter.is_some_and(|adapter| !adapter.apply(pointer)) {
+            let cause = log::complaint("llama.cpp did not take its adapter");
+            // SAFETY: the context was made above and nobody else has it.
+            unsafe { sys::llama_free(pointer.as_ptr()) };
+            return Err(EngineError::Load { path: model.path().to_owned(), cause });
+        }
         let vocabulary = model.vocabulary_size();
         let threads = (options.threads > 1).then(|| Threads::attached_to(pointer, options.threads)).flatten();
         Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), _threads: threads })

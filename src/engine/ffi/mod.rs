@@ -7,6 +7,7 @@
 //! Nothing here knows of requests, caches or scheduling.
 #![allow(unsafe_code)]
 
+mod adapter;
 mod context;
 mod log;
 mod model;

@@ -9,6 +9,7 @@ use llama_cpp_sys_2 as sys;
 use mmprm_quant::gguf::GgufFile;
 use unicode_normalization::UnicodeNormalization;
 
+use super::adapter::Adapter;
 use super::{log, path_to_c, start_backend};
 use crate::engine::{EngineError, Token};
 
@@ -51,6 +52,7 @@ pub struct Model {
     path: PathBuf,
     normalises: bool,
     gpu_layers: u32,
+    pub(super) adapter: Option<Adapter>,
 }
 
 // SAFETY: after loading, llama.cpp only reads a model; contexts of different threads may share it.
@@ -64,6 +66,10 @@ impl Model {
     /// # Errors
     /// [`EngineError::Gguf`] for a file that is not sound, [`EngineError::Load`] with llama.cpp's own reason otherwise.
     pub fn load(path: &Path, options: ModelOptions) -> Result<Arc<Self>, EngineError> {
+        Ok(Arc::new(Self::open(path, options)?))
+    }
+
+    pub(super) fn open(path: &Path, options: ModelOptions) -> Result<Self, EngineError> {
         start_backend()?;
         let file = GgufFile::open(path)?;
         let architecture = file.get_str("general.architecture")?;
@@ -95,7 +101,7 @@ impl Model {
         let vocab = NonNull::new(vocab.cast_mut())
             .ok_or_else(|| EngineError::Load { path: path.to_owned(), cause: "it has no vocabulary".into() })?;
         let normalises = file.get_str("tokenizer.ggml.pre").is_ok_and(|pre| pre.starts_with("qwen"));
-        Ok(Arc::new(Self { pointer, vocab, file, path: path.to_owned(), normalises, gpu_layers }))
+        Ok(Self { pointer, vocab, file, path: path.to_owned(), normalises, gpu_layers, adapter: None })
     }
 
     /// The file it came from.

@@ -1,5 +1,6 @@
 //! Whole passes against a twin in `f64`, and against each other.
 
+mod lora;
 mod passes;
 mod trees;
 mod twin;
@@ -57,7 +58,7 @@ fn parameters(layout: &Arc<Layout>, seed: u64) -> Parameters {
             Role::Embedding => (0.0, 0.7),
             Role::Norm => (1.0, 0.2),
             Role::Scale => (0.5, 0.2),
-            Role::Bias => (0.0, 0.2),
+            Role::Bias | Role::Down | Role::Up | Role::Rows => (0.0, 0.2),
         };
         let values = (0..tensor.len()).map(|_| centre + spread * random.normal());
         Ok::<_, Infallible>(Store::F32(values.collect()))

@@ -132,7 +132,7 @@ pub struct Optimizer {
 /// Whether Muon is for this tensor: a matrix that maps activations to activations. Embeddings and the head have a row a
 /// token, which are not directions of one space.
 fn is_inner_matrix(name: &str, shape: &[usize]) -> Option<[usize; 2]> {
-    let token_rows = ["tok_embeddings", "embed_tokens", "output.weight", "lm_head"];
+    let token_rows = ["tok_embeddings", "embed_tokens", "output.weight", "lm_head", "token_adapter"];
     match *shape {
         [rows, cols] if !token_rows.iter().any(|part| name.contains(part)) => Some([rows, cols]),
         _ => None,

@@ -1,13 +1,18 @@
 use toml::Table;
 
-use super::{Aim, Recipe, RecipeError};
+use super::{Aim, Init, Lora, Recipe, RecipeError, default_freeze};
 
 /// Refuses keys that a recipe does not have, with the one that is written most alike.
 pub(super) fn keys(table: &Table) -> Result<(), RecipeError> {
-    let known = known_keys();
+    among(table, "", &known_keys())?;
+    let inner = table.get("lora").and_then(toml::Value::as_table);
+    inner.map_or(Ok(()), |inner| among(inner, "lora.", &keys_of(Lora::complete())))
+}
+
+fn among(table: &Table, before: &str, known: &[String]) -> Result<(), RecipeError> {
     let Some(unknown) = table.keys().find(|key| !known.contains(key)) else { return Ok(()) };
     let nearest = known.iter().min_by_key(|key| distance(key, unknown)).expect("a recipe has keys");
-    Err(RecipeError::invalid(format!("unknown key `{unknown}`, did you mean `{nearest}`?")))
+    Err(RecipeError::invalid(format!("unknown key `{before}{unknown}`, did you mean `{before}{nearest}`?")))
 }
 
 /// Every key, those too that have no value by default.
@@ -24,8 +29,13 @@ fn known_keys() -> Vec<String> {
         sequence_samples: Some(1),
         batch_tokens: Some(1),
         patience: Some(1),
+        lora: Some(Lora::complete()),
         ..Recipe::default()
     };
+    keys_of(full)
+}
+
+fn keys_of(full: impl serde::Serialize) -> Vec<String> {
     Table::try_from(full).expect("a recipe is a table").keys().cloned().collect()
 }
 
@@ -89,6 +99,15 @@ impl Recipe {
         if self.task == Aim::Policy && self.forms.is_empty() {
             return Err(RecipeError::invalid("`forms` is empty, expected \"rollout\", \"prm\" or both"));
         }
+        if let Some(lora) = &self.lora {
+            lora.check()?;
+            if self.init == Init::Random {
+                return Err(RecipeError::invalid("`lora` needs the checkpoint's weights, and `init` is \"random\""));
+            }
+            if self.freeze != default_freeze() {
+                return Err(RecipeError::invalid("`freeze` is for training without `lora`, which trains no weights"));
+            }
+        }
         if self.patience.is_some() && self.validation == 0.0 && self.validation_samples.is_none() {
             return Err(RecipeError::invalid("`patience` needs `validation` or `validation_samples`"));
         }
@@ -137,6 +156,11 @@ mod tests {
             "recipe: `forms` is empty, expected \"rollout\", \"prm\" or both"
         );
         assert!(refusal("precision = 'f8'").contains("f8"));
+        assert_eq!(refusal("[lora]\nrnak = 8"), "recipe: unknown key `lora.rnak`, did you mean `lora.rank`?");
+        assert_eq!(refusal("[lora]\nrank = 0"), "recipe: `lora.rank` is 0, expected at least 1");
+        assert_eq!(refusal("[lora]\ndropout = 1.0"), "recipe: `lora.dropout` is 1, expected 0 to less than 1");
+        assert!(refusal("freeze = []\n[lora]").contains("`freeze` is for training without `lora`"));
+        assert!(refusal("init = 'random'\n[lora]").contains("`lora` needs the checkpoint's weights"));
         assert_eq!(
             Recipe::parse("model = 'm'").unwrap_err().to_string(),
             "recipe: `samples` is missing, expected a path"
@@ -161,6 +185,11 @@ mod tests {
             (recipe.steps, recipe.precision, recipe.forms()),
             (Some(9), Compute::F32, Forms { rollout: false, prm: true })
         );
+        let settings = ["lora.rank=4", "lora.targets=['wo']"].map(str::to_owned);
+        std::fs::write(&path, format!("{PATHS}[lora]\nrank = 8\nprojector = true")).unwrap();
+        let recipe = Recipe::read(Some(&path), &Flags { lr: None, steps: None }, &settings).unwrap();
+        let expected = Lora { rank: 4, projector: true, targets: Some(vec!["wo".into()]), ..Lora::default() };
+        assert_eq!((Recipe::parse(&recipe.to_toml()).unwrap().lora, expected.alpha()), (Some(expected), 8.0));
         let error = Recipe::read(Some(&path), &Flags { lr: None, steps: None }, &["fast".into()]).unwrap_err();
         assert_eq!(error.to_string(), "recipe: `fast`: expected `key=value`");
         std::fs::write(&path, "lr = ").unwrap();

@@ -14,6 +14,7 @@
 //! ```
 
 mod check;
+mod lora;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ use super::data::Forms;
 use super::optim::{AdamW, Decay, Kind, Muon, Options, Schedule};
 use super::pack::Limits;
 use super::tensors::Stored;
+
+pub use lora::Lora;
 
 /// Largest recipe that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -175,6 +178,10 @@ pub struct Recipe {
     pub save_every: u64,
     /// Type of the weights in checkpoints.
     pub save_as: Stored,
+
+    /// Trains adapters instead of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
 }
 
 impl Default for Recipe {
@@ -220,7 +227,7 @@ impl Default for Recipe {
             clip: 1.0,
             schedule: Schedule::Cosine,
             warmup: 0.03,
-            freeze: vec!["vision_model.".into()],
+            freeze: default_freeze(),
             precision: Compute::Bf16,
             checkpointing: false,
             seed: 0,
@@ -228,8 +235,14 @@ impl Default for Recipe {
             patience: None,
             save_every: 0,
             save_as: Stored::Bf16,
+            lora: None,
         }
     }
+}
+
+/// What is not trained unless a recipe says otherwise: the vision tower.
+fn default_freeze() -> Vec<String> {
+    vec!["vision_model.".into()]
 }
 
 /// A recipe that cannot be followed.
@@ -268,9 +281,9 @@ impl Recipe {
     /// [`RecipeError`].
     pub fn read(path: Option<&Path>, overrides: &impl Serialize, settings: &[String]) -> Result<Self, RecipeError> {
         let mut table = path.map_or_else(|| Ok(Table::new()), read_table)?;
-        table.extend(Table::try_from(overrides).map_err(|error| RecipeError::invalid(error.to_string()))?);
+        lay_over(&mut table, Table::try_from(overrides).map_err(|error| RecipeError::invalid(error.to_string()))?);
         for setting in settings {
-            table.extend(one_setting(setting)?);
+            lay_over(&mut table, one_setting(setting)?);
         }
         Self::from_table(table)
     }
@@ -295,7 +308,7 @@ impl Recipe {
     /// # Panics
     /// Never: every value is of a type that TOML has.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a recipe is a flat table of plain values")
+        toml::to_string(self).expect("a recipe is a table of plain values and a table of such")
     }
 
     /// The optimiser's settings.
@@ -354,8 +367,26 @@ fn one_setting(text: &str) -> Result<Table, RecipeError> {
     let Some((key, value)) = text.split_once('=') else {
         return Err(RecipeError::invalid(format!("`{text}`: expected `key=value`")));
     };
-    let word = || Table::from_iter([(key.trim().to_owned(), value.trim().into())]);
+    let word = || {
+        let entry = |key: &str, value: toml::Value| Table::from_iter([(key.to_owned(), value)]);
+        match key.trim().split_once('.') {
+            Some((table, key)) => entry(table, entry(key, value.trim().into()).into()),
+            None => entry(key.trim(), value.trim().into()),
+        }
+    };
     Ok(text.parse().unwrap_or_else(|_| word()))
+}
+
+/// Puts the values of `other` in the place of a table's own, in tables within it too.
+fn lay_over(table: &mut Table, other: Table) {
+    for (key, value) in other {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => lay_over(inner, value),
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
 }
 
 /// TOML's messages show the place over several lines.

@@ -196,13 +196,13 @@ impl<'a> Session<'a> {
         let weights: Vec<u64> = sequences.iter().map(Sequence::weight).collect();
         let (all, count) = (weights.iter().sum::<u64>().max(1) as f64, sequences.len() as f64);
         let scale = self.position.scale.factor();
-        self.learner.clear();
+        let step = self.position.step + 1;
+        self.learner.begin(step);
         let mut loss = 0.0;
         for (sequence, weight) in sequences.iter().zip(&weights) {
             let mean = if self.recipe.reference_loss { (*weight).max(1) as f64 * count } else { all };
             loss += self.learner.gradients(sequence, scale / mean)?.loss / scale;
         }
-        let step = self.position.step + 1;
         let norm = global_norm(self.learner.sums()) / scale;
         let factor = self.recipe.schedule.factor(self.position.step, self.warmup, self.total);
         let sound = norm.is_finite() && loss.is_finite();

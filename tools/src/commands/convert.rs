@@ -1,16 +1,17 @@
 //! `mmprm convert`: a Hugging Face checkpoint becomes a GGUF pair.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use mmprm::prompt::PrmTemplate;
-use mmprm_quant::convert::{ConvertError, ConvertOptions, PlannedFile, WeightType, plan};
+use mmprm_quant::adapter::is_adapter;
+use mmprm_quant::convert::{ConvertError, ConvertOptions, PlannedFile, WeightType, adapter, plan};
 use mmprm_quant::gguf::GgufValue;
 use mmprm_quant::progress::Progress;
 use serde_json::{Value, json};
 
-use crate::exit::Exit;
+use crate::exit::{BadInput, Exit, Usage};
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
 
@@ -18,12 +19,17 @@ use crate::ui::{Ui, bytes};
 ///
 /// Reads config.json, safetensors (one file or shards) and the tokenizer of an InternVL2.5 checkpoint, or of a plain Qwen2 or
 /// InternLM2 text model, and writes NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, which llama.cpp loads. Needs no Python; memory
-/// use does not grow with the checkpoint.
+/// use does not grow with the checkpoint. An adapter's directory (adapter_config.json) becomes NAME-lora-TYPE.gguf, which
+/// llama.cpp loads beside the converted base with --lora.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The checkpoint directory.
+    /// The checkpoint directory, or that of an adapter.
     #[arg(value_name = "HF_DIR")]
     checkpoint: PathBuf,
+
+    /// The checkpoint that an adapter belongs to.
+    #[arg(long, value_name = "HF_DIR")]
+    base: Option<PathBuf>,
 
     /// Directory for the files.
     #[arg(short, long, value_name = "DIR")]
@@ -53,12 +59,24 @@ enum Type {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let mut options = ConvertOptions::new(match args.r#type {
+    let weight_type = match args.r#type {
         Type::F32 => WeightType::F32,
         Type::F16 => WeightType::F16,
         Type::Bf16 => WeightType::Bf16,
         Type::Q8_0 => WeightType::Q8_0,
-    });
+    };
+    match (&args.base, is_adapter(&args.checkpoint)) {
+        (Some(base), true) => return convert_adapter(args, base, weight_type, ui),
+        (None, true) => {
+            return Err(Usage("this is an adapter; name the checkpoint that it belongs to with --base".into()).into());
+        }
+        (Some(_), false) => {
+            let problem = "no adapter_config.json, expected an adapter's directory where --base is given";
+            return Err(BadInput(format!("{}: {problem}", args.checkpoint.display())).into());
+        }
+        (None, false) => {}
+    }
+    let mut options = ConvertOptions::new(weight_type);
     if let Some(template) = args.prm_template {
         options.metadata.push(("mmprm.prm.template".into(), GgufValue::String(template.to_string())));
     }
@@ -98,6 +116,30 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         })
         .collect();
     ui.result(&json!({"files": files, "notes": plan.notes, "dry_run": args.dry_run}))?;
+    Ok(Exit::Done)
+}
+
+fn convert_adapter(args: &Args, base: &Path, weight_type: WeightType, ui: &Ui) -> anyhow::Result<Exit> {
+    if args.prm_template.is_some() {
+        return Err(Usage("--prm-template is for models; an adapter runs with its base's".into()).into());
+    }
+    let plan = adapter::plan(&args.checkpoint, base, &args.out, weight_type)?;
+    for note in &plan.notes {
+        ui.note(note);
+    }
+    if !args.dry_run {
+        plan.write()?;
+    }
+    let verb = if args.dry_run { "would write" } else { "written" };
+    ui.say(format_args!(
+        "{verb}: {} ({} tensors, {})",
+        plan.path.display(),
+        plan.tensors.len(),
+        bytes(plan.data_size())
+    ))?;
+    let file = json!({"path": plan.path, "tensors": plan.tensors.len(), "data_bytes": plan.data_size(),
+                      "metadata_keys": plan.metadata.len()});
+    ui.result(&json!({"files": [file], "notes": plan.notes, "dry_run": args.dry_run}))?;
     Ok(Exit::Done)
 }
 

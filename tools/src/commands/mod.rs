@@ -6,6 +6,7 @@ pub mod eval;
 pub mod generate;
 pub mod inspect;
 pub mod judge;
+pub mod merge;
 pub mod quantize;
 pub mod report;
 pub mod samples;

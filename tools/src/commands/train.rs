@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use mmprm::train::data::Dataset;
 use mmprm::train::full::Full;
+use mmprm::train::learner::Learner;
 use mmprm::train::likelihood::{self, Lesson};
+use mmprm::train::lora::Lora;
 use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::Recipe;
 use mmprm::train::run::{Event, Step, Summary, run as train};
@@ -23,6 +25,10 @@ use crate::ui::Ui;
 /// A recipe says what to train on what and how; flags override it. The run's directory gets the resolved recipe, a log
 /// (JSON Lines and TensorBoard), the last and the best checkpoint as Hugging Face directories, and the state: an
 /// interrupted run continues when the same command is given again, to the same bits.
+///
+/// With a table `[lora]` in the recipe, or one of the flags for it, adapters are trained beside weights that stay as they are,
+/// and the checkpoints are adapter directories as Python's PEFT has them: `mmprm merge` folds one into its base, `mmprm
+/// convert --base` makes a GGUF adapter of it.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -179,6 +185,50 @@ struct Overrides {
     /// Validations without a better loss after which the run stops.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
+
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "LoraOverrides::is_empty")]
+    lora: LoraOverrides,
+}
+
+/// Values that take the place of those in the recipe's table `[lora]`; any of them asks for adapters.
+#[derive(clap::Args, Clone, Default, PartialEq, Serialize)]
+#[command(next_help_heading = "Adapters instead of whole weights")]
+struct LoraOverrides {
+    /// Inner width of the adapters.
+    #[arg(long = "lora-rank", value_name = "N")]
+    rank: Option<u64>,
+
+    /// What adapters add is multiplied by this over the rank; twice the rank if not given.
+    #[arg(long = "lora-alpha", value_name = "FACTOR")]
+    alpha: Option<f64>,
+
+    /// Matrices that get an adapter, by the last part of their names, such as wqkv or q_proj; all of the language model's if
+    /// not given.
+    #[arg(long = "lora-targets", value_name = "NAME,…", value_delimiter = ',')]
+    targets: Option<Vec<String>>,
+
+    /// Share of an adapter's inputs that is dropped.
+    #[arg(long = "lora-dropout", value_name = "SHARE")]
+    dropout: Option<f64>,
+
+    /// Token whose rows of embedding and head are trained; may be given several times. The step token if not given, for a PRM.
+    #[arg(long = "lora-token", value_name = "TEXT")]
+    tokens: Option<Vec<String>>,
+
+    /// Train the projector too.
+    #[arg(long = "lora-projector", num_args = 0, default_missing_value = "true", require_equals = true)]
+    projector: Option<bool>,
+
+    /// GGUF file of the model (see convert and quantize) whose language model's weights are used as they are in it.
+    #[arg(long = "lora-base", value_name = "GGUF")]
+    base: Option<PathBuf>,
+}
+
+impl LoraOverrides {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Runs the command.
@@ -198,12 +248,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             likelihood::teach(samples, lesson, policy, &recipe, *words, pictures).map_err(bad_input)?;
         }
     }
-    let mut learner = Full::open(&recipe, data.train.words, data.train.pictures.clone()).map_err(bad_input)?;
+    let (words, pictures) = (data.train.words, data.train.pictures.clone());
+    let mut learner: Box<dyn Learner> = if recipe.lora.is_some() {
+        Box::new(Lora::open(&recipe, words, pictures, &vocabulary).map_err(bad_input)?)
+    } else {
+        Box::new(Full::open(&recipe, words, pictures).map_err(bad_input)?)
+    };
+    let trained: usize = learner.sums().iter().map(|gradient| gradient.len()).sum();
     ui.say(format_args!(
-        "{} samples, {} held out; {} of the model's values are trained",
+        "{} samples, {} held out; {trained} values are trained",
         data.train.samples.len(),
-        data.held_out.len(),
-        learner.trained()
+        data.held_out.len()
     ))?;
     let bar = ui.bar("train", 0, "steps");
     let mut watch = |event: &Event| match event {
@@ -229,7 +284,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
         _ => {}
     };
-    let summary = train(&mut learner, &data, &recipe, &mut watch, ui.interrupted())?;
+    let summary = train(&mut *learner, &data, &recipe, &mut watch, ui.interrupted())?;
     bar.finish_and_clear();
     ui.say(sentence(&summary))?;
     ui.say(format_args!("checkpoints are in {}", recipe.out.display()))?;

@@ -1,0 +1,213 @@
+//! A low-rank adapter becomes a GGUF adapter, which unmodified llama.cpp loads beside the converted base (`--lora`).
+//!
+//! Where conversion splits or reorders the rows of a matrix, B's rows go with them and A serves all parts. Rows of new tokens
+//! become adapters of their tables that are exact: differences to the base's rows on one side, and on the other a matrix that
+//! picks them. llama.cpp multiplies what an adapter adds by `alpha` over that tensor's own rank, which the picking side
+//! compensates.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use mmprm_quant::convert::{WeightType, adapter};
+//! let plan = adapter::plan(Path::new("run/best"), Path::new("InternVL2_5-8B"), Path::new("models"), WeightType::F16)?;
+//! plan.write()?;
+//! println!("{}: {} tensors", plan.path.display(), plan.tensors.len());
+//! # Ok::<(), mmprm_quant::convert::ConvertError>(())
+//! ```
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::mapper::PlannedTensor;
+use super::{ConvertError, WeightType, entry, language, model_name};
+use crate::adapter::{Adapter, AdapterError, Matrix, Pair, TokenRows};
+use crate::blocks::{GgmlType, dequantize_row, quantize_rows};
+use crate::gguf::{GgufWriter, Metadata, TensorSpec};
+use crate::hf::config::{LanguageArch, ModelConfig};
+use crate::safetensors::{Checkpoint, Dtype};
+
+/// A tensor of a GGUF adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterTensor {
+    /// Name, dimensions and type in the file.
+    pub spec: TensorSpec,
+    values: Vec<f32>,
+}
+
+/// A GGUF adapter that is going to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterPlan {
+    /// Where.
+    pub path: PathBuf,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// Its tensors, in file order.
+    pub tensors: Vec<AdapterTensor>,
+    /// What the user should know: parts of the adapter that such a file cannot carry.
+    pub notes: Vec<String>,
+}
+
+/// Plans the conversion of an adapter of a base checkpoint into `<name>-lora-<type>.gguf` in `output`, where `<name>` is the
+/// adapter's directory's. Nothing is written.
+///
+/// # Errors
+/// [`ConvertError`] with the file and the key or tensor: what is broken, does not fit the base, or has no GGUF form.
+pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType) -> Result<AdapterPlan, ConvertError> {
+    let name = model_name(adapter)?;
+    let adapter = Adapter::open(adapter)?;
+    let config = ModelConfig::read(base)?;
+    let checkpoint = Checkpoint::open(base)?;
+    let prefix = if config.vision.is_some() { "language_model." } else { "" };
+    let planned = language::map(&checkpoint, base, prefix, &config.language, weight_type)?;
+    let tied = config.language.tied && config.language.arch == LanguageArch::Qwen2;
+    if let Some(table) = adapter.rows.keys().next().filter(|_| tied) {
+        // One table is then both, and llama.cpp wants A and B the other way round in each of its uses.
+        let problem =
+            "new rows of a table that is embedding and head at once have no GGUF form; merge the adapter instead";
+        return Err(adapter.wrong(table, problem).into());
+    }
+    let mut tensors =
+        Tensors { adapter: &adapter, base: &checkpoint, weight_type, list: Vec::new(), used: BTreeSet::new() };
+    for target in &planned {
+        if let Some(pair) = adapter.pairs.get(&target.source) {
+            tensors.pair(target, pair)?;
+        }
+        if let Some(rows) = adapter.rows.get(&target.source) {
+            tensors.rows(target, rows)?;
+        }
+    }
+    let Tensors { list, used, .. } = tensors;
+    if let Some(unknown) = adapter.pairs.keys().chain(adapter.rows.keys()).find(|name| !used.contains(name.as_str())) {
+        let problem = "not a matrix of the base's language model, which is all that a GGUF adapter can adapt";
+        return Err(adapter.wrong(unknown, problem).into());
+    }
+    let notes = adapter.whole.keys().next().map(|whole| {
+        format!(
+            "a GGUF adapter cannot carry '{whole}' and the other {} whole tensors of this one: merge it, and use the merged \
+             checkpoint's mmproj file",
+            adapter.whole.len() - 1
+        )
+    });
+    let metadata = vec![
+        entry("general.architecture", config.language.arch.name()),
+        entry("general.type", "adapter"),
+        entry("general.name", name.as_str()),
+        entry("general.file_type", weight_type.file_type()),
+        entry("adapter.type", "lora"),
+        entry("adapter.lora.alpha", adapter.alpha as f32),
+    ];
+    let path = output.join(format!("{name}-lora-{}.gguf", weight_type.name()));
+    Ok(AdapterPlan { path, metadata, tensors: list, notes: notes.into_iter().collect() })
+}
+
+impl AdapterPlan {
+    /// Bytes of all tensors, without padding.
+    pub fn data_size(&self) -> u64 {
+        self.tensors.iter().filter_map(|tensor| tensor.spec.ggml_type.tensor_bytes(&tensor.spec.dims)).sum()
+    }
+
+    /// Writes the file, which appears when it is complete.
+    ///
+    /// # Errors
+    /// [`ConvertError`] with the file and tensor.
+    ///
+    /// # Panics
+    /// Never: types are chosen so that rows are whole blocks.
+    pub fn write(&self) -> Result<(), ConvertError> {
+        let specs: Vec<TensorSpec> = self.tensors.iter().map(|tensor| tensor.spec.clone()).collect();
+        let mut writer = GgufWriter::create(&self.path, &self.metadata, &specs)?;
+        for AdapterTensor { spec, values } in &self.tensors {
+            let bytes = spec.ggml_type.tensor_bytes(&spec.dims).expect("rows are whole blocks");
+            let mut packed = vec![0; bytes as usize];
+            quantize_rows(spec.ggml_type, values, spec.dims[0] as usize, &mut packed)
+                .map_err(|source| ConvertError::Value { path: self.path.clone(), tensor: spec.name.clone(), source })?;
+            writer.write(&packed)?;
+        }
+        Ok(writer.finish()?)
+    }
+}
+
+/// Collects the tensors of an adapter.
+struct Tensors<'a> {
+    adapter: &'a Adapter,
+    base: &'a Checkpoint,
+    weight_type: WeightType,
+    list: Vec<AdapterTensor>,
+    used: BTreeSet<&'a str>,
+}
+
+impl<'a> Tensors<'a> {
+    /// Adds A and B, matrices of these rows and columns.
+    fn add(&mut self, target: &PlannedTensor, [down, up]: [Matrix; 2]) {
+        for (end, Matrix { rows, cols, values }) in [("lora_a", down), ("lora_b", up)] {
+            let chosen = self.weight_type.ggml_type();
+            let fits = (cols as u64).is_multiple_of(chosen.block_len());
+            let ggml_type = if fits { chosen } else { GgmlType::F16 };
+            let name = format!("{}.{end}", target.spec.name);
+            let dims = vec![cols as u64, rows as u64];
+            self.list.push(AdapterTensor { spec: TensorSpec { name, dims, ggml_type }, values });
+        }
+    }
+
+    fn pair(&mut self, target: &'a PlannedTensor, pair: &Pair) -> Result<(), AdapterError> {
+        let source = self.base.get(&target.source).expect("planned from this checkpoint");
+        let found = [pair.up.rows, pair.down.cols];
+        if source.shape != found {
+            let problem = format!("for a base of shape {found:?}, which is {:?}", source.shape);
+            return Err(self.adapter.wrong(&target.source, problem));
+        }
+        let rows = target.spec.dims[1];
+        let values = (0..rows).flat_map(|row| pair.up.row(target.rows.source(row) as usize)).copied().collect();
+        let up = Matrix { rows: rows as usize, cols: pair.up.cols, values };
+        self.add(target, [pair.down.clone(), up]);
+        self.used.insert(&target.source);
+        Ok(())
+    }
+
+    /// The table's rows are those of the embedding, which llama.cpp takes, or of the head, which it multiplies by.
+    fn rows(&mut self, target: &'a PlannedTensor, new: &TokenRows) -> Result<(), AdapterError> {
+        let [width, vocabulary] = [target.spec.dims[0] as usize, target.spec.dims[1] as usize];
+        let TokenRows { tokens, rows } = new;
+        if rows.cols != width {
+            let problem = format!("rows of {}, expected the base's {width}", rows.cols);
+            return Err(self.adapter.wrong(&target.source, problem));
+        }
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
+            let problem = format!("a row for token {token}, expected tokens below {vocabulary}");
+            return Err(self.adapter.wrong(&target.source, problem));
+        }
+        let count = tokens.len();
+        let pick = (count as f64 / self.adapter.alpha) as f32;
+        let mut picks = Matrix { rows: vocabulary, cols: count, values: vec![0.0; vocabulary * count] };
+        let mut differences = rows.clone();
+        for (place, token) in tokens.iter().enumerate() {
+            picks.values[*token as usize * count + place] = pick;
+            let own = self.base_row(target, *token as usize, width);
+            let row = &mut differences.values[place * width..][..width];
+            row.iter_mut().zip(own).for_each(|(new, own)| *new -= own);
+        }
+        if target.spec.name == "token_embd.weight" {
+            // A's row of the token, times B: B has the differences as columns.
+            let values =
+                (0..width * count).map(|place| differences.values[place % count * width + place / count]).collect();
+            self.add(target, [picks, Matrix { rows: width, cols: count, values }]);
+        } else {
+            self.add(target, [differences, picks]);
+        }
+        self.used.insert(&target.source);
+        Ok(())
+    }
+
+    fn base_row(&self, target: &PlannedTensor, row: usize, width: usize) -> Vec<f32> {
+        let source = self.base.get(&target.source).expect("planned from this checkpoint");
+        let ggml_type = match source.dtype {
+            Dtype::F16 => GgmlType::F16,
+            Dtype::BF16 => GgmlType::BF16,
+            _ => GgmlType::F32,
+        };
+        let bytes = ggml_type.row_bytes(width).expect("floats have no blocks");
+        let mut values = vec![0.0; width];
+        dequantize_row(ggml_type, &self.base.data(source)[row * bytes..][..bytes], &mut values)
+            .expect("a row of floats has as many bytes as computed");
+        values
+    }
+}

@@ -1,0 +1,221 @@
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use mmprm_quant::adapter::{Adapter, AdapterError, Pair};
+use mmprm_quant::atomic::{self, AtomicFile};
+use mmprm_quant::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
+use mmprm_quant::progress::{Progress, Watch};
+use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
+
+use crate::nn::gemm::Gemm;
+use crate::nn::tensor::{Mat, MatMut};
+use crate::train::checkpoint::{CheckpointError, companions};
+
+/// Values changed at a time: 16 MiB as floats.
+const CHUNK: usize = 1 << 22;
+
+/// The list of a checkpoint's files.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Why an adapter was not merged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// The adapter cannot be read, or does not fit the base.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The base's tensors cannot be read.
+    #[error(transparent)]
+    Base(#[from] SafetensorsError),
+    /// What stands beside them cannot.
+    #[error(transparent)]
+    Companion(#[from] CheckpointError),
+    /// The result cannot be written.
+    #[error("{}: cannot write: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A merged value has no place in the base's type.
+    #[error("{}: tensor '{name}': {source}", path.display())]
+    Value {
+        /// The base's file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Which value.
+        source: BlockError,
+    },
+    /// The base would be overwritten.
+    #[error("{}: is the base itself, expected another directory for the merged checkpoint", path.display())]
+    SameDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Folds an adapter into its base checkpoint: `target` gets the base's files, with the same tensors of the same names, shapes
+/// and types, of which the adapted ones have other values. The weights are streamed; each file appears whole or not at all, an
+/// index of several last.
+///
+/// # Errors
+/// [`MergeError`]; an adapter that does not fit is refused before anything is written.
+pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut Watch<'_>) -> Result<(), MergeError> {
+    let adapter = Adapter::open(adapter)?;
+    let checkpoint = Checkpoint::open(base)?;
+    if target.exists() && same(base, target) {
+        return Err(MergeError::SameDirectory { path: target.to_owned() });
+    }
+    check(&adapter, &checkpoint, base)?;
+    let copy = |path: &Path| {
+        let destination = target.join(path.file_name().unwrap_or_default());
+        let written = fs::read(path).and_then(|bytes| atomic::write(&destination, &bytes));
+        written.map_err(|source| MergeError::Write { path: destination, source })
+    };
+    companions(base)?.iter().try_for_each(|path| copy(path))?;
+    let total = checkpoint.names().filter_map(|name| checkpoint.get(name)).map(|tensor| checkpoint.data(tensor).len());
+    let mut merging =
+        Merging { adapter: &adapter, checkpoint: &checkpoint, watch, done: 0, total: total.sum::<usize>() as u64 };
+    for (path, header, tensors) in checkpoint.files() {
+        let destination = target.join(path.file_name().unwrap_or_default());
+        let fail = |source| MergeError::Write { path: destination.clone(), source };
+        let mut file = AtomicFile::create(&destination).map_err(fail)?;
+        file.write_all(header).map_err(fail)?;
+        for (name, tensor) in tensors {
+            merging.tensor(name, tensor, &mut |bytes| file.write_all(bytes).map_err(fail))?;
+        }
+        file.commit().map_err(fail)?;
+    }
+    let index = base.join(INDEX);
+    if index.exists() { copy(&index) } else { Ok(()) }
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Refuses an adapter that does not fit.
+fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), MergeError> {
+    let shape = |name: &str| -> Result<&[usize], MergeError> {
+        let missing = || adapter.wrong(name, format!("not in {}, expected the adapter's base", base.display()));
+        let tensor = checkpoint.get(name).ok_or_else(missing)?;
+        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            let problem = format!("{:?} in {}, expected F32, F16 or BF16", tensor.dtype, base.display());
+            return Err(adapter.wrong(name, problem).into());
+        }
+        Ok(&tensor.shape)
+    };
+    let unlike = |name: &str, found: &[usize], own: &[usize]| {
+        let problem = format!("for a base of shape {found:?}, which in {} is {own:?}", base.display());
+        Err(adapter.wrong(name, problem).into())
+    };
+    for (name, pair) in &adapter.pairs {
+        let (own, found) = (shape(name)?, [pair.up.rows, pair.down.cols]);
+        if own != found {
+            return unlike(name, &found, own);
+        }
+    }
+    for (name, whole) in &adapter.whole {
+        let own = shape(name)?;
+        if own != whole.shape {
+            return unlike(name, &whole.shape, own);
+        }
+    }
+    for (name, new) in &adapter.rows {
+        let own = shape(name)?;
+        let &[rows, width] = own else { return unlike(name, &[new.rows.rows, new.rows.cols], own) };
+        if width != new.rows.cols {
+            return unlike(name, &[rows, new.rows.cols], own);
+        }
+        if let Some(token) = new.tokens.iter().find(|token| **token as usize >= rows) {
+            return Err(adapter.wrong(name, format!("a row for token {token}, expected tokens below {rows}")).into());
+        }
+    }
+    Ok(())
+}
+
+/// A merge at work.
+struct Merging<'a, 'w> {
+    adapter: &'a Adapter,
+    checkpoint: &'a Checkpoint,
+    watch: &'a mut Watch<'w>,
+    done: u64,
+    total: u64,
+}
+
+impl Merging<'_, '_> {
+    /// Hands on the bytes of a merged tensor.
+    fn tensor(
+        &mut self,
+        name: &str,
+        tensor: &Tensor,
+        put: &mut impl FnMut(&[u8]) -> Result<(), MergeError>,
+    ) -> Result<(), MergeError> {
+        let data = self.checkpoint.data(tensor);
+        let Adapter { pairs, rows, whole, .. } = self.adapter;
+        let is_changed = pairs.contains_key(name) || rows.contains_key(name) || whole.contains_key(name);
+        let width = tensor.shape.last().copied().unwrap_or(1).max(1);
+        let row_bytes = (data.len() / (tensor.shape.iter().product::<usize>() / width).max(1)).max(1);
+        let per_chunk = (CHUNK / width).max(1);
+        let (mut values, mut packed) = (Vec::new(), Vec::new());
+        for (number, bytes) in data.chunks(per_chunk * row_bytes).enumerate() {
+            if is_changed {
+                let (ggml_type, first) = (float(tensor.dtype), number * per_chunk);
+                values.resize(bytes.len() / row_bytes * width, 0.0);
+                let value = |source| {
+                    let path = self.checkpoint.file(tensor).to_owned();
+                    MergeError::Value { path, name: name.to_owned(), source }
+                };
+                dequantize_row(ggml_type, bytes, &mut values).map_err(value)?;
+                self.change(name, first, width, &mut values);
+                packed.resize(bytes.len(), 0);
+                quantize_rows(ggml_type, &values, width, &mut packed).map_err(value)?;
+                put(&packed)?;
+            } else {
+                put(bytes)?;
+            }
+            self.done += bytes.len() as u64;
+            if (self.watch)(Progress { done: self.done, total: self.total, item: name }).is_break() {
+                return Err(MergeError::Cancelled);
+            }
+        }
+        self.checkpoint.release(tensor);
+        Ok(())
+    }
+
+    /// Changes the rows of a tensor from row `first` on as the adapter says.
+    fn change(&self, name: &str, first: usize, width: usize, values: &mut [f32]) {
+        let count = values.len() / width;
+        if let Some(pair) = self.adapter.pairs.get(name) {
+            let Pair { down, up } = pair;
+            let up = Mat::new(&up.values, up.rows, up.cols).sub(first..first + count, 0..up.cols);
+            let product = Gemm::new().alpha(self.adapter.scale(pair)).accumulate();
+            product.run(up, Mat::new(&down.values, down.rows, down.cols), MatMut::new(values, count, width));
+        }
+        if let Some(new) = self.adapter.rows.get(name) {
+            for (place, token) in new.tokens.iter().enumerate() {
+                if let Some(row) = (*token as usize).checked_sub(first).filter(|row| *row < count) {
+                    values[row * width..][..width].copy_from_slice(new.rows.row(place));
+                }
+            }
+        }
+        if let Some(whole) = self.adapter.whole.get(name) {
+            values.copy_from_slice(&whole.values[first * width..][..values.len()]);
+        }
+    }
+}
+
+/// The type of floats that [`check`] lets pass.
+fn float(dtype: Dtype) -> GgmlType {
+    match dtype {
+        Dtype::F16 => GgmlType::F16,
+        Dtype::BF16 => GgmlType::BF16,
+        _ => GgmlType::F32,
+    }
+}

@@ -1,0 +1,316 @@
+//! A model at work on packed sequences: its weights, their gradients, its pictures.
+//!
+//! This is what learners have in common. Which tensors are trained, where values come from and what is saved is up to what
+//! [`Trains`] a network: [`super::full`] trains a model's own weights, [`super::lora`] what is added to them.
+//!
+//! ```no_run
+//! use mmprm::internvl::{self, Trainable};
+//! use mmprm::train::data::Dataset;
+//! use mmprm::train::network::Network;
+//! use mmprm::train::recipe::Recipe;
+//! # fn of(recipe: &Recipe, data: &Dataset) -> Result<(), Box<dyn std::error::Error>> {
+//! let layout = internvl::read_layout(&recipe.model)?;
+//! let only_the_head = Trainable::only(&layout, |number| number == layout.head());
+//! let parameters = internvl::read_parameters(&recipe.model, &layout, |number| only_the_head.contains(number))?;
+//! let network = Network::new(recipe, parameters, only_the_head, data.words, data.pictures.clone());
+//! println!("{} trained values", network.trained());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::checkpoint::CheckpointError;
+use super::data::{Picture, Words};
+use super::features::Features;
+use super::learner::{LearnError, Learner};
+use super::optim::Parameter;
+use super::pack::{Aims, Sequence};
+use super::recipe::{Compute, Recipe};
+use super::tensors::{Stored, Tensor, Values};
+use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
+use crate::internvl::{
+    self, Dropout, Gradients, HalfFormat, Layout, Loss, Model, Packed, Parameters, Settings, Shadows, Store, Targets,
+    Tiles, Trainable, Weights,
+};
+use crate::nn::attention::{Own, Segments};
+use crate::nn::gemm::Precision;
+
+/// A model with gradients; see the [module](self).
+#[derive(Debug)]
+pub struct Network {
+    model: Model,
+    parameters: Parameters,
+    shadows: Option<Shadows>,
+    gradients: Gradients,
+    settings: Settings,
+    words: Words,
+    pictures: Vec<Picture>,
+    tiling: Tiling,
+    /// Nothing where the tower is trained: its output then changes with every step.
+    features: Option<Features>,
+    draws: Draws,
+}
+
+/// What random numbers depend on: seed, step, and sequences of the step so far.
+#[derive(Debug, Clone, Copy)]
+struct Draws {
+    rate: f32,
+    seed: u64,
+    step: u64,
+    sequence: u64,
+}
+
+impl Draws {
+    fn next(&mut self) -> Option<Dropout> {
+        self.sequence += 1;
+        (self.rate > 0.0).then(|| Dropout::new(self.rate, self.seed, self.step, self.sequence))
+    }
+}
+
+/// How a recipe's pictures are cut for a model.
+pub fn tiling(recipe: &Recipe, layout: &Layout) -> Tiling {
+    Tiling { size: layout.config().vision.image, min_tiles: 1, max_tiles: recipe.max_tiles, thumbnail: true }
+}
+
+impl Network {
+    /// A model with these values, some of which are trained as a recipe says, on samples with these pictures.
+    ///
+    /// # Panics
+    /// If a trained tensor is not [`Store::F32`].
+    pub fn new(
+        recipe: &Recipe,
+        parameters: Parameters,
+        trainable: Trainable,
+        words: Words,
+        pictures: Vec<Picture>,
+    ) -> Self {
+        let layout = parameters.layout();
+        assert!(trainable.numbers().all(|number| parameters.get(number).is_some()), "{TRAINED}");
+        let (precision, half) = match recipe.precision {
+            Compute::F32 => (Precision::Exact, None),
+            Compute::Bf16 => (Precision::Bf16, Some(HalfFormat::Bf16)),
+            Compute::F16 => (Precision::SplitBf16, Some(HalfFormat::F16)),
+        };
+        let learns_vision = trainable.numbers().any(|number| layout.is_vision(number));
+        let features = (!learns_vision).then(|| {
+            let directory = recipe.features.clone().unwrap_or_else(|| recipe.out.join("features"));
+            Features::new(directory, fingerprint(layout, &parameters, recipe.precision))
+        });
+        let rate = recipe.lora.as_ref().map_or(0.0, |lora| lora.dropout);
+        Self {
+            model: Model::new(layout),
+            shadows: half.map(|format| Shadows::new(&parameters, format)),
+            gradients: Gradients::new(layout, trainable),
+            settings: Settings { precision, checkpointing: recipe.checkpointing },
+            words,
+            pictures,
+            tiling: tiling(recipe, layout),
+            features,
+            draws: Draws { rate, seed: recipe.seed, step: 0, sequence: 0 },
+            parameters,
+        }
+    }
+
+    /// Number of trained values.
+    pub fn trained(&self) -> usize {
+        self.gradients.iter().map(|(_, gradient)| gradient.len()).sum()
+    }
+
+    /// The weights now.
+    pub fn weights(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Numbers of the trained tensors.
+    pub fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.gradients.trainable().numbers()
+    }
+
+    /// A sequence as the model takes it.
+    fn packed(&mut self, sequence: &Sequence) -> Result<Packed, LearnError> {
+        let (mut values, mut tiles) = (Vec::new(), 0);
+        // Pictures that occur several times share their tiles.
+        let mut ranges: HashMap<usize, Range<usize>> = HashMap::new();
+        let mut pictures = Vec::with_capacity(sequence.pictures.len());
+        for placed in &sequence.pictures {
+            let range = match ranges.entry(placed.picture) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(place) => {
+                    let start = tiles;
+                    tiles += self.append(placed.picture, &mut values)?;
+                    place.insert(start..tiles).clone()
+                }
+            };
+            pictures.push(internvl::Picture { first: placed.start, tiles: range });
+        }
+        Ok(Packed {
+            tokens: sequence.tokens.clone(),
+            segments: Segments::new(&sequence.segments, Own::Causal),
+            pictures,
+            tiles: if self.features.is_some() { Tiles::Features(values) } else { Tiles::Pixels(values) },
+        })
+    }
+
+    /// Appends a picture's features, or its pixel values where the tower is trained; returns its tiles.
+    fn append(&mut self, picture: usize, values: &mut Vec<f32>) -> Result<usize, LearnError> {
+        let picture = &self.pictures[picture];
+        let (model, settings, tiling) = (&self.model, self.settings, &self.tiling);
+        let weights = weights(&self.parameters, self.shadows.as_ref());
+        match &mut self.features {
+            Some(features) => {
+                let config = model.layout().config();
+                let count = picture.tiles * config.tokens_per_tile() * config.features();
+                let make = || -> Result<_, LearnError> {
+                    Ok(model.vision_features(weights, &pixels(picture, tiling)?, settings)?)
+                };
+                values.extend(features.get(&picture.digest, count, make)?.iter());
+            }
+            None => values.extend(pixels(picture, tiling)?),
+        }
+        Ok(picture.tiles)
+    }
+
+    /// A tensor as it is stored in a checkpoint, under a name.
+    ///
+    /// # Panics
+    /// If its rows are made on demand.
+    pub fn tensor(&self, number: usize, name: String, stored: Stored) -> Tensor<'_> {
+        let values = match self.parameters.store(number) {
+            Store::F32(values) => Values::F32(values),
+            Store::F16(values) => Values::F16(values),
+            Store::Bf16(values) => Values::Bf16(values),
+            Store::Rows(_) => panic!("{name} is not stored as floats"),
+        };
+        Tensor { name, shape: &self.model.layout().tensors()[number].shape, values, stored }
+    }
+
+    fn targets(&self, sequence: &Sequence, factor: f64) -> Targets {
+        let weights = sequence.counts.iter().map(|count| (f64::from(*count) * factor) as f32).collect();
+        let rows = sequence.rows.clone();
+        match &sequence.aims {
+            Aims::Labels(labels) => {
+                Targets::Steps { rows, labels: labels.clone(), weights, yes: self.words.yes, no: self.words.no }
+            }
+            Aims::Tokens(ids) => Targets::Tokens { rows, ids: ids.clone(), weights },
+        }
+    }
+}
+
+/// Why a trained tensor has master values.
+const TRAINED: &str = "trained tensors are read as f32";
+
+fn weights<'a>(parameters: &'a Parameters, shadows: Option<&'a Shadows>) -> Weights<'a> {
+    match shadows {
+        Some(shadows) => Weights::with_shadows(parameters, shadows),
+        None => parameters.into(),
+    }
+}
+
+/// Pixel values of a picture's tiles.
+fn pixels(picture: &Picture, tiling: &Tiling) -> Result<Vec<f32>, LearnError> {
+    let tiles = picture.load(tiling)?;
+    if image::content_hash(&tiles) != picture.digest {
+        return Err(LearnError::Changed { path: picture.path.clone() });
+    }
+    Ok(tiles.iter().flat_map(|tile| image::normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect())
+}
+
+/// Hash of all that the vision tower's output depends on.
+fn fingerprint(layout: &Layout, parameters: &Parameters, precision: Compute) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(format!("{:?} {} {precision:?}", layout.config().vision, layout.config().shuffle));
+    for number in (0..layout.tensors().len()).filter(|number| layout.is_vision(*number)) {
+        let mut add = |bytes: &[u8]| hasher.update(bytes);
+        match parameters.store(number) {
+            Store::F32(values) => values.iter().for_each(|value| add(&value.to_le_bytes())),
+            Store::F16(values) => values.iter().for_each(|value| add(&value.to_le_bytes())),
+            Store::Bf16(values) => values.iter().for_each(|value| add(&value.to_le_bytes())),
+            _ => add(parameters.name(number).as_bytes()),
+        }
+    }
+    hasher.finalize().into()
+}
+
+/// What trains a network: a [`Learner`] but for what it saves.
+pub trait Trains {
+    /// The network.
+    fn network(&self) -> &Network;
+
+    /// The network, to change.
+    fn network_mut(&mut self) -> &mut Network;
+
+    /// Writes what was trained, replacing what was written before.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    fn write(&self, directory: &Path) -> Result<(), CheckpointError>;
+}
+
+impl<T: Trains> Learner for T {
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let network = self.network();
+        let tensors = network.model.layout().tensors();
+        network.numbers().map(|number| (tensors[number].name.clone(), tensors[number].shape.clone())).collect()
+    }
+
+    fn values(&self) -> Vec<&[f32]> {
+        let network = self.network();
+        network.numbers().map(|number| network.parameters.get(number).expect(TRAINED)).collect()
+    }
+
+    fn sums(&self) -> Vec<&[f32]> {
+        self.network().gradients.iter().map(|(_, gradient)| gradient).collect()
+    }
+
+    fn each(&mut self, work: &mut dyn FnMut(usize, Parameter<'_>)) {
+        let Network { parameters, gradients, .. } = self.network_mut();
+        for (place, (number, gradient)) in gradients.iter().enumerate() {
+            let values = parameters.get_mut(number).expect(TRAINED);
+            work(place, Parameter { values, gradient });
+        }
+    }
+
+    fn clear(&mut self) {
+        self.network_mut().gradients.clear();
+    }
+
+    fn begin(&mut self, step: u64) {
+        let network = self.network_mut();
+        network.gradients.clear();
+        network.draws = Draws { step, sequence: 0, ..network.draws };
+    }
+
+    fn gradients(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError> {
+        let network = self.network_mut();
+        let (packed, targets) = (network.packed(sequence)?, network.targets(sequence, factor));
+        let mut weights = weights(&network.parameters, network.shadows.as_ref());
+        if let Some(dropout) = network.draws.next() {
+            weights = weights.with_dropout(dropout);
+        }
+        Ok(network.model.gradients(weights, &packed, &targets, network.settings, &mut network.gradients)?)
+    }
+
+    fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError> {
+        let network = self.network_mut();
+        let (packed, targets) = (network.packed(sequence)?, network.targets(sequence, factor));
+        let weights = weights(&network.parameters, network.shadows.as_ref());
+        Ok(network.model.loss(weights, &packed, &targets, network.settings)?)
+    }
+
+    fn updated(&mut self) {
+        let Network { shadows, parameters, gradients, .. } = self.network_mut();
+        if let Some(shadows) = shadows {
+            shadows.refresh(parameters, |number| gradients.trainable().contains(number));
+        }
+    }
+
+    fn save(&self, directory: &Path) -> Result<(), CheckpointError> {
+        self.write(directory)
+    }
+}

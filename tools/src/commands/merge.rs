@@ -1,0 +1,55 @@
+//! `mmprm merge`: an adapter is folded into its base checkpoint.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use mmprm::train::lora::{MergeError, merge};
+use mmprm_quant::progress::Progress;
+use serde_json::json;
+
+use crate::exit::{BadInput, Exit};
+use crate::ui::Ui;
+
+/// Fold an adapter into its base checkpoint.
+///
+/// The result is a checkpoint directory with the base's files: the same tensors of the same names, shapes and types, of which
+/// the adapted ones have other values, and the rows of new tokens and the projector where those were trained. Memory use does
+/// not grow with the checkpoint.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The adapter's directory, as `mmprm train` with `lora` or Python's PEFT write it.
+    #[arg(value_name = "ADAPTER")]
+    adapter: PathBuf,
+
+    /// The checkpoint that it was trained beside.
+    #[arg(long, value_name = "HF_DIR")]
+    base: PathBuf,
+
+    /// Directory for the merged checkpoint.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let bar = ui.bar("merge", 0, "B");
+    let mut watch = |progress: Progress<'_>| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+        bar.set_message(progress.item.to_owned());
+        if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let result = merge(&args.adapter, &args.base, &args.out, &mut watch);
+    bar.finish_and_clear();
+    match result {
+        Err(MergeError::Cancelled) => {
+            ui.warn("interrupted; unfinished files were removed");
+            return Ok(Exit::Interrupted);
+        }
+        Err(error @ MergeError::Write { .. }) => return Err(error.into()),
+        result => result.map_err(|error| BadInput(error.to_string()))?,
+    }
+    ui.say(format_args!("merged: {}", args.out.display()))?;
+    ui.result(&json!({"adapter": args.adapter, "base": args.base, "out": args.out}))?;
+    Ok(Exit::Done)
+}
