@@ -1,9 +1,9 @@
 """A PRM training step in plain PyTorch on a CPU: what `mmprm bench train` is measured against.
 
-    python benches/peers/train.py [--threads 2] [--tokens 512] [--batch 4] [--steps 5] [--head rows|full]
+    python benches/peers/train.py [--threads 2] [--tokens 512] [--batch 4] [--steps 5] [--head rows|full] [--width 768 …]
 
 An InternLM2-shaped language model (grouped keys, fused wqkv, SwiGLU, RMSNorm, rotary positions) with random weights, bf16
-autocast over fp32 parameters, fused scaled-dot-product attention and AdamW, as a careful user would write it. `--head full`
+autocast over fp32 parameters, fused scaled-dot-product attention and fused AdamW, as a careful user would write it. `--head full`
 computes the logits of all positions, as the reference does; `rows` only those of the two labels at the steps. Prints one JSON
 object: parameters, seconds a step (median), tokens a second, peak memory.
 """
@@ -79,7 +79,7 @@ def main():
     torch.set_num_threads(o.threads)
     torch.manual_seed(0)
     model = Model(o.width, o.layers, o.heads, o.keys, o.inner, o.vocabulary)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.05, fused=True)
     yes, no, every = 1, 2, 64
     seconds = []
     for step in range(o.steps + 1):

@@ -7,10 +7,13 @@ use rayon::prelude::*;
 use super::config::LanguageConfig;
 use super::layout::Qkv;
 use super::linear::{Pass, matrix, matrix_mut};
+use super::saved::Saved;
 use super::trainable::Gradients;
-use crate::nn::attention::Heads;
+use crate::nn::attention::{Attention, Heads, Kept};
+use crate::nn::gemm::Precision;
 use crate::nn::rope::{Rope, Scaling, Table};
-use crate::nn::tensor::{Mat, MatMut};
+use crate::nn::tensor::{Element, Mat, MatMut};
+use crate::nn::workspace::{give, take};
 
 /// Rotary tables of a packed sequence.
 #[derive(Debug)]
@@ -50,9 +53,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub fn zeros(heads: Heads, tokens: usize) -> Self {
+    /// Places with anything in them.
+    pub fn any(heads: Heads, tokens: usize) -> Self {
         let (queries, keys) = (tokens * heads.query * heads.dim, tokens * heads.key * heads.dim);
-        Self { q: vec![0.0; queries], k: vec![0.0; keys], v: vec![0.0; keys] }
+        Self { q: take(queries), k: take(keys), v: take(keys) }
+    }
+
+    /// As they wait for the backward, and as the attention reads them.
+    pub fn saved(self, precision: Precision) -> SavedParts {
+        SavedParts([self.q, self.k, self.v].map(|part| Saved::new(part, precision)))
     }
 
     pub fn views(&self, heads: Heads) -> [Mat<'_, f32>; 3] {
@@ -67,9 +76,13 @@ impl Parts {
 
     /// From the normed stream x.
     pub fn forward(pass: &Pass<'_>, qkv: Qkv, heads: Heads, rotary: &Rotary, x: Mat<'_, f32>) -> Self {
-        let mut parts = Self::zeros(heads, x.rows());
+        let mut parts = Self::any(heads, x.rows());
         match qkv {
-            Qkv::Fused(linear) => parts.unpack(heads, &pass.applied(linear, x)),
+            Qkv::Fused(linear) => {
+                let fused = pass.applied(linear, x);
+                parts.unpack(heads, &fused);
+                give(fused);
+            }
             Qkv::Separate(linears) => {
                 for (linear, out) in linears.into_iter().zip(parts.views_mut(heads)) {
                     pass.linear(linear, x, out);
@@ -100,9 +113,10 @@ impl Parts {
         match qkv {
             Qkv::Fused(linear) => {
                 let fused = self.pack(heads);
-                let fused = matrix(&fused, linear.outputs);
-                pass.input_gradient(linear, fused, d_x, false);
-                pass.weight_gradient(linear, x, fused, gradients);
+                let fused_matrix = matrix(&fused, linear.outputs);
+                pass.input_gradient(linear, fused_matrix, d_x, false);
+                pass.weight_gradient(linear, x, fused_matrix, gradients);
+                give(fused);
             }
             Qkv::Separate(linears) => {
                 for (part, (linear, d_part)) in linears.into_iter().zip(self.views(heads)).enumerate() {
@@ -111,6 +125,7 @@ impl Parts {
                 }
             }
         }
+        [self.q, self.k, self.v].into_iter().for_each(give);
     }
 
     /// Columns of the fused matrix: for each key head its query heads, the key, the value.
@@ -128,7 +143,7 @@ impl Parts {
     /// The reverse of [`Parts::unpack`].
     fn pack(&self, heads: Heads) -> Vec<f32> {
         let Sizes { queries, dim, row } = Sizes::of(heads);
-        let mut fused = vec![0.0; self.q.len() + self.k.len() + self.v.len()];
+        let mut fused = take(self.q.len() + self.k.len() + self.v.len());
         let keys = self.k.par_chunks_exact(dim).zip(self.v.par_chunks_exact(dim));
         let parts = self.q.par_chunks_exact(queries).zip(keys).with_min_len(HEADS);
         parts.zip(fused.par_chunks_exact_mut(row)).for_each(|((q, (k, v)), fused)| {
@@ -138,6 +153,60 @@ impl Parts {
         });
         fused
     }
+}
+
+/// Queries, keys and values as they wait for the backward.
+#[derive(Debug)]
+pub(super) struct SavedParts([Saved; 3]);
+
+impl SavedParts {
+    /// The attention's output and log-sum-exp.
+    pub fn attend(&self, attention: &Attention<'_>, heads: Heads, out: MatMut<'_, f32>, lse: MatMut<'_, f32>) {
+        match &self.0 {
+            [Saved::Half(q), Saved::Half(k), Saved::Half(v)] => {
+                let [q, k, v] = views(heads, [q, k, v]);
+                attention.forward(q, k, v, out, lse);
+            }
+            [Saved::Wide(q), Saved::Wide(k), Saved::Wide(v)] => {
+                let [q, k, v] = views(heads, [q, k, v]);
+                attention.forward(q, k, v, out, lse);
+            }
+            _ => unreachable!("all of a block is saved in one precision"),
+        }
+    }
+
+    /// Gradients of queries, keys and values, from the attention's output and log-sum-exp, and the gradient of the former.
+    pub fn attend_backward(
+        &self,
+        attention: &Attention<'_>,
+        heads: Heads,
+        (out, lse, d_out): (Mat<'_, f32>, Mat<'_, f32>, Mat<'_, f32>),
+        [d_q, d_k, d_v]: [MatMut<'_, f32>; 3],
+    ) {
+        match &self.0 {
+            [Saved::Half(q), Saved::Half(k), Saved::Half(v)] => {
+                let [q, k, v] = views(heads, [q, k, v]);
+                attention.backward(Kept { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
+            }
+            [Saved::Wide(q), Saved::Wide(k), Saved::Wide(v)] => {
+                let [q, k, v] = views(heads, [q, k, v]);
+                attention.backward(Kept { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
+            }
+            _ => unreachable!("all of a block is saved in one precision"),
+        }
+    }
+
+    /// Give the buffers back, if they are of those.
+    pub fn discard(self) {
+        self.0.into_iter().for_each(Saved::discard);
+    }
+}
+
+fn views<'a, T: Element>(heads: Heads, parts: [&'a Vec<T>; 3]) -> [Mat<'a, T>; 3] {
+    let [q, k, v] = parts;
+    let (queries, keys) = (heads.query * heads.dim, heads.key * heads.dim);
+    let tokens = q.len() / queries;
+    [Mat::new(q, tokens, queries), Mat::new(k, tokens, keys), Mat::new(v, tokens, keys)]
 }
 
 /// Key heads of tokens that a task copies at least.

@@ -1,13 +1,17 @@
 //! The language model's blocks, forward and backward.
 
-use super::heads::{Parts, Rotary};
+use std::borrow::Cow;
+
+use super::heads::{Parts, Rotary, SavedParts};
 use super::layout::LanguageBlock;
 use super::linear::{Pass, Scales, matrix, matrix_mut};
+use super::saved::Saved;
 use super::stack::Block;
 use super::trainable::Gradients;
 use crate::nn::activation::{swiglu, swiglu_backward};
-use crate::nn::attention::{Attention, Heads, Kept as KeptAttention, Segments};
+use crate::nn::attention::{Attention, Heads, Segments};
 use crate::nn::tensor::Mat;
+use crate::nn::workspace::{give, take};
 
 /// A block at work on a packed sequence.
 #[derive(Clone, Copy)]
@@ -22,11 +26,11 @@ pub(super) struct Layer<'a> {
     pub rows: Option<&'a [usize]>,
 }
 
-/// What a block keeps for its backward.
-pub(super) struct Kept {
+/// What a block's forward leaves.
+pub(super) struct Open {
     x: Vec<f32>,
     first_scales: Scales,
-    parts: Parts,
+    parts: SavedParts,
     /// The attention's output and log-sum-exp.
     mixed: Vec<f32>,
     lse: Vec<f32>,
@@ -37,13 +41,30 @@ pub(super) struct Kept {
     up: Vec<f32>,
 }
 
+/// What a block keeps of that for its backward.
+pub(super) struct Kept {
+    x: Saved,
+    first_scales: Scales,
+    parts: SavedParts,
+    mixed: Saved,
+    lse: Vec<f32>,
+    feed_forward: KeptFeedForward,
+}
+
+struct KeptFeedForward {
+    middle: Saved,
+    scales: Scales,
+    gate: Saved,
+    up: Saved,
+}
+
 impl Layer<'_> {
     fn attention(&self) -> Attention<'_> {
         Attention::new(self.heads, self.segments).precision(self.pass.precision)
     }
 
     /// The wanted rows of what has a row for each token.
-    fn picked<'b>(&self, values: &'b [f32], cols: usize) -> std::borrow::Cow<'b, [f32]> {
+    fn picked<'b>(&self, values: &'b [f32], cols: usize) -> Cow<'b, [f32]> {
         let Some(rows) = self.rows else { return values.into() };
         rows.iter().flat_map(|row| &values[row * cols..][..cols]).copied().collect()
     }
@@ -51,59 +72,66 @@ impl Layer<'_> {
     /// The reverse of [`Layer::picked`]: zeros for the other tokens.
     fn spread(&self, values: Vec<f32>, cols: usize) -> Vec<f32> {
         let Some(rows) = self.rows else { return values };
-        let mut all = vec![0.0; self.segments.tokens() * cols];
+        let mut all = take(self.segments.tokens() * cols);
+        all.fill(0.0);
         for (row, values) in rows.iter().zip(values.chunks_exact(cols)) {
             all[row * cols..][..cols].copy_from_slice(values);
         }
         all
     }
 
-    /// `SwiGLU` of the feed-forward layer.
-    fn gated(&self, gate: &[f32], up: &[f32]) -> Vec<f32> {
-        let inner = self.tensors.gate.outputs;
-        let mut out = vec![0.0; gate.len()];
-        swiglu(matrix(gate, inner), matrix(up, inner), matrix_mut(&mut out, inner));
-        out
-    }
-
     /// The feed-forward half: adds the gradient of the stream before it to `d_stream`, which holds that after it.
-    fn feed_forward_backward(&self, kept: &Kept, d_stream: &mut [f32], gradients: &mut Gradients) {
+    fn feed_forward_backward(&self, kept: KeptFeedForward, d_stream: &mut [f32], gradients: &mut Gradients) {
         let Self { pass, tensors, width, .. } = *self;
         let inner = tensors.gate.outputs;
-        let (gate, up) = (matrix(&kept.gate, inner), matrix(&kept.up, inner));
-        let mut d_gated = vec![0.0; kept.gate.len()];
-        pass.input_gradient(tensors.down, matrix(d_stream, width), matrix_mut(&mut d_gated, inner), false);
-        let gated = self.gated(&kept.gate, &kept.up);
-        pass.weight_gradient(tensors.down, matrix(&gated, inner), matrix(d_stream, width), gradients);
-        drop(gated);
-        let (mut d_gate, mut d_up) = (vec![0.0; kept.gate.len()], vec![0.0; kept.up.len()]);
-        let both = (matrix_mut(&mut d_gate, inner), matrix_mut(&mut d_up, inner));
-        swiglu_backward(gate, up, matrix(&d_gated, inner), both.0, both.1);
-        let middle = matrix(&kept.middle, width);
-        let (normed, _) = pass.norm(tensors.norm, middle);
-        let mut d_normed = vec![0.0; kept.middle.len()];
-        for (number, (linear, d_y)) in [(tensors.gate, &d_gate), (tensors.up, &d_up)].into_iter().enumerate() {
-            let d_y = matrix(d_y, inner);
-            pass.input_gradient(linear, d_y, matrix_mut(&mut d_normed, width), number > 0);
-            pass.weight_gradient(linear, matrix(&normed, width), d_y, gradients);
+        let size = kept.gate.len();
+        let mut gated = take(size);
+        pass.input_gradient(tensors.down, matrix(d_stream, width), matrix_mut(&mut gated, inner), false);
+        let (mut d_gate, mut d_up) = (take(size), take(size));
+        let gradient = (matrix_mut(&mut gated, inner), matrix_mut(&mut d_gate, inner), matrix_mut(&mut d_up, inner));
+        match (&kept.gate, &kept.up) {
+            (Saved::Half(gate), Saved::Half(up)) => {
+                let both = (Mat::new(gate, size / inner, inner), Mat::new(up, size / inner, inner));
+                swiglu_backward(both.0, both.1, gradient.0, gradient.1, gradient.2);
+            }
+            (Saved::Wide(gate), Saved::Wide(up)) => {
+                swiglu_backward(matrix(gate, inner), matrix(up, inner), gradient.0, gradient.1, gradient.2);
+            }
+            _ => unreachable!("all of a block is saved in one precision"),
         }
-        let (d_normed, d_stream) = (matrix(&d_normed, width), matrix_mut(d_stream, width));
-        pass.norm_backward(tensors.norm, middle, &kept.second_scales, d_normed, d_stream, gradients);
+        kept.gate.discard();
+        kept.up.discard();
+        pass.weight_gradient(tensors.down, matrix(&gated, inner), matrix(d_stream, width), gradients);
+        give(gated);
+        let middle = kept.middle.wide();
+        let (normed, _) = pass.norm(tensors.norm, matrix(&middle, width));
+        let mut d_normed = take(middle.len());
+        for (number, (linear, d_y)) in [(tensors.gate, d_gate), (tensors.up, d_up)].into_iter().enumerate() {
+            let d_y_matrix = matrix(&d_y, inner);
+            pass.input_gradient(linear, d_y_matrix, matrix_mut(&mut d_normed, width), number > 0);
+            pass.weight_gradient(linear, matrix(&normed, width), d_y_matrix, gradients);
+            give(d_y);
+        }
+        let (d_y, d_stream) = (matrix(&d_normed, width), matrix_mut(d_stream, width));
+        pass.norm_backward(tensors.norm, matrix(&middle, width), &kept.scales, d_y, d_stream, gradients);
+        [middle, normed, d_normed].into_iter().for_each(give);
     }
 }
 
 impl Block for Layer<'_> {
+    type Open = Open;
     type Kept = Kept;
 
-    fn forward(&self, x: Vec<f32>) -> Kept {
+    fn forward(&self, x: Vec<f32>) -> Open {
         let Self { pass, tensors, width, heads, .. } = *self;
         let queries = heads.query * heads.dim;
         let (normed, first_scales) = pass.norm(tensors.attention_norm, matrix(&x, width));
         let parts = Parts::forward(&pass, tensors.qkv, heads, self.rotary, matrix(&normed, width));
-        drop(normed);
-        let [q, k, v] = parts.views(heads);
-        let (mut mixed, mut lse) = (vec![0.0; parts.q.len()], vec![0.0; q.rows() * heads.query]);
-        self.attention().forward(q, k, v, matrix_mut(&mut mixed, queries), matrix_mut(&mut lse, heads.query));
+        give(normed);
+        let parts = parts.saved(pass.precision);
+        let tokens = self.segments.tokens();
+        let (mut mixed, mut lse) = (take(tokens * queries), vec![0.0; tokens * heads.query]);
+        parts.attend(&self.attention(), heads, matrix_mut(&mut mixed, queries), matrix_mut(&mut lse, heads.query));
         let middle = pass.joined(
             tensors.out,
             matrix(&self.picked(&mixed, queries), queries),
@@ -112,44 +140,61 @@ impl Block for Layer<'_> {
         let (normed, second_scales) = pass.norm(tensors.norm, matrix(&middle, width));
         let gate = pass.applied(tensors.gate, matrix(&normed, width));
         let up = pass.applied(tensors.up, matrix(&normed, width));
-        Kept { x, first_scales, parts, mixed, lse, middle, second_scales, gate, up }
+        give(normed);
+        Open { x, first_scales, parts, mixed, lse, middle, second_scales, gate, up }
     }
 
-    fn output(&self, kept: &Kept) -> Vec<f32> {
-        let gated = self.gated(&kept.gate, &kept.up);
-        let gated = matrix(&gated, self.tensors.gate.outputs);
-        self.pass.joined(self.tensors.down, gated, matrix(&kept.middle, self.width))
+    fn output(&self, open: &Open) -> Vec<f32> {
+        let inner = self.tensors.gate.outputs;
+        let mut gated = take(open.gate.len());
+        swiglu(matrix(&open.gate, inner), matrix(&open.up, inner), matrix_mut(&mut gated, inner));
+        let y = self.pass.joined(self.tensors.down, matrix(&gated, inner), matrix(&open.middle, self.width));
+        give(gated);
+        y
     }
 
-    fn input(kept: Kept) -> Vec<f32> {
-        kept.x
+    fn input(open: Open) -> Vec<f32> {
+        let Open { x, parts, mixed, middle, gate, up, .. } = open;
+        parts.discard();
+        [mixed, middle, gate, up].into_iter().for_each(give);
+        x
+    }
+
+    fn keep(&self, open: Open) -> Kept {
+        let save = |values| Saved::new(values, self.pass.precision);
+        let Open { x, first_scales, parts, mixed, lse, middle, second_scales, gate, up } = open;
+        let (gate, up, middle) = (save(gate), save(up), save(middle));
+        let feed_forward = KeptFeedForward { middle, scales: second_scales, gate, up };
+        Kept { x: save(x), first_scales, parts, mixed: save(mixed), lse, feed_forward }
     }
 
     fn backward(&self, kept: Kept, d_y: Vec<f32>, gradients: &mut Gradients) -> Vec<f32> {
         let Self { pass, tensors, width, heads, .. } = *self;
+        let Kept { x, first_scales, parts, mixed, lse, feed_forward } = kept;
         let queries = heads.query * heads.dim;
         let mut d_stream = d_y;
-        self.feed_forward_backward(&kept, &mut d_stream, gradients);
-        let mut d_mixed = vec![0.0; kept.middle.len() / width * queries];
+        self.feed_forward_backward(feed_forward, &mut d_stream, gradients);
+        let mut d_mixed = take(d_stream.len() / width * queries);
         pass.input_gradient(tensors.out, matrix(&d_stream, width), matrix_mut(&mut d_mixed, queries), false);
-        let mixed = self.picked(&kept.mixed, queries);
-        pass.weight_gradient(tensors.out, matrix(&mixed, queries), matrix(&d_stream, width), gradients);
-        drop(mixed);
+        let mixed = mixed.wide();
+        let wanted = self.picked(&mixed, queries);
+        pass.weight_gradient(tensors.out, matrix(&wanted, queries), matrix(&d_stream, width), gradients);
+        drop(wanted);
         let d_mixed = self.spread(d_mixed, queries);
         let mut d_stream = self.spread(d_stream, width);
-        let mut d_parts = Parts::zeros(heads, d_mixed.len() / queries);
-        let [q, k, v] = kept.parts.views(heads);
-        let [d_q, d_k, d_v] = d_parts.views_mut(heads);
-        let out = matrix(&kept.mixed, queries);
-        let lse = Mat::new(&kept.lse, q.rows(), heads.query);
-        self.attention().backward(KeptAttention { q, k, v, out, lse }, matrix(&d_mixed, queries), d_q, d_k, d_v);
-        let x = matrix(&kept.x, width);
-        let (normed, _) = pass.norm(tensors.attention_norm, x);
-        let mut d_normed = vec![0.0; kept.x.len()];
-        let (normed, d_normed_matrix) = (matrix(&normed, width), matrix_mut(&mut d_normed, width));
-        d_parts.backward(&pass, tensors.qkv, heads, self.rotary, normed, d_normed_matrix, gradients);
-        let (d_normed, d_x) = (matrix(&d_normed, width), matrix_mut(&mut d_stream, width));
-        pass.norm_backward(tensors.attention_norm, x, &kept.first_scales, d_normed, d_x, gradients);
+        let mut d_parts = Parts::any(heads, d_mixed.len() / queries);
+        let given = (matrix(&mixed, queries), matrix(&lse, heads.query), matrix(&d_mixed, queries));
+        parts.attend_backward(&self.attention(), heads, given, d_parts.views_mut(heads));
+        parts.discard();
+        [mixed, d_mixed].into_iter().for_each(give);
+        let x = x.wide();
+        let (normed, _) = pass.norm(tensors.attention_norm, matrix(&x, width));
+        let mut d_normed = take(x.len());
+        let (normed_matrix, d_normed_matrix) = (matrix(&normed, width), matrix_mut(&mut d_normed, width));
+        d_parts.backward(&pass, tensors.qkv, heads, self.rotary, normed_matrix, d_normed_matrix, gradients);
+        let (d_y, d_x) = (matrix(&d_normed, width), matrix_mut(&mut d_stream, width));
+        pass.norm_backward(tensors.attention_norm, matrix(&x, width), &first_scales, d_y, d_x, gradients);
+        [x, normed, d_normed].into_iter().for_each(give);
         d_stream
     }
 }

@@ -12,6 +12,7 @@ use crate::nn::gemm::{Gemm, Operand, Precision};
 use crate::nn::math;
 use crate::nn::norm::{LayerNorm, Moments, RmsNorm};
 use crate::nn::tensor::{Mat, MatMut};
+use crate::nn::workspace;
 
 /// Inputs that an exact forward sums at once. Sums of sums round less than one long sum, and the reference's own forward
 /// rounds its losses by up to 10⁻⁶, so that there is little room beside it.
@@ -88,14 +89,14 @@ impl Pass<'_> {
 
     /// `x · Wᵀ + b` in a new buffer.
     pub fn applied(&self, linear: Linear, x: Mat<'_, f32>) -> Vec<f32> {
-        let mut y = vec![0.0; x.rows() * linear.outputs];
+        let mut y = workspace::take(x.rows() * linear.outputs);
         self.linear(linear, x, MatMut::new(&mut y, x.rows(), linear.outputs));
         y
     }
 
     /// `stream + x · Wᵀ + b` in a new buffer.
     pub fn joined(&self, linear: Linear, x: Mat<'_, f32>, stream: Mat<'_, f32>) -> Vec<f32> {
-        let mut y = vec![0.0; x.rows() * linear.outputs];
+        let mut y = workspace::take(x.rows() * linear.outputs);
         let y_matrix = MatMut::new(&mut y, x.rows(), linear.outputs);
         self.product(linear, x, Some(stream), y_matrix);
         y
@@ -146,7 +147,7 @@ impl Pass<'_> {
 
     /// The norm of x in a new buffer, and what its backward needs.
     pub fn norm(&self, norm: Norm, x: Mat<'_, f32>) -> (Vec<f32>, Scales) {
-        let mut y = vec![0.0; x.rows() * x.cols()];
+        let mut y = workspace::take(x.rows() * x.cols());
         let scales = self.norm_into(norm, x, MatMut::new(&mut y, x.rows(), x.cols()));
         (y, scales)
     }

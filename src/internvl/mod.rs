@@ -56,6 +56,7 @@ mod packed;
 mod parameters;
 mod patch;
 mod quantised;
+mod saved;
 mod stack;
 mod states;
 mod tables;

@@ -16,6 +16,7 @@ use super::vision::Tower;
 use crate::nn::attention::{Heads, Segments};
 use crate::nn::embedding;
 use crate::nn::gemm::Precision;
+use crate::nn::workspace;
 
 /// How a pass is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -131,6 +132,7 @@ impl Model {
         if targets.rows().is_empty() {
             return Ok(Loss::default());
         }
+        let _recycling = workspace::recycling();
         let pass = Pass { weights, precision: settings.precision };
         let tiles = self.tile_segments(packed);
         let input = Input { pass, layout: &self.layout, packed, tiles: &tiles };
@@ -163,6 +165,7 @@ impl Model {
         let (loss, d_targets) = head.run(&at_targets, targets, Some(gradients));
         let mut d_stream = vec![0.0; rows.len() * width];
         embedding::scatter_add(&places, matrix(&d_targets, width), matrix_mut(&mut d_stream, width));
+        drop(stream);
         let d_stream = stack::backward(&blocks, traces, d_stream, gradients);
         if lowest == 0 {
             input.backward(kept_input, d_stream, gradients);

@@ -1,20 +1,26 @@
 //! Blocks one after the other, and what of their forward is kept for the backward.
 
 use super::trainable::Gradients;
+use crate::nn::workspace::give;
 
 /// A block of a tower at work.
 pub(super) trait Block {
-    /// What its backward needs.
+    /// What its forward leaves.
+    type Open;
+    /// What its backward needs of that.
     type Kept;
 
     /// The block's work up to its last product, from the stream before it.
-    fn forward(&self, x: Vec<f32>) -> Self::Kept;
+    fn forward(&self, x: Vec<f32>) -> Self::Open;
 
     /// The stream after the block.
-    fn output(&self, kept: &Self::Kept) -> Vec<f32>;
+    fn output(&self, open: &Self::Open) -> Vec<f32>;
 
     /// The stream that the forward got.
-    fn input(kept: Self::Kept) -> Vec<f32>;
+    fn input(open: Self::Open) -> Vec<f32>;
+
+    /// What the backward needs, as small as the precision of the pass allows.
+    fn keep(&self, open: Self::Open) -> Self::Kept;
 
     /// From the gradient of the stream after the block that of the stream before it; adds the parameters' gradients.
     fn backward(&self, kept: Self::Kept, d_y: Vec<f32>, gradients: &mut Gradients) -> Vec<f32>;
@@ -47,12 +53,12 @@ pub(super) fn forward<B: Block>(
     let mut stream = x;
     let mut traces = Vec::new();
     for (number, block) in blocks.iter().enumerate() {
-        let kept = block.forward(stream);
-        stream = block.output(&kept);
+        let open = block.forward(stream);
+        stream = block.output(&open);
         match keep {
-            Keep::Inputs if number >= first_kept => traces.push(Trace::Input(B::input(kept))),
-            Keep::Everything if number >= first_kept => traces.push(Trace::Kept(kept)),
-            _ => {}
+            Keep::Inputs if number >= first_kept => traces.push(Trace::Input(B::input(open))),
+            Keep::Everything if number >= first_kept => traces.push(Trace::Kept(block.keep(open))),
+            _ => give(B::input(open)),
         }
     }
     (stream, Traces(traces))
@@ -69,7 +75,7 @@ pub(super) fn backward<B: Block>(
     for (block, trace) in blocks.iter().rev().zip(traces.0.into_iter().rev()) {
         let kept = match trace {
             Trace::Kept(kept) => kept,
-            Trace::Input(x) => block.forward(x),
+            Trace::Input(x) => block.keep(block.forward(x)),
         };
         d_stream = block.backward(kept, d_stream, gradients);
     }

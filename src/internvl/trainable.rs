@@ -8,6 +8,8 @@ use super::layout::{Layout, TensorInfo};
 
 /// Values of a task.
 const PART: usize = 1 << 15;
+/// Values that are cleared together: a page of memory.
+const PAGE: usize = 1 << 10;
 
 /// The tensors that get gradients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +73,9 @@ impl Gradients {
 
     /// Set all to zero.
     pub fn clear(&mut self) {
-        self.values.par_iter_mut().for_each(|values| values.fill(0.0));
+        let pages = self.values.par_iter_mut().flat_map(|values| values.par_chunks_mut(PAGE));
+        // What is zero is not written: pages of memory that no gradient has touched stay without any.
+        pages.filter(|page| page.iter().any(|value| value.to_bits() != 0)).for_each(|page| page.fill(0.0));
     }
 
     /// The gradient of a tensor, in its shape, if it is trained.

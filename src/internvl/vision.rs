@@ -295,6 +295,7 @@ impl Layer<'_> {
 }
 
 impl Block for Layer<'_> {
+    type Open = Kept;
     type Kept = Kept;
 
     fn forward(&self, x: Vec<f32>) -> Kept {
@@ -324,6 +325,10 @@ impl Block for Layer<'_> {
 
     fn input(kept: Kept) -> Vec<f32> {
         kept.x
+    }
+
+    fn keep(&self, open: Kept) -> Kept {
+        open
     }
 
     fn backward(&self, kept: Kept, d_y: Vec<f32>, gradients: &mut Gradients) -> Vec<f32> {

@@ -75,18 +75,19 @@ pub fn swiglu(gate: Mat<'_, f32>, up: Mat<'_, f32>, out: MatMut<'_, f32>) {
     rows::each(out, |row, out| swiglu_row(gate.row(row), up.row(row), out));
 }
 
-/// Gradients of [`swiglu`]: writes `d_gate` and `d_up`, all `[rows, cols]`.
+/// Gradients of [`swiglu`]: writes `d_gate` and `d_up`; `out`, which holds the gradient of the output, becomes the output
+/// itself, which a backward needs next. All `[rows, cols]`.
 ///
 /// # Panics
 /// If the shapes do not fit each other.
 pub fn swiglu_backward<T: Element>(
     gate: Mat<'_, T>,
     up: Mat<'_, T>,
-    d_out: Mat<'_, f32>,
+    out: MatMut<'_, f32>,
     d_gate: MatMut<'_, f32>,
     d_up: MatMut<'_, f32>,
 ) {
-    let shape = (d_out.rows(), d_out.cols());
+    let shape = (out.rows(), out.cols());
     assert!(
         shape == (gate.rows(), gate.cols()) && shape == (up.rows(), up.cols()),
         "gate, up and output have one shape"
@@ -95,9 +96,9 @@ pub fn swiglu_backward<T: Element>(
         shape == (d_gate.rows(), d_gate.cols()) && shape == (d_up.rows(), d_up.cols()),
         "gradients have their shape"
     );
-    rows::each_two((d_gate, d_up), |row, d_gate, d_up| {
+    rows::each_three((out, d_gate, d_up), |row, out, d_gate, d_up| {
         rows::with_row(gate, row, |gate| {
-            rows::with_row(up, row, |up| swiglu_slope((gate, up), d_out.row(row), d_gate, d_up));
+            rows::with_row(up, row, |up| swiglu_slope((gate, up), out, d_gate, d_up));
         });
     });
 }
@@ -151,11 +152,13 @@ vectorised! {
 }
 
 vectorised! {
-    fn swiglu_slope(inputs: (&[f32], &[f32]), d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
+    fn swiglu_slope(inputs: (&[f32], &[f32]), out: &mut [f32], d_gate: &mut [f32], d_up: &mut [f32]) {
         let (gate, up) = inputs;
-        for ((((d_gate, d_up), &d_out), &gate), &up) in d_gate.iter_mut().zip(d_up).zip(d_out).zip(gate).zip(up) {
-            let sigmoid = sigmoid(gate);
-            *d_up = d_out * gate * sigmoid;
+        for ((((d_gate, d_up), out), &gate), &up) in d_gate.iter_mut().zip(d_up).zip(out).zip(gate).zip(up) {
+            let (d_out, sigmoid) = (*out, sigmoid(gate));
+            let silu = gate * sigmoid;
+            *out = silu * up;
+            *d_up = d_out * silu;
             *d_gate = d_out * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
         }
     }
@@ -241,7 +244,9 @@ mod tests {
         assert!((total - loss(&wide(&both))).abs() < 1e-4);
         let mut gradient = vec![0.0; both.len()];
         let (d_gate, d_up) = MatMut::new(&mut gradient, rows, 2 * cols).split_columns(cols);
-        swiglu_backward(gate, up, Mat::new(&weights, rows, cols), d_gate, d_up);
+        let mut gated = weights.clone();
+        swiglu_backward(gate, up, MatMut::new(&mut gated, rows, cols), d_gate, d_up);
+        assert_eq!(gated, out);
         check_gradient(&wide(&both), &gradient, 1e-6, &loss);
     }
 

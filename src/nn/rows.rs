@@ -24,19 +24,19 @@ pub(super) fn each<T: Send + Sync>(out: MatMut<'_, T>, work: impl Fn(usize, &mut
     });
 }
 
-/// Run `work` on every row of two matrices with the same number of rows.
-pub(super) fn each_two<T: Send + Sync>(
-    (first, second): (MatMut<'_, T>, MatMut<'_, T>),
-    work: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+/// Run `work` on every row of three matrices of one shape.
+pub(super) fn each_three<T: Send + Sync>(
+    (first, second, third): (MatMut<'_, T>, MatMut<'_, T>, MatMut<'_, T>),
+    work: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
 ) {
-    assert_eq!(first.rows(), second.rows(), "matrices of different numbers of rows");
-    let rows = rows_in_task(first.cols() + second.cols());
-    let (first_cols, second_cols) = (first.cols().max(1), second.cols().max(1));
-    let second = second.tiles(rows, second_cols);
-    first.tiles(rows, first_cols).into_par_iter().zip(second).enumerate().for_each(
-        |(task, (mut first, mut second))| {
+    let (rows, cols) = (rows_in_task(3 * first.cols()), first.cols().max(1));
+    let fits = |other: &MatMut<'_, T>| other.rows() == first.rows() && other.cols() == first.cols();
+    assert!(fits(&second) && fits(&third), "matrices of different shapes");
+    let others = second.tiles(rows, cols).into_par_iter().zip(third.tiles(rows, cols));
+    first.tiles(rows, cols).into_par_iter().zip(others).enumerate().for_each(
+        |(task, (mut first, (mut second, mut third)))| {
             for row in 0..first.rows() {
-                work(task * rows + row, first.row_mut(row), second.row_mut(row));
+                work(task * rows + row, first.row_mut(row), second.row_mut(row), third.row_mut(row));
             }
         },
     );

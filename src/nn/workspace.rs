@@ -1,4 +1,7 @@
-//! Packing buffers that threads keep, so that products neither allocate nor fault pages in again.
+//! Buffers that are used again, so that neither products nor layers have the system map, clear and unmap pages all the time.
+//!
+//! Threads keep their packing buffers for good ([`with`]). A pass through a model keeps those of its layers, which are alike,
+//! until it ends ([`recycling`], [`take`], [`give`]).
 
 use std::cell::RefCell;
 
@@ -39,4 +42,73 @@ pub(crate) fn with<U: Unit, R>(length: usize, work: impl FnOnce(&mut [U]) -> R) 
     let result = work(&mut buffer[start..start + length]);
     U::idle(|idle| idle.push(buffer));
     result
+}
+
+thread_local! {
+    /// Buffers that a pass has given back; nothing outside of a pass.
+    static GIVEN: RefCell<Option<Vec<Vec<f32>>>> = const { RefCell::new(None) };
+}
+
+/// Until it is dropped, buffers that this thread [gives](give) back are [taken](take) again.
+#[must_use]
+pub(crate) struct Recycling {
+    /// Whether it is not inside of another.
+    outermost: bool,
+}
+
+/// Begin to use buffers again.
+pub(crate) fn recycling() -> Recycling {
+    GIVEN.with_borrow_mut(|given| {
+        let outermost = given.is_none();
+        given.get_or_insert_default();
+        Recycling { outermost }
+    })
+}
+
+impl Drop for Recycling {
+    fn drop(&mut self) {
+        if self.outermost {
+            GIVEN.set(None);
+        }
+    }
+}
+
+/// A buffer of `length` values with anything in it.
+pub(crate) fn take(length: usize) -> Vec<f32> {
+    let given = GIVEN.with_borrow_mut(|given| {
+        let given = given.as_mut()?;
+        let place = given.iter().position(|buffer| buffer.len() == length)?;
+        Some(given.swap_remove(place))
+    });
+    given.unwrap_or_else(|| vec![0.0; length])
+}
+
+/// Give a buffer back.
+pub(crate) fn give(buffer: Vec<f32>) {
+    GIVEN.with_borrow_mut(|given| {
+        if let Some(given) = given {
+            given.push(buffer);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_come_back_within_a_pass_only() {
+        give(vec![1.0; 3]);
+        assert_eq!(take(3), [0.0; 3]);
+        let pass = recycling();
+        let inner = recycling();
+        give(vec![2.0; 3]);
+        drop(inner);
+        assert_eq!(take(4), [0.0; 4]);
+        assert_eq!(take(3), [2.0; 3]);
+        assert_eq!(take(3), [0.0; 3]);
+        give(vec![3.0; 3]);
+        drop(pass);
+        assert_eq!(take(3), [0.0; 3]);
+    }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::vision::DiskCache;
 
 /// Memory that features may take, in bytes; those beyond are read from disk each time.
-const MEMORY: usize = 2 << 30;
+pub(super) const MEMORY: usize = 2 << 30;
 
 /// A cache of features; see the [module](self).
 #[derive(Debug)]

@@ -2,10 +2,11 @@
 //!
 //! [`recipe`] says what is to be done, [`prepare`] reads what it names: [`data`] turns samples into tokens, [`vocabulary`] is
 //! the tokenizer, [`likelihood`] takes lessons from a policy. [`pack`] lays samples into sequences, the trees of a problem's
-//! samples as trees. A [`learner`] gives losses and gradients: a [`network`] does, of which [`full`] trains the weights and [`lora`] adapters beside them; the frozen vision
-//! tower's output is kept by [`features`]. [`optim`] takes the steps, [`validation`] judges, [`log`] writes down,
-//! [`checkpoint`] and [`state`] keep ([`tensors`] is their file format), and [`run`] is the loop over it all. Layers, losses
-//! and kernels are those of [`crate::internvl`] and [`crate::nn`].
+//! samples as trees. A [`learner`] gives losses and gradients: a [`network`] does, of which [`full`] trains the weights and
+//! [`lora`] adapters beside them; the frozen vision tower's output is kept by [`features`]. [`optim`] takes the steps,
+//! [`validation`] judges, [`log`] writes down, [`checkpoint`] and [`state`] keep ([`tensors`] is their file format), and
+//! [`run`] is the loop over it all. [`plan`] tells how much memory that takes, [`measure`] how long. Layers, losses and kernels
+//! are those of [`crate::internvl`] and [`crate::nn`].
 //!
 //! ```
 //! use mmprm::train::optim::{Schedule, warmup_steps};
@@ -27,9 +28,11 @@ pub mod learner;
 pub mod likelihood;
 pub mod log;
 pub mod lora;
+pub mod measure;
 pub mod network;
 pub mod optim;
 pub mod pack;
+pub mod plan;
 pub mod prepare;
 pub mod recipe;
 pub mod run;

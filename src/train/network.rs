@@ -94,7 +94,8 @@ impl Network {
         assert!(trainable.numbers().all(|number| parameters.get(number).is_some()), "{TRAINED}");
         let (precision, half) = match recipe.precision {
             Compute::F32 => (Precision::Exact, None),
-            Compute::Bf16 => (Precision::Bf16, Some(HalfFormat::Bf16)),
+            // Packing rounds master values as it goes, in the same time.
+            Compute::Bf16 => (Precision::Bf16, None),
             Compute::F16 => (Precision::SplitBf16, Some(HalfFormat::F16)),
         };
         let learns_vision = trainable.numbers().any(|number| layout.is_vision(number));

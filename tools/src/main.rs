@@ -53,6 +53,7 @@ enum Command {
     Samples(commands::samples::Args),
     Train(commands::train::Args),
     Merge(commands::merge::Args),
+    Bench(commands::bench::Args),
     Verify(commands::verify::Args),
 }
 
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Samples(args) => commands::samples::run(&args, &ui),
         Command::Train(args) => commands::train::run(&args, &ui),
         Command::Merge(args) => commands::merge::run(&args, &ui),
+        Command::Bench(args) => commands::bench::run(&args, &ui),
         Command::Verify(args) => commands::verify::run(&args, &ui),
     };
     match result {

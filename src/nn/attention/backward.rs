@@ -21,7 +21,7 @@ pub struct Kept<'a, T> {
     /// Values `[tokens, key heads · dim]`.
     pub v: Mat<'a, T>,
     /// Output `[tokens, query heads · dim]`.
-    pub out: Mat<'a, T>,
+    pub out: Mat<'a, f32>,
     /// Log-sum-exp `[tokens, query heads]`.
     pub lse: Mat<'a, f32>,
 }

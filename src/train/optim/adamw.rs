@@ -3,6 +3,8 @@ use serde::{Deserialize, Serialize};
 
 /// Elements that one task updates; each depends on itself alone, so the tasks' number changes no bit.
 const TASK: usize = 1 << 16;
+/// Elements that are looked at together for being zero: a page of memory.
+const PAGE: usize = 1 << 10;
 
 /// Constants of `AdamW` (Loshchilov and Hutter, arXiv 1711.05101).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,16 +57,30 @@ impl AdamW {
         let tasks = values.par_chunks_mut(TASK).zip(gradient.par_chunks(TASK));
         let tasks = tasks.zip(moments.first.par_chunks_mut(TASK)).zip(moments.second.par_chunks_mut(TASK));
         tasks.for_each(|(((values, gradient), first), second)| {
-            let elements = values.iter_mut().zip(gradient).zip(first).zip(second);
-            for (((value, gradient), first), second) in elements {
-                let gradient = gradient * scale;
-                *first += blend * (gradient - *first);
-                *second = *second * beta2 + rest * gradient * gradient;
-                let root = second.sqrt() / correction + epsilon;
-                *value = *value * keep - size * *first / root;
+            let pages = values.chunks_mut(PAGE).zip(gradient.chunks(PAGE));
+            for (((values, gradient), first), second) in pages.zip(first.chunks_mut(PAGE)).zip(second.chunks_mut(PAGE))
+            {
+                // Rows of a vocabulary that no sample has used: nothing is written, so that their moments take no memory.
+                if is_zero(gradient) && is_zero(first) && is_zero(second) {
+                    values.iter_mut().for_each(|value| *value *= keep);
+                    continue;
+                }
+                for (((value, gradient), first), second) in values.iter_mut().zip(gradient).zip(first).zip(second) {
+                    let gradient = gradient * scale;
+                    *first += blend * (gradient - *first);
+                    *second = *second * beta2 + rest * gradient * gradient;
+                    let root = second.sqrt() / correction + epsilon;
+                    *value = *value * keep - size * *first / root;
+                }
             }
         });
     }
+}
+
+/// Whether all values are 0.
+fn is_zero(values: &[f32]) -> bool {
+    const TOGETHER: usize = 64;
+    values.chunks(TOGETHER).all(|values| values.iter().fold(0, |bits, value| bits | value.to_bits()) == 0)
 }
 
 /// The learning rate of one update, and the weight decay that goes with it.
@@ -108,6 +124,23 @@ mod tests {
         AdamW::default().update(&mut values, &[1.0, 1.0], &mut moments, 1.0, Rate { rate: 0.0, decay: 0.5 }, 1);
         assert_eq!(values, [0.1, -3.0]);
         assert!(moments.first[0] > 0.0);
+    }
+
+    #[test]
+    fn values_without_a_gradient_only_decay() {
+        let length = 2 * PAGE + 5;
+        let mut gradient = vec![0.0_f32; length];
+        let (mut values, mut moments) = (vec![2.0_f32; length], Moments::new(length));
+        let rate = Rate { rate: 0.5, decay: 0.5 };
+        AdamW::default().update(&mut values, &gradient, &mut moments, 1.0, rate, 1);
+        assert!(values.iter().all(|value| *value == 1.5));
+        // The moments of a page that had a gradient once go on.
+        gradient[PAGE] = 1.0;
+        AdamW::default().update(&mut values, &gradient, &mut moments, 1.0, rate, 2);
+        let moved = values.clone();
+        AdamW::default().update(&mut values, &vec![0.0; length], &mut moments, 1.0, Rate { rate: 0.5, decay: 0.0 }, 3);
+        let changed: Vec<usize> = (0..length).filter(|i| values[*i] != moved[*i]).collect();
+        assert_eq!(changed, [PAGE]);
     }
 
     #[test]

@@ -9,9 +9,22 @@ pub fn global_norm<'a>(gradients: impl IntoIterator<Item = &'a [f32]>) -> f64 {
 }
 
 fn sum_of_squares(values: &[f32]) -> f64 {
-    let sum = |values: &[f32]| values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>();
-    let parts: Vec<f64> = values.par_chunks(TASK).map(sum).collect();
+    let parts: Vec<f64> = values.par_chunks(TASK).map(task_sum).collect();
     parts.iter().sum()
+}
+
+/// The sum of a task's squares, over lanes that do not wait for each other.
+fn task_sum(values: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    let square = |value: f32| f64::from(value) * f64::from(value);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += square(*value);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|value| square(*value)).sum::<f64>()
 }
 
 /// What gradients of this global norm are multiplied by so that it does not exceed `most`: torch's `clip_grad_norm_`.

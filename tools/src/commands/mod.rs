@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod annotate;
+pub mod bench;
 pub mod convert;
 pub mod eval;
 pub mod generate;

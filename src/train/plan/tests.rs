@@ -1,0 +1,85 @@
+use super::*;
+use crate::internvl::Config;
+use crate::train::measure::Shape;
+
+const SHAPE: Shape = Shape { width: 64, layers: 4, heads: 4, keys: 2, inner: 128, vocabulary: 1000 };
+
+fn layout() -> std::sync::Arc<Layout> {
+    Layout::new(&Config::from_json(&SHAPE.config()).unwrap())
+}
+
+fn bytes(plan: &Plan, name: &str) -> u64 {
+    plan.parts.iter().find(|part| part.name == name).map_or(0, |part| part.bytes)
+}
+
+#[test]
+fn every_weight_is_counted_once() {
+    let layout = layout();
+    let values = |wanted: &dyn Fn(usize) -> bool| -> u64 {
+        let tensors = layout.tensors().iter().enumerate().filter(|(number, _)| wanted(*number));
+        tensors.map(|(_, tensor)| tensor.len() as u64).sum()
+    };
+    let mut demand = Demand::new(&layout, &Trainable::without_vision(&layout), 100);
+    demand.task = Aim::Policy;
+    demand.tower_bytes = 4.0;
+    let plan = Plan::of(&demand);
+    let trained = values(&|number| !layout.is_vision(number));
+    assert_eq!(bytes(&plan, "trained weights"), 4 * trained);
+    assert_eq!(bytes(&plan, "frozen weights"), 4 * values(&|number| layout.is_vision(number)));
+    assert_eq!(bytes(&plan, "gradients"), 4 * trained);
+    assert_eq!(bytes(&plan, "optimiser state"), 8 * trained);
+    demand.optimizer = Kind::Muon;
+    assert!(bytes(&Plan::of(&demand), "optimiser state") < 8 * trained);
+}
+
+#[test]
+fn rows_that_no_sample_uses_have_no_gradient() {
+    let layout = layout();
+    let mut demand = Demand::new(&layout, &Trainable::without_vision(&layout), 100);
+    let all = bytes(&Plan::of(&demand), "gradients");
+    demand.distinct_tokens = 10;
+    let few = bytes(&Plan::of(&demand), "gradients");
+    let rows = 4 * (SHAPE.vocabulary * SHAPE.width) as u64;
+    assert!(few < all && all - few < rows, "{few} {all}");
+}
+
+#[test]
+fn adapters_and_a_quantised_base_take_the_place_of_weights() {
+    let layout = layout();
+    let mut demand = Demand::new(&layout, &Trainable::only(&layout, |_| false), 100);
+    demand.base_bytes = 144.0 / 256.0;
+    demand.adapters =
+        Some(Adapters { rank: 2, targets: vec!["wo".into(), "w2".into()], projector: false, token_rows: 1 });
+    let plan = Plan::of(&demand);
+    // wo is 64 × 64 and w2 64 × 128, in 4 blocks; and a row of embedding and head.
+    let values = 4 * 2 * (64 + 64 + 64 + 128) + 2 * 64;
+    assert_eq!(bytes(&plan, "trained weights"), 4 * values);
+    assert_eq!(bytes(&plan, "optimiser state"), 8 * values);
+    let whole = Plan::of(&Demand { base_bytes: 4.0, ..demand.clone() });
+    assert!(bytes(&plan, "frozen weights") * 3 < bytes(&whole, "frozen weights"));
+}
+
+#[test]
+fn checkpointing_keeps_a_stream_for_each_layer() {
+    let layout = layout();
+    let mut demand = Demand::new(&layout, &Trainable::without_vision(&layout), 1000);
+    demand.precision = Compute::F32;
+    let everything = bytes(&Plan::of(&demand), "activations");
+    demand.checkpointing = true;
+    let streams = bytes(&Plan::of(&demand), "activations");
+    assert!(streams > 4 * 4 * 1000 * 64 && streams < everything / 2, "{streams} {everything}");
+    demand.checkpointing = false;
+    demand.precision = Compute::Bf16;
+    assert!(bytes(&Plan::of(&demand), "activations") < everything * 6 / 10);
+}
+
+#[test]
+fn advice_goes_on_until_the_run_fits() {
+    let layout = layout();
+    let demand = Demand::new(&layout, &Trainable::without_vision(&layout), 4096);
+    let all = advice(&demand, 0);
+    assert!(all.windows(2).all(|pair| pair[1].total < pair[0].total), "{all:?}");
+    assert!(all.last().is_some_and(|last| last.change.contains("Q4_K")));
+    let first = advice(&demand, all[0].total);
+    assert_eq!((first.len(), first[0].change.as_str()), (1, "`checkpointing = true`"));
+}

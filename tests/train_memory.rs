@@ -1,0 +1,106 @@
+//! What a run is planned to take is what it takes: whole steps in processes of their own, whose peak is read.
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+
+use mmprm::internvl::{Config, Layout, Trainable};
+use mmprm::train::learner::Learner;
+use mmprm::train::measure::{Course, Shape, lap};
+use mmprm::train::optim::Optimizer;
+use mmprm::train::pack::Limits;
+use mmprm::train::plan::{Demand, Plan, machine};
+use mmprm::train::recipe::{Aim, Recipe};
+
+/// Set in the process whose memory is measured: which case it is.
+const CHILD: &str = "MMPRM_TRAIN_MEMORY_CHILD";
+const NAME: &str = "plans_are_within_a_tenth_of_what_runs_take";
+
+struct Case {
+    shape: Shape,
+    samples: usize,
+    tokens: usize,
+    settings: &'static str,
+}
+
+/// Different widths, lengths, precisions, with and without checkpointing: weights dominate in some, activations in others.
+fn cases() -> Vec<Case> {
+    let narrow = Shape { width: 256, layers: 6, heads: 4, keys: 2, inner: 768, vocabulary: 4000 };
+    let wide = Shape { width: 640, layers: 4, heads: 10, keys: 5, inner: 1728, vocabulary: 8000 };
+    let case = |shape, samples, tokens, settings| Case { shape, samples, tokens, settings };
+    vec![
+        case(narrow, 6, 512, ""),
+        case(narrow, 6, 512, "checkpointing = true"),
+        case(narrow, 3, 512, "precision = 'f32'"),
+        case(wide, 2, 384, ""),
+        case(wide, 3, 768, "checkpointing = true"),
+    ]
+}
+
+fn recipe(case: &Case) -> Recipe {
+    let sequence = case.samples * case.tokens;
+    let places = "model = 'none'\nsamples = 'none'\nout = 'none'";
+    Recipe::parse(&format!("{places}\nsequence_tokens = {sequence}\n{}", case.settings)).unwrap()
+}
+
+/// Trains two steps and tells what was planned before, and the peak.
+fn train(case: &Case) {
+    let recipe = recipe(case);
+    let layout = Layout::new(&Config::from_json(&case.shape.config()).unwrap());
+    let samples = case.shape.samples(case.samples, case.tokens);
+    let mut demand = Demand::of(&recipe, &layout, None);
+    demand.targets = samples.iter().map(|sample| sample.targets.len()).sum();
+    demand.picture_tokens = 0;
+    let mut tokens: Vec<u32> = samples.iter().flat_map(|sample| sample.tokens.clone()).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    demand.distinct_tokens = tokens.len();
+    let planned = Plan::of(&demand);
+    let mut model = case.shape.model(&recipe).unwrap();
+    let tensors = model.tensors();
+    let shapes = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
+    let mut optimizer = Optimizer::new(recipe.optim(), shapes);
+    let course = Course::new(&samples, 0, &Limits { sequence_tokens: recipe.sequence_tokens, ..Limits::default() }, 0);
+    let peak = [0; 2].map(|_| lap(&mut model, &mut optimizer, &course).unwrap().peak).into_iter().flatten().max();
+    // The most of the whole process where the system cannot begin anew.
+    let peak = peak.or_else(machine::peak).unwrap();
+    println!("planned and peak: {} {peak} {:?}", planned.total(), planned.parts);
+}
+
+#[test]
+fn plans_are_within_a_tenth_of_what_runs_take() {
+    let cases = cases();
+    if let Ok(number) = std::env::var(CHILD) {
+        return train(&cases[number.parse::<usize>().unwrap()]);
+    }
+    for number in 0..cases.len() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(CHILD, number.to_string())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let line = text.lines().find_map(|line| line.split("planned and peak: ").nth(1)).expect("the child reports");
+        let mut words = line.splitn(3, ' ');
+        let mut bytes = || words.next().unwrap().parse::<u64>().unwrap() as f64;
+        let (planned, peak) = (bytes(), bytes());
+        let deviation = planned / peak - 1.0;
+        eprintln!(
+            "case {number}: planned {:.0} MiB, took {:.0}, {deviation:+.3}: {line}",
+            planned / 1048576.0,
+            peak / 1048576.0
+        );
+        assert!(deviation.abs() <= 0.1, "case {number}: planned {planned}, took {peak}");
+    }
+}
+
+#[test]
+fn a_model_of_8_billion_parameters_is_planned_from_its_shapes() {
+    // The language model of InternVL2.5-8B.
+    let shape = Shape { width: 4096, layers: 32, heads: 32, keys: 8, inner: 14336, vocabulary: 92_553 };
+    let layout = Layout::new(&Config::from_json(&shape.config()).unwrap());
+    let demand = Demand { task: Aim::Prm, ..Demand::new(&layout, &Trainable::all(&layout), 4096) };
+    // 7.7 billion weights at 16 bytes.
+    let total = Plan::of(&demand).total() as f64 / f64::from(1 << 30);
+    assert!((115.0..160.0).contains(&total), "{total} GiB");
+}
