@@ -5,6 +5,7 @@
 #   make test      all tests
 #   make lint      formatting, clippy, documentation
 #   make bench     criterion benches
+#   make test-vulkan   the engine on a Vulkan device in software; builds llama.cpp anew, in target/vulkan
 #   make models    remake the shipped demo/*.gguf from demo/checkpoints
 #
 # PORTABLE=1 builds for any x86-64 with AVX2 instead of this machine; it has its own target directory.
@@ -26,7 +27,7 @@ ifneq ($(FEATURES),)
 WITH := --features $(FEATURES)
 endif
 
-.PHONY: setup build demo test lint fmt bench models deny clean
+.PHONY: setup build demo test test-vulkan lint fmt bench models deny clean
 
 setup:
 	@sh build/setup.sh
@@ -39,6 +40,13 @@ demo: build
 
 test: setup
 	$(CARGO) test $(PROFILE) --workspace $(WITH)
+
+# A device in software is not taken unless it is named.
+test-vulkan: setup
+	@sh build/setup-vulkan.sh
+	CARGO_TARGET_DIR=target/vulkan GGML_VK_VISIBLE_DEVICES=0 MMPRM_EXPECT_DEVICE=1 \
+	VK_DRIVER_FILES="$$(ls /usr/share/vulkan/icd.d/lvp_icd.*.json)" VK_ICD_FILENAMES="$$(ls /usr/share/vulkan/icd.d/lvp_icd.*.json)" \
+	$(CARGO) test $(PROFILE) --workspace --features vulkan --test device --test golden_score
 
 lint: setup
 	$(CARGO) fmt --all --check

@@ -26,7 +26,8 @@ fn logits(vocabulary: usize) -> Vec<Vec<f32>> {
 fn draws(criterion: &mut Criterion) {
     let annotation = Sampling::default();
     let open = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0 };
-    let settings = [("annotation", annotation, false), ("annotation with likelihood", annotation, true), ("open", open, false)];
+    let settings =
+        [("annotation", annotation, false), ("annotation with likelihood", annotation, true), ("open", open, false)];
     let mut group = criterion.benchmark_group("64 draws");
     group.sample_size(20);
     for vocabulary in VOCABULARIES {

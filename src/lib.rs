@@ -13,6 +13,7 @@ pub mod answer;
 pub mod endpoint;
 pub mod engine;
 pub mod eval;
+pub mod fit;
 pub mod image;
 pub mod internvl;
 pub mod journal;

@@ -100,7 +100,7 @@ const FLOORS: &[&[&str]] = &[
     &["problem", "solution", "image", "journal"],
     &["prompt", "tree"],
     &["engine", "answer", "nn", "endpoint"],
-    &["internvl"],
+    &["internvl", "fit"],
     &["vision"],
     &["multimodal"],
     &["policy", "reward", "judge"],

@@ -19,3 +19,4 @@ pub mod map;
 pub mod progress;
 pub mod quantize;
 pub mod safetensors;
+pub mod synth;

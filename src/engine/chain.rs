@@ -16,10 +16,11 @@ use super::{Completion, EngineError, Finish, GenerateRequest, Token};
 /// Positions in a block: long enough to keep a CPU's matrix kernels busy, short enough that prompts which part somewhere
 /// still share most of what they have in common.
 const BLOCK: usize = 64;
-/// Positions in a block of a stem, where prompts are known not to part.
-const STEM_BLOCK: usize = 256;
+/// Positions in a block of a stem, where prompts are known not to part: the most that scoring and deterministic generation
+/// decode at once.
+pub const STEM_BLOCK: usize = 256;
 /// Rollouts decoded side by side in deterministic mode; a constant, since results may depend on it through rounding.
-pub(super) const WIDTH: usize = 16;
+pub const WIDTH: usize = 16;
 /// The sequence that holds the lineage; rollouts use the ids above it.
 const LINEAGE: i32 = 0;
 

@@ -32,6 +32,7 @@ mod stats;
 mod testing;
 mod trie;
 
+pub use chain::{STEM_BLOCK, WIDTH};
 pub use ffi::{Device, Model, ModelOptions, Vision};
 pub use prompt::{Chunk, Embeddings, Prompt};
 pub use sampling::{Sampler, Sampling, Scratch, Stream, draw_all};
@@ -152,6 +153,8 @@ pub struct GenerateRequest {
     pub keep_rollouts: bool,
     /// Keep the likelihood of what is drawn; costs a pass over the vocabulary for each token.
     pub likelihood: bool,
+    /// Go on after end tokens, which are then kept, to `max_tokens`: to measure work of a known size.
+    pub ignore_ends: bool,
     /// When this turns true the request ends with [`EngineError::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
     /// Another such flag, where a run and one of its requests have their own.
@@ -170,6 +173,7 @@ impl GenerateRequest {
             keep: true,
             keep_rollouts: false,
             likelihood: false,
+            ignore_ends: false,
             cancel: None,
             also_cancel: None,
         }
@@ -192,7 +196,7 @@ impl GenerateRequest {
 
     /// Adds a drawn token to a rollout, or tells why the rollout ends. End tokens are not kept.
     fn accept(&self, token: Token, tokens: &mut Vec<Token>, model: &Model) -> Option<Finish> {
-        if model.is_end(token) || self.stop.contains(&token) {
+        if !self.ignore_ends && (model.is_end(token) || self.stop.contains(&token)) {
             return Some(Finish::Stop);
         }
         tokens.push(token);
@@ -232,7 +236,7 @@ pub struct Engine {
 }
 
 /// Most tokens in one decoded batch.
-const BATCH: u32 = 512;
+pub const BATCH: u32 = 512;
 /// Most cells a context may have: more than any machine can use, few enough that no size in llama.cpp overflows.
 const MOST_CELLS: u32 = 1 << 24;
 /// Most rollouts side by side: half of llama.cpp's sequence ids.
@@ -260,14 +264,14 @@ impl Engine {
             Arc::clone(model),
             ContextOptions {
                 cells,
-                batch: BATCH.min(cells),
+                batch: if options.deterministic { STEM_BLOCK as u32 } else { BATCH }.min(cells),
                 sequences,
                 threads: planning::threads(options.threads, model.file().file_size())?,
                 flash_attention: !options.deterministic && planning::fused_attention_pays(model),
                 wide_cache: model.file().get_u32("general.file_type").is_ok_and(|kind| kind == 0),
             },
         )?;
-        let stats = Arc::new(Stats::new(cells));
+        let stats = Arc::new(Stats::new(cells, context.options().threads));
         let (commands, receiver) = mpsc::channel();
         let shared = Arc::clone(&stats);
         let mode = Mode {
@@ -326,6 +330,16 @@ impl Engine {
         let reading = Reading { at, read: read.to_vec() };
         self.send(Command::Probe(ProbeRequest { prompts, reading }, reply))?;
         answer.recv().map_err(|_| EngineError::Stopped)?
+    }
+
+    /// Forgets all cached prefixes once what runs is done: the next request computes its whole prompt.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`].
+    pub fn forget(&self) -> Result<(), EngineError> {
+        let (reply, answer) = mpsc::channel();
+        self.send(Command::Forget(reply))?;
+        answer.recv().map_err(|_| EngineError::Stopped)
     }
 
     /// A prompt that llama.cpp would refuse must not fail what is decoded beside it.

@@ -16,6 +16,8 @@ use super::{EngineError, GenerateRequest};
 pub(super) enum Command {
     Generate(GenerateRequest, Reply),
     Probe(ProbeRequest, Sender<Result<Vec<Vec<Vec<f32>>>, EngineError>>),
+    /// Forgets all cached prefixes.
+    Forget(Sender<()>),
 }
 
 /// Prompts to run and what to read in them.
@@ -116,6 +118,11 @@ fn run_exclusive(command: Command, probe_together: bool, chain: &mut Chain, cont
                 chain.clear(context);
             }
             let _ = reply.send(result);
+        }
+        Command::Forget(reply) => {
+            chain.clear(context);
+            stats.forget();
+            let _ = reply.send(());
         }
     }
 }

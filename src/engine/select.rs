@@ -255,7 +255,11 @@ mod tests {
         let total: f64 = raw.iter().map(|&logit| f64::from(logit).exp()).sum();
         for token in [0, 77, 5002] {
             let expected = f64::from(raw[token]) - total.ln();
-            approx::assert_relative_eq!(f64::from(log_probability(&raw, token as Token)), expected, max_relative = 1e-6);
+            approx::assert_relative_eq!(
+                f64::from(log_probability(&raw, token as Token)),
+                expected,
+                max_relative = 1e-6
+            );
         }
     }
 }

@@ -15,10 +15,13 @@ pub(super) struct Stats {
     generated: AtomicU64,
     finished: AtomicU64,
     cells: AtomicU64,
+    threads: u64,
     used: AtomicU64,
     /// Nanoseconds, by [`Phase`].
     spent: [AtomicU64; 3],
     seen: Mutex<Seen>,
+    /// Distinct positions before everything was last forgotten.
+    forgotten: AtomicU64,
 }
 
 /// What the engine's thread may be doing.
@@ -63,7 +66,8 @@ pub struct Snapshot {
     pub requested: u64,
     /// Prompt positions decoded.
     pub processed: u64,
-    /// Distinct prompt positions (same input, same prefix): the least that could have been decoded.
+    /// Distinct prompt positions (same input, same prefix): the least that could have been decoded. Counted anew when the engine
+    /// [forgets](super::Engine::forget).
     pub unique: u64,
     /// Tokens drawn, end tokens included.
     pub generated: u64,
@@ -73,6 +77,8 @@ pub struct Snapshot {
     pub cells: u64,
     /// Cells in use at the last step, shared ones counted once.
     pub used: u64,
+    /// Compute threads of the context.
+    pub threads: u64,
     /// Time in which the engine had something to do; in seconds where serialised, as the next two.
     #[serde(serialize_with = "seconds")]
     pub busy: Duration,
@@ -102,8 +108,9 @@ impl Snapshot {
 }
 
 impl Stats {
-    pub fn new(cells: u32) -> Self {
-        Self { cells: u64::from(cells).into(), ..Self::default() }
+    /// Counters of a context of so many cells and threads, which adds up its decoding in `decoding`.
+    pub fn new(cells: u32, threads: u32) -> Self {
+        Self { cells: u64::from(cells).into(), threads: threads.into(), ..Self::default() }
     }
 
     /// `times` rollouts or candidates asked for a prompt of these keys.
@@ -115,6 +122,12 @@ impl Stats {
             prefix = mix(prefix ^ key);
             seen.insert(prefix);
         }
+    }
+
+    /// What comes next has to be decoded again, whether or not it was before.
+    pub fn forget(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forgotten.fetch_add(std::mem::take(&mut *seen).count(), Relaxed);
     }
 
     /// Prompt positions were decoded, for the first time or again.
@@ -151,11 +164,12 @@ impl Stats {
         Snapshot {
             requested: self.requested.load(Relaxed),
             processed: self.processed.load(Relaxed),
-            unique: self.seen.lock().unwrap_or_else(PoisonError::into_inner).count(),
+            unique: self.forgotten.load(Relaxed) + self.seen.lock().unwrap_or_else(PoisonError::into_inner).count(),
             generated: self.generated.load(Relaxed),
             finished: self.finished.load(Relaxed),
             cells: self.cells.load(Relaxed),
             used: self.used.load(Relaxed),
+            threads: self.threads,
             busy: self.spent(Phase::Busy),
             decode: self.spent(Phase::Decode),
             sample: self.spent(Phase::Sample),
@@ -169,13 +183,16 @@ mod tests {
 
     #[test]
     fn unique_counts_positions_by_their_whole_prefix() {
-        let stats = Stats::new(10);
+        let stats = Stats::new(10, 1, Arc::default());
         stats.prompt(&[1, 2, 3], 1);
         stats.prompt(&[1, 2, 4], 2);
         stats.prompt(&[2, 3], 1);
         stats.decoded(6);
         let snapshot = stats.snapshot();
         assert_eq!((snapshot.requested, snapshot.processed, snapshot.unique), (11, 6, 6));
+        stats.forget();
+        stats.prompt(&[1, 2], 1);
+        assert_eq!(stats.snapshot().unique, 8);
     }
 
     #[test]

@@ -104,7 +104,8 @@ impl<'a> Group<'a> {
                     }
                     Span::Tokens(tokens) => {
                         // At most one row is read in a turn of the loop, so the limit on them is never passed.
-                        let until = tokens.iter().position(|&token| self.is_read(token)).map_or(tokens.len(), |at| at + 1);
+                        let until =
+                            tokens.iter().position(|&token| self.is_read(token)).map_or(tokens.len(), |at| at + 1);
                         for &token in &tokens[..until] {
                             let wanted = self.is_read(token);
                             let row = pending.batch.push_shared(token, position, &sequences, wanted);
@@ -181,8 +182,10 @@ mod tests {
         let reading = Reading { at: 5, read: vec![10, 20] };
         let mut alone = context(512, 8);
         let stats = Stats::new(512);
-        let expected: Vec<_> =
-            prompts.iter().map(|prompt| Chain::default().probe(&mut alone, prompt, &reading, &stats).unwrap()).collect();
+        let expected: Vec<_> = prompts
+            .iter()
+            .map(|prompt| Chain::default().probe(&mut alone, prompt, &reading, &stats).unwrap())
+            .collect();
         // All at once; fewer sequences than prompts; fewer cells than all take.
         for (cells, sequences) in [(512, 8), (512, 3), (256, 8)] {
             let stats = Stats::new(cells);

@@ -58,6 +58,14 @@ impl EmbeddedPolicy {
         self.engine.stats()
     }
 
+    /// Forgets what it keeps of earlier prompts, so that what follows is computed as if for the first time.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`].
+    pub fn forget(&self) -> Result<(), EngineError> {
+        self.engine.forget()
+    }
+
     /// The prompt of a request.
     ///
     /// # Errors

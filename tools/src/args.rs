@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use mmprm::endpoint::ApiKey;
-use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling};
+use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling, gpu_devices};
 use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
@@ -95,6 +95,39 @@ impl EngineArgs {
         self.vision.vision_encoder.to_string()
     }
 
+    /// What computes, for tables: the graphics devices that layers may be placed on, or the processor.
+    pub fn backend(&self) -> String {
+        let devices = if self.gpu_layers.0 == Some(0) { Vec::new() } else { gpu_devices() };
+        let names: Vec<String> = devices.into_iter().map(|device| device.name).collect();
+        if names.is_empty() { "CPU".to_owned() } else { names.join("+") }
+    }
+
+    /// How to load a language model.
+    pub fn model_options(&self) -> ModelOptions {
+        ModelOptions { gpu_layers: self.gpu_layers.0, vocab_only: false }
+    }
+
+    /// How to load a vision projector.
+    pub fn encoder_options(&self, max_tiles: Option<usize>) -> EncoderOptions {
+        EncoderOptions {
+            threads: self.threads,
+            gpu: self.gpu_layers.0 != Some(0),
+            max_tiles,
+            vision: self.vision.vision_encoder,
+            vision_cache: self.vision.vision_cache.clone(),
+        }
+    }
+
+    /// How to run a model; `exact` as in [`EngineArgs::start`].
+    pub fn options(&self, parallel: Option<u32>, exact: bool) -> EngineOptions {
+        EngineOptions {
+            context: self.context,
+            parallel,
+            threads: self.threads,
+            deterministic: self.deterministic || exact,
+        }
+    }
+
     /// Loads `model`, its vision projector where there is one, and starts the engine. On a processor, `exact` runs it
     /// on the fixed schedule whether or not `--deterministic` was given.
     pub fn start(
@@ -108,22 +141,10 @@ impl EngineArgs {
     ) -> anyhow::Result<(Engine, Encoder)> {
         let bar = ui.bar("loading", 1, "");
         bar.set_message(model.display().to_string());
-        let model = Model::load(model, ModelOptions { gpu_layers: self.gpu_layers.0, vocab_only: false })?;
-        let options = EncoderOptions {
-            threads: self.threads,
-            gpu: self.gpu_layers.0 != Some(0),
-            max_tiles,
-            vision: self.vision.vision_encoder,
-            vision_cache: self.vision.vision_cache.clone(),
-        };
-        let encoder = Encoder::load(Arc::clone(&model), mmproj, options).context("cannot use the vision projector")?;
-        let options = EngineOptions {
-            context: self.context,
-            parallel,
-            threads: self.threads,
-            deterministic: self.deterministic || (exact && !model.is_offloaded()),
-        };
-        let engine = Engine::start(&model, options)?;
+        let model = Model::load(model, self.model_options())?;
+        let encoder = Encoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles))
+            .context("cannot use the vision projector")?;
+        let engine = Engine::start(&model, self.options(parallel, exact && !model.is_offloaded()))?;
         bar.finish_and_clear();
         Ok((engine, encoder))
     }

@@ -13,7 +13,9 @@ use mmprm::tree::json::TreeError;
 use mmprm::vision::VisionError;
 use mmprm_quant::convert::ConvertError;
 use mmprm_quant::gguf::GgufError;
+use mmprm_quant::hf::HfError;
 use mmprm_quant::quantize::QuantizeError;
+use mmprm_quant::synth::SynthError;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,12 @@ impl Exit {
             (Some(_), _) | (_, Some(_)) => return Some(Self::BadInput),
             (None, None) => {}
         }
+        if let Some(SynthError::Gguf(error)) = cause.downcast_ref::<SynthError>() {
+            return Some(Self::of_gguf(error));
+        }
         let bad = cause.is::<BadInput>()
+            || cause.is::<HfError>()
+            || cause.is::<SynthError>()
             || cause.is::<ImageError>()
             || cause.is::<ProblemError>()
             || cause.is::<CandidatesError>()

@@ -9,6 +9,7 @@ mod args;
 mod commands;
 mod exit;
 mod judging;
+mod machine;
 mod policy;
 mod table;
 mod ui;
@@ -25,7 +26,8 @@ use ui::Ui;
 /// The pipeline: `convert` and `quantize` make GGUF files of a checkpoint; `generate` writes candidate solutions; `score`
 /// judges each of their steps; `eval` chooses among them; `annotate` searches solutions for their first wrong step
 /// (OmegaPRM); `judge` lets a vision model label the same steps; `samples` turns what was found into training data, and `train` learns
-/// from it, whole models or adapters, which `merge` folds into them; `verify` compares answers by rules.
+/// from it, whole models or adapters, which `merge` folds into them; `verify` compares answers by rules. `doctor` says what
+/// fits this machine, and `bench` measures it.
 /// `make demo` shows all of it on small models that come with the source.
 #[derive(Parser)]
 #[command(name = "mmprm", version, max_term_width = 110, after_help = EXIT_CODES)]
@@ -53,8 +55,9 @@ enum Command {
     Samples(commands::samples::Args),
     Train(commands::train::Args),
     Merge(commands::merge::Args),
-    Bench(commands::bench::Args),
     Verify(commands::verify::Args),
+    Bench(commands::bench::Args),
+    Doctor(commands::doctor::Args),
 }
 
 fn main() -> ExitCode {
@@ -78,8 +81,9 @@ fn main() -> ExitCode {
         Command::Samples(args) => commands::samples::run(&args, &ui),
         Command::Train(args) => commands::train::run(&args, &ui),
         Command::Merge(args) => commands::merge::run(&args, &ui),
-        Command::Bench(args) => commands::bench::run(&args, &ui),
         Command::Verify(args) => commands::verify::run(&args, &ui),
+        Command::Bench(args) => commands::bench::run(&args, &ui),
+        Command::Doctor(args) => commands::doctor::run(&args, &ui),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -34,11 +34,13 @@ pub struct Ui {
     quiet: bool,
     bars: bool,
     interrupted: Arc<AtomicBool>,
+    started: Instant,
 }
 
 impl Ui {
     /// Sets up logging and the interrupt handler.
     pub fn start(args: &OutputArgs) -> anyhow::Result<Self> {
+        let started = Instant::now();
         let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
             .map_err(|error| Usage(format!("--log {}: expected a level or a filter ({error})", args.log)))?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
@@ -53,7 +55,12 @@ impl Ui {
         })
         .context("cannot handle interrupts")?;
         let bars = !args.json && !args.quiet && std::io::stderr().is_terminal();
-        Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted })
+        Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted, started })
+    }
+
+    /// Seconds since the program began.
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
     }
 
     /// Turns true when the user interrupts.

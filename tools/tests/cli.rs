@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{Desk, POLICY, PRM};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 20] = [
     "convert",
     "quantize",
     "inspect",
@@ -23,6 +23,13 @@ const COMMANDS: [&str; 13] = [
     "train policy",
     "merge",
     "verify",
+    "bench infer",
+    "bench score",
+    "bench annotate",
+    "bench vision",
+    "bench synth",
+    "bench train",
+    "doctor",
 ];
 
 /// The whole pipeline as commands, in order; each needs those before it.

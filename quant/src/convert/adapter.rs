@@ -57,7 +57,7 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
     let config = ModelConfig::read(base)?;
     let checkpoint = Checkpoint::open(base)?;
     let prefix = if config.vision.is_some() { "language_model." } else { "" };
-    let planned = language::map(&checkpoint, base, prefix, &config.language, weight_type)?;
+    let planned = language::map(Some(&checkpoint), base, prefix, &config.language, weight_type)?;
     let tied = config.language.tied && config.language.arch == LanguageArch::Qwen2;
     if let Some(table) = adapter.rows.keys().next().filter(|_| tied) {
         // One table is then both, and llama.cpp wants A and B the other way round in each of its uses.

@@ -62,6 +62,16 @@ pub enum ConvertError {
         /// Its type.
         found: Dtype,
     },
+    /// A tensor larger than a file can hold.
+    #[error("{}: tensor '{tensor}': shape {shape:?} exceeds 2^63 bytes", path.display())]
+    TooLarge {
+        /// The directory.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape according to the configuration.
+        shape: Vec<u64>,
+    },
     /// A tensor that no part of the architecture has a place for.
     #[error("{}: tensor '{tensor}': not part of this architecture, and dropping it would change the model", path.display())]
     UnexpectedTensor {

@@ -10,7 +10,7 @@ use crate::safetensors::Checkpoint;
 
 /// Plans the language model's tensors, whose names in the checkpoint begin with `prefix`.
 pub(super) fn map(
-    checkpoint: &Checkpoint,
+    checkpoint: Option<&Checkpoint>,
     directory: &Path,
     prefix: &str,
     config: &LanguageConfig,

@@ -32,9 +32,9 @@ impl PlannedTensor {
     }
 }
 
-/// Collects the tensors of one file.
+/// Collects the tensors of one file. Without a checkpoint to look them up in, all tensors are taken to be there.
 pub(super) struct Mapper<'a> {
-    checkpoint: &'a Checkpoint,
+    checkpoint: Option<&'a Checkpoint>,
     directory: &'a Path,
     prefix: &'a str,
     weight_type: WeightType,
@@ -43,7 +43,7 @@ pub(super) struct Mapper<'a> {
 
 impl<'a> Mapper<'a> {
     pub(super) fn new(
-        checkpoint: &'a Checkpoint,
+        checkpoint: Option<&'a Checkpoint>,
         directory: &'a Path,
         prefix: &'a str,
         weight_type: WeightType,
@@ -90,11 +90,27 @@ impl<'a> Mapper<'a> {
         rows: RowMap,
     ) -> Result<(), ConvertError> {
         let source = format!("{}{source}", self.prefix);
-        let Some(tensor) = self.checkpoint.get(&source) else {
+        if let Some(checkpoint) = self.checkpoint {
+            self.look_up(checkpoint, &source, shape)?;
+        }
+        let ggml_type = tensor_type(target, &dims, self.weight_type);
+        let Some(size) = ggml_type.tensor_bytes(&dims) else {
+            let (path, shape) = (self.directory.to_owned(), shape.to_vec());
+            return Err(ConvertError::TooLarge { path, tensor: source, shape });
+        };
+        let spec = TensorSpec { name: target.to_owned(), dims, ggml_type };
+        self.tensors.push(PlannedTensor { spec, source, size, rows });
+        Ok(())
+    }
+
+    /// Checks that the checkpoint has the tensor in a form that can be converted.
+    fn look_up(&self, checkpoint: &Checkpoint, source: &str, shape: &[u64]) -> Result<(), ConvertError> {
+        let source = source.to_owned();
+        let Some(tensor) = checkpoint.get(&source) else {
             let (path, expected) = (self.directory.to_owned(), shape.to_vec());
             return Err(ConvertError::MissingTensor { path, tensor: source, expected });
         };
-        let path = self.checkpoint.file(tensor).to_owned();
+        let path = checkpoint.file(tensor).to_owned();
         if !tensor.shape.iter().map(|dim| *dim as u64).eq(shape.iter().copied()) {
             let (found, expected) = (tensor.shape.clone(), shape.to_vec());
             return Err(ConvertError::Shape { path, tensor: source, found, expected });
@@ -102,10 +118,6 @@ impl<'a> Mapper<'a> {
         if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             return Err(ConvertError::Dtype { path, tensor: source, found: tensor.dtype });
         }
-        let ggml_type = tensor_type(target, &dims, self.weight_type);
-        let size = ggml_type.tensor_bytes(&dims).expect("rows fit the type, and the checkpoint is larger");
-        let spec = TensorSpec { name: target.to_owned(), dims, ggml_type };
-        self.tensors.push(PlannedTensor { spec, source, size, rows });
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The metadata llama.cpp needs, and what it has no keys for (`mmprm.*`).
 
-use super::{PlannedTensor, WeightType, entry};
+use super::entry;
 use crate::gguf::Metadata;
 use crate::hf::config::{Activation, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
@@ -8,16 +8,21 @@ use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 /// Version of the block formats (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
 
-pub(super) fn language(
-    name: &str,
-    config: &ModelConfig,
-    vocabulary: &Vocabulary,
-    weight_type: WeightType,
-    tensors: &[PlannedTensor],
-) -> Metadata {
-    let mut metadata = general(config.language.arch.name(), "model", name, weight_type, tensors);
+/// What a file says of itself before its architecture's keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub name: &'a str,
+    /// `general.file_type`.
+    pub file_type: u32,
+    /// Elements of all tensors.
+    pub parameters: u64,
+}
+
+/// The language model's metadata; `tokenizer` is the part that describes the vocabulary.
+pub(crate) fn language(about: About<'_>, config: &ModelConfig, tokenizer: Metadata) -> Metadata {
+    let mut metadata = general(config.language.arch.name(), "model", about);
     metadata.extend(model(&config.language));
-    metadata.extend(tokenizer(vocabulary));
+    metadata.extend(tokenizer);
     if let Some(vision) = &config.vision {
         metadata.extend([
             entry("mmprm.image.size", vision.image_size as u32),
@@ -30,13 +35,13 @@ pub(super) fn language(
     metadata
 }
 
-fn general(arch: &str, kind: &str, name: &str, weight_type: WeightType, tensors: &[PlannedTensor]) -> Metadata {
+fn general(arch: &str, kind: &str, about: About<'_>) -> Metadata {
     vec![
         entry("general.architecture", arch),
         entry("general.type", kind),
-        entry("general.name", name),
-        entry("general.size_label", size_label(tensors.iter().map(PlannedTensor::elements).sum())),
-        entry("general.file_type", weight_type.file_type()),
+        entry("general.name", about.name),
+        entry("general.size_label", size_label(about.parameters)),
+        entry("general.file_type", about.file_type),
         entry("general.quantization_version", QUANTIZATION_VERSION),
     ]
 }
@@ -85,7 +90,7 @@ fn model(config: &LanguageConfig) -> Metadata {
     metadata
 }
 
-fn tokenizer(vocabulary: &Vocabulary) -> Metadata {
+pub(super) fn tokenizer(vocabulary: &Vocabulary) -> Metadata {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let tokens = &vocabulary.tokens;
     let mut metadata = Vec::new();
@@ -122,19 +127,14 @@ fn tokenizer(vocabulary: &Vocabulary) -> Metadata {
     metadata
 }
 
-pub(super) fn vision(
-    name: &str,
-    config: &VisionConfig,
-    language: u64,
-    weight_type: WeightType,
-    tensors: &[PlannedTensor],
-) -> Metadata {
+/// The vision tower's metadata; `language` is the width of the language model.
+pub(crate) fn vision(about: About<'_>, config: &VisionConfig, language: u64) -> Metadata {
     let key = |name: &str| format!("clip.vision.{name}");
     let activation = match config.activation {
         Activation::Gelu => "clip.use_gelu",
         Activation::Silu => "clip.use_silu",
     };
-    let mut metadata = general("clip", "mmproj", name, weight_type, tensors);
+    let mut metadata = general("clip", "mmproj", about);
     metadata.extend([
         entry("clip.has_vision_encoder", true),
         entry("clip.projector_type", "internvl"),

@@ -28,12 +28,12 @@ mod vision;
 
 pub use error::ConvertError;
 pub use mapper::PlannedTensor;
-pub(crate) use metadata::QUANTIZATION_VERSION;
+pub(crate) use metadata::{About, QUANTIZATION_VERSION, language as language_metadata, vision as vision_metadata};
 
 use std::path::{Path, PathBuf};
 
 use crate::blocks::GgmlType;
-use crate::gguf::{GgufValue, Metadata};
+use crate::gguf::{GgufValue, Metadata, TensorSpec};
 use crate::hf::config::{ModelConfig, VisionNorm};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 use crate::progress::Watch;
@@ -143,21 +143,51 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
     let multimodal = config.vision.is_some();
     let prefix = if multimodal { "language_model." } else { "" };
     // Shapes before the tokenizer: a lying vocabulary size is found before anything is allocated for it.
-    let language_tensors = language::map(&tensors, checkpoint, prefix, &config.language, options.weight_type)?;
+    let language_tensors = language::map(Some(&tensors), checkpoint, prefix, &config.language, options.weight_type)?;
     let vocabulary = Vocabulary::read(checkpoint, &config.language)?;
     let mut files = Vec::new();
-    let mut metadata = metadata::language(&name, &config, &vocabulary, options.weight_type, &language_tensors);
+    let about = |weight_type: WeightType, tensors: &[PlannedTensor]| About {
+        name: &name,
+        file_type: weight_type.file_type(),
+        parameters: tensors.iter().map(PlannedTensor::elements).sum(),
+    };
+    let mut metadata =
+        metadata::language(about(options.weight_type, &language_tensors), &config, metadata::tokenizer(&vocabulary));
     metadata.extend(options.metadata.iter().cloned());
     let path = output.join(format!("{name}-{}.gguf", options.weight_type.name()));
     files.push(PlannedFile { path, metadata, tensors: language_tensors });
     if let Some(vision) = &config.vision {
-        let tensors = vision::map(&tensors, checkpoint, vision, config.language.hidden, options.vision_type)?;
-        let metadata = metadata::vision(&name, vision, config.language.hidden, options.vision_type, &tensors);
+        let tensors = vision::map(Some(&tensors), checkpoint, vision, config.language.hidden, options.vision_type)?;
+        let metadata = metadata::vision(about(options.vision_type, &tensors), vision, config.language.hidden);
         let path = output.join(format!("mmproj-{name}-{}.gguf", options.vision_type.name()));
         files.push(PlannedFile { path, metadata, tensors });
     }
     mapper::check_all_used(&tensors, &files, multimodal)?;
     Ok(ConversionPlan { files, notes: notes(&config, &vocabulary), checkpoint: tensors })
+}
+
+/// The tensors that a checkpoint of some configuration becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Those of the language model.
+    pub language: Vec<TensorSpec>,
+    /// Those of the vision tower and projector; empty without them.
+    pub vision: Vec<TensorSpec>,
+}
+
+/// What [`plan`] would plan for a checkpoint of this configuration, without one at hand.
+///
+/// # Errors
+/// [`ConvertError::TooLarge`] for a tensor that no file could hold.
+pub fn layout(config: &ModelConfig, weight_type: WeightType) -> Result<Layout, ConvertError> {
+    let specs = |tensors: Vec<PlannedTensor>| tensors.into_iter().map(|tensor| tensor.spec).collect();
+    let nowhere = Path::new("the configuration");
+    let language = specs(language::map(None, nowhere, "", &config.language, weight_type)?);
+    let vision = match &config.vision {
+        Some(vision) => specs(vision::map(None, nowhere, vision, config.language.hidden, weight_type)?),
+        None => Vec::new(),
+    };
+    Ok(Layout { language, vision })
 }
 
 impl ConversionPlan {

@@ -10,7 +10,7 @@ use crate::safetensors::Checkpoint;
 
 /// Plans the tensors of the vision tower and projector; `language` is the width of the language model.
 pub(super) fn map(
-    checkpoint: &Checkpoint,
+    checkpoint: Option<&Checkpoint>,
     directory: &Path,
     config: &VisionConfig,
     language: u64,

@@ -18,6 +18,7 @@ mod bpe;
 pub mod config;
 mod protobuf;
 pub mod sentencepiece;
+pub mod shapes;
 pub mod vocabulary;
 
 use std::fs::File;

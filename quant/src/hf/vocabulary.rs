@@ -22,7 +22,7 @@ const TURN_END: &str = "<|im_end|>";
 
 /// Score of tokens that no merge makes: added ones, and fillers.
 const ADDED_SCORE: f32 = -1000.0;
-const FILLER_SCORE: f32 = -10_000.0;
+pub(crate) const FILLER_SCORE: f32 = -10_000.0;
 
 /// A token's type (`llama_token_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,8 +205,13 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// The text of the token of a row that no token has.
+pub(crate) fn filler_text(id: u64) -> String {
+    format!("[PAD{id}]")
+}
+
 fn filler(id: u32) -> Token {
-    Token { text: format!("[PAD{id}]"), score: FILLER_SCORE, token_type: TokenType::Unused }
+    Token { text: filler_text(id.into()), score: FILLER_SCORE, token_type: TokenType::Unused }
 }
 
 fn special_ids(files: &TokenizerFiles, ids: &HashMap<String, u32>, model: &LanguageConfig) -> SpecialIds {

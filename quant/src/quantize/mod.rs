@@ -18,8 +18,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod layout;
 mod recipe;
 
+pub use layout::layout;
+pub(crate) use layout::vision_mix;
 pub use recipe::{Choice, Mix, ModelShape, TensorShape, choose};
 
 use std::path::{Path, PathBuf};

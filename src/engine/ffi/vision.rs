@@ -24,6 +24,7 @@ pub struct Vision {
     gpu: bool,
     size: usize,
     tokens: usize,
+    threads: u32,
 }
 
 #[derive(Debug)]
@@ -83,6 +84,7 @@ impl Vision {
             gpu: gpu && !engine::gpu_devices().is_empty(),
             size,
             tokens: (size / patch / scale).pow(2),
+            threads,
         })
     }
 
@@ -109,6 +111,11 @@ impl Vision {
     /// Whether a graphics device is used.
     pub fn on_device(&self) -> bool {
         self.gpu
+    }
+
+    /// Compute threads.
+    pub fn threads(&self) -> u32 {
+        self.threads
     }
 
     /// Embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB bytes.

@@ -3,6 +3,7 @@
 pub mod annotate;
 pub mod bench;
 pub mod convert;
+pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod inspect;

@@ -39,7 +39,8 @@ pub struct Args {
     requantize: bool,
 }
 
-fn mix(text: &str) -> Result<Mix, String> {
+/// The mix of a name.
+pub fn mix(text: &str) -> Result<Mix, String> {
     Mix::from_name(&text.to_lowercase()).ok_or_else(|| {
         let names: Vec<&str> = Mix::all().map(Mix::name).collect();
         format!("expected one of {}", names.join(", "))

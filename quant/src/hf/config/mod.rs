@@ -189,6 +189,14 @@ impl ModelConfig {
     /// # Errors
     /// [`HfError`] with the file and key, for a missing file, bad JSON, an unsupported architecture or value.
     pub fn read(directory: &Path) -> Result<Self, HfError> {
-        read::model(directory)
+        read::model(&directory.join("config.json"))
+    }
+
+    /// Reads a configuration under whatever name, and `preprocessor_config.json` in the same directory.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::read`].
+    pub fn read_file(path: &Path) -> Result<Self, HfError> {
+        read::model(path)
     }
 }

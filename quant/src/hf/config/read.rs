@@ -11,21 +11,20 @@ use crate::hf::{HfError, read_json, read_optional_json};
 /// cannot overflow 64 bits.
 const MAX_DIM: u64 = 1 << 22;
 
-/// Reads and checks the configuration of a checkpoint directory.
-pub(super) fn model(directory: &Path) -> Result<ModelConfig, HfError> {
-    let path = directory.join("config.json");
-    let raw: RawModel = read_json(&path)?;
-    let check = Check { path: &path };
+/// Reads and checks a configuration, and the pixels' constants beside it.
+pub(super) fn model(path: &Path) -> Result<ModelConfig, HfError> {
+    let raw: RawModel = read_json(path)?;
+    let check = Check { path };
     match raw.model_type.as_str() {
         "internvl_chat" => {
             let language = raw.llm_config.as_ref().ok_or_else(|| check.missing("llm_config"))?;
             let language = check.language(language, "llm_config.")?;
-            let pixels = read_optional_json(&directory.join("preprocessor_config.json"))?.unwrap_or_default();
+            let pixels = read_optional_json(&path.with_file_name("preprocessor_config.json"))?.unwrap_or_default();
             let vision = Some(check.vision(&raw, &pixels)?);
             Ok(ModelConfig { language, vision })
         }
         "internlm2" | "qwen2" => {
-            let text: RawLanguage = read_json(&path)?;
+            let text: RawLanguage = read_json(path)?;
             Ok(ModelConfig { language: check.language(&text, "")?, vision: None })
         }
         other => Err(check.invalid("model_type", format!("'{other}', expected internvl_chat, internlm2 or qwen2"))),

@@ -1,0 +1,151 @@
+//! Random weights, a panel of rows at a time.
+
+use rayon::prelude::*;
+
+use crate::blocks::{BlockError, quantize_rows};
+use crate::gguf::TensorSpec;
+
+/// Values drawn for a matrix.
+const PANEL: u64 = 1 << 20;
+/// Values drawn for the embeddings and the output: rows that are alike give tokens that are alike, and ties among the logits
+/// would make sampling another task.
+const VOCABULARY_PANEL: u64 = 1 << 24;
+/// Bytes handed out at a time.
+const CHUNK: usize = 4 << 20;
+
+/// The rows of one tensor after another.
+#[derive(Default)]
+pub(super) struct Weights {
+    values: Vec<f32>,
+    panel: Vec<u8>,
+    out: Vec<u8>,
+    row_bytes: usize,
+    rows: u64,
+    next: u64,
+    stream: u64,
+}
+
+impl Weights {
+    /// Draws the panel of a tensor, whose rows then come from [`Weights::next_rows`].
+    pub fn draw(&mut self, spec: &TensorSpec, seed: u64) -> Result<(), BlockError> {
+        let row = spec.dims[0];
+        self.rows = spec.dims[1..].iter().product();
+        self.next = 0;
+        self.stream = spec.name.bytes().fold(mix(seed), |state, byte| mix(state ^ u64::from(byte)));
+        let is_vocabulary = matches!(spec.name.as_str(), "token_embd.weight" | "output.weight");
+        let budget = if is_vocabulary { VOCABULARY_PANEL } else { PANEL };
+        let panel_rows = (budget / row).clamp(1, self.rows);
+        self.values.resize((panel_rows * row) as usize, 0.0);
+        let (stream, kind) = (self.stream, Kind::of(spec));
+        self.values.par_chunks_mut(1 << 14).enumerate().for_each(|(chunk, values)| {
+            let first = (chunk << 14) as u64;
+            for (value, index) in values.iter_mut().zip(first..) {
+                *value = kind.value(mix(stream ^ mix(index)));
+            }
+        });
+        self.row_bytes = spec.ggml_type.row_bytes(row as usize).expect("a layout has whole rows only");
+        self.panel.resize(self.row_bytes * panel_rows as usize, 0);
+        quantize_rows(spec.ggml_type, &self.values, row as usize, &mut self.panel)
+    }
+
+    /// The next rows of the tensor; nothing after the last.
+    pub fn next_rows(&mut self) -> Option<&[u8]> {
+        let panel_rows = (self.panel.len() / self.row_bytes) as u64;
+        let count = ((CHUNK / self.row_bytes).max(1) as u64).min(self.rows - self.next);
+        self.out.clear();
+        for row in self.next..self.next + count {
+            let from = (mix(!self.stream ^ mix(row)) % panel_rows) as usize * self.row_bytes;
+            self.out.extend_from_slice(&self.panel[from..from + self.row_bytes]);
+        }
+        self.next += count;
+        (count > 0).then_some(self.out.as_slice())
+    }
+}
+
+/// What a tensor's values are like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    /// All the same.
+    Constant(f32),
+    /// Uniform within plus and minus this.
+    Uniform(f32),
+}
+
+impl Kind {
+    fn of(spec: &TensorSpec) -> Self {
+        let name = spec.name.as_str();
+        let is_norm = ["norm.weight", "ln1.weight", "ln2.weight", "mlp.0.weight"].iter().any(|end| name.ends_with(end));
+        if is_norm {
+            Self::Constant(1.0)
+        } else if name.ends_with(".bias") {
+            Self::Constant(0.0)
+        } else if name.ends_with("ls1.weight") || name.ends_with("ls2.weight") {
+            // LayerScale: how much a block adds to what passes it by.
+            Self::Constant(0.1)
+        } else {
+            // Of variance one over the number of inputs.
+            let inputs = if name.contains("patch_embd") { spec.dims[..3].iter().product() } else { spec.dims[0] };
+            Self::Uniform((3.0 / inputs as f32).sqrt())
+        }
+    }
+
+    fn value(self, bits: u64) -> f32 {
+        match self {
+            Self::Constant(value) => value,
+            Self::Uniform(half) => ((bits >> 40) as f32 / (1 << 23) as f32 - 1.0) * half,
+        }
+    }
+}
+
+/// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014).
+fn mix(value: u64) -> u64 {
+    let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::{GgmlType, dequantize_row};
+
+    fn rows_of(spec: &TensorSpec, seed: u64) -> Vec<u8> {
+        let mut weights = Weights::default();
+        weights.draw(spec, seed).unwrap();
+        let mut bytes = Vec::new();
+        while let Some(rows) = weights.next_rows() {
+            bytes.extend_from_slice(rows);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_tensor_has_all_its_rows_and_they_differ() {
+        let spec = TensorSpec { name: "blk.0.ffn_up.weight".into(), dims: vec![256, 300], ggml_type: GgmlType::Q4_K };
+        let bytes = rows_of(&spec, 7);
+        assert_eq!(bytes.len() as u64, spec.ggml_type.tensor_bytes(&spec.dims).unwrap());
+        let mut values = vec![0.0; 256 * 300];
+        dequantize_row(GgmlType::Q4_K, &bytes, &mut values).unwrap();
+        let variance = values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32;
+        assert!((variance * 256.0 - 1.0).abs() < 0.05, "{variance}");
+        let mut rows: Vec<&[u8]> = bytes.chunks(144).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        assert!(rows.len() > 150, "{} distinct rows of 300", rows.len());
+        assert_eq!(bytes, rows_of(&spec, 7));
+        assert_ne!(bytes, rows_of(&spec, 8));
+    }
+
+    #[test]
+    fn norms_pass_everything_and_biases_add_nothing() {
+        let value = |name: &str| {
+            let spec = TensorSpec { name: name.into(), dims: vec![4], ggml_type: GgmlType::F32 };
+            rows_of(&spec, 0)
+        };
+        for name in ["output_norm.weight", "blk.1.attn_norm.weight", "v.blk.0.ln1.weight", "mm.model.mlp.0.weight"] {
+            assert_eq!(value(name), 1_f32.to_le_bytes().repeat(4), "{name}");
+        }
+        assert_eq!(value("blk.0.attn_q.bias"), [0; 16]);
+    }
+}

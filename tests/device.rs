@@ -1,0 +1,82 @@
+//! A graphics device computes what the processor computes. Without one there is nothing to compare: `make test-vulkan` brings
+//! one in software, and sets `MMPRM_EXPECT_DEVICE` so that its absence is no success.
+
+mod support;
+
+use std::sync::Arc;
+
+use mmprm::engine::{
+    Chunk, Engine, EngineOptions, GenerateRequest, Model, ModelOptions, Prompt, Sampling, Stream, Vision, gpu_devices,
+};
+use mmprm_quant::convert::WeightType;
+use support::Pair;
+
+/// The processor's and the device's model, in 32 bits; nothing without a device.
+fn both() -> Option<(Pair, [Arc<Model>; 2])> {
+    if gpu_devices().is_empty() {
+        assert!(std::env::var_os("MMPRM_EXPECT_DEVICE").is_none(), "no graphics device was found");
+        eprintln!("skipped: no graphics device");
+        return None;
+    }
+    let pair = support::convert(&support::repository().join("demo/checkpoints/mini-prm"), WeightType::F32);
+    let load = |gpu_layers| Model::load(&pair.model, ModelOptions { gpu_layers, vocab_only: false }).unwrap();
+    let models = [load(Some(0)), load(None)];
+    Some((pair, models))
+}
+
+fn prompt(model: &Model, text: &str) -> Prompt {
+    Prompt::new([Chunk::Tokens(model.tokenize(text, true).unwrap())]).unwrap()
+}
+
+fn engine(model: &Arc<Model>, deterministic: bool) -> Engine {
+    let options = EngineOptions { context: Some(2048), deterministic, ..EngineOptions::default() };
+    Engine::start(model, options).unwrap()
+}
+
+#[test]
+fn scores_are_the_processors() {
+    let Some((_pair, models)) = both() else { return };
+    let scores = models.each_ref().map(|model| {
+        let mark = model.token("<prm>").unwrap();
+        let labels = ["Yes", "No"].map(|label| model.token(label).unwrap());
+        let texts =
+            ["What is 3 + 4? 3 + 4 = 7.<prm>So it is 7.<prm>", "What is 3 + 4? 3 + 4 = 9.<prm>So it is 9.<prm>"];
+        let prompts = texts.iter().map(|text| prompt(model, text)).collect();
+        engine(model, true).probe(prompts, mark, &labels).unwrap()
+    });
+    for (here, there) in scores[0].iter().flatten().zip(scores[1].iter().flatten()) {
+        let probability = |row: &[f32]| 1.0 / (1.0 + (row[1] - row[0]).exp());
+        let (here, there) = (probability(here), probability(there));
+        assert!((here - there).abs() < 1e-2, "{here} on the processor, {there} on the device");
+    }
+}
+
+#[test]
+fn greedy_rollouts_begin_as_the_processors() {
+    let Some((_pair, models)) = both() else { return };
+    let drawn = models.each_ref().map(|model| {
+        let prompt = prompt(model, "What is 3 + 4?");
+        let request = GenerateRequest::new(prompt, Sampling::GREEDY, vec![Stream::named(0, "device", 0, 0); 4], 8);
+        engine(model, false).generate(GenerateRequest { likelihood: true, ..request }).unwrap()
+    });
+    for (here, there) in drawn[0].iter().zip(&drawn[1]) {
+        let difference = (here.likelihood[0] - there.likelihood[0]).abs();
+        assert!(difference < 1e-2, "the first token's log-probability differs by {difference}");
+        assert_eq!(here.tokens[0], there.tokens[0]);
+    }
+}
+
+#[test]
+fn pictures_are_the_processors() {
+    let Some((pair, [model, _])) = both() else { return };
+    let encoded = [false, true].map(|gpu| {
+        let vision = Vision::load(&pair.mmproj, &model, None, gpu).unwrap();
+        let side = vision.tile_size();
+        let tile: Vec<u8> = (0..3 * side * side).map(|at| (at * 31 % 251) as u8).collect();
+        vision.encode(&tile).unwrap()
+    });
+    let largest = encoded[0].iter().fold(0_f32, |most, value| most.max(value.abs()));
+    for (here, there) in encoded[0].iter().zip(&encoded[1]) {
+        assert!((here - there).abs() < 2e-2 * largest, "{here} on the processor, {there} on the device, of {largest}");
+    }
+}

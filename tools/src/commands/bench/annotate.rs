@@ -1,0 +1,260 @@
+//! `mmprm bench annotate`: labels a second.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::builder::RangedU64ValueParser;
+use mmprm::annotate::{AnnotateOptions, Event, annotate};
+use mmprm::answer::RuleVerifier;
+use mmprm::engine::{EngineError, Sampling};
+use mmprm::multimodal::Encoder;
+use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
+use mmprm::problem::{Problem, Problems};
+use mmprm::prompt::ChatTemplate;
+use mmprm::search::SearchParams;
+use mmprm::solution::Continue;
+use mmprm::{image, tree};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::measure::{Arm, Report, Series, in_turns};
+use super::subject::{Mini, ModelArgs, Subject, demo, start};
+use super::{CompareArgs, MeasureArgs};
+use crate::args::EngineArgs;
+use crate::exit::{Exit, Usage};
+use crate::ui::Ui;
+
+/// Labels a second: OmegaPRM over problems, from prompts to trees on disk.
+///
+/// A label is the Monte Carlo value of a state below the root of a tree. Pictures are encoded before the clock starts (`bench
+/// vision` measures that), and nothing is kept from one run to the next. `overhead` is the time in which the engine did not
+/// decode, over that in which it did: scheduling, sampling, search, checking of answers, files. With --compare naive the engine
+/// keeps no prompt after its request, so that each estimate of a state computes the whole prompt again.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Problems, as for `mmprm annotate` [default: the test problems of demo/].
+    #[arg(long, value_name = "FILE")]
+    problems: Option<PathBuf>,
+
+    /// Only the first N problems.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    limit: usize,
+
+    /// Rollouts drawn to estimate a state.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    rollouts: usize,
+
+    /// A problem is done when it has had this many rollouts (tested between searches).
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    rollout_budget: usize,
+
+    /// Most tokens in a rollout.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    max_tokens: usize,
+
+    /// Rollouts decoded side by side, of all problems together.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
+    parallel: u32,
+
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    measure: MeasureArgs,
+
+    #[command(flatten)]
+    compare: CompareArgs,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    if args.compare.compare.is_some() && args.engine.deterministic {
+        let cause = "--compare naive: with --deterministic, prompts share what they begin with in any case";
+        return Err(Usage(cause.into()).into());
+    }
+    let file = match &args.problems {
+        Some(file) => file.clone(),
+        None => demo("--problems")?.join("mini-k12/test/test.json"),
+    };
+    let mut problems = Problems::load(&file, None)?;
+    problems.items.truncate(args.limit);
+    let shared = Side::open(args, &problems, true, ui)?;
+    let naive = args.compare.compare.map(|_| Side::open(args, &problems, false, ui)).transpose()?;
+    let sides: Vec<&Side> = [Some(&shared), naive.as_ref()].into_iter().flatten().collect();
+    let items = problems.items.as_slice();
+    let mut arms: Vec<Arm<'_>> = Vec::new();
+    for &side in &sides {
+        arms.push(Box::new(move |repetition| side.run(args, items, repetition, ui)));
+    }
+    let times = in_turns("annotate", args.measure.repetitions, &mut arms, ui)?;
+    drop(arms);
+    let mut report = Report::new("annotate");
+    let work = format!("{} problems, {} rollouts a state", problems.items.len(), args.rollouts);
+    let names = [work.clone(), format!("{work}, no prefix kept")];
+    for (side, work) in sides.iter().zip(names) {
+        let runs = side.runs.borrow();
+        let rate =
+            |count: fn(&Run) -> usize| Series::new(runs.iter().map(|run| count(run) as f64 / run.seconds).collect());
+        report.row(&side.subject, work.clone(), "labels/s", rate(|run| run.labels));
+        report.row(&side.subject, work, "rollouts/s", rate(|run| run.rollouts));
+    }
+    shared.facts(&mut report);
+    if let [fast, slow] = &times[..] {
+        report.speedup(fast, slow);
+    }
+    if let Some(naive) = &naive {
+        agreement(&shared, naive, &mut report);
+    }
+    report.print(ui)?;
+    Ok(Exit::Done)
+}
+
+/// A policy and what its runs did, the one that does not count left out.
+struct Side {
+    policy: EmbeddedPolicy,
+    subject: Subject,
+    runs: RefCell<Vec<Run>>,
+    /// Monte Carlo values of the roots of the last run's trees, and digests of the trees.
+    trees: RefCell<BTreeMap<String, (f64, u64)>>,
+}
+
+/// One run over all problems.
+struct Run {
+    seconds: f64,
+    labels: usize,
+    rollouts: usize,
+    processed: u64,
+    unique: u64,
+    requested: u64,
+    decoding: f64,
+}
+
+impl Side {
+    /// Loads the policy; `keep` tells whether it keeps prompts for later requests.
+    fn open(args: &Args, problems: &Problems, keep: bool, ui: &Ui) -> anyhow::Result<Self> {
+        let (model, mmproj) = args.model.files(Mini::Policy)?;
+        let engine = start(&model, &args.engine, args.parallel, None, false)?;
+        let subject = Subject::of(&engine, &args.engine);
+        let encoder = Encoder::load(Arc::clone(engine.model()), mmproj.as_deref(), args.engine.encoder_options(None))
+            .context("cannot use the vision projector")?;
+        let bar = ui.bar("pictures", problems.items.len() as u64, "");
+        for problem in &problems.items {
+            for path in &problem.images {
+                encoder.picture(&image::resolve(&problems.root, path)?).context("cannot encode a picture")?;
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let options = PolicyOptions {
+            sampling: Sampling { repetition_penalty: 1.0, ..Sampling::default() },
+            max_tokens: args.max_tokens,
+            seed: args.measure.seed,
+            data_root: problems.root.clone(),
+            template: ChatTemplate::default(),
+            continues: Continue::default(),
+            keep_prompts: keep,
+            cancel: Arc::clone(ui.interrupted()),
+        };
+        let policy = EmbeddedPolicy::new(engine, encoder, options);
+        Ok(Self { policy, subject, runs: RefCell::default(), trees: RefCell::default() })
+    }
+
+    /// Annotates all problems; seconds.
+    fn run(&self, args: &Args, problems: &[Problem], repetition: usize, ui: &Ui) -> anyhow::Result<f64> {
+        let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
+        self.policy.forget()?;
+        let labels = AtomicUsize::new(0);
+        let progress = |event: Event<'_>| {
+            if let Event::Finished { outcome, .. } = event {
+                labels.fetch_add(outcome.tree.root.count() - 1, Relaxed);
+            }
+        };
+        let params =
+            SearchParams { rollouts: args.rollouts, rollout_budget: args.rollout_budget, ..SearchParams::default() };
+        // As `mmprm annotate` does: a search waits for one estimate at a time.
+        let parallel = (args.parallel as usize).div_ceil(args.rollouts) + 1;
+        let parallel = NonZeroUsize::new(parallel).unwrap_or(NonZeroUsize::MIN);
+        let options = AnnotateOptions { params, parallel, slots: args.parallel as usize, ..AnnotateOptions::default() };
+        let before = self.policy.stats();
+        let started = Instant::now();
+        let cancel = ui.interrupted();
+        let summary =
+            annotate(problems, directory.path(), &options, &self.policy, &RuleVerifier, &progress, cancel.as_ref())?;
+        let seconds = started.elapsed().as_secs_f64();
+        let after = self.policy.stats();
+        if summary.cancelled {
+            return Err(EngineError::Cancelled).context("interrupted; nothing was measured");
+        }
+        if summary.failed > 0 {
+            bail!("{} of {} problems failed; `mmprm annotate` tells why", summary.failed, problems.len());
+        }
+        *self.trees.borrow_mut() = trees(directory.path(), problems)?;
+        if repetition > 0 {
+            self.runs.borrow_mut().push(Run {
+                seconds,
+                labels: labels.into_inner(),
+                rollouts: summary.rollouts,
+                processed: after.processed - before.processed,
+                unique: after.unique - before.unique,
+                requested: after.requested - before.requested,
+                decoding: (after.decode - before.decode).as_secs_f64(),
+            });
+        }
+        Ok(seconds)
+    }
+
+    /// What the engine did, from the middle of the runs.
+    fn facts(&self, report: &mut Report) {
+        let runs = self.runs.borrow();
+        let middle = |value: &dyn Fn(&Run) -> f64| Series::new(runs.iter().map(value).collect()).median();
+        let ratio = middle(&|run| run.processed as f64 / run.unique.max(1) as f64);
+        report.fact("processed_per_unique", ratio, format!("processed / unique prompt tokens: {ratio:.3}"));
+        let reuse = middle(&|run| run.requested as f64 / run.processed.max(1) as f64);
+        report.fact("reuse", reuse, format!("prompt tokens asked for / processed: {reuse:.1}"));
+        let overhead = middle(&|run| (run.seconds - run.decoding) / run.decoding);
+        report.fact(
+            "overhead",
+            overhead,
+            format!("scheduler, sampler and search over engine time: {:.1} %", 100.0 * overhead),
+        );
+    }
+}
+
+/// The Monte Carlo value of each root, and a digest of each tree.
+fn trees(directory: &std::path::Path, problems: &[Problem]) -> anyhow::Result<BTreeMap<String, (f64, u64)>> {
+    let mut found = BTreeMap::new();
+    for problem in problems {
+        let stem = tree::file_stem(problem);
+        let path = directory.join(format!("{stem}.json"));
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let digest = Sha256::digest(&bytes);
+        let value = tree::json::read(&path)?.root.mc_value;
+        found.insert(stem, (value, u64::from_le_bytes(digest[..8].try_into()?)));
+    }
+    Ok(found)
+}
+
+/// How far the trees of two sides agree.
+fn agreement(one: &Side, other: &Side, report: &mut Report) {
+    let (one, other) = (one.trees.borrow(), other.trees.borrow());
+    let pairs: Vec<_> = one.values().zip(other.values()).collect();
+    let equal = pairs.iter().filter(|(a, b)| a.1 == b.1).count();
+    let difference = pairs.iter().map(|(a, b)| (a.0 - b.0).abs()).fold(0.0, f64::max);
+    report.fact(
+        "agreement",
+        json!({"trees": pairs.len(), "equal": equal, "largest_difference": difference}),
+        format!(
+            "{equal} of {} trees equal; the Monte Carlo values of the roots differ by at most {difference:.3}",
+            pairs.len()
+        ),
+    );
+}

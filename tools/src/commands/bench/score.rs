@@ -1,0 +1,208 @@
+//! `mmprm bench score`: step scores a second, and what they take of memory and time to begin.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::builder::RangedU64ValueParser;
+use mmprm::engine::{Chunk, Engine, EngineError, Prompt, Token};
+use mmprm::fit::{Needs, Setting};
+use mmprm::multimodal::Encoder;
+use mmprm_quant::gguf::GgufFile;
+use serde_json::{Value, json};
+
+use super::measure::{Arm, Report, in_turns};
+use super::subject::{Mini, ModelArgs, Subject, Words, demo, prompt, start};
+use super::{CompareArgs, MeasureArgs};
+use crate::args::EngineArgs;
+use crate::exit::Exit;
+use crate::machine;
+use crate::ui::Ui;
+
+/// The largest difference of a score between two ways to compute it that is taken for rounding.
+const TOLERANCE: f64 = 0.05;
+/// Bytes of a mebibyte.
+const MIB: f64 = (1 << 20) as f64;
+
+/// Step scores a second: candidates of several steps after a common beginning.
+///
+/// All candidates are given to the engine at once, which computes what they have in common once. With --compare naive each is
+/// given alone and its whole prompt is computed again. Also told: the time from the start of the program to the first score (of
+/// a candidate of one step, with the first picture of demo/ where there is a projector), and the most memory taken, in all and
+/// beyond weights, cache and llama.cpp's scratch buffers. Works with any language model: one without step and label tokens is
+/// read at another token.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Candidates.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    candidates: usize,
+
+    /// Steps of each.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    steps: usize,
+
+    /// Tokens of each step, its mark included.
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = RangedU64ValueParser::<usize>::new().range(2..=4096))]
+    step_tokens: usize,
+
+    /// Tokens before the steps, the same for all candidates.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
+    prefix: usize,
+
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    measure: MeasureArgs,
+
+    #[command(flatten)]
+    compare: CompareArgs,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let (model, mmproj) = args.model.files(Mini::Prm)?;
+    let length = args.prefix + args.steps * args.step_tokens;
+    let engine = start(&model, &args.engine, 1, Some(length + 1024), true)?;
+    let reading = Reading::of(&engine);
+    let picture = first_score(args, &engine, mmproj.as_deref(), &reading)?;
+    let first = ui.seconds();
+
+    let candidates = candidates(args, &engine, &reading)?;
+    let (mut shared, mut naive) = (Vec::new(), Vec::new());
+    let mut ratio = 0.0;
+    let mut arms: Vec<Arm<'_>> = vec![Box::new(|_| {
+        let (started, before) = (Instant::now(), engine.stats());
+        engine.forget()?;
+        shared = reading.scores(&engine, candidates.clone())?;
+        let (seconds, after) = (started.elapsed().as_secs_f64(), engine.stats());
+        ratio = (after.processed - before.processed) as f64 / (after.unique - before.unique) as f64;
+        Ok(seconds)
+    })];
+    if args.compare.compare.is_some() {
+        arms.push(Box::new(|_| {
+            let started = Instant::now();
+            naive.clear();
+            for candidate in &candidates {
+                engine.forget()?;
+                naive.extend(reading.scores(&engine, vec![candidate.clone()])?);
+            }
+            Ok(started.elapsed().as_secs_f64())
+        }));
+    }
+    let times = in_turns("score", args.measure.repetitions, &mut arms, ui)?;
+    drop(arms);
+    let mut report = Report::new("score");
+    let subject = Subject::of(&engine, &args.engine);
+    let steps = (args.candidates * args.steps) as f64;
+    let work = format!("{} × {} steps after {} tokens", args.candidates, args.steps, args.prefix);
+    report.row(&subject, work.clone(), "steps/s", times[0].rate(steps));
+    report.fact("processed_per_unique", ratio, format!("processed / unique prompt tokens: {ratio:.3}"));
+    let mut exit = Exit::Done;
+    if let Some(slow) = times.get(1) {
+        report.row(&subject, format!("{work}, each prompt alone"), "steps/s", slow.rate(steps));
+        report.speedup(&times[0], slow);
+        let difference = largest_difference(&shared, &naive);
+        report.fact(
+            "agreement",
+            json!({"largest_difference": difference}),
+            format!("scores computed in both ways differ by at most {difference:.2e}"),
+        );
+        if difference > TOLERANCE {
+            ui.warn(format_args!(
+                "scores differ by {difference:.3}, more than rounding does: the times do not compare"
+            ));
+            exit = Exit::Failed;
+        }
+    }
+    report.fact("first_score_s", first, format!("first score after {first:.3} s{picture}"));
+    memory(&engine, mmproj.as_deref(), &mut report)?;
+    report.print(ui)?;
+    Ok(exit)
+}
+
+/// Where scores are read and what of.
+struct Reading {
+    mark: Token,
+    labels: [Token; 2],
+}
+
+impl Reading {
+    fn of(engine: &Engine) -> Self {
+        let model = engine.model();
+        let last = model.vocabulary_size() as Token - 1;
+        let token = |text: &str, instead: Token| model.token(text).unwrap_or(instead);
+        Self { mark: token("<prm>", last), labels: [token("Yes", 1), token("No", 2)] }
+    }
+
+    fn scores(&self, engine: &Engine, prompts: Vec<Prompt>) -> Result<Vec<Vec<f64>>, EngineError> {
+        let score = |row: &Vec<f32>| 1.0 / (1.0 + f64::from(row[1] - row[0]).exp());
+        let readings = engine.probe(prompts, self.mark, &self.labels)?;
+        Ok(readings.iter().map(|rows| rows.iter().map(score).collect()).collect())
+    }
+}
+
+/// Scores one step, so that everything is loaded and has run once; says with what.
+fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Reading) -> anyhow::Result<&'static str> {
+    let mut words = Words::new(engine.model(), &[reading.mark], args.measure.seed);
+    let encoder = Encoder::load(engine.model().clone(), mmproj, args.engine.encoder_options(None))
+        .context("cannot use the vision projector")?;
+    let picture = match mmproj {
+        Some(_) => demo("--model without --mmproj").ok().map(|demo| demo.join("mini-k12/test/images")),
+        None => None,
+    };
+    let picture = picture.and_then(|folder| std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).min());
+    let mut chunks = Vec::new();
+    if let Some(picture) = &picture {
+        chunks.push(Chunk::Tokens(words.take(4)));
+        chunks.push(Chunk::Image(encoder.picture(picture)?));
+    }
+    let mut tokens = words.take(28);
+    tokens.push(reading.mark);
+    chunks.push(Chunk::Tokens(tokens));
+    reading.scores(engine, vec![Prompt::new(chunks)?])?;
+    Ok(if picture.is_some() { ", with a picture" } else { "" })
+}
+
+/// The prompts to score.
+fn candidates(args: &Args, engine: &Engine, reading: &Reading) -> Result<Vec<Prompt>, EngineError> {
+    let mut words = Words::new(engine.model(), &[reading.mark], args.measure.seed);
+    let prefix = words.take(args.prefix);
+    let mut candidate = || {
+        let mut tokens = prefix.clone();
+        for _ in 0..args.steps {
+            tokens.extend(words.take(args.step_tokens - 1));
+            tokens.push(reading.mark);
+        }
+        prompt(tokens)
+    };
+    (0..args.candidates).map(|_| candidate()).collect()
+}
+
+fn largest_difference(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
+    let pairs = one.iter().flatten().zip(other.iter().flatten());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// The most memory taken so far, and how much of it is beyond what the model itself needs.
+fn memory(engine: &Engine, mmproj: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    let Some(peak) = machine::peak_memory() else {
+        report.fact("peak_memory_mib", Value::Null, "peak memory: this system does not tell");
+        return Ok(());
+    };
+    let mmproj = mmproj.map(GgufFile::open).transpose()?;
+    let needs = Needs::of_files(engine.model().file(), mmproj.as_ref())?;
+    let cells = engine.stats().cells as u32;
+    let model = needs.total(cells, &Setting::SCORES);
+    let (peak, above) = (peak as f64 / MIB, (peak as f64 - model as f64) / MIB);
+    report.fact("peak_memory_mib", peak, format!("peak memory: {peak:.0} MiB"));
+    report.fact(
+        "above_model_mib",
+        above,
+        format!("  of which beyond weights, cache and scratch buffers: {above:.0} MiB"),
+    );
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The models a bench runs, and the words to fill their prompts with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mmprm::engine::{Chunk, Engine, EngineError, Model, Prompt, Stream, Token};
+use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::quantize::Mix;
+
+use crate::args::EngineArgs;
+use crate::exit::Usage;
+
+/// Which models to run.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// The model, a GGUF file [default: the mini model that comes with the source].
+    #[arg(short, long, value_name = "GGUF")]
+    pub model: Option<PathBuf>,
+
+    /// Its vision projector [default: that of the mini model, if --model is not given].
+    #[arg(long, value_name = "GGUF", requires = "model")]
+    pub mmproj: Option<PathBuf>,
+}
+
+/// Models that come with the source.
+#[derive(Debug, Clone, Copy)]
+pub enum Mini {
+    Policy,
+    Prm,
+}
+
+impl ModelArgs {
+    /// The model and its projector, those asked for or the mini ones.
+    pub fn files(&self, mini: Mini) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
+        if let Some(model) = &self.model {
+            return Ok((model.clone(), self.mmproj.clone()));
+        }
+        let name = match mini {
+            Mini::Policy => "mini-mm-policy",
+            Mini::Prm => "mini-prm",
+        };
+        let models = demo("--model")?.join("models");
+        Ok((models.join(format!("{name}-q8_0.gguf")), Some(models.join(format!("mmproj-{name}-f16.gguf")))))
+    }
+}
+
+/// The folder `demo` of the source: above this program, as in a build of the source, or above the current directory. `flag`
+/// is what to give where there is none.
+pub fn demo(flag: &str) -> anyhow::Result<PathBuf> {
+    let places = [std::env::current_exe().ok(), std::env::current_dir().ok()];
+    let above = places.iter().flatten().flat_map(|place| place.ancestors());
+    let found = above.map(|folder| folder.join("demo")).find(|demo| demo.join("models/mini-prm-q8_0.gguf").is_file());
+    let missing =
+        || format!("there is no demo/ of the source above this program or the current directory; give {flag}");
+    Ok(found.ok_or_else(|| Usage(missing()))?)
+}
+
+/// What is measured, as the first columns of a table name it.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub name: String,
+    pub quantisation: String,
+    pub backend: String,
+    pub threads: u64,
+    pub file: PathBuf,
+}
+
+impl Subject {
+    /// A model as an engine runs it.
+    pub fn of(engine: &Engine, args: &EngineArgs) -> Self {
+        let model = engine.model();
+        Self::of_file(model.path(), model.file(), args.backend(), engine.stats().threads)
+    }
+
+    /// A GGUF file run on `backend` with so many threads.
+    pub fn of_file(path: &Path, file: &GgufFile, backend: String, threads: u64) -> Self {
+        let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let file_type = file.get_u32("general.file_type").ok();
+        let mix = Mix::all().find(|mix| Some(mix.file_type()) == file_type);
+        Self {
+            name: file.get_str("general.name").map_or_else(|_| stem(), str::to_owned),
+            quantisation: mix.map_or("unknown", Mix::name).to_owned(),
+            backend,
+            threads,
+            file: path.to_owned(),
+        }
+    }
+}
+
+/// Loads a model and starts an engine on it, with `cells` cells unless the flags say how many.
+pub fn start(
+    model: &Path,
+    args: &EngineArgs,
+    parallel: u32,
+    cells: Option<usize>,
+    exact: bool,
+) -> Result<Engine, EngineError> {
+    let model = Model::load(model, args.model_options())?;
+    let mut options = args.options(Some(parallel), exact);
+    options.context = options.context.or(cells.map(|cells| cells.try_into().unwrap_or(u32::MAX)));
+    Engine::start(&model, options)
+}
+
+/// Tokens without meaning, the same in every run of the program.
+#[derive(Debug)]
+pub struct Words {
+    ordinary: Vec<Token>,
+    stream: Stream,
+    drawn: u64,
+}
+
+impl Words {
+    /// Words of `model`'s vocabulary but for `without`, a list that depends on `seed`.
+    pub fn new(model: &Arc<Model>, without: &[Token], seed: u64) -> Self {
+        let is_ordinary = |token: &Token| !without.contains(token) && !model.is_end(*token);
+        let ordinary: Vec<Token> = (0..model.vocabulary_size() as Token).filter(is_ordinary).collect();
+        Self { ordinary, stream: Stream::named(seed, "bench", 0, 0), drawn: 0 }
+    }
+
+    /// The next `count` of them.
+    pub fn take(&mut self, count: usize) -> Vec<Token> {
+        (0..count)
+            .map(|_| {
+                self.drawn += 1;
+                let at = self.stream.uniform(self.drawn) * self.ordinary.len() as f64;
+                self.ordinary[at as usize]
+            })
+            .collect()
+    }
+}
+
+/// A prompt of these tokens.
+pub fn prompt(tokens: Vec<Token>) -> Result<Prompt, EngineError> {
+    Prompt::new([Chunk::Tokens(tokens)])
+}

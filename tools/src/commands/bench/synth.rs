@@ -1,0 +1,102 @@
+//! `mmprm bench synth`: models of real shapes with random weights.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::hf::config::ModelConfig;
+use mmprm_quant::hf::shapes::Shape;
+use mmprm_quant::progress::Progress;
+use mmprm_quant::quantize::Mix;
+use mmprm_quant::synth::{SynthError, SynthFile, SynthOptions, plan};
+use serde_json::{Value, json};
+
+use super::subject::demo;
+use crate::commands::quantize::mix;
+use crate::exit::{Exit, Usage};
+use crate::ui::{Ui, bytes};
+
+/// Write a GGUF pair of a real shape with random weights, to measure speed and memory without downloading anything.
+///
+/// llama.cpp does the same work with it as with the model of that shape: names, sizes, types and metadata are the same. Only a
+/// panel of rows of each matrix is drawn and quantised, and then repeated in shuffled order, so that a model of 8 billion
+/// parameters takes as long as writing its file. What it says means nothing.
+#[derive(clap::Args)]
+pub struct Args {
+    /// internvl2_5-1b, internvl2_5-2b, internvl2_5-8b, or the config.json of a checkpoint (internvl_chat, internlm2 or qwen2).
+    #[arg(long, value_name = "NAME|FILE")]
+    shape: String,
+
+    /// The type or mix of the language model, as for `mmprm quantize`; the vision tower stays at f16 in quantised mixes.
+    #[arg(long, value_name = "TYPE", default_value = "q4_k_m", value_parser = mix)]
+    r#type: Mix,
+
+    /// The folder that the files go to.
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// A GGUF file whose vocabulary is used, filled up with unused tokens [default: the mini PRM's of demo/].
+    #[arg(long, value_name = "GGUF")]
+    vocabulary: Option<PathBuf>,
+
+    /// The same seed gives the same files.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let (name, config) = shape(&args.shape)?;
+    let donor = match &args.vocabulary {
+        Some(path) => path.clone(),
+        None => demo("--vocabulary")?.join("models/mini-prm-q8_0.gguf"),
+    };
+    let vocabulary = GgufFile::open(&donor)?;
+    let options = SynthOptions {
+        name: &format!("synth-{name}"),
+        config: &config,
+        mix: args.r#type,
+        vocabulary: &vocabulary,
+        seed: args.seed,
+    };
+    let plan = plan(&options, &args.output)?;
+    let bar = ui.bar("synth", plan.files.iter().map(SynthFile::data_size).sum(), "B");
+    let result = plan.write(&mut |progress: Progress<'_>| {
+        bar.set_position(progress.done);
+        bar.set_message(progress.item.to_owned());
+        if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    match result {
+        Err(SynthError::Cancelled) => {
+            ui.warn("interrupted; the unfinished file was removed");
+            return Ok(Exit::Interrupted);
+        }
+        result => result?,
+    }
+    for file in &plan.files {
+        ui.say(format_args!("written: {} ({})", file.path.display(), bytes(file.data_size())))?;
+    }
+    let files: Vec<Value> =
+        plan.files.iter().map(|file| json!({"path": file.path, "data_bytes": file.data_size()})).collect();
+    ui.result(&json!({"shape": name, "type": args.r#type.name(), "files": files}))?;
+    Ok(Exit::Done)
+}
+
+/// The shape of a published model, or of a configuration file.
+fn shape(text: &str) -> anyhow::Result<(String, ModelConfig)> {
+    if let Some(shape) = Shape::from_name(text) {
+        return Ok((shape.name().to_owned(), shape.config()));
+    }
+    let path = Path::new(text);
+    if path.extension().is_none_or(|extension| extension != "json") {
+        let names: Vec<&str> = Shape::ALL.iter().map(|shape| shape.name()).collect();
+        return Err(Usage(format!("--shape {text}: expected {}, or a config.json", names.join(", "))).into());
+    }
+    // A config.json is called after its checkpoint, the folder it is in.
+    let folder =
+        path.canonicalize().ok().and_then(|path| Some(path.parent()?.file_name()?.to_string_lossy().into_owned()));
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = if stem == "config" { folder.unwrap_or(stem) } else { stem };
+    Ok((name, ModelConfig::read_file(path)?))
+}

@@ -1,0 +1,175 @@
+//! `mmprm bench` and `mmprm doctor` on small models: what they print, not how fast they are.
+#![cfg(unix)]
+
+mod support;
+
+use mmprm::fit::{Needs, Setting};
+use mmprm_quant::gguf::GgufFile;
+use serde_json::{Value, json};
+use support::{Desk, Run};
+
+/// A small InternVL2.5: heads 64 wide, as in the real ones.
+fn config() -> Value {
+    json!({
+        "model_type": "internvl_chat", "downsample_ratio": 0.5, "ps_version": "v2", "select_layer": -1,
+        "llm_config": {"model_type": "internlm2", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 4000, "max_position_embeddings": 4096},
+        "vision_config": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "image_size": 56, "patch_size": 14, "norm_type": "layer_norm", "qk_normalization": false, "qkv_bias": true},
+    })
+}
+
+/// The desk with a synthetic pair in `m/`.
+fn desk() -> (Desk, String) {
+    let desk = Desk::new();
+    desk.write("tiny/config.json", config().to_string());
+    desk.run("bench synth --shape tiny/config.json --type q4_k_m -o m").done();
+    assert_eq!(desk.names("m"), ["mmproj-synth-tiny-f16.gguf", "synth-tiny-q4_k_m.gguf"]);
+    (desk, "--model m/synth-tiny-q4_k_m.gguf --mmproj m/mmproj-synth-tiny-f16.gguf --repetitions 1".to_owned())
+}
+
+#[track_caller]
+fn rows(run: &Run, bench: &str) -> Vec<(String, f64)> {
+    let object = run.object();
+    assert_eq!(object["bench"], bench);
+    let row = |row: &Value| {
+        assert_eq!((&row["backend"], &row["values"].as_array().unwrap().len()), (&json!("CPU"), &1));
+        (row["work"].as_str().unwrap().to_owned(), row["median"].as_f64().unwrap())
+    };
+    object["rows"].as_array().unwrap().iter().map(row).collect()
+}
+
+#[test]
+fn a_synthetic_pair_runs_in_every_bench() {
+    let (desk, models) = desk();
+    let run = desk.run(&format!("bench infer {models} --prompt 40 -n 8 --batch 1,3 --json")).done();
+    let found = rows(&run, "infer");
+    let works: Vec<&str> = found.iter().map(|(work, _)| work.as_str()).collect();
+    assert_eq!(works, ["pp40 × 1", "tg8 × 1", "pp40 × 3", "tg8 × 3"]);
+    assert!(found.iter().all(|(_, rate)| *rate > 0.0), "{found:?}");
+
+    let run = desk.run(&format!("bench vision {models} --tiles 1 --json")).done();
+    assert_eq!(rows(&run, "vision")[0].0, "llama.cpp, 56×56");
+
+    let work = "--candidates 3 --steps 2 --step-tokens 5 --prefix 70";
+    let run = desk.run(&format!("bench score {models} {work} --compare naive --json")).done();
+    assert_eq!(rows(&run, "score").len(), 2);
+    let object = run.object();
+    assert!(object["agreement"]["largest_difference"].as_f64().unwrap() < 1e-9, "{object}");
+    assert!(object["processed_per_unique"].as_f64().unwrap() >= 1.0, "{object}");
+    assert!(object["first_score_s"].as_f64().unwrap() > 0.0 && object["speedup"]["median"].is_f64(), "{object}");
+    if cfg!(target_os = "linux") {
+        assert!(object["peak_memory_mib"].as_f64().unwrap() > 1.0, "{object}");
+    }
+    let people = desk.run(&format!("bench score {models} {work}")).done().out;
+    assert!(people.starts_with("| model") && people.contains("| steps/s |"), "{people}");
+}
+
+#[test]
+fn rollouts_one_by_one_are_those_drawn_together() {
+    let (desk, models) = desk();
+    // The fixed schedule: the same bits in both ways.
+    let run = desk
+        .run(&format!("bench infer {models} --prompt 70 -n 6 --batch 4 --compare naive --deterministic --json"))
+        .done();
+    assert_eq!(rows(&run, "infer").len(), 2);
+    let agreement = &run.object()["agreement"];
+    assert_eq!(agreement["rollouts"], 4);
+    let difference = agreement["largest_difference"].as_f64().unwrap();
+    assert!(difference < 0.05, "log-probabilities differ by {difference}");
+}
+
+#[test]
+fn annotation_is_measured_on_the_mini_policy_found_beside_the_program() {
+    let desk = Desk::new();
+    let work = "--limit 2 --rollouts 4 --rollout-budget 8 --max-tokens 120 --repetitions 1";
+    let run = desk.run(&format!("bench annotate {work} --compare naive --json")).done();
+    let found = rows(&run, "annotate");
+    assert_eq!(found.len(), 4, "labels and rollouts a second, in both ways");
+    assert!(found.iter().all(|(_, rate)| *rate > 0.0), "{found:?}");
+    let object = run.object();
+    assert!(object["rows"][0]["file"].as_str().unwrap().ends_with("demo/models/mini-mm-policy-q8_0.gguf"));
+    assert_eq!(object["agreement"]["trees"], 2);
+    assert!(object["overhead"].as_f64().unwrap() > 0.0, "{object}");
+    assert!(object["processed_per_unique"].as_f64().unwrap() >= 1.0, "{object}");
+    desk.refuses(&format!("bench annotate {work} --compare naive --deterministic"), 2, &["--deterministic"]);
+}
+
+#[test]
+fn what_fits_is_reckoned_as_llama_cpp_allocates_it() {
+    let (desk, models) = desk();
+    let needs = Needs::of_files(
+        &GgufFile::open(&desk.path("m/synth-tiny-q4_k_m.gguf")).unwrap(),
+        Some(&GgufFile::open(&desk.path("m/mmproj-synth-tiny-f16.gguf")).unwrap()),
+    )
+    .unwrap();
+    let config = mmprm_quant::hf::config::ModelConfig::read_file(&desk.path("tiny/config.json")).unwrap();
+    assert_eq!(Needs::of_shape(&config, mmprm_quant::quantize::Mix::Q4_K_M).unwrap(), needs);
+    for (command, setting) in [
+        ("infer --prompt 8 -n 2 --batch 16", Setting::ROLLOUTS),
+        ("score --candidates 1 --steps 1 --prefix 8", Setting::SCORES),
+    ] {
+        for cells in [1024, 8192] {
+            let log = "--log llama.cpp=trace";
+            let models = if command.starts_with("infer") {
+                models.replace("--mmproj m/mmproj-synth-tiny-f16.gguf", "")
+            } else {
+                models.clone()
+            };
+            let run = desk.run(&format!("bench {command} {models} --context {cells} {log}"));
+            assert_eq!(run.code, Some(0), "{run:?}");
+            let buffers = |name: &str| -> f64 {
+                let sizes = run.err.lines().filter(|line| !line.contains("alloc_compute_meta") && line.contains(name));
+                sizes.filter_map(|line| line.split('=').nth(1)?.trim().strip_suffix(" MiB")?.parse::<f64>().ok()).sum()
+            };
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            assert!((buffers("KV buffer size") - mib(needs.cache(cells))).abs() < 0.01, "{}", run.err);
+            let found = buffers("compute buffer size") + buffers("output buffer size");
+            let reckoned = mib(needs.scratch(cells, &setting));
+            assert!(
+                (0.95..1.8).contains(&(reckoned / found)),
+                "{command}, {cells} cells: {reckoned} reckoned, {found} found"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_doctor_says_what_fits_and_advises_on_a_model() {
+    let desk = Desk::new();
+    let object = desk.run("doctor --gpu-memory 8GiB --model policy.gguf --mmproj mmproj.gguf --json").done().object();
+    assert_eq!(object["fits"].as_array().unwrap().len(), 9);
+    assert_eq!((&object["pair"]["together"], &object["pair"]["one_at_a_time"]), (&json!(false), &json!(true)));
+    assert!(object["threads"].as_u64().unwrap() > 0 && object["backends"][0] == "cpu", "{object}");
+    assert!(object["model"]["flags"].as_str().unwrap().contains("--context "), "{object}");
+    let people = desk.run("doctor").done().out;
+    assert!(people.contains("| internvl2_5-8b | q4_k_m |"), "{people}");
+    desk.refuses("doctor --model absent.gguf", 3, &["absent.gguf"]);
+    for wrong in ["doctor --gpu-memory 8", "doctor --mmproj mmproj.gguf"] {
+        assert_eq!(desk.run(wrong).code, Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn wrong_calls_and_bad_files_are_told_apart() {
+    let desk = Desk::new();
+    for wrong in [
+        "bench",
+        "bench infer --repetitions 0",
+        "bench infer --batch 0",
+        "bench infer --batch 200",
+        "bench score --compare clever",
+        "bench score --steps 0",
+        "bench vision --mmproj mmproj.gguf",
+        "bench synth --shape internvl2_5-8b",
+    ] {
+        assert_eq!(desk.run(wrong).code, Some(2), "{wrong}");
+    }
+    desk.refuses("bench vision --model policy.gguf", 2, &["--mmproj"]);
+    desk.refuses("bench synth --shape internvl3-8b -o m", 2, &["internvl3-8b", "internvl2_5-1b"]);
+    desk.refuses("bench synth --shape absent/config.json -o m", 3, &["absent/config.json"]);
+    desk.write("small/config.json", config().to_string().replace("4000", "40"));
+    desk.refuses("bench synth --shape small/config.json -o m", 3, &["vocabulary of 40"]);
+    desk.refuses("bench score --model absent.gguf", 3, &["absent.gguf"]);
+    desk.refuses("bench annotate --problems absent.json", 3, &["absent.json"]);
+}
