@@ -43,7 +43,7 @@ def main():
     sampling = {
         "n_predict": options.max_tokens, "cache_prompt": True, "temperature": options.temperature,
         "samplers": ["penalties", "temperature", "top_k", "top_p"], "top_k": options.top_k, "top_p": options.top_p,
-        "repeat_penalty": options.repetition_penalty, "repeat_last_n": -1, "stop": ["<|im_end|>"],
+        "repeat_penalty": options.repetition_penalty, "repeat_last_n": options.context, "stop": ["<|im_end|>"],
     }
     with Server(options) as server, ThreadPoolExecutor(options.slots) as pool:
 

@@ -13,6 +13,7 @@ scored with.
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import struct
@@ -39,8 +40,9 @@ def make():
         def text(tokens, before=""):
             """Words until they are so many tokens."""
             chosen = []
-            while len(server.tokens(before + " ".join(chosen))) < tokens:
-                chosen.append(next(words))
+            while (missing := tokens - len(server.tokens(before + " ".join(chosen)))) > 0:
+                # Hardly a word is more than four tokens.
+                chosen += itertools.islice(words, max(missing // 4, 1))
             return " ".join(chosen)
 
         question = text(options.prefix, head)

@@ -1,0 +1,233 @@
+"""Every row of the throughput record, measured in turns; called by benches/records/measure-throughput.sh, which explains it."""
+
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import types
+
+import omega
+from llama_server import Server, version
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parents[1]
+MMPRM = os.environ.get("MMPRM", str(ROOT / "target/release/mmprm"))
+SERVER = os.environ["LLAMA_SERVER"]
+SMOLLM = os.environ.get("SMOLLM")
+RUNS = int(os.environ.get("RUNS", "5"))
+ROWS = os.environ.get("ROWS", "score rollouts annotate").split()
+MODELS = os.environ.get("MODELS", "mini smollm2 1b").split()
+
+# The same problems, budgets and sampling for both sides.
+SEARCH = "--limit 20 --rollouts 16 --rollout-budget 100 --repetition-penalty 1 --max-tokens 300".split()
+PROBLEMS = ROOT / "demo/mini-k12/test/test.json"
+
+
+def run(*command):
+    """What a program prints as JSON."""
+    command = [str(part) for part in command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+def peer(script, *arguments):
+    return run(sys.executable, HERE / script, "--server", SERVER, *arguments)
+
+
+def in_turns(arms):
+    """Runs each of `arms` once without counting, then all of them in turns, every other time in the opposite order."""
+    found = {name: [] for name in arms}
+    for repetition in range(RUNS + 1):
+        for name in sorted(arms, reverse=repetition % 2 == 1):
+            result = arms[name](repetition)
+            if repetition > 0:
+                found[name].append(result)
+                print(f"{name} {repetition}: {result}", file=sys.stderr)
+    return found
+
+
+def spread(values, form="{:.2f}"):
+    middle, least, most = (form.format(value) for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} ({least}–{most})"
+
+
+def row(*cells):
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def compare(work, model, asked, found, unit, ours="mmprm"):
+    """Rows of `found`, rates by name: ours over each of the others."""
+    for name in found:
+        if name != ours:
+            ratios = [one / other for one, other in zip(found[ours], found[name])]
+            rates = f"{spread(found[ours], '{:.1f}')} against {spread(found[name], '{:.1f}')} {unit}"
+            row(work, model, name, asked, spread(ratios) + "×", rates)
+
+
+class Models:
+    """The models to measure, made in a folder of this run."""
+
+    def __init__(self, work):
+        self.work = work
+
+    def threads(self, name):
+        # As mmprm chooses: more than one thread do not pay for a model of 3 MiB.
+        return "1" if name == "mini" else str(os.cpu_count())
+
+    def prm(self, name):
+        if name == "mini":
+            return ROOT / "demo/models/mini-prm-q8_0.gguf"
+        if name == "1b":
+            # The mini PRM's vocabulary, filled up to the size of the real one.
+            folder = self.work / "1b"
+            if not folder.exists():
+                run(MMPRM, "--json", "bench", "synth", "--shape", "internvl2_5-1b", "--type", "q4_k_m", "-o", folder)
+            return next(path for path in folder.glob("*.gguf") if not path.name.startswith("mmproj"))
+        path = self.work / "smollm2-prm.gguf"
+        if not path.exists():
+            subprocess.run([sys.executable, HERE / "workload.py", "rename", SMOLLM, path, "<file_sep>", "<prm>"], check=True)
+        return path
+
+    def policy(self, name):
+        return {"mini": ROOT / "demo/models/mini-mm-policy-q8_0.gguf", "smollm2": SMOLLM}.get(name) or self.prm(name)
+
+
+def score(models, name):
+    model, threads = models.prm(name), models.threads(name)
+    work = "16 candidates × 8 steps after 1000 tokens"
+    found = run(MMPRM, "--json", "bench", "score", "--model", model, "--compare", "naive", "--repetitions", RUNS)
+    row(work, name, "the same engine, full prompts", "3.7×", spread(found["speedup"]["values"]) + "×",
+        f"scores differ by at most {found['agreement']['largest_difference']:.1e}")
+    row("processed / unique prompt tokens", name, "1", "≤ 1.02", f"{found['processed_per_unique']:.3f}", "scoring")
+    row("peak memory above weights, cache, scratch", name, "", "≤ 150 MiB", f"{found['above_model_mib']:.0f} MiB", "scoring")
+
+    candidates, scored = models.work / f"candidates-{name}.json", models.work / f"scored-{name}.json"
+    subprocess.run([sys.executable, HERE / "workload.py", "--server", SERVER, "--model", model, "-o", candidates], check=True)
+    shared = ["--model", model, "--threads", threads, "-i", candidates, "--template", "scoring"]
+
+    def ours(_):
+        scored.unlink(missing_ok=True)
+        return run(MMPRM, "--json", "score", "--prm", model, "-i", candidates, "-o", scored, "--template",
+                   "internvl2_5-scoring")["seconds"]
+
+    # Rounding differs between shapes of batches; most where weights are of 4 bits.
+    checked = ["--scored", scored, "--tolerance", 0.1]
+    found = in_turns({
+        "mmprm": ours,
+        "llama-server, one slot": lambda _: peer("score_server.py", *shared, *checked)["seconds"],
+        "llama-server, 16 slots": lambda _: peer("score_server.py", *shared, "--slots", 16, "--context", 32768,
+                                                 *checked)["seconds"],
+    })
+    steps = 16 * 8
+    compare(work, name, "5×", {arm: [steps / seconds for seconds in times] for arm, times in found.items()}, "steps/s")
+
+
+def first_score():
+    model = ["--model", ROOT / "demo/models/mini-prm-q8_0.gguf", "--mmproj", ROOT / "demo/models/mmproj-mini-prm-f16.gguf"]
+    small = ["--candidates", 1, "--steps", 1, "--prefix", 1, "--repetitions", 1]
+    found = [run(MMPRM, "--json", "bench", "score", *model, *small)["first_score_s"] for _ in range(RUNS)]
+    row("start to first score", "mini", "", "≤ 0.3 s", spread(found, "{:.3f}") + " s", "with a picture")
+
+
+def rollouts(models, name):
+    model, threads = models.policy(name), models.threads(name)
+    work = "16 rollouts × 64 tokens after 500"
+    same = run(MMPRM, "--json", "bench", "infer", "--model", model, "--prompt", 500, "--generate", 64, "--batch", 16,
+               "--compare", "naive", "--repetitions", RUNS)
+    row(work, name, "one by one, no reuse", "4.5×", spread(same["speedup"]["values"]) + "×",
+        f"{same['agreement']['equal']} of 16 rollouts equal")
+
+    def ours(_):
+        return run(MMPRM, "--json", "bench", "infer", "--model", model, "--prompt", 500, "--generate", 64, "--batch", 16,
+                   "--compare", "naive", "--repetitions", 1)["rows"][0]["median"]
+
+    def server(how):
+        def tokens(_):
+            found = peer("rollouts_server.py", "--model", model, "--threads", threads, "--how", how)
+            return found["generated"] / sum(found["seconds"])
+        return tokens
+
+    found = in_turns({
+        "mmprm": ours,
+        "llama-server, no reuse": server("alone"),
+        "llama-server, prompt cache": server("cached"),
+        "llama-server, 16 slots": server("slots"),
+        "llama-server, n_cmpl 16": server("together"),
+    })
+    compare(work, name, "", found, "tokens/s")
+
+
+def annotate(work):
+    folder = ROOT / "demo/models"
+    model, projector = folder / "mini-mm-policy-q8_0.gguf", folder / "mmproj-mini-mm-policy-f16.gguf"
+    what = "annotate 20 problems"
+    found = run(MMPRM, "--json", "bench", "annotate", "--compare", "naive", "--repetitions", RUNS, "--limit", 20,
+                "--rollouts", 16, "--rollout-budget", 100, "--max-tokens", 300)
+    row(what, "mini", "the same engine, no prefix kept", "", spread(found["speedup"]["values"]) + "×",
+        f"{found['agreement']['equal']} of 20 trees equal")
+    row("processed / unique prompt tokens", "mini", "1", "≤ 1.02", f"{found['processed_per_unique']:.3f}", "annotation")
+    row("scheduler, sampler, search", "mini", "engine time", "≤ 5 %", f"{100 * found['overhead']:.1f} %", "annotation")
+
+    def trees(repetition, name):
+        return work / f"trees-{name}-{repetition}"
+
+    def rate(result, output):
+        return omega.labels(output) / result["seconds"]
+
+    def ours(repetition):
+        output = trees(repetition, "mmprm")
+        return rate(run(MMPRM, "--json", "annotate", "--policy", model, "--mmproj", projector, "--problems", PROBLEMS,
+                        *SEARCH, "-o", output), output)
+
+    def python(*more):
+        def labels(repetition):
+            output = trees(repetition, "python" + "".join(more))
+            return rate(peer("search_server.py", "--model", model, "--mmproj", projector, "--threads", 1, "--problems",
+                             PROBLEMS, *SEARCH, "-o", output, *more), output)
+        return labels
+
+    def remote(repetition):
+        options = types.SimpleNamespace(server=SERVER, model=str(model), mmproj=str(projector), slots=16, context=16384,
+                                        threads=1, server_flags="")
+        output = trees(repetition, "remote")
+        with Server(options) as server:
+            return rate(run(MMPRM, "--json", "annotate", "--policy-url", f"http://127.0.0.1:{server.port}/v1",
+                            "--policy-model", "mini", "--policy-parallel", 16, "--problems", PROBLEMS, *SEARCH, "-o",
+                            output), output)
+
+    found = in_turns({
+        "mmprm": ours,
+        "Python on llama-server, 16 slots": python(),
+        "Python on llama-server, n_cmpl 16": python("--together"),
+        "mmprm --policy-url on llama-server": remote,
+    })
+    compare(what, "mini", "4×", found, "labels/s")
+
+
+def main():
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="ascii")
+                if line.startswith("model name")), platform.machine())
+    print(f"{os.cpu_count()} × {cpu}, load {os.getloadavg()[0]:.1f}; {version(SERVER)}; {RUNS} runs in turns\n")
+    row("work", "model", "against", "asked", "found", "")
+    row(*["---"] * 6)
+    with tempfile.TemporaryDirectory() as work:
+        models = Models(pathlib.Path(work))
+        chosen = [name for name in MODELS if name != "smollm2" or SMOLLM]
+        for name in chosen:
+            if "score" in ROWS:
+                score(models, name)
+            if "rollouts" in ROWS:
+                rollouts(models, name)
+        if "annotate" in ROWS and "mini" in chosen:
+            annotate(models.work)
+        if "score" in ROWS and "mini" in chosen:
+            first_score()
+
+
+main()
