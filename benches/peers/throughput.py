@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -13,17 +14,22 @@ import types
 import omega
 from llama_server import Server, version
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MMPRM = os.environ.get("MMPRM", str(ROOT / "target/release/mmprm"))
 SERVER = os.environ["LLAMA_SERVER"]
 SMOLLM = os.environ.get("SMOLLM")
 RUNS = int(os.environ.get("RUNS", "5"))
-ROWS = os.environ.get("ROWS", "score rollouts annotate").split()
+ROWS = os.environ.get("ROWS", "score score-server rollouts rollouts-server annotate annotate-server start").split()
 MODELS = os.environ.get("MODELS", "mini smollm2 1b").split()
 
+SCORING = "score 16 candidates × 8 steps after 1000 tokens"
+ROLLOUTS = "16 rollouts × 64 tokens after 500"
+ANNOTATION = "annotate 20 problems"
 # The same problems, budgets and sampling for both sides.
 SEARCH = "--limit 20 --rollouts 16 --rollout-budget 100 --repetition-penalty 1 --max-tokens 300".split()
+# What makes the server faster: fused attention slows heads 32 wide down, and a second cache in main memory only costs copies.
+FLAGS = {"mini": "--flash-attn off --cache-ram 0", "smollm2": "--cache-ram 0", "1b": "--cache-ram 0"}
 PROBLEMS = ROOT / "demo/mini-k12/test/test.json"
 
 
@@ -40,16 +46,28 @@ def peer(script, *arguments):
     return run(sys.executable, HERE / script, "--server", SERVER, *arguments)
 
 
+def processor_seconds():
+    """Of all processes that have ended, those of a server included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def in_turns(arms):
-    """Runs each of `arms` once without counting, then all of them in turns, every other time in the opposite order."""
-    found = {name: [] for name in arms}
+    """Runs each of `arms` once without counting, then all of them in turns, every other time in the opposite order.
+
+    The rates that they give, and the processor time of each from start to end.
+    """
+    rates, costs = ({name: [] for name in arms} for _ in range(2))
     for repetition in range(RUNS + 1):
         for name in sorted(arms, reverse=repetition % 2 == 1):
-            result = arms[name](repetition)
+            before = processor_seconds()
+            rate = arms[name](repetition)
+            cost = processor_seconds() - before
             if repetition > 0:
-                found[name].append(result)
-                print(f"{name} {repetition}: {result}", file=sys.stderr)
-    return found
+                rates[name].append(rate)
+                costs[name].append(cost)
+                print(f"{name}, run {repetition}: {rate:.2f} a second, {cost:.2f} s of processor time", file=sys.stderr)
+    return rates, costs
 
 
 def spread(values, form="{:.2f}"):
@@ -61,13 +79,16 @@ def row(*cells):
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
-def compare(work, model, asked, found, unit, ours="mmprm"):
-    """Rows of `found`, rates by name: ours over each of the others."""
-    for name in found:
+def compare(work, model, asked, rates, unit, costs=None, ours="mmprm"):
+    """Rows of rates by name: ours over each of the others."""
+    for name in rates:
         if name != ours:
-            ratios = [one / other for one, other in zip(found[ours], found[name])]
-            rates = f"{spread(found[ours], '{:.1f}')} against {spread(found[name], '{:.1f}')} {unit}"
-            row(work, model, name, asked, spread(ratios) + "×", rates)
+            ratios = [one / other for one, other in zip(rates[ours], rates[name])]
+            note = f"{spread(rates[ours], '{:.1f}')} against {spread(rates[name], '{:.1f}')} {unit}"
+            if costs:
+                less = statistics.median(costs[name]) / statistics.median(costs[ours])
+                note += f"; processor time {less:.1f} times"
+            row(work, model, name, asked, spread(ratios) + "×", note)
 
 
 class Models:
@@ -99,33 +120,38 @@ class Models:
 
 
 def score(models, name):
-    model, threads = models.prm(name), models.threads(name)
-    work = "16 candidates × 8 steps after 1000 tokens"
+    model = models.prm(name)
     found = run(MMPRM, "--json", "bench", "score", "--model", model, "--compare", "naive", "--repetitions", RUNS)
-    row(work, name, "the same engine, full prompts", "3.7×", spread(found["speedup"]["values"]) + "×",
+    row(SCORING, name, "the same engine, full prompts", "3.7×", spread(found["speedup"]["values"]) + "×",
         f"scores differ by at most {found['agreement']['largest_difference']:.1e}")
     row("processed / unique prompt tokens", name, "1", "≤ 1.02", f"{found['processed_per_unique']:.3f}", "scoring")
     row("peak memory above weights, cache, scratch", name, "", "≤ 150 MiB", f"{found['above_model_mib']:.0f} MiB", "scoring")
 
+
+def score_server(models, name):
+    model, threads = models.prm(name), models.threads(name)
     candidates, scored = models.work / f"candidates-{name}.json", models.work / f"scored-{name}.json"
     subprocess.run([sys.executable, HERE / "workload.py", "--server", SERVER, "--model", model, "-o", candidates], check=True)
-    shared = ["--model", model, "--threads", threads, "-i", candidates, "--template", "scoring"]
+    shared = ["--model", model, "--threads", threads, "-i", candidates, "--template", "scoring",
+              f"--server-flags={FLAGS[name]}"]
 
     def ours(_):
         scored.unlink(missing_ok=True)
-        return run(MMPRM, "--json", "score", "--prm", model, "-i", candidates, "-o", scored, "--template",
-                   "internvl2_5-scoring")["seconds"]
+        found = run(MMPRM, "--json", "score", "--prm", model, "-i", candidates, "-o", scored, "--template",
+                    "internvl2_5-scoring")
+        return 16 * 8 / found["seconds"]
 
-    # Rounding differs between shapes of batches; most where weights are of 4 bits.
-    checked = ["--scored", scored, "--tolerance", 0.1]
-    found = in_turns({
+    def server(*more):
+        # Rounding differs between shapes of batches; most where weights are of 4 bits.
+        checked = ["--scored", scored, "--tolerance", 0.1]
+        return lambda _: 16 * 8 / peer("score_server.py", *shared, *checked, *more)["seconds"]
+
+    rates, costs = in_turns({
         "mmprm": ours,
-        "llama-server, one slot": lambda _: peer("score_server.py", *shared, *checked)["seconds"],
-        "llama-server, 16 slots": lambda _: peer("score_server.py", *shared, "--slots", 16, "--context", 32768,
-                                                 *checked)["seconds"],
+        "llama-server, one slot": server(),
+        "llama-server, 16 slots": server("--slots", 16, "--context", 32768),
     })
-    steps = 16 * 8
-    compare(work, name, "5×", {arm: [steps / seconds for seconds in times] for arm, times in found.items()}, "steps/s")
+    compare(SCORING, name, "5×", rates, "steps/s", costs)
 
 
 def first_score():
@@ -135,44 +161,49 @@ def first_score():
     row("start to first score", "mini", "", "≤ 0.3 s", spread(found, "{:.3f}") + " s", "with a picture")
 
 
+def infer(model, runs):
+    return run(MMPRM, "--json", "bench", "infer", "--model", model, "--prompt", 500, "--generate", 64, "--batch", 16,
+               "--compare", "naive", "--repetitions", runs)
+
+
 def rollouts(models, name):
-    model, threads = models.policy(name), models.threads(name)
-    work = "16 rollouts × 64 tokens after 500"
-    same = run(MMPRM, "--json", "bench", "infer", "--model", model, "--prompt", 500, "--generate", 64, "--batch", 16,
-               "--compare", "naive", "--repetitions", RUNS)
-    row(work, name, "one by one, no reuse", "4.5×", spread(same["speedup"]["values"]) + "×",
+    same = infer(models.policy(name), RUNS)
+    row(ROLLOUTS, name, "one by one, no reuse", "4.5×", spread(same["speedup"]["values"]) + "×",
         f"{same['agreement']['equal']} of 16 rollouts equal")
 
-    def ours(_):
-        return run(MMPRM, "--json", "bench", "infer", "--model", model, "--prompt", 500, "--generate", 64, "--batch", 16,
-                   "--compare", "naive", "--repetitions", 1)["rows"][0]["median"]
+
+def rollouts_server(models, name):
+    model, threads = models.policy(name), models.threads(name)
 
     def server(how):
         def tokens(_):
-            found = peer("rollouts_server.py", "--model", model, "--threads", threads, "--how", how)
+            found = peer("rollouts_server.py", "--model", model, "--threads", threads, "--how", how,
+                         f"--server-flags={FLAGS[name]}")
             return found["generated"] / sum(found["seconds"])
         return tokens
 
-    found = in_turns({
-        "mmprm": ours,
+    rates, _ = in_turns({
+        "mmprm": lambda _: infer(model, 1)["rows"][0]["median"],
         "llama-server, no reuse": server("alone"),
         "llama-server, prompt cache": server("cached"),
         "llama-server, 16 slots": server("slots"),
         "llama-server, n_cmpl 16": server("together"),
     })
-    compare(work, name, "", found, "tokens/s")
+    compare(ROLLOUTS, name, "", rates, "tokens/s")
 
 
-def annotate(work):
-    folder = ROOT / "demo/models"
-    model, projector = folder / "mini-mm-policy-q8_0.gguf", folder / "mmproj-mini-mm-policy-f16.gguf"
-    what = "annotate 20 problems"
+def annotate():
     found = run(MMPRM, "--json", "bench", "annotate", "--compare", "naive", "--repetitions", RUNS, "--limit", 20,
                 "--rollouts", 16, "--rollout-budget", 100, "--max-tokens", 300)
-    row(what, "mini", "the same engine, no prefix kept", "", spread(found["speedup"]["values"]) + "×",
+    row(ANNOTATION, "mini", "the same engine, no prefix kept", "", spread(found["speedup"]["values"]) + "×",
         f"{found['agreement']['equal']} of 20 trees equal")
     row("processed / unique prompt tokens", "mini", "1", "≤ 1.02", f"{found['processed_per_unique']:.3f}", "annotation")
     row("scheduler, sampler, search", "mini", "engine time", "≤ 5 %", f"{100 * found['overhead']:.1f} %", "annotation")
+
+
+def annotate_server(work):
+    folder = ROOT / "demo/models"
+    model, projector = folder / "mini-mm-policy-q8_0.gguf", folder / "mmproj-mini-mm-policy-f16.gguf"
 
     def trees(repetition, name):
         return work / f"trees-{name}-{repetition}"
@@ -189,25 +220,25 @@ def annotate(work):
         def labels(repetition):
             output = trees(repetition, "python" + "".join(more))
             return rate(peer("search_server.py", "--model", model, "--mmproj", projector, "--threads", 1, "--problems",
-                             PROBLEMS, *SEARCH, "-o", output, *more), output)
+                             PROBLEMS, *SEARCH, "-o", output, f"--server-flags={FLAGS['mini']}", *more), output)
         return labels
 
     def remote(repetition):
         options = types.SimpleNamespace(server=SERVER, model=str(model), mmproj=str(projector), slots=16, context=16384,
-                                        threads=1, server_flags="")
+                                        threads=1, server_flags=FLAGS["mini"])
         output = trees(repetition, "remote")
         with Server(options) as server:
             return rate(run(MMPRM, "--json", "annotate", "--policy-url", f"http://127.0.0.1:{server.port}/v1",
                             "--policy-model", "mini", "--policy-parallel", 16, "--problems", PROBLEMS, *SEARCH, "-o",
                             output), output)
 
-    found = in_turns({
+    rates, costs = in_turns({
         "mmprm": ours,
         "Python on llama-server, 16 slots": python(),
         "Python on llama-server, n_cmpl 16": python("--together"),
         "mmprm --policy-url on llama-server": remote,
     })
-    compare(what, "mini", "4×", found, "labels/s")
+    compare(ANNOTATION, "mini", "4×", rates, "labels/s", costs)
 
 
 def main():
@@ -220,13 +251,15 @@ def main():
         models = Models(pathlib.Path(work))
         chosen = [name for name in MODELS if name != "smollm2" or SMOLLM]
         for name in chosen:
-            if "score" in ROWS:
-                score(models, name)
-            if "rollouts" in ROWS:
-                rollouts(models, name)
-        if "annotate" in ROWS and "mini" in chosen:
-            annotate(models.work)
-        if "score" in ROWS and "mini" in chosen:
+            for what, measure in [("score", score), ("score-server", score_server), ("rollouts", rollouts),
+                                  ("rollouts-server", rollouts_server)]:
+                if what in ROWS:
+                    measure(models, name)
+        if "annotate" in ROWS:
+            annotate()
+        if "annotate-server" in ROWS:
+            annotate_server(models.work)
+        if "start" in ROWS:
             first_score()
 
 

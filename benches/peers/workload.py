@@ -21,7 +21,7 @@ import sys
 
 from llama_server import SYSTEM, Server, flags
 
-ROLLOUTS = pathlib.Path(__file__).parents[2] / "demo/mini-k12/test/rollouts.jsonl"
+ROLLOUTS = pathlib.Path(__file__).resolve().parents[2] / "demo/mini-k12/test/rollouts.jsonl"
 
 
 def make():
