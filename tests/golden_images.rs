@@ -1,48 +1,37 @@
 //! Tiles, pixel values and grid choices equal the reference's (`golden/images`).
 
-use std::env;
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mmprm::image::{
     IMAGENET_MEAN, IMAGENET_STD, Limits, Rgb8, Tile, Tiling, candidate_grids, closest_grid, load, normalise, tiles,
 };
-use safetensors::SafeTensors;
 use serde_json::Value;
+use support::tensors::Tensors;
+use support::{golden_path, json};
 
 /// How the reference tiled the golden pictures.
 const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
 
 /// The folder of golden pictures, or nothing (with a message) where it is absent.
 fn golden_images() -> Option<PathBuf> {
-    let root = env::var_os("MMPRM_GOLDEN")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")), PathBuf::from);
-    assert!(root.is_dir(), "expected golden cases in {}", root.display());
-    let folder = root.join("images");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: {} is missing", folder.display());
-    None
+    golden_path("images")
 }
 
-fn preprocess(folder: &Path) -> Option<Value> {
-    let path = folder.join("preprocess.json");
-    let Ok(text) = fs::read_to_string(&path) else {
-        eprintln!("skipped: {} is missing", path.display());
-        return None;
-    };
-    Some(serde_json::from_str(&text).unwrap())
+fn preprocess() -> Option<Value> {
+    golden_path("images/preprocess.json").map(|path| json(&path))
 }
 
 /// Every picture of the folder that has tensors beside it: name, picture, tensors.
-fn cases(folder: &Path) -> Vec<(String, Rgb8, Vec<u8>)> {
-    let mut cases: Vec<(String, Rgb8, Vec<u8>)> = Vec::new();
+fn cases(folder: &Path) -> Vec<(String, Rgb8, Tensors)> {
+    let mut cases: Vec<(String, Rgb8, Tensors)> = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "safetensors") {
             let picture = load(&path.with_extension("png"), &Limits::default()).unwrap();
-            cases.push((path.file_stem().unwrap().to_str().unwrap().into(), picture, fs::read(&path).unwrap()));
+            cases.push((path.file_stem().unwrap().to_str().unwrap().into(), picture, Tensors::read(&path)));
         }
     }
     cases.sort_by(|a, b| a.0.cmp(&b.0));
@@ -66,7 +55,7 @@ fn golden_pictures_decode_to_the_bytes_of_pillows_rgb_conversion() {
     let Some(folder) = golden_images() else { return };
     let mut checked = 0;
     for (name, picture, tensors) in cases(&folder) {
-        let tensors = SafeTensors::deserialize(&tensors).unwrap();
+        let tensors = tensors.file();
         if let Ok(expected) = tensors.tensor("rgb_u8") {
             assert_eq!(expected.shape(), [picture.height, picture.width, 3], "{name}");
             assert_same_bytes(&name, &picture.data, expected.data());
@@ -81,7 +70,7 @@ fn golden_tiles_are_equal_byte_for_byte() {
     let Some(folder) = golden_images() else { return };
     let mut checked = 0;
     for (name, picture, tensors) in cases(&folder) {
-        let tensors = SafeTensors::deserialize(&tensors).unwrap();
+        let tensors = tensors.file();
         if let Ok(expected) = tensors.tensor("tiles_u8") {
             let mut tiles = tiles(&picture, &SMALL);
             if tensors.tensor("pixel_values").is_err() {
@@ -106,9 +95,10 @@ fn golden_pixel_values_are_equal_to_a_millionth() {
     let Some(folder) = golden_images() else { return };
     let mut checked = 0;
     for (name, picture, tensors) in cases(&folder) {
-        let tensors = SafeTensors::deserialize(&tensors).unwrap();
-        let Ok(expected) = tensors.tensor("pixel_values") else { continue };
-        let expected: Vec<f32> = expected.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        if tensors.file().tensor("pixel_values").is_err() {
+            continue;
+        }
+        let expected = tensors.floats("pixel_values");
         let found: Vec<f32> =
             tiles(&picture, &SMALL).iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect();
         assert_eq!(found.len(), expected.len(), "{name}");
@@ -122,7 +112,7 @@ fn golden_pixel_values_are_equal_to_a_millionth() {
 #[test]
 fn golden_tile_counts_and_sums_agree() {
     let Some(folder) = golden_images() else { return };
-    let Some(preprocess) = preprocess(&folder) else { return };
+    let Some(preprocess) = preprocess() else { return };
     let mut checked = 0;
     for (name, meta) in preprocess["images"].as_object().unwrap() {
         let path = folder.join(name).with_extension("png");
@@ -147,8 +137,7 @@ fn golden_tile_counts_and_sums_agree() {
 
 #[test]
 fn golden_candidate_grids_come_in_the_references_order() {
-    let Some(folder) = golden_images() else { return };
-    let Some(preprocess) = preprocess(&folder) else { return };
+    let Some(preprocess) = preprocess() else { return };
     let orders = preprocess["ratio_order"].as_object().unwrap();
     assert!(!orders.is_empty());
     for (bounds, expected) in orders {
@@ -160,8 +149,7 @@ fn golden_candidate_grids_come_in_the_references_order() {
 
 #[test]
 fn golden_grid_choices_are_equal_for_every_size() {
-    let Some(folder) = golden_images() else { return };
-    let Some(preprocess) = preprocess(&folder) else { return };
+    let Some(preprocess) = preprocess() else { return };
     let rows: Vec<[usize; 7]> = serde_json::from_value(preprocess["rows"].clone()).unwrap();
     assert!(!rows.is_empty());
     for [width, height, size, min_tiles, max_tiles, columns, rows] in rows {

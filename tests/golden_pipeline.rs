@@ -1,5 +1,7 @@
 //! Golden: the reference's data pipeline from trees to training samples, and its splitting of problem files.
 
+mod support;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use mmprm::python_json::dumps_indent;
 use mmprm::samples::{self, Form, Paths, Sample, is_skipped, sample_line};
 use mmprm::tree::{Tree, json};
 use serde_json::Value;
+use support::{golden, golden_text};
 
 #[test]
 fn golden_traversal_gives_the_references_paths_and_draws() {
@@ -33,7 +36,8 @@ fn golden_traversal_gives_the_references_paths_and_draws() {
 
 #[test]
 fn golden_sample_lines_are_the_references_byte_for_byte() {
-    let (Some(records), Some(lines)) = (read_json("pipeline/output_file.json"), read("pipeline/prm_train.jsonl"))
+    let (Some(records), Some(lines)) =
+        (read_json("pipeline/output_file.json"), golden_text("pipeline/prm_train.jsonl"))
     else {
         return;
     };
@@ -49,12 +53,12 @@ fn golden_sample_lines_are_the_references_byte_for_byte() {
 #[test]
 fn golden_trees_on_disk_become_the_training_file_of_their_draws() {
     let Some(cases) = read_json("pipeline/traverse.json") else { return };
-    let here = |case: &&Value| golden("mcts/trees").join(text(&case["tree"])).is_file();
+    let here = |case: &&Value| golden().join("mcts/trees").join(text(&case["tree"])).is_file();
     let mut cases: Vec<&Value> = list(&cases).iter().filter(here).collect();
     cases.sort_by_key(|case| text(&case["tree"]));
-    let files: Vec<PathBuf> = cases.iter().map(|case| golden("mcts/trees").join(text(&case["tree"]))).collect();
+    let files: Vec<PathBuf> = cases.iter().map(|case| golden().join("mcts/trees").join(text(&case["tree"]))).collect();
     if files.is_empty() {
-        eprintln!("skipped: no tree in {}", golden("mcts/trees").display());
+        eprintln!("skipped: no tree in {}", golden().join("mcts/trees").display());
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -80,7 +84,7 @@ fn golden_trees_on_disk_become_the_training_file_of_their_draws() {
 fn golden_split_gives_the_references_parts() {
     let Some(input) = read_json("pipeline/split_input.json") else { return };
     let mut parts: Vec<PathBuf> =
-        fs::read_dir(golden("pipeline/split")).expect("split/").map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(golden().join("pipeline/split")).expect("split/").map(|entry| entry.unwrap().path()).collect();
     parts.sort();
     assert!(!parts.is_empty(), "no part in split/");
     for (index, path) in parts.iter().enumerate() {
@@ -107,7 +111,7 @@ fn sample(record: &Value) -> Sample {
 }
 
 fn load(name: &str, hand_made: &HashMap<String, Tree>) -> Option<Tree> {
-    let path = golden("mcts/trees").join(name);
+    let path = golden().join("mcts/trees").join(name);
     if path.is_file() {
         return Some(json::read(&path).unwrap_or_else(|error| panic!("{error}")));
     }
@@ -124,23 +128,8 @@ fn hand_made_trees() -> HashMap<String, Tree> {
     list(&cases).iter().map(tree).collect()
 }
 
-fn golden(path: &str) -> PathBuf {
-    let root = std::env::var_os("MMPRM_GOLDEN")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")), PathBuf::from);
-    root.join(path)
-}
-
-fn read(path: &str) -> Option<String> {
-    let path = golden(path);
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-}
-
 fn read_json(path: &str) -> Option<Value> {
-    read(path).map(|text| serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}")))
+    golden_text(path).map(|text| serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}")))
 }
 
 fn text(value: &Value) -> &str {

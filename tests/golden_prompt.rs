@@ -1,41 +1,22 @@
 //! Prompts and parsed rollouts equal the reference's: strings where the goldens hold strings (`golden/mcts`,
 //! `golden/pipeline`, `golden/score`), and token ids turned back into text where they hold ids only.
 
+mod support;
+
 use std::collections::HashMap;
-use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mmprm::image::{self, Limits, Tiling};
 use mmprm::prompt::{ChatTemplate, Images, Piece, PrmTemplate, prm, prm_text, render, rollout_user};
 use mmprm::solution::parse;
-use safetensors::SafeTensors;
 use serde_json::Value;
+use support::tensors::Tensors;
+use support::{golden_path as golden, json, json_lines};
 
 const ARCHITECTURES: [&str; 2] = ["internlm2", "qwen2"];
 /// Of the golden checkpoints.
 const TOKENS_PER_TILE: usize = 16;
-
-/// A file of the golden directory, or nothing (with a message) where it is absent.
-fn golden(path: &str) -> Option<PathBuf> {
-    let root = env::var_os("MMPRM_GOLDEN")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")), PathBuf::from);
-    assert!(root.is_dir(), "expected golden cases in {}", root.display());
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is missing", path.display());
-    None
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn json_lines(path: &Path) -> Vec<Value> {
-    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
@@ -176,15 +157,13 @@ fn golden_training_samples_are_equal_as_text() {
         let Some(path) = golden(&format!("train/{name}/data.safetensors")) else { continue };
         let Some(vocabulary) = Vocabulary::golden(name) else { continue };
         found += 1;
-        let bytes = fs::read(path).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = Tensors::read(&path);
         for (index, sample) in samples.iter().enumerate() {
             let value = text(&sample["conversations"][0]["value"]);
             let image = sample.get("image").map(|image| text(image).trim_end_matches(".png"));
             let Some(tokens) = image.into_iter().map(image_tokens).collect::<Option<Vec<_>>>() else { continue };
             let prompt = prm(value, tokens.len(), PrmTemplate::Training, Images::All);
-            let ids = tensors.tensor(&format!("sample{index}.input_ids")).unwrap();
-            let ids: Vec<i64> = ids.data().as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect();
+            let ids = tensors.integers(&format!("sample{index}.input_ids"));
             assert_eq!(render(&prompt, &tokens), vocabulary.decode(&ids.into()), "{name}: sample {index}");
 
             let (problem, process) = value.strip_prefix("Question: ").unwrap().split_once("\nProcess: ").unwrap();

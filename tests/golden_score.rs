@@ -11,7 +11,8 @@ use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::prompt::PrmTemplate;
 use mmprm::reward::{EmbeddedReward, Reward, RewardOptions, ScoreRequest};
 use mmprm_quant::convert::WeightType;
-use support::{cases, convert, floats, golden, ids, json, load, name, numbers};
+use support::tensors::Tensors;
+use support::{cases, convert, golden, ids, json, load, name, numbers};
 
 /// The engine as scoring runs it.
 fn engine(model: &Arc<Model>) -> Engine {
@@ -43,7 +44,11 @@ fn score_cases(folder: &Path, model: &Model) -> Vec<Case> {
     let mut read = Vec::new();
     for case in json(&folder.join("cases.json")).as_array().unwrap() {
         let image = case["image"].as_str().unwrap().to_owned();
-        let Some(values) = floats(&folder.join(format!("{image}.safetensors")), "vit_embeds") else { continue };
+        let path = folder.join(format!("{image}.safetensors"));
+        if !path.exists() {
+            continue;
+        }
+        let values = Tensors::read(&path).floats("vit_embeds");
         let digest = image.bytes().fold(0, |sum, byte| sum * 257 + u64::from(byte));
         let embeddings = Arc::new(Embeddings { values, width: model.embedding_width(), digest });
         let prompt = prompt(&ids(&case["input_ids"]), image_token, &embeddings);

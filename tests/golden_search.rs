@@ -1,5 +1,7 @@
 //! Golden: `OmegaPRM` replayed from the reference's rollouts gives its selections, its trees and its numbers.
 
+mod support;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -15,10 +17,11 @@ use mmprm::search::{Observer, SearchParams, Selection, search};
 use mmprm::solution::Rollout;
 use mmprm::tree::{file_stem, json};
 use serde_json::Value;
+use support::{golden, golden_text};
 
 #[test]
 fn golden_searches_repeat_the_references_selections_and_trees() {
-    let Some(traces) = read("mcts/traces.jsonl") else { return };
+    let Some(traces) = golden_text("mcts/traces.jsonl") else { return };
     let (mut searched, mut compared) = (0, 0);
     for line in traces.lines() {
         let trace: Value = serde_json::from_str(line).expect("a trace is a line of JSON");
@@ -46,14 +49,14 @@ fn golden_tree_files_are_read_and_written_unchanged() {
         assert_eq!(json::to_string(&tree), fs::read_to_string(&path).unwrap(), "{}", path.display());
         count += 1;
     }
-    if golden("mcts/trees").is_dir() {
-        assert!(count > 0, "no tree in {}", golden("mcts/trees").display());
+    if golden().join("mcts/trees").is_dir() {
+        assert!(count > 0, "no tree in {}", golden().join("mcts/trees").display());
     }
 }
 
 #[test]
 fn golden_candidate_pool_keeps_the_order_of_heapq() {
-    let Some(heap) = read("mcts/heap.json") else { return };
+    let Some(heap) = golden_text("mcts/heap.json") else { return };
     let heap: Value = serde_json::from_str(&heap).expect("heap.json is JSON");
     let mut visits = vec![0; number(&heap["n_states"])];
     let mut pool = CandidatePool::new();
@@ -194,24 +197,9 @@ fn params(value: &Value) -> SearchParams {
     }
 }
 
-fn golden(path: &str) -> PathBuf {
-    let root = std::env::var_os("MMPRM_GOLDEN")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden")), PathBuf::from);
-    root.join(path)
-}
-
-fn read(path: &str) -> Option<String> {
-    let path = golden(path);
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-}
-
 fn tree_files() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(golden("mcts/trees")) else {
-        eprintln!("skipped: no {}", golden("mcts/trees").display());
+    let Ok(entries) = fs::read_dir(golden().join("mcts/trees")) else {
+        eprintln!("skipped: no {}", golden().join("mcts/trees").display());
         return Vec::new();
     };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

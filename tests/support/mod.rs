@@ -1,20 +1,37 @@
 //! What golden tests share: where the data is, reading it, and checkpoints converted once a test binary.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod tensors;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use byteorder::{ByteOrder, LittleEndian};
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::progress::unwatched;
-use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The golden directory: `MMPRM_GOLDEN`, or the committed copy.
 pub fn golden() -> PathBuf {
-    std::env::var_os("MMPRM_GOLDEN").map_or_else(|| repository().join("tests/golden"), PathBuf::from)
+    let root = std::env::var_os("MMPRM_GOLDEN").map_or_else(|| repository().join("tests/golden"), PathBuf::from);
+    assert!(root.is_dir(), "expected golden cases in {}", root.display());
+    root
+}
+
+/// A file or folder of the golden directory; nothing, and a message, where the copy lacks it.
+pub fn golden_path(path: &str) -> Option<PathBuf> {
+    let path = golden().join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("skipped: no {}", path.display());
+    None
+}
+
+/// The text of a file of the golden directory, if it is there.
+pub fn golden_text(path: &str) -> Option<String> {
+    golden_path(path).map(|path| text(&path))
 }
 
 /// The root of the source tree.
@@ -36,19 +53,18 @@ pub fn cases(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-pub fn json(path: &Path) -> Value {
-    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+pub fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A tensor of 32-bit floats, if the file and the tensor are there.
-pub fn floats(path: &Path, name: &str) -> Option<Vec<f32>> {
-    let bytes = std::fs::read(path).ok()?;
-    let file = SafeTensors::deserialize(&bytes).ok()?;
-    let data = file.tensor(name).ok()?.data();
-    let mut values = vec![0.0; data.len() / 4];
-    LittleEndian::read_f32_into(data, &mut values);
-    Some(values)
+pub fn json(path: &Path) -> Value {
+    serde_json::from_str(&text(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The values of a file of JSON Lines.
+pub fn json_lines(path: &Path) -> Vec<Value> {
+    let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text(path).lines().map(line).collect()
 }
 
 pub fn numbers(value: &Value) -> Vec<f64> {
