@@ -2,29 +2,39 @@
 
 #[path = "golden_train/data.rs"]
 mod data;
+mod support;
 
-use data::{Case, Samples, Tensors, architectures, golden, json, relative};
-use mmprm::internvl::{Gradients, Settings, Tiles, Trainable};
+use data::{Case, Samples};
+use mmprm::internvl::{Gradients, HalfFormat, Settings, Shadows, Tiles, Trainable, Weights};
+use mmprm::nn::gemm::Precision;
+use support::tensors::{Tensors, relative};
+use support::{cases, golden, json, numbers};
 
 #[test]
-fn golden_train_losses_of_micro_batches_agree_to_1e_6() {
+fn golden_train_losses_agree_to_1e_6() {
     let mut compared = 0;
-    for folder in architectures("train") {
+    for folder in cases("train") {
         let (case, samples) = (Case::open(&folder), Samples::open(&folder));
-        let losses = json(&folder.join("info.json"))["lr1e_3"]["steps"][0]["micro_losses"].clone();
+        let wanted = numbers(&json(&folder.join("info.json"))["lr1e_3"]["steps"][0]["micro_losses"]);
+        let mut found = Vec::new();
         for (number, batch) in samples.micro_batches().iter().enumerate() {
             let (packed, targets) = samples.pack(&case, batch, 1);
             let loss = case.model.loss(&case.parameters, &packed, &targets, Settings::default()).unwrap();
-            let wanted = losses[number].as_f64().unwrap();
-            let off = (loss.loss / wanted - 1.0).abs();
+            let off = (loss.loss / wanted[number] - 1.0).abs();
             println!("{} batch {number}: loss {} off by {off:.1e}", folder.display(), loss.loss);
-            assert!(off <= 1e-6, "{} batch {number}: {} for {wanted}", folder.display(), loss.loss);
+            // Two roundings meet here: the reference's own f32 is up to 1.3e-6 off the exact loss of a micro-batch, ours up
+            // to 1e-6 (`internvl::tests::exact`). Over the micro-batches of a step they even out.
+            assert!(off <= 3e-6, "{} batch {number}: {} for {}", folder.display(), loss.loss, wanted[number]);
             for (score, logits) in loss.rows.iter().zip(samples.logits(number).chunks_exact(2)) {
                 let wanted = 1.0 / (1.0 + (f64::from(logits[1]) - f64::from(logits[0])).exp());
                 assert!((f64::from(*score) - wanted).abs() < 1e-5, "{score} for {wanted}");
             }
+            found.push(loss.loss);
             compared += 1;
         }
+        let off = (found.iter().sum::<f64>() / wanted.iter().sum::<f64>() - 1.0).abs();
+        println!("{}: the step's loss is off by {off:.1e}", folder.display());
+        assert!(off <= 1e-6, "{}: {found:?} for {wanted:?}", folder.display());
     }
     assert!(compared > 0, "no golden case was found");
 }
@@ -48,7 +58,7 @@ fn furthest(gradients: &Gradients, wanted: &Tensors) -> (f64, String) {
 #[test]
 fn golden_train_gradients_agree_to_1e_5_with_and_without_checkpointing() {
     let mut compared = 0;
-    for folder in architectures("train") {
+    for folder in cases("train") {
         let (case, samples) = (Case::open(&folder), Samples::open(&folder));
         let wanted = Tensors::read(&folder.join("grads.safetensors"));
         for checkpointing in [false, true] {
@@ -69,10 +79,68 @@ fn golden_train_gradients_agree_to_1e_5_with_and_without_checkpointing() {
     assert!(compared > 0, "no golden case was found");
 }
 
+/// How far values of half precision are from those of single.
+#[derive(Debug)]
+struct Deviations {
+    /// Root of the mean square.
+    mean: f64,
+    most: f64,
+}
+
+impl Deviations {
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let squares: Vec<f64> = values.map(|value| value * value).collect();
+        let mean = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
+        Self { mean, most: squares.iter().copied().fold(0.0, f64::max).sqrt() }
+    }
+}
+
+#[test]
+fn golden_train_half_precision_is_as_near_to_single_as_the_references_own() {
+    let mut compared = 0;
+    for folder in cases("train") {
+        let (case, samples) = (Case::open(&folder), Samples::open(&folder));
+        let info = json(&folder.join("info.json"));
+        let single = numbers(&info["lr1e_3"]["steps"][0]["micro_losses"]);
+        let theirs =
+            Deviations::of(numbers(&info["bf16"]["micro_losses"]).iter().zip(&single).map(|(a, b)| a / b - 1.0));
+        let wanted = Tensors::read(&folder.join("grads.safetensors"));
+        let names = wanted.names();
+        let their_gradients =
+            Deviations::of(names.iter().map(|name| info["bf16"]["grad_rel_l2"][name].as_f64().unwrap()));
+        for (format, precision) in [(HalfFormat::Bf16, Precision::Bf16), (HalfFormat::F16, Precision::SplitBf16)] {
+            let settings = Settings { precision, ..Settings::default() };
+            let shadows = Shadows::new(&case.parameters, format);
+            let weights = Weights::with_shadows(&case.parameters, &shadows);
+            let layout = case.model.layout();
+            let mut gradients = Gradients::new(layout, Trainable::without_vision(layout));
+            let batches = samples.micro_batches();
+            let losses = batches.iter().map(|batch| {
+                let (packed, targets) = samples.pack(&case, batch, batches.len());
+                let loss = case.model.gradients(weights, &packed, &targets, settings, &mut gradients).unwrap().loss;
+                loss * batches.len() as f64
+            });
+            let losses: Vec<f64> = losses.collect();
+            let losses = Deviations::of(losses.iter().zip(&single).map(|(a, b)| a / b - 1.0));
+            let off =
+                |name: &String| relative(gradients.get(layout.index(name).unwrap()).unwrap(), &wanted.floats(name));
+            let gradients = Deviations::of(names.iter().map(off));
+            println!("{} {format:?}: losses {losses:?}, the reference's {theirs:?}", folder.display());
+            println!("{} {format:?}: gradients {gradients:?}, the reference's {their_gradients:?}", folder.display());
+            // Four losses are few draws of what rounding does; tensors are many.
+            assert!(losses.mean <= 2.0 * theirs.mean, "{} {format:?}: {losses:?} {theirs:?}", folder.display());
+            assert!(gradients.mean <= their_gradients.mean, "{} {format:?}: {gradients:?}", folder.display());
+            assert!(gradients.most <= 1.2 * their_gradients.most, "{} {format:?}: {gradients:?}", folder.display());
+            compared += 1;
+        }
+    }
+    assert!(compared > 0, "no golden case was found");
+}
+
 #[test]
 fn golden_train_gradients_of_all_samples_in_one_pack_with_features_computed_before_are_the_same() {
     let mut compared = 0;
-    for folder in architectures("train") {
+    for folder in cases("train") {
         let (case, samples) = (Case::open(&folder), Samples::open(&folder));
         let batches = samples.micro_batches();
         let (mut packed, mut targets) = samples.pack(&case, &batches.concat(), 1);
@@ -100,7 +168,7 @@ fn golden_train_gradients_of_all_samples_in_one_pack_with_features_computed_befo
 #[test]
 fn golden_train_streams_between_blocks_agree_layer_by_layer() {
     let mut compared = 0;
-    for folder in architectures("score") {
+    for folder in cases("score") {
         let path = folder.join("layers_img0_prompt1.safetensors");
         if !path.exists() {
             eprintln!("skipped: no {}", path.display());
@@ -131,7 +199,7 @@ fn golden_train_streams_between_blocks_agree_layer_by_layer() {
 #[test]
 fn golden_train_scores_of_whole_solutions_agree_with_the_reference_s_reward_model() {
     let mut compared = 0;
-    for folder in architectures("score") {
+    for folder in cases("score") {
         let case = Case::open(&folder);
         for golden in json(&folder.join("cases.json")).as_array().unwrap() {
             let ids = golden["input_ids"].as_array().unwrap().iter();

@@ -1,68 +1,16 @@
 //! The golden samples of an architecture as packed sequences.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use byteorder::{ByteOrder, LittleEndian};
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, Limits, Tiling, load, normalise, tiles};
 use mmprm::internvl::{Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters};
 use mmprm::nn::attention::{Own, Segments};
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::hf::vocabulary::Vocabulary;
-use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// The golden directory: `MMPRM_GOLDEN`, or the committed copy.
-pub fn golden() -> PathBuf {
-    let committed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    std::env::var_os("MMPRM_GOLDEN").map_or_else(committed, PathBuf::from)
-}
-
-/// The folders below `golden/<folder>`, by name.
-pub fn architectures(folder: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(golden().join(folder)).into_iter().flatten();
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    found.sort();
-    if found.is_empty() {
-        eprintln!("skipped: no cases in {}", golden().join(folder).display());
-    }
-    found
-}
-
-pub fn json(path: &Path) -> Value {
-    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A file of tensors.
-pub struct Tensors(Vec<u8>);
-
-impl Tensors {
-    pub fn read(path: &Path) -> Self {
-        Self(std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-    }
-
-    fn file(&self) -> SafeTensors<'_> {
-        SafeTensors::deserialize(&self.0).unwrap()
-    }
-
-    pub fn names(&self) -> Vec<String> {
-        self.file().names().into_iter().map(str::to_owned).collect()
-    }
-
-    pub fn floats(&self, name: &str) -> Vec<f32> {
-        let file = self.file();
-        let data = file.tensor(name).unwrap().data();
-        let mut values = vec![0.0; data.len() / 4];
-        LittleEndian::read_f32_into(data, &mut values);
-        values
-    }
-
-    pub fn ids(&self, name: &str) -> Vec<u32> {
-        let file = self.file();
-        let data = file.tensor(name).unwrap().data();
-        data.chunks_exact(8).map(|id| u32::try_from(LittleEndian::read_i64(id)).unwrap()).collect()
-    }
-}
+use crate::support::golden;
+use crate::support::tensors::Tensors;
 
 /// A golden checkpoint.
 pub struct Case {
@@ -156,12 +104,4 @@ impl Samples {
         let (yes, no) = (case.token("Yes"), case.token("No"));
         (case.pack(&sequences, &images), Targets::Steps { rows, labels, weights, yes, no })
     }
-}
-
-/// ‖found − wanted‖ / ‖wanted‖
-pub fn relative(found: &[f32], wanted: &[f32]) -> f64 {
-    assert_eq!(found.len(), wanted.len());
-    let square = |value: f64| value * value;
-    let off: f64 = found.iter().zip(wanted).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
-    (off / wanted.iter().map(|value| square(f64::from(*value))).sum::<f64>()).sqrt()
 }
