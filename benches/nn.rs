@@ -56,7 +56,9 @@ mod peak {
         let mut sums: [__m256; SUMS] = std::array::from_fn(|i| _mm256_set1_ps(i as f32));
         let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
         for _ in 0..STEPS {
-            sums = sums.map(|sum| _mm256_fmadd_ps(sum, a, b));
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, a, b);
+            }
         }
         black_box(sums);
     }
@@ -66,7 +68,9 @@ mod peak {
         let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(i as f32));
         let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
         for _ in 0..STEPS {
-            sums = sums.map(|sum| _mm512_fmadd_ps(sum, a, b));
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, a, b);
+            }
         }
         black_box(sums);
     }
@@ -77,7 +81,9 @@ mod peak {
         // SAFETY: 16 pairs of bf16 are 512 bits however they are typed.
         let pairs: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(black_box(0x3f80_0000))) };
         for _ in 0..STEPS {
-            sums = sums.map(|sum| _mm512_dpbf16_ps(sum, pairs, pairs));
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, pairs, pairs);
+            }
         }
         black_box(sums);
     }

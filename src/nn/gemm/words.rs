@@ -5,7 +5,7 @@
 
 use half::bf16;
 
-use crate::nn::simd::convert::bf16_bits;
+use crate::nn::simd::convert::{self, bf16_bits};
 use crate::nn::simd::vectorised;
 
 /// How values become units of a panel.
@@ -37,12 +37,12 @@ impl Parts {
     }
 }
 
-/// Bits of the high or the low part, as the lower half of a word.
+/// Bits of the low part, as the lower half of a word.
 #[allow(clippy::inline_always, reason = "has to become part of vectorised loops")]
 #[inline(always)]
-fn part_bits(value: f32, low: bool) -> u32 {
+fn low_bits(value: f32) -> u32 {
     let high = u32::from(bf16_bits(value));
-    if low { u32::from(bf16_bits(value - f32::from_bits(high << 16))) } else { high }
+    u32::from(bf16_bits(value - f32::from_bits(high << 16)))
 }
 
 vectorised! {
@@ -58,19 +58,7 @@ vectorised! {
 pub(super) fn pair(row: &[f32], parts: Parts, out: &mut [u32]) {
     let length = row.len().div_ceil(2);
     for (low, out) in parts.low_halves().iter().zip(out.chunks_exact_mut(length.max(1))) {
-        if *low { pair_low(row, out) } else { pair_high(row, out) }
-    }
-}
-
-vectorised! {
-    fn pair_high(row: &[f32], out: &mut [u32]) {
-        let (pairs, rest) = row.as_chunks::<2>();
-        for (out, [a, b]) in out.iter_mut().zip(pairs) {
-            *out = part_bits(*a, false) | part_bits(*b, false) << 16;
-        }
-        if let [last] = rest {
-            out[pairs.len()] = part_bits(*last, false);
-        }
+        if *low { pair_low(row, out) } else { convert::f32_to_bf16_pairs(row, out) }
     }
 }
 
@@ -78,10 +66,10 @@ vectorised! {
     fn pair_low(row: &[f32], out: &mut [u32]) {
         let (pairs, rest) = row.as_chunks::<2>();
         for (out, [a, b]) in out.iter_mut().zip(pairs) {
-            *out = part_bits(*a, true) | part_bits(*b, true) << 16;
+            *out = low_bits(*a) | low_bits(*b) << 16;
         }
         if let [last] = rest {
-            out[pairs.len()] = part_bits(*last, true);
+            out[pairs.len()] = low_bits(*last);
         }
     }
 }
@@ -101,21 +89,13 @@ vectorised! {
 
 /// Pair the values of two rows that lie below each other.
 pub(super) fn interleave(first: &[f32], second: &[f32], low: bool, out: &mut [u32]) {
-    if low { interleave_low(first, second, out) } else { interleave_high(first, second, out) }
-}
-
-vectorised! {
-    fn interleave_high(first: &[f32], second: &[f32], out: &mut [u32]) {
-        for ((out, a), b) in out.iter_mut().zip(first).zip(second) {
-            *out = part_bits(*a, false) | part_bits(*b, false) << 16;
-        }
-    }
+    if low { interleave_low(first, second, out) } else { convert::f32_to_bf16_interleaved(first, second, out) }
 }
 
 vectorised! {
     fn interleave_low(first: &[f32], second: &[f32], out: &mut [u32]) {
         for ((out, a), b) in out.iter_mut().zip(first).zip(second) {
-            *out = part_bits(*a, true) | part_bits(*b, true) << 16;
+            *out = low_bits(*a) | low_bits(*b) << 16;
         }
     }
 }
@@ -131,7 +111,7 @@ mod tests {
             if !value.is_finite() {
                 continue;
             }
-            let [high, low] = [false, true].map(|low| f32::from_bits(part_bits(value, low) << 16));
+            let [high, low] = [u32::from(bf16_bits(value)), low_bits(value)].map(|bits| f32::from_bits(bits << 16));
             assert_eq!(high + low, value);
         }
     }

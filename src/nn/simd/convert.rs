@@ -67,8 +67,58 @@ pub(crate) fn f32_to_f16(row: &[f32], out: &mut [f16]) {
     scalar::f32_to_f16(row, out);
 }
 
+/// `out[i] = pair of row[2i], row[2i + 1]`, rounded to bf16, the first in the lower half; an odd row ends with a zero.
+///
+/// For kernels that take denormal numbers as zero: some levels round these to zero here already.
+pub(crate) fn f32_to_bf16_pairs(row: &[f32], out: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if bf16_level() {
+        // SAFETY: the processor has AVX-512 BF16.
+        return unsafe { x86::pairs_avx512(row, out) };
+    }
+    scalar::pairs(row, out);
+}
+
+/// `out[i] = pair of first[i], second[i]`; as [`f32_to_bf16_pairs`].
+pub(crate) fn f32_to_bf16_interleaved(first: &[f32], second: &[f32], out: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if bf16_level() {
+        // SAFETY: the processor has AVX-512 BF16.
+        return unsafe { x86::interleaved_avx512(first, second, out) };
+    }
+    scalar::interleaved(first, second, out);
+}
+
+/// Whether the processor rounds to bf16 itself.
+#[cfg(target_arch = "x86_64")]
+fn bf16_level() -> bool {
+    level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
+}
+
 mod scalar {
     use half::f16;
+
+    use super::{bf16_bits, vectorised};
+
+    vectorised! {
+        pub(super) fn pairs(row: &[f32], out: &mut [u32]) {
+            let (pairs, rest) = row.as_chunks::<2>();
+            for (out, [a, b]) in out.iter_mut().zip(pairs) {
+                *out = u32::from(bf16_bits(*a)) | u32::from(bf16_bits(*b)) << 16;
+            }
+            if let [last] = rest {
+                out[pairs.len()] = u32::from(bf16_bits(*last));
+            }
+        }
+    }
+
+    vectorised! {
+        pub(super) fn interleaved(first: &[f32], second: &[f32], out: &mut [u32]) {
+            for ((out, a), b) in out.iter_mut().zip(first).zip(second) {
+                *out = u32::from(bf16_bits(*a)) | u32::from(bf16_bits(*b)) << 16;
+            }
+        }
+    }
 
     pub(super) fn f16_to_f32(row: &[f16], out: &mut [f32]) {
         for (out, value) in out.iter_mut().zip(row) {
@@ -87,8 +137,9 @@ mod scalar {
 mod x86 {
     use std::arch::x86_64::{
         _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps, _mm256_cvtps_ph,
-        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm512_cvtph_ps, _mm512_cvtps_ph,
-        _mm512_loadu_ps, _mm512_storeu_ps,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm512_cvtepu16_epi32,
+        _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_or_si512,
+        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
     };
 
     use half::f16;
@@ -129,6 +180,39 @@ mod x86 {
             }
         }
         scalar::f32_to_f16(whole_rest, half_rest);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn pairs_avx512(row: &[f32], out: &mut [u32]) {
+        let (wholes, rest) = row.as_chunks::<32>();
+        let (words, word_rest) = out.split_at_mut(16 * wholes.len());
+        for (whole, words) in wholes.iter().zip(words.as_chunks_mut::<16>().0) {
+            // SAFETY: the chunks hold 32 floats and 16 words; 32 bf16 are 512 bits however they are typed.
+            unsafe {
+                let (low, high) = (_mm512_loadu_ps(whole.as_ptr()), _mm512_loadu_ps(whole.as_ptr().add(16)));
+                _mm512_storeu_si512(words.as_mut_ptr().cast(), std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)));
+            }
+        }
+        scalar::pairs(rest, word_rest);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn interleaved_avx512(first: &[f32], second: &[f32], out: &mut [u32]) {
+        let (firsts, first_rest) = first.as_chunks::<16>();
+        let (seconds, second_rest) = second.as_chunks::<16>();
+        let (words, word_rest) = out.split_at_mut(16 * firsts.len().min(seconds.len()));
+        for ((first, second), words) in firsts.iter().zip(seconds).zip(words.as_chunks_mut::<16>().0) {
+            // SAFETY: the chunks hold 16 floats and 16 words; 16 bf16 are 256 bits however they are typed.
+            unsafe {
+                let half = |values: &[f32; 16]| {
+                    let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(values.as_ptr()));
+                    _mm512_cvtepu16_epi32(std::mem::transmute(rounded))
+                };
+                let words_of_both = _mm512_or_si512(half(first), _mm512_slli_epi32::<16>(half(second)));
+                _mm512_storeu_si512(words.as_mut_ptr().cast(), words_of_both);
+            }
+        }
+        scalar::interleaved(first_rest, second_rest, word_rest);
     }
 
     #[target_feature(enable = "avx,f16c")]
@@ -197,6 +281,29 @@ mod tests {
     }
 
     #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn pairs_equal_the_scalar_twin_but_for_denormals() {
+        let bits =
+            (0..1u32 << 17).map(|i| i.wrapping_mul(0x9e37_79b1)).chain((0..512).map(|i| 0x3f80_0000 + (i << 14)));
+        let values: Vec<f32> = bits.map(f32::from_bits).filter(|value| value.is_normal()).collect();
+        for length in [values.len(), 33, 7] {
+            let row = &values[..length];
+            let (mut ours, mut twin) = (vec![9; length.div_ceil(2)], vec![9; length.div_ceil(2)]);
+            f32_to_bf16_pairs(row, &mut ours);
+            scalar::pairs(row, &mut twin);
+            assert_eq!(ours, twin);
+            let (mut ours, mut twin) = (vec![9; length], vec![9; length]);
+            let turned: Vec<f32> = row.iter().rev().copied().collect();
+            f32_to_bf16_interleaved(row, &turned, &mut ours);
+            scalar::interleaved(row, &turned, &mut twin);
+            assert_eq!(ours, twin);
+        }
+        let mut word = [0];
+        f32_to_bf16_interleaved(&[f32::NAN], &[f32::INFINITY], &mut word);
+        let half = |word: u32| f32::from_bits(word << 16);
+        assert!(half(word[0]).is_nan() && half(word[0] >> 16) == f32::INFINITY);
+    }
+
     #[test]
     fn the_levels_below_the_best_give_the_same() {
         if level() == Level::Baseline {
