@@ -1,5 +1,5 @@
-//! The vision encoders beside each other, a tile a run: the shipped mini tower, and one of InternViT-300M's shape with random
-//! weights in f16.
+//! The vision encoders beside each other, a tile a run: the shipped mini tower, and one of InternViT-300M's shape with
+//! random weights in f16.
 //!
 //! `cargo bench --bench vision`; `mini` or `300m` behind `--` chooses. Throughput is in tiles a second on all threads.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]

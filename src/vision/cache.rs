@@ -15,9 +15,9 @@ const HASH: usize = 32;
 /// A folder of values, each entry under the hash of its source (a picture's tiles) and of its maker (an encoder and its
 /// weights): entries of several makers may lie together, and none is ever stale.
 ///
-/// A file holds a mark, its own key, the values as little-endian `f32`, and the SHA-256 of all that. It appears whole or not at
-/// all, and what disagrees with itself is as if it were not there. The folder is not bounded: an entry takes 4 bytes a value
-/// (1 MiB for a tile of 256 tokens of a model 1024 wide), and any file may be deleted at any time.
+/// A file holds a mark, its own key, the values as little-endian `f32`, and the SHA-256 of all that. It appears whole or
+/// not at all, and what disagrees with itself is as if it were not there. The folder is not bounded: an entry takes 4 bytes
+/// a value (1 MiB for a tile of 256 tokens of a model 1024 wide), and any file may be deleted at any time.
 #[derive(Debug, Clone)]
 pub struct DiskCache {
     directory: PathBuf,

@@ -80,8 +80,8 @@ pub trait VisionEncoder: Debug + Send + Sync {
     /// Values of an embedding: the width of the language model.
     fn width(&self) -> usize;
 
-    /// Embeddings `[tiles · tokens_per_tile, width]`. Those of a tile depend neither on the other tiles nor on the number of
-    /// threads.
+    /// Embeddings `[tiles · tokens_per_tile, width]`. Those of a tile depend neither on the other tiles nor on the number
+    /// of threads.
     ///
     /// # Errors
     /// [`VisionError`] for tiles of another size, or if the encoder fails.
@@ -126,8 +126,8 @@ impl FromStr for EncoderChoice {
     }
 }
 
-/// Loads the projector at `path`, made for `model`. `threads` are compute threads, one a core where it is `None`; `gpu` says
-/// whether a graphics device may be used.
+/// Loads the projector at `path`, made for `model`. `threads` are compute threads, one a core where it is `None`; `gpu`
+/// says whether a graphics device may be used.
 ///
 /// # Errors
 /// [`VisionError`] for a file that is not sound, that the encoder cannot run, or that is not `model`'s.

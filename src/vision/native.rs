@@ -11,8 +11,8 @@ use crate::image::{self, Tile};
 use crate::internvl::{self, MmprojError, Parameters, Settings, Store, read_mmproj};
 use crate::nn::gemm::{Kernel, Precision};
 
-/// Rows of one product: as many tiles run together as have so many tokens, so that weights are packed once for all of them.
-/// More than one large tile would cost memory and gain nothing.
+/// Rows of one product: as many tiles run together as have so many tokens, so that weights are packed once for all of
+/// them. More than one large tile would cost memory and gain nothing.
 const ROWS: usize = 1536;
 
 /// How to run a [`NativeEncoder`].

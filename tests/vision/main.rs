@@ -1,4 +1,5 @@
-//! The vision encoders: the native one against the reference's embeddings, the two against each other, and what is kept on disk.
+//! The vision encoders: the native one against the reference's embeddings, the two against each other, and what is kept on
+//! disk.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,7 +10,7 @@ use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling, gpu_de
 use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
-use mmprm::vision::EncoderChoice;
+use mmprm::vision::{EncoderChoice, VisionError};
 
 use sha2::{Digest, Sha256};
 
@@ -45,13 +45,13 @@ pub struct EngineArgs {
 /// How pictures are encoded.
 #[derive(clap::Args, Debug)]
 struct VisionArgs {
-    /// What runs the vision tower: native (this program's own, on the CPU), llama.cpp, or auto: llama.cpp where a graphics device
-    /// is used, else native.
+    /// What runs the vision tower: native (this program's own, on the CPU), llama.cpp, or auto: llama.cpp where a graphics
+    /// device is used, else native.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     vision_encoder: EncoderChoice,
 
-    /// Folder to keep pictures' embeddings in, for runs to come; made if missing. What the vision tower or its settings would
-    /// change is made anew. It grows without bound; files in it may be deleted at any time.
+    /// Folder to keep pictures' embeddings in, for runs to come; made if missing. Another vision tower or encoder has
+    /// entries of its own. It grows without bound; files in it may be deleted at any time.
     #[arg(long, value_name = "DIR")]
     vision_cache: Option<PathBuf>,
 }
@@ -142,8 +142,11 @@ impl EngineArgs {
         let bar = ui.bar("loading", 1, "");
         bar.set_message(model.display().to_string());
         let model = Model::load(model, self.model_options())?;
-        let encoder = Encoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles))
-            .context("cannot use the vision projector")?;
+        let encoder = Encoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));
+        let encoder = encoder.map_err(|error| match error {
+            VisionError::Cache { .. } => anyhow::Error::from(error),
+            error => anyhow::Error::from(error).context("cannot use the vision projector"),
+        })?;
         let engine = Engine::start(&model, self.options(parallel, exact && !model.is_offloaded()))?;
         bar.finish_and_clear();
         Ok((engine, encoder))

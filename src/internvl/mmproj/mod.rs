@@ -1,7 +1,8 @@
 //! Reading the vision tower and projector from an `mmproj` file, the second half of a GGUF pair.
 //!
 //! Floats stay in the file's own format, and blocks of quantised weights as they are in the file, to be unpacked where a
-//! product reads them. Position embeddings are put into the reference's order, class token first, whichever converter wrote them.
+//! product reads them. Position embeddings are put into the reference's order, class token first, whichever converter
+//! wrote them.
 
 mod rows;
 
@@ -39,9 +40,8 @@ pub enum MmprojError {
     },
 }
 
-/// Reads the tower and the projector. The layout is that of a model whose language model has no words and no layers; only
-/// [`Model::vision_features`](super::Model::vision_features) and [`Model::vision_embeddings`](super::Model::vision_embeddings)
-/// can be run on it.
+/// Reads the tower and the projector. The layout is that of a model whose language model has no words and no layers: of
+/// [`Model`](super::Model), only `vision_features` and `vision_embeddings` can be run on it.
 ///
 /// ```
 /// use mmprm::internvl::read_mmproj;
