@@ -4,10 +4,10 @@ set -eu
 cd "$(dirname "$0")"
 mmprm=${MMPRM:-mmprm}
 case "$mmprm" in /*) ;; */*) mmprm=../$mmprm ;; esac
-policy=models/mini-mm-policy-q8_0.gguf
-policy_vision=models/mmproj-mini-mm-policy-f16.gguf
-prm=models/mini-prm-q8_0.gguf
-prm_vision=models/mmproj-mini-prm-f16.gguf
+policy=models/policy-q8_0.gguf
+policy_vision=models/mmproj-policy-f16.gguf
+prm=models/prm-q8_0.gguf
+prm_vision=models/mmproj-prm-f16.gguf
 problems=mini-k12/test/test.json
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -19,8 +19,8 @@ mkdir -p run
 say "1. What is the policy? A 3.8-million-parameter InternVL2.5 that reads small pictures and solves problems about them."
 run inspect "$policy"
 
-say "2. It writes 16 candidate solutions for each of 20 problems."
-run generate --policy "$policy" --mmproj "$policy_vision" --problems "$problems" --limit 20 -n 16 \
+say "2. It writes 16 candidate solutions for each of 50 problems of the test set."
+run generate --policy "$policy" --mmproj "$policy_vision" --problems "$problems" --limit 50 -n 16 \
     --repetition-penalty 1 --max-tokens 300 -o run/candidates.json
 
 say "3. A process reward model gives every step of every candidate a score."
@@ -40,7 +40,7 @@ run eval bon run/scored.json
 cat <<END
 
 The trees are in demo/run/trees, the training samples in demo/run/prm.jsonl, the scored candidates in demo/run/scored.json.
-The shipped reward model is a weak judge: it shows the form, and chooses hardly better than chance.
+Both models were made by this program from a mini policy and its own search: demo/train-models.sh, half an hour on two cores.
 
 Next: put $mmprm on your PATH as mmprm, and
   mmprm convert YOUR_INTERNVL2_5_CHECKPOINT --out models

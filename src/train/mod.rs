@@ -1,9 +1,9 @@
 //! The trainer: from training samples and a model to a better one.
 //!
 //! [`recipe`] says what is to be done, [`prepare`] reads what it names: [`data`] turns samples into tokens, [`vocabulary`] is
-//! the tokenizer, [`likelihood`] takes lessons from a policy. [`pack`] lays samples into sequences, the trees of a problem's
+//! the tokenizer, [`lessons`] are a policy's to a reward model. [`pack`] lays samples into sequences, the trees of a problem's
 //! samples as trees. A [`learner`] gives losses and gradients: a [`network`] does, of which [`full`] trains the weights and
-//! [`lora`] adapters beside them; the frozen vision tower's output is kept by [`features`]. [`optim`] takes the steps,
+//! [`lora`] adapters beside them, and [`grow`] adds layers; the frozen vision tower's output is kept by [`features`]. [`optim`] takes the steps,
 //! [`validation`] judges, [`log`] writes down, [`checkpoint`] and [`state`] keep ([`tensors`] is their file format), and
 //! [`run`] is the loop over it all. [`plan`] tells how much memory that takes, [`measure`] how long. Layers, losses and kernels
 //! are those of [`crate::internvl`] and [`crate::nn`].
@@ -24,8 +24,9 @@ pub mod checkpoint;
 pub mod data;
 pub mod features;
 pub mod full;
+pub mod grow;
 pub mod learner;
-pub mod likelihood;
+pub mod lessons;
 pub mod log;
 pub mod lora;
 pub mod measure;

@@ -68,7 +68,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<Data, Prepa
         tiling: tiling(recipe, &layout),
         tokens_per_tile: layout.config().tokens_per_tile(),
         length: Length { tokens: recipe.max_tokens.unwrap_or(recipe.sequence_tokens), truncate: recipe.truncate },
-        token_labels: recipe.token_labels || recipe.likelihood_of.is_some() || recipe.expected_of.is_some(),
+        token_labels: recipe.likelihood_of.is_some() || recipe.expected_of.is_some(),
     };
     let read = |path: &Path| -> Result<Dataset, PrepareError> {
         let mut data = Dataset::read(path, &recipe.root(path), tokenizer, &options)?;

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{Desk, POLICY, PRM};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "convert",
     "quantize",
     "inspect",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 20] = [
     "train prm",
     "train policy",
     "merge",
+    "grow",
     "verify",
     "bench infer",
     "bench score",

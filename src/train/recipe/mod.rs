@@ -108,8 +108,6 @@ pub struct Recipe {
     pub truncate: bool,
     /// Labels become 1 from here on and 0 below, instead of staying soft.
     pub hard_labels: Option<f32>,
-    /// Whether a step's label is also learnt at each of its tokens (PRM): many times as many places to learn from.
-    pub token_labels: bool,
     /// Policy, a Hugging Face directory, whose likelihood of each token is learnt instead of the samples' labels (PRM).
     pub likelihood_of: Option<PathBuf>,
     /// Policy, a Hugging Face directory, whose likeliest token in the place of each is learnt there (PRM).
@@ -202,7 +200,6 @@ impl Default for Recipe {
             max_tokens: None,
             truncate: false,
             hard_labels: None,
-            token_labels: false,
             likelihood_of: None,
             expected_of: None,
             validation: 0.0,

@@ -6,6 +6,7 @@ pub mod convert;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
+pub mod grow;
 pub mod inspect;
 pub mod judge;
 pub mod merge;

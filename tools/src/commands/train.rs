@@ -8,7 +8,7 @@ use mmprm::internvl;
 use mmprm::train::data::Dataset;
 use mmprm::train::full::Full;
 use mmprm::train::learner::Learner;
-use mmprm::train::likelihood::{self, Lesson};
+use mmprm::train::lessons::{Lesson, teach};
 use mmprm::train::lora::Lora;
 use mmprm::train::plan::{Advice, Demand, Plan, advice, machine};
 use mmprm::train::prepare::prepare;
@@ -166,9 +166,9 @@ struct Overrides {
     #[arg(long, value_name = "DIR")]
     likelihood_of: Option<PathBuf>,
 
-    /// Learn a step's label also at each of its tokens (PRM).
-    #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
-    token_labels: Option<bool>,
+    /// Learn instead which token this policy would have written in the place of each, as a first lesson (PRM).
+    #[arg(long, value_name = "DIR")]
+    expected_of: Option<PathBuf>,
 
     /// Mean of the sequences' means, as the reference has it.
     #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
@@ -267,7 +267,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     for (lesson, policy) in lessons {
         if let Some(policy) = policy {
             let Dataset { samples, pictures, words } = &mut data.train;
-            likelihood::teach(samples, lesson, policy, &recipe, *words, pictures).map_err(bad_input)?;
+            teach(samples, lesson, policy, &recipe, *words, pictures).map_err(bad_input)?;
         }
     }
     let (words, pictures) = (data.train.words, data.train.pictures.clone());

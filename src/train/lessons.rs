@@ -1,11 +1,22 @@
-//! Labels from a policy's own likelihood: what a judge of steps can learn before there are better labels, from any solutions.
+//! Lessons that a reward model takes from the policy it begins with, before it learns labels of steps.
 //!
 //! To judge, a model must notice where a text is not what it would have written. Monte Carlo values teach that slowly: one
-//! noisy number a step. The policy's likelihood of each token teaches it at every token and without noise; it is no
-//! judgement, since a policy may be sure of an error, but a model that has learnt to see its own surprise needs only be
-//! told which surprises matter. So: first this, then training on Monte Carlo values from the result.
+//! noisy number a step. The policy itself teaches it at every token and without noise: first which token it would have written
+//! in the place of each ([`Lesson::Expected`]), so that this can be compared with the token that is there; then how likely
+//! each is ([`Lesson::Likelihood`]), a step as a whole at its `<prm>`. A likelihood is no judgement, since a policy may be sure of
+//! an error; but a model that sees its own surprise needs only be told which surprises matter.
 //!
-//! Each token of a step gets the probability that the policy gives it, the `<prm>` after the step that of the whole step.
+//! ```no_run
+//! use mmprm::train::data::Dataset;
+//! use mmprm::train::lessons::{Lesson, teach};
+//! use mmprm::train::recipe::Recipe;
+//! # fn of(mut data: Dataset) -> Result<(), Box<dyn std::error::Error>> {
+//! let recipe = Recipe::parse("model = 'grown'\nsamples = 'prm.jsonl'\nout = 'prm'\nlikelihood_of = 'policy'")?;
+//! let Dataset { samples, pictures, words } = &mut data;
+//! teach(samples, Lesson::Likelihood, "policy".as_ref(), &recipe, *words, pictures)?;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::path::Path;
 
@@ -16,10 +27,10 @@ use super::pack::{Limits, Packing};
 use super::recipe::Recipe;
 use crate::internvl::Loss;
 
-/// Why labels could not be made.
+/// Why a lesson could not be given.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LikelihoodError {
+pub enum LessonError {
     /// The policy cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -41,7 +52,7 @@ pub enum Lesson {
 /// directory teaches of these tokens.
 ///
 /// # Errors
-/// [`LikelihoodError`]; the samples are as they were then.
+/// [`LessonError`]; the samples are as they were then.
 pub fn teach(
     samples: &mut [Sample],
     lesson: Lesson,
@@ -49,7 +60,7 @@ pub fn teach(
     recipe: &Recipe,
     words: Words,
     pictures: &[Picture],
-) -> Result<(), LikelihoodError> {
+) -> Result<(), LessonError> {
     let recipe = Recipe { model: policy.to_owned(), ..recipe.clone() };
     let mut policy = Full::open(&recipe, words, pictures.to_vec())?;
     let losses = losses(samples, &mut policy, words)?;
@@ -84,6 +95,7 @@ fn asking(sample: &Sample) -> Sample {
     Sample { targets: targets.collect(), ..sample.clone() }
 }
 
+/// Labels by log-probabilities, one for each target.
 fn relabel(sample: &mut Sample, likelihoods: &[f32], words: Words) {
     let tokens = &sample.tokens;
     let mut whole = 1.0_f32;
@@ -96,5 +108,42 @@ fn relabel(sample: &mut Sample, likelihoods: &[f32], words: Words) {
             probability
         };
         target.goal = Goal::Label(label.clamp(0.0, 1.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: Words = Words { step: 9, yes: 1, no: 2, context: 7 };
+
+    fn sample() -> Sample {
+        let targets = (2..6).map(|row| Target { row, goal: Goal::Label(0.5) }).collect();
+        Sample { id: "0".into(), problem: 0, tokens: vec![3, 4, 5, 9, 6, 9], pictures: Vec::new(), targets }
+    }
+
+    #[test]
+    fn each_target_is_asked_for_at_the_row_before() {
+        let asked = asking(&sample());
+        let goals: Vec<_> = asked.targets.iter().map(|target| (target.row, target.goal)).collect();
+        assert_eq!(goals, [(1, 5), (2, 9), (3, 6), (4, 9)].map(|(row, token)| (row, Goal::Token(token))));
+    }
+
+    #[test]
+    fn a_token_gets_its_probability_and_a_step_that_of_its_tokens() {
+        let mut taught = sample();
+        taught.targets.insert(0, Target { row: 1, goal: Goal::Label(0.5) });
+        relabel(&mut taught, &[0.5_f32.ln(), 0.25_f32.ln(), -9.0, 0.125_f32.ln(), -9.0], WORDS);
+        let labels: Vec<f32> = taught
+            .targets
+            .iter()
+            .map(|target| match target.goal {
+                Goal::Label(label) => label,
+                Goal::Token(_) => unreachable!("labels were asked for"),
+            })
+            .collect();
+        for (label, expected) in labels.into_iter().zip([0.5, 0.25, 0.125, 0.125, 0.125]) {
+            assert!((label - expected).abs() < 1e-6, "{label} instead of {expected}");
+        }
     }
 }
