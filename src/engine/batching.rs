@@ -111,7 +111,7 @@ impl Batching {
         }
         match self.decode(context, stats) {
             // Prompts that wait for room, with nothing running that would make some.
-            Ok(0) if self.jobs.iter().any(|job| job.unfinished > 0) => self.relieve(context, stats)?,
+            Ok(0) if self.jobs.iter().any(Job::is_entering) => self.relieve(context, stats)?,
             Ok(_) => {}
             Err(DecodeError::Full) => self.relieve(context, stats)?,
             Err(DecodeError::Failed(error)) => return Err(error),

@@ -36,7 +36,7 @@ pub(super) enum Phase {
 }
 
 /// Distinct prefixes counted in bounded memory: exactly up to [`Seen::MOST`], and from there on by the share of them whose
-/// hashes end in `level` zeros (Wegman's adaptive sampling; with errors around a thousandth).
+/// hashes end in `level` zeros (Wegman's adaptive sampling; with errors of one or two thousandths).
 #[derive(Debug, Default)]
 struct Seen {
     prefixes: HashSet<u64>,
@@ -44,7 +44,7 @@ struct Seen {
 }
 
 impl Seen {
-    const MOST: usize = 1 << 22;
+    const MOST: usize = 1 << 20;
 
     fn insert(&mut self, prefix: u64) {
         let level = self.level;
