@@ -123,6 +123,9 @@ impl Adapter {
     ///
     /// # Errors
     /// [`AdapterError`] with the file and the key or tensor.
+    ///
+    /// # Panics
+    /// Never: names are the file's own.
     pub fn open(directory: &Path) -> Result<Self, AdapterError> {
         let config_path = directory.join(CONFIG);
         let config: Value = read_json(&config_path)?;

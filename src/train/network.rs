@@ -103,7 +103,7 @@ impl Network {
             let directory = recipe.features.clone().unwrap_or_else(|| recipe.out.join("features"));
             Features::new(directory, fingerprint(layout, &parameters, recipe.precision))
         });
-        let rate = recipe.lora.as_ref().map_or(0.0, |lora| lora.dropout);
+        let rate = recipe.lora.as_ref().map_or(0.0, |lora| lora.dropout as f32);
         Self {
             model: Model::new(layout),
             shadows: half.map(|format| Shadows::new(&parameters, format)),

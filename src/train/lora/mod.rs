@@ -1,4 +1,4 @@
-//! Training adapters beside a model's weights (LoRA, arXiv 2106.09685), rows for new tokens, and the projector if asked.
+//! Training adapters beside a model's weights (`LoRA`, arXiv 2106.09685), rows for new tokens, and the projector if asked.
 //!
 //! What is saved is a directory as Python's PEFT has it: `adapter_config.json`, and `adapter_model.safetensors` with A and B of
 //! each matrix (`base_model.model.<module>.lora_A.weight`, …), the whole rows of new tokens
@@ -133,7 +133,7 @@ impl Lora {
             "inference_mode": true,
             "init_lora_weights": true,
             "lora_alpha": if alpha.fract() == 0.0 { json!(alpha as u64) } else { json!(alpha) },
-            "lora_dropout": f64::from(self.settings.dropout),
+            "lora_dropout": self.settings.dropout,
             "modules_to_save": self.settings.projector.then_some([PROJECTOR]),
             "peft_type": "LORA",
             "r": self.settings.rank,

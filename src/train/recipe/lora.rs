@@ -15,7 +15,7 @@ pub struct Lora {
     /// The language model's matrices that get an adapter, by the last part of their names; all if not given.
     pub targets: Option<Vec<String>>,
     /// Share of an adapter's inputs that is dropped.
-    pub dropout: f32,
+    pub dropout: f64,
     /// Tokens whose rows of embedding and head are trained; the step token if not given, for a PRM.
     pub tokens: Option<Vec<String>>,
     /// Whether the projector is trained too.
