@@ -145,12 +145,13 @@ impl Needs {
         let Dimensions { hidden, feed_forward, heads, vocabulary } = self.language;
         let (cells, batch) = (u64::from(cells), setting.batch.min(u64::from(cells)));
         let logits = 4 * setting.outputs * vocabulary;
-        let feed_forward = 4 * batch * (2 * feed_forward + 3 * hidden);
-        // Scores and their softmax; keys and values are in the cache.
-        let attention = if setting.fused { 0 } else { 4 * batch * cells * heads } + 4 * batch * 5 * hidden;
-        // The mask, at 32 and for fused attention again at 16 bits.
-        let mask = batch * cells * if setting.fused { 6 } else { 4 };
-        logits.max(feed_forward).max(attention) + mask + logits
+        let feed_forward = 4 * batch * 2 * feed_forward;
+        let scores = if setting.fused { 0 } else { 4 * batch * cells * heads };
+        // What passes by the largest of these, and the mask, which fused attention takes at 16 bits.
+        let beside = 4 * batch * 5 * hidden + batch * cells * if setting.fused { 2 } else { 4 };
+        // A tenth for what is small.
+        let graph = (logits.max(feed_forward).max(scores) + beside) / 10 * 11;
+        graph + logits
     }
 
     /// Bytes of all: weights, cache, scratch.
