@@ -45,7 +45,7 @@ fn golden_embeddings_of_the_native_encoder_agree_to_1e_4() {
 #[test]
 fn golden_embeddings_of_narrow_weights_are_as_near_as_the_weights_are() {
     for folder in cases("score") {
-        for (weights, limit) in [(WeightType::F16, 1e-4), (WeightType::Bf16, 1e-4), (WeightType::Q8_0, 0.2)] {
+        for (weights, limit) in [(WeightType::F16, 1e-4_f32), (WeightType::Bf16, 1e-4), (WeightType::Q8_0, 0.2)] {
             let pair = converted(&name(&folder), weights);
             for precision in [Precision::Exact, Precision::SplitBf16, Precision::Bf16] {
                 let encoder = native_as(&pair.mmproj, precision);
