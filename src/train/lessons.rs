@@ -3,7 +3,7 @@
 //! To judge, a model must notice where a text is not what it would have written. Monte Carlo values teach that slowly: one
 //! noisy number a step. The policy itself teaches it at every token and without noise: first which token it would have written
 //! in the place of each ([`Lesson::Expected`]), so that this can be compared with the token that is there; then how likely
-//! each is ([`Lesson::Likelihood`]), and at the `<prm>` after a step how likely its tokens are in the mean (of logarithms). A likelihood is no judgement, since a policy may be sure of
+//! each is ([`Lesson::Likelihood`]), and at the `<prm>` after a step how likely that is as a whole. A likelihood is no judgement, since a policy may be sure of
 //! an error; but a model that sees its own surprise needs only be told which surprises matter.
 //!
 //! ```no_run
@@ -97,15 +97,12 @@ fn asking(sample: &Sample) -> Sample {
 
 /// Labels by log-probabilities, one for each target.
 fn relabel(sample: &mut Sample, likelihoods: &[f32], words: Words) {
-    let (mut sum, mut count) = (0.0, 0.0_f32);
+    let mut whole = 0.0_f32;
     for (target, likelihood) in sample.targets.iter_mut().zip(likelihoods) {
         let label = if sample.tokens[target.row] == words.step {
-            let mean = sum / count.max(1.0);
-            (sum, count) = (0.0, 0.0);
-            mean
+            std::mem::replace(&mut whole, 0.0)
         } else {
-            sum += likelihood;
-            count += 1.0;
+            whole += likelihood;
             *likelihood
         };
         target.goal = Goal::Label(label.exp().clamp(0.0, 1.0));
@@ -131,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_gets_its_probability_and_a_step_the_geometric_mean() {
+    fn a_token_gets_its_probability_and_a_step_that_of_its_tokens() {
         let mut taught = sample();
         taught.targets.insert(0, Target { row: 1, goal: Goal::Label(0.5) });
         relabel(&mut taught, &[0.5_f32.ln(), 0.25_f32.ln(), -9.0, 0.125_f32.ln(), -9.0], WORDS);
@@ -143,7 +140,7 @@ mod tests {
                 Goal::Token(_) => unreachable!("labels were asked for"),
             })
             .collect();
-        for (label, expected) in labels.into_iter().zip([0.5, 0.25, 0.125_f32.sqrt(), 0.125, 0.125]) {
+        for (label, expected) in labels.into_iter().zip([0.5, 0.25, 0.125, 0.125, 0.125]) {
             assert!((label - expected).abs() < 1e-6, "{label} instead of {expected}");
         }
     }

@@ -77,7 +77,7 @@ impl Kind {
         let is_norm = ["norm.weight", "ln1.weight", "ln2.weight", "mlp.0.weight"].iter().any(|end| name.ends_with(end));
         if is_norm {
             Self::Constant(1.0)
-        } else if name.ends_with(".bias") {
+        } else if name.rsplit('.').next() == Some("bias") {
             Self::Constant(0.0)
         } else if name.ends_with("ls1.weight") || name.ends_with("ls2.weight") {
             // LayerScale: how much a block adds to what passes it by.
