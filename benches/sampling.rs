@@ -12,12 +12,15 @@ use mmprm::engine::{Sampler, Sampling, Scratch, Stream, draw_all};
 const SEQUENCES: usize = 64;
 const VOCABULARIES: [usize; 2] = [92_553, 151_936];
 
-/// Logits as a language model has them: a bell of noise, a few tokens far above it.
+/// Logits as a language model has them: a bell of noise, a few tokens far above it that hold nearly all of the probability.
 fn logits(vocabulary: usize) -> Vec<Vec<f32>> {
     let row = |sequence: usize| {
         let stream = Stream::named(1, "logits", vocabulary as u64, sequence as u64);
         let bell = |token: usize| (0..6).map(|part| stream.uniform((token * 6 + part) as u64) - 0.5).sum::<f64>();
-        let peak = |token: usize| if (token * 31 + sequence).is_multiple_of(5003) { 8.0 } else { 0.0 };
+        let peak = |token: usize| match (token * 31 + sequence) % 5003 {
+            0 => 12.0 + (token % 7) as f64,
+            _ => 0.0,
+        };
         (0..vocabulary).map(|token| (3.0 * bell(token) + peak(token)) as f32).collect()
     };
     (0..SEQUENCES).map(row).collect()
