@@ -81,13 +81,12 @@ impl Pictures {
         let width = self.encoder.width();
         let count = tiles.len() * self.encoder.tokens_per_tile() * width;
         let known = self.cache.as_ref().and_then(|cache| cache.get(&content, count));
-        let values = match known {
-            Some(values) => values,
-            None => {
-                let values = self.encoder.encode(tiles)?;
-                self.keep(content, &values);
-                values
-            }
+        let values = if let Some(values) = known {
+            values
+        } else {
+            let values = self.encoder.encode(tiles)?;
+            self.keep(content, &values);
+            values
         };
         let digest = u64::from_le_bytes(*content.first_chunk().expect("a hash has 32 bytes"));
         Ok(Arc::new(Embeddings { values, width, digest }))

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use mmprm_quant::blocks::GgmlType;
 use mmprm_quant::check;
-use mmprm_quant::gguf::{GgufError, GgufFile, TensorInfo};
+use mmprm_quant::gguf::{GgufError, GgufFile, GgufValue, TensorInfo};
 
 use super::config::{Config, LanguageConfig, LanguageKind, NormKind, VisionConfig};
 use super::layout::{self, Layout, Role};
@@ -90,17 +90,16 @@ fn config(file: &GgufFile) -> Result<Config, MmprojError> {
     let key = |name: &str| format!("clip.vision.{name}");
     let number = |name: &str| file.get_u32(&key(name)).map(|number| number as usize);
     // llama.cpp's default is a cruder GELU than InternViT's.
-    if !file.get("clip.use_gelu").is_some_and(|value| value.as_bool() == Some(true)) {
+    if file.get("clip.use_gelu").and_then(GgufValue::as_bool) != Some(true) {
         return Err(unsupported(file, "key 'clip.use_gelu'".into(), "not true, expected a tower with GELU".into()));
     }
     let (hidden, layers) = (number("embedding_length")?, number("block_count")?);
     let has = |part: &str| (0..layers).any(|layer| file.tensor(&format!("v.blk.{layer}.{part}")).is_some());
     let norm = match file.get("mmprm.vision.norm").map(|value| value.as_str()) {
-        Some(Some("layer_norm")) => NormKind::Layer,
         Some(Some("rms_norm")) => NormKind::Rms,
         // As llama.cpp tells them apart: InternViT-6B is the one with RMSNorm.
         None if hidden == 3200 && layers == 45 => NormKind::Rms,
-        None => NormKind::Layer,
+        Some(Some("layer_norm")) | None => NormKind::Layer,
         Some(_) => {
             let problem = "unknown, expected layer_norm or rms_norm".into();
             return Err(unsupported(file, "key 'mmprm.vision.norm'".into(), problem));
@@ -184,13 +183,14 @@ fn vector(file: &GgufFile, tensor: &layout::TensorInfo, found: &[Option<&TensorI
     for part in found {
         match (part, tensor.role) {
             (Some(part), _) => {
-                values.extend(file.tensor_data(part).as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)))
+                let bytes = file.tensor_data(part).as_chunks().0;
+                values.extend(bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)));
             }
             (None, Role::Bias) => values.extend(std::iter::repeat_n(0.0, length)),
             (None, Role::Scale) => values.extend(std::iter::repeat_n(1.0, length)),
             (None, _) => {
-                let problem = "missing".to_owned();
-                return Err(unsupported(file, format!("tensor '{}'", names(&tensor.name).join("', '")), problem));
+                let place = format!("tensor '{}'", names(&tensor.name).join("', '"));
+                return Err(unsupported(file, place, "missing".into()));
             }
         }
     }
