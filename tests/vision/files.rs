@@ -27,7 +27,9 @@ fn rewritten(path: &Path, change: impl FnOnce(&mut Metadata, &mut Vec<Tensor>)) 
     let other = path.with_file_name("changed.gguf");
     let specs: Vec<TensorSpec> = tensors.iter().map(|(spec, _)| spec.clone()).collect();
     let mut writer = GgufWriter::create(&other, &metadata, &specs).unwrap();
-    tensors.iter().for_each(|(_, bytes)| writer.write(bytes).unwrap());
+    for (_, bytes) in &tensors {
+        writer.write(bytes).unwrap();
+    }
     writer.finish().unwrap();
     other
 }
