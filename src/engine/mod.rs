@@ -113,7 +113,7 @@ impl From<GgufError> for EngineError {
 }
 
 /// How to run a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EngineOptions {
     /// Cache cells: positions of all prompts and rollouts together, rounded up to whole 256s; `None` takes 16384 and 1024 a
     /// rollout side by side, or what of that fits 2 GiB of memory, within 4096 to 65536.
@@ -128,14 +128,9 @@ pub struct EngineOptions {
     pub deterministic: bool,
 }
 
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self { context: None, parallel: None, threads: None, deterministic: false }
-    }
-}
-
 /// A request for rollouts of one prompt.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "what a caller wants kept are switches of their own")]
 pub struct GenerateRequest {
     /// What the model reads.
     pub prompt: Prompt,

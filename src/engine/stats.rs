@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn unique_counts_positions_by_their_whole_prefix() {
-        let stats = Stats::new(10, 1, Arc::default());
+        let stats = Stats::new(10, 1);
         stats.prompt(&[1, 2, 3], 1);
         stats.prompt(&[1, 2, 4], 2);
         stats.prompt(&[2, 3], 1);

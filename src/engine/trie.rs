@@ -181,14 +181,14 @@ mod tests {
             [&[1, 2, 3][..], &[4], &[1, 2, 9], &[1, 2], &[1, 2, 3], &[], &[8, 2, 3]].map(candidate).into();
         let reading = Reading { at: 5, read: vec![10, 20] };
         let mut alone = context(512, 8);
-        let stats = Stats::new(512);
+        let stats = Stats::new(512, 1);
         let expected: Vec<_> = prompts
             .iter()
             .map(|prompt| Chain::default().probe(&mut alone, prompt, &reading, &stats).unwrap())
             .collect();
         // All at once; fewer sequences than prompts; fewer cells than all take.
         for (cells, sequences) in [(512, 8), (512, 3), (256, 8)] {
-            let stats = Stats::new(cells);
+            let stats = Stats::new(cells, 1);
             let mut context = context(cells, sequences);
             let readings = probe(&mut context, &prompts, &reading, &stats).unwrap();
             for (readings, expected) in readings.iter().zip(&expected) {

@@ -202,7 +202,7 @@ impl SavedParts {
     }
 }
 
-fn views<'a, T: Element>(heads: Heads, parts: [&'a Vec<T>; 3]) -> [Mat<'a, T>; 3] {
+fn views<T: Element>(heads: Heads, parts: [&Vec<T>; 3]) -> [Mat<'_, T>; 3] {
     let [q, k, v] = parts;
     let (queries, keys) = (heads.query * heads.dim, heads.key * heads.dim);
     let tokens = q.len() / queries;

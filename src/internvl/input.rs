@@ -78,7 +78,7 @@ impl Input<'_> {
             }
         }
         let table = self.layout.language.embedding_table();
-        self.pass.rows_gradient(table, &self.packed.tokens, matrix(&d_stream, width), gradients);
+        Pass::rows_gradient(table, &self.packed.tokens, matrix(&d_stream, width), gradients);
     }
 
     fn pictures_backward(&self, kept: KeptPictures, d_stream: &[f32], gradients: &mut Gradients) {

@@ -94,7 +94,7 @@ impl Head<'_> {
             Gemm::new().run(d_logits, head, matrix_mut(d_normed, width));
             let mut d_rows = vec![0.0; 2 * width];
             Gemm::new().run(Operand::from(d_logits).t(), normed, matrix_mut(&mut d_rows, width));
-            self.pass.rows_gradient(table, &tokens, matrix(&d_rows, width), gradients);
+            Pass::rows_gradient(table, &tokens, matrix(&d_rows, width), gradients);
         }
         Loss { loss, losses, rows, likeliest: Vec::new() }
     }

@@ -3,6 +3,7 @@
 //! The file is mapped, not read: its pages are the system's to keep or to give up. Only the language model is taken from it;
 //! vision tower and projector, and the configuration, are those of the checkpoint directory that it was converted from.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -77,7 +78,9 @@ fn names(layout: &Layout) -> HashMap<usize, Vec<String>> {
         }
         let others =
             [("attn_output", &block.out), ("ffn_gate", &block.gate), ("ffn_up", &block.up), ("ffn_down", &block.down)];
-        others.into_iter().for_each(|(part, linear)| add(linear, &[part]));
+        for (part, linear) in others {
+            add(linear, &[part]);
+        }
         names.insert(block.attention_norm.weight, vec![name("attn_norm", "weight")]);
         names.insert(block.norm.weight, vec![name("ffn_norm", "weight")]);
     }
@@ -111,7 +114,7 @@ fn store(file: &Arc<GgufFile>, layout: &Layout, number: usize, names: &[String])
             .map_err(|error| wrong(file.path(), name, error.to_string()))?;
         parts.push(Part::of(info));
     }
-    let source = Rows { file: Arc::clone(file), parts, fused: (names.len() > 1).then_some(fused), rows, cols };
+    let source = Rows { file: Arc::clone(file), parts, fused: (names.len() > 1).then_some(fused), height: rows, cols };
     if tensor.is_matrix() {
         return Ok(Store::Rows(Arc::new(source)));
     }
@@ -155,12 +158,10 @@ impl Fused {
         let (index, within) = (row / head, row % head);
         let (block, slot) = (index / (group + 2), index % (group + 2));
         let paired = within % (head / 2) * 2 + within / (head / 2);
-        if slot < group {
-            (0, (block * group + slot) * head + paired)
-        } else if slot == group {
-            (1, block * head + paired)
-        } else {
-            (2, block * head + within)
+        match slot.cmp(&group) {
+            Ordering::Less => (0, (block * group + slot) * head + paired),
+            Ordering::Equal => (1, block * head + paired),
+            Ordering::Greater => (2, block * head + within),
         }
     }
 }
@@ -171,13 +172,13 @@ struct Rows {
     file: Arc<GgufFile>,
     parts: Vec<Part>,
     fused: Option<Fused>,
-    rows: usize,
+    height: usize,
     cols: usize,
 }
 
 impl RowSource for Rows {
     fn rows(&self) -> usize {
-        self.rows
+        self.height
     }
 
     fn cols(&self) -> usize {

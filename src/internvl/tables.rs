@@ -47,7 +47,7 @@ impl Pass<'_> {
     }
 
     /// Adds the gradients of rows that were taken, where they are trained.
-    pub fn rows_gradient(&self, table: Table<'_>, tokens: &[u32], d_rows: Mat<'_, f32>, gradients: &mut Gradients) {
+    pub fn rows_gradient(table: Table<'_>, tokens: &[u32], d_rows: Mat<'_, f32>, gradients: &mut Gradients) {
         let width = d_rows.cols();
         let Some((new, rows)) = table.rows else {
             if let Some(d_table) = gradients.get_mut(table.weight) {

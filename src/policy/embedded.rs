@@ -84,12 +84,11 @@ impl EmbeddedPolicy {
 
     /// The model's own tokens for the steps of a request, or those of their text where they are not known.
     fn begun(&self, request: &RolloutRequest<'_>) -> Result<Vec<Token>, PolicyError> {
-        match written::tokens(request.written, request.prefix.len()) {
-            Some(tokens) => Ok(tokens),
-            None => {
-                let text = prompt::begun(request.prefix);
-                Ok(self.encoder.model().tokenize(&text, false).map_err(EncodeError::from)?)
-            }
+        if let Some(tokens) = written::tokens(request.written, request.prefix.len()) {
+            Ok(tokens)
+        } else {
+            let text = prompt::begun(request.prefix);
+            Ok(self.encoder.model().tokenize(&text, false).map_err(EncodeError::from)?)
         }
     }
 }

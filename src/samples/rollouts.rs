@@ -16,6 +16,7 @@ use crate::tree::{Node, Tree};
 ///
 /// ```
 /// use mmprm::samples::every_rollout;
+/// use mmprm::solution::Continue;
 /// use mmprm::tree::{Node, Tree};
 /// let rollout = |steps: [&str; 2]| steps.map(String::from).to_vec();
 /// let tree = Tree {
@@ -23,6 +24,7 @@ use crate::tree::{Node, Tree};
 ///     answer: "3".into(),
 ///     image_path: "sum.png".into(),
 ///     id: 1.into(),
+///     continues: Continue::User,
 ///     root: Node {
 ///         mc_value: 0.75, // of four, three right ones that were equal
 ///         correct_rollouts: vec![rollout(["We add.", "Answer: 3"])],
@@ -150,13 +152,21 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::solution::Continue;
 
     fn steps(list: &[&str]) -> Vec<String> {
         list.iter().map(|step| (*step).to_owned()).collect()
     }
 
     fn tree(root: Node) -> Tree {
-        Tree { question: "Q".into(), answer: "1".into(), image_path: Value::Null, id: 1.into(), root }
+        Tree {
+            question: "Q".into(),
+            answer: "1".into(),
+            image_path: Value::Null,
+            id: 1.into(),
+            continues: Continue::User,
+            root,
+        }
     }
 
     #[test]

@@ -154,9 +154,9 @@ fn write(path: &Path, checkpoint: &Checkpoint, tensors: &[Grown<'_>]) -> io::Res
     for Grown { tensor, zero, .. } in tensors {
         let bytes = checkpoint.data(tensor);
         if *zero {
-            io::copy(&mut io::Read::take(io::repeat(0), bytes.len() as u64), &mut file).map(drop)?
+            io::copy(&mut io::Read::take(io::repeat(0), bytes.len() as u64), &mut file).map(drop)?;
         } else {
-            file.write_all(bytes)?
+            file.write_all(bytes)?;
         }
     }
     file.commit()

@@ -167,7 +167,9 @@ impl Shape {
             let rows = (0..tokens).filter(|row| row % STEP == STEP - 1 || row + 1 == tokens);
             let targets: Vec<Target> =
                 rows.map(|row| Target { row, goal: Goal::Label(random.random() as f32) }).collect();
-            targets.iter().for_each(|target| ids[target.row] = WORDS.step);
+            for target in &targets {
+                ids[target.row] = WORDS.step;
+            }
             Sample { id: number.to_string(), problem: number as u64, tokens: ids, pictures: Vec::new(), targets }
         };
         (0..count).map(&mut sample).collect()

@@ -22,14 +22,14 @@ impl Bench {
         let idle = Budget { cells: cells as usize / 2, sequences: 24 };
         let limits = Limits { rollouts, jobs: rollouts.min(8), idle };
         let context = context(cells, limits.sequences());
-        Self { batching: Batching::new(limits), context, stats: Stats::new(cells) }
+        Self { batching: Batching::new(limits), context, stats: Stats::new(cells, 1) }
     }
 
     fn submit(&mut self, tokens: Vec<Token>, rollouts: u64, most: usize) -> Answer {
         let first = tokens[0] as u64;
         let streams = (0..rollouts).map(|index| Stream::named(3, "bench", first, index)).collect();
         let mut request = GenerateRequest::new(prompt(tokens), LOOSE, streams, most);
-        request.keep_rollouts = first % 2 == 0;
+        request.keep_rollouts = first.is_multiple_of(2);
         let (reply, answer) = channel();
         self.batching.submit(request, reply, &self.context, &self.stats);
         answer
@@ -87,7 +87,7 @@ fn who_comes_later_takes_nothing_from_who_came_before() {
         let mut bench = Bench::new(4096, 8);
         let answer = bench.submit(tokens(1, 40), 20, 60);
         let mut others = Vec::new();
-        (1..).find(|&turn| {
+        (1..100_000).find(|&turn| {
             if crowded {
                 others.push(bench.submit(tokens(2 + turn % 50, 30), 2, 10));
             }

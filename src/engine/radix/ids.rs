@@ -56,10 +56,14 @@ mod tests {
     #[test]
     fn ids_of_all_words_are_told_apart() {
         let mut ids = Ids::default();
-        [0, 63, 64, 255].into_iter().for_each(|id| ids.insert(id));
+        for id in [0, 63, 64, 255] {
+            ids.insert(id);
+        }
         assert_eq!(ids.iter().collect::<Vec<_>>(), [0, 63, 64, 255]);
         let mut other = Ids::default();
-        [1, 64].into_iter().for_each(|id| other.insert(id));
+        for id in [1, 64] {
+            other.insert(id);
+        }
         assert!(ids.meets(other));
         assert!(!ids.without(other).meets(other));
         assert_eq!((ids.union(other).len(), ids.without(other).len()), (5, 3));

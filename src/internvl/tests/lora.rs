@@ -35,7 +35,9 @@ fn cases() -> impl Iterator<Item = (Arc<Layout>, Parameters, Parameters, Packed)
         let mut random = Random::new(7);
         for number in adapted.own()..adapted.tensors().len() {
             let values = parameters.get_mut(number).unwrap();
-            values.iter_mut().for_each(|value| *value += 0.2 * random.normal());
+            for value in values {
+                *value += 0.2 * random.normal();
+            }
         }
         (adapted, plain, parameters, sequence(&mut Random::new(60 + number as u64), LENGTH))
     })

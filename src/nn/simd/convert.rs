@@ -136,10 +136,10 @@ mod scalar {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps, _mm256_cvtps_ph,
-        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_storeu_ps, _mm256_storeu_si256, _mm512_cvtepu16_epi32,
-        _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_or_si512,
-        _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+        __m256bh, __m256i, __m512bh, __m512i, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128,
+        _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_storeu_ps, _mm256_storeu_si256,
+        _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_cvtph_ps, _mm512_cvtps_ph,
+        _mm512_loadu_ps, _mm512_or_si512, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
     };
 
     use half::f16;
@@ -190,7 +190,10 @@ mod x86 {
             // SAFETY: the chunks hold 32 floats and 16 words; 32 bf16 are 512 bits however they are typed.
             unsafe {
                 let (low, high) = (_mm512_loadu_ps(whole.as_ptr()), _mm512_loadu_ps(whole.as_ptr().add(16)));
-                _mm512_storeu_si512(words.as_mut_ptr().cast(), std::mem::transmute(_mm512_cvtne2ps_pbh(high, low)));
+                _mm512_storeu_si512(
+                    words.as_mut_ptr().cast(),
+                    std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)),
+                );
             }
         }
         scalar::pairs(rest, word_rest);
@@ -206,7 +209,7 @@ mod x86 {
             unsafe {
                 let half = |values: &[f32; 16]| {
                     let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(values.as_ptr()));
-                    _mm512_cvtepu16_epi32(std::mem::transmute(rounded))
+                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
                 };
                 let words_of_both = _mm512_or_si512(half(first), _mm512_slli_epi32::<16>(half(second)));
                 _mm512_storeu_si512(words.as_mut_ptr().cast(), words_of_both);

@@ -158,7 +158,7 @@ fn labels_of_steps_reach_their_tokens_where_asked() {
     let sample = &data.samples[0];
     let ends: Vec<usize> = (0..sample.tokens.len()).filter(|row| sample.tokens[*row] == data.words.step).collect();
     let labels =
-        |label| sample.targets.iter().filter(|target| target.goal == Goal::Label(label)).map(|target| target.row);
+        |label| sample.targets.iter().filter(move |target| target.goal == Goal::Label(label)).map(|target| target.row);
     // The tokenizer takes one character a token.
     assert_eq!(labels(1.0).collect::<Vec<_>>(), (ends[0] - 3..=ends[0]).collect::<Vec<_>>());
     assert_eq!(labels(0.25).collect::<Vec<_>>(), (ends[0] + 1..=ends[1]).collect::<Vec<_>>());

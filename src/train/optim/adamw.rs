@@ -62,7 +62,9 @@ impl AdamW {
             {
                 // Rows of a vocabulary that no sample has used: nothing is written, so that their moments take no memory.
                 if is_zero(gradient) && is_zero(first) && is_zero(second) {
-                    values.iter_mut().for_each(|value| *value *= keep);
+                    for value in values {
+                        *value *= keep;
+                    }
                     continue;
                 }
                 for (((value, gradient), first), second) in values.iter_mut().zip(gradient).zip(first).zip(second) {

@@ -10,7 +10,7 @@ pub(super) struct Layers<'a> {
     keys: usize,
     inner: usize,
     heads: usize,
-    layers: usize,
+    count: usize,
     /// Bytes of a value that waits for the backward.
     half: usize,
 }
@@ -24,7 +24,7 @@ impl<'a> Layers<'a> {
             keys: config.kv_heads * config.head(),
             inner: config.feed_forward,
             heads: config.heads,
-            layers: config.layers,
+            count: config.layers,
             half: if demand.precision == Compute::Bf16 { 2 } else { 4 },
         }
     }
@@ -43,9 +43,9 @@ impl<'a> Layers<'a> {
         let last = tokens * attention + rows * feed_forward;
         let whole = tokens * (attention + feed_forward);
         let bytes = if self.demand.checkpointing {
-            self.layers * tokens * 4 * self.width + if self.layers > 1 { whole } else { last }
+            self.count * tokens * 4 * self.width + if self.count > 1 { whole } else { last }
         } else {
-            (self.layers - 1) * whole + last
+            (self.count - 1) * whole + last
         };
         bytes as u64
     }
@@ -54,7 +54,7 @@ impl<'a> Layers<'a> {
     pub fn at_work(&self) -> u64 {
         let config = &self.demand.layout.config().language;
         let fused = if config.kind == LanguageKind::InternLm2 { self.width + 2 * self.keys } else { 0 };
-        let inner = if self.layers > 1 { self.demand.tokens } else { self.demand.targets } * 3 * self.inner;
+        let inner = if self.count > 1 { self.demand.tokens } else { self.demand.targets } * 3 * self.inner;
         4 * (self.demand.tokens * (5 * self.width + 2 * self.keys + fused) + inner) as u64
     }
 

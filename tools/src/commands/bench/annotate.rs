@@ -206,7 +206,7 @@ impl Side {
                 processed: after.processed - before.processed,
                 unique: after.unique - before.unique,
                 requested: after.requested - before.requested,
-                decoding: (after.decode - before.decode).as_secs_f64(),
+                decoding: after.decode.saturating_sub(before.decode).as_secs_f64(),
             });
         }
         Ok(seconds)

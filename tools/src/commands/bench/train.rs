@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
+use mmprm::internvl::TensorInfo;
 use mmprm::train::data::Sample;
 use mmprm::train::full::Full;
 use mmprm::train::learner::Learner;
@@ -134,7 +135,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let rows = [0, 1].map(|kind| Row::of(courses[kind].0, &laps[kind]));
     let ratio: Vec<f64> = laps[0].iter().zip(&laps[1]).map(|(packed, alone)| alone.seconds / packed.seconds).collect();
     let ratio = Spread::of(&ratio);
-    let parameters: usize = subject.learner.weights().layout().tensors().iter().map(|tensor| tensor.len()).sum();
+    let parameters: usize = subject.learner.weights().layout().tensors().iter().map(TensorInfo::len).sum();
     let trained = subject.learner.trained();
     let threads = rayon::current_num_threads();
     ui.say(format_args!(
