@@ -1,7 +1,7 @@
 //! Pictures' tiles to what a language model reads of them: one trait, two encoders, and a store of results on disk.
 //!
 //! [`NativeEncoder`] runs the tower on this project's own kernels (`nn`, `internvl`), llama.cpp's multimodal library
-//! ([`engine::Vision`](crate::engine::Vision)) on a graphics device; [`open`] chooses. Decoding and tiling of pictures are
+//! ([`engine::Vision`]) on a graphics device; [`open`] chooses. Decoding and tiling of pictures are
 //! left to `image`, what is kept in memory and where embeddings go in a prompt to `multimodal`.
 //!
 //! ```

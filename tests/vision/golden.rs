@@ -8,7 +8,8 @@ use mmprm::nn::gemm::Precision;
 use mmprm::vision::{EncoderChoice, NativeEncoder, NativeOptions, VisionEncoder, open};
 use mmprm_quant::convert::WeightType;
 
-use crate::support::{cases, floats, name, repository};
+use crate::support::tensors::Tensors;
+use crate::support::{cases, name, repository};
 use crate::{converted, furthest, mini, native, native_as, picture};
 
 /// What the reference made of each picture, by the picture's name.
@@ -16,7 +17,9 @@ fn references(folder: &std::path::Path) -> Vec<(String, Vec<f32>)> {
     let pictures = (0..4).map(|number| format!("img{number}"));
     pictures
         .filter_map(|name| {
-            floats(&folder.join(format!("{name}.safetensors")), "vit_embeds").map(|values| (name, values))
+            // The copy of the golden files lacks some pictures.
+            let path = folder.join(format!("{name}.safetensors"));
+            path.exists().then(|| (name, Tensors::read(&path).floats("vit_embeds")))
         })
         .collect()
 }
