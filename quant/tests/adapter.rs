@@ -13,6 +13,9 @@ use mmprm_quant::gguf::{GgufFile, GgufValue, GgufWriter, TensorSpec};
 use mmprm_quant::progress::unwatched;
 use serde_json::{Value, json};
 
+/// What a test does to a file before it is read: to what describes it, and to its tensors.
+type Change<'a, Header, Tensor> = &'a dyn Fn(&mut Header, &mut Vec<Tensor>);
+
 const QUERY: &str = "base_model.model.language_model.model.layers.0.self_attn.q_proj";
 const HEAD: &str = "base_model.model.language_model.lm_head.token_adapter.trainable_tokens_delta";
 
@@ -54,7 +57,7 @@ fn pairs_rows_and_whole_tensors_are_found_by_the_names_of_the_base() {
 
 #[test]
 fn what_is_not_plain_low_rank_adaptation_is_refused() {
-    let refused = |change: &dyn Fn(&mut Value, &mut Vec<(String, Vec<usize>)>), expected: &str| {
+    let refused = |change: Change<'_, Value, (String, Vec<usize>)>, expected: &str| {
         let directory = tempfile::tempdir().unwrap();
         let (mut config, mut tensors) = (config(), pair(vec![2, 5], vec![6, 2]));
         change(&mut config, &mut tensors);
@@ -135,7 +138,7 @@ fn gguf_adapters_whose_halves_do_not_fit_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let Some((base, tuned)) = converted(directory.path()) else { return };
     let (base, sound) = (GgufFile::open(&base).unwrap(), GgufFile::open(&tuned).unwrap());
-    let refused = |change: &dyn Fn(&mut Vec<(String, GgufValue)>, &mut Vec<TensorSpec>), expected: &str| {
+    let refused = |change: Change<'_, Vec<(String, GgufValue)>, TensorSpec>, expected: &str| {
         let mut metadata = sound.metadata().clone();
         let spec =
             |name: &str, dims: [u64; 2]| TensorSpec { name: name.into(), dims: dims.into(), ggml_type: GgmlType::F32 };

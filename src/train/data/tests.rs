@@ -152,7 +152,7 @@ fn adopted_samples_share_the_pictures_that_are_known() {
 
 #[test]
 fn labels_of_steps_reach_their_tokens_where_asked() {
-    let record = prm_record(5, "\"a.png\"", "one<prm>\n\ntwo<prm>", "[1, 0.25]");
+    let record = prm_record(5, "\"a.png\"", "one<prm>\\n\\ntwo<prm>", "[1, 0.25]");
     let options = Options { token_labels: true, ..PRM };
     let data = read(&record, &options).unwrap();
     let sample = &data.samples[0];
