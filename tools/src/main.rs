@@ -10,6 +10,7 @@ mod commands;
 mod exit;
 mod judging;
 mod machine;
+mod planning;
 mod policy;
 mod table;
 mod ui;

@@ -10,7 +10,7 @@ use mmprm::train::full::Full;
 use mmprm::train::learner::Learner;
 use mmprm::train::lessons::{Lesson, teach};
 use mmprm::train::lora::Lora;
-use mmprm::train::plan::{Advice, Demand, Plan, advice, machine};
+use mmprm::train::plan::Demand;
 use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::Recipe;
 use mmprm::train::run::{Event, Step, Summary, run as train};
@@ -20,8 +20,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
-use crate::table::Table;
-use crate::ui::{Ui, bytes};
+use crate::planning;
+use crate::ui::Ui;
 
 /// Fine-tune a model.
 ///
@@ -254,15 +254,15 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let recipe = Recipe::read(args.config.as_deref(), &overrides, &args.settings).map_err(bad_input)?;
     let layout = internvl::read_layout(&recipe.model).map_err(bad_input)?;
     if bare {
-        return plan(&Demand::of(&recipe, &layout, None), ui);
+        return planning::show(&Demand::of(&recipe, &layout, None), ui);
     }
     let vocabulary = Vocabulary::open(&recipe.model).map_err(bad_input).context("cannot read the model's tokenizer")?;
     let mut data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
     let demand = Demand::of(&recipe, &layout, Some(&data));
     if args.plan {
-        return plan(&demand, ui);
+        return planning::show(&demand, ui);
     }
-    refuse_too_large(&demand)?;
+    planning::refuse_too_large(&demand)?;
     let lessons = [(Lesson::Likelihood, &recipe.likelihood_of), (Lesson::Expected, &recipe.expected_of)];
     for (lesson, policy) in lessons {
         if let Some(policy) = policy {
@@ -312,53 +312,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     ui.say(format_args!("checkpoints are in {}", recipe.out.display()))?;
     ui.result(&json!({"out": recipe.out, "samples": data.train.samples.len(), "run": summary}))?;
     Ok(if summary.interrupted { Exit::Interrupted } else { Exit::Done })
-}
-
-/// Tells what a run would take.
-fn plan(demand: &Demand<'_>, ui: &Ui) -> anyhow::Result<Exit> {
-    let plan = Plan::of(demand);
-    let (total, available) = (plan.total(), machine::available());
-    let advice = available
-        .map_or_else(Vec::new, |available| if total > available { advice(demand, available) } else { Vec::new() });
-    let mut table = Table::new(["memory at the peak", "MiB"]);
-    for part in &plan.parts {
-        table.row([part.name.into(), mebibytes(part.bytes)]);
-    }
-    table.row(["in all".into(), mebibytes(total)]);
-    ui.say(table)?;
-    if let Some(available) = available {
-        let fits =
-            if total > available { format!("it does not fit: {}", sentence_of(&advice)) } else { "it fits".into() };
-        ui.say(format_args!("{} MiB are available; {fits}", mebibytes(available)))?;
-    }
-    ui.result(&json!({"parts": plan.parts, "total": total, "available": available, "tokens": demand.tokens, "advice": advice}))?;
-    Ok(Exit::Done)
-}
-
-/// Refuses a run that the machine has no memory for, before anything of it is allocated.
-fn refuse_too_large(demand: &Demand<'_>) -> anyhow::Result<()> {
-    let (total, available) = (Plan::of(demand).total(), machine::available().unwrap_or(u64::MAX));
-    anyhow::ensure!(
-        total <= available,
-        "the run needs about {} of memory and {} are available; it would need {} (see --plan)",
-        bytes(total),
-        bytes(available),
-        sentence_of(&advice(demand, available))
-    );
-    Ok(())
-}
-
-/// `A with this, B with that too`.
-fn sentence_of(advice: &[Advice]) -> String {
-    let parts = advice.iter().enumerate().map(|(number, Advice { change, total })| {
-        let too = if number > 0 { " too" } else { "" };
-        format!("{} with {change}{too}", bytes(*total))
-    });
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-fn mebibytes(bytes: u64) -> String {
-    (bytes >> 20).to_string()
 }
 
 fn bad_input(error: impl std::fmt::Display) -> BadInput {
