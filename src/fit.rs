@@ -19,7 +19,7 @@ use mmprm_quant::gguf::{GgufError, GgufFile, TensorSpec};
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::quantize::{Mix, layout};
 
-use crate::engine::{BATCH, STEM_BLOCK, WIDTH};
+use crate::engine::{BATCH, STEM_BLOCK, WIDTH, sequence_ids};
 
 /// Cells come in whole multiples of this.
 const CELL_STEP: u32 = 256;
@@ -29,17 +29,18 @@ const CELL_STEP: u32 = 256;
 pub struct Setting {
     /// Most tokens in one batch.
     pub batch: u64,
-    /// Most rows of a batch whose logits are kept.
-    pub outputs: u64,
+    /// Sequences that run at once, beside which others rest; nothing on the fixed schedule, which has ids of its own. A row
+    /// of logits is kept for each id.
+    pub running: Option<usize>,
     /// Fused attention, which never has the scores of a whole batch in memory.
     pub fused: bool,
 }
 
 impl Setting {
-    /// Rollouts, 16 side by side, with fused attention.
-    pub const ROLLOUTS: Self = Self { batch: BATCH as u64, outputs: 64, fused: true };
+    /// Rollouts, 16 side by side of as many requests, with fused attention.
+    pub const ROLLOUTS: Self = Self { batch: BATCH as u64, running: Some(32), fused: true };
     /// Scores, and rollouts in deterministic mode.
-    pub const SCORES: Self = Self { batch: STEM_BLOCK as u64, outputs: WIDTH as u64 + 1, fused: false };
+    pub const SCORES: Self = Self { batch: STEM_BLOCK as u64, running: None, fused: false };
 }
 
 /// What a model needs.
@@ -144,13 +145,14 @@ impl Needs {
     pub fn scratch(&self, cells: u32, setting: &Setting) -> u64 {
         let Dimensions { hidden, feed_forward, heads, vocabulary } = self.language;
         let (cells, batch) = (u64::from(cells), setting.batch.min(u64::from(cells)));
-        let logits = 4 * setting.outputs * vocabulary;
+        let ids = setting.running.map_or(WIDTH + 1, |running| sequence_ids(running, vocabulary as usize));
+        let logits = 4 * ids as u64 * vocabulary;
         let feed_forward = 4 * batch * 2 * feed_forward;
         let scores = if setting.fused { 0 } else { 4 * batch * cells * heads };
         // What passes by the largest of these, and the mask, which fused attention takes at 16 bits.
         let beside = 4 * batch * 5 * hidden + batch * cells * if setting.fused { 2 } else { 4 };
-        // A tenth for what is small.
-        let graph = (logits.max(feed_forward).max(scores) + beside) / 10 * 11;
+        // A fifth for what is small.
+        let graph = (logits.max(feed_forward).max(scores) + beside) / 5 * 6;
         graph + logits
     }
 

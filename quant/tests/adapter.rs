@@ -77,7 +77,7 @@ fn what_is_not_plain_low_rank_adaptation_is_refused() {
     refused(&|_, tensors| drop(tensors.remove(0)), "lora_A.weight': missing beside its lora_B");
     refused(&|_, tensors| tensors[1].1 = vec![6, 3], "F32 [6, 3], expected floats [outputs, 2]");
     refused(&|_, tensors| tensors[0].1 = vec![10], "shape [10], expected a matrix");
-    refused(&|_, tensors| tensors[0].0 = "q_proj.lora_A.weight".into(), "begins with base_model.model.");
+    refused(&|_, tensors| tensors[0].0 = "adapter.q_proj.lora_A.weight".into(), "begins with base_model.model.");
     refused(&|_, tensors| tensors.push((HEAD.into(), vec![2, 5])), "2 rows, expected as many as");
     refused(
         &|config, tensors| {

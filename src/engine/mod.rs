@@ -34,6 +34,7 @@ mod trie;
 
 pub use chain::{STEM_BLOCK, WIDTH};
 pub use ffi::{Device, Model, ModelOptions, Vision};
+pub use planning::sequence_ids;
 pub use prompt::{Chunk, Embeddings, Prompt};
 pub use sampling::{Sampler, Sampling, Scratch, Stream, draw_all};
 pub use stats::Snapshot;

@@ -58,13 +58,17 @@ pub(super) fn limits(model: &Model, rollouts: usize, cells: usize) -> Limits {
 }
 
 /// What may stay in the cache for requests to come, beside `running` sequences. In a unified cache every token looks over
-/// every cell, idle ones included, so on a processor idle cells may cost half as much as the weights at most. Sequence ids
-/// cost memory by the size of the vocabulary.
+/// every cell, idle ones included, so on a processor idle cells may cost half as much as the weights at most.
 fn idle(model: &Model, running: usize, cells: usize) -> Budget {
     let affordable = (model.parameters() / (2 * model.attention_cost().max(1))) as usize;
     let affordable = if model.is_wholly_offloaded() { cells } else { affordable.max(LEAST_IDLE) };
-    let ids = LOGITS_BUDGET / (4 * model.vocabulary_size().max(1));
-    Budget { cells: affordable.min(cells / 2), sequences: ids.max(running + 16).min(MOST_SEQUENCES) - running }
+    Budget { cells: affordable.min(cells / 2), sequences: sequence_ids(running, model.vocabulary_size()) - running }
+}
+
+/// Sequence ids of a context in which `running` run at once: those that rest beside them cost memory by the size of the
+/// vocabulary.
+pub fn sequence_ids(running: usize, vocabulary: usize) -> usize {
+    (LOGITS_BUDGET / (4 * vocabulary.max(1))).max(running + 16).min(MOST_SEQUENCES)
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ fn an_adapter_is_trained_merged_and_converted() {
         format!("{}\n", json!({"id": number, "conversations": turns}))
     };
     desk.write("samples.jsonl", (0..4).map(|number| sample(number, 0.25 * number as f32)).collect::<String>());
-    desk.write("recipe.toml", "lr = 1e-2\nprecision = 'f32'\nsave_as = 'f32'\n[lora]\nrank = 8\ndropout = 0.0\n");
+    desk.write(
+        "recipe.toml",
+        "lr = 1e-2\nwarmup = 0.0\nprecision = 'f32'\nsave_as = 'f32'\n[lora]\nrank = 8\ndropout = 0.0\n",
+    );
     let train = format!("train prm -c recipe.toml --model {base} --samples samples.jsonl -o run");
     let run = desk.run(&format!("--json {train} --lora-rank 2 --lora-targets wqkv,wo")).done();
     assert_eq!(run.object()["run"]["steps"], 1);

@@ -62,6 +62,9 @@ fn usable(memory: u64) -> u64 {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    // What cannot be read is refused before anything is said.
+    let model = args.model.as_deref().map(GgufFile::open).transpose()?;
+    let mmproj = args.mmproj.as_deref().map(GgufFile::open).transpose()?;
     let devices = gpu_devices();
     let memory = machine::memory();
     let card = args.gpu_memory.or_else(|| devices.iter().map(|device| device.free).max());
@@ -71,10 +74,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(card) = card {
         pair(card, &mut result, ui)?;
     }
-    if let Some(path) = &args.model {
-        let model = GgufFile::open(path)?;
-        let mmproj = args.mmproj.as_deref().map(GgufFile::open).transpose()?;
-        let advice = Advice::on(&Needs::of_files(&model, mmproj.as_ref())?, memory, card);
+    if let (Some(path), Some(model)) = (&args.model, &model) {
+        let advice = Advice::on(&Needs::of_files(model, mmproj.as_ref())?, memory, card);
         ui.say(format_args!("\n{}: {}", path.display(), advice.text))?;
         ui.say(format_args!("  flags: {}", advice.flags))?;
         result.insert(
