@@ -22,8 +22,8 @@ fn golden_train_losses_agree_to_1e_6() {
             let loss = case.model.loss(&case.parameters, &packed, &targets, Settings::default()).unwrap();
             let off = (loss.loss / wanted[number] - 1.0).abs();
             println!("{} batch {number}: loss {} off by {off:.1e}", folder.display(), loss.loss);
-            // Two roundings meet here: the reference's own f32 is up to 1.3e-6 off the exact loss of a micro-batch, ours up
-            // to 1e-6 (`internvl::tests::exact`). Over the micro-batches of a step they even out.
+            // Two roundings meet here: the reference's own f32 is up to 1.3e-6 off the loss without rounding, and so is ours
+            // (`internvl::tests::exact`). Over the micro-batches of a step they even out.
             assert!(off <= 3e-6, "{} batch {number}: {} for {}", folder.display(), loss.loss, wanted[number]);
             for (score, logits) in loss.rows.iter().zip(samples.logits(number).chunks_exact(2)) {
                 let wanted = 1.0 / (1.0 + (f64::from(logits[1]) - f64::from(logits[0])).exp());

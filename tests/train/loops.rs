@@ -7,7 +7,7 @@ use mmprm::train::optim::Kind;
 use mmprm::train::recipe::{Aim, Compute, Form};
 use mmprm::train::run::{Event, RunError};
 
-use crate::{Bench, sample};
+use crate::{Bench, pictured, sample};
 
 /// Ten problems with a right and a wrong path each.
 pub(crate) fn problems() -> String {
@@ -224,8 +224,8 @@ fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
 fn pictures_are_encoded_once_and_their_features_kept() {
     let Some(mut bench) = bench() else { return };
     let root = bench.folder.path();
-    fs::copy(crate::golden().join("images/img1.png"), root.join("a.png")).unwrap();
-    let with_image = sample("See.", &[("It is.", 0.25)]).replacen('{', "{\"image\": \"a.png\", ", 1);
+    fs::copy(crate::support::golden().join("images/img1.png"), root.join("a.png")).unwrap();
+    let with_image = pictured(Some("a.png"), "See.", &[("It is.", 0.25)]);
     fs::write(&bench.recipe.samples, with_image.repeat(3)).unwrap();
     bench.recipe.validation = 0.0;
     let (_, first) = bench.run(&mut |_| ()).unwrap();

@@ -1,13 +1,18 @@
 //! The trainer on tiny checkpoints: the reference's token ids, losses and parameters; trees against their paths; runs that
 //! are killed; labels that stay what they are.
 
+mod checkpoints;
 mod golden;
+mod labels;
 mod loops;
 mod lora;
+mod scores;
+#[path = "../support/mod.rs"]
+mod support;
 mod trees;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use mmprm::train::full::Full;
@@ -15,22 +20,15 @@ use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::{Compute, Recipe};
 use mmprm::train::run::{Data, Event, RunError, Summary, run};
 use mmprm::train::vocabulary::Vocabulary;
+use support::golden_path;
 use tempfile::TempDir;
 
-/// The golden directory: `MMPRM_GOLDEN`, or the committed copy.
-fn golden() -> PathBuf {
-    let committed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    std::env::var_os("MMPRM_GOLDEN").map_or_else(committed, PathBuf::from)
-}
+/// The architectures that there are tiny checkpoints of.
+const ARCHITECTURES: [&str; 2] = ["internlm2", "qwen2"];
 
 /// The tiny checkpoint of an architecture, if the copy has it.
 fn checkpoint(architecture: &str) -> Option<PathBuf> {
-    let path = golden().join("ckpt").join(architecture);
-    if path.join("config.json").exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: no {}", path.display());
-    None
+    golden_path(&format!("ckpt/{architecture}"))
 }
 
 /// A directory with samples, and a recipe that trains the tiny checkpoint on them.
@@ -41,7 +39,11 @@ struct Bench {
 
 impl Bench {
     fn new(samples: &str) -> Option<Self> {
-        let model = checkpoint("internlm2")?;
+        Self::of("internlm2", samples)
+    }
+
+    fn of(architecture: &str, samples: &str) -> Option<Self> {
+        let model = checkpoint(architecture)?;
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("samples.jsonl");
         fs::write(&path, samples).unwrap();
@@ -90,9 +92,14 @@ fn values(full: &Full) -> Vec<Vec<f32>> {
 
 /// A training sample without image: steps and their labels.
 fn sample(question: &str, steps: &[(&str, f32)]) -> String {
+    pictured(None, question, steps)
+}
+
+/// A training sample with an image of the golden ones, or none.
+fn pictured(image: Option<&str>, question: &str, steps: &[(&str, f32)]) -> String {
     let process: Vec<String> = steps.iter().map(|(step, _)| format!("{step}<prm>")).collect();
     let labels: Vec<f32> = steps.iter().map(|(_, label)| *label).collect();
     let human = format!("Question: {question}\nProcess: {}", process.join("\n\n"));
     let turns = serde_json::json!([{"from": "human", "value": human}, {"from": "gpt", "value": labels}]);
-    format!("{}\n", serde_json::json!({"id": question, "conversations": turns}))
+    format!("{}\n", serde_json::json!({"id": question, "image": image, "conversations": turns}))
 }

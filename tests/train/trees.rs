@@ -1,13 +1,16 @@
-use std::sync::atomic::AtomicBool;
+//! Packed samples against the same samples one by one.
 
 use mmprm::train::learner::Learner;
-use mmprm::train::pack::{Limits, Packing};
-use mmprm::train::run::{Data, Event};
+use mmprm::train::pack::{Limits, Packing, Sequence};
+use mmprm::train::recipe::{Aim, Form};
+use mmprm::train::run::Data;
 
-use crate::{Bench, sample};
+use crate::support::tensors::relative;
+use crate::support::{golden, golden_path};
+use crate::{ARCHITECTURES, Bench, pictured, sample};
 
 /// Four paths of one problem with shared steps, one of another, one twice.
-fn paths() -> String {
+pub fn paths() -> String {
     let shared = ("The sides are 3 and 4.", 0.6);
     [
         sample("Find the area.", &[shared, ("Multiply: 3 * 4 = 12.", 0.9), ("Answer: 12", 1.0)]),
@@ -20,76 +23,131 @@ fn paths() -> String {
     .concat()
 }
 
-/// Mean loss, tokens and gradients over all samples.
-fn gradients(bench: &Bench, data: &Data, trees: bool) -> (f64, usize, Vec<Vec<f32>>) {
+/// Trees of four problems, three of them with pictures: the same question about two pictures, one picture under two questions.
+/// Labels of shared steps differ from path to path, as they do where samples come from several searches.
+fn pictured_paths() -> String {
+    let problems = [
+        (Some("img1.png"), "Find the angle."),
+        (Some("img2.png"), "Find the angle."),
+        (Some("img2.png"), "Read <image> and find the side."),
+        (None, "Find the angle."),
+    ];
+    let of = |(number, (image, question)): (usize, (Option<&str>, &str))| {
+        let label = |place: usize| ((number + 3 * place) % 9) as f32 / 8.0;
+        let first = "The triangle has two equal sides.";
+        [
+            pictured(image, question, &[(first, label(0)), ("So it is 45.", label(1)), ("Answer: 45", label(2))]),
+            pictured(image, question, &[(first, label(3)), ("So it is 45.", label(4)), ("Answer: 54", label(5))]),
+            pictured(image, question, &[(first, label(6)), ("So it is 60.", label(7))]),
+            pictured(image, question, &[(first, label(8))]),
+        ]
+        .concat()
+    };
+    problems.into_iter().enumerate().map(of).collect()
+}
+
+/// What comes of all samples together: mean loss, tokens, sequences and gradients.
+struct Sums {
+    loss: f64,
+    tokens: usize,
+    sequences: usize,
+    gradients: Vec<Vec<f32>>,
+}
+
+fn sums(bench: &Bench, data: &Data, limits: Limits) -> Sums {
     let mut full = bench.open(data);
-    let limits = Limits { trees, sequence_samples: if trees { usize::MAX } else { 1 }, ..Limits::default() };
     let packing = Packing::new(&data.train.samples, data.train.words.context, &limits, 0);
     let sequences: Vec<_> =
         packing.epoch(0).iter().flat_map(|batch| packing.sequences(&data.train.samples, batch)).collect();
-    let weight: u64 = sequences.iter().map(mmprm::train::pack::Sequence::weight).sum();
-    let loss = sequences.iter().map(|sequence| full.gradients(sequence, 1.0 / weight as f64).unwrap().loss).sum();
-    let tokens = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
-    (loss, tokens, full.sums().into_iter().map(<[f32]>::to_vec).collect())
+    let weight: u64 = sequences.iter().map(Sequence::weight).sum();
+    Sums {
+        loss: sequences.iter().map(|sequence| full.gradients(sequence, 1.0 / weight as f64).unwrap().loss).sum(),
+        tokens: sequences.iter().map(|sequence| sequence.tokens.len()).sum(),
+        sequences: sequences.len(),
+        gradients: full.sums().into_iter().map(<[f32]>::to_vec).collect(),
+    }
 }
 
-fn assert_alike(bench: &Bench) {
-    let data = bench.data();
-    let (tree_loss, tree_tokens, tree) = gradients(bench, &data, true);
-    let (path_loss, path_tokens, paths) = gradients(bench, &data, false);
-    println!("{tree_tokens} tokens as trees, {path_tokens} as paths; losses {tree_loss} and {path_loss}");
-    assert!(tree_tokens * 2 < path_tokens);
-    assert!((tree_loss - path_loss).abs() < 1e-5 * path_loss);
-    for (index, (tree, path)) in tree.iter().zip(&paths).enumerate() {
-        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-        let difference = norm(&mut tree.iter().zip(path).map(|(a, b)| a - b));
-        let length = norm(&mut path.iter().copied());
-        assert!(difference <= 1e-5 * length, "tensor {index}: {difference} of {length}");
+fn one_by_one(bench: &Bench, data: &Data) -> Sums {
+    sums(bench, data, Limits { trees: false, sequence_samples: 1, ..Limits::default() })
+}
+
+fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
+    println!("{name}: {} tokens for {}; losses {} and {}", found.tokens, wanted.tokens, found.loss, wanted.loss);
+    assert!((found.loss - wanted.loss).abs() < 1e-5 * wanted.loss, "{name}: {} for {}", found.loss, wanted.loss);
+    assert_eq!(found.gradients.len(), wanted.gradients.len());
+    for (index, (found, wanted)) in found.gradients.iter().zip(&wanted.gradients).enumerate() {
+        // Nothing is learnt about pictures where there are none.
+        let is_nothing = [found, wanted].iter().all(|values| values.iter().all(|value| *value == 0.0));
+        let off = if is_nothing { 0.0 } else { relative(found, wanted) };
+        assert!(off <= 1e-5, "{name}: the gradient of tensor {index} is off by {off:e}");
     }
 }
 
 #[test]
-fn a_tree_of_steps_has_the_loss_and_gradients_of_its_paths() {
-    let Some(bench) = Bench::new(&paths()) else { return };
-    assert_alike(&bench);
+fn trees_of_steps_have_the_loss_and_gradients_of_their_paths() {
+    for architecture in ARCHITECTURES {
+        let Some(bench) = Bench::of(architecture, &paths()) else { continue };
+        let data = bench.data();
+        let (trees, apart) = (sums(&bench, &data, Limits::default()), one_by_one(&bench, &data));
+        assert!(trees.tokens * 2 < apart.tokens);
+        assert_alike(architecture, &trees, &apart);
+    }
 }
 
 #[test]
-fn a_tree_of_replies_has_the_loss_and_gradients_of_its_paths() {
+fn trees_with_pictures_have_the_loss_and_gradients_of_their_paths() {
+    if ["img1.png", "img2.png"].iter().any(|image| golden_path(&format!("images/{image}")).is_none()) {
+        return;
+    }
+    for architecture in ARCHITECTURES {
+        let Some(mut bench) = Bench::of(architecture, &pictured_paths()) else { continue };
+        bench.recipe.data_root = Some(golden().join("images"));
+        // The projector and the tokens around pictures learn as well; once with the vision tower.
+        for freeze in [vec!["vision_model.".to_owned()], Vec::new()] {
+            bench.recipe.freeze = freeze;
+            let data = bench.data();
+            let apart = one_by_one(&bench, &data);
+            let together = sums(&bench, &data, Limits::default());
+            assert_eq!((together.sequences, apart.sequences), (1, 16));
+            assert!(together.tokens * 2 < apart.tokens);
+            assert_alike(architecture, &together, &apart);
+            // Trees that are cut where a sequence is full share less and are worth the same.
+            let cut = sums(&bench, &data, Limits { sequence_tokens: 120, ..Limits::default() });
+            assert!(cut.sequences > 2 && cut.tokens > together.tokens);
+            assert_alike(architecture, &cut, &apart);
+        }
+    }
+}
+
+#[test]
+fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
     let reply = |answer: &str| {
         let solution = ["Read the numbers 3 and 4.", "So we get 3 * 4 = 12.", answer];
         format!("{}\n", serde_json::json!({"id": 1, "question": "What is 3 times 4?", "solution": solution}))
     };
     let samples = [reply("Answer: 12"), reply("Answer: 13"), reply("Answer: 12"), reply("Answer: no")].concat();
-    let Some(mut bench) = Bench::new(&samples) else { return };
-    bench.recipe.task = mmprm::train::recipe::Aim::Policy;
-    bench.recipe.forms = vec![mmprm::train::recipe::Form::Rollout, mmprm::train::recipe::Form::Prm];
-    // The tiny vocabulary has no step tags; their pieces do as well.
-    assert_alike(&bench);
+    for architecture in ARCHITECTURES {
+        let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
+        bench.recipe.task = Aim::Policy;
+        // The tiny vocabulary has no step tags; their pieces do as well.
+        bench.recipe.forms = vec![Form::Rollout, Form::Prm];
+        let data = bench.data();
+        let (trees, apart) = (sums(&bench, &data, Limits::default()), one_by_one(&bench, &data));
+        assert!(trees.tokens * 2 < apart.tokens);
+        assert_alike(architecture, &trees, &apart);
+    }
 }
 
 #[test]
-fn soft_labels_stay_what_they_are() {
-    let Some(mut bench) = Bench::new(&paths()) else { return };
-    bench.recipe.epochs = 150;
-    bench.recipe.schedule = mmprm::train::optim::Schedule::Linear;
-    let data = bench.data();
-    let mut full = bench.open(&data);
-    let mut losses = Vec::new();
-    let mut watch = |event: &Event| {
-        if let Event::Step(step) = event {
-            losses.push(step.loss);
-        }
-    };
-    mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut watch, &AtomicBool::new(false)).unwrap();
-    let packing = Packing::new(&data.train.samples, data.train.words.context, &bench.recipe.limits(), 0);
-    for sequence in packing.sequences(&data.train.samples, &packing.epoch(0)[0]) {
-        let scores = full.loss(&sequence, 1.0).unwrap().rows;
-        let mmprm::train::pack::Aims::Labels(labels) = &sequence.aims else { panic!("labels") };
-        println!("labels {labels:?}\nscores {scores:?}");
-        for (label, score) in labels.iter().zip(&scores) {
-            assert!((label - score).abs() < 0.02, "a label of {label} became {score}");
-        }
+fn plain_samples_in_one_sequence_are_worth_what_they_are_alone_and_have_nothing_between_them() {
+    for architecture in ARCHITECTURES {
+        let Some(bench) = Bench::of(architecture, &paths()) else { continue };
+        let data = bench.data();
+        let apart = one_by_one(&bench, &data);
+        let together = sums(&bench, &data, Limits { trees: false, ..Limits::default() });
+        assert_eq!((together.sequences, apart.sequences), (1, data.train.samples.len()));
+        assert_eq!(together.tokens, data.train.samples.iter().map(|sample| sample.tokens.len()).sum::<usize>());
+        assert_alike(architecture, &together, &apart);
     }
-    assert!(losses[losses.len() - 1] < losses[0]);
 }

@@ -7,6 +7,7 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use support::{Desk, POLICY};
 
 /// Starts `arguments`, waits until `underway`, sends `signal`, and gives the exit code (none where a signal ended it).
@@ -65,4 +66,37 @@ fn an_interrupted_or_killed_annotation_continues_to_the_same_bytes() {
     for tree in desk.trees("whole") {
         assert!(desk.read(&format!("whole/{tree}")) == desk.read(&format!("trees/{tree}")), "{tree} differs");
     }
+}
+
+#[test]
+fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same_bytes() {
+    let desk = Desk::new();
+    let line = |number: usize| {
+        let human = format!("Question: What is {number} + 1?\nProcess: It is {}.<prm>", number + 1);
+        let turns = json!([{"from": "human", "value": human}, {"from": "gpt", "value": [0.25]}]);
+        format!("{}\n", json!({"id": number, "conversations": turns}))
+    };
+    desk.write("s.jsonl", (0..12).map(line).collect::<String>());
+    let model = support::demo().join("checkpoints/mini-prm");
+    let train = format!(
+        "train prm --quiet --model {} --samples s.jsonl --precision bf16 --epochs 1 --batch-samples 2 --save-every 1",
+        model.display()
+    );
+    desk.run(&format!("{train} --out whole")).done();
+    let command = format!("{train} --out run");
+    // A file that is being written has a name of its own until it is whole.
+    let saves = |folder: &str| {
+        let names = || desk.path(folder).exists().then(|| desk.names(folder)).unwrap_or_default();
+        names().iter().any(|name| name.starts_with('.'))
+    };
+    for (signal, folder, code) in
+        [("-KILL", "run/last", None), ("-INT", "run/state", Some(4)), ("-KILL", "run/state", None)]
+    {
+        assert_eq!(stop(&desk, &command, signal, || saves(folder)), code, "{signal} in {folder}");
+    }
+    desk.run(&command).done();
+    for file in ["last/model.safetensors", "state/model.safetensors"] {
+        assert!(desk.read(&format!("run/{file}")) == desk.read(&format!("whole/{file}")), "{file} differs");
+    }
+    assert!(!saves("run/last") && !saves("run/state"), "what the killed runs were writing is still there");
 }

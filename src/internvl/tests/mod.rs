@@ -1,5 +1,6 @@
 //! Whole passes against a twin in `f64`, and against each other.
 
+mod exact;
 mod lora;
 mod passes;
 mod trees;

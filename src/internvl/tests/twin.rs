@@ -5,7 +5,7 @@ use crate::internvl::{NormKind, Parameters, Targets};
 use crate::nn::rope::Scaling;
 
 /// Rows of a matrix.
-type Rows = Vec<Vec<f64>>;
+pub type Rows = Vec<Vec<f64>>;
 
 pub struct Twin<'a> {
     layout: &'a Layout,
@@ -52,8 +52,7 @@ impl<'a> Twin<'a> {
     }
 
     fn tile(&self, pixels: &[f32]) -> Rows {
-        let (tensors, config) = (&self.layout.vision, self.layout.config());
-        let vision = &config.vision;
+        let vision = &self.layout.config().vision;
         let (side, patch, image) = (vision.side(), vision.patch, vision.image);
         let pixel = |channel: usize, y: usize, x: usize| f64::from(pixels[(channel * image + y) * image + x]);
         let mut patches = Vec::new();
@@ -62,8 +61,15 @@ impl<'a> Twin<'a> {
             let offsets = (0..3 * patch * patch).map(|i| (i / (patch * patch), i / patch % patch, i % patch));
             patches.push(offsets.map(|(channel, y, x)| pixel(channel, top + y, left + x)).collect());
         }
+        self.convolved_tile(&self.linear(self.layout.vision.patch, &patches))
+    }
+
+    /// What the convolution made of the patches of a tile, to features.
+    pub fn convolved_tile(&self, patches: &Rows) -> Rows {
+        let (tensors, config) = (&self.layout.vision, self.layout.config());
+        let (vision, side) = (&config.vision, config.vision.side());
         let mut stream = vec![self.values[tensors.class].clone()];
-        stream.extend(self.linear(tensors.patch, &patches));
+        stream.extend_from_slice(patches);
         let position = self.values[tensors.position].chunks(vision.hidden);
         let mut stream: Rows = stream.iter().zip(position).map(|(token, position)| sum(token, position)).collect();
         self.states.borrow_mut().push(stream.clone());

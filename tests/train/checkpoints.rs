@@ -1,0 +1,77 @@
+//! What a run leaves is the model that it began with, with other values: the reference's class loads it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use mmprm::train::tensors::Stored;
+use safetensors::SafeTensors;
+
+use crate::support::json;
+use crate::{ARCHITECTURES, Bench, sample};
+
+/// Name → type, shape and values of every tensor in the files of a directory.
+fn tensors(directory: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.extension().is_none_or(|extension| extension != "safetensors") {
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+            let entry = (format!("{:?}", tensor.dtype()), tensor.shape().to_vec(), tensor.data().to_vec());
+            assert!(found.insert(name, entry).is_none(), "a tensor is there twice");
+        }
+    }
+    found
+}
+
+#[test]
+fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
+    for architecture in ARCHITECTURES {
+        let samples = sample("Find the sum.", &[("1 + 1 = 2.", 0.37), ("Answer: 2", 1.0)]);
+        let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
+        bench.recipe.lr = 1e-2;
+        bench.run(&mut |_| ()).unwrap();
+        let (base, last) = (&bench.recipe.model, bench.recipe.out.join("last"));
+        let (before, after) = (tensors(base), tensors(&last));
+        assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "{architecture}");
+        let mut changed = 0;
+        for (name, (dtype, shape, values)) in &before {
+            let (found_dtype, found_shape, found) = &after[name];
+            assert_eq!((dtype, shape), (found_dtype, found_shape), "{architecture}: {name}");
+            if name.starts_with("vision_model.") {
+                assert!(values == found, "{architecture}: {name} is frozen and has changed");
+            } else {
+                changed += usize::from(values != found);
+            }
+        }
+        assert!(changed >= 20, "{architecture}: only {changed} tensors have learnt");
+        // Shards become one file; everything else is carried along.
+        for entry in fs::read_dir(base).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.contains(".safetensors") {
+                continue;
+            }
+            let (theirs, ours) = (fs::read(base.join(&name)).unwrap(), fs::read(last.join(&name)).unwrap());
+            if name == "config.json" {
+                assert_eq!(json(&base.join(&name)), json(&last.join(&name)), "{architecture}");
+            } else {
+                assert!(theirs == ours, "{architecture}: {name} differs");
+            }
+        }
+        assert!(!last.join("model.safetensors.index.json").exists(), "an index of shards that are not there");
+    }
+}
+
+#[test]
+fn the_configuration_says_the_type_that_weights_are_saved_in() {
+    for (stored, name, dtype) in [(Stored::F16, "float16", "F16"), (Stored::F32, "float32", "F32")] {
+        let Some(mut bench) = Bench::new(&sample("1?", &[("1.", 1.0)])) else { return };
+        bench.recipe.save_as = stored;
+        bench.run(&mut |_| ()).unwrap();
+        let last = bench.recipe.out.join("last");
+        assert_eq!(json(&last.join("config.json"))["torch_dtype"], name);
+        assert!(tensors(&last).values().all(|(found, ..)| found == dtype));
+    }
+}

@@ -1,0 +1,217 @@
+//! A reward model trained here gives the same scores through llama.cpp.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Prompt, Token};
+use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, normalise};
+use mmprm::internvl::{Model, Packed, Parameters, Picture, Settings, Targets, Tiles, read_layout, read_parameters};
+use mmprm::multimodal::{Encoder, EncoderOptions};
+use mmprm::nn::attention::{Own, Segments};
+use mmprm::prompt::PrmTemplate;
+use mmprm::reward::{EmbeddedReward, Reward, RewardOptions, ScoreRequest};
+use mmprm::train::data::{Dataset, Sample};
+use mmprm::train::network::tiling;
+use mmprm::train::tensors::Stored;
+use mmprm_quant::convert::WeightType;
+use serde_json::Value;
+
+use crate::support::{convert, golden, golden_path, json, json_lines, load, repository};
+use crate::{ARCHITECTURES, Bench, checkpoint, pictured};
+
+/// The golden samples whose pictures are here, and one with two pictures.
+fn samples() -> Option<String> {
+    let lines = json_lines(&golden_path("train/samples.jsonl")?);
+    let is_here = |image: &Value| image.as_str().is_none_or(|name| golden().join("images").join(name).exists());
+    let here = lines.iter().filter(|line| is_here(&line["image"])).map(|line| format!("{line}\n"));
+    let mut two: Value = serde_json::from_str(&pictured(
+        None,
+        "Compare <image> with <image>.",
+        &[("The first is larger.", 0.75), ("Answer: the first", 0.25)],
+    ))
+    .unwrap();
+    two["image"] = serde_json::json!(["img2.png", "img1.png"]);
+    Some(here.chain([format!("{two}\n")]).collect())
+}
+
+/// Two rollouts of each of the first mini problems, with what is known about their steps as labels.
+fn mini_samples() -> String {
+    let problems = json_lines(&repository().join("demo/mini-k12/test/rollouts.jsonl"));
+    let of = |problem: &Value| -> String {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (image, question) = (text(&problem["image_path"]), text(&problem["question"]));
+        let rollout = |rollout: &Value| {
+            let steps: Vec<String> = rollout["steps"].as_array().unwrap().iter().map(text).collect();
+            let labels = rollout["step_ok"].as_array().unwrap().iter().map(|ok| f32::from(u8::from(ok == true)));
+            let steps: Vec<(&str, f32)> = steps.iter().map(String::as_str).zip(labels).collect();
+            pictured(Some(&image), &question, &steps)
+        };
+        problem["rollouts"].as_array().unwrap().iter().take(2).map(rollout).collect()
+    };
+    problems.iter().take(8).map(of).collect()
+}
+
+/// A trained reward model and what it was trained on.
+struct Trained {
+    bench: Bench,
+    data: Dataset,
+    model: Model,
+    parameters: Parameters,
+}
+
+impl Trained {
+    /// A few steps from a checkpoint, saved as f16, so that its scores are those of weights that both sides hold exactly.
+    fn new(model: &Path, samples: &str, images: PathBuf) -> Option<Self> {
+        let mut bench = Bench::new(samples)?;
+        bench.recipe.model = model.to_owned();
+        bench.recipe.data_root = Some(images);
+        bench.recipe.batch_samples = 3;
+        bench.recipe.epochs = 2;
+        bench.recipe.lr = 3e-4;
+        bench.recipe.save_as = Stored::F16;
+        let (summary, _) = bench.run(&mut |_| ()).unwrap();
+        assert!(summary.steps >= 4);
+        let last = bench.recipe.out.join("last");
+        let layout = read_layout(&last).unwrap();
+        let parameters = read_parameters(&last, &layout, |_| true).unwrap();
+        Some(Self { data: bench.data().train, model: Model::new(&layout), parameters, bench })
+    }
+
+    /// The tiny checkpoint of an architecture, trained on golden samples.
+    fn tiny(architecture: &str) -> Option<Self> {
+        Self::new(&checkpoint(architecture)?, &samples()?, golden().join("images"))
+    }
+
+    /// A sample as the model takes it.
+    fn packed(&self, sample: &Sample) -> Packed {
+        let tiling = tiling(&self.bench.recipe, self.model.layout());
+        let (mut pictures, mut pixels, mut count) = (Vec::new(), Vec::new(), 0);
+        for placed in &sample.pictures {
+            let tiles = self.data.pictures[placed.picture].load(&tiling).unwrap();
+            pictures.push(Picture { first: placed.start, tiles: count..count + tiles.len() });
+            count += tiles.len();
+            pixels.extend(tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)));
+        }
+        let segments = Segments::plain(&[sample.tokens.len()], Own::Causal);
+        Packed { tokens: sample.tokens.clone(), segments, pictures, tiles: Tiles::Pixels(pixels) }
+    }
+
+    /// The trainer's own scores.
+    fn scores(&self, sample: &Sample) -> Vec<f64> {
+        let rows: Vec<usize> = sample.targets.iter().map(|target| target.row).collect();
+        let (labels, weights) = (vec![1.0; rows.len()], vec![1.0; rows.len()]);
+        let targets = Targets::Steps { rows, labels, weights, yes: self.data.words.yes, no: self.data.words.no };
+        let packed = self.packed(sample);
+        let loss = self.model.loss(&self.parameters, &packed, &targets, Settings::default()).unwrap();
+        loss.rows.into_iter().map(f64::from).collect()
+    }
+
+    /// The same token ids for llama.cpp, with what the trainer's vision tower and projector make of the pictures.
+    fn prompt(&self, sample: &Sample) -> Prompt {
+        let packed = self.packed(sample);
+        let stream = self.model.states(&self.parameters, &packed, Settings::default()).unwrap().language.swap_remove(0);
+        let (width, per_tile) =
+            (self.model.layout().config().language.hidden, self.model.layout().config().tokens_per_tile());
+        let tokens = |range: std::ops::Range<usize>| {
+            Chunk::Tokens(sample.tokens[range].iter().map(|token| *token as Token).collect())
+        };
+        let (mut chunks, mut done) = (Vec::new(), 0);
+        for (picture, placed) in packed.pictures.iter().zip(&sample.pictures) {
+            let end = picture.first + picture.tiles.len() * per_tile;
+            chunks.push(tokens(done..picture.first));
+            let values = stream[picture.first * width..end * width].to_vec();
+            // Prefixes are shared between prompts by what they show.
+            let digest = self.data.pictures[placed.picture]
+                .digest
+                .iter()
+                .fold(0_u64, |sum, byte| sum.wrapping_mul(257) + u64::from(*byte));
+            chunks.push(Chunk::Image(Arc::new(Embeddings { values, width, digest })));
+            done = end;
+        }
+        chunks.push(tokens(done..sample.tokens.len()));
+        Prompt::new(chunks).unwrap()
+    }
+}
+
+fn furthest(found: &[f64], wanted: &[f64]) -> f64 {
+    assert_eq!(found.len(), wanted.len(), "as many scores as steps");
+    found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// How far llama.cpp's scores on the trainer's token ids are from the trainer's own.
+fn apart(trained: &Trained, weight_type: WeightType) -> f64 {
+    let pair = convert(&trained.bench.recipe.out.join("last"), weight_type);
+    let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
+    let engine = Engine::start(&load(&pair), options).unwrap();
+    let (words, samples) = (&trained.data.words, &trained.data.samples);
+    let prompts = samples.iter().map(|sample| trained.prompt(sample)).collect();
+    let read = [words.yes as Token, words.no as Token];
+    let readings = engine.probe(prompts, words.step as Token, &read).unwrap();
+    let mut worst = 0.0_f64;
+    for (sample, rows) in samples.iter().zip(&readings) {
+        let scores: Vec<f64> = rows.iter().map(|row| 1.0 / (1.0 + f64::from(row[1] - row[0]).exp())).collect();
+        worst = worst.max(furthest(&scores, &trained.scores(sample)));
+    }
+    println!("{weight_type:?}: {} samples, at most {worst:.1e} apart", samples.len());
+    worst
+}
+
+#[test]
+fn the_converted_mini_model_gives_the_trainers_scores_to_2e_3() {
+    let (model, images) = (repository().join("demo/checkpoints/mini-prm"), repository().join("demo/mini-k12/test"));
+    let Some(trained) = Trained::new(&model, &mini_samples(), images) else { return };
+    for (weight_type, bound) in [(WeightType::F32, 1e-5), (WeightType::F16, 2e-3)] {
+        let worst = apart(&trained, weight_type);
+        assert!(worst <= bound, "{weight_type:?}: {worst:e}");
+    }
+}
+
+#[test]
+fn converted_tiny_models_give_the_trainers_scores() {
+    for architecture in ARCHITECTURES {
+        let Some(trained) = Trained::tiny(architecture) else { continue };
+        let worst = apart(&trained, WeightType::F32);
+        assert!(worst <= 1e-5, "{architecture}: {worst:e}");
+        // Random weights make much of the rounding of f16; the reference's own scores in f16 tell how much.
+        let Some(path) = golden_path(&format!("score/{architecture}/deltas.json")) else { continue };
+        let bound = json(&path)["float16"]["max"].as_f64().unwrap();
+        let worst = apart(&trained, WeightType::F16);
+        assert!(worst <= bound, "{architecture}: {worst:e}, the reference's own {bound:e}");
+    }
+}
+
+#[test]
+fn scoring_reads_a_solution_as_training_did() {
+    for architecture in ARCHITECTURES {
+        let Some(trained) = Trained::tiny(architecture) else { continue };
+        let pair = convert(&trained.bench.recipe.out.join("last"), WeightType::F32);
+        let model = load(&pair);
+        let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+        let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
+        let data_root = golden().join("images");
+        let options_of_reward = RewardOptions { data_root, template: Some(PrmTemplate::Training) };
+        let reward = EmbeddedReward::new(Engine::start(&model, options).unwrap(), encoder, options_of_reward).unwrap();
+        let mut compared = 0;
+        for (record, sample) in json_lines(&trained.bench.recipe.samples).iter().zip(&trained.data.samples) {
+            let text = record["conversations"][0]["value"].as_str().unwrap();
+            let (question, process) = text.strip_prefix("Question: ").unwrap().split_once("\nProcess: ").unwrap();
+            let steps: Vec<String> =
+                process.split("<prm>").filter(|step| !step.is_empty()).map(str::to_owned).collect();
+            let steps: Vec<String> =
+                steps.iter().map(|step| step.strip_prefix("\n\n").unwrap_or(step).to_owned()).collect();
+            let images: Vec<String> = match &record["image"] {
+                Value::String(one) => vec![one.clone()],
+                Value::Array(several) => several.iter().map(|name| name.as_str().unwrap().to_owned()).collect(),
+                _ => Vec::new(),
+            };
+            let request = ScoreRequest { question, images: &images, solutions: &[steps] };
+            let off = furthest(&reward.score(&request).unwrap()[0], &trained.scores(sample));
+            // llama.cpp's own vision tower takes 16-bit pixels; without a picture there is no difference but rounding.
+            let bound = if images.is_empty() { 1e-5 } else { 2e-3 };
+            println!("{architecture}: {} pictures, {off:.1e} apart", images.len());
+            assert!(off <= bound, "{architecture}: sample {} is {off:e} off", sample.id);
+            compared += 1;
+        }
+        assert!(compared > 4, "{compared} samples");
+    }
+}
