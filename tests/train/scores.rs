@@ -63,7 +63,7 @@ impl Trained {
     /// A few steps from a checkpoint, saved as f16, so that its scores are those of weights that both sides hold exactly.
     fn new(model: &Path, samples: &str, images: PathBuf) -> Option<Self> {
         let mut bench = Bench::new(samples)?;
-        bench.recipe.model = model.to_owned();
+        model.clone_into(&mut bench.recipe.model);
         bench.recipe.data_root = Some(images);
         bench.recipe.batch_samples = 3;
         bench.recipe.epochs = 2;
