@@ -86,7 +86,7 @@ fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same
     let command = format!("{train} --out run");
     // A file that is being written has a name of its own until it is whole.
     let saves = |folder: &str| {
-        let names = || desk.path(folder).exists().then(|| desk.names(folder)).unwrap_or_default();
+        let names = || if desk.path(folder).exists() { desk.names(folder) } else { Vec::new() };
         names().iter().any(|name| name.starts_with('.'))
     };
     for (signal, folder, code) in
