@@ -128,7 +128,7 @@ fn a_full_disk_ends_a_run_by_the_file_and_leaves_nothing_half_written() {
         desk.run_on_full_disk(blocks, &train).refused(1, &[&format!("cannot write {file}"), "File too large"]);
         assert!(!desk.path(file).exists());
         for folder in ["run", "run/last", "run/state"] {
-            let left = desk.path(folder).exists().then(|| desk.names(folder)).unwrap_or_default();
+            let left = if desk.path(folder).exists() { desk.names(folder) } else { Vec::new() };
             assert!(left.iter().all(|name| !name.starts_with('.')), "{folder} has {left:?}");
         }
     }
