@@ -37,7 +37,7 @@ use serde::Serialize;
 
 use super::optim::Kind;
 use super::pack::Packing;
-use super::recipe::{Aim, Compute, Recipe};
+use super::recipe::{Aim, Compute, Lora, Recipe};
 use super::run::Data;
 use crate::internvl::{Layout, TensorInfo, Trainable};
 use layers::Layers;
@@ -124,7 +124,7 @@ impl<'a> Demand<'a> {
         }
     }
 
-    /// What a recipe asks for, without adapters: `data` makes it exact, if it is known.
+    /// What a recipe asks for: `data` makes it exact, if it is known.
     pub fn of(recipe: &Recipe, layout: &'a Layout, data: Option<&Data>) -> Self {
         let begins = |name: &str| recipe.freeze.iter().any(|prefix| name.starts_with(prefix.as_str()));
         let trained = Trainable::only(layout, |number| !begins(&layout.tensors()[number].name));
@@ -132,6 +132,9 @@ impl<'a> Demand<'a> {
         (demand.precision, demand.checkpointing) = (recipe.precision, recipe.checkpointing);
         (demand.optimizer, demand.task) = (recipe.optimizer, recipe.task);
         let tile = layout.config().tokens_per_tile();
+        if let Some(lora) = &recipe.lora {
+            demand.adapt(lora);
+        }
         // The thumbnail is one more.
         demand.tiles = recipe.max_tiles + 1;
         demand.picture_tokens = (demand.tiles * tile).min(demand.tokens);
@@ -139,6 +142,22 @@ impl<'a> Demand<'a> {
             demand.learn_from(data, recipe);
         }
         demand
+    }
+
+    /// Train adapters beside weights that stay as they are.
+    fn adapt(&mut self, lora: &Lora) {
+        self.trained = Trainable::only(self.layout, |_| false);
+        self.adapters = Some(Adapters {
+            rank: lora.rank,
+            targets: lora.targets.clone().unwrap_or_default(),
+            projector: lora.projector,
+            token_rows: lora.tokens.as_ref().map_or(usize::from(self.task == Aim::Prm), Vec::len),
+        });
+        // A base that is not there is named when it is opened.
+        if let Some(size) = lora.base.as_ref().and_then(|path| std::fs::metadata(path).ok()) {
+            let language = self.layout.tensors().iter().filter(|tensor| tensor.name.starts_with("language_model."));
+            self.base_bytes = size.len() as f64 / language.map(TensorInfo::len).sum::<usize>().max(1) as f64;
+        }
     }
 
     /// Take the sizes of what samples become.

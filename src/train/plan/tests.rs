@@ -83,3 +83,12 @@ fn advice_goes_on_until_the_run_fits() {
     let first = advice(&demand, all[0].total);
     assert_eq!((first.len(), first[0].change.as_str()), (1, "`checkpointing = true`"));
 }
+
+#[test]
+fn a_recipe_with_adapters_is_planned_as_such() {
+    let (recipe, layout) = ("model = 'm'\nsamples = 's'\nout = 'o'\n", layout());
+    let of = |recipe: &str| Plan::of(&Demand::of(&Recipe::parse(recipe).unwrap(), &layout, None));
+    let (full, adapters) = (of(recipe), of(&format!("{recipe}[lora]\nrank = 2\n")));
+    assert!(adapters.total() < full.total());
+    assert!(10 * bytes(&adapters, "optimiser state") < bytes(&full, "optimiser state"));
+}
