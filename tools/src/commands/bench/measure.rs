@@ -152,11 +152,12 @@ impl Report {
             "speedup".into(),
             json!({"median": ratios.median(), "interval": [from, to], "coverage": coverage, "values": ratios.0}),
         );
-        self.lines.push(format!(
-            "speedup over naive: {:.2} ({from:.2}…{to:.2}, a {:.0} % interval for the median)",
-            ratios.median(),
-            100.0 * coverage
-        ));
+        // Fewer than four runs hold the median with no probability worth a word.
+        let range = match 100.0 * coverage {
+            percent if percent >= 90.0 => format!("a {percent:.0} % interval for the median"),
+            _ => "all runs".to_owned(),
+        };
+        self.lines.push(format!("speedup over naive: {:.2} ({from:.2}…{to:.2}, {range})", ratios.median()));
     }
 
     /// Prints it.
