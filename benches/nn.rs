@@ -20,11 +20,14 @@ fn numbers(count: usize) -> Vec<f32> {
 /// Independent multiply-adds in registers, on every thread: what no product can exceed.
 #[cfg(target_arch = "x86_64")]
 mod peak {
+    use std::arch::asm;
     use std::arch::x86_64::{
         __m256, __m512, __m512bh, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
         _mm512_set1_epi32, _mm512_set1_ps,
     };
     use std::hint::black_box;
+
+    use mmprm::nn::gemm::Kernel;
 
     /// Multiply-adds for each of the independent sums.
     const STEPS: u64 = 100_000;
@@ -48,7 +51,51 @@ mod peak {
             // SAFETY: the processor has AVX-512 BF16.
             all.push(("avx512 bf16", operations(32), || unsafe { avx512_bf16() }));
         }
+        if Kernel::AmxBf16.is_available() {
+            // SAFETY: the kernel is available. A tile of sums takes 16 × 32 times 32 × 16.
+            all.push(("amx bf16", 2 * STEPS * 6 * 16 * 32 * 16, || unsafe { amx_bf16() }));
+        }
         all
+    }
+
+    /// # Safety
+    ///
+    /// The AMX kernel is available.
+    unsafe fn amx_bf16() {
+        // Palette 1; eight registers with 64 bytes (at 16, two bytes each) in each of 16 rows (at 48).
+        let config: [u8; 64] = std::array::from_fn(|at| match at {
+            0 => 1,
+            16..32 if at % 2 == 0 => 64,
+            48..56 => 16,
+            _ => 0,
+        });
+        let pairs = black_box([0x3f80_3f80_u32; 256]);
+        // SAFETY: the caller vouches for the instructions; the loads stay inside of `pairs`, 16 rows of 64 bytes.
+        unsafe {
+            asm!(
+                "ldtilecfg [{config}]",
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", "tilezero tmm4", "tilezero tmm5",
+                "tileloadd tmm6, [{pairs} + {row}*1]",
+                "tileloadd tmm7, [{pairs} + {row}*1]",
+                "2:",
+                "tdpbf16ps tmm0, tmm6, tmm7",
+                "tdpbf16ps tmm1, tmm6, tmm7",
+                "tdpbf16ps tmm2, tmm6, tmm7",
+                "tdpbf16ps tmm3, tmm6, tmm7",
+                "tdpbf16ps tmm4, tmm6, tmm7",
+                "tdpbf16ps tmm5, tmm6, tmm7",
+                "dec {steps}",
+                "jnz 2b",
+                "tilerelease",
+                config = in(reg) config.as_ptr(),
+                pairs = in(reg) pairs.as_ptr(),
+                row = in(reg) 64_usize,
+                steps = inout(reg) STEPS => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly),
+            );
+        }
     }
 
     #[target_feature(enable = "avx2,fma")]
