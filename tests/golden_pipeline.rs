@@ -107,7 +107,7 @@ fn compare(samples: &[Sample], expected: &Value, tree: &Tree, what: &str) {
 
 fn sample(record: &Value) -> Sample {
     let labels = list(&record["labels"]).iter().map(|label| label.as_f64().unwrap()).collect();
-    Sample { process: text(&record["process"]).to_owned(), labels }
+    Sample { process: text(&record["process"]).to_owned(), labels, weights: None }
 }
 
 fn load(name: &str, hand_made: &HashMap<String, Tree>) -> Option<Tree> {

@@ -32,6 +32,9 @@ SEARCH = "--limit 20 --rollouts 16 --rollout-budget 100 --repetition-penalty 1 -
 # it is not slower; heads 32 wide are slower with it in any work.
 EXACT = "--server-flags=--cache-ram 0 --flash-attn off"
 FLAGS = {"mini": EXACT, "smollm2": "--server-flags=--cache-ram 0", "1b": "--server-flags=--cache-ram 0"}
+# How far scores of the two sides may be apart: SmolLM2 was never taught to score, so that its logits are far out, and its weights
+# have 4 bits, for which llama.cpp's kernels differ with the number of rows (0.044 was found).
+TOLERANCE = {"mini": 1e-2, "smollm2": 1e-1, "1b": 1e-1}
 PROBLEMS = ROOT / "demo/mini-k12/test/test.json"
 
 
@@ -143,7 +146,7 @@ def score_server(models, name):
         return 16 * 8 / found["seconds"]
 
     def server(*more):
-        checked = ["--scored", scored, "--tolerance", 1e-2]
+        checked = ["--scored", scored, "--tolerance", TOLERANCE[name]]
         return lambda _: 16 * 8 / peer("score_server.py", *shared, *checked, *more)["seconds"]
 
     rates, costs = in_turns({

@@ -9,7 +9,8 @@
 //! prefix of another with other labels. As in the goldens the generator is seeded anew for each tree, so that
 //! a tree's samples do not depend on what other trees there are.
 //!
-//! [`every_rollout`] makes other samples of the same trees: not paths of states but whole rollouts, with a label after each step.
+//! [`every_rollout`] makes other samples of the same trees: not paths of states but whole rollouts, with a label after each step,
+//! and [`relative()`] compares these with the problem's own success rate.
 //!
 //! ```
 //! use mmprm::samples::{Paths, sample_line};
@@ -51,9 +52,11 @@ use crate::tree::json::TreeError;
 use crate::tree::{self, Tree};
 
 mod paths;
+mod relative;
 mod rollouts;
 
 pub use paths::{Paths, Sample};
+pub use relative::relative;
 pub use rollouts::every_rollout;
 
 /// What becomes a sample.
@@ -65,7 +68,11 @@ pub enum Form {
         seed: u64,
     },
     /// Every recorded rollout, of all trees: one that is always or never solved still shows right or wrong steps.
-    Rollouts,
+    Rollouts {
+        /// Whether labels are [`relative()`] to the problem's success rate; trees that are always or never solved are then
+        /// skipped.
+        relative: bool,
+    },
 }
 
 /// Why samples could not be made.
@@ -143,12 +150,12 @@ pub fn write(files: &[PathBuf], form: Form, output: &mut impl Write) -> Result<S
         let tree = tree::json::read(file)?;
         stats.trees += 1;
         let samples = match form {
-            Form::States { .. } if is_skipped(&tree) => {
+            Form::States { .. } | Form::Rollouts { relative: true } if is_skipped(&tree) => {
                 stats.skipped += 1;
                 continue;
             }
             Form::States { seed } => of_states(&tree, seed, &mut stats),
-            Form::Rollouts => of_rollouts(&tree, &mut stats),
+            Form::Rollouts { relative } => of_rollouts(&tree, relative, &mut stats),
         };
         for sample in &samples {
             writeln!(output, "{}", sample_line(id, &tree.question, &tree.image_path, sample))?;
@@ -171,8 +178,11 @@ fn of_states(tree: &Tree, seed: u64, stats: &mut SampleStats) -> Vec<Sample> {
     samples
 }
 
-fn of_rollouts(tree: &Tree, stats: &mut SampleStats) -> Vec<Sample> {
-    let samples = every_rollout(tree);
+fn of_rollouts(tree: &Tree, compared: bool, stats: &mut SampleStats) -> Vec<Sample> {
+    let mut samples = every_rollout(tree);
+    if compared {
+        relative(&mut samples, tree.root.mc_value);
+    }
     let wrong = samples.iter().filter(|sample| sample.labels.last().is_some_and(|&label| label <= 0.0)).count();
     stats.negatives += wrong;
     stats.positives += samples.len() - wrong;
@@ -205,8 +215,11 @@ pub fn sample_line(id: usize, question: &str, image: &Value, sample: &Sample) ->
     // A string is written alike by serde_json and by Python; numbers are not.
     let human = json!(format!("Question: {question}\nProcess: {}", sample.process));
     let labels = python_json::dumps(&json!(sample.labels));
+    let weights =
+        sample.weights.as_ref().map(|weights| format!(", \"weights\": {}", python_json::dumps(&json!(weights))));
+    let weights = weights.unwrap_or_default();
     format!(
-        r#"{{"id": {id}, {image}"conversations": [{{"from": "human", "value": {human}}}, {{"from": "gpt", "value": {labels}}}]}}"#
+        r#"{{"id": {id}, {image}"conversations": [{{"from": "human", "value": {human}}}, {{"from": "gpt", "value": {labels}}}]{weights}}}"#
     )
 }
 
@@ -216,10 +229,15 @@ mod tests {
 
     #[test]
     fn a_sample_without_image_has_no_image_key() {
-        let sample = Sample { process: "a \"b\"\n\u{1}é<prm>".into(), labels: vec![1.0, 0.0625] };
+        let sample = Sample { process: "a \"b\"\n\u{1}é<prm>".into(), labels: vec![1.0, 0.0625], weights: None };
         assert_eq!(
             sample_line(0, "Q", &Value::Null, &sample),
             r#"{"id": 0, "conversations": [{"from": "human", "value": "Question: Q\nProcess: a \"b\"\n\u0001é<prm>"}, {"from": "gpt", "value": [1.0, 0.0625]}]}"#
+        );
+        let weighted = Sample { weights: Some(vec![0.5, 1.0]), ..sample.clone() };
+        assert!(
+            sample_line(0, "Q", &Value::Null, &weighted)
+                .ends_with(r#""value": [1.0, 0.0625]}], "weights": [0.5, 1.0]}"#)
         );
         let several = sample_line(0, "Q", &json!(["a.png", "b.png"]), &sample);
         assert!(several.starts_with(r#"{"id": 0, "image": ["a.png", "b.png"], "conversations""#));

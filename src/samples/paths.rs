@@ -16,6 +16,8 @@ pub struct Sample {
     pub process: String,
     /// The Monte Carlo value of each state: one for every `<prm>`.
     pub labels: Vec<f64>,
+    /// How much each label counts, where not all count alike.
+    pub weights: Option<Vec<f64>>,
 }
 
 /// The paths of one tree, long enough and without repeats.
@@ -36,7 +38,7 @@ impl Paths {
     pub fn of(tree: &Tree) -> Self {
         let mut ends = Ends::default();
         for child in &tree.root.children {
-            ends.walk(child, &Sample { process: String::new(), labels: Vec::new() });
+            ends.walk(child, &Sample { process: String::new(), labels: Vec::new(), weights: None });
         }
         let mut paths = Self::default();
         paths.negatives = paths.clean(ends.negatives);
@@ -60,14 +62,14 @@ impl Paths {
     fn clean(&mut self, ends: Vec<Sample>) -> Vec<Sample> {
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
-        for Sample { process, labels } in ends {
+        for Sample { process, labels, .. } in ends {
             let process = strip(&process);
             if process.split(' ').count() <= SHORT_WORDS {
                 self.short += 1;
             } else if !seen.insert(process.to_owned()) {
                 self.repeated += 1;
             } else {
-                kept.push(Sample { process: process.to_owned(), labels });
+                kept.push(Sample { process: process.to_owned(), labels, weights: None });
             }
         }
         kept
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn a_path_ends_at_the_first_state_that_is_never_solved() {
         let paths = Paths::of(&tree(vec![node(LONG, 0.0, vec![node("more", 1.0, vec![])])]));
-        assert_eq!(paths.negatives, [Sample { process: format!("{LONG}<prm>"), labels: vec![0.0] }]);
+        assert_eq!(paths.negatives, [Sample { process: format!("{LONG}<prm>"), labels: vec![0.0], weights: None }]);
         assert_eq!(paths.positives, []);
     }
 

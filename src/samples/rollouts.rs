@@ -143,7 +143,7 @@ impl<'a> Prefixes<'a> {
         places.reverse();
         let steps: Vec<String> = places.iter().map(|(_, step)| format!("{step}<prm>")).collect();
         let labels = places.iter().map(|&(place, _)| self.label(place)).collect();
-        Sample { process: steps.join("\n\n"), labels }
+        Sample { process: steps.join("\n\n"), labels, weights: None }
     }
 }
 
@@ -212,6 +212,6 @@ mod tests {
             ..Node::default()
         };
         let samples = every_rollout(&tree(root));
-        assert_eq!(samples, [Sample { process: "a<prm>\n\nb<prm>".into(), labels: vec![1.0, 1.0] }]);
+        assert_eq!(samples, [Sample { process: "a<prm>\n\nb<prm>".into(), labels: vec![1.0, 1.0], weights: None }]);
     }
 }

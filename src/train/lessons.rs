@@ -91,7 +91,7 @@ fn losses(samples: &[Sample], policy: &mut dyn Learner, words: Words) -> Result<
 /// The sample with each target's own token to be predicted.
 fn asking(sample: &Sample) -> Sample {
     let targets = sample.targets.iter().filter(|target| target.row > 0);
-    let targets = targets.map(|target| Target { row: target.row - 1, goal: Goal::Token(sample.tokens[target.row]) });
+    let targets = targets.map(|target| Target::new(target.row - 1, Goal::Token(sample.tokens[target.row])));
     Sample { targets: targets.collect(), ..sample.clone() }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     const WORDS: Words = Words { step: 9, yes: 1, no: 2, context: 7 };
 
     fn sample() -> Sample {
-        let targets = (2..6).map(|row| Target { row, goal: Goal::Label(0.5) }).collect();
+        let targets = (2..6).map(|row| Target::new(row, Goal::Label(0.5))).collect();
         Sample { id: "0".into(), problem: 0, tokens: vec![3, 4, 5, 9, 6, 9], pictures: Vec::new(), targets }
     }
 
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_token_gets_its_probability_and_a_step_that_of_its_tokens() {
         let mut taught = sample();
-        taught.targets.insert(0, Target { row: 1, goal: Goal::Label(0.5) });
+        taught.targets.insert(0, Target::new(1, Goal::Label(0.5)));
         relabel(&mut taught, &[0.5_f32.ln(), 0.25_f32.ln(), -9.0, 0.125_f32.ln(), -9.0], WORDS);
         let labels: Vec<f32> = taught
             .targets

@@ -27,7 +27,7 @@ use super::data::{Goal, Sample, Target, Words};
 use super::full::{Full, OpenError};
 use super::learner::{LearnError, Learner};
 use super::optim::{Optimizer, clip_factor, global_norm};
-use super::pack::{Limits, Packing, Sequence};
+use super::pack::{Limits, Packing, Sequence, divisor};
 use super::plan::machine;
 use super::recipe::{Init, Recipe};
 use crate::mt19937::Random;
@@ -79,10 +79,10 @@ pub fn lap(learner: &mut dyn Learner, optimizer: &mut Optimizer, course: &Course
     let mut lap = Lap { seconds: 0.0, steps: 0, sequences: 0, tokens: 0, effective: 0, peak: None };
     for batch in course.packing.epoch(0) {
         let sequences = course.packing.sequences(course.samples, &batch);
-        let weight: u64 = sequences.iter().map(Sequence::weight).sum();
+        let weight: f64 = sequences.iter().map(Sequence::weight).sum();
         learner.clear();
         for sequence in &sequences {
-            learner.gradients(sequence, 1.0 / weight.max(1) as f64)?;
+            learner.gradients(sequence, 1.0 / divisor(weight))?;
             lap.tokens += sequence.tokens.len();
             lap.effective += sequence.effective;
         }
@@ -165,8 +165,7 @@ impl Shape {
         let mut sample = |number: usize| {
             let mut ids: Vec<u32> = (0..tokens).map(|_| roles + (random.random() * free as f64) as u32).collect();
             let rows = (0..tokens).filter(|row| row % STEP == STEP - 1 || row + 1 == tokens);
-            let targets: Vec<Target> =
-                rows.map(|row| Target { row, goal: Goal::Label(random.random() as f32) }).collect();
+            let targets: Vec<Target> = rows.map(|row| Target::new(row, Goal::Label(random.random() as f32))).collect();
             for target in &targets {
                 ids[target.row] = WORDS.step;
             }

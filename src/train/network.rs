@@ -192,7 +192,7 @@ impl Network {
     }
 
     fn targets(&self, sequence: &Sequence, factor: f64) -> Targets {
-        let weights = sequence.counts.iter().map(|count| (f64::from(*count) * factor) as f32).collect();
+        let weights = sequence.weights.iter().map(|weight| (weight * factor) as f32).collect();
         let rows = sequence.rows.clone();
         match &sequence.aims {
             Aims::Labels(labels) => {

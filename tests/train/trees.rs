@@ -59,9 +59,9 @@ fn sums(bench: &Bench, data: &Data, limits: Limits) -> Sums {
     let packing = Packing::new(&data.train.samples, data.train.words.context, &limits, 0);
     let sequences: Vec<_> =
         packing.epoch(0).iter().flat_map(|batch| packing.sequences(&data.train.samples, batch)).collect();
-    let weight: u64 = sequences.iter().map(Sequence::weight).sum();
+    let weight: f64 = sequences.iter().map(Sequence::weight).sum();
     Sums {
-        loss: sequences.iter().map(|sequence| full.gradients(sequence, 1.0 / weight as f64).unwrap().loss).sum(),
+        loss: sequences.iter().map(|sequence| full.gradients(sequence, 1.0 / weight).unwrap().loss).sum(),
         tokens: sequences.iter().map(|sequence| sequence.tokens.len()).sum(),
         sequences: sequences.len(),
         gradients: full.sums().into_iter().map(<[f32]>::to_vec).collect(),

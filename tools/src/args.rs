@@ -118,13 +118,13 @@ impl EngineArgs {
         }
     }
 
-    /// How to run a model; `exact` as in [`EngineArgs::start`].
-    pub fn options(&self, parallel: Option<u32>, exact: bool) -> EngineOptions {
+    /// How to run `model`; `exact` as in [`EngineArgs::start`].
+    pub fn options(&self, model: &Model, parallel: Option<u32>, exact: bool) -> EngineOptions {
         EngineOptions {
             context: self.context,
             parallel,
             threads: self.threads,
-            deterministic: self.deterministic || exact,
+            deterministic: self.deterministic || exact && !model.is_offloaded(),
         }
     }
 
@@ -147,7 +147,7 @@ impl EngineArgs {
             VisionError::Cache { .. } => anyhow::Error::from(error),
             error => anyhow::Error::from(error).context("cannot use the vision projector"),
         })?;
-        let engine = Engine::start(&model, self.options(parallel, exact && !model.is_offloaded()))?;
+        let engine = Engine::start(&model, self.options(&model, parallel, exact))?;
         bar.finish_and_clear();
         Ok((engine, encoder))
     }

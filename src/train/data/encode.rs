@@ -103,9 +103,9 @@ impl Encoder<'_> {
         }
         let mut targets = Vec::new();
         let mut start = if self.token_labels { self.process(tokens, text, shown)? } else { 0 };
-        for (end, label) in ends.into_iter().zip(&text.labels) {
+        for ((end, label), weight) in ends.into_iter().zip(&text.labels).zip(&text.weights) {
             let rows = if self.token_labels { start..end + 1 } else { end..end + 1 };
-            targets.extend(rows.map(|row| Target { row, goal: Goal::Label(*label) }));
+            targets.extend(rows.map(|row| Target { row, goal: Goal::Label(*label), weight: *weight }));
             start = end + 1;
         }
         Ok(targets)
@@ -138,7 +138,7 @@ impl Encoder<'_> {
         // The reply may join the context's last token; it is then predicted whole.
         let shared = given.iter().zip(tokens).take_while(|(given, token)| given == token).count();
         let rows = shared.max(1) - 1..tokens.len() - 1;
-        Ok(rows.map(|row| Target { row, goal: Goal::Token(tokens[row + 1]) }).collect())
+        Ok(rows.map(|row| Target::new(row, Goal::Token(tokens[row + 1]))).collect())
     }
 
     fn truncate(

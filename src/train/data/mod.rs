@@ -1,8 +1,9 @@
 //! Training files → samples: token ids, where pictures stand, and what is to be learnt at which token.
 //!
-//! A file is JSON Lines. For [`Task::Prm`] its records are those of `mmprm samples`, written as the reference trains them; for
-//! [`Task::Policy`] they are conversations with a text as the `gpt` turn, or `{question, image, previous, solution: [steps…,
-//! answer]}`. Whatever is wrong with a record is one sentence with its file, line and id: no record is left out or replaced.
+//! A file is JSON Lines. For [`Task::Prm`] its records are those of `mmprm samples`, written as the reference trains them, and
+//! may have `weights` beside their conversations, one a label; for [`Task::Policy`] they are conversations with a text as the
+//! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`. Whatever is wrong with a record is one sentence with
+//! its file, line and id: no record is left out or replaced.
 //! How samples become batches is [`super::pack`]'s business; what pictures look like to the model that of
 //! [`super::features`].
 //!
@@ -160,6 +161,15 @@ pub struct Target {
     pub row: usize,
     /// What is to be learnt there.
     pub goal: Goal,
+    /// How much it counts: 1 where nothing else is said.
+    pub weight: f32,
+}
+
+impl Target {
+    /// A target that counts once.
+    pub fn new(row: usize, goal: Goal) -> Self {
+        Self { row, goal, weight: 1.0 }
+    }
 }
 
 /// Where a picture stands in a sample.

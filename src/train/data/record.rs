@@ -29,6 +29,7 @@ pub(super) struct Record {
     #[serde(default, alias = "image_path")]
     image: Value,
     conversations: Option<Vec<Turn>>,
+    weights: Option<Vec<Value>>,
     question: Option<String>,
     #[serde(default)]
     previous: Vec<String>,
@@ -50,6 +51,8 @@ pub(super) struct Text {
     pub reply: Option<String>,
     /// One for each step.
     pub labels: Vec<f32>,
+    /// How much each label counts.
+    pub weights: Vec<f32>,
     /// What names the problem, apart from its images.
     pub question: String,
 }
@@ -67,7 +70,7 @@ impl Record {
     /// The texts that it stands for: one, or for solutions one in each form.
     pub fn texts(&self, task: Task, images: usize) -> Result<Vec<Text>, String> {
         match (task, &self.conversations) {
-            (Task::Prm, Some(turns)) => Ok(vec![process(turns, images)?]),
+            (Task::Prm, Some(turns)) => Ok(vec![process(turns, self.weights.as_deref(), images)?]),
             (Task::Prm, None) => Err("there are no `conversations`, expected one of a human and a gpt turn".into()),
             (Task::Policy(_), Some(turns)) => Ok(vec![conversation(turns, images)?]),
             (Task::Policy(forms), None) => self.solutions(forms, images),
@@ -89,7 +92,13 @@ impl Record {
             }
             reply.extend(["<answer>", answer, "</answer>"]);
             let context = ChatTemplate::default().rollout(question, &self.previous, images, Images::All);
-            texts.push(Text { context, reply: Some(reply), labels: Vec::new(), question: question.clone() });
+            texts.push(Text {
+                context,
+                reply: Some(reply),
+                labels: Vec::new(),
+                weights: Vec::new(),
+                question: question.clone(),
+            });
         }
         if forms.prm {
             let all: Vec<&String> = self.previous.iter().chain(solution).collect();
@@ -104,7 +113,13 @@ impl Record {
             if let Some(Piece::Text(last)) = context.last_mut() {
                 last.truncate(last.len() - TURN_END.len());
             }
-            texts.push(Text { context, reply: Some(reply), labels: Vec::new(), question: question.clone() });
+            texts.push(Text {
+                context,
+                reply: Some(reply),
+                labels: Vec::new(),
+                weights: Vec::new(),
+                question: question.clone(),
+            });
         }
         Ok(texts)
     }
@@ -140,11 +155,12 @@ fn conversation(conversation: &[Turn], images: usize) -> Result<Text, String> {
         context: ChatTemplate::default().chat(user, images, Images::All),
         reply: Some(reply.clone()),
         labels: Vec::new(),
+        weights: Vec::new(),
         question: user.to_owned(),
     })
 }
 
-fn process(conversation: &[Turn], images: usize) -> Result<Text, String> {
+fn process(conversation: &[Turn], weights: Option<&[Value]>, images: usize) -> Result<Text, String> {
     let (text, labels) = turns(conversation)?;
     let Value::Array(labels) = labels else {
         return Err("the gpt turn is no list, expected a label for each `<prm>`".into());
@@ -160,10 +176,22 @@ fn process(conversation: &[Turn], images: usize) -> Result<Text, String> {
         Some(value) if (0.0..=1.0).contains(&value) => Ok(value as f32),
         _ => Err(format!("label {} is {label}, expected a number from 0 to 1", index + 1)),
     };
+    let weight = |(index, weight): (usize, &Value)| match weight.as_f64() {
+        Some(value) if value >= 0.0 && value <= f64::from(f32::MAX) => Ok(value as f32),
+        _ => Err(format!("weight {} is {weight}, expected a number from 0 on", index + 1)),
+    };
+    let weights = match weights {
+        None => vec![1.0; count],
+        Some(weights) if weights.len() != count => {
+            return Err(format!("{} weights, expected {count}, one for each label", weights.len()));
+        }
+        Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
+    };
     Ok(Text {
         context: prm(text, images, PrmTemplate::Training, Images::All),
         reply: None,
         labels: labels.iter().enumerate().map(label).collect::<Result<_, _>>()?,
+        weights,
         question: text.split("\nProcess: ").next().unwrap_or_default().to_owned(),
     })
 }
@@ -198,6 +226,10 @@ mod tests {
         assert_eq!(refused("a<prm>", "[\"NaN\"]"), "label 1 is \"NaN\", expected a number from 0 to 1");
         assert_eq!(refused("a", "[]"), "there is no `<prm>`, expected at least one");
         assert_eq!(refused("a<prm>", "1"), "the gpt turn is no list, expected a label for each `<prm>`");
+        let weighted = |weights: &str| sample("a<prm>", "[1]").replacen('{', &format!("{{\"weights\": {weights}, "), 1);
+        assert_eq!(problem(Task::Prm, &weighted("[]")), "0 weights, expected 1, one for each label");
+        assert_eq!(problem(Task::Prm, &weighted("[-1]")), "weight 1 is -1, expected a number from 0 on");
+        assert_eq!(record(&weighted("[0.5]")).texts(Task::Prm, 0).unwrap()[0].weights, [0.5]);
         let text = record(&sample("a<prm>", "[0.25]")).texts(Task::Prm, 0).unwrap().remove(0);
         assert_eq!((text.labels.as_slice(), text.question.as_str()), ([0.25].as_slice(), "Question: q"));
     }

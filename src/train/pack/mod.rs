@@ -2,7 +2,7 @@
 //!
 //! Samples with the same pictures and question begin alike, and those from one search tree go on alike. They are merged
 //! into a tree of segments by their longest common token prefixes (pictures count as tokens of their own); a target that
-//! several samples have is there once, weighted by their number, so that loss and gradients are those of the samples one by
+//! several samples have is there once, with the weight of all, so that loss and gradients are those of the samples one by
 //! one. A sequence holds several such trees side by side. Which token sees which is told by its segments;
 //! [`crate::nn::attention`] keeps to them.
 //!
@@ -14,7 +14,7 @@
 //!     problem: 1,
 //!     tokens: tokens.to_vec(),
 //!     pictures: vec![],
-//!     targets: [2, tokens.len() - 1].into_iter().zip(labels).map(|(row, label)| Target { row, goal: Goal::Label(label) }).collect(),
+//!     targets: [2, tokens.len() - 1].into_iter().zip(labels).map(|(row, label)| Target::new(row, Goal::Label(label))).collect(),
 //! };
 //! let samples = [sample(&[1, 2, 9, 3, 9], [0.5, 1.0]), sample(&[1, 2, 9, 4, 4, 9], [0.5, 0.0])];
 //! let packing = Packing::new(&samples, 7, &Limits::default(), 0);
@@ -22,7 +22,7 @@
 //! let sequence = &packing.sequences(&samples, &batch)[0];
 //! assert_eq!(sequence.tokens, [1, 2, 9, 3, 9, 4, 4, 9]); // 8 of 11 tokens
 //! assert_eq!(sequence.segments, [(3, None), (2, Some(0)), (3, Some(0))]);
-//! assert_eq!((sequence.rows.as_slice(), sequence.counts.as_slice()), ([2, 4, 7].as_slice(), [2, 1, 1].as_slice()));
+//! assert_eq!((sequence.rows.as_slice(), sequence.weights.as_slice()), ([2, 4, 7].as_slice(), [2.0, 1.0, 1.0].as_slice()));
 //! ```
 
 mod tree;
@@ -84,8 +84,8 @@ pub struct Sequence {
     pub rows: Vec<usize>,
     /// For each row, what.
     pub aims: Aims,
-    /// For each row, how many samples want it.
-    pub counts: Vec<u32>,
+    /// For each row, how much it counts: the weights of all samples that want it.
+    pub weights: Vec<f64>,
     /// Samples in it.
     pub paths: usize,
     /// Tokens of those samples one by one.
@@ -101,16 +101,21 @@ impl Sequence {
             pictures: Vec::new(),
             rows: Vec::new(),
             aims,
-            counts: Vec::new(),
+            weights: Vec::new(),
             paths: 0,
             effective: 0,
         }
     }
 
-    /// Targets, those that samples share counted for each.
-    pub fn weight(&self) -> u64 {
-        self.counts.iter().map(|count| u64::from(*count)).sum()
+    /// Weight of all targets, those that samples share counted for each.
+    pub fn weight(&self) -> f64 {
+        self.weights.iter().sum()
     }
+}
+
+/// What to divide a sum over targets by for their mean, given their weight: where nothing weighs anything the mean is 0.
+pub fn divisor(weight: f64) -> f64 {
+    if weight > 0.0 { weight } else { 1.0 }
 }
 
 /// Samples that stay together: one, or some of one problem.

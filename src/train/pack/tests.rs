@@ -11,7 +11,7 @@ const CONTEXT: u32 = 9;
 /// A step ends at each 7.
 fn sample(problem: u64, tokens: &[u32], label: f32) -> Sample {
     let rows = (0..tokens.len()).filter(|row| tokens[*row] == 7);
-    let targets = rows.map(|row| Target { row, goal: Goal::Label(label) }).collect();
+    let targets = rows.map(|row| Target::new(row, Goal::Label(label))).collect();
     Sample { id: "0".into(), problem, tokens: tokens.to_vec(), pictures: vec![], targets }
 }
 
@@ -41,8 +41,8 @@ fn a_sample_that_ends_inside_of_another_keeps_its_own_labels() {
     let sequence = whole(&samples, &Limits::default()).remove(0);
     assert_eq!(sequence.segments, [(2, None), (2, Some(0))]);
     assert_eq!(sequence.aims, Aims::Labels(vec![0.5, 0.75]));
-    assert_eq!(sequence.counts, [2, 1]);
-    assert_eq!((sequence.tokens.len(), sequence.effective, sequence.paths, sequence.weight()), (4, 6, 2, 3));
+    assert_eq!(sequence.weights, [2.0, 1.0]);
+    assert_eq!((sequence.tokens.len(), sequence.effective, sequence.paths, sequence.weight()), (4, 6, 2, 3.0));
 }
 
 #[test]
@@ -55,19 +55,19 @@ fn different_pictures_are_not_shared_though_their_tokens_are_the_same() {
     let sequence = whole(&[pictured(0), pictured(1), pictured(0)], &Limits::default()).remove(0);
     assert_eq!(sequence.segments, [(1, None), (3, Some(0)), (3, Some(0))]);
     assert_eq!(sequence.pictures, [Placed { start: 1, picture: 0 }, Placed { start: 4, picture: 1 }]);
-    assert_eq!(sequence.counts, [2, 1]);
+    assert_eq!(sequence.weights, [2.0, 1.0]);
 }
 
 #[test]
 fn the_last_shared_token_predicts_the_first_of_each_branch() {
     let reply = |tokens: &[u32]| Sample {
-        targets: (0..tokens.len() - 1).map(|row| Target { row, goal: Goal::Token(tokens[row + 1]) }).collect(),
+        targets: (0..tokens.len() - 1).map(|row| Target::new(row, Goal::Token(tokens[row + 1]))).collect(),
         ..sample(1, tokens, 0.0)
     };
     let sequence = whole(&[reply(&[1, 2, 3]), reply(&[1, 2, 4]), reply(&[1, 2, 3])], &Limits::default()).remove(0);
     assert_eq!(sequence.rows, [0, 1, 1]);
     assert_eq!(sequence.aims, Aims::Tokens(vec![2, 3, 4]));
-    assert_eq!(sequence.counts, [3, 2, 1]);
+    assert_eq!(sequence.weights, [3.0, 2.0, 1.0]);
 }
 
 #[test]
@@ -106,46 +106,48 @@ proptest! {
 
     #[test]
     fn every_sample_is_there_with_all_it_sees_and_all_it_learns(
-        texts in prop::collection::vec((0..3_u64, prop::collection::vec(1..4_u32, 1..12), 0.0..=1.0_f32), 1..20),
+        texts in prop::collection::vec((0..3_u64, prop::collection::vec(1..4_u32, 1..12), 0.0..=1.0_f32, 0.25..4.0_f32), 1..20),
         budget in 1..60_usize,
         trees: bool,
     ) {
-        let samples: Vec<Sample> = texts.iter().map(|(problem, tokens, label)| {
+        let samples: Vec<Sample> = texts.iter().map(|(problem, tokens, label, weight)| {
             let mut tokens: Vec<u32> = tokens.iter().map(|t| if *t == 3 { 7 } else { *t }).collect();
             tokens.push(7);
-            sample(*problem, &tokens, *label)
+            let mut sample = sample(*problem, &tokens, *label);
+            sample.targets.iter_mut().for_each(|target| target.weight = *weight);
+            sample
         }).collect();
         let limits = Limits { sequence_tokens: budget, batch_samples: 8, trees, ..Limits::default() };
         let sequences = whole(&samples, &limits);
         // What is learnt after which tokens: how often, and the sum of the labels.
-        let mut wanted: BTreeMap<Vec<u32>, (u64, f64)> = BTreeMap::new();
+        let mut wanted: BTreeMap<Vec<u32>, (f64, f64)> = BTreeMap::new();
         let mut found = wanted.clone();
         for sample in &samples {
             for target in &sample.targets {
                 let Goal::Label(label) = target.goal else { unreachable!() };
                 let entry = wanted.entry(sample.tokens[..=target.row].to_vec()).or_default();
-                entry.0 += 1;
-                entry.1 += f64::from(label);
+                entry.0 += f64::from(target.weight);
+                entry.1 += f64::from(label) * f64::from(target.weight);
             }
         }
         for sequence in &sequences {
             let segments = Segments::new(&sequence.segments, Own::Causal);
             prop_assert_eq!(segments.tokens(), sequence.tokens.len());
             let Aims::Labels(labels) = &sequence.aims else { unreachable!() };
-            for ((row, label), count) in sequence.rows.iter().zip(labels).zip(&sequence.counts) {
+            for ((row, label), weight) in sequence.rows.iter().zip(labels).zip(&sequence.weights) {
                 let seen = path(sequence, *row);
                 prop_assert_eq!(segments.positions()[*row] as usize, seen.len() - 1);
                 let entry = found.entry(seen).or_default();
-                entry.0 += u64::from(*count);
-                entry.1 += f64::from(*label) * f64::from(*count);
+                entry.0 += *weight;
+                entry.1 += f64::from(*label) * weight;
             }
             prop_assert!(sequence.tokens.len() <= budget || sequence.paths == 1);
             prop_assert!(sequence.rows.windows(2).all(|pair| pair[0] <= pair[1]));
         }
         prop_assert_eq!(sequences.iter().map(|s| s.paths).sum::<usize>(), samples.len());
         prop_assert_eq!(wanted.keys().collect::<HashSet<_>>(), found.keys().collect::<HashSet<_>>());
-        for (key, (count, sum)) in &wanted {
-            prop_assert_eq!(*count, found[key].0);
+        for (key, (weight, sum)) in &wanted {
+            prop_assert!((weight - found[key].0).abs() < 1e-5);
             prop_assert!((sum - found[key].1).abs() < 1e-5);
         }
     }

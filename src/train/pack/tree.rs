@@ -33,7 +33,7 @@ struct Branch {
 }
 
 /// Adds a tree of samples, which are sorted by their keys, to a sequence. Each stretch of tokens that some of them share is
-/// there once; its targets count once for each sample that has them.
+/// there once; its targets count for each sample that has them.
 pub(super) fn plant(samples: &[Keyed<'_>], into: &mut Sequence) {
     let mut open = vec![Branch { samples: 0..samples.len(), depth: 0, parent: None }];
     while let Some(Branch { samples: range, depth, parent }) = open.pop() {
@@ -73,9 +73,9 @@ fn segment(samples: &[Keyed<'_>], rows: std::ops::Range<usize>, into: &mut Seque
     let pictures = first.pictures.iter().filter(|placed| rows.contains(&placed.start));
     into.pictures.extend(pictures.map(|placed| Placed { start: place(placed.start), picture: placed.picture }));
     into.tokens.extend(&first.tokens[rows.clone()]);
-    // By row and next token: how many samples have the target, and the sum of their labels. Cross entropy is linear in the
-    // label, so the mean label with the weight of all gives the sum of their losses exactly.
-    let mut goals: BTreeMap<(usize, u32), (u32, f64)> = BTreeMap::new();
+    // By row and next token: the weight of the samples that have the target, and the weighted sum of their labels. Cross
+    // entropy is linear in the label, so the mean label with the weight of all gives the sum of their losses exactly.
+    let mut goals: BTreeMap<(usize, u32), (f64, f64)> = BTreeMap::new();
     for (sample, _) in samples {
         for target in sample.targets.iter().filter(|target| rows.contains(&target.row)) {
             let (token, label) = match target.goal {
@@ -83,15 +83,17 @@ fn segment(samples: &[Keyed<'_>], rows: std::ops::Range<usize>, into: &mut Seque
                 Goal::Token(token) => (token, 0.0),
             };
             let goal = goals.entry((place(target.row), token)).or_default();
-            goal.0 += 1;
-            goal.1 += label;
+            let weight = f64::from(target.weight);
+            goal.0 += weight;
+            goal.1 += label * weight;
         }
     }
-    for ((row, token), (count, labels)) in goals {
+    for ((row, token), (weight, labels)) in goals {
         into.rows.push(row);
-        into.counts.push(count);
+        into.weights.push(weight);
         match &mut into.aims {
-            Aims::Labels(all) => all.push((labels / f64::from(count)) as f32),
+            // Labels without weight have no mean, and need none.
+            Aims::Labels(all) => all.push(if weight > 0.0 { (labels / weight) as f32 } else { 0.5 }),
             Aims::Tokens(all) => all.push(token),
         }
     }

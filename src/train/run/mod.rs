@@ -18,7 +18,7 @@ use super::data::{Dataset, Sample};
 use super::learner::Learner;
 use super::log::Log;
 use super::optim::{LossScale, Optimizer, clip_factor, global_norm, warmup_steps};
-use super::pack::{Batch, Packing, Sequence};
+use super::pack::{Batch, Packing, Sequence, divisor};
 use super::recipe::{Compute, Recipe};
 use super::state::{self, Position};
 use super::validation::{Validation, validate};
@@ -193,14 +193,14 @@ impl<'a> Session<'a> {
     fn step(&mut self, batch: &Batch) -> Result<(), RunError> {
         let began = Instant::now();
         let sequences = self.packing.sequences(&self.data.train.samples, batch);
-        let weights: Vec<u64> = sequences.iter().map(Sequence::weight).collect();
-        let (all, count) = (weights.iter().sum::<u64>().max(1) as f64, sequences.len() as f64);
+        let weights: Vec<f64> = sequences.iter().map(Sequence::weight).collect();
+        let (all, count) = (divisor(weights.iter().sum()), sequences.len() as f64);
         let scale = self.position.scale.factor();
         let step = self.position.step + 1;
         self.learner.begin(step);
         let mut loss = 0.0;
         for (sequence, weight) in sequences.iter().zip(&weights) {
-            let mean = if self.recipe.reference_loss { (*weight).max(1) as f64 * count } else { all };
+            let mean = if self.recipe.reference_loss { divisor(*weight) * count } else { all };
             loss += self.learner.gradients(sequence, scale / mean)?.loss / scale;
         }
         let norm = global_norm(self.learner.sums()) / scale;

@@ -157,7 +157,8 @@ impl Args {
         Ok(json!({
             "policy": policy, "continue": self.search.continues.to_string(), "sampling": format!("{sampling:?}"),
             "max_tokens": self.sampling.max_tokens, "seed": self.sampling.seed,
-            "deterministic": self.engine.deterministic, "answers": judge,
+            "deterministic": self.engine.deterministic, "vision_encoder": self.engine.vision_encoder(),
+            "answers": judge,
         }))
     }
 }

@@ -17,6 +17,10 @@ use crate::ui::Ui;
 /// With `--every-rollout`, all rollouts recorded in the trees become samples, from their first step to their answer, with a label
 /// after each single step: the Monte Carlo value where the search measured one, else the share of right ones among the
 /// rollouts that pass. That is many times as many labels from the same search, and shows a PRM wrong answers and right steps too.
+///
+/// With `--relative`, the odds of these labels are divided by the odds that the problem is solved at all: 0.5 is then a step that
+/// leaves everything as it was, in easy problems and hard ones. Each label gets a weight, which `mmprm train` heeds. A PRM
+/// so trained no longer tells how hard a problem is; it tells the candidates of one problem apart.
 #[derive(clap::Args)]
 pub struct Args {
     /// A directory of trees, as `mmprm annotate` writes it.
@@ -34,6 +38,10 @@ pub struct Args {
     /// Make a sample of every rollout instead of paths of searched states.
     #[arg(long)]
     every_rollout: bool,
+
+    /// Make labels relative to how often the problem is solved, for a PRM that chooses among candidates of one problem.
+    #[arg(long, requires = "every_rollout")]
+    relative: bool,
 }
 
 /// Runs the command.
@@ -42,7 +50,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if files.is_empty() {
         return Err(BadInput(format!("{}: no trees (*.json) in it", args.trees.display())).into());
     }
-    let form = if args.every_rollout { Form::Rollouts } else { Form::States { seed: args.seed } };
+    let form =
+        if args.every_rollout { Form::Rollouts { relative: args.relative } } else { Form::States { seed: args.seed } };
     let stats = samples::write_file(&files, form, &args.output)?;
     ui.result(&json!({"output": args.output, "stats": stats}))?;
     ui.say(format_args!(

@@ -167,17 +167,18 @@ fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Re
     Ok(if picture.is_some() { ", with a picture" } else { "" })
 }
 
-/// The prompts to score.
+/// The prompts to score, which are known to part after the prefix, as `mmprm score` knows it of the candidates of a problem.
 fn candidates(args: &Args, engine: &Engine, reading: &Reading) -> Result<Vec<Prompt>, EngineError> {
     let mut words = Words::new(engine.model(), &[reading.mark], args.measure.seed);
     let prefix = words.take(args.prefix);
+    let stem = prompt([prefix.clone(), vec![reading.mark]].concat())?;
     let mut candidate = || {
         let mut tokens = prefix.clone();
         for _ in 0..args.steps {
             tokens.extend(words.take(args.step_tokens - 1));
             tokens.push(reading.mark);
         }
-        prompt(tokens)
+        Ok(prompt(tokens)?.parting_from(&stem))
     };
     (0..args.candidates).map(|_| candidate()).collect()
 }
@@ -193,12 +194,17 @@ fn memory(engine: &Engine, mmproj: Option<&Path>, report: &mut Report) -> anyhow
         report.fact("peak_memory_mib", Value::Null, "peak memory: this system does not tell");
         return Ok(());
     };
+    report.fact("peak_memory_mib", peak as f64 / MIB, format!("peak memory: {:.0} MiB", peak as f64 / MIB));
+    if engine.model().is_offloaded() {
+        // What the model needs is elsewhere, and what the device's driver needs here is not the model's.
+        report.fact("above_model_mib", Value::Null, "  weights and cache are on the graphics device, and not in it");
+        return Ok(());
+    }
     let mmproj = mmproj.map(GgufFile::open).transpose()?;
     let needs = Needs::of_files(engine.model().file(), mmproj.as_ref())?;
     let cells = engine.stats().cells as u32;
     let model = needs.total(cells, &Setting::SCORES);
-    let (peak, above) = (peak as f64 / MIB, (peak as f64 - model as f64) / MIB);
-    report.fact("peak_memory_mib", peak, format!("peak memory: {peak:.0} MiB"));
+    let above = (peak as f64 - model as f64) / MIB;
     report.fact(
         "above_model_mib",
         above,

@@ -97,7 +97,7 @@ pub fn start(
     exact: bool,
 ) -> Result<Engine, EngineError> {
     let model = Model::load(model, args.model_options())?;
-    let mut options = args.options(Some(parallel), exact);
+    let mut options = args.options(&model, Some(parallel), exact);
     options.context = options.context.or(cells.map(|cells| cells.try_into().unwrap_or(u32::MAX)));
     Engine::start(&model, options)
 }
