@@ -32,9 +32,9 @@ SEARCH = "--limit 20 --rollouts 16 --rollout-budget 100 --repetition-penalty 1 -
 # it is not slower; heads 32 wide are slower with it in any work.
 EXACT = "--server-flags=--cache-ram 0 --flash-attn off"
 FLAGS = {"mini": EXACT, "smollm2": "--server-flags=--cache-ram 0", "1b": "--server-flags=--cache-ram 0"}
-# How far scores of the two sides may be apart: SmolLM2 was never taught to score, so that its logits are far out, and its weights
-# have 4 bits, for which llama.cpp's kernels differ with the number of rows (0.044 was found).
-TOLERANCE = {"mini": 1e-2, "smollm2": 1e-1, "1b": 1e-1}
+# How far scores of the two sides may be apart. 0.044 was found for SmolLM2, which was never taught to score and whose weights have 4
+# bits; that this is rounding, in other kernels for other numbers of rows, is supposed and not shown.
+TOLERANCE = {"mini": 1e-2, "smollm2": 1e-1, "1b": 1e-2}
 PROBLEMS = ROOT / "demo/mini-k12/test/test.json"
 
 

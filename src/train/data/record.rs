@@ -57,6 +57,13 @@ pub(super) struct Text {
     pub question: String,
 }
 
+impl Text {
+    /// One whose reply is to be predicted, and nothing judged.
+    fn taught(context: Vec<Piece>, reply: String, question: &str) -> Self {
+        Self { context, reply: Some(reply), labels: Vec::new(), weights: Vec::new(), question: question.to_owned() }
+    }
+}
+
 impl Record {
     /// Paths of its images as the file has them.
     pub fn images(&self) -> Result<Vec<&str>, String> {
@@ -92,13 +99,7 @@ impl Record {
             }
             reply.extend(["<answer>", answer, "</answer>"]);
             let context = ChatTemplate::default().rollout(question, &self.previous, images, Images::All);
-            texts.push(Text {
-                context,
-                reply: Some(reply),
-                labels: Vec::new(),
-                weights: Vec::new(),
-                question: question.clone(),
-            });
+            texts.push(Text::taught(context, reply, question));
         }
         if forms.prm {
             let all: Vec<&String> = self.previous.iter().chain(solution).collect();
@@ -113,13 +114,7 @@ impl Record {
             if let Some(Piece::Text(last)) = context.last_mut() {
                 last.truncate(last.len() - TURN_END.len());
             }
-            texts.push(Text {
-                context,
-                reply: Some(reply),
-                labels: Vec::new(),
-                weights: Vec::new(),
-                question: question.clone(),
-            });
+            texts.push(Text::taught(context, reply, question));
         }
         Ok(texts)
     }
@@ -151,13 +146,7 @@ fn conversation(conversation: &[Turn], images: usize) -> Result<Text, String> {
     let Value::String(reply) = reply else {
         return Err("the gpt turn is no text, expected what the policy is to write".into());
     };
-    Ok(Text {
-        context: ChatTemplate::default().chat(user, images, Images::All),
-        reply: Some(reply.clone()),
-        labels: Vec::new(),
-        weights: Vec::new(),
-        question: user.to_owned(),
-    })
+    Ok(Text::taught(ChatTemplate::default().chat(user, images, Images::All), reply.clone(), user))
 }
 
 fn process(conversation: &[Turn], weights: Option<&[Value]>, images: usize) -> Result<Text, String> {

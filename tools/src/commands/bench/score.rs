@@ -194,7 +194,8 @@ fn memory(engine: &Engine, mmproj: Option<&Path>, report: &mut Report) -> anyhow
         report.fact("peak_memory_mib", Value::Null, "peak memory: this system does not tell");
         return Ok(());
     };
-    report.fact("peak_memory_mib", peak as f64 / MIB, format!("peak memory: {:.0} MiB", peak as f64 / MIB));
+    let peak = peak as f64 / MIB;
+    report.fact("peak_memory_mib", peak, format!("peak memory: {peak:.0} MiB"));
     if engine.model().is_offloaded() {
         // What the model needs is elsewhere, and what the device's driver needs here is not the model's.
         report.fact("above_model_mib", Value::Null, "  weights and cache are on the graphics device, and not in it");
@@ -204,7 +205,7 @@ fn memory(engine: &Engine, mmproj: Option<&Path>, report: &mut Report) -> anyhow
     let needs = Needs::of_files(engine.model().file(), mmproj.as_ref())?;
     let cells = engine.stats().cells as u32;
     let model = needs.total(cells, &Setting::SCORES);
-    let above = (peak as f64 - model as f64) / MIB;
+    let above = peak - model as f64 / MIB;
     report.fact(
         "above_model_mib",
         above,
