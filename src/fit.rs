@@ -19,7 +19,7 @@ use mmprm_quant::gguf::{GgufError, GgufFile, TensorSpec};
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::quantize::{Mix, layout};
 
-use crate::engine::{BATCH, STEM_BLOCK, WIDTH, sequence_ids};
+use crate::engine::{BATCH, FIXED_BATCH, WIDTH, sequence_ids};
 
 /// Cells come in whole multiples of this.
 const CELL_STEP: u32 = 256;
@@ -40,7 +40,7 @@ impl Setting {
     /// Rollouts, 16 side by side of as many requests, with fused attention.
     pub const ROLLOUTS: Self = Self { batch: BATCH as u64, running: Some(32), fused: true };
     /// Scores, and rollouts in deterministic mode.
-    pub const SCORES: Self = Self { batch: STEM_BLOCK as u64, running: None, fused: false };
+    pub const SCORES: Self = Self { batch: FIXED_BATCH as u64, running: None, fused: false };
 }
 
 /// What a model needs.

@@ -1,24 +1,20 @@
-//! The canonical executor: one prompt at a time, in blocks whose edges depend on the prompt alone.
+//! The canonical executor: one prompt at a time, in batches whose shape cannot be told from the results.
 //!
 //! A result computed here depends on its own input only: not on which requests came before, how many run beside it, or how
 //! many threads compute (given a context without fused attention). Scoring runs here on a processor; on a graphics device it
-//! does in deterministic mode, as generation does anywhere. The cache holds one lineage of blocks; the next prompt keeps the
-//! blocks it shares with it and decodes the rest, so candidates sorted by their tokens are computed as a trie.
+//! does in deterministic mode, as generation does anywhere. The cache holds one prompt, the lineage; the next one keeps what
+//! it shares with it and decodes the rest (`schedule` tells which), so candidates sorted by their tokens are computed as a
+//! trie.
 
 use std::collections::VecDeque;
 
 use super::ffi::{Batch, Context, DecodeError};
 use super::prompt::{Prompt, Span};
 use super::sampling::{self, Sampler, Scratch};
+use super::schedule::{Lineage, with_company};
 use super::stats::{Phase, Stats};
 use super::{Completion, EngineError, Finish, GenerateRequest, Token};
 
-/// Positions in a block: long enough to keep a CPU's matrix kernels busy, short enough that prompts which part somewhere
-/// still share most of what they have in common.
-const BLOCK: usize = 64;
-/// Positions in a block of a stem, where prompts are known not to part: the most that scoring and deterministic generation
-/// decode at once.
-pub const STEM_BLOCK: usize = 256;
 /// Rollouts decoded side by side in deterministic mode; a constant, since results may depend on it through rounding.
 pub const WIDTH: usize = 16;
 /// The sequence that holds the lineage; rollouts use the ids above it.
@@ -33,24 +29,18 @@ pub(super) struct Reading {
 
 #[derive(Debug, Default)]
 pub(super) struct Chain {
-    blocks: Vec<Block>,
+    /// What the cache holds.
+    lineage: Lineage,
     reading: Option<Reading>,
-}
-
-/// A block in the cache with what was read in it.
-#[derive(Debug)]
-struct Block {
-    keys: Vec<u64>,
-    end: usize,
-    readings: Vec<Vec<f32>>,
+    /// What was read in the lineage: positions, in order, and logits.
+    rows: Vec<(usize, Vec<f32>)>,
 }
 
 impl Chain {
     /// Forgets the lineage.
     pub fn clear(&mut self, context: &mut Context) {
         context.clear();
-        self.blocks.clear();
-        self.reading = None;
+        *self = Self::default();
     }
 
     /// Runs `prompt` and returns one row of logits per position whose token is `reading.at`, in order.
@@ -69,11 +59,11 @@ impl Chain {
         let read = prompt.last_position_of(reading.at).map_or(0, |last| last + 1);
         self.advance(context, prompt, read, stats, || Ok(()))?;
         stats.prompt(&prompt.keys()[..read], 1);
-        Ok(self.blocks.iter().flat_map(|block| block.readings.iter().cloned()).collect())
+        Ok(self.rows.iter().map(|(_, row)| row.clone()).collect())
     }
 
-    /// Makes the cache hold the blocks of `prompt` up to position `end`, keeping those it shares with the last one; asks
-    /// `check` before each block whether to go on. Without a reading the last block is always decoded, and the row of the prompt's end returned.
+    /// Makes the cache hold `prompt` up to position `end`, keeping what it shares with the last one; asks `check` before each
+    /// batch whether to go on. Without a reading the last row is always decoded; its index in the last batch is returned.
     fn advance(
         &mut self,
         context: &mut Context,
@@ -86,63 +76,56 @@ impl Chain {
         if prompt.len() >= cells {
             return Err(EngineError::too_long(prompt, cells));
         }
-        let mut ranges = prompt.blocks([STEM_BLOCK, BLOCK], self.reading.as_ref().map(|reading| reading.at));
-        ranges.retain(|range| range.start < end);
-        let most_kept = ranges.len() - usize::from(self.reading.is_none());
-        let kept = self
-            .blocks
-            .iter()
-            .zip(&ranges)
-            .take(most_kept)
-            .take_while(|(block, range)| block.keys == prompt.keys()[(*range).clone()])
-            .count();
-        self.blocks.truncate(kept);
-        context.truncate(LINEAGE, self.blocks.last().map_or(0, |block| block.end));
-        let mut last_row = None;
-        for range in &ranges[kept..] {
+        let next = Lineage::of(prompt, end);
+        let mut position = next.kept(&std::mem::take(&mut self.lineage), self.reading.is_none());
+        self.rows.retain(|&(at, _)| at < position);
+        context.truncate(LINEAGE, position);
+        let mut last = None;
+        while position < end {
             check()?;
-            let generates = self.reading.is_none() && range.end == prompt.len();
-            let (mut batch, rows) = self.batch(prompt, range.start, range.len(), generates);
+            let length = next.rows_from(position, |at| self.is_read(prompt, at), context.options().outputs() as usize);
+            let (mut batch, read) = self.batch(prompt, position, length, end);
             stats.timed(Phase::Decode, || context.decode(&mut batch)).map_err(|error| match error {
                 DecodeError::Full => EngineError::Limit("the context is full; raise --context".into()),
                 DecodeError::Failed(error) => error,
             })?;
-            stats.decoded(range.len());
-            stats.in_use(range.end);
-            let readings = match &self.reading {
-                Some(reading) => rows
-                    .iter()
-                    .map(|&row| {
-                        let logits = context.logits(row);
-                        reading.read.iter().map(|&token| logits[token as usize]).collect()
-                    })
-                    .collect(),
-                None => Vec::new(),
-            };
-            last_row = generates.then(|| range.len() - 1);
-            self.blocks.push(Block { keys: prompt.keys()[range.clone()].to_vec(), end: range.end, readings });
+            stats.decoded(length);
+            stats.in_use(position + length);
+            if let Some(reading) = &self.reading {
+                self.rows.extend(read.into_iter().map(|row| {
+                    let logits = context.logits(row);
+                    (position + row, reading.read.iter().map(|&token| logits[token as usize]).collect())
+                }));
+            }
+            position += length;
+            last = self.reading.is_none().then_some(length - 1);
         }
-        Ok(last_row)
+        self.lineage = next;
+        Ok(last)
     }
 
-    /// One block as a batch, and its rows that are to be read.
-    fn batch(&self, prompt: &Prompt, start: usize, length: usize, want_last: bool) -> (Batch, Vec<usize>) {
+    fn is_read(&self, prompt: &Prompt, position: usize) -> bool {
+        self.reading.as_ref().is_some_and(|reading| prompt.is_token(position, reading.at))
+    }
+
+    /// `length` positions from `start` as a batch, and its rows that are to be read. Without a reading the row before `end` is
+    /// wanted.
+    fn batch(&self, prompt: &Prompt, start: usize, length: usize, end: usize) -> (Batch, Vec<usize>) {
         match prompt.span(start, length) {
             Span::Embeddings { values, width } => {
                 (Batch::embeddings(values.to_vec(), width, start, &[LINEAGE]), Vec::new())
             }
             Span::Tokens(tokens) => {
-                let mut batch = Batch::tokens();
-                let mut rows = Vec::new();
-                for (offset, &token) in tokens.iter().enumerate() {
-                    let read = self.reading.as_ref().is_some_and(|reading| reading.at == token);
-                    let wanted = read || (want_last && offset + 1 == length);
-                    let row = batch.push(token, start + offset, LINEAGE, wanted);
-                    if read {
-                        rows.push(row);
-                    }
+                let read: Vec<bool> = (start..start + length).map(|at| self.is_read(prompt, at)).collect();
+                let mut wanted = with_company(&read);
+                if self.reading.is_none() && start + length == end {
+                    wanted[length - 1] = true;
                 }
-                (batch, rows)
+                let mut batch = Batch::tokens();
+                for ((position, &token), &wanted) in (start..).zip(tokens).zip(&wanted) {
+                    batch.push(token, position, LINEAGE, wanted);
+                }
+                (batch, (0..length).filter(|&row| read[row]).collect())
             }
         }
     }
@@ -159,7 +142,7 @@ impl Chain {
         }
         let row = self
             .advance(context, &request.prompt, request.prompt.len(), stats, || request.check_cancelled())?
-            .expect("the last block is always decoded, and its last row wanted");
+            .expect("the last row is always decoded");
         stats.prompt(request.prompt.keys(), request.streams.len());
         let first = context.logits(row).to_vec();
         let mut waiting: VecDeque<usize> = (0..request.streams.len()).collect();

@@ -25,6 +25,7 @@ mod planning;
 mod prompt;
 mod radix;
 mod sampling;
+mod schedule;
 mod scheduler;
 mod select;
 mod stats;
@@ -32,11 +33,12 @@ mod stats;
 mod testing;
 mod trie;
 
-pub use chain::{STEM_BLOCK, WIDTH};
+pub use chain::WIDTH;
 pub use ffi::{Device, Model, ModelOptions, Vision};
 pub use planning::sequence_ids;
 pub use prompt::{Chunk, Embeddings, Prompt};
 pub use sampling::{Sampler, Sampling, Scratch, Stream, draw_all};
+pub use schedule::FIXED_BATCH;
 pub use stats::Snapshot;
 
 use std::path::PathBuf;
@@ -260,7 +262,7 @@ impl Engine {
             Arc::clone(model),
             ContextOptions {
                 cells,
-                batch: if options.deterministic { STEM_BLOCK as u32 } else { BATCH }.min(cells),
+                batch: if options.deterministic { FIXED_BATCH as u32 } else { BATCH }.min(cells),
                 sequences,
                 threads: planning::threads(options.threads, model.file().file_size())?,
                 flash_attention: !options.deterministic && planning::fused_attention_pays(model),

@@ -40,8 +40,6 @@ impl Embeddings {
 pub struct Prompt {
     chunks: Vec<Chunk>,
     keys: Arc<[u64]>,
-    /// Positions that it has in common with prompts it will be read beside.
-    stem: usize,
 }
 
 /// A stretch of positions that is decoded as one batch: all tokens, or all embeddings of one image.
@@ -76,18 +74,10 @@ impl Prompt {
             }
         }
         match joined.last() {
-            Some(Chunk::Tokens(_)) => Ok(Self { chunks: joined, keys: keys.into(), stem: 0 }),
+            Some(Chunk::Tokens(_)) => Ok(Self { chunks: joined, keys: keys.into() }),
             Some(Chunk::Image(_)) => Err(EngineError::Prompt("a prompt cannot end in an image".into())),
             None => Err(EngineError::Prompt("a prompt cannot be empty".into())),
         }
-    }
-
-    /// Tells that prompts which start like this one part where it parts from `stem`, such as candidate answers from the bare
-    /// question. Reading them, the fixed schedule then has an edge there, and computes nothing twice.
-    #[must_use]
-    pub fn parting_from(mut self, stem: &Self) -> Self {
-        self.stem = common_prefix(&self.keys, &stem.keys);
-        self
     }
 
     /// Positions it takes.
@@ -146,35 +136,25 @@ impl Prompt {
         Span::Tokens(&[])
     }
 
+    /// Whether `position` holds `token`.
+    pub(super) fn is_token(&self, position: usize, token: Token) -> bool {
+        self.keys[position] == token_key(token)
+    }
+
     /// The last position whose token is `token`.
     pub(super) fn last_position_of(&self, token: Token) -> Option<usize> {
         self.keys.iter().rposition(|&key| key == token_key(token))
     }
 
-    /// Cuts the prompt into blocks at places that depend on nothing but itself: at the edges of images, at the end of the
-    /// stem, behind every token `at`, and at the latest after as many positions as `sizes` has for those in the stem and for
-    /// the others.
-    pub(super) fn blocks(&self, sizes: [usize; 2], at: Option<Token>) -> Vec<Range<usize>> {
-        let mut blocks = Vec::new();
-        let mut offset = 0;
-        for chunk in &self.chunks {
-            let (mut start, end) = (offset, offset + chunk.positions());
-            while start < end {
-                let furthest =
-                    if start < self.stem { self.stem.min(start + sizes[0]) } else { start + sizes[1] }.min(end);
-                let marked = match (chunk, at) {
-                    (Chunk::Tokens(tokens), Some(at)) => {
-                        tokens[start - offset..furthest - offset].iter().position(|&token| token == at)
-                    }
-                    _ => None,
-                };
-                let next = marked.map_or(furthest, |index| start + index + 1);
-                blocks.push(start..next);
-                start = next;
-            }
-            offset = end;
-        }
-        blocks
+    /// Its runs of tokens and its images, up to position `end`.
+    pub(super) fn spans(&self, end: usize) -> Vec<Range<usize>> {
+        let mut start = 0;
+        let spans = self.chunks.iter().map(|chunk| {
+            let span = start..start + chunk.positions();
+            start = span.end;
+            span.start.min(end)..span.end.min(end)
+        });
+        spans.filter(|span| !span.is_empty()).collect()
     }
 }
 
@@ -211,23 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn blocks_break_at_images_and_at_even_distances_from_them() {
+    fn spans_are_runs_of_tokens_and_images() {
         let prompt =
             Prompt::new([Chunk::Tokens(vec![1; 5]), image(7, 3), Chunk::Tokens(vec![2; 4]), Chunk::Tokens(vec![3; 2])])
                 .unwrap();
         assert_eq!(prompt.len(), 14);
-        assert_eq!(prompt.blocks([9, 4], None), vec![0..4, 4..5, 5..8, 8..12, 12..14]);
-    }
-
-    #[test]
-    fn blocks_break_at_the_stem_and_behind_marks() {
-        let tokens = |text: &[Token]| Prompt::new([Chunk::Tokens(text.to_vec())]).unwrap();
-        let prompt = tokens(&[1, 2, 3, 4, 5, 6, 9, 7, 7, 9, 7, 7, 7]);
-        assert_eq!(prompt.last_position_of(9), Some(9));
-        assert_eq!(prompt.blocks([3, 2], Some(9)), vec![0..2, 2..4, 4..6, 6..7, 7..9, 9..10, 10..12, 12..13]);
-        let prompt = prompt.parting_from(&tokens(&[1, 2, 3, 4, 5, 8]));
-        assert_eq!(prompt.blocks([3, 2], Some(9)), vec![0..3, 3..5, 5..7, 7..9, 9..10, 10..12, 12..13]);
-        assert_eq!(prompt.blocks([3, 4], None), vec![0..3, 3..5, 5..9, 9..13]);
+        assert_eq!(prompt.spans(14), [0..5, 5..8, 8..14]);
+        assert_eq!(prompt.spans(6), [0..5, 5..6]);
+        assert_eq!(prompt.spans(0), []);
+        assert_eq!(prompt.last_position_of(2), Some(11));
+        assert!(prompt.is_token(11, 2) && !prompt.is_token(6, 7));
     }
 
     #[test]

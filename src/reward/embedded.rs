@@ -72,11 +72,10 @@ impl EmbeddedReward {
             let text = prompt::prm_text(&question, steps, self.template);
             self.encoder.prompt(&prompt::prm(&text, pictures.len(), self.template, Images::All), &pictures)
         };
-        let stem = prompt(&[])?;
         let mut prompts = Vec::new();
         for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
             let steps: Vec<String> = steps.iter().map(|step| unmarked(step)).collect();
-            prompts.push(prompt(&steps)?.parting_from(&stem));
+            prompts.push(prompt(&steps)?);
         }
         let mut readings = self.engine.probe(prompts, self.step, &self.labels)?.into_iter();
         request

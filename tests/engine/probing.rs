@@ -1,8 +1,13 @@
 //! Probing reads the same bits in any order and company.
 
-use mmprm::engine::Prompt;
+use std::sync::Arc;
 
-use super::{STEADY, TEXTS, engine, generate, model, of_tokens};
+use mmprm::engine::{EngineOptions, Model, ModelOptions, Prompt};
+use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::progress::unwatched;
+use mmprm_quant::quantize::{Mix, QuantizeOptions, plan};
+
+use super::{STEADY, TEXTS, engine, generate, model, of_tokens, start};
 
 /// Prompts that share starts, with the token 5 at one to four places each.
 fn prompts() -> Vec<Prompt> {
@@ -65,21 +70,56 @@ fn candidates_of_one_problem_share_what_they_have_in_common() {
     assert_eq!(engine.stats().processed, 640 + 8 * 41, "the last candidate is still there");
 }
 
+/// Candidates after `stem`, of steps that end in 5 and part anywhere: a step is the same as its like up to where it is cut.
+fn candidates(stem: i32) -> Vec<Prompt> {
+    let stem = || (0..stem).map(|index| 50 + index * 37 % 600);
+    let step = |kind: i32, cut: i32| {
+        let token = move |token| 50 + (token * 31 + if token < cut { 7 } else { kind * 11 }) % 600;
+        (0..21 + kind).map(token).chain([5])
+    };
+    let steps: [&[i32]; 10] = [
+        &[0, 1, 2],
+        &[0, 1, 3],
+        &[4, 1, 2, 5, 6, 7, 2, 4, 1, 0],
+        &[0, 5, 2],
+        &[3],
+        &[3, 3],
+        &[3, 3, 4],
+        &[1, 2, 5],
+        &[6, 0, 4],
+        &[-20, -20, -15, -21, -18],
+    ];
+    let cut = |candidate: usize| candidate as i32 * 5 % 23;
+    let candidate = |(index, kinds): (usize, &[i32])| {
+        of_tokens(stem().chain(kinds.iter().flat_map(|&kind| step(kind, cut(index)))).chain([3, 4]).collect())
+    };
+    steps.into_iter().enumerate().map(candidate).collect()
+}
+
+fn quantised(mix: Mix) -> Arc<Model> {
+    let (source, folder) = (model(), tempfile::tempdir().unwrap());
+    let (source, path) = (GgufFile::open(source.path()).unwrap(), folder.path().join("quantised.gguf"));
+    plan(&source, &QuantizeOptions::new(mix)).unwrap().write(&path, &mut unwatched).unwrap();
+    Model::load(&path, ModelOptions::default()).unwrap()
+}
+
+/// For every type of weights, since each has kernels of its own.
 #[test]
-fn candidates_that_part_at_the_stem_or_behind_a_step_are_computed_once_and_to_the_same_bits() {
-    let stem = || (0..333).map(|index| 50 + index * 37 % 600);
-    let step = |index: i32| (0..21).map(move |token| 50 + (token * 31 + index * 7) % 600).chain([5]);
-    let candidates: Vec<Prompt> = [[0, 1, 2], [0, 1, 3], [4, 1, 2], [0, 5, 2]]
-        .map(|steps| of_tokens(stem().chain(steps.into_iter().flat_map(step)).chain([3, 4]).collect()))
-        .map(|prompt| prompt.parting_from(&of_tokens(stem().chain([2]).collect())))
-        .into();
-    let engine = engine(4096, true);
-    let together = engine.probe(candidates.clone(), 5, &[10]).unwrap();
-    assert_eq!(engine.stats().processed, engine.stats().unique);
-    assert_eq!(engine.stats().processed, 333 + 22 * (3 + 1 + 3 + 2), "nothing behind the last step is computed");
-    for (candidate, together) in candidates.into_iter().zip(&together) {
-        let alone = super::engine(1024, true).probe(vec![candidate], 5, &[10]).unwrap();
-        assert_eq!(bits(&alone[0]), bits(together));
+fn candidates_share_what_they_have_in_common_to_the_same_bits() {
+    for mix in Mix::all() {
+        let model = quantised(mix);
+        let engine = |cells| start(&model, EngineOptions { context: Some(cells), ..EngineOptions::default() });
+        for stem in [0, 5, 9, 333] {
+            let candidates = candidates(stem);
+            let shared = engine(4096);
+            let together = shared.probe(candidates.clone(), 5, &[10, 20]).unwrap();
+            let stats = shared.stats();
+            assert!(stats.processed <= stats.unique + 11 * candidates.len() as u64, "{mix:?}: {stats:?}");
+            for (candidate, together) in candidates.into_iter().zip(&together) {
+                let alone = engine(1024).probe(vec![candidate], 5, &[10, 20]).unwrap();
+                assert_eq!(bits(&alone[0]), bits(together), "{mix:?} after {stem} tokens");
+            }
+        }
     }
 }
 

@@ -167,18 +167,17 @@ fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Re
     Ok(if picture.is_some() { ", with a picture" } else { "" })
 }
 
-/// The prompts to score, which are known to part after the prefix, as `mmprm score` knows it of the candidates of a problem.
+/// The prompts to score, which part after the prefix.
 fn candidates(args: &Args, engine: &Engine, reading: &Reading) -> Result<Vec<Prompt>, EngineError> {
     let mut words = Words::new(engine.model(), &[reading.mark], args.measure.seed);
     let prefix = words.take(args.prefix);
-    let stem = prompt([prefix.clone(), vec![reading.mark]].concat())?;
     let mut candidate = || {
         let mut tokens = prefix.clone();
         for _ in 0..args.steps {
             tokens.extend(words.take(args.step_tokens - 1));
             tokens.push(reading.mark);
         }
-        Ok(prompt(tokens)?.parting_from(&stem))
+        prompt(tokens)
     };
     (0..args.candidates).map(|_| candidate()).collect()
 }
