@@ -19,6 +19,7 @@ mod admission;
 mod batching;
 mod cache;
 mod chain;
+mod crew;
 pub(crate) mod ffi;
 mod job;
 mod planning;
@@ -123,8 +124,8 @@ pub struct EngineOptions {
     pub context: Option<u32>,
     /// Rollouts decoded side by side, at most 128; `None` takes 16, and 64 where the whole model is on a graphics device.
     pub parallel: Option<u32>,
-    /// Compute threads; `None` takes one a core, and a single one for a model so small that threads would mostly wait for
-    /// each other.
+    /// Compute threads; `None` takes one a core, fewer while other programs use the cores, and a single one for a model so small
+    /// that threads would mostly wait for each other.
     pub threads: Option<u32>,
     /// Results do not depend on threads, width, or what else runs: requests run one by one on a fixed schedule, without
     /// fused attention. Probing runs that way on any processor; on a graphics device only where this asks for it.
@@ -265,6 +266,7 @@ impl Engine {
                 batch: if options.deterministic { FIXED_BATCH as u32 } else { BATCH }.min(cells),
                 sequences,
                 threads: planning::threads(options.threads, model.file().file_size())?,
+                gives_way: options.threads.is_none(),
                 flash_attention: !options.deterministic && planning::fused_attention_pays(model),
                 wide_cache: model.file().get_u32("general.file_type").is_ok_and(|kind| kind == 0),
             },

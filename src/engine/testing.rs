@@ -30,6 +30,7 @@ pub(super) fn context(cells: u32, sequences: u32) -> Context {
         batch: cells.min(512),
         sequences,
         threads: 1,
+        gives_way: false,
         flash_attention: false,
         wide_cache: true,
     };

@@ -25,7 +25,8 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = layers)]
     gpu_layers: Automatic,
 
-    /// Compute threads [default: one a core].
+    /// Compute threads, no more and no fewer [default: one a core, fewer while other programs use
+    /// the cores; one for a model so small that threads would wait for each other].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
 

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llama_cpp_sys_2 as sys;
 
 use super::{Model, log};
+use crate::engine::crew::{Crew, processor_time};
 use crate::engine::{EngineError, Token};
 
 /// llama.cpp's own limit on sequence ids.
@@ -23,6 +25,8 @@ pub(crate) struct ContextOptions {
     pub sequences: u32,
     /// Compute threads.
     pub threads: u32,
+    /// Fewer threads compute while other programs use the cores.
+    pub gives_way: bool,
     /// Fused attention: faster, but results then depend on the shape of the batch and the number of threads.
     pub flash_attention: bool,
     /// Keys and values at 32 bits instead of 16.
@@ -121,6 +125,7 @@ pub(crate) struct Context {
     options: ContextOptions,
     vocabulary: usize,
     decoded: Vec<i8>,
+    crew: Option<Crew>,
     /// Held for its life only.
     _threads: Option<Threads>,
 }
@@ -171,7 +176,10 @@ impl Context {
         }
         let vocabulary = model.vocabulary_size();
         let threads = (options.threads > 1).then(|| Threads::attached_to(pointer, options.threads)).flatten();
-        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), _threads: threads })
+        // A device computes while threads wait: processor time tells nothing there.
+        let crew =
+            (options.gives_way && options.threads > 1 && !model.is_offloaded()).then(|| Crew::new(options.threads));
+        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), crew, _threads: threads })
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -206,6 +214,7 @@ impl Context {
             logits: batch.wanted.as_mut_ptr(),
         };
         log::clear();
+        let before = self.crew.is_some().then(|| (Instant::now(), processor_time()));
         // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says, and outlive the call; ids,
         // tokens and sizes were checked above.
         let status = unsafe {
@@ -214,6 +223,9 @@ impl Context {
             sys::llama_synchronize(self.pointer.as_ptr());
             status
         };
+        if let Some((started, Some(processor))) = before {
+            self.give_way(started.elapsed(), processor);
+        }
         match status {
             0 => {
                 self.decoded.clone_from(&batch.wanted);
@@ -221,6 +233,16 @@ impl Context {
             }
             1 => Err(DecodeError::Full),
             status => Err(DecodeError::Failed(EngineError::Decode(log::complaint(&format!("status {status}"))))),
+        }
+    }
+
+    /// After a decode that took `elapsed`, before which the process had had so much `processor` time.
+    fn give_way(&mut self, elapsed: Duration, processor: Duration) {
+        let (Some(crew), Some(now)) = (&mut self.crew, processor_time()) else { return };
+        if let Some(threads) = crew.after(elapsed, now.saturating_sub(processor)) {
+            tracing::debug!(threads, "other programs use the cores, or no longer do");
+            // SAFETY: the context is valid, and between decodes; there are no more than it was made with.
+            unsafe { sys::llama_set_n_threads(self.pointer.as_ptr(), threads as i32, threads as i32) };
         }
     }
 
