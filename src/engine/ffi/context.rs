@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use llama_cpp_sys_2 as sys;
 
-use super::{Model, log};
+use super::{Model, log, making};
 use crate::engine::crew::{Crew, processor_time};
 use crate::engine::{EngineError, Token};
 
@@ -141,6 +141,7 @@ impl Context {
                 options.sequences
             )));
         }
+        let turn = making();
         log::clear();
         // SAFETY: plain values; the model outlives the context, which holds an `Arc` of it.
         let pointer = unsafe {
@@ -164,6 +165,7 @@ impl Context {
             parameters.type_v = cache_type;
             sys::llama_init_from_model(model.as_ptr(), parameters)
         };
+        drop(turn);
         let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
             path: model.path().to_owned(),
             cause: log::complaint("there is not enough memory for a context of this size; try a smaller --context"),

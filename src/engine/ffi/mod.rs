@@ -20,7 +20,7 @@ pub use vision::Vision;
 
 use std::ffi::CString;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 
@@ -34,6 +34,13 @@ fn start_backend() -> Result<(), EngineError> {
         Ok(_) => Ok(()),
         Err(error) => Err(EngineError::Backend(error.clone())),
     }
+}
+
+/// Held while llama.cpp makes a model, a context or a vision tower: its backends set a device up when it is first used, and not
+/// for two threads at once (seen with Vulkan: a call through a null pointer).
+fn making() -> MutexGuard<'static, ()> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn path_to_c(path: &Path) -> Result<CString, EngineError> {

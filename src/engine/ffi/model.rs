@@ -10,7 +10,7 @@ use mmprm_quant::gguf::GgufFile;
 use unicode_normalization::UnicodeNormalization;
 
 use super::adapter::Adapter;
-use super::{log, path_to_c, start_backend};
+use super::{log, making, path_to_c, start_backend};
 use crate::engine::{EngineError, Token};
 
 /// A compute device that llama.cpp found.
@@ -84,6 +84,7 @@ impl Model {
         }
         let c_path = path_to_c(path)?;
         let gpu_layers = gpu_layers(options.gpu_layers, &file);
+        let turn = making();
         log::clear();
         // SAFETY: the default parameters are a plain value; the path is a valid C string for the duration of the call.
         let pointer = unsafe {
@@ -92,6 +93,7 @@ impl Model {
             parameters.n_gpu_layers = gpu_layers as i32;
             sys::llama_model_load_from_file(c_path.as_ptr(), parameters)
         };
+        drop(turn);
         let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
             path: path.to_owned(),
             cause: log::complaint("llama.cpp gave no reason"),

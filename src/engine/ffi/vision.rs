@@ -9,7 +9,7 @@ use llama_cpp_sys_2 as sys;
 use mmprm_quant::gguf::GgufFile;
 
 use super::model::c_string;
-use super::{Model, log, path_to_c, start_backend};
+use super::{Model, log, making, path_to_c, start_backend};
 use crate::engine::{self, EngineError};
 
 /// Turns image tiles into embeddings of the language model's width.
@@ -63,6 +63,7 @@ impl Vision {
         model.check_projector(path, width)?;
         let threads = engine::planning::threads(threads, file.file_size())?;
         let c_path = path_to_c(path)?;
+        let turn = making();
         log::clear();
         // SAFETY: plain parameter values; the path is a valid C string for the call; the model outlives the context.
         let pointer = unsafe {
@@ -75,6 +76,7 @@ impl Vision {
             parameters.cb_eval = Some(make_gelu_exact);
             sys::mtmd_init_from_file(c_path.as_ptr(), model.as_ptr(), parameters)
         };
+        drop(turn);
         let pointer =
             NonNull::new(pointer).ok_or_else(|| refuse(log::complaint("llama.cpp could not load the projector")))?;
         Ok(Self {
