@@ -14,6 +14,8 @@ rollouts() {
         python3 -c 'import json, sys; print("%.1f" % json.load(sys.stdin)["rows"][1]["median"])'
 }
 
+loops=""
+trap 'kill $loops 2>/dev/null || :' EXIT
 echo "| busy loops | tokens/s, --threads $cores | tokens/s, default |"
 echo "|---|---|---|"
 for busy in 0 1 2; do
@@ -22,7 +24,6 @@ for busy in 0 1 2; do
         while :; do :; done &
         loops="$loops $!"
     done
-    trap 'kill $loops 2>/dev/null || :' EXIT
     fixed="" default=""
     for _ in $(seq "${RUNS:-3}"); do
         fixed="$fixed $(rollouts --threads "$cores")"

@@ -34,20 +34,13 @@ impl Lineage {
     /// last row is decoded again.
     pub fn kept(&self, cached: &Self, last_row: bool) -> usize {
         let common = common_prefix(&self.keys, &cached.keys);
-        let whole = |(own, other): &(&Range<usize>, &Range<usize>)| own == other && own.end <= common;
-        let mut pairs = self.spans.iter().zip(&cached.spans).skip_while(whole);
-        let parting = pairs.next();
-        match parting {
-            Some((own, other)) if other.len() >= LEAST => own.start + most_kept(own, common.min(own.end) - own.start),
-            Some((own, _)) => own.start,
-            None => match self.spans.get(cached.spans.len()) {
-                // All that is cached is part of it, and it goes on with another span.
-                Some(next) => next.start,
-                None => match self.spans.last() {
-                    Some(last) if last_row => last.start + most_kept(last, last.len()),
-                    _ => self.keys.len(),
-                },
-            },
+        let is_whole = |(own, other): &(&Range<usize>, &Range<usize>)| own == other && own.end <= common;
+        let whole = self.spans.iter().zip(&cached.spans).take_while(is_whole).count();
+        match (self.spans.get(whole), cached.spans.get(whole), self.spans.last()) {
+            (Some(own), Some(other), _) if other.len() >= LEAST => own.start + most_kept(own, common - own.start),
+            (Some(own), _, _) => own.start,
+            (None, _, Some(last)) if last_row => last.start + most_kept(last, last.len()),
+            (None, _, _) => self.keys.len(),
         }
     }
 

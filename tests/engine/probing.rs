@@ -70,6 +70,24 @@ fn candidates_of_one_problem_share_what_they_have_in_common() {
     assert_eq!(engine.stats().processed, 640 + 8 * 41, "the last candidate is still there");
 }
 
+/// Lengths that are multiples of four positions cost nothing for the sake of whole grains.
+#[test]
+fn candidates_that_part_at_whole_grains_are_computed_once_and_to_the_same_bits() {
+    let stem = || (0..332).map(|index| 50 + index * 37 % 600);
+    let step = |index: i32| (0..23).map(move |token| 50 + (token * 31 + index * 7) % 600).chain([5]);
+    let candidates: Vec<Prompt> = [[0, 1, 2], [0, 1, 3], [4, 1, 2], [0, 5, 2]]
+        .map(|steps| of_tokens(stem().chain(steps.into_iter().flat_map(step)).chain([3, 4]).collect()))
+        .into();
+    let engine = engine(4096, true);
+    let together = engine.probe(candidates.clone(), 5, &[10]).unwrap();
+    assert_eq!(engine.stats().processed, engine.stats().unique);
+    assert_eq!(engine.stats().processed, 332 + 24 * (3 + 1 + 3 + 2), "nothing behind the last step is computed");
+    for (candidate, together) in candidates.into_iter().zip(&together) {
+        let alone = super::engine(1024, true).probe(vec![candidate], 5, &[10]).unwrap();
+        assert_eq!(bits(&alone[0]), bits(together));
+    }
+}
+
 /// Candidates after `stem`, of steps that end in 5 and part anywhere: a step is the same as its like up to where it is cut.
 fn candidates(stem: i32) -> Vec<Prompt> {
     let stem = || (0..stem).map(|index| 50 + index * 37 % 600);
