@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mmprm::answer::{Outcome, Setting, compare};
+use mmprm::answer::{AnswerSpec, Outcome, compare};
 
 const NUMBERS: &[(&str, &str)] = &[
     ("42", "42.0"),
@@ -31,7 +31,7 @@ const EXPRESSIONS: &[(&str, &str)] = &[
 ];
 
 fn rates(criterion: &mut Criterion) {
-    let setting = Setting::default();
+    let setting = AnswerSpec::default();
     let mut group = criterion.benchmark_group("answers");
     for (name, pairs) in [("numbers", NUMBERS), ("expressions", EXPRESSIONS)] {
         for (gold, said) in pairs {

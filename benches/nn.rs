@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
-use mmprm::nn::attention::{Attention, Heads, Kept, Own, Segments};
+use mmprm::nn::attention::{Attention, Heads, Kept, Mask, Segments};
 use mmprm::nn::gemm::{Gemm, Operand};
 use mmprm::nn::tensor::{Mat, MatMut};
 
@@ -206,7 +206,7 @@ fn attention(criterion: &mut Criterion) {
     // A plain sample, and a tree with a long root and short branches.
     let branches = std::iter::once((512, None)).chain((0..32).map(|i| (48, Some(if i % 4 == 0 { 0 } else { i }))));
     let tree: Vec<(usize, Option<usize>)> = branches.collect();
-    let shapes = [("plain", Segments::plain(&[2048], Own::Causal)), ("tree", Segments::new(&tree, Own::Causal))];
+    let shapes = [("plain", Segments::plain(&[2048], Mask::Causal)), ("tree", Segments::new(&tree, Mask::Causal))];
     for (name, segments) in shapes {
         let tokens = segments.tokens();
         let (q, k, v) = (numbers(tokens * width), numbers(tokens * width / 2), numbers(tokens * width / 2));

@@ -30,20 +30,20 @@ fn draws(criterion: &mut Criterion) {
     let annotation = Sampling::default();
     let open = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0 };
     let settings =
-        [("annotation", annotation, false), ("annotation with likelihood", annotation, true), ("open", open, false)];
+        [("annotation", annotation, false), ("annotation with logprob", annotation, true), ("open", open, false)];
     let mut group = criterion.benchmark_group("64 draws");
     group.sample_size(20);
     for vocabulary in VOCABULARIES {
         let logits = logits(vocabulary);
-        for (name, sampling, likelihood) in settings {
+        for (name, sampling, logprob) in settings {
             let mut samplers: Vec<Sampler> = (0..SEQUENCES)
                 .map(|sequence| {
                     // A prompt's worth of tokens seen.
                     let prompt = (0..400).map(|index| ((index * 7919 + sequence) % vocabulary) as i32);
                     let stream = Stream::named(0, "bench", 0, sequence as u64);
                     let mut sampler = Sampler::new(sampling, stream, prompt);
-                    if likelihood {
-                        sampler.keep_likelihood();
+                    if logprob {
+                        sampler.keep_logprob();
                     }
                     sampler
                 })

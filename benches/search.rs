@@ -8,16 +8,16 @@ use std::hint::black_box;
 use std::sync::Mutex;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mmprm::answer::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{Policy, PolicyError, RolloutRequest};
-use mmprm::problem::Problem;
+use mmprm::data::problem::Problem;
+use mmprm::data::solution::Rollout;
+use mmprm::judge::{Verdict, Verifier, VerifyError};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
 use mmprm::search::{Outcome, SearchParams, search};
-use mmprm::solution::Rollout;
 
 /// Solutions of 12 steps in many variants; one step in ten is wrong, and a wrong one can be mended later.
 struct Script;
 
-impl Policy for Script {
+impl RolloutModel for Script {
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         let solution = |index: usize| {
             let mut state = (request.node << 16 | index as u64) ^ 0x9e37_79b9_7f4a_7c15;
@@ -46,7 +46,7 @@ impl Policy for Script {
 #[derive(Default)]
 struct Record(Mutex<Vec<(Rollout, u64)>>);
 
-impl Policy for Record {
+impl RolloutModel for Record {
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         self.0.lock().expect("no thread panics").push((request.prefix.to_vec(), request.node));
         Script.rollouts(request)
@@ -61,7 +61,7 @@ impl Verifier for Ends {
     }
 }
 
-fn run(problem: &Problem, policy: &dyn Policy) -> Outcome {
+fn run(problem: &Problem, policy: &dyn RolloutModel) -> Outcome {
     let params = SearchParams { rollout_budget: usize::MAX, ..SearchParams::default() };
     search(problem, policy, &Ends, &params, &mut ()).expect("the script never fails")
 }

@@ -6,17 +6,20 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mmprm::annotate::{AnnotateError, AnnotateOptions, Event, LOG_NAME, Plan, SETTINGS_NAME, Summary, annotate};
-use mmprm::answer::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{Policy, PolicyError, RolloutRequest};
-use mmprm::problem::Problem;
+use mmprm::data::problem::Problem;
+use mmprm::data::solution::Rollout;
+use mmprm::data::tree::{file_stem, json};
+use mmprm::judge::{Verdict, Verifier, VerifyError};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
 use mmprm::search::SearchParams;
-use mmprm::solution::Rollout;
-use mmprm::tree::{file_stem, json};
+use mmprm::search::annotate::{
+    AnnotateError, AnnotateOptions, Event, LOG_NAME, Plan, SETTINGS_NAME, Summary, annotate,
+};
+use mmprm::util::cancel::CancelToken;
 use serde_json::{Value, json};
 
 /// Set in a child process: the directory in which it annotates.
@@ -32,7 +35,7 @@ struct Script {
     requests: AtomicUsize,
 }
 
-impl Policy for Script {
+impl RolloutModel for Script {
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         sleep(self.delay);
@@ -95,7 +98,7 @@ fn options(parallel: usize) -> AnnotateOptions {
 }
 
 fn run(directory: &Path, policy: &Script, options: &AnnotateOptions) -> Result<Summary, AnnotateError> {
-    annotate(&problems(), directory, options, policy, &Ends, &(), &AtomicBool::new(false))
+    annotate(&problems(), directory, options, policy, &Ends, &(), &CancelToken::new())
 }
 
 /// Every tree file with its bytes.
@@ -205,7 +208,7 @@ fn an_answer_that_cannot_be_judged_fails_its_problem_and_is_not_wrong() {
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    let (policy, cancel) = (Script::default(), AtomicBool::new(false));
+    let (policy, cancel) = (Script::default(), CancelToken::new());
     let summary = annotate(&problems(), directory.path(), &options(2), &policy, &Unsure, &(), &cancel).unwrap();
     assert_eq!((summary.done, summary.failed), (11, 1));
     assert!(!directory.path().join(file_stem(&problem(2)) + ".json").exists());
@@ -216,11 +219,11 @@ fn an_answer_that_cannot_be_judged_fails_its_problem_and_is_not_wrong() {
 #[test]
 fn cancelling_abandons_what_is_in_flight_and_keeps_what_is_done() {
     let directory = tempfile::tempdir().unwrap();
-    let cancel = AtomicBool::new(false);
+    let cancel = CancelToken::new();
     let finished = AtomicUsize::new(0);
     let after_three = |event: Event<'_>| {
         if matches!(event, Event::Finished { .. }) && finished.fetch_add(1, Ordering::Relaxed) == 2 {
-            cancel.store(true, Ordering::Relaxed);
+            cancel.cancel();
         }
     };
     let slow = Script { delay: Duration::from_millis(2), ..Script::default() };
@@ -240,7 +243,7 @@ fn cancelling_abandons_what_is_in_flight_and_keeps_what_is_done() {
 fn a_record_that_occurs_twice_is_searched_once() {
     let directory = tempfile::tempdir().unwrap();
     let twice = [problem(0), problem(1), problem(0)];
-    let (policy, cancel) = (Script::default(), AtomicBool::new(false));
+    let (policy, cancel) = (Script::default(), CancelToken::new());
     let plans = Mutex::new(Vec::new());
     let note = |event: Event<'_>| {
         if let Event::Planned(plan) = event {
@@ -277,7 +280,7 @@ fn a_tree_that_cannot_be_written_stops_the_run_and_is_no_failure_of_its_problem(
 #[test]
 fn progress_adds_up_to_the_summary_and_trees_carry_their_problem() {
     let directory = tempfile::tempdir().unwrap();
-    let (policy, cancel) = (Script::default(), AtomicBool::new(false));
+    let (policy, cancel) = (Script::default(), CancelToken::new());
     let rollouts = AtomicUsize::new(0);
     let count = |event: Event<'_>| {
         if let Event::Rollouts { count, .. } = event {
@@ -346,7 +349,7 @@ fn a_long_problem_holds_up_one_worker_and_the_others_go_on() {
         script: Script,
         finished: &'a AtomicUsize,
     }
-    impl Policy for Long<'_> {
+    impl RolloutModel for Long<'_> {
         fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
             if request.problem.id == "p0" {
                 wait_until("all other problems are done", || self.finished.load(Ordering::Relaxed) == 11);
@@ -354,7 +357,7 @@ fn a_long_problem_holds_up_one_worker_and_the_others_go_on() {
             self.script.rollouts(request)
         }
     }
-    let (directory, cancel) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+    let (directory, cancel) = (tempfile::tempdir().unwrap(), CancelToken::new());
     let finished = AtomicUsize::new(0);
     let count = |event: Event<'_>| {
         finished.fetch_add(usize::from(matches!(event, Event::Finished { .. })), Ordering::Relaxed);

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mmprm::answer::{Outcome, Rule, Setting, compare};
+use mmprm::answer::{AnswerSpec, Outcome, Rule, compare};
 use mmprm::eval::triples::{self, Agreement, Triple};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -112,7 +112,7 @@ fn answers() -> impl Strategy<Value = String> {
 }
 
 fn outcome(gold: &str, said: &str) -> Outcome {
-    compare(gold, said, &Setting::default()).outcome
+    compare(gold, said, &AnswerSpec::default()).outcome
 }
 
 proptest! {
@@ -145,10 +145,10 @@ proptest! {
 
     #[test]
     fn nothing_makes_it_panic(gold in ".{0,60}", said in ".{0,120}") {
-        let choices = Setting { choices: vec![gold.clone(), "2".into()], ..Setting::default() };
+        let choices = AnswerSpec { choices: vec![gold.clone(), "2".into()], ..AnswerSpec::default() };
         for rule in [Rule::General, Rule::MathVista, Rule::MathVision] {
             rule.compare(&gold, &said, &choices);
-            rule.compare(&gold, &said, &Setting::default());
+            rule.compare(&gold, &said, &AnswerSpec::default());
         }
     }
 
@@ -235,7 +235,7 @@ fn hostile_answers_come_back_undecided_or_different_and_in_time() {
         "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}".repeat(50),
         "\\sqrt[3]{".repeat(300) + "2",
     ];
-    let choices = Setting { choices: ["1", "x", "2 cm"].map(str::to_owned).to_vec(), ..Setting::default() };
+    let choices = AnswerSpec { choices: ["1", "x", "2 cm"].map(str::to_owned).to_vec(), ..AnswerSpec::default() };
     for text in &hostile {
         let start: String = text.chars().take(20).collect();
         for gold in ["7919", "x+1", "[0,1)"] {

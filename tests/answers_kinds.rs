@@ -1,16 +1,16 @@
 //! Answers of every kind, as a careful marker compares them.
 
-use mmprm::answer::{Outcome, Setting, compare};
+use mmprm::answer::{AnswerSpec, Outcome, compare};
 
 use Outcome::{Different, Equal, Undecided};
 
 fn check(cases: &[(&str, &str, Outcome)]) {
-    check_in(&Setting::default(), cases);
+    check_in(&AnswerSpec::default(), cases);
 }
 
-fn check_in(setting: &Setting, cases: &[(&str, &str, Outcome)]) {
+fn check_in(spec: &AnswerSpec, cases: &[(&str, &str, Outcome)]) {
     for (gold, said, expected) in cases {
-        let finding = compare(gold, said, setting);
+        let finding = compare(gold, said, spec);
         assert_eq!(finding.outcome, *expected, "{gold} and {said}: {}", finding.reason);
     }
 }
@@ -368,7 +368,7 @@ fn letters_name_options_in_any_dress() {
         ("AC", "C and A", Equal),
         ("ABD", "A, B", Different),
     ]);
-    let options = |texts: [&str; 3]| Setting { choices: texts.map(str::to_owned).to_vec(), ..Setting::default() };
+    let options = |texts: [&str; 3]| AnswerSpec { choices: texts.map(str::to_owned).to_vec(), ..AnswerSpec::default() };
     check_in(
         &options(["0.5", "2", "none of these"]),
         &[

@@ -5,12 +5,12 @@ mod support;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mmprm::data::problem::Problems;
+use mmprm::data::solution::Continue;
 use mmprm::engine::{Engine, EngineOptions, Sampling};
-use mmprm::multimodal::{Encoder, EncoderOptions};
-use mmprm::policy::{EmbeddedPolicy, Policy, PolicyOptions, RolloutRequest};
-use mmprm::problem::Problems;
+use mmprm::policy::{LocalPolicy, PolicyOptions, RolloutModel, RolloutRequest};
 use mmprm::prompt::ChatTemplate;
-use mmprm::solution::Continue;
+use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::{convert, load, repository};
 
@@ -19,7 +19,7 @@ fn data() -> PathBuf {
 }
 
 /// The mini policy, always taking the likeliest token.
-fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> EmbeddedPolicy {
+fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> LocalPolicy {
     let model = load(pair);
     let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
@@ -34,7 +34,7 @@ fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> Embe
         keep_prompts: true,
         cancel: Arc::default(),
     };
-    EmbeddedPolicy::new(engine, encoder, options)
+    LocalPolicy::new(engine, encoder, options)
 }
 
 #[test]

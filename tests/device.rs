@@ -1,4 +1,4 @@
-//! A graphics device computes what the processor computes. Without one there is nothing to compare: `make test-vulkan` brings
+//! A GPU computes what the processor computes. Without one there is nothing to compare: `make test-vulkan` brings
 //! one in software, and sets `MMPRM_EXPECT_DEVICE` so that its absence is no success.
 
 mod support;
@@ -14,8 +14,8 @@ use support::Pair;
 /// The processor's and the device's model, in 32 bits; nothing without a device.
 fn both() -> Option<(Pair, [Arc<Model>; 2])> {
     if gpu_devices().is_empty() {
-        assert!(std::env::var_os("MMPRM_EXPECT_DEVICE").is_none(), "no graphics device was found");
-        eprintln!("skipped: no graphics device");
+        assert!(std::env::var_os("MMPRM_EXPECT_DEVICE").is_none(), "no GPU was found");
+        eprintln!("skipped: no GPU");
         return None;
     }
     let pair = support::convert(&support::repository().join("demo/checkpoints/mini-prm"), WeightType::F32);
@@ -57,17 +57,17 @@ fn greedy_rollouts_begin_as_the_processors() {
     let drawn = models.each_ref().map(|model| {
         let prompt = prompt(model, "What is 3 + 4?");
         let request = GenerateRequest::new(prompt, Sampling::GREEDY, vec![Stream::named(0, "device", 0, 0); 4], 8);
-        engine(model, false).generate(GenerateRequest { likelihood: true, ..request }).unwrap()
+        engine(model, false).generate(GenerateRequest { logprob: true, ..request }).unwrap()
     });
     for (here, there) in drawn[0].iter().zip(&drawn[1]) {
-        let difference = (here.likelihood[0] - there.likelihood[0]).abs();
+        let difference = (here.logprob[0] - there.logprob[0]).abs();
         assert!(difference < 1e-2, "the first token's log-probability differs by {difference}");
         assert_eq!(here.tokens[0], there.tokens[0]);
     }
 }
 
 #[test]
-fn pictures_are_the_processors() {
+fn images_are_the_processors() {
     let Some((pair, [model, _])) = both() else { return };
     let encoded = [false, true].map(|gpu| {
         let vision = Vision::load(&pair.mmproj, &model, None, gpu).unwrap();

@@ -2,8 +2,8 @@
 
 mod support;
 
+use mmprm::data::candidates;
 use mmprm::eval::bon::{Options, report};
-use mmprm::eval::candidates;
 use support::{golden, json};
 
 #[test]

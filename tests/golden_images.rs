@@ -12,10 +12,10 @@ use serde_json::Value;
 use support::tensors::Tensors;
 use support::{golden_path, json};
 
-/// How the reference tiled the golden pictures.
+/// How the reference tiled the golden images.
 const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
 
-/// The folder of golden pictures, or nothing (with a message) where it is absent.
+/// The folder of golden images, or nothing (with a message) where it is absent.
 fn golden_images() -> Option<PathBuf> {
     golden_path("images")
 }
@@ -24,14 +24,14 @@ fn preprocess() -> Option<Value> {
     golden_path("images/preprocess.json").map(|path| json(&path))
 }
 
-/// Every picture of the folder that has tensors beside it: name, picture, tensors.
+/// Every image of the folder that has tensors beside it: name, image, tensors.
 fn cases(folder: &Path) -> Vec<(String, Rgb8, Tensors)> {
     let mut cases: Vec<(String, Rgb8, Tensors)> = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "safetensors") {
-            let picture = load(&path.with_extension("png"), &Limits::default()).unwrap();
-            cases.push((path.file_stem().unwrap().to_str().unwrap().into(), picture, Tensors::read(&path)));
+            let image = load(&path.with_extension("png"), &Limits::default()).unwrap();
+            cases.push((path.file_stem().unwrap().to_str().unwrap().into(), image, Tensors::read(&path)));
         }
     }
     cases.sort_by(|a, b| a.0.cmp(&b.0));
@@ -51,28 +51,28 @@ fn assert_same_bytes(name: &str, found: &[u8], expected: &[u8]) {
 }
 
 #[test]
-fn golden_pictures_decode_to_the_bytes_of_pillows_rgb_conversion() {
+fn golden_images_decode_to_the_bytes_of_pillows_rgb_conversion() {
     let Some(folder) = golden_images() else { return };
     let mut checked = 0;
-    for (name, picture, tensors) in cases(&folder) {
+    for (name, image, tensors) in cases(&folder) {
         let tensors = tensors.file();
         if let Ok(expected) = tensors.tensor("rgb_u8") {
-            assert_eq!(expected.shape(), [picture.height, picture.width, 3], "{name}");
-            assert_same_bytes(&name, &picture.data, expected.data());
+            assert_eq!(expected.shape(), [image.height, image.width, 3], "{name}");
+            assert_same_bytes(&name, &image.data, expected.data());
             checked += 1;
         }
     }
-    assert!(checked > 0, "no picture with rgb_u8 in {}", folder.display());
+    assert!(checked > 0, "no image with rgb_u8 in {}", folder.display());
 }
 
 #[test]
 fn golden_tiles_are_equal_byte_for_byte() {
     let Some(folder) = golden_images() else { return };
     let mut checked = 0;
-    for (name, picture, tensors) in cases(&folder) {
+    for (name, image, tensors) in cases(&folder) {
         let tensors = tensors.file();
         if let Ok(expected) = tensors.tensor("tiles_u8") {
-            let mut tiles = tiles(&picture, &SMALL);
+            let mut tiles = tiles(&image, &SMALL);
             if tensors.tensor("pixel_values").is_err() {
                 // The cases about pixel modes keep the first tile and the thumbnail.
                 tiles = vec![tiles[0].clone(), tiles[tiles.len() - 1].clone()];
@@ -82,7 +82,7 @@ fn golden_tiles_are_equal_byte_for_byte() {
             checked += 1;
         }
         if let Ok(expected) = tensors.tensor("thumbnail_u8") {
-            let tiles = tiles(&picture, &Tiling { size: expected.shape()[0], ..SMALL });
+            let tiles = tiles(&image, &Tiling { size: expected.shape()[0], ..SMALL });
             assert_same_bytes(&name, &tiles[tiles.len() - 1].rgb, expected.data());
             checked += 1;
         }
@@ -94,13 +94,13 @@ fn golden_tiles_are_equal_byte_for_byte() {
 fn golden_pixel_values_are_equal_to_a_millionth() {
     let Some(folder) = golden_images() else { return };
     let mut checked = 0;
-    for (name, picture, tensors) in cases(&folder) {
+    for (name, image, tensors) in cases(&folder) {
         if tensors.file().tensor("pixel_values").is_err() {
             continue;
         }
         let expected = tensors.floats("pixel_values");
         let found: Vec<f32> =
-            tiles(&picture, &SMALL).iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect();
+            tiles(&image, &SMALL).iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect();
         assert_eq!(found.len(), expected.len(), "{name}");
         let largest = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(largest <= 1e-6, "{name}: differs by {largest}");
@@ -120,11 +120,11 @@ fn golden_tile_counts_and_sums_agree() {
             eprintln!("skipped: {} is missing", path.display());
             continue;
         }
-        let picture = load(&path, &Limits::default()).unwrap();
-        assert_eq!(meta["width"], picture.width, "{name}");
-        assert_eq!(meta["height"], picture.height, "{name}");
+        let image = load(&path, &Limits::default()).unwrap();
+        assert_eq!(meta["width"], image.width, "{name}");
+        assert_eq!(meta["height"], image.height, "{name}");
         let size = meta.get("image_size").map_or(SMALL.size, |size| size.as_u64().unwrap() as usize);
-        let tiles = tiles(&picture, &Tiling { size, ..SMALL });
+        let tiles = tiles(&image, &Tiling { size, ..SMALL });
         assert_eq!(meta["tiles"], tiles.len(), "{name}");
         if let Some(expected) = meta.get("tile_sums") {
             let sums: Vec<u64> = tiles.iter().map(|tile| tile.rgb.iter().map(|&byte| u64::from(byte)).sum()).collect();
@@ -132,7 +132,7 @@ fn golden_tile_counts_and_sums_agree() {
         }
         checked += 1;
     }
-    assert!(checked > 0, "no pictures of preprocess.json in {}", folder.display());
+    assert!(checked > 0, "no images of preprocess.json in {}", folder.display());
 }
 
 #[test]

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use mmprm::annotate::shard;
-use mmprm::python_json::dumps_indent;
-use mmprm::samples::{self, Form, Paths, Sample, is_skipped, sample_line};
-use mmprm::tree::{Tree, json};
+use mmprm::compat::json::dumps_indent;
+use mmprm::data::samples::{self, Form, Paths, Sample, is_skipped, sample_line};
+use mmprm::data::tree::{Tree, json};
+use mmprm::search::annotate::shard;
 use serde_json::Value;
 use support::{golden, golden_text};
 

@@ -1,4 +1,4 @@
-//! The mini policy against its goldens: prompts, pictures, first logits, greedy text.
+//! The mini policy against its goldens: prompts, images, first logits, greedy text.
 
 mod support;
 
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mmprm::engine::{Engine, EngineOptions, GenerateRequest, Sampling, Stream};
-use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::prompt::{Images, rollout};
+use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 use support::{convert, ids, json, load, numbers, repository};
@@ -34,13 +34,13 @@ fn setup() -> Setup {
 
 fn prompt(setup: &Setup, case: &Value) -> mmprm::engine::Prompt {
     let steps: Vec<String> = serde_json::from_value(case["previous_steps"].clone()).unwrap_or_default();
-    let picture = repository().join("demo/mini-k12/test").join(case["image_path"].as_str().unwrap());
+    let image = repository().join("demo/mini-k12/test").join(case["image_path"].as_str().unwrap());
     let pieces = rollout(case["question"].as_str().unwrap(), &steps, 1, Images::All);
-    setup.encoder.prompt(&pieces, &[picture]).unwrap()
+    setup.encoder.prompt(&pieces, &[image]).unwrap()
 }
 
 #[test]
-fn golden_prompt_ids_of_the_mini_policy_are_equal_around_the_picture() {
+fn golden_prompt_ids_of_the_mini_policy_are_equal_around_the_image() {
     let setup = setup();
     let image_token = setup.encoder.model().token("<IMG_CONTEXT>").unwrap();
     for case in &setup.cases {
@@ -53,11 +53,11 @@ fn golden_prompt_ids_of_the_mini_policy_are_equal_around_the_picture() {
 }
 
 #[test]
-fn golden_picture_embeddings_of_the_mini_policy_agree_to_1e_3() {
+fn golden_image_embeddings_of_the_mini_policy_agree_to_1e_3() {
     let setup = setup();
     for case in &setup.cases {
-        let picture = repository().join("demo/mini-k12/test").join(case["image_path"].as_str().unwrap());
-        let embeddings = setup.encoder.picture(&picture).unwrap();
+        let image = repository().join("demo/mini-k12/test").join(case["image_path"].as_str().unwrap());
+        let embeddings = setup.encoder.image(&image).unwrap();
         let tile_tokens = embeddings.tokens() / case["tiles"].as_u64().unwrap() as usize;
         let width = embeddings.width;
         for (tile, rows) in case["vit_embeds_slice"].as_array().unwrap().iter().enumerate() {

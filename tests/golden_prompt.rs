@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use mmprm::data::solution::parse;
 use mmprm::image::{self, Limits, Tiling};
 use mmprm::prompt::{ChatTemplate, Images, Piece, PrmTemplate, prm, prm_text, render, rollout_user};
-use mmprm::solution::parse;
 use serde_json::Value;
 use support::tensors::Tensors;
 use support::{golden_path as golden, json, json_lines};
@@ -26,12 +26,12 @@ fn texts(value: &Value) -> Vec<String> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// The context tokens of a golden picture.
+/// The context tokens of a golden image.
 fn image_tokens(name: &str) -> Option<usize> {
     let path = golden(&format!("images/{name}.png"))?;
-    let picture = image::load(&path, &Limits::default()).unwrap();
+    let image = image::load(&path, &Limits::default()).unwrap();
     let tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
-    Some(image::tiles(&picture, &tiling).len() * TOKENS_PER_TILE)
+    Some(image::tiles(&image, &tiling).len() * TOKENS_PER_TILE)
 }
 
 /// The prompt with its placeholders still in it, as the reference's chat template leaves them.
@@ -145,7 +145,7 @@ fn golden_prompts_of_many_images_are_equal_in_the_references_mode() {
             checked += 1;
         }
     }
-    assert!(checked > 0 || found == 0, "no case with its pictures");
+    assert!(checked > 0 || found == 0, "no case with its images");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn golden_training_samples_are_equal_as_text() {
             checked += 1;
         }
     }
-    assert!(checked > 0 || found == 0, "no sample with its picture");
+    assert!(checked > 0 || found == 0, "no sample with its image");
 }
 
 #[test]

@@ -5,11 +5,11 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
+use mmprm::data::candidates;
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Model, Prompt, Token, gpu_devices};
-use mmprm::eval::candidates;
-use mmprm::multimodal::{Encoder, EncoderOptions};
+use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
-use mmprm::reward::{EmbeddedReward, Reward, RewardOptions, ScoreRequest};
+use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::tensors::Tensors;
 use support::{cases, convert, golden, ids, json, load, name, numbers};
@@ -70,7 +70,7 @@ fn furthest(found: &[f64], expected: &[f64]) -> f64 {
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// How far scores may be from the reference's: as `asked`, but on a graphics device, whose products of 32-bit numbers keep the 10
+/// How far scores may be from the reference's: as `asked`, but on a GPU, whose products of 32-bit numbers keep the 10
 /// bits of TF32 (cuBLAS) or f16 where ours and the reference's keep 23; 1.7e-3 was measured on one.
 fn tolerance(asked: f64) -> f64 {
     if gpu_devices().is_empty() { asked } else { 5e-3 }
@@ -120,12 +120,12 @@ fn golden_scores_are_the_same_bits_whatever_the_company() {
 }
 
 /// A reward model over a golden checkpoint, with its own vision tower, and its pair.
-fn reward(architecture: &str, template: PrmTemplate) -> (EmbeddedReward, support::Pair) {
+fn reward(architecture: &str, template: PrmTemplate) -> (LocalPrm, support::Pair) {
     let pair = convert(&golden().join("ckpt").join(architecture), WeightType::F32);
     let model = load(&pair);
     let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
-    let options = RewardOptions { data_root: golden().join("images"), template: Some(template) };
-    (EmbeddedReward::new(engine(&model), encoder, options).unwrap(), pair)
+    let options = PrmOptions { data_root: golden().join("images"), template: Some(template) };
+    (LocalPrm::new(engine(&model), encoder, options).unwrap(), pair)
 }
 
 /// Question and steps of a prompt text `Question: …\nProcess: s1<prm>s2<prm>`.
@@ -135,14 +135,14 @@ fn question_and_steps(text: &str) -> (String, Vec<String>) {
     (question.to_owned(), steps)
 }
 
-fn score(reward: &EmbeddedReward, text: &str, images: &[String]) -> Vec<f64> {
+fn score(reward: &LocalPrm, text: &str, images: &[String]) -> Vec<f64> {
     let (question, steps) = question_and_steps(text);
     let request = ScoreRequest { question: &question, images, solutions: &[steps] };
     reward.score(&request).unwrap().remove(0)
 }
 
 #[test]
-fn golden_scores_from_the_picture_itself_agree_to_1e_3() {
+fn golden_scores_from_the_image_itself_agree_to_1e_3() {
     let (mut compared, mut worst) = (0, 0.0_f64);
     for folder in cases("score") {
         let (reward, _pair) = reward(&name(&folder), PrmTemplate::Scoring);
@@ -184,7 +184,7 @@ fn golden_scores_of_the_same_text_differ_by_template_as_the_references_do() {
 }
 
 #[test]
-fn golden_scores_with_two_pictures_agree_where_each_has_its_placeholder() {
+fn golden_scores_with_two_images_agree_where_each_has_its_placeholder() {
     let mut compared = 0;
     for folder in cases("score") {
         let path = folder.join("multi_image.json");
@@ -198,7 +198,7 @@ fn golden_scores_with_two_pictures_agree_where_each_has_its_placeholder() {
             let images: Vec<String> = names.iter().map(|image| format!("{image}.png")).collect();
             let scores = score(&reward, text, &images);
             assert_eq!(scores.len(), case["scores_float32"].as_array().unwrap().len());
-            // With fewer placeholders the reference leaves pictures out; every picture is shown here.
+            // With fewer placeholders the reference leaves images out; every image is shown here.
             if text.matches("<image>").count() == images.len() {
                 let distance = furthest(&scores, &numbers(&case["scores_float32"]));
                 assert!(distance < tolerance(1e-3), "{text}: {distance}");
@@ -206,7 +206,7 @@ fn golden_scores_with_two_pictures_agree_where_each_has_its_placeholder() {
             }
         }
     }
-    assert!(compared > 0 || cases("score").is_empty(), "no case with a placeholder for each picture");
+    assert!(compared > 0 || cases("score").is_empty(), "no case with a placeholder for each image");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn golden_best_of_n_gives_every_candidate_its_own_scores_even_after_one_without_
 }
 
 #[test]
-fn a_problem_without_a_picture_is_scored_and_one_with_a_missing_picture_is_not() {
+fn a_problem_without_a_image_is_scored_and_one_with_a_missing_image_is_not() {
     for folder in cases("score") {
         let (reward, _pair) = reward(&name(&folder), PrmTemplate::Scoring);
         assert_eq!(score(&reward, "Question: 1 + 1?\nProcess: It is 2.<prm>", &[]).len(), 1);

@@ -7,15 +7,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use mmprm::answer::{Verdict, Verifier, VerifyError};
+use mmprm::data::problem::Problem;
+use mmprm::data::solution::Rollout;
+use mmprm::data::tree::{file_stem, json};
 use mmprm::judge::OnUnjudged;
-use mmprm::policy::{Policy, PolicyError, RolloutRequest};
-use mmprm::problem::Problem;
+use mmprm::judge::{Verdict, Verifier, VerifyError};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
 use mmprm::prompt::rollout_user;
 use mmprm::search::pool::CandidatePool;
 use mmprm::search::{Observer, SearchParams, Selection, search};
-use mmprm::solution::Rollout;
-use mmprm::tree::{file_stem, json};
 use serde_json::Value;
 use support::{golden, golden_text};
 
@@ -117,7 +117,7 @@ struct Script<'a> {
     done: Mutex<usize>,
 }
 
-impl Policy for Script<'_> {
+impl RolloutModel for Script<'_> {
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         let mut done = self.done.lock().unwrap();
         assert_eq!(request.node, *done as u64, "requests are numbered in order");

@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mmprm::answer::{RuleVerifier, Verdict, Verifier};
+use mmprm::data::problem::{Problem, Problems};
+use mmprm::data::solution::Continue;
 use mmprm::engine::{Engine, EngineOptions, Sampling};
-use mmprm::multimodal::{Encoder, EncoderOptions};
-use mmprm::policy::{EmbeddedPolicy, Policy, PolicyOptions, RolloutRequest};
-use mmprm::problem::{Problem, Problems};
+use mmprm::judge::{RuleVerifier, Verdict, Verifier};
+use mmprm::policy::{LocalPolicy, PolicyOptions, RolloutModel, RolloutRequest};
 use mmprm::prompt::ChatTemplate;
-use mmprm::solution::Continue;
+use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 use support::{convert, load, numbers, repository};
@@ -24,7 +24,7 @@ fn data() -> PathBuf {
 }
 
 /// The mini policy at 16 bits, drawing as its makers did, on the fixed schedule.
-fn policy(data_root: PathBuf) -> (EmbeddedPolicy, support::Pair) {
+fn policy(data_root: PathBuf) -> (LocalPolicy, support::Pair) {
     let pair = convert(&repository().join("demo/checkpoints/mini-mm-policy"), WeightType::F16);
     let model = load(&pair);
     let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
@@ -39,7 +39,7 @@ fn policy(data_root: PathBuf) -> (EmbeddedPolicy, support::Pair) {
         keep_prompts: true,
         cancel: Arc::default(),
     };
-    (EmbeddedPolicy::new(engine, encoder, options), pair)
+    (LocalPolicy::new(engine, encoder, options), pair)
 }
 
 fn records(path: &Path) -> Vec<Value> {
@@ -47,7 +47,7 @@ fn records(path: &Path) -> Vec<Value> {
 }
 
 /// The share of `count` rollouts after `prefix` that end right.
-fn success(policy: &EmbeddedPolicy, problem: &Problem, prefix: &[String], count: usize) -> f64 {
+fn success(policy: &LocalPolicy, problem: &Problem, prefix: &[String], count: usize) -> f64 {
     let request = RolloutRequest::new(problem, prefix, count, prefix.len() as u64);
     let rollouts = policy.rollouts(&request).unwrap();
     let right = rollouts.iter().filter(|rollout| {

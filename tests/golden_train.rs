@@ -5,7 +5,7 @@ mod data;
 mod support;
 
 use data::{Case, Samples};
-use mmprm::internvl::{Gradients, HalfFormat, Settings, Shadows, Tiles, Trainable, Weights};
+use mmprm::internvl::{Gradients, HalfCopies, HalfFormat, Settings, Tiles, Trainable, Weights};
 use mmprm::nn::gemm::Precision;
 use support::tensors::{Tensors, relative};
 use support::{cases, golden, json, numbers};
@@ -110,8 +110,8 @@ fn golden_train_half_precision_is_as_near_to_single_as_the_references_own() {
             Deviations::of(names.iter().map(|name| info["bf16"]["grad_rel_l2"][name].as_f64().unwrap()));
         for (format, precision) in [(HalfFormat::Bf16, Precision::Bf16), (HalfFormat::F16, Precision::SplitBf16)] {
             let settings = Settings { precision, ..Settings::default() };
-            let shadows = Shadows::new(&case.parameters, format);
-            let weights = Weights::with_shadows(&case.parameters, &shadows);
+            let half_copies = HalfCopies::new(&case.parameters, format);
+            let weights = Weights::with_shadows(&case.parameters, &half_copies);
             let layout = case.model.layout();
             let mut gradients = Gradients::new(layout, Trainable::without_vision(layout));
             let batches = samples.micro_batches();

@@ -49,7 +49,7 @@ fn train(case: &Case) {
     let samples = case.shape.samples(case.samples, case.tokens);
     let mut demand = Demand::of(&recipe, &layout, None);
     demand.targets = samples.iter().map(|sample| sample.targets.len()).sum();
-    demand.picture_tokens = 0;
+    demand.image_tokens = 0;
     let mut tokens: Vec<u32> = samples.iter().flat_map(|sample| sample.tokens.clone()).collect();
     tokens.sort_unstable();
     tokens.dedup();

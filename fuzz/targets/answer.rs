@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mmprm::answer::{Outcome, Rule, Setting, compare};
+use mmprm::answer::{Outcome, Rule, AnswerSpec, compare};
 
 fuzz_target!(|texts: (String, String)| {
     let (gold, said) = texts;
-    let free = Setting::default();
-    let choices = Setting { choices: vec![gold.clone(), "12 cm".into(), "no".into()], ..Setting::default() };
+    let free = AnswerSpec::default();
+    let choices = AnswerSpec { choices: vec![gold.clone(), "12 cm".into(), "no".into()], ..AnswerSpec::default() };
     for rule in [Rule::General, Rule::MathVista, Rule::MathVision] {
         rule.compare(&gold, &said, &free);
         rule.compare(&gold, &said, &choices);

@@ -12,7 +12,7 @@ use mmprm_quant::convert::{self, ConvertOptions, WeightType};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::inspect::content_hash;
 use mmprm_quant::progress::unwatched;
-use mmprm_quant::quantize::{self, Mix, QuantizeOptions};
+use mmprm_quant::quantize::{self, QuantType, QuantizeOptions};
 
 const HIDDEN: usize = 1024;
 const FEED_FORWARD: usize = 8192;
@@ -53,7 +53,7 @@ fn convert_and_quantise(directory: &Path) {
     plan.write(&mut unwatched).unwrap();
     let file = GgufFile::open(&plan.files[0].path).unwrap();
     content_hash(&file, &mut unwatched).unwrap();
-    let plan = quantize::plan(&file, &QuantizeOptions::new(Mix::Q4_0)).unwrap();
+    let plan = quantize::plan(&file, &QuantizeOptions::new(QuantType::Q4_0)).unwrap();
     plan.write(&directory.join("q4_0.gguf"), &mut unwatched).unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

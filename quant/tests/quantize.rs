@@ -16,7 +16,7 @@ use mmprm_quant::convert::{self, ConvertOptions, WeightType};
 use mmprm_quant::gguf::{GgufFile, GgufWriter, TensorSpec};
 use mmprm_quant::inspect::content_hash;
 use mmprm_quant::progress::unwatched;
-use mmprm_quant::quantize::{Mix, ModelShape, QuantizeError, QuantizeOptions, TensorShape, choose, plan};
+use mmprm_quant::quantize::{ModelShape, QuantType, QuantizeError, QuantizeOptions, TensorShape, choose, plan};
 
 /// Converts a checkpoint to f32 and gives the paths of its files.
 fn converted(checkpoint: &Path, output: &Path) -> Vec<PathBuf> {
@@ -26,7 +26,7 @@ fn converted(checkpoint: &Path, output: &Path) -> Vec<PathBuf> {
 }
 
 /// Quantises with llama.cpp itself.
-fn quantize_with_llama_cpp(input: &Path, output: &Path, mix: Mix) {
+fn quantize_with_llama_cpp(input: &Path, output: &Path, mix: QuantType) {
     extern "C" fn quiet(_: sys::ggml_log_level, _: *const std::ffi::c_char, _: *mut std::ffi::c_void) {}
     let [input, output] = [input, output].map(|path| CString::new(path.to_str().unwrap()).unwrap());
     // SAFETY: the parameters are llama.cpp's defaults with a known file type; the strings outlive the call.
@@ -47,7 +47,7 @@ fn golden_models_quantise_to_the_same_bytes_as_with_llama_cpp() {
         let directory = tempfile::tempdir().unwrap();
         let input = converted(&checkpoint, directory.path()).remove(0);
         let file = GgufFile::open(&input).unwrap();
-        for mix in Mix::all() {
+        for mix in QuantType::all() {
             let [ours, theirs] = ["ours", "theirs"].map(|name| directory.path().join(name));
             let plan = plan(&file, &QuantizeOptions::new(mix)).unwrap();
             plan.write(&ours, &mut unwatched).unwrap();
@@ -73,7 +73,7 @@ fn golden_models_quantise_to_the_same_bytes_as_with_llama_cpp() {
 #[test]
 fn mixes_spend_bits_where_errors_cost_most() {
     let model = ModelShape { layers: 32, kv_group: 4, is_70b: false, vision: false, tied: false };
-    let types = |mix: Mix, model: &ModelShape, name: &str| {
+    let types = |mix: QuantType, model: &ModelShape, name: &str| {
         let types: Vec<GgmlType> = (0..model.layers)
             .map(|layer| {
                 let name = format!("blk.{layer}.{name}.weight");
@@ -83,36 +83,36 @@ fn mixes_spend_bits_where_errors_cost_most() {
             .collect();
         types
     };
-    let down = types(Mix::Q4_K_M, &model, "ffn_down");
+    let down = types(QuantType::Q4_K_M, &model, "ffn_down");
     let more: Vec<usize> = (0..32).filter(|layer| down[*layer] == GgmlType::Q6_K).collect();
     assert_eq!(more, [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]);
-    assert!(types(Mix::Q4_K_M, &model, "ffn_up").iter().all(|ty| *ty == GgmlType::Q4_K));
-    assert_eq!(types(Mix::Q3_K_M, &model, "attn_v")[..3], [GgmlType::Q5_K, GgmlType::Q5_K, GgmlType::Q4_K]);
-    assert_eq!(types(Mix::Q2_K, &model, "attn_v")[0], GgmlType::Q4_K);
-    assert_eq!(types(Mix::Q2_K, &ModelShape { kv_group: 1, ..model }, "attn_v")[0], GgmlType::Q3_K);
+    assert!(types(QuantType::Q4_K_M, &model, "ffn_up").iter().all(|ty| *ty == GgmlType::Q4_K));
+    assert_eq!(types(QuantType::Q3_K_M, &model, "attn_v")[..3], [GgmlType::Q5_K, GgmlType::Q5_K, GgmlType::Q4_K]);
+    assert_eq!(types(QuantType::Q2_K, &model, "attn_v")[0], GgmlType::Q4_K);
+    assert_eq!(types(QuantType::Q2_K, &ModelShape { kv_group: 1, ..model }, "attn_v")[0], GgmlType::Q3_K);
     let large = ModelShape { layers: 80, is_70b: true, ..model };
-    assert_eq!(types(Mix::Q4_K_M, &large, "attn_v")[10], GgmlType::Q5_K);
+    assert_eq!(types(QuantType::Q4_K_M, &large, "attn_v")[10], GgmlType::Q5_K);
 }
 
 #[test]
 fn rows_that_are_not_whole_blocks_fall_back() {
     let model = ModelShape { layers: 4, kv_group: 2, is_70b: false, vision: false, tied: false };
-    let chosen = |mix: Mix, name: &str, dims: &[u64]| {
+    let chosen = |mix: QuantType, name: &str, dims: &[u64]| {
         choose(mix, &model, &TensorShape { name, dims, ggml_type: GgmlType::F32 }).ggml_type
     };
     for (mix, expected) in [
-        (Mix::Q6_K, GgmlType::Q8_0),
-        (Mix::Q5_K_S, GgmlType::Q5_1),
-        (Mix::Q4_K_M, GgmlType::Q5_0),
-        (Mix::Q2_K, GgmlType::Q4_0),
-        (Mix::Q4_1, GgmlType::Q4_1),
+        (QuantType::Q6_K, GgmlType::Q8_0),
+        (QuantType::Q5_K_S, GgmlType::Q5_1),
+        (QuantType::Q4_K_M, GgmlType::Q5_0),
+        (QuantType::Q2_K, GgmlType::Q4_0),
+        (QuantType::Q4_1, GgmlType::Q4_1),
     ] {
         assert_eq!(chosen(mix, "blk.0.ffn_up.weight", &[128, 8]), expected, "{}", mix.name());
         assert_eq!(chosen(mix, "blk.0.ffn_up.weight", &[100, 8]), GgmlType::F16, "{}", mix.name());
         assert_eq!(chosen(mix, "blk.0.ffn_norm.weight", &[128]), GgmlType::F32);
     }
-    assert_eq!(chosen(Mix::Q4_K_M, "output.weight", &[128, 8]), GgmlType::Q8_0);
-    assert_eq!(chosen(Mix::Q4_0, "output.weight", &[256, 8]), GgmlType::Q6_K);
+    assert_eq!(chosen(QuantType::Q4_K_M, "output.weight", &[128, 8]), GgmlType::Q8_0);
+    assert_eq!(chosen(QuantType::Q4_0, "output.weight", &[256, 8]), GgmlType::Q6_K);
 }
 
 #[test]
@@ -120,13 +120,13 @@ fn a_vision_tower_stays_at_16_bits_unless_asked() {
     let checkpoint = common::workspace().join("demo/checkpoints/mini-mm-policy");
     let directory = tempfile::tempdir().unwrap();
     let input = GgufFile::open(&converted(&checkpoint, directory.path())[1]).unwrap();
-    let kept = plan(&input, &QuantizeOptions::new(Mix::Q4_K_M)).unwrap();
+    let kept = plan(&input, &QuantizeOptions::new(QuantType::Q4_K_M)).unwrap();
     let types = |plan: &mmprm_quant::quantize::QuantizePlan| -> Vec<GgmlType> {
         plan.tensors.iter().map(|tensor| tensor.spec.ggml_type).collect()
     };
-    assert_eq!(kept.mix, Mix::F16);
+    assert_eq!(kept.mix, QuantType::F16);
     assert!(types(&kept).iter().all(|ty| matches!(ty, GgmlType::F16 | GgmlType::F32)));
-    let asked = plan(&input, &QuantizeOptions { vision: true, ..QuantizeOptions::new(Mix::Q8_0) }).unwrap();
+    let asked = plan(&input, &QuantizeOptions { vision: true, ..QuantizeOptions::new(QuantType::Q8_0) }).unwrap();
     assert!(types(&asked).contains(&GgmlType::Q8_0));
     assert!(
         asked.tensors.iter().all(|tensor| !tensor.spec.name.contains("embd") || tensor.spec.ggml_type == tensor.from)
@@ -146,9 +146,9 @@ fn block_formats_are_packed_again_only_if_asked() {
     writer.write(&packed).unwrap();
     writer.finish().unwrap();
     let input = GgufFile::open(&path).unwrap();
-    let error = plan(&input, &QuantizeOptions::new(Mix::F32)).unwrap_err().to_string();
+    let error = plan(&input, &QuantizeOptions::new(QuantType::F32)).unwrap_err().to_string();
     assert!(error.contains("q8.gguf: tensor 'a.weight': is Q8_0") && error.contains("requantising"), "{error}");
-    let options = QuantizeOptions { requantize: true, ..QuantizeOptions::new(Mix::F32) };
+    let options = QuantizeOptions { requantize: true, ..QuantizeOptions::new(QuantType::F32) };
     let output = directory.path().join("f32.gguf");
     plan(&input, &options).unwrap().write(&output, &mut unwatched).unwrap();
     let output = GgufFile::open(&output).unwrap();
@@ -165,7 +165,7 @@ fn stopping_leaves_nothing_behind() {
     let input = GgufFile::open(&converted(&checkpoint, directory.path())[0]).unwrap();
     let output = directory.path().join("out/q4.gguf");
     let mut calls = 0;
-    let result = plan(&input, &QuantizeOptions::new(Mix::Q4_0)).unwrap().write(&output, &mut |_| {
+    let result = plan(&input, &QuantizeOptions::new(QuantType::Q4_0)).unwrap().write(&output, &mut |_| {
         calls += 1;
         if calls == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -230,11 +230,17 @@ fn q4_0_is_its_scalar_twin() {
 #[test]
 fn every_writable_type_comes_back_close() {
     let values: Vec<f32> = (0..1024).map(|index| (index as f32 * 0.7301).sin()).collect();
-    for (mix, error) in [(Mix::F32, 0.0), (Mix::F16, 5e-4), (Mix::BF16, 4e-3), (Mix::Q8_0, 5e-3), (Mix::Q6_K, 0.04)]
-        .into_iter()
-        .chain([Mix::Q5_K_S, Mix::Q5_0, Mix::Q5_1].map(|mix| (mix, 0.08)))
-        .chain([Mix::Q4_K_S, Mix::Q4_0, Mix::Q4_1].map(|mix| (mix, 0.16)))
-        .chain([(Mix::Q3_K_M, 0.35), (Mix::Q2_K, 0.6)])
+    for (mix, error) in [
+        (QuantType::F32, 0.0),
+        (QuantType::F16, 5e-4),
+        (QuantType::BF16, 4e-3),
+        (QuantType::Q8_0, 5e-3),
+        (QuantType::Q6_K, 0.04),
+    ]
+    .into_iter()
+    .chain([QuantType::Q5_K_S, QuantType::Q5_0, QuantType::Q5_1].map(|mix| (mix, 0.08)))
+    .chain([QuantType::Q4_K_S, QuantType::Q4_0, QuantType::Q4_1].map(|mix| (mix, 0.16)))
+    .chain([(QuantType::Q3_K_M, 0.35), (QuantType::Q2_K, 0.6)])
     {
         let ty = mix.base_type();
         let mut packed = vec![0; ty.row_bytes(1024).unwrap()];

@@ -10,7 +10,7 @@ use mmprm_quant::hf::config::{LanguageArch, LanguageConfig, ModelConfig, VisionC
 use mmprm_quant::hf::shapes::Shape;
 use mmprm_quant::inspect::{content_hash, summary};
 use mmprm_quant::progress::unwatched;
-use mmprm_quant::quantize::{Mix, layout};
+use mmprm_quant::quantize::{QuantType, layout};
 use mmprm_quant::synth::{SynthError, SynthOptions, SynthPlan, plan};
 
 fn donor() -> GgufFile {
@@ -33,14 +33,14 @@ fn small(shape: Shape) -> ModelConfig {
     ModelConfig { language, vision }
 }
 
-fn planned(config: &ModelConfig, mix: Mix, seed: u64, output: &Path) -> Result<SynthPlan, SynthError> {
+fn planned(config: &ModelConfig, mix: QuantType, seed: u64, output: &Path) -> Result<SynthPlan, SynthError> {
     plan(&SynthOptions { name: "small", config, mix, vocabulary: &donor(), seed }, output)
 }
 
 #[test]
 fn pairs_are_sound_and_have_the_tensors_of_a_converted_checkpoint() {
     for shape in [Shape::InternVl25B1, Shape::InternVl25B8] {
-        for mix in [Mix::Q4_K_M, Mix::F32, Mix::BF16, Mix::Q8_0] {
+        for mix in [QuantType::Q4_K_M, QuantType::F32, QuantType::BF16, QuantType::Q8_0] {
             let directory = tempfile::tempdir().unwrap();
             let config = small(shape);
             let plan = planned(&config, mix, 0, directory.path()).unwrap();
@@ -65,7 +65,7 @@ fn pairs_are_sound_and_have_the_tensors_of_a_converted_checkpoint() {
 fn the_same_seed_gives_the_same_weights_and_another_one_others() {
     let directory = tempfile::tempdir().unwrap();
     let hash = |seed: u64, name: &str, threads: usize| {
-        let plan = planned(&small(Shape::InternVl25B8), Mix::Q4_K_M, seed, &directory.path().join(name)).unwrap();
+        let plan = planned(&small(Shape::InternVl25B8), QuantType::Q4_K_M, seed, &directory.path().join(name)).unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| plan.write(&mut unwatched).unwrap());
         content_hash(&GgufFile::open(&plan.files[0].path).unwrap(), &mut unwatched).unwrap()
@@ -80,29 +80,29 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = small(Shape::InternVl25B1);
     config.language.vocab = 10;
-    let error = planned(&config, Mix::F16, 0, directory.path()).unwrap_err();
+    let error = planned(&config, QuantType::F16, 0, directory.path()).unwrap_err();
     assert!(error.to_string().contains("but the shape has a vocabulary of 10"), "{error}");
     config.language.vocab = 3000;
     config.language.layers = 513;
-    let error = planned(&config, Mix::F16, 0, directory.path()).unwrap_err();
+    let error = planned(&config, QuantType::F16, 0, directory.path()).unwrap_err();
     assert_eq!(error.to_string(), "513 blocks, expected at most 512");
     config.language.layers = 1;
     let (patch, image) = (1 << 20, 1 << 21);
     config.vision =
         config.vision.map(|vision| VisionConfig { patch_size: patch, image_size: image, hidden: 1 << 22, ..vision });
-    let error = planned(&config, Mix::F16, 0, directory.path()).unwrap_err();
+    let error = planned(&config, QuantType::F16, 0, directory.path()).unwrap_err();
     assert!(error.to_string().contains("exceeds 2^63 bytes"), "{error}");
 
     let empty = directory.path().join("empty.gguf");
     GgufWriter::create(&empty, &[], &[]).unwrap().finish().unwrap();
     let vocabulary = GgufFile::open(&empty).unwrap();
     let config = small(Shape::InternVl25B2);
-    let options = SynthOptions { name: "x", config: &config, mix: Mix::F16, vocabulary: &vocabulary, seed: 0 };
+    let options = SynthOptions { name: "x", config: &config, mix: QuantType::F16, vocabulary: &vocabulary, seed: 0 };
     let error = plan(&options, directory.path()).unwrap_err();
     assert!(error.to_string().contains("tokenizer.ggml.tokens"), "{error}");
 
     let mut stop = |_: mmprm_quant::progress::Progress<'_>| std::ops::ControlFlow::Break(());
-    let error = planned(&config, Mix::F16, 0, directory.path()).unwrap().write(&mut stop).unwrap_err();
+    let error = planned(&config, QuantType::F16, 0, directory.path()).unwrap().write(&mut stop).unwrap_err();
     assert!(matches!(error, SynthError::Cancelled));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "only empty.gguf is there");
 }
@@ -114,7 +114,7 @@ fn published_shapes_have_the_published_numbers_of_parameters() {
         let config = shape.config();
         assert_eq!(Shape::from_name(shape.name()), Some(shape));
         assert!(matches!(config.language.arch, LanguageArch::Qwen2 | LanguageArch::InternLm2));
-        let layout = layout(&config, Mix::F16).unwrap();
+        let layout = layout(&config, QuantType::F16).unwrap();
         let count = layout.language.iter().chain(&layout.vision).map(|spec| spec.dims.iter().product::<u64>());
         let found = count.sum::<u64>() as f64 / 1e9;
         assert!((found - billions).abs() < 0.01, "{}: {found}", shape.name());

@@ -6,16 +6,14 @@
 //! the `judge` room's business, and so is what becomes of a rollout that nobody could judge.
 //!
 //! ```
-//! use mmprm::answer::{Outcome, Setting, compare};
-//! let setting = Setting::default();
-//! assert_eq!(compare(r"\frac{1}{2}", "The final answer is $0.5$.", &setting).outcome, Outcome::Equal);
-//! assert_eq!(compare("x = 3", "4", &setting).outcome, Outcome::Different);
-//! assert_eq!(compare("the longest side", "the side opposite the right angle", &setting).outcome, Outcome::Undecided);
+//! use mmprm::answer::{Outcome, AnswerSpec, compare};
+//! let spec = AnswerSpec::default();
+//! assert_eq!(compare(r"\frac{1}{2}", "The final answer is $0.5$.", &spec).outcome, Outcome::Equal);
+//! assert_eq!(compare("x = 3", "4", &spec).outcome, Outcome::Different);
+//! assert_eq!(compare("the longest side", "the side opposite the right angle", &spec).outcome, Outcome::Undecided);
 //! ```
 
 use std::borrow::Cow;
-
-use crate::problem::Problem;
 
 pub mod benchmark;
 pub mod extract;
@@ -23,11 +21,11 @@ mod grammar;
 mod math;
 mod numerals;
 mod rules;
-mod setting;
+mod spec;
 mod units;
 
 pub use rules::compare;
-pub use setting::{AnswerType, Precision, Setting};
+pub use spec::{AnswerSpec, AnswerType, Precision};
 
 /// What comparing two answers came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +40,7 @@ pub enum Outcome {
 
 /// An outcome and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct Comparison {
     /// The outcome.
     pub outcome: Outcome,
     /// The rule that decided, or why none could.
@@ -64,24 +62,28 @@ pub enum Rule {
 impl Rule {
     /// Compares `said` with the expected answer `gold` by this rule. A benchmark's rule is never undecided; it is given what
     /// a text announces, boxes or tags as its answer, and else the text as it is.
-    pub fn compare(self, gold: &str, said: &str, setting: &Setting) -> Finding {
+    pub fn compare(self, gold: &str, said: &str, spec: &AnswerSpec) -> Comparison {
         if self == Self::General {
-            return compare(gold, said, setting);
+            return compare(gold, said, spec);
         }
-        let extraction = extract::extract_for(said, setting);
+        let extraction = extract::extract_for(said, spec);
         let stated =
             matches!(extraction.found, extract::Found::Announced | extract::Found::Boxed | extract::Found::Tagged);
         let said = extraction.parts.first().filter(|_| stated).map_or(said, |part| part);
         let right = if self == Self::MathVista {
-            benchmark::mathvista(gold, said, setting)
+            benchmark::mathvista(gold, said, spec)
         } else {
-            benchmark::mathvision(gold, said, &setting.choices)
+            benchmark::mathvision(gold, said, &spec.choices)
         };
-        if right { Finding::equal("by the benchmark's rule") } else { Finding::different("by the benchmark's rule") }
+        if right {
+            Comparison::equal("by the benchmark's rule")
+        } else {
+            Comparison::different("by the benchmark's rule")
+        }
     }
 }
 
-impl Finding {
+impl Comparison {
     fn equal(reason: &'static str) -> Self {
         Self { outcome: Outcome::Equal, reason: reason.into() }
     }
@@ -92,54 +94,5 @@ impl Finding {
 
     fn undecided(reason: &'static str) -> Self {
         Self { outcome: Outcome::Undecided, reason: reason.into() }
-    }
-}
-
-/// What a verifier says of a proposed answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It means the same as the problem's own answer.
-    Correct,
-    /// It does not.
-    Incorrect,
-    /// Nobody could tell; never to be counted as incorrect unless the user says so.
-    Unjudged,
-}
-
-/// Why an answer could not be judged. A failure is never an "incorrect".
-#[derive(Debug, thiserror::Error)]
-#[error("cannot judge the answer: {0}")]
-pub struct VerifyError(pub String);
-
-/// Compares a proposed answer, the last element of a rollout, with the problem's own.
-pub trait Verifier: Sync {
-    /// Judges `answer`, the whole text of the rollout's last element.
-    ///
-    /// # Errors
-    /// [`VerifyError`] where the problem itself cannot be judged (it has no answer).
-    fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError>;
-
-    /// Judges several answers to one problem, in their order. A verifier that waits for somebody else does better to wait
-    /// for all of them at once.
-    fn verify_all(&self, problem: &Problem, answers: &[&str]) -> Vec<Result<Verdict, VerifyError>> {
-        answers.iter().map(|answer| self.verify(problem, answer)).collect()
-    }
-}
-
-/// Judges by [`compare`], with the choices, precision and unit that the problem's record tells; what the rules leave
-/// undecided is [`Verdict::Unjudged`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RuleVerifier;
-
-impl Verifier for RuleVerifier {
-    fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
-        if problem.answer.trim().trim_matches('$').trim().is_empty() {
-            return Err(VerifyError(format!("problem {}: expected a correct answer, found an empty one", problem.id)));
-        }
-        Ok(match compare(&problem.answer, answer, &Setting::of(&problem.record)).outcome {
-            Outcome::Equal => Verdict::Correct,
-            Outcome::Different => Verdict::Incorrect,
-            Outcome::Undecided => Verdict::Unjudged,
-        })
     }
 }

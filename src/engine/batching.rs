@@ -83,7 +83,7 @@ impl Batching {
     pub fn submit(&mut self, request: GenerateRequest, reply: Reply, context: &Context, stats: &Stats) {
         let cells = context.options().cells as usize;
         if request.prompt.len() + 1 >= cells {
-            let _ = reply.send(Err(EngineError::too_long(&request.prompt, cells)));
+            let _ = reply.send(Err(EngineError::too_long(request.prompt.len(), cells)));
             return;
         }
         stats.prompt(request.prompt.keys(), request.streams.len());

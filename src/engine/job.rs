@@ -49,7 +49,7 @@ pub(super) struct Rollout {
 
 impl Rollout {
     pub fn into_completion(self, finish: Finish) -> Completion {
-        Completion { tokens: self.tokens, likelihood: self.sampler.into_likelihood(), finish }
+        Completion { tokens: self.tokens, logprob: self.sampler.into_logprob(), finish }
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Sampler {
     seen: Vec<u64>,
     draws: u64,
     /// Log-probabilities of what was drawn, where they are kept.
-    likelihood: Option<Vec<f32>>,
+    logprob: Option<Vec<f32>>,
 }
 
 /// Memory that draws reuse.
@@ -96,7 +96,7 @@ pub struct Scratch {
 impl Sampler {
     /// A sampler that has seen the tokens of `prompt`.
     pub fn new(settings: Sampling, stream: Stream, prompt: impl Iterator<Item = Token>) -> Self {
-        let mut sampler = Self { settings, stream, seen: Vec::new(), draws: 0, likelihood: None };
+        let mut sampler = Self { settings, stream, seen: Vec::new(), draws: 0, logprob: None };
         prompt.for_each(|token| sampler.see(token));
         sampler
     }
@@ -115,13 +115,13 @@ impl Sampler {
 
     /// Keeps the log-probability of each token drawn, under the model's own distribution: at temperature 1, nothing cut
     /// off, no penalty.
-    pub fn keep_likelihood(&mut self) {
-        self.likelihood = Some(Vec::new());
+    pub fn keep_logprob(&mut self) {
+        self.logprob = Some(Vec::new());
     }
 
     /// The log-probabilities of the tokens drawn; empty where they were not kept.
-    pub fn into_likelihood(self) -> Vec<f32> {
-        self.likelihood.unwrap_or_default()
+    pub fn into_logprob(self) -> Vec<f32> {
+        self.logprob.unwrap_or_default()
     }
 
     /// Draws the next token from `logits` and remembers it.
@@ -129,7 +129,7 @@ impl Sampler {
         let penalised = Logits { raw: logits, seen: &self.seen, penalty: self.settings.repetition_penalty };
         let token = choose(&penalised, &self.settings, self.stream.uniform(self.draws), scratch);
         self.draws += 1;
-        if let Some(kept) = &mut self.likelihood {
+        if let Some(kept) = &mut self.logprob {
             kept.push(log_probability(logits, token));
         }
         self.see(token);
@@ -296,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn the_likelihood_is_the_models_own_whatever_is_drawn_from() {
+    fn the_logprob_is_the_models_own_whatever_is_drawn_from() {
         let logits = [1.0_f32, 2.0, 0.0];
         let settings = Sampling { temperature: 0.0, repetition_penalty: 1.5, ..OPEN };
         let mut sampler = Sampler::new(settings, Stream::named(0, "", 0, 0), std::iter::empty());
-        sampler.keep_likelihood();
+        sampler.keep_logprob();
         assert_eq!(sampler.draw(&logits, &mut Scratch::default()), 1);
         let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
-        approx::assert_relative_eq!(sampler.into_likelihood()[0], 2.0 - total.ln(), epsilon = 1e-6);
+        approx::assert_relative_eq!(sampler.into_logprob()[0], 2.0 - total.ln(), epsilon = 1e-6);
     }
 
     #[test]

@@ -19,12 +19,12 @@ pub const FIXED_BATCH: usize = 128;
 
 /// A prompt as the fixed schedule decodes it, up to some position.
 #[derive(Debug, Default)]
-pub(super) struct Lineage {
+pub(super) struct CachedPrefix {
     keys: Vec<u64>,
     spans: Vec<Range<usize>>,
 }
 
-impl Lineage {
+impl CachedPrefix {
     /// `prompt` up to position `end`.
     pub fn of(prompt: &Prompt, end: usize) -> Self {
         Self { keys: prompt.keys()[..end].to_vec(), spans: prompt.spans(end) }
@@ -85,13 +85,13 @@ mod tests {
     use super::*;
 
     /// A prompt of runs of tokens, with an image of nine positions between each and the next.
-    fn lineage(runs: &[&[Token]]) -> Lineage {
+    fn cached_prefix(runs: &[&[Token]]) -> CachedPrefix {
         let image = || Chunk::Image(Embeddings { values: vec![0.5; 18], width: 2, digest: 7 }.into());
         let runs = runs.iter().map(|run| Chunk::Tokens(run.to_vec()));
         let mut chunks: Vec<Chunk> = runs.flat_map(|run| [run, image()]).collect();
         chunks.pop();
         let prompt = Prompt::new(chunks).unwrap();
-        Lineage::of(&prompt, prompt.len())
+        CachedPrefix::of(&prompt, prompt.len())
     }
 
     fn run(length: usize, changed: usize) -> Vec<Token> {
@@ -100,34 +100,34 @@ mod tests {
 
     #[test]
     fn what_is_kept_ends_at_a_grain_and_leaves_enough_to_decode() {
-        let cached = lineage(&[&run(40, 40)]);
+        let cached = cached_prefix(&[&run(40, 40)]);
         for (length, common, expected) in
             [(40, 40, 40), (40, 30, 28), (40, 39, 32), (60, 40, 40), (50, 40, 40), (30, 30, 20), (9, 9, 0), (7, 7, 0)]
         {
-            assert_eq!(lineage(&[&run(length, common)]).kept(&cached, false), expected, "{length} {common}");
+            assert_eq!(cached_prefix(&[&run(length, common)]).kept(&cached, false), expected, "{length} {common}");
         }
-        assert_eq!(lineage(&[&run(40, 40)]).kept(&cached, true), 32);
-        assert_eq!(lineage(&[&run(40, 40)]).kept(&Lineage::default(), true), 0);
+        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&cached, true), 32);
+        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&CachedPrefix::default(), true), 0);
     }
 
     #[test]
     fn what_was_cached_in_too_small_a_batch_is_kept_for_its_like_alone() {
-        let cached = lineage(&[&run(6, 6)]);
-        assert_eq!(lineage(&[&run(6, 6)]).kept(&cached, false), 6);
-        assert_eq!(lineage(&[&run(20, 6)]).kept(&cached, false), 0);
+        let cached = cached_prefix(&[&run(6, 6)]);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, false), 6);
+        assert_eq!(cached_prefix(&[&run(20, 6)]).kept(&cached, false), 0);
         // The same run in front of an image is whole, whatever its length.
-        let cached = lineage(&[&run(6, 6), &run(6, 6)]);
-        assert_eq!(lineage(&[&run(6, 6), &run(6, 5)]).kept(&cached, false), 15);
-        assert_eq!(lineage(&[&run(6, 6), &run(6, 6), &[3]]).kept(&cached, false), 21);
-        assert_eq!(lineage(&[&run(6, 6)]).kept(&cached, false), 6);
-        assert_eq!(lineage(&[&run(6, 6)]).kept(&cached, true), 0);
+        let cached = cached_prefix(&[&run(6, 6), &run(6, 6)]);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 5)]).kept(&cached, false), 15);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 6), &[3]]).kept(&cached, false), 21);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, false), 6);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, true), 0);
     }
 
     #[test]
     fn grains_are_counted_from_the_start_of_a_span() {
-        let cached = lineage(&[&run(6, 6), &run(40, 40)]);
-        assert_eq!(lineage(&[&run(6, 6), &run(40, 22)]).kept(&cached, false), 15 + 20);
-        assert_eq!(lineage(&[&run(5, 5), &run(40, 40)]).kept(&cached, false), 0);
+        let cached = cached_prefix(&[&run(6, 6), &run(40, 40)]);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(40, 22)]).kept(&cached, false), 15 + 20);
+        assert_eq!(cached_prefix(&[&run(5, 5), &run(40, 40)]).kept(&cached, false), 0);
     }
 
     #[test]
@@ -147,17 +147,17 @@ mod tests {
 
     #[test]
     fn batches_are_neither_too_large_nor_too_small_and_have_no_more_to_read_than_is_room_for() {
-        let lineage = lineage(&[&run(6, 6), &run(600, 600)]);
+        let cached_prefix = cached_prefix(&[&run(6, 6), &run(600, 600)]);
         let batches = |is_read: fn(usize) -> bool| {
             let (mut position, mut batches) = (0, Vec::new());
             while position < 615 {
-                batches.push(lineage.rows_from(position, is_read, 16));
+                batches.push(cached_prefix.rows_from(position, is_read, 16));
                 position += batches.last().unwrap();
             }
             batches
         };
         assert_eq!(batches(|_| false), [6, 9, 128, 128, 128, 128, 88]);
-        assert_eq!(lineage.rows_from(15 + 468, |_| false, 16), 124);
+        assert_eq!(cached_prefix.rows_from(15 + 468, |_| false, 16), 124);
         assert_eq!(batches(|at| at % 6 == 0)[2..], [96, 96, 96, 96, 96, 96, 24]);
         assert_eq!(batches(|at| at > 400)[5..8], [16, 16, 16]);
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 
 use super::batching::{Batching, Limits};
-use super::chain::{Chain, Reading};
 use super::ffi::Context;
 use super::job::Reply;
 use super::prompt::Prompt;
+use super::serial::{Reading, SerialExecutor};
 use super::stats::{Phase, Stats};
 use super::trie;
 use super::{EngineError, GenerateRequest};
@@ -30,7 +30,7 @@ pub(super) struct ProbeRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Batching,
-    Chain,
+    SerialExecutor,
 }
 
 /// How requests are run.
@@ -51,10 +51,10 @@ pub(super) fn run(
     stats: &Arc<Stats>,
 ) {
     let mut batching = Batching::new(limits);
-    let mut chain = Chain::default();
-    let mut owner = if deterministic { Owner::Chain } else { Owner::Batching };
+    let mut serial = SerialExecutor::default();
+    let mut owner = if deterministic { Owner::SerialExecutor } else { Owner::Batching };
     loop {
-        // A request for the chain waits until the batching executor is idle; until then nothing new is taken in, so that
+        // A request for the serial waits until the batching executor is idle; until then nothing new is taken in, so that
         // neither starves the other.
         let mut exclusive = None;
         while exclusive.is_none() {
@@ -65,8 +65,8 @@ pub(super) fn run(
             };
             match command {
                 Ok(Command::Generate(request, reply)) if !deterministic => {
-                    if owner == Owner::Chain {
-                        chain.clear(&mut context);
+                    if owner == Owner::SerialExecutor {
+                        serial.clear(&mut context);
                         owner = Owner::Batching;
                     }
                     batching.submit(request, reply, &context, stats);
@@ -82,10 +82,10 @@ pub(super) fn run(
         }
         if owner == Owner::Batching {
             batching.clear(&mut context);
-            owner = Owner::Chain;
+            owner = Owner::SerialExecutor;
         }
         if let Some(command) = exclusive {
-            stats.timed(Phase::Busy, || run_exclusive(command, probe_together, &mut chain, &mut context, stats));
+            stats.timed(Phase::Busy, || run_exclusive(command, probe_together, &mut serial, &mut context, stats));
         }
     }
 }
@@ -98,29 +98,35 @@ fn step(batching: &mut Batching, context: &mut Context, stats: &Stats) {
     });
 }
 
-fn run_exclusive(command: Command, probe_together: bool, chain: &mut Chain, context: &mut Context, stats: &Stats) {
+fn run_exclusive(
+    command: Command,
+    probe_together: bool,
+    serial: &mut SerialExecutor,
+    context: &mut Context,
+    stats: &Stats,
+) {
     match command {
         Command::Generate(request, reply) => {
-            let result = chain.generate(context, &request, stats);
+            let result = serial.generate(context, &request, stats);
             if result.is_err() {
-                chain.clear(context);
+                serial.clear(context);
             }
             let _ = reply.send(result);
         }
         Command::Probe(request, reply) => {
             let result = if probe_together {
-                chain.clear(context);
+                serial.clear(context);
                 trie::probe(context, &request.prompts, &request.reading, stats)
             } else {
-                probe(&request, chain, context, stats)
+                probe(&request, serial, context, stats)
             };
             if result.is_err() {
-                chain.clear(context);
+                serial.clear(context);
             }
             let _ = reply.send(result);
         }
         Command::Forget(reply) => {
-            chain.clear(context);
+            serial.clear(context);
             stats.forget();
             let _ = reply.send(());
         }
@@ -130,7 +136,7 @@ fn run_exclusive(command: Command, probe_together: bool, chain: &mut Chain, cont
 /// Runs prompts in the order of their keys, so that neighbours share the most; answers in the order asked.
 fn probe(
     request: &ProbeRequest,
-    chain: &mut Chain,
+    serial: &mut SerialExecutor,
     context: &mut Context,
     stats: &Stats,
 ) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
@@ -138,7 +144,7 @@ fn probe(
     order.sort_by(|&a, &b| request.prompts[a].keys().cmp(request.prompts[b].keys()));
     let mut readings = vec![Vec::new(); request.prompts.len()];
     for index in order {
-        readings[index] = chain.probe(context, &request.prompts[index], &request.reading, stats)?;
+        readings[index] = serial.probe(context, &request.prompts[index], &request.reading, stats)?;
     }
     Ok(readings)
 }

@@ -1,12 +1,12 @@
-//! Many prompts read in one go, as a trie: the executor for probes on a graphics device.
+//! Many prompts read in one go, as a trie: the executor for probes on a GPU.
 //!
 //! A device is busy with hundreds of rows as long as with one, so all prompts of a probe are decoded together: a position that
 //! several prompts share is one row, and its cell belongs to all their sequences. Results depend on the company through
 //! rounding; `chain` is for when they must not.
 
-use super::chain::Reading;
 use super::ffi::{Batch, Context, DecodeError};
 use super::prompt::{Prompt, Span, common_prefix};
+use super::serial::Reading;
 use super::stats::{Phase, Stats};
 use super::{EngineError, Token};
 
@@ -32,7 +32,7 @@ pub(super) fn probe(
             let keys = &prompt.keys()[..length];
             let before = group.members.last().map_or(0, |member| common_prefix(member.keys(), keys));
             if length > cells {
-                return Err(EngineError::too_long(prompt, cells));
+                return Err(EngineError::too_long(prompt.len(), cells));
             }
             used += length - before;
             if used > cells {
@@ -167,7 +167,7 @@ impl<'a> Group<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chain::Chain;
+    use super::super::serial::SerialExecutor;
     use super::super::testing::{context, prompt};
     use super::*;
 
@@ -184,7 +184,7 @@ mod tests {
         let stats = Stats::new(512, 1);
         let expected: Vec<_> = prompts
             .iter()
-            .map(|prompt| Chain::default().probe(&mut alone, prompt, &reading, &stats).unwrap())
+            .map(|prompt| SerialExecutor::default().probe(&mut alone, prompt, &reading, &stats).unwrap())
             .collect();
         // All at once; fewer sequences than prompts; fewer cells than all take.
         for (cells, sequences) in [(512, 8), (512, 3), (256, 8)] {

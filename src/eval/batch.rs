@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use crate::util::cancel::CancelToken;
 use mmprm_quant::atomic::AtomicFile;
 use serde_json::{Map, Value, json};
 
-use crate::journal::{Journal, JournalError};
+use crate::util::journal::{Journal, JournalError};
 
 /// Why a run over records stopped. What was finished before is in the journal.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,7 @@ pub struct Batch<'a> {
     /// Records worked on at once.
     pub workers: usize,
     /// Turns true to stop.
-    pub cancel: &'a AtomicBool,
+    pub cancel: &'a CancelToken,
     /// Hears what happens.
     pub progress: &'a (dyn Fn(Event<'_>) + Sync),
 }
@@ -110,13 +111,13 @@ impl Batch<'_> {
         mut keep: impl FnMut(usize, Value, bool) -> Result<(), BatchError>,
     ) -> Result<(), BatchError> {
         let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
+        let stop = CancelToken::new();
         std::thread::scope(|scope| {
             let (send, results) = mpsc::channel();
             for _ in 0..self.workers.clamp(1, todo.len().max(1)) {
                 let (send, next, stop) = (send.clone(), &next, &stop);
                 scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) && !self.cancel.load(Ordering::Relaxed) {
+                    while !stop.is_cancelled() && !self.cancel.is_cancelled() {
                         let Some(&index) = todo.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                         if send.send((index, work(index))).is_err() {
                             break;
@@ -138,7 +139,7 @@ impl Batch<'_> {
                     }
                 };
                 if let Err(error) = kept {
-                    stop.store(true, Ordering::Relaxed);
+                    stop.cancel();
                     return Err(error);
                 }
             }
@@ -166,7 +167,7 @@ mod tests {
         Map::from_iter([("n".to_owned(), json!(index))])
     }
 
-    fn run(output: &Path, cancel: &AtomicBool, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Summary {
+    fn run(output: &Path, cancel: &CancelToken, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Summary {
         let batch = Batch { output, settings: &json!("s"), workers: 3, cancel, progress: &|_| () };
         batch.run(10, work).unwrap()
     }
@@ -175,7 +176,7 @@ mod tests {
     fn an_interrupted_run_continues_to_the_same_output() {
         let dir = tempfile::tempdir().unwrap();
         let (whole, parts) = (dir.path().join("whole.json"), dir.path().join("parts.json"));
-        let never = AtomicBool::new(false);
+        let never = CancelToken::new();
         let all = |index: usize| match index {
             3 => Outcome::Failed(record(index), "broken".into()),
             _ => Outcome::Done(record(index)),
@@ -198,7 +199,8 @@ mod tests {
     #[test]
     fn a_cancelled_run_starts_nothing_new() {
         let dir = tempfile::tempdir().unwrap();
-        let cancel = AtomicBool::new(true);
+        let cancel = CancelToken::new();
+        cancel.cancel();
         let summary = run(&dir.path().join("x.json"), &cancel, &|_| panic!("nothing may start"));
         assert!(summary.cancelled);
     }

@@ -1,11 +1,11 @@
 //! Best-of-N: how good each way of choosing among candidates is, with intervals.
 //!
-//! Reads what candidate files hold (labels, step scores, the policy's own likelihoods); what answers mean the same is the
+//! Reads what candidate files hold (labels, step scores, the policy's own logprobs); what answers mean the same is the
 //! caller's to say, because the majority vote needs it.
 //!
 //! ```
 //! use mmprm::eval::bon::{Options, report};
-//! use mmprm::eval::candidates::parse;
+//! use mmprm::data::candidates::parse;
 //! let text = r#"[{"question": "1+1?", "solutions_splits": [["Answer: 3"], ["Answer: 2"]], "labels": [0, 1],
 //!                 "prm_scores": [[0.1], [0.9]]}]"#;
 //! let sets = parse("scored.json".as_ref(), text.as_bytes()).unwrap();
@@ -19,9 +19,9 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::candidates::CandidateSet;
 use super::metrics::{Aggregator, best, majority, pass_at_k};
-use crate::mt19937::Random;
+use crate::compat::random::Random;
+use crate::data::candidates::CandidateSet;
 
 /// Resamplings of the problems for an interval.
 const RESAMPLINGS: usize = 2000;
@@ -53,7 +53,7 @@ pub struct Choice {
 }
 
 /// Ways of choosing, in order: a candidate at random, pass@k, any right one (oracle), the majority of `answers`; where all
-/// records have step scores, each [`Aggregator`] and the majority weighted by it; where all have likelihoods, these.
+/// records have step scores, each [`Aggregator`] and the majority weighted by it; where all have logprobs, these.
 ///
 /// Records without labels are left out. `answers` has for each record the answer of each candidate, alike where they mean
 /// the same.
@@ -85,9 +85,9 @@ pub fn report(sets: &[CandidateSet], answers: &[Vec<Option<String>>], options: O
             });
         }
     }
-    if labelled.iter().all(|record| record.set.likelihoods.is_some()) {
-        choices.add("likelihood_worst_step", |record| record.chosen(best(&record.likelihoods(worst_step))));
-        choices.add("likelihood_mean", |record| record.chosen(best(&record.likelihoods(mean_token))));
+    if labelled.iter().all(|record| record.set.logprobs.is_some()) {
+        choices.add("logprob_worst_step", |record| record.chosen(best(&record.logprobs(worst_step))));
+        choices.add("logprob_mean", |record| record.chosen(best(&record.logprobs(mean_token))));
     }
     choices.choices
 }
@@ -126,8 +126,8 @@ impl Labelled<'_> {
         votes.into_values().max_by(heavier).map(|(_, first)| first)
     }
 
-    fn likelihoods(&self, value: fn(&[(f64, usize)]) -> f64) -> Vec<f64> {
-        let candidates = self.set.likelihoods.as_deref().unwrap_or_default();
+    fn logprobs(&self, value: fn(&[(f64, usize)]) -> f64) -> Vec<f64> {
+        let candidates = self.set.logprobs.as_deref().unwrap_or_default();
         candidates.iter().map(|steps| if steps.is_empty() { f64::NEG_INFINITY } else { value(steps) }).collect()
     }
 }

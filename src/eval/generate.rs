@@ -1,15 +1,13 @@
 //! Candidates for a data set: n rollouts a problem, labelled where the answer is known, in the Best-of-N form.
 
-use std::sync::atomic::Ordering;
-
 use serde_json::{Map, Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
-use crate::answer::{Verdict, Verifier};
+use crate::data::problem::Problem;
+use crate::data::solution::Rollout;
 use crate::judge::{self, OnUnjudged};
-use crate::policy::{Likelihood, Policy, PolicyError, RolloutRequest};
-use crate::problem::Problem;
-use crate::solution::Rollout;
+use crate::judge::{Verdict, Verifier};
+use crate::policy::{PolicyError, RolloutModel, RolloutRequest, StepLogprob};
 
 /// Draws `count` candidates for each problem and writes them to the batch's output.
 ///
@@ -23,7 +21,7 @@ use crate::solution::Rollout;
 pub fn generate(
     problems: &[Problem],
     count: usize,
-    policy: &dyn Policy,
+    policy: &dyn RolloutModel,
     verifier: &dyn Verifier,
     on_unjudged: OnUnjudged,
     batch: &Batch<'_>,
@@ -35,13 +33,13 @@ pub fn generate(
             Err(PolicyError::Cancelled) => Outcome::Cancelled,
             Err(error) => failed(problem, &error.to_string()),
             Ok(drawn) => {
-                let (rollouts, likelihoods): (Vec<Rollout>, Vec<Vec<Likelihood>>) =
-                    drawn.into_iter().map(|drawn| (drawn.rollout, drawn.likelihood)).unzip();
+                let (rollouts, logprobs): (Vec<Rollout>, Vec<Vec<StepLogprob>>) =
+                    drawn.into_iter().map(|drawn| (drawn.rollout, drawn.logprob)).unzip();
                 match judge::verdicts(verifier, problem, &rollouts) {
                     // A verifier that is being stopped, or that stops the run, has no verdict: the problem did not fail.
-                    Err(_) if batch.cancel.load(Ordering::Relaxed) => Outcome::Cancelled,
+                    Err(_) if batch.cancel.is_cancelled() => Outcome::Cancelled,
                     Err(error) => failed(problem, &error.to_string()),
-                    Ok(verdicts) => finished(problem, rollouts, likelihoods, &verdicts, on_unjudged),
+                    Ok(verdicts) => finished(problem, rollouts, logprobs, &verdicts, on_unjudged),
                 }
             }
         }
@@ -51,7 +49,7 @@ pub fn generate(
 fn finished(
     problem: &Problem,
     rollouts: Vec<Rollout>,
-    likelihoods: Vec<Vec<Likelihood>>,
+    logprobs: Vec<Vec<StepLogprob>>,
     verdicts: &[Verdict],
     on_unjudged: OnUnjudged,
 ) -> Outcome {
@@ -61,17 +59,17 @@ fn finished(
         return failed(problem, &format!("{unjudged} of {drawn} candidates could not be judged"));
     }
     let (mut kept, mut labels, mut likely) = (Vec::new(), Vec::new(), Vec::new());
-    for ((rollout, likelihood), &verdict) in rollouts.into_iter().zip(likelihoods).zip(verdicts) {
+    for ((rollout, logprob), &verdict) in rollouts.into_iter().zip(logprobs).zip(verdicts) {
         if let Some(label) = on_unjudged.is_right(verdict) {
             kept.push(rollout);
             labels.push(u8::from(label));
-            likely.push(likelihood);
+            likely.push(logprob);
         }
     }
     let mut record = record(problem, &kept, &labels);
-    let told = kept.iter().zip(&likely).all(|(rollout, likelihood)| rollout.len() == likelihood.len());
-    if told && likely.iter().any(|likelihood| !likelihood.is_empty()) {
-        let each = |value: &dyn Fn(&Likelihood) -> Value| -> Value {
+    let told = kept.iter().zip(&likely).all(|(rollout, logprob)| rollout.len() == logprob.len());
+    if told && likely.iter().any(|logprob| !logprob.is_empty()) {
+        let each = |value: &dyn Fn(&StepLogprob) -> Value| -> Value {
             likely.iter().map(|candidate| candidate.iter().map(value).collect::<Value>()).collect()
         };
         // Four decimals are ample and keep the file short.

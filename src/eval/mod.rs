@@ -4,7 +4,6 @@
 
 pub mod batch;
 pub mod bon;
-pub mod candidates;
 pub mod generate;
 pub mod metrics;
 pub mod score;

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
-use super::candidates::CandidateSet;
-use crate::answer::Verifier;
+use crate::data::candidates::CandidateSet;
+use crate::data::problem::Problem;
+use crate::judge::Verifier;
 use crate::judge::{self, OnUnjudged};
-use crate::problem::Problem;
-use crate::reward::{Reward, RewardError, ScoreRequest};
+use crate::prm::{PrmError, ScoreRequest, StepScorer};
 
 /// Adds `prm_scores` to each record and writes them to the batch's output. A record that failed has `prm_scores` null and
 /// its cause in `prm_error`. A record that has an expected answer but no `labels` gets these too, if `verifier` can judge every
@@ -17,7 +17,7 @@ use crate::reward::{Reward, RewardError, ScoreRequest};
 /// [`BatchError`]; a record that fails does not stop the run.
 pub fn score(
     sets: &[CandidateSet],
-    reward: &dyn Reward,
+    reward: &dyn StepScorer,
     verifier: &dyn Verifier,
     batch: &Batch<'_>,
 ) -> Result<Summary, BatchError> {
@@ -27,10 +27,10 @@ pub fn score(
         record.shift_remove("prm_error");
         let scores = match &set.question {
             Some(question) => reward.score(&ScoreRequest { question, images: &set.images, solutions: &set.solutions }),
-            None => Err(RewardError::Problem("the record has no question".into())),
+            None => Err(PrmError::Problem("the record has no question".into())),
         };
         match scores {
-            Err(RewardError::Cancelled) => Outcome::Cancelled,
+            Err(PrmError::Cancelled) => Outcome::Cancelled,
             Err(error) => {
                 let cause = error.to_string();
                 record.insert("prm_scores".into(), Value::Null);
@@ -67,9 +67,9 @@ fn labels(set: &CandidateSet, verifier: &dyn Verifier) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::candidates::parse;
     use super::*;
-    use crate::answer::RuleVerifier;
+    use crate::data::candidates::parse;
+    use crate::judge::RuleVerifier;
 
     #[test]
     fn candidates_are_labelled_where_every_one_can_be_judged() {

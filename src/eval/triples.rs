@@ -1,7 +1,7 @@
 //! Answer triples: an expected answer, a proposed one, and perhaps somebody's verdict; and how well a rule agrees with it.
 //!
 //! A file has one JSON object a line: `gold`, `pred`, and where known `verdict` (true or false), `source` (a name) and `opts`
-//! (`choices`, `precision`, `unit`, `answer_type`: see [`Setting`]).
+//! (`choices`, `precision`, `unit`, `answer_type`: see [`AnswerSpec`]).
 //!
 //! ```
 //! use mmprm::answer::Rule;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::answer::{Finding, Outcome, Rule, Setting};
+use crate::answer::{AnswerSpec, Comparison, Outcome, Rule};
 
 /// Largest file read.
 const MOST_BYTES: u64 = 1 << 30;
@@ -35,13 +35,13 @@ pub struct Triple {
     /// Where it is from; empty where that is not said.
     pub source: String,
     /// What is known of the expected answer besides its text.
-    pub setting: Setting,
+    pub spec: AnswerSpec,
 }
 
 impl Triple {
     /// Compares the two answers by `rule`.
-    pub fn compare(&self, rule: Rule) -> Finding {
-        rule.compare(&self.gold, &self.said, &self.setting)
+    pub fn compare(&self, rule: Rule) -> Comparison {
+        rule.compare(&self.gold, &self.said, &self.spec)
     }
 }
 
@@ -110,7 +110,7 @@ fn triple(line: &[u8]) -> Result<Triple, String> {
     let nothing = Map::new();
     let options = record.get("opts").and_then(Value::as_object).unwrap_or(&nothing);
     let source = record.get("source").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(Triple { gold: answer("gold")?, said: answer("pred")?, verdict, source, setting: Setting::of(options) })
+    Ok(Triple { gold: answer("gold")?, said: answer("pred")?, verdict, source, spec: AnswerSpec::of(options) })
 }
 
 /// How a rule agrees with the verdicts of one source.
@@ -153,7 +153,7 @@ impl Agreement {
 }
 
 /// Counts by source, in the order in which sources first occur; several sources get a last row, `total`.
-pub fn tally(triples: &[Triple], findings: &[Finding]) -> Vec<Agreement> {
+pub fn tally(triples: &[Triple], findings: &[Comparison]) -> Vec<Agreement> {
     let mut rows: Vec<Agreement> = Vec::new();
     let mut total = Agreement { source: "total".into(), ..Agreement::default() };
     for (triple, finding) in triples.iter().zip(findings) {
@@ -183,7 +183,7 @@ mod tests {
             {"gold": "the long side", "pred": "the short side of it", "verdict": true}
             {"gold": "2", "pred": "3"}"#;
         let triples = parse("t".as_ref(), text.as_bytes()).unwrap();
-        let findings: Vec<Finding> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
+        let findings: Vec<Comparison> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
         let rows = tally(&triples, &findings);
         let numbers = |row: &Agreement| {
             (row.triples, row.judged, row.agreed, row.false_equal, row.false_different, row.undecided)

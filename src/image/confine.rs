@@ -2,7 +2,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::ImageError;
 
-/// The real path of the picture that a problem file names, confined to the data root: `relative` is taken below `root`, or
+/// The real path of the image that a problem file names, confined to the data root: `relative` is taken below `root`, or
 /// may be absolute where it lies inside. Links are followed before the decision, so none leads out.
 ///
 /// # Errors
@@ -71,11 +71,11 @@ mod tests {
         }
         assert!(is_outside(&resolve(&root, outer.path().join("secret.png").to_str().unwrap())));
         let message = resolve(&root, "../secret.png").unwrap_err().to_string();
-        assert!(message.starts_with("../secret.png: the picture lies outside the data root"), "{message}");
+        assert!(message.starts_with("../secret.png: the image lies outside the data root"), "{message}");
     }
 
     #[test]
-    fn a_missing_picture_inside_the_root_is_named() {
+    fn a_missing_image_inside_the_root_is_named() {
         let outer = data_root();
         let error = resolve(&outer.path().join("data"), "images/b.png").unwrap_err();
         assert!(matches!(error, ImageError::Read { .. }));

@@ -1,4 +1,4 @@
-//! Picture files to RGB bytes, as Pillow converts them, within limits.
+//! Image files to RGB bytes, as Pillow converts them, within limits.
 //!
 //! Neither EXIF orientation nor colour profiles are applied: the reference opens and converts, nothing more.
 
@@ -10,7 +10,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use super::{ImageError, Rgb8};
 
-/// What a picture file may cost. Sizes are checked before anything of their order is allocated.
+/// What an image file may cost. Sizes are checked before anything of their order is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest side in pixels.
@@ -28,7 +28,7 @@ impl Default for Limits {
     }
 }
 
-/// Reads and decodes the picture at `path` (the first frame of an animation) to what Pillow's `convert("RGB")` gives:
+/// Reads and decodes the image at `path` (the first frame of an animation) to what Pillow's `convert("RGB")` gives:
 /// grey is repeated, alpha is dropped, palettes are looked up; of 16-bit colour the high byte is kept, and 16-bit grey is
 /// clipped to 255.
 ///
@@ -111,7 +111,7 @@ fn name(format: ImageFormat) -> Option<&'static str> {
 }
 
 /// Whether the file is a PNG without an alpha channel or colour: with a transparent grey level the decoder reports grey
-/// and alpha, while Pillow still treats the picture as grey (which matters at 16 bits).
+/// and alpha, while Pillow still treats the image as grey (which matters at 16 bits).
 fn is_grey_png(format: ImageFormat, bytes: &[u8]) -> bool {
     const COLOUR_TYPE_AT: usize = 25;
     format == ImageFormat::Png && bytes.get(COLOUR_TYPE_AT) == Some(&0)
@@ -180,9 +180,9 @@ mod tests {
     }
 
     fn encoded(format: ImageFormat) -> Vec<u8> {
-        let picture = RgbImage::from_fn(40, 30, |x, y| Rgb([(x * 6) as u8, (y * 8) as u8, (x * y) as u8]));
+        let image = RgbImage::from_fn(40, 30, |x, y| Rgb([(x * 6) as u8, (y * 8) as u8, (x * y) as u8]));
         let mut file = Cursor::new(Vec::new());
-        picture.write_to(&mut file, format).unwrap();
+        image.write_to(&mut file, format).unwrap();
         file.into_inner()
     }
 
@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn pictures_beyond_the_limits_are_refused_by_their_header() {
+    fn images_beyond_the_limits_are_refused_by_their_header() {
         assert_eq!(
             refusal("huge.png", &png_header(30000, 30000)),
-            "huge.png: the picture is 30000×30000 pixels, more than the limit of 16384 a side"
+            "huge.png: the image is 30000×30000 pixels, more than the limit of 16384 a side"
         );
         assert_eq!(
             refusal("large.png", &png_header(16000, 16000)),
-            "large.png: the picture is 16000×16000 pixels, more than the limit of 64000000 pixels"
+            "large.png: the image is 16000×16000 pixels, more than the limit of 64000000 pixels"
         );
     }
 
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_pictures_are_refused_in_every_format() {
+    fn truncated_images_are_refused_in_every_format() {
         for (format, name) in [
             (ImageFormat::Png, "PNG"),
             (ImageFormat::Jpeg, "JPEG"),
@@ -230,25 +230,25 @@ mod tests {
         ] {
             let bytes = encoded(format);
             let message = refusal("cut", &bytes[..bytes.len() * 2 / 3]);
-            assert!(message.starts_with(&format!("cut: cannot decode the {name} picture: ")), "{message}");
+            assert!(message.starts_with(&format!("cut: cannot decode the {name} image: ")), "{message}");
         }
     }
 
     #[test]
-    fn files_that_are_no_pictures_are_refused() {
+    fn files_that_are_no_images_are_refused() {
         for bytes in [b"".as_slice(), b"<html>", b"%PDF-1.4"] {
-            assert_eq!(refusal("x.png", bytes), "x.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture");
+            assert_eq!(refusal("x.png", bytes), "x.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF image");
         }
     }
 
     #[test]
-    fn the_smallest_pictures_are_read() {
+    fn the_smallest_images_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dot.png");
         for side in [1, 5] {
             RgbImage::from_pixel(side, side, Rgb([1, 2, 3])).save(&path).unwrap();
-            let picture = load(&path, &Limits::default()).unwrap();
-            assert_eq!(picture.data, [1, 2, 3].repeat((side * side) as usize));
+            let image = load(&path, &Limits::default()).unwrap();
+            assert_eq!(image.data, [1, 2, 3].repeat((side * side) as usize));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Pictures as `InternVL` sees them: decoded safely, cut into tiles, normalised.
+//! Images as `InternVL` sees them: decoded safely, cut into tiles, normalised.
 //!
 //! [`load`] turns a file into the RGB bytes that Pillow's `Image.open(path).convert("RGB")` gives; [`tiles`] does
 //! InternVL2.5's `dynamic_preprocess` on them, byte for byte; [`normalise`] gives a tile's pixel values. [`resolve`]
@@ -7,9 +7,9 @@
 //!
 //! ```
 //! use mmprm::image::{Rgb8, Tiling, tiles};
-//! let picture = Rgb8 { width: 200, height: 100, data: vec![255; 200 * 100 * 3] };
+//! let image = Rgb8 { width: 200, height: 100, data: vec![255; 200 * 100 * 3] };
 //! let tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
-//! assert_eq!(tiles(&picture, &tiling).len(), 3); // two columns, one row, and the thumbnail
+//! assert_eq!(tiles(&image, &tiling).len(), 3); // two columns, one row, and the thumbnail
 //! ```
 
 mod confine;
@@ -28,7 +28,7 @@ pub use pixels::{IMAGENET_MEAN, IMAGENET_STD, content_hash, normalise};
 pub use resize::resize;
 pub use tiling::{Tile, Tiling, TilingError, closest_grid, tiles};
 
-/// An RGB picture.
+/// An RGB image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rgb8 {
     /// Pixels a row; not 0.

@@ -19,7 +19,7 @@ pub fn normalise(tile: &Tile, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
     values
 }
 
-/// SHA-256 of a picture's tiles in order: equal hashes mean equal embeddings under the same vision tower.
+/// SHA-256 of an image's tiles in order: equal hashes mean equal embeddings under the same vision tower.
 pub fn content_hash(tiles: &[Tile]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for tile in tiles {

@@ -1,4 +1,4 @@
-//! Pillow's bicubic resize of 8-bit pictures, bit for bit.
+//! Pillow's bicubic resize of 8-bit images, bit for bit.
 //!
 //! Keys' kernel with a = −0.5, widened by the scale when shrinking (so that it averages), weights in fixed point with 22
 //! fractional bits, and two passes with 8-bit values between them, so that their order shows in the last bit. It is that of
@@ -14,22 +14,22 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
 /// Resizes to `width` × `height` (neither 0), stretching, as `Image.resize((width, height), BICUBIC)` does.
-pub fn resize(picture: &Rgb8, width: usize, height: usize) -> Rgb8 {
-    let columns = Taps::new(picture.width, width);
-    let rows = Taps::new(picture.height, height);
+pub fn resize(image: &Rgb8, width: usize, height: usize) -> Rgb8 {
+    let columns = Taps::new(image.width, width);
+    let rows = Taps::new(image.height, height);
     // A pass between equal sizes has weights 1 and 0 only.
-    match (picture.width == width, picture.height == height) {
-        (true, true) => picture.clone(),
-        (true, false) => vertical(picture, &rows),
-        (false, true) => horizontal(picture, &columns),
-        (false, false) if is_vertical_first(picture, width, height) => horizontal(&vertical(picture, &rows), &columns),
-        (false, false) => vertical(&horizontal(picture, &columns), &rows),
+    match (image.width == width, image.height == height) {
+        (true, true) => image.clone(),
+        (true, false) => vertical(image, &rows),
+        (false, true) => horizontal(image, &columns),
+        (false, false) if is_vertical_first(image, width, height) => horizontal(&vertical(image, &rows), &columns),
+        (false, false) => vertical(&horizontal(image, &columns), &rows),
     }
 }
 
-fn is_vertical_first(picture: &Rgb8, width: usize, height: usize) -> bool {
+fn is_vertical_first(image: &Rgb8, width: usize, height: usize) -> bool {
     let shrunk_by = |from: usize, to: usize| from as i64 - to as i64;
-    shrunk_by(picture.height, height) > 2 * shrunk_by(picture.width, width).max(0)
+    shrunk_by(image.height, height) > 2 * shrunk_by(image.width, width).max(0)
 }
 
 /// Which input positions make each output position, and with what weights.
@@ -99,12 +99,12 @@ fn rows_per_task(row_bytes: usize) -> usize {
     (64 * 1024 / row_bytes.max(1)).max(1)
 }
 
-fn horizontal(picture: &Rgb8, columns: &Taps) -> Rgb8 {
+fn horizontal(image: &Rgb8, columns: &Taps) -> Rgb8 {
     let row_bytes = columns.len() * 3;
-    let mut data = vec![0; row_bytes * picture.height];
+    let mut data = vec![0; row_bytes * image.height];
     data.par_chunks_exact_mut(row_bytes)
-        .zip(picture.data.par_chunks_exact(picture.width * 3))
-        .with_min_len(rows_per_task(picture.width * 3))
+        .zip(image.data.par_chunks_exact(image.width * 3))
+        .with_min_len(rows_per_task(image.width * 3))
         .for_each(|(output_row, input_row)| {
             let (pixels, _) = input_row.as_chunks::<3>();
             for (at, pixel) in output_row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
@@ -118,18 +118,18 @@ fn horizontal(picture: &Rgb8, columns: &Taps) -> Rgb8 {
                 *pixel = sums.map(to_byte);
             }
         });
-    Rgb8 { width: columns.len(), height: picture.height, data }
+    Rgb8 { width: columns.len(), height: image.height, data }
 }
 
-fn vertical(picture: &Rgb8, rows: &Taps) -> Rgb8 {
-    let row_bytes = picture.width * 3;
+fn vertical(image: &Rgb8, rows: &Taps) -> Rgb8 {
+    let row_bytes = image.width * 3;
     let mut data = vec![0; row_bytes * rows.len()];
     data.par_chunks_exact_mut(row_bytes).with_min_len(rows_per_task(row_bytes)).enumerate().for_each_init(
         || vec![HALF; row_bytes],
         |sums, (at, output_row)| {
             sums.fill(HALF);
             let (first, weights) = rows.window(at);
-            for (weight, input_row) in weights.iter().zip(picture.data[first * row_bytes..].chunks_exact(row_bytes)) {
+            for (weight, input_row) in weights.iter().zip(image.data[first * row_bytes..].chunks_exact(row_bytes)) {
                 for (sum, &value) in sums.iter_mut().zip(input_row) {
                     *sum += weight * i32::from(value);
                 }
@@ -139,7 +139,7 @@ fn vertical(picture: &Rgb8, rows: &Taps) -> Rgb8 {
             }
         },
     );
-    Rgb8 { width: picture.width, height: rows.len(), data }
+    Rgb8 { width: image.width, height: rows.len(), data }
 }
 
 #[cfg(test)]
@@ -169,10 +169,10 @@ mod tests {
 
     #[test]
     fn resizing_to_the_same_size_changes_nothing() {
-        let picture = ramp(13, 9);
-        assert_eq!(resize(&picture, 13, 9), picture);
-        let all_passes = vertical(&horizontal(&picture, &Taps::new(13, 13)), &Taps::new(9, 9));
-        assert_eq!(all_passes, picture);
+        let image = ramp(13, 9);
+        assert_eq!(resize(&image, 13, 9), image);
+        let all_passes = vertical(&horizontal(&image, &Taps::new(13, 13)), &Taps::new(9, 9));
+        assert_eq!(all_passes, image);
     }
 
     #[test]

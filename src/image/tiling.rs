@@ -2,7 +2,7 @@ use super::Rgb8;
 use super::grid::candidate_grids;
 use super::resize::resize;
 
-/// How pictures are cut into tiles. Values that come from a file go through [`Tiling::new`].
+/// How images are cut into tiles. Values that come from a file go through [`Tiling::new`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiling {
     /// Side of a tile in pixels (448 in InternVL2.5).
@@ -11,11 +11,11 @@ pub struct Tiling {
     pub min_tiles: usize,
     /// Most tiles, without the thumbnail (6 in PRM training, 12 in InternVL2.5's own defaults).
     pub max_tiles: usize,
-    /// Whether the whole picture is added as one more tile where it was cut.
+    /// Whether the whole image is added as one more tile where it was cut.
     pub thumbnail: bool,
 }
 
-/// A [`Tiling`] that no picture can be cut by.
+/// A [`Tiling`] that no image can be cut by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TilingError {
@@ -57,7 +57,7 @@ impl Tiling {
     }
 }
 
-/// One square of a cut picture.
+/// One square of a cut image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tile {
     /// Side in pixels.
@@ -66,8 +66,8 @@ pub struct Tile {
     pub rgb: Vec<u8>,
 }
 
-/// The grid (columns, rows) that a picture is stretched to: the candidate whose aspect ratio is closest; at equal distance a
-/// later candidate wins only where the picture has more than half of that candidate's area (`InternVL`'s
+/// The grid (columns, rows) that an image is stretched to: the candidate whose aspect ratio is closest; at equal distance a
+/// later candidate wins only where the image has more than half of that candidate's area (`InternVL`'s
 /// `find_closest_aspect_ratio`).
 pub fn closest_grid(width: usize, height: usize, tiling: &Tiling) -> (usize, usize) {
     let aspect = width as f64 / height as f64;
@@ -86,24 +86,24 @@ pub fn closest_grid(width: usize, height: usize, tiling: &Tiling) -> (usize, usi
     best
 }
 
-/// Cuts a picture as `InternVL`'s `dynamic_preprocess` does: stretched to the [closest grid](closest_grid), cut row by row,
+/// Cuts an image as `InternVL`'s `dynamic_preprocess` does: stretched to the [closest grid](closest_grid), cut row by row,
 /// then the thumbnail if asked for and if there is more than one tile.
-pub fn tiles(picture: &Rgb8, tiling: &Tiling) -> Vec<Tile> {
+pub fn tiles(image: &Rgb8, tiling: &Tiling) -> Vec<Tile> {
     let size = tiling.size;
-    let (columns, rows) = closest_grid(picture.width, picture.height, tiling);
-    let stretched = resize(picture, columns * size, rows * size);
+    let (columns, rows) = closest_grid(image.width, image.height, tiling);
+    let stretched = resize(image, columns * size, rows * size);
     let mut tiles: Vec<Tile> = (0..rows)
         .flat_map(|row| (0..columns).map(move |column| (column, row)))
         .map(|(column, row)| cut(&stretched, column * size, row * size, size))
         .collect();
     if tiling.thumbnail && tiles.len() > 1 {
-        tiles.push(Tile { size, rgb: resize(picture, size, size).data });
+        tiles.push(Tile { size, rgb: resize(image, size, size).data });
     }
     tiles
 }
 
-fn cut(picture: &Rgb8, left: usize, top: usize, size: usize) -> Tile {
-    let rows = picture.data.chunks_exact(picture.width * 3).skip(top).take(size);
+fn cut(image: &Rgb8, left: usize, top: usize, size: usize) -> Tile {
+    let rows = image.data.chunks_exact(image.width * 3).skip(top).take(size);
     Tile { size, rgb: rows.flat_map(|row| &row[left * 3..(left + size) * 3]).copied().collect() }
 }
 
@@ -116,19 +116,19 @@ mod tests {
     #[test]
     fn tiles_are_cut_row_by_row_and_the_thumbnail_comes_last() {
         let data = (0..8 * 8).flat_map(|i| [(i % 8 / 4 + i / 32 * 2) as u8 * 50; 3]).collect();
-        let picture = Rgb8 { width: 8, height: 8, data };
-        // 2×2 has the picture's aspect ratio, as 1×1 has, and less than twice its area.
-        let tiles = tiles(&picture, &SIX);
+        let image = Rgb8 { width: 8, height: 8, data };
+        // 2×2 has the image's aspect ratio, as 1×1 has, and less than twice its area.
+        let tiles = tiles(&image, &SIX);
         let means: Vec<u8> = tiles[..4].iter().map(|tile| tile.rgb[0]).collect();
         assert_eq!(means, [0, 50, 100, 150]);
         assert_eq!(tiles.len(), 5);
-        assert_eq!(tiles[4].rgb, resize(&picture, 4, 4).data);
+        assert_eq!(tiles[4].rgb, resize(&image, 4, 4).data);
     }
 
     #[test]
-    fn a_picture_of_one_pixel_is_one_tile_without_thumbnail() {
-        let picture = Rgb8 { width: 1, height: 1, data: vec![9; 3] };
-        assert_eq!(tiles(&picture, &SIX), [Tile { size: 4, rgb: vec![9; 48] }]);
+    fn a_image_of_one_pixel_is_one_tile_without_thumbnail() {
+        let image = Rgb8 { width: 1, height: 1, data: vec![9; 3] };
+        assert_eq!(tiles(&image, &SIX), [Tile { size: 4, rgb: vec![9; 48] }]);
     }
 
     #[test]

@@ -29,6 +29,16 @@ pub enum NormKind {
     Rms,
 }
 
+impl NormKind {
+    /// The name in `config.json` (`norm_type`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Layer => "layer_norm",
+            Self::Rms => "rms_norm",
+        }
+    }
+}
+
 /// `InternViT`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VisionConfig {

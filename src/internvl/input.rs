@@ -1,8 +1,8 @@
-//! The stream before the language model: token embeddings, and pictures through vision tower and projector.
+//! The stream before the language model: token embeddings, and images through vision tower and projector.
 
 use super::layout::{Layout, Projector};
 use super::linear::{Pass, Scales, activated, matrix, matrix_mut};
-use super::packed::{Packed, Picture, Tiles};
+use super::packed::{Image, Packed, Tiles};
 use super::stack::Keep;
 use super::trainable::Gradients;
 use super::vision::{KeptTower, Tower};
@@ -21,10 +21,10 @@ pub(super) struct Input<'a> {
 
 /// What it keeps for the backward.
 pub(super) struct KeptInput {
-    pictures: Option<KeptPictures>,
+    images: Option<KeptImages>,
 }
 
-struct KeptPictures {
+struct KeptImages {
     tower: Option<KeptTower>,
     /// What the tower made of pixel values; features that were given are not kept twice.
     features: Option<Vec<f32>>,
@@ -49,8 +49,8 @@ impl Input<'_> {
         let mut stream = vec![0.0; self.packed.tokens.len() * width];
         let table = self.layout.language.embedding_table();
         self.pass.rows(table, &self.packed.tokens, matrix_mut(&mut stream, width));
-        if self.packed.pictures.is_empty() {
-            return (stream, KeptInput { pictures: None });
+        if self.packed.images.is_empty() {
+            return (stream, KeptInput { images: None });
         }
         let (tower, features) = match &self.packed.tiles {
             Tiles::Features(_) => (None, None),
@@ -64,15 +64,15 @@ impl Input<'_> {
         for (tokens, rows) in self.places() {
             stream[tokens].copy_from_slice(&projected[rows]);
         }
-        (stream, KeptInput { pictures: Some(KeptPictures { tower, features, scales, inner }) })
+        (stream, KeptInput { images: Some(KeptImages { tower, features, scales, inner }) })
     }
 
     /// Gradients from that of the stream before the first block.
     pub fn backward(&self, kept: KeptInput, d_stream: Vec<f32>, gradients: &mut Gradients) {
         let width = self.width();
         let mut d_stream = d_stream;
-        if let Some(pictures) = kept.pictures {
-            self.pictures_backward(pictures, &d_stream, gradients);
+        if let Some(images) = kept.images {
+            self.images_backward(images, &d_stream, gradients);
             for (tokens, _) in self.places() {
                 d_stream[tokens].fill(0.0);
             }
@@ -81,7 +81,7 @@ impl Input<'_> {
         Pass::rows_gradient(table, &self.packed.tokens, matrix(&d_stream, width), gradients);
     }
 
-    fn pictures_backward(&self, kept: KeptPictures, d_stream: &[f32], gradients: &mut Gradients) {
+    fn images_backward(&self, kept: KeptImages, d_stream: &[f32], gradients: &mut Gradients) {
         let Projector { norm, first, second } = self.layout.projector;
         let numbers = [Some(norm.weight), norm.bias, Some(first.weight), first.bias, Some(second.weight), second.bias];
         let trains = |number: usize| gradients.trainable().contains(number);
@@ -122,10 +122,10 @@ impl Input<'_> {
         }
     }
 
-    /// For each picture its elements of the stream and of the projected tiles.
+    /// For each image its elements of the stream and of the projected tiles.
     fn places(&self) -> impl Iterator<Item = (std::ops::Range<usize>, std::ops::Range<usize>)> {
         let (width, tile) = (self.width(), self.layout.config().tokens_per_tile());
-        self.packed.pictures.iter().map(move |Picture { first, tiles }| {
+        self.packed.images.iter().map(move |Image { first, tiles }| {
             let tokens = first * width..(first + tiles.len() * tile) * width;
             (tokens, tiles.start * tile * width..tiles.end * tile * width)
         })

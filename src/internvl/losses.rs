@@ -118,12 +118,12 @@ impl Head<'_> {
             self.pass.logits(table, normed, MatMut::new(logits, count, vocabulary));
             let targets = ids[first..].par_iter().zip(&weights[first..]);
             let rows = logits.par_chunks_exact_mut(vocabulary).zip(targets);
-            let likelihoods: Vec<_> = rows.map(|(row, (id, weight))| next_token(row, *id, *weight)).collect();
-            for ((likelihood, likeliest), weight) in likelihoods.into_iter().zip(&weights[first..]) {
+            let logprobs: Vec<_> = rows.map(|(row, (id, weight))| next_token(row, *id, *weight)).collect();
+            for ((logprob, likeliest), weight) in logprobs.into_iter().zip(&weights[first..]) {
                 all.likeliest.push(likeliest);
-                all.loss -= f64::from(*weight) * f64::from(likelihood);
-                all.losses.push(-likelihood);
-                all.rows.push(likelihood);
+                all.loss -= f64::from(*weight) * f64::from(logprob);
+                all.losses.push(-logprob);
+                all.rows.push(logprob);
             }
             let Some((d_normed, gradients)) = &mut wanted else { continue };
             let d_normed = matrix_mut(&mut d_normed[first * width..][..count * width], width);
@@ -147,10 +147,10 @@ fn next_token(logits: &mut [f32], id: u32, weight: f32) -> (f32, u32) {
     let width = logits.len();
     softmax(MatMut::new(logits, 1, width));
     // The probability of the likeliest token cannot vanish, that of `id` can.
-    let likelihood = own - highest + logits[peak].ln();
+    let logprob = own - highest + logits[peak].ln();
     logits[id] -= 1.0;
     for value in logits.iter_mut() {
         *value *= weight;
     }
-    (likelihood, peak as u32)
+    (logprob, peak as u32)
 }

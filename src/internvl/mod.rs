@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use mmprm::internvl::{Config, Gradients, Layout, Model, Packed, Parameters, Settings, Targets, Tiles, Trainable};
-//! use mmprm::nn::attention::{Own, Segments};
+//! use mmprm::nn::attention::{Mask, Segments};
 //! let config = serde_json::json!({
 //!     "ps_version": "v2",
 //!     "vision_config": {
@@ -24,8 +24,8 @@
 //! // Two steps, each ended by token 10; their scores are to become 1 and 0.25.
 //! let packed = Packed {
 //!     tokens: vec![3, 4, 10, 5, 10],
-//!     segments: Segments::plain(&[5], Own::Causal),
-//!     pictures: Vec::new(),
+//!     segments: Segments::plain(&[5], Mask::Causal),
+//!     images: Vec::new(),
 //!     tiles: Tiles::none(),
 //! };
 //! let (rows, labels, weights) = (vec![2, 4], vec![1.0, 0.25], vec![0.5, 0.5]);
@@ -45,6 +45,7 @@ mod config;
 mod counter;
 mod dropout;
 mod heads;
+mod hidden;
 mod input;
 mod language;
 mod layout;
@@ -58,7 +59,6 @@ mod patch;
 mod quantised;
 mod saved;
 mod stack;
-mod states;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -69,12 +69,12 @@ pub use added::{Adapter, AdditionError, Additions, NewRows};
 pub use checkpoint::{CheckpointError, read_layout, read_parameters};
 pub use config::{Config, ConfigError, LanguageConfig, LanguageKind, NormKind, VisionConfig};
 pub use dropout::Dropout;
+pub use hidden::HiddenStates;
 pub use layout::{Layout, Role, TensorInfo};
 pub use losses::Loss;
 pub use mmproj::{MmprojError, read_mmproj};
 pub use model::{Model, Settings};
-pub use packed::{InputError, Packed, Picture, Targets, Tiles};
-pub use parameters::{HalfFormat, Parameters, Shadows, Store, Weights};
+pub use packed::{Image, InputError, Packed, Targets, Tiles};
+pub use parameters::{HalfCopies, HalfFormat, Parameters, Store, Weights};
 pub use quantised::read_quantised;
-pub use states::States;
 pub use trainable::{Gradients, Trainable};

@@ -144,7 +144,7 @@ impl Model {
         };
         let learns_vision =
             trained.is_some_and(|trained| trained.numbers().any(|number| self.layout.is_vision(number)));
-        if learns_vision && !packed.pictures.is_empty() && matches!(packed.tiles, Tiles::Features(_)) {
+        if learns_vision && !packed.images.is_empty() && matches!(packed.tiles, Tiles::Features(_)) {
             return Err(InputError::FrozenFeatures);
         }
         let (stream, kept_input) = input.forward(if learns_vision { keep } else { Keep::Nothing });

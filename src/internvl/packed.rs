@@ -1,4 +1,4 @@
-//! What goes through the model at once: tokens in segments, where pictures are in them, and what is to be learnt.
+//! What goes through the model at once: tokens in segments, where images are in them, and what is to be learnt.
 
 use std::ops::Range;
 
@@ -27,25 +27,25 @@ pub enum InputError {
         /// Rows of the embedding matrix.
         vocabulary: usize,
     },
-    /// A picture does not lie in the sequence, or overlaps another.
-    #[error("picture {picture} takes tokens {start}..{end}, expected them after {after} and within {tokens}")]
-    Picture {
+    /// An image does not lie in the sequence, or overlaps another.
+    #[error("image {image} takes tokens {start}..{end}, expected them after {after} and within {tokens}")]
+    Image {
         /// Which, in the order of the sequence.
-        picture: usize,
+        image: usize,
         /// Its first token.
         start: usize,
         /// The end of its tokens.
         end: usize,
-        /// The end of the picture before.
+        /// The end of the image before.
         after: usize,
         /// Tokens of the sequence.
         tokens: usize,
     },
-    /// A picture's tiles are not among those given.
-    #[error("picture {picture} has tiles {start}..{end}, expected them within {tiles}")]
+    /// An image's tiles are not among those given.
+    #[error("image {image} has tiles {start}..{end}, expected them within {tiles}")]
     Tiles {
         /// Which, in the order of the sequence.
-        picture: usize,
+        image: usize,
         /// Its first tile.
         start: usize,
         /// The end of its tiles.
@@ -106,7 +106,7 @@ pub enum InputError {
     },
 }
 
-/// Tiles of all pictures of a packed sequence.
+/// Tiles of all images of a packed sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Tiles {
     /// Pixel values `[tiles, 3, side, side]`, normalised.
@@ -123,33 +123,33 @@ impl Tiles {
     }
 }
 
-/// Where a picture stands in a packed sequence: `tiles.len() · tokens per tile` tokens from `first` on.
+/// Where an image stands in a packed sequence: `tiles.len() · tokens per tile` tokens from `first` on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     /// Its first token.
     pub first: usize,
-    /// Its tiles, of those of the sequence. Pictures may share tiles, which then are computed once.
+    /// Its tiles, of those of the sequence. Images may share tiles, which then are computed once.
     pub tiles: Range<usize>,
 }
 
 /// A packed sequence.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// Token ids; those at the places of pictures do not matter, but are within the vocabulary.
+    /// Token ids; those at the places of images do not matter, but are within the vocabulary.
     pub tokens: Vec<u32>,
     /// Which token sees which; rotary positions follow its paths.
     pub segments: Segments,
-    /// Pictures in the order of the sequence, each within one segment.
-    pub pictures: Vec<Picture>,
+    /// Images in the order of the sequence, each within one segment.
+    pub images: Vec<Image>,
     /// Their tiles.
     pub tiles: Tiles,
 }
 
 impl Packed {
-    /// Pictures at the runs of `image_token`, tile after tile as the reference fills them: a run of one tile's tokens takes
+    /// Images at the runs of `image_token`, tile after tile as the reference fills them: a run of one tile's tokens takes
     /// the next tile, one of three tiles' tokens the next three. Nothing if a run is not of whole tiles.
-    pub fn pictures_at(tokens: &[u32], image_token: u32, tokens_per_tile: usize) -> Option<Vec<Picture>> {
-        let mut pictures = Vec::new();
+    pub fn images_at(tokens: &[u32], image_token: u32, tokens_per_tile: usize) -> Option<Vec<Image>> {
+        let mut images = Vec::new();
         let (mut row, mut tile) = (0, 0);
         for run in tokens.chunk_by(|a, b| (*a == image_token) == (*b == image_token)) {
             if run[0] == image_token {
@@ -157,12 +157,12 @@ impl Packed {
                 if !run.len().is_multiple_of(tokens_per_tile) {
                     return None;
                 }
-                pictures.push(Picture { first: row, tiles: tile..tile + tiles });
+                images.push(Image { first: row, tiles: tile..tile + tiles });
                 tile += tiles;
             }
             row += run.len();
         }
-        Some(pictures)
+        Some(images)
     }
 
     /// Check that the sequence fits a model.
@@ -186,13 +186,13 @@ impl Packed {
             return Err(InputError::TileValues { found, tile });
         }
         let (mut after, tiles) = (0, found / tile);
-        for (picture, Picture { first, tiles: own }) in self.pictures.iter().enumerate() {
+        for (image, Image { first, tiles: own }) in self.images.iter().enumerate() {
             if own.start > own.end || own.end > tiles {
-                return Err(InputError::Tiles { picture, start: own.start, end: own.end, tiles });
+                return Err(InputError::Tiles { image, start: own.start, end: own.end, tiles });
             }
             let (start, end) = (*first, first.saturating_add(own.len() * config.tokens_per_tile()));
             if start < after || end > tokens {
-                return Err(InputError::Picture { picture, start, end, after, tokens });
+                return Err(InputError::Image { image, start, end, after, tokens });
             }
             after = end;
         }

@@ -180,12 +180,12 @@ pub enum HalfFormat {
 
 /// Copies of the matrices in half precision, which products read at half the cost; renewed after each optimiser step.
 #[derive(Debug, Clone)]
-pub struct Shadows {
+pub struct HalfCopies {
     format: HalfFormat,
     copies: Vec<Option<Store>>,
 }
 
-impl Shadows {
+impl HalfCopies {
     /// Copies of every matrix that has master values.
     pub fn new(parameters: &Parameters, format: HalfFormat) -> Self {
         let copy = |(number, tensor): (usize, &TensorInfo)| {
@@ -196,9 +196,9 @@ impl Shadows {
             })
         };
         let copies = parameters.layout.tensors().iter().enumerate().map(copy).collect();
-        let mut shadows = Self { format, copies };
-        shadows.refresh(parameters, |_| true);
-        shadows
+        let mut half_copies = Self { format, copies };
+        half_copies.refresh(parameters, |_| true);
+        half_copies
     }
 
     /// The format.
@@ -232,20 +232,20 @@ fn narrow<T: Element>(values: &[f32], out: &mut [T]) {
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a> {
     parameters: &'a Parameters,
-    shadows: Option<&'a Shadows>,
+    half_copies: Option<&'a HalfCopies>,
     dropout: Option<Dropout>,
 }
 
 impl<'a> From<&'a Parameters> for Weights<'a> {
     fn from(parameters: &'a Parameters) -> Self {
-        Self { parameters, shadows: None, dropout: None }
+        Self { parameters, half_copies: None, dropout: None }
     }
 }
 
 impl<'a> Weights<'a> {
     /// Vectors from the parameters, matrices from their copies.
-    pub fn with_shadows(parameters: &'a Parameters, shadows: &'a Shadows) -> Self {
-        Self { parameters, shadows: Some(shadows), dropout: None }
+    pub fn with_shadows(parameters: &'a Parameters, half_copies: &'a HalfCopies) -> Self {
+        Self { parameters, half_copies: Some(half_copies), dropout: None }
     }
 
     /// The same, with some of the values that go into adapters dropped.
@@ -312,7 +312,7 @@ impl<'a> Weights<'a> {
     }
 
     fn best(&self, number: usize) -> &'a Store {
-        let shadow = self.shadows.and_then(|shadows| shadows.copies[number].as_ref());
+        let shadow = self.half_copies.and_then(|half_copies| half_copies.copies[number].as_ref());
         shadow.unwrap_or(&self.parameters.values[number])
     }
 }

@@ -9,7 +9,7 @@ use super::patch;
 use super::stack::{self, Block, Keep, Traces};
 use super::trainable::Gradients;
 use crate::nn::activation::Activation;
-use crate::nn::attention::{Attention, Heads, Kept as KeptAttention, Own, Segments};
+use crate::nn::attention::{Attention, Heads, Kept as KeptAttention, Mask, Segments};
 use crate::nn::columns::{layer_scale, layer_scale_backward};
 use crate::nn::gemm::Precision;
 use crate::nn::shuffle::PixelShuffle;
@@ -33,7 +33,7 @@ pub(super) struct KeptTower {
 impl<'a> Tower<'a> {
     /// One segment for each tile.
     pub fn segments(config: &Config, tiles: usize) -> Segments {
-        Segments::plain(&vec![config.vision.tokens(); tiles], Own::Full)
+        Segments::plain(&vec![config.vision.tokens(); tiles], Mask::Full)
     }
 
     /// The blocks at work.

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Judge, JudgeError, MOST_REPLY, VERDICT_TOKENS, reply};
-use crate::endpoint::{Endpoint, Question};
-use crate::problem::Problem;
+use super::{JudgeError, JudgeModel, MOST_REPLY, VERDICT_TOKENS, reply};
+use crate::data::problem::Problem;
 use crate::prompt::judge as wording;
+use crate::remote::{Endpoint, Question};
 
 /// Asks a model behind an [`Endpoint`] the reference's question (`check_correctness`), but at temperature 0. A reply that
 /// is neither yes nor no would come again, so that the next tries are at the reference's 0.5.
@@ -21,7 +21,7 @@ impl EndpointJudge {
     }
 }
 
-impl Judge for EndpointJudge {
+impl JudgeModel for EndpointJudge {
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let prompt = wording::answer(&problem.question, &problem.answer, answer);
         let messages = messages(&prompt);

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Judge, JudgeError};
-use crate::endpoint::reply::short;
-use crate::problem::Problem;
+use super::{JudgeError, JudgeModel};
+use crate::data::problem::Problem;
+use crate::remote::reply::short;
 
 /// The longest line that is read, in bytes. A verdict takes some hundreds.
 const LONGEST_LINE: u64 = 1 << 16;
@@ -24,11 +24,11 @@ type Key = [u8; 32];
 /// A question under way: whoever asks it second waits for the first.
 type Pending = Arc<OnceLock<Result<bool, JudgeError>>>;
 
-/// A [`Judge`] that remembers, in a JSON Lines file that is only ever added to: one line a verdict, on disk before it is
+/// A [`JudgeModel`] that remembers, in a JSON Lines file that is only ever added to: one line a verdict, on disk before it is
 /// used. Verdicts of other judges may stand in the same file. Lines that are cut short or damaged are passed over, and
 /// several processes may add to one file.
 pub struct CachedJudge<'a> {
-    judge: Box<dyn Judge + 'a>,
+    judge: Box<dyn JudgeModel + 'a>,
     identity: String,
     path: PathBuf,
     state: Mutex<State>,
@@ -50,7 +50,7 @@ impl<'a> CachedJudge<'a> {
     ///
     /// # Errors
     /// [`JudgeError::Setup`] if the file cannot be read or holds something else than verdicts.
-    pub fn open(judge: Box<dyn Judge + 'a>, path: &Path) -> Result<Self, JudgeError> {
+    pub fn open(judge: Box<dyn JudgeModel + 'a>, path: &Path) -> Result<Self, JudgeError> {
         let lines = match File::open(path).and_then(|file| read(&file)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Lines::none(),
             lines => lines.map_err(|error| failed(path, &error))?,
@@ -116,7 +116,7 @@ fn failed(path: &Path, error: &std::io::Error) -> JudgeError {
     JudgeError::Setup(format!("cannot use the judge's cache {}: {error}", path.display()))
 }
 
-impl Judge for CachedJudge<'_> {
+impl JudgeModel for CachedJudge<'_> {
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let key = self.key(problem, answer);
         let pending = {
@@ -230,7 +230,7 @@ mod tests {
         name: &'static str,
     }
 
-    impl Judge for &Even {
+    impl JudgeModel for &Even {
         fn judge(&self, _: &Problem, answer: &str) -> Result<bool, JudgeError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(5));

@@ -1,13 +1,11 @@
 //! A judge of answers that runs here, on llama.cpp.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use super::{Judge, JudgeError, VERDICT_TOKENS, reply};
+use super::{JudgeError, JudgeModel, VERDICT_TOKENS, reply};
+use crate::data::problem::Problem;
 use crate::engine::{Engine, EngineError, GenerateRequest, Sampling, Stream};
-use crate::multimodal::{EncodeError, Encoder};
-use crate::problem::Problem;
 use crate::prompt::{ChatTemplate, Images, judge as wording};
+use crate::util::cancel::CancelToken;
+use crate::vision::prompts::{EncodeError, Encoder};
 
 /// Asks a text model of this machine the reference's question, and takes its likeliest words.
 #[derive(Debug)]
@@ -17,7 +15,7 @@ pub struct LocalJudge {
     template: ChatTemplate,
     special_texts: Vec<String>,
     parallel: usize,
-    cancel: Arc<AtomicBool>,
+    cancel: CancelToken,
 }
 
 impl LocalJudge {
@@ -31,7 +29,7 @@ impl LocalJudge {
         encoder: Encoder,
         template: Option<ChatTemplate>,
         parallel: usize,
-        cancel: Arc<AtomicBool>,
+        cancel: CancelToken,
     ) -> Result<Self, JudgeError> {
         let model = encoder.model();
         if template.is_none() && model.token("<|im_start|>").is_none() {
@@ -57,7 +55,7 @@ impl LocalJudge {
     }
 }
 
-impl Judge for LocalJudge {
+impl JudgeModel for LocalJudge {
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let prompt = self.prompt(problem, answer).map_err(|error| match error {
             EncodeError::Engine(error) => no_verdict(error),
@@ -65,7 +63,7 @@ impl Judge for LocalJudge {
         })?;
         let streams = vec![Stream::named(0, &problem.id, 0, 0)];
         let mut request = GenerateRequest::new(prompt, Sampling::GREEDY, streams, VERDICT_TOKENS);
-        request.cancel = Some(Arc::clone(&self.cancel));
+        request.cancel = self.cancel.clone();
         let completions = self.engine.generate(request).map_err(no_verdict)?;
         let words = completions.first().map(|completion| self.encoder.model().detokenize(&completion.tokens));
         let words = words.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What happens where rules cannot decide: a judge model is asked, and what nobody can judge stays *unjudged*.
 //!
-//! A [`Judge`] says whether an answer matches the problem's own. [`EndpointJudge`] asks a model behind an OpenAI-compatible
-//! [`Endpoint`](crate::endpoint::Endpoint), [`LocalJudge`] one that runs here; [`CachedJudge`] keeps verdicts on disk and
+//! A [`JudgeModel`] says whether an answer matches the problem's own. [`EndpointJudge`] asks a model behind an OpenAI-compatible
+//! [`Endpoint`](crate::remote::Endpoint), [`LocalJudge`] one that runs here; [`CachedJudge`] keeps verdicts on disk and
 //! asks the same question once. [`JudgedVerifier`] puts rules before a judge and counts who decided; [`OnUnjudged`] says
 //! what becomes of a rollout that nobody could judge: a failed request is never an "incorrect" by itself.
 //!
@@ -11,10 +11,9 @@
 //! The wording of the questions is `prompt`'s; flags, keys' places and messages for people are the caller's.
 //!
 //! ```
-//! use std::sync::atomic::AtomicBool;
-//! use mmprm::answer::{Verdict, Verifier, VerifyError};
-//! use mmprm::judge::{Judge, JudgeError, JudgedVerifier, When};
-//! use mmprm::problem::Problem;
+//! use mmprm::util::cancel::CancelToken;
+//! use mmprm::judge::{JudgeModel, JudgeError, JudgedVerifier, Verdict, Verifier, VerifyError, When};
+//! use mmprm::data::problem::Problem;
 //!
 //! /// Rules that know numbers, and a judge that knows better.
 //! struct Numbers;
@@ -28,7 +27,7 @@
 //!     }
 //! }
 //! struct Reader;
-//! impl Judge for Reader {
+//! impl JudgeModel for Reader {
 //!     fn judge(&self, _: &Problem, answer: &str) -> Result<bool, JudgeError> {
 //!         Ok(answer == "two")
 //!     }
@@ -40,7 +39,7 @@
 //! # let problem = Problem {
 //! #     record: serde_json::Map::new(), id: "p".into(), question: "1 + 1?".into(), answer: "2".into(), images: vec![],
 //! # };
-//! let stop = AtomicBool::new(false);
+//! let stop = CancelToken::new();
 //! let verifier = JudgedVerifier::new(&Numbers, Some(&Reader), When::Undecided, &stop);
 //! assert_eq!(verifier.verify(&problem, "3").unwrap(), Verdict::Incorrect);
 //! assert_eq!(verifier.verify(&problem, "two").unwrap(), Verdict::Correct);
@@ -49,6 +48,8 @@
 
 mod answers;
 mod cache;
+mod cascade;
+#[cfg(feature = "engine")]
 mod local;
 mod reply;
 mod rollouts;
@@ -59,16 +60,18 @@ mod verifier;
 
 pub use answers::EndpointJudge;
 pub use cache::CachedJudge;
+pub use cascade::{JudgedVerifier, Report, When};
+#[cfg(feature = "engine")]
 pub use local::LocalJudge;
 pub use reply::StepScore;
 pub use rollouts::{OnUnjudged, verdicts};
 pub use run::{TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
 pub use steps::StepJudge;
 pub use trees::Judged;
-pub use verifier::{JudgedVerifier, Report, When};
+pub use verifier::{RuleVerifier, Verdict, Verifier, VerifyError};
 
-use crate::endpoint::EndpointError;
-use crate::problem::Problem;
+use crate::data::problem::Problem;
+use crate::remote::EndpointError;
 
 /// Most tokens in a judge's verdict; the reference's number.
 const VERDICT_TOKENS: usize = 8;
@@ -76,7 +79,7 @@ const VERDICT_TOKENS: usize = 8;
 const MOST_REPLY: u64 = 1 << 20;
 
 /// Says whether an answer matches the problem's own.
-pub trait Judge: Sync {
+pub trait JudgeModel: Sync {
     /// Whether `answer`, the last element of a rollout, is right.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::endpoint::reply::{Unread, choice, short, words};
+use crate::remote::reply::{Unread, choice, short, words};
 
 /// The reference's temperature, for tries after a reply that was no verdict.
 const WARMER: f64 = 0.5;

@@ -1,8 +1,8 @@
 //! Judging rollouts, and what becomes of those that nobody could judge.
 
-use crate::answer::{Verdict, Verifier, VerifyError};
-use crate::problem::Problem;
-use crate::solution::{Rollout, answer_text};
+use super::{Verdict, Verifier, VerifyError};
+use crate::data::problem::Problem;
+use crate::data::solution::{Rollout, answer_text};
 
 /// Judges rollouts of a problem by their last elements, all at once; one without elements is wrong.
 ///
@@ -21,8 +21,7 @@ pub fn verdicts(verifier: &dyn Verifier, problem: &Problem, rollouts: &[Rollout]
 /// What to do with rollouts that neither rules nor a judge could decide.
 ///
 /// ```
-/// use mmprm::answer::Verdict;
-/// use mmprm::judge::OnUnjudged;
+/// use mmprm::judge::{OnUnjudged, Verdict};
 /// assert_eq!(OnUnjudged::Drop.is_right(Verdict::Unjudged), None);
 /// assert_eq!(OnUnjudged::Incorrect.is_right(Verdict::Unjudged), Some(false));
 /// assert_eq!(OnUnjudged::Drop.is_right(Verdict::Correct), Some(true));
@@ -39,6 +38,15 @@ pub enum OnUnjudged {
 }
 
 impl OnUnjudged {
+    /// The name in settings files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Incorrect => "incorrect",
+            Self::Fail => "fail",
+        }
+    }
+
     /// Whether a rollout of this verdict is right; `None` where it does not count.
     pub fn is_right(self, verdict: Verdict) -> Option<bool> {
         match (verdict, self) {

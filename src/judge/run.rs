@@ -1,16 +1,16 @@
 //! Many trees: from a directory into another, each file whole or not at all, finished ones left alone.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::util::cancel::CancelToken;
 use mmprm_quant::atomic;
 
 use super::trees::{Judged, TreeFailure, judge_tree};
 use super::{JudgeError, StepJudge};
-use crate::endpoint::parallel;
-use crate::python_json;
-use crate::tree::json;
+use crate::compat;
+use crate::data::tree::json;
+use crate::remote::parallel;
 
 /// Trees worked on at once: enough that the end of one does not leave the judge idle.
 const TREES_AT_ONCE: usize = 4;
@@ -21,7 +21,7 @@ pub struct TreesOptions<'a> {
     /// Folder that image paths are relative to, and confined to.
     pub data_root: &'a Path,
     /// Turns true to stop: trees in flight are abandoned.
-    pub cancel: &'a AtomicBool,
+    pub cancel: &'a CancelToken,
     /// Hears what happens, from several threads.
     pub progress: &'a (dyn Fn(TreeEvent<'_>) + Sync),
 }
@@ -124,7 +124,7 @@ pub fn judge_trees(
         lock().error.get_or_insert(error);
     };
     parallel::map(&todo, TREES_AT_ONCE, |(file, destination)| {
-        if options.cancel.load(Ordering::Relaxed) || lock().error.is_some() {
+        if options.cancel.is_cancelled() || lock().error.is_some() {
             return;
         }
         match judged(file, judge, options.data_root) {
@@ -155,5 +155,5 @@ pub fn judge_trees(
 fn judged(file: &Path, judge: &StepJudge, data_root: &Path) -> Result<(String, Judged), TreeFailure> {
     let mut tree = json::read_value(file)?;
     let counts = judge_tree(&mut tree, judge, data_root)?;
-    Ok((python_json::dumps_indent(&tree, 4, false), counts))
+    Ok((compat::json::dumps_indent(&tree, 4, false), counts))
 }

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::reply::{self, StepScore};
 use super::{JudgeError, MOST_REPLY};
-use crate::endpoint::{Endpoint, Question};
 use crate::prompt::judge as wording;
+use crate::remote::{Endpoint, Question};
 
 /// Asks a vision model behind an [`Endpoint`] whether steps are valid, as the reference's `mllm_as_a_judge.py` does: one
 /// token at temperature 0, whose probabilities of Yes and No are read.
@@ -19,8 +19,8 @@ pub struct StepJudge {
 pub(super) struct StepQuestion<'a> {
     pub(super) problem: &'a str,
     pub(super) answer: &'a str,
-    /// Data URLs of the problem's pictures.
-    pub(super) pictures: &'a [String],
+    /// Data URLs of the problem's images.
+    pub(super) images: &'a [String],
     pub(super) previous: &'a [String],
     pub(super) following: &'a [String],
 }
@@ -52,8 +52,8 @@ impl StepJudge {
 }
 
 fn messages(question: &StepQuestion<'_>) -> Value {
-    let StepQuestion { problem, answer, pictures, previous, following } = *question;
+    let StepQuestion { problem, answer, images, previous, following } = *question;
     let mut content = vec![json!({"type": "text", "text": wording::steps(problem, answer, previous, following)})];
-    content.extend(pictures.iter().map(|picture| json!({"type": "image_url", "image_url": {"url": picture}})));
+    content.extend(images.iter().map(|image| json!({"type": "image_url", "image_url": {"url": image}})));
     json!([{"role": "user", "content": content}])
 }

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::steps::{StepJudge, StepQuestion};
 use super::{JudgeError, StepScore};
-use crate::endpoint::parallel;
-use crate::endpoint::pictures::data_url;
+use crate::data::tree::json::TreeError;
 use crate::image;
-use crate::tree::json::TreeError;
+use crate::remote::images::data_url;
+use crate::remote::parallel;
 
 /// What came of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,12 +27,12 @@ struct State {
     following: Vec<String>,
 }
 
-/// Judges the states of `tree`, a [checked](crate::tree::json::read_value) one, and adds to each `logprob_yes`,
+/// Judges the states of `tree`, a [checked](crate::data::tree::json::read_value) one, and adds to each `logprob_yes`,
 /// `logprob_no` (probabilities, as the reference stores under these names) and `llm_as_a_judge`, their share of Yes or null.
 pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) -> Result<Judged, TreeFailure> {
     let problem = text(&tree["question"]);
     let answer = text(&tree["answer"]);
-    let pictures = pictures(&tree["image_path"], data_root).map_err(TreeFailure::Picture)?;
+    let images = images(&tree["image_path"], data_root).map_err(TreeFailure::Image)?;
     let mut states = Vec::new();
     collect(tree, &mut Vec::new(), &mut states);
     let broken = AtomicBool::new(false);
@@ -42,7 +42,7 @@ pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) 
             return None;
         }
         let State { previous, following } = state;
-        let question = StepQuestion { problem: &problem, answer: &answer, pictures: &pictures, previous, following };
+        let question = StepQuestion { problem: &problem, answer: &answer, images: &images, previous, following };
         let score = judge.score(&question);
         broken.fetch_or(score.is_err(), Ordering::Relaxed);
         Some(score)
@@ -61,7 +61,7 @@ pub(super) enum TreeFailure {
     #[error(transparent)]
     Tree(#[from] TreeError),
     #[error("{0}")]
-    Picture(String),
+    Image(String),
     #[error(transparent)]
     Judge(#[from] JudgeError),
 }
@@ -71,7 +71,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn pictures(paths: &Value, data_root: &Path) -> Result<Vec<String>, String> {
+fn images(paths: &Value, data_root: &Path) -> Result<Vec<String>, String> {
     let paths: Vec<&Value> = match paths {
         Value::Null => Vec::new(),
         Value::Array(several) => several.iter().collect(),

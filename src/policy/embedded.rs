@@ -1,17 +1,16 @@
 //! A policy that runs here, on llama.cpp.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use super::{Drawn, Guess, Likelihood, Policy, PolicyError, RolloutRequest, Traced, Written, likelihood, written};
+use super::{Drawn, PolicyError, RolloutModel, RolloutRequest, StepLogprob, StepTokens, Traced, logprob, step_tokens};
+use crate::data::solution::{self, Continue, Rollout};
 use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Prompt, Sampling, Snapshot, Stream, Token};
 use crate::image;
-use crate::multimodal::{EncodeError, Encoder};
 use crate::prompt::{self, ChatTemplate, Images};
-use crate::solution::{self, Continue, Rollout};
+use crate::util::cancel::CancelToken;
+use crate::vision::prompts::{EncodeError, Encoder};
 
-/// How an [`EmbeddedPolicy`] draws.
+/// How an [`LocalPolicy`] draws.
 #[derive(Debug, Clone)]
 pub struct PolicyOptions {
     /// How tokens are drawn.
@@ -29,19 +28,19 @@ pub struct PolicyOptions {
     /// Keep prompts in the cache for requests that start alike, as a search makes them.
     pub keep_prompts: bool,
     /// When this turns true, rollouts end with [`PolicyError::Cancelled`].
-    pub cancel: Arc<AtomicBool>,
+    pub cancel: CancelToken,
 }
 
-/// A model, its vision tower and the engine that runs it, as a [`Policy`].
+/// A model, its vision tower and the engine that runs it, as a [`RolloutModel`].
 #[derive(Debug)]
-pub struct EmbeddedPolicy {
+pub struct LocalPolicy {
     engine: Engine,
     encoder: Encoder,
     options: PolicyOptions,
     special_texts: Vec<String>,
 }
 
-impl EmbeddedPolicy {
+impl LocalPolicy {
     /// A policy over a running engine.
     pub fn new(engine: Engine, encoder: Encoder, options: PolicyOptions) -> Self {
         let special_texts = encoder.model().special_texts();
@@ -69,22 +68,22 @@ impl EmbeddedPolicy {
     /// The prompt of a request.
     ///
     /// # Errors
-    /// [`PolicyError::Problem`] for a picture or text that cannot be read.
+    /// [`PolicyError::Problem`] for an image or text that cannot be read.
     fn prompt(&self, request: &RolloutRequest<'_>) -> Result<Prompt, PolicyError> {
         let &RolloutRequest { problem, prefix, .. } = request;
         let resolve = |path: &String| image::resolve(&self.options.data_root, path).map_err(EncodeError::from);
-        let pictures = problem.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let images = problem.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         let (asked, begun) = match self.options.continues {
             Continue::User => (prefix, Vec::new()),
             Continue::Assistant => (&[][..], self.begun(request)?),
         };
-        let pieces = self.options.template.rollout(&problem.question, asked, pictures.len(), Images::All);
-        Ok(self.encoder.prompt_then(&pieces, &pictures, &begun)?)
+        let pieces = self.options.template.rollout(&problem.question, asked, images.len(), Images::All);
+        Ok(self.encoder.prompt_then(&pieces, &images, &begun)?)
     }
 
     /// The model's own tokens for the steps of a request, or those of their text where they are not known.
     fn begun(&self, request: &RolloutRequest<'_>) -> Result<Vec<Token>, PolicyError> {
-        if let Some(tokens) = written::tokens(request.written, request.prefix.len()) {
+        if let Some(tokens) = step_tokens::tokens(request.written, request.prefix.len()) {
             Ok(tokens)
         } else {
             let text = prompt::begun(request.prefix);
@@ -93,8 +92,8 @@ impl EmbeddedPolicy {
     }
 }
 
-impl EmbeddedPolicy {
-    fn complete(&self, request: &RolloutRequest<'_>, likelihood: bool) -> Result<Vec<Completion>, PolicyError> {
+impl LocalPolicy {
+    fn complete(&self, request: &RolloutRequest<'_>, logprob: bool) -> Result<Vec<Completion>, PolicyError> {
         let prompt = self.prompt(request)?;
         let stream = |index| Stream::named(self.options.seed, &request.problem.id, request.node, index);
         let mut generate = GenerateRequest::new(
@@ -106,9 +105,9 @@ impl EmbeddedPolicy {
         generate.keep = self.options.keep_prompts;
         // Prompts of states further down then begin with these rollouts' own tokens.
         generate.keep_rollouts = self.options.keep_prompts && self.options.continues == Continue::Assistant;
-        generate.likelihood = likelihood;
-        generate.cancel = Some(Arc::clone(&self.options.cancel));
-        generate.also_cancel = request.guess.map(Guess::dropped);
+        generate.logprob = logprob;
+        let run = &self.options.cancel;
+        generate.cancel = request.guess.map_or_else(|| run.clone(), |guess| run.or(guess.dropped()));
         Ok(self.engine.generate(generate).map_err(EncodeError::from)?)
     }
 
@@ -116,20 +115,20 @@ impl EmbeddedPolicy {
         solution::parse(&self.encoder.model().detokenize(&completion.tokens), &self.special_texts)
     }
 
-    fn written(&self, completion: &Completion, rollout: &[String]) -> Vec<Written> {
+    fn written(&self, completion: &Completion, rollout: &[String]) -> Vec<StepTokens> {
         let piece = |token| self.encoder.model().detokenize(&[token]);
-        written::in_tokens(&completion.tokens, piece, &self.special_texts, rollout)
+        step_tokens::in_tokens(&completion.tokens, piece, &self.special_texts, rollout)
     }
 
-    fn likelihood(&self, completion: &Completion, rollout: &[String]) -> Vec<Likelihood> {
+    fn logprob(&self, completion: &Completion, rollout: &[String]) -> Vec<StepLogprob> {
         let model = self.encoder.model();
         let pieces = completion.tokens.iter().map(|&token| model.detokenize(&[token]));
-        let logarithms = completion.likelihood.iter().map(|&logarithm| f64::from(logarithm));
-        likelihood::of_elements(pieces.zip(logarithms), &self.special_texts, rollout)
+        let logarithms = completion.logprob.iter().map(|&logarithm| f64::from(logarithm));
+        logprob::of_elements(pieces.zip(logarithms), &self.special_texts, rollout)
     }
 }
 
-impl Policy for EmbeddedPolicy {
+impl RolloutModel for LocalPolicy {
     fn continues(&self) -> Continue {
         self.options.continues
     }
@@ -154,8 +153,8 @@ impl Policy for EmbeddedPolicy {
         let completions = self.complete(request, true)?;
         let drawn = |completion: &Completion| {
             let rollout = self.parse(completion);
-            let likelihood = self.likelihood(completion, &rollout);
-            Drawn { rollout, likelihood }
+            let logprob = self.logprob(completion, &rollout);
+            Drawn { rollout, logprob }
         };
         Ok(completions.iter().map(drawn).collect())
     }

@@ -1,15 +1,15 @@
 //! "Give me n rollouts for this prompt": what search and generation ask of a model that writes solutions.
 //!
-//! The trait comes first, so that search can be driven by a script in tests; [`EmbeddedPolicy`] runs a model here, on
+//! The trait comes first, so that search can be driven by a script in tests; [`LocalPolicy`] runs a model here, on
 //! llama.cpp, and [`RemotePolicy`] asks a server, where one machine is not enough.
 //!
 //! ```no_run
-//! use mmprm::endpoint::{Endpoint, EndpointOptions};
+//! use mmprm::remote::{Endpoint, EndpointOptions};
 //! use mmprm::engine::Sampling;
-//! use mmprm::policy::{Policy, RemoteOptions, RemotePolicy, RolloutRequest};
-//! use mmprm::problem::Problems;
+//! use mmprm::policy::{RolloutModel, RemoteOptions, RemotePolicy, RolloutRequest};
+//! use mmprm::data::problem::Problems;
 //! use mmprm::prompt::ChatTemplate;
-//! use mmprm::solution::Continue;
+//! use mmprm::data::solution::Continue;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let problems = Problems::load("problems.json".as_ref(), None)?;
 //! let options = RemoteOptions {
@@ -20,7 +20,7 @@
 //!     template: ChatTemplate::default(),
 //!     continues: Continue::User,
 //! };
-//! let policy = RemotePolicy::new(Endpoint::new(EndpointOptions::new("http://localhost:8000/v1", "MM-Policy"))?, options);
+//! let policy = RemotePolicy::new(Endpoint::new(EndpointOptions::new("http://localhost:8000/v1", "MM-RolloutModel"))?, options);
 //! let request = RolloutRequest::new(&problems.items[0], &[], 16, 0);
 //! for rollout in policy.rollouts(&request)? {
 //!     println!("{rollout:?}");
@@ -28,19 +28,21 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "engine")]
 mod embedded;
-mod guess;
-mod likelihood;
+mod logprob;
 mod remote;
-mod written;
+mod speculation;
+mod step_tokens;
 
-pub use embedded::{EmbeddedPolicy, PolicyOptions};
-pub use guess::Guess;
+#[cfg(feature = "engine")]
+pub use embedded::{LocalPolicy, PolicyOptions};
 pub use remote::{RemoteOptions, RemotePolicy, Traffic};
-pub use written::Written;
+pub use speculation::Speculation;
+pub use step_tokens::StepTokens;
 
-use crate::problem::Problem;
-use crate::solution::{Continue, Rollout};
+use crate::data::problem::Problem;
+use crate::data::solution::{Continue, Rollout};
 
 /// A request for rollouts that continue `prefix` on `problem`.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +52,7 @@ pub struct RolloutRequest<'a> {
     /// Steps already written; empty at the root.
     pub prefix: &'a [String],
     /// How the policy itself wrote each of these steps, as it told in [`Traced`]; empty where nobody kept it.
-    pub written: &'a [Written],
+    pub written: &'a [StepTokens],
     /// How many rollouts to draw.
     pub count: usize,
     /// The index of the first of them: how many rollouts of this node there are already.
@@ -59,7 +61,7 @@ pub struct RolloutRequest<'a> {
     /// and the rollout's own index it picks the random stream, so that results do not depend on what else runs.
     pub node: u64,
     /// For a request made before it is known whether its rollouts are needed: what has become of it.
-    pub guess: Option<&'a Guess>,
+    pub guess: Option<&'a Speculation>,
 }
 
 impl<'a> RolloutRequest<'a> {
@@ -75,7 +77,7 @@ pub struct Traced {
     /// The rollout.
     pub rollout: Rollout,
     /// One for each element of the rollout; empty where the policy has no use for it.
-    pub written: Vec<Written>,
+    pub written: Vec<StepTokens>,
 }
 
 /// A rollout and how likely the policy found it.
@@ -84,12 +86,12 @@ pub struct Drawn {
     /// The rollout.
     pub rollout: Rollout,
     /// One for each element of the rollout; empty where the policy does not tell.
-    pub likelihood: Vec<Likelihood>,
+    pub logprob: Vec<StepLogprob>,
 }
 
 /// How likely a policy found a text that it wrote, under its own distribution: at temperature 1, nothing cut off.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Likelihood {
+pub struct StepLogprob {
     /// Natural logarithm of the probability of all its tokens together.
     pub log_probability: f64,
     /// How many tokens it has.
@@ -112,7 +114,7 @@ pub enum PolicyError {
 }
 
 /// Writes solutions.
-pub trait Policy: Sync {
+pub trait RolloutModel: Sync {
     /// Where the steps before a rollout stand in its prompt.
     fn continues(&self) -> Continue {
         Continue::User
@@ -139,6 +141,6 @@ pub trait Policy: Sync {
     /// See [`PolicyError`].
     fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {
         let rollouts = self.rollouts(request)?;
-        Ok(rollouts.into_iter().map(|rollout| Drawn { rollout, likelihood: Vec::new() }).collect())
+        Ok(rollouts.into_iter().map(|rollout| Drawn { rollout, logprob: Vec::new() }).collect())
     }
 }

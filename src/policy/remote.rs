@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
 
-use super::{Drawn, Guess, Policy, PolicyError, RolloutRequest, Traced, likelihood, written};
-use crate::endpoint::reply::{self, Unread};
-use crate::endpoint::{Endpoint, EndpointError, Question, parallel, pictures};
+use super::{Drawn, PolicyError, RolloutModel, RolloutRequest, Speculation, Traced, logprob, step_tokens};
+use crate::data::solution::{self, Continue, Rollout};
 use crate::engine::{Sampling, Stream};
 use crate::image::{self, Limits};
 use crate::prompt::{self, ChatTemplate, Images, Piece};
-use crate::solution::{self, Continue, Rollout};
+use crate::remote::reply::{self, Unread};
+use crate::remote::{Endpoint, EndpointError, Question, images, parallel};
 
 /// The special tokens of InternVL2.5's vocabularies, less the four tags: servers are asked to write special tokens out, since
 /// the tags may be among them.
@@ -85,9 +85,9 @@ pub struct Traffic {
     pub generated: u64,
 }
 
-/// A [`Policy`] behind an [`Endpoint`]: vLLM, `SGLang`, llama-server, or another OpenAI-compatible server of a vision model.
+/// A [`RolloutModel`] behind an [`Endpoint`]: vLLM, `SGLang`, llama-server, or another OpenAI-compatible server of a vision model.
 ///
-/// A request is a chat completion: the template's system message, and the user's message of the reference with its pictures
+/// A request is a chat completion: the template's system message, and the user's message of the reference with its images
 /// as data URLs in their places. The rollouts of one prompt are asked for in one request (`n`); where a server refuses that
 /// or gives fewer, the others are asked for one by one, side by side.
 ///
@@ -106,7 +106,7 @@ pub struct Traffic {
 /// continues such a message by itself). A server that refuses this ends the run; one that does not, but begins another
 /// message, cannot be told from one that does.
 ///
-/// Likelihoods are told where the server gives log-probabilities, as it reckons them.
+/// Logprobs are told where the server gives log-probabilities, as it reckons them.
 #[derive(Debug)]
 pub struct RemotePolicy {
     endpoint: Endpoint,
@@ -160,10 +160,10 @@ impl RemotePolicy {
         self.stopped_by.get()
     }
 
-    fn complete(&self, request: &RolloutRequest<'_>, likelihood: bool) -> Result<Vec<Choice>, PolicyError> {
+    fn complete(&self, request: &RolloutRequest<'_>, logprob: bool) -> Result<Vec<Choice>, PolicyError> {
         let messages = self.messages(request)?;
         let failure = |error| self.failure(error, self.has_begun(request));
-        let ask = |first: usize, count: usize| self.ask(&messages, request, first, count, likelihood);
+        let ask = |first: usize, count: usize| self.ask(&messages, request, first, count, logprob);
         let mut choices: Vec<Choice> = Vec::with_capacity(request.count);
         let mut one_by_one = self.one_by_one.load(Ordering::Relaxed);
         while !one_by_one && choices.len() + 1 < request.count {
@@ -202,20 +202,20 @@ impl RemotePolicy {
         let load = |path: &String| {
             let failed = |error: image::ImageError| PolicyError::Problem(error.to_string());
             let path = image::resolve(&self.options.data_root, path).map_err(failed)?;
-            // A picture that no server can read would come back as a fault of the request.
+            // A image that no server can read would come back as a fault of the request.
             image::load(&path, &Limits::default()).map_err(failed)?;
-            pictures::data_url(&path).map_err(PolicyError::Problem)
+            images::data_url(&path).map_err(PolicyError::Problem)
         };
-        let pictures = problem.images.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let images = problem.images.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         let asked = if self.has_begun(request) { &[] } else { prefix };
-        let pieces = ChatTemplate::rollout_message(&problem.question, asked, pictures.len(), Images::All);
+        let pieces = ChatTemplate::rollout_message(&problem.question, asked, images.len(), Images::All);
         let mut messages = Vec::new();
         if let Some(system) = self.options.template.system() {
             messages.push(json!({"role": "system", "content": system}));
         }
-        messages.push(json!({"role": "user", "content": content(&pieces, &pictures)}));
+        messages.push(json!({"role": "user", "content": content(&pieces, &images)}));
         if self.has_begun(request) {
-            let begun = written::text(request.written, prefix.len()).unwrap_or_else(|| prompt::begun(prefix));
+            let begun = step_tokens::text(request.written, prefix.len()).unwrap_or_else(|| prompt::begun(prefix));
             messages.push(json!({"role": "assistant", "content": begun}));
         }
         Ok(Value::Array(messages))
@@ -233,19 +233,19 @@ impl RemotePolicy {
         request: &RolloutRequest<'_>,
         first: usize,
         count: usize,
-        likelihood: bool,
+        logprob: bool,
     ) -> Result<Vec<Choice>, EndpointError> {
         let stream =
             Stream::named(self.options.seed, &request.problem.id, request.node, (request.first + first) as u64);
         let seed = (stream.uniform(0) * SEEDS) as u32;
         let tokens = (count as u64).saturating_mul(self.options.max_tokens as u64);
-        let most_reply = tokens.saturating_mul(TOKEN_BYTES[usize::from(likelihood)]).saturating_add(REPLY_FRAME);
-        let mut settings = settings(&self.options, seed, count, likelihood);
+        let most_reply = tokens.saturating_mul(TOKEN_BYTES[usize::from(logprob)]).saturating_add(REPLY_FRAME);
+        let mut settings = settings(&self.options, seed, count, logprob);
         if self.has_begun(request) {
             settings.insert("continue_final_message".into(), json!(true));
             settings.insert("add_generation_prompt".into(), json!(false));
         }
-        let is_dropped = || request.guess.is_some_and(Guess::is_dropped);
+        let is_dropped = || request.guess.is_some_and(Speculation::is_dropped);
         let most_reply = most_reply.min(MOST_REPLY);
         let question = Question { messages, settings, most_reply, is_dropped: &is_dropped };
         let (choices, usage) = self.endpoint.ask(question, |reply| read(reply, count))?;
@@ -280,7 +280,7 @@ impl RemotePolicy {
     }
 }
 
-impl Policy for RemotePolicy {
+impl RolloutModel for RemotePolicy {
     fn continues(&self) -> Continue {
         self.options.continues
     }
@@ -294,7 +294,7 @@ impl Policy for RemotePolicy {
             let rollout = solution::parse(&choice.text, &SPECIAL_TEXTS);
             let written = match self.options.continues {
                 Continue::User => Vec::new(),
-                Continue::Assistant => written::in_text(&choice.text, &SPECIAL_TEXTS, &rollout),
+                Continue::Assistant => step_tokens::in_text(&choice.text, &SPECIAL_TEXTS, &rollout),
             };
             Traced { rollout, written }
         };
@@ -304,26 +304,26 @@ impl Policy for RemotePolicy {
     fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {
         let drawn = |choice: Choice| {
             let rollout = solution::parse(&choice.text, &SPECIAL_TEXTS);
-            let likelihood = likelihood::of_elements(choice.tokens, &SPECIAL_TEXTS, &rollout);
-            Drawn { rollout, likelihood }
+            let logprob = logprob::of_elements(choice.tokens, &SPECIAL_TEXTS, &rollout);
+            Drawn { rollout, logprob }
         };
         Ok(self.complete(request, true)?.into_iter().map(drawn).collect())
     }
 }
 
-/// A message's content: plain text, which every server puts between its turns as it is, or parts with pictures.
-fn content(pieces: &[Piece], pictures: &[String]) -> Value {
+/// A message's content: plain text, which every server puts between its turns as it is, or parts with images.
+fn content(pieces: &[Piece], images: &[String]) -> Value {
     if let [Piece::Text(text)] = pieces {
         return json!(text);
     }
     let part = |piece: &Piece| match piece {
         Piece::Text(text) => json!({"type": "text", "text": text}),
-        Piece::Image(index) => json!({"type": "image_url", "image_url": {"url": pictures.get(*index)}}),
+        Piece::Image(index) => json!({"type": "image_url", "image_url": {"url": images.get(*index)}}),
     };
     pieces.iter().map(part).collect()
 }
 
-fn settings(options: &RemoteOptions, seed: u32, count: usize, likelihood: bool) -> Map<String, Value> {
+fn settings(options: &RemoteOptions, seed: u32, count: usize, logprob: bool) -> Map<String, Value> {
     let Sampling { temperature, top_k, top_p, repetition_penalty } = options.sampling;
     // No limit is 0 or −1, depending on the server; all know the latter.
     let top_k = if top_k == 0 { json!(-1) } else { json!(top_k) };
@@ -343,7 +343,7 @@ fn settings(options: &RemoteOptions, seed: u32, count: usize, likelihood: bool) 
     if count > 1 {
         settings.push(("n", json!(count)));
     }
-    if likelihood {
+    if logprob {
         settings.push(("logprobs", json!(true)));
     }
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

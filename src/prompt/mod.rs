@@ -20,7 +20,7 @@ pub mod judge;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::python_text::strip;
+use crate::compat::text::strip;
 
 /// Stands for an image in the text of a question.
 pub const IMAGE_PLACEHOLDER: &str = "<image>";

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 
-use crate::policy::{Guess, PolicyError, Traced};
+use crate::policy::{PolicyError, Speculation, Traced};
 
 type Caught = Result<Result<Vec<Traced>, PolicyError>, Box<dyn Any + Send>>;
 
@@ -17,7 +17,7 @@ type Caught = Result<Result<Vec<Traced>, PolicyError>, Box<dyn Any + Send>>;
 pub(super) struct Ahead<'scope> {
     /// The last step of the rollout that its state has: its name within a bisection.
     pub(super) middle: usize,
-    guess: Arc<Guess>,
+    guess: Arc<Speculation>,
     thread: Option<ScopedJoinHandle<'scope, Caught>>,
 }
 
@@ -26,9 +26,9 @@ impl<'scope> Ahead<'scope> {
     pub(super) fn start(
         scope: &'scope Scope<'scope, '_>,
         middle: usize,
-        draw: impl FnOnce(&Guess) -> Result<Vec<Traced>, PolicyError> + Send + 'scope,
+        draw: impl FnOnce(&Speculation) -> Result<Vec<Traced>, PolicyError> + Send + 'scope,
     ) -> Self {
-        let guess = Arc::<Guess>::default();
+        let guess = Arc::<Speculation>::default();
         let shared = Arc::clone(&guess);
         // A panic in a probe that is not needed must not reach the search.
         let thread = scope.spawn(move || catch_unwind(AssertUnwindSafe(|| draw(&shared))));
@@ -36,8 +36,8 @@ impl<'scope> Ahead<'scope> {
     }
 
     /// Waits for the rollouts.
-    pub(super) fn need(mut self) -> Result<Vec<Traced>, PolicyError> {
-        self.guess.need();
+    pub(super) fn commit(mut self) -> Result<Vec<Traced>, PolicyError> {
+        self.guess.commit();
         let thread = self.thread.take().expect("it is taken here only, and self ends here");
         match thread.join().unwrap_or_else(Err) {
             Ok(drawn) => drawn,
@@ -49,7 +49,7 @@ impl<'scope> Ahead<'scope> {
 impl Drop for Ahead<'_> {
     fn drop(&mut self) {
         if self.thread.is_some() {
-            self.guess.drop_it();
+            self.guess.cancel();
         }
     }
 }

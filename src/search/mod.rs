@@ -8,19 +8,19 @@
 //!
 //! A rollout that nobody could judge counts as [`SearchParams::unjudged`] says: by default not at all.
 //!
-//! The search knows a [`Policy`](crate::policy::Policy) and a [`Verifier`](crate::answer::Verifier) and nothing else: no
+//! The search knows a [`RolloutModel`](crate::policy::RolloutModel) and a [`Verifier`](crate::judge::Verifier) and nothing else: no
 //! engine, no file, no terminal. Given the same rollouts and verdicts it gives the reference's numbers bit for bit: the same
 //! floating-point operations in the same order, and Python's `heapq` where priorities tie.
 //!
 //! ```
-//! use mmprm::answer::{Verdict, Verifier, VerifyError};
-//! use mmprm::policy::{Policy, PolicyError, RolloutRequest};
-//! use mmprm::problem::Problem;
+//! use mmprm::judge::{Verdict, Verifier, VerifyError};
+//! use mmprm::policy::{RolloutModel, PolicyError, RolloutRequest};
+//! use mmprm::data::problem::Problem;
 //! use mmprm::search::{SearchParams, search};
 //!
 //! /// Solves the problem every second time, unless it has already gone wrong.
 //! struct Script;
-//! impl Policy for Script {
+//! impl RolloutModel for Script {
 //!     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Vec<String>>, PolicyError> {
 //!         let right = ["Add.".to_string(), "It is 2.".to_string()];
 //!         let wrong = ["Multiply.".to_string(), "It is 1.".to_string()];
@@ -47,6 +47,7 @@
 //! ```
 
 mod ahead;
+pub mod annotate;
 mod heap;
 mod omega;
 mod params;
@@ -57,9 +58,9 @@ mod state;
 pub use omega::search;
 pub use params::{ParamsError, SearchParams};
 
-use crate::answer::VerifyError;
+use crate::data::tree::{MAX_DEPTH, Tree};
+use crate::judge::VerifyError;
 use crate::policy::PolicyError;
-use crate::tree::{MAX_DEPTH, Tree};
 
 /// What a search gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,7 +103,7 @@ pub enum SearchError {
     Params(#[from] ParamsError),
     /// No rollouts could be drawn.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    RolloutModel(#[from] PolicyError),
     /// The policy broke its word, and Monte Carlo values would be wrong.
     #[error("expected {asked} rollouts from the policy, got {got}")]
     RolloutCount {

@@ -10,13 +10,13 @@ use super::pool::{CandidateId, CandidatePool, StateId};
 use super::rate::{Plan, Tally};
 use super::state::States;
 use super::{Observer, Outcome, SearchError, SearchParams, SearchStats, Selection};
-use crate::answer::{Verdict, Verifier};
+use crate::compat::text::word_count;
+use crate::data::problem::Problem;
+use crate::data::solution::answer_text;
+use crate::data::tree::Tree;
 use crate::judge::{self, OnUnjudged};
-use crate::policy::{Policy, RolloutRequest, Traced, Written};
-use crate::problem::Problem;
-use crate::python_text::word_count;
-use crate::solution::answer_text;
-use crate::tree::Tree;
+use crate::judge::{Verdict, Verifier};
+use crate::policy::{RolloutModel, RolloutRequest, StepTokens, Traced};
 
 /// Searches one problem.
 ///
@@ -27,7 +27,7 @@ use crate::tree::Tree;
 /// [`SearchError`]; nothing is lost by it but this problem's search.
 pub fn search(
     problem: &Problem,
-    policy: &dyn Policy,
+    policy: &dyn RolloutModel,
     verifier: &dyn Verifier,
     params: &SearchParams,
     observer: &mut dyn Observer,
@@ -57,7 +57,7 @@ pub fn search(
 struct Search<'a, 'scope> {
     scope: &'scope Scope<'scope, 'a>,
     problem: &'a Problem,
-    policy: &'a dyn Policy,
+    policy: &'a dyn RolloutModel,
     verifier: &'a dyn Verifier,
     params: &'a SearchParams,
     observer: &'a mut dyn Observer,
@@ -66,7 +66,7 @@ struct Search<'a, 'scope> {
     /// The part of each candidate's priority that never changes.
     quality: Vec<f64>,
     /// How the policy wrote each candidate's rollout.
-    written: Vec<Arc<[Written]>>,
+    written: Vec<Arc<[StepTokens]>>,
     stats: SearchStats,
 }
 
@@ -110,7 +110,7 @@ impl<'scope> Search<'_, 'scope> {
                 guess: None,
             };
             let drawn = match under_way.take() {
-                Some(ahead) => ahead.need()?,
+                Some(ahead) => ahead.commit()?,
                 None => self.policy.traced(&request)?,
             };
             if drawn.len() != request.count {
@@ -133,7 +133,7 @@ impl<'scope> Search<'_, 'scope> {
         id: StateId,
         drawn: Vec<Traced>,
         tally: &mut Tally,
-    ) -> Result<Vec<Arc<[Written]>>, SearchError> {
+    ) -> Result<Vec<Arc<[StepTokens]>>, SearchError> {
         let (rollouts, written): (Vec<_>, Vec<_>) =
             drawn.into_iter().map(|Traced { rollout, written }| (rollout, written)).unzip();
         let verdicts = judge::verdicts(self.verifier, self.problem, &rollouts)?;
@@ -182,7 +182,7 @@ impl<'scope> Search<'_, 'scope> {
     }
 
     /// Puts the wrong rollouts of a state, written so, into the pool.
-    fn offer(&mut self, id: StateId, written: Vec<Arc<[Written]>>) {
+    fn offer(&mut self, id: StateId, written: Vec<Arc<[StepTokens]>>) {
         self.written.extend(written);
         let exploration = self.exploration();
         let solvable = self.params.alpha.powf(1.0 - self.states[id].mc_value);
@@ -245,7 +245,7 @@ impl<'scope> Search<'_, 'scope> {
         &mut self,
         mut state: StateId,
         rollout: &Arc<[String]>,
-        written: &Arc<[Written]>,
+        written: &Arc<[StepTokens]>,
     ) -> Result<(), SearchError> {
         let from = state;
         let (mut left, mut end) = (0, rollout.len());
@@ -287,7 +287,7 @@ impl<'scope> Search<'_, 'scope> {
     }
 
     /// Asks for the next probe, should it be the one of the steps up to `middle` of a rollout that was drawn from `from`.
-    fn guess(&mut self, from: StateId, rollout: &[String], written: &[Written], middle: usize) -> Ahead<'scope> {
+    fn guess(&mut self, from: StateId, rollout: &[String], written: &[StepTokens], middle: usize) -> Ahead<'scope> {
         let mut prefix = self.states.prefix(from);
         let mut known = self.states.written(from);
         prefix.extend_from_slice(&rollout[..=middle]);

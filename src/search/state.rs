@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::SearchError;
 use super::pool::{CandidateId, StateId};
-use crate::policy::Written;
-use crate::solution::Rollout;
-use crate::tree::{MAX_DEPTH, Node};
+use crate::data::solution::Rollout;
+use crate::data::tree::{MAX_DEPTH, Node};
+use crate::policy::StepTokens;
 
 /// A solution up to some step.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct State {
     rollout: Arc<[String]>,
     part: Range<usize>,
     /// How the policy wrote the rollout, an element for each of its own; empty where that is not known.
-    pub(super) written: Arc<[Written]>,
+    pub(super) written: Arc<[StepTokens]>,
     pub(super) mc_value: f64,
     pub(super) visits: u64,
     pub(super) correct: Vec<Arc<[String]>>,
@@ -91,7 +91,7 @@ impl States {
     }
 
     /// How the policy wrote these steps; empty where that is not known of every one.
-    pub(super) fn written(&self, id: StateId) -> Vec<Written> {
+    pub(super) fn written(&self, id: StateId) -> Vec<StepTokens> {
         let steps = self.path(id).into_iter().map(|state| state.written.get(state.part.clone()));
         steps.collect::<Option<Vec<_>>>().map(|steps| steps.concat()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What the frozen vision tower makes of pictures, computed once: kept in memory, and on disk under a hash
+//! What the frozen vision tower makes of images, computed once: kept in memory, and on disk under a hash
 //! ([`vision::DiskCache`](crate::vision::DiskCache)).
 //!
 //! ```
@@ -35,7 +35,7 @@ impl Features {
         Self { disk: DiskCache::new(directory, tower), memory: HashMap::new(), bytes: 0 }
     }
 
-    /// The `count` features of a picture whose tiles have this hash; `make` is called if they are not known.
+    /// The `count` features of an image whose tiles have this hash; `make` is called if they are not known.
     ///
     /// # Errors
     /// What `make` fails with, and that the features cannot be written.
@@ -44,25 +44,25 @@ impl Features {
     /// If `make` gives another number of features.
     pub fn get<E: From<io::Error>>(
         &mut self,
-        picture: &[u8; 32],
+        image: &[u8; 32],
         count: usize,
         make: impl FnOnce() -> Result<Vec<f32>, E>,
     ) -> Result<Arc<Vec<f32>>, E> {
-        if let Some(features) = self.memory.get(picture) {
+        if let Some(features) = self.memory.get(image) {
             return Ok(Arc::clone(features));
         }
-        let features = if let Some(features) = self.disk.get(picture, count) {
+        let features = if let Some(features) = self.disk.get(image, count) {
             features
         } else {
             let features = make()?;
-            assert_eq!(features.len(), count, "features of a picture");
-            self.disk.put(picture, &features)?;
+            assert_eq!(features.len(), count, "features of an image");
+            self.disk.put(image, &features)?;
             features
         };
         let features = Arc::new(features);
         if self.bytes + count * size_of::<f32>() <= MEMORY {
             self.bytes += count * size_of::<f32>();
-            self.memory.insert(*picture, Arc::clone(&features));
+            self.memory.insert(*image, Arc::clone(&features));
         }
         Ok(features)
     }

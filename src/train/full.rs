@@ -7,7 +7,7 @@
 //! use mmprm::train::recipe::Recipe;
 //! # fn of(data: &Dataset) -> Result<(), Box<dyn std::error::Error>> {
 //! let recipe = Recipe::parse("model = 'policy'\nsamples = 'train.jsonl'\nout = 'prm'")?;
-//! let full = Full::open(&recipe, data.words, data.pictures.clone())?;
+//! let full = Full::open(&recipe, data.words, data.images.clone())?;
 //! println!("{} trained values", full.trained());
 //! # Ok(())
 //! # }
@@ -16,7 +16,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, CheckpointError};
-use super::data::{Picture, Words};
+use super::data::{Image, SpecialTokens};
 use super::network::{Network, Trains};
 use super::recipe::{Init, Recipe};
 use super::tensors::{Stored, Tensor};
@@ -49,11 +49,11 @@ pub struct Full {
 }
 
 impl Full {
-    /// The model of a recipe, for samples with these pictures.
+    /// The model of a recipe, for samples with these images.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(recipe: &Recipe, words: Words, pictures: Vec<Picture>) -> Result<Self, OpenError> {
+    pub fn open(recipe: &Recipe, words: SpecialTokens, images: Vec<Image>) -> Result<Self, OpenError> {
         let layout = internvl::read_layout(&recipe.model)?;
         let begins = |number: usize, prefix: &String| layout.tensors()[number].name.starts_with(prefix.as_str());
         let all = 0..layout.tensors().len();
@@ -68,7 +68,7 @@ impl Full {
             Init::Checkpoint => internvl::read_parameters(&recipe.model, &layout, |number| trainable.contains(number))?,
             Init::Random => Parameters::random(&layout, recipe.seed),
         };
-        let network = Network::new(recipe, parameters, trainable, words, pictures);
+        let network = Network::new(recipe, parameters, trainable, words, images);
         Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as })
     }
 

@@ -44,11 +44,11 @@ pub enum LearnError {
     /// It does not fit the model.
     #[error("a packed sequence does not fit the model: {0}")]
     Input(#[from] InputError),
-    /// A picture has become unreadable.
+    /// A image has become unreadable.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// A picture is no longer what it was when the samples were read.
-    #[error("{}: the picture has changed since the samples were read", path.display())]
+    /// A image is no longer what it was when the samples were read.
+    #[error("{}: the image has changed since the samples were read", path.display())]
     Changed {
         /// The file.
         path: PathBuf,

@@ -23,14 +23,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::data::{Goal, Sample, Target, Words};
+use super::data::{Goal, Sample, SpecialTokens, Target};
 use super::full::{Full, OpenError};
 use super::learner::{LearnError, Learner};
 use super::optim::{Optimizer, clip_factor, global_norm};
 use super::pack::{Limits, Packing, Sequence, divisor};
 use super::plan::machine;
 use super::recipe::{Init, Recipe};
-use crate::mt19937::Random;
+use crate::compat::random::Random;
 
 /// Samples in the batches of an epoch.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ pub struct Shape {
 }
 
 /// Tokens of a shape's vocabulary with a role.
-const WORDS: Words = Words { context: 0, step: 3, yes: 1, no: 2 };
+const WORDS: SpecialTokens = SpecialTokens { context: 0, step: 3, yes: 1, no: 2 };
 
 impl Shape {
     /// A model of this shape with random weights, to be trained as a recipe says, whose paths do not matter.
@@ -169,7 +169,7 @@ impl Shape {
             for target in &targets {
                 ids[target.row] = WORDS.step;
             }
-            Sample { id: number.to_string(), problem: number as u64, tokens: ids, pictures: Vec::new(), targets }
+            Sample { id: number.to_string(), problem: number as u64, tokens: ids, images: Vec::new(), targets }
         };
         (0..count).map(&mut sample).collect()
     }

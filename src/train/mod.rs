@@ -22,11 +22,11 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod distillation;
+pub mod expand;
 pub mod features;
 pub mod full;
-pub mod grow;
 pub mod learner;
-pub mod lessons;
 pub mod log;
 pub mod lora;
 pub mod measure;
@@ -40,4 +40,5 @@ pub mod run;
 pub mod state;
 pub mod tensors;
 pub mod validation;
+#[cfg(feature = "engine")]
 pub mod vocabulary;

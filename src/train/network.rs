@@ -1,4 +1,4 @@
-//! A model at work on packed sequences: its weights, their gradients, its pictures.
+//! A model at work on packed sequences: its weights, their gradients, its images.
 //!
 //! This is what learners have in common. Which tensors are trained, where values come from and what is saved is up to what
 //! [`Trains`] a network: [`super::full`] trains a model's own weights, [`super::lora`] what is added to them.
@@ -12,7 +12,7 @@
 //! let layout = internvl::read_layout(&recipe.model)?;
 //! let only_the_head = Trainable::only(&layout, |number| number == layout.head());
 //! let parameters = internvl::read_parameters(&recipe.model, &layout, |number| only_the_head.contains(number))?;
-//! let network = Network::new(recipe, parameters, only_the_head, data.words, data.pictures.clone());
+//! let network = Network::new(recipe, parameters, only_the_head, data.words, data.images.clone());
 //! println!("{} trained values", network.trained());
 //! # Ok(())
 //! # }
@@ -26,7 +26,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::CheckpointError;
-use super::data::{Picture, Words};
+use super::data::{Image, SpecialTokens};
 use super::features::Features;
 use super::learner::{LearnError, Learner};
 use super::optim::Parameter;
@@ -35,10 +35,10 @@ use super::recipe::{Compute, Recipe};
 use super::tensors::{Stored, Tensor, Values};
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
-    self, Dropout, Gradients, HalfFormat, Layout, Loss, Model, Packed, Parameters, Settings, Shadows, Store, Targets,
-    Tiles, Trainable, Weights,
+    self, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Settings, Store,
+    Targets, Tiles, Trainable, VisionConfig, Weights,
 };
-use crate::nn::attention::{Own, Segments};
+use crate::nn::attention::{Mask, Segments};
 use crate::nn::gemm::Precision;
 
 /// A model with gradients; see the [module](self).
@@ -46,11 +46,11 @@ use crate::nn::gemm::Precision;
 pub struct Network {
     model: Model,
     parameters: Parameters,
-    shadows: Option<Shadows>,
+    half_copies: Option<HalfCopies>,
     gradients: Gradients,
     settings: Settings,
-    words: Words,
-    pictures: Vec<Picture>,
+    words: SpecialTokens,
+    images: Vec<Image>,
     tiling: Tiling,
     /// Nothing where the tower is trained: its output then changes with every step.
     features: Option<Features>,
@@ -73,13 +73,13 @@ impl Draws {
     }
 }
 
-/// How a recipe's pictures are cut for a model.
+/// How a recipe's images are cut for a model.
 pub fn tiling(recipe: &Recipe, layout: &Layout) -> Tiling {
     Tiling { size: layout.config().vision.image, min_tiles: 1, max_tiles: recipe.max_tiles, thumbnail: true }
 }
 
 impl Network {
-    /// A model with these values, some of which are trained as a recipe says, on samples with these pictures.
+    /// A model with these values, some of which are trained as a recipe says, on samples with these images.
     ///
     /// # Panics
     /// If a trained tensor is not [`Store::F32`].
@@ -87,8 +87,8 @@ impl Network {
         recipe: &Recipe,
         parameters: Parameters,
         trainable: Trainable,
-        words: Words,
-        pictures: Vec<Picture>,
+        words: SpecialTokens,
+        images: Vec<Image>,
     ) -> Self {
         let layout = parameters.layout();
         assert!(trainable.numbers().all(|number| parameters.get(number).is_some()), "{TRAINED}");
@@ -106,11 +106,11 @@ impl Network {
         let rate = recipe.lora.as_ref().map_or(0.0, |lora| lora.dropout as f32);
         Self {
             model: Model::new(layout),
-            shadows: half.map(|format| Shadows::new(&parameters, format)),
+            half_copies: half.map(|format| HalfCopies::new(&parameters, format)),
             gradients: Gradients::new(layout, trainable),
             settings: Settings { precision, checkpointing: recipe.checkpointing },
             words,
-            pictures,
+            images,
             tiling: tiling(recipe, layout),
             features,
             draws: Draws { rate, seed: recipe.seed, step: 0, sequence: 0 },
@@ -136,45 +136,45 @@ impl Network {
     /// A sequence as the model takes it.
     fn packed(&mut self, sequence: &Sequence) -> Result<Packed, LearnError> {
         let (mut values, mut tiles) = (Vec::new(), 0);
-        // Pictures that occur several times share their tiles.
+        // Images that occur several times share their tiles.
         let mut ranges: HashMap<usize, Range<usize>> = HashMap::new();
-        let mut pictures = Vec::with_capacity(sequence.pictures.len());
-        for placed in &sequence.pictures {
-            let range = match ranges.entry(placed.picture) {
+        let mut images = Vec::with_capacity(sequence.images.len());
+        for placed in &sequence.images {
+            let range = match ranges.entry(placed.image) {
                 Entry::Occupied(known) => known.get().clone(),
                 Entry::Vacant(place) => {
                     let start = tiles;
-                    tiles += self.append(placed.picture, &mut values)?;
+                    tiles += self.append(placed.image, &mut values)?;
                     place.insert(start..tiles).clone()
                 }
             };
-            pictures.push(internvl::Picture { first: placed.start, tiles: range });
+            images.push(internvl::Image { first: placed.start, tiles: range });
         }
         Ok(Packed {
             tokens: sequence.tokens.clone(),
-            segments: Segments::new(&sequence.segments, Own::Causal),
-            pictures,
+            segments: Segments::new(&sequence.segments, Mask::Causal),
+            images,
             tiles: if self.features.is_some() { Tiles::Features(values) } else { Tiles::Pixels(values) },
         })
     }
 
-    /// Appends a picture's features, or its pixel values where the tower is trained; returns its tiles.
-    fn append(&mut self, picture: usize, values: &mut Vec<f32>) -> Result<usize, LearnError> {
-        let picture = &self.pictures[picture];
+    /// Appends an image's features, or its pixel values where the tower is trained; returns its tiles.
+    fn append(&mut self, image: usize, values: &mut Vec<f32>) -> Result<usize, LearnError> {
+        let image = &self.images[image];
         let (model, settings, tiling) = (&self.model, self.settings, &self.tiling);
-        let weights = weights(&self.parameters, self.shadows.as_ref());
+        let weights = weights(&self.parameters, self.half_copies.as_ref());
         match &mut self.features {
             Some(features) => {
                 let config = model.layout().config();
-                let count = picture.tiles * config.tokens_per_tile() * config.features();
+                let count = image.tiles * config.tokens_per_tile() * config.features();
                 let make = || -> Result<_, LearnError> {
-                    Ok(model.vision_features(weights, &pixels(picture, tiling)?, settings)?)
+                    Ok(model.vision_features(weights, &pixels(image, tiling)?, settings)?)
                 };
-                values.extend(features.get(&picture.digest, count, make)?.iter());
+                values.extend(features.get(&image.digest, count, make)?.iter());
             }
-            None => values.extend(pixels(picture, tiling)?),
+            None => values.extend(pixels(image, tiling)?),
         }
-        Ok(picture.tiles)
+        Ok(image.tiles)
     }
 
     /// A tensor as it is stored in a checkpoint, under a name.
@@ -206,18 +206,18 @@ impl Network {
 /// Why a trained tensor has master values.
 const TRAINED: &str = "trained tensors are read as f32";
 
-fn weights<'a>(parameters: &'a Parameters, shadows: Option<&'a Shadows>) -> Weights<'a> {
-    match shadows {
-        Some(shadows) => Weights::with_shadows(parameters, shadows),
+fn weights<'a>(parameters: &'a Parameters, half_copies: Option<&'a HalfCopies>) -> Weights<'a> {
+    match half_copies {
+        Some(half_copies) => Weights::with_shadows(parameters, half_copies),
         None => parameters.into(),
     }
 }
 
-/// Pixel values of a picture's tiles.
-fn pixels(picture: &Picture, tiling: &Tiling) -> Result<Vec<f32>, LearnError> {
-    let tiles = picture.load(tiling)?;
-    if image::content_hash(&tiles) != picture.digest {
-        return Err(LearnError::Changed { path: picture.path.clone() });
+/// Pixel values of an image's tiles.
+fn pixels(image: &Image, tiling: &Tiling) -> Result<Vec<f32>, LearnError> {
+    let tiles = image.load(tiling)?;
+    if image::content_hash(&tiles) != image.digest {
+        return Err(LearnError::Changed { path: image.path.clone() });
     }
     Ok(tiles.iter().flat_map(|tile| image::normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect())
 }
@@ -225,7 +225,15 @@ fn pixels(picture: &Picture, tiling: &Tiling) -> Result<Vec<f32>, LearnError> {
 /// Hash of all that the vision tower's output depends on.
 fn fingerprint(layout: &Layout, parameters: &Parameters, precision: Compute) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(format!("{:?} {} {precision:?}", layout.config().vision, layout.config().shuffle));
+    let VisionConfig { hidden, layers, heads, feed_forward, image, patch, qkv_bias, norm, epsilon, qk_norm } =
+        layout.config().vision;
+    hasher.update(format!(
+        "hidden {hidden} layers {layers} heads {heads} feed_forward {feed_forward} image {image} patch {patch} \
+         qkv_bias {qkv_bias} norm {} epsilon {epsilon} qk_norm {qk_norm} shuffle {} precision {}",
+        norm.name(),
+        layout.config().shuffle,
+        precision.name(),
+    ));
     for number in (0..layout.tensors().len()).filter(|number| layout.is_vision(*number)) {
         let mut add = |bytes: &[u8]| hasher.update(bytes);
         match parameters.store(number) {
@@ -290,7 +298,7 @@ impl<T: Trains> Learner for T {
     fn gradients(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError> {
         let network = self.network_mut();
         let (packed, targets) = (network.packed(sequence)?, network.targets(sequence, factor));
-        let mut weights = weights(&network.parameters, network.shadows.as_ref());
+        let mut weights = weights(&network.parameters, network.half_copies.as_ref());
         if let Some(dropout) = network.draws.next() {
             weights = weights.with_dropout(dropout);
         }
@@ -300,14 +308,14 @@ impl<T: Trains> Learner for T {
     fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError> {
         let network = self.network_mut();
         let (packed, targets) = (network.packed(sequence)?, network.targets(sequence, factor));
-        let weights = weights(&network.parameters, network.shadows.as_ref());
+        let weights = weights(&network.parameters, network.half_copies.as_ref());
         Ok(network.model.loss(weights, &packed, &targets, network.settings)?)
     }
 
     fn updated(&mut self) {
-        let Network { shadows, parameters, gradients, .. } = self.network_mut();
-        if let Some(shadows) = shadows {
-            shadows.refresh(parameters, |number| gradients.trainable().contains(number));
+        let Network { half_copies, parameters, gradients, .. } = self.network_mut();
+        if let Some(half_copies) = half_copies {
+            half_copies.refresh(parameters, |number| gradients.trainable().contains(number));
         }
     }
 

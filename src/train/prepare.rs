@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use mmprm::train::{full::Full, prepare::prepare, recipe::Recipe, run::run, vocabulary::Vocabulary};
-//! use std::sync::atomic::AtomicBool;
+//! use mmprm::util::cancel::CancelToken;
 //! # fn train(recipe: &Recipe) -> Result<(), Box<dyn std::error::Error>> {
 //! let data = prepare(recipe, &Vocabulary::open(&recipe.model)?)?;
-//! let mut full = Full::open(recipe, data.train.words, data.train.pictures.clone())?;
-//! let summary = run(&mut full, &data, recipe, &mut |event| println!("{event:?}"), &AtomicBool::new(false))?;
+//! let mut full = Full::open(recipe, data.train.words, data.train.images.clone())?;
+//! let summary = run(&mut full, &data, recipe, &mut |event| println!("{event:?}"), &CancelToken::new())?;
 //! println!("{} steps", summary.steps);
 //! # Ok(())
 //! # }
@@ -68,7 +68,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<Data, Prepa
         tiling: tiling(recipe, &layout),
         tokens_per_tile: layout.config().tokens_per_tile(),
         length: Length { tokens: recipe.max_tokens.unwrap_or(recipe.sequence_tokens), truncate: recipe.truncate },
-        token_labels: recipe.likelihood_of.is_some() || recipe.expected_of.is_some(),
+        token_labels: recipe.logprob_of.is_some() || recipe.expected_of.is_some(),
     };
     let read = |path: &Path| -> Result<Dataset, PrepareError> {
         let mut data = Dataset::read(path, &recipe.root(path), tokenizer, &options)?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::data::{Dataset, Sample};
 use super::learner::{LearnError, Learner};
 use super::pack::{Aims, Limits, Packing, Sequence, divisor};
-use crate::mt19937::Random;
+use crate::compat::random::Random;
 
 /// From this label on a step counts as right.
 const RIGHT: f32 = 0.5;
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn problems_are_held_out_whole() {
-        let sample = |problem| Sample { id: String::new(), problem, tokens: vec![], pictures: vec![], targets: vec![] };
+        let sample = |problem| Sample { id: String::new(), problem, tokens: vec![], images: vec![], targets: vec![] };
         let samples: Vec<Sample> = (0..40).map(|index| sample(index / 4)).collect();
         let (kept, held) = hold_out(samples.clone(), 0.3, 1);
         assert_eq!((kept.len(), held.len()), (28, 12));

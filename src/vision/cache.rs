@@ -12,7 +12,7 @@ const MAGIC: [u8; 8] = *b"mmprmve1";
 /// Bytes of a hash.
 const HASH: usize = 32;
 
-/// A folder of values, each entry under the hash of its source (a picture's tiles) and of its maker (an encoder and its
+/// A folder of values, each entry under the hash of its source (an image's tiles) and of its maker (an encoder and its
 /// weights): entries of several makers may lie together, and none is ever stale.
 ///
 /// A file holds a mark, its own key, the values as little-endian `f32`, and the SHA-256 of all that. It appears whole or

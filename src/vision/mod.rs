@@ -1,7 +1,7 @@
-//! Pictures' tiles to what a language model reads of them: one trait, two encoders, and a store of results on disk.
+//! Images' tiles to what a language model reads of them: one trait, two encoders, and a store of results on disk.
 //!
 //! [`NativeEncoder`] runs the tower on this project's own kernels (`nn`, `internvl`), llama.cpp's multimodal library
-//! ([`engine::Vision`]) on a graphics device; [`open`] chooses. Decoding and tiling of pictures are
+//! ([`engine::Vision`]) on a GPU; [`open`] chooses. Decoding and tiling of images are
 //! left to `image`, what is kept in memory and where embeddings go in a prompt to `multimodal`.
 //!
 //! ```
@@ -14,15 +14,22 @@
 //! ```
 
 mod cache;
+#[cfg(feature = "engine")]
 mod llama;
 mod native;
+#[cfg(feature = "engine")]
+mod open;
+#[cfg(feature = "engine")]
+pub mod prompts;
 
 pub use cache::DiskCache;
 pub use native::{NativeEncoder, NativeOptions};
+#[cfg(feature = "engine")]
+pub use open::open;
 
 use std::fmt::{self, Debug, Display, Formatter};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -31,7 +38,7 @@ use mmprm_quant::inspect;
 use mmprm_quant::progress::unwatched;
 use sha2::{Digest, Sha256};
 
-use crate::engine::{self, EngineError, Model, Vision};
+use crate::engine::EngineError;
 use crate::image::Tile;
 use crate::internvl::MmprojError;
 
@@ -94,7 +101,7 @@ pub trait VisionEncoder: Debug + Send + Sync {
 /// Which encoder is to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EncoderChoice {
-    /// llama.cpp's where a graphics device is used, else the native one.
+    /// llama.cpp's where a GPU is used, else the native one.
     #[default]
     Auto,
     /// This project's own, on the CPU.
@@ -126,46 +133,15 @@ impl FromStr for EncoderChoice {
     }
 }
 
-/// Loads the projector at `path`, made for `model`. `threads` are compute threads, one a core where it is `None`; `gpu`
-/// says whether a graphics device may be used.
-///
-/// # Errors
-/// [`VisionError`] for a file that is not sound, that the encoder cannot run, or that is not `model`'s.
-pub fn open(
-    path: &Path,
-    model: &Arc<Model>,
-    choice: EncoderChoice,
-    threads: Option<u32>,
-    gpu: bool,
-) -> Result<Box<dyn VisionEncoder>, VisionError> {
-    let on_device = gpu && !engine::gpu_devices().is_empty();
-    if choice == EncoderChoice::LlamaCpp || (choice == EncoderChoice::Auto && on_device) {
-        return Ok(Box::new(Vision::load(path, model, threads, gpu)?));
-    }
-    match NativeEncoder::load(path, NativeOptions { threads, ..NativeOptions::default() }) {
-        Ok(encoder) => {
-            model.check_projector(path, encoder.width())?;
-            Ok(Box::new(encoder))
-        }
-        Err(VisionError::Native(error)) if choice == EncoderChoice::Auto && is_unsupported(&error) => {
-            tracing::warn!("{error}; llama.cpp's vision encoder takes its place");
-            Ok(Box::new(Vision::load(path, model, threads, gpu)?))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn is_unsupported(error: &MmprojError) -> bool {
-    matches!(error, MmprojError::Unsupported { .. })
-}
-
 /// Hash of a projector's tensors, of the metadata that its output depends on, and of `how` it is run.
 fn fingerprint(file: &GgufFile, how: &str) -> [u8; 32] {
     let tensors = inspect::content_hash(file, &mut unwatched).expect("nothing stops it");
     let mut hasher = Sha256::new().chain_update(how).chain_update(tensors);
     for (key, value) in file.metadata() {
         if key.starts_with("clip.") || key.starts_with("mmprm.vision.") {
-            hasher.update(format!("\n{key} = {value:?}"));
+            let mut bytes = format!("\n{key} = ").into_bytes();
+            value.encode(&mut bytes);
+            hasher.update(bytes);
         }
     }
     hasher.finalize().into()

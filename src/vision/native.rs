@@ -1,4 +1,4 @@
-//! The vision tower on this project's own kernels, for machines without a graphics device.
+//! The vision tower on this project's own kernels, for machines without a GPU.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -139,7 +139,7 @@ impl VisionEncoder for NativeEncoder {
     }
 
     fn fingerprint(&self) -> [u8; 32] {
-        let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.is_available());
-        fingerprint(&self.file, &format!("native {kernel:?} {:?}", self.settings.precision))
+        let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.is_available()).map_or("none", Kernel::name);
+        fingerprint(&self.file, &format!("native {kernel} {}", self.settings.precision.name()))
     }
 }

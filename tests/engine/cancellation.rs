@@ -1,10 +1,10 @@
 //! Cancelled requests end soon and leave no trace in the others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mmprm::engine::{EngineError, EngineOptions};
+use mmprm::util::cancel::CancelToken;
 
 use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, model, prompt, request, start, within_a_minute};
 
@@ -17,16 +17,16 @@ fn a_cancelled_request_ends_soon_and_the_others_end_right() {
         let expected = generate(&engine(4096, deterministic), TEXTS[1], STEADY, 6, 200);
         within_a_minute(move || {
             let engine = engine(4096, deterministic);
-            let cancel = Arc::new(AtomicBool::new(false));
+            let cancel = CancelToken::new();
             let mut doomed = request(prompt(TEXTS[0]), LOOSE, ENDLESS, 600);
-            doomed.cancel = Some(Arc::clone(&cancel));
+            doomed.cancel = cancel.clone();
             std::thread::scope(|scope| {
                 let doomed = scope.spawn(|| (engine.generate(doomed), Instant::now()));
                 std::thread::sleep(Duration::from_millis(50));
                 let other = scope.spawn(|| generate(&engine, TEXTS[1], STEADY, 6, 200));
                 std::thread::sleep(Duration::from_millis(100));
                 let asked = Instant::now();
-                cancel.store(true, Ordering::Relaxed);
+                cancel.cancel();
                 let (result, ended) = doomed.join().unwrap();
                 assert!(matches!(result, Err(EngineError::Cancelled)));
                 assert!(ended - asked < Duration::from_secs(2), "it took {:?}", ended - asked);
@@ -44,11 +44,11 @@ fn cancelled_requests_in_the_queue_do_not_run() {
     within_a_minute(|| {
         let engine =
             start(&model(), EngineOptions { context: Some(1024), parallel: Some(1), ..EngineOptions::default() });
-        let cancel = Arc::new(AtomicBool::new(false));
+        let cancel = CancelToken::new();
         let requests: Vec<_> = (0..10)
             .map(|first| {
                 let mut request = request(filler(first, 50), LOOSE, ENDLESS, 600);
-                request.cancel = Some(Arc::clone(&cancel));
+                request.cancel = cancel.clone();
                 request
             })
             .collect();
@@ -56,7 +56,7 @@ fn cancelled_requests_in_the_queue_do_not_run() {
             let callers: Vec<_> =
                 requests.into_iter().map(|request| scope.spawn(|| engine.generate(request))).collect();
             std::thread::sleep(Duration::from_millis(100));
-            cancel.store(true, Ordering::Relaxed);
+            cancel.cancel();
             for caller in callers {
                 assert!(matches!(caller.join().unwrap(), Err(EngineError::Cancelled)));
             }
@@ -72,15 +72,15 @@ fn cancelling_while_the_cache_is_full_leaves_it_usable() {
         let engine = engine(256, false);
         let expected = generate(&engine, TEXTS[0], STEADY, 4, 60);
         for round in 0..5 {
-            let cancel = Arc::new(AtomicBool::new(false));
+            let cancel = CancelToken::new();
             std::thread::scope(|scope| {
                 for first in 0..4 {
                     let mut doomed = request(filler(first, 80), LOOSE, ENDLESS, 600);
-                    doomed.cancel = Some(Arc::clone(&cancel));
+                    doomed.cancel = cancel.clone();
                     scope.spawn(|| assert!(engine.generate(doomed).is_err()));
                 }
                 std::thread::sleep(Duration::from_millis(20 + 10 * round));
-                cancel.store(true, Ordering::Relaxed);
+                cancel.cancel();
             });
             assert!(generate(&engine, TEXTS[0], STEADY, 4, 60) == expected);
         }

@@ -64,7 +64,7 @@ fn deterministic_results_survive_a_cancelled_request_and_a_probe() {
     let engine = engine(4096, true);
     let expected = generate(&engine, TEXTS[1], LOOSE, 18, 40);
     let mut cancelled = request(prompt(TEXTS[5]), LOOSE, 18, 40);
-    cancelled.cancel = Some(std::sync::Arc::new(true.into()));
+    cancelled.cancel.cancel();
     assert!(engine.generate(cancelled).is_err());
     assert!(generate(&engine, TEXTS[1], LOOSE, 18, 40) == expected);
     engine.probe(vec![prompt(TEXTS[1]), prompt(TEXTS[2])], 5, &[6]).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mmprm::engine::{EngineOptions, Model, ModelOptions, Prompt};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::unwatched;
-use mmprm_quant::quantize::{Mix, QuantizeOptions, plan};
+use mmprm_quant::quantize::{QuantType, QuantizeOptions, plan};
 
 use super::{STEADY, TEXTS, engine, generate, model, of_tokens, start};
 
@@ -114,7 +114,7 @@ fn candidates(stem: i32) -> Vec<Prompt> {
     steps.into_iter().enumerate().map(candidate).collect()
 }
 
-fn quantised(mix: Mix) -> Arc<Model> {
+fn quantised(mix: QuantType) -> Arc<Model> {
     let (source, folder) = (model(), tempfile::tempdir().unwrap());
     let (source, path) = (GgufFile::open(source.path()).unwrap(), folder.path().join("quantised.gguf"));
     plan(&source, &QuantizeOptions::new(mix)).unwrap().write(&path, &mut unwatched).unwrap();
@@ -124,7 +124,7 @@ fn quantised(mix: Mix) -> Arc<Model> {
 /// For every type of weights, since each has kernels of its own.
 #[test]
 fn candidates_share_what_they_have_in_common_to_the_same_bits() {
-    for mix in Mix::all() {
+    for mix in QuantType::all() {
         let model = quantised(mix);
         let engine = |cells| start(&model, EngineOptions { context: Some(cells), ..EngineOptions::default() });
         for stem in [0, 5, 9, 333] {

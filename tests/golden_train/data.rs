@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, Limits, Tiling, load, normalise, tiles};
 use mmprm::internvl::{Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters};
-use mmprm::nn::attention::{Own, Segments};
+use mmprm::nn::attention::{Mask, Segments};
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::hf::vocabulary::Vocabulary;
 use serde_json::Value;
@@ -40,19 +40,24 @@ impl Case {
 
     /// Pixel values of a golden image's tiles.
     pub fn pixels(&self, image: &str) -> Vec<f32> {
-        let picture = load(&golden().join("images").join(image), &Limits::default()).unwrap();
-        let tiles = tiles(&picture, &self.tiling);
+        let image = load(&golden().join("images").join(image), &Limits::default()).unwrap();
+        let tiles = tiles(&image, &self.tiling);
         tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect()
     }
 
-    /// Sequences one after the other, each a root of its own, with their pictures in order.
+    /// Sequences one after the other, each a root of its own, with their images in order.
     pub fn pack(&self, sequences: &[Vec<u32>], images: &[Option<String>]) -> Packed {
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         let tokens: Vec<u32> = sequences.concat();
         let per_tile = self.model.layout().config().tokens_per_tile();
-        let pictures = Packed::pictures_at(&tokens, self.token("<IMG_CONTEXT>"), per_tile).unwrap();
+        let places = Packed::images_at(&tokens, self.token("<IMG_CONTEXT>"), per_tile).unwrap();
         let pixels = images.iter().flatten().flat_map(|image| self.pixels(image)).collect();
-        Packed { tokens, segments: Segments::plain(&lengths, Own::Causal), pictures, tiles: Tiles::Pixels(pixels) }
+        Packed {
+            tokens,
+            segments: Segments::plain(&lengths, Mask::Causal),
+            images: places,
+            tiles: Tiles::Pixels(pixels),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mmprm::endpoint::{ApiKey, Endpoint, EndpointOptions};
-use mmprm::judge::{EndpointJudge, Judge, JudgeError};
+use mmprm::judge::{EndpointJudge, JudgeError, JudgeModel};
+use mmprm::remote::{ApiKey, Endpoint, EndpointOptions};
 use serde_json::json;
 
 use crate::http::{Reply, Server, completion, reply, says};
@@ -226,7 +226,7 @@ fn a_run_that_is_stopped_does_not_wait_for_a_slow_reply() {
 
 /// Stops a run once its question has reached the server.
 fn ends_soon_when_stopped(server: &Server, options: EndpointOptions) {
-    let cancel = Arc::clone(&options.cancel);
+    let cancel = options.cancel.clone();
     let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -234,7 +234,7 @@ fn ends_soon_when_stopped(server: &Server, options: EndpointOptions) {
         while server.requests().is_empty() {
             std::thread::sleep(Duration::from_millis(2));
         }
-        cancel.store(true, Ordering::Relaxed);
+        cancel.cancel();
         assert_eq!(asked.join().unwrap(), Err(JudgeError::Cancelled));
     });
     assert!(started.elapsed() < Duration::from_secs(10));

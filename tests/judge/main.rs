@@ -11,9 +11,9 @@ mod verifier;
 
 use std::time::Duration;
 
-use mmprm::endpoint::{Endpoint, EndpointOptions};
-use mmprm::judge::{EndpointJudge, Judge, JudgeError};
-use mmprm::problem::Problem;
+use mmprm::data::problem::Problem;
+use mmprm::judge::{EndpointJudge, JudgeError, JudgeModel};
+use mmprm::remote::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
 
 use http::Server;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
-use mmprm::endpoint::Endpoint;
 use mmprm::judge::{StepJudge, TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
+use mmprm::remote::Endpoint;
+use mmprm::util::cancel::CancelToken;
 use serde_json::{Value, json};
 
 use crate::http::{Server, likes, reply, says};
@@ -23,11 +23,11 @@ fn tree() -> Value {
     json!({
         "question": "Wie groß?", "answer": 2, "image_path": "a.png", "mc_value": 0.5, "visit_count": 1,
         "correct_rollouts": [], "incorrect_rollouts": [],
-        "children": [node(json!(["Add.", "Carry."]), json!([deep])), node(json!(["Guess."]), json!([]))], "id": 7,
+        "children": [node(json!(["Add.", "Carry."]), json!([deep])), node(json!(["Speculation."]), json!([]))], "id": 7,
     })
 }
 
-/// A directory with a picture and these trees.
+/// A directory with an image and these trees.
 fn desk(trees: &[(&str, String)]) -> tempfile::TempDir {
     let desk = tempfile::tempdir().unwrap();
     std::fs::create_dir(desk.path().join("trees")).unwrap();
@@ -39,9 +39,9 @@ fn desk(trees: &[(&str, String)]) -> tempfile::TempDir {
 }
 
 fn run(desk: &Path, server: &Server) -> (Result<TreesSummary, TreesError>, Vec<String>) {
-    let files: Vec<PathBuf> = mmprm::samples::tree_files(&desk.join("trees")).unwrap();
+    let files: Vec<PathBuf> = mmprm::data::samples::tree_files(&desk.join("trees")).unwrap();
     let judge = StepJudge::new(Endpoint::new(options(&server.url())).unwrap());
-    let (causes, cancel) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let (causes, cancel) = (Mutex::new(Vec::new()), CancelToken::new());
     let note = |event: TreeEvent<'_>| {
         if let TreeEvent::Failed { cause, .. } = event {
             causes.lock().unwrap().push(cause.to_owned());
@@ -60,7 +60,7 @@ fn judged(desk: &Path, name: &str) -> Value {
 fn every_state_gets_its_probabilities_beside_its_monte_carlo_value() {
     let server = Server::start(|_, request| {
         let prompt = request.prompt();
-        if prompt.ends_with("Guess.\n") {
+        if prompt.ends_with("Speculation.\n") {
             likes(&[("The", -0.1), ("A", -3.0)])
         } else if prompt.ends_with("So é = 2.\n") {
             likes(&[("No", -0.25), ("Yes", -2.0), ("YES", -1.5)])
@@ -93,12 +93,12 @@ fn every_state_gets_its_probabilities_beside_its_monte_carlo_value() {
     }
     assert_eq!(stripped, tree());
     let text = std::fs::read_to_string(desk.path().join("judged/t.json")).unwrap();
-    assert_eq!(text, mmprm::python_json::dumps_indent(&found, 4, false));
-    mmprm::tree::json::read(&desk.path().join("judged/t.json")).unwrap();
+    assert_eq!(text, mmprm::compat::json::dumps_indent(&found, 4, false));
+    mmprm::data::tree::json::read(&desk.path().join("judged/t.json")).unwrap();
 }
 
 #[test]
-fn the_question_is_the_references_with_the_picture_after_it() {
+fn the_question_is_the_references_with_the_image_after_it() {
     let server = Server::script(vec![likes(&[("Yes", -0.1)])]);
     let desk = desk(&[("t.json", tree().to_string())]);
     run(desk.path(), &server).0.unwrap();
@@ -150,7 +150,7 @@ fn bad_trees_fail_alone_with_their_cause_and_finished_ones_are_left_alone() {
 fn a_tree_is_not_written_with_states_missing_and_is_tried_again() {
     let desk = desk(&[("t.json", tree().to_string())]);
     let broken = Server::start(|_, request| {
-        if request.prompt().ends_with("Guess.\n") {
+        if request.prompt().ends_with("Speculation.\n") {
             reply("500 Internal Server Error", &[], "no memory")
         } else {
             likes(&[("Yes", -0.1)])

@@ -1,16 +1,17 @@
 //! What becomes of rollouts that nobody could judge, in a search, in an annotation and in a file of candidates.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mmprm::annotate::{AnnotateOptions, LOG_NAME, annotate};
-use mmprm::answer::{Verdict, Verifier, VerifyError};
+use mmprm::data::problem::Problem;
+use mmprm::data::solution::Rollout;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
 use mmprm::judge::{JudgedVerifier, OnUnjudged, When};
-use mmprm::policy::{Policy, PolicyError, RolloutRequest};
-use mmprm::problem::Problem;
+use mmprm::judge::{Verdict, Verifier, VerifyError};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
+use mmprm::search::annotate::{AnnotateOptions, LOG_NAME, annotate};
 use mmprm::search::{Outcome, SearchError, SearchParams, search};
-use mmprm::solution::Rollout;
+use mmprm::util::cancel::CancelToken;
 use serde_json::{Value, json};
 
 use crate::http::{Server, reply};
@@ -19,7 +20,7 @@ use crate::{judge, problem};
 /// Gives the same answers to every request, after one more step than the prefix has.
 struct Says(&'static [&'static str]);
 
-impl Policy for Says {
+impl RolloutModel for Says {
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         let step = format!("Step {}.", request.prefix.len());
         Ok(self.0[..request.count].iter().map(|answer| vec![step.clone(), (*answer).to_owned()]).collect())
@@ -81,7 +82,7 @@ fn a_problem_fails_where_nothing_could_be_judged_or_everything_must_be() {
 #[test]
 fn a_rollout_without_an_answer_is_wrong_and_nobody_is_asked() {
     struct Silent;
-    impl Policy for Silent {
+    impl RolloutModel for Silent {
         fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
             Ok((0..request.count).map(|index| if index == 1 { vec!["right".into()] } else { vec![] }).collect())
         }
@@ -105,7 +106,7 @@ fn a_whole_rollout_keeps_its_first_verdict_where_it_cannot_be_judged_again() {
     }
     /// Right and wrong at first, then right, so that only the last element of the wrong one can be its first error.
     struct GoesWrongLast;
-    impl Policy for GoesWrongLast {
+    impl RolloutModel for GoesWrongLast {
         fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
             let wrong = if request.node == 0 { "wrong" } else { "right" };
             Ok(["right", wrong].map(|answer| vec!["Step.".to_owned(), answer.to_owned()]).into())
@@ -126,7 +127,7 @@ fn candidates_nobody_could_judge_are_left_out_counted_or_the_problems_failure() 
     let directory = tempfile::tempdir().unwrap();
     let candidates = |answers: &'static [&'static str], on_unjudged| {
         let output = directory.path().join("c.json");
-        let cancel = AtomicBool::new(false);
+        let cancel = CancelToken::new();
         let batch = Batch { output: &output, settings: &json!("s"), workers: 1, cancel: &cancel, progress: &|_| () };
         let count = answers.len();
         let summary = generate(&[problem("p")], count, &Says(answers), &Literal, on_unjudged, &batch).unwrap();
@@ -152,7 +153,7 @@ fn candidates_nobody_could_judge_are_left_out_counted_or_the_problems_failure() 
 fn an_annotation_logs_how_many_rollouts_nobody_could_judge() {
     let directory = tempfile::tempdir().unwrap();
     let options = AnnotateOptions { params: params(4, OnUnjudged::Drop), ..AnnotateOptions::default() };
-    let (policy, cancel) = (Says(&["right", "?", "wrong", "!"]), AtomicBool::new(false));
+    let (policy, cancel) = (Says(&["right", "?", "wrong", "!"]), CancelToken::new());
     let problems = [problem("p"), problem("q")];
     let summary = annotate(&problems, directory.path(), &options, &policy, &Literal, &(), &cancel).unwrap();
     assert_eq!((summary.done, summary.unjudged * 2), (2, summary.rollouts));
@@ -176,7 +177,7 @@ fn an_annotation_logs_how_many_rollouts_nobody_could_judge() {
 #[test]
 fn a_judge_that_cannot_be_used_stops_an_annotation_and_fails_no_problem() {
     let server = Server::script(vec![reply("404 Not Found", &[], "{}")]);
-    let (judge, stop) = (judge(&server), AtomicBool::new(false));
+    let (judge, stop) = (judge(&server), CancelToken::new());
     let verifier = JudgedVerifier::new(&Literal, Some(&judge), When::Undecided, &stop);
     let directory = tempfile::tempdir().unwrap();
     let options = AnnotateOptions { params: params(2, OnUnjudged::Drop), ..AnnotateOptions::default() };

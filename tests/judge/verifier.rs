@@ -1,11 +1,11 @@
 //! Rules before a judge, verdicts kept, and who decided.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mmprm::answer::{Verdict, Verifier, VerifyError};
-use mmprm::judge::{CachedJudge, Judge, JudgedVerifier, When};
-use mmprm::problem::Problem;
+use mmprm::data::problem::Problem;
+use mmprm::judge::{CachedJudge, JudgeModel, JudgedVerifier, When};
+use mmprm::judge::{Verdict, Verifier, VerifyError};
+use mmprm::util::cancel::CancelToken;
 
 use crate::http::{Server, reply, says};
 use crate::{judge, problem};
@@ -54,7 +54,7 @@ fn the_judge_is_asked_where_the_rules_cannot_tell_at_once_and_in_order() {
     use Verdict::{Correct, Incorrect, Unjudged};
 
     let server = reader();
-    let (judge, stop) = (judge(&server), AtomicBool::new(false));
+    let (judge, stop) = (judge(&server), CancelToken::new());
     let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Undecided, &stop);
     let verdicts: Vec<Option<Verdict>> =
         verifier.verify_all(&problem("p"), &ANSWERS).into_iter().map(Result::ok).collect();
@@ -65,13 +65,13 @@ fn the_judge_is_asked_where_the_rules_cannot_tell_at_once_and_in_order() {
     let report = verifier.report();
     assert_eq!((report.by_rules, report.by_judge, report.unjudged), (2, 4, 1));
     assert!(report.last_cause.unwrap().contains("\"hm\""));
-    assert!(!stop.load(Ordering::Relaxed));
+    assert!(!stop.is_cancelled());
 }
 
 #[test]
 fn always_asking_leaves_the_rules_out() {
     let server = Server::script(vec![says("No")]);
-    let (judge, stop) = (judge(&server), AtomicBool::new(false));
+    let (judge, stop) = (judge(&server), CancelToken::new());
     let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Always, &stop);
     assert_eq!(verifier.verify(&problem("p"), "the hypotenuse").unwrap(), Verdict::Incorrect);
     let mut unanswered = problem("p9");
@@ -82,7 +82,7 @@ fn always_asking_leaves_the_rules_out() {
 
 #[test]
 fn without_a_judge_what_the_rules_cannot_tell_is_unjudged() {
-    let stop = AtomicBool::new(false);
+    let stop = CancelToken::new();
     let verifier = JudgedVerifier::new(&Rules, None, When::Undecided, &stop);
     assert_eq!(verifier.verify(&problem("p"), "the short one").unwrap(), Verdict::Unjudged);
     let report = verifier.report();
@@ -93,11 +93,11 @@ fn without_a_judge_what_the_rules_cannot_tell_is_unjudged() {
 #[test]
 fn a_judge_that_cannot_be_used_stops_the_run_and_says_why_once() {
     let server = Server::script(vec![reply("401 Unauthorized", &[], "{}")]);
-    let (judge, stop) = (judge(&server), AtomicBool::new(false));
+    let (judge, stop) = (judge(&server), CancelToken::new());
     let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Undecided, &stop);
     assert_eq!(verifier.verify(&problem("p"), "a leg").unwrap(), Verdict::Incorrect);
     assert!(verifier.verify(&problem("p"), "the short one").is_err());
-    assert!(stop.load(Ordering::Relaxed));
+    assert!(stop.is_cancelled());
     assert!(verifier.stopped_by().unwrap().to_string().contains("wants another key"));
     assert!(verifier.verify(&problem("p"), "the long one").is_err());
     assert_eq!((server.requests().len(), verifier.report().unjudged), (1, 0));
@@ -110,7 +110,7 @@ fn verdicts_are_kept_for_later_runs_and_failures_are_not() {
     let server = reader();
     for run in 0..2 {
         let judge = CachedJudge::open(Box::new(judge(&server)), &path).unwrap();
-        let stop = AtomicBool::new(false);
+        let stop = CancelToken::new();
         let verifier = JudgedVerifier::new(&Rules, Some(&judge), When::Undecided, &stop);
         let before = server.requests().len();
         verifier.verify_all(&problem("p"), &ANSWERS);

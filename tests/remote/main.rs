@@ -10,12 +10,12 @@ mod trouble;
 use std::path::Path;
 use std::time::Duration;
 
-use mmprm::endpoint::{Endpoint, EndpointOptions};
+use mmprm::data::problem::Problem;
+use mmprm::data::solution::{Continue, Rollout};
 use mmprm::engine::Sampling;
-use mmprm::policy::{Policy, PolicyError, RemoteOptions, RemotePolicy, RolloutRequest};
-use mmprm::problem::Problem;
+use mmprm::policy::{PolicyError, RemoteOptions, RemotePolicy, RolloutModel, RolloutRequest};
 use mmprm::prompt::ChatTemplate;
-use mmprm::solution::{Continue, Rollout};
+use mmprm::remote::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
 
 use http::{Reply, Request, Server, reply};
@@ -39,7 +39,7 @@ fn drawing(seed: u64, root: &Path) -> RemoteOptions {
     }
 }
 
-/// A policy with seed 7 and no pictures.
+/// A policy with seed 7 and no images.
 fn policy(server: &Server) -> RemotePolicy {
     policy_of(patience(&server.url()), 7)
 }
@@ -60,7 +60,7 @@ fn problem(id: &str, images: &[&str]) -> Problem {
     }
 }
 
-/// Draws `count` rollouts of a problem without pictures at its root.
+/// Draws `count` rollouts of a problem without images at its root.
 fn draw(policy: &RemotePolicy, count: usize) -> Result<Vec<Rollout>, PolicyError> {
     policy.rollouts(&RolloutRequest::new(&problem("p", &[]), &[], count, 0))
 }

@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use mmprm::endpoint::Endpoint;
-use mmprm::policy::{Likelihood, Policy, RemoteOptions, RemotePolicy, RolloutRequest, Traffic};
+use mmprm::data::solution::{Continue, Rollout};
+use mmprm::policy::{RemoteOptions, RemotePolicy, RolloutModel, RolloutRequest, StepLogprob, Traffic};
 use mmprm::prompt::{ChatTemplate, Images, render, rollout};
-use mmprm::solution::{Continue, Rollout};
+use mmprm::remote::Endpoint;
 use serde_json::{Value, json};
 
 use crate::http::{Server, reply};
 use crate::{draw, drawing, n, one_only, patience, policy, policy_of, problem, seed, several, solution, writes};
 
-/// A folder with the pictures `a.png` and `b.png`.
-fn pictures() -> tempfile::TempDir {
+/// A folder with the images `a.png` and `b.png`.
+fn images() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     image::RgbImage::new(2, 2).save(folder.path().join("a.png")).unwrap();
     image::RgbImage::new(3, 1).save(folder.path().join("b.png")).unwrap();
@@ -21,8 +21,8 @@ fn pictures() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_conversation_is_the_references_with_its_pictures_in_their_places() {
-    let (server, folder) = (several(16), pictures());
+fn the_conversation_is_the_references_with_its_images_in_their_places() {
+    let (server, folder) = (several(16), images());
     let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), drawing(7, folder.path()));
     let mut problem = problem("p", &["a.png", "b.png"]);
     problem.question = "Is it as in <image>?".into();
@@ -75,7 +75,7 @@ fn parts(content: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn a_question_without_pictures_is_one_text_and_a_template_may_have_no_system_message() {
+fn a_question_without_images_is_one_text_and_a_template_may_have_no_system_message() {
     let server = several(1);
     let mut options = drawing(7, Path::new("."));
     options.template = ChatTemplate::chatml();
@@ -181,7 +181,7 @@ fn requests_go_side_by_side_but_no_more_than_allowed() {
 }
 
 #[test]
-fn likelihoods_are_told_where_the_server_tells_them() {
+fn logprobs_are_told_where_the_server_tells_them() {
     let server = Server::start(|index, request| {
         let asked = request.body.get("logprobs") == Some(&json!(true));
         let pieces = ["<step>", "So", " 2.", "</step>", "<answer>", "2", "</answer>", "<|im_end|>"];
@@ -198,9 +198,9 @@ fn likelihoods_are_told_where_the_server_tells_them() {
     let drawn = || policy.drawn(&RolloutRequest::new(&problem, &[], 1, 0)).unwrap();
     let told = drawn();
     assert_eq!(told[0].rollout, ["So 2.", "2"]);
-    let likelihood = |log_probability, tokens| Likelihood { log_probability, tokens };
-    assert_eq!(told[0].likelihood, [likelihood(-1.0, 2), likelihood(-0.5, 1)]);
-    assert_eq!(drawn()[0].likelihood, []);
+    let logprob = |log_probability, tokens| StepLogprob { log_probability, tokens };
+    assert_eq!(told[0].logprob, [logprob(-1.0, 2), logprob(-0.5, 1)]);
+    assert_eq!(drawn()[0].logprob, []);
     draw(&policy, 1).unwrap();
     assert!(!server.requests()[2].body.as_object().unwrap().contains_key("logprobs"));
 }

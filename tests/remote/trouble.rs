@@ -1,16 +1,15 @@
 //! Servers that fail: for a while, for one problem, or for all of them.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mmprm::annotate::{AnnotateOptions, LOG_NAME, Summary, annotate};
-use mmprm::answer::RuleVerifier;
-use mmprm::endpoint::Endpoint;
-use mmprm::policy::{Guess, Policy, PolicyError, RemoteOptions, RemotePolicy, RolloutRequest};
+use mmprm::data::solution::Continue;
+use mmprm::judge::RuleVerifier;
+use mmprm::policy::{PolicyError, RemoteOptions, RemotePolicy, RolloutModel, RolloutRequest, Speculation};
+use mmprm::remote::Endpoint;
 use mmprm::search::SearchParams;
-use mmprm::solution::Continue;
+use mmprm::search::annotate::{AnnotateOptions, LOG_NAME, Summary, annotate};
+use mmprm::util::cancel::CancelToken;
 use serde_json::{Value, json};
 
 use crate::http::{Reply, Server, reply};
@@ -97,7 +96,7 @@ fn a_prompt_that_is_too_long_costs_its_problem_only() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_read_is_not_sent() {
+fn a_image_that_cannot_be_read_is_not_sent() {
     let server = Server::script(vec![writes(&[solution(1)])]);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.png"), b"\x89PNG\r\n\x1a\nand nothing more").unwrap();
@@ -122,10 +121,10 @@ fn a_server_that_cannot_be_used_at_all_ends_the_run_and_tells_why_once() {
         let server = Server::script(vec![reply(status, &[], &body)]);
         let mut options = patience(&server.url());
         options.parallel = 1.try_into().unwrap();
-        let cancel = Arc::clone(&options.cancel);
+        let cancel = options.cancel.clone();
         let policy = policy_of(options, 7);
         assert!(matches!(draw(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
-        assert!(cancel.load(Ordering::Relaxed), "{status}");
+        assert!(cancel.is_cancelled(), "{status}");
         let error = policy.stopped_by().unwrap();
         assert!(error.ends_the_run() && error.to_string().contains(expected), "{error}");
         assert!(matches!(draw(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
@@ -138,7 +137,7 @@ fn a_run_that_is_stopped_does_not_wait_for_rollouts_under_way() {
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
     let mut options = patience(&server.url());
     options.timeout = Duration::from_mins(1);
-    let cancel = Arc::clone(&options.cancel);
+    let cancel = options.cancel.clone();
     let policy = policy_of(options, 7);
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -146,7 +145,7 @@ fn a_run_that_is_stopped_does_not_wait_for_rollouts_under_way() {
         while server.requests().is_empty() {
             std::thread::sleep(Duration::from_millis(2));
         }
-        cancel.store(true, Ordering::Relaxed);
+        cancel.cancel();
         assert!(matches!(drawn.join().unwrap(), Err(PolicyError::Cancelled)));
     });
     assert!(started.elapsed() < Duration::from_secs(10));
@@ -154,10 +153,10 @@ fn a_run_that_is_stopped_does_not_wait_for_rollouts_under_way() {
 }
 
 /// Annotates two problems, and gives the log too.
-fn annotated(server: &Server, directory: &Path) -> (Summary, String, Arc<AtomicBool>) {
+fn annotated(server: &Server, directory: &Path) -> (Summary, String, CancelToken) {
     let mut options = patience(&server.url());
     options.timeout = Duration::from_millis(60);
-    let cancel = Arc::clone(&options.cancel);
+    let cancel = options.cancel.clone();
     let policy = policy_of(options, 7);
     let params = SearchParams { rollouts: 4, rollout_budget: 12, ..SearchParams::default() };
     let options = AnnotateOptions { params, ..AnnotateOptions::default() };
@@ -174,7 +173,7 @@ fn a_problem_whose_rollouts_do_not_come_fails_with_the_cause_and_is_never_wrong(
     let directory = tempfile::tempdir().unwrap();
     let (summary, log, cancel) = annotated(&server, directory.path());
     assert_eq!((summary.done, summary.always_solved, summary.failed), (1, 1, 1), "{log}");
-    assert!(!summary.cancelled && !cancel.load(Ordering::Relaxed));
+    assert!(!summary.cancelled && !cancel.is_cancelled());
     let failure: Value = serde_json::from_str(log.lines().nth(1).unwrap()).unwrap();
     assert_eq!((&failure["id"], &failure["status"]), (&json!("second"), &json!("failed")));
     assert!(failure["cause"].as_str().unwrap().contains("there was no whole reply within 0.06 s"), "{log}");
@@ -188,7 +187,7 @@ fn a_key_that_is_refused_stops_the_annotation_and_fails_no_problem() {
     let server = Server::script(vec![reply("401 Unauthorized", &[], "{}")]);
     let directory = tempfile::tempdir().unwrap();
     let (summary, log, cancel) = annotated(&server, directory.path());
-    assert!(summary.cancelled && cancel.load(Ordering::Relaxed));
+    assert!(summary.cancelled && cancel.is_cancelled());
     assert_eq!((summary.done, summary.failed, log.as_str()), (0, 0, ""));
 }
 
@@ -215,12 +214,12 @@ fn a_request_made_ahead_ends_when_it_is_dropped() {
     let mut options = patience(&server.url());
     options.timeout = Duration::from_mins(1);
     let policy = policy_of(options, 7);
-    let (problem, guess) = (problem("p", &[]), Guess::default());
+    let (problem, guess) = (problem("p", &[]), Speculation::default());
     std::thread::scope(|scope| {
         let request = RolloutRequest { guess: Some(&guess), ..RolloutRequest::new(&problem, &[], 1, 0) };
         let policy = &policy;
         let asked = scope.spawn(move || policy.rollouts(&request));
-        guess.drop_it();
+        guess.cancel();
         assert!(matches!(asked.join().unwrap(), Err(PolicyError::Cancelled)));
     });
     assert!(policy.stopped_by().is_none());

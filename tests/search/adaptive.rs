@@ -2,8 +2,8 @@
 //!
 //! `cargo test --release --test search -- --nocapture adaptive` prints the table.
 
+use mmprm::data::tree::{Node, Tree};
 use mmprm::search::{SearchParams, search};
-use mmprm::tree::{Node, Tree};
 
 use crate::oracle::{Ends, Oracle, labels, problem};
 

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mmprm::answer::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{Guess, Policy, PolicyError, RolloutRequest};
-use mmprm::problem::Problem;
-use mmprm::solution::Rollout;
-use mmprm::tree::Tree;
+use mmprm::data::problem::Problem;
+use mmprm::data::solution::Rollout;
+use mmprm::data::tree::Tree;
+use mmprm::judge::{Verdict, Verifier, VerifyError};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, Speculation};
 
 /// Steps of a solution, its answer left out.
 const LEVELS: usize = 10;
@@ -58,14 +58,14 @@ fn is_wrong(steps: &[String]) -> bool {
     steps.last().is_some_and(|step| step.starts_with("Wrongly"))
 }
 
-impl Policy for Oracle {
+impl RolloutModel for Oracle {
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         if let Some(guess) = request.guess.filter(|_| self.patient) {
             while !guess.is_needed() && !guess.is_dropped() {
                 std::thread::yield_now();
             }
         }
-        if request.guess.is_some_and(Guess::is_dropped) {
+        if request.guess.is_some_and(Speculation::is_dropped) {
             self.cancelled.fetch_add(1, Ordering::Relaxed);
             return Err(PolicyError::Cancelled);
         }
@@ -101,7 +101,7 @@ pub fn problem(index: usize) -> Problem {
 /// The label of every state below the root that was estimated by rollouts, with its true success rate.
 pub fn labels(tree: &Tree, oracle: &Oracle) -> Vec<(f64, f64)> {
     let mut labels = Vec::new();
-    let mut open: Vec<(Vec<String>, &mmprm::tree::Node)> =
+    let mut open: Vec<(Vec<String>, &mmprm::data::tree::Node)> =
         tree.root.children.iter().map(|child| (Vec::new(), child)).collect();
     while let Some((mut steps, node)) = open.pop() {
         steps.extend_from_slice(&node.partial_solution);

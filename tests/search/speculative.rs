@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use mmprm::policy::{Policy, PolicyError, RolloutRequest};
+use mmprm::data::solution::Rollout;
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
 use mmprm::search::{SearchError, SearchParams, SearchStats, search};
-use mmprm::solution::Rollout;
 
 use crate::oracle::{Ends, Oracle, problem};
 
@@ -39,7 +39,7 @@ struct Rash<'a> {
     when_needed: bool,
 }
 
-impl Policy for Rash<'_> {
+impl RolloutModel for Rash<'_> {
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
         if let Some(guess) = request.guess {
             while !guess.is_needed() && !guess.is_dropped() {
@@ -65,5 +65,5 @@ fn what_becomes_of_a_probe_that_is_not_needed_is_of_no_account() {
     }
     let rash = Rash { oracle: &oracle, panics: false, when_needed: true };
     let error = search(&problem(1), &rash, &Ends, &params(true, false), &mut ()).unwrap_err();
-    assert!(matches!(error, SearchError::Policy(PolicyError::Engine(_))), "{error}");
+    assert!(matches!(error, SearchError::RolloutModel(PolicyError::Engine(_))), "{error}");
 }

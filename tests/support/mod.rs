@@ -4,8 +4,10 @@
 pub mod tensors;
 
 use std::path::{Path, PathBuf};
+#[cfg(feature = "engine")]
 use std::sync::Arc;
 
+#[cfg(feature = "engine")]
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::progress::unwatched;
@@ -94,6 +96,7 @@ pub fn convert(checkpoint: &Path, weight_type: WeightType) -> Pair {
     Pair { directory, model: paths[0].clone(), mmproj: paths[1].clone() }
 }
 
+#[cfg(feature = "engine")]
 pub fn load(pair: &Pair) -> Arc<Model> {
     Model::load(&pair.model, ModelOptions::default()).unwrap()
 }

@@ -14,14 +14,14 @@ fn architectures() -> Vec<(String, PathBuf)> {
     found.map(|folder| (name(&folder), folder)).filter(|(name, _)| checkpoint(name).is_some()).collect()
 }
 
-/// The samples whose pictures the copy has, and their numbers.
+/// The samples whose images the copy has, and their numbers.
 fn samples() -> Vec<(usize, String)> {
     let text = text(&golden().join("train/samples.jsonl"));
-    let has_picture = |line: &&str| {
+    let has_image = |line: &&str| {
         let record: Value = serde_json::from_str(line).unwrap();
         record["image"].as_str().is_none_or(|image| golden().join("images").join(image).exists())
     };
-    text.lines().enumerate().filter(|(_, line)| has_picture(line)).map(|(i, line)| (i, line.to_owned())).collect()
+    text.lines().enumerate().filter(|(_, line)| has_image(line)).map(|(i, line)| (i, line.to_owned())).collect()
 }
 
 /// A bench that trains as the reference's script did.
@@ -96,7 +96,7 @@ fn golden_train_three_steps_give_the_references_losses_and_parameters() {
         let all = text(&golden().join("train/samples.jsonl")).lines().count();
         let parameters = folder.join("params_after_3_steps_lr1e-3.safetensors");
         if lines.len() < all || !parameters.exists() {
-            eprintln!("skipped: pictures or parameters of {architecture} are missing");
+            eprintln!("skipped: images or parameters of {architecture} are missing");
             continue;
         }
         let info = json(&folder.join("info.json"));

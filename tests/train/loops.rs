@@ -1,13 +1,13 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use mmprm::internvl::{read_layout, read_parameters};
 use mmprm::train::optim::Kind;
 use mmprm::train::recipe::{Aim, Compute, Form};
 use mmprm::train::run::{Event, RunError};
+use mmprm::util::cancel::CancelToken;
 
-use crate::{Bench, pictured, sample};
+use crate::{Bench, sample, with_image};
 
 /// Ten problems with a right and a wrong path each.
 pub(crate) fn problems() -> String {
@@ -70,10 +70,10 @@ fn a_killed_run_goes_on_to_the_same_bits() {
 #[test]
 fn an_interrupted_run_saves_and_goes_on() {
     let Some(bench) = bench() else { return };
-    let cancel = AtomicBool::new(false);
+    let cancel = CancelToken::new();
     let mut stop = |event: &Event| {
         if matches!(event, Event::Step(step) if step.step == 3) {
-            cancel.store(true, Ordering::SeqCst);
+            cancel.cancel();
         }
     };
     let (summary, _) = bench.run_until(&mut stop, &cancel).unwrap();
@@ -204,7 +204,7 @@ fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
         format!("{}\n", serde_json::json!({"id": number, "question": format!("{number} + 1?"), "solution": solution}))
     };
     let Some(mut bench) = Bench::new(&(1..4).map(line).collect::<String>()) else { return };
-    bench.recipe.task = Aim::Policy;
+    bench.recipe.task = Aim::RolloutModel;
     bench.recipe.forms = vec![Form::Rollout, Form::Prm];
     bench.recipe.epochs = 120;
     bench.recipe.lr = 2e-3;
@@ -221,11 +221,11 @@ fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
 }
 
 #[test]
-fn pictures_are_encoded_once_and_their_features_kept() {
+fn images_are_encoded_once_and_their_features_kept() {
     let Some(mut bench) = bench() else { return };
     let root = bench.folder.path();
     fs::copy(crate::support::golden().join("images/img1.png"), root.join("a.png")).unwrap();
-    let with_image = pictured(Some("a.png"), "See.", &[("It is.", 0.25)]);
+    let with_image = with_image(Some("a.png"), "See.", &[("It is.", 0.25)]);
     fs::write(&bench.recipe.samples, with_image.repeat(3)).unwrap();
     bench.recipe.validation = 0.0;
     let (_, first) = bench.run(&mut |_| ()).unwrap();

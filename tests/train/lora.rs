@@ -1,7 +1,6 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use mmprm::engine::{Chunk, Engine, EngineOptions, Model, ModelOptions, Prompt};
 use mmprm::internvl::{
@@ -17,6 +16,7 @@ use mmprm::train::recipe::{self, Compute, Recipe};
 use mmprm::train::run::{Event, RunError, Summary, run};
 use mmprm::train::tensors::{Stored, Tensor, Values};
 use mmprm::train::vocabulary::Vocabulary;
+use mmprm::util::cancel::CancelToken;
 use mmprm_quant::adapter::{Adapter, is_adapter};
 use mmprm_quant::convert::{ConvertOptions, WeightType, adapter, plan};
 use mmprm_quant::progress::unwatched;
@@ -48,8 +48,8 @@ fn bench(architecture: &str) -> Option<Bench> {
 
 fn train(bench: &Bench, watch: &mut dyn FnMut(&Event)) -> Result<(Summary, Lora), RunError> {
     let (data, vocabulary) = (bench.data(), Vocabulary::open(&bench.recipe.model).unwrap());
-    let mut lora = Lora::open(&bench.recipe, data.train.words, data.train.pictures.clone(), &vocabulary).unwrap();
-    let summary = run(&mut lora, &data, &bench.recipe, watch, &AtomicBool::new(false))?;
+    let mut lora = Lora::open(&bench.recipe, data.train.words, data.train.images.clone(), &vocabulary).unwrap();
+    let summary = run(&mut lora, &data, &bench.recipe, watch, &CancelToken::new())?;
     Ok((summary, lora))
 }
 

@@ -13,13 +13,13 @@ mod trees;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use mmprm::train::full::Full;
 use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::{Compute, Recipe};
 use mmprm::train::run::{Data, Event, RunError, Summary, run};
 use mmprm::train::vocabulary::Vocabulary;
+use mmprm::util::cancel::CancelToken;
 use support::golden_path;
 use tempfile::TempDir;
 
@@ -65,18 +65,18 @@ impl Bench {
     }
 
     fn open(&self, data: &Data) -> Full {
-        Full::open(&self.recipe, data.train.words, data.train.pictures.clone()).unwrap()
+        Full::open(&self.recipe, data.train.words, data.train.images.clone()).unwrap()
     }
 
     /// Trains; returns what came of it and all trained values.
     fn run(&self, watch: &mut dyn FnMut(&Event)) -> Result<(Summary, Vec<Vec<f32>>), RunError> {
-        self.run_until(watch, &AtomicBool::new(false))
+        self.run_until(watch, &CancelToken::new())
     }
 
     fn run_until(
         &self,
         watch: &mut dyn FnMut(&Event),
-        cancel: &AtomicBool,
+        cancel: &CancelToken,
     ) -> Result<(Summary, Vec<Vec<f32>>), RunError> {
         let data = self.data();
         let mut full = self.open(&data);
@@ -92,11 +92,11 @@ fn values(full: &Full) -> Vec<Vec<f32>> {
 
 /// A training sample without image: steps and their labels.
 fn sample(question: &str, steps: &[(&str, f32)]) -> String {
-    pictured(None, question, steps)
+    with_image(None, question, steps)
 }
 
 /// A training sample with an image of the golden ones, or none.
-fn pictured(image: Option<&str>, question: &str, steps: &[(&str, f32)]) -> String {
+fn with_image(image: Option<&str>, question: &str, steps: &[(&str, f32)]) -> String {
     let process: Vec<String> = steps.iter().map(|(step, _)| format!("{step}<prm>")).collect();
     let labels: Vec<f32> = steps.iter().map(|(_, label)| *label).collect();
     let human = format!("Question: {question}\nProcess: {}", process.join("\n\n"));

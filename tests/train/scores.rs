@@ -5,26 +5,26 @@ use std::sync::Arc;
 
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Prompt, Token};
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, normalise};
-use mmprm::internvl::{Model, Packed, Parameters, Picture, Settings, Targets, Tiles, read_layout, read_parameters};
-use mmprm::multimodal::{Encoder, EncoderOptions};
-use mmprm::nn::attention::{Own, Segments};
+use mmprm::internvl::{Image, Model, Packed, Parameters, Settings, Targets, Tiles, read_layout, read_parameters};
+use mmprm::nn::attention::{Mask, Segments};
+use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
-use mmprm::reward::{EmbeddedReward, Reward, RewardOptions, ScoreRequest};
 use mmprm::train::data::{Dataset, Sample};
 use mmprm::train::network::tiling;
 use mmprm::train::tensors::Stored;
+use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 
 use crate::support::{convert, golden, golden_path, json, json_lines, load, repository};
-use crate::{ARCHITECTURES, Bench, checkpoint, pictured};
+use crate::{ARCHITECTURES, Bench, checkpoint, with_image};
 
-/// The golden samples whose pictures are here, and one with two pictures.
+/// The golden samples whose images are here, and one with two images.
 fn samples() -> Option<String> {
     let lines = json_lines(&golden_path("train/samples.jsonl")?);
     let is_here = |image: &Value| image.as_str().is_none_or(|name| golden().join("images").join(name).exists());
     let here = lines.iter().filter(|line| is_here(&line["image"])).map(|line| format!("{line}\n"));
-    let mut two: Value = serde_json::from_str(&pictured(
+    let mut two: Value = serde_json::from_str(&with_image(
         None,
         "Compare <image> with <image>.",
         &[("The first is larger.", 0.75), ("Answer: the first", 0.25)],
@@ -44,7 +44,7 @@ fn mini_samples() -> String {
             let steps: Vec<String> = rollout["steps"].as_array().unwrap().iter().map(text).collect();
             let labels = rollout["step_ok"].as_array().unwrap().iter().map(|ok| f32::from(u8::from(ok == true)));
             let steps: Vec<(&str, f32)> = steps.iter().map(String::as_str).zip(labels).collect();
-            pictured(Some(&image), &question, &steps)
+            with_image(Some(&image), &question, &steps)
         };
         problem["rollouts"].as_array().unwrap().iter().take(2).map(rollout).collect()
     };
@@ -85,15 +85,15 @@ impl Trained {
     /// A sample as the model takes it.
     fn packed(&self, sample: &Sample) -> Packed {
         let tiling = tiling(&self.bench.recipe, self.model.layout());
-        let (mut pictures, mut pixels, mut count) = (Vec::new(), Vec::new(), 0);
-        for placed in &sample.pictures {
-            let tiles = self.data.pictures[placed.picture].load(&tiling).unwrap();
-            pictures.push(Picture { first: placed.start, tiles: count..count + tiles.len() });
+        let (mut images, mut pixels, mut count) = (Vec::new(), Vec::new(), 0);
+        for placed in &sample.images {
+            let tiles = self.data.images[placed.image].load(&tiling).unwrap();
+            images.push(Image { first: placed.start, tiles: count..count + tiles.len() });
             count += tiles.len();
             pixels.extend(tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)));
         }
-        let segments = Segments::plain(&[sample.tokens.len()], Own::Causal);
-        Packed { tokens: sample.tokens.clone(), segments, pictures, tiles: Tiles::Pixels(pixels) }
+        let segments = Segments::plain(&[sample.tokens.len()], Mask::Causal);
+        Packed { tokens: sample.tokens.clone(), segments, images, tiles: Tiles::Pixels(pixels) }
     }
 
     /// The trainer's own scores.
@@ -106,7 +106,7 @@ impl Trained {
         loss.rows.into_iter().map(f64::from).collect()
     }
 
-    /// The same token ids for llama.cpp, with what the trainer's vision tower and projector make of the pictures.
+    /// The same token ids for llama.cpp, with what the trainer's vision tower and projector make of the images.
     fn prompt(&self, sample: &Sample) -> Prompt {
         let packed = self.packed(sample);
         let stream = self.model.states(&self.parameters, &packed, Settings::default()).unwrap().language.swap_remove(0);
@@ -116,12 +116,12 @@ impl Trained {
             Chunk::Tokens(sample.tokens[range].iter().map(|token| *token as Token).collect())
         };
         let (mut chunks, mut done) = (Vec::new(), 0);
-        for (picture, placed) in packed.pictures.iter().zip(&sample.pictures) {
-            let end = picture.first + picture.tiles.len() * per_tile;
-            chunks.push(tokens(done..picture.first));
-            let values = stream[picture.first * width..end * width].to_vec();
+        for (image, placed) in packed.images.iter().zip(&sample.images) {
+            let end = image.first + image.tiles.len() * per_tile;
+            chunks.push(tokens(done..image.first));
+            let values = stream[image.first * width..end * width].to_vec();
             // Prefixes are shared between prompts by what they show.
-            let digest = self.data.pictures[placed.picture]
+            let digest = self.data.images[placed.image]
                 .digest
                 .iter()
                 .fold(0_u64, |sum, byte| sum.wrapping_mul(257) + u64::from(*byte));
@@ -189,8 +189,8 @@ fn scoring_reads_a_solution_as_training_did() {
         let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
         let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
         let data_root = golden().join("images");
-        let options_of_reward = RewardOptions { data_root, template: Some(PrmTemplate::Training) };
-        let reward = EmbeddedReward::new(Engine::start(&model, options).unwrap(), encoder, options_of_reward).unwrap();
+        let options_of_reward = PrmOptions { data_root, template: Some(PrmTemplate::Training) };
+        let reward = LocalPrm::new(Engine::start(&model, options).unwrap(), encoder, options_of_reward).unwrap();
         let mut compared = 0;
         for (record, sample) in json_lines(&trained.bench.recipe.samples).iter().zip(&trained.data.samples) {
             let text = record["conversations"][0]["value"].as_str().unwrap();
@@ -206,9 +206,9 @@ fn scoring_reads_a_solution_as_training_did() {
             };
             let request = ScoreRequest { question, images: &images, solutions: &[steps] };
             let off = furthest(&reward.score(&request).unwrap()[0], &trained.scores(sample));
-            // llama.cpp's own vision tower takes 16-bit pixels; without a picture there is no difference but rounding.
+            // llama.cpp's own vision tower takes 16-bit pixels; without an image there is no difference but rounding.
             let bound = if images.is_empty() { 1e-5 } else { 2e-3 };
-            println!("{architecture}: {} pictures, {off:.1e} apart", images.len());
+            println!("{architecture}: {} images, {off:.1e} apart", images.len());
             assert!(off <= bound, "{architecture}: sample {} is {off:e} off", sample.id);
             compared += 1;
         }

@@ -7,7 +7,7 @@ use mmprm::train::run::Data;
 
 use crate::support::tensors::relative;
 use crate::support::{golden, golden_path};
-use crate::{ARCHITECTURES, Bench, pictured, sample};
+use crate::{ARCHITECTURES, Bench, sample, with_image};
 
 /// Four paths of one problem with shared steps, one of another, one twice.
 pub fn paths() -> String {
@@ -23,9 +23,9 @@ pub fn paths() -> String {
     .concat()
 }
 
-/// Trees of four problems, three of them with pictures: the same question about two pictures, one picture under two questions.
+/// Trees of four problems, three of them with images: the same question about two images, one image under two questions.
 /// Labels of shared steps differ from path to path, as they do where samples come from several searches.
-fn pictured_paths() -> String {
+fn imaged_paths() -> String {
     let problems = [
         (Some("img1.png"), "Find the angle."),
         (Some("img2.png"), "Find the angle."),
@@ -36,10 +36,10 @@ fn pictured_paths() -> String {
         let label = |place: usize| ((number + 3 * place) % 9) as f32 / 8.0;
         let first = "The triangle has two equal sides.";
         [
-            pictured(image, question, &[(first, label(0)), ("So it is 45.", label(1)), ("Answer: 45", label(2))]),
-            pictured(image, question, &[(first, label(3)), ("So it is 45.", label(4)), ("Answer: 54", label(5))]),
-            pictured(image, question, &[(first, label(6)), ("So it is 60.", label(7))]),
-            pictured(image, question, &[(first, label(8))]),
+            with_image(image, question, &[(first, label(0)), ("So it is 45.", label(1)), ("Answer: 45", label(2))]),
+            with_image(image, question, &[(first, label(3)), ("So it is 45.", label(4)), ("Answer: 54", label(5))]),
+            with_image(image, question, &[(first, label(6)), ("So it is 60.", label(7))]),
+            with_image(image, question, &[(first, label(8))]),
         ]
         .concat()
     };
@@ -77,7 +77,7 @@ fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
     assert!((found.loss - wanted.loss).abs() < 1e-5 * wanted.loss, "{name}: {} for {}", found.loss, wanted.loss);
     assert_eq!(found.gradients.len(), wanted.gradients.len());
     for (index, (found, wanted)) in found.gradients.iter().zip(&wanted.gradients).enumerate() {
-        // Nothing is learnt about pictures where there are none.
+        // Nothing is learnt about images where there are none.
         let is_nothing = [found, wanted].iter().all(|values| values.iter().all(|value| *value == 0.0));
         let off = if is_nothing { 0.0 } else { relative(found, wanted) };
         assert!(off <= 1e-5, "{name}: the gradient of tensor {index} is off by {off:e}");
@@ -96,14 +96,14 @@ fn trees_of_steps_have_the_loss_and_gradients_of_their_paths() {
 }
 
 #[test]
-fn trees_with_pictures_have_the_loss_and_gradients_of_their_paths() {
+fn trees_with_images_have_the_loss_and_gradients_of_their_paths() {
     if ["img1.png", "img2.png"].iter().any(|image| golden_path(&format!("images/{image}")).is_none()) {
         return;
     }
     for architecture in ARCHITECTURES {
-        let Some(mut bench) = Bench::of(architecture, &pictured_paths()) else { continue };
+        let Some(mut bench) = Bench::of(architecture, &imaged_paths()) else { continue };
         bench.recipe.data_root = Some(golden().join("images"));
-        // The projector and the tokens around pictures learn as well; once with the vision tower.
+        // The projector and the tokens around images learn as well; once with the vision tower.
         for freeze in [vec!["vision_model.".to_owned()], Vec::new()] {
             bench.recipe.freeze = freeze;
             let data = bench.data();
@@ -129,7 +129,7 @@ fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
     let samples = [reply("Answer: 12"), reply("Answer: 13"), reply("Answer: 12"), reply("Answer: no")].concat();
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
-        bench.recipe.task = Aim::Policy;
+        bench.recipe.task = Aim::RolloutModel;
         // The tiny vocabulary has no step tags; their pieces do as well.
         bench.recipe.forms = vec![Form::Rollout, Form::Prm];
         let data = bench.data();

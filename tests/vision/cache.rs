@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mmprm::multimodal::{Encoder, EncoderOptions};
 use mmprm::vision::EncoderChoice;
+use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use sha2::{Digest, Sha256};
 
 use crate::mini;
@@ -23,14 +23,14 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_picture_is_encoded_once_however_many_files_have_it() {
-    let (folder, pictures) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let copies = ["a.png", "b.png"].map(|name| pictures.path().join(name));
+fn a_image_is_encoded_once_however_many_files_have_it() {
+    let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let copies = ["a.png", "b.png"].map(|name| images.path().join(name));
     for copy in &copies {
         std::fs::copy(golden().join("images/img1.png"), copy).unwrap();
     }
     let encoder = encoder(folder.path(), EncoderChoice::Native);
-    let [first, second] = copies.map(|copy| encoder.picture(&copy).unwrap());
+    let [first, second] = copies.map(|copy| encoder.image(&copy).unwrap());
     assert!(Arc::ptr_eq(&first, &second));
     assert_eq!(entries(folder.path()).len(), 1);
 }
@@ -38,8 +38,8 @@ fn a_picture_is_encoded_once_however_many_files_have_it() {
 #[test]
 fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
-    let picture = golden().join("images/img0.png");
-    let expected = encoder(folder.path(), EncoderChoice::Native).picture(&picture).unwrap();
+    let image = golden().join("images/img0.png");
+    let expected = encoder(folder.path(), EncoderChoice::Native).image(&image).unwrap();
     let [entry] = entries(folder.path()).try_into().unwrap();
     // Values of its own, with a true hash: read, they show where embeddings came from.
     let mut bytes = std::fs::read(&entry).unwrap();
@@ -48,11 +48,11 @@ fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
     let hash = Sha256::digest(&bytes[..end]);
     bytes[end..].copy_from_slice(&hash);
     std::fs::write(&entry, &bytes).unwrap();
-    let again = encoder(folder.path(), EncoderChoice::Native).picture(&picture).unwrap();
+    let again = encoder(folder.path(), EncoderChoice::Native).image(&image).unwrap();
     assert_eq!((again.values[0], &again.values[1..]), (1234.5, &expected.values[1..]));
     bytes[50] ^= 1;
     std::fs::write(&entry, &bytes).unwrap();
-    let anew = encoder(folder.path(), EncoderChoice::Native).picture(&picture).unwrap();
+    let anew = encoder(folder.path(), EncoderChoice::Native).image(&image).unwrap();
     assert_eq!(anew.values, expected.values);
     assert_eq!(entries(folder.path()), [entry]);
 }
@@ -61,7 +61,7 @@ fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
 fn each_encoder_has_entries_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     for vision in [EncoderChoice::Native, EncoderChoice::LlamaCpp] {
-        encoder(folder.path(), vision).picture(&golden().join("images/img1.png")).unwrap();
+        encoder(folder.path(), vision).image(&golden().join("images/img1.png")).unwrap();
     }
     assert_eq!(entries(folder.path()).len(), 2);
 }

@@ -7,7 +7,7 @@ use mmprm_quant::convert::WeightType;
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue, GgufWriter, Metadata, TensorSpec};
 
 use crate::support::load;
-use crate::{converted, native, picture};
+use crate::{converted, image, native};
 
 /// A tensor of a file: what it is and its bytes.
 type Tensor = (TensorSpec, Vec<u8>);
@@ -46,7 +46,7 @@ fn refused(path: &Path) -> String {
 #[test]
 fn a_file_that_keeps_the_checkpoint_s_order_of_positions_gives_the_same_embeddings() {
     let pair = converted("internlm2", WeightType::F32);
-    let tiles = picture("img1");
+    let tiles = image("img1");
     let expected = native(&pair.mmproj).encode(&tiles).unwrap();
     let other = rewritten(&pair.mmproj, |metadata, tensors| {
         metadata.retain(|(key, _)| !key.starts_with("mmprm."));
@@ -66,7 +66,7 @@ fn biases_of_zero_and_scales_of_one_may_be_left_out() {
             *bytes = std::iter::repeat_n(value.to_le_bytes(), bytes.len() / 4).flatten().collect();
         }
     });
-    let tiles = picture("img1");
+    let tiles = image("img1");
     let expected = native(&plain).encode(&tiles).unwrap();
     let other = rewritten(&plain, |_, tensors| tensors.retain(|(spec, _)| !is(&spec.name)));
     assert!(native(&other).encode(&tiles).unwrap() == expected);
@@ -75,7 +75,7 @@ fn biases_of_zero_and_scales_of_one_may_be_left_out() {
 #[test]
 fn queries_keys_and_values_may_differ_in_type() {
     let (wide, narrow) = (converted("internlm2", WeightType::F32), converted("internlm2", WeightType::Q8_0));
-    let tiles = picture("img1");
+    let tiles = image("img1");
     let names = ["v.blk.0.attn_q.weight", "v.blk.1.attn_v.weight"];
     let mixed = rewritten(&wide.mmproj, |_, tensors| {
         let file = GgufFile::open(&narrow.mmproj).unwrap();
@@ -141,7 +141,7 @@ fn a_projector_of_another_model_is_refused() {
 #[test]
 fn tiles_of_another_size_are_refused() {
     let pair = converted("internlm2", WeightType::F32);
-    let mut tiles = picture("img1");
+    let mut tiles = image("img1");
     tiles[1] = mmprm::image::Tile { size: 2, rgb: vec![0; 12] };
     let error = native(&pair.mmproj).encode(&tiles).unwrap_err().to_string();
     assert_eq!(error, "a tile of 2 pixels a side, 112 are expected");

@@ -10,14 +10,14 @@ use mmprm_quant::convert::WeightType;
 
 use crate::support::tensors::Tensors;
 use crate::support::{cases, name, repository};
-use crate::{converted, furthest, mini, native, native_as, picture};
+use crate::{converted, furthest, image, mini, native, native_as};
 
-/// What the reference made of each picture, by the picture's name.
+/// What the reference made of each image, by the image's name.
 fn references(folder: &std::path::Path) -> Vec<(String, Vec<f32>)> {
-    let pictures = (0..4).map(|number| format!("img{number}"));
-    pictures
+    let images = (0..4).map(|number| format!("img{number}"));
+    images
         .filter_map(|name| {
-            // The copy of the golden files lacks some pictures.
+            // The copy of the golden files lacks some images.
             let path = folder.join(format!("{name}.safetensors"));
             path.exists().then(|| (name, Tensors::read(&path).floats("vit_embeds")))
         })
@@ -33,7 +33,7 @@ fn golden_embeddings_of_the_native_encoder_agree_to_1e_4() {
             let options = NativeOptions { precision, ..NativeOptions::default() };
             let encoder = NativeEncoder::load(&pair.mmproj, options).unwrap();
             for (image, expected) in references(&folder) {
-                let found = encoder.encode(&picture(&image)).unwrap();
+                let found = encoder.encode(&image(&image)).unwrap();
                 let distance = furthest(&found, &expected);
                 println!("{} {image} {precision:?}: {distance:.1e}", name(&folder));
                 assert!(distance < limit, "{} {image} {precision:?}: {distance:e}", name(&folder));
@@ -53,7 +53,7 @@ fn golden_embeddings_of_narrow_weights_are_as_near_as_the_weights_are() {
             for precision in [Precision::Exact, Precision::SplitBf16, Precision::Bf16] {
                 let encoder = native_as(&pair.mmproj, precision);
                 for (image, expected) in references(&folder) {
-                    let distance = furthest(&encoder.encode(&picture(&image)).unwrap(), &expected);
+                    let distance = furthest(&encoder.encode(&image(&image)).unwrap(), &expected);
                     let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
                     println!("{} {image} {weights:?} {precision:?}: {distance:.1e} of {largest:.2}", name(&folder));
                     let limit = if precision == Precision::Bf16 { limit.max(0.1) } else { limit };
@@ -75,11 +75,11 @@ fn both_encoders_agree_on_the_mini_policy() {
     );
     assert_ne!(ours.fingerprint(), theirs.fingerprint());
     let folder = repository().join("demo/mini-k12/test/images");
-    let mut pictures: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    pictures.sort();
+    let mut images: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    images.sort();
     let tiling = mmprm::image::Tiling { size: ours.tile_size(), ..crate::SMALL };
     let (mut worst, mut largest) = (0.0_f32, 0.0_f32);
-    for path in pictures.iter().take(8) {
+    for path in images.iter().take(8) {
         let tiles = mmprm::image::tiles(&mmprm::image::load(path, &mmprm::image::Limits::default()).unwrap(), &tiling);
         let (ours, theirs) = (ours.encode(&tiles).unwrap(), theirs.encode(&tiles).unwrap());
         worst = worst.max(furthest(&ours, &theirs));
@@ -107,7 +107,7 @@ fn a_tile_s_embeddings_are_the_same_bits_in_any_company_and_on_any_number_of_thr
     for weights in [WeightType::F32, WeightType::F16, WeightType::Q8_0] {
         let pair = converted("internlm2", weights);
         let encoder = native(&pair.mmproj);
-        let tiles: Vec<Tile> = ["img0", "img1", "img0"].into_iter().flat_map(picture).collect();
+        let tiles: Vec<Tile> = ["img0", "img1", "img0"].into_iter().flat_map(image).collect();
         let together = encoder.encode(&tiles).unwrap();
         let alone: Vec<f32> =
             tiles.iter().flat_map(|tile| encoder.encode(std::slice::from_ref(tile)).unwrap()).collect();

@@ -19,7 +19,7 @@ use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::progress::unwatched;
 use support::{Pair, golden, repository};
 
-/// How the reference tiled the golden pictures.
+/// How the reference tiled the golden images.
 const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
 
 /// A golden checkpoint with its matrices in this format, the vision tower's too.
@@ -40,8 +40,8 @@ fn native_as(mmproj: &Path, precision: Precision) -> NativeEncoder {
     NativeEncoder::load(mmproj, NativeOptions { precision: Some(precision), ..NativeOptions::default() }).unwrap()
 }
 
-/// Tiles of a golden picture.
-fn picture(name: &str) -> Vec<Tile> {
+/// Tiles of a golden image.
+fn image(name: &str) -> Vec<Tile> {
     tiles(&load(&golden().join("images").join(format!("{name}.png")), &Limits::default()).unwrap(), &SMALL)
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
-use mmprm::endpoint::ApiKey;
+use mmprm::data::problem::{Problem, Problems};
 use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling, gpu_devices};
-use mmprm::multimodal::{Encoder, EncoderOptions};
-use mmprm::problem::{Problem, Problems};
 use mmprm::prompt::ChatTemplate;
+use mmprm::remote::ApiKey;
+use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm::vision::{EncoderChoice, VisionError};
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::exit::{BadInput, Usage};
@@ -21,7 +22,7 @@ use crate::ui::Ui;
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// Layers of the language model to place on the graphics device; `auto` places all that fit.
+    /// Layers of the language model to place on the GPU; `auto` places all that fit.
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = layers)]
     gpu_layers: Automatic,
 
@@ -43,7 +44,7 @@ pub struct EngineArgs {
     vision: VisionArgs,
 }
 
-/// How pictures are encoded.
+/// How images are encoded.
 #[derive(clap::Args, Debug)]
 struct VisionArgs {
     /// What runs the vision tower: native (this program's own, on the CPU), llama.cpp, or auto: llama.cpp where a graphics
@@ -51,7 +52,7 @@ struct VisionArgs {
     #[arg(long, value_name = "NAME", default_value = "auto")]
     vision_encoder: EncoderChoice,
 
-    /// Folder to keep pictures' embeddings in, for runs to come; made if missing. Another vision tower or encoder has
+    /// Folder to keep images' embeddings in, for runs to come; made if missing. Another vision tower or encoder has
     /// entries of its own. It grows without bound; files in it may be deleted at any time.
     #[arg(long, value_name = "DIR")]
     vision_cache: Option<PathBuf>,
@@ -96,7 +97,7 @@ impl EngineArgs {
         self.vision.vision_encoder.to_string()
     }
 
-    /// What computes, for tables: the graphics devices that layers may be placed on, or the processor.
+    /// What computes, for tables: the GPUs that layers may be placed on, or the processor.
     pub fn backend(&self) -> String {
         let devices = if self.gpu_layers.0 == Some(0) { Vec::new() } else { gpu_devices() };
         let names: Vec<String> = devices.into_iter().map(|device| device.name).collect();
@@ -212,6 +213,14 @@ impl SamplingArgs {
     }
 }
 
+/// The sampling parameters as settings files and journals hold them.
+pub fn sampling_settings(sampling: Sampling) -> Value {
+    let Sampling { temperature, top_k, top_p, repetition_penalty } = sampling;
+    json!({
+        "temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": repetition_penalty,
+    })
+}
+
 /// Which problems to work on.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Problems")]
@@ -230,7 +239,7 @@ pub struct ProblemArgs {
 }
 
 impl ProblemArgs {
-    /// The problems, and the folder their pictures are in.
+    /// The problems, and the folder their images are in.
     pub fn load(&self) -> anyhow::Result<(Vec<Problem>, PathBuf)> {
         let mut problems = Problems::load(&self.problems, self.data_root.as_deref())?;
         problems.items.truncate(self.limit.unwrap_or(usize::MAX));

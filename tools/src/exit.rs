@@ -3,13 +3,13 @@
 use std::io;
 use std::process::ExitCode;
 
+use mmprm::data::candidates::CandidatesError;
+use mmprm::data::problem::ProblemError;
+use mmprm::data::samples::SamplesError;
+use mmprm::data::tree::json::TreeError;
 use mmprm::engine::EngineError;
-use mmprm::eval::candidates::CandidatesError;
 use mmprm::eval::triples::TriplesError;
 use mmprm::image::ImageError;
-use mmprm::problem::ProblemError;
-use mmprm::samples::SamplesError;
-use mmprm::tree::json::TreeError;
 use mmprm::vision::VisionError;
 use mmprm_quant::convert::ConvertError;
 use mmprm_quant::gguf::GgufError;

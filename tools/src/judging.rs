@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use mmprm::answer::RuleVerifier;
-use mmprm::endpoint::{Endpoint, EndpointOptions};
-use mmprm::judge::{CachedJudge, EndpointJudge, Judge, JudgedVerifier, LocalJudge, OnUnjudged, Report, When};
+use mmprm::judge::RuleVerifier;
+use mmprm::judge::{CachedJudge, EndpointJudge, JudgeModel, JudgedVerifier, LocalJudge, OnUnjudged, Report, When};
+use mmprm::remote::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
 
 use crate::args::{EngineArgs, api_key, prompt_template};
@@ -53,7 +53,7 @@ impl EndpointArgs {
         options.key = api_key("--judge-key-env", self.judge_key_env.as_deref(), &KEY_VARIABLES)?;
         options.timeout = Duration::from_secs(self.judge_timeout.into());
         options.parallel = parallel;
-        options.cancel = Arc::clone(ui.interrupted());
+        options.cancel = ui.interrupted().clone();
         Endpoint::new(options).map(Some).map_err(|error| Usage(format!("--judge-url: {error}")).into())
     }
 }
@@ -101,6 +101,17 @@ enum Mode {
     Never,
 }
 
+impl Mode {
+    /// The name in settings files, as on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Undecided => "undecided",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum Fate {
     /// They leave the counts; a problem none of whose rollouts could be judged fails.
@@ -118,7 +129,7 @@ impl JudgeArgs {
             return Ok(None);
         }
         let parallel = NonZeroUsize::new(self.judge_parallel).expect("the parser lets nothing below 1 pass");
-        let judge: Box<dyn Judge> = match (self.endpoint.open(parallel, ui)?, &self.judge_gguf) {
+        let judge: Box<dyn JudgeModel> = match (self.endpoint.open(parallel, ui)?, &self.judge_gguf) {
             (Some(endpoint), _) => Box::new(EndpointJudge::new(endpoint)),
             (None, Some(gguf)) => Box::new(self.local(gguf, engine, ui)?),
             (None, None) if self.judge == Mode::Always => {
@@ -134,7 +145,7 @@ impl JudgeArgs {
     fn local(&self, gguf: &Path, engine: &EngineArgs, ui: &Ui) -> anyhow::Result<LocalJudge> {
         let template = self.judge_prompt_template.as_deref().map(prompt_template).transpose()?;
         let (engine, encoder) = engine.start(gguf, None, None, Some(self.judge_parallel as u32), false, ui)?;
-        Ok(LocalJudge::new(engine, encoder, template, self.judge_parallel, Arc::clone(ui.interrupted()))
+        Ok(LocalJudge::new(engine, encoder, template, self.judge_parallel, ui.interrupted().clone())
             .map_err(|error| Usage(format!("--judge-gguf: {error} with --judge-prompt-template")))?)
     }
 
@@ -146,7 +157,7 @@ impl JudgeArgs {
     /// The rules, and `judge` where it is to be asked.
     pub fn verifier<'a>(&self, judge: Option<&'a CachedJudge<'a>>, ui: &'a Ui) -> JudgedVerifier<'a> {
         let when = if self.judge == Mode::Always { When::Always } else { When::Undecided };
-        JudgedVerifier::new(&RULES, judge.map(|judge| judge as &dyn Judge), when, ui.interrupted())
+        JudgedVerifier::new(&RULES, judge.map(|judge| judge as &dyn JudgeModel), when, ui.interrupted())
     }
 
     /// What becomes of rollouts that nobody could judge.
@@ -160,7 +171,7 @@ impl JudgeArgs {
 
     /// What of these flags can change a run's results.
     pub fn settings(&self, judge: Option<&CachedJudge<'_>>) -> Value {
-        json!({"judge": judge.map(Judge::identity), "when": format!("{:?}", self.judge), "unjudged": format!("{:?}", self.unjudged)})
+        json!({"judge": judge.map(JudgeModel::identity), "when": self.judge.name(), "unjudged": self.on_unjudged().name()})
     }
 }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use clap::ArgGroup;
 use clap::builder::RangedU64ValueParser;
-use mmprm::endpoint::{Endpoint, EndpointOptions};
+use mmprm::data::solution::{Continue, Rollout};
 use mmprm::policy::{
-    Drawn, EmbeddedPolicy, Policy, PolicyError, PolicyOptions, RemoteOptions, RemotePolicy, RolloutRequest, Traced,
+    Drawn, LocalPolicy, PolicyError, PolicyOptions, RemoteOptions, RemotePolicy, RolloutModel, RolloutRequest, Traced,
 };
 use mmprm::prompt::ChatTemplate;
-use mmprm::solution::{Continue, Rollout};
+use mmprm::remote::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
 
 use crate::args::{self, Automatic, EngineArgs, SamplingArgs, api_key, prompt_template};
@@ -31,7 +31,7 @@ pub struct PolicyArgs {
     #[arg(long = "policy", value_name = "GGUF")]
     model: Option<PathBuf>,
 
-    /// Its vision projector; without one, only problems without pictures can be worked on.
+    /// Its vision projector; without one, only problems without images can be worked on.
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
@@ -41,11 +41,11 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "FILE")]
     prompt_template: Option<PathBuf>,
 
-    /// Most tiles a picture is cut into [default: the model's own number].
+    /// Most tiles an image is cut into [default: the model's own number].
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_tiles: Option<usize>,
 
-    /// Rollouts decoded side by side, of all problems together, at most 128; `auto` takes 16, and 64 on a graphics device.
+    /// Rollouts decoded side by side, of all problems together, at most 128; `auto` takes 16, and 64 on a GPU.
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = args::parallel)]
     parallel: Automatic,
 
@@ -130,12 +130,12 @@ impl PolicyArgs {
             return Ok(OpenPolicy::Server(Box::new(RemotePolicy::new(endpoint, options))));
         }
         let model = self.model.as_deref().ok_or_else(|| Usage("expected --policy or --policy-url".into()))?;
-        let cancel = Arc::clone(ui.interrupted());
+        let cancel = ui.interrupted().clone();
         let options =
             PolicyOptions { sampling: drawing, max_tokens, seed, data_root, template, continues, keep_prompts, cancel };
         let (engine, encoder) =
             engine.start(model, self.mmproj.as_deref(), self.max_tiles, self.parallel.0, false, ui)?;
-        Ok(OpenPolicy::Here(Box::new(EmbeddedPolicy::new(engine, encoder, options))))
+        Ok(OpenPolicy::Here(Box::new(LocalPolicy::new(engine, encoder, options))))
     }
 
     /// The conversation around a prompt.
@@ -172,7 +172,7 @@ impl ServerArgs {
         options.key = api_key("--policy-key-env", self.policy_key_env.as_deref(), &KEY_VARIABLES)?;
         options.timeout = Duration::from_secs(self.policy_timeout.into());
         options.parallel = NonZeroUsize::new(self.policy_parallel).expect("the parser lets nothing below 1 pass");
-        options.cancel = Arc::clone(ui.interrupted());
+        options.cancel = ui.interrupted().clone();
         Endpoint::new(options).map(Some).map_err(|error| Usage(format!("--policy-url: {error}")).into())
     }
 }
@@ -180,7 +180,7 @@ impl ServerArgs {
 /// A policy that is ready.
 pub enum OpenPolicy {
     /// It runs here.
-    Here(Box<EmbeddedPolicy>),
+    Here(Box<LocalPolicy>),
     /// It is asked.
     Server(Box<RemotePolicy>),
 }
@@ -205,7 +205,7 @@ impl OpenPolicy {
         }
     }
 
-    fn policy(&self) -> &dyn Policy {
+    fn policy(&self) -> &dyn RolloutModel {
         match self {
             Self::Here(policy) => policy.as_ref(),
             Self::Server(policy) => policy.as_ref(),
@@ -213,7 +213,7 @@ impl OpenPolicy {
     }
 }
 
-impl Policy for OpenPolicy {
+impl RolloutModel for OpenPolicy {
     fn continues(&self) -> Continue {
         self.policy().continues()
     }

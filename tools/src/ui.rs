@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use crate::exit::Usage;
+use mmprm::util::cancel::CancelToken;
 
 /// How to report.
 #[derive(clap::Args)]
@@ -33,7 +34,7 @@ pub struct Ui {
     json: bool,
     quiet: bool,
     bars: bool,
-    interrupted: Arc<AtomicBool>,
+    interrupted: CancelToken,
     started: Instant,
 }
 
@@ -44,14 +45,15 @@ impl Ui {
         let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
             .map_err(|error| Usage(format!("--log {}: expected a level or a filter ({error})", args.log)))?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupted);
+        let interrupted = CancelToken::new();
+        let flag = interrupted.clone();
         // The first interrupt asks the run to stop and keep its state; a second one ends the process at once, which the
         // journals survive as well.
         ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::SeqCst) {
+            if flag.is_cancelled() {
                 std::process::exit(i32::from(crate::exit::Exit::Interrupted.code()));
             }
+            flag.cancel();
         })
         .context("cannot handle interrupts")?;
         let bars = !args.json && !args.quiet && std::io::stderr().is_terminal();
@@ -64,13 +66,13 @@ impl Ui {
     }
 
     /// Turns true when the user interrupts.
-    pub fn interrupted(&self) -> &Arc<AtomicBool> {
+    pub fn interrupted(&self) -> &CancelToken {
         &self.interrupted
     }
 
     /// Whether the user has interrupted.
     pub fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::SeqCst)
+        self.interrupted.is_cancelled()
     }
 
     /// A bar over `total` of something; hidden unless standard error is a terminal. `unit` is `B` for bytes.

@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::json;
-use support::Desk;
+use support::Sandbox;
 
 /// The tiny checkpoint of the golden data.
 fn base() -> Option<String> {
@@ -22,7 +22,7 @@ fn base() -> Option<String> {
 #[test]
 fn an_adapter_is_trained_merged_and_converted() {
     let Some(base) = base() else { return };
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let sample = |number: usize, label: f32| {
         let turns = json!([
             {"from": "human", "value": format!("Question: {number} + 1?\nProcess: It is {}.<prm>", number + 1)},
@@ -30,39 +30,39 @@ fn an_adapter_is_trained_merged_and_converted() {
         ]);
         format!("{}\n", json!({"id": number, "conversations": turns}))
     };
-    desk.write("samples.jsonl", (0..4).map(|number| sample(number, 0.25 * number as f32)).collect::<String>());
-    desk.write(
+    sandbox.write("samples.jsonl", (0..4).map(|number| sample(number, 0.25 * number as f32)).collect::<String>());
+    sandbox.write(
         "recipe.toml",
         "lr = 1e-2\nwarmup = 0.0\nprecision = 'f32'\nsave_as = 'f32'\n[lora]\nrank = 8\ndropout = 0.0\n",
     );
     let train = format!("train prm -c recipe.toml --model {base} --samples samples.jsonl -o run");
-    let run = desk.run(&format!("--json {train} --lora-rank 2 --lora-targets wqkv,wo")).done();
+    let run = sandbox.run(&format!("--json {train} --lora-rank 2 --lora-targets wqkv,wo")).done();
     assert_eq!(run.object()["run"]["steps"], 1);
-    let config = desk.json("run/last/adapter_config.json");
+    let config = sandbox.json("run/last/adapter_config.json");
     assert_eq!((&config["r"], &config["target_modules"]), (&json!(2), &json!(["wqkv", "wo"])));
     assert_eq!(config["lora_alpha"], 4);
-    let recipe = String::from_utf8(desk.read("run/recipe.toml")).unwrap();
+    let recipe = String::from_utf8(sandbox.read("run/recipe.toml")).unwrap();
     assert!(recipe.contains("[lora]\nrank = 2\n"), "{recipe}");
 
-    let merged = desk.run(&format!("--json merge run/last --base {base} -o merged")).done();
+    let merged = sandbox.run(&format!("--json merge run/last --base {base} -o merged")).done();
     assert_eq!(merged.object()["out"], "merged");
-    assert_ne!(desk.read("merged/model.safetensors"), std::fs::read(format!("{base}/model.safetensors")).unwrap());
-    assert_eq!(desk.read("merged/config.json"), std::fs::read(format!("{base}/config.json")).unwrap());
+    assert_ne!(sandbox.read("merged/model.safetensors"), std::fs::read(format!("{base}/model.safetensors")).unwrap());
+    assert_eq!(sandbox.read("merged/config.json"), std::fs::read(format!("{base}/config.json")).unwrap());
 
-    let converted = desk.run(&format!("--json convert run/last --base {base} -o gguf")).done();
+    let converted = sandbox.run(&format!("--json convert run/last --base {base} -o gguf")).done();
     assert_eq!(converted.object()["files"][0]["path"], "gguf/last-lora-f16.gguf");
     // Two pairs for the tables, and in each of the blocks four: q, k, v and the output.
     let tensors = converted.object()["files"][0]["tensors"].as_u64().unwrap();
     assert_eq!(tensors, 2 * (2 + 4 * 4));
-    assert_eq!(desk.names("gguf"), ["last-lora-f16.gguf"]);
+    assert_eq!(sandbox.names("gguf"), ["last-lora-f16.gguf"]);
 
-    desk.refuses("convert run/last -o gguf", 2, &["--base"]);
-    desk.refuses(&format!("convert {base} --base {base} -o gguf"), 3, &["no adapter_config.json"]);
-    desk.refuses(&format!("merge merged --base {base} -o other"), 3, &["merged/adapter_config.json"]);
-    desk.refuses(&format!("merge run/last --base {base} -o {base}"), 3, &["is the base itself"]);
+    sandbox.refuses("convert run/last -o gguf", 2, &["--base"]);
+    sandbox.refuses(&format!("convert {base} --base {base} -o gguf"), 3, &["no adapter_config.json"]);
+    sandbox.refuses(&format!("merge merged --base {base} -o other"), 3, &["merged/adapter_config.json"]);
+    sandbox.refuses(&format!("merge run/last --base {base} -o {base}"), 3, &["is the base itself"]);
     let wrong = format!("train prm -c recipe.toml --model {base} --samples samples.jsonl -o other");
-    desk.refuses(&format!("{wrong} --lora-targets q_proj"), 3, &["`q_proj`", "wqkv"]);
-    desk.refuses(&format!("{wrong} --lora-rank 0"), 3, &["`lora.rank` is 0"]);
-    desk.refuses(&format!("{wrong} --lora-base recipe.toml"), 3, &["recipe.toml"]);
-    desk.refuses(&format!("{wrong} --set lora.ranc=2"), 3, &["did you mean `lora.rank`?"]);
+    sandbox.refuses(&format!("{wrong} --lora-targets q_proj"), 3, &["`q_proj`", "wqkv"]);
+    sandbox.refuses(&format!("{wrong} --lora-rank 0"), 3, &["`lora.rank` is 0"]);
+    sandbox.refuses(&format!("{wrong} --lora-base recipe.toml"), 3, &["recipe.toml"]);
+    sandbox.refuses(&format!("{wrong} --set lora.ranc=2"), 3, &["did you mean `lora.rank`?"]);
 }

@@ -1,4 +1,4 @@
-//! Problems, pictures and outputs that cannot be used: the right exit code, a sentence that names file and place, and
+//! Problems, images and outputs that cannot be used: the right exit code, a sentence that names file and place, and
 //! nothing half-written.
 #![cfg(unix)]
 
@@ -7,7 +7,7 @@ mod support;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::{Value, json};
-use support::{Desk, POLICY, PRM, png};
+use support::{POLICY, PRM, Sandbox, png};
 
 const GENERATE: &str = "generate --policy policy.gguf --mmproj mmproj.gguf --max-tokens 150 -n 2";
 
@@ -15,16 +15,16 @@ fn problem(id: &str, image: &str) -> Value {
     json!({"id": id, "question": "What is the area of the rectangle?", "correct_answer": "30", "image_path": image})
 }
 
-/// A desk with a picture, `in/good.png`.
-fn desk_with_pictures() -> Desk {
-    let desk = Desk::new();
-    desk.write("in/good.png", desk.read("data/images/test-2-00002.png"));
-    desk
+/// A sandbox with an image, `in/good.png`.
+fn sandbox_with_image() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("in/good.png", sandbox.read("data/images/test-2-00002.png"));
+    sandbox
 }
 
 #[test]
 fn malformed_problem_files_are_refused_at_their_line_and_column() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let good = problem("a", "good.png").to_string();
     for (text, parts) in [
         (format!("[{good},\n {{\"id\": }}]"), ["p.json:2:9", "expected"]),
@@ -36,92 +36,92 @@ fn malformed_problem_files_are_refused_at_their_line_and_column() {
         ("[]".to_owned(), ["p.json", "no problems"]),
         ("[".repeat(100_000), ["p.json:1:", "recursion"]),
     ] {
-        desk.write("p.json", text);
-        desk.refuses(&format!("{GENERATE} --problems p.json -o c.json"), 3, &parts);
-        desk.refuses(&format!("annotate {POLICY} --problems p.json -o trees"), 3, &parts);
+        sandbox.write("p.json", text);
+        sandbox.refuses(&format!("{GENERATE} --problems p.json -o c.json"), 3, &parts);
+        sandbox.refuses(&format!("annotate {POLICY} --problems p.json -o trees"), 3, &parts);
     }
-    std::fs::remove_file(desk.path("p.json")).unwrap();
-    desk.refuses(&format!("{GENERATE} --problems p.json -o c.json"), 3, &["p.json", "No such file"]);
+    std::fs::remove_file(sandbox.path("p.json")).unwrap();
+    sandbox.refuses(&format!("{GENERATE} --problems p.json -o c.json"), 3, &["p.json", "No such file"]);
 }
 
 #[test]
 fn malformed_candidate_files_are_refused_at_their_place() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for (text, parts) in [
         ("[\n{]", ["c.json: line 2 column 2", "expected"]),
         ("[{\"question\": \"q\", \"solutions_splits\": [[\"a\"], 3]}]", ["record 0", "solutions_splits"]),
         ("[{\"solutions_splits\": []}]", ["record 0", "question"]),
     ] {
-        desk.write("c.json", text);
-        desk.refuses(&format!("score {PRM} -i c.json -o s.json"), 3, &parts);
-        desk.refuses("eval bon c.json", 3, &parts);
+        sandbox.write("c.json", text);
+        sandbox.refuses(&format!("score {PRM} -i c.json -o s.json"), 3, &parts);
+        sandbox.refuses("eval bon c.json", 3, &parts);
     }
-    desk.refuses("eval bon nowhere.json", 3, &["nowhere.json", "No such file"]);
+    sandbox.refuses("eval bon nowhere.json", 3, &["nowhere.json", "No such file"]);
 }
 
 #[test]
 fn malformed_trees_are_refused_at_their_place() {
-    let desk = Desk::new();
-    desk.refuses("samples trees -o s.jsonl", 3, &["trees", "No such file"]);
-    desk.write("trees/a.json", "{\"question\": \"q\",\n \"answer\": ");
-    desk.refuses("samples trees -o s.jsonl", 3, &["trees/a.json", "line 2"]);
-    desk.write("trees/a.json", "{\"question\": \"q\"}");
-    desk.refuses("samples trees -o s.jsonl", 3, &["trees/a.json", "answer"]);
+    let sandbox = Sandbox::new();
+    sandbox.refuses("samples trees -o s.jsonl", 3, &["trees", "No such file"]);
+    sandbox.write("trees/a.json", "{\"question\": \"q\",\n \"answer\": ");
+    sandbox.refuses("samples trees -o s.jsonl", 3, &["trees/a.json", "line 2"]);
+    sandbox.write("trees/a.json", "{\"question\": \"q\"}");
+    sandbox.refuses("samples trees -o s.jsonl", 3, &["trees/a.json", "answer"]);
 }
 
 #[test]
-fn a_problem_whose_picture_cannot_be_used_fails_with_its_cause_and_the_others_go_on() {
-    let desk = desk_with_pictures();
-    let good = desk.read("in/good.png");
-    desk.write("outside.png", &good);
-    desk.write("in/cut.png", &good[..good.len() / 2]);
-    desk.write("in/text.png", "not a picture");
-    desk.write("in/tiny.png", png::grey(5, 5, 5));
-    desk.write("in/huge.png", png::grey(30000, 30000, 1));
-    symlink("../outside.png", desk.path("in/link.png")).unwrap();
-    std::fs::create_dir(desk.path("in/folder.png")).unwrap();
-    let absolute = desk.path("outside.png").to_str().unwrap().to_owned();
+fn a_problem_whose_image_cannot_be_used_fails_with_its_cause_and_the_others_go_on() {
+    let sandbox = sandbox_with_image();
+    let good = sandbox.read("in/good.png");
+    sandbox.write("outside.png", &good);
+    sandbox.write("in/cut.png", &good[..good.len() / 2]);
+    sandbox.write("in/text.png", "not an image");
+    sandbox.write("in/tiny.png", png::grey(5, 5, 5));
+    sandbox.write("in/huge.png", png::grey(30000, 30000, 1));
+    symlink("../outside.png", sandbox.path("in/link.png")).unwrap();
+    std::fs::create_dir(sandbox.path("in/folder.png")).unwrap();
+    let absolute = sandbox.path("outside.png").to_str().unwrap().to_owned();
     let cases = [
         ("good.png", ""),
         ("tiny.png", ""),
-        ("missing.png", "missing.png: cannot read the picture: No such file"),
-        ("cut.png", "cut.png: cannot decode the PNG picture"),
-        ("text.png", "text.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF picture"),
-        ("huge.png", "huge.png: the picture is 30000×30000 pixels"),
-        ("folder.png", "folder.png: expected a picture file"),
-        ("../outside.png", "../outside.png: the picture lies outside the data root"),
-        ("link.png", "link.png: the picture lies outside the data root"),
-        (absolute.as_str(), "the picture lies outside the data root"),
+        ("missing.png", "missing.png: cannot read the image: No such file"),
+        ("cut.png", "cut.png: cannot decode the PNG image"),
+        ("text.png", "text.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF image"),
+        ("huge.png", "huge.png: the image is 30000×30000 pixels"),
+        ("folder.png", "folder.png: expected an image file"),
+        ("../outside.png", "../outside.png: the image lies outside the data root"),
+        ("link.png", "link.png: the image lies outside the data root"),
+        (absolute.as_str(), "the image lies outside the data root"),
         ("good.png", ""),
     ];
     let problems: Vec<Value> =
         cases.iter().enumerate().map(|(index, (image, _))| problem(&index.to_string(), image)).collect();
-    desk.write("in/p.json", json!(problems).to_string());
+    sandbox.write("in/p.json", json!(problems).to_string());
 
-    let run = desk.run(&format!("{GENERATE} --problems in/p.json -o c.json --quiet"));
+    let run = sandbox.run(&format!("{GENERATE} --problems in/p.json -o c.json --quiet"));
     assert_eq!((run.code, run.out.as_str()), (Some(1), ""), "{run:?}");
     assert!(run.err.lines().all(|line| line.starts_with("mmprm: ")), "{}", run.err);
     assert!(run.err.ends_with("mmprm: 8 of 11 records failed; their causes are in the output\n"), "{}", run.err);
-    for (record, (image, cause)) in desk.json("c.json").as_array().unwrap().iter().zip(cases) {
+    for (record, (image, cause)) in sandbox.json("c.json").as_array().unwrap().iter().zip(cases) {
         let error = record["error"].as_str().unwrap_or_default();
         assert!(error.contains(cause) && error.is_empty() == cause.is_empty(), "{image}: {error}");
         let candidates = if cause.is_empty() { 2 } else { 0 };
         assert_eq!(record["solutions_splits"].as_array().unwrap().len(), candidates, "{image}");
     }
     assert_eq!(
-        desk.names(""),
+        sandbox.names(""),
         ["c.json", "data", "in", "mmproj.gguf", "outside.png", "policy.gguf", "prm-mmproj.gguf", "prm.gguf"]
     );
 }
 
 #[test]
-fn scoring_goes_on_after_a_missing_picture() {
-    let desk = desk_with_pictures();
+fn scoring_goes_on_after_a_missing_image() {
+    let sandbox = sandbox_with_image();
     let record = |image| json!({"question": "q", "image_path": image, "solutions_splits": [["One.", "Two."]]});
-    desk.write("in/c.json", json!([record("missing.png"), record("good.png")]).to_string());
-    let run = desk.run(&format!("score {PRM} -i in/c.json -o s.json"));
+    sandbox.write("in/c.json", json!([record("missing.png"), record("good.png")]).to_string());
+    let run = sandbox.run(&format!("score {PRM} -i in/c.json -o s.json"));
     assert_eq!(run.code, Some(1), "{run:?}");
-    let scored = desk.json("s.json");
+    let scored = sandbox.json("s.json");
     assert_eq!(scored[0]["prm_scores"], Value::Null);
     assert!(scored[0]["prm_error"].as_str().unwrap().contains("missing.png"));
     assert_eq!(scored[1]["prm_scores"][0].as_array().unwrap().len(), 2);
@@ -129,68 +129,69 @@ fn scoring_goes_on_after_a_missing_picture() {
 
 #[test]
 fn a_failed_problem_is_logged_and_tried_again_on_request() {
-    let desk = desk_with_pictures();
+    let sandbox = sandbox_with_image();
     let problems = json!([problem("a", "good.png"), problem("b", "late.png")]);
-    desk.write("in/p.json", problems.to_string());
+    sandbox.write("in/p.json", problems.to_string());
     let annotate = format!("annotate {POLICY} --problems in/p.json --rollouts 4 --rollout-budget 8 -o trees");
 
-    let run = desk.run(&annotate);
+    let run = sandbox.run(&annotate);
     assert_eq!(run.code, Some(1), "{run:?}");
-    let log = String::from_utf8(desk.read("trees/annotate.log.jsonl")).unwrap();
+    let log = String::from_utf8(sandbox.read("trees/annotate.log.jsonl")).unwrap();
     let failed = log.lines().find(|line| line.contains("\"failed\"")).expect("the failure is logged");
-    assert!(failed.contains("late.png: cannot read the picture"), "{failed}");
-    let trees = || desk.trees("trees").len();
+    assert!(failed.contains("late.png: cannot read the image"), "{failed}");
+    let trees = || sandbox.trees("trees").len();
     assert_eq!(trees(), 1);
 
-    desk.write("in/late.png", desk.read("in/good.png"));
-    let run = desk.run(&annotate);
+    sandbox.write("in/late.png", sandbox.read("in/good.png"));
+    let run = sandbox.run(&annotate);
     assert_eq!(run.code, Some(1), "a failed problem is left alone: {run:?}");
     assert!(run.err.contains("--retry-failed"), "{}", run.err);
     assert_eq!(trees(), 1);
-    desk.run(&format!("{annotate} --retry-failed")).done();
+    sandbox.run(&format!("{annotate} --retry-failed")).done();
     assert_eq!(trees(), 2);
-    desk.run(&annotate).done();
+    sandbox.run(&annotate).done();
 }
 
 #[test]
 fn a_full_disk_leaves_no_file_under_a_final_name() {
-    let desk = Desk::new();
-    desk.run(&format!("annotate {POLICY} --problems data/test.json --limit 4 --rollouts 4 --rollout-budget 8 -o ok"))
+    let sandbox = Sandbox::new();
+    sandbox
+        .run(&format!("annotate {POLICY} --problems data/test.json --limit 4 --rollouts 4 --rollout-budget 8 -o ok"))
         .done();
     for (blocks, command, out) in
         [(100, "quantize policy.gguf --type q8_0 --out q.gguf", "q.gguf"), (1, "samples ok -o s.jsonl", "s.jsonl")]
     {
-        let before = desk.names("");
-        desk.run_on_full_disk(blocks, command).refused(1, &[out, "File too large"]);
-        assert_eq!(desk.names(""), before, "`{command}` left something behind");
+        let before = sandbox.names("");
+        sandbox.run_on_full_disk(blocks, command).refused(1, &[out, "File too large"]);
+        assert_eq!(sandbox.names(""), before, "`{command}` left something behind");
     }
     let convert = format!("convert {} --out o", support::demo().join("checkpoints/mini-prm").display());
-    desk.run_on_full_disk(100, &convert).refused(1, &["o/mini-prm-f16.gguf", "File too large"]);
-    assert!(desk.names("o").is_empty());
+    sandbox.run_on_full_disk(100, &convert).refused(1, &["o/mini-prm-f16.gguf", "File too large"]);
+    assert!(sandbox.names("o").is_empty());
 }
 
 #[test]
 fn a_run_that_met_a_full_disk_continues_when_there_is_room() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let generate = format!("{GENERATE} --problems data/test.json --limit 4 --deterministic");
-    desk.run(&format!("{generate} -o whole.json")).done();
-    let before = desk.names("");
+    sandbox.run(&format!("{generate} -o whole.json")).done();
+    let before = sandbox.names("");
     // Room for the settings and some records.
-    desk.run_on_full_disk(4, &format!("{generate} -o c.json")).refused(1, &["c.json", "File too large"]);
-    assert!(!desk.path("c.json").exists());
-    desk.run(&format!("{generate} -o c.json")).done();
-    assert_eq!(desk.read("c.json"), desk.read("whole.json"));
-    std::fs::remove_file(desk.path("c.json")).unwrap();
-    assert_eq!(desk.names(""), before, "the journal is gone");
+    sandbox.run_on_full_disk(4, &format!("{generate} -o c.json")).refused(1, &["c.json", "File too large"]);
+    assert!(!sandbox.path("c.json").exists());
+    sandbox.run(&format!("{generate} -o c.json")).done();
+    assert_eq!(sandbox.read("c.json"), sandbox.read("whole.json"));
+    std::fs::remove_file(sandbox.path("c.json")).unwrap();
+    assert_eq!(sandbox.names(""), before, "the journal is gone");
 }
 
 #[test]
 fn an_output_that_cannot_be_made_is_named() {
-    let desk = Desk::new();
-    desk.write("file", "");
-    desk.write("c.json", json!([{"question": "q", "solutions_splits": [["One."]]}]).to_string());
+    let sandbox = Sandbox::new();
+    sandbox.write("file", "");
+    sandbox.write("c.json", json!([{"question": "q", "solutions_splits": [["One."]]}]).to_string());
     let checkpoint = support::demo().join("checkpoints/mini-prm");
-    let closed = desk.path("closed");
+    let closed = sandbox.path("closed");
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o555)).unwrap();
     // The superuser may write anywhere.
@@ -203,7 +204,7 @@ fn an_output_that_cannot_be_made_is_named() {
             format!("score {PRM} -i c.json -o {folder}/x"),
             format!("annotate {POLICY} --problems data/test.json --limit 1 -o {folder}/x"),
         ] {
-            desk.refuses(&command, 1, &[&format!("{folder}/x")]);
+            sandbox.refuses(&command, 1, &[&format!("{folder}/x")]);
         }
     }
 }

@@ -3,27 +3,27 @@
 
 mod support;
 
-use support::{Desk, POLICY, copy_checkpoint, find, overwrite, replace};
+use support::{POLICY, Sandbox, copy_checkpoint, find, overwrite, replace};
 
-/// Spoils a copy of the policy as `bad.gguf` at a new desk.
-fn spoilt(spoil: impl FnOnce(&mut Vec<u8>)) -> Desk {
-    let desk = Desk::new();
-    let mut bytes = desk.read("policy.gguf");
+/// Spoils a copy of the policy as `bad.gguf` at a new sandbox.
+fn spoilt(spoil: impl FnOnce(&mut Vec<u8>)) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let mut bytes = sandbox.read("policy.gguf");
     spoil(&mut bytes);
-    desk.write("bad.gguf", bytes);
-    desk
+    sandbox.write("bad.gguf", bytes);
+    sandbox
 }
 
 /// Every command that reads a GGUF file refuses `bad.gguf` for the same reason.
 #[track_caller]
-fn all_refuse(desk: &Desk, parts: &[&str]) {
+fn all_refuse(sandbox: &Sandbox, parts: &[&str]) {
     let parts = [&["bad.gguf"], parts].concat();
     for command in [
         "inspect bad.gguf",
         "quantize bad.gguf --type q8_0 --out q.gguf",
         "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json",
     ] {
-        desk.refuses(command, 3, &parts);
+        sandbox.refuses(command, 3, &parts);
     }
 }
 
@@ -35,7 +35,7 @@ fn info(bytes: &[u8], name: &str) -> usize {
 
 #[test]
 fn a_truncated_gguf_file_is_refused_wherever_it_is_cut() {
-    let whole = Desk::new().read("policy.gguf");
+    let whole = Sandbox::new().read("policy.gguf");
     let tensors = info(&whole, "token_embd.weight");
     for (length, place) in [
         (0, "header"),
@@ -46,8 +46,8 @@ fn a_truncated_gguf_file_is_refused_wherever_it_is_cut() {
         (whole.len() / 2, "tensor"),
         (whole.len() - 1, "tensor 'output.weight'"),
     ] {
-        let desk = spoilt(|bytes| bytes.truncate(length));
-        all_refuse(&desk, &[place]);
+        let sandbox = spoilt(|bytes| bytes.truncate(length));
+        all_refuse(&sandbox, &[place]);
     }
 }
 
@@ -55,94 +55,94 @@ fn a_truncated_gguf_file_is_refused_wherever_it_is_cut() {
 fn a_gguf_file_that_lies_about_its_lengths_is_refused_before_anything_is_allocated() {
     let huge = u64::MAX.to_le_bytes();
     let first_key = 24;
-    let last_offset = info(&Desk::new().read("policy.gguf"), "output.weight") + 24;
+    let last_offset = info(&Sandbox::new().read("policy.gguf"), "output.weight") + 24;
     for (at, place) in [
         (8, "tensor count"),
         (16, "metadata count"),
         (first_key, "metadata key 0"),
         (last_offset, "tensor 'output.weight'"),
     ] {
-        let desk = spoilt(|bytes| overwrite(bytes, at, &huge));
-        all_refuse(&desk, &[place]);
+        let sandbox = spoilt(|bytes| overwrite(bytes, at, &huge));
+        all_refuse(&sandbox, &[place]);
     }
 }
 
 #[test]
 fn a_file_that_is_no_gguf_is_refused() {
-    let desk = Desk::new();
-    desk.write("bad.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
-    all_refuse(&desk, &["header", "expected \"GGUF\""]);
+    let sandbox = Sandbox::new();
+    sandbox.write("bad.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+    all_refuse(&sandbox, &["header", "expected \"GGUF\""]);
 }
 
 #[test]
 fn a_missing_model_is_named() {
-    let desk = Desk::new();
-    all_refuse(&desk, &["No such file"]);
+    let sandbox = Sandbox::new();
+    all_refuse(&sandbox, &["No such file"]);
     for command in [
         "generate --policy policy.gguf --mmproj bad.gguf --problems data/test.json --limit 1 -o c.json",
         "annotate --policy policy.gguf --mmproj bad.gguf --problems data/test.json --limit 1 -o trees",
     ] {
-        desk.refuses(command, 3, &["bad.gguf", "No such file"]);
+        sandbox.refuses(command, 3, &["bad.gguf", "No such file"]);
     }
-    desk.refuses("convert nowhere --out o", 3, &["nowhere", "No such file"]);
+    sandbox.refuses("convert nowhere --out o", 3, &["nowhere", "No such file"]);
 }
 
 #[test]
 fn a_folder_in_the_place_of_a_model_is_refused() {
-    let desk = Desk::new();
-    std::fs::create_dir(desk.path("bad.gguf")).unwrap();
-    all_refuse(&desk, &[]);
+    let sandbox = Sandbox::new();
+    std::fs::create_dir(sandbox.path("bad.gguf")).unwrap();
+    all_refuse(&sandbox, &[]);
 }
 
 #[test]
 fn a_model_that_lacks_a_tensor_is_refused_before_it_runs() {
-    let desk = spoilt(|bytes| replace(bytes, "output_norm.weight", "output_nork.weight"));
+    let sandbox = spoilt(|bytes| replace(bytes, "output_norm.weight", "output_nork.weight"));
     let command = "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json";
-    desk.refuses(command, 3, &["bad.gguf", "output_norm.weight"]);
+    sandbox.refuses(command, 3, &["bad.gguf", "output_norm.weight"]);
 }
 
 #[test]
 fn a_projector_that_lacks_a_tensor_is_refused_before_it_runs() {
-    let desk = Desk::new();
-    let mut bytes = desk.read("mmproj.gguf");
+    let sandbox = Sandbox::new();
+    let mut bytes = sandbox.read("mmproj.gguf");
     replace(&mut bytes, "v.class_embd", "v.clbss_embd");
-    desk.write("bad.gguf", bytes);
+    sandbox.write("bad.gguf", bytes);
     let command = "generate --policy policy.gguf --mmproj bad.gguf --problems data/test.json --limit 1 -o c.json";
-    desk.refuses(command, 3, &["bad.gguf", "tensor 'v.class_embd'", "missing"]);
+    sandbox.refuses(command, 3, &["bad.gguf", "tensor 'v.class_embd'", "missing"]);
 }
 
 #[test]
 fn a_model_of_an_unknown_architecture_is_refused() {
-    let desk = spoilt(|bytes| replace(bytes, "internlm2", "internlmX"));
+    let sandbox = spoilt(|bytes| replace(bytes, "internlm2", "internlmX"));
     let command = "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json";
-    desk.refuses(command, 3, &["bad.gguf", "internlmX"]);
+    sandbox.refuses(command, 3, &["bad.gguf", "internlmX"]);
 }
 
 #[test]
 fn models_in_each_others_place_are_refused() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let rest = "--problems data/test.json --limit 1 -o c.json";
-    desk.refuses(&format!("generate --policy mmproj.gguf {rest}"), 3, &["mmproj.gguf", "vision projector"]);
+    sandbox.refuses(&format!("generate --policy mmproj.gguf {rest}"), 3, &["mmproj.gguf", "vision projector"]);
     let swapped = format!("generate --policy policy.gguf --mmproj prm.gguf {rest}");
-    desk.refuses(&swapped, 3, &["prm.gguf", "vision projector"]);
+    sandbox.refuses(&swapped, 3, &["prm.gguf", "vision projector"]);
 }
 
 #[test]
 fn a_model_without_the_step_token_is_no_reward_model() {
-    let desk = spoilt(|bytes| replace(bytes, "<prm>", "<prn>"));
-    desk.run(&format!("generate {POLICY} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
+    let sandbox = spoilt(|bytes| replace(bytes, "<prm>", "<prn>"));
+    sandbox.run(&format!("generate {POLICY} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
     let command = "score --prm bad.gguf --mmproj prm-mmproj.gguf -i c.json --data-root data -o s.json";
-    desk.refuses(command, 3, &["bad.gguf", "<prm>"]);
+    sandbox.refuses(command, 3, &["bad.gguf", "<prm>"]);
 }
 
 #[test]
 fn a_truncated_or_lying_safetensors_file_is_refused() {
-    let desk = Desk::new();
-    copy_checkpoint(&desk, "ckpt");
-    let whole = desk.read("ckpt/model.safetensors");
+    let sandbox = Sandbox::new();
+    copy_checkpoint(&sandbox, "ckpt");
+    let whole = sandbox.read("ckpt/model.safetensors");
     let refuse = |bytes: &[u8], parts: &[&str]| {
-        desk.write("ckpt/model.safetensors", bytes);
-        desk.refuses("convert ckpt --out o", 3, &[&["ckpt/model.safetensors"], parts].concat());
+        sandbox.write("ckpt/model.safetensors", bytes);
+        sandbox.refuses("convert ckpt --out o", 3, &[&["ckpt/model.safetensors"], parts].concat());
     };
     for length in [0, 5, 100] {
         refuse(&whole[..length], &["header"]);
@@ -159,42 +159,42 @@ fn a_truncated_or_lying_safetensors_file_is_refused() {
     refuse(&spoil(&|bytes| replace(bytes, "\"data_offsets\":[0,", "\"data_offsets\":[8,")), &["tensor '"]);
     refuse(&spoil(&|bytes| bytes.extend(b"more")), &["header"]);
     let other = spoil(&|bytes| replace(bytes, "language_model.model.norm.weight", "language_model.model.norn.weight"));
-    desk.write("ckpt/model.safetensors", other);
-    desk.refuses("convert ckpt --out o", 3, &["ckpt: tensor 'language_model.model.norm.weight'", "missing"]);
+    sandbox.write("ckpt/model.safetensors", other);
+    sandbox.refuses("convert ckpt --out o", 3, &["ckpt: tensor 'language_model.model.norm.weight'", "missing"]);
 }
 
 #[test]
 fn a_checkpoint_of_another_architecture_is_refused() {
-    let desk = Desk::new();
-    copy_checkpoint(&desk, "ckpt");
-    let config = String::from_utf8(desk.read("ckpt/config.json")).unwrap();
+    let sandbox = Sandbox::new();
+    copy_checkpoint(&sandbox, "ckpt");
+    let config = String::from_utf8(sandbox.read("ckpt/config.json")).unwrap();
     let mut other: serde_json::Value = serde_json::from_str(&config).unwrap();
     other["model_type"] = "gpt_bigcode".into();
-    desk.write("ckpt/config.json", other.to_string());
-    desk.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "gpt_bigcode", "expected"]);
+    sandbox.write("ckpt/config.json", other.to_string());
+    sandbox.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "gpt_bigcode", "expected"]);
 }
 
 #[test]
 fn a_checkpoint_with_missing_or_malformed_files_is_refused() {
-    let desk = Desk::new();
-    copy_checkpoint(&desk, "ckpt");
-    let config = desk.read("ckpt/config.json");
-    desk.write("ckpt/config.json", "{\n \"model_type\": }\n");
-    desk.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "line 2"]);
-    desk.write("ckpt/config.json", &config);
-    let vocabulary = desk.read("ckpt/tokenizer.model");
-    desk.write("ckpt/tokenizer.model", &vocabulary[..vocabulary.len() / 2]);
-    desk.refuses("convert ckpt --out o", 3, &["ckpt/tokenizer.model"]);
+    let sandbox = Sandbox::new();
+    copy_checkpoint(&sandbox, "ckpt");
+    let config = sandbox.read("ckpt/config.json");
+    sandbox.write("ckpt/config.json", "{\n \"model_type\": }\n");
+    sandbox.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "line 2"]);
+    sandbox.write("ckpt/config.json", &config);
+    let vocabulary = sandbox.read("ckpt/tokenizer.model");
+    sandbox.write("ckpt/tokenizer.model", &vocabulary[..vocabulary.len() / 2]);
+    sandbox.refuses("convert ckpt --out o", 3, &["ckpt/tokenizer.model"]);
     for name in ["tokenizer.model", "model.safetensors", "config.json"] {
-        std::fs::remove_file(desk.path("ckpt").join(name)).unwrap();
-        desk.refuses("convert ckpt --out o", 3, &["ckpt"]);
+        std::fs::remove_file(sandbox.path("ckpt").join(name)).unwrap();
+        sandbox.refuses("convert ckpt --out o", 3, &["ckpt"]);
     }
 }
 
 #[test]
 fn a_quantised_file_is_quantised_again_only_on_request() {
-    let desk = Desk::new();
-    desk.run("quantize policy.gguf --type q8_0 --out q8.gguf").done();
-    desk.refuses("quantize q8.gguf --type q4_0 --out q4.gguf", 3, &["q8.gguf", "--requantize"]);
-    desk.run("quantize q8.gguf --type q4_0 --out q4.gguf --requantize").done();
+    let sandbox = Sandbox::new();
+    sandbox.run("quantize policy.gguf --type q8_0 --out q8.gguf").done();
+    sandbox.refuses("quantize q8.gguf --type q4_0 --out q4.gguf", 3, &["q8.gguf", "--requantize"]);
+    sandbox.run("quantize q8.gguf --type q4_0 --out q4.gguf --requantize").done();
 }

@@ -3,10 +3,10 @@
 
 mod support;
 
-use mmprm::fit::{Needs, Setting};
+use mmprm::engine::memory::{AnswerSpec, Needs};
 use mmprm_quant::gguf::GgufFile;
 use serde_json::{Value, json};
-use support::{Desk, Run};
+use support::{Run, Sandbox};
 
 /// A small InternVL2.5: heads 64 wide, as in the real ones.
 fn config() -> Value {
@@ -19,13 +19,13 @@ fn config() -> Value {
     })
 }
 
-/// The desk with a synthetic pair in `m/`.
-fn desk() -> (Desk, String) {
-    let desk = Desk::new();
-    desk.write("tiny/config.json", config().to_string());
-    desk.run("bench synth --shape tiny/config.json --type q4_k_m -o m").done();
-    assert_eq!(desk.names("m"), ["mmproj-synth-tiny-f16.gguf", "synth-tiny-q4_k_m.gguf"]);
-    (desk, "--model m/synth-tiny-q4_k_m.gguf --mmproj m/mmproj-synth-tiny-f16.gguf --repetitions 1".to_owned())
+/// The sandbox with a synthetic pair in `m/`.
+fn sandbox() -> (Sandbox, String) {
+    let sandbox = Sandbox::new();
+    sandbox.write("tiny/config.json", config().to_string());
+    sandbox.run("bench synth --shape tiny/config.json --type q4_k_m -o m").done();
+    assert_eq!(sandbox.names("m"), ["mmproj-synth-tiny-f16.gguf", "synth-tiny-q4_k_m.gguf"]);
+    (sandbox, "--model m/synth-tiny-q4_k_m.gguf --mmproj m/mmproj-synth-tiny-f16.gguf --repetitions 1".to_owned())
 }
 
 #[track_caller]
@@ -41,18 +41,18 @@ fn rows(run: &Run, bench: &str) -> Vec<(String, f64)> {
 
 #[test]
 fn a_synthetic_pair_runs_in_every_bench() {
-    let (desk, models) = desk();
-    let run = desk.run(&format!("bench infer {models} --prompt 40 -n 8 --batch 1,3 --json")).done();
+    let (sandbox, models) = sandbox();
+    let run = sandbox.run(&format!("bench infer {models} --prompt 40 -n 8 --batch 1,3 --json")).done();
     let found = rows(&run, "infer");
     let works: Vec<&str> = found.iter().map(|(work, _)| work.as_str()).collect();
     assert_eq!(works, ["pp40 × 1", "tg8 × 1", "pp40 × 3", "tg8 × 3"]);
     assert!(found.iter().all(|(_, rate)| *rate > 0.0), "{found:?}");
 
-    let run = desk.run(&format!("bench vision {models} --tiles 1 --json")).done();
+    let run = sandbox.run(&format!("bench vision {models} --tiles 1 --json")).done();
     assert_eq!(rows(&run, "vision")[0].0, "llama.cpp, 56×56");
 
     let work = "--candidates 3 --steps 2 --step-tokens 5 --prefix 70";
-    let run = desk.run(&format!("bench score {models} {work} --compare naive --json")).done();
+    let run = sandbox.run(&format!("bench score {models} {work} --compare naive --json")).done();
     assert_eq!(rows(&run, "score").len(), 2);
     let object = run.object();
     assert!(object["agreement"]["largest_difference"].as_f64().unwrap() < 1e-9, "{object}");
@@ -61,14 +61,14 @@ fn a_synthetic_pair_runs_in_every_bench() {
     if cfg!(target_os = "linux") {
         assert!(object["peak_memory_mib"].as_f64().unwrap() > 1.0, "{object}");
     }
-    let people = desk.run(&format!("bench score {models} {work}")).done().out;
+    let people = sandbox.run(&format!("bench score {models} {work}")).done().out;
     assert!(people.starts_with("| model") && people.contains("| steps/s |"), "{people}");
 }
 
 #[test]
 fn rollouts_one_by_one_are_those_drawn_together() {
-    let (desk, models) = desk();
-    let run = desk.run(&format!("bench infer {models} --prompt 70 -n 6 --batch 4 --compare naive --json")).done();
+    let (sandbox, models) = sandbox();
+    let run = sandbox.run(&format!("bench infer {models} --prompt 70 -n 6 --batch 4 --compare naive --json")).done();
     assert_eq!(rows(&run, "infer").len(), 2);
     let agreement = &run.object()["agreement"];
     assert_eq!(agreement["rollouts"], 4);
@@ -79,9 +79,9 @@ fn rollouts_one_by_one_are_those_drawn_together() {
 
 #[test]
 fn annotation_is_measured_on_the_mini_policy_found_beside_the_program() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let work = "--limit 2 --rollouts 4 --rollout-budget 8 --max-tokens 120 --repetitions 1";
-    let run = desk.run(&format!("bench annotate {work} --compare naive --json")).done();
+    let run = sandbox.run(&format!("bench annotate {work} --compare naive --json")).done();
     let found = rows(&run, "annotate");
     assert_eq!(found.len(), 4, "labels and rollouts a second, in both ways");
     assert!(found.iter().all(|(_, rate)| *rate > 0.0), "{found:?}");
@@ -90,22 +90,22 @@ fn annotation_is_measured_on_the_mini_policy_found_beside_the_program() {
     assert_eq!(object["agreement"]["trees"], 2);
     assert!(object["overhead"].as_f64().unwrap() > 0.0, "{object}");
     assert!(object["processed_per_unique"].as_f64().unwrap() >= 1.0, "{object}");
-    desk.refuses(&format!("bench annotate {work} --compare naive --deterministic"), 2, &["--deterministic"]);
+    sandbox.refuses(&format!("bench annotate {work} --compare naive --deterministic"), 2, &["--deterministic"]);
 }
 
 #[test]
 fn what_fits_is_reckoned_as_llama_cpp_allocates_it() {
-    let (desk, models) = desk();
+    let (sandbox, models) = sandbox();
     let needs = Needs::of_files(
-        &GgufFile::open(&desk.path("m/synth-tiny-q4_k_m.gguf")).unwrap(),
-        Some(&GgufFile::open(&desk.path("m/mmproj-synth-tiny-f16.gguf")).unwrap()),
+        &GgufFile::open(&sandbox.path("m/synth-tiny-q4_k_m.gguf")).unwrap(),
+        Some(&GgufFile::open(&sandbox.path("m/mmproj-synth-tiny-f16.gguf")).unwrap()),
     )
     .unwrap();
-    let config = mmprm_quant::hf::config::ModelConfig::read_file(&desk.path("tiny/config.json")).unwrap();
-    assert_eq!(Needs::of_shape(&config, mmprm_quant::quantize::Mix::Q4_K_M).unwrap(), needs);
+    let config = mmprm_quant::hf::config::ModelConfig::read_file(&sandbox.path("tiny/config.json")).unwrap();
+    assert_eq!(Needs::of_shape(&config, mmprm_quant::quantize::QuantType::Q4_K_M).unwrap(), needs);
     for (command, setting) in [
-        ("infer --prompt 8 -n 2 --batch 16", Setting::ROLLOUTS),
-        ("score --candidates 1 --steps 1 --prefix 8", Setting::SCORES),
+        ("infer --prompt 8 -n 2 --batch 16", AnswerSpec::ROLLOUTS),
+        ("score --candidates 1 --steps 1 --prefix 8", AnswerSpec::SCORES),
     ] {
         for cells in [1024, 8192] {
             let log = "--log llama.cpp=trace";
@@ -114,7 +114,7 @@ fn what_fits_is_reckoned_as_llama_cpp_allocates_it() {
             } else {
                 models.clone()
             };
-            let run = desk.run(&format!("bench {command} {models} --context {cells} {log}"));
+            let run = sandbox.run(&format!("bench {command} {models} --context {cells} {log}"));
             assert_eq!(run.code, Some(0), "{run:?}");
             let buffers = |name: &str| -> f64 {
                 let sizes = run.err.lines().filter_map(|line| line.split_once(name)?.1.trim().strip_suffix(" MiB"));
@@ -135,23 +135,24 @@ fn what_fits_is_reckoned_as_llama_cpp_allocates_it() {
 
 #[test]
 fn the_doctor_says_what_fits_and_advises_on_a_model() {
-    let desk = Desk::new();
-    let object = desk.run("doctor --gpu-memory 8GiB --model policy.gguf --mmproj mmproj.gguf --json").done().object();
+    let sandbox = Sandbox::new();
+    let object =
+        sandbox.run("doctor --gpu-memory 8GiB --model policy.gguf --mmproj mmproj.gguf --json").done().object();
     assert_eq!(object["fits"].as_array().unwrap().len(), 9);
     assert_eq!((&object["pair"]["together"], &object["pair"]["one_at_a_time"]), (&json!(false), &json!(true)));
     assert!(object["threads"].as_u64().unwrap() > 0 && object["backends"][0] == "cpu", "{object}");
     assert!(object["model"]["flags"].as_str().unwrap().contains("--context "), "{object}");
-    let people = desk.run("doctor").done().out;
+    let people = sandbox.run("doctor").done().out;
     assert!(people.contains("| internvl2_5-8b | q4_k_m |"), "{people}");
-    desk.refuses("doctor --model absent.gguf", 3, &["absent.gguf"]);
+    sandbox.refuses("doctor --model absent.gguf", 3, &["absent.gguf"]);
     for wrong in ["doctor --gpu-memory 8", "doctor --mmproj mmproj.gguf"] {
-        assert_eq!(desk.run(wrong).code, Some(2), "{wrong}");
+        assert_eq!(sandbox.run(wrong).code, Some(2), "{wrong}");
     }
 }
 
 #[test]
 fn wrong_calls_and_bad_files_are_told_apart() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for wrong in [
         "bench",
         "bench infer --repetitions 0",
@@ -162,13 +163,13 @@ fn wrong_calls_and_bad_files_are_told_apart() {
         "bench vision --mmproj mmproj.gguf",
         "bench synth --shape internvl2_5-8b",
     ] {
-        assert_eq!(desk.run(wrong).code, Some(2), "{wrong}");
+        assert_eq!(sandbox.run(wrong).code, Some(2), "{wrong}");
     }
-    desk.refuses("bench vision --model policy.gguf", 2, &["--mmproj"]);
-    desk.refuses("bench synth --shape internvl3-8b -o m", 2, &["internvl3-8b", "internvl2_5-1b"]);
-    desk.refuses("bench synth --shape absent/config.json -o m", 3, &["absent/config.json"]);
-    desk.write("small/config.json", config().to_string().replace("4000", "40"));
-    desk.refuses("bench synth --shape small/config.json -o m", 3, &["vocabulary of 40"]);
-    desk.refuses("bench score --model absent.gguf", 3, &["absent.gguf"]);
-    desk.refuses("bench annotate --problems absent.json", 3, &["absent.json"]);
+    sandbox.refuses("bench vision --model policy.gguf", 2, &["--mmproj"]);
+    sandbox.refuses("bench synth --shape internvl3-8b -o m", 2, &["internvl3-8b", "internvl2_5-1b"]);
+    sandbox.refuses("bench synth --shape absent/config.json -o m", 3, &["absent/config.json"]);
+    sandbox.write("small/config.json", config().to_string().replace("4000", "40"));
+    sandbox.refuses("bench synth --shape small/config.json -o m", 3, &["vocabulary of 40"]);
+    sandbox.refuses("bench score --model absent.gguf", 3, &["absent.gguf"]);
+    sandbox.refuses("bench annotate --problems absent.json", 3, &["absent.json"]);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
-use support::{Desk, POLICY, PRM};
+use support::{POLICY, PRM, Sandbox};
 
 const COMMANDS: [&str; 21] = [
     "convert",
@@ -52,14 +52,14 @@ fn pipeline() -> Vec<String> {
 
 #[test]
 fn the_pipeline_runs_from_checkpoint_to_training_samples() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for command in pipeline() {
-        let run = desk.run(&command).done();
+        let run = sandbox.run(&command).done();
         assert!(!run.out.is_empty(), "`{command}` says what it did");
     }
     let arrays = |record: &Value, field: &str| record[field].as_array().unwrap().clone();
-    let candidates = desk.json("c.json");
-    let scored = desk.json("s.json");
+    let candidates = sandbox.json("c.json");
+    let scored = sandbox.json("s.json");
     assert_eq!(scored.as_array().unwrap().len(), 3);
     for (record, before) in scored.as_array().unwrap().iter().zip(candidates.as_array().unwrap()) {
         let (solutions, scores) = (arrays(record, "solutions_splits"), arrays(record, "prm_scores"));
@@ -73,8 +73,8 @@ fn the_pipeline_runs_from_checkpoint_to_training_samples() {
         unscored.shift_remove("prm_scores");
         assert_eq!(&Value::Object(unscored), before, "scoring changes nothing else");
     }
-    assert_eq!(desk.names("trees").len(), 3 + 3, "a tree a problem, the log, the lock and the settings");
-    for line in String::from_utf8(desk.read("prm.jsonl")).unwrap().lines() {
+    assert_eq!(sandbox.names("trees").len(), 3 + 3, "a tree a problem, the log, the lock and the settings");
+    for line in String::from_utf8(sandbox.read("prm.jsonl")).unwrap().lines() {
         let sample: Value = serde_json::from_str(line).unwrap();
         let steps = sample["conversations"][0]["value"].as_str().unwrap().matches("<prm>").count();
         assert_eq!(arrays(&sample["conversations"][1], "value").len(), steps, "one label a step");
@@ -82,76 +82,77 @@ fn the_pipeline_runs_from_checkpoint_to_training_samples() {
 }
 
 #[test]
-fn pictures_are_kept_for_runs_to_come_and_change_no_result() {
-    let desk = Desk::new();
+fn images_are_kept_for_runs_to_come_and_change_no_result() {
+    let sandbox = Sandbox::new();
     let generate =
         |more: &str| format!("generate {POLICY} --deterministic --problems data/test.json --limit 3 -n 2 {more}");
-    desk.run(&generate("-o plain.json")).done();
-    desk.run(&generate("--vision-cache kept -o first.json")).done();
-    let kept = desk.names("kept");
-    assert_eq!(kept.len(), 3, "an entry a picture");
-    desk.write(&format!("kept/{}", kept[0]), "damaged");
-    let run = desk.run(&generate("--vision-cache kept -o second.json"));
+    sandbox.run(&generate("-o plain.json")).done();
+    sandbox.run(&generate("--vision-cache kept -o first.json")).done();
+    let kept = sandbox.names("kept");
+    assert_eq!(kept.len(), 3, "an entry an image");
+    sandbox.write(&format!("kept/{}", kept[0]), "damaged");
+    let run = sandbox.run(&generate("--vision-cache kept -o second.json"));
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.err.contains(&kept[0]) && run.err.contains("it is made anew"), "{run:?}");
-    desk.run(&generate("--vision-cache kept -o third.json")).done();
+    sandbox.run(&generate("--vision-cache kept -o third.json")).done();
     for name in ["first.json", "second.json", "third.json"] {
-        assert_eq!(desk.read(name), desk.read("plain.json"), "{name}");
+        assert_eq!(sandbox.read(name), sandbox.read("plain.json"), "{name}");
     }
-    desk.run(&generate("--vision-encoder llama.cpp --vision-cache kept -o theirs.json")).done();
-    assert_eq!(desk.names("kept").len(), 6, "each encoder has entries of its own");
-    desk.write("file", "");
-    desk.refuses(&generate("--vision-cache file -o other.json"), 1, &["cannot keep embeddings in file"]);
-    let run = desk.run(&generate("--vision-encoder other -o other.json"));
+    sandbox.run(&generate("--vision-encoder llama.cpp --vision-cache kept -o theirs.json")).done();
+    assert_eq!(sandbox.names("kept").len(), 6, "each encoder has entries of its own");
+    sandbox.write("file", "");
+    sandbox.refuses(&generate("--vision-cache file -o other.json"), 1, &["cannot keep embeddings in file"]);
+    let run = sandbox.run(&generate("--vision-encoder other -o other.json"));
     assert!(run.code == Some(2) && run.err.contains("expected auto, native or llama.cpp"), "{run:?}");
 }
 
 #[test]
 fn in_json_mode_each_command_prints_one_object_and_nothing_else() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for command in pipeline() {
-        desk.run(&format!("{command} --json")).done().object();
+        sandbox.run(&format!("{command} --json")).done().object();
     }
 }
 
 #[test]
 fn in_quiet_mode_success_is_silent() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for command in pipeline() {
-        assert_eq!(desk.run(&format!("{command} --quiet")).done().out, "", "{command}");
+        assert_eq!(sandbox.run(&format!("{command} --quiet")).done().out, "", "{command}");
     }
 }
 
 #[test]
 fn a_candidate_without_steps_has_an_empty_list_of_scores() {
-    let desk = Desk::new();
-    desk.write(
+    let sandbox = Sandbox::new();
+    sandbox.write(
         "c.json",
         r#"[{"question": "1+1?", "solutions_splits": [[], ["One.", "It is 2."], []], "labels": [0, 1, 0]}]"#,
     );
-    desk.run(&format!("score {PRM} -i c.json -o s.json")).done();
-    let lengths: Vec<usize> = desk.json("s.json")[0]["prm_scores"]
+    sandbox.run(&format!("score {PRM} -i c.json -o s.json")).done();
+    let lengths: Vec<usize> = sandbox.json("s.json")[0]["prm_scores"]
         .as_array()
         .unwrap()
         .iter()
         .map(|scores| scores.as_array().unwrap().len())
         .collect();
     assert_eq!(lengths, [0, 2, 0]);
-    desk.run("eval bon s.json").done();
+    sandbox.run("eval bon s.json").done();
 }
 
 #[test]
 fn the_trees_of_all_shares_are_those_of_one_run() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let annotate = |more: &str| {
         let limits = "--rollouts 4 --rollout-budget 8 --deterministic";
-        desk.run(&format!("annotate {POLICY} --problems data/test.json --limit 3 {limits} {more}")).done();
+        sandbox.run(&format!("annotate {POLICY} --problems data/test.json --limit 3 {limits} {more}")).done();
     };
     annotate("-o whole");
     annotate("-o one --shard 1/2");
     annotate("-o two --shard 2/2");
     let trees = |folder: &str| -> Vec<String> {
-        desk.names(folder)
+        sandbox
+            .names(folder)
             .into_iter()
             .filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "json"))
             .collect()
@@ -159,35 +160,35 @@ fn the_trees_of_all_shares_are_those_of_one_run() {
     assert_eq!((trees("one").len(), trees("two").len()), (2, 1));
     for folder in ["one", "two"] {
         for name in trees(folder) {
-            assert_eq!(desk.read(&format!("{folder}/{name}")), desk.read(&format!("whole/{name}")), "{name}");
+            assert_eq!(sandbox.read(&format!("{folder}/{name}")), sandbox.read(&format!("whole/{name}")), "{name}");
         }
     }
 }
 
 #[test]
 fn a_dry_run_lists_the_tensors_and_writes_nothing() {
-    let desk = Desk::new();
-    let before = desk.names("");
+    let sandbox = Sandbox::new();
+    let before = sandbox.names("");
     let checkpoint = support::demo().join("checkpoints/mini-prm");
-    let run = desk.run(&format!("convert {} --out o --dry-run", checkpoint.display())).done();
+    let run = sandbox.run(&format!("convert {} --out o --dry-run", checkpoint.display())).done();
     assert!(run.out.contains("o/mini-prm-f16.gguf") && run.out.contains("| output_norm.weight"), "{}", run.out);
-    assert_eq!(desk.names(""), before);
+    assert_eq!(sandbox.names(""), before);
 }
 
 #[test]
 fn a_mix_falls_back_where_rows_do_not_fit_and_says_so() {
-    let desk = Desk::new();
-    let run = desk.run("quantize mmproj.gguf --type q4_k_m --vision --out v.gguf").done();
+    let sandbox = Sandbox::new();
+    let run = sandbox.run("quantize mmproj.gguf --type q4_k_m --vision --out v.gguf").done();
     assert!(run.out.contains("fallback: rows are not whole blocks"), "{}", run.out);
     let models = "--policy policy.gguf --mmproj v.gguf --max-tokens 20";
-    desk.run(&format!("generate {models} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
+    sandbox.run(&format!("generate {models} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
 }
 
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for arguments in ["inspect policy.gguf --tensors", "inspect policy.gguf --json"] {
-        let mut child = desk.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = sandbox.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{arguments}");
@@ -196,13 +197,13 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn help_describes_every_flag_of_every_command() {
-    let desk = Desk::new();
-    let overview = desk.run("--help").done().out;
+    let sandbox = Sandbox::new();
+    let overview = sandbox.run("--help").done().out;
     assert!(overview.contains("Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 interrupted"));
     for command in COMMANDS {
         let first = command.split(' ').next().unwrap();
         assert!(overview.lines().any(|line| line.trim_start().starts_with(&format!("{first} "))), "{command}");
-        let help = desk.run(&format!("{command} --help")).done().out;
+        let help = sandbox.run(&format!("{command} --help")).done().out;
         let lines: Vec<&str> = help.lines().collect();
         let described = |at: usize| lines.get(at + 1).is_some_and(|text| text.starts_with("          "));
         let is_entry = |line: &str| line.trim_start().starts_with(['-', '<']) && line.starts_with("  ");
@@ -217,7 +218,7 @@ fn help_describes_every_flag_of_every_command() {
 
 #[test]
 fn wrong_usage_is_told_apart_from_bad_input() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let generate = format!("generate {POLICY} --problems data/test.json -o c.json");
     for wrong in [
         "",
@@ -236,7 +237,7 @@ fn wrong_usage_is_told_apart_from_bad_input() {
         &format!("{generate} --threads 0"),
         &format!("{generate} --threads 100000"),
     ] {
-        let run = desk.run(wrong);
+        let run = sandbox.run(wrong);
         assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "`{wrong}`: {run:?}");
     }
     for (flag, sentence) in [
@@ -246,9 +247,9 @@ fn wrong_usage_is_told_apart_from_bad_input() {
         ("--repetition-penalty -0.5", "--repetition-penalty: expected more than 0"),
         ("--log =", "--log ="),
     ] {
-        desk.refuses(&format!("{generate} {flag}"), 2, &[sentence]);
+        sandbox.refuses(&format!("{generate} {flag}"), 2, &[sentence]);
     }
     let annotate = format!("annotate {POLICY} --problems data/test.json -o trees");
-    desk.refuses(&format!("{annotate} --alpha -1"), 2, &["alpha", "at least 0"]);
-    desk.refuses(&format!("{annotate} --rollouts 0"), 2, &["rollouts", "at least 1"]);
+    sandbox.refuses(&format!("{annotate} --alpha -1"), 2, &["alpha", "at least 0"]);
+    sandbox.refuses(&format!("{annotate} --rollouts 0"), 2, &["rollouts", "at least 1"]);
 }

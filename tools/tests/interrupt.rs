@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Desk, POLICY};
+use support::{POLICY, Sandbox};
 
 /// Starts `arguments`, waits until `underway`, sends `signal`, and gives the exit code (none where a signal ended it).
-fn stop(desk: &Desk, arguments: &str, signal: &str, underway: impl Fn() -> bool) -> Option<i32> {
-    let mut child = desk.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+fn stop(sandbox: &Sandbox, arguments: &str, signal: &str, underway: impl Fn() -> bool) -> Option<i32> {
+    let mut child = sandbox.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     while !underway() {
         assert!(start.elapsed() < Duration::from_mins(1), "`{arguments}` does not get under way");
@@ -23,70 +23,70 @@ fn stop(desk: &Desk, arguments: &str, signal: &str, underway: impl Fn() -> bool)
     child.wait().unwrap().code()
 }
 
-fn lines(desk: &Desk, name: &str) -> usize {
-    std::fs::read(desk.path(name))
+fn lines(sandbox: &Sandbox, name: &str) -> usize {
+    std::fs::read(sandbox.path(name))
         .map_or(0, |bytes| bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")).count())
 }
 
 #[test]
 fn an_interrupted_or_killed_generate_continues_to_the_same_bytes() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let generate = format!("generate {POLICY} --deterministic --problems data/test.json --limit 24 -n 8 --parallel 8");
-    desk.run(&format!("{generate} -o whole.json")).done();
+    sandbox.run(&format!("{generate} -o whole.json")).done();
     let command = format!("{generate} -o c.json");
     // The settings and some records.
-    let code = stop(&desk, &command, "-INT", || lines(&desk, "c.json.journal") >= 4);
+    let code = stop(&sandbox, &command, "-INT", || lines(&sandbox, "c.json.journal") >= 4);
     assert_eq!(code, Some(4));
-    let kept = lines(&desk, "c.json.journal");
-    assert!(kept >= 4 && !desk.path("c.json").exists());
-    let code = stop(&desk, &command, "-KILL", || lines(&desk, "c.json.journal") > kept + 2);
+    let kept = lines(&sandbox, "c.json.journal");
+    assert!(kept >= 4 && !sandbox.path("c.json").exists());
+    let code = stop(&sandbox, &command, "-KILL", || lines(&sandbox, "c.json.journal") > kept + 2);
     assert_eq!(code, None);
-    assert!(!desk.path("c.json").exists());
-    desk.run(&command).done();
-    assert_eq!(desk.read("c.json"), desk.read("whole.json"));
-    assert!(!desk.path("c.json.journal").exists());
+    assert!(!sandbox.path("c.json").exists());
+    sandbox.run(&command).done();
+    assert_eq!(sandbox.read("c.json"), sandbox.read("whole.json"));
+    assert!(!sandbox.path("c.json.journal").exists());
 }
 
 #[test]
 fn an_interrupted_or_killed_annotation_continues_to_the_same_bytes() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let annotate = format!(
         "annotate {POLICY} --deterministic --problems data/test.json --limit 16 --rollouts 8 --rollout-budget 40"
     );
-    desk.run(&format!("{annotate} -o whole")).done();
+    sandbox.run(&format!("{annotate} -o whole")).done();
     let command = format!("{annotate} -o trees");
-    let code = stop(&desk, &command, "-INT", || lines(&desk, "trees/annotate.log.jsonl") >= 2);
+    let code = stop(&sandbox, &command, "-INT", || lines(&sandbox, "trees/annotate.log.jsonl") >= 2);
     assert_eq!(code, Some(4));
-    let kept = lines(&desk, "trees/annotate.log.jsonl");
-    let code = stop(&desk, &command, "-KILL", || lines(&desk, "trees/annotate.log.jsonl") >= kept + 2);
+    let kept = lines(&sandbox, "trees/annotate.log.jsonl");
+    let code = stop(&sandbox, &command, "-KILL", || lines(&sandbox, "trees/annotate.log.jsonl") >= kept + 2);
     assert_eq!(code, None);
-    desk.run(&command).done();
-    assert_eq!(desk.trees("whole").len(), 16);
-    assert_eq!(desk.trees("whole"), desk.trees("trees"));
-    for tree in desk.trees("whole") {
-        assert!(desk.read(&format!("whole/{tree}")) == desk.read(&format!("trees/{tree}")), "{tree} differs");
+    sandbox.run(&command).done();
+    assert_eq!(sandbox.trees("whole").len(), 16);
+    assert_eq!(sandbox.trees("whole"), sandbox.trees("trees"));
+    for tree in sandbox.trees("whole") {
+        assert!(sandbox.read(&format!("whole/{tree}")) == sandbox.read(&format!("trees/{tree}")), "{tree} differs");
     }
 }
 
 #[test]
 fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same_bytes() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let line = |number: usize| {
         let human = format!("Question: What is {number} + 1?\nProcess: It is {}.<prm>", number + 1);
         let turns = json!([{"from": "human", "value": human}, {"from": "gpt", "value": [0.25]}]);
         format!("{}\n", json!({"id": number, "conversations": turns}))
     };
-    desk.write("s.jsonl", (0..12).map(line).collect::<String>());
+    sandbox.write("s.jsonl", (0..12).map(line).collect::<String>());
     let model = support::demo().join("checkpoints/mini-prm");
     let train = format!(
         "train prm --quiet --model {} --samples s.jsonl --precision bf16 --epochs 1 --batch-samples 2 --save-every 1",
         model.display()
     );
-    desk.run(&format!("{train} --out whole")).done();
+    sandbox.run(&format!("{train} --out whole")).done();
     let command = format!("{train} --out run");
     // A file that is being written has a name of its own until it is whole.
     let unfinished = |folder: &str| {
-        let names = if desk.path(folder).exists() { desk.names(folder) } else { Vec::new() };
+        let names = if sandbox.path(folder).exists() { sandbox.names(folder) } else { Vec::new() };
         names.into_iter().filter(|name| name.starts_with('.')).collect::<Vec<_>>()
     };
     for (signal, folder, code) in
@@ -95,11 +95,11 @@ fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same
         // What a killed run left there says nothing of this one.
         let left = unfinished(folder);
         let saves = || unfinished(folder).iter().any(|name| !left.contains(name));
-        assert_eq!(stop(&desk, &command, signal, saves), code, "{signal} in {folder}");
+        assert_eq!(stop(&sandbox, &command, signal, saves), code, "{signal} in {folder}");
     }
-    desk.run(&command).done();
+    sandbox.run(&command).done();
     for file in ["last/model.safetensors", "state/model.safetensors"] {
-        assert!(desk.read(&format!("run/{file}")) == desk.read(&format!("whole/{file}")), "{file} differs");
+        assert!(sandbox.read(&format!("run/{file}")) == sandbox.read(&format!("whole/{file}")), "{file} differs");
     }
     for folder in ["run/last", "run/state"] {
         assert_eq!(unfinished(folder), Vec::<String>::new(), "what the killed runs were writing is still there");

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use http::{Reply, Server, likes, reply, says};
 use serde_json::{Value, json};
-use support::{Desk, POLICY, Run};
+use support::{POLICY, Run, Sandbox};
 
 /// The problems of these tests, and how many candidates each gets.
 const PROBLEMS: &str = "--problems data/test.json --limit 2";
@@ -31,13 +31,13 @@ fn run(command: &mut Command) -> Run {
     Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn labels(desk: &Desk) -> Vec<Value> {
-    desk.json("out/c.json").as_array().unwrap().iter().map(|record| record["labels"].clone()).collect()
+fn labels(sandbox: &Sandbox) -> Vec<Value> {
+    sandbox.json("out/c.json").as_array().unwrap().iter().map(|record| record["labels"].clone()).collect()
 }
 
 #[test]
 fn a_judge_that_is_always_asked_labels_every_candidate_and_no_question_is_asked_twice() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     // Trouble of every kind that passes, once each.
     let server = Server::start(|index, _| match index {
         0 => reply("500 Internal Server Error", &[], "oops"),
@@ -48,114 +48,114 @@ fn a_judge_that_is_always_asked_labels_every_candidate_and_no_question_is_asked_
         _ => says("Yes."),
     });
     let command = generate(&server, "--judge always --judge-timeout 1 --deterministic --json");
-    let result = desk.run(&command).done().object();
-    assert_eq!(labels(&desk), [json!([1, 1, 1]), json!([1, 1, 1])]);
+    let result = sandbox.run(&command).done().object();
+    assert_eq!(labels(&sandbox), [json!([1, 1, 1]), json!([1, 1, 1])]);
     let answers = &result["answers"];
     assert_eq!((&answers["by_rules"], &answers["unjudged"]), (&json!(0), &json!(0)));
     assert_eq!(answers["by_judge"], 6);
-    assert_eq!(desk.names("out"), ["c.json", "judge-cache.jsonl"]);
+    assert_eq!(sandbox.names("out"), ["c.json", "judge-cache.jsonl"]);
 
     let asked = server.requests().len();
-    std::fs::remove_file(desk.path("out/c.json")).unwrap();
-    let result = desk.run(&command).done().object();
+    std::fs::remove_file(sandbox.path("out/c.json")).unwrap();
+    let result = sandbox.run(&command).done().object();
     assert_eq!(server.requests().len(), asked);
-    assert_eq!((&result["answers"]["by_judge"], labels(&desk).len()), (&json!(6), 2));
+    assert_eq!((&result["answers"]["by_judge"], labels(&sandbox).len()), (&json!(6), 2));
 }
 
 #[test]
 fn rules_come_first_and_a_summary_tells_who_decided() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = Server::script(vec![says("No")]);
-    let run = desk.run(&generate(&server, ""));
+    let run = sandbox.run(&generate(&server, ""));
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.err.starts_with("mmprm: note: answers: ") && run.err.contains(" decided by rules, "), "{}", run.err);
     assert!(server.requests().len() < 6, "the rules decide most");
-    desk.run(&generate(&server, "--judge never --judge-timeout 1 --quiet")).done();
+    sandbox.run(&generate(&server, "--judge never --judge-timeout 1 --quiet")).done();
 }
 
 #[test]
 fn what_nobody_could_judge_is_reported_and_becomes_what_the_flag_says() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = Server::script(vec![says("I would rather not say")]);
-    let run = desk.run(&annotate(&server, "--json"));
+    let run = sandbox.run(&annotate(&server, "--json"));
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.err.contains("rollouts could not be judged"), "{}", run.err);
     assert!(run.err.contains("by nobody; the last because the judge failed 5 times"), "{}", run.err);
     let result = run.object();
     assert_eq!((&result["summary"]["failed"], &result["summary"]["done"]), (&json!(2), &json!(0)));
     assert_eq!(result["answers"]["unjudged"], result["summary"]["unjudged"]);
-    let log = String::from_utf8(desk.read("trees/annotate.log.jsonl")).unwrap();
+    let log = String::from_utf8(sandbox.read("trees/annotate.log.jsonl")).unwrap();
     assert!(log.contains("\"unjudged\":4"), "{log}");
 
     // The reference's way; failed problems are tried again on request.
-    let run = desk.run(&annotate(&server, "--unjudged incorrect --retry-failed --json"));
+    let run = sandbox.run(&annotate(&server, "--unjudged incorrect --retry-failed --json"));
     assert_eq!(run.code, Some(0), "{run:?}");
-    for tree in desk.trees("trees") {
-        assert_eq!(desk.json(&format!("trees/{tree}"))["mc_value"], 0.0);
+    for tree in sandbox.trees("trees") {
+        assert_eq!(sandbox.json(&format!("trees/{tree}"))["mc_value"], 0.0);
     }
 
-    let run = desk.run(&generate(&server, "--judge always --unjudged fail --json"));
-    assert_eq!((run.code, labels(&desk)), (Some(1), vec![json!([]), json!([])]));
+    let run = sandbox.run(&generate(&server, "--judge always --unjudged fail --json"));
+    assert_eq!((run.code, labels(&sandbox)), (Some(1), vec![json!([]), json!([])]));
 }
 
 #[test]
 fn an_annotation_with_a_judge_keeps_its_verdicts_beside_its_trees() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = Server::script(vec![says("yes"), says("no\n"), says("yes"), says("No.")]);
-    let run = desk.run(&annotate(&server, "--deterministic --json")).done();
+    let run = sandbox.run(&annotate(&server, "--deterministic --json")).done();
     assert_eq!(run.object()["summary"]["done"], 2);
-    assert!(desk.names("trees").contains(&"judge-cache.jsonl".to_owned()));
-    assert_eq!(desk.trees("trees").len(), 2);
-    desk.run("samples trees -o prm.jsonl").done();
+    assert!(sandbox.names("trees").contains(&"judge-cache.jsonl".to_owned()));
+    assert_eq!(sandbox.trees("trees").len(), 2);
+    sandbox.run("samples trees -o prm.jsonl").done();
 }
 
 #[test]
 fn a_judge_that_cannot_be_used_stops_the_run_with_one_sentence_and_fails_no_problem() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let told = r#"{"error": {"message": "sk-secret-1 is not a key"}}"#;
     let server = Server::script(vec![reply("401 Unauthorized", &["content-type: application/json"], told)]);
     for command in [generate(&server, "--judge always"), annotate(&server, "")] {
-        run(desk.command(&command).env("MMPRM_JUDGE_KEY", "sk-secret-1"))
+        run(sandbox.command(&command).env("MMPRM_JUDGE_KEY", "sk-secret-1"))
             .refused(1, &["wants another key than it was given in the environment", "401"]);
     }
     assert_eq!(
         server.requests()[0].headers.iter().filter(|header| *header == "authorization: Bearer sk-secret-1").count(),
         1
     );
-    assert_eq!(desk.read("trees/annotate.log.jsonl"), b"");
-    let everything = String::from_utf8_lossy(&desk.read("out/c.json.journal")).into_owned();
+    assert_eq!(sandbox.read("trees/annotate.log.jsonl"), b"");
+    let everything = String::from_utf8_lossy(&sandbox.read("out/c.json.journal")).into_owned();
     assert!(!everything.contains("secret"), "{everything}");
     // With the right key the same command goes on.
     let mended = Server::script(vec![says("Yes")]);
-    let run = run(desk.command(&annotate(&mended, "--judge-key-env MY_KEY --quiet")).env("MY_KEY", "k2")).done();
+    let run = run(sandbox.command(&annotate(&mended, "--judge-key-env MY_KEY --quiet")).env("MY_KEY", "k2")).done();
     assert_eq!(run.out, "");
     assert!(mended.requests()[0].headers.contains(&"authorization: Bearer k2".to_owned()));
 }
 
 #[test]
 fn a_model_of_this_machine_can_be_the_judge() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     // The small policy answers every message with steps, which is no verdict.
     let flags = format!("{POLICY} {PROBLEMS} -n 2 -o c.json --judge always --judge-gguf policy.gguf --json");
-    let run = desk.run(&format!("generate {flags} --unjudged incorrect"));
+    let run = sandbox.run(&format!("generate {flags} --unjudged incorrect"));
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.err.contains("by nobody; the last because the judge gave no verdict: it said"), "{}", run.err);
     let answers = &run.object()["answers"];
     assert_eq!((&answers["by_rules"], &answers["unjudged"]), (&json!(0), &json!(4)));
-    desk.write("turns.txt", "no place");
-    desk.refuses(&format!("generate {flags} --judge-prompt-template turns.txt"), 3, &["turns.txt", "{prompt}"]);
+    sandbox.write("turns.txt", "no place");
+    sandbox.refuses(&format!("generate {flags} --judge-prompt-template turns.txt"), 3, &["turns.txt", "{prompt}"]);
 }
 
 #[test]
 fn judge_flags_that_make_no_sense_are_refused() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let generate = format!("generate {POLICY} {PROBLEMS} -o c.json");
     for (flags, sentence) in [
         ("--judge always", "--judge always needs a judge: --judge-url and --judge-model, or --judge-gguf"),
         ("--judge-url ftp://x/v1 --judge-model m", "--judge-url: the address must begin with http"),
         ("--judge-url http://x/v1 --judge-model m --judge-key-env NO_SUCH_KEY", "--judge-key-env NO_SUCH_KEY"),
     ] {
-        desk.refuses(&format!("{generate} {flags}"), 2, &[sentence]);
+        sandbox.refuses(&format!("{generate} {flags}"), 2, &[sentence]);
     }
     for flags in [
         "--judge-url http://x/v1",
@@ -167,76 +167,76 @@ fn judge_flags_that_make_no_sense_are_refused() {
         "--judge-timeout 0",
         "--judge-parallel 0",
     ] {
-        assert_eq!(desk.run(&format!("{generate} {flags}")).code, Some(2), "{flags}");
+        assert_eq!(sandbox.run(&format!("{generate} {flags}")).code, Some(2), "{flags}");
     }
     let judge = "--judge-url http://127.0.0.1:9/v1 --judge-model m";
-    desk.refuses(&format!("{generate} {judge} --judge-cache data/test.json"), 3, &["expected a judge's cache"]);
+    sandbox.refuses(&format!("{generate} {judge} --judge-cache data/test.json"), 3, &["expected a judge's cache"]);
 }
 
-/// Puts two trees and their picture on the desk.
-fn plant_trees(desk: &Desk) {
+/// Puts two trees and their image on the sandbox.
+fn plant_trees(sandbox: &Sandbox) {
     let leaf = |steps: Value| {
         json!({"partial_solution": steps, "mc_value": 0.0, "visit_count": 0, "correct_rollouts": [],
             "incorrect_rollouts": [], "children": []})
     };
     for name in ["one", "two"] {
-        let tree = json!({"question": "How many?", "answer": "2", "image_path": "pictures/p.png", "mc_value": 0.5,
+        let tree = json!({"question": "How many?", "answer": "2", "image_path": "images/p.png", "mc_value": 0.5,
             "visit_count": 0, "correct_rollouts": [], "incorrect_rollouts": [],
-            "children": [leaf(json!(["Count.", name])), leaf(json!(["Guess."]))], "id": name});
-        desk.write(&format!("trees/{name}.json"), tree.to_string());
+            "children": [leaf(json!(["Count.", name])), leaf(json!(["Speculation."]))], "id": name});
+        sandbox.write(&format!("trees/{name}.json"), tree.to_string());
     }
-    desk.write("pictures/p.png", support::png::grey(8, 8, 8));
+    sandbox.write("images/p.png", support::png::grey(8, 8, 8));
 }
 
 #[test]
 fn trees_are_judged_into_a_directory_of_their_own_and_only_once() {
-    let desk = Desk::new();
-    plant_trees(&desk);
+    let sandbox = Sandbox::new();
+    plant_trees(&sandbox);
     let server = Server::script(vec![
         reply("503 Service Unavailable", &["retry-after: 0"], ""),
         likes(&[("Yes", -0.5), ("No", -1.0)]),
     ]);
     let judge = format!("judge trees -o judged --judge-url {} --judge-model judge-1 --data-root .", server.url());
-    let result = desk.run(&format!("{judge} --json")).done().object();
+    let result = sandbox.run(&format!("{judge} --json")).done().object();
     assert_eq!((&result["summary"]["done"], &result["summary"]["states"]), (&json!(2), &json!(4)));
-    assert_eq!(desk.names("judged"), ["one.json", "two.json"]);
-    let tree = desk.json("judged/one.json");
+    assert_eq!(sandbox.names("judged"), ["one.json", "two.json"]);
+    let tree = sandbox.json("judged/one.json");
     let expected = (-0.5_f64).exp() / ((-0.5_f64).exp() + (-1.0_f64).exp());
     assert_eq!(tree["children"][0]["llm_as_a_judge"], json!(expected));
-    let picture = &server.requests()[0].body["messages"][0]["content"][1]["image_url"]["url"];
-    assert!(picture.as_str().unwrap().starts_with("data:image/png;base64,iVBOR"), "{picture}");
+    let image = &server.requests()[0].body["messages"][0]["content"][1]["image_url"]["url"];
+    assert!(image.as_str().unwrap().starts_with("data:image/png;base64,iVBOR"), "{image}");
     let asked = server.requests().len();
-    assert!(desk.run(&judge).done().out.contains("2 trees were done before"));
+    assert!(sandbox.run(&judge).done().out.contains("2 trees were done before"));
     assert_eq!(server.requests().len(), asked);
-    desk.run("samples judged -o prm.jsonl").done();
+    sandbox.run("samples judged -o prm.jsonl").done();
 }
 
 #[test]
 fn trees_that_fail_are_listed_with_their_cause_and_the_others_are_judged() {
-    let desk = Desk::new();
-    plant_trees(&desk);
-    desk.write("trees/bad.json", "{\"question\": \"?\"}");
+    let sandbox = Sandbox::new();
+    plant_trees(&sandbox);
+    sandbox.write("trees/bad.json", "{\"question\": \"?\"}");
     let server = Server::script(vec![likes(&[("Hm", -0.1)])]);
     let run =
-        desk.run(&format!("judge trees -o judged --judge-url {} --judge-model judge-1 --data-root .", server.url()));
+        sandbox.run(&format!("judge trees -o judged --judge-url {} --judge-model judge-1 --data-root .", server.url()));
     assert_eq!(run.code, Some(1), "{run:?}");
     for part in ["at 4 of 4 states", "failed: trees/bad.json: ", "1 trees failed"] {
         assert!(run.err.contains(part), "{part}: {}", run.err);
     }
-    assert_eq!(desk.json("judged/two.json")["children"][1]["llm_as_a_judge"], Value::Null);
-    assert_eq!(desk.names("judged"), ["one.json", "two.json"]);
+    assert_eq!(sandbox.json("judged/two.json")["children"][1]["llm_as_a_judge"], Value::Null);
+    assert_eq!(sandbox.names("judged"), ["one.json", "two.json"]);
 }
 
 #[test]
 fn judging_trees_needs_trees_a_judge_and_a_directory() {
-    let desk = Desk::new();
-    plant_trees(&desk);
-    desk.write("none/readme", "");
+    let sandbox = Sandbox::new();
+    plant_trees(&sandbox);
+    sandbox.write("none/readme", "");
     let server = Server::script(vec![says("Yes")]);
     let judge = format!("--judge-url {} --judge-model judge-1 --data-root .", server.url());
-    desk.refuses("judge trees -o judged", 2, &["expected --judge-url and --judge-model"]);
-    desk.refuses(&format!("judge trees -o trees {judge}"), 2, &["--output", "a directory of their own"]);
-    desk.refuses(&format!("judge none -o judged {judge}"), 3, &["none: no trees"]);
-    desk.refuses(&format!("judge missing -o judged {judge}"), 3, &["missing"]);
-    desk.refuses(&format!("judge trees -o judged {judge}"), 1, &["gives no log-probabilities"]);
+    sandbox.refuses("judge trees -o judged", 2, &["expected --judge-url and --judge-model"]);
+    sandbox.refuses(&format!("judge trees -o trees {judge}"), 2, &["--output", "a directory of their own"]);
+    sandbox.refuses(&format!("judge none -o judged {judge}"), 3, &["none: no trees"]);
+    sandbox.refuses(&format!("judge missing -o judged {judge}"), 3, &["missing"]);
+    sandbox.refuses(&format!("judge trees -o judged {judge}"), 1, &["gives no log-probabilities"]);
 }

@@ -8,7 +8,7 @@ mod support;
 
 use http::{Reply, Request, Server, reply};
 use serde_json::{Value, json};
-use support::Desk;
+use support::Sandbox;
 
 /// The problems of these tests.
 const PROBLEMS: &str = "--problems data/test.json --limit 2";
@@ -56,55 +56,56 @@ fn server(most: u64) -> Server {
 }
 
 /// Every tree in a folder, with its name.
-fn trees(desk: &Desk, folder: &str) -> Vec<(String, Vec<u8>)> {
+fn trees(sandbox: &Sandbox, folder: &str) -> Vec<(String, Vec<u8>)> {
     let read = |name: String| {
-        let bytes = desk.read(&format!("{folder}/{name}"));
+        let bytes = sandbox.read(&format!("{folder}/{name}"));
         (name, bytes)
     };
-    desk.trees(folder).into_iter().map(read).collect()
+    sandbox.trees(folder).into_iter().map(read).collect()
 }
 
 #[test]
 fn a_policy_on_a_server_is_searched_and_the_same_seed_gives_the_same_trees() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     for (most, name) in [(16, "several"), (1, "one")] {
         let server = server(most);
-        let result = desk.run(&annotate(&server, &format!("-o {name} --json"))).done().object();
+        let result = sandbox.run(&annotate(&server, &format!("-o {name} --json"))).done().object();
         assert_eq!((&result["summary"]["done"], &result["summary"]["failed"]), (&json!(2), &json!(0)));
         let requests = server.requests().len() as u64;
         let told = &result["server"];
         assert_eq!((&told["requests"], &told["rollouts"]), (&json!(requests), &result["summary"]["rollouts"]));
         assert_eq!(told["generated"], json!(40 * told["rollouts"].as_u64().unwrap()));
         assert!(!result.as_object().unwrap().contains_key("engine"));
-        let first = trees(&desk, name);
+        let first = trees(&sandbox, name);
         assert_eq!(first.len(), 2);
         assert!(first.iter().any(|(_, tree)| String::from_utf8_lossy(tree).contains("Look at it, way ")));
 
-        desk.run(&annotate(&server, &format!("-o {name}-again --policy-parallel 1 --problems-at-once 1 --quiet")))
+        sandbox
+            .run(&annotate(&server, &format!("-o {name}-again --policy-parallel 1 --problems-at-once 1 --quiet")))
             .done();
-        assert_eq!(trees(&desk, &format!("{name}-again")), first);
-        desk.run(&annotate(&server, &format!("-o {name}-other --seed 1 --quiet"))).done();
-        assert_ne!(trees(&desk, &format!("{name}-other")), first);
+        assert_eq!(trees(&sandbox, &format!("{name}-again")), first);
+        sandbox.run(&annotate(&server, &format!("-o {name}-other --seed 1 --quiet"))).done();
+        assert_ne!(trees(&sandbox, &format!("{name}-other")), first);
         for share in ["1/2", "2/2"] {
-            desk.run(&annotate(&server, &format!("-o {name}-shares --shard {share} --quiet"))).done();
+            sandbox.run(&annotate(&server, &format!("-o {name}-shares --shard {share} --quiet"))).done();
         }
-        assert_eq!(trees(&desk, &format!("{name}-shares")), first);
+        assert_eq!(trees(&sandbox, &format!("{name}-shares")), first);
     }
-    let lines = desk.run(&annotate(&server(16), "-o said")).done().out;
+    let lines = sandbox.run(&annotate(&server(16), "-o said")).done().out;
     assert!(lines.contains(" rollouts/s, ") && lines.contains(" tokens/s drawn, "), "{lines}");
     assert!(lines.contains(" requests)") && !lines.contains("reuse"), "{lines}");
-    desk.run("samples several -o prm.jsonl").done();
+    sandbox.run("samples several -o prm.jsonl").done();
 }
 
 #[test]
 fn candidates_come_from_a_server_too() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = server(16);
     let generate = format!("generate {} {PROBLEMS} -n 5 -o c.json", policy(&server));
-    let result = desk.run(&format!("{generate} --json")).done().object();
+    let result = sandbox.run(&format!("{generate} --json")).done().object();
     assert_eq!(result["server"]["rollouts"], 10);
     assert_eq!(server.requests().len(), 2);
-    for record in desk.json("c.json").as_array().unwrap() {
+    for record in sandbox.json("c.json").as_array().unwrap() {
         assert_eq!(record["labels"].as_array().unwrap().len(), 5);
         assert_eq!(record["solutions_splits"][0].as_array().unwrap().len(), 4);
     }
@@ -112,9 +113,9 @@ fn candidates_come_from_a_server_too() {
 
 #[test]
 fn a_server_in_trouble_fails_problems_with_the_cause() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
-    let run = desk.run(&annotate(&server, "-o trees --policy-timeout 1 --json").replace("--limit 2", "--limit 1"));
+    let run = sandbox.run(&annotate(&server, "-o trees --policy-timeout 1 --json").replace("--limit 2", "--limit 1"));
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(
         run.err.contains("failed 5 times, the last time because there was no whole reply within 1 s"),
@@ -122,18 +123,18 @@ fn a_server_in_trouble_fails_problems_with_the_cause() {
         run.err
     );
     assert_eq!(run.object()["summary"]["failed"], 1);
-    assert_eq!(desk.trees("trees"), [""; 0]);
-    assert!(String::from_utf8(desk.read("trees/annotate.log.jsonl")).unwrap().contains("\"status\":\"failed\""));
+    assert_eq!(sandbox.trees("trees"), [""; 0]);
+    assert!(String::from_utf8(sandbox.read("trees/annotate.log.jsonl")).unwrap().contains("\"status\":\"failed\""));
 }
 
 #[test]
 fn a_server_that_cannot_be_used_stops_the_run_with_one_sentence_and_the_same_command_goes_on() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let told = r#"{"error": {"message": "sk-secret-1 is not a key"}}"#;
     let closed = Server::script(vec![reply("401 Unauthorized", &["content-type: application/json"], told)]);
     let generate = |server: &Server| format!("generate {} {PROBLEMS} -n 2 -o c.json", policy(server));
     for command in [annotate(&closed, "-o trees"), generate(&closed)] {
-        let mut command = desk.command(&command);
+        let mut command = sandbox.command(&command);
         let output = command.env("MMPRM_POLICY_KEY", "sk-secret-1").output().unwrap();
         let run = support::Run {
             code: output.status.code(),
@@ -144,16 +145,16 @@ fn a_server_that_cannot_be_used_stops_the_run_with_one_sentence_and_the_same_com
         run.refused(1, &["the policy cannot be used: ", "wants another key than it was given in the environment"]);
     }
     assert!(closed.requests()[0].headers.contains(&"authorization: Bearer sk-secret-1".to_owned()));
-    assert_eq!(desk.read("trees/annotate.log.jsonl"), b"");
-    assert!(!String::from_utf8_lossy(&desk.read("c.json.journal")).contains("secret"));
+    assert_eq!(sandbox.read("trees/annotate.log.jsonl"), b"");
+    assert!(!String::from_utf8_lossy(&sandbox.read("c.json.journal")).contains("secret"));
     let open = server(16);
-    desk.run(&annotate(&open, "-o trees")).done();
-    desk.run(&generate(&open)).done();
+    sandbox.run(&annotate(&open, "-o trees")).done();
+    sandbox.run(&generate(&open)).done();
 }
 
 #[test]
 fn flags_that_mean_nothing_to_a_server_are_refused_in_one_sentence() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = server(16);
     for (flag, expected) in [
         ("--threads 2", "--threads is for a policy that runs here"),
@@ -169,73 +170,73 @@ fn flags_that_mean_nothing_to_a_server_are_refused_in_one_sentence() {
         ("--policy-model", "a value is required"),
         ("--policy policy.gguf", "cannot be used with"),
     ] {
-        let run = desk.run(&annotate(&server, &format!("-o trees {flag}")));
+        let run = sandbox.run(&annotate(&server, &format!("-o trees {flag}")));
         assert_eq!(run.code, Some(2), "{flag}: {run:?}");
         assert!(run.err.contains(expected), "{flag}: {}", run.err);
     }
     let bad = "--policy-url localhost:8000 --policy-model m";
-    desk.refuses(&format!("annotate {bad} {PROBLEMS} -o trees"), 2, &["--policy-url: the address lacks its scheme"]);
+    sandbox.refuses(&format!("annotate {bad} {PROBLEMS} -o trees"), 2, &["--policy-url: the address lacks its scheme"]);
     for source in ["", "--policy-url http://localhost:1/v1", "--policy-model m", "--policy p.gguf --policy-parallel 2"]
     {
-        let run = desk.run(&format!("annotate {source} {PROBLEMS} -o trees"));
+        let run = sandbox.run(&format!("annotate {source} {PROBLEMS} -o trees"));
         assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{source}: {run:?}");
     }
     // The engine's flags are a local judge's then.
     let judged = "--judge-gguf policy.gguf --threads 1 --judge always --unjudged incorrect";
-    let run = desk.run(&annotate(&server, &format!("-o judged {judged} --json")));
+    let run = sandbox.run(&annotate(&server, &format!("-o judged {judged} --json")));
     assert_eq!((run.code, &run.object()["summary"]["done"]), (Some(0), &json!(2)));
 }
 
 #[test]
 fn speculation_leaves_the_trees_and_fewer_rollouts_may_do() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = server(16);
     let rollouts = |flags: &str| {
         let flags = format!("{flags} --rollouts 16 --rollout-budget 100000 --max-searches 4 --json");
         let command = annotate(&server, &flags).replace("--rollouts 4 --rollout-budget 20 ", "");
-        desk.run(&command).done().object()["summary"].clone()
+        sandbox.run(&command).done().object()["summary"].clone()
     };
     let plain = rollouts("-o plain");
     let ahead = rollouts("-o ahead --speculative");
-    assert_eq!(trees(&desk, "ahead"), trees(&desk, "plain"));
+    assert_eq!(trees(&sandbox, "ahead"), trees(&sandbox, "plain"));
     assert_eq!((&plain["rollouts"], &plain["guesses"]), (&ahead["rollouts"], &json!(0)));
     assert!(ahead["guesses"].as_u64() > ahead["guesses_dropped"].as_u64(), "{ahead}");
     let adaptive = rollouts("-o adaptive --adaptive");
     assert!(adaptive["rollouts"].as_u64() < plain["rollouts"].as_u64(), "{adaptive} {plain}");
-    let run = desk.run(&annotate(&server, "-o trees --speculative --deterministic"));
+    let run = sandbox.run(&annotate(&server, "-o trees --speculative --deterministic"));
     assert_eq!(run.code, Some(2));
     assert!(run.err.contains("cannot be used with"), "{}", run.err);
 }
 
 #[test]
 fn steps_may_stand_in_the_assistants_turn_and_trees_tell_so() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = server(16);
-    desk.run(&annotate(&server, "-o trees --continue assistant")).done();
+    sandbox.run(&annotate(&server, "-o trees --continue assistant")).done();
     let continued = server.requests().into_iter().filter(|request| request.body["continue_final_message"] == true);
     let begun = continued.map(|request| request.body["messages"][2].clone()).collect::<Vec<_>>();
     assert!(!begun.is_empty());
     assert!(begun.iter().all(|message| message["role"] == "assistant"), "{begun:?}");
-    for (_, tree) in trees(&desk, "trees") {
+    for (_, tree) in trees(&sandbox, "trees") {
         assert!(String::from_utf8(tree).unwrap().ends_with("\"continue\": \"assistant\"\n}"));
     }
-    let log = String::from_utf8(desk.read("trees/annotate.log.jsonl")).unwrap();
+    let log = String::from_utf8(sandbox.read("trees/annotate.log.jsonl")).unwrap();
     assert!(log.lines().all(|line| line.contains("\"continue\":\"assistant\"")), "{log}");
-    desk.run("samples trees -o prm.jsonl").done();
-    desk.refuses(&annotate(&server, "-o trees"), 2, &["continue (\"assistant\" there, \"user\" here)"]);
+    sandbox.run("samples trees -o prm.jsonl").done();
+    sandbox.refuses(&annotate(&server, "-o trees"), 2, &["continue (\"assistant\" there, \"user\" here)"]);
 }
 
 #[test]
 fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
-    let desk = Desk::new();
+    let sandbox = Sandbox::new();
     let server = server(16);
-    desk.run(&annotate(&server, "-o trees")).done();
-    let first = trees(&desk, "trees");
-    desk.run(&annotate(&server, "-o trees --policy-parallel 2 --retry-failed")).done();
+    sandbox.run(&annotate(&server, "-o trees")).done();
+    let first = trees(&sandbox, "trees");
+    sandbox.run(&annotate(&server, "-o trees --policy-parallel 2 --retry-failed")).done();
     let other = annotate(&server, "-o trees --seed 1 --alpha 0.25");
     let expected = "other settings: search.alpha (0.5 there, 0.25 here), seed (0 there, 1 here); give another --output";
-    desk.refuses(&other, 2, &[expected, "--mix-settings"]);
-    assert_eq!(trees(&desk, "trees"), first);
-    desk.run(&format!("{other} --mix-settings")).done();
-    assert_eq!(trees(&desk, "trees"), first);
+    sandbox.refuses(&other, 2, &[expected, "--mix-settings"]);
+    assert_eq!(trees(&sandbox, "trees"), first);
+    sandbox.run(&format!("{other} --mix-settings")).done();
+    assert_eq!(trees(&sandbox, "trees"), first);
 }

@@ -8,15 +8,15 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
-use support::{Desk, copy_checkpoint, replace};
+use support::{Sandbox, copy_checkpoint, replace};
 
 /// A short training of the mini reward model, which does not speak unless something is wrong.
 const TRAIN: &str = "train prm --quiet --model base --samples s.jsonl --out run --precision f32 --epochs 1";
 
-fn desk() -> Desk {
-    let desk = Desk::new();
-    symlink(support::demo().join("checkpoints/mini-prm"), desk.path("base")).unwrap();
-    desk
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    symlink(support::demo().join("checkpoints/mini-prm"), sandbox.path("base")).unwrap();
+    sandbox
 }
 
 /// A line of a training file; labels as they are written in it.
@@ -34,10 +34,10 @@ fn good(id: &str) -> String {
 
 #[test]
 fn a_sample_that_cannot_be_learnt_from_is_named_with_its_line() {
-    let desk = desk();
-    desk.write("text.png", "no picture");
+    let sandbox = sandbox();
+    sandbox.write("text.png", "no image");
     let plain = |process: &str, labels: &str| record("bad", &Value::Null, process, labels);
-    let pictured = |image: &str| record("bad", &json!(image), "One.<prm>", "[1]");
+    let with_image = |image: &str| record("bad", &json!(image), "One.<prm>", "[1]");
     for (line, part) in [
         (plain("One.<prm>", "[1, 0.5]"), "2 labels, expected 1, one for each `<prm>`"),
         (plain("One.<prm>Two.<prm>", "[1]"), "1 labels, expected 2, one for each `<prm>`"),
@@ -48,33 +48,33 @@ fn a_sample_that_cannot_be_learnt_from_is_named_with_its_line() {
         (plain("One.<prm>", "[\"NaN\"]"), "label 1 is \"NaN\", expected a number from 0 to 1"),
         (plain("One.<prm>", "\"yes\""), "the gpt turn is no list"),
         (plain("<IMG_CONTEXT><prm>", "[1]"), "`<IMG_CONTEXT>`"),
-        (pictured("gone.png"), "gone.png: cannot read the picture: No such file"),
-        (pictured("text.png"), "text.png: expected a PNG, JPEG"),
-        (pictured("../gone.png"), "lies outside the data root"),
+        (with_image("gone.png"), "gone.png: cannot read the image: No such file"),
+        (with_image("text.png"), "text.png: expected a PNG, JPEG"),
+        (with_image("../gone.png"), "lies outside the data root"),
     ] {
-        desk.write("s.jsonl", good("a") + &line + &good("b"));
-        desk.refuses(TRAIN, 3, &["s.jsonl:2: sample \"bad\": ", part]);
+        sandbox.write("s.jsonl", good("a") + &line + &good("b"));
+        sandbox.refuses(TRAIN, 3, &["s.jsonl:2: sample \"bad\": ", part]);
     }
     // Python writes numbers that JSON does not have.
     for label in ["NaN", "Infinity", "1e999"] {
-        desk.write("s.jsonl", good("a") + &plain("One.<prm>", &format!("[{label}]")));
-        desk.refuses(TRAIN, 3, &["s.jsonl:2: not a record: "]);
+        sandbox.write("s.jsonl", good("a") + &plain("One.<prm>", &format!("[{label}]")));
+        sandbox.refuses(TRAIN, 3, &["s.jsonl:2: not a record: "]);
     }
-    desk.write("s.jsonl", "\n");
-    desk.refuses(TRAIN, 3, &["s.jsonl: there are no samples in it"]);
-    fs::remove_file(desk.path("s.jsonl")).unwrap();
-    desk.refuses(TRAIN, 3, &["s.jsonl: cannot read: No such file"]);
+    sandbox.write("s.jsonl", "\n");
+    sandbox.refuses(TRAIN, 3, &["s.jsonl: there are no samples in it"]);
+    fs::remove_file(sandbox.path("s.jsonl")).unwrap();
+    sandbox.refuses(TRAIN, 3, &["s.jsonl: cannot read: No such file"]);
 }
 
 #[test]
 fn a_sample_beyond_the_limit_is_named_or_cut_where_that_is_asked() {
-    let desk = desk();
+    let sandbox = sandbox();
     let long = format!("1 + 1 = 2.<prm>\n\n{}<prm>", "We add the numbers. ".repeat(40));
-    desk.write("s.jsonl", good("a") + &record("long", &Value::Null, &long, "[1, 0]"));
+    sandbox.write("s.jsonl", good("a") + &record("long", &Value::Null, &long, "[1, 0]"));
     let train = format!("{TRAIN} --set max_tokens=200");
-    desk.refuses(&train, 3, &["s.jsonl:2: sample \"long\": ", " tokens, expected at most 200; ask"]);
-    desk.run(&format!("{train} --truncate")).done();
-    desk.refuses(
+    sandbox.refuses(&train, 3, &["s.jsonl:2: sample \"long\": ", " tokens, expected at most 200; ask"]);
+    sandbox.run(&format!("{train} --truncate")).done();
+    sandbox.refuses(
         &format!("{TRAIN} --truncate --set max_tokens=20"),
         3,
         &["s.jsonl:1: sample \"a\": nothing to learn is left within the limit of 20 tokens"],
@@ -83,57 +83,57 @@ fn a_sample_beyond_the_limit_is_named_or_cut_where_that_is_asked() {
 
 #[test]
 fn a_checkpoint_that_is_not_what_its_configuration_says_is_refused_by_its_tensor() {
-    let desk = desk();
-    desk.write("s.jsonl", good("a"));
+    let sandbox = sandbox();
+    sandbox.write("s.jsonl", good("a"));
     let train = TRAIN.replace("--model base", "--model model");
-    desk.refuses(&train, 3, &["model/config.json", "No such file"]);
+    sandbox.refuses(&train, 3, &["model/config.json", "No such file"]);
 
-    copy_checkpoint(&desk, "model");
-    let (config, weights) = (desk.json("model/config.json"), desk.read("model/model.safetensors"));
+    copy_checkpoint(&sandbox, "model");
+    let (config, weights) = (sandbox.json("model/config.json"), sandbox.read("model/model.safetensors"));
     let with = |section: &str, field: &str, value: Value| {
         let mut config = config.clone();
         config[section][field] = value;
-        desk.write("model/config.json", config.to_string());
+        sandbox.write("model/config.json", config.to_string());
     };
     with("llm_config", "intermediate_size", json!(384));
-    desk.refuses(&train, 3, &["language_model.model.layers.0.feed_forward.w1.weight", "384"]);
+    sandbox.refuses(&train, 3, &["language_model.model.layers.0.feed_forward.w1.weight", "384"]);
     with("llm_config", "num_hidden_layers", json!(5));
-    desk.refuses(&train, 3, &["language_model.model.layers.4."]);
+    sandbox.refuses(&train, 3, &["language_model.model.layers.4."]);
     with("vision_config", "num_hidden_layers", json!(99));
-    desk.refuses(&train, 3, &["vision_model.encoder.layers."]);
+    sandbox.refuses(&train, 3, &["vision_model.encoder.layers."]);
     with("llm_config", "model_type", json!("llama"));
-    desk.refuses(&train, 3, &["model_type", "llama", "internlm2"]);
-    desk.write("model/config.json", config.to_string());
+    sandbox.refuses(&train, 3, &["model_type", "llama", "internlm2"]);
+    sandbox.write("model/config.json", config.to_string());
 
     let mut renamed = weights.clone();
     replace(&mut renamed, "language_model.model.norm.weight", "language_model.model.nose.weight");
-    desk.write("model/model.safetensors", renamed);
-    desk.refuses(&train, 3, &["language_model.model.norm.weight"]);
-    desk.write("model/model.safetensors", &weights[..weights.len() - 2]);
-    desk.refuses(&train, 3, &["model/model.safetensors"]);
-    fs::remove_file(desk.path("model/model.safetensors")).unwrap();
-    desk.refuses(&train, 3, &["model"]);
-    desk.write("model/model.safetensors", &weights);
-    desk.refuses(&format!("{train} --freeze vision_tower."), 3, &["vision_tower."]);
+    sandbox.write("model/model.safetensors", renamed);
+    sandbox.refuses(&train, 3, &["language_model.model.norm.weight"]);
+    sandbox.write("model/model.safetensors", &weights[..weights.len() - 2]);
+    sandbox.refuses(&train, 3, &["model/model.safetensors"]);
+    fs::remove_file(sandbox.path("model/model.safetensors")).unwrap();
+    sandbox.refuses(&train, 3, &["model"]);
+    sandbox.write("model/model.safetensors", &weights);
+    sandbox.refuses(&format!("{train} --freeze vision_tower."), 3, &["vision_tower."]);
 }
 
 #[test]
 fn a_full_disk_ends_a_run_by_the_file_and_leaves_nothing_half_written() {
-    let desk = desk();
-    desk.write("s.jsonl", (0..6).map(|number| good(&number.to_string())).collect::<String>());
+    let sandbox = sandbox();
+    sandbox.write("s.jsonl", (0..6).map(|number| good(&number.to_string())).collect::<String>());
     let train = format!("{TRAIN} --set trees=false --batch-samples 2 --save-every 1 --seed 3");
-    desk.run(&train.replace("--out run", "--out whole")).done();
+    sandbox.run(&train.replace("--out run", "--out whole")).done();
     // Room for the tokenizer but not for the weights; then for the weights but not for the state.
     for (blocks, file) in [(400, "run/last/model.safetensors"), (20_000, "run/state/model.safetensors")] {
-        desk.run_on_full_disk(blocks, &train).refused(1, &[&format!("cannot write {file}"), "File too large"]);
-        assert!(!desk.path(file).exists());
+        sandbox.run_on_full_disk(blocks, &train).refused(1, &[&format!("cannot write {file}"), "File too large"]);
+        assert!(!sandbox.path(file).exists());
         for folder in ["run", "run/last", "run/state"] {
-            let left = if desk.path(folder).exists() { desk.names(folder) } else { Vec::new() };
+            let left = if sandbox.path(folder).exists() { sandbox.names(folder) } else { Vec::new() };
             assert!(left.iter().all(|name| !name.starts_with('.')), "{folder} has {left:?}");
         }
     }
-    desk.run(&train).done();
+    sandbox.run(&train).done();
     for file in ["last/model.safetensors", "state/model.safetensors"] {
-        assert!(desk.read(&format!("run/{file}")) == desk.read(&format!("whole/{file}")), "{file} differs");
+        assert!(sandbox.read(&format!("run/{file}")) == sandbox.read(&format!("whole/{file}")), "{file} differs");
     }
 }

@@ -3,7 +3,9 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::{BlockError, GgmlType, ffi};
+#[cfg(feature = "ggml")]
+use super::ffi;
+use super::{BlockError, GgmlType};
 
 /// Values that one thread converts at a time: large enough to hide the cost of handing them out.
 const TASK: usize = 1 << 14;
@@ -22,6 +24,7 @@ pub fn dequantize_row(ggml_type: GgmlType, packed: &[u8], values: &mut [f32]) ->
         GgmlType::F32 => read(packed, values, f32::from_le_bytes),
         GgmlType::F16 => read(packed, values, |bytes| f16::from_le_bytes(bytes).to_f32()),
         GgmlType::BF16 => read(packed, values, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        #[cfg(feature = "ggml")]
         _ if ggml_type.is_quantized() && ffi::dequantize(ggml_type, packed, values) => {}
         _ => return Err(BlockError::Unsupported { ggml_type, direction: "to" }),
     }
@@ -52,7 +55,10 @@ pub fn quantize_rows(ggml_type: GgmlType, values: &[f32], row_len: usize, packed
             GgmlType::F32 => write(values, packed, f32::to_le_bytes),
             GgmlType::F16 => write(values, packed, |value| f16::from_f32(value).to_le_bytes()),
             GgmlType::BF16 => write(values, packed, |value| bf16::from_f32(value).to_le_bytes()),
+            #[cfg(feature = "ggml")]
             _ => ffi::quantize(ggml_type, values, row_len, packed),
+            #[cfg(not(feature = "ggml"))]
+            _ => unreachable!("can_write lets only floats through without ggml"),
         }
     });
     Ok(())
@@ -60,7 +66,9 @@ pub fn quantize_rows(ggml_type: GgmlType, values: &[f32], row_len: usize, packed
 
 fn can_write(ggml_type: GgmlType) -> bool {
     use GgmlType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
-    matches!(ggml_type, F32 | F16 | BF16 | Q8_0 | Q6_K | Q5_K | Q5_0 | Q5_1 | Q4_K | Q4_0 | Q4_1 | Q3_K | Q2_K)
+    let is_float = matches!(ggml_type, F32 | F16 | BF16);
+    let is_block = matches!(ggml_type, Q8_0 | Q6_K | Q5_K | Q5_0 | Q5_1 | Q4_K | Q4_0 | Q4_1 | Q3_K | Q2_K);
+    is_float || cfg!(feature = "ggml") && is_block
 }
 
 fn check_range(ggml_type: GgmlType, values: &[f32]) -> Result<(), BlockError> {

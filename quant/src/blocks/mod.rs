@@ -14,6 +14,7 @@
 //! ```
 
 mod convert;
+#[cfg(feature = "ggml")]
 mod ffi;
 
 pub use convert::{dequantize_row, quantize_rows};

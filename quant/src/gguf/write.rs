@@ -184,6 +184,13 @@ fn put_value(bytes: &mut Vec<u8>, value: &GgufValue) {
     }
 }
 
+impl GgufValue {
+    /// Appends the value as a GGUF file stores it: its type, then its little-endian bytes. A stable form to hash.
+    pub fn encode(&self, bytes: &mut Vec<u8>) {
+        put_value(bytes, self);
+    }
+}
+
 fn put_array(bytes: &mut Vec<u8>, array: &GgufArray) {
     bytes.extend((array.len() as u64).to_le_bytes());
     with_items!(array, items => items.iter().for_each(|item| item.put(bytes)));

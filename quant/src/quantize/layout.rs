@@ -1,6 +1,6 @@
 //! What a checkpoint would be after conversion and quantisation, from its configuration alone.
 
-use super::{Mix, ModelShape, TensorShape, choose};
+use super::{ModelShape, QuantType, TensorShape, choose};
 use crate::convert::{self, ConvertError, Layout, WeightType};
 use crate::hf::config::ModelConfig;
 
@@ -11,13 +11,13 @@ use crate::hf::config::ModelConfig;
 ///
 /// ```
 /// use mmprm_quant::hf::shapes::Shape;
-/// use mmprm_quant::quantize::{Mix, layout};
-/// let layout = layout(&Shape::InternVl25B8.config(), Mix::Q4_K_M).unwrap();
+/// use mmprm_quant::quantize::{QuantType, layout};
+/// let layout = layout(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
 /// let bytes = |spec: &mmprm_quant::gguf::TensorSpec| spec.ggml_type.tensor_bytes(&spec.dims).unwrap();
 /// let size: u64 = layout.language.iter().map(bytes).sum();
 /// assert!((4.3..4.5).contains(&(size as f64 / (1_u64 << 30) as f64)));
 /// ```
-pub fn layout(config: &ModelConfig, mix: Mix) -> Result<Layout, ConvertError> {
+pub fn layout(config: &ModelConfig, mix: QuantType) -> Result<Layout, ConvertError> {
     let mut layout = convert::layout(config, before(mix))?;
     let shape = ModelShape {
         layers: config.language.layers,
@@ -34,19 +34,19 @@ pub fn layout(config: &ModelConfig, mix: Mix) -> Result<Layout, ConvertError> {
 }
 
 /// The type a checkpoint is converted to first, which a vision tower keeps.
-fn before(mix: Mix) -> WeightType {
+fn before(mix: QuantType) -> WeightType {
     match mix {
-        Mix::F32 => WeightType::F32,
-        Mix::BF16 => WeightType::Bf16,
+        QuantType::F32 => WeightType::F32,
+        QuantType::BF16 => WeightType::Bf16,
         _ => WeightType::F16,
     }
 }
 
 /// The mix of a vision tower whose language model has this one.
-pub(crate) fn vision_mix(mix: Mix) -> Mix {
+pub(crate) fn vision_mix(mix: QuantType) -> QuantType {
     match before(mix) {
-        WeightType::F32 => Mix::F32,
-        WeightType::Bf16 => Mix::BF16,
-        _ => Mix::F16,
+        WeightType::F32 => QuantType::F32,
+        WeightType::Bf16 => QuantType::BF16,
+        _ => QuantType::F16,
     }
 }

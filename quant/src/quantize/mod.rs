@@ -8,9 +8,9 @@
 //! use std::path::Path;
 //! use mmprm_quant::gguf::GgufFile;
 //! use mmprm_quant::progress::unwatched;
-//! use mmprm_quant::quantize::{Mix, QuantizeOptions, plan};
+//! use mmprm_quant::quantize::{QuantType, QuantizeOptions, plan};
 //! let input = GgufFile::open(Path::new("model-f16.gguf"))?;
-//! let plan = plan(&input, &QuantizeOptions::new(Mix::Q4_K_M))?;
+//! let plan = plan(&input, &QuantizeOptions::new(QuantType::Q4_K_M))?;
 //! for tensor in &plan.tensors {
 //!     println!("{} {} -> {} ({})", tensor.spec.name, tensor.from, tensor.spec.ggml_type, tensor.reason);
 //! }
@@ -23,7 +23,7 @@ mod recipe;
 
 pub use layout::layout;
 pub(crate) use layout::vision_mix;
-pub use recipe::{Choice, Mix, ModelShape, TensorShape, choose};
+pub use recipe::{Choice, ModelShape, QuantType, TensorShape, choose};
 
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,7 @@ pub enum QuantizeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuantizeOptions {
     /// The mix.
-    pub mix: Mix,
+    pub mix: QuantType,
     /// Whether block formats may be unpacked and packed again.
     pub requantize: bool,
     /// Whether a vision tower is quantised too, instead of staying at 16 bits.
@@ -102,7 +102,7 @@ pub struct QuantizeOptions {
 
 impl QuantizeOptions {
     /// Options for a mix that refuse block formats as input and keep a vision tower at 16 bits.
-    pub fn new(mix: Mix) -> Self {
+    pub fn new(mix: QuantType) -> Self {
         Self { mix, requantize: false, vision: false }
     }
 }
@@ -130,7 +130,7 @@ impl PlannedTensor {
 #[derive(Debug)]
 pub struct QuantizePlan<'a> {
     /// The mix, which for a vision tower may be another than was asked for.
-    pub mix: Mix,
+    pub mix: QuantType,
     /// The metadata.
     pub metadata: Metadata,
     /// The tensors, in the input's order.
@@ -148,7 +148,7 @@ pub fn plan<'a>(input: &'a GgufFile, options: &QuantizeOptions) -> Result<Quanti
     }
     let model = model_shape(input)?;
     let keep_vision = model.vision && !options.vision && options.mix.base_type().is_quantized();
-    let mix = if keep_vision { Mix::F16 } else { options.mix };
+    let mix = if keep_vision { QuantType::F16 } else { options.mix };
     let mut tensors = Vec::with_capacity(input.tensors().len());
     for tensor in input.tensors() {
         let from = tensor.ggml_type;
@@ -185,7 +185,7 @@ fn model_shape(input: &GgufFile) -> Result<ModelShape, GgufError> {
     })
 }
 
-fn metadata(input: &GgufFile, mix: Mix) -> Metadata {
+fn metadata(input: &GgufFile, mix: QuantType) -> Metadata {
     let own = ["general.file_type", "general.quantization_version", "general.alignment"];
     let copied = input.metadata().iter().filter(|(key, _)| !own.contains(&key.as_str())).cloned();
     let types = [

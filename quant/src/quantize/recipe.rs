@@ -8,10 +8,10 @@
 //!
 //! ```
 //! use mmprm_quant::blocks::GgmlType;
-//! use mmprm_quant::quantize::{Mix, ModelShape, TensorShape, choose};
+//! use mmprm_quant::quantize::{QuantType, ModelShape, TensorShape, choose};
 //! let shape = ModelShape { layers: 32, kv_group: 4, is_70b: false, vision: false, tied: false };
 //! let tensor = TensorShape { name: "blk.0.attn_v.weight", dims: &[4096, 1024], ggml_type: GgmlType::F16 };
-//! assert_eq!(choose(Mix::Q4_K_M, &shape, &tensor).ggml_type, GgmlType::Q6_K);
+//! assert_eq!(choose(QuantType::Q4_K_M, &shape, &tensor).ggml_type, GgmlType::Q6_K);
 //! ```
 
 use crate::blocks::GgmlType;
@@ -19,7 +19,7 @@ use crate::blocks::GgmlType;
 /// A kind of quantised file (llama.cpp's `llama_ftype`).
 #[allow(non_camel_case_types, reason = "these are the names llama.cpp and everyone who uses it knows them by")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mix {
+pub enum QuantType {
     /// 32-bit floats.
     F32,
     /// 16-bit IEEE floats.
@@ -53,25 +53,25 @@ pub enum Mix {
 }
 
 /// Every mix with its name, base type and number in `general.file_type`.
-const MIXES: [(Mix, &str, GgmlType, u32); 15] = [
-    (Mix::F32, "f32", GgmlType::F32, 0),
-    (Mix::F16, "f16", GgmlType::F16, 1),
-    (Mix::BF16, "bf16", GgmlType::BF16, 32),
-    (Mix::Q8_0, "q8_0", GgmlType::Q8_0, 7),
-    (Mix::Q6_K, "q6_k", GgmlType::Q6_K, 18),
-    (Mix::Q5_K_M, "q5_k_m", GgmlType::Q5_K, 17),
-    (Mix::Q5_K_S, "q5_k_s", GgmlType::Q5_K, 16),
-    (Mix::Q5_0, "q5_0", GgmlType::Q5_0, 8),
-    (Mix::Q5_1, "q5_1", GgmlType::Q5_1, 9),
-    (Mix::Q4_K_M, "q4_k_m", GgmlType::Q4_K, 15),
-    (Mix::Q4_K_S, "q4_k_s", GgmlType::Q4_K, 14),
-    (Mix::Q4_0, "q4_0", GgmlType::Q4_0, 2),
-    (Mix::Q4_1, "q4_1", GgmlType::Q4_1, 3),
-    (Mix::Q3_K_M, "q3_k_m", GgmlType::Q3_K, 12),
-    (Mix::Q2_K, "q2_k", GgmlType::Q2_K, 10),
+const MIXES: [(QuantType, &str, GgmlType, u32); 15] = [
+    (QuantType::F32, "f32", GgmlType::F32, 0),
+    (QuantType::F16, "f16", GgmlType::F16, 1),
+    (QuantType::BF16, "bf16", GgmlType::BF16, 32),
+    (QuantType::Q8_0, "q8_0", GgmlType::Q8_0, 7),
+    (QuantType::Q6_K, "q6_k", GgmlType::Q6_K, 18),
+    (QuantType::Q5_K_M, "q5_k_m", GgmlType::Q5_K, 17),
+    (QuantType::Q5_K_S, "q5_k_s", GgmlType::Q5_K, 16),
+    (QuantType::Q5_0, "q5_0", GgmlType::Q5_0, 8),
+    (QuantType::Q5_1, "q5_1", GgmlType::Q5_1, 9),
+    (QuantType::Q4_K_M, "q4_k_m", GgmlType::Q4_K, 15),
+    (QuantType::Q4_K_S, "q4_k_s", GgmlType::Q4_K, 14),
+    (QuantType::Q4_0, "q4_0", GgmlType::Q4_0, 2),
+    (QuantType::Q4_1, "q4_1", GgmlType::Q4_1, 3),
+    (QuantType::Q3_K_M, "q3_k_m", GgmlType::Q3_K, 12),
+    (QuantType::Q2_K, "q2_k", GgmlType::Q2_K, 10),
 ];
 
-impl Mix {
+impl QuantType {
     /// All mixes, largest first.
     pub fn all() -> impl Iterator<Item = Self> {
         MIXES.iter().map(|(mix, _, _, _)| *mix)
@@ -140,7 +140,7 @@ pub struct Choice {
 }
 
 /// Chooses the type of a tensor.
-pub fn choose(mix: Mix, model: &ModelShape, tensor: &TensorShape<'_>) -> Choice {
+pub fn choose(mix: QuantType, model: &ModelShape, tensor: &TensorShape<'_>) -> Choice {
     if !may_change(tensor) {
         return Choice { ggml_type: tensor.ggml_type, reason: "kept: vector, norm or position" };
     }
@@ -159,11 +159,11 @@ fn may_change(tensor: &TensorShape<'_>) -> bool {
     is_matrix && tensor.name.ends_with("weight") && !kept.iter().any(|part| tensor.name.contains(part))
 }
 
-fn base(mix: Mix) -> Choice {
+fn base(mix: QuantType) -> Choice {
     Choice { ggml_type: mix.base_type(), reason: "as asked" }
 }
 
-fn mixed(mix: Mix, model: &ModelShape, tensor: &TensorShape<'_>) -> Choice {
+fn mixed(mix: QuantType, model: &ModelShape, tensor: &TensorShape<'_>) -> Choice {
     let name = tensor.name;
     if name == "output.weight" || (model.tied && name == "token_embd.weight") {
         return output(mix, tensor.dims[0]);
@@ -175,8 +175,8 @@ fn mixed(mix: Mix, model: &ModelShape, tensor: &TensorShape<'_>) -> Choice {
         feed_forward_down(mix, model.layers, layer)
     } else if name.contains("attn_output.weight") {
         match mix {
-            Mix::Q2_K => Some(GgmlType::Q3_K),
-            Mix::Q3_K_M => Some(GgmlType::Q4_K),
+            QuantType::Q2_K => Some(GgmlType::Q3_K),
+            QuantType::Q3_K_M => Some(GgmlType::Q4_K),
             _ => None,
         }
     } else {
@@ -188,7 +188,7 @@ fn mixed(mix: Mix, model: &ModelShape, tensor: &TensorShape<'_>) -> Choice {
     }
 }
 
-fn output(mix: Mix, row: u64) -> Choice {
+fn output(mix: QuantType, row: u64) -> Choice {
     let base_type = mix.base_type();
     if !row.is_multiple_of(base_type.block_len()) {
         Choice { ggml_type: GgmlType::Q8_0, reason: "output: 8 bits, rows are not whole blocks" }
@@ -199,27 +199,27 @@ fn output(mix: Mix, row: u64) -> Choice {
     }
 }
 
-fn attention_value(mix: Mix, model: &ModelShape, layer: u64) -> GgmlType {
+fn attention_value(mix: QuantType, model: &ModelShape, layer: u64) -> GgmlType {
     let chosen = match mix {
-        Mix::Q2_K if model.kv_group >= 4 => GgmlType::Q4_K,
-        Mix::Q2_K => GgmlType::Q3_K,
-        Mix::Q3_K_M if layer < 2 => GgmlType::Q5_K,
-        Mix::Q3_K_M => GgmlType::Q4_K,
-        Mix::Q4_K_M | Mix::Q5_K_M if use_more_bits(layer, model.layers) => GgmlType::Q6_K,
-        Mix::Q4_K_S if layer < 4 => GgmlType::Q5_K,
+        QuantType::Q2_K if model.kv_group >= 4 => GgmlType::Q4_K,
+        QuantType::Q2_K => GgmlType::Q3_K,
+        QuantType::Q3_K_M if layer < 2 => GgmlType::Q5_K,
+        QuantType::Q3_K_M => GgmlType::Q4_K,
+        QuantType::Q4_K_M | QuantType::Q5_K_M if use_more_bits(layer, model.layers) => GgmlType::Q6_K,
+        QuantType::Q4_K_S if layer < 4 => GgmlType::Q5_K,
         _ => mix.base_type(),
     };
     let few = model.is_70b && matches!(chosen, GgmlType::Q3_K | GgmlType::Q4_K);
     if few { GgmlType::Q5_K } else { chosen }
 }
 
-fn feed_forward_down(mix: Mix, layers: u64, layer: u64) -> Option<GgmlType> {
+fn feed_forward_down(mix: QuantType, layers: u64, layer: u64) -> Option<GgmlType> {
     match mix {
-        Mix::Q2_K => Some(GgmlType::Q3_K),
-        Mix::Q3_K_M if layer < layers / 16 => Some(GgmlType::Q5_K),
-        Mix::Q3_K_M => Some(GgmlType::Q4_K),
-        Mix::Q4_K_M | Mix::Q5_K_M if use_more_bits(layer, layers) => Some(GgmlType::Q6_K),
-        Mix::Q4_K_S if layer < layers / 8 => Some(GgmlType::Q5_K),
+        QuantType::Q2_K => Some(GgmlType::Q3_K),
+        QuantType::Q3_K_M if layer < layers / 16 => Some(GgmlType::Q5_K),
+        QuantType::Q3_K_M => Some(GgmlType::Q4_K),
+        QuantType::Q4_K_M | QuantType::Q5_K_M if use_more_bits(layer, layers) => Some(GgmlType::Q6_K),
+        QuantType::Q4_K_S if layer < layers / 8 => Some(GgmlType::Q5_K),
         _ => None,
     }
 }

@@ -15,11 +15,11 @@
 //! use mmprm_quant::gguf::GgufFile;
 //! use mmprm_quant::hf::shapes::Shape;
 //! use mmprm_quant::progress::unwatched;
-//! use mmprm_quant::quantize::Mix;
+//! use mmprm_quant::quantize::QuantType;
 //! use mmprm_quant::synth::{SynthOptions, plan};
 //! let donor = GgufFile::open(Path::new("mini-prm-q8_0.gguf"))?;
 //! let config = Shape::InternVl25B8.config();
-//! let options = SynthOptions { name: "synth-8b", config: &config, mix: Mix::Q4_K_M, vocabulary: &donor, seed: 0 };
+//! let options = SynthOptions { name: "synth-8b", config: &config, mix: QuantType::Q4_K_M, vocabulary: &donor, seed: 0 };
 //! plan(&options, Path::new("models"))?.write(&mut unwatched)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -34,7 +34,7 @@ use crate::convert::{About, ConvertError, language_metadata, vision_metadata};
 use crate::gguf::{GgufError, GgufFile, GgufWriter, Metadata, TensorSpec};
 use crate::hf::config::ModelConfig;
 use crate::progress::{Progress, Watch};
-use crate::quantize::{Mix, layout, vision_mix};
+use crate::quantize::{QuantType, layout, vision_mix};
 use values::Weights;
 
 /// Most blocks of a language model or vision tower that llama.cpp has room for.
@@ -87,7 +87,7 @@ pub struct SynthOptions<'a> {
     /// The shape.
     pub config: &'a ModelConfig,
     /// The language model's mix; the vision tower stays at 16 bits in quantised mixes.
-    pub mix: Mix,
+    pub mix: QuantType,
     /// A language model whose vocabulary is used.
     pub vocabulary: &'a GgufFile,
     /// The same seed gives the same weights.
@@ -132,7 +132,7 @@ pub fn plan(options: &SynthOptions<'_>, output: &Path) -> Result<SynthPlan, Synt
     }
     let tokenizer = vocabulary::padded(vocabulary, config.language.vocab)?;
     let layout = layout(config, mix)?;
-    let about = |mix: Mix, tensors: &[TensorSpec]| About {
+    let about = |mix: QuantType, tensors: &[TensorSpec]| About {
         name,
         file_type: mix.file_type(),
         parameters: tensors.iter().map(|spec| spec.dims.iter().product::<u64>()).sum(),

@@ -1,7 +1,7 @@
 //! `MathVista`'s rule: an extracted answer is brought into the form of the expected one, and then the texts are equal or not.
 
 use super::python;
-use crate::answer::{AnswerType, Precision, Setting};
+use crate::answer::{AnswerSpec, AnswerType, Precision};
 
 /// How much of a proposed answer and of an option the edit distance looks at, in characters. Both are far beyond what an
 /// extracted answer or an option has, and keep a hostile one from costing seconds.
@@ -10,27 +10,27 @@ const LONGEST: (usize, usize) = (4096, 512);
 /// Whether `MathVista` counts the extracted answer `said` as right where `gold` is expected.
 ///
 /// ```
-/// use mmprm::answer::{AnswerType, Setting, benchmark};
-/// let setting = Setting { answer_type: Some(AnswerType::Integer), ..Setting::default() };
-/// assert!(benchmark::mathvista("14", "14.6", &setting));
-/// assert!(!benchmark::mathvista("14", "14 cm", &setting));
+/// use mmprm::answer::{AnswerType, AnswerSpec, benchmark};
+/// let spec = AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() };
+/// assert!(benchmark::mathvista("14", "14.6", &spec));
+/// assert!(!benchmark::mathvista("14", "14 cm", &spec));
 /// ```
-pub fn mathvista(gold: &str, said: &str, setting: &Setting) -> bool {
-    normalize(said, setting).is_some_and(|normal| normal == gold)
+pub fn mathvista(gold: &str, said: &str, spec: &AnswerSpec) -> bool {
+    normalize(said, spec).is_some_and(|normal| normal == gold)
 }
 
 /// What `MathVista` makes of an extracted answer (its `normalize_extracted_answer`): the text of the option that its letter
 /// names or that has the smallest edit distance; the whole number or rounded decimal that Python prints; lists and free texts
 /// stay as they are. Nothing where Python raises an error.
-pub fn normalize(said: &str, setting: &Setting) -> Option<String> {
-    if !setting.choices.is_empty() {
-        return Some(option(said.trim_matches(python::is_space), &setting.choices).to_owned());
+pub fn normalize(said: &str, spec: &AnswerSpec) -> Option<String> {
+    if !spec.choices.is_empty() {
+        return Some(option(said.trim_matches(python::is_space), &spec.choices).to_owned());
     }
-    match setting.answer_type {
+    match spec.answer_type {
         Some(AnswerType::Integer) => python::int_text(python::float(said)?),
         Some(AnswerType::Float) => {
             let value = python::float(said)?;
-            match setting.precision {
+            match spec.precision {
                 Some(Precision::Decimals(decimals)) => Some(python::float_text(python::round(value, decimals))),
                 Some(Precision::Within(_)) => None,
                 None => python::rounded_int_text(value),
@@ -78,27 +78,27 @@ fn distance(said: &[char], choice: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn choices(texts: &[&str]) -> Setting {
-        Setting { choices: texts.iter().map(|&text| text.to_owned()).collect(), ..Setting::default() }
+    fn choices(texts: &[&str]) -> AnswerSpec {
+        AnswerSpec { choices: texts.iter().map(|&text| text.to_owned()).collect(), ..AnswerSpec::default() }
     }
 
-    fn numeric(answer_type: AnswerType, precision: Option<Precision>) -> Setting {
-        Setting { answer_type: Some(answer_type), precision, ..Setting::default() }
+    fn numeric(answer_type: AnswerType, precision: Option<Precision>) -> AnswerSpec {
+        AnswerSpec { answer_type: Some(answer_type), precision, ..AnswerSpec::default() }
     }
 
     #[test]
     fn a_letter_names_its_option() {
-        let setting = choices(&["red", "green", "blue"]);
+        let spec = choices(&["red", "green", "blue"]);
         for (said, text) in [("B", "green"), (" C ", "blue"), ("it is (c) red", "blue"), ("(a) or (b)", "red")] {
-            assert_eq!(normalize(said, &setting).as_deref(), Some(text), "{said}");
+            assert_eq!(normalize(said, &spec).as_deref(), Some(text), "{said}");
         }
     }
 
     #[test]
     fn anything_else_chooses_the_nearest_option_and_the_first_of_equals() {
-        let setting = choices(&["red", "green", "blue"]);
+        let spec = choices(&["red", "green", "blue"]);
         for (said, text) in [("greenish", "green"), ("b", "red"), ("", "red"), ("(Z)", "red"), ("blau", "blue")] {
-            assert_eq!(normalize(said, &setting).as_deref(), Some(text), "{said}");
+            assert_eq!(normalize(said, &spec).as_deref(), Some(text), "{said}");
         }
         assert_eq!(normalize("3\u{b0}", &choices(&["30", "3\u{2033}"])).as_deref(), Some("30"));
     }
@@ -120,6 +120,6 @@ mod tests {
     fn lists_and_texts_are_compared_as_they_are() {
         assert!(mathvista("[1, 2]", "[1, 2]", &numeric(AnswerType::List, None)));
         assert!(!mathvista("[1, 2]", "[1,2]", &numeric(AnswerType::List, None)));
-        assert!(mathvista("oak", "oak", &Setting::default()));
+        assert!(mathvista("oak", "oak", &AnswerSpec::default()));
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::{mathvision, mathvista, normalize};
-use crate::answer::Setting;
+use crate::answer::AnswerSpec;
 use crate::answer::extract::{Found, extract_for};
 
 /// The records of a data file; nothing where the data are not there.
@@ -33,8 +33,8 @@ fn verdict(record: &Map<String, Value>) -> bool {
     record["verdict"].as_bool().unwrap()
 }
 
-fn options(record: &Map<String, Value>) -> Setting {
-    record.get("opts").and_then(Value::as_object).map(Setting::of).unwrap_or_default()
+fn options(record: &Map<String, Value>) -> AnswerSpec {
+    record.get("opts").and_then(Value::as_object).map(AnswerSpec::of).unwrap_or_default()
 }
 
 /// Counts of cases and of agreements.
@@ -63,11 +63,11 @@ fn mathvista_decides_as_released() {
     let Some(records) = records("answers/mathvista_results.shared.jsonl") else { return };
     let (mut verdicts, mut forms) = (Tally::default(), Tally::default());
     for record in &records {
-        let (said, setting) = (text(record, "pred"), options(record));
-        verdicts.count(mathvista(text(record, "gold"), said, &setting) == verdict(record));
+        let (said, spec) = (text(record, "pred"), options(record));
+        verdicts.count(mathvista(text(record, "gold"), said, &spec) == verdict(record));
         // Some of the runs were scored by an older script that took no decimal for a whole number: they have no form there.
         if let Some(form) = record.get("normalized").and_then(Value::as_str) {
-            forms.count(normalize(said, &setting).as_deref() == Some(form));
+            forms.count(normalize(said, &spec).as_deref() == Some(form));
         }
     }
     verdicts.reaches(0.99, "MathVista's verdicts");
@@ -93,11 +93,10 @@ fn what_is_extracted_from_short_answers_decides_as_a_judge_did() {
         let Some(records) = records(file) else { return };
         let mut verdicts = Tally::default();
         for record in &records {
-            let (gold, setting) = (text(record, "gold"), options(record));
-            let extraction = extract_for(text(record, "pred"), &setting);
+            let (gold, spec) = (text(record, "gold"), options(record));
+            let extraction = extract_for(text(record, "pred"), &spec);
             let said = extraction.parts.first().map_or("", |part| part);
-            let correct =
-                if vista { mathvista(gold, said, &setting) } else { mathvision(gold, said, &setting.choices) };
+            let correct = if vista { mathvista(gold, said, &spec) } else { mathvision(gold, said, &spec.choices) };
             verdicts.count(correct == verdict(record));
         }
         verdicts.reaches(0.98, file);
@@ -109,16 +108,16 @@ fn what_is_extracted_from_responses_decides_as_the_accepted_extraction_did() {
     let Some(records) = records("extraction/mathvista.shared.jsonl") else { return };
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     for record in &records {
-        let setting = Setting::of(record);
-        let extraction = extract_for(text(record, "response"), &setting);
+        let spec = AnswerSpec::of(record);
+        let extraction = extract_for(text(record, "response"), &spec);
         let said = extraction.parts.first().map_or("", |part| part);
-        let agrees = mathvista(text(record, "answer"), said, &setting) == verdict(record);
+        let agrees = mathvista(text(record, "answer"), said, &spec) == verdict(record);
         let kind = match extraction.found {
             Found::Nothing => "none",
             found if found.is_fallback() => "guessed",
             _ => "stated",
         };
-        let form = if setting.choices.is_empty() { "free" } else { "choice" };
+        let form = if spec.choices.is_empty() { "free" } else { "choice" };
         for key in ["all", kind, form] {
             tallies.entry(key).or_default().count(agrees);
         }

@@ -21,7 +21,7 @@
 
 use std::borrow::Cow;
 
-use super::{AnswerType, Setting};
+use super::{AnswerSpec, AnswerType};
 
 mod announced;
 mod boxed;
@@ -105,20 +105,20 @@ pub fn extract(text: &str) -> Extraction<'_> {
 /// what [`extract`] finds.
 ///
 /// ```
-/// use mmprm::answer::{Setting, extract::extract_for};
-/// let setting = Setting { choices: vec!["45°".into(), "55°".into()], ..Setting::default() };
-/// assert_eq!(extract_for("Both add to 90°, so the angle is 55 degrees.", &setting).parts, ["B"]);
+/// use mmprm::answer::{AnswerSpec, extract::extract_for};
+/// let spec = AnswerSpec { choices: vec!["45°".into(), "55°".into()], ..AnswerSpec::default() };
+/// assert_eq!(extract_for("Both add to 90°, so the angle is 55 degrees.", &spec).parts, ["B"]);
 /// ```
-pub fn extract_for<'a>(text: &'a str, setting: &Setting) -> Extraction<'a> {
+pub fn extract_for<'a>(text: &'a str, spec: &AnswerSpec) -> Extraction<'a> {
     let view = view(text);
-    let special = if setting.choices.is_empty() {
-        match setting.answer_type {
+    let special = if spec.choices.is_empty() {
+        match spec.answer_type {
             Some(AnswerType::Integer | AnswerType::Float) => number::numeric(view),
             Some(AnswerType::List) => number::list(view),
             Some(AnswerType::Text) | None => None,
         }
     } else {
-        choice::chosen(text, view, &setting.choices)
+        choice::chosen(text, view, &spec.choices)
     };
     special.unwrap_or_else(|| extract(text))
 }

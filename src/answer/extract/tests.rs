@@ -144,13 +144,13 @@ fn short_prose_without_a_value_stays_whole_and_long_prose_has_none() {
     assert_eq!(extract(" \n ").found, Found::Nothing);
 }
 
-fn of(choices: &[&str]) -> Setting {
-    Setting { choices: choices.iter().map(|&choice| choice.to_owned()).collect(), ..Setting::default() }
+fn of(choices: &[&str]) -> AnswerSpec {
+    AnswerSpec { choices: choices.iter().map(|&choice| choice.to_owned()).collect(), ..AnswerSpec::default() }
 }
 
 #[test]
 fn a_choice_comes_out_as_its_letter() {
-    let setting = of(&["30 cm", "40 cm", "$50 \\mathrm{~cm}$"]);
+    let spec = of(&["30 cm", "40 cm", "$50 \\mathrm{~cm}$"]);
     for (text, letter) in [
         ("(B) 40 cm", "B"),
         ("Option C is what I would choose: the answer is C.", "C"),
@@ -161,27 +161,27 @@ fn a_choice_comes_out_as_its_letter() {
         ("B", "B"),
         ("After some thought:\n\nC", "C"),
     ] {
-        assert_eq!(extract_for(text, &setting).parts, [letter], "{text}");
+        assert_eq!(extract_for(text, &spec).parts, [letter], "{text}");
     }
-    assert_eq!(extract_for("The answer is 77 cm.", &setting).parts, ["77 cm"]);
-    assert_eq!(extract_for("There is not enough information.", &setting).found, Found::Nothing);
+    assert_eq!(extract_for("The answer is 77 cm.", &spec).parts, ["77 cm"]);
+    assert_eq!(extract_for("There is not enough information.", &spec).found, Found::Nothing);
 }
 
 #[test]
 fn yes_and_no_are_heard_in_what_is_concluded() {
-    let setting = of(&["yes", "no"]);
+    let spec = of(&["yes", "no"]);
     for (text, letter) in [
         ("No, the left one is larger.", "B"),
         ("The left one is 3 and the right one 2. Therefore, the left one is not smaller.", "B"),
         ("Overall, the left one does look larger.", "A"),
     ] {
-        assert_eq!(extract_for(text, &setting).parts, [letter], "{text}");
+        assert_eq!(extract_for(text, &spec).parts, [letter], "{text}");
     }
 }
 
 #[test]
 fn a_number_is_found_for_a_number() {
-    let setting = Setting { answer_type: Some(AnswerType::Integer), ..Setting::default() };
+    let spec = AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() };
     for (text, number) in [
         ("14", "14"),
         ("The answer is 1,250 euros.", "1250"),
@@ -193,17 +193,20 @@ fn a_number_is_found_for_a_number() {
         ("It moves with a velocity of -13 m/s.", "-13"),
         (r"\boxed{x = 7}", "7"),
     ] {
-        assert_eq!(extract_for(text, &setting).parts, [number], "{text}");
+        assert_eq!(extract_for(text, &spec).parts, [number], "{text}");
     }
-    assert_eq!(extract_for("I cannot answer that for 2 people.", &setting).found, Found::Nothing);
-    let list = Setting { answer_type: Some(AnswerType::List), ..Setting::default() };
+    assert_eq!(extract_for("I cannot answer that for 2 people.", &spec).found, Found::Nothing);
+    let list = AnswerSpec { answer_type: Some(AnswerType::List), ..AnswerSpec::default() };
     assert_eq!(extract_for("It goes [1, 2], then [3, 4].", &list).parts, ["[3, 4]"]);
 }
 
 #[test]
 fn hostile_texts_are_cheap_and_never_panic() {
-    let settings =
-        [of(&["yes", "no"]), of(&["3", "x^2"]), Setting { answer_type: Some(AnswerType::Float), ..Setting::default() }];
+    let settings = [
+        of(&["yes", "no"]),
+        of(&["3", "x^2"]),
+        AnswerSpec { answer_type: Some(AnswerType::Float), ..AnswerSpec::default() },
+    ];
     let pieces = [
         "{",
         "}",
@@ -250,8 +253,8 @@ fn hostile_texts_are_cheap_and_never_panic() {
         let text = piece.repeat((10 << 20) / piece.len());
         let start = std::time::Instant::now();
         extract(&text);
-        for setting in &settings {
-            extract_for(&text, setting);
+        for spec in &settings {
+            extract_for(&text, spec);
         }
         let spent = start.elapsed();
         // Four extractions, each far below 50 ms when optimised.
@@ -274,6 +277,6 @@ fn random_characters_never_panic() {
             .collect();
         extract(&text);
         extract_for(&text, &of(&["answer", "1", "é"]));
-        extract_for(&text, &Setting { answer_type: Some(AnswerType::Integer), ..Setting::default() });
+        extract_for(&text, &AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() });
     }
 }

@@ -6,18 +6,18 @@ use super::lists::{self, in_order, ordered, piecewise, unordered};
 use super::{families, quantity, relation, sets, words};
 use crate::answer::grammar::{Bracket, Shape};
 use crate::answer::math::{Expr, Tolerance};
-use crate::answer::{Finding, Outcome, Precision, Setting};
+use crate::answer::{AnswerSpec, Comparison, Outcome, Precision};
 
 /// How exact numbers must be, and the unit of a bare one.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms<'a> {
-    setting: &'a Setting,
+    spec: &'a AnswerSpec,
     part: usize,
 }
 
 impl<'a> Terms<'a> {
-    pub fn of(setting: &'a Setting) -> Self {
-        Self { setting, part: 0 }
+    pub fn of(spec: &'a AnswerSpec) -> Self {
+        Self { spec, part: 0 }
     }
 
     /// The terms of the part with this index.
@@ -26,7 +26,7 @@ impl<'a> Terms<'a> {
     }
 
     pub fn tolerance(self) -> Tolerance {
-        match &self.setting.precision {
+        match &self.spec.precision {
             None => Tolerance::Exact,
             Some(Precision::Decimals(places)) => Tolerance::Decimals(*places),
             Some(Precision::Within(distances)) => distances
@@ -37,16 +37,16 @@ impl<'a> Terms<'a> {
     }
 
     pub fn sets_apart(self) -> bool {
-        self.setting.sets_apart
+        self.spec.sets_apart
     }
 
     pub fn unit(self) -> Option<&'a str> {
-        self.setting.unit.as_deref()
+        self.spec.unit.as_deref()
     }
 }
 
 /// Compares two shapes.
-pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
     if let Some(finding) = families::compare(gold, said, terms) {
         return finding;
     }
@@ -90,7 +90,11 @@ pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
                 (false, false) => {
                     let items = ordered(a, b, terms);
                     let alike = open == other_open && close == other_close;
-                    if items.outcome == Outcome::Equal && !alike { Finding::different("other brackets") } else { items }
+                    if items.outcome == Outcome::Equal && !alike {
+                        Comparison::different("other brackets")
+                    } else {
+                        items
+                    }
                 }
                 _ => sets::compare(&gold, &said, terms)
                     .unwrap_or_else(|| not_equal(unordered(a, b, terms), "a set and an ordered tuple")),
@@ -100,7 +104,7 @@ pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
             match (open, close) {
                 (Bracket::Round, Bracket::Round) if b.len() > 1 => ordered(a, b, terms),
                 _ if open == close => unordered(a, b, terms),
-                _ => Finding::different("a list and an interval"),
+                _ => Comparison::different("a list and an interval"),
             }
         }
         (Shape::Value(matrix, unit), Shape::Bracketed(open, items, close))
@@ -116,20 +120,19 @@ pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
         {
             agree(&items[0], other, terms)
         }
-        (Shape::SetOf(..), set) | (set, Shape::SetOf(..)) if sets::is_set(set) => {
-            sets::compare(&gold, &said, terms).unwrap_or(Finding::undecided("a set and a condition that is not solved"))
-        }
+        (Shape::SetOf(..), set) | (set, Shape::SetOf(..)) if sets::is_set(set) => sets::compare(&gold, &said, terms)
+            .unwrap_or(Comparison::undecided("a set and a condition that is not solved")),
         (Shape::List(parts), one) | (one, Shape::List(parts)) if let Some(main) = lists::under_condition(parts) => {
             not_equal(agree(main, one, terms), "the same under a condition")
         }
-        (Shape::Piecewise(_), _) | (_, Shape::Piecewise(_)) => Finding::undecided("a function given piece by piece"),
-        _ => sets::compare(&gold, &said, terms).unwrap_or_else(|| Finding::different("another kind of answer")),
+        (Shape::Piecewise(_), _) | (_, Shape::Piecewise(_)) => Comparison::undecided("a function given piece by piece"),
+        _ => sets::compare(&gold, &said, terms).unwrap_or_else(|| Comparison::different("another kind of answer")),
     }
 }
 
 /// An agreement that is not enough; a difference stays one.
-pub fn not_equal(finding: Finding, why: &'static str) -> Finding {
-    if finding.outcome == Outcome::Different { finding } else { Finding::undecided(why) }
+pub fn not_equal(finding: Comparison, why: &'static str) -> Comparison {
+    if finding.outcome == Outcome::Different { finding } else { Comparison::undecided(why) }
 }
 
 /// ± written out: two values or two relations.
@@ -169,7 +172,7 @@ fn vector(expr: &Expr) -> Option<Vec<&Expr>> {
 }
 
 /// Words against something else: a number word, a set in words, or nothing that rules can compare.
-fn worded(text: &str, other: &Shape, terms: &Terms<'_>) -> Finding {
+fn worded(text: &str, other: &Shape, terms: &Terms<'_>) -> Comparison {
     if let Some(number) = words::number(text) {
         return agree(&Shape::value(number), other, terms);
     }
@@ -182,8 +185,8 @@ fn worded(text: &str, other: &Shape, terms: &Terms<'_>) -> Finding {
         }
         // A name is no number, and a number no name; words that count something may be either.
         Shape::Value(expr, _) if expr.is_constant() && words::names_no_number(text) => {
-            Finding::different("words and a number")
+            Comparison::different("words and a number")
         }
-        _ => Finding::undecided("words that are not understood"),
+        _ => Comparison::undecided("words that are not understood"),
     }
 }

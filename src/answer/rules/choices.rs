@@ -4,81 +4,83 @@ use std::borrow::Cow;
 
 use super::{joined, plain};
 use crate::answer::extract::{Found, extract, extract_for};
-use crate::answer::{Finding, Outcome, Setting};
+use crate::answer::{AnswerSpec, Comparison, Outcome};
 
-/// Compares by options where the setting has some: both answers are resolved to an option, by letter or by what it says.
+/// Compares by options where the spec has some: both answers are resolved to an option, by letter or by what it says.
 /// Nothing where the expected answer is no option.
-pub fn compare(gold: &str, said: &str, setting: &Setting) -> Option<Finding> {
-    if setting.choices.is_empty() {
+pub fn compare(gold: &str, said: &str, spec: &AnswerSpec) -> Option<Comparison> {
+    if spec.choices.is_empty() {
         return None;
     }
-    let free = Setting { choices: Vec::new(), ..setting.clone() };
-    let literal = |text: &str| setting.choices.iter().position(|choice| choice.trim() == text.trim());
-    let expected = literal(gold).or_else(|| option(&joined(extract(gold)), setting, &free))?;
+    let free = AnswerSpec { choices: Vec::new(), ..spec.clone() };
+    let literal = |text: &str| spec.choices.iter().position(|choice| choice.trim() == text.trim());
+    let expected = literal(gold).or_else(|| option(&joined(extract(gold)), spec, &free))?;
     if literal(said) == Some(expected) {
-        return Some(Finding::equal("the same option"));
+        return Some(Comparison::equal("the same option"));
     }
-    let mut extraction = extract_for(said, setting);
+    let mut extraction = extract_for(said, spec);
     if extraction.found.is_fallback() {
         // What is stated or stands alone counts more than an option that is only mentioned.
         let free_answer = extract(said);
         let text = joined(free_answer.clone());
         let alone = free_answer.found == Found::Whole
-            && plain(&setting.choices[expected], &text, &free).outcome == Outcome::Different;
-        if alone || !free_answer.found.is_fallback() && option(&text, setting, &free).is_some() {
+            && plain(&spec.choices[expected], &text, &free).outcome == Outcome::Different;
+        if alone || !free_answer.found.is_fallback() && option(&text, spec, &free).is_some() {
             extraction = free_answer;
         }
     }
-    let [part] = extraction.parts.as_slice() else { return Some(Finding::undecided("several answers for one choice")) };
-    if let Some(chosen) = option(part, setting, &free) {
+    let [part] = extraction.parts.as_slice() else {
+        return Some(Comparison::undecided("several answers for one choice"));
+    };
+    if let Some(chosen) = option(part, spec, &free) {
         // Two options of one problem may say the same.
-        let same = chosen == expected || setting.choices[chosen].trim() == setting.choices[expected].trim();
-        return Some(if same { Finding::equal("the same option") } else { Finding::different("another option") });
+        let same = chosen == expected || spec.choices[chosen].trim() == spec.choices[expected].trim();
+        return Some(if same { Comparison::equal("the same option") } else { Comparison::different("another option") });
     }
-    if setting.choices.iter().all(|choice| letter(choice).is_some() && choice.trim().len() == 1) {
-        return Some(Finding::different("no option is named"));
+    if spec.choices.iter().all(|choice| letter(choice).is_some() && choice.trim().len() == 1) {
+        return Some(Comparison::different("no option is named"));
     }
-    let finding = plain(&setting.choices[expected], part, &free);
+    let finding = plain(&spec.choices[expected], part, &free);
     Some(match finding.outcome {
-        Outcome::Different => Finding::different("not what the option says"),
+        Outcome::Different => Comparison::different("not what the option says"),
         _ => finding,
     })
 }
 
 /// The option that an answer names: by its letter, or, if it is the only one that agrees, by what it says.
-fn option(text: &str, setting: &Setting, free: &Setting) -> Option<usize> {
-    let count = setting.choices.len();
+fn option(text: &str, spec: &AnswerSpec, free: &AnswerSpec) -> Option<usize> {
+    let count = spec.choices.len();
     if let Some(index) = letter(text).map(|letter| usize::from(letter - b'A')).filter(|index| *index < count) {
         return Some(index);
     }
     let text = text.trim();
-    if let Some(index) = setting.choices.iter().position(|choice| choice.trim() == text) {
+    if let Some(index) = spec.choices.iter().position(|choice| choice.trim() == text) {
         return Some(index);
     }
-    let mut agreeing = (0..count).filter(|index| plain(&setting.choices[*index], text, free).outcome == Outcome::Equal);
+    let mut agreeing = (0..count).filter(|index| plain(&spec.choices[*index], text, free).outcome == Outcome::Equal);
     let first = agreeing.next()?;
     agreeing.next().is_none().then_some(first)
 }
 
 /// Compares single letters or sets of letters where nothing is known of the options: a capital letter from A to H is taken
 /// for a choice.
-pub fn letters(gold: &str, said: &str) -> Option<Finding> {
+pub fn letters(gold: &str, said: &str) -> Option<Comparison> {
     if !gold.contains(|c: char| c.is_ascii_alphabetic()) || !said.contains(|c: char| c.is_ascii_alphabetic()) {
         return None;
     }
     if let (Some(gold), Some(said)) = (several(gold), several(said)) {
         return Some(if gold == said {
-            Finding::equal("the same options")
+            Comparison::equal("the same options")
         } else {
-            Finding::different("other options")
+            Comparison::different("other options")
         });
     }
     let ours = letter(gold).filter(|letter| (b'A'..=b'H').contains(letter))?;
     let theirs = letter(said)?;
     let capital = |text: &str, letter: u8| text.contains(char::from(letter));
     match ours == theirs {
-        true if capital(gold, ours) || capital(said, theirs) => Some(Finding::equal("the same letter")),
-        false if capital(gold, ours) => Some(Finding::different("another letter")),
+        true if capital(gold, ours) || capital(said, theirs) => Some(Comparison::equal("the same letter")),
+        false if capital(gold, ours) => Some(Comparison::different("another letter")),
         _ => None,
     }
 }
@@ -159,9 +161,9 @@ mod tests {
 
     #[test]
     fn answers_are_resolved_to_options() {
-        let setting =
-            Setting { choices: ["135°", "140°", "145°"].map(str::to_owned).to_vec(), ..Setting::default() };
-        let outcome = |gold, said| compare(gold, said, &setting).unwrap().outcome;
+        let spec =
+            AnswerSpec { choices: ["135°", "140°", "145°"].map(str::to_owned).to_vec(), ..AnswerSpec::default() };
+        let outcome = |gold, said| compare(gold, said, &spec).unwrap().outcome;
         assert_eq!(outcome("145°", "C"), Outcome::Equal);
         assert_eq!(outcome("C", "(C) 145°"), Outcome::Equal);
         assert_eq!(outcome("C", "145 degrees"), Outcome::Equal);

@@ -3,13 +3,13 @@
 use super::agree::{Terms, agree};
 use crate::answer::grammar::{Relation, Shape};
 use crate::answer::math::{Constant, Expr, Point, evaluate};
-use crate::answer::{Finding, Outcome};
+use crate::answer::{Comparison, Outcome};
 
 /// What the parameter is called while two families are compared.
 const PARAMETER: &str = "\\k";
 
 /// Compares two shapes of which one says that a parameter runs over the integers; nothing for others.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Finding> {
+pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparison> {
     let (first, second) = (family(gold), family(said));
     let (name, other) = match (&first, &second) {
         (Some((_, name)), Some((_, other))) => (*name, *other),
@@ -27,11 +27,11 @@ pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Finding>
     }
     Some(match (value(&gold).and_then(progression), value(&said).and_then(progression)) {
         (Some(first), Some(second)) if first.covers(&second) && second.covers(&first) => {
-            Finding::equal("the same family of values")
+            Comparison::equal("the same family of values")
         }
-        (Some(_), Some(_)) => Finding::different("another family of values"),
+        (Some(_), Some(_)) => Comparison::different("another family of values"),
         // Families in several parts may be divided otherwise.
-        _ => Finding::undecided("families that may be the same"),
+        _ => Comparison::undecided("families that may be the same"),
     })
 }
 

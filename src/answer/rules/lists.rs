@@ -4,25 +4,25 @@ use super::agree::{Terms, agree, not_equal};
 use super::fold;
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::Expr;
-use crate::answer::{Finding, Outcome};
+use crate::answer::{Comparison, Outcome};
 
 /// Part by part.
-pub fn ordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
+pub fn ordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Comparison {
     if gold.len() != said.len() {
-        return Finding::different("another number of parts");
+        return Comparison::different("another number of parts");
     }
     let findings = gold.iter().zip(said).enumerate().map(|(index, (gold, said))| agree(gold, said, &terms.part(index)));
     fold::all(findings, "the same parts in the same order")
 }
 
 /// Each part of one with a part of the other, in any order; what is said twice counts once.
-pub fn unordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
-    let findings: Vec<Vec<Finding>> = gold
+pub fn unordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Comparison {
+    let findings: Vec<Vec<Comparison>> = gold
         .iter()
         .enumerate()
         .map(|(index, gold)| said.iter().map(|said| agree(gold, said, &terms.part(index))).collect())
         .collect();
-    let has = |part: &mut dyn Iterator<Item = &Finding>| -> Option<Finding> {
+    let has = |part: &mut dyn Iterator<Item = &Comparison>| -> Option<Comparison> {
         let mut undecided = None;
         for finding in part {
             match finding.outcome {
@@ -38,12 +38,12 @@ pub fn unordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
     let columns = (0..said.len()).map(|at| (has(&mut findings.iter().map(|row| &row[at])), "a part too many"));
     for (best, otherwise) in rows.chain(columns) {
         match best {
-            None => return Finding::different(otherwise),
+            None => return Comparison::different(otherwise),
             Some(best) if best.outcome == Outcome::Undecided => undecided = undecided.or(Some(best)),
             Some(_) => {}
         }
     }
-    undecided.unwrap_or_else(|| Finding::equal("the same parts"))
+    undecided.unwrap_or_else(|| Comparison::equal("the same parts"))
 }
 
 /// Whether equal parts occur as often in both.
@@ -57,7 +57,7 @@ fn as_often(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> bool {
 }
 
 /// Lists without brackets: in any order, but by name where the parts have names.
-pub fn lists(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
+pub fn lists(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Comparison {
     if gold.len() != said.len() {
         // Groups of parts, and the same parts in one row.
         let (first, second) = (leaves(gold), leaves(said));
@@ -65,7 +65,7 @@ pub fn lists(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
         return match finding.outcome {
             // A point may be named twice; a number that is given twice may be two answers.
             Outcome::Equal if gold.iter().all(|part| matches!(part, Shape::Bracketed(..))) => finding,
-            Outcome::Equal => Finding::undecided("the same parts, some of them twice"),
+            Outcome::Equal => Comparison::undecided("the same parts, some of them twice"),
             _ if first.len() == second.len() => ordered(&first, &second, terms),
             _ => finding,
         };
@@ -73,7 +73,7 @@ pub fn lists(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Finding {
     let finding = unordered(gold, said, terms);
     match finding.outcome {
         Outcome::Equal if as_often(gold, said, terms) => {}
-        Outcome::Equal => return Finding::undecided("the same parts, but not as often"),
+        Outcome::Equal => return Comparison::undecided("the same parts, but not as often"),
         _ => return finding,
     }
     let in_order = match (names(gold), names(said)) {
@@ -137,7 +137,7 @@ fn unnamed(parts: &[Shape]) -> bool {
 }
 
 /// Answers one after the other, each in the place of the other's.
-pub fn in_order(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+pub fn in_order(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
     let several = |shape: &Shape| match shape {
         Shape::Parts(parts) | Shape::List(parts) => leaves(parts),
         Shape::Bracketed(Bracket::Round, parts, Bracket::Round) => parts.clone(),
@@ -164,7 +164,7 @@ fn leaves(parts: &[Shape]) -> Vec<Shape> {
 }
 
 /// Functions piece by piece: the same values under the same conditions, in any order.
-pub fn piecewise(gold: &[[Shape; 2]], said: &[[Shape; 2]], terms: &Terms<'_>) -> Finding {
+pub fn piecewise(gold: &[[Shape; 2]], said: &[[Shape; 2]], terms: &Terms<'_>) -> Comparison {
     let part =
         |pieces: &[[Shape; 2]], place: usize| pieces.iter().map(|piece| piece[place].clone()).collect::<Vec<_>>();
     let rows = |pieces: &[[Shape; 2]]| {

@@ -1,7 +1,7 @@
 //! Numbers of statements: which of ①, ②, ③ hold. `①③`, `(1)(3)`, `1.3.` and `1, 3` are the same selection.
 
 use super::parts::CIRCLED;
-use crate::answer::Finding;
+use crate::answer::Comparison;
 
 /// How the numbers of a selection are written.
 #[derive(Clone, Copy, PartialEq)]
@@ -18,7 +18,7 @@ enum Dress {
 const MOST: usize = 20;
 
 /// Compares two selections of which one is marked as such; nothing for other answers.
-pub fn compare(gold: &str, said: &str) -> Option<Finding> {
+pub fn compare(gold: &str, said: &str) -> Option<Comparison> {
     let telling = |text: &str| text.contains(CIRCLED) || text.starts_with('(') || text.contains('.');
     if !telling(gold) && !telling(said) {
         return None;
@@ -27,7 +27,7 @@ pub fn compare(gold: &str, said: &str) -> Option<Finding> {
         (Some(gold), Some(said)) => (gold, said),
         // (2)(3) is no product.
         (Some((Dress::Marked, _)), None) | (None, Some((Dress::Marked, _))) => {
-            return Some(Finding::undecided("numbers of statements and another kind of answer"));
+            return Some(Comparison::undecided("numbers of statements and another kind of answer"));
         }
         _ => return None,
     };
@@ -35,8 +35,8 @@ pub fn compare(gold: &str, said: &str) -> Option<Finding> {
     let marks = |dress, count| dress == Dress::Marked || dress == Dress::Dotted && count > 2;
     let sure = marks(gold, expected.len()) || marks(said, given.len());
     match same {
-        true if sure || gold != said => Some(Finding::equal("the same statements")),
-        false if sure => Some(Finding::different("other statements")),
+        true if sure || gold != said => Some(Comparison::equal("the same statements")),
+        false if sure => Some(Comparison::different("other statements")),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 
 use super::extract::{Extraction, extract};
 use super::grammar::{Commas, Shape, Unreadable, canonical, read};
-use super::{Finding, Outcome, Setting};
+use super::{AnswerSpec, Comparison, Outcome};
 use agree::Terms;
 
 /// Answers longer than this are no answers to be compared by rules.
@@ -31,14 +31,14 @@ const MAX_LENGTH: usize = 4000;
 /// Compares `said`, an answer or a text that gives one, with the expected answer `gold`.
 ///
 /// Time and memory are bounded whatever the texts hold: what is too long, too deep or too large is undecided.
-pub fn compare(gold: &str, said: &str, setting: &Setting) -> Finding {
+pub fn compare(gold: &str, said: &str, spec: &AnswerSpec) -> Comparison {
     if said.trim().is_empty() {
-        return Finding::different("there is no answer");
+        return Comparison::different("there is no answer");
     }
     if gold.trim().is_empty() {
-        return Finding::undecided("there is no expected answer");
+        return Comparison::undecided("there is no expected answer");
     }
-    if let Some(finding) = choices::compare(gold, said, setting) {
+    if let Some(finding) = choices::compare(gold, said, spec) {
         return finding;
     }
     let (expected, given) = (extract(gold), extract(said));
@@ -46,16 +46,19 @@ pub fn compare(gold: &str, said: &str, setting: &Setting) -> Finding {
     let guessed = given.found.is_fallback();
     let (gold, said) = (joined(expected), joined(given));
     if said.trim().is_empty() {
-        return Finding::different("there is no answer");
+        return Comparison::different("there is no answer");
     }
-    let finding = plain(&gold, &said, setting);
+    let finding = plain(&gold, &said, spec);
     if uncertain && finding.outcome == Outcome::Different {
-        return Finding::undecided("the expected answer is a text, and what was taken from it is another answer");
+        return Comparison::undecided("the expected answer is a text, and what was taken from it is another answer");
     }
     if !guessed {
         return finding;
     }
-    Finding { reason: format!("{}; no answer is announced, the last one is taken", finding.reason).into(), ..finding }
+    Comparison {
+        reason: format!("{}; no answer is announced, the last one is taken", finding.reason).into(),
+        ..finding
+    }
 }
 
 /// The answer that a text gives; several that are given together are a list.
@@ -68,37 +71,37 @@ fn joined(extraction: Extraction<'_>) -> Cow<'_, str> {
 }
 
 /// Compares two answers that stand alone.
-fn plain(gold: &str, said: &str, setting: &Setting) -> Finding {
+fn plain(gold: &str, said: &str, spec: &AnswerSpec) -> Comparison {
     if gold.len() > MAX_LENGTH || said.len() > MAX_LENGTH {
-        return Finding::undecided("too long for an answer");
+        return Comparison::undecided("too long for an answer");
     }
     let (gold, said) = (canonical(gold), canonical(said));
-    let Some(noted) = notes::noted(&gold) else { return of_texts(&gold, &said, setting) };
+    let Some(noted) = notes::noted(&gold) else { return of_texts(&gold, &said, spec) };
     if same_text(&gold, &said) {
-        return Finding::equal("the same text");
+        return Comparison::equal("the same text");
     }
-    let open = noted.open.then(|| Finding::undecided("the expected answer is only one of many"));
-    fold::any(open.into_iter().chain(noted.forms.into_iter().map(|form| of_texts(form, &said, setting))))
+    let open = noted.open.then(|| Comparison::undecided("the expected answer is only one of many"));
+    fold::any(open.into_iter().chain(noted.forms.into_iter().map(|form| of_texts(form, &said, spec))))
 }
 
 /// Compares two canonical texts.
-fn of_texts(gold: &str, said: &str, setting: &Setting) -> Finding {
+fn of_texts(gold: &str, said: &str, spec: &AnswerSpec) -> Comparison {
     if same_text(gold, said) {
-        return Finding::equal("the same text");
+        return Comparison::equal("the same text");
     }
     let by_words = || words::closed(gold, said).or_else(|| words::single(gold, said));
     if let Some(finding) = by_words().or_else(|| choices::letters(gold, said)) {
         return finding;
     }
-    let terms = Terms::of(setting);
+    let terms = Terms::of(spec);
     let by_number = || parts::compare(gold, said, &terms).or_else(|| marks::compare(gold, said));
     by_number().unwrap_or_else(|| of_readings(gold, said, &terms))
 }
 
 /// Compares every reading of one text with every reading of the other.
-fn of_readings(gold: &str, said: &str, terms: &Terms<'_>) -> Finding {
+fn of_readings(gold: &str, said: &str, terms: &Terms<'_>) -> Comparison {
     let (Ok(golds), Ok(saids)) = (readings(gold), readings(said)) else {
-        return Finding::undecided("larger or deeper than answers are");
+        return Comparison::undecided("larger or deeper than answers are");
     };
     fold::any(golds.iter().flat_map(|gold| saids.iter().map(|said| agree::agree(gold, said, terms))))
 }

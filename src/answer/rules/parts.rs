@@ -2,7 +2,7 @@
 
 use super::agree::Terms;
 use super::{fold, of_readings};
-use crate::answer::Finding;
+use crate::answer::Comparison;
 
 /// Digits in circles, which number parts or statements.
 pub const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦', '⑧', '⑨', '⑩'];
@@ -10,7 +10,7 @@ pub const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦'
 const ROMAN: [&str; 6] = ["i", "ii", "iii", "iv", "v", "vi"];
 
 /// Compares part by part where both texts number their parts, or where one does and the other lists as many.
-pub fn compare(gold: &str, said: &str, terms: &Terms<'_>) -> Option<Finding> {
+pub fn compare(gold: &str, said: &str, terms: &Terms<'_>) -> Option<Comparison> {
     let (gold, said) = match (split(gold), split(said)) {
         (Some(gold), Some(said)) => (gold, said),
         (Some(gold), None) => (gold, listed(said)),

@@ -4,7 +4,7 @@ use super::agree::Terms;
 use crate::answer::grammar::Shape;
 use crate::answer::math::{Expr, Number, Same, Tolerance, carried_out, same};
 use crate::answer::units::Unit;
-use crate::answer::{Finding, Outcome};
+use crate::answer::{Comparison, Outcome};
 
 /// Whether letters that were read as units may be variables.
 pub fn may_be_variables(shape: &Shape) -> bool {
@@ -18,7 +18,7 @@ pub fn may_be_variables(shape: &Shape) -> bool {
 }
 
 /// Compares two values with their units or words.
-pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), terms: &Terms<'_>) -> Finding {
+pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), terms: &Terms<'_>) -> Comparison {
     let (a, unit) = degrees(a, unit);
     let (b, other) = degrees(b, other);
     let bare = || values(a, b, terms);
@@ -31,13 +31,13 @@ pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), terms: &Term
             (Some(first), Some(second)) if first.dimension == second.dimension => {
                 values(&converted(a, &first), &converted(b, &second), terms)
             }
-            (Some(_), Some(_)) => Finding::different("units of different kinds"),
+            (Some(_), Some(_)) => Comparison::different("units of different kinds"),
             _ if unit == other => bare(),
-            _ if unit.starts_with('_') && other.starts_with('_') => Finding::undecided("numbers of different bases"),
+            _ if unit.starts_with('_') && other.starts_with('_') => Comparison::undecided("numbers of different bases"),
             _ if alike(unit, other) => bare(),
             _ => match bare() {
                 finding if finding.outcome == Outcome::Equal => {
-                    Finding::undecided("the same value of different things")
+                    Comparison::undecided("the same value of different things")
                 }
                 finding => finding,
             },
@@ -55,10 +55,10 @@ fn degrees<'a>(expr: &'a Expr, unit: &'a str) -> (&'a Expr, &'a str) {
 
 /// A value with a unit or words and one without: the bare one is meant in the same, in the problem's unit, or (an angle) in
 /// radians.
-fn one_named((named, unit): (&Expr, &str), bare: &Expr, terms: &Terms<'_>) -> Finding {
+fn one_named((named, unit): (&Expr, &str), bare: &Expr, terms: &Terms<'_>) -> Comparison {
     let unit = Unit::parse(unit);
     if unit.is_some() && matches!(bare, Expr::Percent(_)) {
-        return Finding::different("a percentage and a quantity");
+        return Comparison::different("a percentage and a quantity");
     }
     let finding = values(named, bare, terms);
     let Some(unit) = unit.filter(|_| finding.outcome != Outcome::Equal) else { return finding };
@@ -98,7 +98,7 @@ fn alike(a: &str, b: &str) -> bool {
 }
 
 /// Compares two values without units; a percentage may stand for itself or for its hundredth.
-fn values(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Finding {
+fn values(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Comparison {
     match (a, b) {
         (Expr::Percent(a), Expr::Percent(b)) => exprs(a, b, terms),
         (Expr::Percent(inner), other) | (other, Expr::Percent(inner)) => {
@@ -128,40 +128,40 @@ fn respelt(a: &Expr, b: &Expr) -> bool {
     distinct(a, &first) && distinct(b, &second) && same(&first, &second, Tolerance::Exact) == Same::Yes
 }
 
-fn exprs(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Finding {
+fn exprs(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Comparison {
     let (a, b) = (carried_out(a), carried_out(b));
     match (&*a, &*b) {
         (Expr::Matrix(first), Expr::Matrix(second)) => {
             if first.len() != second.len() || first[0].len() != second[0].len() {
-                return Finding::different("matrices of another size");
+                return Comparison::different("matrices of another size");
             }
             let cells = first.iter().flatten().zip(second.iter().flatten());
             let mut unknown = false;
             for (first, second) in cells {
                 match same(first, second, terms.tolerance()) {
                     Same::Yes => {}
-                    Same::No => return Finding::different("another matrix"),
+                    Same::No => return Comparison::different("another matrix"),
                     Same::Unknown => unknown = true,
                 }
             }
             if unknown {
-                Finding::undecided("cells that cannot be evaluated")
+                Comparison::undecided("cells that cannot be evaluated")
             } else {
-                Finding::equal("the same matrix")
+                Comparison::equal("the same matrix")
             }
         }
-        (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Finding::different("a matrix and no matrix"),
+        (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Comparison::different("a matrix and no matrix"),
         _ => match same(&a, &b, terms.tolerance()) {
             Same::No if is_open(&a) != is_open(&b) => {
-                Finding::undecided("a sum, an integral or a limit that is not carried out")
+                Comparison::undecided("a sum, an integral or a limit that is not carried out")
             }
             Same::No if !a.is_constant() && respelt(&a, &b) => {
-                Finding::undecided("the same but for how letters are written")
+                Comparison::undecided("the same but for how letters are written")
             }
-            Same::Yes => Finding::equal(if a.is_constant() { "the same number" } else { "the same function" }),
-            Same::No if a.is_constant() && b.is_constant() => Finding::different("another number"),
-            Same::No => Finding::different("another function"),
-            Same::Unknown => Finding::undecided("values that cannot be told apart or evaluated"),
+            Same::Yes => Comparison::equal(if a.is_constant() { "the same number" } else { "the same function" }),
+            Same::No if a.is_constant() && b.is_constant() => Comparison::different("another number"),
+            Same::No => Comparison::different("another function"),
+            Same::Unknown => Comparison::undecided("values that cannot be told apart or evaluated"),
         },
     }
 }

@@ -6,7 +6,7 @@ use super::names::{Naming, names_points, naming};
 use super::sets;
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::{Expr, Ratio, proportion};
-use crate::answer::{Finding, Outcome};
+use crate::answer::{Comparison, Outcome};
 
 /// What a chain of relations says.
 enum Gist<'a> {
@@ -21,16 +21,16 @@ enum Gist<'a> {
 }
 
 /// Compares two shapes of which at least one is a chain.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
     if let (Shape::List(all), one @ Shape::Chain(sides, _)) | (one @ Shape::Chain(sides, _), Shape::List(all)) =
         (gold, said)
         && sides.iter().all(names)
         && all.iter().any(|part| agree(part, one, terms).outcome == Outcome::Equal)
     {
-        return Finding::undecided("one of several relations between names, any of which may do");
+        return Comparison::undecided("one of several relations between names, any of which may do");
     }
     if is_point(gold) && ranges(said) || is_point(said) && ranges(gold) {
-        return Finding::different("a point and a range");
+        return Comparison::different("a point and a range");
     }
     match (gist(gold), gist(said)) {
         (Some(first), Some(second)) => chains((gold, &first), (said, &second), terms),
@@ -61,7 +61,7 @@ fn ranges(shape: &Shape) -> bool {
 }
 
 /// Compares a chain that gives no single value with a shape of another kind.
-fn other_than_chain(chain: &Shape, other: &Shape, terms: &Terms<'_>) -> Finding {
+fn other_than_chain(chain: &Shape, other: &Shape, terms: &Terms<'_>) -> Comparison {
     if let Some(finding) = sets::compare(chain, other, terms) {
         return finding;
     }
@@ -76,9 +76,9 @@ fn other_than_chain(chain: &Shape, other: &Shape, terms: &Terms<'_>) -> Finding 
     }
     let limits = matches!(chain, Shape::Chain(_, relations) if relations.iter().any(|relation| relation.is_order()));
     if limits && (sets::is_set(other) || matches!(other, Shape::List(_))) {
-        return Finding::undecided("a set and a condition that is not solved");
+        return Comparison::undecided("a set and a condition that is not solved");
     }
-    Finding::different("a relation and no relation")
+    Comparison::different("a relation and no relation")
 }
 
 fn gist(shape: &Shape) -> Option<Gist<'_>> {
@@ -134,7 +134,7 @@ fn names(shape: &Shape) -> bool {
     }
 }
 
-fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>), terms: &Terms<'_>) -> Finding {
+fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>), terms: &Terms<'_>) -> Comparison {
     match (first, second) {
         (Gist::Assignment(name, value), Gist::Assignment(other, given)) => {
             assignments((gold, name, value), (said, other, given), terms)
@@ -147,14 +147,14 @@ fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>
                 Ratio::Constant { positive } => {
                     let other = if positive { *other } else { other.flipped() };
                     if other == *relation {
-                        Finding::equal("the same inequality")
+                        Comparison::equal("the same inequality")
                     } else {
-                        Finding::different("another direction")
+                        Comparison::different("another direction")
                     }
                 }
                 _ => match by_set(gold, said, terms, "another inequality") {
                     finding if finding.outcome == Outcome::Equal && !same_variables(&first, &second) => {
-                        Finding::undecided("the same range of another variable")
+                        Comparison::undecided("the same range of another variable")
                     }
                     finding => finding,
                 },
@@ -179,11 +179,11 @@ fn same_variables(a: &Expr, b: &Expr) -> bool {
     names(a) == names(b)
 }
 
-fn by_set(gold: &Shape, said: &Shape, terms: &Terms<'_>, otherwise: &'static str) -> Finding {
-    sets::compare(gold, said, terms).unwrap_or(Finding::undecided(otherwise))
+fn by_set(gold: &Shape, said: &Shape, terms: &Terms<'_>, otherwise: &'static str) -> Comparison {
+    sets::compare(gold, said, terms).unwrap_or(Comparison::undecided(otherwise))
 }
 
-impl Finding {
+impl Comparison {
     /// Where sets do not tell, the chains side by side, read from either end.
     fn or_else_chain(self, gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Self {
         let (Shape::Chain(sides, relations), Shape::Chain(others, other_relations)) = (gold, said) else { return self };
@@ -216,19 +216,19 @@ fn sides(shape: &Shape) -> Option<(&Expr, &Expr)> {
 }
 
 /// Equations are equal if one is a multiple of the other.
-fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Finding {
+fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Comparison {
     if (a, b) == (c, d) || (a, b) == (d, c) {
-        return Finding::equal("the same equation");
+        return Comparison::equal("the same equation");
     }
     let (first, second) = (a.clone().minus(b.clone()), c.clone().minus(d.clone()));
     if !same_variables(&first, &second) {
-        return Finding::different("equations of other variables");
+        return Comparison::different("equations of other variables");
     }
     match proportion(&first, &second) {
-        Ratio::Constant { .. } => Finding::equal("the same equation, rearranged"),
-        Ratio::Varies if linear(&first) && linear(&second) => Finding::different("another equation"),
-        Ratio::Varies => Finding::undecided("equations that are no multiples of each other"),
-        Ratio::Unknown => Finding::undecided("equations that cannot be evaluated"),
+        Ratio::Constant { .. } => Comparison::equal("the same equation, rearranged"),
+        Ratio::Varies if linear(&first) && linear(&second) => Comparison::different("another equation"),
+        Ratio::Varies => Comparison::undecided("equations that are no multiples of each other"),
+        Ratio::Unknown => Comparison::undecided("equations that cannot be evaluated"),
     }
 }
 
@@ -249,7 +249,7 @@ fn linear(expr: &Expr) -> bool {
 
 type Assigned<'a> = (&'a Shape, &'a Shape, &'a Shape);
 
-fn assignments((gold, name, value): Assigned<'_>, (said, other, given): Assigned<'_>, terms: &Terms<'_>) -> Finding {
+fn assignments((gold, name, value): Assigned<'_>, (said, other, given): Assigned<'_>, terms: &Terms<'_>) -> Comparison {
     let finding = match (name.expr(), other.expr()) {
         // f(x) = x² and f(t) = t²: the variable's name is no matter.
         (Some(Expr::Opaque(f, arguments)), Some(Expr::Opaque(g, others))) if f == g => {
@@ -273,8 +273,8 @@ fn assignments((gold, name, value): Assigned<'_>, (said, other, given): Assigned
         {
             by_sides(gold, said).unwrap_or(finding)
         }
-        (Naming::Other, Outcome::Equal) if constant => Finding::different("a value for another variable"),
-        (Naming::Other | Naming::Unclear, Outcome::Equal) => Finding::undecided("the same under another name"),
+        (Naming::Other, Outcome::Equal) if constant => Comparison::different("a value for another variable"),
+        (Naming::Other | Naming::Unclear, Outcome::Equal) => Comparison::undecided("the same under another name"),
         (_, Outcome::Equal) => finding,
         // Both are solved for the same variable.
         _ if constant || a == b && solved(a) => finding,
@@ -283,7 +283,7 @@ fn assignments((gold, name, value): Assigned<'_>, (said, other, given): Assigned
 }
 
 /// Compares two simple equations by their sides.
-fn by_sides(gold: &Shape, said: &Shape) -> Option<Finding> {
+fn by_sides(gold: &Shape, said: &Shape) -> Option<Comparison> {
     let ((a, b), (c, d)) = (sides(gold)?, sides(said)?);
     Some(equations((a, b), (c, d)))
 }
@@ -302,7 +302,7 @@ fn lacks(shape: &Shape, name: &Expr) -> bool {
 }
 
 /// Compares two shapes of which at least one is a ratio.
-pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
+pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
     let quotient = |ratio: &[Expr]| match ratio {
         [a, b] => Some(Shape::value(a.clone().over(b.clone()))),
         _ => None,
@@ -324,9 +324,9 @@ pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Finding {
         }
         (Shape::Ratio(ratio), other) | (other, Shape::Ratio(ratio)) => match quotient(ratio) {
             Some(value) => agree(&value, other, terms),
-            None => Finding::different("a ratio and another kind of answer"),
+            None => Comparison::different("a ratio and another kind of answer"),
         },
-        _ => Finding::different("another kind of answer"),
+        _ => Comparison::different("another kind of answer"),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::agree::{Terms, agree};
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::{Constant, Expr, Point, evaluate};
-use crate::answer::{Finding, Outcome};
+use crate::answer::{Comparison, Outcome};
 
 /// A stretch of the number line; a point is one from itself to itself.
 #[derive(Debug, Clone)]
@@ -25,30 +25,30 @@ pub fn is_set(shape: &Shape) -> bool {
 }
 
 /// Compares two shapes as sets of numbers; nothing if one of them is no such set.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Finding> {
+pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparison> {
     // Two plain lists or tuples are no sets for having been looked at as such.
     let (first, second) = (sorted(intervals(gold)?), sorted(intervals(said)?));
     if terms.sets_apart() && is_order(gold) != is_order(said) {
-        return Some(Finding::different("a set and an inequality, which are told apart here"));
+        return Some(Comparison::different("a set and an inequality, which are told apart here"));
     }
     if first.len() != second.len() {
-        return Some(Finding::different("another set"));
+        return Some(Comparison::different("another set"));
     }
     let mut undecided = None;
     for (a, b) in first.iter().zip(&second) {
         if a.low_closed != b.low_closed || a.high_closed != b.high_closed {
-            return Some(Finding::different("ends that belong to one set only"));
+            return Some(Comparison::different("ends that belong to one set only"));
         }
         for (end, other) in [(&a.low, &b.low), (&a.high, &b.high)] {
             let finding = agree(&Shape::value(end.clone()), &Shape::value(other.clone()), terms);
             match finding.outcome {
                 Outcome::Equal => {}
-                Outcome::Different => return Some(Finding::different("another set")),
+                Outcome::Different => return Some(Comparison::different("another set")),
                 Outcome::Undecided => undecided = Some(finding),
             }
         }
     }
-    Some(undecided.unwrap_or_else(|| Finding::equal("the same set")))
+    Some(undecided.unwrap_or_else(|| Comparison::equal("the same set")))
 }
 
 /// Whether a shape is an inequality.

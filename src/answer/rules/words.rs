@@ -1,7 +1,7 @@
 //! Answers in words: yes and no, numbers, refusals, and texts that are the same but for what carries no meaning.
 
 use super::counting;
-use crate::answer::Finding;
+use crate::answer::Comparison;
 use crate::answer::math::Expr;
 
 /// Words that mean yes, and words that mean no.
@@ -32,9 +32,13 @@ const REFUSALS: [&str; 19] = [
 ];
 
 /// Compares answers from a closed class, yes or no, or tells that nothing was answered; nothing for all others.
-pub fn closed(gold: &str, said: &str) -> Option<Finding> {
+pub fn closed(gold: &str, said: &str) -> Option<Comparison> {
     if let (Some(gold), Some(said)) = (comparison(gold), comparison(said)) {
-        return Some(if gold == said { Finding::equal("the same sign") } else { Finding::different("another sign") });
+        return Some(if gold == said {
+            Comparison::equal("the same sign")
+        } else {
+            Comparison::different("another sign")
+        });
     }
     if !said.contains(char::is_alphabetic) {
         return None;
@@ -46,12 +50,16 @@ pub fn closed(gold: &str, said: &str) -> Option<Finding> {
             && refused != Some(Refusal::Whole)
             && let (Some(gold), Some(said)) = (polarity(&gold), polarity(&said))
         {
-            return Some(if gold == said { Finding::equal("yes or no") } else { Finding::different("yes or no") });
+            return Some(if gold == said {
+                Comparison::equal("yes or no")
+            } else {
+                Comparison::different("yes or no")
+            });
         }
     }
     match (refuses(gold), refused) {
-        (None, Some(_)) => Some(Finding::different("no answer was given")),
-        (Some(_), Some(_)) => Some(Finding::equal("neither gives an answer")),
+        (None, Some(_)) => Some(Comparison::different("no answer was given")),
+        (Some(_), Some(_)) => Some(Comparison::equal("neither gives an answer")),
         _ => None,
     }
 }
@@ -101,7 +109,7 @@ fn comparison(text: &str) -> Option<&'static str> {
 }
 
 /// Compares two texts that are one word each; nothing where both are so short that they may be products of variables.
-pub fn single(gold: &str, said: &str) -> Option<Finding> {
+pub fn single(gold: &str, said: &str) -> Option<Comparison> {
     if !gold.contains(char::is_alphabetic) || !said.contains(char::is_alphabetic) {
         return None;
     }
@@ -113,25 +121,25 @@ pub fn single(gold: &str, said: &str) -> Option<Finding> {
 }
 
 /// Compares two texts.
-pub fn compare(gold: &str, said: &str) -> Finding {
+pub fn compare(gold: &str, said: &str) -> Comparison {
     let (gold, said) = (normalized(gold), normalized(said));
     let squeezed = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     if gold == said || !squeezed(&gold).is_empty() && squeezed(&gold) == squeezed(&said) && alphabetic(&gold) {
-        return Finding::equal("the same words");
+        return Comparison::equal("the same words");
     }
     let word = |text: &str| alphabetic(text) && !text.contains(' ');
     if word(&gold) && word(&said) && gold.strip_suffix('s').unwrap_or(&gold) == said.strip_suffix('s').unwrap_or(&said)
     {
-        return Finding::equal("the same word");
+        return Comparison::equal("the same word");
     }
     // Words of two languages may be translations.
     if word(&gold) && word(&said) && gold.is_ascii() == said.is_ascii() {
-        return Finding::different("another word");
+        return Comparison::different("another word");
     }
     if differs_in_numbers(&gold, &said) {
-        return Finding::different("the same words with another number");
+        return Comparison::different("the same words with another number");
     }
-    Finding::undecided("words that only a reader can compare")
+    Comparison::undecided("words that only a reader can compare")
 }
 
 /// Whether two texts are the same but for whole numbers in them.

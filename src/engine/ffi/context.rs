@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use llama_cpp_sys_2 as sys;
 
 use super::{Model, log, making};
-use crate::engine::crew::{Crew, processor_time};
+use crate::engine::governor::{ThreadGovernor, processor_time};
 use crate::engine::{EngineError, Token};
 
 /// llama.cpp's own limit on sequence ids.
@@ -125,7 +125,7 @@ pub(crate) struct Context {
     options: ContextOptions,
     vocabulary: usize,
     decoded: Vec<i8>,
-    crew: Option<Crew>,
+    governor: Option<ThreadGovernor>,
     /// Held for its life only.
     _threads: Option<Threads>,
 }
@@ -179,9 +179,9 @@ impl Context {
         let vocabulary = model.vocabulary_size();
         let threads = (options.threads > 1).then(|| Threads::attached_to(pointer, options.threads)).flatten();
         // A device computes while threads wait: processor time tells nothing there.
-        let crew =
-            (options.gives_way && options.threads > 1 && !model.is_offloaded()).then(|| Crew::new(options.threads));
-        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), crew, _threads: threads })
+        let governor = (options.gives_way && options.threads > 1 && !model.is_offloaded())
+            .then(|| ThreadGovernor::new(options.threads));
+        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), governor, _threads: threads })
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -216,7 +216,7 @@ impl Context {
             logits: batch.wanted.as_mut_ptr(),
         };
         log::clear();
-        let before = self.crew.is_some().then(|| (Instant::now(), processor_time()));
+        let before = self.governor.is_some().then(|| (Instant::now(), processor_time()));
         // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says, and outlive the call; ids,
         // tokens and sizes were checked above.
         let status = unsafe {
@@ -240,8 +240,8 @@ impl Context {
 
     /// After a decode that took `elapsed`, before which the process had had so much `processor` time.
     fn give_way(&mut self, elapsed: Duration, processor: Duration) {
-        let (Some(crew), Some(now)) = (&mut self.crew, processor_time()) else { return };
-        if let Some(threads) = crew.after(elapsed, now.saturating_sub(processor)) {
+        let (Some(governor), Some(now)) = (&mut self.governor, processor_time()) else { return };
+        if let Some(threads) = governor.after(elapsed, now.saturating_sub(processor)) {
             tracing::debug!(threads, "other programs use the cores, or no longer do");
             // SAFETY: the context is valid, and between decodes; there are no more than it was made with.
             unsafe { sys::llama_set_n_threads(self.pointer.as_ptr(), threads as i32, threads as i32) };

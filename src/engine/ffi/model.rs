@@ -24,7 +24,7 @@ pub struct Device {
     pub total: u64,
 }
 
-/// The graphics devices of this build and machine; empty without one.
+/// The GPUs of this build and machine; empty without one.
 pub(crate) fn gpu_devices() -> Vec<Device> {
     use llama_cpp_2::LlamaBackendDeviceType as Kind;
     llama_cpp_2::list_llama_ggml_backend_devices()
@@ -37,7 +37,7 @@ pub(crate) fn gpu_devices() -> Vec<Device> {
 /// How to load a model.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ModelOptions {
-    /// Layers to place on the graphics device; `None` places all that fit (none without a device).
+    /// Layers to place on the GPU; `None` places all that fit (none without a device).
     pub gpu_layers: Option<u32>,
     /// Load the vocabulary only, to count tokens or compare tokenisation.
     pub vocab_only: bool,
@@ -286,12 +286,12 @@ impl Model {
         (width / heads.max(1)).max(0) as usize
     }
 
-    /// Whether any layers are on a graphics device.
+    /// Whether any layers are on a GPU.
     pub fn is_offloaded(&self) -> bool {
         self.gpu_layers > 0
     }
 
-    /// Whether all layers are on a graphics device, and the output besides.
+    /// Whether all layers are on a GPU, and the output besides.
     pub fn is_wholly_offloaded(&self) -> bool {
         self.gpu_layers > self.layers() as u32
     }

@@ -48,7 +48,7 @@ impl Vision {
         }
         if file.get("mmprm.vision.class_position").is_none() {
             tracing::warn!(
-                "{}: made by another converter, which leaves position embeddings one patch off for llama.cpp; picture \
+                "{}: made by another converter, which leaves position embeddings one patch off for llama.cpp; image \
                  embeddings will differ from the reference's (mmprm convert puts them right)",
                 path.display()
             );
@@ -110,7 +110,7 @@ impl Vision {
         &self.file
     }
 
-    /// Whether a graphics device is used.
+    /// Whether a GPU is used.
     pub fn on_device(&self) -> bool {
         self.gpu
     }

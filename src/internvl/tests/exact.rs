@@ -14,7 +14,7 @@ use crate::image::{IMAGENET_MEAN, IMAGENET_STD, Limits, Tiling, load, normalise,
 use crate::internvl::linear::Pass;
 use crate::internvl::patch::convolved;
 use crate::internvl::{Layout, Model, Packed, Settings, Targets, Tiles, read_layout, read_parameters};
-use crate::nn::attention::{Own, Segments};
+use crate::nn::attention::{Mask, Segments};
 
 fn golden() -> PathBuf {
     let committed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -48,8 +48,8 @@ fn samples(architecture: &str) -> Vec<Sample> {
 fn pixels(samples: &[Sample], layout: &Layout) -> HashMap<String, Vec<f32>> {
     let tiling = Tiling { size: layout.config().vision.image, min_tiles: 1, max_tiles: 6, thumbnail: true };
     let of = |image: &String| {
-        let picture = load(&golden().join("images").join(image), &Limits::default()).unwrap();
-        let values = tiles(&picture, &tiling).iter().flat_map(|t| normalise(t, IMAGENET_MEAN, IMAGENET_STD)).collect();
+        let decoded = load(&golden().join("images").join(image), &Limits::default()).unwrap();
+        let values = tiles(&decoded, &tiling).iter().flat_map(|t| normalise(t, IMAGENET_MEAN, IMAGENET_STD)).collect();
         (image.clone(), values)
     };
     samples.iter().filter_map(|sample| sample.image.as_ref()).map(of).collect()
@@ -99,9 +99,9 @@ fn golden_train_losses_are_the_exact_ones_but_for_f32() {
             let images = pair.iter().filter_map(|sample| sample.image.as_ref());
             let lengths: Vec<usize> = pair.iter().map(|sample| sample.tokens.len()).collect();
             let packed = Packed {
-                pictures: Packed::pictures_at(&tokens, context, layout.config().tokens_per_tile()).unwrap(),
+                images: Packed::images_at(&tokens, context, layout.config().tokens_per_tile()).unwrap(),
                 tokens,
-                segments: Segments::plain(&lengths, Own::Causal),
+                segments: Segments::plain(&lengths, Mask::Causal),
                 tiles: Tiles::Pixels(images.flat_map(|image| pixels[image].clone()).collect()),
             };
             let second = pair[1].steps.iter().map(|(row, label)| (row + lengths[0], *label));

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Config, Layout, Model, Packed, Parameters, Picture, Role, Store, Tiles};
-use crate::nn::attention::{Own, Segments};
+use super::{Config, Image, Layout, Model, Packed, Parameters, Role, Store, Tiles};
+use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
 /// Tokens of a tile in the test models.
@@ -71,13 +71,13 @@ fn model(layout: &Arc<Layout>, seed: u64) -> (Model, Parameters) {
     (Model::new(layout), parameters(layout, seed))
 }
 
-/// One sequence with a picture of two tiles in it.
+/// One sequence with an image of two tiles in it.
 fn sequence(random: &mut Random, length: usize) -> Packed {
     let tokens = (0..length).map(|_| random.below(VOCABULARY) as u32).collect();
     Packed {
         tokens,
-        segments: Segments::plain(&[length], Own::Causal),
-        pictures: vec![Picture { first: 2, tiles: 0..2 }],
+        segments: Segments::plain(&[length], Mask::Causal),
+        images: vec![Image { first: 2, tiles: 0..2 }],
         tiles: Tiles::Pixels(random.normals(2 * 3 * 28 * 28)),
     }
 }

@@ -3,7 +3,7 @@
 use super::twin::Twin;
 use super::{TILE, VOCABULARY, config, model, relative, sequence, towers};
 use crate::internvl::{
-    Gradients, HalfFormat, InputError, Layout, Loss, Model, Packed, Parameters, Picture, Settings, Shadows, Store,
+    Gradients, HalfCopies, HalfFormat, Image, InputError, Layout, Loss, Model, Packed, Parameters, Settings, Store,
     Targets, Tiles, Trainable, Weights,
 };
 use crate::nn::gemm::{Precision, RowSource};
@@ -24,7 +24,7 @@ fn twin_loss(twin: &Twin<'_>, packed: &Packed, targets: &Targets) -> f64 {
     let Tiles::Pixels(pixels) = &packed.tiles else { panic!("the twin wants pixels") };
     let features = twin.features(pixels);
     let mut tokens: Vec<(u32, Option<&Vec<f64>>)> = packed.tokens.iter().map(|token| (*token, None)).collect();
-    for Picture { first, tiles } in &packed.pictures {
+    for Image { first, tiles } in &packed.images {
         for (row, feature) in (tiles.start * TILE..tiles.end * TILE).enumerate() {
             tokens[first + row].1 = Some(&features[feature]);
         }
@@ -187,8 +187,8 @@ fn half_precision_copies_stay_within_their_rounding() {
             (HalfFormat::Bf16, Settings::default(), 2e-2),
             (HalfFormat::Bf16, rounded, 3e-2),
         ] {
-            let shadows = Shadows::new(&parameters, format);
-            let weights = Weights::with_shadows(&parameters, &shadows);
+            let half_copies = HalfCopies::new(&parameters, format);
+            let weights = Weights::with_shadows(&parameters, &half_copies);
             let mut found = Gradients::new(&layout, Trainable::all(&layout));
             let loss = model.gradients(weights, &packed, &targets, settings, &mut found).unwrap().loss;
             let apart = (loss / exact - 1.0).abs();
@@ -202,17 +202,17 @@ fn half_precision_copies_stay_within_their_rounding() {
 fn refreshed_copies_are_those_of_the_changed_values() {
     let (layout, packed) = cases().next().unwrap();
     let (model, mut parameters) = model(&layout, 14);
-    let mut shadows = Shadows::new(&parameters, HalfFormat::Bf16);
+    let mut half_copies = HalfCopies::new(&parameters, HalfFormat::Bf16);
     let number = layout.index("language_model.model.layers.0.feed_forward.w1.weight").unwrap();
     parameters.get_mut(number).unwrap().iter_mut().for_each(|value| *value *= -0.5);
-    let of = |shadows: &Shadows| {
-        let weights = Weights::with_shadows(&parameters, shadows);
+    let of = |half_copies: &HalfCopies| {
+        let weights = Weights::with_shadows(&parameters, half_copies);
         model.loss(weights, &packed, &step_targets(), Settings::default()).unwrap()
     };
-    let stale = of(&shadows);
-    shadows.refresh(&parameters, |changed| changed == number);
-    assert_ne!(of(&shadows), stale);
-    assert_eq!(of(&shadows), of(&Shadows::new(&parameters, HalfFormat::Bf16)));
+    let stale = of(&half_copies);
+    half_copies.refresh(&parameters, |changed| changed == number);
+    assert_ne!(of(&half_copies), stale);
+    assert_eq!(of(&half_copies), of(&HalfCopies::new(&parameters, HalfFormat::Bf16)));
 }
 
 /// Rows that are made when asked.
@@ -266,10 +266,10 @@ fn what_does_not_fit_is_named() {
     assert_eq!(long, InputError::Segments { tokens: LENGTH + 1, segments: LENGTH });
     let unknown = refusal(&|packed, _| packed.tokens[5] = 13);
     assert_eq!(unknown, InputError::Token { row: 5, token: 13, vocabulary });
-    let far = refusal(&|packed, _| packed.pictures[0].first = 15);
-    assert_eq!(far, InputError::Picture { picture: 0, start: 15, end: 23, after: 0, tokens: LENGTH });
-    let tiles = refusal(&|packed, _| packed.pictures[0].tiles = 1..3);
-    assert_eq!(tiles, InputError::Tiles { picture: 0, start: 1, end: 3, tiles: 2 });
+    let far = refusal(&|packed, _| packed.images[0].first = 15);
+    assert_eq!(far, InputError::Image { image: 0, start: 15, end: 23, after: 0, tokens: LENGTH });
+    let tiles = refusal(&|packed, _| packed.images[0].tiles = 1..3);
+    assert_eq!(tiles, InputError::Tiles { image: 0, start: 1, end: 3, tiles: 2 });
     let values = refusal(&|packed, _| packed.tiles = Tiles::Pixels(vec![0.0; 5]));
     assert_eq!(values, InputError::TileValues { found: 5, tile: 3 * 28 * 28 });
     let steps = |rows: Vec<usize>, labels: Vec<f32>, weights: Vec<f32>, yes| {

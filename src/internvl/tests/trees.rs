@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{TILE, VOCABULARY, config, model, relative, towers};
-use crate::internvl::{Gradients, Packed, Picture, Settings, Targets, Tiles, Trainable};
-use crate::nn::attention::{Own, Segments};
+use crate::internvl::{Gradients, Image, Packed, Settings, Targets, Tiles, Trainable};
+use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
 /// A tree: for each node after the root its parent and its tokens, of which the last one ends a step.
@@ -67,10 +67,10 @@ fn pack(tree: &Tree, nodes: &[usize], is_path: bool, counts: &[usize], steps: bo
     } else {
         Targets::Tokens { rows, ids, weights }
     };
-    let segments = Segments::new(&segments, Own::Causal);
-    let pictures = vec![Picture { first: 1, tiles: 1..2 }, Picture { first: 2 + TILE, tiles: 0..1 }];
+    let segments = Segments::new(&segments, Mask::Causal);
+    let images = vec![Image { first: 1, tiles: 1..2 }, Image { first: 2 + TILE, tiles: 0..1 }];
     let tiles = Tiles::Pixels(Random::new(tree.seed).normals(2 * 3 * 28 * 28));
-    (Packed { tokens, segments, pictures, tiles }, targets)
+    (Packed { tokens, segments, images, tiles }, targets)
 }
 
 proptest! {
@@ -112,8 +112,8 @@ fn samples_packed_together_do_not_see_each_other_even_beyond_the_trained_context
     let tokens = |length: usize| (0..length as u32).map(|i| (i * 5 + length as u32) % 13).collect::<Vec<_>>();
     let plain = |lengths: &[usize]| Packed {
         tokens: lengths.iter().flat_map(|length| tokens(*length)).collect(),
-        segments: Segments::plain(lengths, Own::Causal),
-        pictures: Vec::new(),
+        segments: Segments::plain(lengths, Mask::Causal),
+        images: Vec::new(),
         tiles: Tiles::none(),
     };
     let targets = |rows: Vec<usize>| {
@@ -129,8 +129,8 @@ fn samples_packed_together_do_not_see_each_other_even_beyond_the_trained_context
 #[test]
 fn runs_of_image_tokens_take_tile_after_tile() {
     let tokens = [5, 9, 9, 9, 9, 1, 9, 9, 9, 9, 9, 9, 9, 9, 2];
-    let pictures = Packed::pictures_at(&tokens, 9, 4).unwrap();
-    assert_eq!(pictures, [Picture { first: 1, tiles: 0..1 }, Picture { first: 6, tiles: 1..3 }]);
-    assert_eq!(Packed::pictures_at(&tokens, 9, 3), None);
-    assert_eq!(Packed::pictures_at(&tokens, 7, 3), Some(Vec::new()));
+    let images = Packed::images_at(&tokens, 9, 4).unwrap();
+    assert_eq!(images, [Image { first: 1, tiles: 0..1 }, Image { first: 6, tiles: 1..3 }]);
+    assert_eq!(Packed::images_at(&tokens, 9, 3), None);
+    assert_eq!(Packed::images_at(&tokens, 7, 3), Some(Vec::new()));
 }

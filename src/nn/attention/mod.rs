@@ -6,10 +6,10 @@
 //! Query head h uses key and value head h / (query heads / key heads).
 //!
 //! ```
-//! use mmprm::nn::attention::{Attention, Heads, Own, Segments};
+//! use mmprm::nn::attention::{Attention, Heads, Mask, Segments};
 //! use mmprm::nn::tensor::{Mat, MatMut};
 //! // A prompt of one token and two continuations of one token each, which do not see each other.
-//! let segments = Segments::new(&[(1, None), (1, Some(0)), (1, Some(0))], Own::Causal);
+//! let segments = Segments::new(&[(1, None), (1, Some(0)), (1, Some(0))], Mask::Causal);
 //! let attention = Attention::new(Heads { query: 1, key: 1, dim: 1 }, &segments);
 //! let (q, k, v) = ([0.0f32; 3], [0.0f32; 3], [1.0f32, 3.0, 5.0]);
 //! let (mut out, mut lse) = ([0.0; 3], [0.0; 3]);
@@ -24,7 +24,7 @@ mod segments;
 mod tile;
 
 pub use backward::Kept;
-pub use segments::{Own, Segments};
+pub use segments::{Mask, Segments};
 
 use super::gemm::Precision;
 use super::tensor::{Element, Mat};

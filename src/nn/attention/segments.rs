@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a token sees of its own segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Own {
+pub enum Mask {
     /// The tokens up to itself: language models.
     Causal,
     /// All: vision models.
@@ -13,12 +13,12 @@ pub enum Own {
 
 /// Segments of a packed sequence, one after the other, each with at most one parent before it.
 ///
-/// A token sees its ancestors' segments and its [`Own`]. A plain sample is a root; a search tree has a segment for each node,
+/// A token sees its ancestors' segments and its [`Mask`]. A plain sample is a root; a search tree has a segment for each node,
 /// so that what paths share is there once. The segments of a tree follow each other without another tree's between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segments {
     segments: Vec<Segment>,
-    own: Own,
+    own: Mask,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Segments {
     ///
     /// # Panics
     /// If a parent does not come before its child, or lies in an earlier tree.
-    pub fn new(segments: &[(usize, Option<usize>)], own: Own) -> Self {
+    pub fn new(segments: &[(usize, Option<usize>)], own: Mask) -> Self {
         let mut all: Vec<Segment> = Vec::with_capacity(segments.len());
         let (mut start, mut root) = (0, 0);
         for (index, (length, parent)) in segments.iter().copied().enumerate() {
@@ -59,7 +59,7 @@ impl Segments {
     }
 
     /// Independent sequences of these lengths.
-    pub fn plain(lengths: &[usize], own: Own) -> Self {
+    pub fn plain(lengths: &[usize], own: Mask) -> Self {
         Self::new(&lengths.iter().map(|length| (*length, None)).collect::<Vec<_>>(), own)
     }
 
@@ -78,7 +78,7 @@ impl Segments {
     pub fn pairs(&self) -> u64 {
         let pairs = |segment: &Segment| {
             let (length, depth) = (segment.tokens.len() as u64, segment.depth as u64);
-            let own = if self.own == Own::Full { length * length } else { length * (length + 1) / 2 };
+            let own = if self.own == Mask::Full { length * length } else { length * (length + 1) / 2 };
             length * depth + own
         };
         self.segments.iter().map(pairs).sum()
@@ -115,7 +115,7 @@ impl Segments {
     /// For causal segments a query at token i sees of them those up to i: ancestors come before all of their descendants.
     pub(super) fn keys(&self, queries: &Queries, size: usize) -> Vec<Vec<Range<usize>>> {
         let own = &self.segments[queries.segment];
-        let end = if self.own == Own::Full { own.tokens.end } else { queries.tokens.end };
+        let end = if self.own == Mask::Full { own.tokens.end } else { queries.tokens.end };
         let mut ranges: Vec<Range<usize>> = Vec::new();
         ranges.push(own.tokens.start..end);
         let mut above = own.parent;
@@ -146,7 +146,7 @@ impl Segments {
     }
 
     pub(super) fn is_causal(&self) -> bool {
-        self.own == Own::Causal
+        self.own == Mask::Causal
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn positions_follow_the_path() {
-        let segments = Segments::new(&[(3, None), (2, Some(0)), (2, Some(1)), (1, Some(0)), (2, None)], Own::Causal);
+        let segments = Segments::new(&[(3, None), (2, Some(0)), (2, Some(1)), (1, Some(0)), (2, None)], Mask::Causal);
         assert_eq!(segments.positions(), [0, 1, 2, 3, 4, 5, 6, 3, 0, 1]);
         assert_eq!(segments.tokens(), 10);
         assert_eq!(segments.pairs(), 6 + (6 + 3) + (10 + 3) + 4 + 3);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn chunks_join_ancestors_that_lie_next_to_each_other() {
-        let segments = Segments::new(&[(3, None), (2, Some(0)), (4, Some(1)), (4, Some(0))], Own::Causal);
+        let segments = Segments::new(&[(3, None), (2, Some(0)), (4, Some(1)), (4, Some(0))], Mask::Causal);
         let tiles = segments.tiles(2);
         let last = |start: usize| tiles.iter().find(|tile| tile.tokens.start == start).unwrap();
         assert_eq!(segments.keys(last(7), 100), [vec![0..9]]);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn trees_are_apart() {
-        let segments = Segments::new(&[(3, None), (2, Some(0)), (4, None), (0, None)], Own::Full);
+        let segments = Segments::new(&[(3, None), (2, Some(0)), (4, None), (0, None)], Mask::Full);
         let trees = segments.trees(4);
         assert_eq!(trees.iter().map(|tree| tree.0.clone()).collect::<Vec<_>>(), [0..5, 5..9, 9..9]);
         assert_eq!(trees[0].1.len(), 2);
@@ -193,6 +193,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "its tree begins at 1")]
     fn a_parent_in_an_earlier_tree_is_refused() {
-        Segments::new(&[(1, None), (1, None), (1, Some(0))], Own::Causal);
+        Segments::new(&[(1, None), (1, None), (1, Some(0))], Mask::Causal);
     }
 }

@@ -101,9 +101,9 @@ fn causal_and_full_attention_equal_the_definition() {
     for (tokens, query, key, dim) in [(1, 1, 1, 1), (17, 4, 2, 5), (70, 3, 3, 16), (300, 2, 1, 8), (40, 8, 1, 3)] {
         let heads = Heads { query, key, dim };
         let inputs = Inputs::random(&mut random, tokens, heads);
-        for own in [Own::Causal, Own::Full] {
+        for own in [Mask::Causal, Mask::Full] {
             let results = inputs.run(&Segments::plain(&[tokens], own), &inputs.q);
-            let sees = |i: usize, j: usize| own == Own::Full || j <= i;
+            let sees = |i: usize, j: usize| own == Mask::Full || j <= i;
             let wanted = twin(heads, tokens, [&wide(&inputs.q), &wide(&inputs.k), &wide(&inputs.v)], &sees);
             let deviation = deviation(&results.out, &wanted);
             assert!(deviation < 3e-6, "{tokens} tokens, {own:?}: {deviation:e}");
@@ -114,7 +114,7 @@ fn causal_and_full_attention_equal_the_definition() {
 #[test]
 fn gradients_equal_the_differences() {
     let mut random = Random::new(72);
-    for own in [Own::Causal, Own::Full] {
+    for own in [Mask::Causal, Mask::Full] {
         let (tokens, heads) = (9, Heads { query: 4, key: 2, dim: 3 });
         let inputs = Inputs::random(&mut random, tokens, heads);
         let d_out = random.normals(inputs.q.len());
@@ -122,7 +122,7 @@ fn gradients_equal_the_differences() {
         let segment = |token: usize| [0, 0, 0, 1, 1, 2, 2, 2, 2][token];
         let sees = |i: usize, j: usize| {
             let related = segment(i) == segment(j) || segment(j) == 0;
-            related && (j <= i || own == Own::Full)
+            related && (j <= i || own == Mask::Full)
         };
         let results = inputs.run(&segments, &d_out);
         let (q, k, v) = (wide(&inputs.q), wide(&inputs.k), wide(&inputs.v));
@@ -166,7 +166,7 @@ fn a_packed_forest_equals_its_paths_one_by_one() {
     let mut random = Random::new(73);
     for (count, longest) in [(6, 9), (12, 40), (5, 300), (30, 4)] {
         let shape = forest(&mut random, count, longest);
-        let segments = Segments::new(&shape, Own::Causal);
+        let segments = Segments::new(&shape, Mask::Causal);
         let heads = Heads { query: 4, key: 2, dim: 8 };
         let inputs = Inputs::random(&mut random, segments.tokens(), heads);
         let d_out = random.normals(inputs.q.len());
@@ -179,7 +179,7 @@ fn a_packed_forest_equals_its_paths_one_by_one() {
             // Each path gets the gradient of its last segment only, so that all paths together give the forest's.
             let mut d_path = select(&d_out, width, &tokens);
             d_path[..own * width].fill(0.0);
-            let alone = inputs.select(&tokens).run(&Segments::plain(&[tokens.len()], Own::Causal), &d_path);
+            let alone = inputs.select(&tokens).run(&Segments::plain(&[tokens.len()], Mask::Causal), &d_path);
             let (ours, theirs) = (select(&packed.out, width, &tokens), wide(&alone.out));
             if !tokens.is_empty() {
                 assert!(deviation(&ours, &theirs) < 1e-5);
@@ -205,7 +205,7 @@ fn a_packed_forest_equals_its_paths_one_by_one() {
 fn bits_do_not_depend_on_the_number_of_threads() {
     let mut random = Random::new(74);
     let shape = forest(&mut random, 10, 60);
-    let segments = Segments::new(&shape, Own::Causal);
+    let segments = Segments::new(&shape, Mask::Causal);
     let inputs = Inputs::random(&mut random, segments.tokens(), Heads { query: 6, key: 3, dim: 8 });
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -225,7 +225,7 @@ fn inputs_kept_as_bf16_are_widened() {
     let (q, k, v) = (narrow(&inputs.q), narrow(&inputs.k), narrow(&inputs.v));
     let back = |values: &[bf16]| values.iter().map(|value| value.to_f32()).collect::<Vec<_>>();
     (inputs.q, inputs.k, inputs.v) = (back(&q), back(&k), back(&v));
-    let segments = Segments::plain(&[20], Own::Causal);
+    let segments = Segments::plain(&[20], Mask::Causal);
     let (mut out, mut lse) = (vec![0.0; 160], vec![0.0; 40]);
     Attention::new(heads, &segments).forward(
         Mat::new(&q, 20, 8),

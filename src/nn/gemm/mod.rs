@@ -53,6 +53,17 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// The name that files keyed by arithmetic use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::SplitBf16 => "split-bf16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// A matrix product to be run, `C = activation(alpha · op(A) · op(B) + beta · C + bias) + residual`.
 #[derive(Debug, Clone, Copy)]
 #[must_use]

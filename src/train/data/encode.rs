@@ -1,5 +1,5 @@
 use super::record::Text;
-use super::{Goal, Placed, Sample, Target, Words};
+use super::{Goal, Placed, Sample, SpecialTokens, Target};
 use crate::prompt::Piece;
 
 /// Splits text into token ids.
@@ -27,7 +27,7 @@ pub struct Length {
 /// What texts become tokens with.
 pub(super) struct Encoder<'a> {
     pub tokenizer: &'a dyn Tokenizer,
-    pub words: Words,
+    pub words: SpecialTokens,
     pub tokens_per_tile: usize,
     pub length: Length,
     pub token_labels: bool,
@@ -36,13 +36,13 @@ pub(super) struct Encoder<'a> {
 /// What stands between question and steps in a text for a PRM.
 const PROCESS: &str = "\nProcess: ";
 
-/// Pictures of a text: their indices in the data set, and their tiles.
+/// Images of a text: their indices in the data set, and their tiles.
 pub(super) type Shown<'a> = &'a [(usize, usize)];
 
 impl Encoder<'_> {
     /// The sample of a text.
     pub fn sample(&self, text: &Text, shown: Shown<'_>, id: String, problem: u64) -> Result<Sample, String> {
-        let (mut tokens, pictures) = self.tokens(text, shown)?;
+        let (mut tokens, images) = self.tokens(text, shown)?;
         let mut targets = match &text.reply {
             None => self.steps(&tokens, text, shown)?,
             Some(_) => self.predictions(&tokens, text, shown)?,
@@ -52,19 +52,19 @@ impl Encoder<'_> {
                 let (found, most) = (tokens.len(), self.length.tokens);
                 return Err(format!("{found} tokens, expected at most {most}; ask for longer samples, or to truncate"));
             }
-            self.truncate(&mut tokens, &mut targets, &pictures, shown)?;
+            self.truncate(&mut tokens, &mut targets, &images, shown)?;
         }
-        Ok(Sample { id, problem, tokens, pictures, targets })
+        Ok(Sample { id, problem, tokens, images, targets })
     }
 
-    /// Context and reply as tokens, with the places of the pictures.
+    /// Context and reply as tokens, with the places of the images.
     fn tokens(&self, text: &Text, shown: Shown<'_>) -> Result<(Vec<u32>, Vec<Placed>), String> {
-        let (mut tokens, mut pictures, mut run) = (Vec::new(), Vec::new(), String::new());
+        let (mut tokens, mut images, mut run) = (Vec::new(), Vec::new(), String::new());
         let flush = |run: &mut String, tokens: &mut Vec<u32>| -> Result<(), String> {
             if !run.is_empty() {
                 let ids = self.tokenizer.encode(run, tokens.is_empty())?;
                 if ids.contains(&self.words.context) {
-                    return Err("its text has `<IMG_CONTEXT>` in it, which only pictures have".into());
+                    return Err("its text has `<IMG_CONTEXT>` in it, which only images have".into());
                 }
                 tokens.extend(ids);
                 run.clear();
@@ -75,11 +75,11 @@ impl Encoder<'_> {
             match piece {
                 Piece::Text(more) => run.push_str(more),
                 Piece::Image(index) => {
-                    let &(picture, tiles) =
-                        shown.get(*index).ok_or("its text refers to a picture that it does not have")?;
+                    let &(image, tiles) =
+                        shown.get(*index).ok_or("its text refers to an image that it does not have")?;
                     run.push_str("<img>");
                     flush(&mut run, &mut tokens)?;
-                    pictures.push(Placed { start: tokens.len(), picture });
+                    images.push(Placed { start: tokens.len(), image });
                     tokens.extend(std::iter::repeat_n(self.words.context, tiles * self.tokens_per_tile));
                     run.push_str("</img>");
                 }
@@ -90,7 +90,7 @@ impl Encoder<'_> {
             run.push_str("<|im_end|>");
         }
         flush(&mut run, &mut tokens)?;
-        Ok((tokens, pictures))
+        Ok((tokens, images))
     }
 
     /// A label at each step token, and where asked at each token of the step.
@@ -145,14 +145,14 @@ impl Encoder<'_> {
         &self,
         tokens: &mut Vec<u32>,
         targets: &mut Vec<Target>,
-        pictures: &[Placed],
+        images: &[Placed],
         shown: Shown<'_>,
     ) -> Result<(), String> {
         let most = self.length.tokens;
-        let tiles = |picture| shown.iter().find(|(index, _)| *index == picture).map_or(0, |(_, tiles)| *tiles);
-        let cut = |placed: &Placed| placed.start + tiles(placed.picture) * self.tokens_per_tile > most;
-        if pictures.iter().any(cut) {
-            return Err(format!("{} tokens, and the limit of {most} would cut a picture", tokens.len()));
+        let tiles = |image| shown.iter().find(|(index, _)| *index == image).map_or(0, |(_, tiles)| *tiles);
+        let cut = |placed: &Placed| placed.start + tiles(placed.image) * self.tokens_per_tile > most;
+        if images.iter().any(cut) {
+            return Err(format!("{} tokens, and the limit of {most} would cut an image", tokens.len()));
         }
         // A row at the end may be asked for a token that is gone: it is known still.
         tokens.truncate(most);

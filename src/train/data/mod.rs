@@ -1,10 +1,10 @@
-//! Training files → samples: token ids, where pictures stand, and what is to be learnt at which token.
+//! Training files → samples: token ids, where images stand, and what is to be learnt at which token.
 //!
 //! A file is JSON Lines. For [`Task::Prm`] its records are those of `mmprm samples`, written as the reference trains them, and
 //! may have `weights` beside their conversations, one a label; for [`Task::Policy`] they are conversations with a text as the
 //! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`. Whatever is wrong with a record is one sentence with
 //! its file, line and id: no record is left out or replaced.
-//! How samples become batches is [`super::pack`]'s business; what pictures look like to the model that of
+//! How samples become batches is [`super::pack`]'s business; what images look like to the model that of
 //! [`super::features`].
 //!
 //! ```
@@ -37,7 +37,7 @@
 //! ```
 
 mod encode;
-mod pictures;
+mod images;
 mod record;
 
 use std::collections::HashSet;
@@ -49,13 +49,13 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 pub use encode::{Length, Tokenizer};
-pub use pictures::Picture;
+pub use images::Image;
 pub use record::{Forms, Task};
 
 use crate::image::{self, ImageError, Tiling};
 use crate::prompt::STEP_TOKEN;
 use encode::Encoder;
-use pictures::Pictures;
+use images::Images;
 use record::Record;
 
 /// Longest line that is read, in bytes.
@@ -95,7 +95,7 @@ pub enum DataError {
         /// What is wrong and what was expected.
         problem: String,
     },
-    /// A picture of a record cannot be used.
+    /// An image of a record cannot be used.
     #[error("{}:{line}: sample {id}: {source}", path.display())]
     Image {
         /// The file.
@@ -104,7 +104,7 @@ pub enum DataError {
         line: usize,
         /// The record's id as JSON.
         id: String,
-        /// What is wrong with the picture.
+        /// What is wrong with the image.
         source: Box<ImageError>,
     },
     /// The vocabulary lacks a token.
@@ -123,8 +123,8 @@ pub enum DataError {
 
 /// Tokens with a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Words {
-    /// `<IMG_CONTEXT>`, in whose place a picture's embeddings stand.
+pub struct SpecialTokens {
+    /// `<IMG_CONTEXT>`, in whose place an image's embeddings stand.
     pub context: u32,
     /// `<prm>`.
     pub step: u32,
@@ -134,7 +134,7 @@ pub struct Words {
     pub no: u32,
 }
 
-impl Words {
+impl SpecialTokens {
     /// Finds them.
     ///
     /// # Errors
@@ -172,13 +172,13 @@ impl Target {
     }
 }
 
-/// Where a picture stands in a sample.
+/// Where an image stands in a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
     /// Index of its first context token.
     pub start: usize,
-    /// Which of the data set's pictures.
-    pub picture: usize,
+    /// Which of the data set's images.
+    pub image: usize,
 }
 
 /// One text to learn from.
@@ -190,8 +190,8 @@ pub struct Sample {
     pub problem: u64,
     /// Its token ids.
     pub tokens: Vec<u32>,
-    /// Its pictures in order.
-    pub pictures: Vec<Placed>,
+    /// Its images in order.
+    pub images: Vec<Placed>,
     /// What is to be learnt, by row.
     pub targets: Vec<Target>,
 }
@@ -201,7 +201,7 @@ pub struct Sample {
 pub struct Options {
     /// What the file holds.
     pub task: Task,
-    /// How pictures are cut.
+    /// How images are cut.
     pub tiling: Tiling,
     /// Context tokens of a tile.
     pub tokens_per_tile: usize,
@@ -217,10 +217,10 @@ pub struct Options {
 pub struct Dataset {
     /// In the file's order.
     pub samples: Vec<Sample>,
-    /// Their pictures, each once.
-    pub pictures: Vec<Picture>,
+    /// Their images, each once.
+    pub images: Vec<Image>,
     /// Tokens with a role.
-    pub words: Words,
+    pub words: SpecialTokens,
 }
 
 impl Dataset {
@@ -230,13 +230,13 @@ impl Dataset {
     /// [`DataError`] for the first record that cannot be used.
     ///
     /// # Panics
-    /// Never: every picture that a sample shows was read before.
+    /// Never: every image that a sample shows was read before.
     pub fn read(path: &Path, root: &Path, tokenizer: &dyn Tokenizer, options: &Options) -> Result<Self, DataError> {
-        let words = Words::find(tokenizer)?;
+        let words = SpecialTokens::find(tokenizer)?;
         let records = read_records(path)?;
         let place = Place { path, root };
         let images: Vec<Vec<PathBuf>> = records.iter().map(|record| place.images(record)).collect::<Result<_, _>>()?;
-        let (pictures, mut failed) = Pictures::read(&distinct(&images), &options.tiling);
+        let (loaded, mut failed) = Images::read(&distinct(&images), &options.tiling);
         for (numbered, images) in records.iter().zip(&images) {
             if let Some(error) = images.iter().find_map(|image| failed.remove(image)) {
                 return Err(place.image(numbered, error));
@@ -248,12 +248,12 @@ impl Dataset {
             .par_iter()
             .zip(&images)
             .map(|(numbered, images)| {
-                let index = |image: &PathBuf| pictures.index(image).expect("every picture was read");
+                let index = |image: &PathBuf| loaded.index(image).expect("every image was read");
                 let shown: Vec<usize> = images.iter().map(index).collect();
-                let tiles: Vec<_> = shown.iter().map(|&index| (index, pictures.all[index].tiles)).collect();
+                let tiles: Vec<_> = shown.iter().map(|&index| (index, loaded.all[index].tiles)).collect();
                 let (line, record) = numbered;
                 let texts = record.texts(options.task, images.len());
-                let digests = shown.iter().map(|&index| pictures.all[index].digest.as_slice());
+                let digests = shown.iter().map(|&index| loaded.all[index].digest.as_slice());
                 let sample = |text: record::Text| {
                     let problem = problem_key(&text.question, digests.clone());
                     encoder.sample(&text, &tiles, record.id.to_string(), problem)
@@ -262,7 +262,7 @@ impl Dataset {
                 samples.map_err(|problem| place.sample(*line, record, problem))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { samples: samples.into_iter().flatten().collect(), pictures: pictures.all, words })
+        Ok(Self { samples: samples.into_iter().flatten().collect(), images: loaded.all, words })
     }
 }
 
@@ -277,34 +277,31 @@ impl Dataset {
     }
 
     /// Leaves labels at the ends of steps only.
-    pub fn steps_only(samples: &mut [Sample], words: Words) {
+    pub fn steps_only(samples: &mut [Sample], words: SpecialTokens) {
         for Sample { tokens, targets, .. } in samples {
             targets.retain(|target| matches!(target.goal, Goal::Token(_)) || tokens[target.row] == words.step);
         }
     }
 
-    /// Takes over the samples of another set, whose pictures join this one's; returns them.
+    /// Takes over the samples of another set, whose images join this one's; returns them.
     pub fn adopt(&mut self, other: Self) -> Vec<Sample> {
-        let mut place = |picture: Picture| {
-            let known = self.pictures.iter().position(|known| known.digest == picture.digest);
+        let mut place = |image: Image| {
+            let known = self.images.iter().position(|known| known.digest == image.digest);
             known.unwrap_or_else(|| {
-                self.pictures.push(picture);
-                self.pictures.len() - 1
+                self.images.push(image);
+                self.images.len() - 1
             })
         };
-        let places: Vec<usize> = other.pictures.into_iter().map(&mut place).collect();
+        let places: Vec<usize> = other.images.into_iter().map(&mut place).collect();
         let mut samples = other.samples;
-        samples
-            .iter_mut()
-            .flat_map(|sample| &mut sample.pictures)
-            .for_each(|placed| placed.picture = places[placed.picture]);
+        samples.iter_mut().flat_map(|sample| &mut sample.images).for_each(|placed| placed.image = places[placed.image]);
         samples
     }
 
-    /// The same pictures and tokens for other samples.
+    /// The same images and tokens for other samples.
     #[must_use]
     pub fn without_samples(&self) -> Self {
-        Self { samples: Vec::new(), pictures: self.pictures.clone(), words: self.words }
+        Self { samples: Vec::new(), images: self.images.clone(), words: self.words }
     }
 }
 

@@ -56,14 +56,14 @@ fn prm_record(id: u32, image: &str, process: &str, labels: &str) -> String {
 }
 
 #[test]
-fn labels_stand_at_step_tokens_and_pictures_between_their_marks() {
+fn labels_stand_at_step_tokens_and_images_between_their_marks() {
     let data = read(&prm_record(3, "\"a.png\"", "one<prm>two<prm>", "[1, 0.37]"), &PRM).unwrap();
     let sample = &data.samples[0];
     let targets: Vec<_> = sample.targets.iter().map(|target| (sample.tokens[target.row], target.goal)).collect();
     assert_eq!(targets, [(1000, Goal::Label(1.0)), (1000, Goal::Label(0.37))]);
-    let placed = sample.pictures[0];
+    let placed = sample.images[0];
     // Two columns and the thumbnail, three tokens each.
-    assert_eq!(data.pictures[placed.picture].tiles, 3);
+    assert_eq!(data.images[placed.image].tiles, 3);
     assert_eq!(sample.tokens[placed.start - 1], 1004);
     assert_eq!(sample.tokens[placed.start..placed.start + 9], [1001; 9]);
     assert_eq!(sample.tokens[placed.start + 9], 1005);
@@ -71,17 +71,17 @@ fn labels_stand_at_step_tokens_and_pictures_between_their_marks() {
 }
 
 #[test]
-fn pictures_that_look_alike_are_one_and_their_samples_one_problem() {
+fn images_that_look_alike_are_one_and_their_samples_one_problem() {
     let lines = [
         prm_record(0, "\"a.png\"", "x<prm>", "[1]"),
         prm_record(1, "\"same.png\"", "y<prm>", "[0]"),
         prm_record(2, "null", "y<prm>", "[0]"),
     ];
     let data = read(&lines.join("\n"), &PRM).unwrap();
-    assert_eq!(data.pictures.len(), 1);
+    assert_eq!(data.images.len(), 1);
     assert_eq!(data.samples[0].problem, data.samples[1].problem);
     assert_ne!(data.samples[0].problem, data.samples[2].problem);
-    assert!(data.samples[2].pictures.is_empty());
+    assert!(data.samples[2].images.is_empty());
 }
 
 #[test]
@@ -105,13 +105,13 @@ fn bad_records_are_named_with_their_line_and_id() {
         "3: sample 7: 2 labels, expected 1, one for each `<prm>`"
     );
     let message = refusal(&prm_record(2, "\"gone.png\"", "x<prm>", "[1]"), &PRM);
-    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: cannot read the picture"), "{message}");
+    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: cannot read the image"), "{message}");
     let message = refusal(&prm_record(2, "\"../x.png\"", "x<prm>", "[1]"), &PRM);
     assert!(message.contains("lies outside the data root"), "{message}");
     assert!(refusal(&format!("{good}\n{{"), &PRM).starts_with("2: not a record: "));
     assert!(refusal("\n", &PRM).ends_with("there are no samples in it"));
     let message = refusal(&prm_record(2, "null", "<IMG_CONTEXT><prm>", "[1]"), &PRM);
-    assert_eq!(message, "1: sample 2: its text has `<IMG_CONTEXT>` in it, which only pictures have");
+    assert_eq!(message, "1: sample 2: its text has `<IMG_CONTEXT>` in it, which only images have");
 }
 
 #[test]
@@ -125,9 +125,9 @@ fn long_samples_are_refused_unless_truncation_is_asked_for() {
     let cut = read(&record, &short(true, tokens)).unwrap().samples.remove(0);
     assert_eq!((cut.tokens.len(), cut.targets.len()), (tokens, 1));
     assert!(refusal(&record, &short(true, 20)).ends_with("nothing to learn is left within the limit of 20 tokens"));
-    let pictured = prm_record(5, "\"a.png\"", "one<prm>", "[1]");
-    let start = read(&pictured, &PRM).unwrap().samples[0].pictures[0].start;
-    assert!(refusal(&pictured, &short(true, start + 4)).ends_with("would cut a picture"));
+    let with_image = prm_record(5, "\"a.png\"", "one<prm>", "[1]");
+    let start = read(&with_image, &PRM).unwrap().samples[0].images[0].start;
+    assert!(refusal(&with_image, &short(true, start + 4)).ends_with("would cut an image"));
 }
 
 #[test]
@@ -139,14 +139,14 @@ fn labels_can_be_made_hard() {
 }
 
 #[test]
-fn adopted_samples_share_the_pictures_that_are_known() {
+fn adopted_samples_share_the_images_that_are_known() {
     let plain = || read(&prm_record(0, "null", "a<prm>", "[1]"), &PRM).unwrap();
-    let pictured = || read(&prm_record(1, "\"a.png\"", "a<prm>", "[1]"), &PRM).unwrap();
+    let with_image = || read(&prm_record(1, "\"a.png\"", "a<prm>", "[1]"), &PRM).unwrap();
     let mut data = plain();
-    let first = data.adopt(pictured());
-    let second = data.adopt(pictured());
-    assert_eq!(data.pictures.len(), 1);
-    assert_eq!(first[0].pictures, second[0].pictures);
+    let first = data.adopt(with_image());
+    let second = data.adopt(with_image());
+    assert_eq!(data.images.len(), 1);
+    assert_eq!(first[0].images, second[0].images);
     assert_eq!(data.samples.len(), 1);
 }
 

@@ -10,7 +10,7 @@
 //! use mmprm::train::{data::Dataset, lora::Lora, recipe::Recipe, vocabulary::Vocabulary};
 //! # fn of(data: &Dataset, vocabulary: &Vocabulary) -> Result<(), Box<dyn std::error::Error>> {
 //! let recipe = Recipe::parse("model = 'policy'\nsamples = 'train.jsonl'\nout = 'prm'\n[lora]\nrank = 8")?;
-//! let lora = Lora::open(&recipe, data.words, data.pictures.clone(), vocabulary)?;
+//! let lora = Lora::open(&recipe, data.words, data.images.clone(), vocabulary)?;
 //! println!("{} trained values", lora.trained());
 //! # Ok(())
 //! # }
@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 pub use merge::{MergeError, merge};
 
 use super::checkpoint::CheckpointError;
-use super::data::{Picture, Tokenizer, Words};
+use super::data::{Image, SpecialTokens, Tokenizer};
 use super::network::{Network, Trains};
 use super::recipe::{self, Aim, Recipe};
 use super::tensors::{Stored, Tensor, WriteError, write};
@@ -68,14 +68,14 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// The model of a recipe with new adapters, for samples with these pictures.
+    /// The model of a recipe with new adapters, for samples with these images.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(
         recipe: &Recipe,
-        words: Words,
-        pictures: Vec<Picture>,
+        words: SpecialTokens,
+        images: Vec<Image>,
         tokenizer: &dyn Tokenizer,
     ) -> Result<Self, OpenError> {
         let settings = recipe.lora.clone().unwrap_or_default();
@@ -100,7 +100,7 @@ impl Lora {
             Some(gguf) => internvl::read_quantised(&recipe.model, gguf, &own, masters)?,
         };
         let parameters = parameters.with_additions(&layout, recipe.seed);
-        let network = Network::new(recipe, parameters, trainable, words, pictures);
+        let network = Network::new(recipe, parameters, trainable, words, images);
         Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, settings, targets })
     }
 
@@ -149,7 +149,12 @@ fn is_projector(layout: &Layout, number: usize) -> bool {
 }
 
 /// The tokens whose rows are trained.
-fn tokens(task: Aim, settings: &recipe::Lora, words: Words, tokenizer: &dyn Tokenizer) -> Result<Vec<u32>, OpenError> {
+fn tokens(
+    task: Aim,
+    settings: &recipe::Lora,
+    words: SpecialTokens,
+    tokenizer: &dyn Tokenizer,
+) -> Result<Vec<u32>, OpenError> {
     match &settings.tokens {
         None => Ok(if task == Aim::Prm { vec![words.step] } else { Vec::new() }),
         Some(texts) => {

@@ -1,7 +1,7 @@
 //! Samples → packed sequences and batches: no padding, and what samples of one problem share is computed once.
 //!
-//! Samples with the same pictures and question begin alike, and those from one search tree go on alike. They are merged
-//! into a tree of segments by their longest common token prefixes (pictures count as tokens of their own); a target that
+//! Samples with the same images and question begin alike, and those from one search tree go on alike. They are merged
+//! into a tree of segments by their longest common token prefixes (images count as tokens of their own); a target that
 //! several samples have is there once, with the weight of all, so that loss and gradients are those of the samples one by
 //! one. A sequence holds several such trees side by side. Which token sees which is told by its segments;
 //! [`crate::nn::attention`] keeps to them.
@@ -13,7 +13,7 @@
 //!     id: "0".into(),
 //!     problem: 1,
 //!     tokens: tokens.to_vec(),
-//!     pictures: vec![],
+//!     images: vec![],
 //!     targets: [2, tokens.len() - 1].into_iter().zip(labels).map(|(row, label)| Target::new(row, Goal::Label(label))).collect(),
 //! };
 //! let samples = [sample(&[1, 2, 9, 3, 9], [0.5, 1.0]), sample(&[1, 2, 9, 4, 4, 9], [0.5, 0.0])];
@@ -29,7 +29,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use crate::mt19937::Random;
+use crate::compat::random::Random;
 use crate::train::data::{Goal, Placed, Sample};
 
 /// How much goes through the model at once, and into an optimiser step.
@@ -78,8 +78,8 @@ pub struct Sequence {
     pub tokens: Vec<u32>,
     /// Lengths and parents of its segments, in order (see [`Segments`](crate::nn::attention::Segments)).
     pub segments: Vec<(usize, Option<usize>)>,
-    /// Its pictures, by place.
-    pub pictures: Vec<Placed>,
+    /// Its images, by place.
+    pub images: Vec<Placed>,
     /// Rows with something to learn, ascending; a row may come several times, with other next tokens.
     pub rows: Vec<usize>,
     /// For each row, what.
@@ -98,7 +98,7 @@ impl Sequence {
         Self {
             tokens: Vec::new(),
             segments: Vec::new(),
-            pictures: Vec::new(),
+            images: Vec::new(),
             rows: Vec::new(),
             aims,
             weights: Vec::new(),
@@ -142,7 +142,7 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// Decides which samples stay together. `context` is the token in the place of pictures; `seed` decides the order of the
+    /// Decides which samples stay together. `context` is the token in the place of images; `seed` decides the order of the
     /// epochs.
     ///
     /// # Panics

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::nn::attention::{Own, Segments};
+use crate::nn::attention::{Mask, Segments};
 use crate::train::data::Target;
 
 const CONTEXT: u32 = 9;
@@ -12,7 +12,7 @@ const CONTEXT: u32 = 9;
 fn sample(problem: u64, tokens: &[u32], label: f32) -> Sample {
     let rows = (0..tokens.len()).filter(|row| tokens[*row] == 7);
     let targets = rows.map(|row| Target::new(row, Goal::Label(label))).collect();
-    Sample { id: "0".into(), problem, tokens: tokens.to_vec(), pictures: vec![], targets }
+    Sample { id: "0".into(), problem, tokens: tokens.to_vec(), images: vec![], targets }
 }
 
 fn whole(samples: &[Sample], limits: &Limits) -> Vec<Sequence> {
@@ -46,15 +46,15 @@ fn a_sample_that_ends_inside_of_another_keeps_its_own_labels() {
 }
 
 #[test]
-fn different_pictures_are_not_shared_though_their_tokens_are_the_same() {
-    let pictured = |picture| {
+fn different_images_are_not_shared_though_their_tokens_are_the_same() {
+    let with_image = |image| {
         let mut sample = sample(1, &[1, CONTEXT, CONTEXT, 7], 0.5);
-        sample.pictures = vec![Placed { start: 1, picture }];
+        sample.images = vec![Placed { start: 1, image }];
         sample
     };
-    let sequence = whole(&[pictured(0), pictured(1), pictured(0)], &Limits::default()).remove(0);
+    let sequence = whole(&[with_image(0), with_image(1), with_image(0)], &Limits::default()).remove(0);
     assert_eq!(sequence.segments, [(1, None), (3, Some(0)), (3, Some(0))]);
-    assert_eq!(sequence.pictures, [Placed { start: 1, picture: 0 }, Placed { start: 4, picture: 1 }]);
+    assert_eq!(sequence.images, [Placed { start: 1, image: 0 }, Placed { start: 4, image: 1 }]);
     assert_eq!(sequence.weights, [2.0, 1.0]);
 }
 
@@ -131,7 +131,7 @@ proptest! {
             }
         }
         for sequence in &sequences {
-            let segments = Segments::new(&sequence.segments, Own::Causal);
+            let segments = Segments::new(&sequence.segments, Mask::Causal);
             prop_assert_eq!(segments.tokens(), sequence.tokens.len());
             let Aims::Labels(labels) = &sequence.aims else { unreachable!() };
             for ((row, label), weight) in sequence.rows.iter().zip(labels).zip(&sequence.weights) {

@@ -3,13 +3,13 @@ use std::collections::BTreeMap;
 use super::{Aims, Sequence};
 use crate::train::data::{Goal, Placed, Sample};
 
-/// What distinguishes the tokens of a sample: their ids, and for those of pictures which picture and which row of it.
+/// What distinguishes the tokens of a sample: their ids, and for those of images which image and which row of it.
 pub(super) fn keys(sample: &Sample, context: u32) -> Vec<u64> {
     let mut keys: Vec<u64> = sample.tokens.iter().map(|token| u64::from(*token)).collect();
-    for placed in &sample.pictures {
+    for placed in &sample.images {
         let rows = keys[placed.start..].iter_mut().take_while(|key| **key == u64::from(context));
         for (row, key) in rows.enumerate() {
-            *key = 1 << 63 | (placed.picture as u64) << 32 | row as u64;
+            *key = 1 << 63 | (placed.image as u64) << 32 | row as u64;
         }
     }
     keys
@@ -70,8 +70,8 @@ fn segment(samples: &[Keyed<'_>], rows: std::ops::Range<usize>, into: &mut Seque
     let start = into.tokens.len();
     let place = |row: usize| start + row - rows.start;
     let first = samples[0].0;
-    let pictures = first.pictures.iter().filter(|placed| rows.contains(&placed.start));
-    into.pictures.extend(pictures.map(|placed| Placed { start: place(placed.start), picture: placed.picture }));
+    let images = first.images.iter().filter(|placed| rows.contains(&placed.start));
+    into.images.extend(images.map(|placed| Placed { start: place(placed.start), image: placed.image }));
     into.tokens.extend(&first.tokens[rows.clone()]);
     // By row and next token: the weight of the samples that have the target, and the weighted sum of their labels. Cross
     // entropy is linear in the label, so the mean label with the weight of all gives the sum of their losses exactly.

@@ -58,21 +58,21 @@ impl<'a> Layers<'a> {
         4 * (self.demand.tokens * (5 * self.width + 2 * self.keys + fused) + inner) as u64
     }
 
-    /// The projector with its gradients on a sequence's pictures, and the frozen tower on one picture.
-    pub fn pictures(&self) -> u64 {
+    /// The projector with its gradients on a sequence's images, and the frozen tower on one image.
+    pub fn images(&self) -> u64 {
         let config = self.demand.layout.config();
-        if self.demand.picture_tokens == 0 || self.demand.tiles == 0 {
+        if self.demand.image_tokens == 0 || self.demand.tiles == 0 {
             return 0;
         }
         // The sequence's features, normed ones and their gradient; the projector's inner values, active, out, and theirs.
-        let projector = 4 * self.demand.picture_tokens * (3 * config.features() + 5 * self.width);
+        let projector = 4 * self.demand.image_tokens * (3 * config.features() + 5 * self.width);
         let tower = &config.vision;
         let tokens = self.demand.tiles * tower.tokens();
         let forward = 4 * (tokens * (9 * tower.hidden + 2 * tower.feed_forward) + self.demand.tiles * tower.pixels());
         let trains = (0..self.demand.layout.tensors().len())
             .any(|number| self.demand.layout.is_vision(number) && self.demand.trained.contains(number));
         if trains {
-            let tokens = self.demand.picture_tokens / config.tokens_per_tile() * tower.tokens();
+            let tokens = self.demand.image_tokens / config.tokens_per_tile() * tower.tokens();
             let block = 4 * (8 * tower.hidden + tower.feed_forward);
             let kept =
                 if self.demand.checkpointing { 4 * tower.hidden * tower.layers + block } else { block * tower.layers };

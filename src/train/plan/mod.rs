@@ -65,13 +65,13 @@ pub struct Demand<'a> {
     pub task: Aim,
     /// Most tokens that go through the model at once.
     pub tokens: usize,
-    /// How many of those are pictures'.
-    pub picture_tokens: usize,
+    /// How many of those are images'.
+    pub image_tokens: usize,
     /// How many have something to learn.
     pub targets: usize,
-    /// Most tiles of one picture.
+    /// Most tiles of one image.
     pub tiles: usize,
-    /// Bytes of the samples, and of pictures' features that stay in memory.
+    /// Bytes of the samples, and of images' features that stay in memory.
     pub data_bytes: u64,
     /// Distinct tokens in all samples: only their rows of the embedding ever have a gradient.
     pub distinct_tokens: usize,
@@ -114,7 +114,7 @@ impl<'a> Demand<'a> {
             optimizer: Kind::AdamW,
             task: Aim::Prm,
             tokens,
-            picture_tokens: 0,
+            image_tokens: 0,
             targets: tokens.div_ceil(TOKENS_TO_TARGET),
             tiles: 1,
             data_bytes: 0,
@@ -137,7 +137,7 @@ impl<'a> Demand<'a> {
         }
         // The thumbnail is one more.
         demand.tiles = recipe.max_tiles + 1;
-        demand.picture_tokens = (demand.tiles * tile).min(demand.tokens);
+        demand.image_tokens = (demand.tiles * tile).min(demand.tokens);
         if let Some(data) = data {
             demand.learn_from(data, recipe);
         }
@@ -165,13 +165,13 @@ impl<'a> Demand<'a> {
         let samples = &data.train.samples;
         let packing = Packing::new(samples, data.train.words.context, &recipe.limits(), recipe.seed);
         let tile = self.layout.config().tokens_per_tile();
-        (self.tokens, self.targets, self.picture_tokens) = (1, 1, 0);
+        (self.tokens, self.targets, self.image_tokens) = (1, 1, 0);
         for batch in packing.epoch(0) {
             for sequence in packing.sequences(samples, &batch) {
-                let pictures: usize = sequence.pictures.iter().map(|at| data.train.pictures[at.picture].tiles).sum();
+                let images: usize = sequence.images.iter().map(|at| data.train.images[at.image].tiles).sum();
                 self.tokens = self.tokens.max(sequence.tokens.len());
                 self.targets = self.targets.max(sequence.rows.len());
-                self.picture_tokens = self.picture_tokens.max(pictures * tile);
+                self.image_tokens = self.image_tokens.max(images * tile);
             }
         }
         let mut seen = vec![false; self.layout.config().language.vocabulary];
@@ -181,8 +181,8 @@ impl<'a> Demand<'a> {
             }
         }
         self.distinct_tokens = seen.iter().filter(|seen| **seen).count();
-        self.tiles = data.train.pictures.iter().map(|picture| picture.tiles).max().unwrap_or(0);
-        let features: usize = data.train.pictures.iter().map(|picture| picture.tiles).sum();
+        self.tiles = data.train.images.iter().map(|image| image.tiles).max().unwrap_or(0);
+        let features: usize = data.train.images.iter().map(|image| image.tiles).sum();
         let features = (4 * features * tile * self.layout.config().features()) as u64;
         let all = samples.iter().chain(&data.held_out);
         let bytes = all.map(|sample| 4 * sample.tokens.len() + size_of_val(sample.targets.as_slice()));
@@ -234,7 +234,7 @@ impl Plan {
             ("optimiser state", weights.state),
             ("activations", layers.kept()),
             ("the layer at work", layers.at_work()),
-            ("pictures at work", layers.pictures()),
+            ("images at work", layers.images()),
             ("head and loss", layers.head()),
             ("samples and features", demand.data_bytes),
             ("workspace", layers.workspace()),
@@ -337,7 +337,7 @@ pub fn advice(demand: &Demand<'_>, available: u64) -> Vec<Advice> {
     }
     while demand.tokens >= 2 * SHORTEST && demand.adapters.is_some() {
         demand.tokens /= 2;
-        demand.picture_tokens = demand.picture_tokens.min(demand.tokens);
+        demand.image_tokens = demand.image_tokens.min(demand.tokens);
         if try_change(&format!("`sequence_tokens = {}`", demand.tokens), &demand) {
             return all;
         }

@@ -22,7 +22,7 @@ fn known_keys() -> Vec<String> {
         data_root: Some("x".into()),
         features: Some("x".into()),
         max_tokens: Some(1),
-        likelihood_of: Some("x".into()),
+        logprob_of: Some("x".into()),
         expected_of: Some("x".into()),
         hard_labels: Some(0.5),
         steps: Some(1),

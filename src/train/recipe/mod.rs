@@ -65,6 +65,17 @@ pub enum Compute {
     F16,
 }
 
+impl Compute {
+    /// The name in recipes and in files keyed by arithmetic.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
 /// Where weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,12 +106,12 @@ pub struct Recipe {
     pub data_root: Option<PathBuf>,
     /// Directory of the run.
     pub out: PathBuf,
-    /// Where features of pictures are kept; `features` in the run's directory if not given.
+    /// Where features of images are kept; `features` in the run's directory if not given.
     pub features: Option<PathBuf>,
 
     /// Forms of solutions (policy).
     pub forms: Vec<Form>,
-    /// Most tiles of a picture.
+    /// Most tiles of an image.
     pub max_tiles: usize,
     /// Most tokens of a sample; `sequence_tokens` if not given.
     pub max_tokens: Option<usize>,
@@ -108,8 +119,9 @@ pub struct Recipe {
     pub truncate: bool,
     /// Labels become 1 from here on and 0 below, instead of staying soft.
     pub hard_labels: Option<f32>,
-    /// Policy, a Hugging Face directory, whose likelihood of each token is learnt instead of the samples' labels (PRM).
-    pub likelihood_of: Option<PathBuf>,
+    /// Policy, a Hugging Face directory, whose logprob of each token is learnt instead of the samples' labels (PRM).
+    #[serde(alias = "likelihood_of")]
+    pub logprob_of: Option<PathBuf>,
     /// Policy, a Hugging Face directory, whose likeliest token in the place of each is learnt there (PRM).
     pub expected_of: Option<PathBuf>,
     /// Share of the problems that is kept for validation.
@@ -200,7 +212,7 @@ impl Default for Recipe {
             max_tokens: None,
             truncate: false,
             hard_labels: None,
-            likelihood_of: None,
+            logprob_of: None,
             expected_of: None,
             validation: 0.0,
             epochs: 1,

@@ -9,7 +9,6 @@
 mod directory;
 mod event;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -22,6 +21,7 @@ use super::pack::{Batch, Packing, Sequence, divisor};
 use super::recipe::{Compute, Recipe};
 use super::state::{self, Position};
 use super::validation::{Validation, validate};
+use crate::util::cancel::CancelToken;
 
 use directory::Directory;
 pub use event::{Event, RunError, Step, Summary};
@@ -61,7 +61,7 @@ pub fn run(
     data: &Data,
     recipe: &Recipe,
     watch: &mut dyn FnMut(&Event),
-    cancel: &AtomicBool,
+    cancel: &CancelToken,
 ) -> Result<Summary, RunError> {
     let _directory = Directory::open(&recipe.out)?;
     let mut session = Session::open(learner, data, recipe, watch)?;
@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn train(&mut self, cancel: &AtomicBool) -> Result<Outcome, RunError> {
+    fn train(&mut self, cancel: &CancelToken) -> Result<Outcome, RunError> {
         while self.position.step < self.total && !self.is_stale() {
             let batches = self.packing.epoch(self.position.epoch);
             self.step(&batches[self.position.batch])?;
@@ -174,7 +174,7 @@ impl<'a> Session<'a> {
             if due(self.recipe.evaluate_every) && !self.held_out.samples.is_empty() {
                 self.validate()?;
             }
-            let interrupted = cancel.load(Ordering::SeqCst) && !done;
+            let interrupted = cancel.is_cancelled() && !done;
             if due(self.recipe.save_every) || self.is_stale() || interrupted {
                 self.save()?;
             }

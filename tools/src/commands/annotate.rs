@@ -4,13 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mmprm::annotate::{AnnotateError, AnnotateOptions, Event, annotate};
+use mmprm::data::solution::Continue;
 use mmprm::judge::OnUnjudged;
 use mmprm::search::SearchParams;
-use mmprm::solution::Continue;
+use mmprm::search::annotate::{AnnotateError, AnnotateOptions, Event, annotate};
 use serde_json::{Value, json};
 
-use crate::args::{EngineArgs, ProblemArgs, SamplingArgs};
+use crate::args::{self, EngineArgs, ProblemArgs, SamplingArgs};
 use crate::commands::report::Watch;
 use crate::exit::{Exit, Usage};
 use crate::judging::{self, JudgeArgs};
@@ -155,7 +155,7 @@ impl Args {
         }
         let sampling = self.sampling.sampling()?;
         Ok(json!({
-            "policy": policy, "continue": self.search.continues.to_string(), "sampling": format!("{sampling:?}"),
+            "policy": policy, "continue": self.search.continues.to_string(), "sampling": args::sampling_settings(sampling),
             "max_tokens": self.sampling.max_tokens, "seed": self.sampling.seed,
             "deterministic": self.engine.deterministic, "vision_encoder": self.engine.vision_encoder(),
             "answers": judge,
@@ -209,7 +209,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     };
     let (retry_failed, mixed) = (args.retry_failed, args.mix_settings);
     let options = AnnotateOptions { params, parallel, retry_failed, slots, settings, mixed };
-    let summary = annotate(&problems, &args.output, &options, &policy, &verifier, &progress, ui.interrupted().as_ref())
+    let summary = annotate(&problems, &args.output, &options, &policy, &verifier, &progress, ui.interrupted())
         .map_err(refusal)?;
     watch.close(ui);
     policy.close()?;
@@ -243,7 +243,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ));
     }
     if summary.failed > 0 {
-        let log = args.output.join(mmprm::annotate::LOG_NAME);
+        let log = args.output.join(mmprm::search::annotate::LOG_NAME);
         ui.warn(format_args!("{} problems failed; causes are in {}", summary.failed, log.display()));
     }
     // A data set with failed problems is not done, whichever run they failed in.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use mmprm::engine::memory::{Needs, Setting};
 use mmprm::engine::{Device, gpu_devices};
-use mmprm::fit::{Needs, Setting};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::shapes::Shape;
-use mmprm_quant::quantize::Mix;
+use mmprm_quant::quantize::QuantType;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
@@ -35,8 +35,8 @@ pub struct Args {
 }
 
 /// The mixes that are shown.
-const MIXES: [Mix; 3] = [Mix::Q4_K_M, Mix::Q8_0, Mix::F16];
-/// A cache for 16 rollouts with a picture of a few tiles.
+const MIXES: [QuantType; 3] = [QuantType::Q4_K_M, QuantType::Q8_0, QuantType::F16];
+/// A cache for 16 rollouts with an image of a few tiles.
 const CELLS: u32 = 8192;
 
 /// Bytes of a size such as `8GiB`.
@@ -123,7 +123,7 @@ fn machine_lines(
         ui.say(format_args!("  {}: {}, {} free", device.name, bytes(device.total), bytes(device.free)))?;
     }
     if devices.is_empty() {
-        ui.say("  no graphics device found (make build FEATURES=cuda, vulkan or metal builds for one)")?;
+        ui.say("  no GPU found (make build FEATURES=cuda, vulkan or metal builds for one)")?;
     }
     let devices: Vec<Value> =
         devices.iter().map(|device| json!({"name": device.name, "total": device.total, "free": device.free})).collect();
@@ -176,7 +176,7 @@ fn shapes(memory: Option<Memory>, card: Option<u64>, result: &mut Map<String, Va
 
 /// Whether a policy and a reward model of 8B at `Q4_K_M` fit a card.
 fn pair(card: u64, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()> {
-    let needs = Needs::of_shape(&Shape::InternVl25B8.config(), Mix::Q4_K_M)?;
+    let needs = Needs::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M)?;
     let memory = usable(card);
     let policy = needs.most_cells(memory, &Setting::ROLLOUTS);
     let prm = needs.most_cells(memory, &Setting::SCORES);
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn advice_follows_the_memory() {
-        let needs = Needs::of_shape(&Shape::InternVl25B8.config(), Mix::Q4_K_M).unwrap();
+        let needs = Needs::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
         let memory = |gib: u64| Some(Memory { total: gib << 30, available: gib << 30 });
         let whole = Advice::on(&needs, memory(16), Some(24 << 30));
         assert!(whole.flags.contains("--gpu-layers 33 "), "{}", whole.flags);

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use mmprm::answer::extract::extract;
-use mmprm::answer::{Outcome, Setting, compare};
+use mmprm::answer::{AnswerSpec, Outcome, compare};
+use mmprm::data::candidates::{self, CandidateSet};
 use mmprm::eval::bon::{self, Choice, Options};
-use mmprm::eval::candidates::{self, CandidateSet};
 use mmprm_quant::atomic::AtomicFile;
 use serde_json::{Map, Value, json};
 
@@ -31,7 +31,7 @@ enum What {
 ///
 /// A candidate at random, pass@k, any right one (oracle), the majority of the answers; where the file has `prm_scores`,
 /// every way of making one number of a candidate's step scores, and votes weighted by it; where it has the policy's own
-/// likelihoods (`generate` writes them), the best by its worst step and by its mean token. With 95 % intervals from
+/// logprobs (`generate` writes them), the best by its worst step and by its mean token. With 95 % intervals from
 /// resampled problems.
 #[derive(clap::Args)]
 struct BonArgs {
@@ -99,7 +99,7 @@ fn table(choices: &[Choice]) -> Table {
 
 /// The final answer of each candidate; answers that mean the same are given in the words of the first of them.
 fn answers(set: &CandidateSet) -> Vec<Option<String>> {
-    let setting = Setting::of(&set.record);
+    let setting = AnswerSpec::of(&set.record);
     let mut known: Vec<String> = Vec::new();
     let mut named = |steps: &Vec<String>| {
         let said = extract(steps.last()?).parts.join("; ");

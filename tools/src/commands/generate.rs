@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
+use mmprm::data::solution::Continue;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
-use mmprm::solution::Continue;
 use serde_json::json;
 
-use crate::args::{EngineArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
+use crate::args::{self, EngineArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
 use crate::commands::report::{self, Watch};
 use crate::exit::Exit;
 use crate::judging::{self, JudgeArgs};
@@ -50,14 +50,14 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.policy.check(&args.engine, args.judge.runs_here())?;
     let sampling = args.sampling.sampling()?;
-    let (problems, pictures) = args.problems.load()?;
+    let (problems, images) = args.problems.load()?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
-    let policy = args.policy.open(&args.engine, &args.sampling, pictures, false, Continue::User, ui)?;
+    let policy = args.policy.open(&args.engine, &args.sampling, images, false, Continue::User, ui)?;
     let settings = json!({
         "command": "generate", "policy": args.policy.settings(),
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
-        "limit": args.problems.limit, "n": args.n, "sampling": format!("{sampling:?}"),
+        "limit": args.problems.limit, "n": args.n, "sampling": args::sampling_settings(sampling),
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
         "deterministic": args.engine.deterministic, "vision_encoder": args.engine.vision_encoder(),
         "answers": args.judge.settings(judge.as_ref()),

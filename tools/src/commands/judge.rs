@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
+use mmprm::data::samples;
 use mmprm::judge::{StepJudge, TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
-use mmprm::samples;
 use serde_json::{Value, json};
 
 use crate::exit::{BadInput, Exit, Usage};
@@ -19,7 +19,7 @@ const SHOWN: usize = 5;
 /// Let a vision model judge every step of annotated trees.
 ///
 /// The reference's other labeller (mllm_as_a_judge): for each state of each tree, the model reads the problem with its
-/// picture, the correct answer, the steps so far and the state's own steps, and is asked whether these are valid. How likely
+/// image, the correct answer, the steps so far and the state's own steps, and is asked whether these are valid. How likely
 /// its first word is Yes or No is written beside the Monte Carlo value: `logprob_yes` and `logprob_no` (probabilities, under
 /// the reference's names) and `llm_as_a_judge`, Yes's share of both, or null where the model was likely to say neither. The
 /// server must give log-probabilities, as vLLM and llama-server do. Judged trees are never judged again: an interrupted run

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::Progress;
-use mmprm_quant::quantize::{Mix, PlannedTensor, QuantizeError, QuantizeOptions, plan};
+use mmprm_quant::quantize::{PlannedTensor, QuantType, QuantizeError, QuantizeOptions, plan};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -28,7 +28,7 @@ pub struct Args {
 
     /// The type or mix to quantise to.
     #[arg(long, value_name = "TYPE", value_parser = mix)]
-    r#type: Mix,
+    r#type: QuantType,
 
     /// Quantise a vision projector too.
     #[arg(long)]
@@ -40,9 +40,9 @@ pub struct Args {
 }
 
 /// The mix of a name.
-pub fn mix(text: &str) -> Result<Mix, String> {
-    Mix::from_name(&text.to_lowercase()).ok_or_else(|| {
-        let names: Vec<&str> = Mix::all().map(Mix::name).collect();
+pub fn mix(text: &str) -> Result<QuantType, String> {
+    QuantType::from_name(&text.to_lowercase()).ok_or_else(|| {
+        let names: Vec<&str> = QuantType::all().map(QuantType::name).collect();
         format!("expected one of {}", names.join(", "))
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mmprm::samples::{self, Form};
+use mmprm::data::samples::{self, Form};
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use mmprm::answer::RuleVerifier;
+use mmprm::data::candidates;
 use mmprm::eval::batch::Batch;
-use mmprm::eval::{candidates, score};
+use mmprm::eval::score;
+use mmprm::judge::RuleVerifier;
+use mmprm::prm::{LocalPrm, PrmOptions};
 use mmprm::prompt::PrmTemplate;
-use mmprm::reward::{EmbeddedReward, RewardOptions};
 use serde_json::json;
 
 use crate::args::{EngineArgs, fingerprint};
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "GGUF")]
     prm: PathBuf,
 
-    /// Its vision projector; without one, only problems without pictures can be scored.
+    /// Its vision projector; without one, only problems without images can be scored.
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
@@ -57,7 +58,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let sets = candidates::load(&args.input)?;
     let data_root = crate::args::data_root(args.data_root.as_deref(), &args.input);
     let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
-    let reward = EmbeddedReward::new(engine, encoder, RewardOptions { data_root, template: args.template })
+    let reward = LocalPrm::new(engine, encoder, PrmOptions { data_root, template: args.template })
         .with_context(|| format!("--prm {}", args.prm.display()))?;
     let settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj, "input": fingerprint(&args.input)?,
@@ -72,7 +73,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         &Batch {
             output: &args.output,
             settings: &settings,
-            // While one problem is scored, the next one's picture is decoded.
+            // While one problem is scored, the next one's image is decoded.
             workers: 2,
             cancel: ui.interrupted(),
             progress: &|event| watch.event(event),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use mmprm::internvl;
 use mmprm::train::data::Dataset;
+use mmprm::train::distillation::{Lesson, teach};
 use mmprm::train::full::Full;
 use mmprm::train::learner::Learner;
-use mmprm::train::lessons::{Lesson, teach};
 use mmprm::train::lora::Lora;
 use mmprm::train::plan::Demand;
 use mmprm::train::prepare::prepare;
@@ -162,9 +162,9 @@ struct Overrides {
     #[arg(long, value_name = "THRESHOLD")]
     hard_labels: Option<f32>,
 
-    /// Learn this policy's likelihood of each token instead of the samples' labels, as a first stage (PRM).
+    /// Learn this policy's logprob of each token instead of the samples' labels, as a first stage (PRM).
     #[arg(long, value_name = "DIR")]
-    likelihood_of: Option<PathBuf>,
+    logprob_of: Option<PathBuf>,
 
     /// Learn instead which token this policy would have written in the place of each, as a first lesson (PRM).
     #[arg(long, value_name = "DIR")]
@@ -263,18 +263,18 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         return planning::show(&demand, ui);
     }
     planning::refuse_too_large(&demand)?;
-    let lessons = [(Lesson::Likelihood, &recipe.likelihood_of), (Lesson::Expected, &recipe.expected_of)];
+    let lessons = [(Lesson::Logprob, &recipe.logprob_of), (Lesson::Expected, &recipe.expected_of)];
     for (lesson, policy) in lessons {
         if let Some(policy) = policy {
-            let Dataset { samples, pictures, words } = &mut data.train;
-            teach(samples, lesson, policy, &recipe, *words, pictures).map_err(bad_input)?;
+            let Dataset { samples, images, words } = &mut data.train;
+            teach(samples, lesson, policy, &recipe, *words, images).map_err(bad_input)?;
         }
     }
-    let (words, pictures) = (data.train.words, data.train.pictures.clone());
+    let (words, images) = (data.train.words, data.train.images.clone());
     let mut learner: Box<dyn Learner> = if recipe.lora.is_some() {
-        Box::new(Lora::open(&recipe, words, pictures, &vocabulary).map_err(bad_input)?)
+        Box::new(Lora::open(&recipe, words, images, &vocabulary).map_err(bad_input)?)
     } else {
-        Box::new(Full::open(&recipe, words, pictures).map_err(bad_input)?)
+        Box::new(Full::open(&recipe, words, images).map_err(bad_input)?)
     };
     let trained: usize = learner.sums().iter().map(|gradient| gradient.len()).sum();
     ui.say(format_args!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use mmprm::answer::{Finding, Outcome, Rule};
+use mmprm::answer::{Comparison, Outcome, Rule};
 use mmprm::eval::triples::{self, Agreement, Triple};
 use mmprm_quant::atomic::AtomicFile;
 use rayon::prelude::*;
@@ -70,7 +70,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         bar.inc(1);
         finding
     };
-    let findings: Vec<Finding> = all.par_iter().map(compare).collect();
+    let findings: Vec<Comparison> = all.par_iter().map(compare).collect();
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
@@ -84,7 +84,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn write(path: &Path, findings: &[Finding]) -> std::io::Result<()> {
+fn write(path: &Path, findings: &[Comparison]) -> std::io::Result<()> {
     let mut file = AtomicFile::create(path)?;
     for finding in findings {
         writeln!(file, "{}", json!({"outcome": name(finding.outcome), "reason": finding.reason}))?;

@@ -55,8 +55,8 @@ impl Run {
 }
 
 /// A temporary folder with what most commands need: `policy.gguf`, `mmproj.gguf`, `prm.gguf`, `prm-mmproj.gguf`, and the
-/// problems and pictures of the demo in `data/`.
-pub struct Desk {
+/// problems and images of the demo in `data/`.
+pub struct Sandbox {
     folder: TempDir,
 }
 
@@ -65,7 +65,7 @@ pub const POLICY: &str = "--policy policy.gguf --mmproj mmproj.gguf --max-tokens
 /// The flags of a reward model.
 pub const PRM: &str = "--prm prm.gguf --mmproj prm-mmproj.gguf";
 
-impl Desk {
+impl Sandbox {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let models = models();
@@ -99,7 +99,7 @@ impl Desk {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// The names in a folder below the desk, `""` for the desk itself.
+    /// The names in a folder below the sandbox, `""` for the sandbox itself.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).unwrap();
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -107,13 +107,13 @@ impl Desk {
         names
     }
 
-    /// The names of the trees in a folder below the desk.
+    /// The names of the trees in a folder below the sandbox.
     pub fn trees(&self, folder: &str) -> Vec<String> {
         let is_tree = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "json");
         self.names(folder).into_iter().filter(is_tree).collect()
     }
 
-    /// The binary with `arguments`, separated by spaces, about to run at the desk.
+    /// The binary with `arguments`, separated by spaces, about to run at the sandbox.
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mmprm"));
         self.prepare(&mut command);
@@ -126,7 +126,7 @@ impl Desk {
         finish(&mut self.command(arguments))
     }
 
-    /// As [`Desk::run`], where no file may grow beyond so many blocks of 512 bytes: writing fails as on a full disk.
+    /// As [`Sandbox::run`], where no file may grow beyond so many blocks of 512 bytes: writing fails as on a full disk.
     pub fn run_on_full_disk(&self, blocks: u32, arguments: &str) -> Run {
         let mut command = Command::new("sh");
         self.prepare(&mut command);
@@ -140,7 +140,7 @@ impl Desk {
         command.stdin(Stdio::null());
     }
 
-    /// Runs `arguments`, which must be refused with `code` and one sentence, and leave the desk as it was.
+    /// Runs `arguments`, which must be refused with `code` and one sentence, and leave the sandbox as it was.
     #[track_caller]
     pub fn refuses(&self, arguments: &str, code: i32, parts: &[&str]) {
         let before = self.names("");
@@ -177,11 +177,11 @@ fn models() -> &'static Path {
     })
 }
 
-/// Copies a checkpoint of the demo to `name` at the desk, where a test may spoil it.
-pub fn copy_checkpoint(desk: &Desk, name: &str) {
+/// Copies a checkpoint of the demo to `name` at the sandbox, where a test may spoil it.
+pub fn copy_checkpoint(sandbox: &Sandbox, name: &str) {
     for entry in std::fs::read_dir(demo().join("checkpoints/mini-mm-policy")).unwrap() {
         let entry = entry.unwrap();
-        desk.write(&format!("{name}/{}", entry.file_name().to_str().unwrap()), std::fs::read(entry.path()).unwrap());
+        sandbox.write(&format!("{name}/{}", entry.file_name().to_str().unwrap()), std::fs::read(entry.path()).unwrap());
     }
 }
 

@@ -150,11 +150,11 @@ pub struct VisionConfig {
     pub shuffle: u64,
     /// Whether Q, K and V have biases.
     pub qkv_bias: bool,
-    /// Fewest tiles per picture.
+    /// Fewest tiles per image.
     pub min_tiles: u32,
-    /// Most tiles per picture, not counting the thumbnail.
+    /// Most tiles per image, not counting the thumbnail.
     pub max_tiles: u32,
-    /// Whether a picture of several tiles also gets a thumbnail.
+    /// Whether an image of several tiles also gets a thumbnail.
     pub thumbnail: bool,
     /// Mean of the pixel values, per channel.
     pub mean: [f32; 3],

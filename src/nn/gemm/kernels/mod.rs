@@ -80,6 +80,18 @@ pub(crate) enum Family {
 }
 
 impl Kernel {
+    /// The name that files keyed by arithmetic use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::AmxBf16 => "amx-bf16",
+        }
+    }
+
     /// All kernels, best first.
     pub const ALL: [Self; 6] = [Self::AmxBf16, Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
 

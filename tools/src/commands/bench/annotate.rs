@@ -10,16 +10,17 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::builder::RangedU64ValueParser;
-use mmprm::annotate::{AnnotateOptions, Event, annotate};
-use mmprm::answer::RuleVerifier;
+use mmprm::data::problem::{Problem, Problems};
+use mmprm::data::solution::Continue;
+use mmprm::data::tree;
 use mmprm::engine::{EngineError, Sampling};
-use mmprm::multimodal::Encoder;
-use mmprm::policy::{EmbeddedPolicy, PolicyOptions};
-use mmprm::problem::{Problem, Problems};
+use mmprm::image;
+use mmprm::judge::RuleVerifier;
+use mmprm::policy::{LocalPolicy, PolicyOptions};
 use mmprm::prompt::ChatTemplate;
 use mmprm::search::SearchParams;
-use mmprm::solution::Continue;
-use mmprm::{image, tree};
+use mmprm::search::annotate::{AnnotateOptions, Event, annotate};
+use mmprm::vision::prompts::Encoder;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -32,7 +33,7 @@ use crate::ui::Ui;
 
 /// Labels a second: OmegaPRM over problems, from prompts to trees on disk.
 ///
-/// A label is the Monte Carlo value of a state below the root of a tree. Pictures are encoded before the clock starts (`bench
+/// A label is the Monte Carlo value of a state below the root of a tree. Images are encoded before the clock starts (`bench
 /// vision` measures that), and nothing is kept from one run to the next. `overhead` is the time in which the engine did not
 /// decode, over that in which it did: scheduling, sampling, search, checking of answers, files. With --compare naive the engine
 /// keeps no prompt after its request, so that each estimate of a state computes the whole prompt again.
@@ -120,7 +121,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
 /// A policy and what its runs did, the one that does not count left out.
 struct Side {
-    policy: EmbeddedPolicy,
+    policy: LocalPolicy,
     subject: Subject,
     runs: RefCell<Vec<Run>>,
     /// Monte Carlo values of the roots of the last run's trees, and digests of the trees.
@@ -146,10 +147,10 @@ impl Side {
         let subject = Subject::of(&engine, &args.engine);
         let encoder = Encoder::load(Arc::clone(engine.model()), mmproj.as_deref(), args.engine.encoder_options(None))
             .context("cannot use the vision projector")?;
-        let bar = ui.bar("pictures", problems.items.len() as u64, "");
+        let bar = ui.bar("images", problems.items.len() as u64, "");
         for problem in &problems.items {
             for path in &problem.images {
-                encoder.picture(&image::resolve(&problems.root, path)?).context("cannot encode a picture")?;
+                encoder.image(&image::resolve(&problems.root, path)?).context("cannot encode an image")?;
             }
             bar.inc(1);
         }
@@ -162,9 +163,9 @@ impl Side {
             template: ChatTemplate::default(),
             continues: Continue::default(),
             keep_prompts: keep,
-            cancel: Arc::clone(ui.interrupted()),
+            cancel: ui.interrupted().clone(),
         };
-        let policy = EmbeddedPolicy::new(engine, encoder, options);
+        let policy = LocalPolicy::new(engine, encoder, options);
         Ok(Self { policy, subject, runs: RefCell::default(), trees: RefCell::default() })
     }
 
@@ -187,8 +188,7 @@ impl Side {
         let before = self.policy.stats();
         let started = Instant::now();
         let cancel = ui.interrupted();
-        let summary =
-            annotate(problems, directory.path(), &options, &self.policy, &RuleVerifier, &progress, cancel.as_ref())?;
+        let summary = annotate(problems, directory.path(), &options, &self.policy, &RuleVerifier, &progress, cancel)?;
         let seconds = started.elapsed().as_secs_f64();
         let after = self.policy.stats();
         if summary.cancelled {

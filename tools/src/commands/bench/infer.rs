@@ -69,8 +69,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         let prompts = &prompts[..batch as usize];
         arms.push(Box::new(move |_| timed(|| read(engine, prompts))));
         arms.push(Box::new(move |_| {
-            let rollouts =
-                Rollouts { prompt: start, tokens: args.generate, seed: args.measure.seed, likelihood: false };
+            let rollouts = Rollouts { prompt: start, tokens: args.generate, seed: args.measure.seed, logprob: false };
             timed(|| rollouts.together(engine, batch as usize).map(drop))
         }));
     }
@@ -94,7 +93,7 @@ fn compare(
     report: &mut Report,
     ui: &Ui,
 ) -> anyhow::Result<()> {
-    let rollouts = Rollouts { prompt, tokens: args.generate, seed: args.measure.seed, likelihood: false };
+    let rollouts = Rollouts { prompt, tokens: args.generate, seed: args.measure.seed, logprob: false };
     let mut arms: Vec<Arm<'_>> = vec![
         Box::new(|_| timed(|| rollouts.together(engine, count).map(drop))),
         Box::new(|_| timed(|| rollouts.one_by_one(engine, count).map(drop))),
@@ -105,7 +104,7 @@ fn compare(
     report.row(subject, work.clone(), "tokens/s", times[0].rate(tokens));
     report.row(subject, format!("{work}, one by one"), "tokens/s", times[1].rate(tokens));
     report.speedup(&times[0], &times[1]);
-    let watched = Rollouts { likelihood: true, ..rollouts };
+    let watched = Rollouts { logprob: true, ..rollouts };
     let agreement = Agreement::of(&watched.together(engine, count)?, &watched.one_by_one(engine, count)?);
     report.fact(
         "agreement",
@@ -144,14 +143,14 @@ struct Rollouts<'a> {
     prompt: &'a Prompt,
     tokens: usize,
     seed: u64,
-    likelihood: bool,
+    logprob: bool,
 }
 
 impl Rollouts<'_> {
     fn draw(&self, engine: &Engine, indices: std::ops::Range<usize>) -> Result<Vec<Completion>, EngineError> {
         let streams = indices.map(|index| Stream::named(self.seed, "bench", 0, index as u64)).collect();
         let request = GenerateRequest::new(self.prompt.clone(), Sampling::default(), streams, self.tokens);
-        engine.generate(GenerateRequest { keep: false, ignore_ends: true, likelihood: self.likelihood, ..request })
+        engine.generate(GenerateRequest { keep: false, ignore_ends: true, logprob: self.logprob, ..request })
     }
 
     /// The prompt is read once, the rollouts are drawn side by side.
@@ -184,8 +183,8 @@ impl Agreement {
         for (one, other) in one.iter().zip(other) {
             agreement.equal += usize::from(one.tokens == other.tokens);
             let tokens = one.tokens.iter().zip(&other.tokens);
-            let likelihoods = one.likelihood.iter().zip(&other.likelihood);
-            for (_, (a, b)) in tokens.zip(likelihoods).take_while(|((a, b), _)| a == b) {
+            let logprobs = one.logprob.iter().zip(&other.logprob);
+            for (_, (a, b)) in tokens.zip(logprobs).take_while(|((a, b), _)| a == b) {
                 agreement.difference = agreement.difference.max((a - b).abs());
             }
         }

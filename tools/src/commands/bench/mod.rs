@@ -15,7 +15,7 @@ use clap::builder::RangedU64ValueParser;
 use crate::exit::Exit;
 use crate::ui::Ui;
 
-/// Measure speed and memory: of raw inference, of scoring, of annotation, of encoding pictures, of
+/// Measure speed and memory: of raw inference, of scoring, of annotation, of encoding images, of
 /// training.
 ///
 /// Without arguments, each runs the mini models that come with the source. Results are a Markdown table, or with --json an

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
+use mmprm::engine::memory::{Needs, Setting};
 use mmprm::engine::{Chunk, Engine, EngineError, Prompt, Token};
-use mmprm::fit::{Needs, Setting};
-use mmprm::multimodal::Encoder;
+use mmprm::vision::prompts::Encoder;
 use mmprm_quant::gguf::GgufFile;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ const MIB: f64 = (1 << 20) as f64;
 ///
 /// All candidates are given to the engine at once, which computes what they have in common once. With --compare naive each is
 /// given alone and its whole prompt is computed again. Also told: the time from the start of the program to the first score (of
-/// a candidate of one step, with the first picture of demo/ where there is a projector), and the most memory taken, in all and
+/// a candidate of one step, with the first image of demo/ where there is a projector), and the most memory taken, in all and
 /// beyond weights, cache and llama.cpp's scratch buffers. Works with any language model: one without step and label tokens is
 /// read at another token.
 #[derive(clap::Args)]
@@ -68,7 +68,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let length = args.prefix + args.steps * args.step_tokens;
     let engine = start(&model, &args.engine, 1, Some(length + 1024), true)?;
     let reading = Reading::of(&engine);
-    let picture = first_score(args, &engine, mmproj.as_deref(), &reading)?;
+    let image = first_score(args, &engine, mmproj.as_deref(), &reading)?;
     let first = ui.seconds();
 
     let candidates = candidates(args, &engine, &reading)?;
@@ -118,7 +118,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             exit = Exit::Failed;
         }
     }
-    report.fact("first_score_s", first, format!("first score after {first:.3} s{picture}"));
+    report.fact("first_score_s", first, format!("first score after {first:.3} s{image}"));
     memory(&engine, mmproj.as_deref(), &mut report)?;
     report.print(ui)?;
     Ok(exit)
@@ -150,21 +150,21 @@ fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Re
     let mut words = Words::new(engine.model(), &[reading.mark], args.measure.seed);
     let encoder = Encoder::load(engine.model().clone(), mmproj, args.engine.encoder_options(None))
         .context("cannot use the vision projector")?;
-    let picture = match mmproj {
+    let image = match mmproj {
         Some(_) => demo("--model without --mmproj").ok().map(|demo| demo.join("mini-k12/test/images")),
         None => None,
     };
-    let picture = picture.and_then(|folder| std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).min());
+    let image = image.and_then(|folder| std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).min());
     let mut chunks = Vec::new();
-    if let Some(picture) = &picture {
+    if let Some(image) = &image {
         chunks.push(Chunk::Tokens(words.take(4)));
-        chunks.push(Chunk::Image(encoder.picture(picture)?));
+        chunks.push(Chunk::Image(encoder.image(image)?));
     }
     let mut tokens = words.take(28);
     tokens.push(reading.mark);
     chunks.push(Chunk::Tokens(tokens));
     reading.scores(engine, vec![Prompt::new(chunks)?])?;
-    Ok(if picture.is_some() { ", with a picture" } else { "" })
+    Ok(if image.is_some() { ", with an image" } else { "" })
 }
 
 /// The prompts to score, which part after the prefix.
@@ -197,7 +197,7 @@ fn memory(engine: &Engine, mmproj: Option<&Path>, report: &mut Report) -> anyhow
     report.fact("peak_memory_mib", peak, format!("peak memory: {peak:.0} MiB"));
     if engine.model().is_offloaded() {
         // What the model needs is elsewhere, and what the device's driver needs here is not the model's.
-        report.fact("above_model_mib", Value::Null, "  weights and cache are on the graphics device, and not in it");
+        report.fact("above_model_mib", Value::Null, "  weights and cache are on the GPU, and not in it");
         return Ok(());
     }
     let mmproj = mmproj.map(GgufFile::open).transpose()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mmprm::engine::{Chunk, Engine, EngineError, Model, Prompt, Stream, Token};
 use mmprm_quant::gguf::GgufFile;
-use mmprm_quant::quantize::Mix;
+use mmprm_quant::quantize::QuantType;
 
 use crate::args::EngineArgs;
 use crate::exit::Usage;
@@ -77,10 +77,10 @@ impl Subject {
     pub fn of_file(path: &Path, file: &GgufFile, backend: String, threads: u64) -> Self {
         let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file_type = file.get_u32("general.file_type").ok();
-        let mix = Mix::all().find(|mix| Some(mix.file_type()) == file_type);
+        let mix = QuantType::all().find(|mix| Some(mix.file_type()) == file_type);
         Self {
             name: file.get_str("general.name").map_or_else(|_| stem(), str::to_owned),
-            quantisation: mix.map_or("unknown", Mix::name).to_owned(),
+            quantisation: mix.map_or("unknown", QuantType::name).to_owned(),
             backend,
             threads,
             file: path.to_owned(),

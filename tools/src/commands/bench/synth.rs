@@ -7,7 +7,7 @@ use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::hf::shapes::Shape;
 use mmprm_quant::progress::Progress;
-use mmprm_quant::quantize::Mix;
+use mmprm_quant::quantize::QuantType;
 use mmprm_quant::synth::{SynthError, SynthFile, SynthOptions, plan};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ pub struct Args {
 
     /// The type or mix of the language model, as for `mmprm quantize`; the vision tower stays at f16 in quantised mixes.
     #[arg(long, value_name = "TYPE", default_value = "q4_k_m", value_parser = mix)]
-    r#type: Mix,
+    r#type: QuantType,
 
     /// The folder that the files go to.
     #[arg(short, long, value_name = "DIR")]

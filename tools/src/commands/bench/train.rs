@@ -173,7 +173,7 @@ fn configured(args: &Args) -> anyhow::Result<Subject> {
     let recipe = recipe.map_err(bad_input)?;
     let vocabulary = Vocabulary::open(&recipe.model).map_err(bad_input)?;
     let data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
-    let learner = Full::open(&recipe, data.train.words, data.train.pictures.clone()).map_err(bad_input)?;
+    let learner = Full::open(&recipe, data.train.words, data.train.images.clone()).map_err(bad_input)?;
     let mut samples = data.train.samples;
     samples.truncate(args.first.unwrap_or(usize::MAX));
     Ok(Subject { recipe, learner, samples, context: data.train.words.context })

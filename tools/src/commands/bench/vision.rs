@@ -13,9 +13,9 @@ use crate::args::EngineArgs;
 use crate::exit::{Exit, Usage};
 use crate::ui::Ui;
 
-/// Tiles a second: how fast pictures become embeddings.
+/// Tiles a second: how fast images become embeddings.
 ///
-/// Tiles of noise, of the size the vision tower was made for, one after the other, as pictures are encoded.
+/// Tiles of noise, of the size the vision tower was made for, one after the other, as images are encoded.
 #[derive(clap::Args)]
 pub struct Args {
     /// Tiles a run.

@@ -1,0 +1,154 @@
+//! The paths of a tree, and the draw among them.
+
+use std::collections::HashSet;
+
+use crate::compat::random::Random;
+use crate::compat::text::strip;
+use crate::data::tree::{Node, Tree};
+
+/// A path of at most this many words, counted at single spaces, is dropped.
+const SHORT_WORDS: usize = 10;
+
+/// One path of a tree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The steps of each state on the path, joined by blank lines, with `<prm>` at the end of each state.
+    pub process: String,
+    /// The Monte Carlo value of each state: one for every `<prm>`.
+    pub labels: Vec<f64>,
+    /// How much each label counts, where not all count alike.
+    pub weights: Option<Vec<f64>>,
+}
+
+/// The paths of one tree, long enough and without repeats.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Paths {
+    /// Paths that end at a state that is never solved.
+    pub negatives: Vec<Sample>,
+    /// Paths that end at a leaf that is.
+    pub positives: Vec<Sample>,
+    /// Paths dropped because they have too few words.
+    pub short: usize,
+    /// Paths dropped because their class had their text already.
+    pub repeated: usize,
+}
+
+impl Paths {
+    /// Walks a tree depth first. The root, without steps, is on no path.
+    pub fn of(tree: &Tree) -> Self {
+        let mut ends = Ends::default();
+        for child in &tree.root.children {
+            ends.walk(child, &Sample { process: String::new(), labels: Vec::new(), weights: None });
+        }
+        let mut paths = Self::default();
+        paths.negatives = paths.clean(ends.negatives);
+        paths.positives = paths.clean(ends.positives);
+        paths
+    }
+
+    /// All negatives, then as many positives, drawn as Python's `random.seed(seed); random.sample(…)` draws them; with fewer
+    /// positives than negatives, all in order.
+    pub fn sampled(self, seed: u64) -> Vec<Sample> {
+        let Self { negatives: mut samples, positives, .. } = self;
+        if positives.len() < samples.len() {
+            samples.extend(positives);
+        } else {
+            let drawn = Random::new(seed).sample(positives.len(), samples.len());
+            samples.extend(drawn.into_iter().map(|index| positives[index].clone()));
+        }
+        samples
+    }
+
+    fn clean(&mut self, ends: Vec<Sample>) -> Vec<Sample> {
+        let mut seen = HashSet::new();
+        let mut kept = Vec::new();
+        for Sample { process, labels, .. } in ends {
+            let process = strip(&process);
+            if process.split(' ').count() <= SHORT_WORDS {
+                self.short += 1;
+            } else if !seen.insert(process.to_owned()) {
+                self.repeated += 1;
+            } else {
+                kept.push(Sample { process: process.to_owned(), labels, weights: None });
+            }
+        }
+        kept
+    }
+}
+
+/// The ends of all paths, as they are found.
+#[derive(Default)]
+struct Ends {
+    negatives: Vec<Sample>,
+    positives: Vec<Sample>,
+}
+
+impl Ends {
+    fn walk(&mut self, node: &Node, before: &Sample) {
+        let mut here = before.clone();
+        let steps: Vec<&str> = node.partial_solution.iter().map(|step| strip(step)).collect();
+        here.process.push_str(&steps.join("\n\n"));
+        here.process.push_str("<prm>\n\n");
+        here.labels.push(node.mc_value);
+        if node.mc_value <= 0.0 {
+            self.negatives.push(here);
+        } else if node.children.is_empty() {
+            self.positives.push(here);
+        } else {
+            for child in &node.children {
+                self.walk(child, &here);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::data::solution::Continue;
+
+    fn node(step: &str, mc_value: f64, children: Vec<Node>) -> Node {
+        Node { partial_solution: vec![step.into()], mc_value, children, ..Node::default() }
+    }
+
+    fn tree(children: Vec<Node>) -> Tree {
+        let root = Node { mc_value: 0.5, children, ..Node::default() };
+        let (question, answer, continues) = ("Q".to_owned(), "1".into(), Continue::User);
+        Tree { question, answer, image_path: Value::Null, id: 1.into(), root, continues }
+    }
+
+    const LONG: &str = "one two three four five six seven eight nine ten eleven";
+
+    #[test]
+    fn a_path_ends_at_the_first_state_that_is_never_solved() {
+        let paths = Paths::of(&tree(vec![node(LONG, 0.0, vec![node("more", 1.0, vec![])])]));
+        assert_eq!(paths.negatives, [Sample { process: format!("{LONG}<prm>"), labels: vec![0.0], weights: None }]);
+        assert_eq!(paths.positives, []);
+    }
+
+    #[test]
+    fn short_and_repeated_paths_are_counted_and_dropped() {
+        let padded = format!(" {LONG}\n");
+        let children = vec![
+            node(LONG, 1.0, vec![]),
+            node(&padded, 1.0, vec![]),
+            node("1 2 3 4 5 6 7 8 9 10", 1.0, vec![]),
+            node(LONG, 0.0, vec![]),
+        ];
+        let paths = Paths::of(&tree(children));
+        assert_eq!((paths.negatives.len(), paths.positives.len(), paths.short, paths.repeated), (1, 1, 1, 1));
+    }
+
+    #[test]
+    fn positives_are_drawn_down_to_the_number_of_negatives() {
+        let positive = |index: usize| node(&format!("{LONG} p{index}"), 1.0, vec![]);
+        let negative = |index: usize| node(&format!("{LONG} n{index}"), 0.0, vec![]);
+        let count = |positives, negatives| {
+            let children = (0..positives).map(positive).chain((0..negatives).map(negative)).collect();
+            Paths::of(&tree(children)).sampled(1).len()
+        };
+        assert_eq!([count(9, 4), count(2, 4), count(5, 0)], [8, 6, 0]);
+    }
+}

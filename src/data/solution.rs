@@ -1,0 +1,151 @@
+//! Steps and answers parsed out of model text.
+//!
+//! Follows the reference: special tokens are removed, then the contents of the tags are taken in order, and the last of
+//! them is the answer. Whether an answer is right is left to `answer`.
+//!
+//! ```
+//! use mmprm::data::solution::{answer_text, parse};
+//! let rollout = parse("<step> 2 + 2 = 4 </step><answer>Answer: The final answer is 4</answer><|im_end|>", &["<|im_end|>"]);
+//! assert_eq!(rollout, ["2 + 2 = 4", "Answer: The final answer is 4"]);
+//! assert_eq!(answer_text(&rollout), Some("Answer: The final answer is 4"));
+//! ```
+
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::compat::text::strip;
+
+/// One rollout: the contents of its `<step>…</step>` and `<answer>…</answer>` tags in order, stripped. Its last element is
+/// taken as the answer. Text without tags gives an empty rollout.
+pub type Rollout = Vec<String>;
+
+/// Where the steps of an unfinished solution stand in the prompt after which it is continued.
+///
+/// ```
+/// use mmprm::data::solution::Continue;
+/// assert_eq!("assistant".parse(), Ok(Continue::Assistant));
+/// assert_eq!(Continue::default().to_string(), "user");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Continue {
+    /// In the user's message, as `Previous Steps`: the reference's form, for which its models were trained.
+    #[default]
+    User,
+    /// Where the model itself wrote them: the prompt begins as that of a whole solution, which then goes on behind its own
+    /// steps.
+    Assistant,
+}
+
+impl fmt::Display for Continue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        })
+    }
+}
+
+/// A text that is no [`Continue`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected `user` or `assistant`, found `{0}`")]
+pub struct UnknownContinue(String);
+
+impl FromStr for Continue {
+    type Err = UnknownContinue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::User, Self::Assistant]
+            .into_iter()
+            .find(|known| known.to_string() == text)
+            .ok_or_else(|| UnknownContinue(text.to_owned()))
+    }
+}
+
+/// Parses what a model wrote. `special_tokens` (of the model's vocabulary, less the four tags) are removed first, one after
+/// the other; then every tag pair that closes is taken, the nearest closing tag first, and its content
+/// [stripped](strip). Takes time linear in the text.
+pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
+    let mut text = text.to_owned();
+    for token in special_tokens.iter().map(AsRef::as_ref).filter(|token| !token.is_empty()) {
+        if text.contains(token) {
+            text = text.replace(token, "");
+        }
+    }
+    spans(&text).into_iter().map(|span| text[span].to_owned()).collect()
+}
+
+/// A kind of tag, and whether one may still close: once a search for its closing tag has failed, later ones fail too and
+/// would only cost time.
+struct Tag {
+    open: &'static str,
+    close: &'static str,
+    may_close: bool,
+}
+
+/// Where the contents of the tags are in a text without special tokens, in order and stripped.
+pub fn spans(text: &str) -> Vec<Range<usize>> {
+    let mut tags = [
+        Tag { open: "<step>", close: "</step>", may_close: true },
+        Tag { open: "<answer>", close: "</answer>", may_close: true },
+    ];
+    let mut spans = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at..];
+        let tag = tags.iter_mut().find(|tag| tag.may_close && rest.starts_with(tag.open));
+        let Some(tag) = tag else {
+            rest = &rest[1..];
+            continue;
+        };
+        let content = &rest[tag.open.len()..];
+        if let Some((content, after)) = content.split_once(tag.close) {
+            let stripped = strip(content);
+            let start = stripped.as_ptr().addr() - text.as_ptr().addr();
+            spans.push(start..start + stripped.len());
+            rest = after;
+        } else {
+            tag.may_close = false;
+            rest = content;
+        }
+    }
+    spans
+}
+
+/// What the reference hands to its answer check: the last element of a rollout, whether or not it is an answer.
+pub fn answer_text(rollout: &[String]) -> Option<&str> {
+    rollout.last().map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_TOKENS: [&str; 0] = [];
+
+    #[test]
+    fn unclosed_tags_are_passed_over_and_what_follows_still_counts() {
+        assert_eq!(parse("<step>a<answer>b</answer><step>c", &NO_TOKENS), ["b"]);
+        assert_eq!(parse("<answer>a<step>b</step><step>c</step>", &NO_TOKENS), ["b", "c"]);
+        assert_eq!(parse("< <step >a</step> <step>é</step>", &NO_TOKENS), ["é"]);
+    }
+
+    #[test]
+    fn special_tokens_are_removed_one_after_the_other_in_list_order() {
+        assert_eq!(parse("<st</s>ep>a</step>", &["</s>"]), ["a"]);
+        assert_eq!(parse("<step>x<b<a>>y</step>", &["<a>", "<b>", ""]), ["xy"]);
+        assert_eq!(parse("<step>x<b<a>>y</step>", &["<b>", "<a>"]), ["x<b>y"]);
+    }
+
+    #[test]
+    fn contents_are_stripped_of_what_python_calls_white_space() {
+        assert_eq!(parse("<step>\u{1c}\u{85}\u{3000} a\u{200b} \u{1f}</step>", &NO_TOKENS), ["a\u{200b}"]);
+    }
+
+    #[test]
+    fn hostile_text_takes_linear_time() {
+        let opened = "<step><answer>".repeat(200_000);
+        assert!(parse(&opened, &NO_TOKENS).is_empty());
+        assert_eq!(parse(&(opened + "</answer>"), &NO_TOKENS).len(), 1);
+    }
+}

@@ -1,0 +1,114 @@
+//! A process reward model that runs here, on llama.cpp.
+
+use std::path::PathBuf;
+
+use super::{PrmError, ScoreRequest, StepScorer};
+use crate::engine::{Engine, EngineError, Snapshot, Token};
+use crate::image;
+use crate::prompt::{self, Images, PrmTemplate, STEP_TOKEN};
+use crate::vision::prompts::{EncodeError, Encoder};
+
+/// How an [`LocalPrm`] reads.
+#[derive(Debug, Clone)]
+pub struct PrmOptions {
+    /// Folder that image paths are relative to, and confined to.
+    pub data_root: PathBuf,
+    /// The template to use; `None` takes the one named in the model's metadata, or else the reference's scoring template.
+    pub template: Option<PrmTemplate>,
+}
+
+/// A model, its vision tower and the engine that runs it, as a [`StepScorer`].
+#[derive(Debug)]
+pub struct LocalPrm {
+    engine: Engine,
+    encoder: Encoder,
+    data_root: PathBuf,
+    template: PrmTemplate,
+    step: Token,
+    labels: [Token; 2],
+}
+
+impl LocalPrm {
+    /// A reward model over a running engine.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] if the model has no step or label tokens or names an unknown template: it is not a PRM.
+    pub fn new(engine: Engine, encoder: Encoder, options: PrmOptions) -> Result<Self, EngineError> {
+        let model = encoder.model();
+        let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
+        let token = |key: &str, text: &str| {
+            let text = model.file().get_str(key).unwrap_or(text);
+            model.token(text).ok_or_else(|| {
+                refuse(format!("its vocabulary has no single token {text:?}; is this a process reward model?"))
+            })
+        };
+        let step = token("mmprm.prm.step_token", STEP_TOKEN)?;
+        let labels = [token("mmprm.prm.yes_token", "Yes")?, token("mmprm.prm.no_token", "No")?];
+        let template = match (options.template, model.file().get_str("mmprm.prm.template")) {
+            (Some(template), _) => template,
+            (None, Ok(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,
+            (None, Err(_)) => PrmTemplate::Scoring,
+        };
+        Ok(Self { engine, data_root: options.data_root, template, step, labels, encoder })
+    }
+
+    /// The template it reads candidates in.
+    pub fn template(&self) -> PrmTemplate {
+        self.template
+    }
+
+    /// What its engine has done so far.
+    pub fn stats(&self) -> Snapshot {
+        self.engine.stats()
+    }
+
+    fn scores(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, EncodeError> {
+        let resolve = |path: &String| image::resolve(&self.data_root, path);
+        let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        // A step mark inside the text itself would be read as the end of a step.
+        let unmarked = |text: &str| text.replace(STEP_TOKEN, "");
+        let question = unmarked(request.question);
+        let prompt = |steps: &[String]| {
+            let text = prompt::prm_text(&question, steps, self.template);
+            self.encoder.prompt(&prompt::prm(&text, images.len(), self.template, Images::All), &images)
+        };
+        let mut prompts = Vec::new();
+        for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
+            let steps: Vec<String> = steps.iter().map(|step| unmarked(step)).collect();
+            prompts.push(prompt(&steps)?);
+        }
+        let mut readings = self.engine.probe(prompts, self.step, &self.labels)?.into_iter();
+        request
+            .solutions
+            .iter()
+            .map(|steps| {
+                if steps.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let rows = readings.next().unwrap_or_default();
+                if rows.len() != steps.len() {
+                    let cause = format!("{} step marks read for {} steps", rows.len(), steps.len());
+                    return Err(EngineError::Prompt(cause).into());
+                }
+                Ok(rows.iter().map(|row| probability(row[0], row[1])).collect())
+            })
+            .collect()
+    }
+}
+
+impl StepScorer for LocalPrm {
+    fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
+        self.scores(request).map_err(|error| match error {
+            EncodeError::Engine(EngineError::Cancelled) => PrmError::Cancelled,
+            EncodeError::Engine(EngineError::Limit(cause) | EngineError::Prompt(cause)) => PrmError::Problem(cause),
+            EncodeError::Engine(error) => PrmError::Engine(error.to_string()),
+            EncodeError::Vision(error) => PrmError::Engine(error.to_string()),
+            problem => PrmError::Problem(problem.to_string()),
+        })
+    }
+}
+
+/// Softmax over the two label logits, first entry.
+fn probability(yes: f32, no: f32) -> f64 {
+    1.0 / (1.0 + (f64::from(no) - f64::from(yes)).exp())
+}

@@ -1,0 +1,59 @@
+//! The output directory: who may work in it, and what is done.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mmprm_quant::atomic;
+
+use super::AnnotateError;
+use crate::data::tree::{Tree, json};
+
+/// The name of the log in the output directory: one JSON object a line for every problem finished or failed.
+pub const LOG_NAME: &str = "annotate.log.jsonl";
+
+/// The name of the file in the output directory that the working process holds locked.
+pub const LOCK_NAME: &str = "annotate.lock";
+
+/// An output directory in the hands of this process.
+pub(super) struct Directory {
+    path: PathBuf,
+    /// The operating system's lock ends with the process, however it ends; the file itself stays and means nothing.
+    _lock: File,
+}
+
+impl Directory {
+    /// Creates the directory if need be and locks it.
+    pub(super) fn open(path: &Path) -> Result<Self, AnnotateError> {
+        fs::create_dir_all(path).map_err(|source| AnnotateError::Io { path: path.to_owned(), source })?;
+        let lock_path = path.join(LOCK_NAME);
+        let failed = |source: io::Error| AnnotateError::Io { path: lock_path.clone(), source };
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(AnnotateError::InUse { directory: path.to_owned() }),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.path.join(LOG_NAME)
+    }
+
+    /// Whether the tree of this stem is there. Trees appear whole or not at all.
+    pub(super) fn has_tree(&self, stem: &str) -> bool {
+        self.tree_path(stem).is_file()
+    }
+
+    pub(super) fn write_tree(&self, stem: &str, tree: &Tree) -> Result<(), AnnotateError> {
+        atomic::write(&self.tree_path(stem), json::to_string(tree).as_bytes()).map_err(AnnotateError::Write)
+    }
+
+    fn tree_path(&self, stem: &str) -> PathBuf {
+        self.path.join(format!("{stem}.json"))
+    }
+}

@@ -1,0 +1,4 @@
+//! Helpers that every room may use.
+
+pub mod cancel;
+pub mod journal;

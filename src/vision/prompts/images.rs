@@ -1,0 +1,134 @@
+//! The embeddings of images: each distinct image is encoded once, however many files and callers have it.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::EncodeError;
+use crate::engine::Embeddings;
+use crate::image::{self, Limits, Tile, Tiling};
+use crate::vision::{DiskCache, VisionEncoder};
+
+/// Memory that embeddings may take before the oldest go, in bytes.
+const MEMORY: usize = 512 << 20;
+
+/// Hash of an image's tiles.
+type Content = [u8; 32];
+/// What is being made, or was: whoever asks second waits for the first.
+type Slot<T> = Arc<OnceLock<Result<T, EncodeError>>>;
+
+/// Encodes images, and remembers.
+#[derive(Debug)]
+pub(super) struct Images {
+    encoder: Box<dyn VisionEncoder>,
+    tiling: Tiling,
+    cache: Option<DiskCache>,
+    /// Whether the cache could not be written to, which is told once.
+    full: AtomicBool,
+    /// What is in each file.
+    files: Mutex<HashMap<PathBuf, Slot<Content>>>,
+    recent: Mutex<Recent>,
+}
+
+/// Embeddings of recent images, oldest first.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<(Content, Slot<Arc<Embeddings>>)>);
+
+impl Images {
+    pub fn new(encoder: Box<dyn VisionEncoder>, tiling: Tiling, cache: Option<DiskCache>) -> Self {
+        let full = AtomicBool::new(false);
+        Self { encoder, tiling, cache, full, files: Mutex::default(), recent: Mutex::default() }
+    }
+
+    pub fn tiling(&self) -> &Tiling {
+        &self.tiling
+    }
+
+    /// See [`Encoder::image`](super::Encoder::image).
+    pub fn get(&self, path: &Path) -> Result<Arc<Embeddings>, EncodeError> {
+        let file = Arc::clone(lock(&self.files).entry(path.to_owned()).or_default());
+        let mut fresh = None;
+        let content = file.get_or_init(|| {
+            let tiles = self.tiles(path)?;
+            let content = image::content_hash(&tiles);
+            fresh = Some(self.embeddings(&tiles, content));
+            Ok(content)
+        });
+        let content = content.clone()?;
+        if let Some(embeddings) = fresh {
+            return embeddings;
+        }
+        let known = lock(&self.recent).find(&content);
+        if let Some(embeddings) = known.and_then(|slot| slot.get().cloned()) {
+            return embeddings;
+        }
+        let tiles = self.tiles(path)?;
+        self.embeddings(&tiles, image::content_hash(&tiles))
+    }
+
+    fn tiles(&self, path: &Path) -> Result<Vec<Tile>, EncodeError> {
+        Ok(image::tiles(&image::load(path, &Limits::default())?, &self.tiling))
+    }
+
+    fn embeddings(&self, tiles: &[Tile], content: Content) -> Result<Arc<Embeddings>, EncodeError> {
+        let slot = lock(&self.recent).slot(content);
+        slot.get_or_init(|| self.make(tiles, content)).clone()
+    }
+
+    /// From disk, or else from the encoder.
+    fn make(&self, tiles: &[Tile], content: Content) -> Result<Arc<Embeddings>, EncodeError> {
+        let width = self.encoder.width();
+        let count = tiles.len() * self.encoder.tokens_per_tile() * width;
+        let known = self.cache.as_ref().and_then(|cache| cache.get(&content, count));
+        let values = if let Some(values) = known {
+            values
+        } else {
+            let values = self.encoder.encode(tiles)?;
+            self.keep(content, &values);
+            values
+        };
+        let digest = u64::from_le_bytes(*content.first_chunk().expect("a hash has 32 bytes"));
+        Ok(Arc::new(Embeddings { values, width, digest }))
+    }
+
+    /// Puts embeddings on disk. The run goes on where that fails: what is kept there only saves time.
+    fn keep(&self, content: Content, values: &[f32]) {
+        let Some(cache) = &self.cache else { return };
+        if let Err(error) = cache.put(&content, values)
+            && !self.full.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("{error}; embeddings that cannot be kept are made again in the next run");
+        }
+    }
+}
+
+impl Recent {
+    fn find(&self, content: &Content) -> Option<Slot<Arc<Embeddings>>> {
+        self.0.iter().find(|(known, _)| known == content).map(|(_, slot)| Arc::clone(slot))
+    }
+
+    fn slot(&mut self, content: Content) -> Slot<Arc<Embeddings>> {
+        if let Some(slot) = self.find(&content) {
+            return slot;
+        }
+        while self.bytes() > MEMORY {
+            self.0.pop_front();
+        }
+        let slot = Slot::default();
+        self.0.push_back((content, Arc::clone(&slot)));
+        slot
+    }
+
+    fn bytes(&self) -> usize {
+        let of = |slot: &Slot<Arc<Embeddings>>| match slot.get() {
+            Some(Ok(embeddings)) => embeddings.values.len() * size_of::<f32>(),
+            _ => 0,
+        };
+        self.0.iter().map(|(_, slot)| of(slot)).sum()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
