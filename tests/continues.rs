@@ -10,6 +10,7 @@ use mmprm::data::solution::Continue;
 use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::policy::{LocalPolicy, PolicyOptions, RolloutModel, RolloutRequest};
 use mmprm::prompt::ChatTemplate;
+use mmprm::util::cancel::CancelToken;
 use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::{convert, load, repository};
@@ -32,7 +33,7 @@ fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> Loca
         template: ChatTemplate::default(),
         continues,
         keep_prompts: true,
-        cancel: Arc::default(),
+        cancel: CancelToken::new(),
     };
     LocalPolicy::new(engine, encoder, options)
 }

@@ -14,6 +14,7 @@ use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::judge::{RuleVerifier, Verdict, Verifier};
 use mmprm::policy::{LocalPolicy, PolicyOptions, RolloutModel, RolloutRequest};
 use mmprm::prompt::ChatTemplate;
+use mmprm::util::cancel::CancelToken;
 use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
@@ -37,7 +38,7 @@ fn policy(data_root: PathBuf) -> (LocalPolicy, support::Pair) {
         template: ChatTemplate::default(),
         continues: Continue::User,
         keep_prompts: true,
-        cancel: Arc::default(),
+        cancel: CancelToken::new(),
     };
     (LocalPolicy::new(engine, encoder, options), pair)
 }

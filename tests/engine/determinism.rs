@@ -63,7 +63,7 @@ fn deterministic_results_do_not_depend_on_what_runs_beside() {
 fn deterministic_results_survive_a_cancelled_request_and_a_probe() {
     let engine = engine(4096, true);
     let expected = generate(&engine, TEXTS[1], LOOSE, 18, 40);
-    let mut cancelled = request(prompt(TEXTS[5]), LOOSE, 18, 40);
+    let cancelled = request(prompt(TEXTS[5]), LOOSE, 18, 40);
     cancelled.cancel.cancel();
     assert!(engine.generate(cancelled).is_err());
     assert!(generate(&engine, TEXTS[1], LOOSE, 18, 40) == expected);

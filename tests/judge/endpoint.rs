@@ -1,7 +1,5 @@
 //! One question to a server that misbehaves.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mmprm::judge::{EndpointJudge, JudgeError, JudgeModel};

@@ -109,7 +109,8 @@ fn golden_train_three_steps_give_the_references_losses_and_parameters() {
                 steps.push(step.clone());
             }
         };
-        mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut watch, &false.into()).unwrap();
+        mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut watch, &mmprm::util::cancel::CancelToken::new())
+            .unwrap();
         for (step, expected) in steps.iter().zip(info["lr1e_3"]["steps"].as_array().unwrap()) {
             let losses = numbers(&expected["micro_losses"]);
             let loss = losses.iter().sum::<f64>() / losses.len() as f64;

@@ -11,7 +11,8 @@ use crate::{ARCHITECTURES, Bench, sample};
 fn learnt(bench: &Bench) -> Vec<(f32, f32)> {
     let data = bench.data();
     let mut full = bench.open(&data);
-    mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut |_| (), &false.into()).unwrap();
+    mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut |_| (), &mmprm::util::cancel::CancelToken::new())
+        .unwrap();
     let packing = Packing::new(&data.train.samples, data.train.words.context, &bench.recipe.limits(), 0);
     let mut pairs = Vec::new();
     for batch in packing.epoch(0) {

@@ -204,7 +204,7 @@ fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
         format!("{}\n", serde_json::json!({"id": number, "question": format!("{number} + 1?"), "solution": solution}))
     };
     let Some(mut bench) = Bench::new(&(1..4).map(line).collect::<String>()) else { return };
-    bench.recipe.task = Aim::RolloutModel;
+    bench.recipe.task = Aim::Policy;
     bench.recipe.forms = vec![Form::Rollout, Form::Prm];
     bench.recipe.epochs = 120;
     bench.recipe.lr = 2e-3;

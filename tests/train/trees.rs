@@ -129,7 +129,7 @@ fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
     let samples = [reply("Answer: 12"), reply("Answer: 13"), reply("Answer: 12"), reply("Answer: no")].concat();
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
-        bench.recipe.task = Aim::RolloutModel;
+        bench.recipe.task = Aim::Policy;
         // The tiny vocabulary has no step tags; their pieces do as well.
         bench.recipe.forms = vec![Form::Rollout, Form::Prm];
         let data = bench.data();

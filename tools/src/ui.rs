@@ -1,8 +1,6 @@
 //! What a person or a script sees: progress bars on a terminal, one JSON object for machines, silence when asked.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;

@@ -3,7 +3,7 @@
 
 mod support;
 
-use mmprm::engine::memory::{AnswerSpec, Needs};
+use mmprm::engine::memory::{Needs, Setting};
 use mmprm_quant::gguf::GgufFile;
 use serde_json::{Value, json};
 use support::{Run, Sandbox};
@@ -104,8 +104,8 @@ fn what_fits_is_reckoned_as_llama_cpp_allocates_it() {
     let config = mmprm_quant::hf::config::ModelConfig::read_file(&sandbox.path("tiny/config.json")).unwrap();
     assert_eq!(Needs::of_shape(&config, mmprm_quant::quantize::QuantType::Q4_K_M).unwrap(), needs);
     for (command, setting) in [
-        ("infer --prompt 8 -n 2 --batch 16", AnswerSpec::ROLLOUTS),
-        ("score --candidates 1 --steps 1 --prefix 8", AnswerSpec::SCORES),
+        ("infer --prompt 8 -n 2 --batch 16", Setting::ROLLOUTS),
+        ("score --candidates 1 --steps 1 --prefix 8", Setting::SCORES),
     ] {
         for cells in [1024, 8192] {
             let log = "--log llama.cpp=trace";
