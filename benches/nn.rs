@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
-use mmprm::nn::attention::{Attention, Heads, Kept, Mask, Segments};
+use mmprm::nn::attention::{Attention, Heads, Mask, SavedAttention, Segments};
 use mmprm::nn::gemm::{Gemm, Operand};
 use mmprm::nn::tensor::{Mat, MatMut};
 
@@ -227,12 +227,12 @@ fn attention(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(5 * products));
         group.bench_function(BenchmarkId::new("backward", name), |bencher| {
             let lse = Mat::new(&lse, tokens, heads.query);
-            let kept = Kept { q: of_query(&q), k: of_key(&k), v: of_key(&v), out: of_query(&out), lse };
+            let saved = SavedAttention { q: of_query(&q), k: of_key(&k), v: of_key(&v), out: of_query(&out), lse };
             bencher.iter(|| {
                 let d_q = MatMut::new(&mut d_q, tokens, width);
                 let d_k = MatMut::new(&mut d_k, tokens, width / 2);
                 let d_v = MatMut::new(&mut d_v, tokens, width / 2);
-                attention.backward(kept, of_query(&out), d_q, d_k, d_v);
+                attention.backward(saved, of_query(&out), d_q, d_k, d_v);
             });
         });
         black_box((&d_q, &d_k, &d_v));

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::layout::Language;
-use super::linear::{Pass, matrix, matrix_mut};
 use super::packed::Targets;
+use super::pass::{Pass, matrix, matrix_mut};
 use super::trainable::Gradients;
 use crate::nn::gemm::{Gemm, Operand};
 use crate::nn::softmax::softmax;
@@ -21,7 +21,7 @@ pub struct Loss {
     /// For each target, before its weight: the loss.
     pub losses: Vec<f32>,
     /// For each target: the probability of `yes` against `no` (the step's score), or the log-probability of the next token.
-    pub rows: Vec<f32>,
+    pub outputs: Vec<f32>,
     /// For each target that is a next token: the likeliest one.
     pub likeliest: Vec<u32>,
 }
@@ -71,11 +71,11 @@ impl Head<'_> {
         let width = self.width;
         let mut head = vec![0.0; 2 * width];
         let table = self.tensors.head_table();
-        self.pass.rows(table, &tokens, matrix_mut(&mut head, width));
+        self.pass.gather_rows(table, &tokens, matrix_mut(&mut head, width));
         let (normed, head) = (matrix(normed, width), matrix(&head, width));
         let mut logits = vec![0.0; 2 * labels.len()];
         Gemm::new().run(normed, Operand::from(head).t(), matrix_mut(&mut logits, 2));
-        let (mut loss, mut losses, mut rows) = (0.0, Vec::new(), Vec::new());
+        let (mut loss, mut losses, mut outputs) = (0.0, Vec::new(), Vec::new());
         for ((logits, label), weight) in logits.chunks_exact_mut(2).zip(labels).zip(weights) {
             let (label, weight) = (f64::from(*label), f64::from(*weight));
             let margin = f64::from(logits[0]) - f64::from(logits[1]);
@@ -85,7 +85,7 @@ impl Head<'_> {
             let score = 1.0 / (1.0 + (-margin).exp());
             loss += weight * own;
             losses.push(own as f32);
-            rows.push(score as f32);
+            outputs.push(score as f32);
             let slope = (weight * (score - label)) as f32;
             logits.copy_from_slice(&[slope, -slope]);
         }
@@ -94,9 +94,9 @@ impl Head<'_> {
             Gemm::new().run(d_logits, head, matrix_mut(d_normed, width));
             let mut d_rows = vec![0.0; 2 * width];
             Gemm::new().run(Operand::from(d_logits).t(), normed, matrix_mut(&mut d_rows, width));
-            Pass::rows_gradient(table, &tokens, matrix(&d_rows, width), gradients);
+            Pass::gather_rows_backward(table, &tokens, matrix(&d_rows, width), gradients);
         }
-        Loss { loss, losses, rows, likeliest: Vec::new() }
+        Loss { loss, losses, outputs, likeliest: Vec::new() }
     }
 
     /// Cross entropy of the softmax over the vocabulary with the next token.
@@ -123,7 +123,7 @@ impl Head<'_> {
                 all.likeliest.push(likeliest);
                 all.loss -= f64::from(*weight) * f64::from(logprob);
                 all.losses.push(-logprob);
-                all.rows.push(logprob);
+                all.outputs.push(logprob);
             }
             let Some((d_normed, gradients)) = &mut wanted else { continue };
             let d_normed = matrix_mut(&mut d_normed[first * width..][..count * width], width);

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::heads::Rotary;
-use super::input::{Input, project};
-use super::language::Layer;
+use super::blocks::{self, Block, SaveMode};
+use super::input::{InputLayer, project};
+use super::language::LanguageLayer;
 use super::layout::Layout;
-use super::linear::{Pass, matrix, matrix_mut};
 use super::losses::{Head, Loss};
 use super::packed::{InputError, Packed, Targets, Tiles};
 use super::parameters::Weights;
-use super::stack::{self, Keep};
+use super::pass::{Pass, matrix, matrix_mut};
+use super::qkv::RotaryTables;
 use super::trainable::{Gradients, Trainable};
-use super::vision::Tower;
+use super::vision::VisionTower;
 use crate::nn::attention::{Heads, Segments};
 use crate::nn::embedding;
 use crate::nn::gemm::Precision;
@@ -20,12 +20,21 @@ use crate::nn::workspace;
 
 /// How a pass is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Settings {
+pub struct ComputeOptions {
     /// How exactly operands enter the products.
     pub precision: Precision,
-    /// Keep only each block's input for the backward, and do the block's forward again there: less memory for a third more
+    /// SaveMode only each block's input for the backward, and do the block's forward again there: less memory for a third more
     /// work.
     pub checkpointing: bool,
+}
+
+/// Streams of a pass: after the embeddings, and after each block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HiddenStates {
+    /// The vision tower's `[tiles · tokens, width]`; nothing if there are no pixel values.
+    pub vision: Vec<Vec<f32>>,
+    /// The language model's `[tokens, width]`; the last one after the final norm.
+    pub language: Vec<Vec<f32>>,
 }
 
 /// InternVL2.5.
@@ -54,16 +63,16 @@ impl Model {
         &self,
         weights: impl Into<Weights<'w>>,
         pixels: &[f32],
-        settings: Settings,
+        options: ComputeOptions,
     ) -> Result<Vec<f32>, InputError> {
         let config = self.layout.config();
         let (found, tile) = (pixels.len(), config.vision.pixels());
         if !found.is_multiple_of(tile) {
             return Err(InputError::TileValues { found, tile });
         }
-        let segments = Tower::segments(config, found / tile);
-        let pass = Pass { weights: weights.into(), precision: settings.precision };
-        let tower = Tower { pass, tensors: &self.layout.vision, config, segments: &segments };
+        let segments = VisionTower::segments(config, found / tile);
+        let pass = Pass { weights: weights.into(), precision: options.precision };
+        let tower = VisionTower { pass, tensors: &self.layout.vision, config, segments: &segments };
         Ok(tower.features(&tower.run(pixels)))
     }
 
@@ -78,11 +87,11 @@ impl Model {
         &self,
         weights: impl Into<Weights<'w>>,
         pixels: &[f32],
-        settings: Settings,
+        options: ComputeOptions,
     ) -> Result<Vec<f32>, InputError> {
         let weights = weights.into();
-        let features = self.vision_features(weights, pixels, settings)?;
-        let pass = Pass { weights, precision: settings.precision };
+        let features = self.vision_features(weights, pixels, options)?;
+        let pass = Pass { weights, precision: options.precision };
         let config = self.layout.config();
         // A product with a single row is summed in another order, so tiles of a single token may not meet.
         let together = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
@@ -98,9 +107,9 @@ impl Model {
         weights: impl Into<Weights<'w>>,
         packed: &Packed,
         targets: &Targets,
-        settings: Settings,
+        options: ComputeOptions,
     ) -> Result<Loss, InputError> {
-        self.run(weights.into(), packed, targets, settings, None)
+        self.run(weights.into(), packed, targets, options, None)
     }
 
     /// The loss of a sequence; adds its gradients.
@@ -112,10 +121,10 @@ impl Model {
         weights: impl Into<Weights<'w>>,
         packed: &Packed,
         targets: &Targets,
-        settings: Settings,
+        options: ComputeOptions,
         gradients: &mut Gradients,
     ) -> Result<Loss, InputError> {
-        self.run(weights.into(), packed, targets, settings, Some(gradients))
+        self.run(weights.into(), packed, targets, options, Some(gradients))
     }
 
     fn run(
@@ -123,7 +132,7 @@ impl Model {
         weights: Weights<'_>,
         packed: &Packed,
         targets: &Targets,
-        settings: Settings,
+        options: ComputeOptions,
         gradients: Option<&mut Gradients>,
     ) -> Result<Loss, InputError> {
         let config = self.layout.config();
@@ -133,27 +142,26 @@ impl Model {
             return Ok(Loss::default());
         }
         let _recycling = workspace::recycling();
-        let pass = Pass { weights, precision: settings.precision };
+        let pass = Pass { weights, precision: options.precision };
         let tiles = self.tile_segments(packed);
-        let input = Input { pass, layout: &self.layout, packed, tiles: &tiles };
+        let input = InputLayer { pass, layout: &self.layout, packed, tiles: &tiles };
         let trained = gradients.as_deref().map(Gradients::trainable);
-        let keep = match (trained, settings.checkpointing) {
-            (None, _) => Keep::Nothing,
-            (Some(_), true) => Keep::Inputs,
-            (Some(_), false) => Keep::Everything,
+        let mode = match (trained, options.checkpointing) {
+            (None, _) => SaveMode::Nothing,
+            (Some(_), true) => SaveMode::Inputs,
+            (Some(_), false) => SaveMode::Everything,
         };
-        let learns_vision =
-            trained.is_some_and(|trained| trained.numbers().any(|number| self.layout.is_vision(number)));
+        let learns_vision = trained.is_some_and(|trained| trained.indices().any(|index| self.layout.is_vision(index)));
         if learns_vision && !packed.images.is_empty() && matches!(packed.tiles, Tiles::Features(_)) {
             return Err(InputError::FrozenFeatures);
         }
-        let (stream, kept_input) = input.forward(if learns_vision { keep } else { Keep::Nothing });
+        let (stream, saved_input) = input.forward(if learns_vision { mode } else { SaveMode::Nothing });
         let mut rows = targets.rows().to_vec();
         rows.dedup();
-        let rotary = Rotary::new(&config.language, &packed.segments.positions());
-        let blocks = self.blocks(pass, &packed.segments, &rotary, Some(&rows));
+        let rotary = RotaryTables::new(&config.language, &packed.segments.positions());
+        let layers = self.blocks(pass, &packed.segments, &rotary, Some(&rows));
         let lowest = trained.map_or(0, |trained| self.lowest(trained));
-        let (stream, traces) = stack::forward(&blocks, stream, keep, lowest);
+        let (stream, saved) = blocks::forward(&layers, stream, mode, lowest);
         let places = places(&rows, targets.rows());
         let width = config.language.hidden;
         let mut at_targets = vec![0.0; places.len() * width];
@@ -166,11 +174,41 @@ impl Model {
         let mut d_stream = vec![0.0; rows.len() * width];
         embedding::scatter_add(&places, matrix(&d_targets, width), matrix_mut(&mut d_stream, width));
         drop(stream);
-        let d_stream = stack::backward(&blocks, traces, d_stream, gradients);
+        let d_stream = blocks::backward(&layers, saved, d_stream, gradients);
         if lowest == 0 {
-            input.backward(kept_input, d_stream, gradients);
+            input.backward(saved_input, d_stream, gradients);
         }
         Ok(loss)
+    }
+
+    /// All streams of a sequence.
+    ///
+    /// # Errors
+    /// [`InputError`] for what does not fit.
+    pub fn hidden_states<'w>(
+        &self,
+        weights: impl Into<Weights<'w>>,
+        packed: &Packed,
+        options: ComputeOptions,
+    ) -> Result<HiddenStates, InputError> {
+        let layout = self.layout();
+        let config = layout.config();
+        packed.check(config)?;
+        let pass = Pass { weights: weights.into(), precision: options.precision };
+        let tiles = self.tile_segments(packed);
+        let mut vision = Vec::new();
+        if let Tiles::Pixels(pixels) = &packed.tiles {
+            let tower = VisionTower { pass, tensors: &layout.vision, config, segments: &tiles };
+            vision = streams(&tower.blocks(), tower.embed(pixels));
+        }
+        let input = InputLayer { pass, layout, packed, tiles: &tiles };
+        let rotary = RotaryTables::new(&config.language, &packed.segments.positions());
+        let layers = self.blocks(pass, &packed.segments, &rotary, None);
+        let mut language = streams(&layers, input.forward(SaveMode::Nothing).0);
+        if let Some(last) = language.last_mut() {
+            *last = pass.norm(layout.language.norm, matrix(last, config.language.hidden)).0;
+        }
+        Ok(HiddenStates { vision, language })
     }
 
     fn head<'a>(&'a self, pass: Pass<'a>) -> Head<'a> {
@@ -179,38 +217,38 @@ impl Model {
     }
 
     /// The language model's blocks on a sequence, of which only `rows` are wanted in the end.
-    pub(super) fn blocks<'a>(
+    fn blocks<'a>(
         &'a self,
         pass: Pass<'a>,
         segments: &'a Segments,
-        rotary: &'a Rotary,
+        rotary: &'a RotaryTables,
         rows: Option<&'a [usize]>,
-    ) -> Vec<Layer<'a>> {
+    ) -> Vec<LanguageLayer<'a>> {
         let config = &self.layout.config().language;
         let heads = Heads { query: config.heads, key: config.kv_heads, dim: config.head() };
         let last = config.layers - 1;
-        let layer = |(number, tensors)| {
-            let rows = rows.filter(|_| number == last);
-            Layer { pass, tensors, width: config.hidden, heads, segments, rotary, rows }
+        let layer = |(index, tensors)| {
+            let rows = rows.filter(|_| index == last);
+            LanguageLayer { pass, tensors, width: config.hidden, heads, segments, rotary, rows }
         };
         self.layout.language.blocks.iter().enumerate().map(layer).collect()
     }
 
     /// One segment for each tile of pixel values.
-    pub(super) fn tile_segments(&self, packed: &Packed) -> Segments {
+    fn tile_segments(&self, packed: &Packed) -> Segments {
         let config = self.layout.config();
         let pixels = if let Tiles::Pixels(pixels) = &packed.tiles { pixels.len() } else { 0 };
-        Tower::segments(config, pixels / config.vision.pixels())
+        VisionTower::segments(config, pixels / config.vision.pixels())
     }
 
     /// The first block that the backward has to reach.
     fn lowest(&self, trained: &Trainable) -> usize {
         let language = &self.layout.language;
-        let above = |number: &usize| *number == language.norm.weight || *number == language.head;
-        let owners = trained.numbers().map(|number| self.layout.owner(number));
-        let needed = owners.filter(|number| *number == language.embedding || !above(number));
-        let block = |number: usize| language.blocks.iter().position(|block| block.numbers.contains(&number));
-        needed.map(|number| block(number).unwrap_or(0)).min().unwrap_or(language.blocks.len())
+        let above = |index: &usize| *index == language.norm.weight || *index == language.head;
+        let bases = trained.indices().map(|index| self.layout.base_of(index));
+        let needed = bases.filter(|index| *index == language.embedding || !above(index));
+        let block = |index: usize| language.blocks.iter().position(|block| block.indices.contains(&index));
+        needed.map(|index| block(index).unwrap_or(0)).min().unwrap_or(language.blocks.len())
     }
 }
 
@@ -224,4 +262,13 @@ fn places(rows: &[usize], targets: &[usize]) -> Vec<u32> {
         place as u32
     });
     places.collect()
+}
+
+fn streams<B: Block>(blocks: &[B], first: Vec<f32>) -> Vec<Vec<f32>> {
+    let mut streams = vec![first];
+    for block in blocks {
+        let stream = streams[streams.len() - 1].clone();
+        streams.push(block.output(&block.forward(stream)));
+    }
+    streams
 }

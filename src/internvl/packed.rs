@@ -125,7 +125,7 @@ impl Tiles {
 
 /// Where an image stands in a packed sequence: `tiles.len() · tokens per tile` tokens from `first` on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
+pub struct ImageSpan {
     /// Its first token.
     pub first: usize,
     /// Its tiles, of those of the sequence. Images may share tiles, which then are computed once.
@@ -140,7 +140,7 @@ pub struct Packed {
     /// Which token sees which; rotary positions follow its paths.
     pub segments: Segments,
     /// Images in the order of the sequence, each within one segment.
-    pub images: Vec<Image>,
+    pub images: Vec<ImageSpan>,
     /// Their tiles.
     pub tiles: Tiles,
 }
@@ -148,7 +148,7 @@ pub struct Packed {
 impl Packed {
     /// Images at the runs of `image_token`, tile after tile as the reference fills them: a run of one tile's tokens takes
     /// the next tile, one of three tiles' tokens the next three. Nothing if a run is not of whole tiles.
-    pub fn images_at(tokens: &[u32], image_token: u32, tokens_per_tile: usize) -> Option<Vec<Image>> {
+    pub fn images_at(tokens: &[u32], image_token: u32, tokens_per_tile: usize) -> Option<Vec<ImageSpan>> {
         let mut images = Vec::new();
         let (mut row, mut tile) = (0, 0);
         for run in tokens.chunk_by(|a, b| (*a == image_token) == (*b == image_token)) {
@@ -157,7 +157,7 @@ impl Packed {
                 if !run.len().is_multiple_of(tokens_per_tile) {
                     return None;
                 }
-                images.push(Image { first: row, tiles: tile..tile + tiles });
+                images.push(ImageSpan { first: row, tiles: tile..tile + tiles });
                 tile += tiles;
             }
             row += run.len();
@@ -186,7 +186,7 @@ impl Packed {
             return Err(InputError::TileValues { found, tile });
         }
         let (mut after, tiles) = (0, found / tile);
-        for (image, Image { first, tiles: own }) in self.images.iter().enumerate() {
+        for (image, ImageSpan { first, tiles: own }) in self.images.iter().enumerate() {
             if own.start > own.end || own.end > tiles {
                 return Err(InputError::Tiles { image, start: own.start, end: own.end, tiles });
             }

@@ -7,8 +7,8 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::counter::Counter;
-use super::dropout::Dropout;
 use super::layout::{Layout, Role, TensorInfo};
+use super::lora::Dropout;
 use crate::nn::embedding;
 use crate::nn::gemm::{Operand, RowSource};
 use crate::nn::tensor::{Element, Mat, MatMut};
@@ -74,8 +74,8 @@ impl Parameters {
     /// If a tensor is not given as many values as its shape has, or a vector in another format.
     pub fn load<E>(layout: &Arc<Layout>, mut read: impl FnMut(usize) -> Result<Store, E>) -> Result<Self, E> {
         let mut values = Vec::with_capacity(layout.tensors().len());
-        for (number, tensor) in layout.tensors().iter().enumerate() {
-            let store = read(number)?;
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            let store = read(index)?;
             assert_eq!(store.len(), tensor.len(), "values of {}", tensor.name);
             assert!(tensor.is_matrix() || matches!(store, Store::F32(_)), "{} has to be f32", tensor.name);
             values.push(store);
@@ -84,11 +84,11 @@ impl Parameters {
     }
 
     /// Random values that depend only on `seed` and the tensors' numbers: normal with a deviation of 0.02 for matrices and
-    /// embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`; added tensors as [`Parameters::with_additions`] has them.
+    /// embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`; added tensors as [`Parameters::with_lora`] has them.
     pub fn random(layout: &Arc<Layout>, seed: u64) -> Self {
-        let own = &layout.tensors()[..layout.own()];
-        let values = own.par_iter().enumerate().map(|(number, tensor)| initial(seed, number, tensor)).collect();
-        Self { layout: Arc::clone(layout), values }.with_additions(layout, seed)
+        let own = &layout.tensors()[..layout.base_len()];
+        let values = own.par_iter().enumerate().map(|(index, tensor)| initial(seed, index, tensor)).collect();
+        Self { layout: Arc::clone(layout), values }.with_lora(layout, seed)
     }
 
     /// The same values for the model's own tensors, and for those that `layout` adds to them values that change nothing yet: A
@@ -97,15 +97,19 @@ impl Parameters {
     /// # Panics
     /// If the layout is not that of the same model.
     #[must_use]
-    pub fn with_additions(mut self, layout: &Arc<Layout>, seed: u64) -> Self {
-        assert_eq!(self.layout.tensors()[..self.layout.own()], layout.tensors()[..layout.own()], "another model");
+    pub fn with_lora(mut self, layout: &Arc<Layout>, seed: u64) -> Self {
+        assert_eq!(
+            self.layout.tensors()[..self.layout.base_len()],
+            layout.tensors()[..layout.base_len()],
+            "another model"
+        );
         self.layout = Arc::clone(layout);
-        for number in self.values.len()..layout.tensors().len() {
-            let tensor = &layout.tensors()[number];
-            let mut store = initial(seed, number, tensor);
-            if let (Role::Rows, Some(rows), Store::F32(values)) = (tensor.role, layout.new_rows(), &mut store) {
+        for index in self.values.len()..layout.tensors().len() {
+            let tensor = &layout.tensors()[index];
+            let mut store = initial(seed, index, tensor);
+            if let (Role::TokenRows, Some(rows), Store::F32(values)) = (tensor.role, layout.token_rows(), &mut store) {
                 let (count, width) = tensor.matrix();
-                Weights::from(&self).gather(layout.owner(number), &rows.tokens, MatMut::new(values, count, width));
+                Weights::from(&self).gather(layout.base_of(index), &rows.tokens, MatMut::new(values, count, width));
             }
             self.values.push(store);
         }
@@ -118,8 +122,8 @@ impl Parameters {
     }
 
     /// The name of a tensor.
-    pub fn name(&self, number: usize) -> &str {
-        &self.layout.tensors()[number].name
+    pub fn name(&self, index: usize) -> &str {
+        &self.layout.tensors()[index].name
     }
 
     /// The number of a name.
@@ -128,35 +132,35 @@ impl Parameters {
     }
 
     /// How a tensor's values are held.
-    pub fn store(&self, number: usize) -> &Store {
-        &self.values[number]
+    pub fn store(&self, index: usize) -> &Store {
+        &self.values[index]
     }
 
     /// Master values of a tensor, row-major in its shape; none if it is held in another format.
-    pub fn get(&self, number: usize) -> Option<&[f32]> {
-        if let Store::F32(values) = &self.values[number] { Some(values) } else { None }
+    pub fn get(&self, index: usize) -> Option<&[f32]> {
+        if let Store::F32(values) = &self.values[index] { Some(values) } else { None }
     }
 
     /// Master values of a tensor, to change.
-    pub fn get_mut(&mut self, number: usize) -> Option<&mut [f32]> {
-        if let Store::F32(values) = &mut self.values[number] { Some(values) } else { None }
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut [f32]> {
+        if let Store::F32(values) = &mut self.values[index] { Some(values) } else { None }
     }
 
     /// Numbers and master values, in order, of the tensors that have such.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        (0..self.values.len()).filter_map(|number| self.get(number).map(|values| (number, values)))
+        (0..self.values.len()).filter_map(|index| self.get(index).map(|values| (index, values)))
     }
 }
 
 /// Values of a new tensor.
-fn initial(seed: u64, number: usize, tensor: &TensorInfo) -> Store {
+fn initial(seed: u64, index: usize, tensor: &TensorInfo) -> Store {
     Store::F32(match tensor.role {
-        Role::Matrix | Role::Embedding => normals(seed, number as u64, tensor.len()),
+        Role::Matrix | Role::Embedding => normals(seed, index as u64, tensor.len()),
         Role::Norm => vec![1.0; tensor.len()],
         Role::Scale => vec![SCALE; tensor.len()],
-        Role::Bias | Role::Up | Role::Rows => vec![0.0; tensor.len()],
-        Role::Down => {
-            let (counter, bound) = (Counter::new(seed, number as u64), 1.0 / (tensor.matrix().1 as f64).sqrt());
+        Role::Bias | Role::LoraB | Role::TokenRows => vec![0.0; tensor.len()],
+        Role::LoraA => {
+            let (counter, bound) = (Counter::new(seed, index as u64), 1.0 / (tensor.matrix().1 as f64).sqrt());
             let value = |place| ((2.0 * counter.uniform(place as u64) - 1.0) * bound) as f32;
             (0..tensor.len()).into_par_iter().map(value).collect()
         }
@@ -188,8 +192,8 @@ pub struct HalfCopies {
 impl HalfCopies {
     /// Copies of every matrix that has master values.
     pub fn new(parameters: &Parameters, format: HalfFormat) -> Self {
-        let copy = |(number, tensor): (usize, &TensorInfo)| {
-            let wanted = tensor.is_matrix() && parameters.get(number).is_some();
+        let copy = |(index, tensor): (usize, &TensorInfo)| {
+            let wanted = tensor.is_matrix() && parameters.get(index).is_some();
             wanted.then(|| match format {
                 HalfFormat::Bf16 => Store::Bf16(vec![bf16::ZERO; tensor.len()]),
                 HalfFormat::F16 => Store::F16(vec![f16::ZERO; tensor.len()]),
@@ -211,13 +215,13 @@ impl HalfCopies {
     /// # Panics
     /// If the parameters are not those of the same model, in the same stores.
     pub fn refresh(&mut self, parameters: &Parameters, changed: impl Fn(usize) -> bool + Sync) {
-        self.copies.par_iter_mut().enumerate().filter(|(number, _)| changed(*number)).for_each(
-            |(number, copy)| match (copy, parameters.get(number)) {
+        self.copies.par_iter_mut().enumerate().filter(|(index, _)| changed(*index)).for_each(|(index, copy)| {
+            match (copy, parameters.get(index)) {
                 (Some(Store::Bf16(copy)), Some(values)) => narrow(values, copy),
                 (Some(Store::F16(copy)), Some(values)) => narrow(values, copy),
-                (copy, _) => assert!(copy.is_none(), "{} has no master values any more", parameters.name(number)),
-            },
-        );
+                (copy, _) => assert!(copy.is_none(), "{} has no master values any more", parameters.name(index)),
+            }
+        });
     }
 }
 
@@ -244,7 +248,7 @@ impl<'a> From<&'a Parameters> for Weights<'a> {
 
 impl<'a> Weights<'a> {
     /// Vectors from the parameters, matrices from their copies.
-    pub fn with_shadows(parameters: &'a Parameters, half_copies: &'a HalfCopies) -> Self {
+    pub fn with_half_copies(parameters: &'a Parameters, half_copies: &'a HalfCopies) -> Self {
         Self { parameters, half_copies: Some(half_copies), dropout: None }
     }
 
@@ -265,14 +269,14 @@ impl<'a> Weights<'a> {
     }
 
     /// A vector's values.
-    pub(super) fn vector(&self, number: usize) -> &'a [f32] {
-        self.parameters.get(number).expect("vectors are f32 from the loading on")
+    pub(super) fn vector(&self, index: usize) -> &'a [f32] {
+        self.parameters.get(index).expect("vectors are f32 from the loading on")
     }
 
     /// A matrix as an operand.
-    pub(super) fn operand(&self, number: usize) -> Operand<'a> {
-        let (rows, cols) = self.layout().tensors()[number].matrix();
-        match self.best(number) {
+    pub(super) fn operand(&self, index: usize) -> Operand<'a> {
+        let (rows, cols) = self.layout().tensors()[index].matrix();
+        match self.best(index) {
             Store::F32(values) => Mat::new(values.as_slice(), rows, cols).into(),
             Store::F16(values) => Mat::new(values.as_slice(), rows, cols).into(),
             Store::Bf16(values) => Mat::new(values.as_slice(), rows, cols).into(),
@@ -281,14 +285,14 @@ impl<'a> Weights<'a> {
     }
 
     /// Whether a matrix is stored, so that there are [`Weights::columns`] of it.
-    pub(super) fn is_stored(&self, number: usize) -> bool {
-        !matches!(self.best(number), Store::Rows(_))
+    pub(super) fn is_stored(&self, index: usize) -> bool {
+        !matches!(self.best(index), Store::Rows(_))
     }
 
     /// Some columns of a matrix as an operand, if it is stored; else all.
-    pub(super) fn columns(&self, number: usize, columns: Range<usize>) -> Operand<'a> {
-        let (rows, cols) = self.layout().tensors()[number].matrix();
-        match self.best(number) {
+    pub(super) fn columns(&self, index: usize, columns: Range<usize>) -> Operand<'a> {
+        let (rows, cols) = self.layout().tensors()[index].matrix();
+        match self.best(index) {
             Store::F32(values) => Mat::new(values.as_slice(), rows, cols).sub(0..rows, columns).into(),
             Store::F16(values) => Mat::new(values.as_slice(), rows, cols).sub(0..rows, columns).into(),
             Store::Bf16(values) => Mat::new(values.as_slice(), rows, cols).sub(0..rows, columns).into(),
@@ -297,9 +301,9 @@ impl<'a> Weights<'a> {
     }
 
     /// Rows of a matrix: `out` `[indices.len(), columns]`. From master values where there are such.
-    pub(super) fn gather(&self, number: usize, indices: &[u32], mut out: MatMut<'_, f32>) {
-        let (rows, cols) = self.layout().tensors()[number].matrix();
-        match self.parameters.store(number) {
+    pub(super) fn gather(&self, index: usize, indices: &[u32], mut out: MatMut<'_, f32>) {
+        let (rows, cols) = self.layout().tensors()[index].matrix();
+        match self.parameters.store(index) {
             Store::F32(values) => embedding::gather(Mat::new(values, rows, cols), indices, out),
             Store::F16(values) => embedding::gather(Mat::new(values, rows, cols), indices, out),
             Store::Bf16(values) => embedding::gather(Mat::new(values, rows, cols), indices, out),
@@ -311,8 +315,8 @@ impl<'a> Weights<'a> {
         }
     }
 
-    fn best(&self, number: usize) -> &'a Store {
-        let shadow = self.half_copies.and_then(|half_copies| half_copies.copies[number].as_ref());
-        shadow.unwrap_or(&self.parameters.values[number])
+    fn best(&self, index: usize) -> &'a Store {
+        let shadow = self.half_copies.and_then(|half_copies| half_copies.copies[index].as_ref());
+        shadow.unwrap_or(&self.parameters.values[index])
     }
 }

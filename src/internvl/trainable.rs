@@ -18,7 +18,7 @@ pub struct Trainable(Vec<bool>);
 impl Trainable {
     /// Language model and projector, as the reference trains: the vision tower is frozen.
     pub fn without_vision(layout: &Layout) -> Self {
-        Self::only(layout, |number| !layout.is_vision(number))
+        Self::only(layout, |index| !layout.is_vision(index))
     }
 
     /// Every tensor.
@@ -32,13 +32,13 @@ impl Trainable {
     }
 
     /// Whether a tensor is trained.
-    pub fn contains(&self, number: usize) -> bool {
-        self.0[number]
+    pub fn contains(&self, index: usize) -> bool {
+        self.0[index]
     }
 
     /// Numbers of the trained tensors.
-    pub fn numbers(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().filter(|(_, trained)| **trained).map(|(number, _)| number)
+    pub fn indices(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().filter(|(_, trained)| **trained).map(|(index, _)| index)
     }
 }
 
@@ -54,8 +54,8 @@ pub struct Gradients {
 impl Gradients {
     /// Zeros for every trained tensor.
     pub fn new(layout: &Arc<Layout>, trainable: Trainable) -> Self {
-        let zeros = |(number, tensor): (usize, &TensorInfo)| {
-            if trainable.contains(number) { vec![0.0; tensor.len()] } else { Vec::new() }
+        let zeros = |(index, tensor): (usize, &TensorInfo)| {
+            if trainable.contains(index) { vec![0.0; tensor.len()] } else { Vec::new() }
         };
         let values = layout.tensors().iter().enumerate().map(zeros).collect();
         Self { layout: Arc::clone(layout), trainable, values }
@@ -79,18 +79,18 @@ impl Gradients {
     }
 
     /// The gradient of a tensor, in its shape, if it is trained.
-    pub fn get(&self, number: usize) -> Option<&[f32]> {
-        self.trainable.contains(number).then(|| self.values[number].as_slice())
+    pub fn get(&self, index: usize) -> Option<&[f32]> {
+        self.trainable.contains(index).then(|| self.values[index].as_slice())
     }
 
     /// The gradient of a tensor, to change, if it is trained.
-    pub fn get_mut(&mut self, number: usize) -> Option<&mut [f32]> {
-        self.trainable.contains(number).then(|| self.values[number].as_mut_slice())
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut [f32]> {
+        self.trainable.contains(index).then(|| self.values[index].as_mut_slice())
     }
 
     /// Numbers and gradients of the trained tensors, in order.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        self.trainable.numbers().map(|number| (number, self.values[number].as_slice()))
+        self.trainable.indices().map(|index| (index, self.values[index].as_slice()))
     }
 
     /// Multiply all by a factor.
@@ -109,7 +109,7 @@ impl Gradients {
 
     /// The first trained tensor whose gradient has a value that is not finite.
     pub fn not_finite(&self) -> Option<usize> {
-        self.iter().find(|(_, values)| !values.iter().all(|value| value.is_finite())).map(|(number, _)| number)
+        self.iter().find(|(_, values)| !values.iter().all(|value| value.is_finite())).map(|(index, _)| index)
     }
 
     /// The gradients of a norm's weight and bias at once, if any is trained.
@@ -119,20 +119,20 @@ impl Gradients {
         bias: usize,
         work: impl FnOnce(Option<(&mut [f32], &mut [f32])>),
     ) {
-        let trained = [weight, bias].map(|number| self.trainable.contains(number));
+        let trained = [weight, bias].map(|index| self.trainable.contains(index));
         if trained == [false, false] {
             return work(None);
         }
-        let mut pair = [weight, bias].map(|number| {
-            let mut values = std::mem::take(&mut self.values[number]);
-            values.resize(self.layout.tensors()[number].len(), 0.0);
+        let mut pair = [weight, bias].map(|index| {
+            let mut values = std::mem::take(&mut self.values[index]);
+            values.resize(self.layout.tensors()[index].len(), 0.0);
             values
         });
         let [first, second] = &mut pair;
         work(Some((first, second)));
-        for ((number, values), trained) in [weight, bias].into_iter().zip(pair).zip(trained) {
+        for ((index, values), trained) in [weight, bias].into_iter().zip(pair).zip(trained) {
             if trained {
-                self.values[number] = values;
+                self.values[index] = values;
             }
         }
     }

@@ -1,17 +1,17 @@
-//! Whole passes against a twin in `f64`, and against each other.
+//! Whole passes against a naive in `f64`, and against each other.
 
 mod exact;
 mod lora;
+mod naive;
 mod passes;
 mod trees;
-mod twin;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Config, Image, Layout, Model, Packed, Parameters, Role, Store, Tiles};
+use super::{Config, ImageSpan, Layout, Model, Packed, Parameters, Role, Store, Tiles};
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
@@ -52,14 +52,14 @@ fn towers() -> [Value; 2] {
 /// Values that are large enough for every nonlinearity to matter.
 fn parameters(layout: &Arc<Layout>, seed: u64) -> Parameters {
     let mut random = Random::new(seed);
-    let load = |number: usize| {
-        let tensor = &layout.tensors()[number];
+    let load = |index: usize| {
+        let tensor = &layout.tensors()[index];
         let (centre, spread) = match tensor.role {
             Role::Matrix => (0.0, 1.0 / (tensor.matrix().1 as f32).sqrt()),
             Role::Embedding => (0.0, 0.7),
             Role::Norm => (1.0, 0.2),
             Role::Scale => (0.5, 0.2),
-            Role::Bias | Role::Down | Role::Up | Role::Rows => (0.0, 0.2),
+            Role::Bias | Role::LoraA | Role::LoraB | Role::TokenRows => (0.0, 0.2),
         };
         let values = (0..tensor.len()).map(|_| centre + spread * random.normal());
         Ok::<_, Infallible>(Store::F32(values.collect()))
@@ -77,7 +77,7 @@ fn sequence(random: &mut Random, length: usize) -> Packed {
     Packed {
         tokens,
         segments: Segments::plain(&[length], Mask::Causal),
-        images: vec![Image { first: 2, tiles: 0..2 }],
+        images: vec![ImageSpan { first: 2, tiles: 0..2 }],
         tiles: Tiles::Pixels(random.normals(2 * 3 * 28 * 28)),
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{TILE, VOCABULARY, config, model, relative, towers};
-use crate::internvl::{Gradients, Image, Packed, Settings, Targets, Tiles, Trainable};
+use crate::internvl::{ComputeOptions, Gradients, ImageSpan, Packed, Targets, Tiles, Trainable};
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
@@ -18,7 +18,7 @@ struct Tree {
 fn trees() -> impl Strategy<Value = Tree> {
     let nodes = prop::collection::vec((any::<prop::sample::Index>(), 1usize..5), 1..7);
     (3 + 2 * TILE..14, nodes, any::<u64>()).prop_map(|(root, nodes, seed)| {
-        let nodes = nodes.iter().enumerate().map(|(number, (parent, length))| (parent.index(number + 1), *length));
+        let nodes = nodes.iter().enumerate().map(|(index, (parent, length))| (parent.index(index + 1), *length));
         Tree { root, nodes: nodes.collect(), seed }
     })
 }
@@ -68,7 +68,7 @@ fn pack(tree: &Tree, nodes: &[usize], is_path: bool, counts: &[usize], steps: bo
         Targets::Tokens { rows, ids, weights }
     };
     let segments = Segments::new(&segments, Mask::Causal);
-    let images = vec![Image { first: 1, tiles: 1..2 }, Image { first: 2 + TILE, tiles: 0..1 }];
+    let images = vec![ImageSpan { first: 1, tiles: 1..2 }, ImageSpan { first: 2 + TILE, tiles: 0..1 }];
     let tiles = Tiles::Pixels(Random::new(tree.seed).normals(2 * 3 * 28 * 28));
     (Packed { tokens, segments, images, tiles }, targets)
 }
@@ -86,21 +86,21 @@ proptest! {
         for leaf in &leaves {
             tree.path(*leaf).iter().for_each(|node| counts[*node] += 1);
         }
-        let settings = Settings::default();
+        let options = ComputeOptions::default();
         let (mut apart, mut together) =
             (Gradients::new(&layout, Trainable::all(&layout)), Gradients::new(&layout, Trainable::all(&layout)));
         let mut loss = 0.0;
         for leaf in &leaves {
             let (packed, targets) = pack(&tree, &tree.path(*leaf), true, &vec![1; counts.len()], steps);
-            loss += model.gradients(&parameters, &packed, &targets, settings, &mut apart).unwrap().loss;
+            loss += model.gradients(&parameters, &packed, &targets, options, &mut apart).unwrap().loss;
         }
         let nodes: Vec<usize> = (0..counts.len()).collect();
         let (packed, targets) = pack(&tree, &nodes, false, &counts, steps);
-        let packed_loss = model.gradients(&parameters, &packed, &targets, settings, &mut together).unwrap().loss;
+        let packed_loss = model.gradients(&parameters, &packed, &targets, options, &mut together).unwrap().loss;
         prop_assert!((packed_loss / loss - 1.0).abs() < 1e-5, "{} for {}", packed_loss, loss);
-        for ((number, found), (_, wanted)) in together.iter().zip(apart.iter()) {
-            let off = relative(found, wanted);
-            prop_assert!(off < 1e-5, "{} is off by {:e}", parameters.name(number), off);
+        for ((index, found), (_, expected)) in together.iter().zip(apart.iter()) {
+            let off = relative(found, expected);
+            prop_assert!(off < 1e-5, "{} is off by {:e}", parameters.name(index), off);
         }
     }
 }
@@ -120,7 +120,7 @@ fn samples_packed_together_do_not_see_each_other_even_beyond_the_trained_context
         let count = rows.len();
         Targets::Steps { rows, labels: vec![0.25; count], weights: vec![1.0; count], yes: 1, no: 2 }
     };
-    let run = |packed, targets| model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().rows;
+    let run = |packed, targets| model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap().outputs;
     let together = run(plain(&[9, 30, 12]), targets(vec![8, 38, 50]));
     let apart = [9, 30, 12].map(|length| run(plain(&[length]), targets(vec![length - 1]))[0]);
     assert!(together.iter().zip(apart).all(|(a, b)| (a - b).abs() < 1e-6), "{together:?} {apart:?}");
@@ -130,7 +130,7 @@ fn samples_packed_together_do_not_see_each_other_even_beyond_the_trained_context
 fn runs_of_image_tokens_take_tile_after_tile() {
     let tokens = [5, 9, 9, 9, 9, 1, 9, 9, 9, 9, 9, 9, 9, 9, 2];
     let images = Packed::images_at(&tokens, 9, 4).unwrap();
-    assert_eq!(images, [Image { first: 1, tiles: 0..1 }, Image { first: 6, tiles: 1..3 }]);
+    assert_eq!(images, [ImageSpan { first: 1, tiles: 0..1 }, ImageSpan { first: 6, tiles: 1..3 }]);
     assert_eq!(Packed::images_at(&tokens, 9, 3), None);
     assert_eq!(Packed::images_at(&tokens, 7, 3), Some(Vec::new()));
 }

@@ -4,27 +4,27 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::blocks::SavedTensor;
 use super::config::LanguageConfig;
-use super::layout::Qkv;
-use super::linear::{Pass, matrix, matrix_mut};
-use super::saved::Saved;
+use super::layout::QkvTensors;
+use super::pass::{Pass, matrix, matrix_mut};
 use super::trainable::Gradients;
-use crate::nn::attention::{Attention, Heads, Kept};
+use crate::nn::attention::{Attention, Heads, SavedAttention};
 use crate::nn::gemm::Precision;
-use crate::nn::rope::{Rope, Scaling, Table};
+use crate::nn::rope::{Rope, RopeScaling, RotaryTable};
 use crate::nn::tensor::{Element, Mat, MatMut};
 use crate::nn::workspace::{give, take};
 
-/// Rotary tables of a packed sequence.
+/// RotaryTables tables of a packed sequence.
 #[derive(Debug)]
-pub(super) struct Rotary(Vec<(Range<usize>, Table)>);
+pub(super) struct RotaryTables(Vec<(Range<usize>, RotaryTable)>);
 
-impl Rotary {
+impl RotaryTables {
     /// Tables for tokens at these positions. Dynamic scaling goes by the longest path of each tree.
     pub fn new(config: &LanguageConfig, positions: &[u32]) -> Self {
         let rope = Rope { dim: config.head(), base: config.rope_base, scaling: config.rope_scaling };
         let length = |positions: &[u32]| positions.iter().max().map_or(0, |last| *last as usize + 1);
-        let scales = matches!(config.rope_scaling, Scaling::Dynamic { trained, .. } if length(positions) > trained);
+        let scales = matches!(config.rope_scaling, RopeScaling::Dynamic { trained, .. } if length(positions) > trained);
         // Only a tree's first token is at position 0.
         let trees = positions.chunk_by(|_, next| *next != 0 || !scales);
         let mut start = 0;
@@ -36,23 +36,23 @@ impl Rotary {
         Self(tables.collect())
     }
 
-    fn turn(&self, mut x: MatMut<'_, f32>, turn: impl Fn(&Table, MatMut<'_, f32>)) {
+    fn rotate(&self, mut x: MatMut<'_, f32>, rotate: impl Fn(&RotaryTable, MatMut<'_, f32>)) {
         let cols = x.cols();
         for (tokens, table) in &self.0 {
-            turn(table, x.sub_mut(tokens.start, 0, tokens.len(), cols));
+            rotate(table, x.sub_mut(tokens.start, 0, tokens.len(), cols));
         }
     }
 }
 
 /// Queries, keys and values, or their gradients: `[tokens, heads · dim]` each.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct Qkv {
     pub q: Vec<f32>,
     pub k: Vec<f32>,
     pub v: Vec<f32>,
 }
 
-impl Parts {
+impl Qkv {
     /// Places with anything in them.
     pub fn any(heads: Heads, tokens: usize) -> Self {
         let (queries, keys) = (tokens * heads.query * heads.dim, tokens * heads.key * heads.dim);
@@ -60,8 +60,8 @@ impl Parts {
     }
 
     /// As they wait for the backward, and as the attention reads them.
-    pub fn saved(self, precision: Precision) -> SavedParts {
-        SavedParts([self.q, self.k, self.v].map(|part| Saved::new(part, precision)))
+    pub fn saved(self, precision: Precision) -> SavedQkv {
+        SavedQkv([self.q, self.k, self.v].map(|part| SavedTensor::new(part, precision)))
     }
 
     pub fn views(&self, heads: Heads) -> [Mat<'_, f32>; 3] {
@@ -75,23 +75,23 @@ impl Parts {
     }
 
     /// From the normed stream x.
-    pub fn forward(pass: &Pass<'_>, qkv: Qkv, heads: Heads, rotary: &Rotary, x: Mat<'_, f32>) -> Self {
+    pub fn forward(pass: &Pass<'_>, qkv: QkvTensors, heads: Heads, rotary: &RotaryTables, x: Mat<'_, f32>) -> Self {
         let mut parts = Self::any(heads, x.rows());
         match qkv {
-            Qkv::Fused(linear) => {
-                let fused = pass.applied(linear, x);
+            QkvTensors::Fused(linear) => {
+                let fused = pass.linear(linear, x);
                 parts.unpack(heads, &fused);
                 give(fused);
             }
-            Qkv::Separate(linears) => {
+            QkvTensors::Separate(linears) => {
                 for (linear, out) in linears.into_iter().zip(parts.views_mut(heads)) {
-                    pass.linear(linear, x, out);
+                    pass.linear_into(linear, x, out);
                 }
             }
         }
         let [q, k, _] = parts.views_mut(heads);
-        rotary.turn(q, Table::forward);
-        rotary.turn(k, Table::forward);
+        rotary.rotate(q, RotaryTable::forward);
+        rotary.rotate(k, RotaryTable::forward);
         parts
     }
 
@@ -100,25 +100,25 @@ impl Parts {
     pub fn backward(
         mut self,
         pass: &Pass<'_>,
-        qkv: Qkv,
+        qkv: QkvTensors,
         heads: Heads,
-        rotary: &Rotary,
+        rotary: &RotaryTables,
         x: Mat<'_, f32>,
         mut d_x: MatMut<'_, f32>,
         gradients: &mut Gradients,
     ) {
         let [q, k, _] = self.views_mut(heads);
-        rotary.turn(q, Table::backward);
-        rotary.turn(k, Table::backward);
+        rotary.rotate(q, RotaryTable::backward);
+        rotary.rotate(k, RotaryTable::backward);
         match qkv {
-            Qkv::Fused(linear) => {
+            QkvTensors::Fused(linear) => {
                 let fused = self.pack(heads);
                 let fused_matrix = matrix(&fused, linear.outputs);
                 pass.input_gradient(linear, fused_matrix, d_x, false);
                 pass.weight_gradient(linear, x, fused_matrix, gradients);
                 give(fused);
             }
-            Qkv::Separate(linears) => {
+            QkvTensors::Separate(linears) => {
                 for (part, (linear, d_part)) in linears.into_iter().zip(self.views(heads)).enumerate() {
                     pass.input_gradient(linear, d_part, d_x.reborrow(), part > 0);
                     pass.weight_gradient(linear, x, d_part, gradients);
@@ -140,7 +140,7 @@ impl Parts {
         });
     }
 
-    /// The reverse of [`Parts::unpack`].
+    /// The reverse of [`Qkv::unpack`].
     fn pack(&self, heads: Heads) -> Vec<f32> {
         let Sizes { queries, dim, row } = Sizes::of(heads);
         let mut fused = take(self.q.len() + self.k.len() + self.v.len());
@@ -157,17 +157,17 @@ impl Parts {
 
 /// Queries, keys and values as they wait for the backward.
 #[derive(Debug)]
-pub(super) struct SavedParts([Saved; 3]);
+pub(super) struct SavedQkv([SavedTensor; 3]);
 
-impl SavedParts {
+impl SavedQkv {
     /// The attention's output and log-sum-exp.
     pub fn attend(&self, attention: &Attention<'_>, heads: Heads, out: MatMut<'_, f32>, lse: MatMut<'_, f32>) {
         match &self.0 {
-            [Saved::Half(q), Saved::Half(k), Saved::Half(v)] => {
+            [SavedTensor::Bf16(q), SavedTensor::Bf16(k), SavedTensor::Bf16(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
                 attention.forward(q, k, v, out, lse);
             }
-            [Saved::Wide(q), Saved::Wide(k), Saved::Wide(v)] => {
+            [SavedTensor::F32(q), SavedTensor::F32(k), SavedTensor::F32(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
                 attention.forward(q, k, v, out, lse);
             }
@@ -184,13 +184,13 @@ impl SavedParts {
         [d_q, d_k, d_v]: [MatMut<'_, f32>; 3],
     ) {
         match &self.0 {
-            [Saved::Half(q), Saved::Half(k), Saved::Half(v)] => {
+            [SavedTensor::Bf16(q), SavedTensor::Bf16(k), SavedTensor::Bf16(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
-                attention.backward(Kept { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
+                attention.backward(SavedAttention { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
             }
-            [Saved::Wide(q), Saved::Wide(k), Saved::Wide(v)] => {
+            [SavedTensor::F32(q), SavedTensor::F32(k), SavedTensor::F32(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
-                attention.backward(Kept { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
+                attention.backward(SavedAttention { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
             }
             _ => unreachable!("all of a block is saved in one precision"),
         }
@@ -198,7 +198,7 @@ impl SavedParts {
 
     /// Give the buffers back, if they are of those.
     pub fn discard(self) {
-        self.0.into_iter().for_each(Saved::discard);
+        self.0.into_iter().for_each(SavedTensor::discard);
     }
 }
 

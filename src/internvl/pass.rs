@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::added::Adapter;
-use super::layout::{Linear, Norm};
+use super::layout::{Adapter, Language, Linear, Norm};
 use super::parameters::Weights;
 use super::trainable::Gradients;
 use crate::nn::activation::Activation;
 use crate::nn::columns::add_bias_gradient;
+use crate::nn::embedding;
 use crate::nn::gemm::{Gemm, Operand, Precision};
 use crate::nn::math;
 use crate::nn::norm::{LayerNorm, Moments, RmsNorm};
@@ -53,14 +53,14 @@ impl Pass<'_> {
             product.run(x.sub(0..x.rows(), part), weight.t(), y.reborrow());
         }
         if let Some(adapter) = linear.adapter {
-            let inner = self.inner(linear, adapter, &self.dropped(linear, x));
+            let inner = self.inner(linear, adapter, &self.adapter_input(linear, x));
             let up = self.weights.operand(adapter.up).t();
             self.gemm().alpha(adapter.scale).accumulate().run(matrix(&inner, adapter.rank), up, y);
         }
     }
 
     /// What goes into the adapter of a matrix.
-    fn dropped<'b>(&self, linear: Linear, x: Mat<'b, f32>) -> Cow<'b, [f32]> {
+    fn adapter_input<'b>(&self, linear: Linear, x: Mat<'b, f32>) -> Cow<'b, [f32]> {
         assert_eq!(x.stride(), x.cols(), "streams are dense");
         let values = &x.data()[..x.rows() * x.cols()];
         self.weights.dropout().map_or(values.into(), |dropout| dropout.applied(linear.weight, values, x.cols()))
@@ -83,19 +83,19 @@ impl Pass<'_> {
     }
 
     /// `y = x · Wᵀ + b`
-    pub fn linear(&self, linear: Linear, x: Mat<'_, f32>, y: MatMut<'_, f32>) {
+    pub fn linear_into(&self, linear: Linear, x: Mat<'_, f32>, y: MatMut<'_, f32>) {
         self.product(linear, x, None, y);
     }
 
     /// `x · Wᵀ + b` in a new buffer.
-    pub fn applied(&self, linear: Linear, x: Mat<'_, f32>) -> Vec<f32> {
+    pub fn linear(&self, linear: Linear, x: Mat<'_, f32>) -> Vec<f32> {
         let mut y = workspace::take(x.rows() * linear.outputs);
-        self.linear(linear, x, MatMut::new(&mut y, x.rows(), linear.outputs));
+        self.linear_into(linear, x, MatMut::new(&mut y, x.rows(), linear.outputs));
         y
     }
 
     /// `stream + x · Wᵀ + b` in a new buffer.
-    pub fn joined(&self, linear: Linear, x: Mat<'_, f32>, stream: Mat<'_, f32>) -> Vec<f32> {
+    pub fn linear_residual(&self, linear: Linear, x: Mat<'_, f32>, stream: Mat<'_, f32>) -> Vec<f32> {
         let mut y = workspace::take(x.rows() * linear.outputs);
         let y_matrix = MatMut::new(&mut y, x.rows(), linear.outputs);
         self.product(linear, x, Some(stream), y_matrix);
@@ -132,7 +132,7 @@ impl Pass<'_> {
             add_bias_gradient(d_y, d_bias);
         }
         let Some(adapter) = linear.adapter else { return };
-        let dropped = self.dropped(linear, x);
+        let dropped = self.adapter_input(linear, x);
         if let Some(d_down) = gradients.get_mut(adapter.down) {
             let d_inner = self.inner_gradient(adapter, d_y);
             let d_inner = Operand::from(matrix(&d_inner, adapter.rank)).t();
@@ -191,6 +191,104 @@ impl Pass<'_> {
     }
 }
 
+/// A table `[vocabulary, width]`, as numbers of tensors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table<'a> {
+    weight: usize,
+    /// The tokens with rows of their own, and the tensor of those.
+    rows: Option<(&'a [u32], usize)>,
+}
+
+impl Language {
+    pub fn embedding_table(&self) -> Table<'_> {
+        let rows = self.rows.as_ref().map(|rows| (rows.tokens.as_slice(), rows.embedding));
+        Table { weight: self.embedding, rows }
+    }
+
+    pub fn head_table(&self) -> Table<'_> {
+        let rows = self.rows.as_ref().map(|rows| (rows.tokens.as_slice(), rows.head));
+        Table { weight: self.head, rows }
+    }
+}
+
+/// Where a token's row is among the replaced ones.
+fn place(tokens: &[u32], token: u32) -> Option<usize> {
+    tokens.binary_search(&token).ok()
+}
+
+impl Pass<'_> {
+    /// The rows of tokens: `out` `[tokens, width]`.
+    pub fn gather_rows(&self, table: Table<'_>, tokens: &[u32], mut out: MatMut<'_, f32>) {
+        self.weights.gather(table.weight, tokens, out.reborrow());
+        let Some((new, rows)) = table.rows else { return };
+        for (row, token) in tokens.iter().enumerate() {
+            if let Some(place) = place(new, *token) {
+                let last = out.sub_mut(row, 0, 1, out.cols());
+                self.weights.gather(rows, &[place as u32], last);
+            }
+        }
+    }
+
+    /// Adds the gradients of rows that were taken, where they are trained.
+    pub fn gather_rows_backward(table: Table<'_>, tokens: &[u32], d_rows: Mat<'_, f32>, gradients: &mut Gradients) {
+        let width = d_rows.cols();
+        let Some((new, rows)) = table.rows else {
+            if let Some(d_table) = gradients.get_mut(table.weight) {
+                embedding::scatter_add(tokens, d_rows, matrix_mut(d_table, width));
+            }
+            return;
+        };
+        for (row, token) in tokens.iter().enumerate() {
+            let (tensor, row_there) = place(new, *token).map_or((table.weight, *token as usize), |place| (rows, place));
+            if let Some(gradient) = gradients.get_mut(tensor) {
+                math::add(&mut gradient[row_there * width..][..width], d_rows.row(row));
+            }
+        }
+    }
+
+    /// `x · tableᵀ`: logits `[rows of x, vocabulary]`.
+    pub fn logits(&self, table: Table<'_>, x: Mat<'_, f32>, mut logits: MatMut<'_, f32>) {
+        self.gemm().run(x, self.weights.operand(table.weight).t(), logits.reborrow());
+        let Some((new, rows)) = table.rows else { return };
+        let mut own = vec![0.0; x.rows() * new.len()];
+        self.gemm().run(x, self.weights.operand(rows).t(), matrix_mut(&mut own, new.len()));
+        for (row, own) in own.chunks_exact(new.len()).enumerate() {
+            let logits = logits.row_mut(row);
+            new.iter().zip(own).for_each(|(token, own)| logits[*token as usize] = *own);
+        }
+    }
+
+    /// From the gradient of logits, which is spoilt, that of x, written to `d_x`, and those of the table where it is trained.
+    pub fn logits_gradient(
+        &self,
+        table: Table<'_>,
+        x: Mat<'_, f32>,
+        d_logits: &mut [f32],
+        mut d_x: MatMut<'_, f32>,
+        gradients: &mut Gradients,
+    ) {
+        let vocabulary = d_logits.len() / x.rows();
+        let mut own = Vec::new();
+        if let Some((new, _)) = table.rows {
+            for d_logits in d_logits.chunks_exact_mut(vocabulary) {
+                own.extend(new.iter().map(|token| std::mem::take(&mut d_logits[*token as usize])));
+            }
+        }
+        let d_logits = matrix(d_logits, vocabulary);
+        self.gemm().run(d_logits, self.weights.operand(table.weight), d_x.reborrow());
+        if let Some(d_table) = gradients.get_mut(table.weight) {
+            let d_table = matrix_mut(d_table, x.cols());
+            self.gemm().accumulate().run(Operand::from(d_logits).t(), x, d_table);
+        }
+        let Some((new, rows)) = table.rows else { return };
+        let own = matrix(&own, new.len());
+        self.gemm().accumulate().run(own, self.weights.operand(rows), d_x);
+        if let Some(d_rows) = gradients.get_mut(rows) {
+            self.gemm().accumulate().run(Operand::from(own).t(), x, matrix_mut(d_rows, x.cols()));
+        }
+    }
+}
+
 /// A matrix over a buffer of `cols` columns.
 pub(super) fn matrix(values: &[f32], cols: usize) -> Mat<'_, f32> {
     Mat::new(values, values.len() / cols, cols)
@@ -203,7 +301,7 @@ pub(super) fn matrix_mut(values: &mut [f32], cols: usize) -> MatMut<'_, f32> {
 }
 
 /// The activation of x in a new buffer.
-pub(super) fn activated(activation: Activation, x: Mat<'_, f32>) -> Vec<f32> {
+pub(super) fn activate(activation: Activation, x: Mat<'_, f32>) -> Vec<f32> {
     let mut out = vec![0.0; x.rows() * x.cols()];
     activation.forward(x, matrix_mut(&mut out, x.cols()));
     out

@@ -1,20 +1,20 @@
 //! The model again, in `f64`, token by token and path by path, without any of the kernels: what the passes are compared to.
 
-use crate::internvl::layout::{Layout, Linear, Norm, Qkv};
+use crate::internvl::layout::{Layout, Linear, Norm, QkvTensors};
 use crate::internvl::{NormKind, Parameters, Targets};
-use crate::nn::rope::Scaling;
+use crate::nn::rope::RopeScaling;
 
 /// Rows of a matrix.
 pub type Rows = Vec<Vec<f64>>;
 
-pub struct Twin<'a> {
+pub struct NaiveModel<'a> {
     layout: &'a Layout,
     /// The values of all tensors, in `f64`.
     pub values: Vec<Vec<f64>>,
     pub states: std::cell::RefCell<Vec<Rows>>,
 }
 
-impl<'a> Twin<'a> {
+impl<'a> NaiveModel<'a> {
     pub fn new(parameters: &'a Parameters) -> Self {
         let values = parameters.iter().map(|(_, values)| values.iter().map(|value| f64::from(*value)).collect());
         Self { layout: parameters.layout(), values: values.collect(), states: std::cell::RefCell::default() }
@@ -127,8 +127,8 @@ impl<'a> Twin<'a> {
         for block in &tensors.blocks {
             let normed = self.norm(block.attention_norm, &stream);
             let [mut q, mut k, v] = match block.qkv {
-                Qkv::Separate(linears) => linears.map(|linear| self.linear(linear, &normed)),
-                Qkv::Fused(linear) => {
+                QkvTensors::Separate(linears) => linears.map(|linear| self.linear(linear, &normed)),
+                QkvTensors::Fused(linear) => {
                     let fused = self.linear(linear, &normed);
                     let group = (heads / keys + 2) * dim;
                     let pick = |from: usize, to: usize| -> Rows {
@@ -160,7 +160,7 @@ impl<'a> Twin<'a> {
         let dim = config.head();
         let length = x.len() as f64;
         let base = match config.rope_scaling {
-            Scaling::Dynamic { factor, trained } if x.len() > trained => {
+            RopeScaling::Dynamic { factor, trained } if x.len() > trained => {
                 let growth = f64::from(factor) * length / trained as f64 - (f64::from(factor) - 1.0);
                 f64::from(config.rope_base) * growth.powf(dim as f64 / (dim as f64 - 2.0))
             }
