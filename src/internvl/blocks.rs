@@ -1,4 +1,4 @@
-//! Blocks one after the other, and what of their forward is saved for the backward.
+//! Runs a sequence of transformer blocks, and saves activations of the forward for the backward.
 
 use half::bf16;
 use rayon::prelude::*;
@@ -8,47 +8,47 @@ use crate::nn::gemm::Precision;
 use crate::nn::tensor::Element;
 use crate::nn::workspace::{give, take};
 
-/// A block of a tower at work.
+/// A transformer block, ready to run.
 pub(super) trait Block {
-    /// What its forward leaves.
+    /// All activations of the forward.
     type Activations;
-    /// What its backward needs of that.
+    /// The activations that the backward needs.
     type Saved;
 
-    /// The block's work up to its last product, from the stream before it.
+    /// Runs the block up to its last product; `x` is the residual stream before the block.
     fn forward(&self, x: Vec<f32>) -> Self::Activations;
 
-    /// The stream after the block.
+    /// Computes the residual stream after the block.
     fn output(&self, activations: &Self::Activations) -> Vec<f32>;
 
-    /// The stream that the forward got.
+    /// Returns the input of the forward.
     fn input(activations: Self::Activations) -> Vec<f32>;
 
-    /// What the backward needs, as small as the precision of the pass allows.
+    /// Keeps what the backward needs, as compactly as the precision of the pass allows.
     fn save(&self, activations: Self::Activations) -> Self::Saved;
 
-    /// From the gradient of the stream after the block that of the stream before it; adds the parameters' gradients.
+    /// Turns the gradient of the block's output into that of its input; adds the gradients of its parameters.
     fn backward(&self, saved: Self::Saved, d_y: Vec<f32>, gradients: &mut Gradients) -> Vec<f32>;
 }
 
-/// How much of the forward is saved.
+/// What a forward saves for the backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SaveMode {
     Nothing,
-    /// Each block's input; its forward is done again in the backward (gradient checkpointing, arXiv 1604.06174).
+    /// The inputs of blocks, whose forward the backward repeats (gradient checkpointing, arXiv 1604.06174).
     Inputs,
     Everything,
 }
 
-enum SavedBlock<K> {
+enum SavedBlock<S> {
     Input(Vec<f32>),
-    Activations(K),
+    Activations(S),
 }
 
-/// What was saved of each block.
-pub(super) struct SavedBlocks<K>(Vec<SavedBlock<K>>);
+/// What a forward has saved, one entry per block.
+pub(super) struct SavedBlocks<S>(Vec<SavedBlock<S>>);
 
-/// The stream after all blocks, and what was saved from block `first_saved` on.
+/// Returns the residual stream after all blocks, and what was saved, starting with block `first_saved`.
 pub(super) fn forward<B: Block>(
     blocks: &[B],
     x: Vec<f32>,
@@ -71,7 +71,7 @@ pub(super) fn forward<B: Block>(
     (stream, SavedBlocks(saved))
 }
 
-/// From the gradient of the stream after all blocks that of the stream before the first one that was saved.
+/// Turns the gradient of the stream after all blocks into that of the stream before the first saved block.
 pub(super) fn backward<B: Block>(
     blocks: &[B],
     saved: SavedBlocks<B::Saved>,
@@ -79,8 +79,8 @@ pub(super) fn backward<B: Block>(
     gradients: &mut Gradients,
 ) -> Vec<f32> {
     let mut d_stream = d_y;
-    for (block, trace) in blocks.iter().rev().zip(saved.0.into_iter().rev()) {
-        let saved = match trace {
+    for (block, saved) in blocks.iter().rev().zip(saved.0.into_iter().rev()) {
+        let saved = match saved {
             SavedBlock::Activations(saved) => saved,
             SavedBlock::Input(x) => block.save(block.forward(x)),
         };
@@ -89,10 +89,10 @@ pub(super) fn backward<B: Block>(
     d_stream
 }
 
-/// Values of a task.
+/// Values per task.
 const TASK: usize = 1 << 15;
 
-/// Activations as they are, or, where products round their operands to bf16, rounded so, in half the memory.
+/// Saved activations: rounded to bf16, in half the memory, where products round their operands to bf16 anyway.
 #[derive(Debug)]
 pub(super) enum SavedTensor {
     F32(Vec<f32>),
@@ -100,7 +100,7 @@ pub(super) enum SavedTensor {
 }
 
 impl SavedTensor {
-    /// Take activations over; their buffer is given back if they are rounded.
+    /// Saves activations; recycles their buffer if they are rounded.
     pub fn new(values: Vec<f32>, precision: Precision) -> Self {
         if precision != Precision::Bf16 {
             return Self::F32(values);
@@ -112,7 +112,7 @@ impl SavedTensor {
         Self::Bf16(half)
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -120,7 +120,7 @@ impl SavedTensor {
         }
     }
 
-    /// The values again, in a buffer that may be given back.
+    /// Returns the values as `f32`, in a buffer that can be recycled.
     pub fn wide(self) -> Vec<f32> {
         match self {
             Self::F32(values) => values,
@@ -133,7 +133,7 @@ impl SavedTensor {
         }
     }
 
-    /// Give the buffer back, if it is one of those.
+    /// Drops the values; recycles the buffer if it is `f32`.
     pub fn discard(self) {
         if let Self::F32(values) = self {
             give(values);

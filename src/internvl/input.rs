@@ -1,4 +1,4 @@
-//! The stream before the language model: token embeddings, and images through vision tower and projector.
+//! The residual stream before the language model: token embeddings, and images through vision tower and projector.
 
 use super::blocks::SaveMode;
 use super::layout::{Layout, Projector};
@@ -9,27 +9,27 @@ use super::vision::{SavedTower, VisionTower};
 use crate::nn::activation::Activation;
 use crate::nn::attention::Segments;
 
-/// The way in at work on a packed sequence.
+/// Input layers on a packed sequence.
 #[derive(Clone, Copy)]
 pub(super) struct InputLayer<'a> {
     pub pass: Pass<'a>,
     pub layout: &'a Layout,
     pub packed: &'a Packed,
-    /// One for each tile.
+    /// One segment per tile.
     pub tiles: &'a Segments,
 }
 
-/// What it keeps for the backward.
+/// Activations saved for the backward.
 pub(super) struct SavedInput {
     images: Option<SavedImages>,
 }
 
 struct SavedImages {
     tower: Option<SavedTower>,
-    /// What the tower made of pixel values; features that were given are not saved twice.
+    /// Features computed from pixel values; `None` if the sequence provides them.
     features: Option<Vec<f32>>,
     scales: Scales,
-    /// Before the activation.
+    /// The projector's hidden layer before the activation.
     inner: Vec<f32>,
 }
 
@@ -43,7 +43,7 @@ impl InputLayer<'_> {
         VisionTower { pass: self.pass, tensors, config, segments: self.tiles }
     }
 
-    /// The stream before the first block. `mode` is about the vision tower.
+    /// Computes the residual stream before the first block; `mode` applies to the vision tower.
     pub fn forward(&self, mode: SaveMode) -> (Vec<f32>, SavedInput) {
         let width = self.width();
         let mut stream = vec![0.0; self.packed.tokens.len() * width];
@@ -67,7 +67,7 @@ impl InputLayer<'_> {
         (stream, SavedInput { images: Some(SavedImages { tower, features, scales, inner }) })
     }
 
-    /// Gradients from that of the stream before the first block.
+    /// Adds gradients, given that of the residual stream before the first block.
     pub fn backward(&self, saved: SavedInput, d_stream: Vec<f32>, gradients: &mut Gradients) {
         let width = self.width();
         let mut d_stream = d_stream;
@@ -122,7 +122,7 @@ impl InputLayer<'_> {
         }
     }
 
-    /// For each image its elements of the stream and of the projected tiles.
+    /// Returns for each image the ranges of its elements in the stream and in the projected tiles.
     fn places(&self) -> impl Iterator<Item = (std::ops::Range<usize>, std::ops::Range<usize>)> {
         let (width, tile) = (self.width(), self.layout.config().tokens_per_tile());
         self.packed.images.iter().map(move |ImageSpan { first, tiles }| {
@@ -132,7 +132,7 @@ impl InputLayer<'_> {
     }
 }
 
-/// What the projector makes of features: its output, what its norm's backward needs, and what its activation got.
+/// Projects features; returns the output, the scales of the norm, and the hidden layer before the activation.
 pub(super) fn project(pass: &Pass<'_>, layout: &Layout, features: &[f32]) -> (Vec<f32>, Scales, Vec<f32>) {
     let Projector { norm, first, second } = layout.projector;
     let channels = layout.config().features();

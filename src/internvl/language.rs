@@ -1,4 +1,4 @@
-//! The language model's blocks, forward and backward.
+//! Blocks of the language model, forward and backward.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::nn::attention::{Attention, Heads, Segments};
 use crate::nn::tensor::Mat;
 use crate::nn::workspace::{give, take};
 
-/// A block at work on a packed sequence.
+/// A block of the language model on a packed sequence.
 #[derive(Clone, Copy)]
 pub(super) struct LanguageLayer<'a> {
     pub pass: Pass<'a>,
@@ -22,11 +22,11 @@ pub(super) struct LanguageLayer<'a> {
     pub heads: Heads,
     pub segments: &'a Segments,
     pub rotary: &'a RotaryTables,
-    /// The only rows of the output that are wanted (all if none): what comes after the attention is done for them alone.
+    /// The rows of the output that are needed, all if `None`: layers after the attention run on these rows only.
     pub rows: Option<&'a [usize]>,
 }
 
-/// What a block's forward leaves.
+/// Activations of the forward.
 pub(super) struct Activations {
     x: Vec<f32>,
     first_scales: Scales,
@@ -34,14 +34,14 @@ pub(super) struct Activations {
     /// The attention's output and log-sum-exp.
     mixed: Vec<f32>,
     lse: Vec<f32>,
-    /// The stream after the attention, of the wanted rows.
+    /// The residual stream after the attention, needed rows only.
     middle: Vec<f32>,
     second_scales: Scales,
     gate: Vec<f32>,
     up: Vec<f32>,
 }
 
-/// What a block keeps of that for its backward.
+/// Activations saved for the backward.
 pub(super) struct SavedLayer {
     x: SavedTensor,
     first_scales: Scales,
@@ -63,14 +63,14 @@ impl LanguageLayer<'_> {
         Attention::new(self.heads, self.segments).precision(self.pass.precision)
     }
 
-    /// The wanted rows of what has a row for each token.
-    fn picked<'b>(&self, values: &'b [f32], cols: usize) -> Cow<'b, [f32]> {
+    /// Selects the needed rows.
+    fn select<'b>(&self, values: &'b [f32], cols: usize) -> Cow<'b, [f32]> {
         let Some(rows) = self.rows else { return values.into() };
         rows.iter().flat_map(|row| &values[row * cols..][..cols]).copied().collect()
     }
 
-    /// The reverse of [`LanguageLayer::picked`]: zeros for the other tokens.
-    fn spread(&self, values: Vec<f32>, cols: usize) -> Vec<f32> {
+    /// Inverts [`LanguageLayer::select`], with zeros for the other rows.
+    fn unselect(&self, values: Vec<f32>, cols: usize) -> Vec<f32> {
         let Some(rows) = self.rows else { return values };
         let mut all = take(self.segments.tokens() * cols);
         all.fill(0.0);
@@ -80,7 +80,7 @@ impl LanguageLayer<'_> {
         all
     }
 
-    /// The feed-forward half: adds the gradient of the stream before it to `d_stream`, which holds that after it.
+    /// Backward of the feed-forward half: turns the gradient of the stream after it, in `d_stream`, into that before it.
     fn feed_forward_backward(&self, saved: SavedFeedForward, d_stream: &mut [f32], gradients: &mut Gradients) {
         let Self { pass, tensors, width, .. } = *self;
         let inner = tensors.gate.outputs;
@@ -97,7 +97,7 @@ impl LanguageLayer<'_> {
             (SavedTensor::F32(gate), SavedTensor::F32(up)) => {
                 swiglu_backward(matrix(gate, inner), matrix(up, inner), gradient.0, gradient.1, gradient.2);
             }
-            _ => unreachable!("all of a block is saved in one precision"),
+            _ => unreachable!("a block saves all activations in one format"),
         }
         saved.gate.discard();
         saved.up.discard();
@@ -106,9 +106,9 @@ impl LanguageLayer<'_> {
         let middle = saved.middle.wide();
         let (normed, _) = pass.norm(tensors.norm, matrix(&middle, width));
         let mut d_normed = take(middle.len());
-        for (index, (linear, d_y)) in [(tensors.gate, d_gate), (tensors.up, d_up)].into_iter().enumerate() {
+        for (count, (linear, d_y)) in [(tensors.gate, d_gate), (tensors.up, d_up)].into_iter().enumerate() {
             let d_y_matrix = matrix(&d_y, inner);
-            pass.input_gradient(linear, d_y_matrix, matrix_mut(&mut d_normed, width), index > 0);
+            pass.input_gradient(linear, d_y_matrix, matrix_mut(&mut d_normed, width), count > 0);
             pass.weight_gradient(linear, matrix(&normed, width), d_y_matrix, gradients);
             give(d_y);
         }
@@ -134,8 +134,8 @@ impl Block for LanguageLayer<'_> {
         parts.attend(&self.attention(), heads, matrix_mut(&mut mixed, queries), matrix_mut(&mut lse, heads.query));
         let middle = pass.linear_residual(
             tensors.out,
-            matrix(&self.picked(&mixed, queries), queries),
-            matrix(&self.picked(&x, width), width),
+            matrix(&self.select(&mixed, queries), queries),
+            matrix(&self.select(&x, width), width),
         );
         let (normed, second_scales) = pass.norm(tensors.norm, matrix(&middle, width));
         let gate = pass.linear(tensors.gate, matrix(&normed, width));
@@ -181,12 +181,12 @@ impl Block for LanguageLayer<'_> {
         let mut d_mixed = take(d_stream.len() / width * queries);
         pass.input_gradient(tensors.out, matrix(&d_stream, width), matrix_mut(&mut d_mixed, queries), false);
         let mixed = mixed.wide();
-        let wanted = self.picked(&mixed, queries);
+        let wanted = self.select(&mixed, queries);
         pass.weight_gradient(tensors.out, matrix(&wanted, queries), matrix(&d_stream, width), gradients);
         drop(wanted);
-        let d_mixed = self.spread(d_mixed, queries);
-        let mut d_stream = self.spread(d_stream, width);
-        let mut d_parts = Qkv::any(heads, d_mixed.len() / queries);
+        let d_mixed = self.unselect(d_mixed, queries);
+        let mut d_stream = self.unselect(d_stream, width);
+        let mut d_parts = Qkv::alloc(heads, d_mixed.len() / queries);
         let given = (matrix(&mixed, queries), matrix(&lse, heads.query), matrix(&d_mixed, queries));
         parts.attend_backward(&self.attention(), heads, given, d_parts.views_mut(heads));
         parts.discard();

@@ -1,4 +1,4 @@
-//! The head and the losses: only the rows of hidden states, and of the head, that a target reads.
+//! Head and losses, on the rows that targets read only: never a full `[tokens, vocabulary]` matrix of logits.
 
 use rayon::prelude::*;
 
@@ -10,23 +10,23 @@ use crate::nn::gemm::{Gemm, Operand};
 use crate::nn::softmax::softmax;
 use crate::nn::tensor::MatMut;
 
-/// Rows of logits over the vocabulary that exist at once.
+/// Maximum rows of logits over the vocabulary at a time.
 const CHUNK: usize = 128;
 
-/// The loss of a sequence.
+/// Loss of a sequence.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loss {
-    /// The weighted sum over the targets.
+    /// Weighted sum over the targets.
     pub loss: f64,
-    /// For each target, before its weight: the loss.
+    /// Unweighted loss of each target.
     pub losses: Vec<f32>,
-    /// For each target: the probability of `yes` against `no` (the step's score), or the log-probability of the next token.
+    /// For each target the step's score, p(`yes`) against `no`, or the log-probability of the next token.
     pub outputs: Vec<f32>,
-    /// For each target that is a next token: the likeliest one.
+    /// For each next-token target the token with the highest probability; empty for step targets.
     pub likeliest: Vec<u32>,
 }
 
-/// The head at work.
+/// The final norm and head.
 #[derive(Clone, Copy)]
 pub(super) struct Head<'a> {
     pub pass: Pass<'a>,
@@ -36,7 +36,8 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// The loss from the stream after the last block, `[targets, width]`, and if `gradients` are wanted that of the stream.
+    /// Computes the loss from the residual stream after the last block, `[targets, width]`; with `gradients`, adds to them and
+    /// returns the gradient of the stream too.
     pub fn run(&self, stream: &[f32], targets: &Targets, gradients: Option<&mut Gradients>) -> (Loss, Vec<f32>) {
         let (width, norm) = (self.width, self.tensors.norm);
         let stream = matrix(stream, width);
@@ -60,7 +61,7 @@ impl Head<'_> {
         }
     }
 
-    /// Cross entropy of softmax(`yes`, `no`) with (label, 1 − label).
+    /// Computes the cross entropy of softmax(`yes`, `no`) with (label, 1 − label).
     fn step_losses(
         &self,
         normed: &[f32],
@@ -79,7 +80,7 @@ impl Head<'_> {
         for ((logits, label), weight) in logits.chunks_exact_mut(2).zip(labels).zip(weights) {
             let (label, weight) = (f64::from(*label), f64::from(*weight));
             let margin = f64::from(logits[0]) - f64::from(logits[1]);
-            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential is taken out.
+            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential is factored out.
             let tail = (-margin.abs()).exp().ln_1p();
             let own = label * (tail + (-margin).max(0.0)) + (1.0 - label) * (tail + margin.max(0.0));
             let score = 1.0 / (1.0 + (-margin).exp());
@@ -99,7 +100,7 @@ impl Head<'_> {
         Loss { loss, losses, outputs, likeliest: Vec::new() }
     }
 
-    /// Cross entropy of the softmax over the vocabulary with the next token.
+    /// Computes the cross entropy of the softmax over the vocabulary with the next token.
     fn token_losses(
         &self,
         normed: &[f32],
@@ -133,8 +134,8 @@ impl Head<'_> {
     }
 }
 
-/// The log-probability of token `id` by a row of logits, which become the gradient of its weighted loss, and the likeliest
-/// token.
+/// Returns the log-probability of token `id` and the most probable token; overwrites the logits by the gradient of the weighted
+/// loss.
 fn next_token(logits: &mut [f32], id: u32, weight: f32) -> (f32, u32) {
     let id = id as usize;
     let (mut peak, own) = (0, logits[id]);
@@ -146,7 +147,7 @@ fn next_token(logits: &mut [f32], id: u32, weight: f32) -> (f32, u32) {
     let highest = logits[peak];
     let width = logits.len();
     softmax(MatMut::new(logits, 1, width));
-    // The probability of the likeliest token cannot vanish, that of `id` can.
+    // The highest probability cannot underflow, that of `id` can.
     let logprob = own - highest + logits[peak].ln();
     logits[id] -= 1.0;
     for value in logits.iter_mut() {

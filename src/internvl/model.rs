@@ -1,4 +1,4 @@
-//! The whole model: from a packed sequence to its loss, and back to the gradients.
+//! The whole model: loss and gradients of a packed sequence, vision features, hidden states.
 
 use std::sync::Arc;
 
@@ -21,44 +21,44 @@ use crate::nn::workspace;
 /// How a pass is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ComputeOptions {
-    /// How exactly operands enter the products.
+    /// Precision of the operands of matrix products.
     pub precision: Precision,
-    /// SaveMode only each block's input for the backward, and do the block's forward again there: less memory for a third more
-    /// work.
+    /// Gradient checkpointing: saves only the input of each block and repeats its forward in the backward, which takes less
+    /// memory and a third more compute.
     pub checkpointing: bool,
 }
 
-/// Streams of a pass: after the embeddings, and after each block.
+/// Residual streams of a pass: after the embeddings, and after each block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HiddenStates {
-    /// The vision tower's `[tiles · tokens, width]`; nothing if there are no pixel values.
+    /// Vision tower, `[tiles · tokens, width]`; empty without pixel values.
     pub vision: Vec<Vec<f32>>,
-    /// The language model's `[tokens, width]`; the last one after the final norm.
+    /// Language model, `[tokens, width]`; the last one is after the final norm.
     pub language: Vec<Vec<f32>>,
 }
 
-/// InternVL2.5.
+/// An InternVL2.5 model. Weights are passed to each call.
 #[derive(Debug, Clone)]
 pub struct Model {
     layout: Arc<Layout>,
 }
 
 impl Model {
-    /// The model with these tensors.
+    /// Creates a model with these tensors.
     pub fn new(layout: &Arc<Layout>) -> Self {
         Self { layout: Arc::clone(layout) }
     }
 
-    /// The tensors.
+    /// Returns the layout.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
-    /// What the vision tower makes of tiles, for [`Tiles::Features`]: pixel values `[tiles, 3, side, side]` to
-    /// `[tiles · tokens per tile, features]`.
+    /// Runs the vision tower: pixel values `[tiles, 3, side, side]` to `[tiles · tokens per tile, features]`, as in
+    /// [`Tiles::Features`].
     ///
     /// # Errors
-    /// [`InputError::TileValues`].
+    /// [`InputError::TileValues`] for incomplete tiles.
     pub fn vision_features<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
@@ -76,13 +76,13 @@ impl Model {
         Ok(tower.features(&tower.run(pixels)))
     }
 
-    /// What the language model reads of tiles: pixel values `[tiles, 3, side, side]` to
-    /// `[tiles · tokens per tile, width of the language model]`.
+    /// Runs vision tower and projector: pixel values `[tiles, 3, side, side]` to `[tiles · tokens per tile, width]`, where
+    /// `width` is that of the language model.
     ///
-    /// What comes of a tile depends on that tile alone.
+    /// The result for a tile does not depend on the other tiles.
     ///
     /// # Errors
-    /// [`InputError::TileValues`].
+    /// [`InputError::TileValues`] for incomplete tiles.
     pub fn vision_embeddings<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
@@ -93,15 +93,15 @@ impl Model {
         let features = self.vision_features(weights, pixels, options)?;
         let pass = Pass { weights, precision: options.precision };
         let config = self.layout.config();
-        // A product with a single row is summed in another order, so tiles of a single token may not meet.
-        let together = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
-        Ok(features.chunks(together).flat_map(|features| project(&pass, &self.layout, features).0).collect())
+        // Products with one row sum in another order, so tiles of one token must not share a product.
+        let chunk = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
+        Ok(features.chunks(chunk).flat_map(|features| project(&pass, &self.layout, features).0).collect())
     }
 
-    /// The loss of a sequence.
+    /// Computes the loss of a sequence.
     ///
     /// # Errors
-    /// [`InputError`] for what does not fit.
+    /// [`InputError`] if sequence and targets do not fit the model.
     pub fn loss<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
@@ -112,10 +112,10 @@ impl Model {
         self.run(weights.into(), packed, targets, options, None)
     }
 
-    /// The loss of a sequence; adds its gradients.
+    /// Computes the loss of a sequence and adds its gradients.
     ///
     /// # Errors
-    /// [`InputError`] for what does not fit; nothing is added then.
+    /// [`InputError`] if sequence and targets do not fit the model; the gradients are unchanged then.
     pub fn gradients<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
@@ -151,17 +151,17 @@ impl Model {
             (Some(_), true) => SaveMode::Inputs,
             (Some(_), false) => SaveMode::Everything,
         };
-        let learns_vision = trained.is_some_and(|trained| trained.indices().any(|index| self.layout.is_vision(index)));
-        if learns_vision && !packed.images.is_empty() && matches!(packed.tiles, Tiles::Features(_)) {
+        let trains_vision = trained.is_some_and(|trained| trained.indices().any(|index| self.layout.is_vision(index)));
+        if trains_vision && !packed.images.is_empty() && matches!(packed.tiles, Tiles::Features(_)) {
             return Err(InputError::FrozenFeatures);
         }
-        let (stream, saved_input) = input.forward(if learns_vision { mode } else { SaveMode::Nothing });
+        let (stream, saved_input) = input.forward(if trains_vision { mode } else { SaveMode::Nothing });
         let mut rows = targets.rows().to_vec();
         rows.dedup();
         let rotary = RotaryTables::new(&config.language, &packed.segments.positions());
         let layers = self.blocks(pass, &packed.segments, &rotary, Some(&rows));
-        let lowest = trained.map_or(0, |trained| self.lowest(trained));
-        let (stream, saved) = blocks::forward(&layers, stream, mode, lowest);
+        let first_block = trained.map_or(0, |trained| self.first_block(trained));
+        let (stream, saved) = blocks::forward(&layers, stream, mode, first_block);
         let places = places(&rows, targets.rows());
         let width = config.language.hidden;
         let mut at_targets = vec![0.0; places.len() * width];
@@ -175,16 +175,16 @@ impl Model {
         embedding::scatter_add(&places, matrix(&d_targets, width), matrix_mut(&mut d_stream, width));
         drop(stream);
         let d_stream = blocks::backward(&layers, saved, d_stream, gradients);
-        if lowest == 0 {
+        if first_block == 0 {
             input.backward(saved_input, d_stream, gradients);
         }
         Ok(loss)
     }
 
-    /// All streams of a sequence.
+    /// Computes the hidden states of a sequence, to compare implementations layer by layer.
     ///
     /// # Errors
-    /// [`InputError`] for what does not fit.
+    /// [`InputError`] if sequence and targets do not fit the model.
     pub fn hidden_states<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
@@ -216,7 +216,7 @@ impl Model {
         Head { pass, tensors: &self.layout.language, width: config.hidden, vocabulary: config.vocabulary }
     }
 
-    /// The language model's blocks on a sequence, of which only `rows` are wanted in the end.
+    /// Returns the blocks of the language model; only `rows` of the last one's output are needed.
     fn blocks<'a>(
         &'a self,
         pass: Pass<'a>,
@@ -234,25 +234,25 @@ impl Model {
         self.layout.language.blocks.iter().enumerate().map(layer).collect()
     }
 
-    /// One segment for each tile of pixel values.
+    /// Creates one segment per tile of pixel values.
     fn tile_segments(&self, packed: &Packed) -> Segments {
         let config = self.layout.config();
         let pixels = if let Tiles::Pixels(pixels) = &packed.tiles { pixels.len() } else { 0 };
         VisionTower::segments(config, pixels / config.vision.pixels())
     }
 
-    /// The first block that the backward has to reach.
-    fn lowest(&self, trained: &Trainable) -> usize {
+    /// Returns the first block that the backward has to reach.
+    fn first_block(&self, trained: &Trainable) -> usize {
         let language = &self.layout.language;
-        let above = |index: &usize| *index == language.norm.weight || *index == language.head;
+        let is_above = |index: &usize| *index == language.norm.weight || *index == language.head;
         let bases = trained.indices().map(|index| self.layout.base_of(index));
-        let needed = bases.filter(|index| *index == language.embedding || !above(index));
+        let needed = bases.filter(|index| *index == language.embedding || !is_above(index));
         let block = |index: usize| language.blocks.iter().position(|block| block.indices.contains(&index));
         needed.map(|index| block(index).unwrap_or(0)).min().unwrap_or(language.blocks.len())
     }
 }
 
-/// Where each target's row is among the distinct rows.
+/// Returns the index of each target's row in the distinct rows.
 fn places(rows: &[usize], targets: &[usize]) -> Vec<u32> {
     let mut place = 0;
     let places = targets.iter().map(|target| {

@@ -1,4 +1,4 @@
-//! One pass through the model: how its matrices and norms are applied, forward and backward.
+//! Applies linear layers with their adapters, norms and token tables, forward and backward.
 
 use std::borrow::Cow;
 
@@ -14,18 +14,18 @@ use crate::nn::norm::{LayerNorm, Moments, RmsNorm};
 use crate::nn::tensor::{Mat, MatMut};
 use crate::nn::workspace;
 
-/// Inputs that an exact forward sums at once. Sums of sums round less than one long sum, and the reference's own forward
-/// rounds its losses by up to 10⁻⁶, so that there is little room beside it.
-const DEPTH: usize = 64;
+/// Inputs per partial sum of an exact forward. Partial sums round less than one long sum; MM-PRM's forward itself rounds its
+/// losses by up to 10⁻⁶, which leaves little margin to agree with it.
+const PARTIAL_INPUTS: usize = 64;
 
-/// What every layer of a pass uses.
+/// Weights and precision of a pass through the model.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass<'a> {
     pub weights: Weights<'a>,
     pub precision: Precision,
 }
 
-/// What a norm leaves for its backward.
+/// What the forward of a norm saves for the backward.
 #[derive(Debug)]
 pub(super) enum Scales {
     Rms(Vec<f32>),
@@ -37,11 +37,11 @@ impl Pass<'_> {
         Gemm::new().precision(self.precision)
     }
 
-    /// `y = x · Wᵀ + b + residual`, the last two if there are such.
+    /// Computes `y = x · Wᵀ + b + residual`, with bias and residual if given, and the adapter.
     fn product(&self, linear: Linear, x: Mat<'_, f32>, residual: Option<Mat<'_, f32>>, mut y: MatMut<'_, f32>) {
         let inputs = x.cols();
-        let cut = self.precision == Precision::Exact && self.weights.is_stored(linear.weight);
-        let depth = if cut { DEPTH } else { inputs };
+        let is_split = self.precision == Precision::Exact && self.weights.is_stored(linear.weight);
+        let depth = if is_split { PARTIAL_INPUTS } else { inputs };
         for start in (0..inputs).step_by(depth) {
             let part = start..(start + depth).min(inputs);
             let mut product = if start > 0 { self.gemm().accumulate() } else { self.gemm() };
@@ -59,22 +59,22 @@ impl Pass<'_> {
         }
     }
 
-    /// What goes into the adapter of a matrix.
+    /// Returns the input of the adapter of a matrix, after dropout.
     fn adapter_input<'b>(&self, linear: Linear, x: Mat<'b, f32>) -> Cow<'b, [f32]> {
-        assert_eq!(x.stride(), x.cols(), "streams are dense");
+        assert_eq!(x.stride(), x.cols(), "adapter inputs are dense");
         let values = &x.data()[..x.rows() * x.cols()];
         self.weights.dropout().map_or(values.into(), |dropout| dropout.applied(linear.weight, values, x.cols()))
     }
 
-    /// What an adapter's first matrix makes of that, `[rows, rank]`.
-    fn inner(&self, linear: Linear, adapter: Adapter, dropped: &[f32]) -> Vec<f32> {
-        let x = matrix(dropped, self.weights.layout().tensors()[linear.weight].matrix().1);
+    /// Multiplies the input of an adapter by A, `[rows, rank]`.
+    fn inner(&self, linear: Linear, adapter: Adapter, input: &[f32]) -> Vec<f32> {
+        let x = matrix(input, self.weights.layout().tensors()[linear.weight].matrix().1);
         let mut inner = vec![0.0; x.rows() * adapter.rank];
         self.gemm().run(x, self.weights.operand(adapter.down).t(), matrix_mut(&mut inner, adapter.rank));
         inner
     }
 
-    /// The gradient of that from the gradient of the matrix's output.
+    /// Returns the gradient of [`Pass::inner`], given that of the layer's output.
     fn inner_gradient(&self, adapter: Adapter, d_y: Mat<'_, f32>) -> Vec<f32> {
         let mut d_inner = vec![0.0; d_y.rows() * adapter.rank];
         let product = self.gemm().alpha(adapter.scale);
@@ -82,19 +82,19 @@ impl Pass<'_> {
         d_inner
     }
 
-    /// `y = x · Wᵀ + b`
+    /// Computes `y = x · Wᵀ + b`.
     pub fn linear_into(&self, linear: Linear, x: Mat<'_, f32>, y: MatMut<'_, f32>) {
         self.product(linear, x, None, y);
     }
 
-    /// `x · Wᵀ + b` in a new buffer.
+    /// Returns `x · Wᵀ + b`.
     pub fn linear(&self, linear: Linear, x: Mat<'_, f32>) -> Vec<f32> {
         let mut y = workspace::take(x.rows() * linear.outputs);
         self.linear_into(linear, x, MatMut::new(&mut y, x.rows(), linear.outputs));
         y
     }
 
-    /// `stream + x · Wᵀ + b` in a new buffer.
+    /// Returns `stream + x · Wᵀ + b`.
     pub fn linear_residual(&self, linear: Linear, x: Mat<'_, f32>, stream: Mat<'_, f32>) -> Vec<f32> {
         let mut y = workspace::take(x.rows() * linear.outputs);
         let y_matrix = MatMut::new(&mut y, x.rows(), linear.outputs);
@@ -102,7 +102,7 @@ impl Pass<'_> {
         y
     }
 
-    /// `d_x = d_y · W`, or `d_x += d_y · W`.
+    /// Computes `d_x = d_y · W`, or with `add` `d_x += d_y · W`, and the adapter's share.
     pub fn input_gradient(&self, linear: Linear, d_y: Mat<'_, f32>, mut d_x: MatMut<'_, f32>, add: bool) {
         let product = if add { self.gemm().accumulate() } else { self.gemm() };
         product.run(d_y, self.weights.operand(linear.weight), d_x.reborrow());
@@ -121,7 +121,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Gradients of weight, bias and adapter, where they are trained: `d_W += d_yᵀ · x`, `d_A += d_innerᵀ · x`,
+    /// Adds the gradients of weight, bias and adapter, if trained: `d_W += d_yᵀ · x`, `d_A += d_innerᵀ · x`,
     /// `d_B += scale · d_yᵀ · inner`.
     pub fn weight_gradient(&self, linear: Linear, x: Mat<'_, f32>, d_y: Mat<'_, f32>, gradients: &mut Gradients) {
         if let Some(d_weight) = gradients.get_mut(linear.weight) {
@@ -145,14 +145,14 @@ impl Pass<'_> {
         }
     }
 
-    /// The norm of x in a new buffer, and what its backward needs.
+    /// Returns the norm of x, and what its backward needs.
     pub fn norm(&self, norm: Norm, x: Mat<'_, f32>) -> (Vec<f32>, Scales) {
         let mut y = workspace::take(x.rows() * x.cols());
         let scales = self.norm_into(norm, x, MatMut::new(&mut y, x.rows(), x.cols()));
         (y, scales)
     }
 
-    /// The norm of x, and what its backward needs.
+    /// Computes the norm of x into y; returns what its backward needs.
     pub fn norm_into(&self, norm: Norm, x: Mat<'_, f32>, y: MatMut<'_, f32>) -> Scales {
         let weight = self.weights.vector(norm.weight);
         if let Some(bias) = norm.bias {
@@ -167,7 +167,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Add the gradient of x to `d_x`, and those of the norm's parameters where they are trained.
+    /// Adds the gradient of x to `d_x`, and those of the norm's parameters if trained.
     pub fn norm_backward(
         &self,
         norm: Norm,
@@ -191,87 +191,96 @@ impl Pass<'_> {
     }
 }
 
-/// A table `[vocabulary, width]`, as numbers of tensors.
+/// A token table `[vocabulary, width]`: the embedding or the head, as indices of tensors.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Table<'a> {
+pub(super) struct TokenTable<'a> {
     weight: usize,
-    /// The tokens with rows of their own, and the tensor of those.
-    rows: Option<(&'a [u32], usize)>,
+    /// Tokens with trained rows, and the tensor of these rows.
+    trained: Option<(&'a [u32], usize)>,
 }
 
 impl Language {
-    pub fn embedding_table(&self) -> Table<'_> {
-        let rows = self.rows.as_ref().map(|rows| (rows.tokens.as_slice(), rows.embedding));
-        Table { weight: self.embedding, rows }
+    pub fn embedding_table(&self) -> TokenTable<'_> {
+        let trained = self.rows.as_ref().map(|rows| (rows.tokens.as_slice(), rows.embedding));
+        TokenTable { weight: self.embedding, trained }
     }
 
-    pub fn head_table(&self) -> Table<'_> {
-        let rows = self.rows.as_ref().map(|rows| (rows.tokens.as_slice(), rows.head));
-        Table { weight: self.head, rows }
+    pub fn head_table(&self) -> TokenTable<'_> {
+        let trained = self.rows.as_ref().map(|rows| (rows.tokens.as_slice(), rows.head));
+        TokenTable { weight: self.head, trained }
     }
 }
 
-/// Where a token's row is among the replaced ones.
-fn place(tokens: &[u32], token: u32) -> Option<usize> {
+/// Returns the index of a token's trained row, if it has one.
+fn trained_row(tokens: &[u32], token: u32) -> Option<usize> {
     tokens.binary_search(&token).ok()
 }
 
 impl Pass<'_> {
-    /// The rows of tokens: `out` `[tokens, width]`.
-    pub fn gather_rows(&self, table: Table<'_>, tokens: &[u32], mut out: MatMut<'_, f32>) {
+    /// Copies the rows of tokens to `out` `[tokens, width]`.
+    pub fn gather_rows(&self, table: TokenTable<'_>, tokens: &[u32], mut out: MatMut<'_, f32>) {
         self.weights.gather(table.weight, tokens, out.reborrow());
-        let Some((new, rows)) = table.rows else { return };
+        let Some((trained, rows)) = table.trained else { return };
         for (row, token) in tokens.iter().enumerate() {
-            if let Some(place) = place(new, *token) {
-                let last = out.sub_mut(row, 0, 1, out.cols());
-                self.weights.gather(rows, &[place as u32], last);
+            if let Some(place) = trained_row(trained, *token) {
+                let out = out.sub_mut(row, 0, 1, out.cols());
+                self.weights.gather(rows, &[place as u32], out);
             }
         }
     }
 
-    /// Adds the gradients of rows that were taken, where they are trained.
-    pub fn gather_rows_backward(table: Table<'_>, tokens: &[u32], d_rows: Mat<'_, f32>, gradients: &mut Gradients) {
+    /// Adds the gradients of the rows of tokens, if trained.
+    pub fn gather_rows_backward(
+        table: TokenTable<'_>,
+        tokens: &[u32],
+        d_rows: Mat<'_, f32>,
+        gradients: &mut Gradients,
+    ) {
         let width = d_rows.cols();
-        let Some((new, rows)) = table.rows else {
+        let Some((trained, rows)) = table.trained else {
             if let Some(d_table) = gradients.get_mut(table.weight) {
                 embedding::scatter_add(tokens, d_rows, matrix_mut(d_table, width));
             }
             return;
         };
         for (row, token) in tokens.iter().enumerate() {
-            let (tensor, row_there) = place(new, *token).map_or((table.weight, *token as usize), |place| (rows, place));
+            let (tensor, table_row) =
+                trained_row(trained, *token).map_or((table.weight, *token as usize), |place| (rows, place));
             if let Some(gradient) = gradients.get_mut(tensor) {
-                math::add(&mut gradient[row_there * width..][..width], d_rows.row(row));
+                math::add(&mut gradient[table_row * width..][..width], d_rows.row(row));
             }
         }
     }
 
-    /// `x · tableᵀ`: logits `[rows of x, vocabulary]`.
-    pub fn logits(&self, table: Table<'_>, x: Mat<'_, f32>, mut logits: MatMut<'_, f32>) {
+    /// Computes logits `[rows of x, vocabulary]`, `x · tableᵀ`.
+    pub fn logits(&self, table: TokenTable<'_>, x: Mat<'_, f32>, mut logits: MatMut<'_, f32>) {
         self.gemm().run(x, self.weights.operand(table.weight).t(), logits.reborrow());
-        let Some((new, rows)) = table.rows else { return };
-        let mut own = vec![0.0; x.rows() * new.len()];
-        self.gemm().run(x, self.weights.operand(rows).t(), matrix_mut(&mut own, new.len()));
-        for (row, own) in own.chunks_exact(new.len()).enumerate() {
+        let Some((trained, rows)) = table.trained else { return };
+        let mut trained_logits = vec![0.0; x.rows() * trained.len()];
+        self.gemm().run(x, self.weights.operand(rows).t(), matrix_mut(&mut trained_logits, trained.len()));
+        for (row, trained_logits) in trained_logits.chunks_exact(trained.len()).enumerate() {
             let logits = logits.row_mut(row);
-            new.iter().zip(own).for_each(|(token, own)| logits[*token as usize] = *own);
+            trained
+                .iter()
+                .zip(trained_logits)
+                .for_each(|(token, trained_logits)| logits[*token as usize] = *trained_logits);
         }
     }
 
-    /// From the gradient of logits, which is spoilt, that of x, written to `d_x`, and those of the table where it is trained.
+    /// Turns the gradient of logits, which is overwritten, into that of x, written to `d_x`; adds that of the table if trained.
     pub fn logits_gradient(
         &self,
-        table: Table<'_>,
+        table: TokenTable<'_>,
         x: Mat<'_, f32>,
         d_logits: &mut [f32],
         mut d_x: MatMut<'_, f32>,
         gradients: &mut Gradients,
     ) {
         let vocabulary = d_logits.len() / x.rows();
-        let mut own = Vec::new();
-        if let Some((new, _)) = table.rows {
+        let mut d_trained = Vec::new();
+        if let Some((trained, _)) = table.trained {
             for d_logits in d_logits.chunks_exact_mut(vocabulary) {
-                own.extend(new.iter().map(|token| std::mem::take(&mut d_logits[*token as usize])));
+                d_trained.extend(trained.iter().map(|token| std::mem::take(&mut d_logits[*token as usize])));
             }
         }
         let d_logits = matrix(d_logits, vocabulary);
@@ -280,27 +289,27 @@ impl Pass<'_> {
             let d_table = matrix_mut(d_table, x.cols());
             self.gemm().accumulate().run(Operand::from(d_logits).t(), x, d_table);
         }
-        let Some((new, rows)) = table.rows else { return };
-        let own = matrix(&own, new.len());
-        self.gemm().accumulate().run(own, self.weights.operand(rows), d_x);
+        let Some((trained, rows)) = table.trained else { return };
+        let d_trained = matrix(&d_trained, trained.len());
+        self.gemm().accumulate().run(d_trained, self.weights.operand(rows), d_x);
         if let Some(d_rows) = gradients.get_mut(rows) {
-            self.gemm().accumulate().run(Operand::from(own).t(), x, matrix_mut(d_rows, x.cols()));
+            self.gemm().accumulate().run(Operand::from(d_trained).t(), x, matrix_mut(d_rows, x.cols()));
         }
     }
 }
 
-/// A matrix over a buffer of `cols` columns.
+/// Views a buffer as a matrix of `cols` columns.
 pub(super) fn matrix(values: &[f32], cols: usize) -> Mat<'_, f32> {
     Mat::new(values, values.len() / cols, cols)
 }
 
-/// A matrix over a buffer of `cols` columns, to write.
+/// Views a buffer as a matrix of `cols` columns, for writing.
 pub(super) fn matrix_mut(values: &mut [f32], cols: usize) -> MatMut<'_, f32> {
     let rows = values.len() / cols;
     MatMut::new(values, rows, cols)
 }
 
-/// The activation of x in a new buffer.
+/// Returns the activation of x.
 pub(super) fn activate(activation: Activation, x: Mat<'_, f32>) -> Vec<f32> {
     let mut out = vec![0.0; x.rows() * x.cols()];
     activation.forward(x, matrix_mut(&mut out, x.cols()));

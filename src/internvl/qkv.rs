@@ -1,4 +1,4 @@
-//! Queries, keys and values of the language model: out of its matrices, turned to their positions, and back.
+//! Queries, keys and values of the language model, forward and backward: projection and rotary embedding.
 
 use std::ops::Range;
 
@@ -15,18 +15,19 @@ use crate::nn::rope::{Rope, RopeScaling, RotaryTable};
 use crate::nn::tensor::{Element, Mat, MatMut};
 use crate::nn::workspace::{give, take};
 
-/// RotaryTables tables of a packed sequence.
+/// Rotary tables of a packed sequence, one per range of tokens.
 #[derive(Debug)]
 pub(super) struct RotaryTables(Vec<(Range<usize>, RotaryTable)>);
 
 impl RotaryTables {
-    /// Tables for tokens at these positions. Dynamic scaling goes by the longest path of each tree.
+    /// Computes tables for tokens at these positions. Dynamic scaling uses the longest path of each tree.
     pub fn new(config: &LanguageConfig, positions: &[u32]) -> Self {
         let rope = Rope { dim: config.head(), base: config.rope_base, scaling: config.rope_scaling };
         let length = |positions: &[u32]| positions.iter().max().map_or(0, |last| *last as usize + 1);
-        let scales = matches!(config.rope_scaling, RopeScaling::Dynamic { trained, .. } if length(positions) > trained);
-        // Only a tree's first token is at position 0.
-        let trees = positions.chunk_by(|_, next| *next != 0 || !scales);
+        let is_scaled =
+            matches!(config.rope_scaling, RopeScaling::Dynamic { trained, .. } if length(positions) > trained);
+        // Only the first token of a tree has position 0.
+        let trees = positions.chunk_by(|_, next| *next != 0 || !is_scaled);
         let mut start = 0;
         let tables = trees.map(|positions| {
             let tokens = start..start + positions.len();
@@ -36,15 +37,15 @@ impl RotaryTables {
         Self(tables.collect())
     }
 
-    fn rotate(&self, mut x: MatMut<'_, f32>, rotate: impl Fn(&RotaryTable, MatMut<'_, f32>)) {
+    fn rotate(&self, mut x: MatMut<'_, f32>, direction: impl Fn(&RotaryTable, MatMut<'_, f32>)) {
         let cols = x.cols();
         for (tokens, table) in &self.0 {
-            rotate(table, x.sub_mut(tokens.start, 0, tokens.len(), cols));
+            direction(table, x.sub_mut(tokens.start, 0, tokens.len(), cols));
         }
     }
 }
 
-/// Queries, keys and values, or their gradients: `[tokens, heads · dim]` each.
+/// Queries, keys and values, or their gradients, each `[tokens, heads · dim]`.
 #[derive(Debug)]
 pub(super) struct Qkv {
     pub q: Vec<f32>,
@@ -53,13 +54,13 @@ pub(super) struct Qkv {
 }
 
 impl Qkv {
-    /// Places with anything in them.
-    pub fn any(heads: Heads, tokens: usize) -> Self {
+    /// Allocates with arbitrary contents.
+    pub fn alloc(heads: Heads, tokens: usize) -> Self {
         let (queries, keys) = (tokens * heads.query * heads.dim, tokens * heads.key * heads.dim);
         Self { q: take(queries), k: take(keys), v: take(keys) }
     }
 
-    /// As they wait for the backward, and as the attention reads them.
+    /// Saves them in the form that the attention reads, forward and backward.
     pub fn saved(self, precision: Precision) -> SavedQkv {
         SavedQkv([self.q, self.k, self.v].map(|part| SavedTensor::new(part, precision)))
     }
@@ -74,9 +75,9 @@ impl Qkv {
         [matrix_mut(&mut self.q, queries), matrix_mut(&mut self.k, keys), matrix_mut(&mut self.v, keys)]
     }
 
-    /// From the normed stream x.
+    /// Projects the normalised residual stream x.
     pub fn forward(pass: &Pass<'_>, qkv: QkvTensors, heads: Heads, rotary: &RotaryTables, x: Mat<'_, f32>) -> Self {
-        let mut parts = Self::any(heads, x.rows());
+        let mut parts = Self::alloc(heads, x.rows());
         match qkv {
             QkvTensors::Fused(linear) => {
                 let fused = pass.linear(linear, x);
@@ -95,8 +96,8 @@ impl Qkv {
         parts
     }
 
-    /// From gradients of queries, keys and values that of x, written to `d_x`, and those of the matrices.
-    #[expect(clippy::too_many_arguments, reason = "what a backward needs of its forward, and where its gradients go")]
+    /// Turns gradients of queries, keys and values into that of x, written to `d_x`, and adds those of the matrices.
+    #[expect(clippy::too_many_arguments, reason = "inputs of the forward, and destinations of gradients")]
     pub fn backward(
         mut self,
         pass: &Pass<'_>,
@@ -128,11 +129,11 @@ impl Qkv {
         [self.q, self.k, self.v].into_iter().for_each(give);
     }
 
-    /// Columns of the fused matrix: for each key head its query heads, the key, the value.
+    /// Splits the fused matrix, whose columns are for each key head its query heads, the key, the value.
     fn unpack(&mut self, heads: Heads, fused: &[f32]) {
         let Sizes { queries, dim, row } = Sizes::of(heads);
         let keys = self.k.par_chunks_exact_mut(dim).zip(self.v.par_chunks_exact_mut(dim));
-        let parts = self.q.par_chunks_exact_mut(queries).zip(keys).with_min_len(HEADS);
+        let parts = self.q.par_chunks_exact_mut(queries).zip(keys).with_min_len(MIN_HEADS);
         parts.zip(fused.par_chunks_exact(row)).for_each(|((q, (k, v)), fused)| {
             q.copy_from_slice(&fused[..queries]);
             k.copy_from_slice(&fused[queries..queries + dim]);
@@ -140,12 +141,12 @@ impl Qkv {
         });
     }
 
-    /// The reverse of [`Qkv::unpack`].
+    /// Inverts [`Qkv::unpack`].
     fn pack(&self, heads: Heads) -> Vec<f32> {
         let Sizes { queries, dim, row } = Sizes::of(heads);
         let mut fused = take(self.q.len() + self.k.len() + self.v.len());
         let keys = self.k.par_chunks_exact(dim).zip(self.v.par_chunks_exact(dim));
-        let parts = self.q.par_chunks_exact(queries).zip(keys).with_min_len(HEADS);
+        let parts = self.q.par_chunks_exact(queries).zip(keys).with_min_len(MIN_HEADS);
         parts.zip(fused.par_chunks_exact_mut(row)).for_each(|((q, (k, v)), fused)| {
             fused[..queries].copy_from_slice(q);
             fused[queries..queries + dim].copy_from_slice(k);
@@ -155,12 +156,12 @@ impl Qkv {
     }
 }
 
-/// Queries, keys and values as they wait for the backward.
+/// Saved queries, keys and values.
 #[derive(Debug)]
 pub(super) struct SavedQkv([SavedTensor; 3]);
 
 impl SavedQkv {
-    /// The attention's output and log-sum-exp.
+    /// Computes the attention's output and log-sum-exp.
     pub fn attend(&self, attention: &Attention<'_>, heads: Heads, out: MatMut<'_, f32>, lse: MatMut<'_, f32>) {
         match &self.0 {
             [SavedTensor::Bf16(q), SavedTensor::Bf16(k), SavedTensor::Bf16(v)] => {
@@ -171,11 +172,11 @@ impl SavedQkv {
                 let [q, k, v] = views(heads, [q, k, v]);
                 attention.forward(q, k, v, out, lse);
             }
-            _ => unreachable!("all of a block is saved in one precision"),
+            _ => unreachable!("a block saves all activations in one format"),
         }
     }
 
-    /// Gradients of queries, keys and values, from the attention's output and log-sum-exp, and the gradient of the former.
+    /// Computes the gradients of queries, keys and values from the attention's output, its log-sum-exp and `d_out`.
     pub fn attend_backward(
         &self,
         attention: &Attention<'_>,
@@ -192,11 +193,11 @@ impl SavedQkv {
                 let [q, k, v] = views(heads, [q, k, v]);
                 attention.backward(SavedAttention { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
             }
-            _ => unreachable!("all of a block is saved in one precision"),
+            _ => unreachable!("a block saves all activations in one format"),
         }
     }
 
-    /// Give the buffers back, if they are of those.
+    /// Drops the values; recycles `f32` buffers.
     pub fn discard(self) {
         self.0.into_iter().for_each(SavedTensor::discard);
     }
@@ -209,16 +210,16 @@ fn views<T: Element>(heads: Heads, parts: [&Vec<T>; 3]) -> [Mat<'_, T>; 3] {
     [Mat::new(q, tokens, queries), Mat::new(k, tokens, keys), Mat::new(v, tokens, keys)]
 }
 
-/// Key heads of tokens that a task copies at least.
-const HEADS: usize = 128;
+/// Minimum number of key heads, over all tokens, that a task copies.
+const MIN_HEADS: usize = 128;
 
-/// Columns of the fused matrix for one key head.
+/// Column counts of the fused matrix per key head.
 struct Sizes {
-    /// Its query heads.
+    /// Query heads.
     queries: usize,
-    /// The key, and the value.
+    /// Key; value.
     dim: usize,
-    /// All.
+    /// Total.
     row: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The vision tower, forward and backward: patches to the features of tiles.
+//! The vision tower, `InternViT`, forward and backward: pixel values of tiles to features.
 
 use rayon::prelude::*;
 
@@ -15,28 +15,28 @@ use crate::nn::pixel_shuffle::PixelShuffle;
 use crate::nn::simd::vectorised;
 use crate::nn::tensor::{Mat, MatMut};
 
-/// The tower at work on some tiles.
+/// The vision tower on some tiles.
 #[derive(Clone, Copy)]
 pub(super) struct VisionTower<'a> {
     pub pass: Pass<'a>,
     pub tensors: &'a Vision,
     pub config: &'a Config,
-    /// One for each tile.
+    /// One segment per tile.
     pub segments: &'a Segments,
 }
 
-/// What the tower keeps for its backward.
+/// Activations saved for the backward.
 pub(super) struct SavedTower {
     layers: SavedBlocks<SavedLayer>,
 }
 
 impl<'a> VisionTower<'a> {
-    /// One segment for each tile.
+    /// Creates one segment per tile.
     pub fn segments(config: &Config, tiles: usize) -> Segments {
         Segments::plain(&vec![config.vision.tokens(); tiles], Mask::Full)
     }
 
-    /// The blocks at work.
+    /// Returns the blocks.
     pub fn blocks(&self) -> Vec<VisionLayer<'a>> {
         let VisionConfig { hidden, heads, .. } = self.config.vision;
         let heads = Heads { query: heads, key: heads, dim: hidden / heads };
@@ -48,14 +48,14 @@ impl<'a> VisionTower<'a> {
         PixelShuffle { side: self.config.vision.side(), factor: self.config.shuffle, leading: 1 }
     }
 
-    /// Pixel values `[tiles, 3, side, side]` to the stream before the blocks, `[tiles · tokens, width]`.
+    /// Embeds pixel values `[tiles, 3, side, side]` as the residual stream before the blocks, `[tiles · tokens, width]`.
     pub fn embed(&self, pixels: &[f32]) -> Vec<f32> {
         let config = &self.config.vision;
         let width = config.hidden;
         let embedded = if self.pass.precision == Precision::Exact {
-            convolved(&self.pass, self.tensors.patch, config, pixels)
+            convolve_patches(&self.pass, self.tensors.patch, config, pixels)
         } else {
-            let patches = patches_of(config, pixels);
+            let patches = patch_rows(config, pixels);
             self.pass.linear(self.tensors.patch, matrix(&patches, 3 * config.patch * config.patch))
         };
         let class = self.pass.weights.vector(self.tensors.class);
@@ -68,13 +68,13 @@ impl<'a> VisionTower<'a> {
         stream
     }
 
-    /// The stream after the blocks, and what the backward needs.
+    /// Runs the blocks; returns the residual stream after them and what is saved.
     pub fn forward(&self, pixels: &[f32], mode: SaveMode) -> (Vec<f32>, SavedTower) {
         let (stream, layers) = blocks::forward(&self.blocks(), self.embed(pixels), mode, 0);
         (stream, SavedTower { layers })
     }
 
-    /// The stream after the blocks, with nothing saved.
+    /// Runs the blocks for inference; returns the residual stream after them.
     pub fn run(&self, pixels: &[f32]) -> Vec<f32> {
         let mut stream = self.embed(pixels);
         let mut buffers = Buffers::new(&self.config.vision, self.segments.tokens());
@@ -82,7 +82,7 @@ impl<'a> VisionTower<'a> {
         stream
     }
 
-    /// The stream after the blocks as features `[tiles · tokens per tile, features]`.
+    /// Shuffles the residual stream after the blocks to features `[tiles · tokens per tile, features]`.
     pub fn features(&self, stream: &[f32]) -> Vec<f32> {
         let config = self.config;
         let stream = matrix(stream, config.vision.hidden);
@@ -92,7 +92,7 @@ impl<'a> VisionTower<'a> {
         out
     }
 
-    /// Gradients of the tower's tensors from that of the features.
+    /// Adds the gradients of the tower's tensors, given that of the features.
     pub fn backward(&self, saved: SavedTower, pixels: &[f32], d_features: &[f32], gradients: &mut Gradients) {
         let config = &self.config.vision;
         let width = config.hidden;
@@ -109,17 +109,17 @@ impl<'a> VisionTower<'a> {
             }
             d_patches.extend_from_slice(&tile[width..]);
         }
-        let patches = patches_of(config, pixels);
+        let patches = patch_rows(config, pixels);
         let patches = matrix(&patches, 3 * config.patch * config.patch);
         self.pass.weight_gradient(self.tensors.patch, patches, matrix(&d_patches, width), gradients);
     }
 }
 
-/// What a forward that keeps nothing computes in; the blocks share it.
+/// Buffers for inference, shared by all blocks.
 struct Buffers {
     /// `[tokens, width]`
     narrow: Vec<f32>,
-    /// `[tokens, 3 · width]`, or as wide as the feed-forward layers, whichever is more.
+    /// `[tokens, max(3 · width, feed-forward width)]`
     wide: Vec<f32>,
     /// `[tokens, heads]`
     lse: Vec<f32>,
@@ -133,7 +133,7 @@ impl Buffers {
     }
 }
 
-/// A block at work.
+/// A block of the vision tower.
 #[derive(Clone, Copy)]
 pub(super) struct VisionLayer<'a> {
     pass: Pass<'a>,
@@ -143,7 +143,7 @@ pub(super) struct VisionLayer<'a> {
     segments: &'a Segments,
 }
 
-/// What a block keeps for its backward.
+/// Activations of the forward, all of which the backward needs.
 pub(super) struct SavedLayer {
     x: Vec<f32>,
     first_scales: Scales,
@@ -153,7 +153,7 @@ pub(super) struct SavedLayer {
     lse: Vec<f32>,
     /// Before `LayerScale`.
     attended: Vec<f32>,
-    /// The stream after the attention.
+    /// The residual stream after the attention.
     middle: Vec<f32>,
     second_scales: Scales,
     /// Before the activation.
@@ -162,16 +162,16 @@ pub(super) struct SavedLayer {
 
 /// Queries, keys and values.
 struct Projected {
-    /// As the matrix gave them.
+    /// Output of the projection.
     qkv: Vec<f32>,
-    /// Normalised queries and keys.
+    /// Normalised queries and keys, if the tower normalises them.
     normed: Option<Normed>,
 }
 
 /// Normalised queries and keys, each with its scales.
 type Normed = [(Vec<f32>, Scales); 2];
 
-/// Queries, keys and values as the attention gets them.
+/// Returns the queries, keys and values that the attention reads.
 fn parts<'a>(qkv: &'a [f32], normed: Option<&'a Normed>, width: usize) -> [Mat<'a, f32>; 3] {
     let qkv = matrix(qkv, 3 * width);
     let part = |index: usize| qkv.sub(0..qkv.rows(), index * width..(index + 1) * width);
@@ -186,7 +186,7 @@ impl VisionLayer<'_> {
         Attention::new(self.heads, self.segments).precision(self.pass.precision)
     }
 
-    /// The stream before the block becomes that after it: `forward` and `output` without what a backward needs.
+    /// Runs the block in place for inference: `forward` and `output` without saving activations.
     fn advance(&self, stream: &mut [f32], buffers: &mut Buffers) {
         let Self { pass, tensors, width, heads, .. } = *self;
         let tokens = stream.len() / width;
@@ -210,7 +210,7 @@ impl VisionLayer<'_> {
         layer_scale(matrix(narrow, width), second, matrix_mut(stream, width));
     }
 
-    /// Normalised queries and keys, where they are normalised.
+    /// Normalises queries and keys, if the tower does.
     fn normed(&self, qkv: &[f32]) -> Option<Normed> {
         let norms = self.tensors.qk_norms?;
         let qkv = matrix(qkv, 3 * self.width);
@@ -218,15 +218,21 @@ impl VisionLayer<'_> {
         Some([0, 1].map(|index| self.pass.norm(norms[index], part(index))))
     }
 
-    /// The feed-forward layer's output before `LayerScale`.
+    /// Computes the feed-forward layers' output before `LayerScale`.
     fn feed_forward(&self, saved: &SavedLayer) -> Vec<f32> {
         let hidden = self.tensors.up.outputs;
         let active = activate(Activation::Gelu, matrix(&saved.inner, hidden));
         self.pass.linear(self.tensors.down, matrix(&active, hidden))
     }
 
-    /// From the gradient of the stream after a half that of the half's output before its `LayerScale`.
-    fn unscaled(&self, half: usize, output: &[f32], d_stream: &[f32], gradients: &mut Gradients) -> Vec<f32> {
+    /// Backward of a half's `LayerScale`: returns the gradient of the half's output before it.
+    fn layer_scale_backward(
+        &self,
+        half: usize,
+        output: &[f32],
+        d_stream: &[f32],
+        gradients: &mut Gradients,
+    ) -> Vec<f32> {
         let index = self.tensors.scales[half];
         let (scale, width) = (self.pass.weights.vector(index), self.width);
         let mut d_output = vec![0.0; d_stream.len()];
@@ -235,10 +241,11 @@ impl VisionLayer<'_> {
         d_output
     }
 
+    /// Backward of the feed-forward half: turns the gradient of the stream after it, in `d_stream`, into that before it.
     fn feed_forward_backward(&self, saved: &SavedLayer, d_stream: &mut [f32], gradients: &mut Gradients) {
         let Self { pass, tensors, width, .. } = *self;
         let hidden = tensors.up.outputs;
-        let d_output = self.unscaled(1, &self.feed_forward(saved), d_stream, gradients);
+        let d_output = self.layer_scale_backward(1, &self.feed_forward(saved), d_stream, gradients);
         let inner = matrix(&saved.inner, hidden);
         let active = activate(Activation::Gelu, inner);
         pass.weight_gradient(tensors.down, matrix(&active, hidden), matrix(&d_output, width), gradients);
@@ -256,7 +263,7 @@ impl VisionLayer<'_> {
         pass.norm_backward(tensors.norms[1], middle, &saved.second_scales, d_normed, d_stream, gradients);
     }
 
-    /// The gradient of the fused queries, keys and values from that of the attention's output.
+    /// Returns the gradient of the fused queries, keys and values, given that of the attention's output.
     fn attention_backward(&self, saved: &SavedLayer, d_mixed: &[f32], gradients: &mut Gradients) -> Vec<f32> {
         let width = self.width;
         let Projected { qkv, normed } = &saved.projected;
@@ -335,7 +342,7 @@ impl Block for VisionLayer<'_> {
         let Self { pass, tensors, width, .. } = *self;
         let mut d_stream = d_y;
         self.feed_forward_backward(&saved, &mut d_stream, gradients);
-        let d_attended = self.unscaled(0, &saved.attended, &d_stream, gradients);
+        let d_attended = self.layer_scale_backward(0, &saved.attended, &d_stream, gradients);
         let d_attended = matrix(&d_attended, width);
         pass.weight_gradient(tensors.out, matrix(&saved.mixed, width), d_attended, gradients);
         let mut d_mixed = vec![0.0; d_stream.len()];
@@ -352,8 +359,9 @@ impl Block for VisionLayer<'_> {
     }
 }
 
-/// Pixel values of each patch in the order of the convolution's weight, channel by channel: `[tiles · patches, 3 · patch²]`.
-fn patches_of(config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
+/// Returns the pixel values of each patch in the order of the convolution's weight, channel by channel:
+/// `[tiles · patches, 3 · patch²]`.
+fn patch_rows(config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
     let VisionConfig { image, patch, .. } = *config;
     let side = config.side();
     let mut out = Vec::with_capacity(pixels.len());
@@ -368,14 +376,13 @@ fn patches_of(config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
     out
 }
 
-/// The convolution with its bias, `[tiles · patches, width]`, each sum one chain of fused multiply-adds, pixel by pixel and of
-/// each pixel channel by channel.
+/// Computes the patch embedding, a convolution whose windows do not overlap, with its bias: `[tiles · patches, width]`.
 ///
-/// The sums are long, and of everything before the blocks only they round much: in this order, which is that of the
-/// reference's library, they give its bits.
-pub(super) fn convolved(pass: &Pass<'_>, linear: Linear, config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
-    /// Patches whose sums run side by side, so that each weight is read once for all of them.
-    const TOGETHER: usize = 8;
+/// Each sum is one chain of fused multiply-adds, pixel by pixel and channel by channel within a pixel. These long sums are the
+/// main source of rounding before the blocks; this order, which is that of MM-PRM's library, makes them bit-identical to it.
+pub(super) fn convolve_patches(pass: &Pass<'_>, linear: Linear, config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
+    /// Patches that are summed together, so that each weight is read once for all of them.
+    const GROUP: usize = 8;
     let (area, width) = (config.patch * config.patch, config.hidden);
     let length = 3 * area;
     let mut weight = vec![0.0; width * length];
@@ -384,14 +391,14 @@ pub(super) fn convolved(pass: &Pass<'_>, linear: Linear, config: &VisionConfig, 
     let place = |k: usize| k % 3 * area + k / 3;
     let weight: Vec<f32> = (0..length * width).map(|i| weight[i % width * length + place(i / width)]).collect();
     let patches: Vec<f32> =
-        patches_of(config, pixels).chunks_exact(length).flat_map(|row| (0..length).map(|k| row[place(k)])).collect();
+        patch_rows(config, pixels).chunks_exact(length).flat_map(|row| (0..length).map(|k| row[place(k)])).collect();
     let bias = linear.bias.map_or(&[][..], |bias| pass.weights.vector(bias));
     let mut out = vec![0.0; patches.len() / length * width];
-    let groups = out.par_chunks_mut(TOGETHER * width).zip(patches.par_chunks(TOGETHER * length));
+    let groups = out.par_chunks_mut(GROUP * width).zip(patches.par_chunks(GROUP * length));
     groups.for_each(|(out, patches)| {
         for (k, weight) in weight.chunks_exact(width).enumerate() {
             for (out, patch) in out.chunks_exact_mut(width).zip(patches.chunks_exact(length)) {
-                chain(patch[k], weight, out);
+                multiply_add(patch[k], weight, out);
             }
         }
         for out in out.chunks_exact_mut(width) {
@@ -403,7 +410,7 @@ pub(super) fn convolved(pass: &Pass<'_>, linear: Linear, config: &VisionConfig, 
 
 vectorised! {
     /// `sums += value · weight`, rounded once.
-    fn chain(value: f32, weight: &[f32], sums: &mut [f32]) {
+    fn multiply_add(value: f32, weight: &[f32], sums: &mut [f32]) {
         for (sum, weight) in sums.iter_mut().zip(weight) {
             *sum = value.mul_add(*weight, *sum);
         }

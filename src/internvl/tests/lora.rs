@@ -1,4 +1,4 @@
-//! Adapters and new rows: against the naive, against gradients of whole matrices, merged.
+//! `LoRA`: merged weights, gradients against those of merged matrices and finite differences, dropout.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn targets() -> [Targets; 2] {
     ]
 }
 
-/// Plain model and layout with additions, whose values are random, of each architecture.
+/// For each architecture a layout with `LoRA`, the base parameters, parameters with random `LoRA` values, and a sequence.
 fn cases() -> impl Iterator<Item = (Arc<Layout>, Parameters, Parameters, Packed)> {
     let kinds = [("internlm2", false), ("qwen2", false), ("qwen2", true)];
     kinds.into_iter().enumerate().map(|(index, (language, tied))| {
@@ -43,11 +43,11 @@ fn cases() -> impl Iterator<Item = (Arc<Layout>, Parameters, Parameters, Packed)
     })
 }
 
-fn added(layout: &Layout) -> Trainable {
+fn lora_only(layout: &Layout) -> Trainable {
     Trainable::only(layout, |index| index >= layout.base_len())
 }
 
-/// The plain model with what was added folded in.
+/// Merges `LoRA` into the base parameters.
 fn merged(layout: &Layout, plain: &Parameters, adapted: &Parameters) -> Parameters {
     let mut merged = plain.clone();
     for index in 0..layout.base_len() {
@@ -77,7 +77,7 @@ fn gradients(layout: &Arc<Layout>, weights: &Parameters, case: (&Packed, &Target
 }
 
 #[test]
-fn additions_begin_as_nothing() {
+fn initial_lora_does_not_change_the_output() {
     let layout = config("internlm2", &towers()[0], false);
     let (model, plain) = model(&layout, 3);
     let targets = layout.lora_targets();
@@ -107,7 +107,7 @@ fn additions_begin_as_nothing() {
 }
 
 #[test]
-fn merged_weights_give_the_loss_of_base_and_adapter() {
+fn merged_weights_give_the_same_loss() {
     for (layout, plain, parameters, packed) in cases() {
         let merged = merged(&layout, &plain, &parameters);
         for targets in targets() {
@@ -119,15 +119,15 @@ fn merged_weights_give_the_loss_of_base_and_adapter() {
     }
 }
 
-/// A and B from the gradient of the matrix that they are merged to: `d_A = s · Bᵀ · d_W`, `d_B = s · d_W · Aᵀ`.
+/// With the gradient `d_W` of the merged matrix, `d_A = s · Bᵀ · d_W` and `d_B = s · d_W · Aᵀ`.
 #[test]
-fn gradients_are_those_of_the_whole_matrix_seen_through_the_adapter() {
+fn adapter_gradients_follow_from_that_of_the_merged_matrix() {
     for (layout, plain, parameters, packed) in cases() {
         let merged = merged(&layout, &plain, &parameters);
         for targets in targets() {
             let whole =
                 gradients(plain.layout(), &merged, (&packed, &targets), Trainable::without_vision(plain.layout()));
-            let found = gradients(&layout, &parameters, (&packed, &targets), added(&layout));
+            let found = gradients(&layout, &parameters, (&packed, &targets), lora_only(&layout));
             for index in (0..layout.base_len()).filter(|index| layout.adapter(*index).is_some()) {
                 let adapter = layout.adapter(index).unwrap();
                 let (down, up) = (parameters.get(adapter.down).unwrap(), parameters.get(adapter.up).unwrap());
@@ -159,19 +159,19 @@ fn gradients_are_those_of_the_whole_matrix_seen_through_the_adapter() {
 }
 
 #[test]
-fn gradients_are_differences_of_the_loss_with_dropout_too() {
+fn gradients_match_finite_differences_with_dropout() {
     for (layout, _, mut parameters, packed) in cases() {
         let model = Model::new(&layout);
         let dropout = Dropout::new(0.3, 1, 2, 3);
         for checkpointing in [false, true] {
             let options = ComputeOptions { checkpointing, ..ComputeOptions::default() };
             let [_, targets] = targets();
-            let mut found = Gradients::new(&layout, added(&layout));
+            let mut found = Gradients::new(&layout, lora_only(&layout));
             let weights = Weights::from(&parameters).with_dropout(dropout);
             model.gradients(weights, &packed, &targets, options, &mut found).unwrap();
             let mut random = Random::new(5);
             for (index, gradient) in found.iter() {
-                // Along the gradient's own direction, with a little noise, differences are largest beside their rounding.
+                // Finite differences along the gradient, with some noise, are largest relative to their rounding.
                 let direction: Vec<f32> = gradient.iter().map(|d| d * (1.0 + 0.3 * random.normal())).collect();
                 let length = direction.iter().map(|d| d * d).sum::<f32>().sqrt();
                 if length == 0.0 {
@@ -189,24 +189,27 @@ fn gradients_are_differences_of_the_loss_with_dropout_too() {
                 let step = 3e-3;
                 let expected = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
                 moved(0.0);
-                let along: f64 =
+                let slope: f64 =
                     gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum::<f64>()
                         / f64::from(length);
                 let name = &layout.tensors()[index].name;
-                assert!((along - expected).abs() < 1e-2 * expected.abs() + 5e-4, "{name}: {along} for {expected}");
+                assert!(
+                    (slope - expected).abs() < 1e-2 * expected.abs() + 5e-4,
+                    "{name}: {slope}, expected {expected}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn dropout_drops_its_share_and_depends_on_its_numbers_alone() {
+fn dropout_drops_at_its_rate_and_depends_only_on_its_arguments() {
     let ones = vec![1.0; 100 * 64];
     let dropped =
         |step, sequence, matrix| Dropout::new(0.25, 9, step, sequence).applied(matrix, &ones, 64).into_owned();
     let mask = dropped(1, 1, 4);
-    let kept = mask.iter().filter(|value| **value != 0.0).count() as f64 / mask.len() as f64;
-    assert!((kept - 0.75).abs() < 0.02, "{kept}");
+    let remaining = mask.iter().filter(|value| **value != 0.0).count() as f64 / mask.len() as f64;
+    assert!((remaining - 0.75).abs() < 0.02, "{remaining}");
     assert!(mask.iter().all(|value| *value == 0.0 || (*value - 4.0 / 3.0).abs() < 1e-6));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     assert_eq!(pool.install(|| dropped(1, 1, 4)), mask);
@@ -217,7 +220,7 @@ fn dropout_drops_its_share_and_depends_on_its_numbers_alone() {
 }
 
 #[test]
-fn what_cannot_be_added_is_named() {
+fn invalid_configurations_are_rejected() {
     let layout = config("qwen2", &towers()[0], false);
     let refusal = |change: &dyn Fn(&mut LoraConfig)| {
         let mut lora = LoraConfig { rank: 2, scale: 1.0, targets: vec!["q_proj".into()], tokens: vec![1] };
@@ -228,5 +231,5 @@ fn what_cannot_be_added_is_named() {
     let token = refusal(&|lora| lora.tokens = vec![VOCABULARY as u32]);
     assert_eq!(token, LoraError::Token { token: VOCABULARY as u32, vocabulary: VOCABULARY });
     let error = refusal(&|lora| lora.targets = vec!["wqkv".into()]).to_string();
-    assert!(error.starts_with("no matrix of the language model is called `wqkv`, expected some of [\"q_proj\""));
+    assert!(error.starts_with("no matrix of the language model is called `wqkv`, expected some of q_proj, k_proj"));
 }

@@ -1,4 +1,4 @@
-//! Whole passes against a naive in `f64`, and against each other.
+//! Whole passes against a naive implementation in `f64`, and against each other.
 
 mod exact;
 mod lora;
@@ -17,10 +17,10 @@ use crate::nn::testing::Random;
 
 /// Tokens of a tile in the test models.
 const TILE: usize = 4;
-/// Rows of the vocabulary.
+/// Vocabulary size.
 const VOCABULARY: usize = 13;
 
-/// A configuration with everything small.
+/// Layout of a small model.
 fn config(language: &str, vision: &Value, tied: bool) -> Arc<Layout> {
     let mut config = json!({
         "ps_version": "v2",
@@ -49,7 +49,7 @@ fn towers() -> [Value; 2] {
     ]
 }
 
-/// Values that are large enough for every nonlinearity to matter.
+/// Random values, large enough for every nonlinearity to matter.
 fn parameters(layout: &Arc<Layout>, seed: u64) -> Parameters {
     let mut random = Random::new(seed);
     let load = |index: usize| {
@@ -71,7 +71,7 @@ fn model(layout: &Arc<Layout>, seed: u64) -> (Model, Parameters) {
     (Model::new(layout), parameters(layout, seed))
 }
 
-/// One sequence with an image of two tiles in it.
+/// A random sequence with one image of two tiles.
 fn sequence(random: &mut Random, length: usize) -> Packed {
     let tokens = (0..length).map(|_| random.below(VOCABULARY) as u32).collect();
     Packed {

@@ -44,7 +44,7 @@ fn gradients(
     (loss, gradients)
 }
 
-/// Every architecture, and a sequence that is longer than the trained context.
+/// Every architecture, with a sequence longer than the trained context.
 fn cases() -> impl Iterator<Item = (std::sync::Arc<Layout>, Packed)> {
     let [first, second] = towers();
     let layouts = [("internlm2", first.clone(), false), ("qwen2", first, false), ("qwen2", second, true)];
@@ -54,7 +54,7 @@ fn cases() -> impl Iterator<Item = (std::sync::Arc<Layout>, Packed)> {
 }
 
 #[test]
-fn losses_and_scores_equal_the_twin_s() {
+fn losses_match_the_naive_model() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 7);
         let naive = NaiveModel::new(&parameters);
@@ -69,7 +69,7 @@ fn losses_and_scores_equal_the_twin_s() {
 }
 
 #[test]
-fn gradients_of_every_tensor_equal_the_twin_s_differences() {
+fn gradients_match_finite_differences_of_the_naive_model() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 8);
         let mut naive = NaiveModel::new(&parameters);
@@ -102,7 +102,7 @@ fn gradients_of_every_tensor_equal_the_twin_s_differences() {
 }
 
 #[test]
-fn checkpointing_changes_no_bit() {
+fn checkpointing_gives_bit_identical_results() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 9);
         let of = |checkpointing| {
@@ -116,7 +116,7 @@ fn checkpointing_changes_no_bit() {
 }
 
 #[test]
-fn gradients_of_a_part_are_those_of_the_whole() {
+fn gradients_do_not_depend_on_which_tensors_are_trained() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 10);
         let targets = step_targets();
@@ -139,7 +139,7 @@ fn gradients_of_a_part_are_those_of_the_whole() {
 }
 
 #[test]
-fn gradients_add_up_until_they_are_cleared() {
+fn gradients_accumulate_until_cleared() {
     let (layout, packed) = cases().next().unwrap();
     let (model, parameters) = model(&layout, 11);
     let trainable = Trainable::without_vision(&layout);
@@ -156,7 +156,7 @@ fn gradients_add_up_until_they_are_cleared() {
 }
 
 #[test]
-fn features_that_were_computed_before_give_what_pixels_give() {
+fn precomputed_features_give_the_same_result_as_pixel_values() {
     for (layout, mut packed) in cases() {
         let (model, parameters) = model(&layout, 12);
         let of = |packed: &Packed| {
@@ -178,7 +178,7 @@ fn features_that_were_computed_before_give_what_pixels_give() {
 }
 
 #[test]
-fn half_precision_copies_stay_within_their_rounding() {
+fn half_precision_copies_deviate_by_their_rounding_only() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 13);
         let targets = token_targets();
@@ -201,7 +201,7 @@ fn half_precision_copies_stay_within_their_rounding() {
 }
 
 #[test]
-fn refreshed_copies_are_those_of_the_changed_values() {
+fn refreshed_copies_have_the_changed_values() {
     let (layout, packed) = cases().next().unwrap();
     let (model, mut parameters) = model(&layout, 14);
     let mut half_copies = HalfCopies::new(&parameters, HalfFormat::Bf16);
@@ -217,7 +217,7 @@ fn refreshed_copies_are_those_of_the_changed_values() {
     assert_eq!(of(&half_copies), of(&HalfCopies::new(&parameters, HalfFormat::Bf16)));
 }
 
-/// Rows that are made when asked.
+/// Rows generated on demand.
 struct Rows(Vec<f32>, usize);
 
 impl RowSource for Rows {
@@ -235,7 +235,7 @@ impl RowSource for Rows {
 }
 
 #[test]
-fn frozen_matrices_may_be_made_on_demand() {
+fn frozen_matrices_may_be_generated_on_demand() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 15);
         let on_demand = Parameters::load(&layout, |index| {
@@ -255,7 +255,7 @@ fn frozen_matrices_may_be_made_on_demand() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn invalid_input_is_rejected() {
     let (layout, packed) = cases().next().unwrap();
     let (model, parameters) = model(&layout, 16);
     let refusal = |change: &dyn Fn(&mut Packed, &mut Targets)| {
@@ -303,7 +303,7 @@ fn a_sequence_without_targets_has_no_loss() {
 }
 
 #[test]
-fn random_values_depend_on_the_seed_alone() {
+fn random_initialisation_depends_on_the_seed_only() {
     let (layout, _) = cases().next().unwrap();
     let (one, again, other) =
         (Parameters::random(&layout, 1), Parameters::random(&layout, 1), Parameters::random(&layout, 2));

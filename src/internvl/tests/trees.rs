@@ -1,4 +1,4 @@
-//! A packed tree against its paths, one by one.
+//! A packed tree against its separate paths.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::internvl::{ComputeOptions, Gradients, ImageSpan, Packed, Targets, Til
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
-/// A tree: for each node after the root its parent and its tokens, of which the last one ends a step.
+/// A tree: parent and length in tokens of each node after the root. The last token of a node ends a step.
 #[derive(Debug, Clone)]
 struct Tree {
     root: usize,
@@ -24,7 +24,7 @@ fn trees() -> impl Strategy<Value = Tree> {
 }
 
 impl Tree {
-    /// Numbers of the nodes from the root to a node.
+    /// Returns the nodes from the root to a node.
     fn path(&self, node: usize) -> Vec<usize> {
         let mut path = vec![node];
         while path[path.len() - 1] > 0 {
@@ -43,7 +43,7 @@ impl Tree {
     }
 }
 
-/// Packed nodes, which each see the one before unless the tree says another parent, and the targets at the ends of steps.
+/// Packs nodes, as a path or as the tree, with targets at the ends of steps.
 fn pack(tree: &Tree, nodes: &[usize], is_path: bool, counts: &[usize], steps: bool) -> (Packed, Targets) {
     let random = |node: usize| Random::new(tree.seed ^ (node as u64) << 20);
     let mut segments = Vec::new();
@@ -79,7 +79,7 @@ proptest! {
     fn a_packed_tree_gives_the_loss_and_gradients_of_its_paths(tree in trees(), qwen: bool, steps: bool) {
         let layout = config(if qwen { "qwen2" } else { "internlm2" }, &towers()[usize::from(qwen)], qwen);
         let (model, parameters) = model(&layout, tree.seed);
-        // Within the trained context: beyond it rotary scaling depends on the length of each path.
+        // Beyond the trained context, rotary scaling depends on the length of each path.
         let leaves = tree.leaves();
         prop_assume!(leaves.iter().all(|leaf| tree.path(*leaf).iter().map(|node| tree.length(*node)).sum::<usize>() <= 16));
         let mut counts = vec![0; tree.nodes.len() + 1];
@@ -106,7 +106,7 @@ proptest! {
 }
 
 #[test]
-fn samples_packed_together_do_not_see_each_other_even_beyond_the_trained_context() {
+fn packed_samples_are_independent_even_beyond_the_trained_context() {
     let layout = config("internlm2", &towers()[0], false);
     let (model, parameters) = model(&layout, 3);
     let tokens = |length: usize| (0..length as u32).map(|i| (i * 5 + length as u32) % 13).collect::<Vec<_>>();
@@ -127,7 +127,7 @@ fn samples_packed_together_do_not_see_each_other_even_beyond_the_trained_context
 }
 
 #[test]
-fn runs_of_image_tokens_take_tile_after_tile() {
+fn runs_of_image_tokens_take_consecutive_tiles() {
     let tokens = [5, 9, 9, 9, 9, 1, 9, 9, 9, 9, 9, 9, 9, 9, 2];
     let images = Packed::images_at(&tokens, 9, 4).unwrap();
     assert_eq!(images, [ImageSpan { first: 1, tiles: 0..1 }, ImageSpan { first: 6, tiles: 1..3 }]);
