@@ -1,7 +1,8 @@
-//! CPU kernels: matrix products, compared with the `gemm` crate and the processor's peak, and attention.
+//! CPU kernels: matrix products, compared with the `gemm` crate and the processor's peak, and
+//! attention.
 //!
-//! Run `cargo bench --bench nn`. Throughput is in floating-point operations per second on all threads, or on one with
-//! `RAYON_NUM_THREADS=1`.
+//! Run `cargo bench --bench nn`. Throughput is in floating-point operations per second on all
+//! threads, or on one with `RAYON_NUM_THREADS=1`.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
 
 use std::hint::black_box;
@@ -61,7 +62,8 @@ mod peak {
     /// # Safety
     /// The AMX kernel is available.
     unsafe fn amx_bf16() {
-        // Palette 1; eight registers with 64 bytes (at 16, two bytes each) in each of 16 rows (at 48).
+        // Palette 1; eight registers with 64 bytes (at 16, two bytes each) in each of 16 rows (at
+        // 48).
         let config: [u8; 64] = std::array::from_fn(|at| match at {
             0 => 1,
             16..32 if at % 2 == 0 => 64,
@@ -69,7 +71,8 @@ mod peak {
             _ => 0,
         });
         let pairs = black_box([0x3f80_3f80_u32; 256]);
-        // SAFETY: the caller guarantees the instructions; the loads stay inside `pairs`, 16 rows of 64 bytes.
+        // SAFETY: the caller guarantees the instructions; the loads stay inside `pairs`, 16 rows of
+        // 64 bytes.
         unsafe {
             asm!(
                 "ldtilecfg [{config}]",

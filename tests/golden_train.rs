@@ -22,8 +22,9 @@ fn golden_train_losses_agree_to_1e_6() {
             let loss = case.model.loss(&case.parameters, &packed, &targets, ComputeOptions::default()).unwrap();
             let off = (loss.loss / expected[number] - 1.0).abs();
             println!("{} batch {number}: loss {} off by {off:.1e}", folder.display(), loss.loss);
-            // Both sides round: MM-PRM's f32 losses deviate from the exact ones by up to 1.3e-6, and so do ours
-            // (`internvl::tests::exact`). The deviations average out over the micro-batches of a step.
+            // Both sides round: MM-PRM's f32 losses deviate from the exact ones by up to 1.3e-6,
+            // and so do ours (`internvl::tests::exact`). The deviations average out over the
+            // micro-batches of a step.
             assert!(off <= 3e-6, "{} batch {number}: {} for {}", folder.display(), loss.loss, expected[number]);
             for (score, logits) in loss.outputs.iter().zip(samples.logits(number).chunks_exact(2)) {
                 let expected = 1.0 / (1.0 + (f64::from(logits[1]) - f64::from(logits[0])).exp());
@@ -127,7 +128,8 @@ fn golden_train_half_precision_is_as_accurate_as_the_references() {
             let gradients = Deviations::of(names.iter().map(off));
             println!("{} {format:?}: losses {losses:?}, the reference's {theirs:?}", folder.display());
             println!("{} {format:?}: gradients {gradients:?}, the reference's {their_gradients:?}", folder.display());
-            // Four losses are a small sample of rounding errors, gradients of many tensors a large one.
+            // Four losses are a small sample of rounding errors, gradients of many tensors a large
+            // one.
             assert!(losses.rms <= 2.0 * theirs.rms, "{} {format:?}: {losses:?} {theirs:?}", folder.display());
             assert!(gradients.rms <= their_gradients.rms, "{} {format:?}: {gradients:?}", folder.display());
             assert!(gradients.max <= 1.2 * their_gradients.max, "{} {format:?}: {gradients:?}", folder.display());

@@ -27,7 +27,8 @@ pub(super) trait Block {
     /// Keeps what the backward needs, as compactly as the precision of the pass allows.
     fn save(&self, activations: Self::Activations) -> Self::Saved;
 
-    /// Turns the gradient of the block's output into that of its input; adds the gradients of its parameters.
+    /// Turns the gradient of the block's output into that of its input; adds the gradients of its
+    /// parameters.
     fn backward(&self, saved: Self::Saved, d_y: Vec<f32>, gradients: &mut Gradients) -> Vec<f32>;
 }
 
@@ -35,7 +36,8 @@ pub(super) trait Block {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SaveMode {
     Nothing,
-    /// The inputs of blocks, whose forward the backward repeats (gradient checkpointing, arXiv 1604.06174).
+    /// The inputs of blocks, whose forward the backward repeats (gradient checkpointing, arXiv
+    /// 1604.06174).
     Inputs,
     Everything,
 }
@@ -48,7 +50,8 @@ enum SavedBlock<S> {
 /// What a forward has saved, one entry per block.
 pub(super) struct SavedBlocks<S>(Vec<SavedBlock<S>>);
 
-/// Returns the residual stream after all blocks, and what was saved, starting with block `first_saved`.
+/// Returns the residual stream after all blocks, and what was saved, starting with block
+/// `first_saved`.
 pub(super) fn forward<B: Block>(
     blocks: &[B],
     x: Vec<f32>,
@@ -71,7 +74,8 @@ pub(super) fn forward<B: Block>(
     (stream, SavedBlocks(saved))
 }
 
-/// Turns the gradient of the stream after all blocks into that of the stream before the first saved block.
+/// Turns the gradient of the stream after all blocks into that of the stream before the first saved
+/// block.
 pub(super) fn backward<B: Block>(
     blocks: &[B],
     saved: SavedBlocks<B::Saved>,
@@ -92,7 +96,8 @@ pub(super) fn backward<B: Block>(
 /// Values per task.
 const TASK: usize = 1 << 15;
 
-/// Saved activations: rounded to bf16, in half the memory, where products round their operands to bf16 anyway.
+/// Saved activations: rounded to bf16, in half the memory, where products round their operands to
+/// bf16 anyway.
 #[derive(Debug)]
 pub(super) enum SavedTensor {
     F32(Vec<f32>),

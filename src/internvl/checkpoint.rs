@@ -144,8 +144,8 @@ pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
     Ok(Layout::new(&config))
 }
 
-/// Reads the weights of a model from its directory: vectors, and tensors for which `masters` is true, as `f32`; other matrices
-/// in the format of the file.
+/// Reads the weights of a model from its directory: vectors, and tensors for which `masters` is
+/// true, as `f32`; other matrices in the format of the file.
 ///
 /// Ignores tensors that are not in the layout.
 ///

@@ -1,4 +1,5 @@
-//! Shapes and hyperparameters of a model, parsed from the `config.json` of a Hugging Face directory.
+//! Shapes and hyperparameters of a model, parsed from the `config.json` of a Hugging Face
+//! directory.
 
 use serde_json::Value;
 
@@ -140,7 +141,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a parsed `config.json` of `model_type` `internvl_chat`, with the defaults of InternVL's configuration classes.
+    /// Reads a parsed `config.json` of `model_type` `internvl_chat`, with the defaults of
+    /// InternVL's configuration classes.
     ///
     /// ```
     /// use mmprm::internvl::Config;

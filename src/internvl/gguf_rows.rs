@@ -36,7 +36,8 @@ impl GgufRows {
     /// Creates a matrix of `cols` columns.
     ///
     /// # Errors
-    /// The first tensor that cannot be dequantised, as a whole or in ranges of [`COLUMN_ALIGNMENT`] columns.
+    /// The first tensor that cannot be dequantised, as a whole or in ranges of [`COLUMN_ALIGNMENT`]
+    /// columns.
     pub fn new(
         file: &Arc<GgufFile>,
         parts: &[&TensorInfo],
@@ -109,7 +110,8 @@ pub(super) struct FusedQkv {
 impl FusedQkv {
     /// Returns the tensor (0 to 2) that holds a row of the fused matrix, and the row's index in it.
     ///
-    /// Inverts the conversion to GGUF, which makes the two dimensions that are rotated together adjacent in queries and keys.
+    /// Inverts the conversion to GGUF, which makes the two dimensions that are rotated together
+    /// adjacent in queries and keys.
     fn locate(self, row: usize) -> (usize, usize) {
         let Self { group, head } = self;
         let (index, within) = (row / head, row % head);

@@ -1,4 +1,5 @@
-//! The residual stream before the language model: token embeddings, and images through vision tower and projector.
+//! The residual stream before the language model: token embeddings, and images through vision tower
+//! and projector.
 
 use super::blocks::SaveMode;
 use super::layout::{Layout, Projector};
@@ -132,7 +133,8 @@ impl InputLayer<'_> {
     }
 }
 
-/// Projects features; returns the output, the scales of the norm, and the hidden layer before the activation.
+/// Projects features; returns the output, the scales of the norm, and the hidden layer before the
+/// activation.
 pub(super) fn project(pass: &Pass<'_>, layout: &Layout, features: &[f32]) -> (Vec<f32>, Scales, Vec<f32>) {
     let Projector { norm, first, second } = layout.projector;
     let channels = layout.config().features();

@@ -22,7 +22,8 @@ pub(super) struct LanguageLayer<'a> {
     pub heads: Heads,
     pub segments: &'a Segments,
     pub rotary: &'a RotaryTables,
-    /// The rows of the output that are needed, all if `None`: layers after the attention run on these rows only.
+    /// The rows of the output that are needed, all if `None`: layers after the attention run on
+    /// these rows only.
     pub rows: Option<&'a [usize]>,
 }
 
@@ -80,7 +81,8 @@ impl LanguageLayer<'_> {
         all
     }
 
-    /// Backward of the feed-forward half: turns the gradient of the stream after it, in `d_stream`, into that before it.
+    /// Backward of the feed-forward half: turns the gradient of the stream after it, in `d_stream`,
+    /// into that before it.
     fn feed_forward_backward(&self, saved: SavedFeedForward, d_stream: &mut [f32], gradients: &mut Gradients) {
         let Self { pass, tensors, width, .. } = *self;
         let inner = tensors.gate.outputs;

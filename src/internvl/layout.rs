@@ -49,7 +49,8 @@ impl TensorInfo {
         self.len() == 0
     }
 
-    /// Whether it is used as a matrix or token table, and so may be stored in other formats than `f32`.
+    /// Whether it is used as a matrix or token table, and so may be stored in other formats than
+    /// `f32`.
     pub fn is_matrix(&self) -> bool {
         match self.role {
             Role::Matrix | Role::LoraA | Role::LoraB | Role::TokenRows => true,
@@ -65,7 +66,8 @@ impl TensorInfo {
     }
 }
 
-/// The tensors of a model, and where each belongs. A tensor is identified by its index in [`Layout::tensors`].
+/// The tensors of a model, and where each belongs. A tensor is identified by its index in
+/// [`Layout::tensors`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     pub(super) config: Config,
@@ -200,7 +202,8 @@ impl LanguageBlock {
 }
 
 impl Layout {
-    /// TensorLists the tensors of a model with this configuration: vision tower, language model, projector.
+    /// Lists the tensors of a model with this configuration: vision tower, language model,
+    /// projector.
     pub fn new(config: &Config) -> Arc<Self> {
         let mut list = TensorList::default();
         let vision = list.vision(&config.vision);
@@ -231,7 +234,8 @@ impl Layout {
         self.tensors[index].name.starts_with("vision_model.")
     }
 
-    /// Returns the head of the language model, `[vocabulary, width]`: the embedding if they are tied.
+    /// Returns the head of the language model, `[vocabulary, width]`: the embedding if they are
+    /// tied.
     pub fn head(&self) -> usize {
         self.language.head
     }
@@ -241,7 +245,8 @@ impl Layout {
         self.language.embedding
     }
 
-    /// Returns the number of tensors of the base model; tensors from this index on belong to `LoRA`.
+    /// Returns the number of tensors of the base model; tensors from this index on belong to
+    /// `LoRA`.
     pub fn base_len(&self) -> usize {
         self.tensors.len() - self.bases.len()
     }

@@ -1,7 +1,9 @@
-//! `LoRA` (arXiv 2106.09685): low-rank adapters beside frozen matrices, trained rows of frozen token tables, and dropout.
+//! `LoRA` (arXiv 2106.09685): low-rank adapters beside frozen matrices, trained rows of frozen
+//! token tables, and dropout.
 //!
-//! `LoRA` tensors are appended to the [`Layout`] of the base model, so that parameters, half-precision copies, gradients and
-//! optimisers handle them like all others. [`super::pass`] applies them.
+//! `LoRA` tensors are appended to the [`Layout`] of the base model, so that parameters,
+//! half-precision copies, gradients and optimisers handle them like all others. [`super::pass`]
+//! applies them.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,7 +20,8 @@ pub struct LoraConfig {
     pub rank: usize,
     /// Factor of B · A.
     pub scale: f32,
-    /// Matrices of the language model with an adapter, by the last part of the module name, such as `wqkv` or `q_proj`.
+    /// Matrices of the language model with an adapter, by the last part of the module name, such as
+    /// `wqkv` or `q_proj`.
     pub targets: Vec<String>,
     /// Tokens whose embedding and head rows are trained.
     pub tokens: Vec<u32>,
@@ -50,8 +53,9 @@ pub enum LoraError {
 }
 
 impl Layout {
-    /// Appends `LoRA` tensors, named as in PEFT: `<module>.lora_A.weight` and `<module>.lora_B.weight` for adapters,
-    /// `<table>.token_adapter.trainable_tokens_delta` for token rows.
+    /// Appends `LoRA` tensors, named as in PEFT: `<module>.lora_A.weight` and
+    /// `<module>.lora_B.weight` for adapters, `<table>.token_adapter.trainable_tokens_delta` for
+    /// token rows.
     ///
     /// # Errors
     /// [`LoraError`] for an unknown target or token, or rank 0.
@@ -106,7 +110,8 @@ impl Layout {
         index
     }
 
-    /// Returns the valid [`LoraConfig::targets`]: the names of all matrices in the language model's blocks.
+    /// Returns the valid [`LoraConfig::targets`]: the names of all matrices in the language model's
+    /// blocks.
     pub fn lora_targets(&self) -> Vec<String> {
         let first = self.language.blocks.first().into_iter().flat_map(LanguageBlock::linears);
         first.map(|linear| last(module(&self.tensors[linear.weight].name)).to_owned()).collect()
@@ -123,8 +128,8 @@ fn last(module: &str) -> &str {
     module.rsplit('.').next().unwrap_or(module)
 }
 
-/// Dropout of adapter inputs. Whether a value is dropped depends only on the seed, the pass, the matrix and the position of
-/// the value; the remaining values are scaled by 1 / (1 − rate).
+/// Dropout of adapter inputs. Whether a value is dropped depends only on the seed, the pass, the
+/// matrix and the position of the value; the remaining values are scaled by 1 / (1 − rate).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     rate: f32,
@@ -132,7 +137,8 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Creates dropout at `rate` (0 to 1) for one pass, identified by its optimiser step and sequence.
+    /// Creates dropout at `rate` (0 to 1) for one pass, identified by its optimiser step and
+    /// sequence.
     ///
     /// # Panics
     /// If the rate is not in [0, 1).
@@ -152,7 +158,8 @@ impl Dropout {
         dropped.into()
     }
 
-    /// Applies dropout to the input `[rows, cols]` of the adapter of a matrix, or to its gradient, in place.
+    /// Applies dropout to the input `[rows, cols]` of the adapter of a matrix, or to its gradient,
+    /// in place.
     pub(super) fn apply(&self, matrix: usize, values: &mut [f32], cols: usize) {
         if self.rate == 0.0 {
             return;

@@ -1,4 +1,5 @@
-//! Head and losses, on the rows that targets read only: never a full `[tokens, vocabulary]` matrix of logits.
+//! Head and losses, on the rows that targets read only: never a full `[tokens, vocabulary]` matrix
+//! of logits.
 
 use rayon::prelude::*;
 
@@ -20,7 +21,8 @@ pub struct Loss {
     pub loss: f64,
     /// Unweighted loss of each target.
     pub losses: Vec<f32>,
-    /// For each target the step's score, p(`yes`) against `no`, or the log-probability of the next token.
+    /// For each target the step's score, p(`yes`) against `no`, or the log-probability of the next
+    /// token.
     pub outputs: Vec<f32>,
     /// For each next-token target the token with the highest probability; empty for step targets.
     pub likeliest: Vec<u32>,
@@ -36,8 +38,8 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Computes the loss from the residual stream after the last block, `[targets, width]`; with `gradients`, adds to them and
-    /// returns the gradient of the stream too.
+    /// Computes the loss from the residual stream after the last block, `[targets, width]`; with
+    /// `gradients`, adds to them and returns the gradient of the stream too.
     pub fn run(&self, stream: &[f32], targets: &Targets, gradients: Option<&mut Gradients>) -> (Loss, Vec<f32>) {
         let (width, norm) = (self.width, self.tensors.norm);
         let stream = matrix(stream, width);
@@ -80,7 +82,8 @@ impl Head<'_> {
         for ((logits, label), weight) in logits.chunks_exact_mut(2).zip(labels).zip(weights) {
             let (label, weight) = (f64::from(*label), f64::from(*weight));
             let margin = f64::from(logits[0]) - f64::from(logits[1]);
-            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential is factored out.
+            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential
+            // is factored out.
             let tail = (-margin.abs()).exp().ln_1p();
             let own = label * (tail + (-margin).max(0.0)) + (1.0 - label) * (tail + margin.max(0.0));
             let score = 1.0 / (1.0 + (-margin).exp());
@@ -134,8 +137,8 @@ impl Head<'_> {
     }
 }
 
-/// Returns the log-probability of token `id` and the most probable token; overwrites the logits by the gradient of the weighted
-/// loss.
+/// Returns the log-probability of token `id` and the most probable token; overwrites the logits by
+/// the gradient of the weighted loss.
 fn next_token(logits: &mut [f32], id: u32, weight: f32) -> (f32, u32) {
     let id = id as usize;
     let (mut peak, own) = (0, logits[id]);

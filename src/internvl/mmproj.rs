@@ -1,7 +1,8 @@
 //! Reads the vision tower and projector from an `mmproj` file, the second half of a GGUF pair.
 //!
-//! Floating-point weights keep the format of the file; quantised ones stay in the file and are dequantised where a product
-//! reads them. Position embeddings are put in MM-PRM's order, class token first, whatever the converter's order was.
+//! Floating-point weights keep the format of the file; quantised ones stay in the file and are
+//! dequantised where a product reads them. Position embeddings are put in MM-PRM's order, class
+//! token first, whatever the converter's order was.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -69,8 +70,9 @@ pub enum UnsupportedTower {
     },
 }
 
-/// Reads the tower and the projector. The language model of the returned layout has no tokens and no layers, so that only
-/// `vision_features` and `vision_embeddings` of a [`Model`](super::Model) can run.
+/// Reads the tower and the projector. The language model of the returned layout has no tokens and
+/// no layers, so that only `vision_features` and `vision_embeddings` of a [`Model`](super::Model)
+/// can run.
 ///
 /// ```
 /// use mmprm::internvl::read_mmproj;
@@ -85,7 +87,8 @@ pub enum UnsupportedTower {
 /// # Errors
 /// [`MmprojError`] with the key or tensor and what was expected.
 pub fn read_mmproj(file: &Arc<GgufFile>) -> Result<Parameters, MmprojError> {
-    // Checks shapes against keys, and keys against each other: tensors read below have the expected sizes.
+    // Checks shapes against keys, and keys against each other: tensors read below have the expected
+    // sizes.
     check::vision(file)?;
     let layout = Layout::new(&config(file)?);
     let known: HashSet<String> = layout.tensors().iter().flat_map(|tensor| names(&tensor.name)).collect();
@@ -199,7 +202,8 @@ fn names(name: &str) -> Vec<String> {
     modules.iter().map(|module| format!("v.blk.{layer}.{module}.{kind}")).collect()
 }
 
-/// Reads a vector, which `check::vision` requires to be F32. Missing biases are 0 and missing scales 1.
+/// Reads a vector, which `check::vision` requires to be F32. Missing biases are 0 and missing
+/// scales 1.
 fn vector(file: &GgufFile, tensor: &layout::TensorInfo, found: &[Option<&TensorInfo>]) -> Result<Store, MmprojError> {
     let length = tensor.len() / found.len();
     let mut values = Vec::with_capacity(tensor.len());

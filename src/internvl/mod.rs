@@ -1,9 +1,11 @@
-//! InternVL2.5, forward and backward: `InternViT`, pixel shuffle, projector, and `InternLM2` or Qwen2.
+//! InternVL2.5, forward and backward: `InternViT`, pixel shuffle, projector, and `InternLM2` or
+//! Qwen2.
 //!
-//! Training runs all of it; the native vision encoder runs the vision tower and projector of an `mmproj` file. A [`Layout`]
-//! lists the tensors of a model by their Hugging Face names, [`Parameters`] hold their values, and a [`Model`] computes the
-//! [`Loss`] of a [`Packed`] sequence and accumulates [`Gradients`]. Kernels are in [`nn`](crate::nn). Optimisers, schedules,
-//! data and writing checkpoints are left to `train`.
+//! Training runs all of it; the native vision encoder runs the vision tower and projector of an
+//! `mmproj` file. A [`Layout`] lists the tensors of a model by their Hugging Face names,
+//! [`Parameters`] hold their values, and a [`Model`] computes the [`Loss`] of a [`Packed`] sequence
+//! and accumulates [`Gradients`]. Kernels are in [`nn`](crate::nn). Optimisers, schedules, data and
+//! writing checkpoints are left to `train`.
 //!
 //! ```
 //! use mmprm::internvl::{Config, Gradients, Layout, Model, Packed, Parameters, ComputeOptions, Targets, Tiles, Trainable};

@@ -23,8 +23,8 @@ use crate::nn::workspace;
 pub struct ComputeOptions {
     /// Precision of the operands of matrix products.
     pub precision: Precision,
-    /// Gradient checkpointing: saves only the input of each block and repeats its forward in the backward, which takes less
-    /// memory and a third more compute.
+    /// Gradient checkpointing: saves only the input of each block and repeats its forward in the
+    /// backward, which takes less memory and a third more compute.
     pub checkpointing: bool,
 }
 
@@ -54,8 +54,8 @@ impl Model {
         &self.layout
     }
 
-    /// Runs the vision tower: pixel values `[tiles, 3, side, side]` to `[tiles · tokens per tile, features]`, as in
-    /// [`Tiles::Features`].
+    /// Runs the vision tower: pixel values `[tiles, 3, side, side]` to
+    /// `[tiles · tokens per tile, features]`, as in [`Tiles::Features`].
     ///
     /// # Errors
     /// [`InputError::TileValues`] for incomplete tiles.
@@ -76,8 +76,8 @@ impl Model {
         Ok(tower.features(&tower.run(pixels)))
     }
 
-    /// Runs vision tower and projector: pixel values `[tiles, 3, side, side]` to `[tiles · tokens per tile, width]`, where
-    /// `width` is that of the language model.
+    /// Runs vision tower and projector: pixel values `[tiles, 3, side, side]` to
+    /// `[tiles · tokens per tile, width]`, where `width` is that of the language model.
     ///
     /// The result for a tile does not depend on the other tiles.
     ///
@@ -93,7 +93,8 @@ impl Model {
         let features = self.vision_features(weights, pixels, options)?;
         let pass = Pass { weights, precision: options.precision };
         let config = self.layout.config();
-        // Products with one row sum in another order, so tiles of one token must not share a product.
+        // Products with one row sum in another order, so tiles of one token must not share a
+        // product.
         let chunk = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
         Ok(features.chunks(chunk).flat_map(|features| project(&pass, &self.layout, features).0).collect())
     }
@@ -115,7 +116,8 @@ impl Model {
     /// Computes the loss of a sequence and adds its gradients.
     ///
     /// # Errors
-    /// [`InputError`] if sequence and targets do not fit the model; the gradients are unchanged then.
+    /// [`InputError`] if sequence and targets do not fit the model; the gradients are unchanged
+    /// then.
     pub fn gradients<'w>(
         &self,
         weights: impl Into<Weights<'w>>,

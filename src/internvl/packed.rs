@@ -111,7 +111,8 @@ pub enum InputError {
 pub enum Tiles {
     /// Pixel values `[tiles, 3, side, side]`, normalised.
     Pixels(Vec<f32>),
-    /// Output of [`Model::vision_features`](super::Model::vision_features), `[tiles · tokens per tile, features]`.
+    /// Output of [`Model::vision_features`](super::Model::vision_features),
+    /// `[tiles · tokens per tile, features]`.
     Features(Vec<f32>),
 }
 
@@ -145,8 +146,8 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Finds images: runs of `image_token`, which take consecutive tiles as in MM-PRM, one tile per `tokens_per_tile` tokens.
-    /// Returns `None` if a run does not consist of whole tiles.
+    /// Finds images: runs of `image_token`, which take consecutive tiles as in MM-PRM, one tile per
+    /// `tokens_per_tile` tokens. Returns `None` if a run does not consist of whole tiles.
     pub fn images_at(tokens: &[u32], image_token: u32, tokens_per_tile: usize) -> Option<Vec<ImageSpan>> {
         let mut images = Vec::new();
         let (mut row, mut tile) = (0, 0);
@@ -201,12 +202,13 @@ impl Packed {
 
 /// Targets at some rows of the sequence, each with a weight; the loss is the weighted sum.
 ///
-/// The weights define the mean: 1 / n for the n targets of a micro-batch, as in MM-PRM, or 1 / N for the N targets of the
-/// whole batch; a multiple of it for a row that several paths of a tree share.
+/// The weights define the mean: 1 / n for the n targets of a micro-batch, as in MM-PRM, or 1 / N
+/// for the N targets of the whole batch; a multiple of it for a row that several paths of a tree
+/// share.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Process rewards: at each row the label is the target probability of `yes` in a softmax over `yes` and `no`. Only
-    /// these two rows of the head are computed.
+    /// Process rewards: at each row the label is the target probability of `yes` in a softmax over
+    /// `yes` and `no`. Only these two rows of the head are computed.
     Steps {
         /// Rows of the `<prm>` tokens, ascending.
         rows: Vec<usize>,
@@ -221,8 +223,8 @@ pub enum Targets {
     },
     /// Language modelling: at each row, the next token.
     Tokens {
-        /// Predicting rows, ascending (not the rows of the predicted tokens). A row may occur several times: at the end of a
-        /// segment it predicts the first token of each child.
+        /// Predicting rows, ascending (not the rows of the predicted tokens). A row may occur
+        /// several times: at the end of a segment it predicts the first token of each child.
         rows: Vec<usize>,
         /// The next tokens.
         ids: Vec<u32>,

@@ -1,4 +1,5 @@
-//! Values of a model's tensors, their half-precision copies, and the view of both that a pass reads.
+//! Values of a model's tensors, their half-precision copies, and the view of both that a pass
+//! reads.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -64,8 +65,8 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Collects the values that `read` returns for each tensor index, in order. Vectors (biases, norms, `LayerScale`, and
-    /// the embeddings of the vision tower) have to be [`Store::F32`].
+    /// Collects the values that `read` returns for each tensor index, in order. Vectors (biases,
+    /// norms, `LayerScale`, and the embeddings of the vision tower) have to be [`Store::F32`].
     ///
     /// # Errors
     /// The error of `read`.
@@ -83,16 +84,18 @@ impl Parameters {
         Ok(Self { layout: Arc::clone(layout), values })
     }
 
-    /// Initialises randomly, by `seed` and the index of each tensor: normal with standard deviation 0.02 for matrices and
-    /// embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`; `LoRA` tensors as in [`Parameters::with_lora`].
+    /// Initialises randomly, by `seed` and the index of each tensor: normal with standard deviation
+    /// 0.02 for matrices and embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`; `LoRA`
+    /// tensors as in [`Parameters::with_lora`].
     pub fn random(layout: &Arc<Layout>, seed: u64) -> Self {
         let own = &layout.tensors()[..layout.base_len()];
         let values = own.par_iter().enumerate().map(|(index, tensor)| initial(seed, index, tensor)).collect();
         Self { layout: Arc::clone(layout), values }.with_lora(layout, seed)
     }
 
-    /// Adds the `LoRA` tensors of `layout`, initialised so that the model's output does not change: A uniform within
-    /// ±1/√inputs as in PEFT, by `seed`; B zero; token rows copied from their table.
+    /// Adds the `LoRA` tensors of `layout`, initialised so that the model's output does not change:
+    /// A uniform within ±1/√inputs as in PEFT, by `seed`; B zero; token rows copied from their
+    /// table.
     ///
     /// # Panics
     /// If the layout belongs to another model.
@@ -182,7 +185,8 @@ pub enum HalfFormat {
     F16,
 }
 
-/// Half-precision copies of matrices, which products read with half the memory traffic; refreshed after each optimiser step.
+/// Half-precision copies of matrices, which products read with half the memory traffic; refreshed
+/// after each optimiser step.
 #[derive(Debug, Clone)]
 pub struct HalfCopies {
     format: HalfFormat,
@@ -232,7 +236,8 @@ fn narrow<T: Element>(values: &[f32], out: &mut [T]) {
     parts.for_each(|(values, out)| T::narrow(values, out));
 }
 
-/// Weights of a pass: parameters, half-precision copies if there are any, and dropout of adapter inputs.
+/// Weights of a pass: parameters, half-precision copies if there are any, and dropout of adapter
+/// inputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a> {
     parameters: &'a Parameters,
@@ -300,7 +305,8 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Copies rows of a matrix to `out` `[rows.len(), columns]`, from the parameters and not the half-precision copies.
+    /// Copies rows of a matrix to `out` `[rows.len(), columns]`, from the parameters and not the
+    /// half-precision copies.
     pub(super) fn gather(&self, index: usize, rows: &[u32], mut out: MatMut<'_, f32>) {
         let (height, cols) = self.layout().tensors()[index].matrix();
         match self.parameters.store(index) {

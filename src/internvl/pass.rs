@@ -14,8 +14,8 @@ use crate::nn::norm::{LayerNorm, Moments, RmsNorm};
 use crate::nn::tensor::{Mat, MatMut};
 use crate::nn::workspace;
 
-/// Inputs per partial sum of an exact forward. Partial sums round less than one long sum; MM-PRM's forward itself rounds its
-/// losses by up to 10⁻⁶, which leaves little margin to agree with it.
+/// Inputs per partial sum of an exact forward. Partial sums round less than one long sum; MM-PRM's
+/// forward itself rounds its losses by up to 10⁻⁶, which leaves little margin to agree with it.
 const PARTIAL_INPUTS: usize = 64;
 
 /// Weights and precision of a pass through the model.
@@ -121,8 +121,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Adds the gradients of weight, bias and adapter, if trained: `d_W += d_yᵀ · x`, `d_A += d_innerᵀ · x`,
-    /// `d_B += scale · d_yᵀ · inner`.
+    /// Adds the gradients of weight, bias and adapter, if trained: `d_W += d_yᵀ · x`,
+    /// `d_A += d_innerᵀ · x`, `d_B += scale · d_yᵀ · inner`.
     pub fn weight_gradient(&self, linear: Linear, x: Mat<'_, f32>, d_y: Mat<'_, f32>, gradients: &mut Gradients) {
         if let Some(d_weight) = gradients.get_mut(linear.weight) {
             let d_weight = MatMut::new(d_weight, linear.outputs, x.cols());
@@ -267,7 +267,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Turns the gradient of logits, which is overwritten, into that of x, written to `d_x`; adds that of the table if trained.
+    /// Turns the gradient of logits, which is overwritten, into that of x, written to `d_x`; adds
+    /// that of the table if trained.
     pub fn logits_gradient(
         &self,
         table: TokenTable<'_>,

@@ -1,4 +1,5 @@
-//! Queries, keys and values of the language model, forward and backward: projection and rotary embedding.
+//! Queries, keys and values of the language model, forward and backward: projection and rotary
+//! embedding.
 
 use std::ops::Range;
 
@@ -20,7 +21,8 @@ use crate::nn::workspace::{give, take};
 pub(super) struct RotaryTables(Vec<(Range<usize>, RotaryTable)>);
 
 impl RotaryTables {
-    /// Computes tables for tokens at these positions. Dynamic scaling uses the longest path of each tree.
+    /// Computes tables for tokens at these positions. Dynamic scaling uses the longest path of each
+    /// tree.
     pub fn new(config: &LanguageConfig, positions: &[u32]) -> Self {
         let rope = Rope { dim: config.head(), base: config.rope_base, scaling: config.rope_scaling };
         let length = |positions: &[u32]| positions.iter().max().map_or(0, |last| *last as usize + 1);
@@ -96,7 +98,8 @@ impl Qkv {
         parts
     }
 
-    /// Turns gradients of queries, keys and values into that of x, written to `d_x`, and adds those of the matrices.
+    /// Turns gradients of queries, keys and values into that of x, written to `d_x`, and adds those
+    /// of the matrices.
     #[expect(clippy::too_many_arguments, reason = "inputs of the forward, and destinations of gradients")]
     pub fn backward(
         mut self,
@@ -129,7 +132,8 @@ impl Qkv {
         [self.q, self.k, self.v].into_iter().for_each(give);
     }
 
-    /// Splits the fused matrix, whose columns are for each key head its query heads, the key, the value.
+    /// Splits the fused matrix, whose columns are for each key head its query heads, the key, the
+    /// value.
     fn unpack(&mut self, heads: Heads, fused: &[f32]) {
         let Sizes { queries, dim, row } = Sizes::of(heads);
         let keys = self.k.par_chunks_exact_mut(dim).zip(self.v.par_chunks_exact_mut(dim));
@@ -176,7 +180,8 @@ impl SavedQkv {
         }
     }
 
-    /// Computes the gradients of queries, keys and values from the attention's output, its log-sum-exp and `d_out`.
+    /// Computes the gradients of queries, keys and values from the attention's output, its
+    /// log-sum-exp and `d_out`.
     pub fn attend_backward(
         &self,
         attention: &Attention<'_>,

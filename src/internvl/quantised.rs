@@ -1,7 +1,8 @@
-//! Reads a model whose language model stays quantised in a GGUF file; the rest comes from the checkpoint directory.
+//! Reads a model whose language model stays quantised in a GGUF file; the rest comes from the
+//! checkpoint directory.
 //!
-//! The GGUF file provides the language model only. Configuration, vision tower and projector are those of the checkpoint
-//! that the file was converted from.
+//! The GGUF file provides the language model only. Configuration, vision tower and projector are
+//! those of the checkpoint that the file was converted from.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,12 +17,13 @@ use super::layout::{Layout, Linear, QkvTensors};
 use super::parameters::{Parameters, Store};
 use crate::nn::gemm::RowSource;
 
-/// Reads the language model from the GGUF file `gguf`, whose matrices stay quantised, and all other tensors from
-/// `directory`, as `f32` where `masters` is true (see [`read_parameters`](super::read_parameters)).
+/// Reads the language model from the GGUF file `gguf`, whose matrices stay quantised, and all other
+/// tensors from `directory`, as `f32` where `masters` is true (see
+/// [`read_parameters`](super::read_parameters)).
 ///
 /// # Errors
-/// [`WeightsError`] if the file belongs to another architecture, a tensor is missing or has the wrong shape, its type cannot
-/// be dequantised, or `masters` names a quantised tensor.
+/// [`WeightsError`] if the file belongs to another architecture, a tensor is missing or has the
+/// wrong shape, its type cannot be dequantised, or `masters` names a quantised tensor.
 pub fn read_quantised(
     directory: &Path,
     gguf: &Path,
@@ -49,7 +51,8 @@ pub fn read_quantised(
     })
 }
 
-/// Returns the GGUF names of each tensor of the language model: three for fused queries, keys and values.
+/// Returns the GGUF names of each tensor of the language model: three for fused queries, keys and
+/// values.
 fn names(layout: &Layout) -> HashMap<usize, Vec<String>> {
     let language = &layout.language;
     let mut names = HashMap::from([

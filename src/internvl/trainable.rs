@@ -74,7 +74,8 @@ impl Gradients {
     /// Sets all gradients to zero.
     pub fn clear(&mut self) {
         let pages = self.values.par_iter_mut().flat_map(|values| values.par_chunks_mut(PAGE));
-        // Zeros are not overwritten, so that the system does not allocate pages that no gradient has touched.
+        // Zeros are not overwritten, so that the system does not allocate pages that no gradient
+        // has touched.
         pages.filter(|page| page.iter().any(|value| value.to_bits() != 0)).for_each(|page| page.fill(0.0));
     }
 

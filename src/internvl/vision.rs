@@ -48,7 +48,8 @@ impl<'a> VisionTower<'a> {
         PixelShuffle { side: self.config.vision.side(), factor: self.config.shuffle, leading: 1 }
     }
 
-    /// Embeds pixel values `[tiles, 3, side, side]` as the residual stream before the blocks, `[tiles · tokens, width]`.
+    /// Embeds pixel values `[tiles, 3, side, side]` as the residual stream before the blocks,
+    /// `[tiles · tokens, width]`.
     pub fn embed(&self, pixels: &[f32]) -> Vec<f32> {
         let config = &self.config.vision;
         let width = config.hidden;
@@ -82,7 +83,8 @@ impl<'a> VisionTower<'a> {
         stream
     }
 
-    /// Shuffles the residual stream after the blocks to features `[tiles · tokens per tile, features]`.
+    /// Shuffles the residual stream after the blocks to features
+    /// `[tiles · tokens per tile, features]`.
     pub fn features(&self, stream: &[f32]) -> Vec<f32> {
         let config = self.config;
         let stream = matrix(stream, config.vision.hidden);
@@ -241,7 +243,8 @@ impl VisionLayer<'_> {
         d_output
     }
 
-    /// Backward of the feed-forward half: turns the gradient of the stream after it, in `d_stream`, into that before it.
+    /// Backward of the feed-forward half: turns the gradient of the stream after it, in `d_stream`,
+    /// into that before it.
     fn feed_forward_backward(&self, saved: &SavedLayer, d_stream: &mut [f32], gradients: &mut Gradients) {
         let Self { pass, tensors, width, .. } = *self;
         let hidden = tensors.up.outputs;
@@ -263,7 +266,8 @@ impl VisionLayer<'_> {
         pass.norm_backward(tensors.norms[1], middle, &saved.second_scales, d_normed, d_stream, gradients);
     }
 
-    /// Returns the gradient of the fused queries, keys and values, given that of the attention's output.
+    /// Returns the gradient of the fused queries, keys and values, given that of the attention's
+    /// output.
     fn attention_backward(&self, saved: &SavedLayer, d_mixed: &[f32], gradients: &mut Gradients) -> Vec<f32> {
         let width = self.width;
         let Projected { qkv, normed } = &saved.projected;
@@ -359,8 +363,8 @@ impl Block for VisionLayer<'_> {
     }
 }
 
-/// Returns the pixel values of each patch in the order of the convolution's weight, channel by channel:
-/// `[tiles · patches, 3 · patch²]`.
+/// Returns the pixel values of each patch in the order of the convolution's weight, channel by
+/// channel: `[tiles · patches, 3 · patch²]`.
 fn patch_rows(config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
     let VisionConfig { image, patch, .. } = *config;
     let side = config.side();
@@ -376,10 +380,12 @@ fn patch_rows(config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Computes the patch embedding, a convolution whose windows do not overlap, with its bias: `[tiles · patches, width]`.
+/// Computes the patch embedding, a convolution whose windows do not overlap, with its bias:
+/// `[tiles · patches, width]`.
 ///
-/// Each sum is one chain of fused multiply-adds, pixel by pixel and channel by channel within a pixel. These long sums are the
-/// main source of rounding before the blocks; this order, which is that of MM-PRM's library, makes them bit-identical to it.
+/// Each sum is one chain of fused multiply-adds, pixel by pixel and channel by channel within a
+/// pixel. These long sums are the main source of rounding before the blocks; this order, which is
+/// that of MM-PRM's library, makes them bit-identical to it.
 pub(super) fn convolve_patches(pass: &Pass<'_>, linear: Linear, config: &VisionConfig, pixels: &[f32]) -> Vec<f32> {
     /// Patches that are summed together, so that each weight is read once for all of them.
     const GROUP: usize = 8;

@@ -1,6 +1,7 @@
 //! Activations, forward and backward: GELU, `SiLU` and `SwiGLU`.
 //!
-//! GELU is the exact x · Φ(x), where Φ is the standard normal CDF (absolute error 1.5·10⁻⁷ · |x|); `SiLU` is x · σ(x).
+//! GELU is the exact x · Φ(x), where Φ is the standard normal CDF (absolute error 1.5·10⁻⁷ · |x|);
+//! `SiLU` is x · σ(x).
 //!
 //! ```
 //! use mmprm::nn::activation::{Activation, swiglu};
@@ -75,8 +76,9 @@ pub fn swiglu(gate: Mat<'_, f32>, up: Mat<'_, f32>, out: MatMut<'_, f32>) {
     rows::each(out, |row, out| swiglu_row(gate.row(row), up.row(row), out));
 }
 
-/// Computes the gradients of [`swiglu`]: writes `d_gate` and `d_up`, and replaces the output's gradient in `out` by the
-/// output itself, which the next step of a backward needs. All `[rows, cols]`.
+/// Computes the gradients of [`swiglu`]: writes `d_gate` and `d_up`, and replaces the output's
+/// gradient in `out` by the output itself, which the next step of a backward needs. All
+/// `[rows, cols]`.
 ///
 /// # Panics
 /// If the shapes do not match.

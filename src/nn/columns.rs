@@ -1,4 +1,5 @@
-//! Per-column parameters: the gradient of a bias, and `LayerScale` (arXiv 2103.17239) forward and backward.
+//! Per-column parameters: the gradient of a bias, and `LayerScale` (arXiv 2103.17239) forward and
+//! backward.
 //!
 //! ```
 //! use mmprm::nn::columns::add_bias_gradient;
@@ -22,7 +23,8 @@ pub fn add_bias_gradient(d_y: Mat<'_, f32>, d_bias: &mut [f32]) {
     rows::add_sums(d_y.rows(), d_bias, |row, sums| math::add(sums, d_y.row(row)));
 }
 
-/// Adds a scaled residual branch: `stream += scale · x`; both matrices `[tokens, width]`, `scale` `[width]`.
+/// Adds a scaled residual branch: `stream += scale · x`; both matrices `[tokens, width]`, `scale`
+/// `[width]`.
 ///
 /// # Panics
 /// If the shapes do not match.
@@ -32,8 +34,8 @@ pub fn layer_scale<T: Element>(x: Mat<'_, T>, scale: &[f32], stream: MatMut<'_, 
     rows::each(stream, |row, stream| rows::with_row(x, row, |x| add_scaled(x, scale, stream)));
 }
 
-/// Computes the gradients of [`layer_scale`] from that of the stream, which itself passes through unchanged: writes `d_x`
-/// and, if given, adds to `d_scale`.
+/// Computes the gradients of [`layer_scale`] from that of the stream, which itself passes through
+/// unchanged: writes `d_x` and, if given, adds to `d_scale`.
 ///
 /// # Panics
 /// If the shapes do not match.

@@ -18,7 +18,8 @@ use super::math;
 use super::rows;
 use super::tensor::{Element, Mat, MatMut};
 
-/// Computes `out[i] = table[indices[i]]`: `table` `[vocabulary, width]`, `out` `[indices.len(), width]`.
+/// Computes `out[i] = table[indices[i]]`: `table` `[vocabulary, width]`, `out`
+/// `[indices.len(), width]`.
 ///
 /// # Panics
 /// If an index is out of bounds, or the shapes do not match.
@@ -27,12 +28,14 @@ pub fn gather<T: Element>(table: Mat<'_, T>, indices: &[u32], out: MatMut<'_, f3
     rows::each(out, |i, out| T::widen(table.row(indices[i] as usize), out));
 }
 
-/// Computes `table[indices[i]] += d_out[i]`: `d_out` `[indices.len(), width]`, `table` `[vocabulary, width]`.
+/// Computes `table[indices[i]] += d_out[i]`: `d_out` `[indices.len(), width]`, `table`
+/// `[vocabulary, width]`.
 ///
 /// # Panics
 /// If an index is out of bounds, or the shapes do not match.
 pub fn scatter_add(indices: &[u32], d_out: Mat<'_, f32>, table: MatMut<'_, f32>) {
-    /// Columns of a task. Work is split by columns, not by indices, because an index may occur several times.
+    /// Columns of a task. Work is split by columns, not by indices, because an index may occur
+    /// several times.
     const COLUMNS: usize = 128;
     assert!(d_out.rows() == indices.len() && d_out.cols() == table.cols(), "one row per index, as wide as the table");
     let rows = table.rows().max(1);

@@ -1,17 +1,19 @@
 //! Elementary functions and sums over `f32` that vectorise.
 //!
-//! The functions have neither branches nor calls; their coefficients are Chebyshev fits made for this crate. Sums run over
-//! 32 fixed lanes, so that results are bit-identical on every processor.
+//! The functions have neither branches nor calls; their coefficients are Chebyshev fits made for
+//! this crate. Sums run over 32 fixed lanes, so that results are bit-identical on every processor.
 #![allow(clippy::inline_always, reason = "has to be inlined into vectorised loops")]
 
 use super::simd::vectorised;
 
 /// Computes eˣ, to 2 ulp for −87.3 ≤ x ≤ 88; 0 below, e⁸⁸ above, NaN for NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by a polynomial of degree 6 (error of the fit 2·10⁻⁹).
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by a polynomial of degree 6 (error of the fit
+/// 2·10⁻⁹).
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding 1.5 · 2²³ rounds to an integer and leaves it in the low bits; baseline x86-64 has no rounding instruction.
+    // Adding 1.5 · 2²³ rounds to an integer and leaves it in the low bits; baseline x86-64 has no
+    // rounding instruction.
     const ROUNDER: f32 = 12_582_912.0;
     // The low bits of the first part of ln 2 are zero, so that its product with n is exact.
     const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
@@ -33,9 +35,11 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// Computes `erfc(t)` and `exp(−t²)` for t ≥ 0: relative error 3·10⁻⁷ + 1.2·10⁻⁷·t², absolute error at most 2.5·10⁻⁷.
+/// Computes `erfc(t)` and `exp(−t²)` for t ≥ 0: relative error 3·10⁻⁷ + 1.2·10⁻⁷·t², absolute error
+/// at most 2.5·10⁻⁷.
 ///
-/// erfc(t) = exp(−t²) · g(s) with s = 1 / (1 + t/2), and g by a polynomial of degree 11 (error of the fit 8·10⁻⁹).
+/// erfc(t) = exp(−t²) · g(s) with s = 1 / (1 + t/2), and g by a polynomial of degree 11 (error of
+/// the fit 8·10⁻⁹).
 #[inline(always)]
 pub(crate) fn erfc_and_gauss(t: f32) -> (f32, f32) {
     let gauss = exp(-t * t);

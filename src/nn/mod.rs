@@ -1,10 +1,13 @@
-//! CPU kernels and layers: matrix products, attention, norms, activations and the rest, each forward and backward.
+//! CPU kernels and layers: matrix products, attention, norms, activations and the rest, each
+//! forward and backward.
 //!
-//! Training and the native vision encoder both run on them. There is no tape: a layer's backward is a function that the
-//! caller calls with what the forward saved. Activations are `f32`; weights and saved activations may be stored as f16 or
-//! bf16 ([`tensor::Element`]); sums are `f32`. Kernels are chosen at run time for the processor and run on rayon's current
-//! pool; results are bit-identical for any number of threads. Mismatched shapes are bugs of the caller and panic; file
-//! contents are validated where they are read. File formats, configurations and models are left to other modules.
+//! Training and the native vision encoder both run on them. There is no tape: a layer's backward is
+//! a function that the caller calls with what the forward saved. Activations are `f32`; weights and
+//! saved activations may be stored as f16 or bf16 ([`tensor::Element`]); sums are `f32`. Kernels
+//! are chosen at run time for the processor and run on rayon's current pool; results are
+//! bit-identical for any number of threads. Mismatched shapes are bugs of the caller and panic;
+//! file contents are validated where they are read. File formats, configurations and models are
+//! left to other modules.
 //!
 //! ```
 //! use mmprm::nn::gemm::Gemm;

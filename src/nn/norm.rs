@@ -1,9 +1,9 @@
 //! `RMSNorm` and `LayerNorm`, forward and backward, over the rows of `[tokens, width]`.
 //!
 //! `RMSNorm` (arXiv 1910.07467): `y = w · x / √(mean(x²) + ε)`. `LayerNorm` (arXiv 1607.06450):
-//! `y = w · (x − mean(x)) / √(var(x) + ε) + b`. The forward saves each row's reciprocal root (and mean) for the backward.
-//! Gradients are *added*: that of x because a norm branches off a residual stream, those of weights because micro-batches
-//! accumulate.
+//! `y = w · (x − mean(x)) / √(var(x) + ε) + b`. The forward saves each row's reciprocal root (and
+//! mean) for the backward. Gradients are *added*: that of x because a norm branches off a residual
+//! stream, those of weights because micro-batches accumulate.
 //!
 //! ```
 //! use mmprm::nn::norm::RmsNorm;
@@ -30,7 +30,8 @@ pub struct RmsNorm<'a> {
 }
 
 impl RmsNorm<'_> {
-    /// Computes `y = norm(x)`, both `[tokens, width]`; writes each row's reciprocal root to `scales` `[tokens]`.
+    /// Computes `y = norm(x)`, both `[tokens, width]`; writes each row's reciprocal root to
+    /// `scales` `[tokens]`.
     ///
     /// # Panics
     /// If the shapes do not match.
@@ -47,7 +48,8 @@ impl RmsNorm<'_> {
         });
     }
 
-    /// Adds the gradient of x to `d_x` and, if given, that of the weight to `d_weight`; `scales` are the forward's.
+    /// Adds the gradient of x to `d_x` and, if given, that of the weight to `d_weight`; `scales`
+    /// are the forward's.
     ///
     /// # Panics
     /// If the shapes do not match.
@@ -96,7 +98,8 @@ pub struct LayerNorm<'a> {
     pub epsilon: f32,
 }
 
-/// Mean and reciprocal standard deviation of a row, saved by [`LayerNorm::forward`] for the backward.
+/// Mean and reciprocal standard deviation of a row, saved by [`LayerNorm::forward`] for the
+/// backward.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Moments {
     /// Mean of the row.
@@ -106,7 +109,8 @@ pub struct Moments {
 }
 
 impl LayerNorm<'_> {
-    /// Computes `y = norm(x)`, both `[tokens, width]`; writes each row's moments to `moments` `[tokens]`.
+    /// Computes `y = norm(x)`, both `[tokens, width]`; writes each row's moments to `moments`
+    /// `[tokens]`.
     ///
     /// # Panics
     /// If the shapes do not match.
@@ -308,7 +312,8 @@ mod tests {
             );
             let (wx, ww, wb) = (wide(&x), wide(&weight), wide(&bias));
             if width > 2 {
-                // With two columns the gradient is 0 except for ε, which finite differences cannot resolve.
+                // With two columns the gradient is 0 except for ε, which finite differences cannot
+                // resolve.
                 check_gradient(&wx, &d_x, 2e-5, &|x| naive(x, &ww, &wb));
             }
             check_gradient(&ww, &d_weight, 1e-5, &|weight| naive(&wx, weight, &wb));

@@ -1,7 +1,9 @@
-//! Pixel shuffle, forward and backward: merges blocks of neighbouring image tokens into one token with more channels.
+//! Pixel shuffle, forward and backward: merges blocks of neighbouring image tokens into one token
+//! with more channels.
 //!
-//! This is `InternVL`'s `pixel_shuffle` with `ps_version` "v2": each `factor` × `factor` block of a square of tokens becomes
-//! one token, whose channels are those of the block's tokens in row-major order.
+//! This is `InternVL`'s `pixel_shuffle` with `ps_version` "v2": each `factor` × `factor` block of a
+//! square of tokens becomes one token, whose channels are those of the block's tokens in row-major
+//! order.
 //!
 //! ```
 //! use mmprm::nn::pixel_shuffle::PixelShuffle;
@@ -38,7 +40,8 @@ impl PixelShuffle {
         (self.side / self.factor).pow(2)
     }
 
-    /// Shuffles `x` `[tiles · tokens_in, channels]` to `out` `[tiles · tokens_out, channels · factor²]`.
+    /// Shuffles `x` `[tiles · tokens_in, channels]` to `out`
+    /// `[tiles · tokens_out, channels · factor²]`.
     pub fn forward<T: Element>(&self, x: Mat<'_, T>, out: MatMut<'_, f32>) {
         self.check((x.rows(), x.cols()), (out.rows(), out.cols()));
         let channels = x.cols();
@@ -49,7 +52,8 @@ impl PixelShuffle {
         });
     }
 
-    /// Computes the gradient: writes `d_x` from `d_out`, shaped as in the forward; 0 for leading tokens.
+    /// Computes the gradient: writes `d_x` from `d_out`, shaped as in the forward; 0 for leading
+    /// tokens.
     pub fn backward(&self, d_out: Mat<'_, f32>, mut d_x: MatMut<'_, f32>) {
         self.check((d_x.rows(), d_x.cols()), (d_out.rows(), d_out.cols()));
         let channels = d_x.cols();
@@ -91,8 +95,8 @@ impl PixelShuffle {
 mod tests {
     use super::*;
 
-    /// MM-PRM's sequence of views and permutations: [n, w, h, c] → [n, w, h/r, c·r] → [n, h/r, w, c·r] →
-    /// [n, h/r, w/r, c·r²] → [n, w/r, h/r, c·r²].
+    /// MM-PRM's sequence of views and permutations: [n, w, h, c] → [n, w, h/r, c·r] → [n, h/r, w,
+    /// c·r] → [n, h/r, w/r, c·r²] → [n, w/r, h/r, c·r²].
     fn by_permutations(x: &[f32], images: usize, side: usize, r: usize, c: usize) -> Vec<f32> {
         let small = side / r;
         let mut out = vec![0.0; x.len()];

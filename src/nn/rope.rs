@@ -1,7 +1,9 @@
-//! Rotary position embedding (arXiv 2104.09864), forward and backward, with linear and dynamic NTK scaling.
+//! Rotary position embedding (arXiv 2104.09864), forward and backward, with linear and dynamic NTK
+//! scaling.
 //!
-//! Llama's "rotate half" form: dimensions i and i + d/2 of a head are rotated together, by the angle
-//! `position / base^(2i/d)`. Angles are `f32` products as in MM-PRM's code, which matters at large positions.
+//! Llama's "rotate half" form: dimensions i and i + d/2 of a head are rotated together, by the
+//! angle `position / base^(2i/d)`. Angles are `f32` products as in MM-PRM's code, which matters at
+//! large positions.
 //!
 //! ```
 //! use mmprm::nn::rope::{Rope, RopeScaling};
@@ -58,7 +60,8 @@ pub struct RotaryTable {
 }
 
 impl Rope {
-    /// Computes the table for tokens at `positions` of a sequence; its `length` in tokens selects dynamic scaling.
+    /// Computes the table for tokens at `positions` of a sequence; its `length` in tokens selects
+    /// dynamic scaling.
     ///
     /// # Panics
     /// If `dim` is odd or 0.

@@ -58,9 +58,11 @@ pub(super) fn each_with<T: Send + Sync, U: Send + Sync>(
     });
 }
 
-/// Adds a sum over rows to `sums`; `work` adds the contribution of one row to the buffer that it gets.
+/// Adds a sum over rows to `sums`; `work` adds the contribution of one row to the buffer that it
+/// gets.
 ///
-/// Rows are summed in groups, whose size depends on the number of rows only, and groups are summed in order.
+/// Rows are summed in groups, whose size depends on the number of rows only, and groups are summed
+/// in order.
 pub(super) fn add_sums(rows: usize, sums: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
     const GROUPS: usize = 64;
     const MIN_ROWS: usize = 32;

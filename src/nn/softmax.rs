@@ -13,7 +13,8 @@ use super::rows;
 use super::simd::vectorised;
 use super::tensor::{Mat, MatMut};
 
-/// Replaces every row of `x` `[rows, cols]` by its softmax; −∞ becomes 0, a row of −∞ only becomes NaN.
+/// Replaces every row of `x` `[rows, cols]` by its softmax; −∞ becomes 0, a row of −∞ only becomes
+/// NaN.
 pub fn softmax(x: MatMut<'_, f32>) {
     rows::each(x, |_, row| {
         let sum = math::exp_shifted(row, math::max(row));
@@ -21,7 +22,8 @@ pub fn softmax(x: MatMut<'_, f32>) {
     });
 }
 
-/// Computes the gradient in place: `d_y = y · (d_y − Σ d_y · y)`, where y is the forward's output; both `[rows, cols]`.
+/// Computes the gradient in place: `d_y = y · (d_y − Σ d_y · y)`, where y is the forward's output;
+/// both `[rows, cols]`.
 ///
 /// # Panics
 /// If the shapes do not match.

@@ -1,7 +1,9 @@
-//! Row-major matrix views over borrowed slices, and the number formats that they store: `f32`, `f16` and `bf16`.
+//! Row-major matrix views over borrowed slices, and the number formats that they store: `f32`,
+//! `f16` and `bf16`.
 //!
-//! A view has rows, columns and a stride, so that one head of `[tokens, heads · dim]` is a view too. Buffers are plain
-//! `Vec`s. Arithmetic is `f32` everywhere: an [`Element`] only widens rows to `f32` and rounds them back.
+//! A view has rows, columns and a stride, so that one head of `[tokens, heads · dim]` is a view
+//! too. Buffers are plain `Vec`s. Arithmetic is `f32` everywhere: an [`Element`] only widens rows
+//! to `f32` and rounds them back.
 //!
 //! ```
 //! use mmprm::nn::tensor::{Mat, MatMut};

@@ -1,7 +1,9 @@
-//! Reusable buffers, so that products and layers do not make the system map, clear and unmap pages all the time.
+//! Reusable buffers, so that products and layers do not make the system map, clear and unmap pages
+//! all the time.
 //!
-//! Each thread keeps its packing buffers until it ends ([`with`]). A pass through a model reuses the buffers of its layers,
-//! which have the same sizes, until the pass ends ([`recycling`], [`take`], [`give`]).
+//! Each thread keeps its packing buffers until it ends ([`with`]). A pass through a model reuses
+//! the buffers of its layers, which have the same sizes, until the pass ends ([`recycling`],
+//! [`take`], [`give`]).
 
 use std::cell::RefCell;
 

@@ -1,5 +1,6 @@
-//! Losses of the golden samples against the naive `f64` model, which uses the `f32` convolution because that is bit-identical
-//! to MM-PRM's. MM-PRM's own losses deviate from it by up to 1.3·10⁻⁶, and these here may deviate no more.
+//! Losses of the golden samples against the naive `f64` model, which uses the `f32` convolution
+//! because that is bit-identical to MM-PRM's. MM-PRM's own losses deviate from it by up to
+//! 1.3·10⁻⁶, and these here may deviate no more.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! `LoRA`: merged weights, gradients against those of merged matrices and finite differences, dropout.
+//! `LoRA`: merged weights, gradients against those of merged matrices and finite differences,
+//! dropout.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ fn targets() -> [Targets; 2] {
     ]
 }
 
-/// For each architecture a layout with `LoRA`, the base parameters, parameters with random `LoRA` values, and a sequence.
+/// For each architecture a layout with `LoRA`, the base parameters, parameters with random `LoRA`
+/// values, and a sequence.
 fn cases() -> impl Iterator<Item = (Arc<Layout>, Parameters, Parameters, Packed)> {
     let kinds = [("internlm2", false), ("qwen2", false), ("qwen2", true)];
     kinds.into_iter().enumerate().map(|(index, (language, tied))| {
@@ -171,7 +173,8 @@ fn gradients_match_finite_differences_with_dropout() {
             model.gradients(weights, &packed, &targets, options, &mut found).unwrap();
             let mut random = Random::new(5);
             for (index, gradient) in found.iter() {
-                // Finite differences along the gradient, with some noise, are largest relative to their rounding.
+                // Finite differences along the gradient, with some noise, are largest relative to
+                // their rounding.
                 let direction: Vec<f32> = gradient.iter().map(|d| d * (1.0 + 0.3 * random.normal())).collect();
                 let length = direction.iter().map(|d| d * d).sum::<f32>().sqrt();
                 if length == 0.0 {

@@ -1,4 +1,5 @@
-//! A naive implementation of the model in `f64`, token by token and path by path, without any kernels, to compare with.
+//! A naive implementation of the model in `f64`, token by token and path by path, without any
+//! kernels, to compare with.
 
 use crate::internvl::layout::{Layout, Linear, Norm, QkvTensors};
 use crate::internvl::{NormKind, Parameters, Targets};
@@ -108,7 +109,8 @@ impl<'a> NaiveModel<'a> {
         branch.iter().zip(stream).map(row).collect()
     }
 
-    /// Computes the stream after the final norm of one path of tokens, some of which have features instead of embeddings.
+    /// Computes the stream after the final norm of one path of tokens, some of which have features
+    /// instead of embeddings.
     pub fn path(&self, tokens: &[(u32, Option<&Vec<f64>>)]) -> Rows {
         let (tensors, config) = (&self.layout.language, &self.layout.config().language);
         let projector = &self.layout.projector;

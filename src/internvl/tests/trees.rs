@@ -7,7 +7,8 @@ use crate::internvl::{ComputeOptions, Gradients, ImageSpan, Packed, Targets, Til
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
-/// A tree: parent and length in tokens of each node after the root. The last token of a node ends a step.
+/// A tree: parent and length in tokens of each node after the root. The last token of a node ends a
+/// step.
 #[derive(Debug, Clone)]
 struct Tree {
     root: usize,

@@ -26,9 +26,11 @@ pub struct SavedAttention<'a, T> {
 }
 
 impl Attention<'_> {
-    /// Computes the gradients of queries, keys and values from that of the output; overwrites them, shaped as their inputs.
+    /// Computes the gradients of queries, keys and values from that of the output; overwrites them,
+    /// shaped as their inputs.
     ///
-    /// A task is one tree and one key head: smaller tasks would add to the same keys in an order that varies.
+    /// A task is one tree and one key head: smaller tasks would add to the same keys in an order
+    /// that varies.
     ///
     /// # Panics
     /// If the shapes do not match.
@@ -80,7 +82,8 @@ impl Attention<'_> {
 
     /// Adds the gradients of one tile of queries, for the heads that share key head `head`.
     ///
-    /// With P = exp(S − lse): dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ∘ (dP − Σ dO ∘ O), dQ = dS·K, dK = dSᵀ·Q.
+    /// With P = exp(S − lse): dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ∘ (dP − Σ dO ∘ O), dQ = dS·K, dK =
+    /// dSᵀ·Q.
     fn tile_backward<T: Element>(
         &self,
         saved: &SavedAttention<'_, T>,

@@ -12,8 +12,9 @@ use crate::nn::workspace;
 impl Attention<'_> {
     /// Computes `out = softmax(q · kᵀ / √dim) · v` over the tokens visible to each token.
     ///
-    /// `q` and `out` are `[tokens, query heads · dim]`, `k` and `v` `[tokens, key heads · dim]`. Writes the log-sum-exp of
-    /// each row, which the backward needs, to `lse` `[tokens, query heads]`.
+    /// `q` and `out` are `[tokens, query heads · dim]`, `k` and `v` `[tokens, key heads · dim]`.
+    /// Writes the log-sum-exp of each row, which the backward needs, to `lse`
+    /// `[tokens, query heads]`.
     ///
     /// # Panics
     /// If the shapes do not match.
@@ -102,7 +103,8 @@ struct Running {
 }
 
 impl Running {
-    /// Adds scores and replaces them by exp(score − peak). Returns the factor that rescales the results of earlier scores.
+    /// Adds scores and replaces them by exp(score − peak). Returns the factor that rescales the
+    /// results of earlier scores.
     fn add(&mut self, scores: &mut [f32]) -> f32 {
         let peak = self.peak.max(math::max(scores));
         if scores.is_empty() || peak == f32::NEG_INFINITY {

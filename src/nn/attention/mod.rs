@@ -1,9 +1,10 @@
 //! Attention over packed segments, forward and backward, with grouped key and value heads.
 //!
-//! The forward iterates over tiles of queries and chunks of keys with an online softmax (arXiv 2205.14135) and saves only
-//! the log-sum-exp of each row; the backward recomputes the tiles. No tokens × tokens matrix exists. A tile reads only the
-//! keys that are visible to it by [`Segments`], so that masked pairs cost nothing. Query head h uses key and value head
-//! h / (query heads / key heads).
+//! The forward iterates over tiles of queries and chunks of keys with an online softmax (arXiv
+//! 2205.14135) and saves only the log-sum-exp of each row; the backward recomputes the tiles. No
+//! tokens × tokens matrix exists. A tile reads only the keys that are visible to it by
+//! [`Segments`], so that masked pairs cost nothing. Query head h uses key and value head h / (query
+//! heads / key heads).
 //!
 //! ```
 //! use mmprm::nn::attention::{Attention, Heads, Mask, Segments};

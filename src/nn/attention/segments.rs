@@ -13,8 +13,9 @@ pub enum Mask {
 
 /// Consecutive segments of a packed sequence, each with at most one parent before it.
 ///
-/// A token attends to all ancestors of its segment and, by the [`Mask`], to its own segment. A plain sample is one root; a
-/// search tree has one segment per node, so that shared prefixes occur once. The segments of a tree are contiguous.
+/// A token attends to all ancestors of its segment and, by the [`Mask`], to its own segment. A
+/// plain sample is one root; a search tree has one segment per node, so that shared prefixes occur
+/// once. The segments of a tree are contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segments {
     segments: Vec<Segment>,
@@ -110,10 +111,11 @@ impl Segments {
         tiles.collect()
     }
 
-    /// Returns the key tokens visible to any query of a tile, in order, in chunks of at most `size` tokens; a chunk is a few
-    /// ranges.
+    /// Returns the key tokens visible to any query of a tile, in order, in chunks of at most `size`
+    /// tokens; a chunk is a few ranges.
     ///
-    /// In causal segments the keys visible to a query at token i are those up to i, since ancestors precede descendants.
+    /// In causal segments the keys visible to a query at token i are those up to i, since ancestors
+    /// precede descendants.
     pub(super) fn keys(&self, queries: &QueryTile, size: usize) -> Vec<Vec<Range<usize>>> {
         let own = &self.segments[queries.segment];
         let end = if self.mask == Mask::Full { own.tokens.end } else { queries.tokens.end };

@@ -1,4 +1,5 @@
-//! Attention against its definition in `f64` and finite differences, and packed trees against their paths.
+//! Attention against its definition in `f64` and finite differences, and packed trees against their
+//! paths.
 
 use half::bf16;
 
@@ -177,7 +178,8 @@ fn a_packed_forest_matches_its_separate_paths() {
         for end in 0..shape.len() {
             let tokens = path(&shape, end);
             let own = tokens.len() - shape[end].0;
-            // Each path gets the gradient of its last segment only, so that the paths add up to the forest.
+            // Each path gets the gradient of its last segment only, so that the paths add up to the
+            // forest.
             let mut d_path = select(&d_out, width, &tokens);
             d_path[..own * width].fill(0.0);
             let alone = inputs.select(&tokens).run(&Segments::plain(&[tokens.len()], Mask::Causal), &d_path);

@@ -1,4 +1,5 @@
-//! Parameters of an attention, and how forward and backward split its work into tiles of queries and chunks of keys.
+//! Parameters of an attention, and how forward and backward split its work into tiles of queries
+//! and chunks of keys.
 
 use std::ops::Range;
 
@@ -91,7 +92,8 @@ impl<'a> Attention<'a> {
         Gemm::new().precision(self.precision).beta(beta).single_threaded().run(a, b, c);
     }
 
-    /// Returns how many keys of a chunk are visible to the query token; they come first in the chunk.
+    /// Returns how many keys of a chunk are visible to the query token; they come first in the
+    /// chunk.
     pub(super) fn visible(&self, chunk: &[Range<usize>], token: usize) -> usize {
         if self.segments.is_causal() {
             chunk.iter().map(|range| range.end.min(token + 1).saturating_sub(range.start)).sum()
@@ -106,8 +108,8 @@ pub(super) fn length(chunk: &[Range<usize>]) -> usize {
     chunk.iter().map(ExactSizeIterator::len).sum()
 }
 
-/// Copies a tile's rows and the columns of one group from `source` `[tokens, …]` to `out` `[tokens · group, dim]`, times
-/// `factor`.
+/// Copies a tile's rows and the columns of one group from `source` `[tokens, …]` to `out`
+/// `[tokens · group, dim]`, times `factor`.
 pub(super) fn gather_queries<T: Element>(
     source: Mat<'_, T>,
     queries: &QueryTile,

@@ -1,7 +1,8 @@
 //! Packs bf16 in pairs into 32-bit words, and splits `f32` into the sum of a high and a low bf16.
 //!
-//! `high` is the nearest bf16 and `low` the nearest to the remainder. An f16 has 11 significant bits and two bf16 have 16, so
-//! `high + low` equals an f16 exactly; for an `f32` the relative error is about 2⁻¹⁷.
+//! `high` is the nearest bf16 and `low` the nearest to the remainder. An f16 has 11 significant
+//! bits and two bf16 have 16, so `high + low` equals an f16 exactly; for an `f32` the relative
+//! error is about 2⁻¹⁷.
 
 use half::bf16;
 
@@ -54,7 +55,8 @@ vectorised! {
     }
 }
 
-/// Packs neighbours of a row in pairs, once per occurrence; each takes `row.len().div_ceil(2)` words of `out`.
+/// Packs neighbours of a row in pairs, once per occurrence; each takes `row.len().div_ceil(2)`
+/// words of `out`.
 pub(super) fn pair(row: &[f32], encoding: Encoding, out: &mut [u32]) {
     let length = row.len().div_ceil(2);
     for (low, out) in encoding.low_halves().iter().zip(out.chunks_exact_mut(length.max(1))) {

@@ -1,6 +1,7 @@
 //! Loops around the micro-kernel: blocks for the caches, tiles for the threads.
 //!
-//! k is split at fixed places and never across threads, so each element of C is always summed in the same order.
+//! k is split at fixed places and never across threads, so each element of C is always summed in
+//! the same order.
 
 use std::ops::Range;
 
@@ -40,7 +41,8 @@ pub(super) struct Job<'a> {
 /// Computes `job` into C `[m, n]`; no dimension is 0.
 pub(super) fn run<U: PackUnit>(job: &Job<'_>, kernel: &MicroKernel<U>, mut c: MatMut<'_, f32>) {
     let (m, n, k) = (c.rows(), c.cols(), job.a.cols());
-    // Values of k per block: as many as fill UNITS units, rounded up to what row sources can generate.
+    // Values of k per block: as many as fill UNITS units, rounded up to what row sources can
+    // generate.
     let depth = UNITS * UNITS / U::count(UNITS, job.encodings[0]);
     let depth = depth.next_multiple_of(super::operand::COLUMN_ALIGNMENT);
     for columns in blocks(n, COLUMNS) {
@@ -125,7 +127,8 @@ impl<U: PackUnit> Update<'_, U> {
         }
     }
 
-    /// Returns the size of a thread's tile: whole panels, at most the constants above, small enough for an even load.
+    /// Returns the size of a thread's tile: whole panels, at most the constants above, small enough
+    /// for an even load.
     fn tile_size(&self, m: usize, n: usize, parallel: bool) -> (usize, usize) {
         let wanted = if parallel { 4 * rayon::current_num_threads() } else { 1 };
         let MicroKernel { mr, nr, .. } = *self.kernel;
@@ -143,7 +146,8 @@ impl<U: PackUnit> Update<'_, U> {
         (rows, columns)
     }
 
-    /// Computes the part `c` of the block, which starts at (`row`, `column`), one panel of A at a time.
+    /// Computes the part `c` of the block, which starts at (`row`, `column`), one panel of A at a
+    /// time.
     fn tile(&self, row: usize, column: usize, mut c: MatMut<'_, f32>) {
         let MicroKernel { mr, nr, .. } = *self.kernel;
         for rows in blocks(c.rows(), mr) {

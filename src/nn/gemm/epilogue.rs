@@ -22,7 +22,8 @@ impl Epilogue<'_> {
         }
     }
 
-    /// Applies the epilogue to C, whose first element belongs to the first ones of bias and residual.
+    /// Applies the epilogue to C, whose first element belongs to the first ones of bias and
+    /// residual.
     pub fn apply(&self, mut c: MatMut<'_, f32>) {
         if self.bias.is_none() && self.activation.is_none() && self.residual.is_none() {
             return;

@@ -16,7 +16,8 @@ const COLUMNS: usize = 2 * COLUMN_ALIGNMENT;
 pub(super) fn multiply(matrix: &Operand<'_>, vector: &[f32], out: &mut [f32], parallel: bool) {
     let (source, size) = (&matrix.source, if parallel { ROWS } else { out.len() });
     if matrix.transposed {
-        // Stored rows are columns of the matrix: each is added to the sums, times its element of the vector.
+        // Stored rows are columns of the matrix: each is added to the sums, times its element of
+        // the vector.
         let size = if parallel { COLUMNS } else { out.len() };
         for_chunks(out, size, |start, out| {
             out.fill(0.0);

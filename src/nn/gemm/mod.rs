@@ -1,8 +1,10 @@
-//! Matrix product `C = alpha · op(A) · op(B) + beta · C`, with `f32` sums over `f32`, f16 and bf16 operands.
+//! Matrix product `C = alpha · op(A) · op(B) + beta · C`, with `f32` sums over `f32`, f16 and bf16
+//! operands.
 //!
-//! Operands are packed into panels for a micro-kernel that is chosen at run time. Packing converts them, so that formats may
-//! be mixed and rows generated on demand ([`RowSource`]), such as dequantised weights. Blocks are sized for the caches, tiles
-//! of C are distributed over rayon's threads; results are bit-identical for any number of threads.
+//! Operands are packed into panels for a micro-kernel that is chosen at run time. Packing converts
+//! them, so that formats may be mixed and rows generated on demand ([`RowSource`]), such as
+//! dequantised weights. Blocks are sized for the caches, tiles of C are distributed over rayon's
+//! threads; results are bit-identical for any number of threads.
 //!
 //! ```
 //! use mmprm::nn::gemm::Gemm;
@@ -38,16 +40,17 @@ use kernels::{Family, Scale};
 
 /// Precision of the operands. Sums are always `f32`.
 ///
-/// Each variant states the maximum error of an element of C, as a fraction of `Σ|a·b|`; the rounding of sums adds at most
-/// `k · 2⁻²⁴`, in practice about `√k · 2⁻²⁴`.
+/// Each variant states the maximum error of an element of C, as a fraction of `Σ|a·b|`; the
+/// rounding of sums adds at most `k · 2⁻²⁴`, in practice about `√k · 2⁻²⁴`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Exact operands: error 0. If both are bf16, bf16 kernels may be used, whose products are exact too but which treat
-    /// denormal numbers as zero.
+    /// Exact operands: error 0. If both are bf16, bf16 kernels may be used, whose products are
+    /// exact too but which treat denormal numbers as zero.
     #[default]
     Exact,
-    /// Each operand as the sum of two bf16, without the product of the low parts: error 2⁻¹⁶ (f16 operands are split
-    /// exactly). The same as `Exact` without AMX, since only AMX computes three bf16 products faster than one of `f32`.
+    /// Each operand as the sum of two bf16, without the product of the low parts: error 2⁻¹⁶ (f16
+    /// operands are split exactly). The same as `Exact` without AMX, since only AMX computes three
+    /// bf16 products faster than one of `f32`.
     SplitBf16,
     /// Operands rounded to bf16: error 2⁻⁷·⁹.
     Bf16,
@@ -64,7 +67,8 @@ impl Precision {
     }
 }
 
-/// A configured matrix product, `C = activation(alpha · op(A) · op(B) + beta · C + bias) + residual`.
+/// A configured matrix product,
+/// `C = activation(alpha · op(A) · op(B) + beta · C + bias) + residual`.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct Gemm<'a> {
@@ -85,7 +89,8 @@ impl Default for Gemm<'_> {
 const MIN_PARALLEL: usize = 1 << 22;
 
 impl<'a> Gemm<'a> {
-    /// Configures `C = op(A) · op(B)` with [`Precision::Exact`] on all threads of the current rayon pool.
+    /// Configures `C = op(A) · op(B)` with [`Precision::Exact`] on all threads of the current rayon
+    /// pool.
     pub fn new() -> Self {
         let scale = Scale { alpha: 1.0, beta: 0.0 };
         Self { scale, precision: Precision::Exact, epilogue: Epilogue::default(), kernel: None, threads: true }
@@ -147,8 +152,9 @@ impl<'a> Gemm<'a> {
     /// Computes the product into C: `op(A)` is `[m, k]`, `op(B)` `[k, n]`, C `[m, n]`.
     ///
     /// # Panics
-    /// If the shapes of operands, bias or residual do not match, or the selected kernel is not available on this processor or
-    /// does not reach the precision (bf16 kernels are exact only if both operands are bf16).
+    /// If the shapes of operands, bias or residual do not match, or the selected kernel is not
+    /// available on this processor or does not reach the precision (bf16 kernels are exact only if
+    /// both operands are bf16).
     pub fn run<'b>(&self, a: impl Into<Operand<'b>>, b: impl Into<Operand<'b>>, mut c: MatMut<'_, f32>)
     where
         'a: 'b,

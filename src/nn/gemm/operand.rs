@@ -7,10 +7,12 @@ use half::{bf16, f16};
 use crate::nn::simd::convert;
 use crate::nn::tensor::{Element, Mat, Stored};
 
-/// Column ranges passed to [`RowSource::write_row`] begin at a multiple of this and end at a multiple or at the row's end.
+/// Column ranges passed to [`RowSource::write_row`] begin at a multiple of this and end at a
+/// multiple or at the row's end.
 pub const COLUMN_ALIGNMENT: usize = 256;
 
-/// A matrix whose rows are generated on demand, such as quantised weights that are dequantised panel by panel.
+/// A matrix whose rows are generated on demand, such as quantised weights that are dequantised
+/// panel by panel.
 ///
 /// A product requests each part once per pass over the matrix, from several threads at once.
 pub trait RowSource: Sync {
@@ -20,8 +22,8 @@ pub trait RowSource: Sync {
     /// Returns the number of columns.
     fn cols(&self) -> usize;
 
-    /// Writes `columns` of row `row` to `out`, which has the same length. `columns` begins at a multiple of
-    /// [`COLUMN_ALIGNMENT`] and ends at a multiple or at the end of the row.
+    /// Writes `columns` of row `row` to `out`, which has the same length. `columns` begins at a
+    /// multiple of [`COLUMN_ALIGNMENT`] and ends at a multiple or at the end of the row.
     fn write_row(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
 }
 
@@ -124,7 +126,8 @@ impl Source<'_> {
         }
     }
 
-    /// Returns `columns` of row `row`: borrowed for `f32`, else copied to `scratch`, which has the same length.
+    /// Returns `columns` of row `row`: borrowed for `f32`, else copied to `scratch`, which has the
+    /// same length.
     pub(super) fn row<'a>(&'a self, row: usize, columns: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
         if let Self::F32(matrix) = self {
             return &matrix.row(row)[columns];

@@ -1,7 +1,9 @@
-//! Packing: converts parts of operands and interleaves them into the panels that micro-kernels read.
+//! Packing: converts parts of operands and interleaves them into the panels that micro-kernels
+//! read.
 //!
-//! A is packed by rows and B by columns. Both are called *lines* here, because packing treats them alike: a panel holds
-//! `width` lines, each with its units along k. If k runs along the stored rows, packing transposes; else it copies.
+//! A is packed by rows and B by columns. Both are called *lines* here, because packing treats them
+//! alike: a panel holds `width` lines, each with its units along k. If k runs along the stored
+//! rows, packing transposes; else it copies.
 
 use std::ops::Range;
 
@@ -74,8 +76,8 @@ impl<'a> Packing<'a> {
     }
 }
 
-/// Returns the units from one panel to the next: its size plus a cache line, because panels that are a power of two apart
-/// would compete for the same cache sets.
+/// Returns the units from one panel to the next: its size plus a cache line, because panels that
+/// are a power of two apart would compete for the same cache sets.
 pub(super) fn panel(width: usize, units: usize) -> usize {
     const LINE: usize = 16;
     width * units + LINE
@@ -245,7 +247,8 @@ fn pack_columns(packing: &Packing<'_>, filled: usize, out: &mut [u32]) {
     });
 }
 
-/// Writes a few units of every line, starting at `unit`, to the panels `[units, width]`; pads missing lines with 0.
+/// Writes a few units of every line, starting at `unit`, to the panels `[units, width]`; pads
+/// missing lines with 0.
 fn scatter<U: Unit>(rows: &[&[U]], unit: usize, (width, units): (usize, usize), out: &mut [U]) {
     // Copies of constant length compile to a few moves instead of a call.
     match width {

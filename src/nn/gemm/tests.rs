@@ -1,4 +1,5 @@
-//! Whole products against sums in `f64`: shapes, transposes, formats, kernels, precisions, epilogues and threads.
+//! Whole products against sums in `f64`: shapes, transposes, formats, kernels, precisions,
+//! epilogues and threads.
 
 use half::{bf16, f16};
 

@@ -1,7 +1,7 @@
 //! Converts rows between number formats.
 //!
-//! Widening is exact; rounding is to nearest, ties to even; NaN stays NaN. All levels give the same bits (for NaN: the same
-//! sign, and quiet or signalling alike).
+//! Widening is exact; rounding is to nearest, ties to even; NaN stays NaN. All levels give the same
+//! bits (for NaN: the same sign, and quiet or signalling alike).
 
 use half::{bf16, f16};
 
@@ -67,8 +67,8 @@ pub(crate) fn f32_to_f16(row: &[f32], out: &mut [f16]) {
     scalar::f32_to_f16(row, out);
 }
 
-/// Packs neighbours as bf16 pairs: `out[i]` holds `row[2i]` in its lower and `row[2i + 1]` in its upper half, rounded; an
-/// odd row is padded with a zero.
+/// Packs neighbours as bf16 pairs: `out[i]` holds `row[2i]` in its lower and `row[2i + 1]` in its
+/// upper half, rounded; an odd row is padded with a zero.
 ///
 /// For kernels that treat denormal numbers as zero: some levels flush them to zero here already.
 pub(crate) fn f32_to_bf16_pairs(row: &[f32], out: &mut [u32]) {
@@ -80,7 +80,8 @@ pub(crate) fn f32_to_bf16_pairs(row: &[f32], out: &mut [u32]) {
     scalar::pairs(row, out);
 }
 
-/// Packs two rows as bf16 pairs: `out[i]` holds `first[i]` and `second[i]`; rounding as in [`f32_to_bf16_pairs`].
+/// Packs two rows as bf16 pairs: `out[i]` holds `first[i]` and `second[i]`; rounding as in
+/// [`f32_to_bf16_pairs`].
 pub(crate) fn f32_to_bf16_interleaved(first: &[f32], second: &[f32], out: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if bf16_level() {
@@ -188,7 +189,8 @@ mod x86 {
         let (wholes, rest) = row.as_chunks::<32>();
         let (words, word_rest) = out.split_at_mut(16 * wholes.len());
         for (whole, words) in wholes.iter().zip(words.as_chunks_mut::<16>().0) {
-            // SAFETY: the chunks hold 32 floats and 16 words; 32 bf16 have 512 bits, as __m512i has.
+            // SAFETY: the chunks hold 32 floats and 16 words; 32 bf16 have 512 bits, as __m512i
+            // has.
             unsafe {
                 let (low, high) = (_mm512_loadu_ps(whole.as_ptr()), _mm512_loadu_ps(whole.as_ptr().add(16)));
                 _mm512_storeu_si512(
@@ -206,7 +208,8 @@ mod x86 {
         let (seconds, second_rest) = second.as_chunks::<16>();
         let (words, word_rest) = out.split_at_mut(16 * firsts.len().min(seconds.len()));
         for ((first, second), words) in firsts.iter().zip(seconds).zip(words.as_chunks_mut::<16>().0) {
-            // SAFETY: the chunks hold 16 floats and 16 words; 16 bf16 have 256 bits, as __m256i has.
+            // SAFETY: the chunks hold 16 floats and 16 words; 16 bf16 have 256 bits, as __m256i
+            // has.
             unsafe {
                 let half = |values: &[f32; 16]| {
                     let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(values.as_ptr()));

@@ -1,6 +1,7 @@
 //! A mutable matrix view that splits into disjoint parts by rows *and* by columns.
 //!
-//! Safe slices cannot be split by columns, so this view holds a pointer; its parts never share an element.
+//! Safe slices cannot be split by columns, so this view holds a pointer; its parts never share an
+//! element.
 
 use std::marker::PhantomData;
 
@@ -16,7 +17,8 @@ pub struct MatMut<'a, T> {
 
 // SAFETY: a `MatMut` has exclusive access to the elements it covers, as a `&mut [T]` has.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
-// SAFETY: a shared `MatMut` gives out only shared references to its elements, as a `&&mut [T]` does.
+// SAFETY: a shared `MatMut` gives out only shared references to its elements, as a `&&mut [T]`
+// does.
 unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {

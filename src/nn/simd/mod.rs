@@ -1,4 +1,5 @@
-//! Run-time choice of the instruction set, and the unsafe code outside the matrix product: conversions, transposes, views.
+//! Run-time choice of the instruction set, and the unsafe code outside the matrix product:
+//! conversions, transposes, views.
 //!
 //! Unsafe code of `nn` is here and in `gemm/kernels` only.
 #![allow(unsafe_code)]
@@ -43,10 +44,11 @@ fn detect() -> Level {
     }
 }
 
-/// Compiles a function once for each [`Level`] and chooses at run time; other targets compile it once.
+/// Compiles a function once for each [`Level`] and chooses at run time; other targets compile it
+/// once.
 ///
-/// All levels share one body, and Rust neither fuses nor reorders float operations, so results are bit-identical.
-/// Reductions have to be written over independent lanes, else they do not vectorise.
+/// All levels share one body, and Rust neither fuses nor reorders float operations, so results are
+/// bit-identical. Reductions have to be written over independent lanes, else they do not vectorise.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -61,9 +63,11 @@ macro_rules! vectorised {
                 #[target_feature(enable = "avx2,fma,f16c")]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 match $crate::nn::simd::level() {
-                    // SAFETY: `level` returns AVX-512 only where the processor has all features named above.
+                    // SAFETY: `level` returns AVX-512 only where the processor has all features
+                    // named above.
                     $crate::nn::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: `level` returns AVX2 only where the processor has all features named above.
+                    // SAFETY: `level` returns AVX2 only where the processor has all features named
+                    // above.
                     $crate::nn::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::nn::simd::Level::Baseline => {}
                 }

@@ -3,7 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 use super::{Level, level};
 
-/// A 32-bit word that is moved without being interpreted. Crate-private, so that no other type can implement it.
+/// A 32-bit word that is moved without being interpreted. Crate-private, so that no other type can
+/// implement it.
 pub(crate) trait Word: Copy + Default + Send + Sync + 'static {}
 impl Word for f32 {}
 impl Word for u32 {}
@@ -23,7 +24,8 @@ pub(crate) fn transpose<W: Word>(
     assert!((cols - 1) * out_stride + rows <= out.len(), "the output is shorter than its last row's end");
     #[cfg(target_arch = "x86_64")]
     if level() >= Level::Avx2 {
-        // SAFETY: the processor has AVX2; the asserts above bound every address; a word has 32 bits, as an f32 has.
+        // SAFETY: the processor has AVX2; the asserts above bound every address; a word has 32
+        // bits, as an f32 has.
         unsafe {
             x86::transpose(source.as_ptr().cast(), stride, (rows, cols), out.as_mut_ptr().cast(), out_stride);
         }
@@ -48,7 +50,8 @@ mod x86 {
     };
 
     /// # Safety
-    /// `source` is readable and `out` writable at all addresses that the definition of `transpose` names.
+    /// `source` is readable and `out` writable at all addresses that the definition of `transpose`
+    /// names.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn transpose(
         source: *const f32,

@@ -1,9 +1,10 @@
 //! The AMX kernel: 32 × 32 of C in four tile registers.
 //!
-//! AMX intrinsics are unstable in Rust, so the instructions are inline assembly. A tile register has 16 rows of 64 bytes.
-//! `tdpbf16ps` multiplies 16 rows of A of 16 pairs each by 16 rows of B, one per pair along k, of 16 columns each; so a panel
-//! of A is `[units / 16, 32, 16]` and one of B `[units, 32]`, of which each tile register loads half a row. Linux enables
-//! the tile registers only for processes that request them.
+//! AMX intrinsics are unstable in Rust, so the instructions are inline assembly. A tile register
+//! has 16 rows of 64 bytes. `tdpbf16ps` multiplies 16 rows of A of 16 pairs each by 16 rows of B,
+//! one per pair along k, of 16 columns each; so a panel of A is `[units / 16, 32, 16]` and one of B
+//! `[units, 32]`, of which each tile register loads half a row. Linux enables the tile registers
+//! only for processes that request them.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -32,13 +33,15 @@ fn has_instructions() -> bool {
     __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx & REQUIRED == REQUIRED
 }
 
-/// Calls `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`, which applies to all threads of the process.
+/// Calls `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`, which applies to all threads of the
+/// process.
 fn may_use_tiles() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const REQUEST_PERMISSION: u64 = 0x1023;
     const TILE_DATA: u64 = 18;
     let mut result = ARCH_PRCTL;
-    // SAFETY: the system call accesses no memory of this process; rcx and r11, which every system call clobbers, are declared.
+    // SAFETY: the system call accesses no memory of this process; rcx and r11, which every system
+    // call clobbers, are declared.
     unsafe {
         asm!("syscall", inlateout("rax") result, in("rdi") REQUEST_PERMISSION, in("rsi") TILE_DATA,
              lateout("rcx") _, lateout("r11") _, options(nostack));
@@ -68,9 +71,10 @@ static CONFIG: TileConfig = TileConfig {
 fn tile(units: usize, a: &[u32], b: &[u32], scale: Scale, c: MatMut<'_, f32>) {
     check(&KERNEL, units, a, b, &c);
     let mut sums = [0.0f32; MR * NR];
-    // SAFETY: `check` made sure that the panels hold `units` units (a multiple of 16) per row and column, so every load stays
-    // inside: a block of A is two tiles of 1024 bytes, one of B 16 rows of 128 bytes. The stores cover `sums` exactly.
-    // `Kernel::family` returns this kernel only where `is_available`, and the tile state is released at the end.
+    // SAFETY: `check` made sure that the panels hold `units` units (a multiple of 16) per row and
+    // column, so every load stays inside: a block of A is two tiles of 1024 bytes, one of B 16 rows
+    // of 128 bytes. The stores cover `sums` exactly. `Kernel::family` returns this kernel only
+    // where `is_available`, and the tile state is released at the end.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",

@@ -13,8 +13,8 @@ pub(super) static KERNEL: MicroKernel<f32> = MicroKernel { mr: MR, nr: NR, depth
 fn tile(units: usize, a: &[f32], b: &[f32], scale: Scale, c: MatMut<'_, f32>) {
     check(&KERNEL, units, a, b, &c);
     let tile = TILES[c.rows() - 1][c.cols().div_ceil(8) - 1];
-    // SAFETY: `check` made sure that the panels are long enough; `Kernel::family` returns this kernel only where the processor has
-    // AVX2 and FMA.
+    // SAFETY: `check` made sure that the panels are long enough; `Kernel::family` returns this
+    // kernel only where the processor has AVX2 and FMA.
     unsafe { tile(units, a.as_ptr(), b.as_ptr(), scale, c) };
 }
 

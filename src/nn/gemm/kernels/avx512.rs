@@ -1,7 +1,8 @@
 //! AVX-512 kernels: 12 rows by two vectors of 16 columns, 24 sums in registers.
 //!
-//! Both families share this shape: `f32` multiplies one k at a time, pairs of bf16 two (`vdpbf16ps`, which rounds to nearest
-//! even after each of the two products and treats denormal numbers as zero).
+//! Both families share this shape: `f32` multiplies one k at a time, pairs of bf16 two
+//! (`vdpbf16ps`, which rounds to nearest even after each of the two products and treats denormal
+//! numbers as zero).
 
 use std::arch::x86_64::{
     __m512, __m512bh, __mmask16, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
@@ -37,7 +38,8 @@ impl Target {
     }
 
     /// # Safety
-    /// `start` points to a writable tile with `ROWS` rows `stride` apart and the columns selected by `masks`.
+    /// `start` points to a writable tile with `ROWS` rows `stride` apart and the columns selected
+    /// by `masks`.
     #[target_feature(enable = "avx512f")]
     unsafe fn write<const ROWS: usize, const VECTORS: usize>(self, sums: &[[__m512; VECTORS]; ROWS]) {
         let alpha = _mm512_set1_ps(self.scale.alpha);
@@ -71,8 +73,8 @@ macro_rules! kernel {
                 let (rows, vectors) = (c.rows(), c.cols().div_ceil(16));
                 let target = Target::new(c, scale);
                 let sums = TILES[rows - 1][vectors - 1];
-                // SAFETY: `check` made sure that the panels are long enough and that C is a tile; `Kernel::family` returns
-                // this kernel only where the processor has its features.
+                // SAFETY: `check` made sure that the panels are long enough and that C is a tile;
+                // `Kernel::family` returns this kernel only where the processor has its features.
                 unsafe { sums(units, a.as_ptr(), 1, b.as_ptr(), target) };
             }
 
@@ -82,8 +84,9 @@ macro_rules! kernel {
             static TILES: [[Tile; 2]; MR] = kernel!(@rows $family, true, 1 2 3 4 5 6 7 8 9 10 11 12);
 
             /// # Safety
-            /// `a` points to `units · MR` units if `PACKED`, else to `ROWS` rows of `units` units, `stride` apart; `b` points
-            /// to `units · NR` units; `target` is as [`Target::write`] requires.
+            /// `a` points to `units · MR` units if `PACKED`, else to `ROWS` rows of `units` units,
+            /// `stride` apart; `b` points to `units · NR` units; `target` is as [`Target::write`]
+            /// requires.
             #[target_feature(enable = $features)]
             pub(super) unsafe fn sums<const PACKED: bool, const ROWS: usize, const VECTORS: usize>(
                 units: usize,
@@ -146,7 +149,8 @@ fn unpacked(units: usize, a: &[f32], stride: usize, b: &[f32], scale: Scale, c: 
     let (rows, vectors) = (c.rows(), c.cols().div_ceil(16));
     let target = Target::new(c, scale);
     let sums = UNPACKED_TILES[rows - 1][vectors - 1];
-    // SAFETY: `check_unpacked` made sure that the rows of A and the panel of B are long enough and that C is a tile;
-    // `Kernel::family` returns this kernel only where the processor has its features.
+    // SAFETY: `check_unpacked` made sure that the rows of A and the panel of B are long enough and
+    // that C is a tile; `Kernel::family` returns this kernel only where the processor has its
+    // features.
     unsafe { sums(units, a.as_ptr(), stride, b.as_ptr(), target) };
 }

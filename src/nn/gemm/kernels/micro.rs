@@ -25,13 +25,14 @@ pub(crate) struct MicroKernel<U: 'static> {
     pub mr: usize,
     /// Columns of a tile and of a panel of B.
     pub nr: usize,
-    /// Consecutive units along k per row in a panel of A: the panel is `[units / depth, mr, depth]`, and `units` is a multiple
-    /// of `depth`. A panel of B is always `[units, nr]`.
+    /// Consecutive units along k per row in a panel of A: the panel is
+    /// `[units / depth, mr, depth]`, and `units` is a multiple of `depth`. A panel of B is always
+    /// `[units, nr]`.
     pub depth: usize,
     /// Computes a tile of at most `mr` × `nr`.
     pub tile: fn(units: usize, a: &[U], b: &[U], scale: Scale, c: MatMut<'_, f32>),
-    /// Computes the same from unpacked rows of A, `stride` units apart, if the kernel can: slower, but where B has only one
-    /// panel, packing A costs more than it saves.
+    /// Computes the same from unpacked rows of A, `stride` units apart, if the kernel can: slower,
+    /// but where B has only one panel, packing A costs more than it saves.
     pub unpacked: Option<Unpacked<U>>,
 }
 

@@ -1,9 +1,10 @@
 //! Micro-kernels of the matrix product: one tile of C from one panel of A and one of B.
 //!
-//! A panel holds `mr` rows of A (or `nr` columns of B), interleaved so that the kernel reads it sequentially. There are two
-//! families: over `f32`, and over pairs of bf16 that are adjacent along k, packed in one 32-bit unit. Every kernel sums the
-//! products of an element of C in the order of k, so that results depend neither on tile boundaries nor on the number of
-//! threads; different kernels differ within the error that [`Precision`](super::Precision) states.
+//! A panel holds `mr` rows of A (or `nr` columns of B), interleaved so that the kernel reads it
+//! sequentially. There are two families: over `f32`, and over pairs of bf16 that are adjacent along
+//! k, packed in one 32-bit unit. Every kernel sums the products of an element of C in the order of
+//! k, so that results depend neither on tile boundaries nor on the number of threads; different
+//! kernels differ within the error that [`Precision`](super::Precision) states.
 #![allow(unsafe_code)]
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -60,7 +61,8 @@ impl Kernel {
     /// All kernels, fastest first.
     pub const ALL: [Self; 6] = [Self::AmxBf16, Self::Avx512Bf16, Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
 
-    /// Whether this processor (and, for [`AmxBf16`](Self::AmxBf16), the operating system) can run it.
+    /// Whether this processor (and, for [`AmxBf16`](Self::AmxBf16), the operating system) can run
+    /// it.
     pub fn is_available(self) -> bool {
         self.family().is_some()
     }
@@ -70,8 +72,8 @@ impl Kernel {
         matches!(self, Self::Avx512Bf16 | Self::AmxBf16)
     }
 
-    /// Returns the micro-kernel if this processor can run it. No other function returns kernels, which makes calling them
-    /// sound.
+    /// Returns the micro-kernel if this processor can run it. No other function returns kernels,
+    /// which makes calling them sound.
     pub(crate) fn family(self) -> Option<Family> {
         match self {
             Self::Scalar => Some(Family::F32(&scalar::KERNEL)),
