@@ -35,7 +35,7 @@ use super::recipe::{Compute, Recipe};
 use super::tensors::{Stored, Tensor, Values};
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
-    self, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, ComputeOptions, Store,
+    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Store,
     Targets, Tiles, Trainable, VisionConfig, Weights,
 };
 use crate::nn::attention::{Mask, Segments};

@@ -8,7 +8,7 @@ use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
 use super::{VisionEncoder, VisionError, fingerprint};
 use crate::engine::EngineError;
 use crate::image::{self, Tile};
-use crate::internvl::{self, MmprojError, Parameters, ComputeOptions, Store, UnsupportedTower, read_mmproj};
+use crate::internvl::{self, ComputeOptions, MmprojError, Parameters, Store, UnsupportedTower, read_mmproj};
 use crate::nn::gemm::{Kernel, Precision};
 
 /// Rows of one product: as many tiles run together as have so many tokens, so that weights are packed once for all of
@@ -99,7 +99,10 @@ fn channels(file: &GgufFile, key: &str, fits: impl Fn(f32) -> bool) -> Result<[f
     values.filter(|values| values.iter().all(|value| value.is_finite() && fits(*value))).ok_or_else(|| {
         MmprojError::Unsupported {
             path: file.path().to_owned(),
-            source: UnsupportedTower::Key { key: key.to_owned(), expected: "three numbers to normalise pixel values with" },
+            source: UnsupportedTower::Key {
+                key: key.to_owned(),
+                expected: "three numbers to normalise pixel values with",
+            },
         }
     })
 }

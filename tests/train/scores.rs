@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Prompt, Token};
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, normalise};
-use mmprm::internvl::{ImageSpan, Model, Packed, Parameters, ComputeOptions, Targets, Tiles, read_layout, read_parameters};
+use mmprm::internvl::{
+    ComputeOptions, ImageSpan, Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters,
+};
 use mmprm::nn::attention::{Mask, Segments};
 use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
@@ -109,7 +111,12 @@ impl Trained {
     /// The same token ids for llama.cpp, with what the trainer's vision tower and projector make of the images.
     fn prompt(&self, sample: &Sample) -> Prompt {
         let packed = self.packed(sample);
-        let stream = self.model.hidden_states(&self.parameters, &packed, ComputeOptions::default()).unwrap().language.swap_remove(0);
+        let stream = self
+            .model
+            .hidden_states(&self.parameters, &packed, ComputeOptions::default())
+            .unwrap()
+            .language
+            .swap_remove(0);
         let (width, per_tile) =
             (self.model.layout().config().language.hidden, self.model.layout().config().tokens_per_tile());
         let tokens = |range: std::ops::Range<usize>| {
@@ -125,7 +132,7 @@ impl Trained {
                 .digest
                 .iter()
                 .fold(0_u64, |sum, byte| sum.wrapping_mul(257) + u64::from(*byte));
-            chunks.push(Chunk::ImageSpan(Arc::new(Embeddings { values, width, digest })));
+            chunks.push(Chunk::Image(Arc::new(Embeddings { values, width, digest })));
             done = end;
         }
         chunks.push(tokens(done..sample.tokens.len()));
