@@ -66,7 +66,7 @@ pub(super) fn forward<B: Block>(
         match mode {
             SaveMode::Inputs if index >= first_saved => saved.push(SavedBlock::Input(B::input(activations))),
             SaveMode::Everything if index >= first_saved => {
-                saved.push(SavedBlock::Activations(block.save(activations)))
+                saved.push(SavedBlock::Activations(block.save(activations)));
             }
             _ => give(B::input(activations)),
         }

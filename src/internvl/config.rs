@@ -142,7 +142,7 @@ pub struct Config {
 
 impl Config {
     /// Reads a parsed `config.json` of `model_type` `internvl_chat`, with the defaults of
-    /// InternVL's configuration classes.
+    /// `InternVL`'s configuration classes.
     ///
     /// ```
     /// use mmprm::internvl::Config;
@@ -285,7 +285,7 @@ impl<'a> Section<'a> {
         ConfigError { field: format!("{}{dot}{field}", self.prefix), found, expected: expected.to_owned() }
     }
 
-    fn wrong(&self, field: &str, found: impl ToString, expected: &str) -> ConfigError {
+    fn wrong(&self, field: &str, found: impl std::fmt::Display, expected: &str) -> ConfigError {
         self.error(field, Some(found.to_string()), expected)
     }
 

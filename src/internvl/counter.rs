@@ -1,4 +1,4 @@
-//! Random numbers addressed by position (SplitMix64): the same in any order and on any number of
+//! Random numbers addressed by position (`SplitMix64`): the same in any order and on any number of
 //! threads.
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -45,7 +45,7 @@ pub struct Rope {
     pub dim: usize,
     /// `rope_theta` in `config.json`.
     pub base: f32,
-    /// RopeScaling of long sequences.
+    /// Scaling of long sequences.
     pub scaling: RopeScaling,
 }
 

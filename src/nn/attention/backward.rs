@@ -13,7 +13,7 @@ use crate::nn::workspace;
 /// Inputs and outputs of the forward, saved for the backward.
 #[derive(Debug, Clone, Copy)]
 pub struct SavedAttention<'a, T> {
-    /// QueryTile `[tokens, query heads · dim]`.
+    /// Queries `[tokens, query heads · dim]`.
     pub q: Mat<'a, T>,
     /// Keys `[tokens, key heads · dim]`.
     pub k: Mat<'a, T>,
