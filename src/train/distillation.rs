@@ -67,7 +67,7 @@ pub fn teach(
     for (sample, loss) in samples.iter_mut().zip(losses) {
         sample.targets.retain(|target| target.row > 0);
         match lesson {
-            Lesson::Logprob => relabel(sample, &loss.rows, words),
+            Lesson::Logprob => relabel(sample, &loss.outputs, words),
             Lesson::Expected => {
                 for (target, token) in sample.targets.iter_mut().zip(loss.likeliest) {
                     target.goal = Goal::Token(token);

@@ -37,7 +37,7 @@ const OUTPUTS: [&str; 4] =
 pub enum GrowError {
     /// The base is not a model that can be trained.
     #[error(transparent)]
-    Model(#[from] internvl::CheckpointError),
+    Model(#[from] internvl::WeightsError),
     /// Its tensors cannot be read.
     #[error(transparent)]
     Tensors(#[from] SafetensorsError),
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_grown_model_computes_what_its_base_does() {
-        use crate::internvl::{Model, Packed, Settings, Targets, Tiles};
+        use crate::internvl::{ComputeOptions, Model, Packed, Targets, Tiles};
         use crate::nn::attention::{Mask, Segments};
         for architecture in ["internlm2", "qwen2"] {
             let base = Path::new("tests/golden/ckpt").join(architecture);
@@ -184,7 +184,7 @@ mod tests {
                     tiles: Tiles::none(),
                 };
                 let targets = Targets::Tokens { rows: vec![1, 4], ids: vec![300, 8], weights: vec![1.0, 1.0] };
-                Model::new(&layout).loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss
+                Model::new(&layout).loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap().loss
             };
             assert_eq!(loss(&base).to_bits(), loss(folder.path()).to_bits(), "{architecture}");
         }

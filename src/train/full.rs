@@ -28,7 +28,7 @@ use crate::internvl::{self, Parameters, Trainable};
 pub enum OpenError {
     /// The model cannot be read.
     #[error(transparent)]
-    Model(#[from] internvl::CheckpointError),
+    Model(#[from] internvl::WeightsError),
     /// Nothing is left to train.
     #[error("`freeze` leaves no tensor to train, expected at least one")]
     Nothing,
@@ -61,7 +61,7 @@ impl Full {
             return Err(OpenError::NoTensor { prefix: prefix.clone() });
         }
         let trainable = Trainable::only(&layout, |number| !recipe.freeze.iter().any(|prefix| begins(number, prefix)));
-        if trainable.numbers().next().is_none() {
+        if trainable.indices().next().is_none() {
             return Err(OpenError::Nothing);
         }
         let parameters = match recipe.init {

@@ -133,7 +133,7 @@ impl Shape {
 
     #[expect(clippy::unused_self, reason = "the error is one of opening this shape")]
     fn unwritable(&self, source: std::io::Error) -> OpenError {
-        OpenError::Model(crate::internvl::CheckpointError::Read { path: std::env::temp_dir(), source })
+        OpenError::Model(crate::internvl::WeightsError::Read { path: std::env::temp_dir(), source })
     }
 
     /// Its `config.json`.

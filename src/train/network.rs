@@ -35,7 +35,7 @@ use super::recipe::{Compute, Recipe};
 use super::tensors::{Stored, Tensor, Values};
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
-    self, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Settings, Store,
+    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Store,
     Targets, Tiles, Trainable, VisionConfig, Weights,
 };
 use crate::nn::attention::{Mask, Segments};
@@ -48,7 +48,7 @@ pub struct Network {
     parameters: Parameters,
     half_copies: Option<HalfCopies>,
     gradients: Gradients,
-    settings: Settings,
+    settings: ComputeOptions,
     words: SpecialTokens,
     images: Vec<Image>,
     tiling: Tiling,
@@ -91,14 +91,14 @@ impl Network {
         images: Vec<Image>,
     ) -> Self {
         let layout = parameters.layout();
-        assert!(trainable.numbers().all(|number| parameters.get(number).is_some()), "{TRAINED}");
+        assert!(trainable.indices().all(|number| parameters.get(number).is_some()), "{TRAINED}");
         let (precision, half) = match recipe.precision {
             Compute::F32 => (Precision::Exact, None),
             // Packing rounds master values as it goes, in the same time.
             Compute::Bf16 => (Precision::Bf16, None),
             Compute::F16 => (Precision::SplitBf16, Some(HalfFormat::F16)),
         };
-        let learns_vision = trainable.numbers().any(|number| layout.is_vision(number));
+        let learns_vision = trainable.indices().any(|number| layout.is_vision(number));
         let features = (!learns_vision).then(|| {
             let directory = recipe.features.clone().unwrap_or_else(|| recipe.out.join("features"));
             Features::new(directory, fingerprint(layout, &parameters, recipe.precision))
@@ -108,7 +108,7 @@ impl Network {
             model: Model::new(layout),
             half_copies: half.map(|format| HalfCopies::new(&parameters, format)),
             gradients: Gradients::new(layout, trainable),
-            settings: Settings { precision, checkpointing: recipe.checkpointing },
+            settings: ComputeOptions { precision, checkpointing: recipe.checkpointing },
             words,
             images,
             tiling: tiling(recipe, layout),
@@ -130,7 +130,7 @@ impl Network {
 
     /// Numbers of the trained tensors.
     pub fn numbers(&self) -> impl Iterator<Item = usize> {
-        self.gradients.trainable().numbers()
+        self.gradients.trainable().indices()
     }
 
     /// A sequence as the model takes it.
@@ -148,7 +148,7 @@ impl Network {
                     place.insert(start..tiles).clone()
                 }
             };
-            images.push(internvl::Image { first: placed.start, tiles: range });
+            images.push(internvl::ImageSpan { first: placed.start, tiles: range });
         }
         Ok(Packed {
             tokens: sequence.tokens.clone(),
@@ -208,7 +208,7 @@ const TRAINED: &str = "trained tensors are read as f32";
 
 fn weights<'a>(parameters: &'a Parameters, half_copies: Option<&'a HalfCopies>) -> Weights<'a> {
     match half_copies {
-        Some(half_copies) => Weights::with_shadows(parameters, half_copies),
+        Some(half_copies) => Weights::with_half_copies(parameters, half_copies),
         None => parameters.into(),
     }
 }

@@ -32,7 +32,7 @@ use crate::internvl;
 pub enum PrepareError {
     /// The model cannot be read.
     #[error(transparent)]
-    Model(#[from] internvl::CheckpointError),
+    Model(#[from] internvl::WeightsError),
     /// Samples cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -61,7 +61,7 @@ pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &Limits) -> R
             let outcome = learner.loss(&sequence, 1.0)?;
             loss += outcome.loss;
             targets += sequence.weight();
-            for (score, label, weight) in judged(&sequence, &outcome.rows) {
+            for (score, label, weight) in judged(&sequence, &outcome.outputs) {
                 let right = label >= RIGHT;
                 agree += if (score >= RIGHT) == right { weight } else { 0.0 };
                 scores.push((score, right, weight));

@@ -8,7 +8,7 @@ use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
 use super::{VisionEncoder, VisionError, fingerprint};
 use crate::engine::EngineError;
 use crate::image::{self, Tile};
-use crate::internvl::{self, MmprojError, Parameters, Settings, Store, read_mmproj};
+use crate::internvl::{self, ComputeOptions, MmprojError, Parameters, Store, UnsupportedTower, read_mmproj};
 use crate::nn::gemm::{Kernel, Precision};
 
 /// Rows of one product: as many tiles run together as have so many tokens, so that weights are packed once for all of
@@ -34,7 +34,7 @@ pub struct NativeEncoder {
     file: Arc<GgufFile>,
     model: internvl::Model,
     parameters: Parameters,
-    settings: Settings,
+    settings: ComputeOptions,
     mean: [f32; 3],
     deviation: [f32; 3],
     threads: rayon::ThreadPool,
@@ -50,7 +50,7 @@ impl NativeEncoder {
         let file = Arc::new(GgufFile::open(path).map_err(MmprojError::from)?);
         let parameters = read_mmproj(&file)?;
         let precision = options.precision.unwrap_or_else(|| usual_precision(&parameters));
-        let settings = Settings { precision, checkpointing: false };
+        let settings = ComputeOptions { precision, checkpointing: false };
         let threads = own_threads(options.threads)?;
         Ok(Self {
             model: internvl::Model::new(parameters.layout()),
@@ -99,8 +99,10 @@ fn channels(file: &GgufFile, key: &str, fits: impl Fn(f32) -> bool) -> Result<[f
     values.filter(|values| values.iter().all(|value| value.is_finite() && fits(*value))).ok_or_else(|| {
         MmprojError::Unsupported {
             path: file.path().to_owned(),
-            place: format!("key '{key}'"),
-            problem: "expected three numbers that pixel values can be normalised with".into(),
+            source: UnsupportedTower::Key {
+                key: key.to_owned(),
+                expected: "three numbers to normalise pixel values with",
+            },
         }
     })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mmprm::engine::{Chunk, Engine, EngineOptions, Model, ModelOptions, Prompt};
 use mmprm::internvl::{
-    Additions, Parameters, Store, TensorInfo, Trainable, read_layout, read_parameters, read_quantised,
+    LoraConfig, Parameters, Store, TensorInfo, Trainable, read_layout, read_parameters, read_quantised,
 };
 use mmprm::train::checkpoint::{CheckpointError, prepare, save};
 use mmprm::train::learner::Learner;
@@ -305,15 +305,15 @@ fn a_quantised_base_gives_the_losses_and_gradients_of_the_unpacked_one() {
         let quantised = read(&packed);
         assert!((0..layout.tensors().len()).any(|number| matches!(quantised.store(number), Store::Rows(_))));
         let additions =
-            Additions { rank: 4, scale: 2.0, targets: layout.target_names(), tokens: vec![data.train.words.step] };
-        let adapted = layout.with_additions(&additions).unwrap();
-        let trainable = Trainable::only(&adapted, |number| number >= adapted.own());
+            LoraConfig { rank: 4, scale: 2.0, targets: layout.lora_targets(), tokens: vec![data.train.words.step] };
+        let adapted = layout.with_lora(&additions).unwrap();
+        let trainable = Trainable::only(&adapted, |number| number >= adapted.base_len());
         let (mut losses, mut sums) = (Vec::new(), Vec::new());
         let limits = bench.recipe.limits();
         let packing = Packing::new(&data.train.samples, data.train.words.context, &limits, 0);
         let sequence = packing.sequences(&data.train.samples, &packing.epoch(0)[0]).remove(0);
         for parameters in [unpacked(&quantised), quantised] {
-            let parameters = parameters.with_additions(&adapted, 3);
+            let parameters = parameters.with_lora(&adapted, 3);
             let words = data.train.words;
             let network = Network::new(&bench.recipe, parameters, trainable.clone(), words, Vec::new());
             let mut learner = Bare(network);

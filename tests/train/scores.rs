@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Prompt, Token};
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, normalise};
-use mmprm::internvl::{Image, Model, Packed, Parameters, Settings, Targets, Tiles, read_layout, read_parameters};
+use mmprm::internvl::{
+    ComputeOptions, ImageSpan, Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters,
+};
 use mmprm::nn::attention::{Mask, Segments};
 use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
@@ -88,7 +90,7 @@ impl Trained {
         let (mut images, mut pixels, mut count) = (Vec::new(), Vec::new(), 0);
         for placed in &sample.images {
             let tiles = self.data.images[placed.image].load(&tiling).unwrap();
-            images.push(Image { first: placed.start, tiles: count..count + tiles.len() });
+            images.push(ImageSpan { first: placed.start, tiles: count..count + tiles.len() });
             count += tiles.len();
             pixels.extend(tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)));
         }
@@ -102,14 +104,19 @@ impl Trained {
         let (labels, weights) = (vec![1.0; rows.len()], vec![1.0; rows.len()]);
         let targets = Targets::Steps { rows, labels, weights, yes: self.data.words.yes, no: self.data.words.no };
         let packed = self.packed(sample);
-        let loss = self.model.loss(&self.parameters, &packed, &targets, Settings::default()).unwrap();
-        loss.rows.into_iter().map(f64::from).collect()
+        let loss = self.model.loss(&self.parameters, &packed, &targets, ComputeOptions::default()).unwrap();
+        loss.outputs.into_iter().map(f64::from).collect()
     }
 
     /// The same token ids for llama.cpp, with what the trainer's vision tower and projector make of the images.
     fn prompt(&self, sample: &Sample) -> Prompt {
         let packed = self.packed(sample);
-        let stream = self.model.states(&self.parameters, &packed, Settings::default()).unwrap().language.swap_remove(0);
+        let stream = self
+            .model
+            .hidden_states(&self.parameters, &packed, ComputeOptions::default())
+            .unwrap()
+            .language
+            .swap_remove(0);
         let (width, per_tile) =
             (self.model.layout().config().language.hidden, self.model.layout().config().tokens_per_tile());
         let tokens = |range: std::ops::Range<usize>| {

@@ -98,7 +98,7 @@ fn what_the_native_encoder_cannot_run_is_named() {
     let pair = converted("internlm2", WeightType::F32);
     let text = |text: &str| GgufValue::String(text.to_owned());
     let sigmoid = rewritten(&pair.mmproj, |metadata, _| set(metadata, "clip.use_gelu", GgufValue::Bool(false)));
-    assert!(refused(&sigmoid).contains("key 'clip.use_gelu': not true"), "{}", refused(&sigmoid));
+    assert!(refused(&sigmoid).contains("key 'clip.use_gelu': expected true"), "{}", refused(&sigmoid));
     let order = |metadata: &mut Metadata| set(metadata, "mmprm.vision.class_position", text("middle"));
     let order = rewritten(&pair.mmproj, |metadata, _| order(metadata));
     assert!(refused(&order).contains("key 'mmprm.vision.class_position'"), "{}", refused(&order));

@@ -31,7 +31,7 @@ use super::data::{Image, SpecialTokens, Tokenizer};
 use super::network::{Network, Trains};
 use super::recipe::{self, Aim, Recipe};
 use super::tensors::{Stored, Tensor, WriteError, write};
-use crate::internvl::{self, AdditionError, Additions, Layout, Parameters, Trainable};
+use crate::internvl::{self, Layout, LoraConfig, LoraError, Parameters, Trainable};
 
 /// Beginning of the names of the projector's tensors, which is the name of its module.
 const PROJECTOR: &str = "mlp1";
@@ -42,10 +42,10 @@ const PROJECTOR: &str = "mlp1";
 pub enum OpenError {
     /// The model cannot be read.
     #[error(transparent)]
-    Model(#[from] internvl::CheckpointError),
+    Model(#[from] internvl::WeightsError),
     /// The adapters do not fit the model.
     #[error("`lora`: {0}")]
-    Addition(#[from] AdditionError),
+    Addition(#[from] LoraError),
     /// A token has no rows.
     #[error("`lora.tokens` has `{token}`, which is not one token of the model's vocabulary")]
     NoToken {
@@ -80,18 +80,18 @@ impl Lora {
     ) -> Result<Self, OpenError> {
         let settings = recipe.lora.clone().unwrap_or_default();
         let own = internvl::read_layout(&recipe.model)?;
-        let targets = settings.targets.clone().unwrap_or_else(|| own.target_names());
-        let additions = Additions {
+        let targets = settings.targets.clone().unwrap_or_else(|| own.lora_targets());
+        let additions = LoraConfig {
             rank: settings.rank,
             scale: (settings.alpha() / settings.rank as f64) as f32,
             targets: targets.clone(),
             tokens: tokens(recipe.task, &settings, words, tokenizer)?,
         };
-        let layout = own.with_additions(&additions)?;
+        let layout = own.with_lora(&additions)?;
         let trainable = Trainable::only(&layout, |number| {
             number >= own.tensors().len() || (settings.projector && is_projector(&layout, number))
         });
-        if trainable.numbers().next().is_none() {
+        if trainable.indices().next().is_none() {
             return Err(OpenError::Nothing);
         }
         let masters = |number: usize| trainable.contains(number);
@@ -99,7 +99,7 @@ impl Lora {
             None => internvl::read_parameters(&recipe.model, &own, masters)?,
             Some(gguf) => internvl::read_quantised(&recipe.model, gguf, &own, masters)?,
         };
-        let parameters = parameters.with_additions(&layout, recipe.seed);
+        let parameters = parameters.with_lora(&layout, recipe.seed);
         let network = Network::new(recipe, parameters, trainable, words, images);
         Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, settings, targets })
     }
@@ -118,7 +118,7 @@ impl Lora {
     fn config(&self) -> Value {
         let layout = self.weights().layout();
         let mut tokens = Map::new();
-        if let Some(rows) = layout.new_rows() {
+        if let Some(rows) = layout.token_rows() {
             for table in [layout.embedding(), layout.head()] {
                 let module = layout.tensors()[table].name.rsplit('.').nth(1).unwrap_or_default();
                 tokens.insert(module.to_owned(), json!(rows.tokens));

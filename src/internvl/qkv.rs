@@ -1,32 +1,35 @@
-//! Queries, keys and values of the language model: out of its matrices, turned to their positions, and back.
+//! Queries, keys and values of the language model, forward and backward: projection and rotary
+//! embedding.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::blocks::SavedTensor;
 use super::config::LanguageConfig;
-use super::layout::Qkv;
-use super::linear::{Pass, matrix, matrix_mut};
-use super::saved::Saved;
+use super::layout::QkvTensors;
+use super::pass::{Pass, matrix, matrix_mut};
 use super::trainable::Gradients;
-use crate::nn::attention::{Attention, Heads, Kept};
+use crate::nn::attention::{Attention, Heads, SavedAttention};
 use crate::nn::gemm::Precision;
-use crate::nn::rope::{Rope, Scaling, Table};
+use crate::nn::rope::{Rope, RopeScaling, RotaryTable};
 use crate::nn::tensor::{Element, Mat, MatMut};
 use crate::nn::workspace::{give, take};
 
-/// Rotary tables of a packed sequence.
+/// Rotary tables of a packed sequence, one per range of tokens.
 #[derive(Debug)]
-pub(super) struct Rotary(Vec<(Range<usize>, Table)>);
+pub(super) struct RotaryTables(Vec<(Range<usize>, RotaryTable)>);
 
-impl Rotary {
-    /// Tables for tokens at these positions. Dynamic scaling goes by the longest path of each tree.
+impl RotaryTables {
+    /// Computes tables for tokens at these positions. Dynamic scaling uses the longest path of each
+    /// tree.
     pub fn new(config: &LanguageConfig, positions: &[u32]) -> Self {
         let rope = Rope { dim: config.head(), base: config.rope_base, scaling: config.rope_scaling };
         let length = |positions: &[u32]| positions.iter().max().map_or(0, |last| *last as usize + 1);
-        let scales = matches!(config.rope_scaling, Scaling::Dynamic { trained, .. } if length(positions) > trained);
-        // Only a tree's first token is at position 0.
-        let trees = positions.chunk_by(|_, next| *next != 0 || !scales);
+        let is_scaled =
+            matches!(config.rope_scaling, RopeScaling::Dynamic { trained, .. } if length(positions) > trained);
+        // Only the first token of a tree has position 0.
+        let trees = positions.chunk_by(|_, next| *next != 0 || !is_scaled);
         let mut start = 0;
         let tables = trees.map(|positions| {
             let tokens = start..start + positions.len();
@@ -36,32 +39,32 @@ impl Rotary {
         Self(tables.collect())
     }
 
-    fn turn(&self, mut x: MatMut<'_, f32>, turn: impl Fn(&Table, MatMut<'_, f32>)) {
+    fn rotate(&self, mut x: MatMut<'_, f32>, direction: impl Fn(&RotaryTable, MatMut<'_, f32>)) {
         let cols = x.cols();
         for (tokens, table) in &self.0 {
-            turn(table, x.sub_mut(tokens.start, 0, tokens.len(), cols));
+            direction(table, x.sub_mut(tokens.start, 0, tokens.len(), cols));
         }
     }
 }
 
-/// Queries, keys and values, or their gradients: `[tokens, heads · dim]` each.
+/// Queries, keys and values, or their gradients, each `[tokens, heads · dim]`.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct Qkv {
     pub q: Vec<f32>,
     pub k: Vec<f32>,
     pub v: Vec<f32>,
 }
 
-impl Parts {
-    /// Places with anything in them.
-    pub fn any(heads: Heads, tokens: usize) -> Self {
+impl Qkv {
+    /// Allocates with arbitrary contents.
+    pub fn alloc(heads: Heads, tokens: usize) -> Self {
         let (queries, keys) = (tokens * heads.query * heads.dim, tokens * heads.key * heads.dim);
         Self { q: take(queries), k: take(keys), v: take(keys) }
     }
 
-    /// As they wait for the backward, and as the attention reads them.
-    pub fn saved(self, precision: Precision) -> SavedParts {
-        SavedParts([self.q, self.k, self.v].map(|part| Saved::new(part, precision)))
+    /// Saves them in the form that the attention reads, forward and backward.
+    pub fn saved(self, precision: Precision) -> SavedQkv {
+        SavedQkv([self.q, self.k, self.v].map(|part| SavedTensor::new(part, precision)))
     }
 
     pub fn views(&self, heads: Heads) -> [Mat<'_, f32>; 3] {
@@ -74,51 +77,52 @@ impl Parts {
         [matrix_mut(&mut self.q, queries), matrix_mut(&mut self.k, keys), matrix_mut(&mut self.v, keys)]
     }
 
-    /// From the normed stream x.
-    pub fn forward(pass: &Pass<'_>, qkv: Qkv, heads: Heads, rotary: &Rotary, x: Mat<'_, f32>) -> Self {
-        let mut parts = Self::any(heads, x.rows());
+    /// Projects the normalised residual stream x.
+    pub fn forward(pass: &Pass<'_>, qkv: QkvTensors, heads: Heads, rotary: &RotaryTables, x: Mat<'_, f32>) -> Self {
+        let mut parts = Self::alloc(heads, x.rows());
         match qkv {
-            Qkv::Fused(linear) => {
-                let fused = pass.applied(linear, x);
+            QkvTensors::Fused(linear) => {
+                let fused = pass.linear(linear, x);
                 parts.unpack(heads, &fused);
                 give(fused);
             }
-            Qkv::Separate(linears) => {
+            QkvTensors::Separate(linears) => {
                 for (linear, out) in linears.into_iter().zip(parts.views_mut(heads)) {
-                    pass.linear(linear, x, out);
+                    pass.linear_into(linear, x, out);
                 }
             }
         }
         let [q, k, _] = parts.views_mut(heads);
-        rotary.turn(q, Table::forward);
-        rotary.turn(k, Table::forward);
+        rotary.rotate(q, RotaryTable::forward);
+        rotary.rotate(k, RotaryTable::forward);
         parts
     }
 
-    /// From gradients of queries, keys and values that of x, written to `d_x`, and those of the matrices.
-    #[expect(clippy::too_many_arguments, reason = "what a backward needs of its forward, and where its gradients go")]
+    /// Turns gradients of queries, keys and values into that of x, written to `d_x`, and adds those
+    /// of the matrices.
+    #[expect(clippy::too_many_arguments, reason = "inputs of the forward, and destinations of gradients")]
     pub fn backward(
         mut self,
         pass: &Pass<'_>,
-        qkv: Qkv,
+        qkv: QkvTensors,
         heads: Heads,
-        rotary: &Rotary,
+        rotary: &RotaryTables,
         x: Mat<'_, f32>,
         mut d_x: MatMut<'_, f32>,
         gradients: &mut Gradients,
     ) {
         let [q, k, _] = self.views_mut(heads);
-        rotary.turn(q, Table::backward);
-        rotary.turn(k, Table::backward);
+        rotary.rotate(q, RotaryTable::backward);
+        rotary.rotate(k, RotaryTable::backward);
         match qkv {
-            Qkv::Fused(linear) => {
+            QkvTensors::Fused(linear) => {
                 let fused = self.pack(heads);
                 let fused_matrix = matrix(&fused, linear.outputs);
                 pass.input_gradient(linear, fused_matrix, d_x, false);
                 pass.weight_gradient(linear, x, fused_matrix, gradients);
                 give(fused);
             }
-            Qkv::Separate(linears) => {
+            QkvTensors::Separate(linears) => {
                 for (part, (linear, d_part)) in linears.into_iter().zip(self.views(heads)).enumerate() {
                     pass.input_gradient(linear, d_part, d_x.reborrow(), part > 0);
                     pass.weight_gradient(linear, x, d_part, gradients);
@@ -128,11 +132,12 @@ impl Parts {
         [self.q, self.k, self.v].into_iter().for_each(give);
     }
 
-    /// Columns of the fused matrix: for each key head its query heads, the key, the value.
+    /// Splits the fused matrix, whose columns are for each key head its query heads, the key, the
+    /// value.
     fn unpack(&mut self, heads: Heads, fused: &[f32]) {
         let Sizes { queries, dim, row } = Sizes::of(heads);
         let keys = self.k.par_chunks_exact_mut(dim).zip(self.v.par_chunks_exact_mut(dim));
-        let parts = self.q.par_chunks_exact_mut(queries).zip(keys).with_min_len(HEADS);
+        let parts = self.q.par_chunks_exact_mut(queries).zip(keys).with_min_len(MIN_HEADS);
         parts.zip(fused.par_chunks_exact(row)).for_each(|((q, (k, v)), fused)| {
             q.copy_from_slice(&fused[..queries]);
             k.copy_from_slice(&fused[queries..queries + dim]);
@@ -140,12 +145,12 @@ impl Parts {
         });
     }
 
-    /// The reverse of [`Parts::unpack`].
+    /// Inverts [`Qkv::unpack`].
     fn pack(&self, heads: Heads) -> Vec<f32> {
         let Sizes { queries, dim, row } = Sizes::of(heads);
         let mut fused = take(self.q.len() + self.k.len() + self.v.len());
         let keys = self.k.par_chunks_exact(dim).zip(self.v.par_chunks_exact(dim));
-        let parts = self.q.par_chunks_exact(queries).zip(keys).with_min_len(HEADS);
+        let parts = self.q.par_chunks_exact(queries).zip(keys).with_min_len(MIN_HEADS);
         parts.zip(fused.par_chunks_exact_mut(row)).for_each(|((q, (k, v)), fused)| {
             fused[..queries].copy_from_slice(q);
             fused[queries..queries + dim].copy_from_slice(k);
@@ -155,27 +160,28 @@ impl Parts {
     }
 }
 
-/// Queries, keys and values as they wait for the backward.
+/// Saved queries, keys and values.
 #[derive(Debug)]
-pub(super) struct SavedParts([Saved; 3]);
+pub(super) struct SavedQkv([SavedTensor; 3]);
 
-impl SavedParts {
-    /// The attention's output and log-sum-exp.
+impl SavedQkv {
+    /// Computes the attention's output and log-sum-exp.
     pub fn attend(&self, attention: &Attention<'_>, heads: Heads, out: MatMut<'_, f32>, lse: MatMut<'_, f32>) {
         match &self.0 {
-            [Saved::Half(q), Saved::Half(k), Saved::Half(v)] => {
+            [SavedTensor::Bf16(q), SavedTensor::Bf16(k), SavedTensor::Bf16(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
                 attention.forward(q, k, v, out, lse);
             }
-            [Saved::Wide(q), Saved::Wide(k), Saved::Wide(v)] => {
+            [SavedTensor::F32(q), SavedTensor::F32(k), SavedTensor::F32(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
                 attention.forward(q, k, v, out, lse);
             }
-            _ => unreachable!("all of a block is saved in one precision"),
+            _ => unreachable!("a block saves all activations in one format"),
         }
     }
 
-    /// Gradients of queries, keys and values, from the attention's output and log-sum-exp, and the gradient of the former.
+    /// Computes the gradients of queries, keys and values from the attention's output, its
+    /// log-sum-exp and `d_out`.
     pub fn attend_backward(
         &self,
         attention: &Attention<'_>,
@@ -184,21 +190,21 @@ impl SavedParts {
         [d_q, d_k, d_v]: [MatMut<'_, f32>; 3],
     ) {
         match &self.0 {
-            [Saved::Half(q), Saved::Half(k), Saved::Half(v)] => {
+            [SavedTensor::Bf16(q), SavedTensor::Bf16(k), SavedTensor::Bf16(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
-                attention.backward(Kept { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
+                attention.backward(SavedAttention { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
             }
-            [Saved::Wide(q), Saved::Wide(k), Saved::Wide(v)] => {
+            [SavedTensor::F32(q), SavedTensor::F32(k), SavedTensor::F32(v)] => {
                 let [q, k, v] = views(heads, [q, k, v]);
-                attention.backward(Kept { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
+                attention.backward(SavedAttention { q, k, v, out, lse }, d_out, d_q, d_k, d_v);
             }
-            _ => unreachable!("all of a block is saved in one precision"),
+            _ => unreachable!("a block saves all activations in one format"),
         }
     }
 
-    /// Give the buffers back, if they are of those.
+    /// Drops the values; recycles `f32` buffers.
     pub fn discard(self) {
-        self.0.into_iter().for_each(Saved::discard);
+        self.0.into_iter().for_each(SavedTensor::discard);
     }
 }
 
@@ -209,16 +215,16 @@ fn views<T: Element>(heads: Heads, parts: [&Vec<T>; 3]) -> [Mat<'_, T>; 3] {
     [Mat::new(q, tokens, queries), Mat::new(k, tokens, keys), Mat::new(v, tokens, keys)]
 }
 
-/// Key heads of tokens that a task copies at least.
-const HEADS: usize = 128;
+/// Minimum number of key heads, over all tokens, that a task copies.
+const MIN_HEADS: usize = 128;
 
-/// Columns of the fused matrix for one key head.
+/// Column counts of the fused matrix per key head.
 struct Sizes {
-    /// Its query heads.
+    /// Query heads.
     queries: usize,
-    /// The key, and the value.
+    /// Key; value.
     dim: usize,
-    /// All.
+    /// Total.
     row: usize,
 }
 

@@ -1,47 +1,78 @@
-//! Reading the vision tower and projector from an `mmproj` file, the second half of a GGUF pair.
+//! Reads the vision tower and projector from an `mmproj` file, the second half of a GGUF pair.
 //!
-//! Floats stay in the file's own format, and blocks of quantised weights as they are in the file, to be unpacked where a
-//! product reads them. Position embeddings are put into the reference's order, class token first, whichever converter
-//! wrote them.
-
-mod rows;
+//! Floating-point weights keep the format of the file; quantised ones stay in the file and are
+//! dequantised where a product reads them. Position embeddings are put in MM-PRM's order, class
+//! token first, whatever the converter's order was.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use mmprm_quant::blocks::GgmlType;
+use mmprm_quant::blocks::{BlockError, GgmlType};
 use mmprm_quant::check;
 use mmprm_quant::gguf::{GgufError, GgufFile, GgufValue, TensorInfo};
 
 use super::config::{Config, LanguageConfig, LanguageKind, NormKind, VisionConfig};
+use super::gguf_rows::{GgufRows, RowOrder};
 use super::layout::{self, Layout, Role};
 use super::parameters::{Parameters, Store};
-use crate::nn::rope::Scaling;
-use rows::QuantisedRows;
+use crate::nn::rope::RopeScaling;
 
-/// Why a projector file cannot be read as an InternVL2.5 vision tower.
+/// Why an `mmproj` file could not be read as an InternVL2.5 vision tower.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MmprojError {
-    /// The file is not sound.
+    /// The file is invalid.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// A sound file with a tower of another kind.
-    #[error("{}: {place}: {problem}", path.display())]
+    /// The file is valid, but holds another kind of tower.
+    #[error("{}: {source}", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// A key, or a tensor.
-        place: String,
-        /// What is wrong and what was expected.
-        problem: String,
+        /// The key or tensor, and what was expected.
+        source: UnsupportedTower,
     },
 }
 
-/// Reads the tower and the projector. The layout is that of a model whose language model has no words and no layers: of
-/// [`Model`](super::Model), only `vision_features` and `vision_embeddings` can be run on it.
+/// What makes a tower unsupported.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsupportedTower {
+    /// A metadata key has another value than supported.
+    #[error("key '{key}': expected {expected}")]
+    Key {
+        /// The key.
+        key: String,
+        /// The supported values.
+        expected: &'static str,
+    },
+    /// A tensor that an `InternViT` tower does not have.
+    #[error("tensor '{name}': not part of an InternViT tower")]
+    UnknownTensor {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor is missing.
+    #[error("tensor '{name}': missing")]
+    MissingTensor {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor cannot be dequantised.
+    #[error("tensor '{name}': {source}")]
+    Dequantise {
+        /// The tensor.
+        name: String,
+        /// The cause.
+        source: BlockError,
+    },
+}
+
+/// Reads the tower and the projector. The language model of the returned layout has no tokens and
+/// no layers, so that only `vision_features` and `vision_embeddings` of a [`Model`](super::Model)
+/// can run.
 ///
 /// ```
 /// use mmprm::internvl::read_mmproj;
@@ -56,20 +87,17 @@ pub enum MmprojError {
 /// # Errors
 /// [`MmprojError`] with the key or tensor and what was expected.
 pub fn read_mmproj(file: &Arc<GgufFile>) -> Result<Parameters, MmprojError> {
-    // Shapes against the keys, and keys against each other: whatever is read below is there and as large as it should be.
+    // Checks shapes against keys, and keys against each other: tensors read below have the expected
+    // sizes.
     check::vision(file)?;
     let layout = Layout::new(&config(file)?);
     let known: HashSet<String> = layout.tensors().iter().flat_map(|tensor| names(&tensor.name)).collect();
     if let Some(tensor) = file.tensors().iter().find(|tensor| !known.contains(&tensor.name)) {
-        return Err(unsupported(
-            file,
-            format!("tensor '{}'", tensor.name),
-            "has no place in an InternViT tower".into(),
-        ));
+        return Err(unsupported(file, UnsupportedTower::UnknownTensor { name: tensor.name.clone() }));
     }
     let class_last = class_last(file)?;
-    Parameters::load(&layout, |number| {
-        let tensor = &layout.tensors()[number];
+    Parameters::load(&layout, |index| {
+        let tensor = &layout.tensors()[index];
         if tensor.name.starts_with("language_model.") {
             return Ok(Store::F32(vec![0.0; tensor.len()]));
         }
@@ -82,36 +110,37 @@ pub fn read_mmproj(file: &Arc<GgufFile>) -> Result<Parameters, MmprojError> {
     })
 }
 
-fn unsupported(file: &GgufFile, place: String, problem: String) -> MmprojError {
-    MmprojError::Unsupported { path: file.path().to_owned(), place, problem }
+fn unsupported(file: &GgufFile, source: UnsupportedTower) -> MmprojError {
+    MmprojError::Unsupported { path: file.path().to_owned(), source }
+}
+
+fn unsupported_key(file: &GgufFile, key: &str, expected: &'static str) -> MmprojError {
+    unsupported(file, UnsupportedTower::Key { key: key.to_owned(), expected })
 }
 
 fn config(file: &GgufFile) -> Result<Config, MmprojError> {
     let key = |name: &str| format!("clip.vision.{name}");
-    let number = |name: &str| file.get_u32(&key(name)).map(|number| number as usize);
-    // llama.cpp's default is a cruder GELU than InternViT's.
+    let size = |name: &str| file.get_u32(&key(name)).map(|value| value as usize);
+    // llama.cpp's default is a coarser GELU than InternViT's.
     if file.get("clip.use_gelu").and_then(GgufValue::as_bool) != Some(true) {
-        return Err(unsupported(file, "key 'clip.use_gelu'".into(), "not true, expected a tower with GELU".into()));
+        return Err(unsupported_key(file, "clip.use_gelu", "true: a tower with GELU"));
     }
-    let (hidden, layers) = (number("embedding_length")?, number("block_count")?);
+    let (hidden, layers) = (size("embedding_length")?, size("block_count")?);
     let has = |part: &str| (0..layers).any(|layer| file.tensor(&format!("v.blk.{layer}.{part}")).is_some());
     let norm = match file.get("mmprm.vision.norm").map(|value| value.as_str()) {
         Some(Some("rms_norm")) => NormKind::Rms,
-        // As llama.cpp tells them apart: InternViT-6B is the one with RMSNorm.
+        // llama.cpp has the same rule: InternViT-6B is the tower with RMSNorm.
         None if hidden == 3200 && layers == 45 => NormKind::Rms,
         Some(Some("layer_norm")) | None => NormKind::Layer,
-        Some(_) => {
-            let problem = "unknown, expected layer_norm or rms_norm".into();
-            return Err(unsupported(file, "key 'mmprm.vision.norm'".into(), problem));
-        }
+        Some(_) => return Err(unsupported_key(file, "mmprm.vision.norm", "layer_norm or rms_norm")),
     };
     let vision = VisionConfig {
         hidden,
         layers,
-        heads: number("attention.head_count")?,
-        feed_forward: number("feed_forward_length")?,
-        image: number("image_size")?,
-        patch: number("patch_size")?,
+        heads: size("attention.head_count")?,
+        feed_forward: size("feed_forward_length")?,
+        image: size("image_size")?,
+        patch: size("patch_size")?,
         qkv_bias: ["attn_q.bias", "attn_k.bias", "attn_v.bias"].into_iter().any(has),
         norm,
         epsilon: file.get_f32(&key("attention.layer_norm_epsilon"))?,
@@ -119,35 +148,32 @@ fn config(file: &GgufFile) -> Result<Config, MmprojError> {
     };
     let language = LanguageConfig {
         kind: LanguageKind::InternLm2,
-        hidden: number("projection_dim")?,
+        hidden: size("projection_dim")?,
         layers: 0,
         heads: 1,
         kv_heads: 1,
         feed_forward: 0,
         vocabulary: 0,
         rope_base: 1.0,
-        rope_scaling: Scaling::None,
+        rope_scaling: RopeScaling::None,
         epsilon: 0.0,
         qkv_bias: false,
         tied: true,
     };
-    Ok(Config { vision, shuffle: number("projector.scale_factor")?, language })
+    Ok(Config { vision, shuffle: size("projector.scale_factor")?, language })
 }
 
-/// Whether the class token's position comes after those of the patches.
+/// Whether the class token's position embedding comes last instead of first.
 fn class_last(file: &GgufFile) -> Result<bool, MmprojError> {
     match file.get("mmprm.vision.class_position").map(|value| value.as_str()) {
-        // Other converters keep the checkpoint's order.
+        // Other converters keep the order of the checkpoint.
         None => Ok(false),
         Some(Some("last")) => Ok(true),
-        Some(_) => {
-            let place = "key 'mmprm.vision.class_position'".into();
-            Err(unsupported(file, place, "unknown, expected last".into()))
-        }
+        Some(_) => Err(unsupported_key(file, "mmprm.vision.class_position", "last")),
     }
 }
 
-/// The GGUF tensors that make up a tensor of the layout, one above the other.
+/// Returns the GGUF tensors that, stacked, make up a tensor of the layout.
 fn names(name: &str) -> Vec<String> {
     if let Some(rest) = name.strip_prefix("mlp1.") {
         return vec![format!("mm.model.mlp.{rest}")];
@@ -170,13 +196,14 @@ fn names(name: &str) -> Vec<String> {
         ("mlp.fc2", _) => &["ffn_down"],
         ("norm1", _) => &["ln1"],
         ("norm2", _) => &["ln2"],
-        // LayerScale: no module, the tensor itself.
+        // LayerScale has no module: the tensor is the parameter itself.
         (_, scale) => return vec![format!("v.blk.{layer}.{scale}.weight")],
     };
     modules.iter().map(|module| format!("v.blk.{layer}.{module}.{kind}")).collect()
 }
 
-/// A vector, in 32 bits as the check asks for. One that the file leaves out is what changes nothing.
+/// Reads a vector, which `check::vision` requires to be F32. Missing biases are 0 and missing
+/// scales 1.
 fn vector(file: &GgufFile, tensor: &layout::TensorInfo, found: &[Option<&TensorInfo>]) -> Result<Store, MmprojError> {
     let length = tensor.len() / found.len();
     let mut values = Vec::with_capacity(tensor.len());
@@ -189,15 +216,15 @@ fn vector(file: &GgufFile, tensor: &layout::TensorInfo, found: &[Option<&TensorI
             (None, Role::Bias) => values.extend(std::iter::repeat_n(0.0, length)),
             (None, Role::Scale) => values.extend(std::iter::repeat_n(1.0, length)),
             (None, _) => {
-                let place = format!("tensor '{}'", names(&tensor.name).join("', '"));
-                return Err(unsupported(file, place, "missing".into()));
+                let name = names(&tensor.name).join("', '");
+                return Err(unsupported(file, UnsupportedTower::MissingTensor { name }));
             }
         }
     }
     Ok(Store::F32(values))
 }
 
-/// A matrix, whose parts the check has seen.
+/// Reads a matrix, whose parts `check::vision` has checked.
 fn matrix(
     file: &Arc<GgufFile>,
     tensor: &layout::TensorInfo,
@@ -214,14 +241,13 @@ fn matrix(
     } else if is(GgmlType::BF16) {
         Store::Bf16(halves().map(bf16::from_bits).collect())
     } else {
-        let rows = QuantisedRows::new(file, &parts, tensor.matrix().1);
-        Store::Rows(Arc::new(
-            rows.map_err(|(name, error)| unsupported(file, format!("tensor '{name}'"), error.to_string()))?,
-        ))
+        let rows = GgufRows::new(file, &parts, RowOrder::Stacked, tensor.matrix().1);
+        let fail = |(name, source)| unsupported(file, UnsupportedTower::Dequantise { name, source });
+        Store::Rows(Arc::new(rows.map_err(fail)?))
     })
 }
 
-/// Position embeddings with the last row first.
+/// Moves the last row of position embeddings to the front.
 fn class_first(store: Store, tensor: &layout::TensorInfo) -> Store {
     let Store::F32(mut values) = store else { unreachable!("vectors are f32") };
     values.rotate_right(tensor.shape[2]);

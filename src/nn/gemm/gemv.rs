@@ -1,4 +1,4 @@
-//! Products with one row or one column: reading the matrix is all the work, so it is not packed.
+//! Matrix-vector products, without packing: reading the matrix once is all the work.
 
 use rayon::prelude::*;
 
@@ -7,16 +7,17 @@ use crate::nn::math;
 use crate::nn::simd::vectorised;
 use crate::nn::workspace;
 
-/// Rows of the matrix that a task reads.
+/// Matrix rows per task.
 const ROWS: usize = 64;
-/// Columns of the matrix that a task reads, whole blocks of rows made on demand.
+/// Matrix columns per task, aligned to what row sources can generate.
 const COLUMNS: usize = 2 * COLUMN_ALIGNMENT;
 
-/// `out = matrix · vector`, where `matrix` is `[out.len(), vector.len()]`.
+/// Computes `out = matrix · vector`; `matrix` is `[out.len(), vector.len()]`.
 pub(super) fn multiply(matrix: &Operand<'_>, vector: &[f32], out: &mut [f32], parallel: bool) {
     let (source, size) = (&matrix.source, if parallel { ROWS } else { out.len() });
     if matrix.transposed {
-        // Each row of what is stored is a column here, and is added to a part of the sums.
+        // Stored rows are columns of the matrix: each is added to the sums, times its element of
+        // the vector.
         let size = if parallel { COLUMNS } else { out.len() };
         for_chunks(out, size, |start, out| {
             out.fill(0.0);
@@ -45,7 +46,7 @@ pub(super) fn multiply(matrix: &Operand<'_>, vector: &[f32], out: &mut [f32], pa
     }
 }
 
-/// The values of an operand with one row, or one column.
+/// Writes the values of an operand with one row or one column to `out`.
 pub(super) fn values(operand: &Operand<'_>, out: &mut [f32]) {
     let source: &Source<'_> = &operand.source;
     let cols = if operand.transposed { operand.rows() } else { operand.cols() };
@@ -63,7 +64,7 @@ fn for_chunks(out: &mut [f32], size: usize, work: impl Fn(usize, &mut [f32]) + S
 }
 
 vectorised! {
-    /// `out += Σ factor · row`
+    /// `out += Σ factorᵢ · rowᵢ`
     fn add_four(rows: [&[f32]; 4], factors: [f32; 4], out: &mut [f32]) {
         let [a, b, c, d] = rows;
         let [fa, fb, fc, fd] = factors;

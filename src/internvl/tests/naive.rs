@@ -1,20 +1,21 @@
-//! The model again, in `f64`, token by token and path by path, without any of the kernels: what the passes are compared to.
+//! A naive implementation of the model in `f64`, token by token and path by path, without any
+//! kernels, to compare with.
 
-use crate::internvl::layout::{Layout, Linear, Norm, Qkv};
+use crate::internvl::layout::{Layout, Linear, Norm, QkvTensors};
 use crate::internvl::{NormKind, Parameters, Targets};
-use crate::nn::rope::Scaling;
+use crate::nn::rope::RopeScaling;
 
 /// Rows of a matrix.
 pub type Rows = Vec<Vec<f64>>;
 
-pub struct Twin<'a> {
+pub struct NaiveModel<'a> {
     layout: &'a Layout,
     /// The values of all tensors, in `f64`.
     pub values: Vec<Vec<f64>>,
     pub states: std::cell::RefCell<Vec<Rows>>,
 }
 
-impl<'a> Twin<'a> {
+impl<'a> NaiveModel<'a> {
     pub fn new(parameters: &'a Parameters) -> Self {
         let values = parameters.iter().map(|(_, values)| values.iter().map(|value| f64::from(*value)).collect());
         Self { layout: parameters.layout(), values: values.collect(), states: std::cell::RefCell::default() }
@@ -45,7 +46,7 @@ impl<'a> Twin<'a> {
         x.iter().map(apply).collect()
     }
 
-    /// Pixel values to features.
+    /// Computes features from pixel values.
     pub fn features(&self, pixels: &[f32]) -> Rows {
         let config = self.layout.config();
         pixels.chunks(config.vision.pixels()).flat_map(|tile| self.tile(tile)).collect()
@@ -64,7 +65,7 @@ impl<'a> Twin<'a> {
         self.convolved_tile(&self.linear(self.layout.vision.patch, &patches))
     }
 
-    /// What the convolution made of the patches of a tile, to features.
+    /// Computes the features of a tile from its convolved patches.
     pub fn convolved_tile(&self, patches: &Rows) -> Rows {
         let (tensors, config) = (&self.layout.vision, self.layout.config());
         let (vision, side) = (&config.vision, config.vision.side());
@@ -108,7 +109,8 @@ impl<'a> Twin<'a> {
         branch.iter().zip(stream).map(row).collect()
     }
 
-    /// The stream after the final norm of one path: tokens, and for some of them rows of features instead.
+    /// Computes the stream after the final norm of one path of tokens, some of which have features
+    /// instead of embeddings.
     pub fn path(&self, tokens: &[(u32, Option<&Vec<f64>>)]) -> Rows {
         let (tensors, config) = (&self.layout.language, &self.layout.config().language);
         let projector = &self.layout.projector;
@@ -127,8 +129,8 @@ impl<'a> Twin<'a> {
         for block in &tensors.blocks {
             let normed = self.norm(block.attention_norm, &stream);
             let [mut q, mut k, v] = match block.qkv {
-                Qkv::Separate(linears) => linears.map(|linear| self.linear(linear, &normed)),
-                Qkv::Fused(linear) => {
+                QkvTensors::Separate(linears) => linears.map(|linear| self.linear(linear, &normed)),
+                QkvTensors::Fused(linear) => {
                     let fused = self.linear(linear, &normed);
                     let group = (heads / keys + 2) * dim;
                     let pick = |from: usize, to: usize| -> Rows {
@@ -139,7 +141,7 @@ impl<'a> Twin<'a> {
                 }
             };
             for x in [&mut q, &mut k] {
-                self.turn(x);
+                self.rotate(x);
             }
             let mixed = self.linear(block.out, &attention(&q, &k, &v, heads, heads / keys, true));
             stream = stream.iter().zip(&mixed).map(|(a, b)| sum(a, b)).collect();
@@ -155,12 +157,12 @@ impl<'a> Twin<'a> {
         self.norm(tensors.norm, &stream)
     }
 
-    fn turn(&self, x: &mut Rows) {
+    fn rotate(&self, x: &mut Rows) {
         let config = &self.layout.config().language;
         let dim = config.head();
         let length = x.len() as f64;
         let base = match config.rope_scaling {
-            Scaling::Dynamic { factor, trained } if x.len() > trained => {
+            RopeScaling::Dynamic { factor, trained } if x.len() > trained => {
                 let growth = f64::from(factor) * length / trained as f64 - (f64::from(factor) - 1.0);
                 f64::from(config.rope_base) * growth.powf(dim as f64 / (dim as f64 - 2.0))
             }
@@ -169,7 +171,7 @@ impl<'a> Twin<'a> {
         for (position, row) in x.iter_mut().enumerate() {
             for head in row.chunks_mut(dim) {
                 for i in 0..dim / 2 {
-                    // Angles are rounded to f32, as the reference has them.
+                    // Angles are rounded to f32, as in MM-PRM's code.
                     let frequency = base.powf(-2.0 * i as f64 / dim as f64) as f32;
                     let angle = f64::from(position as f32 * frequency);
                     let (low, high) = (head[i], head[i + dim / 2]);
@@ -180,7 +182,7 @@ impl<'a> Twin<'a> {
         }
     }
 
-    /// The weighted losses of targets on a path after its final norm; rows of the targets count within the path.
+    /// Computes the weighted loss of targets on a path; rows of targets count within the path.
     pub fn loss(&self, hidden: &Rows, targets: &Targets) -> f64 {
         let head: Vec<&[f64]> =
             self.values[self.layout.language.head].chunks(self.layout.config().language.hidden).collect();
@@ -205,7 +207,7 @@ fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
-/// x · Φ(x), with Φ by its Taylor series, or by 0 and 1 where that is the value.
+/// x · Φ(x), with Φ by its Taylor series, or 0 and 1 far from 0.
 fn gelu(x: f64) -> f64 {
     let t = x * std::f64::consts::FRAC_1_SQRT_2;
     if t.abs() > 5.0 {

@@ -1,6 +1,7 @@
-//! A mutable matrix view that can be cut into disjoint parts by rows *and* by columns.
+//! A mutable matrix view that splits into disjoint parts by rows *and* by columns.
 //!
-//! Safe slices cannot be cut by columns, so this view keeps a pointer; its parts never share an element.
+//! Safe slices cannot be split by columns, so this view holds a pointer; its parts never share an
+//! element.
 
 use std::marker::PhantomData;
 
@@ -14,13 +15,14 @@ pub struct MatMut<'a, T> {
     borrow: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `MatMut` is the only way to the elements it covers, as a `&mut [T]` is.
+// SAFETY: a `MatMut` has exclusive access to the elements it covers, as a `&mut [T]` has.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
-// SAFETY: a shared `MatMut` gives only shared references to its elements, as a `&&mut [T]` does.
+// SAFETY: a shared `MatMut` gives out only shared references to its elements, as a `&&mut [T]`
+// does.
 unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {
-    /// A dense matrix `[rows, cols]`.
+    /// Views a slice as a dense matrix `[rows, cols]`.
     ///
     /// # Panics
     /// If `data` does not hold exactly `rows · cols` elements.
@@ -29,7 +31,7 @@ impl<'a, T> MatMut<'a, T> {
         Self { start: data.as_mut_ptr(), rows, cols, stride: cols, borrow: PhantomData }
     }
 
-    /// A matrix `[rows, cols]` with rows `stride` elements apart.
+    /// Views a slice as a matrix `[rows, cols]` with rows `stride` elements apart.
     ///
     /// # Panics
     /// If rows overlap (`stride < cols`) or `data` ends before the last row does.
@@ -55,35 +57,35 @@ impl<'a, T> MatMut<'a, T> {
         self.stride
     }
 
-    /// Row `row`.
+    /// Returns row `row`.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If `row` is out of bounds.
     pub fn row(&self, row: usize) -> &[T] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        // SAFETY: the constructor saw that every row lies in the borrowed slice.
+        // SAFETY: the constructor checked that every row lies in the borrowed slice.
         unsafe { std::slice::from_raw_parts(self.start.wrapping_add(row * self.stride), self.cols) }
     }
 
-    /// Row `row`, to write.
+    /// Returns row `row` for writing.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If `row` is out of bounds.
     pub fn row_mut(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         // SAFETY: as for `row`; `&mut self` makes the reference unique.
         unsafe { std::slice::from_raw_parts_mut(self.start.wrapping_add(row * self.stride), self.cols) }
     }
 
-    /// The same matrix, borrowed for a shorter time.
+    /// Borrows the same matrix for a shorter lifetime.
     pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut { start: self.start, rows: self.rows, cols: self.cols, stride: self.stride, borrow: PhantomData }
     }
 
-    /// The first `at` rows and the rest.
+    /// Splits into the first `at` rows and the rest.
     ///
     /// # Panics
-    /// If there are fewer rows.
+    /// If the matrix has fewer rows.
     #[must_use]
     pub fn split_rows(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows, "{at} of {} rows", self.rows);
@@ -92,10 +94,10 @@ impl<'a, T> MatMut<'a, T> {
         (Self { rows: at, ..Self::part(&self) }, Self { start: rest, rows: self.rows - at, ..Self::part(&self) })
     }
 
-    /// The first `at` columns and the rest.
+    /// Splits into the first `at` columns and the rest.
     ///
     /// # Panics
-    /// If there are fewer columns.
+    /// If the matrix has fewer columns.
     #[must_use]
     pub fn split_columns(self, at: usize) -> (Self, Self) {
         assert!(at <= self.cols, "{at} of {} columns", self.cols);
@@ -103,7 +105,7 @@ impl<'a, T> MatMut<'a, T> {
         (Self { cols: at, ..Self::part(&self) }, Self { start: rest, cols: self.cols - at, ..Self::part(&self) })
     }
 
-    /// Cut into parts of `rows` rows and `cols` columns (the last ones smaller), row of parts by row of parts.
+    /// Splits into tiles of `rows` × `cols` (smaller at the edges), in row-major order.
     #[must_use]
     pub fn tiles(self, rows: usize, cols: usize) -> Vec<Self> {
         let mut tiles = Vec::with_capacity(self.rows.div_ceil(rows.max(1)) * self.cols.div_ceil(cols.max(1)));
@@ -124,17 +126,17 @@ impl<'a, T> MatMut<'a, T> {
         tiles
     }
 
-    /// The part from (`row`, `col`) on with `rows` rows and `cols` columns.
+    /// Borrows the part `[rows, cols]` that starts at (`row`, `col`).
     ///
     /// # Panics
-    /// If the part reaches outside of the matrix.
+    /// If the part exceeds the matrix.
     pub fn sub_mut(&mut self, row: usize, col: usize, rows: usize, cols: usize) -> MatMut<'_, T> {
-        assert!(row + rows <= self.rows && col + cols <= self.cols, "a part outside of the matrix");
+        assert!(row + rows <= self.rows && col + cols <= self.cols, "the part exceeds the matrix");
         let start = self.start.wrapping_add(row * self.stride + col);
         MatMut { start, rows, cols, stride: self.stride, borrow: PhantomData }
     }
 
-    /// Address of the first element, for kernels.
+    /// Returns the address of the first element, for kernels.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn start(&mut self) -> *mut T {
         self.start
