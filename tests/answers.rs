@@ -39,12 +39,12 @@ fn source(root: &Path, name: &str) -> Vec<Triple> {
 }
 
 fn agreement(all: &[Triple], rule: Rule) -> Agreement {
-    let findings: Vec<_> = all.iter().map(|triple| triple.compare(rule)).collect();
-    triples::tally(all, &findings).remove(0)
+    let comparisons: Vec<_> = all.iter().map(|triple| triple.compare(rule)).collect();
+    triples::tally(all, &comparisons).remove(0)
 }
 
 fn identity(triple: &Triple) -> String {
-    let digest = Sha256::digest(format!("{}\0{}\0{}", triple.source, triple.gold, triple.said));
+    let digest = Sha256::digest(format!("{}\0{}\0{}", triple.source, triple.gold, triple.prediction));
     format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
 }
 
@@ -55,8 +55,8 @@ fn unit_tests_of_other_projects_are_agreed_with() {
         let all = source(&root, name);
         let mut agreed = 0;
         for triple in &all {
-            let finding = triple.compare(Rule::General);
-            let right = match finding.outcome {
+            let comparison = triple.compare(Rule::General);
+            let right = match comparison.outcome {
                 Outcome::Equal => triple.verdict == Some(true),
                 Outcome::Different => triple.verdict == Some(false),
                 Outcome::Undecided => false,
@@ -65,7 +65,7 @@ fn unit_tests_of_other_projects_are_agreed_with() {
             let identity = identity(triple);
             match DEFENDED.iter().find(|(known, _)| *known == identity) {
                 Some((_, reason)) => println!("{name} {identity}: {reason}"),
-                None if !right => println!("{name} {identity}: {:?}, {}", finding.outcome, finding.reason),
+                None if !right => println!("{name} {identity}: {:?}, {}", comparison.outcome, comparison.reason),
                 None => {}
             }
         }
@@ -111,8 +111,8 @@ fn answers() -> impl Strategy<Value = String> {
     ]
 }
 
-fn outcome(gold: &str, said: &str) -> Outcome {
-    compare(gold, said, &AnswerSpec::default()).outcome
+fn outcome(gold: &str, prediction: &str) -> Outcome {
+    compare(gold, prediction, &AnswerSpec::default()).outcome
 }
 
 proptest! {
@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn an_answer_means_the_same_in_any_wrapper(answer in answers()) {
-        for said in [
+        for prediction in [
             format!("${answer}$"),
             format!("$${answer}$$"),
             format!("\\boxed{{{answer}}}"),
@@ -134,7 +134,7 @@ proptest! {
             format!("<answer>{answer}</answer>"),
             format!("So \\( {answer} \\) is the answer: \\[\\boxed{{{answer}}}\\]"),
         ] {
-            prop_assert_eq!(outcome(&answer, &said), Outcome::Equal, "{}", said);
+            prop_assert_eq!(outcome(&answer, &prediction), Outcome::Equal, "{}", prediction);
         }
     }
 
@@ -144,11 +144,11 @@ proptest! {
     }
 
     #[test]
-    fn nothing_makes_it_panic(gold in ".{0,60}", said in ".{0,120}") {
+    fn nothing_makes_it_panic(gold in ".{0,60}", prediction in ".{0,120}") {
         let choices = AnswerSpec { choices: vec![gold.clone(), "2".into()], ..AnswerSpec::default() };
         for rule in [Rule::General, Rule::MathVista, Rule::MathVision] {
-            rule.compare(&gold, &said, &choices);
-            rule.compare(&gold, &said, &AnswerSpec::default());
+            rule.compare(&gold, &prediction, &choices);
+            rule.compare(&gold, &prediction, &AnswerSpec::default());
         }
     }
 

@@ -9,9 +9,9 @@ fn check(cases: &[(&str, &str, Outcome)]) {
 }
 
 fn check_in(spec: &AnswerSpec, cases: &[(&str, &str, Outcome)]) {
-    for (gold, said, expected) in cases {
-        let finding = compare(gold, said, spec);
-        assert_eq!(finding.outcome, *expected, "{gold} and {said}: {}", finding.reason);
+    for (gold, prediction, expected) in cases {
+        let comparison = compare(gold, prediction, spec);
+        assert_eq!(comparison.outcome, *expected, "{gold} and {prediction}: {}", comparison.reason);
     }
 }
 

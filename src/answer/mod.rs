@@ -13,86 +13,18 @@
 //! assert_eq!(compare("the longest side", "the side opposite the right angle", &spec).outcome, Outcome::Undecided);
 //! ```
 
-use std::borrow::Cow;
-
 pub mod benchmark;
+mod comparison;
 pub mod extract;
 mod grammar;
 mod math;
-mod numerals;
+mod number_words;
+mod rule;
 mod rules;
 mod spec;
 mod units;
 
+pub use comparison::{Comparison, Outcome};
+pub use rule::Rule;
 pub use rules::compare;
 pub use spec::{AnswerSpec, AnswerType, Precision};
-
-/// What comparing two answers came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// They mean the same.
-    Equal,
-    /// They do not.
-    Different,
-    /// The rules cannot tell.
-    Undecided,
-}
-
-/// An outcome and what it rests on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Comparison {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// The rule that decided, or why none could.
-    pub reason: Cow<'static, str>,
-}
-
-/// Whose rule decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Rule {
-    /// [`compare`]: our own.
-    #[default]
-    General,
-    /// [`benchmark::mathvista`].
-    MathVista,
-    /// [`benchmark::mathvision`].
-    MathVision,
-}
-
-impl Rule {
-    /// Compares `said` with the expected answer `gold` by this rule. A benchmark's rule is never undecided; it is given what
-    /// a text announces, boxes or tags as its answer, and else the text as it is.
-    pub fn compare(self, gold: &str, said: &str, spec: &AnswerSpec) -> Comparison {
-        if self == Self::General {
-            return compare(gold, said, spec);
-        }
-        let extraction = extract::extract_for(said, spec);
-        let stated =
-            matches!(extraction.found, extract::Found::Announced | extract::Found::Boxed | extract::Found::Tagged);
-        let said = extraction.parts.first().filter(|_| stated).map_or(said, |part| part);
-        let right = if self == Self::MathVista {
-            benchmark::mathvista(gold, said, spec)
-        } else {
-            benchmark::mathvision(gold, said, &spec.choices)
-        };
-        if right {
-            Comparison::equal("by the benchmark's rule")
-        } else {
-            Comparison::different("by the benchmark's rule")
-        }
-    }
-}
-
-impl Comparison {
-    fn equal(reason: &'static str) -> Self {
-        Self { outcome: Outcome::Equal, reason: reason.into() }
-    }
-
-    fn different(reason: &'static str) -> Self {
-        Self { outcome: Outcome::Different, reason: reason.into() }
-    }
-
-    fn undecided(reason: &'static str) -> Self {
-        Self { outcome: Outcome::Undecided, reason: reason.into() }
-    }
-}

@@ -12,7 +12,7 @@ pub struct AnswerSpec {
     /// The unit that a bare number is in.
     pub unit: Option<String>,
     /// Whether an inequality may not stand for the set that it describes (Math-Verify's `allow_set_relation_comp: false`).
-    pub sets_apart: bool,
+    pub strict_sets: bool,
     /// What kind of answer is expected, as `MathVista` names it.
     pub answer_type: Option<AnswerType>,
 }
@@ -42,14 +42,14 @@ pub enum AnswerType {
 impl AnswerSpec {
     /// Reads `choices` (or `options`), `precision`, `unit` and `answer_type` of a problem's record, or of the options of an
     /// answer triple. What is missing or not understood is left out.
-    pub fn of(record: &Map<String, Value>) -> Self {
+    pub fn from_record(record: &Map<String, Value>) -> Self {
         let choices = ["choices", "options"].iter().find_map(|key| record.get(*key)?.as_array());
         let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
         Self {
             choices: choices.map(|choices| choices.iter().map(as_text).collect()).unwrap_or_default(),
             precision: record.get("precision").and_then(precision),
             unit: text("unit").map(str::to_owned),
-            sets_apart: record.get("allow_set_relation_comp").and_then(Value::as_bool) == Some(false),
+            strict_sets: record.get("allow_set_relation_comp").and_then(Value::as_bool) == Some(false),
             answer_type: text("answer_type").and_then(|name| match name {
                 "text" => Some(AnswerType::Text),
                 "integer" => Some(AnswerType::Integer),
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn spec(value: &Value) -> AnswerSpec {
-        AnswerSpec::of(value.as_object().unwrap())
+        AnswerSpec::from_record(value.as_object().unwrap())
     }
 
     #[test]

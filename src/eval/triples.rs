@@ -8,8 +8,8 @@
 //! use mmprm::eval::triples::{parse, tally};
 //! let text = r#"{"gold": "1/2", "pred": "0.5", "verdict": true, "source": "quiz"}"#;
 //! let triples = parse("quiz.jsonl".as_ref(), text.as_bytes()).unwrap();
-//! let findings: Vec<_> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
-//! let table = tally(&triples, &findings);
+//! let comparisons: Vec<_> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
+//! let table = tally(&triples, &comparisons);
 //! assert_eq!((table[0].source.as_str(), table[0].agreed), ("quiz", 1));
 //! ```
 
@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use crate::answer::{AnswerSpec, Comparison, Outcome, Rule};
 
 /// Largest file read.
-const MOST_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// An expected answer and a proposed one.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,10 +29,10 @@ pub struct Triple {
     /// The expected answer.
     pub gold: String,
     /// The proposed answer, or a text that gives one.
-    pub said: String,
+    pub prediction: String,
     /// Whether somebody found it right.
     pub verdict: Option<bool>,
-    /// Where it is from; empty where that is not said.
+    /// Where it is from; empty where that is not prediction.
     pub source: String,
     /// What is known of the expected answer besides its text.
     pub spec: AnswerSpec,
@@ -41,7 +41,7 @@ pub struct Triple {
 impl Triple {
     /// Compares the two answers by `rule`.
     pub fn compare(&self, rule: Rule) -> Comparison {
-        rule.compare(&self.gold, &self.said, &self.spec)
+        rule.compare(&self.gold, &self.prediction, &self.spec)
     }
 }
 
@@ -54,7 +54,7 @@ pub enum TriplesError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// What the system prediction.
         cause: String,
     },
     /// A line is not what was expected.
@@ -76,8 +76,8 @@ pub enum TriplesError {
 pub fn load(path: &Path) -> Result<Vec<Triple>, TriplesError> {
     let refuse = |cause: String| TriplesError::Read { path: path.to_owned(), cause };
     let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
-    if size > MOST_BYTES {
-        return Err(refuse(format!("{size} bytes; at most {MOST_BYTES} are read")));
+    if size > MAX_BYTES {
+        return Err(refuse(format!("{size} bytes; at most {MAX_BYTES} are read")));
     }
     parse(path, &std::fs::read(path).map_err(|error| refuse(error.to_string()))?)
 }
@@ -110,7 +110,13 @@ fn triple(line: &[u8]) -> Result<Triple, String> {
     let nothing = Map::new();
     let options = record.get("opts").and_then(Value::as_object).unwrap_or(&nothing);
     let source = record.get("source").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(Triple { gold: answer("gold")?, said: answer("pred")?, verdict, source, spec: AnswerSpec::of(options) })
+    Ok(Triple {
+        gold: answer("gold")?,
+        prediction: answer("pred")?,
+        verdict,
+        source,
+        spec: AnswerSpec::from_record(options),
+    })
 }
 
 /// How a rule agrees with the verdicts of one source.
@@ -153,16 +159,16 @@ impl Agreement {
 }
 
 /// Counts by source, in the order in which sources first occur; several sources get a last row, `total`.
-pub fn tally(triples: &[Triple], findings: &[Comparison]) -> Vec<Agreement> {
+pub fn tally(triples: &[Triple], comparisons: &[Comparison]) -> Vec<Agreement> {
     let mut rows: Vec<Agreement> = Vec::new();
     let mut total = Agreement { source: "total".into(), ..Agreement::default() };
-    for (triple, finding) in triples.iter().zip(findings) {
+    for (triple, comparison) in triples.iter().zip(comparisons) {
         let place = rows.iter().position(|row| row.source == triple.source).unwrap_or_else(|| {
             rows.push(Agreement { source: triple.source.clone(), ..Agreement::default() });
             rows.len() - 1
         });
-        rows[place].add(triple.verdict, finding.outcome);
-        total.add(triple.verdict, finding.outcome);
+        rows[place].add(triple.verdict, comparison.outcome);
+        total.add(triple.verdict, comparison.outcome);
     }
     if rows.len() > 1 {
         rows.push(total);
@@ -183,8 +189,8 @@ mod tests {
             {"gold": "the long side", "pred": "the short side of it", "verdict": true}
             {"gold": "2", "pred": "3"}"#;
         let triples = parse("t".as_ref(), text.as_bytes()).unwrap();
-        let findings: Vec<Comparison> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
-        let rows = tally(&triples, &findings);
+        let comparisons: Vec<Comparison> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
+        let rows = tally(&triples, &comparisons);
         let numbers = |row: &Agreement| {
             (row.triples, row.judged, row.agreed, row.false_equal, row.false_different, row.undecided)
         };

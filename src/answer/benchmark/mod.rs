@@ -7,7 +7,7 @@
 //! ```
 //! use mmprm::answer::{AnswerSpec, benchmark};
 //! let spec = AnswerSpec { choices: vec!["10 cm".into(), "12 cm".into()], ..AnswerSpec::default() };
-//! // Whatever is said chooses the option that it looks most like.
+//! // Whatever is prediction chooses the option that it looks most like.
 //! assert_eq!(benchmark::normalize("2 cm", &spec).as_deref(), Some("12 cm"));
 //! assert!(benchmark::mathvista("12 cm", "(B)", &spec));
 //! assert!(benchmark::mathvision("0.25", r"\frac{1}{4}", &[]));

@@ -1,19 +1,16 @@
 //! Python's numbers as texts: what `float()` reads, and what `int()`, `round()` and `str()` make of it.
 
+use crate::compat::text::strip;
+
 /// How long a text may be that is read as a number, in bytes. Longer ones are no numbers that anyone writes.
 const LONGEST: usize = 4096;
 
 /// The zeros of Unicode's decimal digits outside ASCII, as far as models write them.
 const ZEROS: [char; 8] = ['\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{e50}', '\u{ff10}'];
 
-/// Whether Python's `str.strip()` takes the character off.
-pub(super) fn is_space(character: char) -> bool {
-    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
-}
-
 /// `float(text)`: white space around it goes, underscores may stand between digits, infinities and `nan` are numbers.
 pub(super) fn float(text: &str) -> Option<f64> {
-    let text = text.trim_matches(is_space);
+    let text = strip(text);
     if text.is_empty() || text.len() > LONGEST {
         return None;
     }

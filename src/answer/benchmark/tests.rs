@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::{mathvision, mathvista, normalize};
-use crate::answer::AnswerSpec;
-use crate::answer::extract::{Found, extract_for};
+use crate::answer::extract::{Method, extract_for};
+use crate::answer::spec::AnswerSpec;
 
 /// The records of a data file; nothing where the data are not there.
 fn records(file: &str) -> Option<Vec<Map<String, Value>>> {
@@ -34,7 +34,7 @@ fn verdict(record: &Map<String, Value>) -> bool {
 }
 
 fn options(record: &Map<String, Value>) -> AnswerSpec {
-    record.get("opts").and_then(Value::as_object).map(AnswerSpec::of).unwrap_or_default()
+    record.get("opts").and_then(Value::as_object).map(AnswerSpec::from_record).unwrap_or_default()
 }
 
 /// Counts of cases and of agreements.
@@ -63,11 +63,11 @@ fn mathvista_decides_as_released() {
     let Some(records) = records("answers/mathvista_results.shared.jsonl") else { return };
     let (mut verdicts, mut forms) = (Tally::default(), Tally::default());
     for record in &records {
-        let (said, spec) = (text(record, "pred"), options(record));
-        verdicts.count(mathvista(text(record, "gold"), said, &spec) == verdict(record));
+        let (prediction, spec) = (text(record, "pred"), options(record));
+        verdicts.count(mathvista(text(record, "gold"), prediction, &spec) == verdict(record));
         // Some of the runs were scored by an older script that took no decimal for a whole number: they have no form there.
         if let Some(form) = record.get("normalized").and_then(Value::as_str) {
-            forms.count(normalize(said, &spec).as_deref() == Some(form));
+            forms.count(normalize(prediction, &spec).as_deref() == Some(form));
         }
     }
     verdicts.reaches(0.99, "MathVista's verdicts");
@@ -95,8 +95,9 @@ fn what_is_extracted_from_short_answers_decides_as_a_judge_did() {
         for record in &records {
             let (gold, spec) = (text(record, "gold"), options(record));
             let extraction = extract_for(text(record, "pred"), &spec);
-            let said = extraction.parts.first().map_or("", |part| part);
-            let correct = if vista { mathvista(gold, said, &spec) } else { mathvision(gold, said, &spec.choices) };
+            let prediction = extraction.parts.first().map_or("", |part| part);
+            let correct =
+                if vista { mathvista(gold, prediction, &spec) } else { mathvision(gold, prediction, &spec.choices) };
             verdicts.count(correct == verdict(record));
         }
         verdicts.reaches(0.98, file);
@@ -108,12 +109,12 @@ fn what_is_extracted_from_responses_decides_as_the_accepted_extraction_did() {
     let Some(records) = records("extraction/mathvista.shared.jsonl") else { return };
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     for record in &records {
-        let spec = AnswerSpec::of(record);
+        let spec = AnswerSpec::from_record(record);
         let extraction = extract_for(text(record, "response"), &spec);
-        let said = extraction.parts.first().map_or("", |part| part);
-        let agrees = mathvista(text(record, "answer"), said, &spec) == verdict(record);
-        let kind = match extraction.found {
-            Found::Nothing => "none",
+        let prediction = extraction.parts.first().map_or("", |part| part);
+        let agrees = mathvista(text(record, "answer"), prediction, &spec) == verdict(record);
+        let kind = match extraction.method {
+            Method::Nothing => "none",
             found if found.is_fallback() => "guessed",
             _ => "stated",
         };

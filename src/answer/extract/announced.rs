@@ -5,7 +5,7 @@ use super::scan::{head, is_wordlike, strip_prefix_caseless, strip_word, undress_
 use super::sentence;
 
 /// How many announcements of one kind are looked at, from the last one backwards.
-const MOST: usize = 8;
+const MAX_PER_WORD: usize = 8;
 
 /// The word "answer" in languages that models write in. Those with a capital that ASCII folding leaves alone come twice.
 const ANSWER: [&str; 22] = [
@@ -149,7 +149,7 @@ pub(super) struct Announcement<'a> {
     /// Where the announcing words begin.
     pub start: usize,
     /// What they announce, up to the end of its sentence.
-    pub said: &'a str,
+    pub text: &'a str,
 }
 
 /// The announcements of a text, last first, as far as something plausible follows.
@@ -163,15 +163,15 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
     let possible = |word: &&&str| word.bytes().all(|byte| occurring[usize::from(byte)]);
     for word in ANSWER.iter().chain(&OPTION).filter(possible) {
         let places =
-            folded.rmatch_indices(word).map(|(at, _)| at).filter(|&at| stands_alone(text, at, word)).take(MOST);
+            folded.rmatch_indices(word).map(|(at, _)| at).filter(|&at| stands_alone(text, at, word)).take(MAX_PER_WORD);
         for at in places {
             let needs_verb = OPTION.contains(word);
             let after = at + word.len();
-            let said = behind(text, at, after, needs_verb)
-                .map(announced)
+            let announced = behind(text, at, after, needs_verb)
+                .map(trimmed)
                 .or_else(|| (!needs_verb).then(|| before(&text[..at])).flatten())
-                .filter(|said| is_plausible(said));
-            found.extend(said.map(|said| Announcement { start: at, said }));
+                .filter(|statement| is_plausible(statement));
+            found.extend(announced.map(|text| Announcement { start: at, text }));
         }
     }
     found.extend(chosen(text));
@@ -247,7 +247,7 @@ fn skip_word(text: &str) -> Option<&str> {
 }
 
 /// The answer at the beginning of what follows an announcement.
-fn announced(rest: &str) -> &str {
+fn trimmed(rest: &str) -> &str {
     let mut rest = undress_front(rest);
     while let Some(shorter) = FILLERS.iter().find_map(|filler| strip_word(rest, filler)) {
         rest = undress_front(shorter);
@@ -283,22 +283,23 @@ fn before(before: &str) -> Option<&str> {
 
 /// `故选：C`, `所以选择 B`: the Chinese word for choosing, with a letter behind it.
 fn chosen(text: &str) -> Vec<Announcement<'_>> {
-    let choices = text.rmatch_indices(['选', '選']).take(MOST);
+    let choices = text.rmatch_indices(['选', '選']).take(MAX_PER_WORD);
     choices
         .filter_map(|(start, word)| {
             let rest =
                 text[start + word.len()..].trim_start_matches(['择', '擇', '项', '項', '：', ':', ' ', '为', '是']);
-            let said = undress_end(&rest[..sentence::end(rest)]);
-            letters::at_start(said).map(|letters| Announcement { start, said: letters.text })
+            let statement = undress_end(&rest[..sentence::end(rest)]);
+            letters::at_start(statement).map(|letters| Announcement { start, text: letters.text })
         })
         .collect()
 }
 
 /// Whether this can be an answer at all.
-fn is_plausible(said: &str) -> bool {
-    !said.is_empty()
-        && said.contains(|c: char| c.is_alphanumeric() || c == '\\' || c == '∅' || c == '∞')
+fn is_plausible(statement: &str) -> bool {
+    !statement.is_empty()
+        && statement.contains(|c: char| c.is_alphanumeric() || c == '\\' || c == '∅' || c == '∞')
         && !EMPTY.iter().any(|word| {
-            strip_word(said, word).is_some() || (!word.is_ascii() && strip_prefix_caseless(said, word).is_some())
+            strip_word(statement, word).is_some()
+                || (!word.is_ascii() && strip_prefix_caseless(statement, word).is_some())
         })
 }

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::scan::{LONGEST, closing_brace, head, strip_prefix_caseless, strip_word};
+use super::scan::{MAX_ANSWER_BYTES, closing_brace, head, strip_prefix_caseless, strip_word};
 
 /// How many boxes are tried from the last one backwards, be it for one that is not empty or for a chain of them.
-const MOST: usize = 16;
+const MAX_BOXES: usize = 16;
 
 /// How long the words between two joined boxes may be, in bytes.
-const LONGEST_JOINT: usize = 80;
+const MAX_JOINT_BYTES: usize = 80;
 
 /// What may stand between two boxes besides mathematics' own signs and the name of a variable: words that join.
 const JOINTS: [&str; 8] = ["and", "or", "also", "respectively", "和", "或", "、", "以及"];
@@ -32,7 +32,7 @@ struct Boxed<'a> {
 
 /// The last boxes that have something in them.
 pub(super) fn last(text: &str) -> Option<Boxes<'_>> {
-    let mut found = openings(text).take(MOST).filter_map(|(start, after)| read(text, start, after));
+    let mut found = openings(text).take(MAX_BOXES).filter_map(|(start, after)| read(text, start, after));
     let last = found.next()?;
     let mut start = last.start;
     let mut contents = vec![last.content];
@@ -76,7 +76,7 @@ fn read(text: &str, start: usize, after: usize) -> Option<Boxed<'_>> {
         (content, opened + 1 + content.len() + usize::from(closing.is_some()))
     } else {
         let word = rest.split(|c: char| c.is_whitespace() || c == '$').next().unwrap_or(rest);
-        let word = head(word, LONGEST).trim_end_matches(['.', ',']);
+        let word = head(word, MAX_ANSWER_BYTES).trim_end_matches(['.', ',']);
         (word, opened + word.len())
     };
     let content = content.trim();
@@ -94,7 +94,7 @@ fn read(text: &str, start: usize, after: usize) -> Option<Boxed<'_>> {
 
 /// What a box holds that nobody closed: all up to the end of the mathematics, of the paragraph or of the text.
 fn unclosed(inside: &str) -> &str {
-    let inside = head(inside, LONGEST);
+    let inside = head(inside, MAX_ANSWER_BYTES);
     let end = ["$", "\\]", "\\)", "\n\n"].iter().filter_map(|end| inside.find(end)).min();
     &inside[..end.unwrap_or(inside.len())]
 }
@@ -116,7 +116,7 @@ fn sign_behind(behind: &str) -> Option<&'static str> {
 
 /// Whether what stands between two boxes says that both are the answer.
 fn joined(between: &str) -> bool {
-    if between.len() > LONGEST_JOINT || between.contains("\n\n") || between.contains(". ") {
+    if between.len() > MAX_JOINT_BYTES || between.contains("\n\n") || between.contains(". ") {
         return false;
     }
     let bare = between.trim_matches(|c: char| c.is_whitespace() || "$\\()[]".contains(c));

@@ -1,18 +1,19 @@
 //! What to take for the answer where nothing announces one: what stands last. Such an extraction is marked as a guess.
 
+use super::extraction::Method;
 use super::letters;
-use super::scan::{LONGEST, head, is_wordlike};
-use super::{Found, sentence};
+use super::scan::{MAX_ANSWER_BYTES, head, is_wordlike};
+use super::sentence;
 
 /// In a text of so few words, mathematics that is not at the end is a part of the answer and not the answer.
 const FEW_WORDS: usize = 8;
 
 /// The last bold answer, mathematics, number or letter of a text, whichever says most.
-pub(super) fn last(text: &str) -> Option<(Found, &str)> {
-    let bold = bold(text).map(|bold| (Found::LastBold, bold));
+pub(super) fn last(text: &str) -> Option<(Method, &str)> {
+    let bold = bold(text).map(|bold| (Method::LastBold, bold));
     let math = last_mathematics(text);
-    let number = last_number(text).map(|number| (Found::LastNumber, number));
-    let math = math.map(|math| (Found::LastMath, math));
+    let number = last_number(text).map(|number| (Method::LastNumber, number));
+    let math = math.map(|math| (Method::LastMath, math));
     let later = match (math, number) {
         (Some(math), Some(number)) => {
             let telling = math.1.contains(|c: char| c.is_ascii_digit() || matches!(c, '=' | '\\'));
@@ -20,12 +21,12 @@ pub(super) fn last(text: &str) -> Option<(Found, &str)> {
         }
         (math, number) => number.or(math),
     };
-    let letter = last_letter(text).map(|letter| (Found::LastLetter, letter));
+    let letter = last_letter(text).map(|letter| (Method::LastLetter, letter));
     let letter = letter.filter(|letter| later.is_none_or(|later| end(text, later.1) < end(text, letter.1)));
     let found = bold.or(letter).or(later)?;
     // In "$ABC$ is isosceles" the mathematics is what the answer is about. A number is more than that, and so is what is
     // called the solution.
-    let value = !matches!(found.0, Found::LastMath | Found::LastLetter) || !found.1.contains(char::is_alphabetic);
+    let value = !matches!(found.0, Method::LastMath | Method::LastLetter) || !found.1.contains(char::is_alphabetic);
     let short = sentence::words(text) <= FEW_WORDS;
     let behind = &text[end(text, found.1)..];
     let called = ["solution", "answer", "result"].iter().any(|noun| behind.trim_end_matches('.').ends_with(noun));
@@ -74,7 +75,7 @@ fn last_mathematics(text: &str) -> Option<&str> {
             continue;
         };
         let mathematics = inside.trim();
-        if mathematics.len() <= LONGEST && is_mathematics(mathematics) {
+        if mathematics.len() <= MAX_ANSWER_BYTES && is_mathematics(mathematics) {
             let telling =
                 mathematics.contains(|c: char| c.is_ascii_digit() || matches!(c, '=' | '+' | '^' | '<' | '>'));
             *(if telling { &mut last } else { &mut lone }) = Some(mathematics);
@@ -88,7 +89,7 @@ fn last_mathematics(text: &str) -> Option<&str> {
 
 /// The inside of the mathematics that `text` opens with, and what is behind it.
 fn enclosed(text: &str) -> Option<(&str, &str)> {
-    let window = head(text, LONGEST + 16);
+    let window = head(text, MAX_ANSWER_BYTES + 16);
     for (open, close) in [("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]")] {
         if let Some(inside) = window.strip_prefix(open) {
             // Mathematics holds no other of its kind, and so no stretch is searched twice.

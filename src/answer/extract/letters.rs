@@ -3,7 +3,7 @@
 use super::scan::{is_unspaced, is_wordlike, strip_word};
 
 /// The last letter that is taken for a choice's where the choices are not known.
-const LAST: u8 = b'J';
+const LAST_LETTER: u8 = b'J';
 
 /// What may stand before a choice's letter.
 const OPENERS: [&str; 12] =
@@ -13,7 +13,7 @@ const OPENERS: [&str; 12] =
 const CLOSERS: [&str; 8] = ["**", "$", ")", "]", "}", "）", "\\)", "\\ "];
 
 /// How many openers or closers one letter may have.
-const DEEPEST: usize = 8;
+const MAX_WRAPPERS: usize = 8;
 
 /// Words behind a letter that begin a reason: the letter was all.
 const REASONS: [&str; 14] =
@@ -48,6 +48,14 @@ pub(super) fn at_start(text: &str) -> Option<Letters<'_>> {
     Some(Letters { text: &text[start..last], first, rest: &text[end..], dressed })
 }
 
+/// The marked letter that a text begins with, if no others follow as a list's would.
+pub(super) fn leading(text: &str) -> Option<Letters<'_>> {
+    let text = text.trim_start();
+    let letters = at_start(text).filter(|letters| letters.dressed || letters.rest.starts_with(is_unspaced))?;
+    let lists = letters.rest.lines().skip(1).any(|line| at_start(line).is_some_and(|letters| letters.dressed));
+    (!lists).then_some(letters)
+}
+
 /// The letter at the beginning of a text: its place in the alphabet, where the text goes on, whether it is dressed.
 fn one(text: &str) -> Option<(usize, usize, bool)> {
     let bare = strip_openers(text);
@@ -58,8 +66,8 @@ fn one(text: &str) -> Option<(usize, usize, bool)> {
     let closed = rest.len() < behind.len();
     let marked = rest.starts_with(['.', ':', '：', '。', '、', '，', ',', ';', '\n', ')']);
     let marked = marked || rest.starts_with(" - ") || rest.starts_with(" – ");
-    let capital = (b'A'..=LAST).contains(&letter);
-    let small = (b'a'..=LAST.to_ascii_lowercase()).contains(&letter) && opened && closed;
+    let capital = (b'A'..=LAST_LETTER).contains(&letter);
+    let small = (b'a'..=LAST_LETTER.to_ascii_lowercase()).contains(&letter) && opened && closed;
     let dressed = closed || marked;
     let ends = rest.trim_start().is_empty()
         || marked
@@ -79,7 +87,7 @@ fn strip_openers(text: &str) -> &str {
 /// Takes dress off the front, as much of it as a letter ever wears.
 fn strip_all<'a>(text: &'a str, dress: &[&str]) -> &'a str {
     let mut rest = text;
-    for _ in 0..DEEPEST {
+    for _ in 0..MAX_WRAPPERS {
         let Some(shorter) = dress.iter().find_map(|piece| rest.strip_prefix(piece)) else { break };
         rest = shorter;
     }

@@ -1,14 +1,20 @@
 //! Small scanners that all rules of extraction share: brackets, dollars, words. Each looks at every byte at most once.
 
-/// The longest stretch that is taken for one answer, in bytes; what is longer is cut.
-pub(super) const LONGEST: usize = 4096;
+/// How much of a text's end is searched, in bytes.
+pub(super) const MAX_TAIL_BYTES: usize = 64 << 10;
+
+/// How much of a text's beginning is searched where its end holds no answer, in bytes.
+pub(super) const MAX_HEAD_BYTES: usize = 4 << 10;
+
+/// Maximum length of one answer, in bytes; longer stretches are cut.
+pub(super) const MAX_ANSWER_BYTES: usize = 4096;
 
 /// Where the brace closes that was opened just before `text`: the index of its `}`. Escaped braces, `\{` and `\}`, do not
 /// count; with `doubled`, neither do those with doubled backslashes.
 pub(super) fn closing_brace(text: &str, doubled: bool) -> Option<usize> {
     let bytes = text.as_bytes();
     let (mut depth, mut at) = (1_usize, 0);
-    while at < bytes.len().min(LONGEST) {
+    while at < bytes.len().min(MAX_ANSWER_BYTES) {
         match bytes[at] {
             b'\\' => at += if doubled && bytes.get(at + 1) == Some(&b'\\') { 2 } else { 1 },
             b'{' => depth += 1,

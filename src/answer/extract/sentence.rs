@@ -1,7 +1,7 @@
 //! Where a sentence and a clause end, and whether a text is prose at all.
 
 use super::letters;
-use super::scan::{LONGEST, closing_brace, head, is_unspaced};
+use super::scan::{MAX_ANSWER_BYTES, closing_brace, head, is_unspaced};
 
 /// Words that make a sentence of a text. An answer that is only an answer has none of them.
 const SENTENCE_WORDS: [&str; 44] = [
@@ -103,12 +103,12 @@ const REFUSALS: [&str; 22] = [
 ];
 
 /// How many words an answer in words may have.
-const MOST_WORDS: usize = 12;
+const MAX_WORDS: usize = 12;
 
 /// Where the sentence ends that `text` begins with: at a full stop, a blank line, or (outside brackets and mathematics) the
 /// end of the line. Decimal points do not end it, nor does anything within brackets or between dollars.
 pub(super) fn end(text: &str) -> usize {
-    let text = head(text, LONGEST);
+    let text = head(text, MAX_ANSWER_BYTES);
     let mathematics = dollars_pair(text);
     let (mut depth, mut dollars, mut display) = (0_usize, false, false);
     let mut characters = text.char_indices().peekable();
@@ -154,7 +154,7 @@ pub(super) fn first_clause(sentence: &str) -> &str {
 /// Whether a text is only an answer: short, and no sentence.
 pub(super) fn is_bare(text: &str) -> bool {
     let text = text.trim();
-    if text.len() > LONGEST || text.contains("\n\n") || text.lines().count() > 12 {
+    if text.len() > MAX_ANSWER_BYTES || text.contains("\n\n") || text.lines().count() > 12 {
         return false;
     }
     let behind_letter = letters::at_start(text).map_or(text, |letters| letters.rest);
@@ -166,7 +166,7 @@ pub(super) fn is_bare(text: &str) -> bool {
     });
     let unspaced = text.chars().filter(|&c| is_unspaced(c)).count();
     let signs = unspaced > 0 && (SENTENCE_SIGNS.iter().any(|sign| text.contains(sign)) || unspaced > 40);
-    words <= MOST_WORDS && !sentence && !signs && !breaks(behind_letter)
+    words <= MAX_WORDS && !sentence && !signs && !breaks(behind_letter)
 }
 
 /// How many words a text has outside its mathematics.

@@ -1,8 +1,8 @@
 //! LaTeX commands and function calls inside expressions.
 
-use super::Unreadable;
-use super::expression::{Parser, Read, spell};
-use super::functions::{decorates, function, inverse};
+use super::error::Unreadable;
+use super::expression::{Parser, Read};
+use super::functions::{function, inverse_function, is_accent};
 use super::lex::Token;
 use crate::answer::math::{Constant, Expr, Function};
 
@@ -29,7 +29,7 @@ impl Parser<'_> {
             "begin" => self.matrix(),
             "sum" | "prod" | "int" | "iint" | "oint" | "lim" => self.big(name),
             "operatorname" | "mathrm" | "text" => Err(Unreadable::Grammar),
-            _ if decorates(name) => self.decorated(name),
+            _ if is_accent(name) => self.decorated(name),
             _ => self.symbol(format!("\\{name}")),
         }
     }
@@ -129,7 +129,7 @@ impl Parser<'_> {
             }
         }
         let one = Expr::integer(1);
-        if let (Some(Expr::Negative(inner)), Some(undo)) = (&exponent, inverse(function))
+        if let (Some(Expr::Negative(inner)), Some(undo)) = (&exponent, inverse_function(function))
             && **inner == one
         {
             function = undo;
@@ -285,18 +285,4 @@ impl Parser<'_> {
         }
         self.script()
     }
-}
-
-/// The text of a run of tokens with spaces between words, for units and words.
-pub fn phrase(tokens: &[Token], spaced: &[bool]) -> String {
-    let mut text = String::new();
-    for (token, space) in tokens.iter().zip(spaced) {
-        let part = spell(std::slice::from_ref(token));
-        let space = *space || matches!(token, Token::Text(text) if text.starts_with(' '));
-        if space && !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(&part);
-    }
-    text
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Unreadable;
-use super::functions::{ends_expression, function, glued};
+use super::error::Unreadable;
+use super::functions::{ends_expression, function, function_prefix};
 use super::lex::Token;
 use crate::answer::math::{Constant, Expr, Function, Number};
 
@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 40;
 /// Reads expressions from a run of tokens.
 pub struct Parser<'a> {
     pub(super) list: Cow<'a, [Token]>,
-    pub(super) spaced: Cow<'a, [bool]>,
+    pub(super) space_before: Cow<'a, [bool]>,
     pub(super) at: usize,
     depth: usize,
     bars: usize,
@@ -24,8 +24,8 @@ pub struct Parser<'a> {
 pub(super) type Read = Result<Expr, Unreadable>;
 
 impl<'a> Parser<'a> {
-    pub fn new(list: &'a [Token], spaced: &'a [bool], is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool) -> Self {
-        Self { list: Cow::Borrowed(list), spaced: Cow::Borrowed(spaced), at: 0, depth: 0, bars: 0, is_unit }
+    pub fn new(list: &'a [Token], space_before: &'a [bool], is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool) -> Self {
+        Self { list: Cow::Borrowed(list), space_before: Cow::Borrowed(space_before), at: 0, depth: 0, bars: 0, is_unit }
     }
 
     /// What has not been read.
@@ -35,9 +35,10 @@ impl<'a> Parser<'a> {
 
     /// Whether what has not been read is a unit, or goes on with a smaller one: `1 h 30 min`.
     fn at_unit(&self) -> bool {
-        let (rest, spaced) = (self.rest(), &self.spaced[self.at..]);
-        let next = rest.iter().zip(spaced).position(|(token, space)| *space && matches!(token, Token::Number(_)));
-        (self.is_unit)(rest, spaced) || next.is_some_and(|next| (self.is_unit)(&rest[..next], &spaced[..next]))
+        let (rest, space_before) = (self.rest(), &self.space_before[self.at..]);
+        let next = rest.iter().zip(space_before).position(|(token, space)| *space && matches!(token, Token::Number(_)));
+        (self.is_unit)(rest, space_before)
+            || next.is_some_and(|next| (self.is_unit)(&rest[..next], &space_before[..next]))
     }
 
     /// A sum: as much as can be read.
@@ -107,8 +108,8 @@ impl<'a> Parser<'a> {
         self.at > 0
             && number(self.list.get(self.at - 1))
             && number(self.list.get(self.at + 1))
-            && self.spaced[self.at]
-            && self.spaced[self.at + 1]
+            && self.space_before[self.at]
+            && self.space_before[self.at + 1]
     }
 
     /// Whether what follows a value at the top is its unit or other words rather than a factor.
@@ -126,7 +127,7 @@ impl<'a> Parser<'a> {
             },
             Some(Token::Word(word)) if word.len() > 3 && unknown(word) || word == "pct" => true,
             Some(Token::Word(word)) if !product.is_constant() => {
-                word.len() > 1 && self.spaced[self.at] && self.at_unit()
+                word.len() > 1 && self.space_before[self.at] && self.at_unit()
             }
             Some(Token::Text(_) | Token::Word(_) | Token::Command(_)) => product.is_constant() && self.at_unit(),
             _ => false,
@@ -138,7 +139,7 @@ impl<'a> Parser<'a> {
             // A number makes no product with a number before it, nor with letters before it and a space.
             Some(Token::Number(_)) => match self.at.checked_sub(1).and_then(|before| self.list.get(before)) {
                 Some(Token::Number(_)) => false,
-                Some(Token::Word(_)) => !self.spaced[self.at],
+                Some(Token::Word(_)) => !self.space_before[self.at],
                 _ => true,
             },
             Some(Token::Word(_) | Token::Open('(' | '{')) => true,
@@ -334,7 +335,7 @@ impl<'a> Parser<'a> {
             let list = self.list.to_mut();
             list[self.at] = second;
             list.insert(self.at, first);
-            self.spaced.to_mut().insert(self.at + 1, false);
+            self.space_before.to_mut().insert(self.at + 1, false);
         }
     }
 }
@@ -352,23 +353,8 @@ fn multiplied(product: Expr, factor: Expr) -> Expr {
 /// Whether a word is neither a function nor letters that stand for variables or points.
 pub(super) fn unknown(word: &str) -> bool {
     let capitals = word.bytes().all(|byte| byte.is_ascii_uppercase());
-    function(word).is_none() && glued(word).is_none() && !capitals && !["sqrt", "infty", "infinity"].contains(&word)
-}
-
-/// Tokens as text, without spaces.
-pub fn spell(tokens: &[Token]) -> String {
-    tokens.iter().fold(String::new(), |mut text, token| {
-        match token {
-            Token::Number(part) | Token::Word(part) => text.push_str(part),
-            Token::Command(part) => {
-                text.push('\\');
-                text.push_str(part);
-            }
-            Token::Text(part) => text.push_str(part.trim()),
-            Token::Open('{') | Token::Close('}') => {}
-            Token::Open(sign) | Token::Close(sign) | Token::Sign(sign) | Token::Compare(sign) => text.push(*sign),
-            Token::Row => text.push_str("\\\\"),
-        }
-        text
-    })
+    function(word).is_none()
+        && function_prefix(word).is_none()
+        && !capitals
+        && !["sqrt", "infty", "infinity"].contains(&word)
 }

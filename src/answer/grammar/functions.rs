@@ -30,7 +30,7 @@ pub fn function(name: &str) -> Option<Function> {
 }
 
 /// What undoes a trigonometric function.
-pub fn inverse(function: Function) -> Option<Function> {
+pub fn inverse_function(function: Function) -> Option<Function> {
     Some(match function {
         Function::Sin => Function::Arcsin,
         Function::Cos => Function::Arccos,
@@ -41,7 +41,7 @@ pub fn inverse(function: Function) -> Option<Function> {
 
 /// A function name at the beginning of a word such as `sinx`, and how long it is; what is left is at most two letters, so
 /// that `single` is no sine.
-pub fn glued(word: &str) -> Option<(Function, usize)> {
+pub fn function_prefix(word: &str) -> Option<(Function, usize)> {
     (2..word.len())
         .filter(|length| word.len() - length <= 2)
         .rev()
@@ -84,7 +84,7 @@ pub fn ends_expression(command: &str) -> bool {
 }
 
 /// Commands that put a mark on letters to name something: a segment, an angle, a vector.
-pub fn decorates(command: &str) -> bool {
+pub fn is_accent(command: &str) -> bool {
     matches!(
         command,
         "angle"

@@ -1,6 +1,6 @@
 //! Canonical text to tokens.
 
-use super::Unreadable;
+use super::error::Unreadable;
 
 /// A piece of canonical text.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ pub enum Token {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tokens {
     pub list: Vec<Token>,
-    pub spaced: Vec<bool>,
+    pub space_before: Vec<bool>,
 }
 
 /// More tokens than these are no answer.
@@ -57,19 +57,19 @@ pub const TEXT_COMMANDS: [&str; 13] = [
 pub fn lex(text: &str, grouped: bool, comma_point: bool) -> Result<Tokens, Unreadable> {
     let mut tokens = Tokens::default();
     let mut rest = text;
-    let mut spaced = false;
+    let mut space_before = false;
     while let Some(character) = rest.chars().next() {
         if tokens.list.len() >= MAX_TOKENS {
             return Err(Unreadable::TooLarge);
         }
         if character.is_whitespace() && character != '\n' {
-            spaced = true;
+            space_before = true;
             rest = &rest[character.len_utf8()..];
             continue;
         }
         let (token, after) = next(rest, character, grouped, comma_point)?;
         tokens.list.push(token);
-        tokens.spaced.push(std::mem::take(&mut spaced));
+        tokens.space_before.push(std::mem::take(&mut space_before));
         rest = after;
     }
     Ok(tokens)
@@ -195,6 +195,38 @@ fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
         }
     }
     (value, end)
+}
+
+/// Tokens as text, without spaces.
+pub fn spell(tokens: &[Token]) -> String {
+    tokens.iter().fold(String::new(), |mut text, token| {
+        match token {
+            Token::Number(part) | Token::Word(part) => text.push_str(part),
+            Token::Command(part) => {
+                text.push('\\');
+                text.push_str(part);
+            }
+            Token::Text(part) => text.push_str(part.trim()),
+            Token::Open('{') | Token::Close('}') => {}
+            Token::Open(sign) | Token::Close(sign) | Token::Sign(sign) | Token::Compare(sign) => text.push(*sign),
+            Token::Row => text.push_str("\\\\"),
+        }
+        text
+    })
+}
+
+/// The text of a run of tokens with spaces between words, for units and words.
+pub fn phrase(tokens: &[Token], space_before: &[bool]) -> String {
+    let mut text = String::new();
+    for (token, space) in tokens.iter().zip(space_before) {
+        let part = spell(std::slice::from_ref(token));
+        let space = *space || matches!(token, Token::Text(text) if text.starts_with(' '));
+        if space && !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&part);
+    }
+    text
 }
 
 #[cfg(test)]

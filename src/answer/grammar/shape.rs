@@ -70,20 +70,20 @@ impl Relation {
 
 impl Shape {
     /// This shape with its expressions changed.
-    pub fn mapped(&self, change: &impl Fn(&Expr) -> Expr) -> Self {
-        let all = |shapes: &[Self]| shapes.iter().map(|shape| shape.mapped(change)).collect();
+    pub fn map_exprs(&self, change: &impl Fn(&Expr) -> Expr) -> Self {
+        let all = |shapes: &[Self]| shapes.iter().map(|shape| shape.map_exprs(change)).collect();
         match self {
             Self::Value(expr, unit) => Self::Value(change(expr), unit.clone()),
             Self::List(parts) => Self::List(all(parts)),
             Self::Parts(parts) => Self::Parts(all(parts)),
-            Self::Piecewise(pieces) => {
-                Self::Piecewise(pieces.iter().map(|piece| piece.each_ref().map(|part| part.mapped(change))).collect())
-            }
+            Self::Piecewise(pieces) => Self::Piecewise(
+                pieces.iter().map(|piece| piece.each_ref().map(|part| part.map_exprs(change))).collect(),
+            ),
             Self::Bracketed(open, parts, close) => Self::Bracketed(*open, all(parts), *close),
             Self::Union(parts) => Self::Union(all(parts)),
             Self::Chain(sides, relations) => Self::Chain(all(sides), relations.clone()),
             Self::Ratio(sides) => Self::Ratio(sides.iter().map(change).collect()),
-            Self::SetOf(name, condition) => Self::SetOf(name.clone(), Box::new(condition.mapped(change))),
+            Self::SetOf(name, condition) => Self::SetOf(name.clone(), Box::new(condition.map_exprs(change))),
             Self::Words(text) => Self::Words(text.clone()),
         }
     }

@@ -22,10 +22,10 @@ impl Point {
     }
 
     fn variable(self, name: &str) -> Value {
-        let field = Field::hashed(&("variable", name, self.0));
-        let unit = field.to_unit();
+        let field = Field::from_hash(&("variable", name, self.0));
+        let unit = field.to_sample();
         let float = if self.0 < Self::SIGNED { unit } else { (unit - 1.7) * 2.0 };
-        Value { field: Some(field), exact: true, float: float.into(), solid: true }
+        Value { field: Some(field), field_is_value: true, float: float.into(), float_is_value: true }
     }
 }
 
@@ -36,28 +36,29 @@ pub struct Value {
     pub field: Option<Field>,
     /// Whether `field` is the value itself. Otherwise it stands for it: what has the same field value is equal, but what has
     /// another may be equal too.
-    pub exact: bool,
+    pub field_is_value: bool,
     /// In the complex numbers; not a number where it is not defined.
     pub float: Complex64,
     /// Whether `float` is the value itself, rather than a random one for a function that only has a name.
-    pub solid: bool,
+    pub float_is_value: bool,
 }
 
 impl Value {
-    const UNDEFINED: Self = Self { field: None, exact: true, float: Complex64 { re: f64::NAN, im: 0.0 }, solid: true };
+    const UNDEFINED: Self =
+        Self { field: None, field_is_value: true, float: Complex64 { re: f64::NAN, im: 0.0 }, float_is_value: true };
 
-    fn exact(field: Field, float: impl Into<Complex64>) -> Self {
-        Self { field: Some(field), exact: true, float: float.into(), solid: true }
+    fn known(field: Field, float: impl Into<Complex64>) -> Self {
+        Self { field: Some(field), field_is_value: true, float: float.into(), float_is_value: true }
     }
 
     /// A value that only floating point knows; the field gets one that depends on how it came about.
     fn inexact(how: &impl std::hash::Hash, arguments: &[Self], float: Complex64) -> Self {
         let fields: Option<Vec<u64>> = arguments.iter().map(|value| value.field.map(Field::bits)).collect();
         Self {
-            field: fields.map(|fields| Field::hashed(&(how, fields))),
-            exact: false,
+            field: fields.map(|fields| Field::from_hash(&(how, fields))),
+            field_is_value: false,
             float,
-            solid: arguments.iter().all(|value| value.solid),
+            float_is_value: arguments.iter().all(|value| value.float_is_value),
         }
     }
 
@@ -69,9 +70,9 @@ impl Value {
     ) -> Self {
         Self {
             field: self.field.zip(other.field).and_then(|(a, b)| field(a, b)),
-            exact: self.exact && other.exact,
+            field_is_value: self.field_is_value && other.field_is_value,
             float: float(self.float, other.float),
-            solid: self.solid && other.solid,
+            float_is_value: self.float_is_value && other.float_is_value,
         }
     }
 
@@ -94,18 +95,18 @@ impl Value {
 /// Evaluates `expr` at `point`. A matrix or a ± has no value.
 pub fn evaluate(expr: &Expr, point: Point) -> Value {
     match expr {
-        Expr::Number(number) => Value::exact(number.field(), number.float()),
+        Expr::Number(number) => Value::known(number.field(), number.float()),
         Expr::Constant(constant) => named(*constant),
         Expr::Symbol(name) => point.variable(name),
         Expr::Negative(a) => evaluate(a, point).scaled(-Field::ONE, -1.0),
         Expr::Sum(terms) => terms
             .iter()
             .map(|term| evaluate(term, point))
-            .fold(Value::exact(Field::ZERO, 0.0), |sum, term| sum.joined(term, |a, b| Some(a + b), |a, b| a + b)),
+            .fold(Value::known(Field::ZERO, 0.0), |sum, term| sum.joined(term, |a, b| Some(a + b), |a, b| a + b)),
         Expr::Product(factors) => factors
             .iter()
             .map(|factor| evaluate(factor, point))
-            .fold(Value::exact(Field::ONE, 1.0), |product, factor| {
+            .fold(Value::known(Field::ONE, 1.0), |product, factor| {
                 product.joined(factor, |a, b| Some(a * b), |a, b| a * b)
             }),
         Expr::Quotient(a, b) => evaluate(a, point).joined(
@@ -122,10 +123,10 @@ pub fn evaluate(expr: &Expr, point: Point) -> Value {
         Expr::Opaque(name, arguments) => {
             let arguments: Vec<Value> = arguments.iter().map(|argument| evaluate(argument, point)).collect();
             let value = Value::inexact(&("opaque", name, point.0), &arguments, f64::NAN.into());
-            let float = value.field.map_or(f64::NAN, Field::to_unit);
+            let float = value.field.map_or(f64::NAN, Field::to_sample);
             // Arguments that are equal but not in the field would give other random values.
-            let solid = value.solid && arguments.iter().all(|argument| argument.exact);
-            Value { exact: solid, float: float.into(), solid, ..value }
+            let float_is_value = value.float_is_value && arguments.iter().all(|argument| argument.field_is_value);
+            Value { field_is_value: float_is_value, float: float.into(), float_is_value, ..value }
         }
         Expr::Percent(a) => {
             let hundredth = Field::from_integer(100).inverse().unwrap_or(Field::ONE);
@@ -144,7 +145,7 @@ fn named(constant: Constant) -> Value {
         Constant::Pi => PI.into(),
         Constant::E => E.into(),
         Constant::Infinity => f64::INFINITY.into(),
-        Constant::ImaginaryUnit => return Value::exact(Field::imaginary_unit(), Complex64::i()),
+        Constant::ImaginaryUnit => return Value::known(Field::imaginary_unit(), Complex64::i()),
     };
     Value::inexact(&("constant", constant), &[], float)
 }
@@ -250,7 +251,7 @@ fn call(function: Function, arguments: &[Value]) -> Value {
 fn factorial(argument: Value) -> Value {
     let float = argument.real().map_or(f64::NAN, |x| gamma(x + 1.0));
     match argument.real() {
-        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.exact => {
+        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.field_is_value => {
             let field = (2..=x as i128).fold(Field::ONE, |product, factor| product * Field::from_integer(factor));
             let float = (2..=x as u32).fold(1.0, |product, factor| product * f64::from(factor));
             Value { field: Some(field), float: float.into(), ..argument }

@@ -22,8 +22,8 @@ impl Field {
     }
 
     /// An element that depends on all of `parts`, for values that the field cannot express.
-    pub fn hashed(parts: &impl Hash) -> Self {
-        let mut hasher = Mix(0x9E37_79B9_7F4A_7C15);
+    pub fn from_hash(parts: &impl Hash) -> Self {
+        let mut hasher = StableHasher(0x9E37_79B9_7F4A_7C15);
         parts.hash(&mut hasher);
         Self(hasher.finish() % PRIME)
     }
@@ -66,7 +66,7 @@ impl Field {
     }
 
     /// A floating-point number that depends on the element, from 0.25 to 3.25.
-    pub fn to_unit(self) -> f64 {
+    pub fn to_sample(self) -> f64 {
         0.25 + 3.0 * (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
@@ -107,9 +107,9 @@ impl Mul for Field {
 }
 
 /// FNV-1a with a final mix: the same on every machine and in every version, unlike the standard library's hasher.
-struct Mix(u64);
+struct StableHasher(u64);
 
-impl Hasher for Mix {
+impl Hasher for StableHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_field_obeys_the_laws_of_arithmetic() {
-        let (a, b) = (Field::from_integer(-12_345_678_901_234_567), Field::hashed(&"b"));
+        let (a, b) = (Field::from_integer(-12_345_678_901_234_567), Field::from_hash(&"b"));
         assert_eq!(a + b - b, a);
         assert_eq!(a * b * b.inverse().unwrap(), a);
         assert_eq!(a.power(3), a * a * a);

@@ -5,16 +5,16 @@
 //! agreement at random points proves equality but for odds of about 2⁻⁵⁸, and in complex floating-point numbers, which know
 //! roots, logarithms and angles. Nothing here knows of answers, units or wordings.
 
+mod equality;
 mod evaluate;
 mod expr;
 mod field;
 mod gamma;
 mod matrix;
 mod number;
-mod same;
 
+pub use equality::{Equality, Ratio, Tolerance, equality, proportion};
 pub use evaluate::{Point, evaluate};
 pub use expr::{Constant, Expr, Function};
-pub use matrix::carried_out;
+pub use matrix::expand_matrices;
 pub use number::Number;
-pub use same::{Ratio, Same, Tolerance, proportion, same};

@@ -1,16 +1,17 @@
 //! Infinitely many values with a parameter that runs over the integers: `x = π/6 + 2kπ, k ∈ ℤ`.
 
-use super::agree::{Terms, agree};
+use super::part_spec::PartSpec;
+use super::shapes::compare_shapes;
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Relation, Shape};
 use crate::answer::math::{Constant, Expr, Point, evaluate};
-use crate::answer::{Comparison, Outcome};
 
 /// What the parameter is called while two families are compared.
 const PARAMETER: &str = "\\k";
 
 /// Compares two shapes of which one says that a parameter runs over the integers; nothing for others.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparison> {
-    let (first, second) = (family(gold), family(said));
+pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
+    let (first, second) = (family(gold), family(prediction));
     let (name, other) = match (&first, &second) {
         (Some((_, name)), Some((_, other))) => (*name, *other),
         (Some((_, name)), None) | (None, Some((_, name))) => (*name, *name),
@@ -18,14 +19,14 @@ pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparis
     };
     let bare = |shape: Option<(Shape, &str)>, name: &str, whole: &Shape| {
         let shape = shape.map_or_else(|| whole.clone(), |(shape, _)| shape);
-        shape.mapped(&|expr| expr.renamed(name, PARAMETER))
+        shape.map_exprs(&|expr| expr.renamed(name, PARAMETER))
     };
-    let (gold, said) = (bare(first, name, gold), bare(second, other, said));
-    let finding = agree(&gold, &said, terms);
-    if finding.outcome == Outcome::Equal {
-        return Some(finding);
+    let (gold, prediction) = (bare(first, name, gold), bare(second, other, prediction));
+    let comparison = compare_shapes(&gold, &prediction, spec);
+    if comparison.outcome == Outcome::Equal {
+        return Some(comparison);
     }
-    Some(match (value(&gold).and_then(progression), value(&said).and_then(progression)) {
+    Some(match (value(&gold).and_then(progression), value(&prediction).and_then(progression)) {
         (Some(first), Some(second)) if first.covers(&second) && second.covers(&first) => {
             Comparison::equal("the same family of values")
         }

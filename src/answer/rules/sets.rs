@@ -1,9 +1,10 @@
 //! Sets of numbers: intervals and their unions, single points, and the conditions that describe them.
 
-use super::agree::{Terms, agree};
+use super::part_spec::PartSpec;
+use super::shapes::compare_shapes;
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::{Constant, Expr, Point, evaluate};
-use crate::answer::{Comparison, Outcome};
 
 /// A stretch of the number line; a point is one from itself to itself.
 #[derive(Debug, Clone)]
@@ -25,10 +26,10 @@ pub fn is_set(shape: &Shape) -> bool {
 }
 
 /// Compares two shapes as sets of numbers; nothing if one of them is no such set.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparison> {
+pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
     // Two plain lists or tuples are no sets for having been looked at as such.
-    let (first, second) = (sorted(intervals(gold)?), sorted(intervals(said)?));
-    if terms.sets_apart() && is_order(gold) != is_order(said) {
+    let (first, second) = (sorted(intervals(gold)?), sorted(intervals(prediction)?));
+    if spec.strict_sets() && is_order(gold) != is_order(prediction) {
         return Some(Comparison::different("a set and an inequality, which are told apart here"));
     }
     if first.len() != second.len() {
@@ -40,11 +41,11 @@ pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparis
             return Some(Comparison::different("ends that belong to one set only"));
         }
         for (end, other) in [(&a.low, &b.low), (&a.high, &b.high)] {
-            let finding = agree(&Shape::value(end.clone()), &Shape::value(other.clone()), terms);
-            match finding.outcome {
+            let comparison = compare_shapes(&Shape::value(end.clone()), &Shape::value(other.clone()), spec);
+            match comparison.outcome {
                 Outcome::Equal => {}
                 Outcome::Different => return Some(Comparison::different("another set")),
-                Outcome::Undecided => undecided = Some(finding),
+                Outcome::Undecided => undecided = Some(comparison),
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Answers in words: yes and no, numbers, refusals, and texts that are the same but for what carries no meaning.
 
-use super::counting;
-use crate::answer::Comparison;
+use crate::answer::comparison::Comparison;
 use crate::answer::math::Expr;
+use crate::answer::number_words;
 
 /// Words that mean yes, and words that mean no.
 const YES: [&str; 8] = ["yes", "true", "correct", "right", "是", "对", "正确", "是的"];
@@ -32,25 +32,25 @@ const REFUSALS: [&str; 19] = [
 ];
 
 /// Compares answers from a closed class, yes or no, or tells that nothing was answered; nothing for all others.
-pub fn closed(gold: &str, said: &str) -> Option<Comparison> {
-    if let (Some(gold), Some(said)) = (comparison(gold), comparison(said)) {
-        return Some(if gold == said {
+pub fn closed(gold: &str, prediction: &str) -> Option<Comparison> {
+    if let (Some(gold), Some(prediction)) = (comparison_sign(gold), comparison_sign(prediction)) {
+        return Some(if gold == prediction {
             Comparison::equal("the same sign")
         } else {
             Comparison::different("another sign")
         });
     }
-    if !said.contains(char::is_alphabetic) {
+    if !prediction.contains(char::is_alphabetic) {
         return None;
     }
-    let refused = refuses(said);
+    let refused = refuses(prediction);
     if gold.contains(char::is_alphabetic) {
-        let (gold, said) = (normalized(gold), normalized(said));
+        let (gold, prediction) = (normalized(gold), normalized(prediction));
         if (YES.contains(&gold.as_str()) || NO.contains(&gold.as_str()))
             && refused != Some(Refusal::Whole)
-            && let (Some(gold), Some(said)) = (polarity(&gold), polarity(&said))
+            && let (Some(gold), Some(prediction)) = (polarity(&gold), polarity(&prediction))
         {
-            return Some(if gold == said {
+            return Some(if gold == prediction {
                 Comparison::equal("yes or no")
             } else {
                 Comparison::different("yes or no")
@@ -103,57 +103,61 @@ fn refuses(text: &str) -> Option<Refusal> {
 }
 
 /// A sign of comparison that goes into a blank between two values.
-fn comparison(text: &str) -> Option<&'static str> {
+fn comparison_sign(text: &str) -> Option<&'static str> {
     let text = text.trim().trim_start_matches("\\textbf").trim_matches(['{', '}', ' ']);
     ["<", ">", "=", "<=", ">=", "!=", "\\approx"].into_iter().find(|sign| *sign == text)
 }
 
 /// Compares two texts that are one word each; nothing where both are so short that they may be products of variables.
-pub fn single(gold: &str, said: &str) -> Option<Comparison> {
-    if !gold.contains(char::is_alphabetic) || !said.contains(char::is_alphabetic) {
+pub fn single(gold: &str, prediction: &str) -> Option<Comparison> {
+    if !gold.contains(char::is_alphabetic) || !prediction.contains(char::is_alphabetic) {
         return None;
     }
-    let (plain_gold, plain_said) = (normalized(gold), normalized(said));
+    let (plain_gold, plain_said) = (normalized(gold), normalized(prediction));
     let word = |text: &str| text.len() > 2 && alphabetic(text) && !text.contains(' ');
     let longest = plain_gold.len().max(plain_said.len());
     let both = word(&plain_gold) && word(&plain_said) && longest > 3;
-    (both && number(gold).is_none() && number(said).is_none()).then(|| compare(gold, said))
+    (both && number(gold).is_none() && number(prediction).is_none()).then(|| compare(gold, prediction))
 }
 
 /// Compares two texts.
-pub fn compare(gold: &str, said: &str) -> Comparison {
-    let (gold, said) = (normalized(gold), normalized(said));
+pub fn compare(gold: &str, prediction: &str) -> Comparison {
+    let (gold, prediction) = (normalized(gold), normalized(prediction));
     let squeezed = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
-    if gold == said || !squeezed(&gold).is_empty() && squeezed(&gold) == squeezed(&said) && alphabetic(&gold) {
+    if gold == prediction
+        || !squeezed(&gold).is_empty() && squeezed(&gold) == squeezed(&prediction) && alphabetic(&gold)
+    {
         return Comparison::equal("the same words");
     }
     let word = |text: &str| alphabetic(text) && !text.contains(' ');
-    if word(&gold) && word(&said) && gold.strip_suffix('s').unwrap_or(&gold) == said.strip_suffix('s').unwrap_or(&said)
+    if word(&gold)
+        && word(&prediction)
+        && gold.strip_suffix('s').unwrap_or(&gold) == prediction.strip_suffix('s').unwrap_or(&prediction)
     {
         return Comparison::equal("the same word");
     }
     // Words of two languages may be translations.
-    if word(&gold) && word(&said) && gold.is_ascii() == said.is_ascii() {
+    if word(&gold) && word(&prediction) && gold.is_ascii() == prediction.is_ascii() {
         return Comparison::different("another word");
     }
-    if differs_in_numbers(&gold, &said) {
+    if differs_in_numbers(&gold, &prediction) {
         return Comparison::different("the same words with another number");
     }
     Comparison::undecided("words that only a reader can compare")
 }
 
 /// Whether two texts are the same but for whole numbers in them.
-fn differs_in_numbers(gold: &str, said: &str) -> bool {
+fn differs_in_numbers(gold: &str, prediction: &str) -> bool {
     let frame =
         |text: &str| text.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<String>();
     let numbers = |text: &str| -> Option<Vec<u64>> {
         text.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).map(|run| run.parse().ok()).collect()
     };
-    match (numbers(gold), numbers(said)) {
+    match (numbers(gold), numbers(prediction)) {
         (Some(ours), Some(theirs)) => {
             ours.len() == theirs.len()
                 && ours != theirs
-                && frame(gold) == frame(said)
+                && frame(gold) == frame(prediction)
                 && frame(gold).contains(char::is_alphabetic)
         }
         _ => false,
@@ -197,20 +201,20 @@ pub fn number(text: &str) -> Option<Expr> {
     if !text.contains(char::is_alphabetic) {
         return None;
     }
-    counting::number(&normalized(text))
+    number_words::parse(&normalized(text))
 }
 
 /// A number in words before the name of what is counted: "five people", where that is "people".
 pub fn counted(text: &str, name: &str) -> Option<Expr> {
     let name = name.to_lowercase();
     let plain = normalized(text);
-    counting::number(plain.strip_suffix(&name).filter(|_| !name.is_empty())?.trim_end())
+    number_words::parse(plain.strip_suffix(&name).filter(|_| !name.is_empty())?.trim_end())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Outcome;
+    use crate::answer::comparison::Outcome;
 
     #[test]
     fn texts_agree_but_for_articles_case_and_faces() {

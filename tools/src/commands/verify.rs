@@ -66,17 +66,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let bar = ui.bar("comparing", all.len() as u64, "");
     let started = Instant::now();
     let compare = |triple: &Triple| {
-        let finding = triple.compare(rule);
+        let comparison = triple.compare(rule);
         bar.inc(1);
-        finding
+        comparison
     };
-    let findings: Vec<Comparison> = all.par_iter().map(compare).collect();
+    let comparisons: Vec<Comparison> = all.par_iter().map(compare).collect();
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
-    write(&args.output, &findings).with_context(|| format!("cannot write {}", args.output.display()))?;
+    write(&args.output, &comparisons).with_context(|| format!("cannot write {}", args.output.display()))?;
 
-    let rows = triples::tally(&all, &findings);
+    let rows = triples::tally(&all, &comparisons);
     ui.result(&json!({"output": args.output, "sources": rows, "seconds": seconds}))?;
     ui.say(table(&rows))?;
     ui.say(format_args!("{} answers compared in {:.1} ms", all.len(), 1e3 * seconds))?;
@@ -84,10 +84,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn write(path: &Path, findings: &[Comparison]) -> std::io::Result<()> {
+fn write(path: &Path, comparisons: &[Comparison]) -> std::io::Result<()> {
     let mut file = AtomicFile::create(path)?;
-    for finding in findings {
-        writeln!(file, "{}", json!({"outcome": name(finding.outcome), "reason": finding.reason}))?;
+    for comparison in comparisons {
+        writeln!(file, "{}", json!({"outcome": name(comparison.outcome), "reason": comparison.reason}))?;
     }
     file.commit()
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::answer::units::Unit;
 
 /// `text` with a line break where parts are divided, and a space for each other line break.
-pub fn divided(text: &str) -> Cow<'_, str> {
+pub fn mark_part_breaks(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '$']) {
         return Cow::Borrowed(text);
     }
@@ -128,7 +128,7 @@ mod tests {
             ("$$\n9\n$$", "$$ 9 $$"),
             ("$5 and $6", "$5 and $6"),
         ] {
-            assert_eq!(divided(text), expected, "{text}");
+            assert_eq!(mark_part_breaks(text), expected, "{text}");
         }
     }
 }

@@ -7,9 +7,9 @@ use super::expr::Expr;
 
 /// Whether two expressions are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Same {
-    Yes,
-    No,
+pub enum Equality {
+    Equal,
+    Different,
     /// They could not be evaluated, or floating point is not exact enough.
     Unknown,
 }
@@ -40,31 +40,31 @@ const POINTS: u32 = 12;
 const ENOUGH: usize = 4;
 
 /// Whether `a` and `b` are equal: as numbers if they are constant, else as functions wherever both have a value.
-pub fn same(a: &Expr, b: &Expr, tolerance: Tolerance) -> Same {
+pub fn equality(a: &Expr, b: &Expr, tolerance: Tolerance) -> Equality {
     let (first, second) = (evaluate(a, Point::new(0)), evaluate(b, Point::new(0)));
     let agree = |a: Value, b: Value| a.field.is_some() && a.field == b.field;
     if agree(first, second) && agree(evaluate(a, Point::new(1)), evaluate(b, Point::new(1))) {
-        return Same::Yes;
+        return Equality::Equal;
     }
     if a.is_constant() && b.is_constant() {
         return numbers((a, first), (b, second), tolerance);
     }
-    let exact = first.exact && second.exact && first.field.is_some() && second.field.is_some();
+    let exact = first.field_is_value && second.field_is_value && first.field.is_some() && second.field.is_some();
     if exact && tolerance == Tolerance::Exact {
-        return Same::No;
+        return Equality::Different;
     }
     functions(a, b)
 }
 
-fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: Tolerance) -> Same {
+fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: Tolerance) -> Equality {
     let (x, y) = (first.float, second.float);
     if x.is_nan() || y.is_nan() {
-        return Same::Unknown;
+        return Equality::Unknown;
     }
-    let exact = first.exact && second.exact && first.field.is_some() && second.field.is_some();
+    let exact = first.field_is_value && second.field_is_value && first.field.is_some() && second.field.is_some();
     if exact && !(x.is_finite() && y.is_finite()) {
         // Two numbers that are too large for floating point; the field says that they differ.
-        return Same::No;
+        return Equality::Different;
     }
     if !x.is_finite() || !y.is_finite() {
         // An infinity that is meant differs from a number; one from an overflow tells nothing.
@@ -72,7 +72,7 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
         let known = |expr: &Expr, value: Complex64| value.is_finite() || meant(expr);
         let differ =
             known(a, x) && known(b, y) && !(x.is_infinite() && y.is_infinite() && x.re.signum() == y.re.signum());
-        return if differ { Same::No } else { Same::Unknown };
+        return if differ { Equality::Different } else { Equality::Unknown };
     }
     let distance = (x - y).norm();
     let within = match tolerance {
@@ -84,26 +84,28 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
         Tolerance::Exact => false,
     };
     if within {
-        return Same::Yes;
+        return Equality::Equal;
     }
     let relative = distance / x.norm().max(y.norm());
-    if first.exact && second.exact {
+    if first.field_is_value && second.field_is_value {
         // Two rational numbers; the field says that they differ.
         let limit = match (a.has_decimal(), b.has_decimal()) {
             (true, true) => MACHINE,
             (true, false) if !terminates(second) => STANDS_FOR,
             (false, true) if !terminates(first) => STANDS_FOR,
-            _ => return Same::No,
+            _ => return Equality::Different,
         };
-        return if relative <= limit { Same::Yes } else { Same::No };
+        return if relative <= limit { Equality::Equal } else { Equality::Different };
     }
     // A decimal fraction stands for what has none that is as short.
     let stands = a.has_decimal() && !is_short(y) || b.has_decimal() && !is_short(x);
     let limit = if stands { STANDS_FOR } else { ROUNDING };
     match relative {
-        relative if relative <= limit => Same::Yes,
-        relative if relative >= APART.max(limit) && first.solid && second.solid => Same::No,
-        _ => Same::Unknown,
+        relative if relative <= limit => Equality::Equal,
+        relative if relative >= APART.max(limit) && first.float_is_value && second.float_is_value => {
+            Equality::Different
+        }
+        _ => Equality::Unknown,
     }
 }
 
@@ -124,7 +126,7 @@ fn terminates(value: Value) -> bool {
         })
 }
 
-fn functions(a: &Expr, b: &Expr) -> Same {
+fn functions(a: &Expr, b: &Expr) -> Equality {
     let mut agreeing = 0;
     for index in 0..POINTS {
         let (first, second) = (evaluate(a, Point::new(index)), evaluate(b, Point::new(index)));
@@ -135,14 +137,14 @@ fn functions(a: &Expr, b: &Expr) -> Same {
         let distance = (first.float - second.float).norm();
         let relative = distance / first.float.norm().max(second.float.norm()).max(1e-3);
         if relative > APART {
-            return if first.solid && second.solid { Same::No } else { Same::Unknown };
+            return if first.float_is_value && second.float_is_value { Equality::Different } else { Equality::Unknown };
         }
         if relative > 1e-9 {
-            return Same::Unknown;
+            return Equality::Unknown;
         }
         agreeing += 1;
     }
-    if agreeing >= ENOUGH { Same::Yes } else { Same::Unknown }
+    if agreeing >= ENOUGH { Equality::Equal } else { Equality::Unknown }
 }
 
 /// How one expression is a multiple of another.
@@ -165,8 +167,8 @@ pub fn proportion(a: &Expr, b: &Expr) -> Ratio {
     let mut exact = true;
     for index in 0..POINTS {
         let (first, second) = (evaluate(a, Point::new(index)), evaluate(b, Point::new(index)));
-        exact &= first.exact && second.exact;
-        if !first.solid || !second.solid {
+        exact &= first.field_is_value && second.field_is_value;
+        if !first.float_is_value || !second.float_is_value {
             return Ratio::Unknown;
         }
         if let (Some(x), Some(y)) = (first.real(), second.real())

@@ -1,8 +1,8 @@
 //! Answers in numbered parts: `① 3 ② 5`, `(1) 3; (2) 5`.
 
-use super::agree::Terms;
-use super::{fold, of_readings};
-use crate::answer::Comparison;
+use super::part_spec::PartSpec;
+use super::{combine, readings};
+use crate::answer::comparison::Comparison;
 
 /// Digits in circles, which number parts or statements.
 pub const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦', '⑧', '⑨', '⑩'];
@@ -10,22 +10,22 @@ pub const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦'
 const ROMAN: [&str; 6] = ["i", "ii", "iii", "iv", "v", "vi"];
 
 /// Compares part by part where both texts number their parts, or where one does and the other lists as many.
-pub fn compare(gold: &str, said: &str, terms: &Terms<'_>) -> Option<Comparison> {
-    let (gold, said) = match (split(gold), split(said)) {
-        (Some(gold), Some(said)) => (gold, said),
-        (Some(gold), None) => (gold, listed(said)),
-        (None, Some(said)) => (listed(gold), said),
+pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Option<Comparison> {
+    let (gold, prediction) = match (split(gold), split(prediction)) {
+        (Some(gold), Some(prediction)) => (gold, prediction),
+        (Some(gold), None) => (gold, listed(prediction)),
+        (None, Some(prediction)) => (listed(gold), prediction),
         (None, None) => return None,
     };
-    if gold.len() != said.len() {
+    if gold.len() != prediction.len() {
         // A text without numbers may divide its parts in another way.
         return None;
     }
-    let findings = gold.iter().zip(&said).enumerate().map(|(index, (gold, said))| {
-        let terms = terms.part(index);
-        of_readings(gold, said, &terms)
+    let comparisons = gold.iter().zip(&prediction).enumerate().map(|(index, (gold, prediction))| {
+        let spec = spec.part(index);
+        readings::compare(gold, prediction, &spec)
     });
-    Some(fold::all(findings, "the same parts"))
+    Some(combine::all(comparisons, "the same parts"))
 }
 
 /// The parts of a text that begins with the first number and goes on with the next ones.

@@ -1,7 +1,7 @@
 //! Numbers of statements: which of ①, ②, ③ hold. `①③`, `(1)(3)`, `1.3.` and `1, 3` are the same selection.
 
-use super::parts::CIRCLED;
-use crate::answer::Comparison;
+use super::numbered_parts::CIRCLED;
+use crate::answer::comparison::Comparison;
 
 /// How the numbers of a selection are written.
 #[derive(Clone, Copy, PartialEq)]
@@ -18,13 +18,13 @@ enum Dress {
 const MOST: usize = 20;
 
 /// Compares two selections of which one is marked as such; nothing for other answers.
-pub fn compare(gold: &str, said: &str) -> Option<Comparison> {
+pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
     let telling = |text: &str| text.contains(CIRCLED) || text.starts_with('(') || text.contains('.');
-    if !telling(gold) && !telling(said) {
+    if !telling(gold) && !telling(prediction) {
         return None;
     }
-    let ((gold, expected), (said, given)) = match (selection(gold), selection(said)) {
-        (Some(gold), Some(said)) => (gold, said),
+    let ((gold, expected), (prediction, given)) = match (selection(gold), selection(prediction)) {
+        (Some(gold), Some(prediction)) => (gold, prediction),
         // (2)(3) is no product.
         (Some((Dress::Marked, _)), None) | (None, Some((Dress::Marked, _))) => {
             return Some(Comparison::undecided("numbers of statements and another kind of answer"));
@@ -33,9 +33,9 @@ pub fn compare(gold: &str, said: &str) -> Option<Comparison> {
     };
     let same = expected == given;
     let marks = |dress, count| dress == Dress::Marked || dress == Dress::Dotted && count > 2;
-    let sure = marks(gold, expected.len()) || marks(said, given.len());
+    let sure = marks(gold, expected.len()) || marks(prediction, given.len());
     match same {
-        true if sure || gold != said => Some(Comparison::equal("the same statements")),
+        true if sure || gold != prediction => Some(Comparison::equal("the same statements")),
         false if sure => Some(Comparison::different("other statements")),
         _ => None,
     }
@@ -93,20 +93,20 @@ fn separates(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Outcome;
+    use crate::answer::comparison::Outcome;
 
     #[test]
     fn a_selection_of_statements_is_the_same_in_any_dress() {
-        let outcome = |gold, said| compare(gold, said).map(|finding| finding.outcome);
-        for said in ["①③④", "①, ③, ④", "④③①", "(1)(3)(4)", "(1), (3), (4)", "1.3.4.", "1, 3, 4", "1, 3 and 4"]
+        let outcome = |gold, prediction| compare(gold, prediction).map(|comparison| comparison.outcome);
+        for prediction in ["①③④", "①, ③, ④", "④③①", "(1)(3)(4)", "(1), (3), (4)", "1.3.4.", "1, 3, 4", "1, 3 and 4"]
         {
-            assert_eq!(outcome("①③④", said), Some(Outcome::Equal), "{said}");
+            assert_eq!(outcome("①③④", prediction), Some(Outcome::Equal), "{prediction}");
         }
         assert_eq!(outcome("①③④", "①③"), Some(Outcome::Different));
         assert_eq!(outcome("1.3.4.", "1, 3"), Some(Outcome::Different));
-        for (gold, said) in [("1.4", "1.5"), ("1.4.", "1.4"), ("(3)", "3"), ("1, 3", "1, 4"), ("①3②5", "①3②6")]
+        for (gold, prediction) in [("1.4", "1.5"), ("1.4.", "1.4"), ("(3)", "3"), ("1, 3", "1, 4"), ("①3②5", "①3②6")]
         {
-            assert_eq!(outcome(gold, said), None, "{gold} and {said}");
+            assert_eq!(outcome(gold, prediction), None, "{gold} and {prediction}");
         }
     }
 }

@@ -4,20 +4,20 @@ use super::lex::{Token, Tokens};
 
 /// A part of the tokens of an answer.
 #[derive(Clone, Copy)]
-pub struct View<'a> {
+pub struct TokenSlice<'a> {
     pub list: &'a [Token],
-    pub spaced: &'a [bool],
+    pub space_before: &'a [bool],
 }
 
 impl Tokens {
-    pub fn view(&self) -> View<'_> {
-        View { list: &self.list, spaced: &self.spaced }
+    pub fn as_slice(&self) -> TokenSlice<'_> {
+        TokenSlice { list: &self.list, space_before: &self.space_before }
     }
 }
 
-impl View<'_> {
+impl TokenSlice<'_> {
     pub fn slice(self, from: usize, to: usize) -> Self {
-        Self { list: &self.list[from..to], spaced: &self.spaced[from..to] }
+        Self { list: &self.list[from..to], space_before: &self.space_before[from..to] }
     }
 
     pub fn is_empty(self) -> bool {

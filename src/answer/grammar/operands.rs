@@ -1,9 +1,9 @@
 //! Numbers and names inside expressions.
 
-use super::Unreadable;
-use super::expression::{Parser, Read, spell, unknown};
-use super::functions::{function, glued};
-use super::lex::Token;
+use super::error::Unreadable;
+use super::expression::{Parser, Read, unknown};
+use super::functions::{function, function_prefix};
+use super::lex::{Token, spell};
 use crate::answer::math::{Constant, Expr, Function, Number};
 
 impl Parser<'_> {
@@ -60,7 +60,7 @@ impl Parser<'_> {
             [Token::Command(frac), Token::Number(both), ..] if frac == "frac" && both.len() == 2 => {
                 (proper(&both[..1], &both[1..])?, 2)
             }
-            [Token::Number(top), Token::Sign('/'), Token::Number(bottom), ..] if self.spaced[self.at] => {
+            [Token::Number(top), Token::Sign('/'), Token::Number(bottom), ..] if self.space_before[self.at] => {
                 (proper(top, bottom)?, 3)
             }
             _ => return None,
@@ -90,7 +90,7 @@ impl Parser<'_> {
             }
             _ => {}
         }
-        if let Some((known, length)) = glued(word) {
+        if let Some((known, length)) = function_prefix(word) {
             self.split_word(length);
             return self.take().known(known);
         }

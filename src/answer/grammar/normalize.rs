@@ -1,17 +1,17 @@
 //! One spelling for each symbol: LaTeX spacing, wrappers and synonyms.
 
 use super::lex::TEXT_COMMANDS;
-use super::seams::divided;
-use super::symbols::unicode;
+use super::line_breaks::mark_part_breaks;
+use super::unicode::to_latex;
 
 /// Rewrites `text` with ASCII and LaTeX commands only (words of other scripts stay), without what carries no meaning. A line
 /// break is left only where one part of an answer ends and the next begins.
-pub fn canonical(text: &str) -> String {
+pub fn normalize(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'\\' | b'$' | b'~' | b'`' | b'*' | b'{' | b'\t'..=b'\r');
     if text.bytes().all(plain) {
         return text.trim().to_owned();
     }
-    let text = without_separators(&divided(&unicode(&single_backslashes(text))));
+    let text = without_separators(&mark_part_breaks(&to_latex(&single_backslashes(text))));
     let mut result = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(character) = rest.chars().next() {
@@ -183,9 +183,9 @@ fn without_separators(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text.trim_end_matches('\\');
     'next: while let Some(character) = rest.chars().next() {
-        let spaced = rest.trim_start_matches(' ');
+        let space_before = rest.trim_start_matches(' ');
         for separator in SEPARATORS {
-            if let Some(after) = spaced.strip_prefix(separator) {
+            if let Some(after) = space_before.strip_prefix(separator) {
                 let after = after.trim_start_matches([' ', '!']).trim_start_matches("\\!").trim_start();
                 let digits = after.bytes().take_while(u8::is_ascii_digit).count();
                 if digits == 3 && result.ends_with(|c: char| c.is_ascii_digit()) {
@@ -234,7 +234,7 @@ mod tests {
             (r"\number{24}", "{24}"),
             (r"\quantity{24}{cm^{2}}", r"24\text{cm^{2}}"),
         ] {
-            assert_eq!(canonical(text).trim(), expected, "{text}");
+            assert_eq!(normalize(text).trim(), expected, "{text}");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Equations, inequalities, assignments and ratios.
 
-use super::agree::{Terms, agree, not_equal};
+use super::combine::undecided_unless_different;
 use super::lists::ordered;
-use super::names::{Naming, names_points, naming};
+use super::part_spec::PartSpec;
 use super::sets;
+use super::shapes::compare_shapes;
+use super::variable_names::{Naming, names_points, naming};
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::{Expr, Ratio, proportion};
-use crate::answer::{Comparison, Outcome};
 
 /// What a chain of relations says.
 enum Gist<'a> {
@@ -16,28 +18,28 @@ enum Gist<'a> {
     Value(&'a Shape),
     /// One side is related to the other otherwise.
     Inequality(&'a Expr, Relation, &'a Expr),
-    /// Nothing simpler than it is: an equation in several terms, a chain of inequalities.
+    /// Nothing simpler than it is: an equation in several spec, a chain of inequalities.
     Chain,
 }
 
 /// Compares two shapes of which at least one is a chain.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
+pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
     if let (Shape::List(all), one @ Shape::Chain(sides, _)) | (one @ Shape::Chain(sides, _), Shape::List(all)) =
-        (gold, said)
+        (gold, prediction)
         && sides.iter().all(names)
-        && all.iter().any(|part| agree(part, one, terms).outcome == Outcome::Equal)
+        && all.iter().any(|part| compare_shapes(part, one, spec).outcome == Outcome::Equal)
     {
         return Comparison::undecided("one of several relations between names, any of which may do");
     }
-    if is_point(gold) && ranges(said) || is_point(said) && ranges(gold) {
+    if is_point(gold) && ranges(prediction) || is_point(prediction) && ranges(gold) {
         return Comparison::different("a point and a range");
     }
-    match (gist(gold), gist(said)) {
-        (Some(first), Some(second)) => chains((gold, &first), (said, &second), terms),
-        (Some(Gist::Assignment(_, value) | Gist::Value(value)), None) => agree(value, said, terms),
-        (None, Some(Gist::Assignment(_, value) | Gist::Value(value))) => agree(gold, value, terms),
-        (Some(_), None) => other_than_chain(gold, said, terms),
-        _ => other_than_chain(said, gold, terms),
+    match (gist(gold), gist(prediction)) {
+        (Some(first), Some(second)) => chains((gold, &first), (prediction, &second), spec),
+        (Some(Gist::Assignment(_, value) | Gist::Value(value)), None) => compare_shapes(value, prediction, spec),
+        (None, Some(Gist::Assignment(_, value) | Gist::Value(value))) => compare_shapes(gold, value, spec),
+        (Some(_), None) => other_than_chain(gold, prediction, spec),
+        _ => other_than_chain(prediction, gold, spec),
     }
 }
 
@@ -61,9 +63,9 @@ fn ranges(shape: &Shape) -> bool {
 }
 
 /// Compares a chain that gives no single value with a shape of another kind.
-fn other_than_chain(chain: &Shape, other: &Shape, terms: &Terms<'_>) -> Comparison {
-    if let Some(finding) = sets::compare(chain, other, terms) {
-        return finding;
+fn other_than_chain(chain: &Shape, other: &Shape, spec: &PartSpec<'_>) -> Comparison {
+    if let Some(comparison) = sets::compare(chain, other, spec) {
+        return comparison;
     }
     if let Some((a, b)) = sides(chain) {
         let (of, value) = if b.is_constant() { (a, b) } else { (b, a) };
@@ -71,7 +73,7 @@ fn other_than_chain(chain: &Shape, other: &Shape, terms: &Terms<'_>) -> Comparis
             matches!(of, Expr::Call(_, arguments) if arguments.iter().all(|part| part.is_constant() || part.is_name()));
         // `sin α = 1/2` says what the sine is.
         if value.is_constant() && called {
-            return agree(&Shape::value(value.clone()), other, terms);
+            return compare_shapes(&Shape::value(value.clone()), other, spec);
         }
     }
     let limits = matches!(chain, Shape::Chain(_, relations) if relations.iter().any(|relation| relation.is_order()));
@@ -134,13 +136,17 @@ fn names(shape: &Shape) -> bool {
     }
 }
 
-fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>), terms: &Terms<'_>) -> Comparison {
+fn chains(
+    (gold, first): (&Shape, &Gist<'_>),
+    (prediction, second): (&Shape, &Gist<'_>),
+    spec: &PartSpec<'_>,
+) -> Comparison {
     match (first, second) {
         (Gist::Assignment(name, value), Gist::Assignment(other, given)) => {
-            assignments((gold, name, value), (said, other, given), terms)
+            assignments((gold, name, value), (prediction, other, given), spec)
         }
         (Gist::Assignment(_, value) | Gist::Value(value), Gist::Value(given))
-        | (Gist::Value(value), Gist::Assignment(_, given)) => agree(value, given, terms),
+        | (Gist::Value(value), Gist::Assignment(_, given)) => compare_shapes(value, given, spec),
         (Gist::Inequality(a, relation, b), Gist::Inequality(c, other, d)) => {
             let (first, second) = ((*a).clone().minus((*b).clone()), (*c).clone().minus((*d).clone()));
             match proportion(&first, &second) {
@@ -152,19 +158,24 @@ fn chains((gold, first): (&Shape, &Gist<'_>), (said, second): (&Shape, &Gist<'_>
                         Comparison::different("another direction")
                     }
                 }
-                _ => match by_set(gold, said, terms, "another inequality") {
-                    finding if finding.outcome == Outcome::Equal && !same_variables(&first, &second) => {
+                _ => match by_set(gold, prediction, spec, "another inequality") {
+                    comparison if comparison.outcome == Outcome::Equal && !same_variables(&first, &second) => {
                         Comparison::undecided("the same range of another variable")
                     }
-                    finding => finding,
+                    comparison => comparison,
                 },
             }
         }
-        (Gist::Assignment(_, set), _) if sets::is_set(set) => by_set(set, said, terms, "another set"),
-        (_, Gist::Assignment(_, set)) if sets::is_set(set) => by_set(gold, set, terms, "another set"),
-        _ => match (sides(gold), sides(said)) {
+        (Gist::Assignment(_, set), _) if sets::is_set(set) => by_set(set, prediction, spec, "another set"),
+        (_, Gist::Assignment(_, set)) if sets::is_set(set) => by_set(gold, set, spec, "another set"),
+        _ => match (sides(gold), sides(prediction)) {
             (Some((a, b)), Some((c, d))) => equations((a, b), (c, d)),
-            _ => by_set(gold, said, terms, "").or_else_chain(gold, said, terms),
+            _ => match by_set(gold, prediction, spec, "") {
+                comparison if comparison.outcome == Outcome::Undecided => {
+                    chains_by_side(gold, prediction, spec).unwrap_or(comparison)
+                }
+                comparison => comparison,
+            },
         },
     }
 }
@@ -179,30 +190,27 @@ fn same_variables(a: &Expr, b: &Expr) -> bool {
     names(a) == names(b)
 }
 
-fn by_set(gold: &Shape, said: &Shape, terms: &Terms<'_>, otherwise: &'static str) -> Comparison {
-    sets::compare(gold, said, terms).unwrap_or(Comparison::undecided(otherwise))
+fn by_set(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>, otherwise: &'static str) -> Comparison {
+    sets::compare(gold, prediction, spec).unwrap_or(Comparison::undecided(otherwise))
 }
 
-impl Comparison {
-    /// Where sets do not tell, the chains side by side, read from either end.
-    fn or_else_chain(self, gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Self {
-        let (Shape::Chain(sides, relations), Shape::Chain(others, other_relations)) = (gold, said) else { return self };
-        if self.outcome != Outcome::Undecided {
-            return self;
+/// Compares two chains side by side, read from either end.
+fn chains_by_side(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
+    let (Shape::Chain(sides, relations), Shape::Chain(others, other_relations)) = (gold, prediction) else {
+        return None;
+    };
+    if relations == other_relations {
+        let comparison = ordered(sides, others, spec);
+        if comparison.outcome == Outcome::Equal {
+            return Some(comparison);
         }
-        if relations == other_relations {
-            let finding = ordered(sides, others, terms);
-            if finding.outcome == Outcome::Equal {
-                return finding;
-            }
-        }
-        let flipped: Vec<Relation> = other_relations.iter().rev().map(|relation| relation.flipped()).collect();
-        if *relations == flipped {
-            let reversed: Vec<Shape> = others.iter().rev().cloned().collect();
-            return ordered(sides, &reversed, terms);
-        }
-        Self::different("another relation")
     }
+    let flipped: Vec<Relation> = other_relations.iter().rev().map(|relation| relation.flipped()).collect();
+    if *relations == flipped {
+        let reversed: Vec<Shape> = others.iter().rev().cloned().collect();
+        return Some(ordered(sides, &reversed, spec));
+    }
+    Some(Comparison::different("another relation"))
 }
 
 /// The sides of a simple equation.
@@ -249,42 +257,46 @@ fn linear(expr: &Expr) -> bool {
 
 type Assigned<'a> = (&'a Shape, &'a Shape, &'a Shape);
 
-fn assignments((gold, name, value): Assigned<'_>, (said, other, given): Assigned<'_>, terms: &Terms<'_>) -> Comparison {
-    let finding = match (name.expr(), other.expr()) {
+fn assignments(
+    (gold, name, value): Assigned<'_>,
+    (prediction, other, given): Assigned<'_>,
+    spec: &PartSpec<'_>,
+) -> Comparison {
+    let comparison = match (name.expr(), other.expr()) {
         // f(x) = x² and f(t) = t²: the variable's name is no matter.
         (Some(Expr::Opaque(f, arguments)), Some(Expr::Opaque(g, others))) if f == g => {
             match (arguments.as_slice(), others.as_slice()) {
                 ([Expr::Symbol(x)], [Expr::Symbol(t)]) if x != t => {
                     let renamed = given.expr().map(|expr| Shape::value(expr.renamed(t, x)));
-                    agree(value, renamed.as_ref().unwrap_or(given), terms)
+                    compare_shapes(value, renamed.as_ref().unwrap_or(given), spec)
                 }
-                _ => agree(value, given, terms),
+                _ => compare_shapes(value, given, spec),
             }
         }
-        _ => agree(value, given, terms),
+        _ => compare_shapes(value, given, spec),
     };
     let constant = [value, given].into_iter().all(is_constant);
     let solved = |name: &Expr| [value, given].iter().all(|side| lacks(side, name));
-    let (Some(a), Some(b)) = (name.expr(), other.expr()) else { return finding };
-    match (naming(a, b), finding.outcome) {
+    let (Some(a), Some(b)) = (name.expr(), other.expr()) else { return comparison };
+    match (naming(a, b), comparison.outcome) {
         // `AC = BD` and `BE = DB` say nothing of each other.
         (Naming::Other | Naming::Unclear, _)
             if [value, given].iter().any(|side| side.expr().is_some_and(names_points)) =>
         {
-            by_sides(gold, said).unwrap_or(finding)
+            by_sides(gold, prediction).unwrap_or(comparison)
         }
         (Naming::Other, Outcome::Equal) if constant => Comparison::different("a value for another variable"),
         (Naming::Other | Naming::Unclear, Outcome::Equal) => Comparison::undecided("the same under another name"),
-        (_, Outcome::Equal) => finding,
+        (_, Outcome::Equal) => comparison,
         // Both are solved for the same variable.
-        _ if constant || a == b && solved(a) => finding,
-        _ => by_sides(gold, said).unwrap_or(finding),
+        _ if constant || a == b && solved(a) => comparison,
+        _ => by_sides(gold, prediction).unwrap_or(comparison),
     }
 }
 
 /// Compares two simple equations by their sides.
-fn by_sides(gold: &Shape, said: &Shape) -> Option<Comparison> {
-    let ((a, b), (c, d)) = (sides(gold)?, sides(said)?);
+fn by_sides(gold: &Shape, prediction: &Shape) -> Option<Comparison> {
+    let ((a, b), (c, d)) = (sides(gold)?, sides(prediction)?);
     Some(equations((a, b), (c, d)))
 }
 
@@ -302,7 +314,7 @@ fn lacks(shape: &Shape, name: &Expr) -> bool {
 }
 
 /// Compares two shapes of which at least one is a ratio.
-pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
+pub fn ratios(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
     let quotient = |ratio: &[Expr]| match ratio {
         [a, b] => Some(Shape::value(a.clone().over(b.clone()))),
         _ => None,
@@ -310,20 +322,20 @@ pub fn ratios(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
     let scaled = |ratio: &[Expr]| {
         ratio[1..].iter().map(|part| Shape::value(part.clone().over(ratio[0].clone()))).collect::<Vec<_>>()
     };
-    match (gold, said) {
+    match (gold, prediction) {
         (Shape::Ratio(a), Shape::Ratio(b)) if a.len() == b.len() => {
             let items = |ratio: &[Expr]| ratio.iter().cloned().map(Shape::value).collect::<Vec<_>>();
-            let finding = ordered(&items(a), &items(b), terms);
-            if finding.outcome == Outcome::Equal {
-                return finding;
+            let comparison = ordered(&items(a), &items(b), spec);
+            if comparison.outcome == Outcome::Equal {
+                return comparison;
             }
             if is_time(a) && is_time(b) {
-                return not_equal(ordered(&scaled(a), &scaled(b), terms), "ratios or times of day");
+                return undecided_unless_different(ordered(&scaled(a), &scaled(b), spec), "ratios or times of day");
             }
-            ordered(&scaled(a), &scaled(b), terms)
+            ordered(&scaled(a), &scaled(b), spec)
         }
         (Shape::Ratio(ratio), other) | (other, Shape::Ratio(ratio)) => match quotient(ratio) {
-            Some(value) => agree(&value, other, terms),
+            Some(value) => compare_shapes(&value, other, spec),
             None => Comparison::different("a ratio and another kind of answer"),
         },
         _ => Comparison::different("another kind of answer"),

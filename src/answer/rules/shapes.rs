@@ -2,93 +2,60 @@
 
 use std::borrow::Cow;
 
+use super::combine::undecided_unless_different;
 use super::lists::{self, in_order, ordered, piecewise, unordered};
-use super::{families, quantity, relation, sets, words};
+use super::part_spec::PartSpec;
+use super::{families, quantity, relations, sets, words};
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Shape};
-use crate::answer::math::{Expr, Tolerance};
-use crate::answer::{AnswerSpec, Comparison, Outcome, Precision};
-
-/// How exact numbers must be, and the unit of a bare one.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms<'a> {
-    spec: &'a AnswerSpec,
-    part: usize,
-}
-
-impl<'a> Terms<'a> {
-    pub fn of(spec: &'a AnswerSpec) -> Self {
-        Self { spec, part: 0 }
-    }
-
-    /// The terms of the part with this index.
-    pub fn part(self, part: usize) -> Self {
-        Self { part, ..self }
-    }
-
-    pub fn tolerance(self) -> Tolerance {
-        match &self.spec.precision {
-            None => Tolerance::Exact,
-            Some(Precision::Decimals(places)) => Tolerance::Decimals(*places),
-            Some(Precision::Within(distances)) => distances
-                .get(self.part)
-                .or(distances.last())
-                .map_or(Tolerance::Exact, |limit| Tolerance::Within(*limit)),
-        }
-    }
-
-    pub fn sets_apart(self) -> bool {
-        self.spec.sets_apart
-    }
-
-    pub fn unit(self) -> Option<&'a str> {
-        self.spec.unit.as_deref()
-    }
-}
+use crate::answer::math::Expr;
 
 /// Compares two shapes.
-pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
-    if let Some(finding) = families::compare(gold, said, terms) {
-        return finding;
+pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
+    if let Some(comparison) = families::compare(gold, prediction, spec) {
+        return comparison;
     }
-    let (gold, said) = (expanded(gold), expanded(said));
-    match (&*gold, &*said) {
+    let (gold, prediction) = (expanded(gold), expanded(prediction));
+    match (&*gold, &*prediction) {
         (Shape::Words(a), Shape::Words(b)) => match words::compare(a, b) {
             // Different words for the same set.
-            finding if finding.outcome != Outcome::Equal => sets::compare(&gold, &said, terms).unwrap_or(finding),
-            finding => finding,
+            comparison if comparison.outcome != Outcome::Equal => {
+                sets::compare(&gold, &prediction, spec).unwrap_or(comparison)
+            }
+            comparison => comparison,
         },
-        (Shape::Words(text), other) | (other, Shape::Words(text)) => worded(text, other, terms),
-        (Shape::Value(a, unit), Shape::Value(b, other)) => quantity::compare((a, unit), (b, other), terms),
+        (Shape::Words(text), other) | (other, Shape::Words(text)) => worded(text, other, spec),
+        (Shape::Value(a, unit), Shape::Value(b, other)) => quantity::compare((a, unit), (b, other), spec),
         (Shape::SetOf(_, a), Shape::SetOf(_, b)) => {
-            sets::compare(&gold, &said, terms).unwrap_or_else(|| agree(a, b, terms))
+            sets::compare(&gold, &prediction, spec).unwrap_or_else(|| compare_shapes(a, b, spec))
         }
         (Shape::SetOf(_, condition), Shape::List(_) | Shape::Chain(..)) => {
-            sets::compare(&gold, &said, terms).unwrap_or_else(|| agree(condition, &said, terms))
+            sets::compare(&gold, &prediction, spec).unwrap_or_else(|| compare_shapes(condition, &prediction, spec))
         }
         (Shape::List(_) | Shape::Chain(..), Shape::SetOf(_, condition)) => {
-            sets::compare(&gold, &said, terms).unwrap_or_else(|| agree(&gold, condition, terms))
+            sets::compare(&gold, &prediction, spec).unwrap_or_else(|| compare_shapes(&gold, condition, spec))
         }
         (Shape::List(parts), one @ Shape::Chain(..)) | (one @ Shape::Chain(..), Shape::List(parts))
             if let Some(main) = lists::under_condition(parts) =>
         {
-            not_equal(agree(main, one, terms), "the same under a condition")
+            undecided_unless_different(compare_shapes(main, one, spec), "the same under a condition")
         }
-        (Shape::Chain(..), _) | (_, Shape::Chain(..)) => relation::compare(&gold, &said, terms),
-        (Shape::Ratio(_), _) | (_, Shape::Ratio(_)) => relation::ratios(&gold, &said, terms),
-        (Shape::Parts(_), _) | (_, Shape::Parts(_)) => in_order(&gold, &said, terms),
-        (Shape::Piecewise(a), Shape::Piecewise(b)) => piecewise(a, b, terms),
-        (Shape::List(a), Shape::List(b)) => lists::lists(a, b, terms),
+        (Shape::Chain(..), _) | (_, Shape::Chain(..)) => relations::compare(&gold, &prediction, spec),
+        (Shape::Ratio(_), _) | (_, Shape::Ratio(_)) => relations::ratios(&gold, &prediction, spec),
+        (Shape::Parts(_), _) | (_, Shape::Parts(_)) => in_order(&gold, &prediction, spec),
+        (Shape::Piecewise(a), Shape::Piecewise(b)) => piecewise(a, b, spec),
+        (Shape::List(a), Shape::List(b)) => lists::lists(a, b, spec),
         (Shape::Bracketed(Bracket::Curly, items, _), other @ Shape::Bracketed(open, ..))
         | (other @ Shape::Bracketed(open, ..), Shape::Bracketed(Bracket::Curly, items, _))
             if *open != Bracket::Curly && matches!(items[..], [Shape::Bracketed(..)]) =>
         {
-            agree(&items[0], other, terms)
+            compare_shapes(&items[0], other, spec)
         }
         (Shape::Bracketed(open, a, close), Shape::Bracketed(other_open, b, other_close)) => {
             match (*open == Bracket::Curly, *other_open == Bracket::Curly) {
-                (true, true) => unordered(a, b, terms),
+                (true, true) => unordered(a, b, spec),
                 (false, false) => {
-                    let items = ordered(a, b, terms);
+                    let items = ordered(a, b, spec);
                     let alike = open == other_open && close == other_close;
                     if items.outcome == Outcome::Equal && !alike {
                         Comparison::different("other brackets")
@@ -96,14 +63,14 @@ pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
                         items
                     }
                 }
-                _ => sets::compare(&gold, &said, terms)
-                    .unwrap_or_else(|| not_equal(unordered(a, b, terms), "a set and an ordered tuple")),
+                _ => sets::compare(&gold, &prediction, spec)
+                    .unwrap_or_else(|| undecided_unless_different(unordered(a, b, spec), "a set and an ordered tuple")),
             }
         }
         (Shape::List(a), Shape::Bracketed(open, b, close)) | (Shape::Bracketed(open, b, close), Shape::List(a)) => {
             match (open, close) {
-                (Bracket::Round, Bracket::Round) if b.len() > 1 => ordered(a, b, terms),
-                _ if open == close => unordered(a, b, terms),
+                (Bracket::Round, Bracket::Round) if b.len() > 1 => ordered(a, b, spec),
+                _ if open == close => unordered(a, b, spec),
                 _ => Comparison::different("a list and an interval"),
             }
         }
@@ -113,26 +80,23 @@ pub fn agree(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
         {
             let cells: Vec<Shape> =
                 vector(matrix).into_iter().flatten().map(|cell| Shape::value(cell.clone())).collect();
-            ordered(&cells, items, terms)
+            ordered(&cells, items, spec)
         }
         (Shape::Bracketed(Bracket::Curly, items, _), other) | (other, Shape::Bracketed(Bracket::Curly, items, _))
             if items.len() == 1 =>
         {
-            agree(&items[0], other, terms)
+            compare_shapes(&items[0], other, spec)
         }
-        (Shape::SetOf(..), set) | (set, Shape::SetOf(..)) if sets::is_set(set) => sets::compare(&gold, &said, terms)
-            .unwrap_or(Comparison::undecided("a set and a condition that is not solved")),
+        (Shape::SetOf(..), set) | (set, Shape::SetOf(..)) if sets::is_set(set) => {
+            sets::compare(&gold, &prediction, spec)
+                .unwrap_or(Comparison::undecided("a set and a condition that is not solved"))
+        }
         (Shape::List(parts), one) | (one, Shape::List(parts)) if let Some(main) = lists::under_condition(parts) => {
-            not_equal(agree(main, one, terms), "the same under a condition")
+            undecided_unless_different(compare_shapes(main, one, spec), "the same under a condition")
         }
         (Shape::Piecewise(_), _) | (_, Shape::Piecewise(_)) => Comparison::undecided("a function given piece by piece"),
-        _ => sets::compare(&gold, &said, terms).unwrap_or_else(|| Comparison::different("another kind of answer")),
+        _ => sets::compare(&gold, &prediction, spec).unwrap_or_else(|| Comparison::different("another kind of answer")),
     }
-}
-
-/// An agreement that is not enough; a difference stays one.
-pub fn not_equal(finding: Comparison, why: &'static str) -> Comparison {
-    if finding.outcome == Outcome::Different { finding } else { Comparison::undecided(why) }
 }
 
 /// ± written out: two values or two relations.
@@ -172,16 +136,16 @@ fn vector(expr: &Expr) -> Option<Vec<&Expr>> {
 }
 
 /// Words against something else: a number word, a set in words, or nothing that rules can compare.
-fn worded(text: &str, other: &Shape, terms: &Terms<'_>) -> Comparison {
+fn worded(text: &str, other: &Shape, spec: &PartSpec<'_>) -> Comparison {
     if let Some(number) = words::number(text) {
-        return agree(&Shape::value(number), other, terms);
+        return compare_shapes(&Shape::value(number), other, spec);
     }
-    if let Some(finding) = sets::compare(&Shape::Words(text.to_owned()), other, terms) {
-        return finding;
+    if let Some(comparison) = sets::compare(&Shape::Words(text.to_owned()), other, spec) {
+        return comparison;
     }
     match other {
         Shape::Value(expr, unit) if let Some(number) = words::counted(text, unit) => {
-            agree(&Shape::value(number), &Shape::value(expr.clone()), terms)
+            compare_shapes(&Shape::value(number), &Shape::value(expr.clone()), spec)
         }
         // A name is no number, and a number no name; words that count something may be either.
         Shape::Value(expr, _) if expr.is_constant() && words::names_no_number(text) => {

@@ -1,13 +1,13 @@
 //! What a run of tokens begins or ends with besides the answer, and where it is cut without a comma.
 
 use super::lex::Token;
-use super::view::View;
+use super::token_slice::TokenSlice;
 
 /// Tokens of the subject of a Chinese sentence such as "the value of x is 3".
 const MAX_SUBJECT: usize = 6;
 
 /// Without words such as "about" in front, or Chinese ones that end in "is", "about" or "altogether".
-pub fn without_hedges(view: View<'_>) -> View<'_> {
+pub fn without_hedges(tokens: TokenSlice<'_>) -> TokenSlice<'_> {
     const HEDGES: [&str; 10] =
         ["about", "approximately", "around", "roughly", "exactly", "is", "are", "equals", "nearly", "so"];
     let chinese = |text: &str| text.ends_with(['为', '是', '得', '约', '共', '有', '于', '点']) && text.len() > 2;
@@ -19,42 +19,46 @@ pub fn without_hedges(view: View<'_>) -> View<'_> {
     // "x 的值为 3": what the value is of comes first.
     let subject =
         |token: &Token| matches!(token, Token::Text(text) if text.ends_with(['为', '是']) && !text.is_ascii());
-    let about = view.list.iter().take(MAX_SUBJECT).take_while(|token| !matches!(token, Token::Compare(_)));
+    let about = tokens.list.iter().take(MAX_SUBJECT).take_while(|token| !matches!(token, Token::Compare(_)));
     let skip = about.enumerate().filter(|(_, token)| subject(token)).map(|(place, _)| place + 1).last().unwrap_or(0);
-    let skip = skip + view.list[skip..].iter().take_while(|token| hedge(token)).count();
+    let skip = skip + tokens.list[skip..].iter().take_while(|token| hedge(token)).count();
     // A text of nothing else is the answer itself.
-    if skip == view.list.len() { view } else { view.slice(skip, view.list.len()) }
+    if skip == tokens.list.len() { tokens } else { tokens.slice(skip, tokens.list.len()) }
 }
 
 /// A currency sign in front of an amount, and the amount.
-pub fn currency(view: View<'_>) -> (&'static str, View<'_>) {
-    let sign = match view.list.first() {
+pub fn currency(tokens: TokenSlice<'_>) -> (&'static str, TokenSlice<'_>) {
+    let sign = match tokens.list.first() {
         Some(Token::Sign('$')) => "$",
         Some(Token::Command(name)) if name == "euro" => "\\euro",
         Some(Token::Command(name)) if name == "pound" => "\\pound",
         Some(Token::Command(name)) if name == "yen" => "\\yen",
-        _ => return ("", view),
+        _ => return ("", tokens),
     };
-    (sign, view.slice(1, view.list.len()))
+    (sign, tokens.slice(1, tokens.list.len()))
 }
 
 /// The answers in a run that has only spaces between them: numbers side by side, or points; nothing for one answer.
-pub fn apart(view: View<'_>) -> Option<Vec<View<'_>>> {
+pub fn split_unseparated(tokens: TokenSlice<'_>) -> Option<Vec<TokenSlice<'_>>> {
     let mut depth = 0_usize;
     let (mut numbers, mut places) = (false, Vec::new());
-    for (place, token) in view.list.iter().enumerate() {
-        let before = place.checked_sub(1).map(|before| &view.list[before]);
-        let after = view.list.get(place + 1);
+    for (place, token) in tokens.list.iter().enumerate() {
+        let before = place.checked_sub(1).map(|before| &tokens.list[before]);
+        let after = tokens.list.get(place + 1);
         // An index or exponent, and what it belongs to.
-        let index = place.checked_sub(2).is_some_and(|sign| matches!(view.list[sign], Token::Sign('_' | '^')));
-        let spaced = view.spaced[place] && !index;
+        let index = place.checked_sub(2).is_some_and(|sign| matches!(tokens.list[sign], Token::Sign('_' | '^')));
+        let space_before = tokens.space_before[place] && !index;
         match (before, token) {
             // The fraction of a mixed number stays with it.
-            (Some(Token::Number(_)), Token::Number(_)) if depth == 0 && spaced && after != Some(&Token::Sign('/')) => {
+            (Some(Token::Number(_)), Token::Number(_))
+                if depth == 0 && space_before && after != Some(&Token::Sign('/')) =>
+            {
                 numbers = true;
                 places.push(place);
             }
-            (Some(Token::Number(_)), Token::Sign('-')) if depth == 0 && spaced && !*view.spaced.get(place + 1)? => {
+            (Some(Token::Number(_)), Token::Sign('-'))
+                if depth == 0 && space_before && !*tokens.space_before.get(place + 1)? =>
+            {
                 places.push(place);
             }
             _ => {}
@@ -67,18 +71,18 @@ pub fn apart(view: View<'_>) -> Option<Vec<View<'_>>> {
         }
     }
     if !numbers {
-        places = points(view)?;
+        places = points(tokens)?;
     }
-    let ends = places.iter().copied().chain([view.list.len()]);
+    let ends = places.iter().copied().chain([tokens.list.len()]);
     let starts = [0].into_iter().chain(places.iter().copied());
-    Some(starts.zip(ends).map(|(start, end)| view.slice(start, end)).collect())
+    Some(starts.zip(ends).map(|(start, end)| tokens.slice(start, end)).collect())
 }
 
 /// Where the second and further points begin in a run of nothing but points: `(1,2) (3,4)`.
-fn points(view: View<'_>) -> Option<Vec<usize>> {
+fn points(tokens: TokenSlice<'_>) -> Option<Vec<usize>> {
     let mut depth = 0_usize;
     let (mut places, mut comma) = (Vec::new(), false);
-    for (place, token) in view.list.iter().enumerate() {
+    for (place, token) in tokens.list.iter().enumerate() {
         match token {
             Token::Open('(') if depth == 0 => {
                 places.push(place);
@@ -100,34 +104,34 @@ fn points(view: View<'_>) -> Option<Vec<usize>> {
 }
 
 /// An answer and a condition behind it in brackets: `kπ (k ∈ Z)`, `y = 2x (x > 0)`.
-pub fn annotated(view: View<'_>) -> Option<(View<'_>, View<'_>)> {
-    let (Some(Token::Close(')')), length) = (view.list.last(), view.list.len()) else { return None };
-    let open = view.list.iter().rposition(|token| matches!(token, Token::Open('(')))?;
-    let condition = view.slice(open + 1, length - 1);
+pub fn split_condition(tokens: TokenSlice<'_>) -> Option<(TokenSlice<'_>, TokenSlice<'_>)> {
+    let (Some(Token::Close(')')), length) = (tokens.list.last(), tokens.list.len()) else { return None };
+    let open = tokens.list.iter().rposition(|token| matches!(token, Token::Open('(')))?;
+    let condition = tokens.slice(open + 1, length - 1);
     let related = condition.list.iter().position(|token| matches!(token, Token::Compare(_)));
     let tells = related.is_some_and(|place| place > 0 && condition.list[place] != Token::Compare('='));
-    (tells && open > 0).then(|| (view.slice(0, open).trimmed(), condition))
+    (tells && open > 0).then(|| (tokens.slice(0, open).trimmed(), condition))
 }
 
 /// The name of a point and its coordinates: `A(1,2)`.
-pub fn labelled(view: View<'_>) -> Option<(String, View<'_>)> {
-    let Some(Token::Word(letter)) = view.list.first() else { return None };
-    let open = view.list.iter().position(|token| *token == Token::Open('('))?;
-    let name = match &view.list[1..open] {
+pub fn split_point_label(tokens: TokenSlice<'_>) -> Option<(String, TokenSlice<'_>)> {
+    let Some(Token::Word(letter)) = tokens.list.first() else { return None };
+    let open = tokens.list.iter().position(|token| *token == Token::Open('('))?;
+    let name = match &tokens.list[1..open] {
         [] => letter.clone(),
         [Token::Sign('\'')] => format!("{letter}'"),
         [Token::Sign('_'), Token::Number(index)] => format!("{letter}_{index}"),
         _ => return None,
     };
     // C(5,2) is a number of combinations.
-    let count = letter == "C" && matches!(view.list[open..], [_, Token::Number(_), _, Token::Number(_), _]);
+    let count = letter == "C" && matches!(tokens.list[open..], [_, Token::Number(_), _, Token::Number(_), _]);
     (!count && letter.len() == 1 && letter.as_bytes()[0].is_ascii_uppercase())
-        .then(|| (name, view.slice(open, view.list.len())))
+        .then(|| (name, tokens.slice(open, tokens.list.len())))
 }
 
 /// Whether a run names the real numbers.
-pub fn is_reals(view: View<'_>) -> bool {
-    match view.list {
+pub fn is_reals(tokens: TokenSlice<'_>) -> bool {
+    match tokens.list {
         [Token::Word(name)] => name == "R",
         [Token::Text(name)] => name.trim() == "R",
         [Token::Command(face), Token::Open('{'), Token::Word(name), Token::Close('}')] => {
@@ -138,8 +142,8 @@ pub fn is_reals(view: View<'_>) -> bool {
 }
 
 /// Whether a run is a time of day that says before or after noon: `8:40 a.m.`
-pub fn is_time_of_day(view: View<'_>) -> bool {
-    let [Token::Number(_), Token::Sign(':'), Token::Number(_), half @ ..] = view.list else { return false };
+pub fn is_time_of_day(tokens: TokenSlice<'_>) -> bool {
+    let [Token::Number(_), Token::Sign(':'), Token::Number(_), half @ ..] = tokens.list else { return false };
     match half {
         [Token::Word(half) | Token::Text(half)] => {
             ["am", "pm"].iter().any(|name| half.trim().eq_ignore_ascii_case(name))
@@ -152,6 +156,6 @@ pub fn is_time_of_day(view: View<'_>) -> bool {
 }
 
 /// Whether the token at `index` is the word of a ratio, "3 to 4".
-pub fn is_to(view: View<'_>, index: usize) -> bool {
-    matches!(view.list, [Token::Number(_), Token::Word(word), Token::Number(_)] if word == "to") && index == 1
+pub fn is_to(tokens: TokenSlice<'_>, index: usize) -> bool {
+    matches!(tokens.list, [Token::Number(_), Token::Word(word), Token::Number(_)] if word == "to") && index == 1
 }

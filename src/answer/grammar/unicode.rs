@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// ASCII and LaTeX for Unicode symbols.
-pub fn unicode(text: &str) -> Cow<'_, str> {
+pub fn to_latex(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
