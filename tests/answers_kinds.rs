@@ -359,7 +359,7 @@ fn yes_and_no_and_words_have_their_synonyms() {
 }
 
 #[test]
-fn letters_name_options_in_any_dress() {
+fn letters_name_options_in_any_form() {
     check(&[
         ("B", "(b)", Equal),
         ("(b)", "B", Equal),

@@ -2,23 +2,23 @@
 
 use std::borrow::Cow;
 
-/// What comparing two answers came to.
+/// The outcome of comparing two answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// They mean the same.
+    /// The answers are equivalent.
     Equal,
-    /// They do not.
+    /// The answers are not equivalent.
     Different,
-    /// The rules cannot tell.
+    /// No rule can decide.
     Undecided,
 }
 
-/// An outcome and what it rests on.
+/// An outcome with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// The outcome.
     pub outcome: Outcome,
-    /// The rule that decided, or why none could.
+    /// The rule that decided, or why no rule could.
     pub reason: Cow<'static, str>,
 }
 

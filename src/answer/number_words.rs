@@ -1,4 +1,4 @@
-//! Numbers in words, English and Chinese.
+//! Reads numbers written as English or Chinese words.
 
 use super::math::Expr;
 
@@ -29,16 +29,16 @@ const UP_TO_TWENTY: [&str; 21] = [
 
 const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
-/// What fractions are counted in, from halves on.
+/// Unit fractions, from 1/2 to 1/10.
 const FRACTIONS: [&str; 9] = ["half", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
 
-/// Reads one of the words from zero to twenty, in any case.
+/// Reads one English word from zero to twenty, ignoring case.
 pub fn up_to_twenty(word: &str) -> Option<u64> {
     let place = UP_TO_TWENTY.iter().position(|known| known.eq_ignore_ascii_case(word));
     place.map(|place| place as u64)
 }
 
-/// A number in words without an article: `forty-two`, `three fourths`, `二十五`, `三分之二`.
+/// Reads a lower-case number without an article: `forty-two`, `three fourths`, `二十五`, `三分之二`.
 pub fn parse(text: &str) -> Option<Expr> {
     if text.is_empty() || text.len() > 80 {
         return None;
@@ -69,7 +69,7 @@ fn fraction(top: u64, bottom: u64) -> Expr {
     Expr::integer(top).over(Expr::integer(bottom))
 }
 
-/// What so many parts of this name are parts of.
+/// Returns the denominator that `name` means after `count`: 4 for `fourths` and `quarters`.
 fn denominator(name: &str, count: u64) -> Option<u64> {
     let singular = match name {
         "halves" => "half",
@@ -86,10 +86,10 @@ fn place(set: &[&str], word: &str) -> Option<u64> {
     set.iter().position(|other| *other == word).map(|place| place as u64)
 }
 
-/// A whole number below a million in English words.
+/// Reads a whole number below one million in English words.
 fn cardinal(words: &[&str]) -> Option<u64> {
     let (mut thousands, mut current) = (0, 0);
-    // The largest number that may be added to what has been read.
+    // Maximum value that the next word may add.
     let mut room = 999;
     for word in words.iter().enumerate().filter(|(at, word)| *at == 0 || **word != "and").map(|(_, word)| *word) {
         match word {
@@ -109,7 +109,7 @@ fn cardinal(words: &[&str]) -> Option<u64> {
     (!words.is_empty()).then_some(thousands + current)
 }
 
-/// A number in Chinese characters.
+/// Reads a number in Chinese characters.
 fn chinese(text: &str) -> Option<Expr> {
     if text == "一半" {
         return Some(fraction(1, 2));
@@ -139,7 +139,7 @@ fn chinese_cardinal(text: &str) -> Option<u64> {
                 continue;
             }
         };
-        // 十 alone is ten.
+        // 十 without a digit in front is ten.
         let count = digit.take().or((unit == 10 && total == 0).then_some(1))?;
         if unit >= unit_before {
             return None;

@@ -1,4 +1,4 @@
-//! The comparison rule by name: the general one, or that of a benchmark.
+//! The choice of a comparison rule: the general one, or that of a benchmark.
 
 use super::benchmark;
 use super::comparison::Comparison;
@@ -6,21 +6,29 @@ use super::extract::{self, Method};
 use super::rules::compare;
 use super::spec::AnswerSpec;
 
-/// Whose rule decides.
+/// A comparison rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rule {
-    /// [`compare`]: our own.
+    /// [`compare`], this library's own rule.
     #[default]
     General,
-    /// [`benchmark::mathvista`].
+    /// `MathVista`'s rule, [`benchmark::mathvista()`].
     MathVista,
-    /// [`benchmark::mathvision`].
+    /// MATH-Vision's rule, [`benchmark::mathvision()`].
     MathVision,
 }
 
 impl Rule {
-    /// Compares `prediction` with the expected answer `gold` by this rule. A benchmark's rule is never undecided; it is given what
-    /// a text announces, boxes or tags as its answer, and else the text as it is.
+    /// Compares `prediction` with the expected answer `gold`.
+    ///
+    /// The rule of a benchmark always decides. It receives the answer that `prediction` announces,
+    /// boxes or tags, otherwise the whole text.
+    ///
+    /// ```
+    /// use mmprm::answer::{AnswerSpec, Outcome, Rule};
+    /// let spec = AnswerSpec { choices: vec!["red".into(), "blue".into()], ..AnswerSpec::default() };
+    /// assert_eq!(Rule::MathVista.compare("blue", "The answer is (B).", &spec).outcome, Outcome::Equal);
+    /// ```
     pub fn compare(self, gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison {
         if self == Self::General {
             return compare(gold, prediction, spec);

@@ -1,15 +1,15 @@
-//! MATH-Vision's rule: the texts are equal in lower case, or the tuples, or the values to two decimals.
+//! MATH-Vision's rule: equal texts in lower case, equal tuples, or equal values to two decimals.
 
 use std::borrow::Cow;
 
 use super::{latex, python};
 use crate::compat::text::strip;
 
-/// How long an answer may be that is looked at beyond equality, in bytes.
-const LONGEST: usize = 4096;
+/// Maximum length of an answer that is evaluated, in bytes.
+const MAX_BYTES: usize = 4096;
 
-/// Whether MATH-Vision counts the answer `prediction` as right where `gold` is expected: `gold` itself counts, and where there are
-/// `choices` and `gold` is a letter, so does the text of its option.
+/// Returns whether MATH-Vision counts the extracted answer `prediction` as correct. If `gold` is a
+/// letter of `choices`, the text of its option counts as well.
 ///
 /// ```
 /// use mmprm::answer::benchmark::mathvision;
@@ -26,7 +26,7 @@ pub fn mathvision(gold: &str, prediction: &str, choices: &[String]) -> bool {
     is_equal(gold, prediction) || option.is_some_and(|option| is_equal(option, prediction))
 }
 
-/// Its `is_equal`.
+/// MATH-Vision's `is_equal`.
 fn is_equal(gold: &str, prediction: &str) -> bool {
     let (gold, prediction) = (gold.to_lowercase(), prediction.to_lowercase());
     let (bare_gold, bare_said) = (strip(&gold), strip(&prediction));
@@ -36,7 +36,7 @@ fn is_equal(gold: &str, prediction: &str) -> bool {
     if bare_gold == bare_said {
         return true;
     }
-    if gold.len() > LONGEST || prediction.len() > LONGEST {
+    if gold.len() > MAX_BYTES || prediction.len() > MAX_BYTES {
         return false;
     }
     let (gold, prediction) = (evaluated_tuple(&gold), evaluated_tuple(&prediction));
@@ -46,12 +46,13 @@ fn is_equal(gold: &str, prediction: &str) -> bool {
             .is_some_and(|(gold, prediction)| gold.total_cmp(&prediction).is_eq())
 }
 
-/// The value to two decimals, never a negative zero.
+/// Rounds the value to two decimals, without a negative zero.
 fn rounded(text: &str) -> Option<f64> {
     latex::value(text).map(|value| python::round(value.number, 2) + 0.0)
 }
 
-/// Its `eval_tuple`: a tuple or list with each element replaced by its value, as Python prints it; any other text as it is.
+/// MATH-Vision's `eval_tuple`: replaces each element of a tuple or list by its value as Python
+/// prints it. Any other text stays.
 fn evaluated_tuple(text: &str) -> Cow<'_, str> {
     for (open, close) in [('(', ')'), ('[', ']')] {
         let inside = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));

@@ -1,17 +1,17 @@
-//! `MathVista`'s rule: an extracted answer is brought into the form of the expected one, and then the texts are equal or not.
+//! `MathVista`'s rule: normalises an extracted answer and compares it as text.
 
 use super::python;
 use crate::answer::spec::{AnswerSpec, AnswerType, Precision};
 use crate::compat::text::strip;
 
-/// How much of a proposed answer and of an option the edit distance looks at, in characters. Both are far beyond what an
-/// extracted answer or an option has, and keep a hostile one from costing seconds.
-const LONGEST: (usize, usize) = (4096, 512);
+/// Maximum length of a prediction and of an option in the edit distance, in characters. Real
+/// answers and options are far shorter; the limits bound the time for hostile ones.
+const MAX_CHARACTERS: (usize, usize) = (4096, 512);
 
-/// Whether `MathVista` counts the extracted answer `prediction` as right where `gold` is expected.
+/// Returns whether `MathVista` counts the extracted answer `prediction` as correct.
 ///
 /// ```
-/// use mmprm::answer::{AnswerType, AnswerSpec, benchmark};
+/// use mmprm::answer::{AnswerSpec, AnswerType, benchmark};
 /// let spec = AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() };
 /// assert!(benchmark::mathvista("14", "14.6", &spec));
 /// assert!(!benchmark::mathvista("14", "14 cm", &spec));
@@ -20,12 +20,14 @@ pub fn mathvista(gold: &str, prediction: &str, spec: &AnswerSpec) -> bool {
     normalize(prediction, spec).is_some_and(|normal| normal == gold)
 }
 
-/// What `MathVista` makes of an extracted answer (its `normalize_extracted_answer`): the text of the option that its letter
-/// names or that has the smallest edit distance; the whole number or rounded decimal that Python prints; lists and free texts
-/// stay as they are. Nothing where Python raises an error.
+/// Normalises an extracted answer, as `MathVista`'s `normalize_extracted_answer` does.
+///
+/// With options, returns the text of the option that the answer's letter names, or that has the
+/// smallest edit distance. Integers and decimals take the form that Python prints; lists and free
+/// text stay unchanged. Returns `None` where Python raises an error.
 pub fn normalize(prediction: &str, spec: &AnswerSpec) -> Option<String> {
     if !spec.choices.is_empty() {
-        return Some(option(strip(prediction), &spec.choices).to_owned());
+        return Some(chosen_option(strip(prediction), &spec.choices).to_owned());
     }
     match spec.answer_type {
         Some(AnswerType::Integer) => python::int_text(python::float(prediction)?),
@@ -41,8 +43,8 @@ pub fn normalize(prediction: &str, spec: &AnswerSpec) -> Option<String> {
     }
 }
 
-/// The option that an answer chooses.
-fn option<'a>(prediction: &str, choices: &'a [String]) -> &'a str {
+/// Returns the option that an answer chooses.
+fn chosen_option<'a>(prediction: &str, choices: &'a [String]) -> &'a str {
     let bracketed = prediction
         .as_bytes()
         .windows(3)
@@ -57,14 +59,14 @@ fn option<'a>(prediction: &str, choices: &'a [String]) -> &'a str {
         return choice;
     }
     let bracketed = bracketed.and(letter).map(String::from);
-    let prediction: Vec<char> = bracketed.as_deref().unwrap_or(prediction).chars().take(LONGEST.0).collect();
+    let prediction: Vec<char> = bracketed.as_deref().unwrap_or(prediction).chars().take(MAX_CHARACTERS.0).collect();
     let nearest = choices.iter().min_by_key(|choice| distance(&prediction, choice));
     nearest.map_or("", String::as_str)
 }
 
-/// The Levenshtein distance: the fewest characters to insert, delete or replace.
+/// Returns the Levenshtein distance.
 fn distance(prediction: &[char], choice: &str) -> usize {
-    let choice: Vec<char> = choice.chars().take(LONGEST.1).collect();
+    let choice: Vec<char> = choice.chars().take(MAX_CHARACTERS.1).collect();
     let mut row: Vec<usize> = (0..=choice.len()).collect();
     for (at, character) in prediction.iter().enumerate() {
         let mut diagonal = row[0];

@@ -1,4 +1,5 @@
-//! The rules against the verdicts that the benchmarks' authors released. The data lie in the folder that `MMPRM_DATA` names.
+//! The benchmark rules against the verdicts that the benchmarks' authors released. `MMPRM_DATA`
+//! names the data directory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use super::{mathvision, mathvista, normalize};
 use crate::answer::extract::{Method, extract_for};
 use crate::answer::spec::AnswerSpec;
 
-/// The records of a data file; nothing where the data are not there.
+/// Reads the records of a data file; `None` if the data are not available.
 fn records(file: &str) -> Option<Vec<Map<String, Value>>> {
     let Some(folder) = std::env::var_os("MMPRM_DATA") else {
         eprintln!("skipped: MMPRM_DATA is not set");
@@ -65,7 +66,8 @@ fn mathvista_decides_as_released() {
     for record in &records {
         let (prediction, spec) = (text(record, "pred"), options(record));
         verdicts.count(mathvista(text(record, "gold"), prediction, &spec) == verdict(record));
-        // Some of the runs were scored by an older script that took no decimal for a whole number: they have no form there.
+        // Some runs were scored by an older script that rejects decimals as integers; they have no
+        // normalised form.
         if let Some(form) = record.get("normalized").and_then(Value::as_str) {
             forms.count(normalize(prediction, &spec).as_deref() == Some(form));
         }
@@ -123,7 +125,8 @@ fn what_is_extracted_from_responses_decides_as_the_accepted_extraction_did() {
             tallies.entry(key).or_default().count(agrees);
         }
     }
-    // A guess or nothing is often a program that is not run, or a refusal, to which a lenient extractor still gave a letter.
+    // A guess or a missing answer often comes from a program that is not run, or from a refusal,
+    // for which a lenient extractor still returned a letter.
     for (key, share) in
         [("all", 0.89), ("stated", 0.96), ("free", 0.96), ("guessed", 0.8), ("none", 0.8), ("choice", 0.8)]
     {

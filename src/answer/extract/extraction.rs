@@ -2,35 +2,35 @@
 
 use std::borrow::Cow;
 
-/// How an answer was found.
+/// How an answer was found. The methods `Last…` are guesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// In a `\boxed{}` or `\fbox{}`.
     Boxed,
     /// In an `<answer>` tag.
     Tagged,
-    /// Words announce it.
+    /// Announced in words, such as "the answer is".
     Announced,
-    /// The text is nothing but an answer.
+    /// The whole text is an answer.
     WholeText,
-    /// The text begins with a choice's letter or with the text of an option.
+    /// The text starts with the letter or the text of an option.
     Leading,
-    /// Guessed: the last bold number or letter.
+    /// The last bold number or letter.
     LastBold,
-    /// Guessed: the last mathematics.
+    /// The last mathematics.
     LastMath,
-    /// Guessed: the last number.
+    /// The last number.
     LastNumber,
-    /// Guessed: the last letter of a choice.
+    /// The last letter of an option.
     LastLetter,
-    /// Guessed: the option that was mentioned last.
+    /// The option mentioned last.
     LastOption,
-    /// There is none.
+    /// No answer was found.
     Nothing,
 }
 
 impl Method {
-    /// Whether the answer is a guess from what stands last, which nothing says is the answer.
+    /// Returns whether the answer is a guess: the last candidate in a text that states no answer.
     pub fn is_fallback(self) -> bool {
         matches!(self, Self::LastBold | Self::LastMath | Self::LastNumber | Self::LastLetter | Self::LastOption)
     }
@@ -39,9 +39,9 @@ impl Method {
 /// An answer and how it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extraction<'a> {
-    /// The answer; several where boxes joined by words give it piece by piece; none if nothing was found.
+    /// The answer; several parts for joined boxes, none if no answer was found.
     pub parts: Vec<Cow<'a, str>>,
-    /// How.
+    /// How the answer was found.
     pub method: Method,
 }
 

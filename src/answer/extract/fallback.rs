@@ -1,14 +1,15 @@
-//! What to take for the answer where nothing announces one: what stands last. Such an extraction is marked as a guess.
+//! Guesses the answer of a text that states none: the last candidate in it.
 
 use super::extraction::Method;
 use super::letters;
 use super::scan::{MAX_ANSWER_BYTES, head, is_wordlike};
 use super::sentence;
 
-/// In a text of so few words, mathematics that is not at the end is a part of the answer and not the answer.
+/// Up to this many words, mathematics that is not at the end is only a part of the answer.
 const FEW_WORDS: usize = 8;
 
-/// The last bold answer, mathematics, number or letter of a text, whichever says most.
+/// Returns the last bold answer, mathematics, number or letter of a text, whichever is the most
+/// informative.
 pub(super) fn last(text: &str) -> Option<(Method, &str)> {
     let bold = bold(text).map(|bold| (Method::LastBold, bold));
     let math = last_mathematics(text);
@@ -24,8 +25,8 @@ pub(super) fn last(text: &str) -> Option<(Method, &str)> {
     let letter = last_letter(text).map(|letter| (Method::LastLetter, letter));
     let letter = letter.filter(|letter| later.is_none_or(|later| end(text, later.1) < end(text, letter.1)));
     let found = bold.or(letter).or(later)?;
-    // In "$ABC$ is isosceles" the mathematics is what the answer is about. A number is more than that, and so is what is
-    // called the solution.
+    // In "$ABC$ is isosceles" the mathematics is the subject of the answer. This does not apply to
+    // numbers, nor to what is called the solution.
     let value = !matches!(found.0, Method::LastMath | Method::LastLetter) || !found.1.contains(char::is_alphabetic);
     let short = sentence::words(text) <= FEW_WORDS;
     let behind = &text[end(text, found.1)..];
@@ -33,12 +34,12 @@ pub(super) fn last(text: &str) -> Option<(Method, &str)> {
     (value || !short || called || sentence::words(behind) == 0).then_some(found)
 }
 
-/// Where `part`, a part of `text`, ends in it.
+/// Returns the offset in `text` at which its subslice `part` ends.
 fn end(text: &str, part: &str) -> usize {
     part.as_ptr().addr() - text.as_ptr().addr() + part.len()
 }
 
-/// The last `**…**` that holds a number, mathematics or a letter and is no headline.
+/// Returns the last `**…**` with a number, mathematics or a letter that is not a headline.
 pub(super) fn bold(text: &str) -> Option<&str> {
     let mut last = None;
     for line in text.lines() {
@@ -56,7 +57,7 @@ pub(super) fn bold(text: &str) -> Option<&str> {
     last
 }
 
-/// `Step 3`, `2. …`: what numbers a part of the solution.
+/// Returns whether a text numbers a part of the solution: `Step 3`, `2. …`.
 fn opens_list(text: &str) -> bool {
     let behind = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered =
@@ -64,7 +65,8 @@ fn opens_list(text: &str) -> bool {
     numbered || ["step", "case", "part", "option"].iter().any(|word| super::scan::strip_word(text, word).is_some())
 }
 
-/// The inside of the last `$…$`, `$$…$$`, `\(…\)`, `\[…\]` or `\begin{…}…\end{…}`; a letter alone only if there is nothing else.
+/// Returns the inside of the last `$…$`, `$$…$$`, `\(…\)` or `\[…\]`; a single letter only if there
+/// is nothing else.
 fn last_mathematics(text: &str) -> Option<&str> {
     let (mut last, mut rest) = (None, text);
     let mut lone = None;
@@ -87,12 +89,12 @@ fn last_mathematics(text: &str) -> Option<&str> {
     last.or(lone)
 }
 
-/// The inside of the mathematics that `text` opens with, and what is behind it.
+/// Returns the inside of the mathematics at the start of `text`, and the text after it.
 fn enclosed(text: &str) -> Option<(&str, &str)> {
     let window = head(text, MAX_ANSWER_BYTES + 16);
     for (open, close) in [("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]")] {
         if let Some(inside) = window.strip_prefix(open) {
-            // Mathematics holds no other of its kind, and so no stretch is searched twice.
+            // Mathematics contains no other opening of its kind, so that nothing is searched twice.
             let other = if open == close { inside.len() } else { inside.find(open).unwrap_or(inside.len()) };
             let length = inside[..other].find(close)?;
             return Some((&inside[..length], &text[open.len() + length + close.len()..]));
@@ -107,8 +109,8 @@ fn is_mathematics(inside: &str) -> bool {
     !inside.is_empty() && !inside.ends_with(['+', '-', '=', '*', '/', '(', ',']) && sentence::words(inside) <= 1
 }
 
-/// The last number: its sign, thousands, decimals, the fraction it is part of, a percent or degree sign behind it. Numbers that
-/// are part of a word or count a list's items do not count.
+/// Returns the last number with its sign, thousands separators, decimals, fraction, and a percent
+/// or degree sign after it. Numbers inside words and numbers of list items are skipped.
 pub(super) fn last_number(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let mut end = bytes.len();
@@ -117,7 +119,7 @@ pub(super) fn last_number(text: &str) -> Option<&str> {
         while start > 0 && belongs(bytes, start - 1) {
             start -= 1;
         }
-        if is_own(text, start, at + 1) {
+        if stands_alone(text, start, at + 1) {
             let start = start - sign_length(&text[..start]);
             return Some(&text[start..at + 1 + mark_length(&text[at + 1..])]);
         }
@@ -126,7 +128,8 @@ pub(super) fn last_number(text: &str) -> Option<&str> {
     None
 }
 
-/// Whether the byte goes with the digits behind it: a digit, or a point, comma, slash or colon between digits.
+/// Returns whether a byte belongs to the digits after it: a digit, or a point, comma or slash
+/// between digits.
 fn belongs(bytes: &[u8], at: usize) -> bool {
     bytes[at].is_ascii_digit()
         || matches!(bytes[at], b'.' | b',' | b'/')
@@ -134,7 +137,7 @@ fn belongs(bytes: &[u8], at: usize) -> bool {
             && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
 }
 
-fn is_own(text: &str, start: usize, end: usize) -> bool {
+fn stands_alone(text: &str, start: usize, end: usize) -> bool {
     let (before, behind) = (&text[..start], &text[end..]);
     let counts = behind.starts_with(". ") || behind.starts_with(") ");
     let opens_line = before.trim_end_matches([' ', '*', '(']).chars().next_back().is_none_or(|c| c == '\n');
@@ -143,7 +146,8 @@ fn is_own(text: &str, start: usize, end: usize) -> bool {
     !(worded || numbers_an_item)
 }
 
-/// The length of a minus sign that ends `before` and is no operator between two numbers.
+/// Returns the length of a minus sign at the end of `before` that is not an operator between two
+/// numbers.
 pub(super) fn sign_length(before: &str) -> usize {
     let Some(sign) = before.chars().next_back().filter(|c| matches!(c, '-' | '−' | '–')) else { return 0 };
     let further = &before[..before.len() - sign.len_utf8()];
@@ -152,7 +156,7 @@ pub(super) fn sign_length(before: &str) -> usize {
     if operator { 0 } else { sign.len_utf8() }
 }
 
-/// The length of a percent or degree sign behind a number.
+/// Returns the length of a percent or degree sign after a number.
 fn mark_length(behind: &str) -> usize {
     ["%", "\\%", " %", " percent", "°", "^\\circ", "^{\\circ}", "％"]
         .iter()
@@ -160,13 +164,13 @@ fn mark_length(behind: &str) -> usize {
         .map_or(0, |mark| mark.len())
 }
 
-/// Whether the text has exactly one number.
+/// Returns whether a text contains exactly one number.
 pub(super) fn has_one_number(text: &str) -> bool {
     let Some(last) = last_number(text) else { return false };
     last_number(&text[..end(text, last) - last.len()]).is_none()
 }
 
-/// The last choice letter: one in brackets, or one that ends a sentence.
+/// Returns the last letter of an option: in brackets, or at the end of a sentence.
 pub(super) fn last_letter(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let mut end = bytes.len();

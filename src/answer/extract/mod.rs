@@ -1,22 +1,23 @@
-//! Where is the answer in a text?
+//! Extracts the final answer from a text.
 //!
-//! A text may be an answer already ("42", "$[2,5)$", "(B) 12 cm"), or a whole solution with the answer somewhere near its end.
-//! The rules, the surest first: the last `\boxed{}`; an `<answer>` tag; words that announce an answer ("the final answer is",
-//! "Answer:", "答案是"); the whole text, where it is no sentence; and then what stands last: mathematics, a bold number, a number,
-//! a letter. The last are guesses and say so ([`Method::is_fallback`]). The last statement of an answer wins over those before,
-//! and chatter behind it ("I hope it is correct", another turn of the conversation) does not count.
+//! The text may be a bare answer ("42", "$[2,5)$", "(B) 12 cm") or a whole solution with the answer
+//! near its end. The rules, most reliable first: the last `\boxed{}`; an `<answer>` tag; words that
+//! announce an answer ("the final answer is", "Answer:", "答案是"); the whole text, if it is not a
+//! sentence; and finally the last mathematics, bold number, number or letter, which is only a guess
+//! ([`Method::is_fallback`]). The last stated answer wins. Text after it ("I hope it is correct",
+//! another turn of the conversation) is ignored.
 //!
-//! Only the last 64 KiB and the first 4 KiB of a text are looked at, every rule in time linear in them. What the answer *means*
-//! (the last side of `3 + 4 = 7`, units, lists) is the comparison's business.
+//! Only the last 64 KiB and the first 4 KiB of a text are searched, in linear time. Interpreting the
+//! answer (the last side of `3 + 4 = 7`, units, lists) is left to the comparison.
 //!
 //! ```
 //! use mmprm::answer::extract::{Method, extract};
-//! let found = extract(r"Adding both gives $\boxed{\frac{3}{4}}$. I hope it is correct.");
-//! assert_eq!(found.parts, [r"\frac{3}{4}"]);
-//! assert_eq!(found.found, Method::Boxed);
-//! let found = extract("With 4 cats and 3 dogs, there are 7 animals in all.");
-//! assert_eq!(found.parts, ["7"]);
-//! assert!(found.found.is_fallback());
+//! let stated = extract(r"Adding both gives $\boxed{\frac{3}{4}}$. I hope it is correct.");
+//! assert_eq!(stated.parts, [r"\frac{3}{4}"]);
+//! assert_eq!(stated.method, Method::Boxed);
+//! let guessed = extract("With 4 cats and 3 dogs, there are 7 animals in all.");
+//! assert_eq!(guessed.parts, ["7"]);
+//! assert!(guessed.method.is_fallback());
 //! ```
 
 mod announced;
@@ -35,7 +36,12 @@ use scan::{MAX_HEAD_BYTES, MAX_TAIL_BYTES};
 
 pub use extraction::{Extraction, Method};
 
-/// The answer in `text`, for a free answer.
+/// Extracts a free answer from `text`.
+///
+/// ```
+/// use mmprm::answer::extract::extract;
+/// assert_eq!(extract("So the final answer is 3.5 cm.").parts, ["3.5 cm"]);
+/// ```
 pub fn extract(text: &str) -> Extraction<'_> {
     let tail = relevant_tail(text);
     if let Some(stated) = stated::last(tail) {
@@ -44,9 +50,9 @@ pub fn extract(text: &str) -> Extraction<'_> {
     unstated(text, tail)
 }
 
-/// The answer in a model's response to a problem of which the choices or the type of answer are known: the letter of the option
-/// that it chooses (the first is A), a number for an integer or a float, a list in brackets. Where there is no such answer it is
-/// what [`extract`] finds.
+/// Extracts the answer to a problem with known options or a known answer type: the letter of the
+/// chosen option (the first is A), a number for an integer or a float, a list in brackets. Falls back
+/// to [`extract`].
 ///
 /// ```
 /// use mmprm::answer::{AnswerSpec, extract::extract_for};
@@ -67,7 +73,7 @@ pub fn extract_for<'a>(text: &'a str, spec: &AnswerSpec) -> Extraction<'a> {
     special.unwrap_or_else(|| extract(text))
 }
 
-/// What is looked at: the end of the text, without another turn of the conversation, thoughts or end marks.
+/// Returns the end of the text, without further turns of the conversation, thoughts and end marks.
 fn relevant_tail(text: &str) -> &str {
     const ENDS: [&str; 5] = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|eot_id|>", "</s>"];
     let mut tail = scan::tail(text, MAX_TAIL_BYTES);
@@ -85,7 +91,7 @@ fn relevant_tail(text: &str) -> &str {
     tail.trim()
 }
 
-/// The answer of a text that does not say where it is.
+/// Extracts the answer of a text that states none.
 fn unstated<'a>(text: &'a str, tail: &'a str) -> Extraction<'a> {
     if tail.is_empty() {
         return Extraction::nothing();
@@ -105,7 +111,7 @@ fn unstated<'a>(text: &'a str, tail: &'a str) -> Extraction<'a> {
     if tail.len() <= 200 { Extraction::one(Method::WholeText, tail) } else { Extraction::nothing() }
 }
 
-/// The mathematics behind words that only name it: "The two points: $(0, 1)$".
+/// Returns the mathematics after a label: "The two points: $(0, 1)$".
 fn labelled_math(tail: &str) -> Option<&str> {
     let (label, math) = tail.split_once(": ")?;
     let math = math.trim();

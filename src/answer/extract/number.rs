@@ -1,4 +1,4 @@
-//! The number or the list that a response gives where one is expected.
+//! Extracts the number or list of a response to a problem that asks for one.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,12 @@ use super::extraction::{Extraction, Method};
 use super::stated::tagged;
 use super::{announced, boxed, fallback, scan, sentence};
 
-/// What stands before the number that a sentence is about.
+/// What precedes the number that a sentence is about.
 const LINKS: [&str; 10] =
     ["=", "≈", " is ", " are ", " was ", " were ", " be ", " equals ", " total of ", " approximately "];
 
-/// The number that a response gives for its answer, as Python would read it: no thousands, signs or units.
+/// Returns the number that a response gives, as Python reads it: without thousands separators,
+/// signs and units.
 pub(super) fn numeric(tail: &str) -> Option<Extraction<'_>> {
     let stated = stated(tail);
     if stated.is_none() && sentence::refuses(tail) {
@@ -36,7 +37,7 @@ fn stated(tail: &str) -> Option<Extraction<'_>> {
     Some(Extraction::one(Method::Announced, number))
 }
 
-/// The first number of a statement, behind its last equals sign.
+/// Returns the first number of a statement, after its last equals sign.
 fn in_statement(statement: &str) -> Option<Cow<'_, str>> {
     if let Some(value) = up_to_twenty(statement) {
         return Some(Cow::Owned(value.to_string()));
@@ -45,7 +46,7 @@ fn in_statement(statement: &str) -> Option<Cow<'_, str>> {
     quotient(value.trim()).map(Cow::Owned).or_else(|| first(value))
 }
 
-/// The value of a statement that is a fraction of two numbers.
+/// Returns the value of a fraction of two numbers.
 fn quotient(value: &str) -> Option<String> {
     let (top, bottom) = value.split_once('/')?;
     let (top, bottom): (f64, f64) = (top.trim().parse().ok()?, bottom.trim().parse().ok()?);
@@ -53,7 +54,7 @@ fn quotient(value: &str) -> Option<String> {
     quotient.is_finite().then(|| quotient.to_string())
 }
 
-/// The number that the last sentence with a number is about.
+/// Returns the number that the last sentence with a number is about.
 pub(super) fn in_prose(tail: &str) -> Option<Cow<'_, str>> {
     let mut rest = tail;
     for _ in 0..64 {
@@ -75,11 +76,11 @@ pub(super) fn in_prose(tail: &str) -> Option<Cow<'_, str>> {
         }
         rest = before;
     }
-    // No digits: a word.
+    // Without digits, a number word.
     first(scan::tail(tail, 1024))
 }
 
-/// The first number of a text that is no part of a word; number words are numbers too.
+/// Returns the first number or number word of a text that is not inside a word.
 fn first(text: &str) -> Option<Cow<'_, str>> {
     let text = scan::head(text, 1024);
     let bytes = text.as_bytes();
@@ -97,7 +98,7 @@ fn first(text: &str) -> Option<Cow<'_, str>> {
     in_words(text)
 }
 
-/// The first number word of a text, in digits.
+/// Returns the first number word from two to twenty, in digits.
 fn in_words(text: &str) -> Option<Cow<'static, str>> {
     let mut word = None;
     sentence::each_word(text, |next| {
@@ -106,7 +107,7 @@ fn in_words(text: &str) -> Option<Cow<'static, str>> {
     word.map(|value| Cow::Owned(value.to_string()))
 }
 
-/// A number without thousands' commas, with its sign and with a decimal point before it.
+/// Returns a number without thousands separators, with its sign and a leading decimal point.
 fn plain<'a>(before: &str, digits: &'a str) -> Cow<'a, str> {
     let point = before.ends_with('.');
     let before = before.strip_suffix('.').unwrap_or(before);
@@ -120,7 +121,7 @@ fn plain<'a>(before: &str, digits: &'a str) -> Cow<'a, str> {
     Cow::Owned(format!("{sign}{}{digits}", if point { "0." } else { "" }))
 }
 
-/// The last list in square brackets.
+/// Returns the last list in square brackets.
 pub(super) fn list(tail: &str) -> Option<Extraction<'_>> {
     let end = tail.rfind(']')?;
     let start = tail[..end].rfind('[')?;

@@ -1,9 +1,9 @@
-//! Where a sentence and a clause end, and whether a text is prose at all.
+//! Finds the ends of sentences and clauses, and tells prose from a bare answer.
 
 use super::letters;
 use super::scan::{MAX_ANSWER_BYTES, closing_brace, head, is_unspaced};
 
-/// Words that make a sentence of a text. An answer that is only an answer has none of them.
+/// Words that occur in sentences and never in a bare answer.
 const SENTENCE_WORDS: [&str; 44] = [
     "is",
     "are",
@@ -55,7 +55,7 @@ const SENTENCE_WORDS: [&str; 44] = [
 const SENTENCE_SIGNS: [&str; 12] =
     ["因此", "所以", "答案", "首先", "我们", "那么", "因为", "不是", "是", "可以", "由于", "如果"];
 
-/// Words that begin a reason or an aside behind an answer.
+/// Words that start a reason or a remark after an answer.
 const ASIDES: [&str; 17] = [
     " because ",
     ", because ",
@@ -76,7 +76,7 @@ const ASIDES: [&str; 17] = [
     "，所以",
 ];
 
-/// What a response says that cannot tell.
+/// Phrases by which a response refuses to answer.
 const REFUSALS: [&str; 22] = [
     "not possible to",
     "impossible to",
@@ -102,11 +102,12 @@ const REFUSALS: [&str; 22] = [
     "unfortunately",
 ];
 
-/// How many words an answer in words may have.
+/// Maximum number of words in a bare answer.
 const MAX_WORDS: usize = 12;
 
-/// Where the sentence ends that `text` begins with: at a full stop, a blank line, or (outside brackets and mathematics) the
-/// end of the line. Decimal points do not end it, nor does anything within brackets or between dollars.
+/// Returns the offset at which the first sentence of `text` ends: at a full stop, a blank line, or
+/// (outside brackets and mathematics) a line break. Decimal points, brackets and mathematics do not
+/// end it.
 pub(super) fn end(text: &str) -> usize {
     let text = head(text, MAX_ANSWER_BYTES);
     let mathematics = dollars_pair(text);
@@ -139,19 +140,19 @@ pub(super) fn end(text: &str) -> usize {
     text.len()
 }
 
-/// Whether the dollars of this paragraph come in pairs, so that they enclose mathematics and are no currency.
+/// Returns whether the dollars of the first paragraph are paired, so that they delimit mathematics.
 fn dollars_pair(text: &str) -> bool {
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     paragraph.matches('$').count().is_multiple_of(2)
 }
 
-/// A sentence without the reason or the aside at its end.
+/// Returns a sentence without the reason or remark at its end.
 pub(super) fn first_clause(sentence: &str) -> &str {
     let end = ASIDES.iter().filter_map(|aside| sentence.find(aside)).filter(|&at| at > 0).min();
     &sentence[..end.unwrap_or(sentence.len())]
 }
 
-/// Whether a text is only an answer: short, and no sentence.
+/// Returns whether a text is a bare answer: short, and not a sentence.
 pub(super) fn is_bare(text: &str) -> bool {
     let text = text.trim();
     if text.len() > MAX_ANSWER_BYTES || text.contains("\n\n") || text.lines().count() > 12 {
@@ -169,27 +170,27 @@ pub(super) fn is_bare(text: &str) -> bool {
     words <= MAX_WORDS && !sentence && !signs && !breaks(behind_letter)
 }
 
-/// How many words a text has outside its mathematics.
+/// Counts the words outside mathematics.
 pub(super) fn words(text: &str) -> usize {
     let mut words = 0;
     each_word(text, |_| words += 1);
     words
 }
 
-/// The sentences of a text, last first.
-pub(super) fn backwards(text: &str) -> impl Iterator<Item = &str> {
+/// Returns the sentences of a text, last first.
+pub(super) fn last_first(text: &str) -> impl Iterator<Item = &str> {
     text.rsplit(['\n', '。']).flat_map(|line| line.rsplit(". ")).filter(|sentence| !sentence.trim().is_empty())
 }
 
-/// Whether a response ends with saying that it cannot tell.
+/// Returns whether a response ends with a refusal.
 pub(super) fn refuses(text: &str) -> bool {
-    backwards(text).take(2).any(|sentence| {
+    last_first(text).take(2).any(|sentence| {
         let sentence = head(sentence, 1024).to_lowercase();
         REFUSALS.iter().any(|refusal| sentence.contains(refusal))
     })
 }
 
-/// Whether one sentence ends and another begins within the text.
+/// Returns whether one sentence ends and another starts inside the text.
 fn breaks(text: &str) -> bool {
     let text = text.trim_end();
     if text.find(['。', '？']).is_some_and(|at| at + '。'.len_utf8() < text.len()) {
@@ -203,13 +204,13 @@ fn breaks(text: &str) -> bool {
     })
 }
 
-/// Calls `visit` with each word of two letters or more that stands outside of mathematics and is no command.
+/// Calls `visit` with each word of two letters or more outside mathematics and commands.
 pub(super) fn each_word<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c == '\\' || c == '$' || c.is_alphabetic()) {
         rest = &rest[at..];
         if let Some(behind) = rest.strip_prefix('$') {
-            // Currency has no second dollar.
+            // A currency sign has no second dollar.
             let behind = behind.trim_start_matches('$');
             rest = behind.split_once('$').map_or(behind, |(_, behind)| behind.trim_start_matches('$'));
         } else if let Some(behind) = rest.strip_prefix('\\') {
@@ -228,7 +229,8 @@ pub(super) fn each_word<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
     }
 }
 
-/// The text behind a command whose backslash has been read; an argument in words goes with it.
+/// Returns the text after a command whose backslash has been read; an argument in words is skipped
+/// too.
 fn skip_command(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (name, behind) = text.split_at(end);

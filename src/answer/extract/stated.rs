@@ -1,11 +1,11 @@
-//! The answer that a box, a tag or an announcement states.
+//! Finds the answer that a box, a tag or an announcement states.
 
 use super::extraction::{Extraction, Method};
 use super::{announced, boxed, fallback, letters, sentence};
 
-/// An answer that a box, a tag or words present as such; the last of them wins.
+/// Returns the last stated answer.
 pub(super) fn last(tail: &str) -> Option<Extraction<'_>> {
-    // Figures and signs alone present nothing.
+    // Digits and signs alone state nothing.
     if !tail.bytes().any(|byte| byte.is_ascii_alphabetic() || !byte.is_ascii()) {
         return None;
     }
@@ -19,7 +19,7 @@ pub(super) fn last(tail: &str) -> Option<Extraction<'_>> {
     let announcements = announced::all(tail);
     if let Some(boxes) = boxes {
         let later = announcements.iter().find(|announcement| announcement.start > boxes.start);
-        return Some(match later.filter(|later| is_firm(later.text)) {
+        return Some(match later.filter(|later| overrides_box(later.text)) {
             Some(later) => from_announcement(later.text),
             None => Extraction { parts: boxes.contents, method: Method::Boxed },
         });
@@ -27,16 +27,17 @@ pub(super) fn last(tail: &str) -> Option<Extraction<'_>> {
     announcements.first().map(|last| from_announcement(last.text))
 }
 
-/// The answer in what words announce.
+/// Reads the answer from the announced text.
 fn from_announcement(statement: &str) -> Extraction<'_> {
     let bare = sentence::is_bare(statement);
     if let Some(letters) = letters::at_start(statement)
-        && (letters.dressed || !bare)
+        && (letters.marked || !bare)
         && !sentence::is_bare(letters.rest)
     {
         return Extraction::one(Method::Announced, letters.text);
     }
-    // "Final answer: Tom has to wait 3 days more" is no answer yet, though no word of it gives the sentence away.
+    // "Final answer: Tom has to wait 3 days more" is a sentence, although none of its words is
+    // listed as one.
     let sentence = !bare
         || sentence::words(statement) > 3
             && statement.starts_with(char::is_alphabetic)
@@ -47,7 +48,7 @@ fn from_announcement(statement: &str) -> Extraction<'_> {
         .map_or_else(|| Extraction::one(Method::Announced, statement), |(method, guess)| Extraction::one(method, guess))
 }
 
-/// The inside of the last `<answer>` tag that is not empty, which may not be closed, and where it begins.
+/// Returns the last `<answer>` tag with any content, closed or not, and its offset.
 pub(super) fn tagged(tail: &str) -> Option<(usize, &str)> {
     const OPEN: &str = "<answer>";
     tail.rmatch_indices(OPEN).find_map(|(start, _)| {
@@ -57,8 +58,8 @@ pub(super) fn tagged(tail: &str) -> Option<(usize, &str)> {
     })
 }
 
-/// Whether words announce something so plain that it counts more than a box before it.
-pub(super) fn is_firm(statement: &str) -> bool {
+/// Returns whether an announcement is plain enough to override a box before it.
+pub(super) fn overrides_box(statement: &str) -> bool {
     let tells = statement.contains(|c: char| c.is_ascii_digit() || c == '\\' || c == '$')
         || letters::at_start(statement).is_some();
     tells && !statement.contains("oxed") && sentence::is_bare(statement)

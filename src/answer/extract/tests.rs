@@ -101,7 +101,7 @@ fn another_turn_and_thoughts_do_not_count() {
 }
 
 #[test]
-fn a_letter_is_found_in_any_dress() {
+fn a_letter_is_found_in_any_form() {
     finds("having looked at it twice the correct answer is C", "C", Method::Announced);
     finds("It cannot be C as the sum is too large, so my choice would have to be B", "B", Method::LastLetter);
     finds("E. it can't be smaller than C", "E", Method::Leading);

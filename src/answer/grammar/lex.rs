@@ -1,41 +1,41 @@
-//! Canonical text to tokens.
+//! Splits normalised text into tokens.
 
 use super::error::Unreadable;
 
-/// A piece of canonical text.
+/// A token of normalised text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {
-    /// Digits, with a decimal point and an exponent where they are written together.
+    /// Digits, with an adjacent decimal point and exponent.
     Number(String),
-    /// A run of letters outside of commands.
+    /// A run of ASCII letters outside commands.
     Word(String),
     /// A LaTeX command, without its backslash.
     Command(String),
-    /// What a `\text{}` holds, or words of a script without capital letters.
+    /// The argument of `\text{}`, or words in a script other than Latin.
     Text(String),
     /// An opening bracket: `(`, `[`, `{`, or `\{` as `<`.
     Open(char),
     /// A closing bracket: `)`, `]`, `}`, or `\}` as `>`.
     Close(char),
-    /// Any other sign; a line break stands between parts.
+    /// Any other character, including the line break between parts.
     Sign(char),
-    /// `<=`, `>=`, `!=`, `==`.
+    /// A relation: `=`, `<`, `>`, `≤`, `≥`, `≠`, `≈`, `∈`, `≡`.
     Compare(char),
     /// `\\`: the end of a matrix row.
     Row,
 }
 
-/// The tokens of an answer, and where a space stood before one.
+/// The tokens of an answer, and for each whether a space precedes it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tokens {
     pub list: Vec<Token>,
     pub space_before: Vec<bool>,
 }
 
-/// More tokens than these are no answer.
+/// Maximum number of tokens in an answer.
 const MAX_TOKENS: usize = 1500;
 
-/// Commands whose argument is text or a letter in another face.
+/// Commands whose argument is text, or a letter in another typeface.
 pub const TEXT_COMMANDS: [&str; 13] = [
     "text",
     "textbf",
@@ -52,8 +52,9 @@ pub const TEXT_COMMANDS: [&str; 13] = [
     "texttt",
 ];
 
-/// Cuts canonical text into tokens. With `grouped`, commas and single spaces between groups of three digits belong to the
-/// number; with `comma_point`, a comma between digits is a decimal point.
+/// Splits normalised text into tokens. With `grouped`, commas and single spaces between groups of
+/// three digits belong to the number; with `comma_point`, a comma between digits is a decimal
+/// point.
 pub fn lex(text: &str, grouped: bool, comma_point: bool) -> Result<Tokens, Unreadable> {
     let mut tokens = Tokens::default();
     let mut rest = text;
@@ -84,7 +85,7 @@ fn next(rest: &str, character: char, grouped: bool, comma_point: bool) -> Result
     }
     if character.is_ascii_alphabetic() {
         let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        // A conjunction may stick to the name after it: `x=1orY=2`.
+        // A conjunction may be attached to the name after it: `x=1orY=2`.
         let conjunction = ["or", "and"].into_iter().find(|word| {
             rest[..length]
                 .strip_prefix(word)
@@ -101,7 +102,7 @@ fn next(rest: &str, character: char, grouped: bool, comma_point: bool) -> Result
         return Ok((Token::Text(rest[..length].to_owned()), &rest[length..]));
     }
     for (written, sign) in [("<=", '≤'), (">=", '≥'), ("!=", '≠'), ("==", '=')] {
-        // `n!=5` is a factorial only where nothing but the equation makes sense; the comparison is far more common.
+        // `n!=5` is read as a comparison; a factorial in an equation is far rarer.
         if let Some(after) = rest.strip_prefix(written) {
             return Ok((Token::Compare(sign), after));
         }
@@ -148,7 +149,7 @@ fn command(after: &str) -> Result<(Token, &str), Unreadable> {
     Ok((Token::Command(name.to_owned()), rest))
 }
 
-/// Where the brace closes that was opened just before `text`.
+/// Returns the index of the brace that closes the one just before `text`.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1_usize;
     text.bytes().position(|byte| {
@@ -158,7 +159,7 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// The number at the beginning of `text` without its separators, and how long it is there.
+/// Reads the number at the start of `text`: without its separators, and its length in the text.
 fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
     let bytes = text.as_bytes();
     let digits =
@@ -179,7 +180,7 @@ fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
     if bytes.get(end).copied().is_some_and(point) {
         let places = digits(end + 1);
         let repeats = ["\\overline", "\\dot", "\\bar"].iter().any(|mark| text[end + 1..].starts_with(mark));
-        // A period that ends a sentence is no decimal point.
+        // A period at the end of a sentence is not a decimal point.
         if places > 0 || repeats {
             value.push('.');
             value.push_str(&text[end + 1..end + 1 + places]);
@@ -197,7 +198,7 @@ fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
     (value, end)
 }
 
-/// Tokens as text, without spaces.
+/// Writes tokens as text without spaces.
 pub fn spell(tokens: &[Token]) -> String {
     tokens.iter().fold(String::new(), |mut text, token| {
         match token {
@@ -215,7 +216,7 @@ pub fn spell(tokens: &[Token]) -> String {
     })
 }
 
-/// The text of a run of tokens with spaces between words, for units and words.
+/// Writes tokens as text with the spaces between words, for units and words.
 pub fn phrase(tokens: &[Token], space_before: &[bool]) -> String {
     let mut text = String::new();
     for (token, space) in tokens.iter().zip(space_before) {

@@ -1,8 +1,12 @@
-//! From the text of an answer to its shape.
+//! Reads the text of an answer as a [`Shape`]: a value, a list, a set, a relation, or words.
 //!
-//! One grammar for what people and models write: LaTeX, plain text, Unicode symbols, full-width and Chinese forms. A text is
-//! made [`canonical`](normalize::normalize), cut into [tokens](lex), and read as a [`Shape`]: a value, a list, a set, a
-//! relation, or words. Whether two shapes mean the same is the `rules`' business.
+//! One grammar covers LaTeX, plain text, Unicode symbols, full-width and Chinese forms.
+//! [`normalize`] gives each symbol one spelling, [`lex`] makes tokens, [`read`] makes the shape.
+//! Comparing shapes is left to the rules.
+//!
+//! The grammar is recursive: a bracket contains an expression, a row of a system contains a
+//! statement. `Parser` (expressions) and `Reader` (whole answers) are therefore each implemented in
+//! several files whose methods call each other.
 
 mod commands;
 mod error;

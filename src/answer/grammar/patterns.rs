@@ -1,12 +1,14 @@
-//! What a run of tokens begins or ends with besides the answer, and where it is cut without a comma.
+//! Token patterns around an answer: introductory words, currency signs, labels and conditions, and
+//! answers separated only by spaces.
 
 use super::lex::Token;
 use super::token_slice::TokenSlice;
 
-/// Tokens of the subject of a Chinese sentence such as "the value of x is 3".
+/// Maximum number of tokens in the subject of a Chinese sentence ("the value of x is 3").
 const MAX_SUBJECT: usize = 6;
 
-/// Without words such as "about" in front, or Chinese ones that end in "is", "about" or "altogether".
+/// Drops introductory words such as "about", or Chinese ones that end in "is", "about" or
+/// "altogether".
 pub fn without_hedges(tokens: TokenSlice<'_>) -> TokenSlice<'_> {
     const HEDGES: [&str; 10] =
         ["about", "approximately", "around", "roughly", "exactly", "is", "are", "equals", "nearly", "so"];
@@ -16,17 +18,17 @@ pub fn without_hedges(tokens: TokenSlice<'_>) -> TokenSlice<'_> {
         Token::Word(word) | Token::Text(word) => HEDGES.iter().any(|hedge| word.trim().eq_ignore_ascii_case(hedge)),
         _ => false,
     };
-    // "x 的值为 3": what the value is of comes first.
+    // "x 的值为 3": the subject comes before the value.
     let subject =
         |token: &Token| matches!(token, Token::Text(text) if text.ends_with(['为', '是']) && !text.is_ascii());
     let about = tokens.list.iter().take(MAX_SUBJECT).take_while(|token| !matches!(token, Token::Compare(_)));
     let skip = about.enumerate().filter(|(_, token)| subject(token)).map(|(place, _)| place + 1).last().unwrap_or(0);
     let skip = skip + tokens.list[skip..].iter().take_while(|token| hedge(token)).count();
-    // A text of nothing else is the answer itself.
+    // A text of introductory words alone is the answer.
     if skip == tokens.list.len() { tokens } else { tokens.slice(skip, tokens.list.len()) }
 }
 
-/// A currency sign in front of an amount, and the amount.
+/// Splits off a currency sign in front of an amount.
 pub fn currency(tokens: TokenSlice<'_>) -> (&'static str, TokenSlice<'_>) {
     let sign = match tokens.list.first() {
         Some(Token::Sign('$')) => "$",
@@ -38,18 +40,19 @@ pub fn currency(tokens: TokenSlice<'_>) -> (&'static str, TokenSlice<'_>) {
     (sign, tokens.slice(1, tokens.list.len()))
 }
 
-/// The answers in a run that has only spaces between them: numbers side by side, or points; nothing for one answer.
+/// Splits answers that are separated only by spaces: numbers or points. Returns `None` for a single
+/// answer.
 pub fn split_unseparated(tokens: TokenSlice<'_>) -> Option<Vec<TokenSlice<'_>>> {
     let mut depth = 0_usize;
     let (mut numbers, mut places) = (false, Vec::new());
     for (place, token) in tokens.list.iter().enumerate() {
         let before = place.checked_sub(1).map(|before| &tokens.list[before]);
         let after = tokens.list.get(place + 1);
-        // An index or exponent, and what it belongs to.
+        // An index or exponent belongs to the token before it.
         let index = place.checked_sub(2).is_some_and(|sign| matches!(tokens.list[sign], Token::Sign('_' | '^')));
         let space_before = tokens.space_before[place] && !index;
         match (before, token) {
-            // The fraction of a mixed number stays with it.
+            // The fraction of a mixed number belongs to it.
             (Some(Token::Number(_)), Token::Number(_))
                 if depth == 0 && space_before && after != Some(&Token::Sign('/')) =>
             {
@@ -78,7 +81,7 @@ pub fn split_unseparated(tokens: TokenSlice<'_>) -> Option<Vec<TokenSlice<'_>>> 
     Some(starts.zip(ends).map(|(start, end)| tokens.slice(start, end)).collect())
 }
 
-/// Where the second and further points begin in a run of nothing but points: `(1,2) (3,4)`.
+/// Returns the start of each further point in a run of points: `(1,2) (3,4)`.
 fn points(tokens: TokenSlice<'_>) -> Option<Vec<usize>> {
     let mut depth = 0_usize;
     let (mut places, mut comma) = (Vec::new(), false);
@@ -103,7 +106,7 @@ fn points(tokens: TokenSlice<'_>) -> Option<Vec<usize>> {
     (places.len() > 1).then(|| places.split_off(1))
 }
 
-/// An answer and a condition behind it in brackets: `kπ (k ∈ Z)`, `y = 2x (x > 0)`.
+/// Splits an answer from the condition in brackets after it: `kπ (k ∈ Z)`, `y = 2x (x > 0)`.
 pub fn split_condition(tokens: TokenSlice<'_>) -> Option<(TokenSlice<'_>, TokenSlice<'_>)> {
     let (Some(Token::Close(')')), length) = (tokens.list.last(), tokens.list.len()) else { return None };
     let open = tokens.list.iter().rposition(|token| matches!(token, Token::Open('(')))?;
@@ -113,7 +116,7 @@ pub fn split_condition(tokens: TokenSlice<'_>) -> Option<(TokenSlice<'_>, TokenS
     (tells && open > 0).then(|| (tokens.slice(0, open).trimmed(), condition))
 }
 
-/// The name of a point and its coordinates: `A(1,2)`.
+/// Splits the name of a point from its coordinates: `A(1,2)`.
 pub fn split_point_label(tokens: TokenSlice<'_>) -> Option<(String, TokenSlice<'_>)> {
     let Some(Token::Word(letter)) = tokens.list.first() else { return None };
     let open = tokens.list.iter().position(|token| *token == Token::Open('('))?;
@@ -123,13 +126,13 @@ pub fn split_point_label(tokens: TokenSlice<'_>) -> Option<(String, TokenSlice<'
         [Token::Sign('_'), Token::Number(index)] => format!("{letter}_{index}"),
         _ => return None,
     };
-    // C(5,2) is a number of combinations.
+    // C(5,2) is a binomial coefficient.
     let count = letter == "C" && matches!(tokens.list[open..], [_, Token::Number(_), _, Token::Number(_), _]);
     (!count && letter.len() == 1 && letter.as_bytes()[0].is_ascii_uppercase())
         .then(|| (name, tokens.slice(open, tokens.list.len())))
 }
 
-/// Whether a run names the real numbers.
+/// Returns whether the tokens name the set of real numbers.
 pub fn is_reals(tokens: TokenSlice<'_>) -> bool {
     match tokens.list {
         [Token::Word(name)] => name == "R",
@@ -141,7 +144,7 @@ pub fn is_reals(tokens: TokenSlice<'_>) -> bool {
     }
 }
 
-/// Whether a run is a time of day that says before or after noon: `8:40 a.m.`
+/// Returns whether the tokens are a time of day with a.m. or p.m.: `8:40 a.m.`
 pub fn is_time_of_day(tokens: TokenSlice<'_>) -> bool {
     let [Token::Number(_), Token::Sign(':'), Token::Number(_), half @ ..] = tokens.list else { return false };
     match half {
@@ -155,7 +158,7 @@ pub fn is_time_of_day(tokens: TokenSlice<'_>) -> bool {
     }
 }
 
-/// Whether the token at `index` is the word of a ratio, "3 to 4".
+/// Returns whether the token at `index` is the "to" of a ratio: "3 to 4".
 pub fn is_to(tokens: TokenSlice<'_>, index: usize) -> bool {
     matches!(tokens.list, [Token::Number(_), Token::Word(word), Token::Number(_)] if word == "to") && index == 1
 }

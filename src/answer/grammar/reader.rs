@@ -1,4 +1,4 @@
-//! Tokens to the shape of a whole answer: lists, relations, sets, and single sides.
+//! Reads tokens as the shape of a whole answer: lists, relations, sets and single values.
 
 use super::error::Unreadable;
 use super::expression::Parser;
@@ -11,26 +11,27 @@ use super::token_slice::TokenSlice;
 use crate::answer::math::{Constant, Expr};
 use crate::answer::units::Unit;
 
-/// What a comma between digits is taken for.
+/// The meaning of a comma between digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commas {
-    /// A separator of thousands where three digits follow, else of parts.
+    /// It groups thousands before three digits, and separates parts elsewhere.
     Thousands,
-    /// A separator of parts.
+    /// It separates parts.
     Parts,
-    /// A decimal point.
+    /// It is the decimal point.
     Point,
 }
 
-/// Parts of one answer beyond these are no answer.
+/// Maximum number of parts of one answer.
 const MAX_PARTS: usize = 64;
 
-/// Reads canonical text.
+/// Reads normalised text.
 ///
-/// With `units`, letters after a number are its unit if there is such a unit; without, they are variables.
+/// With `units`, letters after a number are read as its unit if such a unit exists; without, they
+/// are variables.
 ///
 /// # Errors
-/// [`Unreadable::TooLarge`]; what does not follow the grammar becomes [`Shape::Words`].
+/// [`Unreadable::TooLarge`]. Text that does not follow the grammar becomes [`Shape::Words`].
 pub fn read(text: &str, commas: Commas, units: bool) -> Result<Shape, Unreadable> {
     let tokens = lex(text, commas == Commas::Thousands, commas == Commas::Point)?;
     match (Reader { units }).statement(tokens.as_slice().trimmed()) {
@@ -39,7 +40,7 @@ pub fn read(text: &str, commas: Commas, units: bool) -> Result<Shape, Unreadable
     }
 }
 
-/// Words that join the parts of an answer.
+/// Returns whether a token joins the parts of an answer.
 fn joins(token: &Token) -> bool {
     let last = |text: &str| {
         let text = text.trim().trim_matches(|c: char| ",.;".contains(c)).to_ascii_lowercase();
@@ -52,7 +53,7 @@ fn joins(token: &Token) -> bool {
     }
 }
 
-/// The relation that a token is.
+/// Returns the relation that a token denotes.
 pub fn relation(token: &Token) -> Option<Relation> {
     let Token::Compare(sign) = token else { return None };
     Some(match sign {
@@ -68,16 +69,16 @@ pub fn relation(token: &Token) -> Option<Relation> {
     })
 }
 
-/// Reads shapes from runs of tokens.
+/// Reads shapes from token slices.
 pub struct Reader {
-    /// Whether letters after a number are its unit if there is such a unit.
+    /// Whether letters after a number are read as its unit if such a unit exists.
     pub units: bool,
 }
 
 pub type Read = Result<Shape, Unreadable>;
 
 impl Reader {
-    /// Lines, each with parts of its own.
+    /// Reads lines, each with its own parts.
     pub fn statement(&self, tokens: TokenSlice<'_>) -> Read {
         let lines: Vec<TokenSlice<'_>> = tokens.split(|_, token| *token == Token::Sign('\n'));
         if lines.len() > MAX_PARTS {
@@ -92,7 +93,8 @@ impl Reader {
         }
     }
 
-    /// Groups of parts: `and`, `or` and `;` between groups, commas inside them.
+    /// Reads groups of parts: `and`, `or` and `;` separate groups, commas separate parts inside
+    /// them.
     fn line(&self, tokens: TokenSlice<'_>) -> Read {
         let groups: Vec<Vec<TokenSlice<'_>>> = tokens
             .split(|_, token| joins(token))
@@ -112,7 +114,7 @@ impl Reader {
             [parts] if parts.len() == 1 => self.clause(parts[0]),
             [parts] => Ok(Shape::List(grouped(read(parts)?))),
             several => {
-                // Groups of one size, larger than one, are parts of their own: `p=5, q=2; p=7, q=2`.
+                // Groups of equal size above one are parts themselves: `p=5, q=2; p=7, q=2`.
                 let size = several[0].len();
                 if size > 1 && several.iter().all(|parts| parts.len() == size) {
                     return several
@@ -127,7 +129,7 @@ impl Reader {
         }
     }
 
-    /// One part: sides with relations between them.
+    /// Reads one part: sides with relations between them.
     pub fn clause(&self, tokens: TokenSlice<'_>) -> Read {
         let tokens = without_hedges(tokens);
         if let Some(('{', inside, '}')) = tokens.unwrapped() {
@@ -145,7 +147,7 @@ impl Reader {
         let relates = |_, token: &Token| relation(token).is_some();
         let places = tokens.outside(relates);
         if places.is_empty() {
-            // A relation may stand in brackets.
+            // A relation may be in brackets.
             return match tokens.unwrapped() {
                 Some(('(', inside, ')')) if !inside.outside(relates).is_empty() => self.statement(inside.trimmed()),
                 _ => self.side(tokens),
@@ -156,7 +158,7 @@ impl Reader {
         }
         let mut relations: Vec<Relation> = places.iter().filter_map(|place| relation(&tokens.list[*place])).collect();
         let mut sides = tokens.split(relates);
-        // `= 5` and `≈ 5` are 5.
+        // `= 5` and `≈ 5` mean 5.
         if sides[0].is_empty() && !relations[0].is_order() {
             sides.remove(0);
             relations.remove(0);
@@ -170,7 +172,7 @@ impl Reader {
         Ok(if ordered { chain.map_exprs(&|expr| without_imaginary_unit(expr)) } else { chain })
     }
 
-    /// One side of a relation: a set, a ratio, or a value.
+    /// Reads one side of a relation: a set, a ratio, or a value.
     fn side(&self, tokens: TokenSlice<'_>) -> Read {
         let tokens = tokens.trimmed();
         if tokens.is_empty() {
@@ -221,7 +223,7 @@ impl Reader {
                 .collect();
             return match (plain, sides.as_slice()) {
                 (Some(ratio), _) => Ok(Shape::Ratio(ratio)),
-                // `volume: 12` is 12.
+                // `volume: 12` means 12.
                 (None, [Shape::Words(_), value]) => Ok(value.clone()),
                 _ => Err(Unreadable::Grammar),
             };
@@ -229,12 +231,13 @@ impl Reader {
         self.value(tokens)
     }
 
-    /// What stands in braces that may only group.
+    /// Reads the inside of braces, which may only group.
     fn braced(&self, inside: TokenSlice<'_>) -> Read {
         self.set_of(inside.trimmed()).unwrap_or_else(|| self.statement(inside.trimmed()))
     }
 
-    /// `x | condition` or `x ∈ domain : condition`, from within the braces of a set; nothing for anything else.
+    /// Reads `x | condition` or `x ∈ domain : condition` from inside the braces of a set; `None`
+    /// for anything else.
     fn set_of(&self, inside: TokenSlice<'_>) -> Option<Read> {
         let [place, ..] = inside.outside(|_, token| matches!(token, Token::Sign('|' | ':')))[..] else { return None };
         let (head, condition) = (inside.slice(0, place), inside.slice(place + 1, inside.list.len()).trimmed());
@@ -258,7 +261,7 @@ impl Reader {
         }))
     }
 
-    /// Several things in brackets, or a set; nothing if the brackets only group.
+    /// Reads several items in brackets, or a set; `None` if the brackets only group.
     fn bracketed(&self, open: char, inside: TokenSlice<'_>, close: char) -> Result<Option<Shape>, Unreadable> {
         let bracket = |sign| match sign {
             '(' | ')' => Some(Bracket::Round),
@@ -288,7 +291,7 @@ impl Reader {
         Ok(Some(Shape::Bracketed(open, parts, close)))
     }
 
-    /// A number or expression with what follows it, or words.
+    /// Reads a number or expression with its unit, or words.
     fn value(&self, tokens: TokenSlice<'_>) -> Read {
         let words = || Shape::Words(phrase(tokens.list, tokens.space_before));
         let (money, amount) = currency(without_hedges(tokens));
@@ -310,7 +313,7 @@ impl Reader {
             return Ok(Shape::value(Expr::Percent(Box::new(expr))));
         }
         let unit = if tail.is_empty() { money } else { tail };
-        // An index after a number is the base it is written in.
+        // An index after a number is its base.
         let base = unit.strip_prefix('_').is_some_and(|base| base.parse::<u8>().is_ok());
         let known = base || Unit::parse(unit).is_some();
         let digits = unit.bytes().any(|byte| byte.is_ascii_digit()) && !unit.starts_with("unit");
@@ -322,13 +325,13 @@ impl Reader {
     }
 }
 
-/// What is larger or smaller than something is real: its `i` is a variable.
+/// Makes `i` a variable: only real numbers have an order.
 fn without_imaginary_unit(expr: &Expr) -> Expr {
     expr.replaced(&|part| matches!(part, Expr::Constant(Constant::ImaginaryUnit)).then(|| Expr::Symbol("i".to_owned())))
 }
 
 impl Reader {
-    /// A quantity in several units, `1 h 30 min`, of which the first has been read up to its unit.
+    /// Reads a quantity in several units, `1 h 30 min`, after its first number.
     fn compound(&self, first: &Expr, rest: TokenSlice<'_>) -> Option<Shape> {
         let place = rest.list.iter().position(|token| matches!(token, Token::Number(_)))?;
         let unit = Unit::parse(&phrase(&rest.list[..place], &rest.space_before[..place]))?;
@@ -339,7 +342,7 @@ impl Reader {
     }
 }
 
-/// Parts that repeat the same names in turn are groups: `p=5, q=2, p=7, q=2`.
+/// Groups parts that repeat the same names in turn: `p=5, q=2, p=7, q=2`.
 fn grouped(parts: Vec<Shape>) -> Vec<Shape> {
     let name = |shape: &Shape| match shape {
         Shape::Chain(sides, _) => sides.first().and_then(Shape::expr).filter(|expr| expr.is_name()).cloned(),

@@ -1,4 +1,4 @@
-//! `\begin{cases}` and its like: systems of relations, and functions given piece by piece.
+//! Reads `\begin{cases}` and similar environments: systems of relations, and piecewise functions.
 
 use super::error::Unreadable;
 use super::lex::{Token, Tokens};
@@ -7,7 +7,7 @@ use super::shape::Shape;
 use super::token_slice::TokenSlice;
 
 impl Reader {
-    /// The system or the piecewise function that `tokens` is; nothing if it is neither.
+    /// Reads a system or a piecewise function; `None` for anything else.
     pub(super) fn system(&self, tokens: TokenSlice<'_>) -> Option<Read> {
         let (braced, tokens) = match tokens.list.first() {
             Some(Token::Open('<')) => (true, tokens.slice(1, tokens.list.len())),
@@ -41,7 +41,7 @@ impl Reader {
     }
 }
 
-/// The name of the environment that `tokens` is, and what is in it.
+/// Returns the name of an environment and its body.
 fn environment(tokens: TokenSlice<'_>) -> Option<(&str, TokenSlice<'_>)> {
     let command = |token: &Token, expected: &str| matches!(token, Token::Command(name) if name == expected);
     let [begin, Token::Open('{'), Token::Word(name), Token::Close('}'), ..] = tokens.list else { return None };
@@ -50,7 +50,7 @@ fn environment(tokens: TokenSlice<'_>) -> Option<(&str, TokenSlice<'_>)> {
         return None;
     }
     let mut body = tokens.slice(4, tokens.list.len() - 4);
-    // How the columns are set: `{l}`.
+    // The column specification: `{l}`.
     if name == "array"
         && let [Token::Open('{'), Token::Word(_), Token::Close('}'), ..] = body.list
     {
@@ -59,7 +59,7 @@ fn environment(tokens: TokenSlice<'_>) -> Option<(&str, TokenSlice<'_>)> {
     Some((name.as_str(), body))
 }
 
-/// A value and the condition behind it: `x^2, & x > 0`, `x^2 & \text{if } x > 0`.
+/// Splits a value from its condition: `x^2, & x > 0`, `x^2 & \text{if } x > 0`.
 fn conditional(row: TokenSlice<'_>) -> Option<(TokenSlice<'_>, TokenSlice<'_>)> {
     let (value, condition) = row.list.iter().position(|token| *token == Token::Sign('&')).map_or_else(
         || {
@@ -75,7 +75,7 @@ fn conditional(row: TokenSlice<'_>) -> Option<(TokenSlice<'_>, TokenSlice<'_>)> 
     (!value.is_empty() && related(value).is_empty() && holds).then_some((value, condition))
 }
 
-/// A condition without its "if".
+/// Drops the "if" of a condition.
 fn without_conjunction(condition: TokenSlice<'_>) -> TokenSlice<'_> {
     const CONJUNCTIONS: [&str; 7] = ["if", "when", "for", "where", "as", "当", "若"];
     let conjunction = |token: &Token| match token {
@@ -88,7 +88,7 @@ fn without_conjunction(condition: TokenSlice<'_>) -> TokenSlice<'_> {
     condition.slice(skip, condition.list.len()).trimmed()
 }
 
-/// A row without the signs by which it is aligned.
+/// Drops the alignment marks of a row.
 fn without_alignment(row: TokenSlice<'_>) -> Tokens {
     let kept = row.list.iter().zip(row.space_before).filter(|(token, _)| **token != Token::Sign('&'));
     let (list, space_before) = kept.map(|(token, space)| (token.clone(), *space)).unzip();

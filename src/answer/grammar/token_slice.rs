@@ -1,8 +1,8 @@
-//! Runs of tokens: cut up, trimmed, unwrapped.
+//! Slices of an answer's tokens: splitting, trimming, unwrapping.
 
 use super::lex::{Token, Tokens};
 
-/// A part of the tokens of an answer.
+/// A slice of an answer's tokens.
 #[derive(Clone, Copy)]
 pub struct TokenSlice<'a> {
     pub list: &'a [Token],
@@ -24,7 +24,7 @@ impl TokenSlice<'_> {
         self.list.is_empty()
     }
 
-    /// Without punctuation and empty texts at both ends.
+    /// Drops punctuation and empty texts at both ends.
     pub fn trimmed(self) -> Self {
         let nothing = |token: &Token| match token {
             Token::Sign(sign) => matches!(sign, '.' | ',' | ';' | ':' | '"' | '?' | '。' | '\n'),
@@ -37,7 +37,7 @@ impl TokenSlice<'_> {
         self.slice(start, end)
     }
 
-    /// The places of the tokens outside of all brackets for which `test` holds.
+    /// Returns the indices of the tokens outside all brackets for which `test` holds.
     pub fn outside(self, test: impl Fn(usize, &Token) -> bool) -> Vec<usize> {
         let mut depth = 0_usize;
         let mut found = Vec::new();
@@ -65,7 +65,7 @@ impl TokenSlice<'_> {
         parts
     }
 
-    /// What is between the brackets, if one pair stands around everything.
+    /// Returns the inside of the brackets if one pair encloses everything.
     pub fn unwrapped(self) -> Option<(char, Self, char)> {
         let (Some(Token::Open(open)), Some(Token::Close(close))) = (self.list.first(), self.list.last()) else {
             return None;

@@ -1,4 +1,4 @@
-//! Whether two expressions are equal as functions.
+//! Decides whether two expressions are equal as functions.
 
 use num_complex::Complex64;
 
@@ -10,40 +10,41 @@ use super::expr::Expr;
 pub enum Equality {
     Equal,
     Different,
-    /// They could not be evaluated, or floating point is not exact enough.
+    /// At least one cannot be evaluated, or floating point is too inexact to decide.
     Unknown,
 }
 
-/// How far two numbers may lie apart.
+/// The tolerance between two numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Tolerance {
-    /// Not at all, except that a decimal fraction stands for an irrational number or an endless fraction within 1e-6 of it,
-    /// relative.
+    /// None, except that a decimal fraction equals an irrational number or an endless fraction
+    /// within a relative error of 1e-6.
     Exact,
-    /// Rounded to so many decimals.
+    /// Round both to this many decimals.
     Decimals(u32),
-    /// By so much.
+    /// Maximum absolute difference.
     Within(f64),
 }
 
-/// Relative error up to which floating-point values of exact expressions are taken for equal.
-const ROUNDING: f64 = 1e-10;
-/// Relative error from which they are taken for different.
-const APART: f64 = 1e-7;
-/// Relative error up to which a decimal fraction stands for a number that has no finite one.
-const STANDS_FOR: f64 = 1e-6;
-/// Relative error of a decimal fraction that a machine printed: 0.30000000000000004.
-const MACHINE: f64 = 1e-15;
-/// Points at which functions are compared in floating point.
+/// Maximum relative error of equal values in floating point.
+const MAX_FLOAT_ERROR: f64 = 1e-10;
+/// Minimum relative error of different values in floating point.
+const MIN_DIFFERENCE: f64 = 1e-7;
+/// Maximum relative error of a decimal fraction that rounds a number without a finite one.
+const MAX_DECIMAL_ERROR: f64 = 1e-6;
+/// Maximum relative error of a printed double: 0.30000000000000004.
+const MAX_PRINTED_ERROR: f64 = 1e-15;
+/// Number of points at which functions are compared in floating point.
 const POINTS: u32 = 12;
-/// Points at which both must have a value.
-const ENOUGH: usize = 4;
+/// Minimum number of points at which both functions are defined.
+const MIN_POINTS: usize = 4;
 
-/// Whether `a` and `b` are equal: as numbers if they are constant, else as functions wherever both have a value.
+/// Compares `a` and `b`: as numbers if both are constant, else as functions wherever both are
+/// defined.
 pub fn equality(a: &Expr, b: &Expr, tolerance: Tolerance) -> Equality {
     let (first, second) = (evaluate(a, Point::new(0)), evaluate(b, Point::new(0)));
-    let agree = |a: Value, b: Value| a.field.is_some() && a.field == b.field;
-    if agree(first, second) && agree(evaluate(a, Point::new(1)), evaluate(b, Point::new(1))) {
+    let equal_in_field = |a: Value, b: Value| a.field.is_some() && a.field == b.field;
+    if equal_in_field(first, second) && equal_in_field(evaluate(a, Point::new(1)), evaluate(b, Point::new(1))) {
         return Equality::Equal;
     }
     if a.is_constant() && b.is_constant() {
@@ -63,11 +64,11 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     }
     let exact = first.field_is_value && second.field_is_value && first.field.is_some() && second.field.is_some();
     if exact && !(x.is_finite() && y.is_finite()) {
-        // Two numbers that are too large for floating point; the field says that they differ.
+        // Both numbers overflow floating point; the field says that they differ.
         return Equality::Different;
     }
     if !x.is_finite() || !y.is_finite() {
-        // An infinity that is meant differs from a number; one from an overflow tells nothing.
+        // A written infinity differs from a number; an overflow says nothing.
         let meant = |expr: &Expr| expr.any(&|part| matches!(part, Expr::Constant(super::Constant::Infinity)));
         let known = |expr: &Expr, value: Complex64| value.is_finite() || meant(expr);
         let differ =
@@ -88,34 +89,34 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     }
     let relative = distance / x.norm().max(y.norm());
     if first.field_is_value && second.field_is_value {
-        // Two rational numbers; the field says that they differ.
+        // Both are rational; the field says that they differ.
         let limit = match (a.has_decimal(), b.has_decimal()) {
-            (true, true) => MACHINE,
-            (true, false) if !terminates(second) => STANDS_FOR,
-            (false, true) if !terminates(first) => STANDS_FOR,
+            (true, true) => MAX_PRINTED_ERROR,
+            (true, false) if !terminates(second) => MAX_DECIMAL_ERROR,
+            (false, true) if !terminates(first) => MAX_DECIMAL_ERROR,
             _ => return Equality::Different,
         };
         return if relative <= limit { Equality::Equal } else { Equality::Different };
     }
-    // A decimal fraction stands for what has none that is as short.
-    let stands = a.has_decimal() && !is_short(y) || b.has_decimal() && !is_short(x);
-    let limit = if stands { STANDS_FOR } else { ROUNDING };
+    // A decimal fraction may round a value that has no short decimal expansion.
+    let rounds = a.has_decimal() && !is_short(y) || b.has_decimal() && !is_short(x);
+    let limit = if rounds { MAX_DECIMAL_ERROR } else { MAX_FLOAT_ERROR };
     match relative {
         relative if relative <= limit => Equality::Equal,
-        relative if relative >= APART.max(limit) && first.float_is_value && second.float_is_value => {
+        relative if relative >= MIN_DIFFERENCE.max(limit) && first.float_is_value && second.float_is_value => {
             Equality::Different
         }
         _ => Equality::Unknown,
     }
 }
 
-/// Whether a value is, but for rounding, a decimal fraction of at most six places.
+/// Returns whether a value is, up to rounding, a decimal fraction of at most six places.
 fn is_short(value: Complex64) -> bool {
     let scaled = value.re * 1e6;
     value.im == 0.0 && scaled.abs() < 1e15 && (scaled - scaled.round()).abs() <= 1e-12 * scaled.abs()
 }
 
-/// Whether an exact rational number has a finite decimal fraction of at most twelve places.
+/// Returns whether an exact rational number is a decimal fraction of at most twelve places.
 fn terminates(value: Value) -> bool {
     let Some(real) = value.real() else { return false };
     let scaled = (real * 1e12).round();
@@ -127,41 +128,41 @@ fn terminates(value: Value) -> bool {
 }
 
 fn functions(a: &Expr, b: &Expr) -> Equality {
-    let mut agreeing = 0;
+    let mut equal_points = 0;
     for index in 0..POINTS {
         let (first, second) = (evaluate(a, Point::new(index)), evaluate(b, Point::new(index)));
-        // In the reals, a function that has no value at a point says nothing about the other's.
+        // Over the reals, a point at which one function is undefined says nothing about the other.
         if !first.float.is_finite() || !second.float.is_finite() {
             continue;
         }
         let distance = (first.float - second.float).norm();
         let relative = distance / first.float.norm().max(second.float.norm()).max(1e-3);
-        if relative > APART {
+        if relative > MIN_DIFFERENCE {
             return if first.float_is_value && second.float_is_value { Equality::Different } else { Equality::Unknown };
         }
         if relative > 1e-9 {
             return Equality::Unknown;
         }
-        agreeing += 1;
+        equal_points += 1;
     }
-    if agreeing >= ENOUGH { Equality::Equal } else { Equality::Unknown }
+    if equal_points >= MIN_POINTS { Equality::Equal } else { Equality::Unknown }
 }
 
 /// How one expression is a multiple of another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Ratio {
-    /// `a = c · b` for a real constant c, which is not zero; given is its sign.
+    /// `a = c · b` for a real constant c ≠ 0.
     Constant {
         /// Whether c is positive.
         positive: bool,
     },
-    /// The quotient is no constant.
+    /// The quotient is not constant.
     Varies,
-    /// It could not be told.
+    /// The expressions cannot be evaluated.
     Unknown,
 }
 
-/// Whether `a` is a constant multiple of `b`.
+/// Decides whether `a` is a constant multiple of `b`.
 pub fn proportion(a: &Expr, b: &Expr) -> Ratio {
     let mut quotients = Vec::new();
     let mut exact = true;
@@ -180,7 +181,9 @@ pub fn proportion(a: &Expr, b: &Expr) -> Ratio {
             quotients.push((x / y, field));
         }
     }
-    let Some(&(ratio, field)) = quotients.first().filter(|_| quotients.len() >= ENOUGH) else { return Ratio::Unknown };
+    let Some(&(ratio, field)) = quotients.first().filter(|_| quotients.len() >= MIN_POINTS) else {
+        return Ratio::Unknown;
+    };
     let constant = quotients.iter().all(|(other, other_field)| {
         if exact { *other_field == field } else { (other - ratio).abs() <= 1e-9 * ratio.abs().max(other.abs()) }
     });

@@ -1,4 +1,4 @@
-//! The value of an expression at a random point, in the prime field and in floating point.
+//! Evaluates expressions at random points, in the prime field and in floating point.
 
 use std::f64::consts::{E, PI};
 
@@ -8,13 +8,13 @@ use super::expr::{Constant, Expr, Function};
 use super::field::Field;
 use super::gamma::gamma;
 
-/// Where an expression is evaluated: gives every variable a value that depends on its name and on the point.
+/// A point of evaluation: gives each variable a value that depends on its name and the point.
 #[derive(Debug, Clone, Copy)]
 pub struct Point(u32);
 
 impl Point {
-    /// Points from here on give variables values of either sign; the ones before it only positive ones, where roots and
-    /// logarithms are defined.
+    /// From this point on, variables have values of either sign; before it only positive ones, at
+    /// which roots and logarithms are defined.
     const SIGNED: u32 = 6;
 
     pub fn new(index: u32) -> Self {
@@ -32,14 +32,14 @@ impl Point {
 /// The value of an expression at a [`Point`].
 #[derive(Debug, Clone, Copy)]
 pub struct Value {
-    /// In the prime field; nothing where it is not defined (a division by zero).
+    /// The value in the prime field; `None` where undefined (division by zero).
     pub field: Option<Field>,
-    /// Whether `field` is the value itself. Otherwise it stands for it: what has the same field value is equal, but what has
-    /// another may be equal too.
+    /// Whether `field` is the true value. Otherwise it is a hash of how the value was computed:
+    /// equal hashes mean equal values, different hashes mean nothing.
     pub field_is_value: bool,
-    /// In the complex numbers; not a number where it is not defined.
+    /// The value in the complex numbers; NaN where undefined.
     pub float: Complex64,
-    /// Whether `float` is the value itself, rather than a random one for a function that only has a name.
+    /// Whether `float` is the true value, rather than a random one for an unknown function.
     pub float_is_value: bool,
 }
 
@@ -51,7 +51,8 @@ impl Value {
         Self { field: Some(field), field_is_value: true, float: float.into(), float_is_value: true }
     }
 
-    /// A value that only floating point knows; the field gets one that depends on how it came about.
+    /// Makes a value that is known in floating point only; its field element is a hash of how it
+    /// was computed.
     fn inexact(how: &impl std::hash::Hash, arguments: &[Self], float: Complex64) -> Self {
         let fields: Option<Vec<u64>> = arguments.iter().map(|value| value.field.map(Field::bits)).collect();
         Self {
@@ -80,19 +81,19 @@ impl Value {
         Self { field: self.field.map(|field| field * factor), float: self.float * float, ..self }
     }
 
-    /// The float, on the upper side of the branch cut if it is a real number: −4 − 0i is −4.
+    /// Returns the float, on the upper side of the branch cut if it is real: −4 − 0i becomes −4.
     fn principal(self) -> Complex64 {
         self.real().map_or(self.float, Complex64::from)
     }
 
-    /// The float if it is a real number.
+    /// Returns the float if it is real.
     pub fn real(self) -> Option<f64> {
         let small = self.float.im.abs() <= 1e-12 * self.float.re.abs().max(1.0);
         (small && !self.float.re.is_nan()).then_some(self.float.re)
     }
 }
 
-/// Evaluates `expr` at `point`. A matrix or a ± has no value.
+/// Evaluates `expr` at `point`. A matrix or a ± is undefined.
 pub fn evaluate(expr: &Expr, point: Point) -> Value {
     match expr {
         Expr::Number(number) => Value::known(number.field(), number.float()),
@@ -124,7 +125,8 @@ pub fn evaluate(expr: &Expr, point: Point) -> Value {
             let arguments: Vec<Value> = arguments.iter().map(|argument| evaluate(argument, point)).collect();
             let value = Value::inexact(&("opaque", name, point.0), &arguments, f64::NAN.into());
             let float = value.field.map_or(f64::NAN, Field::to_sample);
-            // Arguments that are equal but not in the field would give other random values.
+            // Equal arguments that are not exact in the field may have different hashes, and so
+            // different random values.
             let float_is_value = value.float_is_value && arguments.iter().all(|argument| argument.field_is_value);
             Value { field_is_value: float_is_value, float: float.into(), float_is_value, ..value }
         }
@@ -150,7 +152,7 @@ fn named(constant: Constant) -> Value {
     Value::inexact(&("constant", constant), &[], float)
 }
 
-/// Integer exponents beyond this are no part of an answer, and their powers no finite number.
+/// Maximum absolute value of an integer exponent.
 const MAX_EXPONENT: f64 = 1e6;
 
 fn power(base: Value, exponent: &Expr, point: Point) -> Value {
@@ -158,7 +160,7 @@ fn power(base: Value, exponent: &Expr, point: Point) -> Value {
         && let (Some(top), Some(degree)) = (whole(top, point), whole(bottom, point))
         && (2..=64).contains(&degree)
     {
-        // (−8)^(2/3) is real: the root first, then the power.
+        // (−8)^(2/3) is real: take the root first, then the power.
         return whole_power(root(base, degree as u32), top);
     }
     if let Some(whole) = whole(exponent, point) {
@@ -173,7 +175,7 @@ fn power(base: Value, exponent: &Expr, point: Point) -> Value {
     Value::inexact(&"power", &[base, exponent], float)
 }
 
-/// The value of an integer constant.
+/// Returns the value of an integer constant.
 fn whole(expr: &Expr, point: Point) -> Option<i64> {
     let value = match expr {
         Expr::Number(number) => number.float(),
@@ -247,7 +249,7 @@ fn call(function: Function, arguments: &[Value]) -> Value {
     Value::inexact(&function, arguments, float)
 }
 
-/// n! exactly for a whole n up to 170, and Γ(n + 1) otherwise.
+/// Computes n! exactly for an integer n up to 170, otherwise Γ(n + 1).
 fn factorial(argument: Value) -> Value {
     let float = argument.real().map_or(f64::NAN, |x| gamma(x + 1.0));
     match argument.real() {
@@ -261,7 +263,7 @@ fn factorial(argument: Value) -> Value {
 }
 
 trait RoundNear {
-    /// The nearest integer where that is within rounding error.
+    /// Rounds to the nearest integer if that is within rounding error.
     fn round_near(self) -> Self;
 }
 

@@ -1,14 +1,14 @@
-//! Sums and products of matrices, carried out cell by cell.
+//! Evaluates sums and products of matrices cell by cell.
 
 use std::borrow::Cow;
 
 use super::expr::Expr;
 
-/// More factors and terms than these are not worked out: a product of matrices doubles its cells with each.
+/// Maximum number of matrices in one expression; each factor doubles the size of the cells.
 const MAX_MATRICES: usize = 5;
 
-/// Carries out what is done with matrices in `expr`: a matrix of expressions, or `expr` itself where there is none or where
-/// there are too many.
+/// Evaluates the matrix operations in `expr` to one matrix of expressions. Returns `expr` unchanged
+/// if it has no matrix or more than [`MAX_MATRICES`].
 pub fn expand_matrices(expr: &Expr) -> Cow<'_, Expr> {
     if !expr.any(&|part| matches!(part, Expr::Matrix(_))) || matrices(expr) > MAX_MATRICES {
         return Cow::Borrowed(expr);

@@ -1,4 +1,4 @@
-//! Multiple choice: letters in any dress, and the texts of the options.
+//! Compares multiple-choice answers: resolves both to an option, by letter or by text.
 
 use super::free;
 use super::letters::letter;
@@ -6,8 +6,8 @@ use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::extract::{Method, extract, extract_for};
 use crate::answer::spec::AnswerSpec;
 
-/// Compares by options where the spec has some: both answers are resolved to an option, by letter or by what it says.
-/// Nothing where the expected answer is no option.
+/// Compares two answers as options. Returns `None` if the spec has no options or the expected
+/// answer is not one of them.
 pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Comparison> {
     if spec.choices.is_empty() {
         return None;
@@ -20,7 +20,7 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
     }
     let mut extraction = extract_for(prediction, spec);
     if extraction.method.is_fallback() {
-        // What is stated or stands alone counts more than an option that is only mentioned.
+        // A stated or sole answer overrides an option that is only mentioned.
         let free_answer = extract(prediction);
         let text = free::joined(free_answer.clone());
         let alone = free_answer.method == Method::WholeText
@@ -30,24 +30,29 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
         }
     }
     let [part] = extraction.parts.as_slice() else {
-        return Some(Comparison::undecided("several answers for one choice"));
+        return Some(Comparison::undecided("several answers to a multiple-choice problem"));
     };
     if let Some(chosen) = option(part, spec, &without_choices) {
-        // Two options of one problem may say the same.
+        // Two options of one problem may have the same text.
         let same = chosen == expected || spec.choices[chosen].trim() == spec.choices[expected].trim();
-        return Some(if same { Comparison::equal("the same option") } else { Comparison::different("another option") });
+        return Some(if same {
+            Comparison::equal("the same option")
+        } else {
+            Comparison::different("a different option")
+        });
     }
     if spec.choices.iter().all(|choice| letter(choice).is_some() && choice.trim().len() == 1) {
-        return Some(Comparison::different("no option is named"));
+        return Some(Comparison::different("no option is chosen"));
     }
     let comparison = free::compare(&spec.choices[expected], part, &without_choices);
     Some(match comparison.outcome {
-        Outcome::Different => Comparison::different("not what the option says"),
+        Outcome::Different => Comparison::different("different from the text of the option"),
         _ => comparison,
     })
 }
 
-/// The option that an answer names: by its letter, or, if it is the only one that agrees, by what it says.
+/// Resolves an answer to an option: by its letter, or by its text if exactly one option is equal to
+/// it.
 fn option(text: &str, spec: &AnswerSpec, without_choices: &AnswerSpec) -> Option<usize> {
     let count = spec.choices.len();
     if let Some(index) = letter(text).map(|letter| usize::from(letter - b'A')).filter(|index| *index < count) {

@@ -1,8 +1,9 @@
-//! One comparison of several: where one has to hold, or all.
+//! Combines several comparisons: at least one has to be equal, or all have to be.
 
 use crate::answer::comparison::{Comparison, Outcome};
 
-/// The first comparison that is equal; else the first undecided one, else the first that is different.
+/// Returns the first equal comparison; otherwise the first undecided one, otherwise the first
+/// different one.
 pub fn any(comparisons: impl IntoIterator<Item = Comparison>) -> Comparison {
     let (mut undecided, mut different) = (None, None);
     for comparison in comparisons {
@@ -12,10 +13,11 @@ pub fn any(comparisons: impl IntoIterator<Item = Comparison>) -> Comparison {
             Outcome::Different => different = different.or(Some(comparison)),
         }
     }
-    undecided.or(different).unwrap_or_else(|| Comparison::undecided("not understood"))
+    undecided.or(different).unwrap_or_else(|| Comparison::undecided("no reading could be compared"))
 }
 
-/// The first comparison that is different; else the last undecided one, else equal for the reason `why`.
+/// Returns the first different comparison; otherwise the last undecided one, otherwise equal with
+/// the reason `why`.
 pub fn all(comparisons: impl IntoIterator<Item = Comparison>, why: &'static str) -> Comparison {
     let mut undecided = None;
     for comparison in comparisons {
@@ -28,7 +30,7 @@ pub fn all(comparisons: impl IntoIterator<Item = Comparison>, why: &'static str)
     undecided.unwrap_or_else(|| Comparison::equal(why))
 }
 
-/// An agreement that is not enough; a difference stays one.
+/// Turns an equal or undecided comparison into an undecided one with the reason `why`.
 pub fn undecided_unless_different(comparison: Comparison, why: &'static str) -> Comparison {
     if comparison.outcome == Outcome::Different { comparison } else { Comparison::undecided(why) }
 }

@@ -1,4 +1,4 @@
-//! Infinitely many values with a parameter that runs over the integers: `x = π/6 + 2kπ, k ∈ ℤ`.
+//! Compares families of solutions, with a parameter over the integers: `x = π/6 + 2kπ, k ∈ ℤ`.
 
 use super::part_spec::PartSpec;
 use super::shapes::compare_shapes;
@@ -6,10 +6,10 @@ use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Relation, Shape};
 use crate::answer::math::{Constant, Expr, Point, evaluate};
 
-/// What the parameter is called while two families are compared.
+/// The common name of the parameter in both families.
 const PARAMETER: &str = "\\k";
 
-/// Compares two shapes of which one says that a parameter runs over the integers; nothing for others.
+/// Compares two shapes of which at least one has an integer parameter; `None` otherwise.
 pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
     let (first, second) = (family(gold), family(prediction));
     let (name, other) = match (&first, &second) {
@@ -28,15 +28,15 @@ pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<
     }
     Some(match (value(&gold).and_then(progression), value(&prediction).and_then(progression)) {
         (Some(first), Some(second)) if first.covers(&second) && second.covers(&first) => {
-            Comparison::equal("the same family of values")
+            Comparison::equal("the same family of solutions")
         }
-        (Some(_), Some(_)) => Comparison::different("another family of values"),
-        // Families in several parts may be divided otherwise.
-        _ => Comparison::undecided("families that may be the same"),
+        (Some(_), Some(_)) => Comparison::different("different families of solutions"),
+        // Families in several parts may be split differently.
+        _ => Comparison::undecided("families that may be equal"),
     })
 }
 
-/// What a shape says besides the domain of its parameter, and the parameter's name.
+/// Returns the shape without the domain of its parameter, and the parameter's name.
 fn family(shape: &Shape) -> Option<(Shape, &str)> {
     let Shape::List(parts) = shape else { return None };
     let (last, rest) = parts.split_last().filter(|(_, rest)| !rest.is_empty())?;
@@ -47,7 +47,7 @@ fn family(shape: &Shape) -> Option<(Shape, &str)> {
     (integers && relations[..] == [Relation::In]).then_some((rest, name.as_str()))
 }
 
-/// The one expression that a shape gives, with or without a name.
+/// Returns the single expression of a shape, named or not.
 fn value(shape: &Shape) -> Option<&Expr> {
     match shape {
         Shape::Value(Expr::Degrees(inner), _) => Some(inner),
@@ -70,7 +70,7 @@ impl Progression {
     }
 }
 
-/// The values of an expression that is linear in the parameter and depends on nothing else.
+/// Evaluates an expression that is linear in the parameter and contains no other variable.
 fn progression(expr: &Expr) -> Option<Progression> {
     if expr.symbols() != [PARAMETER] || expr.any(&|part| matches!(part, Expr::Constant(Constant::Infinity))) {
         return None;

@@ -1,4 +1,5 @@
-//! Compares two free answers: as texts, as words, as numbered parts, and last by what they can mean.
+//! Compares two answers without options: as texts, as words, as numbered parts, and finally as all
+//! shapes that they can be read as.
 
 use std::borrow::Cow;
 
@@ -9,10 +10,10 @@ use crate::answer::extract::Extraction;
 use crate::answer::grammar::normalize;
 use crate::answer::spec::AnswerSpec;
 
-/// Answers longer than this are no answers to be compared by rules.
-const MAX_LENGTH: usize = 4000;
+/// Maximum length of a comparable answer, in bytes.
+const MAX_BYTES: usize = 4000;
 
-/// The answer that a text gives; several that are given together are a list.
+/// Returns an extracted answer as one text; several parts become a list.
 pub fn joined(extraction: Extraction<'_>) -> Cow<'_, str> {
     let mut parts = extraction.parts;
     match parts.len() {
@@ -21,26 +22,26 @@ pub fn joined(extraction: Extraction<'_>) -> Cow<'_, str> {
     }
 }
 
-/// Compares two answers that stand alone.
+/// Compares two extracted answers.
 pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison {
-    if gold.len() > MAX_LENGTH || prediction.len() > MAX_LENGTH {
-        return Comparison::undecided("too long for an answer");
+    if gold.len() > MAX_BYTES || prediction.len() > MAX_BYTES {
+        return Comparison::undecided("longer than an answer may be");
     }
     let (gold, prediction) = (normalize(gold), normalize(prediction));
     let Some(note) = key_notes::parse(&gold) else { return compare_texts(&gold, &prediction, spec) };
     if same_text(&gold, &prediction) {
         return Comparison::equal("the same text");
     }
-    let open = note.open.then(|| Comparison::undecided("the expected answer is only one of many"));
+    let open = note.open.then(|| Comparison::undecided("the expected answer is one of many"));
     combine::any(open.into_iter().chain(note.forms.into_iter().map(|form| compare_texts(form, &prediction, spec))))
 }
 
-/// Compares two canonical texts.
+/// Compares two normalised texts.
 fn compare_texts(gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison {
     if same_text(gold, prediction) {
         return Comparison::equal("the same text");
     }
-    let by_words = || words::closed(gold, prediction).or_else(|| words::single(gold, prediction));
+    let by_words = || words::closed_class(gold, prediction).or_else(|| words::single(gold, prediction));
     if let Some(comparison) = by_words().or_else(|| letters::compare(gold, prediction)) {
         return comparison;
     }
@@ -50,18 +51,19 @@ fn compare_texts(gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison 
     by_number().unwrap_or_else(|| readings::compare(gold, prediction, &spec))
 }
 
-/// Whether two texts are the same but for spaces, other than those between digits, and a final period.
+/// Returns whether two texts are the same, ignoring a final period and all spaces that do not
+/// separate digits.
 fn same_text(a: &str, b: &str) -> bool {
     signs(a).eq(signs(b))
 }
 
-/// The characters of a text that carry meaning.
+/// Returns the significant characters of a text.
 fn signs(text: &str) -> impl Iterator<Item = char> {
     let text = text.trim().trim_end_matches('.');
     let mut before = None;
     text.char_indices().filter_map(move |(at, character)| {
         let digit = |side: Option<char>| side.is_some_and(|c| c.is_ascii_digit());
-        // The first space of a run stands for all of it.
+        // The first space of a run represents all of it.
         let divides = || digit(before) && digit(text[at..].trim_start().chars().next());
         let kept = !character.is_whitespace() || character == '\n' || divides();
         before = Some(character);

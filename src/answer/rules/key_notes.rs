@@ -1,15 +1,17 @@
-//! What an answer key adds in brackets: another form that counts, or that the answer is one of many.
+//! Reads the note in brackets that an answer key may add: an alternative form, or that the answer
+//! is one of many.
 
-/// The forms of an expected answer, and whether others may be right as well.
+/// The accepted forms of an expected answer.
 #[derive(Debug, PartialEq)]
 pub struct KeyNote<'a> {
-    /// The answer and its other forms.
+    /// The answer and its alternative forms.
     pub forms: Vec<&'a str>,
-    /// Whether it is only an example.
+    /// Whether other answers may be correct too.
     pub open: bool,
 }
 
-/// Reads the bracket at the end of a canonical text: `35/4 (or 8.75)`, `AB = CD (not unique)`. Nothing where there is none.
+/// Reads the bracket at the end of a normalised text: `35/4 (or 8.75)`, `AB = CD (not unique)`.
+/// Returns `None` if there is no such note.
 pub fn parse(text: &str) -> Option<KeyNote<'_>> {
     const OPEN: [&str; 6] = ["not unique", "choose one", "may vary", "any one", "one of", "不唯一"];
     const OTHER: [&str; 5] = ["or fill in", "or", "also", "\\text{ or }", "accept"];

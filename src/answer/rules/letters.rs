@@ -1,11 +1,11 @@
-//! Letters that name options: `B`, `(b)`, `A and C`.
+//! Compares letters that name options: `B`, `(b)`, `A and C`.
 
 use std::borrow::Cow;
 
 use crate::answer::comparison::Comparison;
 
-/// Compares single letters or sets of letters where nothing is known of the options: a capital letter from A to H is taken
-/// for a choice.
+/// Compares single letters or sets of letters when the options are unknown; a capital letter from A
+/// to H counts as an option.
 pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
     if !gold.contains(|c: char| c.is_ascii_alphabetic()) || !prediction.contains(|c: char| c.is_ascii_alphabetic()) {
         return None;
@@ -14,7 +14,7 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
         return Some(if gold == prediction {
             Comparison::equal("the same options")
         } else {
-            Comparison::different("other options")
+            Comparison::different("different options")
         });
     }
     let ours = letter(gold).filter(|letter| (b'A'..=b'H').contains(letter))?;
@@ -22,12 +22,12 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
     let capital = |text: &str, letter: u8| text.contains(char::from(letter));
     match ours == theirs {
         true if capital(gold, ours) || capital(prediction, theirs) => Some(Comparison::equal("the same letter")),
-        false if capital(gold, ours) => Some(Comparison::different("another letter")),
+        false if capital(gold, ours) => Some(Comparison::different("different letters")),
         _ => None,
     }
 }
 
-/// The letters of several options, rising: `ABD`, `A, C`, `A and C`.
+/// Returns the sorted letters of several options: `ABD`, `A, C`, `A and C`.
 fn several(text: &str) -> Option<Vec<u8>> {
     let plain = text.replace("\\text{ and }", " ").replace(" and ", " ");
     let separated = plain.contains([' ', ',', ';']);
@@ -39,7 +39,8 @@ fn several(text: &str) -> Option<Vec<u8>> {
     (options && (rising || separated)).then_some(letters)
 }
 
-/// The letter of an answer that is one, upper case: `B`, `(b)`, `B.`, `B) 12 cm`, `option B`, `选B`.
+/// Returns the upper-case letter that an answer consists of or starts with: `B`, `(b)`, `B.`, `B)
+/// 12 cm`, `option B`, `选B`.
 pub fn letter(text: &str) -> Option<u8> {
     const FACES: [&str; 5] = ["\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf"];
     let mut bare = Cow::Borrowed(text);
@@ -56,12 +57,12 @@ pub fn letter(text: &str) -> Option<u8> {
     let first = inside.bytes().next().filter(u8::is_ascii_alphabetic)?;
     let rest = &inside[1..];
     let rest = rest.trim_start_matches('}').trim_start();
-    // Parts of an answer may be lettered as options are.
+    // Letters in brackets may number the parts of an answer.
     let marks = |mark: &[char]| text.chars().filter(|c| mark.contains(c)).count() > 1;
     if bracketed && marks(&['(', '（']) && "abAB".contains(char::from(first)) && text.contains(['b', 'B']) {
         return None;
     }
-    // What follows the letter: nothing, a mark that sets it off, or (for a capital) a word that begins with one.
+    // After the letter comes nothing, a delimiter, or (for a capital letter) a capitalised word.
     let closed = bracketed && rest.starts_with([')', ']', '）', '】']);
     let marked = rest
         .strip_prefix(['.', ')', ':', '、', '。', '：'])
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_is_recognised_in_any_dress() {
+    fn a_letter_is_recognised_in_any_form() {
         for text in [
             "B",
             "(b)",

@@ -1,4 +1,5 @@
-//! Several answers at once: in an order or in any, with names or without, and functions piece by piece.
+//! Compares several answers at once: ordered or unordered, named or unnamed, and piecewise
+//! functions.
 
 use super::combine;
 use super::combine::undecided_unless_different;
@@ -8,10 +9,10 @@ use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::Expr;
 
-/// Part by part.
+/// Compares part by part.
 pub fn ordered(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Comparison {
     if gold.len() != prediction.len() {
-        return Comparison::different("another number of parts");
+        return Comparison::different("different numbers of parts");
     }
     let comparisons = gold
         .iter()
@@ -21,7 +22,7 @@ pub fn ordered(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Com
     combine::all(comparisons, "the same parts in the same order")
 }
 
-/// Each part of one with a part of the other, in any order; what is said twice counts once.
+/// Matches each part of one with a part of the other, in any order; repetitions count once.
 pub fn unordered(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Comparison {
     let comparisons: Vec<Vec<Comparison>> = gold
         .iter()
@@ -42,8 +43,8 @@ pub fn unordered(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> C
         undecided
     };
     let mut undecided = None;
-    let rows = comparisons.iter().map(|row| (has(&mut row.iter()), "a part is missing"));
-    let columns = (0..prediction.len()).map(|at| (has(&mut comparisons.iter().map(|row| &row[at])), "a part too many"));
+    let rows = comparisons.iter().map(|row| (has(&mut row.iter()), "a missing part"));
+    let columns = (0..prediction.len()).map(|at| (has(&mut comparisons.iter().map(|row| &row[at])), "an extra part"));
     for (best, otherwise) in rows.chain(columns) {
         match best {
             None => return Comparison::different(otherwise),
@@ -54,7 +55,7 @@ pub fn unordered(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> C
     undecided.unwrap_or_else(|| Comparison::equal("the same parts"))
 }
 
-/// Whether equal parts occur as often in both.
+/// Returns whether equal parts are equally frequent in both.
 fn as_often(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> bool {
     let mut left: Vec<&Shape> = prediction.iter().collect();
     gold.len() == prediction.len()
@@ -66,16 +67,16 @@ fn as_often(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> bool {
         })
 }
 
-/// Lists without brackets: in any order, but by name where the parts have names.
+/// Compares lists without brackets: by name if the parts have names, otherwise in any order.
 pub fn lists(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Comparison {
     if gold.len() != prediction.len() {
-        // Groups of parts, and the same parts in one row.
+        // One may group its parts while the other does not.
         let (first, second) = (leaves(gold), leaves(prediction));
         let comparison = unordered(gold, prediction, spec);
         return match comparison.outcome {
-            // A point may be named twice; a number that is given twice may be two answers.
+            // A point may be named twice; a repeated number may be two answers.
             Outcome::Equal if gold.iter().all(|part| matches!(part, Shape::Bracketed(..))) => comparison,
-            Outcome::Equal => Comparison::undecided("the same parts, some of them twice"),
+            Outcome::Equal => Comparison::undecided("the same parts, some repeated"),
             _ if first.len() == second.len() => ordered(&first, &second, spec),
             _ => comparison,
         };
@@ -83,7 +84,7 @@ pub fn lists(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Compa
     let comparison = unordered(gold, prediction, spec);
     match comparison.outcome {
         Outcome::Equal if as_often(gold, prediction, spec) => {}
-        Outcome::Equal => return Comparison::undecided("the same parts, but not as often"),
+        Outcome::Equal => return Comparison::undecided("the same parts with different frequencies"),
         _ => return comparison,
     }
     let in_order = match (names(gold), names(prediction)) {
@@ -100,14 +101,15 @@ pub fn lists(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Compa
     };
     match in_order {
         Some(in_order) if in_order.outcome == Outcome::Different => {
-            undecided_unless_different(comparison, "the same values for other names")
+            undecided_unless_different(comparison, "the same values for different names")
         }
         Some(in_order) => in_order,
         None => comparison,
     }
 }
 
-/// The names of parts that each say what one thing is; nothing if one has no name, or two have the same but for an index.
+/// Returns the names of parts that each assign a value to a name; `None` if one has no name, or if
+/// two names differ only in their indices.
 fn names(parts: &[Shape]) -> Option<Vec<&Expr>> {
     let mut names: Vec<&Expr> = Vec::new();
     for part in parts {
@@ -125,7 +127,7 @@ fn names(parts: &[Shape]) -> Option<Vec<&Expr>> {
     Some(names)
 }
 
-/// What holds under a condition on its own variables: `y = 2x, x > 0`.
+/// Returns the first of two parts if the second is a condition on its variables: `y = 2x, x > 0`.
 pub fn under_condition(parts: &[Shape]) -> Option<&Shape> {
     let [main, Shape::Chain(sides, relations)] = parts else { return None };
     let limits =
@@ -147,8 +149,8 @@ fn unnamed(parts: &[Shape]) -> bool {
     !parts.iter().any(|part| matches!(part, Shape::Chain(..)))
 }
 
-/// Answers one after the other, each in the place of the other's.
-pub fn in_order(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
+/// Compares the answers to several blanks, each in its place.
+pub fn in_blanks(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
     let several = |shape: &Shape| match shape {
         Shape::Parts(parts) | Shape::List(parts) => leaves(parts),
         Shape::Bracketed(Bracket::Round, parts, Bracket::Round) => parts.clone(),
@@ -157,12 +159,12 @@ pub fn in_order(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Compar
     let (gold, prediction) = (several(gold), several(prediction));
     let comparison = ordered(&gold, &prediction, spec);
     if comparison.outcome == Outcome::Different && gold.len() == prediction.len() {
-        return undecided_unless_different(unordered(&gold, &prediction, spec), "the same parts in another order");
+        return undecided_unless_different(unordered(&gold, &prediction, spec), "the same parts in a different order");
     }
     comparison
 }
 
-/// The parts of parts, in their order.
+/// Returns the parts of nested lists, in order.
 fn leaves(parts: &[Shape]) -> Vec<Shape> {
     let mut found = Vec::new();
     for part in parts {
@@ -174,7 +176,7 @@ fn leaves(parts: &[Shape]) -> Vec<Shape> {
     found
 }
 
-/// Functions piece by piece: the same values under the same conditions, in any order.
+/// Compares piecewise functions: the same values under the same conditions, in any order.
 pub fn piecewise(gold: &[[Shape; 2]], prediction: &[[Shape; 2]], spec: &PartSpec<'_>) -> Comparison {
     let part =
         |pieces: &[[Shape; 2]], place: usize| pieces.iter().map(|piece| piece[place].clone()).collect::<Vec<_>>();
@@ -186,9 +188,9 @@ pub fn piecewise(gold: &[[Shape; 2]], prediction: &[[Shape; 2]], spec: &PartSpec
     if comparison.outcome != Outcome::Different {
         return comparison;
     }
-    // At the seams of a continuous function either piece may hold.
+    // At the boundary of a continuous function either piece may include the point.
     undecided_unless_different(
         unordered(&part(gold, 0), &part(prediction, 0), spec),
-        "the same pieces under other conditions",
+        "the same pieces under different conditions",
     )
 }

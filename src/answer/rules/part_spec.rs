@@ -1,9 +1,9 @@
-//! What is known of the expected answer, for one of its parts.
+//! The spec of the expected answer, seen from one of its parts.
 
 use crate::answer::math::Tolerance;
 use crate::answer::spec::{AnswerSpec, Precision};
 
-/// How exact numbers must be, and the unit of a bare one.
+/// The tolerance and the unit of one part of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct PartSpec<'a> {
     spec: &'a AnswerSpec,
@@ -15,7 +15,7 @@ impl<'a> PartSpec<'a> {
         Self { spec, part: 0 }
     }
 
-    /// The spec of the part with this index.
+    /// Returns the spec of the part with this index.
     pub fn part(self, part: usize) -> Self {
         Self { part, ..self }
     }

@@ -1,4 +1,4 @@
-//! Numbers and expressions with their units.
+//! Compares numbers and expressions with their units.
 
 use super::part_spec::PartSpec;
 use crate::answer::comparison::{Comparison, Outcome};
@@ -6,7 +6,7 @@ use crate::answer::grammar::Shape;
 use crate::answer::math::{Equality, Expr, Number, Tolerance, equality, expand_matrices};
 use crate::answer::units::Unit;
 
-/// Whether letters that were read as units may be variables.
+/// Returns whether letters that were read as units may be variables.
 pub fn may_be_variables(shape: &Shape) -> bool {
     match shape {
         Shape::Value(_, unit) => {
@@ -17,27 +17,27 @@ pub fn may_be_variables(shape: &Shape) -> bool {
     }
 }
 
-/// Compares two values with their units or words.
+/// Compares two values with their units or the words after them.
 pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), spec: &PartSpec<'_>) -> Comparison {
     let (a, unit) = degrees(a, unit);
     let (b, other) = degrees(b, other);
     let bare = || values(a, b, spec);
     match (unit, other) {
         ("", "") => bare(),
-        ("", named) => one_named((b, named), a, spec),
-        (named, "") => one_named((a, named), b, spec),
+        ("", named) => named_and_bare((b, named), a, spec),
+        (named, "") => named_and_bare((a, named), b, spec),
         _ => match (Unit::parse(unit), Unit::parse(other)) {
             (Some(first), Some(second)) if first == second => bare(),
             (Some(first), Some(second)) if first.dimension == second.dimension => {
                 values(&converted(a, &first), &converted(b, &second), spec)
             }
-            (Some(_), Some(_)) => Comparison::different("units of different kinds"),
+            (Some(_), Some(_)) => Comparison::different("units of different dimensions"),
             _ if unit == other => bare(),
-            _ if unit.starts_with('_') && other.starts_with('_') => Comparison::undecided("numbers of different bases"),
-            _ if alike(unit, other) => bare(),
+            _ if unit.starts_with('_') && other.starts_with('_') => Comparison::undecided("numbers in different bases"),
+            _ if same_words(unit, other) => bare(),
             _ => match bare() {
                 comparison if comparison.outcome == Outcome::Equal => {
-                    Comparison::undecided("the same value of different things")
+                    Comparison::undecided("the same value with different words")
                 }
                 comparison => comparison,
             },
@@ -45,7 +45,7 @@ pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), spec: &PartS
     }
 }
 
-/// Degrees as a unit.
+/// Returns degrees as a unit.
 fn degrees<'a>(expr: &'a Expr, unit: &'a str) -> (&'a Expr, &'a str) {
     match expr {
         Expr::Degrees(inner) if unit.is_empty() => (inner, "^\\circ"),
@@ -53,9 +53,9 @@ fn degrees<'a>(expr: &'a Expr, unit: &'a str) -> (&'a Expr, &'a str) {
     }
 }
 
-/// A value with a unit or words and one without: the bare one is meant in the same, in the problem's unit, or (an angle) in
-/// radians.
-fn one_named((named, unit): (&Expr, &str), bare: &Expr, spec: &PartSpec<'_>) -> Comparison {
+/// Compares a value with a unit or words to one without. The bare value has the same unit, the
+/// problem's unit, or (for an angle) radians.
+fn named_and_bare((named, unit): (&Expr, &str), bare: &Expr, spec: &PartSpec<'_>) -> Comparison {
     let unit = Unit::parse(unit);
     if unit.is_some() && matches!(bare, Expr::Percent(_)) {
         return Comparison::different("a percentage and a quantity");
@@ -76,7 +76,7 @@ fn one_named((named, unit): (&Expr, &str), bare: &Expr, spec: &PartSpec<'_>) -> 
     }
 }
 
-/// A value in the base unit of its dimension.
+/// Converts a value to the base unit of its dimension.
 fn converted(value: &Expr, unit: &Unit) -> Expr {
     let mut factors = vec![value.clone()];
     for (literal, power) in &unit.factor {
@@ -88,16 +88,16 @@ fn converted(value: &Expr, unit: &Unit) -> Expr {
     Expr::Product(factors)
 }
 
-/// Words after a value that name the same thing.
-fn alike(a: &str, b: &str) -> bool {
+/// Returns whether the words after two values name the same thing.
+fn same_words(a: &str, b: &str) -> bool {
     let plain = |text: &str| text.to_lowercase().trim_end_matches('s').to_owned();
     let (a, b) = (plain(a), plain(b));
-    // A unit that nobody names may be squared in words or in figures.
+    // An unnamed unit may be squared in words or in digits.
     let unnamed = |text: &str| text.contains("unit");
     a == b || a.contains(&b) || b.contains(&a) || unnamed(&a) && unnamed(&b)
 }
 
-/// Compares two values without units; a percentage may stand for itself or for its hundredth.
+/// Compares two values without units; a percentage may mean itself or its hundredth.
 fn values(a: &Expr, b: &Expr, spec: &PartSpec<'_>) -> Comparison {
     match (a, b) {
         (Expr::Percent(a), Expr::Percent(b)) => exprs(a, b, spec),
@@ -109,14 +109,14 @@ fn values(a: &Expr, b: &Expr, spec: &PartSpec<'_>) -> Comparison {
     }
 }
 
-/// Whether a sum, a product, an integral or a limit is left to be carried out.
+/// Returns whether an expression contains an unevaluated sum, product, integral or limit.
 fn is_open(expr: &Expr) -> bool {
     const BIG: [&str; 6] = ["sum", "prod", "int", "iint", "oint", "lim"];
     expr.any(&|part| matches!(part, Expr::Opaque(name, _) if BIG.iter().any(|big| name.starts_with(big))))
 }
 
-/// Whether two expressions are the same function if capital letters are small ones and vectors bear no arrows.
-fn respelt(a: &Expr, b: &Expr) -> bool {
+/// Returns whether two expressions are the same function when case and vector arrows are ignored.
+fn equal_ignoring_spelling(a: &Expr, b: &Expr) -> bool {
     let plain = |expr: &Expr| {
         expr.replaced(&|part| match part {
             Expr::Symbol(name) => Some(Expr::Symbol(name.strip_prefix("\\vec ").unwrap_or(name).to_lowercase())),
@@ -133,14 +133,14 @@ fn exprs(a: &Expr, b: &Expr, spec: &PartSpec<'_>) -> Comparison {
     match (&*a, &*b) {
         (Expr::Matrix(first), Expr::Matrix(second)) => {
             if first.len() != second.len() || first[0].len() != second[0].len() {
-                return Comparison::different("matrices of another size");
+                return Comparison::different("matrices of different sizes");
             }
             let cells = first.iter().flatten().zip(second.iter().flatten());
             let mut unknown = false;
             for (first, second) in cells {
                 match equality(first, second, spec.tolerance()) {
                     Equality::Equal => {}
-                    Equality::Different => return Comparison::different("another matrix"),
+                    Equality::Different => return Comparison::different("different matrices"),
                     Equality::Unknown => unknown = true,
                 }
             }
@@ -150,18 +150,18 @@ fn exprs(a: &Expr, b: &Expr, spec: &PartSpec<'_>) -> Comparison {
                 Comparison::equal("the same matrix")
             }
         }
-        (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Comparison::different("a matrix and no matrix"),
+        (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Comparison::different("a matrix and another kind of answer"),
         _ => match equality(&a, &b, spec.tolerance()) {
             Equality::Different if is_open(&a) != is_open(&b) => {
-                Comparison::undecided("a sum, an integral or a limit that is not carried out")
+                Comparison::undecided("an unevaluated sum, integral or limit")
             }
-            Equality::Different if !a.is_constant() && respelt(&a, &b) => {
-                Comparison::undecided("the same but for how letters are written")
+            Equality::Different if !a.is_constant() && equal_ignoring_spelling(&a, &b) => {
+                Comparison::undecided("equal except for case or vector arrows")
             }
             Equality::Equal => Comparison::equal(if a.is_constant() { "the same number" } else { "the same function" }),
-            Equality::Different if a.is_constant() && b.is_constant() => Comparison::different("another number"),
-            Equality::Different => Comparison::different("another function"),
-            Equality::Unknown => Comparison::undecided("values that cannot be told apart or evaluated"),
+            Equality::Different if a.is_constant() && b.is_constant() => Comparison::different("different numbers"),
+            Equality::Different => Comparison::different("different functions"),
+            Equality::Unknown => Comparison::undecided("values that cannot be evaluated or distinguished"),
         },
     }
 }

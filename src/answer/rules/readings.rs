@@ -1,4 +1,4 @@
-//! The meanings that one normalised text can have, and the comparison of all of them.
+//! Reads a normalised text in every way that makes sense, and compares all pairs of readings.
 
 use super::part_spec::PartSpec;
 use super::shapes::compare_shapes;
@@ -6,20 +6,20 @@ use super::{combine, quantity, words};
 use crate::answer::comparison::Comparison;
 use crate::answer::grammar::{Commas, Shape, Unreadable, read};
 
-/// Compares every reading of one text with every reading of the other.
+/// Compares each reading of one text with each reading of the other.
 pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Comparison {
     let (Ok(golds), Ok(predictions)) = (readings(gold), readings(prediction)) else {
-        return Comparison::undecided("larger or deeper than answers are");
+        return Comparison::undecided("larger or more deeply nested than an answer may be");
     };
     combine::any(
         golds.iter().flat_map(|gold| predictions.iter().map(|prediction| compare_shapes(gold, prediction, spec))),
     )
 }
 
-/// What a canonical text may mean.
+/// Returns the readings of a normalised text.
 fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
     if let Some(number) = words::number(text) {
-        // "None" counts nothing, or says that there is nothing to count.
+        // "None" is zero, or an empty set.
         let words = text.eq_ignore_ascii_case("none").then(|| Shape::Words(text.to_owned()));
         return Ok([Shape::value(number)].into_iter().chain(words).collect());
     }
@@ -38,7 +38,7 @@ fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
     {
         found.push(read(text, Commas::Point, true)?);
     }
-    // `3m` is a length, or three times a variable.
+    // `3m` is a length, or a multiple of a variable.
     if found.iter().any(quantity::may_be_variables) {
         let variables = read(text, Commas::Thousands, false)?;
         found.extend(Some(variables).filter(|shape| !matches!(shape, Shape::Words(_))));
@@ -51,7 +51,8 @@ fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
     Ok(found)
 }
 
-/// Whether a comma between digits can only separate thousands: it stands before exactly three digits, after at most three.
+/// Returns whether a comma between digits can only group thousands: at most three digits precede it
+/// and exactly three follow.
 fn groups_thousands(bytes: &[u8], comma: usize) -> bool {
     let behind = bytes[comma + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let before = bytes[..comma].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();

@@ -1,4 +1,4 @@
-//! Equations, inequalities, assignments and ratios.
+//! Compares equations, inequalities, assignments and ratios.
 
 use super::combine::undecided_unless_different;
 use super::lists::ordered;
@@ -10,15 +10,15 @@ use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::{Expr, Ratio, proportion};
 
-/// What a chain of relations says.
-enum Gist<'a> {
-    /// Something, with a name, is this.
+/// The meaning of a chain of relations.
+enum Meaning<'a> {
+    /// A name equals a value.
     Assignment(&'a Shape, &'a Shape),
-    /// One value after the other is equal, without a name: the value is the last one.
+    /// Equal values without a name; the last one is the value.
     Value(&'a Shape),
-    /// One side is related to the other otherwise.
+    /// One side is less than, greater than or unequal to the other.
     Inequality(&'a Expr, Relation, &'a Expr),
-    /// Nothing simpler than it is: an equation in several spec, a chain of inequalities.
+    /// Anything else: an equation in several terms, or a chain of inequalities.
     Chain,
 }
 
@@ -29,21 +29,21 @@ pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Compari
         && sides.iter().all(names)
         && all.iter().any(|part| compare_shapes(part, one, spec).outcome == Outcome::Equal)
     {
-        return Comparison::undecided("one of several relations between names, any of which may do");
+        return Comparison::undecided("one of several relations between names");
     }
     if is_point(gold) && ranges(prediction) || is_point(prediction) && ranges(gold) {
         return Comparison::different("a point and a range");
     }
-    match (gist(gold), gist(prediction)) {
+    match (meaning(gold), meaning(prediction)) {
         (Some(first), Some(second)) => chains((gold, &first), (prediction, &second), spec),
-        (Some(Gist::Assignment(_, value) | Gist::Value(value)), None) => compare_shapes(value, prediction, spec),
-        (None, Some(Gist::Assignment(_, value) | Gist::Value(value))) => compare_shapes(gold, value, spec),
+        (Some(Meaning::Assignment(_, value) | Meaning::Value(value)), None) => compare_shapes(value, prediction, spec),
+        (None, Some(Meaning::Assignment(_, value) | Meaning::Value(value))) => compare_shapes(gold, value, spec),
         (Some(_), None) => other_than_chain(gold, prediction, spec),
         _ => other_than_chain(prediction, gold, spec),
     }
 }
 
-/// Whether a chain gives the coordinates of a point: `A = (1, 2)`, `(x, y) = (1, 2)`.
+/// Returns whether a chain gives the coordinates of a point: `A = (1, 2)`, `(x, y) = (1, 2)`.
 fn is_point(shape: &Shape) -> bool {
     let Shape::Chain(sides, relations) = shape else { return false };
     let named = |name: &Shape| match name {
@@ -53,7 +53,7 @@ fn is_point(shape: &Shape) -> bool {
     relations[..] == [Relation::Equal] && named(&sides[0]) && matches!(sides[1], Shape::Bracketed(Bracket::Round, ..))
 }
 
-/// Whether a shape describes a range of numbers.
+/// Returns whether a shape describes a range of numbers.
 fn ranges(shape: &Shape) -> bool {
     match shape {
         Shape::SetOf(..) | Shape::Union(_) => true,
@@ -62,7 +62,7 @@ fn ranges(shape: &Shape) -> bool {
     }
 }
 
-/// Compares a chain that gives no single value with a shape of another kind.
+/// Compares a chain that is not a single value with a shape of another kind.
 fn other_than_chain(chain: &Shape, other: &Shape, spec: &PartSpec<'_>) -> Comparison {
     if let Some(comparison) = sets::compare(chain, other, spec) {
         return comparison;
@@ -71,61 +71,61 @@ fn other_than_chain(chain: &Shape, other: &Shape, spec: &PartSpec<'_>) -> Compar
         let (of, value) = if b.is_constant() { (a, b) } else { (b, a) };
         let called =
             matches!(of, Expr::Call(_, arguments) if arguments.iter().all(|part| part.is_constant() || part.is_name()));
-        // `sin α = 1/2` says what the sine is.
+        // `sin α = 1/2` gives the value of the sine.
         if value.is_constant() && called {
             return compare_shapes(&Shape::value(value.clone()), other, spec);
         }
     }
     let limits = matches!(chain, Shape::Chain(_, relations) if relations.iter().any(|relation| relation.is_order()));
     if limits && (sets::is_set(other) || matches!(other, Shape::List(_))) {
-        return Comparison::undecided("a set and a condition that is not solved");
+        return Comparison::undecided("a set and an unsolved condition");
     }
-    Comparison::different("a relation and no relation")
+    Comparison::different("a relation and another kind of answer")
 }
 
-fn gist(shape: &Shape) -> Option<Gist<'_>> {
+fn meaning(shape: &Shape) -> Option<Meaning<'_>> {
     let Shape::Chain(sides, relations) = shape else { return None };
     let about = |relation: &Relation| *relation == Relation::Approximately;
     let equal = |relation: &Relation| *relation == Relation::Equal || about(relation);
     if relations.iter().all(equal) {
-        // What comes after an approximation is less exact than what comes before it.
+        // A side after an approximation is less exact than the sides before it.
         let exact = relations.iter().position(about).filter(|place| *place > 0).map_or(sides.len(), |place| place + 1);
         let sides = &sides[..exact];
         let (first, last) = (&sides[0], &sides[sides.len() - 1]);
         if names(first) {
-            return Some(Gist::Assignment(first, last));
+            return Some(Meaning::Assignment(first, last));
         }
         if sides.len() > 2 {
             return Some(match &sides[sides.len() - 2] {
-                name if names(name) => Gist::Assignment(name, last),
-                _ if sides.iter().all(|side| side.expr().is_some_and(Expr::is_constant)) => Gist::Value(last),
-                _ => Gist::Chain,
+                name if names(name) => Meaning::Assignment(name, last),
+                _ if sides.iter().all(|side| side.expr().is_some_and(Expr::is_constant)) => Meaning::Value(last),
+                _ => Meaning::Chain,
             });
         }
         let constant = |shape: &Shape| shape.expr().is_some_and(Expr::is_constant);
         return Some(if names(last) && constant(first) {
-            Gist::Assignment(last, first)
+            Meaning::Assignment(last, first)
         } else if constant(first) && constant(last) {
-            // An exact value and its approximation, or a sum worked out.
-            Gist::Value(if about(&relations[0]) { first } else { last })
+            // An exact value and its approximation, or a calculation and its result.
+            Meaning::Value(if about(&relations[0]) { first } else { last })
         } else {
-            Gist::Chain
+            Meaning::Chain
         });
     }
     if let ([left, right], [relation]) = (sides.as_slice(), relations.as_slice()) {
         if *relation == Relation::In && names(left) {
-            return Some(Gist::Assignment(left, right));
+            return Some(Meaning::Assignment(left, right));
         }
         if let (Some(left), Some(right)) = (left.expr(), right.expr())
             && (relation.is_order() || *relation == Relation::Unequal)
         {
-            return Some(Gist::Inequality(left, *relation, right));
+            return Some(Meaning::Inequality(left, *relation, right));
         }
     }
-    Some(Gist::Chain)
+    Some(Meaning::Chain)
 }
 
-/// Whether a side only names what the other side gives.
+/// Returns whether a side only names what the other side gives.
 fn names(shape: &Shape) -> bool {
     match shape {
         Shape::Value(expr, unit) => unit.is_empty() && expr.is_name(),
@@ -137,17 +137,17 @@ fn names(shape: &Shape) -> bool {
 }
 
 fn chains(
-    (gold, first): (&Shape, &Gist<'_>),
-    (prediction, second): (&Shape, &Gist<'_>),
+    (gold, first): (&Shape, &Meaning<'_>),
+    (prediction, second): (&Shape, &Meaning<'_>),
     spec: &PartSpec<'_>,
 ) -> Comparison {
     match (first, second) {
-        (Gist::Assignment(name, value), Gist::Assignment(other, given)) => {
+        (Meaning::Assignment(name, value), Meaning::Assignment(other, given)) => {
             assignments((gold, name, value), (prediction, other, given), spec)
         }
-        (Gist::Assignment(_, value) | Gist::Value(value), Gist::Value(given))
-        | (Gist::Value(value), Gist::Assignment(_, given)) => compare_shapes(value, given, spec),
-        (Gist::Inequality(a, relation, b), Gist::Inequality(c, other, d)) => {
+        (Meaning::Assignment(_, value) | Meaning::Value(value), Meaning::Value(given))
+        | (Meaning::Value(value), Meaning::Assignment(_, given)) => compare_shapes(value, given, spec),
+        (Meaning::Inequality(a, relation, b), Meaning::Inequality(c, other, d)) => {
             let (first, second) = ((*a).clone().minus((*b).clone()), (*c).clone().minus((*d).clone()));
             match proportion(&first, &second) {
                 Ratio::Constant { positive } => {
@@ -155,19 +155,19 @@ fn chains(
                     if other == *relation {
                         Comparison::equal("the same inequality")
                     } else {
-                        Comparison::different("another direction")
+                        Comparison::different("inequalities in different directions")
                     }
                 }
-                _ => match by_set(gold, prediction, spec, "another inequality") {
+                _ => match by_set(gold, prediction, spec, "different inequalities") {
                     comparison if comparison.outcome == Outcome::Equal && !same_variables(&first, &second) => {
-                        Comparison::undecided("the same range of another variable")
+                        Comparison::undecided("the same range of a different variable")
                     }
                     comparison => comparison,
                 },
             }
         }
-        (Gist::Assignment(_, set), _) if sets::is_set(set) => by_set(set, prediction, spec, "another set"),
-        (_, Gist::Assignment(_, set)) if sets::is_set(set) => by_set(gold, set, spec, "another set"),
+        (Meaning::Assignment(_, set), _) if sets::is_set(set) => by_set(set, prediction, spec, "different sets"),
+        (_, Meaning::Assignment(_, set)) if sets::is_set(set) => by_set(gold, set, spec, "different sets"),
         _ => match (sides(gold), sides(prediction)) {
             (Some((a, b)), Some((c, d))) => equations((a, b), (c, d)),
             _ => match by_set(gold, prediction, spec, "") {
@@ -180,7 +180,7 @@ fn chains(
     }
 }
 
-/// Whether two expressions have the same variables but for the case of their letters.
+/// Returns whether two expressions have the same variables, ignoring case.
 fn same_variables(a: &Expr, b: &Expr) -> bool {
     let names = |expr: &Expr| {
         let mut names: Vec<String> = expr.symbols().into_iter().map(str::to_lowercase).collect();
@@ -210,10 +210,10 @@ fn chains_by_side(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Opti
         let reversed: Vec<Shape> = others.iter().rev().cloned().collect();
         return Some(ordered(sides, &reversed, spec));
     }
-    Some(Comparison::different("another relation"))
+    Some(Comparison::different("different relations"))
 }
 
-/// The sides of a simple equation.
+/// Returns the two sides of an equation.
 fn sides(shape: &Shape) -> Option<(&Expr, &Expr)> {
     match shape {
         Shape::Chain(sides, relations) if relations[..] == [Relation::Equal] => {
@@ -223,24 +223,24 @@ fn sides(shape: &Shape) -> Option<(&Expr, &Expr)> {
     }
 }
 
-/// Equations are equal if one is a multiple of the other.
+/// Compares equations, which are equal if one is a multiple of the other.
 fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Comparison {
     if (a, b) == (c, d) || (a, b) == (d, c) {
         return Comparison::equal("the same equation");
     }
     let (first, second) = (a.clone().minus(b.clone()), c.clone().minus(d.clone()));
     if !same_variables(&first, &second) {
-        return Comparison::different("equations of other variables");
+        return Comparison::different("equations in different variables");
     }
     match proportion(&first, &second) {
         Ratio::Constant { .. } => Comparison::equal("the same equation, rearranged"),
-        Ratio::Varies if linear(&first) && linear(&second) => Comparison::different("another equation"),
-        Ratio::Varies => Comparison::undecided("equations that are no multiples of each other"),
+        Ratio::Varies if linear(&first) && linear(&second) => Comparison::different("different equations"),
+        Ratio::Varies => Comparison::undecided("equations that are not multiples of each other"),
         Ratio::Unknown => Comparison::undecided("equations that cannot be evaluated"),
     }
 }
 
-/// Whether variables only occur in sums and with constant factors or divisors.
+/// Returns whether an expression is linear in all its variables together.
 fn linear(expr: &Expr) -> bool {
     match expr {
         Expr::Sum(terms) => terms.iter().all(linear),
@@ -263,7 +263,7 @@ fn assignments(
     spec: &PartSpec<'_>,
 ) -> Comparison {
     let comparison = match (name.expr(), other.expr()) {
-        // f(x) = x² and f(t) = t²: the variable's name is no matter.
+        // f(x) = x² equals f(t) = t²: the variable is bound.
         (Some(Expr::Opaque(f, arguments)), Some(Expr::Opaque(g, others))) if f == g => {
             match (arguments.as_slice(), others.as_slice()) {
                 ([Expr::Symbol(x)], [Expr::Symbol(t)]) if x != t => {
@@ -279,28 +279,30 @@ fn assignments(
     let solved = |name: &Expr| [value, given].iter().all(|side| lacks(side, name));
     let (Some(a), Some(b)) = (name.expr(), other.expr()) else { return comparison };
     match (naming(a, b), comparison.outcome) {
-        // `AC = BD` and `BE = DB` say nothing of each other.
+        // `AC = BD` and `BE = DB` are unrelated.
         (Naming::Other | Naming::Unclear, _)
             if [value, given].iter().any(|side| side.expr().is_some_and(names_points)) =>
         {
             by_sides(gold, prediction).unwrap_or(comparison)
         }
-        (Naming::Other, Outcome::Equal) if constant => Comparison::different("a value for another variable"),
-        (Naming::Other | Naming::Unclear, Outcome::Equal) => Comparison::undecided("the same under another name"),
+        (Naming::Other, Outcome::Equal) if constant => Comparison::different("a value for a different variable"),
+        (Naming::Other | Naming::Unclear, Outcome::Equal) => {
+            Comparison::undecided("the same value for a different name")
+        }
         (_, Outcome::Equal) => comparison,
-        // Both are solved for the same variable.
+        // Both are constant or solved for the same variable.
         _ if constant || a == b && solved(a) => comparison,
         _ => by_sides(gold, prediction).unwrap_or(comparison),
     }
 }
 
-/// Compares two simple equations by their sides.
+/// Compares two equations side by side.
 fn by_sides(gold: &Shape, prediction: &Shape) -> Option<Comparison> {
     let ((a, b), (c, d)) = (sides(gold)?, sides(prediction)?);
     Some(equations((a, b), (c, d)))
 }
 
-/// Whether a value or a point depends on no variable.
+/// Returns whether a value or a point is constant.
 fn is_constant(shape: &Shape) -> bool {
     match shape {
         Shape::Value(expr, _) => expr.is_constant(),
@@ -338,11 +340,11 @@ pub fn ratios(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparis
             Some(value) => compare_shapes(&value, other, spec),
             None => Comparison::different("a ratio and another kind of answer"),
         },
-        _ => Comparison::different("another kind of answer"),
+        _ => Comparison::different("different kinds of answers"),
     }
 }
 
-/// Whether a ratio may be a time of day: hours, and minutes of two digits.
+/// Returns whether a ratio may be a time of day: hours, and minutes of two digits.
 fn is_time(ratio: &[Expr]) -> bool {
     let whole = |expr: &Expr| if let Expr::Number(number) = expr { Some(number.float()) } else { None };
     let [hours, minutes] = ratio else { return false };

@@ -1,9 +1,9 @@
-//! Whether two shapes mean the same.
+//! Compares two shapes: picks the rule for each pair of kinds.
 
 use std::borrow::Cow;
 
 use super::combine::undecided_unless_different;
-use super::lists::{self, in_order, ordered, piecewise, unordered};
+use super::lists::{self, in_blanks, ordered, piecewise, unordered};
 use super::part_spec::PartSpec;
 use super::{families, quantity, relations, sets, words};
 use crate::answer::comparison::{Comparison, Outcome};
@@ -18,7 +18,7 @@ pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> 
     let (gold, prediction) = (expanded(gold), expanded(prediction));
     match (&*gold, &*prediction) {
         (Shape::Words(a), Shape::Words(b)) => match words::compare(a, b) {
-            // Different words for the same set.
+            // Different words may name the same set.
             comparison if comparison.outcome != Outcome::Equal => {
                 sets::compare(&gold, &prediction, spec).unwrap_or(comparison)
             }
@@ -38,11 +38,11 @@ pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> 
         (Shape::List(parts), one @ Shape::Chain(..)) | (one @ Shape::Chain(..), Shape::List(parts))
             if let Some(main) = lists::under_condition(parts) =>
         {
-            undecided_unless_different(compare_shapes(main, one, spec), "the same under a condition")
+            undecided_unless_different(compare_shapes(main, one, spec), "equal except for a condition")
         }
         (Shape::Chain(..), _) | (_, Shape::Chain(..)) => relations::compare(&gold, &prediction, spec),
         (Shape::Ratio(_), _) | (_, Shape::Ratio(_)) => relations::ratios(&gold, &prediction, spec),
-        (Shape::Parts(_), _) | (_, Shape::Parts(_)) => in_order(&gold, &prediction, spec),
+        (Shape::Parts(_), _) | (_, Shape::Parts(_)) => in_blanks(&gold, &prediction, spec),
         (Shape::Piecewise(a), Shape::Piecewise(b)) => piecewise(a, b, spec),
         (Shape::List(a), Shape::List(b)) => lists::lists(a, b, spec),
         (Shape::Bracketed(Bracket::Curly, items, _), other @ Shape::Bracketed(open, ..))
@@ -58,13 +58,13 @@ pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> 
                     let items = ordered(a, b, spec);
                     let alike = open == other_open && close == other_close;
                     if items.outcome == Outcome::Equal && !alike {
-                        Comparison::different("other brackets")
+                        Comparison::different("different brackets")
                     } else {
                         items
                     }
                 }
                 _ => sets::compare(&gold, &prediction, spec)
-                    .unwrap_or_else(|| undecided_unless_different(unordered(a, b, spec), "a set and an ordered tuple")),
+                    .unwrap_or_else(|| undecided_unless_different(unordered(a, b, spec), "a set and a tuple")),
             }
         }
         (Shape::List(a), Shape::Bracketed(open, b, close)) | (Shape::Bracketed(open, b, close), Shape::List(a)) => {
@@ -88,18 +88,20 @@ pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> 
             compare_shapes(&items[0], other, spec)
         }
         (Shape::SetOf(..), set) | (set, Shape::SetOf(..)) if sets::is_set(set) => {
-            sets::compare(&gold, &prediction, spec)
-                .unwrap_or(Comparison::undecided("a set and a condition that is not solved"))
+            sets::compare(&gold, &prediction, spec).unwrap_or(Comparison::undecided("a set and an unsolved condition"))
         }
         (Shape::List(parts), one) | (one, Shape::List(parts)) if let Some(main) = lists::under_condition(parts) => {
-            undecided_unless_different(compare_shapes(main, one, spec), "the same under a condition")
+            undecided_unless_different(compare_shapes(main, one, spec), "equal except for a condition")
         }
-        (Shape::Piecewise(_), _) | (_, Shape::Piecewise(_)) => Comparison::undecided("a function given piece by piece"),
-        _ => sets::compare(&gold, &prediction, spec).unwrap_or_else(|| Comparison::different("another kind of answer")),
+        (Shape::Piecewise(_), _) | (_, Shape::Piecewise(_)) => {
+            Comparison::undecided("a piecewise function and another kind of answer")
+        }
+        _ => sets::compare(&gold, &prediction, spec)
+            .unwrap_or_else(|| Comparison::different("different kinds of answers")),
     }
 }
 
-/// ± written out: two values or two relations.
+/// Expands ± to two values or two relations.
 fn expanded(shape: &Shape) -> Cow<'_, Shape> {
     let signed = |shape: &Shape, upper: bool| match shape {
         Shape::Value(expr, unit) => Shape::Value(expr.with_sign(upper), unit.clone()),
@@ -121,7 +123,7 @@ fn flattened(items: &[Shape]) -> Vec<Shape> {
     let mut result = Vec::new();
     for item in items {
         match (item, expanded(item).into_owned()) {
-            // Only what a ± made: lists that were written as such are parts.
+            // Only lists made from ± are flattened; written lists are parts.
             (Shape::Value(..) | Shape::Chain(..), Shape::List(both)) => result.extend(both),
             (_, other) => result.push(other),
         }
@@ -129,13 +131,13 @@ fn flattened(items: &[Shape]) -> Vec<Shape> {
     result
 }
 
-/// The cells of a matrix with one row or one column.
+/// Returns the cells of a matrix with one row or one column.
 fn vector(expr: &Expr) -> Option<Vec<&Expr>> {
     let Expr::Matrix(rows) = expr else { return None };
     (rows.len() == 1 || rows[0].len() == 1).then(|| rows.iter().flatten().collect())
 }
 
-/// Words against something else: a number word, a set in words, or nothing that rules can compare.
+/// Compares words with another shape: as a number word or a set in words, otherwise undecided.
 fn worded(text: &str, other: &Shape, spec: &PartSpec<'_>) -> Comparison {
     if let Some(number) = words::number(text) {
         return compare_shapes(&Shape::value(number), other, spec);
@@ -147,10 +149,10 @@ fn worded(text: &str, other: &Shape, spec: &PartSpec<'_>) -> Comparison {
         Shape::Value(expr, unit) if let Some(number) = words::counted(text, unit) => {
             compare_shapes(&Shape::value(number), &Shape::value(expr.clone()), spec)
         }
-        // A name is no number, and a number no name; words that count something may be either.
+        // A name is not a number; words that count something may be one.
         Shape::Value(expr, _) if expr.is_constant() && words::names_no_number(text) => {
             Comparison::different("words and a number")
         }
-        _ => Comparison::undecided("words that are not understood"),
+        _ => Comparison::undecided("words and another kind of answer"),
     }
 }

@@ -1,12 +1,13 @@
-//! Numbers of statements: which of ①, ②, ③ hold. `①③`, `(1)(3)`, `1.3.` and `1, 3` are the same selection.
+//! Compares selections of numbered statements (which of ①, ②, ③ hold): `①③`, `(1)(3)`, `1.3.` and
+//! `1, 3` are the same selection.
 
 use super::numbered_parts::CIRCLED;
 use crate::answer::comparison::Comparison;
 
-/// How the numbers of a selection are written.
+/// The notation of the numbers.
 #[derive(Clone, Copy, PartialEq)]
-enum Dress {
-    /// In circles, or several in brackets.
+enum Notation {
+    /// Circled, or several in brackets.
     Marked,
     /// With a period after each.
     Dotted,
@@ -14,10 +15,10 @@ enum Dress {
     Plain,
 }
 
-/// Numbers beyond this are no numbers of statements.
-const MOST: usize = 20;
+/// Maximum statement number, and maximum count.
+const MAX_STATEMENTS: usize = 20;
 
-/// Compares two selections of which one is marked as such; nothing for other answers.
+/// Compares two selections if at least one is in an unambiguous notation; `None` for other answers.
 pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
     let telling = |text: &str| text.contains(CIRCLED) || text.starts_with('(') || text.contains('.');
     if !telling(gold) && !telling(prediction) {
@@ -25,42 +26,42 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
     }
     let ((gold, expected), (prediction, given)) = match (selection(gold), selection(prediction)) {
         (Some(gold), Some(prediction)) => (gold, prediction),
-        // (2)(3) is no product.
-        (Some((Dress::Marked, _)), None) | (None, Some((Dress::Marked, _))) => {
-            return Some(Comparison::undecided("numbers of statements and another kind of answer"));
+        // (2)(3) is not a product.
+        (Some((Notation::Marked, _)), None) | (None, Some((Notation::Marked, _))) => {
+            return Some(Comparison::undecided("statement numbers and another kind of answer"));
         }
         _ => return None,
     };
     let same = expected == given;
-    let marks = |dress, count| dress == Dress::Marked || dress == Dress::Dotted && count > 2;
+    let marks = |notation, count| notation == Notation::Marked || notation == Notation::Dotted && count > 2;
     let sure = marks(gold, expected.len()) || marks(prediction, given.len());
     match same {
         true if sure || gold != prediction => Some(Comparison::equal("the same statements")),
-        false if sure => Some(Comparison::different("other statements")),
+        false if sure => Some(Comparison::different("different statements")),
         _ => None,
     }
 }
 
-/// The numbers, rising, and how they are written.
-fn selection(text: &str) -> Option<(Dress, Vec<usize>)> {
+/// Returns the notation and the sorted numbers.
+fn selection(text: &str) -> Option<(Notation, Vec<usize>)> {
     let mut numbers = Vec::new();
-    let mut dress: Option<Dress> = None;
+    let mut notation: Option<Notation> = None;
     let mut rest = text.trim_start_matches(separates);
     while let Some(character) = rest.chars().next() {
         let (number, found, after) = if let Some(place) = CIRCLED.iter().position(|mark| *mark == character) {
-            (place + 1, Dress::Marked, &rest[character.len_utf8()..])
+            (place + 1, Notation::Marked, &rest[character.len_utf8()..])
         } else if let Some((inside, after)) = rest.strip_prefix('(').and_then(|inside| inside.split_once(')')) {
-            (inside.trim().parse().ok()?, Dress::Marked, after)
+            (inside.trim().parse().ok()?, Notation::Marked, after)
         } else {
             let length = rest.bytes().take_while(u8::is_ascii_digit).count();
             let after = &rest[length..];
-            let found = if after.starts_with('.') { Dress::Dotted } else { Dress::Plain };
+            let found = if after.starts_with('.') { Notation::Dotted } else { Notation::Plain };
             if !after.is_empty() && !after.starts_with(['.', ',', ';', ' ', '\n']) {
                 return None;
             }
             (rest[..length].parse().ok()?, found, after)
         };
-        if !(1..=MOST).contains(&number) || numbers.len() == MOST {
+        if !(1..=MAX_STATEMENTS).contains(&number) || numbers.len() == MAX_STATEMENTS {
             return None;
         }
         rest = after.trim_start_matches(separates);
@@ -68,11 +69,11 @@ fn selection(text: &str) -> Option<(Dress, Vec<usize>)> {
             rest = rest.strip_prefix(joint).unwrap_or(rest).trim_start_matches(separates);
         }
         numbers.push(number);
-        dress = match (dress, found) {
+        notation = match (notation, found) {
             (None, found) => Some(found),
             // The last period may be missing, or end the sentence.
-            (Some(Dress::Dotted), Dress::Plain) if rest.is_empty() => Some(Dress::Dotted),
-            (Some(Dress::Plain), Dress::Dotted) if rest.is_empty() => Some(Dress::Plain),
+            (Some(Notation::Dotted), Notation::Plain) if rest.is_empty() => Some(Notation::Dotted),
+            (Some(Notation::Plain), Notation::Dotted) if rest.is_empty() => Some(Notation::Plain),
             (Some(before), found) if before == found => Some(found),
             _ => return None,
         };
@@ -80,10 +81,11 @@ fn selection(text: &str) -> Option<(Dress, Vec<usize>)> {
     let rising = numbers.windows(2).all(|pair| pair[0] < pair[1]);
     numbers.sort_unstable();
     numbers.dedup();
-    let dress = dress?;
-    // One number in brackets may be any number; numbers that fall or repeat select nothing unless they are marked.
+    let notation = notation?;
+    // A single number in brackets may be any number. Decreasing or repeated numbers are a selection
+    // only if marked.
     let single = numbers.len() == 1 && text.starts_with('(');
-    (!single && (rising || dress == Dress::Marked)).then_some((dress, numbers))
+    (!single && (rising || notation == Notation::Marked)).then_some((notation, numbers))
 }
 
 fn separates(character: char) -> bool {
@@ -96,7 +98,7 @@ mod tests {
     use crate::answer::comparison::Outcome;
 
     #[test]
-    fn a_selection_of_statements_is_the_same_in_any_dress() {
+    fn a_selection_of_statements_is_the_same_in_any_notation() {
         let outcome = |gold, prediction| compare(gold, prediction).map(|comparison| comparison.outcome);
         for prediction in ["①③④", "①, ③, ④", "④③①", "(1)(3)(4)", "(1), (3), (4)", "1.3.4.", "1, 3, 4", "1, 3 and 4"]
         {
