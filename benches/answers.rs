@@ -1,4 +1,4 @@
-//! Answers compared a second, by kind.
+//! Answer comparisons per second, for numbers and for expressions.
 //!
 //! `cargo bench --bench answers`
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]

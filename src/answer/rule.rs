@@ -26,8 +26,10 @@ impl Rule {
     ///
     /// ```
     /// use mmprm::answer::{AnswerSpec, Outcome, Rule};
-    /// let spec = AnswerSpec { choices: vec!["red".into(), "blue".into()], ..AnswerSpec::default() };
-    /// assert_eq!(Rule::MathVista.compare("blue", "The answer is (B).", &spec).outcome, Outcome::Equal);
+    /// let choices = vec!["red".into(), "blue".into()];
+    /// let spec = AnswerSpec { choices, ..AnswerSpec::default() };
+    /// let comparison = Rule::MathVista.compare("blue", "The answer is (B).", &spec);
+    /// assert_eq!(comparison.outcome, Outcome::Equal);
     /// ```
     pub fn compare(self, gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison {
         if self == Self::General {

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_tells_choices_unit_and_type() {
+    fn a_record_gives_choices_unit_and_type() {
         let found = spec(&json!({"choices": ["1", 2], "unit": " cm ", "answer_type": "float"}));
         assert_eq!(found.choices, ["1", "2"]);
         assert_eq!(found.unit.as_deref(), Some("cm"));

@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_have_one_dimension_however_they_are_called() {
+    fn all_names_of_a_unit_have_one_dimension() {
         for (a, b) in [
             ("cm^2", "square centimeters"),
             ("m/s", "meters per second"),

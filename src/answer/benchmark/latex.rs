@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_valid_beginning_is_ignored() {
+    fn text_after_a_valid_prefix_is_ignored() {
         is(r"\frac{7}{2}}.sotheansweris", 3.5);
         is("6.it is", 6.0);
     }

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_chooses_the_nearest_option_and_the_first_of_equals() {
+    fn other_text_chooses_the_nearest_option_and_the_first_on_ties() {
         let spec = choices(&["red", "green", "blue"]);
         for (prediction, text) in [("greenish", "green"), ("b", "red"), ("", "red"), ("(Z)", "red"), ("blau", "blue")] {
             assert_eq!(normalize(prediction, &spec).as_deref(), Some(text), "{prediction}");

@@ -1,12 +1,14 @@
-//! The rules of published benchmarks, exactly as their scripts decide, even where a human would not.
+//! The rules of published benchmarks, exactly as their scripts decide, even where a human would
+//! not.
 //!
-//! [`mathvista()`] follows `MathVista`'s evaluation script (arXiv 2310.02255), [`mathvision()`] that of
-//! MATH-Vision (arXiv 2402.14804). Both take an extracted answer ([`extract_for`]) and always decide.
-//! Mathematical equality beyond these scripts is left to [`compare`].
+//! [`mathvista()`] follows `MathVista`'s evaluation script (arXiv 2310.02255), [`mathvision()`]
+//! that of MATH-Vision (arXiv 2402.14804). Both take an extracted answer ([`extract_for`]) and
+//! always decide. Mathematical equality beyond these scripts is left to [`compare`].
 //!
 //! ```
 //! use mmprm::answer::{AnswerSpec, benchmark};
-//! let spec = AnswerSpec { choices: vec!["10 cm".into(), "12 cm".into()], ..AnswerSpec::default() };
+//! let choices = vec!["10 cm".into(), "12 cm".into()];
+//! let spec = AnswerSpec { choices, ..AnswerSpec::default() };
 //! // Any prediction chooses the option with the smallest edit distance.
 //! assert_eq!(benchmark::normalize("2 cm", &spec).as_deref(), Some("12 cm"));
 //! assert!(benchmark::mathvista("12 cm", "(B)", &spec));

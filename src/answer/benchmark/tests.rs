@@ -88,7 +88,7 @@ fn mathvision_decides_as_released() {
 }
 
 #[test]
-fn what_is_extracted_from_short_answers_decides_as_a_judge_did() {
+fn answers_extracted_from_short_texts_agree_with_a_judge() {
     for (file, vista) in
         [("answers/ursa_mathvista.shared.jsonl", true), ("answers/ursa_mathvision.shared.jsonl", false)]
     {
@@ -107,7 +107,7 @@ fn what_is_extracted_from_short_answers_decides_as_a_judge_did() {
 }
 
 #[test]
-fn what_is_extracted_from_responses_decides_as_the_accepted_extraction_did() {
+fn answers_extracted_from_responses_agree_with_the_released_extraction() {
     let Some(records) = records("extraction/mathvista.shared.jsonl") else { return };
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     for record in &records {

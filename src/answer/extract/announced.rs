@@ -182,9 +182,9 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
 }
 
 fn stands_alone(text: &str, at: usize, word: &str) -> bool {
-    let behind = text[at + word.len()..].trim_start_matches(['s', 'S']);
+    let following = text[at + word.len()..].trim_start_matches(['s', 'S']);
     let first = word.starts_with(char::is_alphabetic);
-    let goes_on = first && text[..at].ends_with(is_wordlike) || behind.starts_with(is_wordlike);
+    let goes_on = first && text[..at].ends_with(is_wordlike) || following.starts_with(is_wordlike);
     !goes_on
 }
 
@@ -196,11 +196,11 @@ fn text_after_link(text: &str, start: usize, after: usize, needs_verb: bool) -> 
     for _ in 0..8 {
         let linked = rest;
         rest = rest.trim_start_matches([' ', '\t', '*', '_', '"', '”', '\u{3000}']);
-        if let Some(behind) = rest.strip_prefix([':', '：', '﹕']).filter(|_| !needs_verb) {
-            return Some(behind);
+        if let Some(following) = rest.strip_prefix([':', '：', '﹕']).filter(|_| !needs_verb) {
+            return Some(following);
         }
-        if let Some(behind) = verb(rest).filter(|_| !(rest.starts_with('=') && is_program(text))) {
-            return Some(behind);
+        if let Some(following) = verb(rest).filter(|_| !(rest.starts_with('=') && is_program(text))) {
+            return Some(following);
         }
         if !needs_verb && opens_line && linked.len() == text.len() - after {
             let next = rest.trim_start_matches(['.', '\r']);

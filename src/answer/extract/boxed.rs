@@ -103,17 +103,17 @@ fn unclosed(inside: &str) -> &str {
 
 /// Returns the percent or degree sign after a box, possibly outside the mathematics, that belongs
 /// to the number in it.
-fn sign_after(behind: &str) -> Option<&'static str> {
+fn sign_after(following: &str) -> Option<&'static str> {
     const PERCENT: [&str; 5] = ["percent", "pct", "percentage", "per cent", "percentage points"];
-    let behind = head(behind, 64).trim_start();
-    if behind.starts_with("^\\circ") || behind.starts_with("^{\\circ}") || behind.starts_with('°') {
+    let following = head(following, 64).trim_start();
+    if following.starts_with("^\\circ") || following.starts_with("^{\\circ}") || following.starts_with('°') {
         return Some("^\\circ");
     }
-    let behind = ["$$", "$", "\\)", "\\]"].iter().find_map(|end| behind.strip_prefix(end)).unwrap_or(behind);
-    let behind = behind.trim_start().trim_start_matches("\\text{").trim_start();
-    let percent = behind.starts_with('%')
-        || behind.starts_with("\\%")
-        || PERCENT.iter().any(|word| strip_word(behind, word).is_some());
+    let following = ["$$", "$", "\\)", "\\]"].iter().find_map(|end| following.strip_prefix(end)).unwrap_or(following);
+    let following = following.trim_start().trim_start_matches("\\text{").trim_start();
+    let percent = following.starts_with('%')
+        || following.starts_with("\\%")
+        || PERCENT.iter().any(|word| strip_word(following, word).is_some());
     percent.then_some("\\%")
 }
 
@@ -132,15 +132,15 @@ fn joined(between: &str) -> bool {
         } else if let Some(filler) = FILLERS.iter().find(|filler| strip_prefix_caseless(rest, filler).is_some()) {
             rest = &rest[filler.len()..];
         } else if rest.starts_with("\\quad") || rest.starts_with("\\qquad") {
-            rest = rest.split_once("quad").map_or("", |(_, behind)| behind);
+            rest = rest.split_once("quad").map_or("", |(_, following)| following);
         } else {
             // Skip the name of a variable, `(a)`, an index; two letters in a row are a word, which
             // does not join.
-            let behind = &rest[character.len_utf8()..];
-            if character.is_alphabetic() && behind.starts_with(char::is_alphabetic) || character == '.' {
+            let following = &rest[character.len_utf8()..];
+            if character.is_alphabetic() && following.starts_with(char::is_alphabetic) || character == '.' {
                 return false;
             }
-            rest = behind;
+            rest = following;
         }
     }
     joins
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_box_counts_with_its_braces_balanced() {
+    fn the_last_box_is_read_with_balanced_braces() {
         assert_eq!(contents(r"\boxed{1}, no: $\boxed{\frac{2}{\{x\}}}$."), [r"\frac{2}{\{x\}}"]);
         assert_eq!(contents(r"\fbox{7} stands"), ["7"]);
         assert_eq!(contents(r"\boxed{\boxed{5}}"), ["5"]);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_that_nobody_closed_ends_with_the_mathematics() {
+    fn an_unclosed_box_ends_with_the_mathematics() {
         assert_eq!(contents(r"$\boxed{12 kg$ of it"), ["12 kg"]);
         assert_eq!(contents(r"\boxed{x = 1"), ["x = 1"]);
         assert_eq!(contents(r"\boxed{"), Vec::<String>::new());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_behind_the_box_belongs_to_it() {
+    fn a_sign_after_the_box_belongs_to_it() {
         assert_eq!(contents(r"rises by $\boxed{15}$ percent."), [r"15\%"]);
         assert_eq!(contents(r"$\boxed{15}\%$"), [r"15\%"]);
         assert_eq!(contents(r"$\boxed{15\%}$ percent"), [r"15\%"]);

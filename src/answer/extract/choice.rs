@@ -190,12 +190,14 @@ impl Options {
 fn mentions<'a>(text: &'a str, option: &'a str) -> impl Iterator<Item = usize> {
     let found = (!option.is_empty()).then(|| text.match_indices(option)).into_iter().flatten();
     found.map(|(at, _)| at).filter(move |&at| {
-        let (before, behind) = (&text[..at], &text[at + option.len()..]);
+        let (before, following) = (&text[..at], &text[at + option.len()..]);
         let worded = option.starts_with(is_wordlike) && before.ends_with(is_wordlike)
-            || option.ends_with(is_wordlike) && behind.starts_with(is_wordlike);
+            || option.ends_with(is_wordlike) && following.starts_with(is_wordlike);
         let digits = option.starts_with(|c: char| c.is_ascii_digit()) && before.ends_with(['.', '-'])
             || option.ends_with(|c: char| c.is_ascii_digit())
-                && behind.strip_prefix(['.', ',']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+                && following
+                    .strip_prefix(['.', ','])
+                    .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         !worded && !digits
     })
 }

@@ -29,9 +29,9 @@ pub(super) fn last(text: &str) -> Option<(Method, &str)> {
     // numbers, nor to what is called the solution.
     let value = !matches!(found.0, Method::LastMath | Method::LastLetter) || !found.1.contains(char::is_alphabetic);
     let short = sentence::words(text) <= FEW_WORDS;
-    let behind = &text[end(text, found.1)..];
-    let called = ["solution", "answer", "result"].iter().any(|noun| behind.trim_end_matches('.').ends_with(noun));
-    (value || !short || called || sentence::words(behind) == 0).then_some(found)
+    let following = &text[end(text, found.1)..];
+    let called = ["solution", "answer", "result"].iter().any(|noun| following.trim_end_matches('.').ends_with(noun));
+    (value || !short || called || sentence::words(following) == 0).then_some(found)
 }
 
 /// Returns the offset in `text` at which its subslice `part` ends.
@@ -45,9 +45,9 @@ pub(super) fn bold(text: &str) -> Option<&str> {
     for line in text.lines() {
         let mut pieces = line.split("**");
         pieces.next();
-        while let (Some(inside), Some(behind)) = (pieces.next(), pieces.next()) {
+        while let (Some(inside), Some(following)) = (pieces.next(), pieces.next()) {
             let inside = inside.trim();
-            let headline = inside.ends_with([':', '：']) || behind.starts_with([':', '：']) || opens_list(inside);
+            let headline = inside.ends_with([':', '：']) || following.starts_with([':', '：']) || opens_list(inside);
             let tells = inside.contains(|c: char| c.is_ascii_digit()) || letters::at_start(inside).is_some();
             if !headline && tells && inside.len() <= 200 && sentence::is_bare(inside) {
                 last = Some(inside.trim_end_matches(['.', '。']));
@@ -59,9 +59,9 @@ pub(super) fn bold(text: &str) -> Option<&str> {
 
 /// Returns whether a text numbers a part of the solution: `Step 3`, `2. …`.
 fn opens_list(text: &str) -> bool {
-    let behind = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let following = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered =
-        behind.len() < text.len() && behind.strip_prefix(['.', ')']).is_some_and(|rest| rest.starts_with(' '));
+        following.len() < text.len() && following.strip_prefix(['.', ')']).is_some_and(|rest| rest.starts_with(' '));
     numbered || ["step", "case", "part", "option"].iter().any(|word| super::scan::strip_word(text, word).is_some())
 }
 
@@ -72,7 +72,7 @@ fn last_mathematics(text: &str) -> Option<&str> {
     let mut lone = None;
     while let Some(at) = rest.find(['$', '\\']) {
         rest = &rest[at..];
-        let Some((inside, behind)) = enclosed(rest) else {
+        let Some((inside, following)) = enclosed(rest) else {
             rest = &rest[1..];
             continue;
         };
@@ -81,7 +81,7 @@ fn last_mathematics(text: &str) -> Option<&str> {
             let telling =
                 mathematics.contains(|c: char| c.is_ascii_digit() || matches!(c, '=' | '+' | '^' | '<' | '>'));
             *(if telling { &mut last } else { &mut lone }) = Some(mathematics);
-            rest = behind;
+            rest = following;
         } else {
             rest = &rest[1..];
         }
@@ -138,11 +138,11 @@ fn belongs(bytes: &[u8], at: usize) -> bool {
 }
 
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
-    let (before, behind) = (&text[..start], &text[end..]);
-    let counts = behind.starts_with(". ") || behind.starts_with(") ");
+    let (before, following) = (&text[..start], &text[end..]);
+    let counts = following.starts_with(". ") || following.starts_with(") ");
     let opens_line = before.trim_end_matches([' ', '*', '(']).chars().next_back().is_none_or(|c| c == '\n');
     let worded = before.ends_with(|c: char| is_wordlike(c) || c == '_') || before.ends_with('#');
-    let numbers_an_item = counts && opens_line && !behind[2..].trim().is_empty();
+    let numbers_an_item = counts && opens_line && !following[2..].trim().is_empty();
     !(worded || numbers_an_item)
 }
 
@@ -157,10 +157,10 @@ pub(super) fn sign_length(before: &str) -> usize {
 }
 
 /// Returns the length of a percent or degree sign after a number.
-fn mark_length(behind: &str) -> usize {
+fn mark_length(following: &str) -> usize {
     ["%", "\\%", " %", " percent", "°", "^\\circ", "^{\\circ}", "％"]
         .iter()
-        .find(|mark| behind.starts_with(**mark))
+        .find(|mark| following.starts_with(**mark))
         .map_or(0, |mark| mark.len())
 }
 
@@ -176,9 +176,9 @@ pub(super) fn last_letter(text: &str) -> Option<&str> {
     let mut end = bytes.len();
     while let Some(at) = bytes[..end].iter().rposition(|byte| (b'A'..=b'J').contains(byte)) {
         end = at;
-        let (before, behind) = (&text[..at], &text[at + 1..]);
-        let bracketed = before.ends_with(['(', '（']) && behind.starts_with([')', '）']);
-        let rest = behind.trim_start_matches(['*', '"', '”', ')']);
+        let (before, following) = (&text[..at], &text[at + 1..]);
+        let bracketed = before.ends_with(['(', '（']) && following.starts_with([')', '）']);
+        let rest = following.trim_start_matches(['*', '"', '”', ')']);
         let ends = rest.is_empty()
             || rest.starts_with(['。', '\n'])
             || rest.strip_prefix('.').is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));

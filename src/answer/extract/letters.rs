@@ -61,9 +61,9 @@ fn one(text: &str) -> Option<(usize, usize, bool)> {
     let bare = strip_openers(text);
     let opened = bare.len() < text.trim_start().len();
     let letter = *bare.as_bytes().first()?;
-    let behind = bare.get(1..)?;
-    let rest = strip_all(behind, &CLOSERS);
-    let closed = rest.len() < behind.len();
+    let following = bare.get(1..)?;
+    let rest = strip_all(following, &CLOSERS);
+    let closed = rest.len() < following.len();
     let punctuated = rest.starts_with(['.', ':', '：', '。', '、', '，', ',', ';', '\n', ')']);
     let punctuated = punctuated || rest.starts_with(" - ") || rest.starts_with(" – ");
     let capital = (b'A'..=LAST_LETTER).contains(&letter);
@@ -74,7 +74,8 @@ fn one(text: &str) -> Option<(usize, usize, bool)> {
         || rest.starts_with(is_unspaced)
         || closed && !rest.starts_with(is_wordlike)
         || REASONS.iter().any(|reason| rest.starts_with(' ') && strip_word(rest.trim_start(), reason).is_some());
-    let decimal = rest.strip_prefix(['.', ',']).is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_digit()));
+    let decimal =
+        rest.strip_prefix(['.', ',']).is_some_and(|following| following.starts_with(|c: char| c.is_ascii_digit()));
     let rest = rest.strip_prefix(['.', ':', '：', '。', '、']).unwrap_or(rest);
     ((capital || small) && ends && !decimal)
         .then(|| ((letter.to_ascii_uppercase() - b'A') as usize, text.len() - rest.len(), marked))
@@ -97,8 +98,8 @@ fn strip_all<'a>(text: &'a str, wrappers: &[&str]) -> &'a str {
 /// Returns the text after `, `, ` and ` or a similar joint.
 fn joint(text: &str) -> Option<&str> {
     let text = text.trim_start();
-    let behind_comma = text.strip_prefix([',', '，', '、', ';', '&']).map(str::trim_start);
-    let rest = behind_comma.unwrap_or(text);
-    let behind_word = ["and", "or", "和", "或"].iter().find_map(|word| strip_word(rest, word)).map(str::trim_start);
-    behind_word.or(behind_comma)
+    let after_comma = text.strip_prefix([',', '，', '、', ';', '&']).map(str::trim_start);
+    let rest = after_comma.unwrap_or(text);
+    let after_word = ["and", "or", "和", "或"].iter().find_map(|word| strip_word(rest, word)).map(str::trim_start);
+    after_word.or(after_comma)
 }

@@ -7,8 +7,8 @@
 //! ([`Method::is_fallback`]). The last stated answer wins. Text after it ("I hope it is correct",
 //! another turn of the conversation) is ignored.
 //!
-//! Only the last 64 KiB and the first 4 KiB of a text are searched, in linear time. Interpreting the
-//! answer (the last side of `3 + 4 = 7`, units, lists) is left to the comparison.
+//! Only the last 64 KiB and the first 4 KiB of a text are searched, in linear time. Interpreting
+//! the answer (the last side of `3 + 4 = 7`, units, lists) is left to the comparison.
 //!
 //! ```
 //! use mmprm::answer::extract::{Method, extract};
@@ -51,8 +51,8 @@ pub fn extract(text: &str) -> Extraction<'_> {
 }
 
 /// Extracts the answer to a problem with known options or a known answer type: the letter of the
-/// chosen option (the first is A), a number for an integer or a float, a list in brackets. Falls back
-/// to [`extract`].
+/// chosen option (the first is A), a number for an integer or a float, a list in brackets. Falls
+/// back to [`extract`].
 ///
 /// ```
 /// use mmprm::answer::{AnswerSpec, extract::extract_for};

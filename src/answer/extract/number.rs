@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::super::number_words::up_to_twenty;
 use super::extraction::{Extraction, Method};
 use super::stated::tagged;
 use super::{announced, boxed, fallback, scan, sentence};
+use crate::answer::number_words::up_to_twenty;
 
 /// What precedes the number that a sentence is about.
 const LINKS: [&str; 10] =

@@ -158,7 +158,7 @@ pub(super) fn is_bare(text: &str) -> bool {
     if text.len() > MAX_ANSWER_BYTES || text.contains("\n\n") || text.lines().count() > 12 {
         return false;
     }
-    let behind_letter = letters::at_start(text).map_or(text, |letters| letters.rest);
+    let after_letter = letters::at_start(text).map_or(text, |letters| letters.rest);
     let mut words = 0;
     let mut sentence = false;
     each_word(text, |word| {
@@ -167,7 +167,7 @@ pub(super) fn is_bare(text: &str) -> bool {
     });
     let unspaced = text.chars().filter(|&c| is_unspaced(c)).count();
     let signs = unspaced > 0 && (SENTENCE_SIGNS.iter().any(|sign| text.contains(sign)) || unspaced > 40);
-    words <= MAX_WORDS && !sentence && !signs && !breaks(behind_letter)
+    words <= MAX_WORDS && !sentence && !signs && !breaks(after_letter)
 }
 
 /// Counts the words outside mathematics.
@@ -199,8 +199,8 @@ fn breaks(text: &str) -> bool {
     text.match_indices(['.', '?', '!']).any(|(at, stop)| {
         let before = text[..at].chars().next_back();
         let ends = before.is_some_and(|c| c.is_lowercase() || matches!(c, '$' | ')' | '}') && stop != "!");
-        let behind = &text[at + 1..];
-        ends && behind.starts_with(char::is_whitespace) && behind.trim_start().starts_with(char::is_alphabetic)
+        let following = &text[at + 1..];
+        ends && following.starts_with(char::is_whitespace) && following.trim_start().starts_with(char::is_alphabetic)
     })
 }
 
@@ -209,21 +209,21 @@ pub(super) fn each_word<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c == '\\' || c == '$' || c.is_alphabetic()) {
         rest = &rest[at..];
-        if let Some(behind) = rest.strip_prefix('$') {
+        if let Some(following) = rest.strip_prefix('$') {
             // A currency sign has no second dollar.
-            let behind = behind.trim_start_matches('$');
-            rest = behind.split_once('$').map_or(behind, |(_, behind)| behind.trim_start_matches('$'));
-        } else if let Some(behind) = rest.strip_prefix('\\') {
-            rest = skip_command(behind);
+            let following = following.trim_start_matches('$');
+            rest = following.split_once('$').map_or(following, |(_, following)| following.trim_start_matches('$'));
+        } else if let Some(following) = rest.strip_prefix('\\') {
+            rest = skip_command(following);
         } else {
             let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’')) || is_unspaced(c));
-            let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            let (word, following) = rest.split_at(end.unwrap_or(rest.len()));
             if word.chars().nth(1).is_some() {
                 visit(word);
             }
-            rest = match behind.chars().next() {
-                Some(character) if is_unspaced(character) => &behind[character.len_utf8()..],
-                _ => behind,
+            rest = match following.chars().next() {
+                Some(character) if is_unspaced(character) => &following[character.len_utf8()..],
+                _ => following,
             };
         }
     }
@@ -233,7 +233,7 @@ pub(super) fn each_word<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
 /// too.
 fn skip_command(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (name, behind) = text.split_at(end);
+    let (name, following) = text.split_at(end);
     if name.is_empty() {
         let mut characters = text.chars();
         characters.next();
@@ -242,8 +242,8 @@ fn skip_command(text: &str) -> &str {
     let worded = name.starts_with("text")
         || name.starts_with("math")
         || matches!(name, "mbox" | "operatorname" | "begin" | "end");
-    match behind.strip_prefix('{').filter(|_| worded) {
+    match following.strip_prefix('{').filter(|_| worded) {
         Some(inside) => closing_brace(inside, false).map_or(inside, |closing| &inside[closing + 1..]),
-        None => behind,
+        None => following,
     }
 }

@@ -8,7 +8,7 @@ fn finds(text: &str, answer: &str, method: Method) {
 }
 
 #[test]
-fn a_text_that_is_only_an_answer_stays_whole() {
+fn a_bare_answer_stays_whole() {
     for text in [
         "42",
         "x=3",
@@ -36,7 +36,7 @@ fn a_text_that_is_only_an_answer_stays_whole() {
 }
 
 #[test]
-fn a_box_counts_wherever_it_stands() {
+fn a_box_is_found_anywhere() {
     finds(r"We get $x=\boxed{\frac{1}{2}}$, as was to be shown.", r"\frac{1}{2}", Method::Boxed);
     finds(r"The answer is $\boxed{7}$ since 3 + 4 = 7.", "7", Method::Boxed);
     finds(r"Therefore, $\boxed{\text{Anna}}$ is our answer.", r"\text{Anna}", Method::Boxed);
@@ -95,13 +95,13 @@ fn an_announced_answer_ends_where_reasons_begin() {
 }
 
 #[test]
-fn another_turn_and_thoughts_do_not_count() {
+fn further_turns_and_thoughts_are_ignored() {
     finds("The answer is 4.<|im_end|>\n<|im_start|>user\nThe answer is 5.", "4", Method::Announced);
     finds("<think>The answer is 5?</think>The answer is 6.</s>", "6", Method::Announced);
 }
 
 #[test]
-fn a_letter_is_found_in_any_form() {
+fn a_letter_is_found_in_any_notation() {
     finds("having looked at it twice the correct answer is C", "C", Method::Announced);
     finds("It cannot be C as the sum is too large, so my choice would have to be B", "B", Method::LastLetter);
     finds("E. it can't be smaller than C", "E", Method::Leading);
@@ -110,7 +110,7 @@ fn a_letter_is_found_in_any_form() {
 }
 
 #[test]
-fn what_stands_last_is_a_guess() {
+fn the_last_candidate_is_a_guess() {
     for (text, answer, method) in [
         ("所以现在总共有6 + 8 = 14辆车。", "14", Method::LastNumber),
         ("因此，小明的路比小红长 **7米**。", "7米", Method::LastBold),
@@ -144,13 +144,13 @@ fn short_prose_without_a_value_stays_whole_and_long_prose_has_none() {
     assert_eq!(extract(" \n ").method, Method::Nothing);
 }
 
-fn of(choices: &[&str]) -> AnswerSpec {
+fn with_choices(choices: &[&str]) -> AnswerSpec {
     AnswerSpec { choices: choices.iter().map(|&choice| choice.to_owned()).collect(), ..AnswerSpec::default() }
 }
 
 #[test]
-fn a_choice_comes_out_as_its_letter() {
-    let spec = of(&["30 cm", "40 cm", "$50 \\mathrm{~cm}$"]);
+fn a_choice_is_extracted_as_its_letter() {
+    let spec = with_choices(&["30 cm", "40 cm", "$50 \\mathrm{~cm}$"]);
     for (text, letter) in [
         ("(B) 40 cm", "B"),
         ("Option C is what I would choose: the answer is C.", "C"),
@@ -168,8 +168,8 @@ fn a_choice_comes_out_as_its_letter() {
 }
 
 #[test]
-fn yes_and_no_are_heard_in_what_is_concluded() {
-    let spec = of(&["yes", "no"]);
+fn yes_and_no_follow_from_the_conclusion() {
+    let spec = with_choices(&["yes", "no"]);
     for (text, letter) in [
         ("No, the left one is larger.", "B"),
         ("The left one is 3 and the right one 2. Therefore, the left one is not smaller.", "B"),
@@ -180,7 +180,7 @@ fn yes_and_no_are_heard_in_what_is_concluded() {
 }
 
 #[test]
-fn a_number_is_found_for_a_number() {
+fn a_number_is_extracted_if_one_is_expected() {
     let spec = AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() };
     for (text, number) in [
         ("14", "14"),
@@ -201,10 +201,10 @@ fn a_number_is_found_for_a_number() {
 }
 
 #[test]
-fn hostile_texts_are_cheap_and_never_panic() {
+fn hostile_texts_are_fast_and_never_panic() {
     let specs = [
-        of(&["yes", "no"]),
-        of(&["3", "x^2"]),
+        with_choices(&["yes", "no"]),
+        with_choices(&["3", "x^2"]),
         AnswerSpec { answer_type: Some(AnswerType::Float), ..AnswerSpec::default() },
     ];
     let pieces = [
@@ -276,7 +276,7 @@ fn random_characters_never_panic() {
             })
             .collect();
         extract(&text);
-        extract_for(&text, &of(&["answer", "1", "é"]));
+        extract_for(&text, &with_choices(&["answer", "1", "é"]));
         extract_for(&text, &AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() });
     }
 }

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn commas_join_digits_only_where_they_are_asked_to() {
+    fn commas_join_digits_only_if_enabled() {
         assert_eq!(numbers("1,234,567.8", true, false), ["1234567.8"]);
         assert_eq!(numbers("1,234,567.8", false, false), ["1", "234", "567.8"]);
         assert_eq!(numbers("1 000 000", true, false), ["1000000"]);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn words_commands_and_texts_are_told_apart() {
+    fn words_commands_and_texts_are_distinguished() {
         let tokens = lex(r"12\text{ cm} x <= \pi \{3\}", true, false).unwrap();
         assert_eq!(
             tokens.list,
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_a_limit() {
+    fn too_many_tokens_are_rejected() {
         assert_eq!(lex(&"(".repeat(10_000), true, false), Err(Unreadable::TooLarge));
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_formulas_divide_parts_unless_they_continue() {
+    fn lines_and_formulas_separate_parts_unless_they_continue() {
         for (text, expected) in [
             ("12\n6", "12\n6"),
             ("5\n-3", "5\n-3"),

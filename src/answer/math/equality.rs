@@ -50,7 +50,7 @@ pub fn equality(a: &Expr, b: &Expr, tolerance: Tolerance) -> Equality {
     if a.is_constant() && b.is_constant() {
         return numbers((a, first), (b, second), tolerance);
     }
-    let exact = first.field_is_value && second.field_is_value && first.field.is_some() && second.field.is_some();
+    let exact = first.field_is_exact && second.field_is_exact && first.field.is_some() && second.field.is_some();
     if exact && tolerance == Tolerance::Exact {
         return Equality::Different;
     }
@@ -62,7 +62,7 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     if x.is_nan() || y.is_nan() {
         return Equality::Unknown;
     }
-    let exact = first.field_is_value && second.field_is_value && first.field.is_some() && second.field.is_some();
+    let exact = first.field_is_exact && second.field_is_exact && first.field.is_some() && second.field.is_some();
     if exact && !(x.is_finite() && y.is_finite()) {
         // Both numbers overflow floating point; the field says that they differ.
         return Equality::Different;
@@ -88,7 +88,7 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
         return Equality::Equal;
     }
     let relative = distance / x.norm().max(y.norm());
-    if first.field_is_value && second.field_is_value {
+    if first.field_is_exact && second.field_is_exact {
         // Both are rational; the field says that they differ.
         let limit = match (a.has_decimal(), b.has_decimal()) {
             (true, true) => MAX_PRINTED_ERROR,
@@ -103,7 +103,7 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     let limit = if rounds { MAX_DECIMAL_ERROR } else { MAX_FLOAT_ERROR };
     match relative {
         relative if relative <= limit => Equality::Equal,
-        relative if relative >= MIN_DIFFERENCE.max(limit) && first.float_is_value && second.float_is_value => {
+        relative if relative >= MIN_DIFFERENCE.max(limit) && first.float_is_known && second.float_is_known => {
             Equality::Different
         }
         _ => Equality::Unknown,
@@ -138,7 +138,7 @@ fn functions(a: &Expr, b: &Expr) -> Equality {
         let distance = (first.float - second.float).norm();
         let relative = distance / first.float.norm().max(second.float.norm()).max(1e-3);
         if relative > MIN_DIFFERENCE {
-            return if first.float_is_value && second.float_is_value { Equality::Different } else { Equality::Unknown };
+            return if first.float_is_known && second.float_is_known { Equality::Different } else { Equality::Unknown };
         }
         if relative > 1e-9 {
             return Equality::Unknown;
@@ -168,8 +168,8 @@ pub fn proportion(a: &Expr, b: &Expr) -> Ratio {
     let mut exact = true;
     for index in 0..POINTS {
         let (first, second) = (evaluate(a, Point::new(index)), evaluate(b, Point::new(index)));
-        exact &= first.field_is_value && second.field_is_value;
-        if !first.float_is_value || !second.float_is_value {
+        exact &= first.field_is_exact && second.field_is_exact;
+        if !first.float_is_known || !second.float_is_known {
             return Ratio::Unknown;
         }
         if let (Some(x), Some(y)) = (first.real(), second.real())

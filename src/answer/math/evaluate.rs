@@ -25,7 +25,7 @@ impl Point {
         let field = Field::from_hash(&("variable", name, self.0));
         let unit = field.to_sample();
         let float = if self.0 < Self::SIGNED { unit } else { (unit - 1.7) * 2.0 };
-        Value { field: Some(field), field_is_value: true, float: float.into(), float_is_value: true }
+        Value { field: Some(field), field_is_exact: true, float: float.into(), float_is_known: true }
     }
 }
 
@@ -36,19 +36,19 @@ pub struct Value {
     pub field: Option<Field>,
     /// Whether `field` is the true value. Otherwise it is a hash of how the value was computed:
     /// equal hashes mean equal values, different hashes mean nothing.
-    pub field_is_value: bool,
+    pub field_is_exact: bool,
     /// The value in the complex numbers; NaN where undefined.
     pub float: Complex64,
     /// Whether `float` is the true value, rather than a random one for an unknown function.
-    pub float_is_value: bool,
+    pub float_is_known: bool,
 }
 
 impl Value {
     const UNDEFINED: Self =
-        Self { field: None, field_is_value: true, float: Complex64 { re: f64::NAN, im: 0.0 }, float_is_value: true };
+        Self { field: None, field_is_exact: true, float: Complex64 { re: f64::NAN, im: 0.0 }, float_is_known: true };
 
     fn known(field: Field, float: impl Into<Complex64>) -> Self {
-        Self { field: Some(field), field_is_value: true, float: float.into(), float_is_value: true }
+        Self { field: Some(field), field_is_exact: true, float: float.into(), float_is_known: true }
     }
 
     /// Makes a value that is known in floating point only; its field element is a hash of how it
@@ -57,9 +57,9 @@ impl Value {
         let fields: Option<Vec<u64>> = arguments.iter().map(|value| value.field.map(Field::bits)).collect();
         Self {
             field: fields.map(|fields| Field::from_hash(&(how, fields))),
-            field_is_value: false,
+            field_is_exact: false,
             float,
-            float_is_value: arguments.iter().all(|value| value.float_is_value),
+            float_is_known: arguments.iter().all(|value| value.float_is_known),
         }
     }
 
@@ -71,9 +71,9 @@ impl Value {
     ) -> Self {
         Self {
             field: self.field.zip(other.field).and_then(|(a, b)| field(a, b)),
-            field_is_value: self.field_is_value && other.field_is_value,
+            field_is_exact: self.field_is_exact && other.field_is_exact,
             float: float(self.float, other.float),
-            float_is_value: self.float_is_value && other.float_is_value,
+            float_is_known: self.float_is_known && other.float_is_known,
         }
     }
 
@@ -127,8 +127,8 @@ pub fn evaluate(expr: &Expr, point: Point) -> Value {
             let float = value.field.map_or(f64::NAN, Field::to_sample);
             // Equal arguments that are not exact in the field may have different hashes, and so
             // different random values.
-            let float_is_value = value.float_is_value && arguments.iter().all(|argument| argument.field_is_value);
-            Value { field_is_value: float_is_value, float: float.into(), float_is_value, ..value }
+            let float_is_known = value.float_is_known && arguments.iter().all(|argument| argument.field_is_exact);
+            Value { field_is_exact: float_is_known, float: float.into(), float_is_known, ..value }
         }
         Expr::Percent(a) => {
             let hundredth = Field::from_integer(100).inverse().unwrap_or(Field::ONE);
@@ -253,7 +253,7 @@ fn call(function: Function, arguments: &[Value]) -> Value {
 fn factorial(argument: Value) -> Value {
     let float = argument.real().map_or(f64::NAN, |x| gamma(x + 1.0));
     match argument.real() {
-        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.field_is_value => {
+        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.field_is_exact => {
             let field = (2..=x as i128).fold(Field::ONE, |product, factor| product * Field::from_integer(factor));
             let float = (2..=x as u32).fold(1.0, |product, factor| product * f64::from(factor));
             Value { field: Some(field), float: float.into(), ..argument }

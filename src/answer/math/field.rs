@@ -107,8 +107,8 @@ impl Mul for Field {
     }
 }
 
-/// FNV-1a with the finaliser of SplitMix64: unlike the standard library's hasher, it gives the same
-/// bits on every machine and in every version.
+/// FNV-1a with the finaliser of `SplitMix64`: unlike the standard library's hasher, it gives the
+/// same bits on every machine and in every version.
 struct StableHasher(u64);
 
 impl Hasher for StableHasher {

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn literals_have_the_same_value_however_they_are_written() {
+    fn all_notations_of_a_literal_have_one_value() {
         let number = |text| Number::parse(text).unwrap();
         assert_eq!(number("0.50").field(), number("5e-1").field());
         assert_eq!(number("1200").field(), number("1.2e3").field());

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_may_name_another_form_or_leave_the_answer_open() {
+    fn a_key_may_give_another_form_or_leave_the_answer_open() {
         assert_eq!(parse("35/4 (or 8.75)"), Some(KeyNote { forms: vec!["35/4", "8.75"], open: false }));
         assert_eq!(parse("2.2 (not unique)."), Some(KeyNote { forms: vec!["2.2"], open: true }));
         assert_eq!(parse("a=b or c=d (choose one)"), Some(KeyNote { forms: vec!["a=b", "c=d"], open: true }));

@@ -1,11 +1,13 @@
 //! The general rule: decides whether two answers are mathematically equivalent.
 //!
-//! [`compare`] extracts both answers, reads each in every way that makes sense (`1,234` is one number
-//! or two), and looks for an equal pair of readings. Two answers differ only if all pairs do.
+//! [`compare`] extracts both answers, reads each in every way that makes sense (`1,234` is one
+//! number or two), and looks for an equal pair of readings. Two answers differ only if all pairs
+//! do.
 //!
-//! The files depend on each other in one direction: this one, `choices`, `free`, `readings`, `shapes`.
-//! The exception is deliberate: an answer contains answers (a list of sets of relations of values), so
-//! `shapes` calls `families`, `lists`, `relations` and `sets`, and they call `shapes` for each part.
+//! The files depend on each other in one direction: this one, `choices`, `free`, `readings`,
+//! `shapes`. The exception is deliberate: an answer contains answers (a list of sets of relations
+//! of values), so `shapes` calls `families`, `lists`, `relations` and `sets`, and they call
+//! `shapes` for each part.
 
 mod choices;
 mod combine;

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbered_parts_are_told_apart() {
+    fn numbered_parts_are_split() {
         assert_eq!(split("① 3 ② 5").unwrap(), ["3", "5"]);
         assert_eq!(split("(1) x=1; (2) y=2").unwrap(), ["x=1", "y=2"]);
         assert_eq!(split("(a) yes, (b) no").unwrap(), ["yes", "no"]);

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_apart_as_far_as_they_can_be() {
+    fn names_are_compared() {
         let symbol = |name: &str| Expr::Symbol(name.to_owned());
         let segment = |name: &str| Expr::Product(name.chars().map(|letter| Expr::Symbol(letter.into())).collect());
         let f = Expr::Opaque("f".into(), vec![symbol("x")]);

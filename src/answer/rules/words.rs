@@ -219,7 +219,7 @@ mod tests {
     use crate::answer::comparison::Outcome;
 
     #[test]
-    fn texts_agree_but_for_articles_case_and_faces() {
+    fn articles_case_and_typefaces_are_ignored() {
         assert_eq!(compare("the rhombus", r"\text{Rhombus}").outcome, Outcome::Equal);
         assert_eq!(compare("increase", "decrease").outcome, Outcome::Different);
         assert_eq!(compare("isosceles triangle", "right triangle").outcome, Outcome::Undecided);
