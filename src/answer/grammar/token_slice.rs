@@ -1,30 +1,30 @@
-//! Runs of tokens: cut up, trimmed, unwrapped.
+//! Slices of an answer's tokens: splitting, trimming, unwrapping.
 
 use super::lex::{Token, Tokens};
 
-/// A part of the tokens of an answer.
+/// A slice of an answer's tokens.
 #[derive(Clone, Copy)]
-pub struct View<'a> {
+pub struct TokenSlice<'a> {
     pub list: &'a [Token],
-    pub spaced: &'a [bool],
+    pub space_before: &'a [bool],
 }
 
 impl Tokens {
-    pub fn view(&self) -> View<'_> {
-        View { list: &self.list, spaced: &self.spaced }
+    pub fn as_slice(&self) -> TokenSlice<'_> {
+        TokenSlice { list: &self.list, space_before: &self.space_before }
     }
 }
 
-impl View<'_> {
+impl TokenSlice<'_> {
     pub fn slice(self, from: usize, to: usize) -> Self {
-        Self { list: &self.list[from..to], spaced: &self.spaced[from..to] }
+        Self { list: &self.list[from..to], space_before: &self.space_before[from..to] }
     }
 
     pub fn is_empty(self) -> bool {
         self.list.is_empty()
     }
 
-    /// Without punctuation and empty texts at both ends.
+    /// Drops punctuation and empty texts at both ends.
     pub fn trimmed(self) -> Self {
         let nothing = |token: &Token| match token {
             Token::Sign(sign) => matches!(sign, '.' | ',' | ';' | ':' | '"' | '?' | '。' | '\n'),
@@ -37,7 +37,7 @@ impl View<'_> {
         self.slice(start, end)
     }
 
-    /// The places of the tokens outside of all brackets for which `test` holds.
+    /// Returns the indices of the tokens outside all brackets for which `test` holds.
     pub fn outside(self, test: impl Fn(usize, &Token) -> bool) -> Vec<usize> {
         let mut depth = 0_usize;
         let mut found = Vec::new();
@@ -65,7 +65,7 @@ impl View<'_> {
         parts
     }
 
-    /// What is between the brackets, if one pair stands around everything.
+    /// Returns the inside of the brackets if one pair encloses everything.
     pub fn unwrapped(self) -> Option<(char, Self, char)> {
         let (Some(Token::Open(open)), Some(Token::Close(close))) = (self.list.first(), self.list.last()) else {
             return None;

@@ -1,16 +1,16 @@
-//! ASCII and LaTeX for Unicode symbols and full-width forms.
+//! Replaces Unicode symbols and full-width forms by ASCII and LaTeX.
 
 use std::borrow::Cow;
 
-/// ASCII and LaTeX for Unicode symbols.
-pub fn unicode(text: &str) -> Cow<'_, str> {
+/// Replaces Unicode symbols and full-width forms by ASCII and LaTeX.
+pub fn to_latex(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
     let mut result = String::with_capacity(text.len() + 16);
     let mut raised = None;
     for character in text.chars() {
-        // Runs of raised or lowered digits are one exponent or index.
+        // A run of raised or lowered digits is one exponent or index.
         let level = script(character);
         if level.map(|(mark, _)| mark) != raised {
             if raised.is_some() {
@@ -42,7 +42,7 @@ pub fn unicode(text: &str) -> Cow<'_, str> {
     Cow::Owned(result)
 }
 
-/// `^` or `_` and the plain form of a raised or lowered character.
+/// Returns `^` or `_` with the plain form of a raised or lowered character.
 fn script(character: char) -> Option<(char, char)> {
     const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ";
     const LOWERED: &str = "₀₁₂₃₄₅₆₇₈₉₊₋ₙ";

@@ -1,9 +1,9 @@
-//! Numbers and names inside expressions.
+//! Reads numbers and names inside expressions.
 
-use super::Unreadable;
-use super::expression::{Parser, Read, spell, unknown};
-use super::functions::{function, glued};
-use super::lex::Token;
+use super::error::Unreadable;
+use super::expression::{Parser, Read, unknown};
+use super::functions::{function, function_prefix};
+use super::lex::{Token, spell};
 use crate::answer::math::{Constant, Expr, Function, Number};
 
 impl Parser<'_> {
@@ -21,7 +21,7 @@ impl Parser<'_> {
         Ok(number)
     }
 
-    /// The digits under `\overline` that repeat for ever.
+    /// Reads the repeating digits under `\overline`, `\bar` or `\dot`.
     fn period(&mut self) -> Option<String> {
         let Token::Command(name) = self.peek()? else { return None };
         if !["overline", "bar", "dot"].contains(&name.as_str()) {
@@ -39,7 +39,8 @@ impl Parser<'_> {
         }
     }
 
-    /// The proper fraction of a mixed number, after its whole part: `\frac{1}{2}`, or `1/2` after a space.
+    /// Reads the proper fraction of a mixed number after its whole part: `\frac{1}{2}`, or `1/2`
+    /// after a space.
     fn mixed(&mut self) -> Option<Expr> {
         let proper = |top: &str, bottom: &str| {
             let (top, bottom): (u64, u64) = (top.parse().ok()?, bottom.parse().ok()?);
@@ -60,7 +61,7 @@ impl Parser<'_> {
             [Token::Command(frac), Token::Number(both), ..] if frac == "frac" && both.len() == 2 => {
                 (proper(&both[..1], &both[1..])?, 2)
             }
-            [Token::Number(top), Token::Sign('/'), Token::Number(bottom), ..] if self.spaced[self.at] => {
+            [Token::Number(top), Token::Sign('/'), Token::Number(bottom), ..] if self.space_before[self.at] => {
                 (proper(top, bottom)?, 3)
             }
             _ => return None,
@@ -71,10 +72,10 @@ impl Parser<'_> {
 
     pub(super) fn word(&mut self, word: &str) -> Read {
         if let Some(known) = function(word) {
-            return self.take().known(known);
+            return self.take().function_call(known);
         }
         match word {
-            // Words of sentences, too short to be told from products of variables otherwise.
+            // Words of a sentence, which would otherwise be read as products of variables.
             "of" | "the" | "for" | "per" | "mod" | "is" | "are" => return Err(Unreadable::Grammar),
             "sqrt" => {
                 self.take();
@@ -90,9 +91,9 @@ impl Parser<'_> {
             }
             _ => {}
         }
-        if let Some((known, length)) = glued(word) {
+        if let Some((known, length)) = function_prefix(word) {
             self.split_word(length);
-            return self.take().known(known);
+            return self.take().function_call(known);
         }
         if word.len() > 3 && unknown(word) {
             return Err(Unreadable::Grammar);
@@ -104,7 +105,7 @@ impl Parser<'_> {
         self.letter(&word[..1])
     }
 
-    /// One letter: a constant or a variable.
+    /// Reads one letter: a constant or a variable.
     fn letter(&mut self, letter: &str) -> Read {
         let marked = matches!(self.peek(), Some(Token::Sign('_' | '\'')));
         match letter {
@@ -114,7 +115,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A variable with its indices and primes, and its arguments where it is the name of a function.
+    /// Reads a variable with its indices and primes, and the arguments of an unknown function.
     pub(super) fn symbol(&mut self, mut name: String) -> Read {
         loop {
             if let Some(length) = self.inverse_mark(&name) {
@@ -145,7 +146,7 @@ impl Parser<'_> {
         if applies { Ok(Expr::Opaque(name, self.arguments()?)) } else { Ok(Expr::Symbol(name)) }
     }
 
-    /// How long the `^{-1}` is that stands between a function's name and its argument.
+    /// Returns the length of a `^{-1}` between the name of a function and its argument.
     fn inverse_mark(&self, name: &str) -> Option<usize> {
         use Token::{Close, Number, Open, Sign};
         let (exponent, length) = match self.rest() {
@@ -156,7 +157,8 @@ impl Parser<'_> {
         (exponent == "1" && ["f", "g", "h"].contains(&name)).then_some(length)
     }
 
-    /// The number of combinations `C_n^k` or of arrangements `A_n^k`, after the name and its index n.
+    /// Reads the number of combinations `C_n^k` or of arrangements `A_n^k`, after the name and its
+    /// index n.
     fn selections(&mut self, name: &str) -> Option<Read> {
         let (of, whole) = name.split_once('_').filter(|(of, _)| ["C", "A", "P"].contains(of))?;
         let whole: u64 = whole.parse().ok()?;
@@ -176,7 +178,8 @@ impl Parser<'_> {
         }))
     }
 
-    /// Whether a caret raises a prime or a star, which are part of a name, rather than an exponent.
+    /// Returns whether a caret raises a prime or a star, which belong to the name, rather than an
+    /// exponent.
     fn raised_mark(&self) -> bool {
         let mark = |token: Option<&Token>| matches!(token, Some(Token::Sign('\'' | '*')));
         mark(self.list.get(self.at + 1))
@@ -185,7 +188,7 @@ impl Parser<'_> {
                 && self.list.get(self.at + 3) == Some(&Token::Close('}'))
     }
 
-    /// The text of an index: a group or one token, spaces and faces dropped.
+    /// Reads the text of an index: a group or one token, without spaces and typefaces.
     pub(super) fn script(&mut self) -> Result<String, Unreadable> {
         if self.peek() != Some(&Token::Open('{')) {
             if matches!(self.peek(), Some(Token::Word(word)) if word.len() > 1) {

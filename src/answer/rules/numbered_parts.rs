@@ -1,34 +1,35 @@
-//! Answers in numbered parts: `① 3 ② 5`, `(1) 3; (2) 5`.
+//! Compares answers in numbered parts: `① 3 ② 5`, `(1) 3; (2) 5`.
 
-use super::agree::Terms;
-use super::{fold, of_readings};
-use crate::answer::Comparison;
+use super::part_spec::PartSpec;
+use super::{combine, readings};
+use crate::answer::comparison::Comparison;
 
-/// Digits in circles, which number parts or statements.
+/// Circled digits, which number parts or statements.
 pub const CIRCLED: [char; 10] = ['①', '②', '③', '④', '⑤', '⑥', '⑦', '⑧', '⑨', '⑩'];
 
 const ROMAN: [&str; 6] = ["i", "ii", "iii", "iv", "v", "vi"];
 
-/// Compares part by part where both texts number their parts, or where one does and the other lists as many.
-pub fn compare(gold: &str, said: &str, terms: &Terms<'_>) -> Option<Comparison> {
-    let (gold, said) = match (split(gold), split(said)) {
-        (Some(gold), Some(said)) => (gold, said),
-        (Some(gold), None) => (gold, listed(said)),
-        (None, Some(said)) => (listed(gold), said),
+/// Compares part by part if both texts number their parts, or if one does and the other lists
+/// equally many.
+pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Option<Comparison> {
+    let (gold, prediction) = match (split(gold), split(prediction)) {
+        (Some(gold), Some(prediction)) => (gold, prediction),
+        (Some(gold), None) => (gold, listed(prediction)),
+        (None, Some(prediction)) => (listed(gold), prediction),
         (None, None) => return None,
     };
-    if gold.len() != said.len() {
-        // A text without numbers may divide its parts in another way.
+    if gold.len() != prediction.len() {
+        // A text without numbers may split its parts differently.
         return None;
     }
-    let findings = gold.iter().zip(&said).enumerate().map(|(index, (gold, said))| {
-        let terms = terms.part(index);
-        of_readings(gold, said, &terms)
+    let comparisons = gold.iter().zip(&prediction).enumerate().map(|(index, (gold, prediction))| {
+        let spec = spec.part(index);
+        readings::compare(gold, prediction, &spec)
     });
-    Some(fold::all(findings, "the same parts"))
+    Some(combine::all(comparisons, "the same parts"))
 }
 
-/// The parts of a text that begins with the first number and goes on with the next ones.
+/// Splits a text that starts with the first number and continues with the next ones.
 fn split(text: &str) -> Option<Vec<String>> {
     let circled = |index: usize| CIRCLED.get(index).map(char::to_string);
     let numbered = |index: usize| Some(format!("({})", index + 1));
@@ -55,7 +56,7 @@ fn split(text: &str) -> Option<Vec<String>> {
     })
 }
 
-/// The parts of a text that only lists them.
+/// Splits a text that lists its parts without numbers.
 fn listed(text: &str) -> Vec<String> {
     let separator = [';', '\n'].into_iter().find(|separator| text.contains(*separator)).unwrap_or(',');
     text.split(separator).map(tidy).collect()
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbered_parts_are_told_apart() {
+    fn numbered_parts_are_split() {
         assert_eq!(split("① 3 ② 5").unwrap(), ["3", "5"]);
         assert_eq!(split("(1) x=1; (2) y=2").unwrap(), ["x=1", "y=2"]);
         assert_eq!(split("(a) yes, (b) no").unwrap(), ["yes", "no"]);

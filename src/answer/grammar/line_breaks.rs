@@ -1,11 +1,12 @@
-//! Where one part of an answer ends and the next begins without a comma: at the end of a line, or between two formulas.
+//! Finds where one part of an answer ends and the next begins without a comma: at a line break, or
+//! between two formulas.
 
 use std::borrow::Cow;
 
 use crate::answer::units::Unit;
 
-/// `text` with a line break where parts are divided, and a space for each other line break.
-pub fn divided(text: &str) -> Cow<'_, str> {
+/// Keeps or inserts a line break between parts, and turns all other line breaks into spaces.
+pub fn mark_part_breaks(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '$']) {
         return Cow::Borrowed(text);
     }
@@ -33,15 +34,15 @@ pub fn divided(text: &str) -> Cow<'_, str> {
         let next = after.trim_start();
         rest = after;
         if character == '\n' {
-            let divides = depth == 0 && !formula && divide(&result, next);
+            let divides = depth == 0 && !formula && is_part_break(&result, next);
             result.push(if divides { '\n' } else { ' ' });
             continue;
         }
         result.push_str(taken);
-        // Two formulas with nothing but a space between them.
+        // Two formulas separated only by a space.
         if character == '$' && paired && !formula && depth == 0 && next.len() < after.len() && next.starts_with('$') {
             let inside = next.trim_start_matches('$');
-            if divide(&result, next) && !is_unit(&inside[..inside.find('$').unwrap_or(inside.len())]) {
+            if is_part_break(&result, next) && !is_unit(&inside[..inside.find('$').unwrap_or(inside.len())]) {
                 result.push('\n');
                 rest = next;
             }
@@ -50,7 +51,8 @@ pub fn divided(text: &str) -> Cow<'_, str> {
     Cow::Owned(result)
 }
 
-/// How many runs of dollar signs may delimit formulas: `$` and `$$` count once, those that meet (`$$$$`) twice.
+/// Counts the runs of dollar signs that may delimit formulas: `$` and `$$` count once, adjacent
+/// ones (`$$$$`) twice.
 fn delimiters(text: &str) -> usize {
     let mut count = 0;
     let mut rest = text;
@@ -63,7 +65,8 @@ fn delimiters(text: &str) -> usize {
     count
 }
 
-/// What the command at the beginning of `text` adds to the depth of brackets, and how long its name is.
+/// Returns how a command changes the bracket depth, and the length of its name. `text` starts with
+/// the backslash.
 fn command(text: &str) -> (isize, usize) {
     let letters = text[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
     match &text[1..=letters] {
@@ -79,8 +82,8 @@ fn command(text: &str) -> (isize, usize) {
     }
 }
 
-/// Whether what comes before a break is complete and what comes after it is something new.
-fn divide(before: &str, after: &str) -> bool {
+/// Returns whether the text before a break is complete and the text after it starts something new.
+fn is_part_break(before: &str, after: &str) -> bool {
     const JOINTS: [&str; 6] = ["and", "or", "\\text{ and }", "\\text{ or }", "is", "are"];
     let before = before.trim_end_matches(|c: char| c == '$' || c.is_whitespace());
     let after = after.trim_start_matches(|c: char| c == '$' || c.is_whitespace());
@@ -89,7 +92,7 @@ fn divide(before: &str, after: &str) -> bool {
     let begins =
         JOINTS.iter().any(|word| after.strip_prefix(word).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric)));
     let open = before.is_empty() || before.ends_with(|c: char| "+-*/=<>,;:&|([{\\^_".contains(c)) || ends;
-    let goes_on = after.is_empty()
+    let continues = after.is_empty()
         || after.starts_with(|c: char| "+*/=<>^_)]},;:&|!%.?".contains(c))
         || after.starts_with("- ")
         || after.starts_with("\\text") && !after.starts_with("\\textbf")
@@ -99,10 +102,10 @@ fn divide(before: &str, after: &str) -> bool {
                 after.strip_prefix(sign).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
             })
         || begins;
-    !open && !goes_on
+    !open && !continues
 }
 
-/// Whether a formula is the unit of the number in the one before it.
+/// Returns whether a formula is the unit of the number in the previous formula.
 fn is_unit(formula: &str) -> bool {
     let formula = formula.trim();
     formula.starts_with("\\mathrm") || Unit::parse(formula).is_some()
@@ -113,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_formulas_divide_parts_unless_they_go_on() {
+    fn lines_and_formulas_separate_parts_unless_they_continue() {
         for (text, expected) in [
             ("12\n6", "12\n6"),
             ("5\n-3", "5\n-3"),
@@ -128,7 +131,7 @@ mod tests {
             ("$$\n9\n$$", "$$ 9 $$"),
             ("$5 and $6", "$5 and $6"),
         ] {
-            assert_eq!(divided(text), expected, "{text}");
+            assert_eq!(mark_part_breaks(text), expected, "{text}");
         }
     }
 }

@@ -1,15 +1,45 @@
-//! Numbers in words, English and Chinese.
+//! Reads numbers written as English or Chinese words.
 
-use crate::answer::math::Expr;
-use crate::answer::numerals::UP_TO_TWENTY;
+use super::math::Expr;
+
+/// The words from zero to twenty, in order.
+const UP_TO_TWENTY: [&str; 21] = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+];
 
 const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
-/// What fractions are counted in, from halves on.
+/// Unit fractions, from 1/2 to 1/10.
 const FRACTIONS: [&str; 9] = ["half", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
 
-/// A number in words without an article: `forty-two`, `three fourths`, `二十五`, `三分之二`.
-pub fn number(text: &str) -> Option<Expr> {
+/// Reads one English word from zero to twenty, ignoring case.
+pub fn up_to_twenty(word: &str) -> Option<u64> {
+    let place = UP_TO_TWENTY.iter().position(|known| known.eq_ignore_ascii_case(word));
+    place.map(|place| place as u64)
+}
+
+/// Reads a lower-case number without an article: `forty-two`, `three fourths`, `二十五`, `三分之二`.
+pub fn parse(text: &str) -> Option<Expr> {
     if text.is_empty() || text.len() > 80 {
         return None;
     }
@@ -39,7 +69,7 @@ fn fraction(top: u64, bottom: u64) -> Expr {
     Expr::integer(top).over(Expr::integer(bottom))
 }
 
-/// What so many parts of this name are parts of.
+/// Returns the denominator that `name` means after `count`: 4 for `fourths` and `quarters`.
 fn denominator(name: &str, count: u64) -> Option<u64> {
     let singular = match name {
         "halves" => "half",
@@ -56,17 +86,17 @@ fn place(set: &[&str], word: &str) -> Option<u64> {
     set.iter().position(|other| *other == word).map(|place| place as u64)
 }
 
-/// A whole number below a million in English words.
+/// Reads a whole number below one million in English words.
 fn cardinal(words: &[&str]) -> Option<u64> {
     let (mut thousands, mut current) = (0, 0);
-    // The largest number that may be added to what has been read.
+    // Maximum value that the next word may add.
     let mut room = 999;
     for word in words.iter().enumerate().filter(|(at, word)| *at == 0 || **word != "and").map(|(_, word)| *word) {
         match word {
             "hundred" if (1..10).contains(&current) => (current, room) = (100 * current, 99),
             "thousand" if current > 0 && thousands == 0 => (thousands, current, room) = (1000 * current, 0, 999),
             _ => {
-                let ones = place(&UP_TO_TWENTY[..20], word);
+                let ones = up_to_twenty(word).filter(|value| *value < 20);
                 let value = ones.or_else(|| place(&TENS, word).map(|tens| 10 * (tens + 2)))?;
                 if value > room || value == 0 && words.len() > 1 {
                     return None;
@@ -79,7 +109,7 @@ fn cardinal(words: &[&str]) -> Option<u64> {
     (!words.is_empty()).then_some(thousands + current)
 }
 
-/// A number in Chinese characters.
+/// Reads a number in Chinese characters.
 fn chinese(text: &str) -> Option<Expr> {
     if text == "一半" {
         return Some(fraction(1, 2));
@@ -109,7 +139,7 @@ fn chinese_cardinal(text: &str) -> Option<u64> {
                 continue;
             }
         };
-        // 十 alone is ten.
+        // 十 without a digit in front is ten.
         let count = digit.take().or((unit == 10 && total == 0).then_some(1))?;
         if unit >= unit_before {
             return None;
@@ -123,7 +153,7 @@ fn chinese_cardinal(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::math::{Same, Tolerance, same};
+    use crate::answer::math::{Equality, Tolerance, equality};
 
     #[test]
     fn numbers_are_read_in_words() {
@@ -146,11 +176,11 @@ mod tests {
             ("三分之二", 2, 3),
             ("百分之二十五", 1, 4),
         ] {
-            let read = number(text).unwrap_or_else(|| panic!("{text}"));
-            assert_eq!(same(&read, &fraction(top, bottom), Tolerance::Exact), Same::Yes, "{text}");
+            let read = parse(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(equality(&read, &fraction(top, bottom), Tolerance::Exact), Equality::Equal, "{text}");
         }
         for text in ["seventeenth", "twenty twenty", "one two", "third", "two third", "many", "", "二二", "个"] {
-            assert_eq!(number(text), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 }

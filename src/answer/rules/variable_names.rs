@@ -1,15 +1,15 @@
-//! What a value is the value of: whether two names may stand for the same thing.
+//! Decides whether the names of two values may mean the same thing.
 
 use crate::answer::math::Expr;
 
-/// Whether two names name the same.
+/// Whether two names mean the same thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// They do, or one of them is so general that it may: `y` and `f(x)`, `∠ABC` and `∠CBA`, `S` and `S_1`.
+    /// They do, or one is general enough to: `y` and `f(x)`, `∠ABC` and `∠CBA`, `S` and `S_1`.
     Same,
-    /// They are two variables.
+    /// They are different variables.
     Other,
-    /// They may be what one problem calls by either, or not: `AB` and `BC`, `S` and `A`.
+    /// Undecidable without the problem: `AB` and `BC`, `S` and `A`.
     Unclear,
 }
 
@@ -33,14 +33,14 @@ pub fn naming(a: &Expr, b: &Expr) -> Naming {
     }
 }
 
-/// Whether an expression is named after two points or more, or marked as a name: `AB`, `∠A`.
+/// Returns whether an expression is named after several points, or decorated as a name: `AB`, `∠A`.
 pub fn names_points(expr: &Expr) -> bool {
     let marked = matches!(expr, Expr::Symbol(name) if name.contains(' '));
     expr.is_name() && !matches!(expr, Expr::Opaque(..)) && (marked || letters(expr).len() > 1)
 }
 
-/// The letters of a name, sorted, without marks, indices and the argument of a function: those of `∠ABC` are A, B, C, that
-/// of `W(n)` is W.
+/// Returns the sorted letters of a name without accents, indices and function arguments: A, B, C
+/// for `∠ABC`, W for `W(n)`.
 fn letters(name: &Expr) -> String {
     let small = |expr: &Expr| matches!(expr, Expr::Symbol(name) if name.starts_with(|c: char| c.is_ascii_lowercase()));
     let symbols = match name {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_apart_as_far_as_they_can_be() {
+    fn names_are_compared() {
         let symbol = |name: &str| Expr::Symbol(name.to_owned());
         let segment = |name: &str| Expr::Product(name.chars().map(|letter| Expr::Symbol(letter.into())).collect());
         let f = Expr::Opaque("f".into(), vec![symbol("x")]);

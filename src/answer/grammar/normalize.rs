@@ -1,24 +1,24 @@
-//! One spelling for each symbol: LaTeX spacing, wrappers and synonyms.
+//! Normalises text: one spelling for each symbol, without LaTeX spacing and wrappers.
 
 use super::lex::TEXT_COMMANDS;
-use super::seams::divided;
-use super::symbols::unicode;
+use super::line_breaks::mark_part_breaks;
+use super::unicode::to_latex;
 
-/// Rewrites `text` with ASCII and LaTeX commands only (words of other scripts stay), without what carries no meaning. A line
-/// break is left only where one part of an answer ends and the next begins.
-pub fn canonical(text: &str) -> String {
+/// Rewrites `text` in ASCII and LaTeX commands (words in other scripts stay) and drops what carries
+/// no meaning. Only line breaks between parts of an answer remain.
+pub fn normalize(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii() && !matches!(byte, b'\\' | b'$' | b'~' | b'`' | b'*' | b'{' | b'\t'..=b'\r');
     if text.bytes().all(plain) {
         return text.trim().to_owned();
     }
-    let text = without_separators(&divided(&unicode(&single_backslashes(text))));
+    let text = without_separators(&mark_part_breaks(&to_latex(&single_backslashes(text))));
     let mut result = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(character) = rest.chars().next() {
         if let Some(after) = rest.strip_prefix('\\') {
             rest = command(after, &mut result);
         } else if let Some(after) = rest.strip_prefix("**") {
-            // Python's power, or Markdown's bold.
+            // `**` is Python's power or Markdown's bold.
             let power = result.ends_with(|c: char| c.is_alphanumeric() || c == ')')
                 && after.starts_with(|c: char| c.is_alphanumeric() || c == '(' || c == '-');
             result.push_str(if power { "^" } else { " " });
@@ -26,7 +26,7 @@ pub fn canonical(text: &str) -> String {
         } else {
             match character {
                 '~' | '`' | '\r' | '\t' => result.push(' '),
-                // An empty group that an exponent is written after.
+                // An empty group in front of an exponent.
                 '{' if rest.starts_with("{}^") => rest = &rest[1..],
                 other => result.push(other),
             }
@@ -36,7 +36,7 @@ pub fn canonical(text: &str) -> String {
     dollars(result.trim())
 }
 
-/// Handles what follows a backslash; returns the rest.
+/// Rewrites the command after a backslash; returns the remaining text.
 fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
     let name_length = after.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (name, rest) = after.split_at(name_length);
@@ -59,7 +59,7 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
             }
             return &after[symbol.len_utf8()..];
         }
-        // Sizes, styles and boxes say nothing, nor do commands that set numbers and formulas.
+        // Sizes, styles, boxes and commands that only typeset a number or formula carry no meaning.
         "left" | "right" => return rest.strip_prefix('.').unwrap_or(rest),
         "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr" | "middle"
         | "displaystyle" | "textstyle" | "limits" | "nolimits" | "bf" | "rm" | "it" | "cal" | "boldsymbol"
@@ -67,7 +67,7 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
         | "num" | "ce" => {}
         "quad" | "qquad" | "space" | "thinspace" | "enspace" | "newline" | "hspace" | "vspace" | "par" => {
             result.push(' ');
-            // The lengths of spaces are no part of what they separate.
+            // Drop the length of the space.
             if (name == "hspace" || name == "vspace")
                 && let Some(end) = rest.strip_prefix('{').and_then(|inside| inside.find('}'))
             {
@@ -110,7 +110,7 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
         _ => {
             result.push('\\');
             result.push_str(name);
-            // What follows must not become part of the name.
+            // Keep the name separate from the next character.
             if rest.starts_with(|c: char| c.is_ascii_alphanumeric()) {
                 result.push(' ');
             }
@@ -119,7 +119,7 @@ fn command<'a>(after: &'a str, result: &mut String) -> &'a str {
     rest
 }
 
-/// A number and its unit, each in braces.
+/// Rewrites a number and its unit, each in braces.
 fn quantity<'a>(rest: &'a str, result: &mut String) -> &'a str {
     if let Some((number, after)) = rest.strip_prefix('{').and_then(|inside| inside.split_once('}')) {
         result.push_str(number);
@@ -129,8 +129,8 @@ fn quantity<'a>(rest: &'a str, result: &mut String) -> &'a str {
     rest
 }
 
-/// The argument of a command for text and what follows it, where the argument is no text but a number or a sign in another
-/// face.
+/// Returns the argument of a text command and the text after it, if the argument is a number or a
+/// symbol in another typeface.
 fn without_face(rest: &str) -> Option<(&str, &str)> {
     let Some(inside) = rest.trim_start().strip_prefix('{') else { return Some(("", rest)) };
     let (inside, after) = inside.split_once('}')?;
@@ -140,17 +140,17 @@ fn without_face(rest: &str) -> Option<(&str, &str)> {
     (sign || number).then_some((inside, after))
 }
 
-/// Paired dollar signs delimit mathematics and go; a lone or escaped one is money.
+/// Drops paired dollar signs, which delimit mathematics; a single or escaped one is a currency.
 fn dollars(text: &str) -> String {
     let escaped = text.matches("\\$").count();
     let plain = text.matches('$').count() - escaped;
     let marked = text.replace("\\$", "\u{1}");
-    // With `$` and `$$` alike, an odd number means that one is not a delimiter.
+    // An odd count of `$` and `$$` means that one is not a delimiter.
     let marked = if plain % 2 == 1 { marked.replace('$', "\u{1}") } else { marked.replace('$', " ") };
     marked.replace('\u{1}', "\\$ ").trim().to_owned()
 }
 
-/// Twice-escaped LaTeX: `\\frac`. A row break of a matrix stays.
+/// Undoes doubled escapes (`\\frac`), except the row breaks of a matrix.
 fn single_backslashes(text: &str) -> String {
     if !text.contains("\\\\") || text.contains("\\begin") && !text.contains("\\\\begin") {
         return text.to_owned();
@@ -161,20 +161,20 @@ fn single_backslashes(text: &str) -> String {
         let run = rest[at..].bytes().take_while(|byte| *byte == b'\\').count();
         let after = &rest[at + run..];
         result.push_str(&rest[..at]);
-        // A letter begins a command, a brace or bracket a delimiter, a comma or semicolon a space.
+        // A letter starts a command, a bracket a delimiter, a comma or semicolon a space.
         let escape = after.starts_with(|c: char| c.is_ascii_alphabetic() || "{}()[],;!%$ ".contains(c));
         result.push_str(if escape { "\\" } else { "\\\\" });
         rest = after;
     }
     result.push_str(rest);
-    // A backslash at the end is the beginning of nothing.
+    // A backslash at the end starts nothing.
     while result.ends_with('\\') {
         result.pop();
     }
     result
 }
 
-/// Digit groups: `1{,}000`, `1,\!000`, `1\,000`, `14 {, }916`.
+/// Joins digit groups: `1{,}000`, `1,\!000`, `1\,000`, `14 {, }916`.
 fn without_separators(text: &str) -> String {
     const SEPARATORS: [&str; 6] = ["{,}", "{, }", ",\\!", "\\,", "\\!", ",{\\!}"];
     if !SEPARATORS.iter().any(|separator| text.contains(separator)) {
@@ -183,9 +183,9 @@ fn without_separators(text: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text.trim_end_matches('\\');
     'next: while let Some(character) = rest.chars().next() {
-        let spaced = rest.trim_start_matches(' ');
+        let space_before = rest.trim_start_matches(' ');
         for separator in SEPARATORS {
-            if let Some(after) = spaced.strip_prefix(separator) {
+            if let Some(after) = space_before.strip_prefix(separator) {
                 let after = after.trim_start_matches([' ', '!']).trim_start_matches("\\!").trim_start();
                 let digits = after.bytes().take_while(u8::is_ascii_digit).count();
                 if digits == 3 && result.ends_with(|c: char| c.is_ascii_digit()) {
@@ -234,7 +234,7 @@ mod tests {
             (r"\number{24}", "{24}"),
             (r"\quantity{24}{cm^{2}}", r"24\text{cm^{2}}"),
         ] {
-            assert_eq!(canonical(text).trim(), expected, "{text}");
+            assert_eq!(normalize(text).trim(), expected, "{text}");
         }
     }
 }
