@@ -1,4 +1,4 @@
-//! Vocabularies against the reference's tokenizers: every id stands for the text that the reference gives it.
+//! Vocabularies against MM-PRM's tokenizers: every id has the same text.
 
 mod common;
 
