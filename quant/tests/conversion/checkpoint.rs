@@ -7,7 +7,7 @@ use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::no_progress;
 use serde_json::{Value, json};
 
-use super::write_safetensors;
+use crate::common::write_safetensors;
 
 /// A text or multimodal checkpoint to be saved: 8 wide, one block.
 pub struct Checkpoint {

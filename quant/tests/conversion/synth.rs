@@ -1,7 +1,5 @@
 //! Models with random weights: valid files of the planned sizes, equal for equal seeds.
 
-mod common;
-
 use std::path::Path;
 
 use mmprm_quant::check;
@@ -14,7 +12,7 @@ use mmprm_quant::quantize::{QuantType, layout};
 use mmprm_quant::synth::{SynthError, SynthOptions, SynthPlan, plan};
 
 fn donor() -> GgufFile {
-    GgufFile::open(&common::workspace().join("demo/models/mini-prm-q8_0.gguf")).unwrap()
+    GgufFile::open(&crate::common::workspace().join("demo/models/mini-prm-q8_0.gguf")).unwrap()
 }
 
 /// A small model of a published kind.
@@ -40,7 +38,9 @@ fn planned(config: &ModelConfig, quant_type: QuantType, seed: u64, output: &Path
 #[test]
 fn pairs_are_valid_and_have_the_tensors_of_a_converted_checkpoint() {
     for shape in [Shape::InternVl25B1, Shape::InternVl25B8] {
-        for quant_type in common::supported(&[QuantType::Q4_K_M, QuantType::F32, QuantType::BF16, QuantType::Q8_0]) {
+        for quant_type in
+            crate::common::supported(&[QuantType::Q4_K_M, QuantType::F32, QuantType::BF16, QuantType::Q8_0])
+        {
             let directory = tempfile::tempdir().unwrap();
             let config = small(shape);
             let plan = planned(&config, quant_type, 0, directory.path()).unwrap();

@@ -1,7 +1,5 @@
 //! Files with a valid container but contradictory content are refused before C++ reads them.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::check;
@@ -17,11 +15,11 @@ fn convert(checkpoint: &Path, output: &Path, weight_type: WeightType) -> Vec<Ggu
 
 #[test]
 fn golden_conversions_pass() {
-    let checkpoints = common::checkpoints();
+    let checkpoints = crate::common::checkpoints();
     assert!(!checkpoints.is_empty(), "no checkpoint found");
     for checkpoint in checkpoints {
         let output = tempfile::tempdir().unwrap();
-        for weight_type in common::weight_types() {
+        for weight_type in crate::common::weight_types() {
             let files = convert(&checkpoint, output.path(), weight_type);
             check::language(&files[0]).unwrap();
             files[1..].iter().for_each(|file| check::vision(file).unwrap());
@@ -39,7 +37,7 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoint = common::workspace().join("demo/checkpoints/mini-mm-policy");
+        let checkpoint = crate::common::workspace().join("demo/checkpoints/mini-mm-policy");
         let mut files = convert(&checkpoint, directory.path(), WeightType::F16).into_iter();
         let (language, vision) = (files.next().unwrap(), files.next().unwrap());
         Self { directory, language, vision }

@@ -1,10 +1,8 @@
 //! Checkpoints of one file or several shards, and invalid ones refused with file and tensor.
 
-mod common;
-
 use std::path::Path;
 
-use common::{write_safetensors, write_safetensors_raw};
+use crate::common::{write_safetensors, write_safetensors_raw};
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 
 fn refused(directory: &Path, expected: &str) {

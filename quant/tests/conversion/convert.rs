@@ -1,10 +1,8 @@
 //! Conversion of generated checkpoints: every variant of the architectures.
 
-mod common;
-
 use std::ops::ControlFlow;
 
-use common::checkpoint::{Checkpoint, VOCAB};
+use crate::checkpoint::{Checkpoint, VOCAB};
 use mmprm_quant::blocks::GgmlType;
 use mmprm_quant::convert::{ConvertError, ConvertOptions, WeightType, plan};
 use mmprm_quant::gguf::{GgufFile, GgufValue};

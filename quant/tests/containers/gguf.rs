@@ -211,7 +211,7 @@ fn invalid_tensors_are_refused_by_name() {
     sandbox.refuses(b"first", 0, &[5, 0, 0, 0], "5 dimensions, expected 1 to 4");
     sandbox.refuses(b"first", 0, &[255; 4], "4294967295 dimensions");
     sandbox.refuses(b"first", 4, &number(0), "a dimension of 0");
-    sandbox.refuses(b"first", 4, &number(33), "expected rows that are a multiple of 32");
+    sandbox.refuses(b"first", 4, &number(33), "expected rows of a multiple of 32");
     sandbox.refuses(b"first", 12, &number(1 << 60), "tensor 'first' (byte");
     sandbox.refuses(b"first", 12, &number(u64::MAX), "tensor 'first' (byte");
     sandbox.refuses(b"first", 12, &number(1 << 50), "but the file has");

@@ -1,10 +1,8 @@
 //! Checkpoints that cannot be converted are refused with the file and the key or tensor.
 
-mod common;
-
 use std::path::Path;
 
-use common::checkpoint::{Checkpoint, VOCAB};
+use crate::checkpoint::{Checkpoint, VOCAB};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::progress::no_progress;
 use serde_json::{Value, json};
