@@ -4,7 +4,7 @@ mod support;
 
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use support::{cases, golden, ids, json, name};
 
 #[test]
@@ -30,7 +30,7 @@ fn golden_token_ids_agree_for_every_string() {
         }
         let output = tempfile::TempDir::new().unwrap();
         let plan = plan(checkpoint.path(), output.path(), &ConvertOptions::new(WeightType::F32)).unwrap();
-        plan.write(&mut unwatched).unwrap();
+        plan.write(&mut no_progress).unwrap();
         let model =
             Model::load(&plan.files[0].path, ModelOptions { vocab_only: true, ..ModelOptions::default() }).unwrap();
         for (string, expected) in cases_file["strings"].as_array().unwrap().iter().zip(expected.as_array().unwrap()) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use tempfile::TempDir;
 
 use super::ffi::{Context, ContextOptions};
@@ -17,7 +17,7 @@ pub(super) fn model() -> Arc<Model> {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(&checkpoint, folder.path(), &ConvertOptions::new(WeightType::F32)).unwrap();
         let path = plan.files[0].path.clone();
-        plan.write(&mut unwatched).unwrap();
+        plan.write(&mut no_progress).unwrap();
         let model = Model::load(&path, ModelOptions { gpu_layers: Some(0), vocab_only: false }).unwrap();
         (folder, model)
     });

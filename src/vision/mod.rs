@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::inspect;
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use sha2::{Digest, Sha256};
 
 use crate::engine::EngineError;
@@ -135,7 +135,7 @@ impl FromStr for EncoderChoice {
 
 /// Hash of a projector's tensors, of the metadata that its output depends on, and of `how` it is run.
 fn fingerprint(file: &GgufFile, how: &str) -> [u8; 32] {
-    let tensors = inspect::content_hash(file, &mut unwatched).expect("nothing stops it");
+    let tensors = inspect::content_hash(file, &mut no_progress).expect("nothing stops it");
     let mut hasher = Sha256::new().chain_update(how).chain_update(tensors);
     for (key, value) in file.metadata() {
         if key.starts_with("clip.") || key.starts_with("mmprm.vision.") {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mmprm::engine::{EngineOptions, Model, ModelOptions, Prompt};
 use mmprm_quant::gguf::GgufFile;
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use mmprm_quant::quantize::{QuantType, QuantizeOptions, plan};
 
 use super::{STEADY, TEXTS, engine, generate, model, of_tokens, start};
@@ -117,7 +117,7 @@ fn candidates(stem: i32) -> Vec<Prompt> {
 fn quantised(mix: QuantType) -> Arc<Model> {
     let (source, folder) = (model(), tempfile::tempdir().unwrap());
     let (source, path) = (GgufFile::open(source.path()).unwrap(), folder.path().join("quantised.gguf"));
-    plan(&source, &QuantizeOptions::new(mix)).unwrap().write(&path, &mut unwatched).unwrap();
+    plan(&source, &QuantizeOptions::new(mix)).unwrap().write(&path, &mut no_progress).unwrap();
     Model::load(&path, ModelOptions::default()).unwrap()
 }
 

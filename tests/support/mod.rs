@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[cfg(feature = "engine")]
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -92,7 +92,7 @@ pub fn convert(checkpoint: &Path, weight_type: WeightType) -> Pair {
     let directory = TempDir::new().unwrap();
     let plan = plan(checkpoint, directory.path(), &ConvertOptions::new(weight_type)).unwrap();
     let paths: Vec<PathBuf> = plan.files.iter().map(|file| file.path.clone()).collect();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     Pair { directory, model: paths[0].clone(), mmproj: paths[1].clone() }
 }
 

@@ -19,7 +19,7 @@ use mmprm::train::vocabulary::Vocabulary;
 use mmprm::util::cancel::CancelToken;
 use mmprm_quant::adapter::{Adapter, is_adapter};
 use mmprm_quant::convert::{ConvertOptions, WeightType, adapter, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use serde_json::{Value, json};
 
 use crate::loops::problems;
@@ -67,7 +67,7 @@ fn loss(bench: &Bench, learner: &mut dyn Learner) -> f64 {
 
 fn merged(bench: &Bench) -> PathBuf {
     let target = bench.folder.path().join("merged");
-    merge(&bench.recipe.out.join("last"), &bench.recipe.model, &target, &mut unwatched).unwrap();
+    merge(&bench.recipe.out.join("last"), &bench.recipe.model, &target, &mut no_progress).unwrap();
     target
 }
 
@@ -171,7 +171,7 @@ fn a_merged_checkpoint_gives_the_loss_of_base_and_adapter_and_keeps_the_base_s_f
         assert!((before / wanted - 1.0).abs() > 1e-2, "{architecture}: training changed nothing");
         // Into shards and half-precision types as well.
         let (stored, target) = (checkpoint(architecture).unwrap(), bench.folder.path().join("stored"));
-        merge(&bench.recipe.out.join("last"), &stored, &target, &mut unwatched).unwrap();
+        merge(&bench.recipe.out.join("last"), &stored, &target, &mut no_progress).unwrap();
         let names = |path: &Path| {
             let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort();
@@ -197,10 +197,10 @@ fn an_adapter_that_does_not_fit_is_refused_before_anything_is_written() {
     let (Some(bench), Some(other)) = (bench("internlm2"), checkpoint("qwen2")) else { return };
     train(&bench, &mut |_| ()).unwrap();
     let (last, target) = (bench.recipe.out.join("last"), bench.folder.path().join("merged"));
-    let error = merge(&last, &other, &target, &mut unwatched).unwrap_err();
+    let error = merge(&last, &other, &target, &mut no_progress).unwrap_err();
     assert!(error.to_string().contains("expected the adapter's base"), "{error}");
     assert!(!target.exists());
-    let error = merge(&last, &bench.recipe.model, &bench.recipe.model, &mut unwatched).unwrap_err();
+    let error = merge(&last, &bench.recipe.model, &bench.recipe.model, &mut no_progress).unwrap_err();
     assert!(matches!(error, MergeError::SameDirectory { .. }), "{error}");
     let error = adapter::plan(&last, &other, &target, WeightType::F16).unwrap_err();
     assert!(error.to_string().contains("not a matrix of the base's language model"), "{error}");
@@ -236,7 +236,7 @@ fn a_gguf_adapter_beside_its_base_gives_the_logits_of_the_merged_checkpoint() {
         let folder = bench.folder.path();
         let base = |checkpoint: &Path| {
             let plan = plan(checkpoint, &folder.join("gguf"), &ConvertOptions::new(WeightType::F32)).unwrap();
-            plan.write(&mut unwatched).unwrap();
+            plan.write(&mut no_progress).unwrap();
             plan.files[0].path.clone()
         };
         let last = bench.recipe.out.join("last");
@@ -289,7 +289,7 @@ fn a_quantised_base_gives_the_losses_and_gradients_of_the_unpacked_one() {
         let folder = bench.folder.path().to_owned();
         let gguf = |weight_type| {
             let plan = plan(&bench.recipe.model, &folder, &ConvertOptions::new(weight_type)).unwrap();
-            plan.write(&mut unwatched).unwrap();
+            plan.write(&mut no_progress).unwrap();
             plan.files[0].path.clone()
         };
         let data = bench.data();
@@ -361,7 +361,7 @@ fn a_base_of_another_model_is_refused_by_its_tensor() {
     let (Some(bench), Some(other)) = (bench("internlm2"), checkpoint("qwen2")) else { return };
     let folder = bench.folder.path();
     let plan = plan(&other, folder, &ConvertOptions::new(WeightType::Q8_0)).unwrap();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     let layout = read_layout(&bench.recipe.model).unwrap();
     let error = read_quantised(&bench.recipe.model, &plan.files[0].path, &layout, |_| false).unwrap_err();
     assert!(error.to_string().ends_with("'qwen2', expected 'internlm2' by config.json"), "{error}");

@@ -16,7 +16,7 @@ use mmprm::image::{Limits, Tile, Tiling, load, tiles};
 use mmprm::nn::gemm::Precision;
 use mmprm::vision::{NativeEncoder, NativeOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use support::{Pair, golden, repository};
 
 /// How the reference tiled the golden images.
@@ -28,7 +28,7 @@ fn converted(architecture: &str, vision_type: WeightType) -> Pair {
     let options = ConvertOptions { vision_type, ..ConvertOptions::new(WeightType::F32) };
     let plan = plan(&golden().join("ckpt").join(architecture), directory.path(), &options).unwrap();
     let paths: Vec<_> = plan.files.iter().map(|file| file.path.clone()).collect();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     Pair { directory, model: paths[0].clone(), mmproj: paths[1].clone() }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mmprm_quant::adapter::{Adapter, AdapterError, Pair};
 use mmprm_quant::atomic::{self, AtomicFile};
 use mmprm_quant::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
-use mmprm_quant::progress::{Progress, Watch};
+use mmprm_quant::progress::{Progress, ProgressFn};
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
 use crate::nn::gemm::Gemm;
@@ -66,7 +66,7 @@ pub enum MergeError {
 ///
 /// # Errors
 /// [`MergeError`]; an adapter that does not fit is refused before anything is written.
-pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut Watch<'_>) -> Result<(), MergeError> {
+pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<'_>) -> Result<(), MergeError> {
     let adapter = Adapter::open(adapter)?;
     let checkpoint = Checkpoint::open(base)?;
     if target.exists() && same(base, target) {
@@ -103,17 +103,17 @@ fn same(one: &Path, other: &Path) -> bool {
 /// Refuses an adapter that does not fit.
 fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), MergeError> {
     let shape = |name: &str| -> Result<&[usize], MergeError> {
-        let missing = || adapter.wrong(name, format!("not in {}, expected the adapter's base", base.display()));
+        let missing = || adapter.tensor_error(name, format!("not in {}, expected the adapter's base", base.display()));
         let tensor = checkpoint.get(name).ok_or_else(missing)?;
         if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             let problem = format!("{:?} in {}, expected F32, F16 or BF16", tensor.dtype, base.display());
-            return Err(adapter.wrong(name, problem).into());
+            return Err(adapter.tensor_error(name, problem).into());
         }
         Ok(&tensor.shape)
     };
     let unlike = |name: &str, found: &[usize], own: &[usize]| {
         let problem = format!("for a base of shape {found:?}, which in {} is {own:?}", base.display());
-        Err(adapter.wrong(name, problem).into())
+        Err(adapter.tensor_error(name, problem).into())
     };
     for (name, pair) in &adapter.pairs {
         let (own, found) = (shape(name)?, [pair.up.rows, pair.down.cols]);
@@ -121,7 +121,7 @@ fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), 
             return unlike(name, &found, own);
         }
     }
-    for (name, whole) in &adapter.whole {
+    for (name, whole) in &adapter.full_tensors {
         let own = shape(name)?;
         if own != whole.shape {
             return unlike(name, &whole.shape, own);
@@ -134,7 +134,9 @@ fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), 
             return unlike(name, &[rows, new.rows.cols], own);
         }
         if let Some(token) = new.tokens.iter().find(|token| **token as usize >= rows) {
-            return Err(adapter.wrong(name, format!("a row for token {token}, expected tokens below {rows}")).into());
+            return Err(adapter
+                .tensor_error(name, format!("a row for token {token}, expected tokens below {rows}"))
+                .into());
         }
     }
     Ok(())
@@ -144,7 +146,7 @@ fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), 
 struct Merging<'a, 'w> {
     adapter: &'a Adapter,
     checkpoint: &'a Checkpoint,
-    watch: &'a mut Watch<'w>,
+    watch: &'a mut ProgressFn<'w>,
     done: u64,
     total: u64,
 }
@@ -158,8 +160,8 @@ impl Merging<'_, '_> {
         put: &mut impl FnMut(&[u8]) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
         let data = self.checkpoint.data(tensor);
-        let Adapter { pairs, rows, whole, .. } = self.adapter;
-        let is_changed = pairs.contains_key(name) || rows.contains_key(name) || whole.contains_key(name);
+        let Adapter { pairs, rows, full_tensors, .. } = self.adapter;
+        let is_changed = pairs.contains_key(name) || rows.contains_key(name) || full_tensors.contains_key(name);
         let width = tensor.shape.last().copied().unwrap_or(1).max(1);
         let row_bytes = (data.len() / (tensor.shape.iter().product::<usize>() / width).max(1)).max(1);
         let per_chunk = (CHUNK / width).max(1);
@@ -205,7 +207,7 @@ impl Merging<'_, '_> {
                 }
             }
         }
-        if let Some(whole) = self.adapter.whole.get(name) {
+        if let Some(whole) = self.adapter.full_tensors.get(name) {
             values.copy_from_slice(&whole.values[first * width..][..values.len()]);
         }
     }

@@ -12,7 +12,7 @@ use mmprm_quant::synth::{SynthError, SynthFile, SynthOptions, plan};
 use serde_json::{Value, json};
 
 use super::subject::demo;
-use crate::commands::quantize::mix;
+use crate::commands::quantize::quant_type;
 use crate::exit::{Exit, Usage};
 use crate::ui::{Ui, bytes};
 
@@ -27,8 +27,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME|FILE")]
     shape: String,
 
-    /// The type or mix of the language model, as for `mmprm quantize`; the vision tower stays at f16 in quantised mixes.
-    #[arg(long, value_name = "TYPE", default_value = "q4_k_m", value_parser = mix)]
+    /// Type of the language model, as for `mmprm quantize`; the vision tower stays at f16 in block formats.
+    #[arg(long, value_name = "TYPE", default_value = "q4_k_m", value_parser = quant_type(), ignore_case = true)]
     r#type: QuantType,
 
     /// The folder that the files go to.
@@ -55,7 +55,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let options = SynthOptions {
         name: &format!("synth-{name}"),
         config: &config,
-        mix: args.r#type,
+        quant_type: args.r#type,
         vocabulary: &vocabulary,
         seed: args.seed,
     };

@@ -1,47 +1,28 @@
-//! Reading safetensors: one file, or the shards of a `model.safetensors.index.json`, memory-mapped.
-//!
-//! Format: <https://huggingface.co/docs/safetensors>. Everything the header says is checked against the file: its own
-//! length, each tensor's range, that type and shape take as many bytes as the range has, and that the ranges cover the
-//! data without overlap or gap. Which tensors a model needs is left to [`crate::convert`].
-//!
-//! ```
-//! use mmprm_quant::safetensors::{Checkpoint, Dtype};
-//! let dir = tempfile::tempdir().unwrap();
-//! let header = br#"{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}"#;
-//! let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-//! bytes.extend(header);
-//! bytes.extend([0; 8]);
-//! std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
-//! let checkpoint = Checkpoint::open(dir.path()).unwrap();
-//! let tensor = checkpoint.get("w").unwrap();
-//! assert_eq!((tensor.dtype, tensor.shape.as_slice()), (Dtype::F32, [2].as_slice()));
-//! assert_eq!(checkpoint.data(tensor), [0; 8]);
-//! ```
+//! Reads one file, or the shards listed in `model.safetensors.index.json`, memory-mapped.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-pub use ::safetensors::Dtype;
-use ::safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
+use super::dtype::Dtype;
 use crate::hf::{HfError, read_json};
 use crate::map::MappedFile;
 
-/// Longest header that is read, in bytes (the limit of the reference implementation).
+/// Maximum length of a header in bytes (the limit of the reference implementation).
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Most shards of a checkpoint; real ones have dozens.
+/// Maximum number of shards of a checkpoint; real ones have dozens.
 const MAX_SHARDS: usize = 4096;
 
-/// Bytes of the length before the header.
+/// Size of the header's length field in bytes.
 const PREFIX: usize = 8;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// An error of reading a checkpoint's tensors; every message names the file and the place in it.
+/// An error of reading a checkpoint's tensors. Every message names the file and the tensor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SafetensorsError {
@@ -50,23 +31,41 @@ pub enum SafetensorsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The bytes do not follow the format.
+    /// The header is not a JSON object.
+    #[error("{}: header: not a JSON object: {source}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A tensor's entry in the header is not of the expected form.
+    #[error("{}: tensor '{tensor}': {source}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is missing or wrong.
+        source: serde_json::Error,
+    },
+    /// The content violates the format.
     #[error("{}: {place}: {problem}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// `header` or `tensor 'x'`.
         place: String,
-        /// What is wrong and what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
     /// The index of the shards cannot be read.
     #[error(transparent)]
     Index(#[from] HfError),
-    /// The directory has neither a single file nor an index.
+    /// The directory contains neither a single file nor an index.
     #[error("{}: no weights, expected {SINGLE} or {INDEX}", path.display())]
     NoWeights {
         /// The directory.
@@ -77,9 +76,9 @@ pub enum SafetensorsError {
 /// A tensor of a [`Checkpoint`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
-    /// Its element type.
+    /// Element type.
     pub dtype: Dtype,
-    /// Its shape, row-major, the contiguous dimension last.
+    /// Shape, row-major, the contiguous dimension last.
     pub shape: Vec<usize>,
     shard: usize,
     range: Range<usize>,
@@ -97,12 +96,21 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// A tensor's entry in the header.
+#[derive(Deserialize)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Relative to the end of the header.
+    data_offsets: (usize, usize),
+}
+
 impl Checkpoint {
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists, which must be plain file names
-    /// in the same directory and hold exactly the tensors that the index says.
+    /// Opens `model.safetensors`, or the shards listed in `model.safetensors.index.json`, which must be plain file names in
+    /// the same directory and contain exactly the tensors that the index lists.
     ///
     /// # Errors
-    /// [`SafetensorsError`], with the file and the tensor.
+    /// [`SafetensorsError`] with the file and the tensor.
     pub fn open(directory: &Path) -> Result<Self, SafetensorsError> {
         let (single, index) = (directory.join(SINGLE), directory.join(INDEX));
         if index.exists() {
@@ -117,7 +125,7 @@ impl Checkpoint {
     /// Opens one file.
     ///
     /// # Errors
-    /// [`SafetensorsError`], with the file and the tensor.
+    /// [`SafetensorsError`] with the file and the tensor.
     pub fn open_file(path: &Path) -> Result<Self, SafetensorsError> {
         let mut checkpoint = Self { shards: Vec::new(), tensors: BTreeMap::new() };
         checkpoint.add(path)?;
@@ -149,15 +157,15 @@ impl Checkpoint {
             let found = checkpoint.tensors.get(name).map(|tensor| shards[tensor.shard]);
             if found != Some(shard) {
                 let problem = format!(
-                    "said to be in '{shard}', but {}",
-                    found.map_or("is nowhere".into(), |f| format!("is in '{f}'"))
+                    "listed in '{shard}', but {}",
+                    found.map_or("in no shard".into(), |other| format!("found in '{other}'"))
                 );
                 return Err(wrong(format!("tensor '{name}'"), problem));
             }
         }
         match checkpoint.tensors.iter().find(|(name, _)| !index.weight_map.contains_key(*name)) {
             Some((name, tensor)) => {
-                Err(wrong(format!("tensor '{name}'"), format!("not listed, but is in '{}'", shards[tensor.shard])))
+                Err(wrong(format!("tensor '{name}'"), format!("not listed, but found in '{}'", shards[tensor.shard])))
             }
             None => Ok(checkpoint),
         }
@@ -168,7 +176,7 @@ impl Checkpoint {
         for (name, mut tensor) in parse(map.bytes(), path)? {
             tensor.shard = self.shards.len();
             if let Some(other) = self.tensors.insert(name.clone(), tensor) {
-                let problem = format!("also in {}, expected it once", self.shards[other.shard].path().display());
+                let problem = format!("also in {}, expected once", self.shards[other.shard].path().display());
                 return Err(malformed(path, format!("tensor '{name}'"), problem));
             }
         }
@@ -176,40 +184,41 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The tensor of a name.
+    /// Looks up a tensor by name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }
 
-    /// Names of all tensors, sorted.
+    /// Returns the names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// A tensor's bytes, little-endian, row-major.
+    /// Returns a tensor's bytes, little-endian, row-major.
     pub fn data(&self, tensor: &Tensor) -> &[u8] {
         &self.shards[tensor.shard].bytes()[tensor.range.clone()]
     }
 
-    /// The file a tensor is in.
+    /// Returns the file that contains a tensor.
     pub fn file(&self, tensor: &Tensor) -> &Path {
         self.shards[tensor.shard].path()
     }
 
-    /// The files, each with the bytes before its data and its tensors in the order of that: all that it takes to write
-    /// others of the same form.
+    /// Returns the files, each with the bytes before its data and its tensors in the order of their data: what a copy of the
+    /// same form needs.
+    #[doc(hidden)]
     pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8], Vec<(&str, &Tensor)>)> {
         self.shards.iter().enumerate().map(|(shard, map)| {
             let own = self.tensors.iter().filter(|(_, tensor)| tensor.shard == shard);
             let mut tensors: Vec<_> = own.map(|(name, tensor)| (name.as_str(), tensor)).collect();
-            // Empty tensors begin where others do.
+            // An empty tensor begins where the next one does.
             tensors.sort_by_key(|(_, tensor)| (tensor.range.start, tensor.range.end));
             let header = tensors.first().map_or(map.bytes().len(), |(_, tensor)| tensor.range.start);
             (map.path(), &map.bytes()[..header], tensors)
         })
     }
 
-    /// Gives the resident pages of a tensor back to the system after a pass over it.
+    /// Returns the resident pages of a tensor to the system after a pass over it.
     pub fn release(&self, tensor: &Tensor) {
         self.shards[tensor.shard].release(tensor.range.clone());
     }
@@ -231,32 +240,36 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>, Safetensors
     }
     let (json, data) = rest.split_at(length as usize);
     let entries: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(json).map_err(|error| header(format!("not a JSON object: {error}")))?;
+        serde_json::from_slice(json).map_err(|source| SafetensorsError::Header { path: path.to_owned(), source })?;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, entry) in entries.into_iter().filter(|(name, _)| name != "__metadata__") {
         let place = || format!("tensor '{name}'");
-        let info = TensorInfo::deserialize(entry).map_err(|error| malformed(path, place(), error.to_string()))?;
-        let size = size(&info);
-        let (start, end) = info.data_offsets;
+        let entry = Entry::deserialize(entry).map_err(|source| SafetensorsError::Entry {
+            path: path.to_owned(),
+            tensor: name.clone(),
+            source,
+        })?;
+        let size = size(&entry);
+        let (start, end) = entry.data_offsets;
         if start > end || end > data.len() || size != Some(end - start) {
             let problem = format!(
-                "{} {:?} at data offsets {start}..{end}, expected its own size within the {} bytes of data",
-                info.dtype,
-                info.shape,
+                "{} {:?} at data offsets {start}..{end}, expected a range of its size within the {} bytes of data",
+                entry.dtype,
+                entry.shape,
                 data.len()
             );
             return Err(malformed(path, place(), problem));
         }
         let offset = PREFIX + length as usize;
         let range = offset + start..offset + end;
-        tensors.push((name, Tensor { dtype: info.dtype, shape: info.shape, shard: 0, range }));
+        tensors.push((name, Tensor { dtype: entry.dtype, shape: entry.shape, shard: 0, range }));
     }
     let mut ranges: Vec<_> = tensors.iter().map(|(name, tensor)| (tensor.range.clone(), name)).collect();
     ranges.sort_unstable_by_key(|(range, _)| (range.start, range.end));
     let mut expected = PREFIX + length as usize;
     for (range, name) in ranges {
         if range.start != expected {
-            let problem = format!("begins at byte {}, expected {expected}: no overlap and no gap", range.start);
+            let problem = format!("begins at byte {}, expected {expected}: no overlap or gap", range.start);
             return Err(malformed(path, format!("tensor '{name}'"), problem));
         }
         expected = range.end;
@@ -268,8 +281,9 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>, Safetensors
     Ok(tensors)
 }
 
-fn size(info: &TensorInfo) -> Option<usize> {
-    let elements = info.shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))?;
-    let bits = elements.checked_mul(info.dtype.bitsize())?;
+/// Returns the size in bytes that type and shape take; `None` if it overflows or is not whole bytes.
+fn size(entry: &Entry) -> Option<usize> {
+    let elements = entry.shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))?;
+    let bits = elements.checked_mul(entry.dtype.bits())?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }

@@ -1,15 +1,15 @@
-//! Tiny checkpoints made on the spot.
+//! Tiny generated checkpoints.
 
 use std::path::PathBuf;
 
 use mmprm_quant::convert::{ConversionPlan, ConvertError, ConvertOptions, WeightType, plan};
 use mmprm_quant::gguf::GgufFile;
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use serde_json::{Value, json};
 
-use super::write_safetensors;
+use crate::common::write_safetensors;
 
-/// A text or multimodal checkpoint in the making: 8 wide, one block.
+/// A text or multimodal checkpoint to be saved: 8 wide, one block.
 pub struct Checkpoint {
     pub directory: tempfile::TempDir,
     pub config: Value,
@@ -17,7 +17,7 @@ pub struct Checkpoint {
     pub tensors: Vec<(String, Vec<usize>)>,
 }
 
-/// Rows of its embedding matrix.
+/// Rows of the embedding matrix.
 pub const VOCAB: usize = 12;
 
 impl Checkpoint {
@@ -97,7 +97,7 @@ impl Checkpoint {
         text
     }
 
-    /// Its directory.
+    /// Returns its directory.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("tiny")
     }
@@ -107,7 +107,7 @@ impl Checkpoint {
         std::fs::write(self.path().join(file), content).unwrap();
     }
 
-    /// Puts the files in place.
+    /// Writes all files.
     pub fn save(&self, value: impl Fn(&str, usize) -> f32) {
         std::fs::create_dir_all(self.path()).unwrap();
         self.write("config.json", &self.config.to_string());
@@ -119,13 +119,13 @@ impl Checkpoint {
         write_safetensors(&self.path().join("model.safetensors"), &tensors, value);
     }
 
-    /// Saves it with small whole numbers as weights, and plans its conversion.
+    /// Saves it with small integers as weights, and plans its conversion.
     pub fn plan(&self, weight_type: WeightType) -> Result<ConversionPlan, ConvertError> {
         self.save(|_, index| index as f32);
         self.plan_saved(weight_type)
     }
 
-    /// Plans the conversion of what is there.
+    /// Plans the conversion of the saved files.
     pub fn plan_saved(&self, weight_type: WeightType) -> Result<ConversionPlan, ConvertError> {
         plan(&self.path(), &self.directory.path().join("out"), &ConvertOptions::new(weight_type))
     }
@@ -133,7 +133,7 @@ impl Checkpoint {
     /// Saves and converts it.
     pub fn converted(&self, weight_type: WeightType) -> Vec<GgufFile> {
         let plan = self.plan(weight_type).unwrap();
-        plan.write(&mut unwatched).unwrap();
+        plan.write(&mut no_progress).unwrap();
         plan.files.iter().map(|file| GgufFile::open(&file.path).unwrap()).collect()
     }
 
@@ -143,7 +143,7 @@ impl Checkpoint {
         assert!(message.contains(expected), "{message}, expected {expected}");
     }
 
-    /// Leaves out the tensors whose names have a part.
+    /// Removes the tensors whose names contain `part`.
     pub fn remove(&mut self, part: &str) {
         self.tensors.retain(|(name, _)| !name.contains(part));
     }

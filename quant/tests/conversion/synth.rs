@@ -1,6 +1,4 @@
-//! Models with random weights: sound files of the planned sizes, the same for the same seed.
-
-mod common;
+//! Models with random weights: valid files of the planned sizes, equal for equal seeds.
 
 use std::path::Path;
 
@@ -9,15 +7,15 @@ use mmprm_quant::gguf::{GgufFile, GgufWriter};
 use mmprm_quant::hf::config::{LanguageArch, LanguageConfig, ModelConfig, VisionConfig};
 use mmprm_quant::hf::shapes::Shape;
 use mmprm_quant::inspect::{content_hash, summary};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use mmprm_quant::quantize::{QuantType, layout};
 use mmprm_quant::synth::{SynthError, SynthOptions, SynthPlan, plan};
 
 fn donor() -> GgufFile {
-    GgufFile::open(&common::workspace().join("demo/models/mini-prm-q8_0.gguf")).unwrap()
+    GgufFile::open(&crate::common::workspace().join("demo/models/mini-prm-q8_0.gguf")).unwrap()
 }
 
-/// A small model of the given kind, in other respects like the published one.
+/// A small model of a published kind.
 fn small(shape: Shape) -> ModelConfig {
     let ModelConfig { language, vision } = shape.config();
     let language =
@@ -33,24 +31,26 @@ fn small(shape: Shape) -> ModelConfig {
     ModelConfig { language, vision }
 }
 
-fn planned(config: &ModelConfig, mix: QuantType, seed: u64, output: &Path) -> Result<SynthPlan, SynthError> {
-    plan(&SynthOptions { name: "small", config, mix, vocabulary: &donor(), seed }, output)
+fn planned(config: &ModelConfig, quant_type: QuantType, seed: u64, output: &Path) -> Result<SynthPlan, SynthError> {
+    plan(&SynthOptions { name: "small", config, quant_type, vocabulary: &donor(), seed }, output)
 }
 
 #[test]
-fn pairs_are_sound_and_have_the_tensors_of_a_converted_checkpoint() {
+fn pairs_are_valid_and_have_the_tensors_of_a_converted_checkpoint() {
     for shape in [Shape::InternVl25B1, Shape::InternVl25B8] {
-        for mix in [QuantType::Q4_K_M, QuantType::F32, QuantType::BF16, QuantType::Q8_0] {
+        for quant_type in
+            crate::common::supported(&[QuantType::Q4_K_M, QuantType::F32, QuantType::BF16, QuantType::Q8_0])
+        {
             let directory = tempfile::tempdir().unwrap();
             let config = small(shape);
-            let plan = planned(&config, mix, 0, directory.path()).unwrap();
-            plan.write(&mut unwatched).unwrap();
+            let plan = planned(&config, quant_type, 0, directory.path()).unwrap();
+            plan.write(&mut no_progress).unwrap();
             let [model, mmproj] = [0, 1].map(|at: usize| GgufFile::open(&plan.files[at].path).unwrap());
             check::language(&model).unwrap();
             check::vision(&mmproj).unwrap();
             assert_eq!(model.get_strings("tokenizer.ggml.tokens").unwrap().len(), 3000);
-            assert_eq!(model.get_u32("general.file_type").unwrap(), mix.file_type());
-            let layout = layout(&config, mix).unwrap();
+            assert_eq!(model.get_u32("general.file_type").unwrap(), quant_type.file_type());
+            let layout = layout(&config, quant_type).unwrap();
             for (file, specs) in [(&model, &layout.language), (&mmproj, &layout.vision)] {
                 let found: Vec<_> = file.tensors().iter().map(|t| (&t.name, &t.dims, t.ggml_type)).collect();
                 let expected: Vec<_> = specs.iter().map(|spec| (&spec.name, &spec.dims, spec.ggml_type)).collect();
@@ -62,13 +62,14 @@ fn pairs_are_sound_and_have_the_tensors_of_a_converted_checkpoint() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_weights_and_another_one_others() {
+fn weights_depend_on_the_seed_and_not_on_the_threads() {
     let directory = tempfile::tempdir().unwrap();
+    let quant_type = if cfg!(feature = "ggml") { QuantType::Q4_K_M } else { QuantType::F16 };
     let hash = |seed: u64, name: &str, threads: usize| {
-        let plan = planned(&small(Shape::InternVl25B8), QuantType::Q4_K_M, seed, &directory.path().join(name)).unwrap();
+        let plan = planned(&small(Shape::InternVl25B8), quant_type, seed, &directory.path().join(name)).unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| plan.write(&mut unwatched).unwrap());
-        content_hash(&GgufFile::open(&plan.files[0].path).unwrap(), &mut unwatched).unwrap()
+        pool.install(|| plan.write(&mut no_progress).unwrap());
+        content_hash(&GgufFile::open(&plan.files[0].path).unwrap(), &mut no_progress).unwrap()
     };
     let first = hash(1, "a", 1);
     assert_eq!(first, hash(1, "b", 3));
@@ -76,7 +77,7 @@ fn the_same_seed_gives_the_same_weights_and_another_one_others() {
 }
 
 #[test]
-fn what_cannot_be_made_is_refused_and_leaves_nothing() {
+fn invalid_options_are_refused_and_leave_no_file() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = small(Shape::InternVl25B1);
     config.language.vocab = 10;
@@ -97,7 +98,8 @@ fn what_cannot_be_made_is_refused_and_leaves_nothing() {
     GgufWriter::create(&empty, &[], &[]).unwrap().finish().unwrap();
     let vocabulary = GgufFile::open(&empty).unwrap();
     let config = small(Shape::InternVl25B2);
-    let options = SynthOptions { name: "x", config: &config, mix: QuantType::F16, vocabulary: &vocabulary, seed: 0 };
+    let options =
+        SynthOptions { name: "x", config: &config, quant_type: QuantType::F16, vocabulary: &vocabulary, seed: 0 };
     let error = plan(&options, directory.path()).unwrap_err();
     assert!(error.to_string().contains("tokenizer.ggml.tokens"), "{error}");
 

@@ -1,27 +1,25 @@
-//! Files whose container is sound but whose content lies are refused before C++ sees them.
-
-mod common;
+//! Files with a valid container but contradictory content are refused before C++ reads them.
 
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::check;
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue, GgufWriter, Metadata, TensorSpec};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 
 fn convert(checkpoint: &Path, output: &Path, weight_type: WeightType) -> Vec<GgufFile> {
     let plan = plan(checkpoint, output, &ConvertOptions::new(weight_type)).unwrap();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     plan.files.iter().map(|file| GgufFile::open(&file.path).unwrap()).collect()
 }
 
 #[test]
-fn golden_conversions_are_sound() {
-    let checkpoints = common::checkpoints();
+fn golden_conversions_pass() {
+    let checkpoints = crate::common::checkpoints();
     assert!(!checkpoints.is_empty(), "no checkpoint found");
     for checkpoint in checkpoints {
         let output = tempfile::tempdir().unwrap();
-        for weight_type in [WeightType::F32, WeightType::F16, WeightType::Bf16, WeightType::Q8_0] {
+        for weight_type in crate::common::weight_types() {
             let files = convert(&checkpoint, output.path(), weight_type);
             check::language(&files[0]).unwrap();
             files[1..].iter().for_each(|file| check::vision(file).unwrap());
@@ -29,7 +27,7 @@ fn golden_conversions_are_sound() {
     }
 }
 
-/// A sound pair, and copies of its files with one thing changed.
+/// A valid pair of files, and copies of them with one change.
 struct Pair {
     directory: tempfile::TempDir,
     language: GgufFile,
@@ -39,7 +37,7 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoint = common::workspace().join("demo/checkpoints/mini-mm-policy");
+        let checkpoint = crate::common::workspace().join("demo/checkpoints/mini-mm-policy");
         let mut files = convert(&checkpoint, directory.path(), WeightType::F16).into_iter();
         let (language, vision) = (files.next().unwrap(), files.next().unwrap());
         Self { directory, language, vision }
@@ -68,7 +66,7 @@ impl Pair {
 
     fn refuses(&self, of: &GgufFile, key: &str, value: Option<GgufValue>, expected: &str) {
         let copy = self.copy(of, |metadata, _| {
-            metadata.retain(|(own, _)| own != key);
+            metadata.retain(|(known, _)| known != key);
             metadata.extend(value.map(|value| (key.to_owned(), value)));
         });
         let check = if of.get("clip.projector_type").is_some() { check::vision } else { check::language };
@@ -85,7 +83,7 @@ impl Pair {
 }
 
 #[test]
-fn lying_language_models_are_refused() {
+fn contradictory_language_models_are_refused() {
     let pair = Pair::new();
     let refuses =
         |key: &str, value: Option<GgufValue>, expected: &str| pair.refuses(&pair.language, key, value, expected);
@@ -116,7 +114,7 @@ fn lying_language_models_are_refused() {
 }
 
 #[test]
-fn lying_vision_towers_are_refused() {
+fn contradictory_vision_towers_are_refused() {
     let pair = Pair::new();
     let refuses =
         |key: &str, value: Option<GgufValue>, expected: &str| pair.refuses(&pair.vision, key, value, expected);
@@ -134,7 +132,7 @@ fn lying_vision_towers_are_refused() {
     refuses("clip.vision.attention.layer_norm_epsilon", None, "expected f32");
     let tensor = |key: &str, value: u32, expected: &str| {
         let copy = pair.copy(&pair.vision, |metadata, _| {
-            metadata.iter_mut().filter(|(own, _)| own == key).for_each(|(_, own)| *own = value.into());
+            metadata.iter_mut().filter(|(known, _)| known == key).for_each(|(_, known)| *known = value.into());
         });
         let message = check::vision(&copy).unwrap_err().to_string();
         assert!(message.contains("lie.gguf: tensor '") && message.contains(expected), "{message}");

@@ -1,10 +1,8 @@
-//! Checkpoints: one file or shards, and hostile ones refused by file and tensor.
-
-mod common;
+//! Checkpoints of one file or several shards, and invalid ones refused with file and tensor.
 
 use std::path::Path;
 
-use common::{write_safetensors, write_safetensors_raw};
+use crate::common::{write_safetensors, write_safetensors_raw};
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 
 fn refused(directory: &Path, expected: &str) {
@@ -13,14 +11,14 @@ fn refused(directory: &Path, expected: &str) {
 }
 
 #[test]
-fn the_reference_implementations_files_are_read() {
+fn files_of_the_safetensors_crate_are_read() {
     let directory = tempfile::tempdir().unwrap();
     let data: Vec<u8> = (0..24).collect();
     let view = |dtype, shape, data| safetensors::tensor::TensorView::new(dtype, shape, data).unwrap();
     let tensors = [
-        ("b", view(Dtype::F32, vec![2, 2], &data[..16])),
-        ("a", view(Dtype::BF16, vec![4], &data[16..])),
-        ("empty", view(Dtype::F16, vec![0, 3], &[])),
+        ("b", view(safetensors::Dtype::F32, vec![2, 2], &data[..16])),
+        ("a", view(safetensors::Dtype::BF16, vec![4], &data[16..])),
+        ("empty", view(safetensors::Dtype::F16, vec![0, 3], &[])),
     ];
     let path = directory.path().join("model.safetensors");
     safetensors::serialize_to_file(tensors, None, &path).unwrap();
@@ -51,11 +49,11 @@ fn shards_are_joined() {
     assert_eq!(checkpoint.data(checkpoint.get("a").unwrap()), 1_f32.to_le_bytes());
 
     index(serde_json::json!({"a": one, "b": two}));
-    refused(directory.path(), "tensor 'c': not listed, but is in 'two.safetensors'");
+    refused(directory.path(), "tensor 'c': not listed, but found in 'two.safetensors'");
     index(serde_json::json!({"a": two, "b": two, "c": two}));
-    refused(directory.path(), "tensor 'a': said to be in 'two.safetensors', but is nowhere");
+    refused(directory.path(), "tensor 'a': listed in 'two.safetensors', but in no shard");
     index(serde_json::json!({"a": one, "b": one, "c": two}));
-    refused(directory.path(), "tensor 'b': said to be in 'one.safetensors', but is in 'two.safetensors'");
+    refused(directory.path(), "tensor 'b': listed in 'one.safetensors', but found in 'two.safetensors'");
     index(serde_json::json!({"a": one, "b": "three.safetensors"}));
     refused(directory.path(), "three.safetensors: cannot read");
     write_safetensors(&path("three.safetensors"), &[("a", vec![1])], |_, _| 1.0);
@@ -75,7 +73,7 @@ fn a_directory_without_weights_is_refused() {
 }
 
 #[test]
-fn lying_headers_are_refused_by_tensor() {
+fn invalid_headers_are_refused_with_the_tensor() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.safetensors");
     let case = |header: &str, data: usize, expected: &str| {
@@ -108,7 +106,7 @@ fn lying_headers_are_refused_by_tensor() {
 }
 
 #[test]
-fn a_file_cut_anywhere_is_refused() {
+fn a_file_truncated_anywhere_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.safetensors");
     write_safetensors(&path, &[("a", vec![2]), ("b", vec![3, 1])], |_, index| index as f32);

@@ -1,15 +1,13 @@
-//! Conversion of checkpoints made on the spot: every variant of the architectures.
-
-mod common;
+//! Conversion of generated checkpoints: every variant of the architectures.
 
 use std::ops::ControlFlow;
 
-use common::checkpoint::{Checkpoint, VOCAB};
+use crate::checkpoint::{Checkpoint, VOCAB};
 use mmprm_quant::blocks::GgmlType;
 use mmprm_quant::convert::{ConvertError, ConvertOptions, WeightType, plan};
 use mmprm_quant::gguf::{GgufFile, GgufValue};
 use mmprm_quant::hf::vocabulary::TokenType;
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use serde_json::json;
 
 fn floats(file: &GgufFile, name: &str) -> Vec<f32> {
@@ -28,7 +26,7 @@ fn a_text_checkpoint_becomes_one_file() {
 }
 
 #[test]
-fn tokens_get_their_types_and_rows_without_a_token_are_filled() {
+fn tokens_have_types_and_empty_rows_are_filled() {
     let file = Checkpoint::qwen2().converted(WeightType::F32).remove(0);
     let tokens = file.get_strings("tokenizer.ggml.tokens").unwrap();
     assert_eq!(tokens.len(), VOCAB);
@@ -46,7 +44,7 @@ fn tokens_get_their_types_and_rows_without_a_token_are_filled() {
 }
 
 #[test]
-fn a_tied_head_is_left_out_whether_or_not_it_is_stored() {
+fn a_tied_head_is_not_written_even_if_it_is_stored() {
     let mut checkpoint = Checkpoint::qwen2();
     checkpoint.config["tie_word_embeddings"] = true.into();
     assert!(checkpoint.converted(WeightType::F32)[0].tensor("output.weight").is_none());
@@ -57,7 +55,7 @@ fn a_tied_head_is_left_out_whether_or_not_it_is_stored() {
 }
 
 #[test]
-fn rope_scaling_is_said_where_llama_cpp_does_it() {
+fn rope_scaling_is_written_where_llama_cpp_supports_it() {
     let mut checkpoint = Checkpoint::qwen2();
     let factor = |file: &GgufFile| file.get("qwen2.rope.scaling.factor").and_then(GgufValue::as_f32);
     checkpoint.config["rope_scaling"] = json!({"type": "dynamic", "factor": 2.0});
@@ -128,14 +126,14 @@ fn towers_with_normalised_queries_and_rms_norms_are_converted() {
 }
 
 #[test]
-fn the_callers_metadata_is_written_and_may_not_collide() {
+fn additional_metadata_is_written_and_may_not_collide() {
     let checkpoint = Checkpoint::internvl();
     checkpoint.save(|_, _| 0.5);
     let convert = |key: &str| {
         let mut options = ConvertOptions::new(WeightType::F32);
         options.metadata.push((key.to_owned(), "score".into()));
         let plan = plan(&checkpoint.path(), checkpoint.directory.path(), &options).unwrap();
-        plan.write(&mut unwatched).map(|()| GgufFile::open(&plan.files[0].path).unwrap())
+        plan.write(&mut no_progress).map(|()| GgufFile::open(&plan.files[0].path).unwrap())
     };
     assert_eq!(convert("mmprm.prompt.template").unwrap().get_str("mmprm.prompt.template").unwrap(), "score");
     let message = convert("mmprm.image.size").unwrap_err().to_string();
@@ -143,7 +141,7 @@ fn the_callers_metadata_is_written_and_may_not_collide() {
 }
 
 #[test]
-fn stopping_leaves_nothing_behind_and_progress_ends_at_the_total() {
+fn cancelling_leaves_no_file_and_progress_ends_at_the_total() {
     let checkpoint = Checkpoint::internvl();
     let plan = checkpoint.plan(WeightType::F32).unwrap();
     let stopped = plan.write(&mut |progress| {

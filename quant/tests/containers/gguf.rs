@@ -1,4 +1,4 @@
-//! The GGUF container: what is written is read back, and hostile files are refused by place.
+//! The GGUF container: written files are read back, and invalid files are refused with the place.
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ fn write(path: &Path, metadata: &[(String, GgufValue)], tensors: &[(TensorSpec, 
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn written_files_are_read_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("all.gguf");
     let tensors = [
@@ -78,7 +78,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn values_are_asked_for_by_type() {
+fn values_are_read_by_type() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("all.gguf");
     write(&path, &every_type(), &[]);
@@ -94,7 +94,7 @@ fn values_are_asked_for_by_type() {
 }
 
 #[test]
-fn a_file_that_does_not_fit_what_was_announced_is_not_written() {
+fn data_that_does_not_match_the_header_is_not_written() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.gguf");
     let create = |metadata: &[(String, GgufValue)], tensors: &[TensorSpec]| {
@@ -168,7 +168,7 @@ impl Sandbox {
 }
 
 #[test]
-fn a_file_cut_anywhere_is_refused() {
+fn a_file_truncated_anywhere_is_refused() {
     let sandbox = Sandbox::new();
     let (bytes, start) = sample();
     let needed = start + 64 + 16;
@@ -180,7 +180,7 @@ fn a_file_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn lying_headers_are_refused_by_place() {
+fn invalid_headers_are_refused_with_the_place() {
     let sandbox = Sandbox::new();
     let huge = u64::MAX.to_le_bytes();
     let magic = sandbox.open(b"GGML and more than that").unwrap_err().to_string();
@@ -195,7 +195,7 @@ fn lying_headers_are_refused_by_place() {
     sandbox.refuses(b"key", 0, &[9, 0, 0, 0, 9, 0, 0, 0], "key 'key' (byte");
     sandbox.refuses(b"key", 4, &huge, "key 'key' (byte");
     sandbox.refuses(b"key", 12, &[0xff], "text is not UTF-8");
-    sandbox.refuses(b"key", 0, &[7, 0, 0, 0, 2], "a truth value of 2");
+    sandbox.refuses(b"key", 0, &[7, 0, 0, 0, 2], "a boolean of 2");
     sandbox.refuses(b"list", 4, &[9, 0, 0, 0], "an array of arrays");
     sandbox.refuses(b"list", 4, &[99, 0, 0, 0], "array element type 99");
     sandbox.refuses(b"list", 8, &huge, "key 'list' (byte");
@@ -203,7 +203,7 @@ fn lying_headers_are_refused_by_place() {
 }
 
 #[test]
-fn lying_tensors_are_refused_by_name() {
+fn invalid_tensors_are_refused_by_name() {
     let sandbox = Sandbox::new();
     let number = |value: u64| value.to_le_bytes();
     // After the name: number of dimensions (4 bytes), two dimensions (8 each), type (4), offset (8).
@@ -211,12 +211,12 @@ fn lying_tensors_are_refused_by_name() {
     sandbox.refuses(b"first", 0, &[5, 0, 0, 0], "5 dimensions, expected 1 to 4");
     sandbox.refuses(b"first", 0, &[255; 4], "4294967295 dimensions");
     sandbox.refuses(b"first", 4, &number(0), "a dimension of 0");
-    sandbox.refuses(b"first", 4, &number(33), "expected rows that are a multiple of 32");
+    sandbox.refuses(b"first", 4, &number(33), "expected rows of a multiple of 32");
     sandbox.refuses(b"first", 12, &number(1 << 60), "tensor 'first' (byte");
     sandbox.refuses(b"first", 12, &number(u64::MAX), "tensor 'first' (byte");
     sandbox.refuses(b"first", 12, &number(1 << 50), "but the file has");
-    sandbox.refuses(b"first", 20, &[4, 0, 0, 0], "type 4, which ggml does not know");
-    sandbox.refuses(b"first", 20, &[255; 4], "which ggml does not know");
+    sandbox.refuses(b"first", 20, &[4, 0, 0, 0], "type 4, expected one of ggml's types");
+    sandbox.refuses(b"first", 20, &[255; 4], "expected one of ggml's types");
     sandbox.refuses(b"first", 24, &number(64), "tensor 'first' (byte");
     // The second one: one dimension, so its offset comes after 4 + 8 + 4 bytes.
     sandbox.refuses(b"second", 16, &number(0), "without overlap or gap");
@@ -251,11 +251,11 @@ fn names_and_keys_are_unique_and_alignment_sane() {
         &[&string("n")[..], &[4, 0, 0, 0]].concat(),
         &[&string("general.alignment")[..], &[5, 0, 0, 0]].concat(),
     );
-    assert!(message.contains("I32(7), expected a u32"), "{message}");
+    assert!(message.contains("7 (i32), expected a u32"), "{message}");
 }
 
 #[test]
-fn no_single_damaged_byte_of_the_header_does_harm() {
+fn a_damaged_byte_in_the_header_never_panics() {
     let sandbox = Sandbox::new();
     let (bytes, start) = sample();
     let (mut opened, mut refused) = (0, 0);
@@ -264,7 +264,7 @@ fn no_single_damaged_byte_of_the_header_does_harm() {
             let mut bytes = bytes.clone();
             bytes[at] ^= damage;
             match sandbox.open(&bytes) {
-                // Still a valid file, of another name or value: its tensors are inside it.
+                // Still a valid file, with another name or value: its tensors are inside it.
                 Ok(file) => {
                     opened += 1;
                     file.tensors()
@@ -282,7 +282,7 @@ fn no_single_damaged_byte_of_the_header_does_harm() {
 }
 
 #[test]
-fn what_is_not_a_file_is_refused() {
+fn directories_and_missing_files_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let absent = GgufFile::open(&directory.path().join("absent.gguf")).unwrap_err();
     assert!(matches!(absent, GgufError::Read { .. }) && absent.to_string().contains("absent.gguf"));

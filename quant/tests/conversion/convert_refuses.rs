@@ -1,16 +1,14 @@
-//! Checkpoints that cannot be converted are refused, naming the file and the place in it.
-
-mod common;
+//! Checkpoints that cannot be converted are refused with the file and the key or tensor.
 
 use std::path::Path;
 
-use common::checkpoint::{Checkpoint, VOCAB};
+use crate::checkpoint::{Checkpoint, VOCAB};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use serde_json::{Value, json};
 
 #[test]
-fn wrong_tensors_are_refused_by_name() {
+fn unexpected_tensors_are_refused_by_name() {
     let mut checkpoint = Checkpoint::qwen2();
     checkpoint.tensors.push(("model.layers.1.extra".into(), vec![1]));
     checkpoint.refused("model.safetensors: tensor 'model.layers.1.extra': not part of this architecture");
@@ -36,18 +34,18 @@ fn integer_weights_are_refused() {
 }
 
 #[test]
-fn values_the_type_cannot_hold_are_refused_by_tensor_and_leave_nothing_behind() {
+fn values_beyond_the_type_are_refused_and_leave_no_file() {
     let checkpoint = Checkpoint::qwen2();
     checkpoint.save(|name, index| if name == "lm_head.weight" && index == 30 { 1e6 } else { 0.0 });
     let out = checkpoint.directory.path().join("out");
-    let message = checkpoint.plan_saved(WeightType::F16).unwrap().write(&mut unwatched).unwrap_err().to_string();
+    let message = checkpoint.plan_saved(WeightType::F16).unwrap().write(&mut no_progress).unwrap_err().to_string();
     assert!(message.contains("tensor 'output.weight': value 1000000 at element 30"), "{message}");
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
-    assert!(checkpoint.plan_saved(WeightType::Bf16).unwrap().write(&mut unwatched).is_ok());
+    assert!(checkpoint.plan_saved(WeightType::Bf16).unwrap().write(&mut no_progress).is_ok());
 }
 
 #[test]
-fn broken_configurations_are_refused_by_key() {
+fn invalid_configurations_are_refused_with_the_key() {
     let expect = |change: &dyn Fn(&mut Value), expected: &str| {
         let mut checkpoint = Checkpoint::internvl();
         change(&mut checkpoint.config);
@@ -82,7 +80,7 @@ fn broken_configurations_are_refused_by_key() {
     );
     expect(&|c| c["vision_config"]["hidden_act"] = "relu".into(), "key 'vision_config.hidden_act': 'relu'");
     expect(&|c| c["vision_config"]["norm_type"] = "batch".into(), "unknown variant `batch`");
-    expect(&|c| c["downsample_ratio"] = 0.3.into(), "key 'downsample_ratio': 0.3, expected one over a whole number");
+    expect(&|c| c["downsample_ratio"] = 0.3.into(), "key 'downsample_ratio': 0.3, expected 1 divided by an integer");
     expect(&|c| c["downsample_ratio"] = 0.into(), "key 'downsample_ratio': 0");
     expect(&|c| c["ps_version"] = "v1".into(), "key 'ps_version': v1, expected v2");
     expect(&|c| c["select_layer"] = (-4).into(), "key 'select_layer': -4, expected -1");
@@ -92,7 +90,7 @@ fn broken_configurations_are_refused_by_key() {
 }
 
 #[test]
-fn tokenizers_in_conflict_are_refused() {
+fn contradictory_tokenizers_are_refused() {
     let mut checkpoint = Checkpoint::qwen2();
     checkpoint.tokenizer["added_tokens_decoder"]["12"] = json!({"content": "<late>", "special": true});
     checkpoint.refused("tokenizer_config.json: token 12: '<late>' has no row: the model has 12 (vocab_size)");
@@ -110,7 +108,7 @@ fn tokenizers_in_conflict_are_refused() {
 }
 
 #[test]
-fn missing_files_and_unwritable_places_are_named() {
+fn missing_files_and_unwritable_paths_are_named() {
     let checkpoint = Checkpoint::qwen2();
     let absent = plan(Path::new("absent"), Path::new("out"), &ConvertOptions::new(WeightType::F32)).unwrap_err();
     assert!(absent.to_string().contains("absent/config.json: cannot read"), "{absent}");
@@ -118,7 +116,7 @@ fn missing_files_and_unwritable_places_are_named() {
     checkpoint.write("file", "");
     let inside =
         plan(&checkpoint.path(), &checkpoint.path().join("file"), &ConvertOptions::new(WeightType::F32)).unwrap();
-    let message = inside.write(&mut unwatched).unwrap_err().to_string();
+    let message = inside.write(&mut no_progress).unwrap_err().to_string();
     assert!(message.contains("tiny-f32.gguf"), "{message}");
     std::fs::remove_file(checkpoint.path().join("vocab.json")).unwrap();
     let message = checkpoint.plan_saved(WeightType::F32).unwrap_err().to_string();
