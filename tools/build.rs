@@ -1,6 +1,8 @@
-//! Tells the program which commit it is built from, as `MMPRM_COMMIT`: empty where the source is not a git checkout.
+//! Tells the program which commit it is built from, as `MMPRM_COMMIT`: empty where the source is
+//! not a git checkout.
 //!
-//! Reads git's files instead of running git, and asks to be run again only when the checked-out commit changes.
+//! Reads git's files instead of running git, and asks to be run again only when the checked-out
+//! commit changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! Memory and cores that this process may use: what the system has, within the limits of its control groups.
+//! Memory and cores that this process may use: what the system has, within the limits of its
+//! control groups.
 //!
-//! The one source for `mmprm doctor`, `mmprm train --plan` and the trainer's measurements. Reads Linux's `/proc` and
-//! `/sys/fs/cgroup` (versions 1 and 2); on other systems memory is unknown, and cores are what the standard library reports.
+//! The one source for `mmprm doctor`, `mmprm train --plan` and the trainer's measurements. Reads
+//! Linux's `/proc` and `/sys/fs/cgroup` (versions 1 and 2); on other systems memory is unknown, and
+//! cores are what the standard library reports.
 //!
 //! ```
 //! if let Some(memory) = mmprm::util::machine::memory() {
@@ -34,8 +36,8 @@ pub fn budget() -> Option<u64> {
     Some(resident()? + memory()?.available)
 }
 
-/// Threads that can run at once: the cores the process may run on, within the CPU quota of its control groups, rounded down;
-/// at least 1.
+/// Threads that can run at once: the cores the process may run on, within the CPU quota of its
+/// control groups, rounded down; at least 1.
 pub fn cores() -> usize {
     let allowed = std::thread::available_parallelism().map_or(1, usize::from);
     System::here().core_quota().map_or(allowed, |quota| quota.min(allowed))
@@ -46,7 +48,8 @@ pub fn resident() -> Option<u64> {
     System::here().status("VmRSS:")
 }
 
-/// The maximum that [`resident`] has reached since the start or the last [`reset_peak`], pages of mapped files included.
+/// The maximum that [`resident`] has reached since the start or the last [`reset_peak`], pages of
+/// mapped files included.
 pub fn peak() -> Option<u64> {
     System::here().status("VmHWM:")
 }
@@ -94,7 +97,8 @@ impl System {
                 (total, limited) = (limit, true);
             }
             let used = number(&group.join(files.used)).unwrap_or(0);
-            // File pages count as used memory, although the kernel drops those not recently used before it runs out.
+            // File pages count as used memory, although the kernel drops those not recently used
+            // before it runs out.
             let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
             let droppable = stat.lines().find_map(|line| line.strip_prefix(files.droppable)?.trim().parse().ok());
             available = available.min(limit.saturating_sub(used.saturating_sub(droppable.unwrap_or(0))));
@@ -123,8 +127,9 @@ impl System {
             .flat_map(|files| self.groups(files.folder).into_iter().map(move |group| (group, files)))
     }
 
-    /// The folders of the process's control group and of all groups above it: of `controller`'s hierarchy in version 1, of the
-    /// unified one for `""`. In a container the outer groups may be invisible, and its own is mounted at the top.
+    /// The folders of the process's control group and of all groups above it: of `controller`'s
+    /// hierarchy in version 1, of the unified one for `""`. In a container the outer groups may be
+    /// invisible, and its own is mounted at the top.
     fn groups(&self, controller: &str) -> Vec<PathBuf> {
         let text = self.text("proc/self/cgroup").unwrap_or_default();
         let path = text.lines().find_map(|line| {

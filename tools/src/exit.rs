@@ -126,8 +126,8 @@ impl Exit {
     }
 }
 
-/// An error and its causes as one sentence on one line. Causes that the sentence already contains are
-/// left out, since most errors of the library include their cause.
+/// An error and its causes as one sentence on one line. Causes that the sentence already contains
+/// are left out, since most errors of the library include their cause.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -143,5 +143,28 @@ pub fn sentence(error: &anyhow::Error) -> String {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_error_has_its_code() {
+        let code = |error: anyhow::Error| Exit::of(&error.context("while running")).code();
+        assert_eq!(code(io::Error::from(io::ErrorKind::BrokenPipe).into()), 0);
+        assert_eq!(code(io::Error::from(io::ErrorKind::StorageFull).into()), 1);
+        assert_eq!(code(anyhow::anyhow!("something else")), 1);
+        assert_eq!(code(Usage("--top-p: expected more than 0".into()).into()), 2);
+        assert_eq!(code(BadInput("p.json: found no problems".into()).into()), 3);
+        assert_eq!(code(EngineError::Cancelled.into()), 4);
+    }
+
+    #[test]
+    fn a_sentence_is_one_line_and_repeats_no_cause() {
+        let error =
+            anyhow::anyhow!("p.json: no such\nfile").context("cannot read p.json: no such\nfile").context("stopped");
+        assert_eq!(sentence(&error), "stopped: cannot read p.json: no such file");
     }
 }

@@ -1,4 +1,5 @@
-//! The processor of this machine, for `mmprm doctor`. Memory and cores come from [`mmprm::util::machine`].
+//! The processor of this machine, for `mmprm doctor`. Memory and cores come from
+//! [`mmprm::util::machine`].
 
 /// The processor's name, where the system reports it.
 pub fn processor() -> Option<String> {
@@ -7,7 +8,8 @@ pub fn processor() -> Option<String> {
     line.split_once(':').map(|(_, name)| name.trim().to_owned())
 }
 
-/// The vector instructions that llama.cpp's or mmprm's kernels use, and whether the processor has them.
+/// The vector instructions that llama.cpp's or mmprm's kernels use, and whether the processor has
+/// them.
 pub fn features() -> Vec<(&'static str, bool)> {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,7 +1,8 @@
 //! The `mmprm` command line.
 //!
-//! Each subcommand is one file in `commands`: its flags and what they mean in terms of the library. Only this package parses
-//! flags and prints; everything it does can be called from the crates `mmprm` and `mmprm-quant`.
+//! Each subcommand is one file in `commands`: its flags and what they mean in terms of the library.
+//! Only this package parses flags and prints; everything it does can be called from the crates
+//! `mmprm` and `mmprm-quant`.
 
 #![allow(clippy::doc_markdown, reason = "these comments are the help texts, where backticks would be noise")]
 
@@ -25,16 +26,18 @@ use ui::Ui;
 
 /// Process reward models for multimodal mathematics (MM-PRM) on one workstation.
 ///
-/// Models: `convert` turns a checkpoint into GGUF files, `quantize` makes them smaller, `inspect` shows what is in one.
+/// Models: `convert` turns a checkpoint into GGUF files, `quantize` makes them smaller, `inspect`
+/// shows what is in one.
 ///
-/// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `eval` measures selection by these
-/// scores, `verify` compares answers by rules.
+/// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `eval`
+/// measures selection by these scores, `verify` compares answers by rules.
 ///
-/// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model; `samples` turns labelled trees into
-/// training samples; `train` trains a policy or a reward model, whole or as adapters, which `merge` folds into their base;
-/// `grow` appends layers.
+/// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model;
+/// `samples` turns labelled trees into training samples; `train` trains a policy or a reward model,
+/// whole or as adapters, which `merge` folds into their base; `grow` appends layers.
 ///
-/// This machine: `doctor` shows what fits, `bench` measures speed, `version` shows what this program is built from.
+/// This machine: `doctor` shows what fits, `bench` measures speed, `version` shows what this
+/// program is built from.
 ///
 /// `make demo` in the source tree runs the whole pipeline on small models.
 #[derive(Parser)]

@@ -1,4 +1,5 @@
-//! Memory of a training run, before it starts: the table of `mmprm train --plan`, and the refusal of runs that cannot fit.
+//! Memory of a training run, before it starts: the table of `mmprm train --plan`, and the refusal
+//! of runs that cannot fit.
 
 use mmprm::train::plan::{Advice, Demand, Plan, advice};
 use mmprm::util::machine;

@@ -1,6 +1,8 @@
-//! Output of a run: lines and progress bars for people, one JSON object for scripts, nothing with `--quiet`.
+//! Output of a run: lines and progress bars for people, one JSON object for scripts, nothing with
+//! `--quiet`.
 //!
-//! Also sets up logging and the handler of Ctrl-C. Results go to standard output, everything else to standard error.
+//! Also sets up logging and the handler of Ctrl-C. Results go to standard output, everything else
+//! to standard error.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -52,8 +54,8 @@ impl Ui {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
         let interrupted = CancelToken::new();
         let flag = interrupted.clone();
-        // The first interrupt asks the run to stop and keep its state; the second ends the process at once, which
-        // journals survive too.
+        // The first interrupt asks the run to stop and keep its state; the second ends the process
+        // at once, which journals survive too.
         ctrlc::set_handler(move || {
             if flag.is_cancelled() {
                 std::process::exit(i32::from(crate::exit::Exit::Interrupted.code()));
@@ -80,7 +82,8 @@ impl Ui {
         self.interrupted.is_cancelled()
     }
 
-    /// A progress bar up to `total`, hidden unless standard error is a terminal. The unit `B` shows bytes.
+    /// A progress bar up to `total`, hidden unless standard error is a terminal. The unit `B` shows
+    /// bytes.
     pub fn bar(&self, label: &str, total: u64, unit: &str) -> ProgressBar {
         if !self.bars {
             return ProgressBar::hidden();
@@ -107,7 +110,8 @@ impl Ui {
         Ok(())
     }
 
-    /// Prints a line about something unexpected on standard error; nothing with `--quiet` or `--json`.
+    /// Prints a line about something unexpected on standard error; nothing with `--quiet` or
+    /// `--json`.
     pub fn note(&self, line: impl std::fmt::Display) {
         if !self.json && !self.quiet {
             eprintln!("mmprm: note: {line}");

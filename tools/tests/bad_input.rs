@@ -1,5 +1,5 @@
-//! Unusable problems, images and outputs: the right exit code, one sentence that names file and place, and no partial
-//! files.
+//! Unusable problems, images and outputs: the right exit code, one sentence that names file and
+//! place, and no partial files.
 #![cfg(unix)]
 
 mod support;

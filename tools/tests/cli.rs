@@ -1,4 +1,5 @@
-//! The command line as a whole: the pipeline end to end, JSON and quiet modes, help, version, usage errors, pipes.
+//! The command line as a whole: the pipeline end to end, JSON and quiet modes, help, version, usage
+//! errors, pipes.
 #![cfg(unix)]
 
 mod support;

@@ -1,5 +1,5 @@
-//! Interrupted and killed runs: finished work is kept, and the same command ends with the same bytes as an uninterrupted
-//! run.
+//! Interrupted and killed runs: finished work is kept, and the same command ends with the same
+//! bytes as an uninterrupted run.
 #![cfg(unix)]
 
 mod support;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::{POLICY, Sandbox};
 
-/// Starts `arguments`, waits until `underway`, sends `signal`, and returns the exit code (none if the signal ended it).
+/// Starts `arguments`, waits until `underway`, sends `signal`, and returns the exit code (none if
+/// the signal ended it).
 fn stop(sandbox: &Sandbox, arguments: &str, signal: &str, underway: impl Fn() -> bool) -> Option<i32> {
     let mut child = sandbox.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();

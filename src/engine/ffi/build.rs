@@ -4,7 +4,8 @@ use std::ffi::{CStr, c_int};
 
 use llama_cpp_sys_2 as sys;
 
-/// Version of the package `llama-cpp-sys-2`, which contains llama.cpp; pinned exactly in the workspace's `Cargo.toml`.
+/// Version of the package `llama-cpp-sys-2`, which contains llama.cpp; pinned exactly in the
+/// workspace's `Cargo.toml`.
 const BINDINGS: &str = "0.1.161";
 
 /// What is known of the linked llama.cpp.
@@ -41,7 +42,8 @@ pub fn build_info() -> BuildInfo {
     ];
     // SAFETY: each of these functions takes nothing and returns a constant.
     let cpu = features.into_iter().filter(|(_, has)| unsafe { has() } != 0).map(|(name, _)| name).collect();
-    // SAFETY: the function returns a string literal, which ends in NUL and lives as long as the program.
+    // SAFETY: the function returns a string literal, which ends in NUL and lives as long as the
+    // program.
     let ggml = unsafe { CStr::from_ptr(sys::ggml_version()) };
     BuildInfo { bindings: BINDINGS, ggml: ggml.to_string_lossy().into_owned(), cpu }
 }

@@ -17,9 +17,10 @@ use crate::{build_info, machine};
 
 /// Show which models fit this machine, and the flags to run them with.
 ///
-/// Prints the processor, the memory (within the limits of control groups), and the GPUs that this build can use; the memory
-/// that InternVL2.5 models of each size need, and whether they fit here; whether policy and reward model fit a GPU together;
-/// and with --model, the flags to run that model with. Loads nothing.
+/// Prints the processor, the memory (within the limits of control groups), and the GPUs that this
+/// build can use; the memory that InternVL2.5 models of each size need, and whether they fit here;
+/// whether policy and reward model fit a GPU together; and with --model, the flags to run that
+/// model with. Loads nothing.
 #[derive(clap::Args)]
 pub struct Args {
     /// The model to advise on, a GGUF file.

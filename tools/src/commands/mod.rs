@@ -1,4 +1,5 @@
-//! One file per subcommand: its flags, and what it calls in the library. `report` holds what several of them print.
+//! One file per subcommand: its flags, and what it calls in the library. `report` holds what
+//! several of them print.
 
 pub mod annotate;
 pub mod bench;

@@ -30,7 +30,8 @@ pub fn run(mut command: Command) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Appends the section of `command` and those of its subcommands; `above` are the commands it is under.
+/// Appends the section of `command` and those of its subcommands; `above` are the commands it is
+/// under.
 fn section(text: &mut String, command: &Command, above: &[&str]) {
     let path: Vec<&str> = above.iter().copied().chain([command.get_name()]).collect();
     let usage = command.clone().render_usage().to_string();

@@ -1,5 +1,5 @@
-//! Shared by the tests of the command line: temporary directories to run the real binary in, with small models that it
-//! converted.
+//! Shared by the tests of the command line: temporary directories to run the real binary in, with
+//! small models that it converted.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::ffi::OsStr;
@@ -55,8 +55,8 @@ impl Run {
     }
 }
 
-/// A temporary directory with the inputs of most commands: `policy.gguf`, `mmproj.gguf`, `prm.gguf`, `prm-mmproj.gguf`, and
-/// the problems and images of the demo in `data/`.
+/// A temporary directory with the inputs of most commands: `policy.gguf`, `mmproj.gguf`,
+/// `prm.gguf`, `prm-mmproj.gguf`, and the problems and images of the demo in `data/`.
 pub struct Sandbox {
     folder: TempDir,
 }
@@ -127,7 +127,8 @@ impl Sandbox {
         finish(&mut self.command(arguments))
     }
 
-    /// As [`Sandbox::run`], with files limited to `blocks` blocks of 512 bytes: writing fails as on a full disk.
+    /// As [`Sandbox::run`], with files limited to `blocks` blocks of 512 bytes: writing fails as on
+    /// a full disk.
     pub fn run_on_full_disk(&self, blocks: u32, arguments: &str) -> Run {
         let mut command = Command::new("sh");
         self.prepare(&mut command);
@@ -141,7 +142,8 @@ impl Sandbox {
         command.stdin(Stdio::null());
     }
 
-    /// Runs `arguments`, which must be refused with `code` and one sentence, and must create no files.
+    /// Runs `arguments`, which must be refused with `code` and one sentence, and must create no
+    /// files.
     #[track_caller]
     pub fn refuses(&self, arguments: &str, code: i32, parts: &[&str]) {
         let before = self.names("");

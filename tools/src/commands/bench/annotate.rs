@@ -33,10 +33,11 @@ use crate::ui::Ui;
 
 /// Labels per second: OmegaPRM over problems, from prompts to trees on disk.
 ///
-/// A label is the Monte Carlo value of a state below the root of a tree. Images are encoded before the clock starts (`bench
-/// vision` measures that), and caches are cleared between runs. `overhead` is the time outside decoding (scheduling, sampling,
-/// search, answer checking, files) divided by the decoding time. With --compare naive the engine drops each prompt after its
-/// request, so that every estimate of a state computes its whole prompt again.
+/// A label is the Monte Carlo value of a state below the root of a tree. Images are encoded before
+/// the clock starts (`bench vision` measures that), and caches are cleared between runs. `overhead`
+/// is the time outside decoding (scheduling, sampling, search, answer checking, files) divided by
+/// the decoding time. With --compare naive the engine drops each prompt after its request, so that
+/// every estimate of a state computes its whole prompt again.
 #[derive(clap::Args)]
 pub struct Args {
     /// Problem file, as for `mmprm annotate` [default: the test problems of demo/].
@@ -125,7 +126,8 @@ struct Side {
     policy: LocalPolicy,
     subject: Subject,
     runs: RefCell<Vec<Run>>,
-    /// Of the last run's trees by file stem: the Monte Carlo value of the root, and a digest of the file.
+    /// Of the last run's trees by file stem: the Monte Carlo value of the root, and a digest of the
+    /// file.
     trees: RefCell<BTreeMap<String, (f64, u64)>>,
 }
 

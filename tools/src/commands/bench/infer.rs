@@ -15,10 +15,11 @@ use crate::ui::Ui;
 
 /// Prompt and decode tokens per second at several batch sizes.
 ///
-/// As llama-bench does: `pp512 × 4` processes four prompts of 512 tokens at once, `tg64 × 4` decodes 64 tokens for each of four
-/// rollouts at once (with default sampling, which is part of the time; end-of-text tokens are ignored). With --compare naive:
-/// the largest batch of rollouts after one prompt of --prompt tokens, against the same rollouts one by one, each of which
-/// processes the prompt again.
+/// As llama-bench does: `pp512 × 4` processes four prompts of 512 tokens at once, `tg64 × 4`
+/// decodes 64 tokens for each of four rollouts at once (with default sampling, which is part of the
+/// time; end-of-text tokens are ignored). With --compare naive: the largest batch of rollouts after
+/// one prompt of --prompt tokens, against the same rollouts one by one, each of which processes the
+/// prompt again.
 #[derive(clap::Args)]
 pub struct Args {
     /// Tokens per prompt.
@@ -173,7 +174,8 @@ impl Rollouts<'_> {
 /// How far rollouts decoded in two ways agree.
 struct Agreement {
     equal: usize,
-    /// The maximum difference of a token's log-probability, over tokens before the first different one.
+    /// The maximum difference of a token's log-probability, over tokens before the first different
+    /// one.
     difference: f32,
 }
 

@@ -1,4 +1,5 @@
-//! Repeated measurements: alternating runs, their statistics, and the report as a table or a JSON object.
+//! Repeated measurements: alternating runs, their statistics, and the report as a table or a JSON
+//! object.
 
 use anyhow::Context;
 use mmprm::engine::EngineError;
@@ -60,13 +61,13 @@ impl Series {
         if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1].midpoint(sorted[middle]) }
     }
 
-    /// A distribution-free confidence interval for the median and its coverage: the narrowest pair of order statistics
-    /// with a coverage of at least 0.9, or the extremes where no pair has that.
+    /// A distribution-free confidence interval for the median and its coverage: the narrowest pair
+    /// of order statistics with a coverage of at least 0.9, or the extremes where no pair has that.
     pub fn interval(&self) -> ([f64; 2], f64) {
         let sorted = self.sorted();
         let n = sorted.len();
-        // Without the `k` smallest and `k` largest values, the interval misses the median if at most `k` values lie on
-        // one side of it.
+        // Without the `k` smallest and `k` largest values, the interval misses the median if at
+        // most `k` values lie on one side of it.
         let coverage = |k: usize| 1.0 - 2.0 * (0..=k).map(|below| binomial(n, below)).sum::<f64>();
         let left_out = (0..n.div_ceil(2)).take_while(|&k| coverage(k) >= 0.9).last().unwrap_or(0);
         ([sorted[left_out], sorted[n - 1 - left_out]], coverage(left_out).max(0.0))
@@ -83,11 +84,13 @@ fn binomial(n: usize, k: usize) -> f64 {
     (0..k).fold(0.5_f64.powi(n as i32), |value, i| value * (n - i) as f64 / (i + 1) as f64)
 }
 
-/// Work to measure: takes the number of the run, 0 for the warm-up, and returns the seconds it took.
+/// Work to measure: takes the number of the run, 0 for the warm-up, and returns the seconds it
+/// took.
 pub type Arm<'a> = Box<dyn FnMut(usize) -> anyhow::Result<f64> + 'a>;
 
-/// Runs each of `arms` once as a warm-up, then all of them alternately `repetitions` times, every other time in reverse order,
-/// so that a drift of the machine's speed affects all alike. Returns the seconds of each.
+/// Runs each of `arms` once as a warm-up, then all of them alternately `repetitions` times, every
+/// other time in reverse order, so that a drift of the machine's speed affects all alike. Returns
+/// the seconds of each.
 pub fn in_turns(label: &str, repetitions: usize, arms: &mut [Arm<'_>], ui: &Ui) -> anyhow::Result<Vec<Series>> {
     let bar = ui.bar(label, ((repetitions + 1) * arms.len()) as u64, "");
     let mut times = vec![Vec::with_capacity(repetitions); arms.len()];

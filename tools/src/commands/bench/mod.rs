@@ -17,8 +17,9 @@ use crate::ui::Ui;
 
 /// Measure speed and memory of inference, scoring, annotation, image encoding and training.
 ///
-/// Without arguments, each benchmark runs the mini models of the source tree. Results are a Markdown table, or with --json an
-/// object with every single run. `bench synth` writes models of real shapes with random weights to measure.
+/// Without arguments, each benchmark runs the mini models of the source tree. Results are a
+/// Markdown table, or with --json an object with every single run. `bench synth` writes models of
+/// real shapes with random weights to measure.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -52,8 +53,8 @@ pub struct MeasureArgs {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Measuring")]
 pub struct CompareArgs {
-    /// Also run the same work without prefix sharing, alternating in the same process; check that the
-    /// results agree, and print the speedup: the median over the runs with a distribution-free
+    /// Also run the same work without prefix sharing, alternating in the same process; check that
+    /// the results agree, and print the speedup: the median over the runs with a distribution-free
     /// confidence interval.
     #[arg(long, value_name = "WITH")]
     compare: Option<Compare>,

@@ -26,10 +26,12 @@ const MIB: f64 = (1 << 20) as f64;
 
 /// Step scores per second: candidates of several steps with a common prefix.
 ///
-/// All candidates go to the engine at once, which computes their common prefixes once. With --compare naive each goes alone and
-/// its whole prompt is computed again. Also prints the time from the start of the program to the first score (a candidate of
-/// one step, with the first image of demo/ if there is a projector), and the peak memory: total, and beyond weights, cache and
-/// llama.cpp's scratch buffers. Works with any language model: for one without step and label tokens other tokens are read.
+/// All candidates go to the engine at once, which computes their common prefixes once. With
+/// --compare naive each goes alone and its whole prompt is computed again. Also prints the time
+/// from the start of the program to the first score (a candidate of one step, with the first image
+/// of demo/ if there is a projector), and the peak memory: total, and beyond weights, cache and
+/// llama.cpp's scratch buffers. Works with any language model: for one without step and label
+/// tokens other tokens are read.
 #[derive(clap::Args)]
 pub struct Args {
     /// Number of candidates.
@@ -144,7 +146,8 @@ impl Reading {
     }
 }
 
-/// Scores one step, so that everything is loaded and has run once. Returns what the report adds about it.
+/// Scores one step, so that everything is loaded and has run once. Returns what the report adds
+/// about it.
 fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Reading) -> anyhow::Result<&'static str> {
     let mut random = RandomTokens::new(engine.model(), &[reading.step], args.measure.seed);
     let encoder = Encoder::load(engine.model().clone(), mmproj, args.engine.encoder_options(None))

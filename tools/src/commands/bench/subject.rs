@@ -45,8 +45,8 @@ impl ModelArgs {
     }
 }
 
-/// The directory `demo` of the source tree, searched above this program (as in a build of the source) and above the current
-/// directory. The error names `flag`, which does without it.
+/// The directory `demo` of the source tree, searched above this program (as in a build of the
+/// source) and above the current directory. The error names `flag`, which does without it.
 pub fn demo(flag: &str) -> anyhow::Result<PathBuf> {
     let places = [std::env::current_exe().ok(), std::env::current_dir().ok()];
     let above = places.iter().flatten().flat_map(|place| place.ancestors());
@@ -88,7 +88,8 @@ impl Subject {
     }
 }
 
-/// Loads a model and starts an engine on it, with `cells` cache positions unless the flags set them.
+/// Loads a model and starts an engine on it, with `cells` cache positions unless the flags set
+/// them.
 pub fn start(
     model: &Path,
     args: &EngineArgs,

@@ -16,19 +16,22 @@ use crate::commands::quantize::mix;
 use crate::exit::{Exit, Usage};
 use crate::ui::{Ui, bytes};
 
-/// Write a GGUF pair of a real shape with random weights, to measure speed and memory without a download.
+/// Write a GGUF pair of a real shape with random weights, to measure speed and memory without a
+/// download.
 ///
-/// llama.cpp does the same work as with the real model: names, sizes, types and metadata are the same. Only a panel of rows of
-/// each matrix is drawn and quantised, then repeated in shuffled order, so that writing a model of 8 billion parameters takes
-/// as long as writing its file. The model's output is meaningless.
+/// llama.cpp does the same work as with the real model: names, sizes, types and metadata are the
+/// same. Only a panel of rows of each matrix is drawn and quantised, then repeated in shuffled
+/// order, so that writing a model of 8 billion parameters takes as long as writing its file. The
+/// model's output is meaningless.
 #[derive(clap::Args)]
 pub struct Args {
-    /// internvl2_5-1b, internvl2_5-2b, internvl2_5-8b, or the config.json of a checkpoint (internvl_chat, internlm2 or qwen2).
+    /// internvl2_5-1b, internvl2_5-2b, internvl2_5-8b, or the config.json of a checkpoint
+    /// (internvl_chat, internlm2 or qwen2).
     #[arg(long, value_name = "NAME|FILE")]
     shape: String,
 
-    /// Type of the language model, as for `mmprm quantize`; the vision tower stays at f16 with quantised
-    /// types.
+    /// Type of the language model, as for `mmprm quantize`; the vision tower stays at f16 with
+    /// quantised types.
     #[arg(long, value_name = "TYPE", default_value = "q4_k_m", value_parser = mix)]
     r#type: QuantType,
 
@@ -36,8 +39,8 @@ pub struct Args {
     #[arg(short, long, alias = "out", value_name = "DIR")]
     output: PathBuf,
 
-    /// GGUF file whose vocabulary is used, padded with unused tokens [default: that of the mini PRM in
-    /// demo/].
+    /// GGUF file whose vocabulary is used, padded with unused tokens [default: that of the mini PRM
+    /// in demo/].
     #[arg(long, value_name = "GGUF")]
     vocabulary: Option<PathBuf>,
 

@@ -15,7 +15,8 @@ use crate::ui::Ui;
 
 /// Image tiles encoded per second by llama.cpp's vision encoder.
 ///
-/// Encodes tiles of noise of the vision tower's input size one after the other, as images are encoded.
+/// Encodes tiles of noise of the vision tower's input size one after the other, as images are
+/// encoded.
 #[derive(clap::Args)]
 pub struct Args {
     /// Tiles per run.
