@@ -21,7 +21,7 @@ fn config() -> Value {
 
 /// The sandbox with a synthetic pair in `m/`.
 fn sandbox() -> (Sandbox, String) {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_demo();
     sandbox.write("tiny/config.json", config().to_string());
     sandbox.run("bench synth --shape tiny/config.json --type q4_k_m -o m").done();
     assert_eq!(sandbox.names("m"), ["mmproj-synth-tiny-f16.gguf", "synth-tiny-q4_k_m.gguf"]);
@@ -79,7 +79,7 @@ fn rollouts_decoded_one_by_one_equal_those_of_one_batch() {
 
 #[test]
 fn annotation_is_measured_on_the_mini_policy_of_the_source_tree() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_demo();
     let work = "--limit 2 --rollouts 4 --rollout-budget 8 --max-tokens 120 --repetitions 1";
     let run = sandbox.run(&format!("bench annotate {work} --compare naive --json")).done();
     let found = rows(&run, "annotate");
@@ -135,7 +135,7 @@ fn planned_memory_is_what_llama_cpp_allocates() {
 
 #[test]
 fn doctor_lists_what_fits_and_the_flags_for_a_model() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_demo();
     let object =
         sandbox.run("doctor --gpu-memory 8GiB --model policy.gguf --mmproj mmproj.gguf --json").done().object();
     assert_eq!(object["fits"].as_array().unwrap().len(), 9);
@@ -152,7 +152,7 @@ fn doctor_lists_what_fits_and_the_flags_for_a_model() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_bad_files_with_3() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_demo();
     for wrong in [
         "bench",
         "bench infer --repetitions 0",

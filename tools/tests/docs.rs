@@ -54,15 +54,18 @@ fn flags() -> BTreeMap<String, BTreeSet<String>> {
     commands
 }
 
-/// The command lines of a document that start with `mmprm`, continued lines joined, comments left
-/// out.
+/// The command lines in the code blocks of a document that start with `mmprm`, continued lines
+/// joined, comments left out.
 fn command_lines(text: &str) -> Vec<String> {
-    let joined = text.replace("\\\n", " ");
-    let lines = joined.lines().map(|line| line.trim_start().trim_start_matches("$ "));
-    lines
-        .filter(|line| line.starts_with("mmprm "))
-        .map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned())
-        .collect()
+    let (mut in_fence, mut commands) = (false, Vec::new());
+    for line in text.replace("\\\n", " ").lines() {
+        in_fence ^= line.starts_with("```");
+        let command = line.trim_start().trim_start_matches("$ ");
+        if (in_fence || line.starts_with("    ")) && command.starts_with("mmprm ") {
+            commands.push(command.split(" #").next().unwrap_or_default().trim().to_owned());
+        }
+    }
+    commands
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {
         in_code ^= character == '`';
-        if !in_code && ['<', '*', '['].contains(&character) {
+        if !in_code && ['<', '*'].contains(&character) {
             escaped.push('\\');
         }
         escaped.push(character);

@@ -82,6 +82,14 @@ impl Sandbox {
         Self { folder }
     }
 
+    /// A sandbox with the source tree's `demo/`, which benchmarks look for above the program or the
+    /// current directory: the program may be built outside the source tree.
+    pub fn with_demo() -> Self {
+        let sandbox = Self::new();
+        symlink(demo(), sandbox.path("demo")).unwrap();
+        sandbox
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
