@@ -3,8 +3,8 @@
 #
 #   sh benches/records/measure-packing.sh TREES [IMAGES]
 #
-# TREES is a directory of trees as `mmprm annotate` writes them; IMAGES the folder that their pictures are in; without it the
-# pictures are left out (those of tests/golden/mcts do not exist). The model is the mini policy, or $MODEL. With
+# TREES is a directory of trees as `mmprm annotate` writes them; IMAGES the folder that their images are in; without it the
+# images are left out (those of tests/golden/mcts do not exist). The model is the mini policy, or $MODEL. With
 # EVERY_ROLLOUT=1 samples are made of every rollout.
 set -eu
 here=$(dirname "$0")

@@ -56,6 +56,9 @@ mod testing;
 mod trie;
 
 pub use error::EngineError;
+#[cfg(feature = "engine")]
+#[doc(hidden)]
+pub use ffi::{BuildInfo, build_info};
 pub use sampling::{Sampler, Sampling, Scratch, Stream, draw_all};
 #[cfg(feature = "engine")]
 pub use {

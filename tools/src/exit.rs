@@ -1,4 +1,12 @@
-//! Exit codes, and which error means which.
+//! Exit codes, and the one place where errors are mapped to them.
+//!
+//! | code | meaning | errors |
+//! |---|---|---|
+//! | 0 | done | none; the reader of the output closed the pipe |
+//! | 1 | failed | all others: an output that cannot be written, a model that stops, records that failed |
+//! | 2 | wrong usage | [`Usage`], and what clap refuses: flags that are unknown, missing or contradictory |
+//! | 3 | bad input data | [`BadInput`], and the library's errors on files that are missing or malformed |
+//! | 4 | interrupted | Ctrl-C or SIGTERM; finished work is kept and the same command continues |
 
 use std::io;
 use std::process::ExitCode;
@@ -17,35 +25,35 @@ use mmprm_quant::hf::HfError;
 use mmprm_quant::quantize::QuantizeError;
 use mmprm_quant::synth::SynthError;
 
-/// How a run ended.
+/// How a run ended; the module's table has the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// All done.
+    /// Everything succeeded.
     Done,
-    /// Something failed.
+    /// The run, or part of its records, failed.
     Failed,
-    /// The flags do not make sense (clap ends the process itself for those it can see).
+    /// The flags are wrong. Clap exits by itself for those that it can check.
     Usage,
-    /// An input file is missing or not what was expected.
+    /// An input file is missing or malformed.
     BadInput,
-    /// Stopped by the user; the same command continues.
+    /// The user stopped the run; the same command continues it.
     Interrupted,
-    /// The reader of our output has gone away: an end, not an error.
+    /// The reader of standard output closed the pipe, which is not an error.
     BrokenPipe,
 }
 
-/// A mistake in how the command was called.
+/// A mistake in the command line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Input data that cannot be used, found by a command itself.
+/// Unusable input data, detected by a command itself.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadInput(pub String);
 
 impl Exit {
-    /// The code the process ends with.
+    /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Self::Done | Self::BrokenPipe => 0,
@@ -56,7 +64,7 @@ impl Exit {
         }
     }
 
-    /// The exit that an error stands for.
+    /// The exit of a run that ended with `error`: that of the first known cause, else `Failed`.
     pub fn of(error: &anyhow::Error) -> Self {
         error.chain().find_map(Self::of_cause).unwrap_or(Self::Failed)
     }
@@ -109,7 +117,7 @@ impl Exit {
         }
     }
 
-    /// A file that cannot be read is bad input; one that cannot be written is a failure.
+    /// Errors on reading are bad input, errors on writing are failures.
     fn of_gguf(error: &GgufError) -> Self {
         match error {
             GgufError::Write { .. } | GgufError::Unwritable { .. } => Self::Failed,
@@ -118,8 +126,8 @@ impl Exit {
     }
 }
 
-/// An error and its causes as one sentence on one line. A cause that the sentence tells already is left out: most errors of
-/// the library name theirs.
+/// An error and its causes as one sentence on one line. Causes that the sentence already contains
+/// are left out, since most errors of the library include their cause.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -135,5 +143,28 @@ pub fn sentence(error: &anyhow::Error) -> String {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_error_has_its_code() {
+        let code = |error: anyhow::Error| Exit::of(&error.context("while running")).code();
+        assert_eq!(code(io::Error::from(io::ErrorKind::BrokenPipe).into()), 0);
+        assert_eq!(code(io::Error::from(io::ErrorKind::StorageFull).into()), 1);
+        assert_eq!(code(anyhow::anyhow!("something else")), 1);
+        assert_eq!(code(Usage("--top-p: expected more than 0".into()).into()), 2);
+        assert_eq!(code(BadInput("p.json: found no problems".into()).into()), 3);
+        assert_eq!(code(EngineError::Cancelled.into()), 4);
+    }
+
+    #[test]
+    fn a_sentence_is_one_line_and_repeats_no_cause() {
+        let error =
+            anyhow::anyhow!("p.json: no such\nfile").context("cannot read p.json: no such\nfile").context("stopped");
+        assert_eq!(sentence(&error), "stopped: cannot read p.json: no such file");
     }
 }

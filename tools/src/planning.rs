@@ -1,23 +1,25 @@
-//! What memory a training run takes, before it begins: the table of `mmprm train --plan`, and the refusal of what cannot fit.
+//! Memory of a training run, before it starts: the table of `mmprm train --plan`, and the refusal
+//! of runs that cannot fit.
 
-use mmprm::train::plan::{Advice, Demand, Plan, advice, machine};
+use mmprm::train::plan::{Advice, Demand, Plan, advice};
+use mmprm::util::machine;
 use serde_json::json;
 
 use crate::exit::Exit;
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
 
-/// Tells what a run would take.
+/// Prints the memory that a run would take, part by part.
 pub fn show(demand: &Demand<'_>, ui: &Ui) -> anyhow::Result<Exit> {
     let plan = Plan::of(demand);
-    let (total, available) = (plan.total(), machine::available());
+    let (total, available) = (plan.total(), machine::budget());
     let advice = available
         .map_or_else(Vec::new, |available| if total > available { advice(demand, available) } else { Vec::new() });
-    let mut table = Table::new(["memory at the peak", "MiB"]);
+    let mut table = Table::new(["peak memory", "MiB"]);
     for part in &plan.parts {
         table.row([part.name.into(), mebibytes(part.bytes)]);
     }
-    table.row(["in all".into(), mebibytes(total)]);
+    table.row(["total".into(), mebibytes(total)]);
     ui.say(table)?;
     if let Some(available) = available {
         let fits =
@@ -28,12 +30,12 @@ pub fn show(demand: &Demand<'_>, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Refuses a run that the machine has no memory for, before anything of it is allocated.
+/// Refuses a run that needs more memory than is available, before anything is allocated.
 pub fn refuse_too_large(demand: &Demand<'_>) -> anyhow::Result<()> {
-    let (total, available) = (Plan::of(demand).total(), machine::available().unwrap_or(u64::MAX));
+    let (total, available) = (Plan::of(demand).total(), machine::budget().unwrap_or(u64::MAX));
     anyhow::ensure!(
         total <= available,
-        "the run needs about {} of memory and {} are available; it would need {} (see --plan)",
+        "the run needs about {} of memory, but {} are available; it would need {} (see --plan)",
         bytes(total),
         bytes(available),
         sentence_of(&advice(demand, available))
@@ -41,7 +43,7 @@ pub fn refuse_too_large(demand: &Demand<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `A with this, B with that too`.
+/// The advice as text: `A with this, B with that too`, where each change adds to those before it.
 fn sentence_of(advice: &[Advice]) -> String {
     let parts = advice.iter().enumerate().map(|(number, Advice { change, total })| {
         let too = if number > 0 { " too" } else { "" };

@@ -8,11 +8,13 @@
 #![allow(unsafe_code)]
 
 mod adapter;
+mod build;
 mod context;
 mod log;
 mod model;
 mod vision;
 
+pub use build::{BuildInfo, build_info};
 pub(crate) use context::{Batch, Context, ContextOptions, DecodeError};
 pub(crate) use model::gpu_devices;
 pub use model::{Device, Model, ModelOptions};
