@@ -38,7 +38,7 @@ fn flags() -> BTreeMap<String, BTreeSet<String>> {
     let mut command = String::new();
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("## `mmprm").and_then(|line| line.strip_suffix('`')) {
-            command = name.trim().to_owned();
+            name.trim().clone_into(&mut command);
             commands.entry(command.clone()).or_default().extend(["--help".into(), "-h".into()]);
         } else if let Some(spelling) = line.strip_prefix("* `-").and_then(|line| line.split('`').next()) {
             let spelling = format!("-{spelling}");

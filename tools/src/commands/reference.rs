@@ -2,6 +2,9 @@
 //!
 //! Hidden from the help: `tools/tests/docs.rs` runs it and compares its output with the file.
 
+use std::fmt::{self, Write as _};
+use std::io;
+
 use anyhow::Context;
 use clap::{Arg, Command};
 
@@ -22,34 +25,33 @@ pub struct Args {}
 
 /// Prints the reference of `command`, the whole program.
 pub fn run(mut command: Command) -> anyhow::Result<Exit> {
-    use std::io::Write as _;
     command.build();
     let mut text = INTRODUCTION.to_owned();
-    section(&mut text, &command, &[]);
-    std::io::stdout().write_all(text.as_bytes()).context("cannot print the reference")?;
+    section(&mut text, &command, &[])?;
+    io::Write::write_all(&mut io::stdout(), text.as_bytes()).context("cannot print the reference")?;
     Ok(Exit::Done)
 }
 
 /// Appends the section of `command` and those of its subcommands; `above` are the commands it is
 /// under.
-fn section(text: &mut String, command: &Command, above: &[&str]) {
+fn section(text: &mut String, command: &Command, above: &[&str]) -> fmt::Result {
     let path: Vec<&str> = above.iter().copied().chain([command.get_name()]).collect();
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim();
-    text.push_str(&format!("\n## `{}`\n\n", path.join(" ")));
+    write!(text, "\n## `{}`\n\n", path.join(" "))?;
     if let Some(about) = command.get_long_about().or(command.get_about()) {
-        text.push_str(&format!("{}\n\n", escaped(&about.to_string())));
+        write!(text, "{}\n\n", escaped(&about.to_string()))?;
     }
-    text.push_str(&format!("```text\n{usage}\n```\n"));
+    writeln!(text, "```text\n{usage}\n```")?;
     let subcommands: Vec<&Command> =
         command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help").collect();
     if !subcommands.is_empty() {
-        text.push_str("\nCommands:\n\n");
+        writeln!(text, "\nCommands:\n")?;
     }
     for subcommand in &subcommands {
         let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
         let link = [path.as_slice(), &[subcommand.get_name()]].concat();
-        text.push_str(&format!("* [`{}`](#{}): {}\n", subcommand.get_name(), link.join("-"), escaped(&about)));
+        writeln!(text, "* [`{}`](#{}): {}", subcommand.get_name(), link.join("-"), escaped(&about))?;
     }
     // Flags for all commands are listed once, at the top.
     let is_listed = |arg: &&Arg| {
@@ -76,18 +78,19 @@ fn section(text: &mut String, command: &Command, above: &[&str]) {
         _ => 2,
     });
     for (name, args) in groups {
-        text.push_str(&format!("\n{name}:\n\n"));
+        write!(text, "\n{name}:\n\n")?;
         for arg in args {
-            entry(text, arg);
+            entry(text, arg)?;
         }
     }
     for subcommand in subcommands {
-        section(text, subcommand, &path);
+        section(text, subcommand, &path)?;
     }
+    Ok(())
 }
 
 /// Appends the list item of one argument or flag.
-fn entry(text: &mut String, arg: &Arg) {
+fn entry(text: &mut String, arg: &Arg) -> fmt::Result {
     let takes_values =
         arg.get_action().takes_values() && arg.get_num_args().is_none_or(|number| number.max_values() > 0);
     let names = arg.get_value_names().filter(|_| takes_values).unwrap_or_default();
@@ -99,20 +102,21 @@ fn entry(text: &mut String, arg: &Arg) {
         (None, None) => value,
     };
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
-    text.push_str(&format!("* `{}`: {}", spelling.trim(), escaped(&help.replace("\n\n", "\n"))));
+    write!(text, "* `{}`: {}", spelling.trim(), escaped(&help.replace("\n\n", "\n")))?;
     let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     if takes_values && !defaults.is_empty() {
-        text.push_str(&format!(" [default: `{}`]", defaults.join(" ")));
+        write!(text, " [default: `{}`]", defaults.join(" "))?;
     }
     if let Some(variable) = arg.get_env() {
-        text.push_str(&format!(" [environment: `{}`]", variable.to_string_lossy()));
+        write!(text, " [environment: `{}`]", variable.to_string_lossy())?;
     }
-    text.push('\n');
+    writeln!(text)?;
     let values = if takes_values { arg.get_possible_values() } else { Vec::new() };
     for value in values.iter().filter(|value| !value.is_hide_set()) {
         let help = value.get_help().map(|help| format!(": {}", escaped(&help.to_string()))).unwrap_or_default();
-        text.push_str(&format!("  * `{}`{help}\n", value.get_name()));
+        writeln!(text, "  * `{}`{help}", value.get_name())?;
     }
+    Ok(())
 }
 
 /// `text` with the characters escaped that Markdown would read as its own, outside of code.
