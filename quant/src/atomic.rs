@@ -48,7 +48,20 @@ impl AtomicFile {
     ///
     /// # Errors
     /// Any input/output error, with the path in its message; the destination is then untouched.
-    pub fn commit(mut self) -> io::Result<()> {
+    pub fn commit(self) -> io::Result<()> {
+        self.put_in_place(true)
+    }
+
+    /// Flushes and renames the file into place without syncing, for files that can be recomputed and are verified when
+    /// they are read: after a power failure the file may be missing or damaged.
+    ///
+    /// # Errors
+    /// Any input/output error, with the path in its message; the destination is then untouched.
+    pub fn commit_unsynced(self) -> io::Result<()> {
+        self.put_in_place(false)
+    }
+
+    fn put_in_place(mut self, sync: bool) -> io::Result<()> {
         let destination = self.destination;
         let finish = || {
             self.writer.flush()?;
@@ -59,9 +72,11 @@ impl AtomicFile {
                 use std::os::unix::fs::PermissionsExt;
                 file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
             }
-            file.as_file().sync_all()?;
+            if sync {
+                file.as_file().sync_all()?;
+            }
             file.persist(&destination).map_err(|error| error.error)?;
-            sync_directory(parent(&destination))
+            if sync { sync_directory(parent(&destination)) } else { Ok(()) }
         };
         finish().map_err(|error| named(&error, &destination))
     }

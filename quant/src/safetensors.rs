@@ -18,9 +18,13 @@
 //! assert_eq!(checkpoint.data(tensor), [0; 8]);
 //! ```
 
+mod write;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+pub use write::{SafetensorsWriter, TensorSpec};
 
 pub use ::safetensors::Dtype;
 use ::safetensors::tensor::TensorInfo;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use mmprm::train::tensors::Stored;
+use mmprm::train::tensors::StoredType;
 use safetensors::SafeTensors;
 
 use crate::support::json;
@@ -33,7 +33,7 @@ fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
         bench.recipe.lr = 1e-2;
         bench.run(&mut |_| ()).unwrap();
-        let (base, last) = (&bench.recipe.model, bench.recipe.out.join("last"));
+        let (base, last) = (&bench.recipe.model, bench.recipe.output.join("last"));
         let (before, after) = (tensors(base), tensors(&last));
         assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "{architecture}");
         let mut changed = 0;
@@ -66,11 +66,11 @@ fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
 
 #[test]
 fn the_configuration_says_the_type_that_weights_are_saved_in() {
-    for (stored, name, dtype) in [(Stored::F16, "float16", "F16"), (Stored::F32, "float32", "F32")] {
+    for (stored, name, dtype) in [(StoredType::F16, "float16", "F16"), (StoredType::F32, "float32", "F32")] {
         let Some(mut bench) = Bench::new(&sample("1?", &[("1.", 1.0)])) else { return };
         bench.recipe.save_as = stored;
         bench.run(&mut |_| ()).unwrap();
-        let last = bench.recipe.out.join("last");
+        let last = bench.recipe.output.join("last");
         assert_eq!(json(&last.join("config.json"))["torch_dtype"], name);
         assert!(tensors(&last).values().all(|(found, ..)| found == dtype));
     }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use mmprm::train::data::{Goal, Sample};
-use mmprm::train::run::Event;
+use mmprm::train::data::{Sample, TargetValue};
+use mmprm::train::trainer::Event;
 use serde_json::Value;
 
 use crate::support::tensors::{Tensors, relative};
@@ -45,7 +45,7 @@ fn bench(architecture: &str, lines: &[(usize, String)]) -> Bench {
 fn laid_out(sample: &Sample) -> Vec<f32> {
     let mut labels = vec![-100.0; sample.tokens.len()];
     for target in &sample.targets {
-        let Goal::Label(label) = target.goal else { panic!("a label") };
+        let TargetValue::Label(label) = target.value else { panic!("a label") };
         labels[target.row] = label;
     }
     labels
@@ -109,8 +109,14 @@ fn golden_train_three_steps_give_the_references_losses_and_parameters() {
                 steps.push(step.clone());
             }
         };
-        mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut watch, &mmprm::util::cancel::CancelToken::new())
-            .unwrap();
+        mmprm::train::trainer::run(
+            &mut full,
+            &data,
+            &bench.recipe,
+            &mut watch,
+            &mmprm::util::cancel::CancelToken::new(),
+        )
+        .unwrap();
         for (step, expected) in steps.iter().zip(info["lr1e_3"]["steps"].as_array().unwrap()) {
             let losses = numbers(&expected["micro_losses"]);
             let loss = losses.iter().sum::<f64>() / losses.len() as f64;

@@ -2,7 +2,7 @@
 
 use mmprm::train::learner::Learner;
 use mmprm::train::optim::Schedule;
-use mmprm::train::pack::{Aims, Packing};
+use mmprm::train::pack::{Packing, SequenceTargets};
 
 use crate::trees::paths;
 use crate::{ARCHITECTURES, Bench, sample};
@@ -11,14 +11,14 @@ use crate::{ARCHITECTURES, Bench, sample};
 fn learnt(bench: &Bench) -> Vec<(f32, f32)> {
     let data = bench.data();
     let mut full = bench.open(&data);
-    mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut |_| (), &mmprm::util::cancel::CancelToken::new())
+    mmprm::train::trainer::run(&mut full, &data, &bench.recipe, &mut |_| (), &mmprm::util::cancel::CancelToken::new())
         .unwrap();
-    let packing = Packing::new(&data.train.samples, data.train.words.context, &bench.recipe.limits(), 0);
+    let packing = Packing::new(&data.train.samples, data.train.special.context, &bench.recipe.packing_limits(), 0);
     let mut pairs = Vec::new();
     for batch in packing.epoch(0) {
         for sequence in packing.sequences(&data.train.samples, &batch) {
             let scores = full.loss(&sequence, 1.0).unwrap().rows;
-            let Aims::Labels(labels) = &sequence.aims else { panic!("labels") };
+            let SequenceTargets::Labels(labels) = &sequence.targets else { panic!("labels") };
             pairs.extend(labels.iter().copied().zip(scores));
         }
     }

@@ -2,9 +2,9 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mmprm::internvl::{read_layout, read_parameters};
-use mmprm::train::optim::Kind;
-use mmprm::train::recipe::{Aim, Compute, Form};
-use mmprm::train::run::{Event, RunError};
+use mmprm::train::optim::OptimizerKind;
+use mmprm::train::recipe::{Compute, SolutionForm, Task};
+use mmprm::train::trainer::{Event, RunError};
 use mmprm::util::cancel::CancelToken;
 
 use crate::{Bench, sample, with_image};
@@ -30,7 +30,7 @@ fn bench() -> Option<Bench> {
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_bits() {
-    for (kind, precision) in [(Kind::AdamW, Compute::F32), (Kind::Muon, Compute::F16)] {
+    for (kind, precision) in [(OptimizerKind::AdamW, Compute::F32), (OptimizerKind::Muon, Compute::F16)] {
         let Some(mut whole) = bench() else { return };
         let mut broken = bench().unwrap();
         for bench in [&mut whole, &mut broken] {
@@ -61,7 +61,7 @@ fn a_killed_run_goes_on_to_the_same_bits() {
         assert_eq!(again.validation, summary.validation);
         let bits = |values: &[Vec<f32>]| values.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert!(bits(&values) == bits(&expected), "{kind:?}: the parameters differ");
-        let log = fs::read_to_string(broken.recipe.out.join("log.jsonl")).unwrap();
+        let log = fs::read_to_string(broken.recipe.output.join("log.jsonl")).unwrap();
         let steps = log.lines().filter(|line| line.contains("\"grad_norm\"")).count();
         assert_eq!(steps, 8, "{log}");
     }
@@ -92,12 +92,12 @@ fn an_interrupted_run_saves_and_goes_on() {
 #[test]
 fn the_last_and_the_best_checkpoint_are_models_like_the_one_begun_with() {
     let Some(mut bench) = bench() else { return };
-    bench.recipe.save_as = mmprm::train::tensors::Stored::F32;
+    bench.recipe.save_as = mmprm::train::tensors::StoredType::F32;
     let (summary, values) = bench.run(&mut |_| ()).unwrap();
     let validation = summary.validation.unwrap();
     assert!(validation.accuracy.is_some() && validation.auc.is_some());
     assert!((validation.targets - 6.0).abs() < 1e-12);
-    let out = &bench.recipe.out;
+    let out = &bench.recipe.output;
     for name in ["last", "best"] {
         let layout = read_layout(&out.join(name)).unwrap();
         assert_eq!(layout.tensors(), read_layout(&bench.recipe.model).unwrap().tensors());
@@ -133,8 +133,8 @@ fn a_directory_of_another_run_is_refused() {
 fn a_directory_that_is_in_use_is_refused_and_old_temporary_files_go() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.steps = Some(2);
-    fs::create_dir_all(bench.recipe.out.join("state")).unwrap();
-    let left = bench.recipe.out.join("state/.half.tmp");
+    fs::create_dir_all(bench.recipe.output.join("state")).unwrap();
+    let left = bench.recipe.output.join("state/.half.tmp");
     fs::write(&left, "half").unwrap();
     let mut refused = None;
     let recipe = bench.recipe.clone();
@@ -154,7 +154,7 @@ fn a_directory_that_is_in_use_is_refused_and_old_temporary_files_go() {
 fn a_checkpoint_that_cannot_be_written_ends_the_run_by_its_path() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.save_every = 2;
-    let out = bench.recipe.out.clone();
+    let out = bench.recipe.output.clone();
     let mut spoil = |event: &Event| {
         if matches!(event, Event::Saved { step: 2 }) {
             // A directory in the place of the file stands for a disk that takes no more.
@@ -204,8 +204,8 @@ fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
         format!("{}\n", serde_json::json!({"id": number, "question": format!("{number} + 1?"), "solution": solution}))
     };
     let Some(mut bench) = Bench::new(&(1..4).map(line).collect::<String>()) else { return };
-    bench.recipe.task = Aim::Policy;
-    bench.recipe.forms = vec![Form::Rollout, Form::Prm];
+    bench.recipe.task = Task::Policy;
+    bench.recipe.forms = vec![SolutionForm::Rollout, SolutionForm::Prm];
     bench.recipe.epochs = 120;
     bench.recipe.lr = 2e-3;
     let mut losses = Vec::new();
@@ -229,9 +229,9 @@ fn images_are_encoded_once_and_their_features_kept() {
     fs::write(&bench.recipe.samples, with_image.repeat(3)).unwrap();
     bench.recipe.validation = 0.0;
     let (_, first) = bench.run(&mut |_| ()).unwrap();
-    let kept: Vec<_> = fs::read_dir(bench.recipe.out.join("features")).unwrap().collect();
+    let kept: Vec<_> = fs::read_dir(bench.recipe.output.join("features")).unwrap().collect();
     assert_eq!(kept.len(), 1);
-    bench.recipe.features = Some(bench.recipe.out.join("features"));
-    bench.recipe.out = root.join("again");
+    bench.recipe.features = Some(bench.recipe.output.join("features"));
+    bench.recipe.output = root.join("again");
     assert_eq!(bench.run(&mut |_| ()).unwrap().1, first);
 }

@@ -11,7 +11,7 @@ use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
 use mmprm::train::data::{Dataset, Sample};
 use mmprm::train::network::tiling;
-use mmprm::train::tensors::Stored;
+use mmprm::train::tensors::StoredType;
 use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
@@ -68,10 +68,10 @@ impl Trained {
         bench.recipe.batch_samples = 3;
         bench.recipe.epochs = 2;
         bench.recipe.lr = 3e-4;
-        bench.recipe.save_as = Stored::F16;
+        bench.recipe.save_as = StoredType::F16;
         let (summary, _) = bench.run(&mut |_| ()).unwrap();
         assert!(summary.steps >= 4);
-        let last = bench.recipe.out.join("last");
+        let last = bench.recipe.output.join("last");
         let layout = read_layout(&last).unwrap();
         let parameters = read_parameters(&last, &layout, |_| true).unwrap();
         Some(Self { data: bench.data().train, model: Model::new(&layout), parameters, bench })
@@ -100,7 +100,7 @@ impl Trained {
     fn scores(&self, sample: &Sample) -> Vec<f64> {
         let rows: Vec<usize> = sample.targets.iter().map(|target| target.row).collect();
         let (labels, weights) = (vec![1.0; rows.len()], vec![1.0; rows.len()]);
-        let targets = Targets::Steps { rows, labels, weights, yes: self.data.words.yes, no: self.data.words.no };
+        let targets = Targets::Steps { rows, labels, weights, yes: self.data.special.yes, no: self.data.special.no };
         let packed = self.packed(sample);
         let loss = self.model.loss(&self.parameters, &packed, &targets, Settings::default()).unwrap();
         loss.rows.into_iter().map(f64::from).collect()
@@ -140,10 +140,10 @@ fn furthest(found: &[f64], wanted: &[f64]) -> f64 {
 
 /// How far llama.cpp's scores on the trainer's token ids are from the trainer's own.
 fn apart(trained: &Trained, weight_type: WeightType) -> f64 {
-    let pair = convert(&trained.bench.recipe.out.join("last"), weight_type);
+    let pair = convert(&trained.bench.recipe.output.join("last"), weight_type);
     let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
     let engine = Engine::start(&load(&pair), options).unwrap();
-    let (words, samples) = (&trained.data.words, &trained.data.samples);
+    let (words, samples) = (&trained.data.special, &trained.data.samples);
     let prompts = samples.iter().map(|sample| trained.prompt(sample)).collect();
     let read = [words.yes as Token, words.no as Token];
     let readings = engine.probe(prompts, words.step as Token, &read).unwrap();
@@ -184,7 +184,7 @@ fn converted_tiny_models_give_the_trainers_scores() {
 fn scoring_reads_a_solution_as_training_did() {
     for architecture in ARCHITECTURES {
         let Some(trained) = Trained::tiny(architecture) else { continue };
-        let pair = convert(&trained.bench.recipe.out.join("last"), WeightType::F32);
+        let pair = convert(&trained.bench.recipe.output.join("last"), WeightType::F32);
         let model = load(&pair);
         let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
         let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };

@@ -1,9 +1,9 @@
 //! Packed samples against the same samples one by one.
 
 use mmprm::train::learner::Learner;
-use mmprm::train::pack::{Limits, Packing, Sequence};
-use mmprm::train::recipe::{Aim, Form};
-use mmprm::train::run::Data;
+use mmprm::train::pack::{Packing, PackingLimits, Sequence};
+use mmprm::train::prepare::TrainingData;
+use mmprm::train::recipe::{SolutionForm, Task};
 
 use crate::support::tensors::relative;
 use crate::support::{golden, golden_path};
@@ -54,22 +54,22 @@ struct Sums {
     gradients: Vec<Vec<f32>>,
 }
 
-fn sums(bench: &Bench, data: &Data, limits: Limits) -> Sums {
+fn sums(bench: &Bench, data: &TrainingData, limits: PackingLimits) -> Sums {
     let mut full = bench.open(data);
-    let packing = Packing::new(&data.train.samples, data.train.words.context, &limits, 0);
+    let packing = Packing::new(&data.train.samples, data.train.special.context, &limits, 0);
     let sequences: Vec<_> =
         packing.epoch(0).iter().flat_map(|batch| packing.sequences(&data.train.samples, batch)).collect();
     let weight: f64 = sequences.iter().map(Sequence::weight).sum();
     Sums {
-        loss: sequences.iter().map(|sequence| full.gradients(sequence, 1.0 / weight).unwrap().loss).sum(),
+        loss: sequences.iter().map(|sequence| full.accumulate(sequence, 1.0 / weight).unwrap().loss).sum(),
         tokens: sequences.iter().map(|sequence| sequence.tokens.len()).sum(),
         sequences: sequences.len(),
-        gradients: full.sums().into_iter().map(<[f32]>::to_vec).collect(),
+        gradients: full.gradients().into_iter().map(<[f32]>::to_vec).collect(),
     }
 }
 
-fn one_by_one(bench: &Bench, data: &Data) -> Sums {
-    sums(bench, data, Limits { trees: false, sequence_samples: 1, ..Limits::default() })
+fn one_by_one(bench: &Bench, data: &TrainingData) -> Sums {
+    sums(bench, data, PackingLimits { trees: false, sequence_samples: 1, ..PackingLimits::default() })
 }
 
 fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
@@ -89,7 +89,7 @@ fn trees_of_steps_have_the_loss_and_gradients_of_their_paths() {
     for architecture in ARCHITECTURES {
         let Some(bench) = Bench::of(architecture, &paths()) else { continue };
         let data = bench.data();
-        let (trees, apart) = (sums(&bench, &data, Limits::default()), one_by_one(&bench, &data));
+        let (trees, apart) = (sums(&bench, &data, PackingLimits::default()), one_by_one(&bench, &data));
         assert!(trees.tokens * 2 < apart.tokens);
         assert_alike(architecture, &trees, &apart);
     }
@@ -108,12 +108,12 @@ fn trees_with_images_have_the_loss_and_gradients_of_their_paths() {
             bench.recipe.freeze = freeze;
             let data = bench.data();
             let apart = one_by_one(&bench, &data);
-            let together = sums(&bench, &data, Limits::default());
+            let together = sums(&bench, &data, PackingLimits::default());
             assert_eq!((together.sequences, apart.sequences), (1, 16));
             assert!(together.tokens * 2 < apart.tokens);
             assert_alike(architecture, &together, &apart);
             // Trees that are cut where a sequence is full share less and are worth the same.
-            let cut = sums(&bench, &data, Limits { sequence_tokens: 120, ..Limits::default() });
+            let cut = sums(&bench, &data, PackingLimits { sequence_tokens: 120, ..PackingLimits::default() });
             assert!(cut.sequences > 2 && cut.tokens > together.tokens);
             assert_alike(architecture, &cut, &apart);
         }
@@ -129,11 +129,11 @@ fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
     let samples = [reply("Answer: 12"), reply("Answer: 13"), reply("Answer: 12"), reply("Answer: no")].concat();
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
-        bench.recipe.task = Aim::Policy;
+        bench.recipe.task = Task::Policy;
         // The tiny vocabulary has no step tags; their pieces do as well.
-        bench.recipe.forms = vec![Form::Rollout, Form::Prm];
+        bench.recipe.forms = vec![SolutionForm::Rollout, SolutionForm::Prm];
         let data = bench.data();
-        let (trees, apart) = (sums(&bench, &data, Limits::default()), one_by_one(&bench, &data));
+        let (trees, apart) = (sums(&bench, &data, PackingLimits::default()), one_by_one(&bench, &data));
         assert!(trees.tokens * 2 < apart.tokens);
         assert_alike(architecture, &trees, &apart);
     }
@@ -145,7 +145,7 @@ fn plain_samples_in_one_sequence_are_worth_what_they_are_alone_and_have_nothing_
         let Some(bench) = Bench::of(architecture, &paths()) else { continue };
         let data = bench.data();
         let apart = one_by_one(&bench, &data);
-        let together = sums(&bench, &data, Limits { trees: false, ..Limits::default() });
+        let together = sums(&bench, &data, PackingLimits { trees: false, ..PackingLimits::default() });
         assert_eq!((together.sequences, apart.sequences), (1, data.train.samples.len()));
         assert_eq!(together.tokens, data.train.samples.iter().map(|sample| sample.tokens.len()).sum::<usize>());
         assert_alike(architecture, &together, &apart);
