@@ -14,7 +14,7 @@ use mmprm_quant::quantize::{QuantType, layout};
 use mmprm_quant::synth::{SynthError, SynthOptions, SynthPlan, plan};
 
 fn donor() -> GgufFile {
-    GgufFile::open(&common::workspace().join("demo/models/mini-prm-q8_0.gguf")).unwrap()
+    GgufFile::open(&common::workspace().join("demo/models/prm-q8_0.gguf")).unwrap()
 }
 
 /// A small model of the given kind, in other respects like the published one.

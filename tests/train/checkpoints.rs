@@ -1,4 +1,4 @@
-//! What a run leaves is the model that it began with, with other values: the reference's class loads it.
+//! Checkpoints: the initial model's tensors and files with other values, loadable by MM-PRM's class.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,14 +20,14 @@ fn tensors(directory: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> 
         let bytes = fs::read(&path).unwrap();
         for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
             let entry = (format!("{:?}", tensor.dtype()), tensor.shape().to_vec(), tensor.data().to_vec());
-            assert!(found.insert(name, entry).is_none(), "a tensor is there twice");
+            assert!(found.insert(name, entry).is_none(), "a tensor occurs twice");
         }
     }
     found
 }
 
 #[test]
-fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
+fn a_trained_checkpoint_has_the_tensors_and_files_of_the_initial_one() {
     for architecture in ARCHITECTURES {
         let samples = sample("Find the sum.", &[("1 + 1 = 2.", 0.37), ("Answer: 2", 1.0)]);
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
@@ -46,8 +46,8 @@ fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
                 changed += usize::from(values != found);
             }
         }
-        assert!(changed >= 20, "{architecture}: only {changed} tensors have learnt");
-        // Shards become one file; everything else is carried along.
+        assert!(changed >= 20, "{architecture}: only {changed} tensors have changed");
+        // Shards become one file; everything else is copied.
         for entry in fs::read_dir(base).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.contains(".safetensors") {
@@ -60,12 +60,12 @@ fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
                 assert!(theirs == ours, "{architecture}: {name} differs");
             }
         }
-        assert!(!last.join("model.safetensors.index.json").exists(), "an index of shards that are not there");
+        assert!(!last.join("model.safetensors.index.json").exists(), "an index of missing shards");
     }
 }
 
 #[test]
-fn the_configuration_says_the_type_that_weights_are_saved_in() {
+fn the_configuration_has_the_type_of_the_saved_weights() {
     for (stored, name, dtype) in [(StoredType::F16, "float16", "F16"), (StoredType::F32, "float32", "F32")] {
         let Some(mut bench) = Bench::new(&sample("1?", &[("1.", 1.0)])) else { return };
         bench.recipe.save_as = stored;

@@ -1,3 +1,5 @@
+//! Runs: resumption, interruption, checkpoints, refusals, and policies.
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,7 +11,7 @@ use mmprm::util::cancel::CancelToken;
 
 use crate::{Bench, sample, with_image};
 
-/// Ten problems with a right and a wrong path each.
+/// Ten problems, each with a correct and an incorrect path.
 pub(crate) fn problems() -> String {
     let both = |number: usize| {
         let question = format!("What is {number} plus 2?");
@@ -29,7 +31,7 @@ fn bench() -> Option<Bench> {
 }
 
 #[test]
-fn a_killed_run_goes_on_to_the_same_bits() {
+fn a_killed_run_resumes_bit_exactly() {
     for (kind, precision) in [(OptimizerKind::AdamW, Compute::F32), (OptimizerKind::Muon, Compute::F16)] {
         let Some(mut whole) = bench() else { return };
         let mut broken = bench().unwrap();
@@ -38,11 +40,10 @@ fn a_killed_run_goes_on_to_the_same_bits() {
             bench.recipe.precision = precision;
             bench.recipe.save_every = 2;
         }
-        // The files of both have to be the same for the order of their samples to be.
         let (summary, expected) = whole.run(&mut |_| ()).unwrap();
         assert_eq!((summary.steps, summary.interrupted), (8, false));
         for stop in [1, 5] {
-            // A panic ends the session in the middle of a step's work: nothing is saved that was not saved before.
+            // A panic ends the run within a step, before anything of it is saved.
             let mut kill = |event: &Event| {
                 let is_last = matches!(event, Event::Step(step) if step.step == stop);
                 assert!(!is_last, "killed");
@@ -68,7 +69,7 @@ fn a_killed_run_goes_on_to_the_same_bits() {
 }
 
 #[test]
-fn an_interrupted_run_saves_and_goes_on() {
+fn an_interrupted_run_saves_and_resumes() {
     let Some(bench) = bench() else { return };
     let cancel = CancelToken::new();
     let mut stop = |event: &Event| {
@@ -83,14 +84,14 @@ fn an_interrupted_run_saves_and_goes_on() {
     let mut other = crate::loops::bench().unwrap();
     other.recipe.save_every = 1;
     assert_eq!(other.run(&mut |_| ()).unwrap().1, values);
-    // Nothing is left to do.
+    // A finished run has nothing left to do.
     let (again, same) = bench.run(&mut |_| ()).unwrap();
     assert_eq!((again.steps, again.loss), (8, None));
     assert_eq!(same, values);
 }
 
 #[test]
-fn the_last_and_the_best_checkpoint_are_models_like_the_one_begun_with() {
+fn the_last_and_the_best_checkpoint_have_the_form_of_the_initial_model() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.save_as = mmprm::train::tensors::StoredType::F32;
     let (summary, values) = bench.run(&mut |_| ()).unwrap();
@@ -130,7 +131,7 @@ fn a_directory_of_another_run_is_refused() {
 }
 
 #[test]
-fn a_directory_that_is_in_use_is_refused_and_old_temporary_files_go() {
+fn a_directory_in_use_is_refused_and_old_temporary_files_are_removed() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.steps = Some(2);
     fs::create_dir_all(bench.recipe.output.join("state")).unwrap();
@@ -151,20 +152,20 @@ fn a_directory_that_is_in_use_is_refused_and_old_temporary_files_go() {
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_written_ends_the_run_by_its_path() {
+fn a_checkpoint_that_cannot_be_written_ends_the_run_with_its_path() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.save_every = 2;
     let out = bench.recipe.output.clone();
     let mut spoil = |event: &Event| {
         if matches!(event, Event::Saved { step: 2 }) {
-            // A directory in the place of the file stands for a disk that takes no more.
+            // A directory in place of the file makes writing fail, as a full disk does.
             fs::remove_file(out.join("last/model.safetensors")).unwrap();
             fs::create_dir_all(out.join("last/model.safetensors/full")).unwrap();
         }
     };
     let error = bench.run(&mut spoil).unwrap_err();
     assert!(error.to_string().contains("last/model.safetensors"), "{error}");
-    // What was saved before is sound, and the run goes on from there once there is room.
+    // The earlier save is valid, and the run resumes from it once writing works.
     fs::remove_dir_all(out.join("last/model.safetensors")).unwrap();
     let (summary, values) = bench.run(&mut |_| ()).unwrap();
     assert_eq!(summary.steps, 8);
@@ -173,7 +174,7 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run_by_its_path() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_end_the_run_by_name() {
+fn non_finite_numbers_end_the_run_with_their_name() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.lr = 1e30;
     bench.recipe.clip = 0.0;
@@ -183,7 +184,7 @@ fn numbers_that_are_not_finite_end_the_run_by_name() {
 }
 
 #[test]
-fn a_run_stops_when_validations_get_no_better() {
+fn a_run_stops_when_validation_does_not_improve() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.epochs = 50;
     bench.recipe.lr = 0.0;
@@ -192,13 +193,13 @@ fn a_run_stops_when_validations_get_no_better() {
     let (summary, _) = bench.run(&mut |_| ()).unwrap();
     assert_eq!((summary.steps, summary.stopped_early), (4, true));
     assert_eq!(summary.best.unwrap().1, 1);
-    // It stays stopped.
+    // It stays stopped when it is resumed.
     let (summary, _) = bench.run(&mut |_| ()).unwrap();
     assert_eq!((summary.steps, summary.stopped_early), (4, true));
 }
 
 #[test]
-fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
+fn a_policy_overfits_its_solutions_in_both_forms() {
     let line = |number: usize| {
         let solution = [format!("We get {number} + 1 = {}.", number + 1), format!("Answer: {}", number + 1)];
         format!("{}\n", serde_json::json!({"id": number, "question": format!("{number} + 1?"), "solution": solution}))
@@ -221,7 +222,7 @@ fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
 }
 
 #[test]
-fn images_are_encoded_once_and_their_features_kept() {
+fn images_are_encoded_once_and_their_features_cached() {
     let Some(mut bench) = bench() else { return };
     let root = bench.folder.path();
     fs::copy(crate::support::golden().join("images/img1.png"), root.join("a.png")).unwrap();

@@ -1,4 +1,4 @@
-//! Packed samples against the same samples one by one.
+//! Packed samples against the same samples one by one: equal losses and gradients.
 
 use mmprm::train::learner::Learner;
 use mmprm::train::pack::{Packing, PackingLimits, Sequence};
@@ -23,8 +23,8 @@ pub fn paths() -> String {
     .concat()
 }
 
-/// Trees of four problems, three of them with images: the same question about two images, one image under two questions.
-/// Labels of shared steps differ from path to path, as they do where samples come from several searches.
+/// Trees of four problems, three with images: the same question about two images, and one image with two questions. Labels of
+/// shared steps differ between paths, as those from several searches do.
 fn imaged_paths() -> String {
     let problems = [
         (Some("img1.png"), "Find the angle."),
@@ -46,7 +46,7 @@ fn imaged_paths() -> String {
     problems.into_iter().enumerate().map(of).collect()
 }
 
-/// What comes of all samples together: mean loss, tokens, sequences and gradients.
+/// Results over all samples: mean loss, tokens, sequences and gradients.
 struct Sums {
     loss: f64,
     tokens: usize,
@@ -77,7 +77,7 @@ fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
     assert!((found.loss - wanted.loss).abs() < 1e-5 * wanted.loss, "{name}: {} for {}", found.loss, wanted.loss);
     assert_eq!(found.gradients.len(), wanted.gradients.len());
     for (index, (found, wanted)) in found.gradients.iter().zip(&wanted.gradients).enumerate() {
-        // Nothing is learnt about images where there are none.
+        // The projector has no gradient without images.
         let is_nothing = [found, wanted].iter().all(|values| values.iter().all(|value| *value == 0.0));
         let off = if is_nothing { 0.0 } else { relative(found, wanted) };
         assert!(off <= 1e-5, "{name}: the gradient of tensor {index} is off by {off:e}");
@@ -103,7 +103,7 @@ fn trees_with_images_have_the_loss_and_gradients_of_their_paths() {
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &imaged_paths()) else { continue };
         bench.recipe.data_root = Some(golden().join("images"));
-        // The projector and the tokens around images learn as well; once with the vision tower.
+        // The projector and the tokens around images are trained as well; once also the vision tower.
         for freeze in [vec!["vision_model.".to_owned()], Vec::new()] {
             bench.recipe.freeze = freeze;
             let data = bench.data();
@@ -112,7 +112,7 @@ fn trees_with_images_have_the_loss_and_gradients_of_their_paths() {
             assert_eq!((together.sequences, apart.sequences), (1, 16));
             assert!(together.tokens * 2 < apart.tokens);
             assert_alike(architecture, &together, &apart);
-            // Trees that are cut where a sequence is full share less and are worth the same.
+            // Trees split by the length of a sequence share less and have the same gradients.
             let cut = sums(&bench, &data, PackingLimits { sequence_tokens: 120, ..PackingLimits::default() });
             assert!(cut.sequences > 2 && cut.tokens > together.tokens);
             assert_alike(architecture, &cut, &apart);
@@ -130,7 +130,7 @@ fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
         bench.recipe.task = Task::Policy;
-        // The tiny vocabulary has no step tags; their pieces do as well.
+        // The tiny vocabulary has no step tags, only their pieces.
         bench.recipe.forms = vec![SolutionForm::Rollout, SolutionForm::Prm];
         let data = bench.data();
         let (trees, apart) = (sums(&bench, &data, PackingLimits::default()), one_by_one(&bench, &data));
@@ -140,7 +140,7 @@ fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
 }
 
 #[test]
-fn plain_samples_in_one_sequence_are_worth_what_they_are_alone_and_have_nothing_between_them() {
+fn samples_side_by_side_in_one_sequence_have_the_loss_and_gradients_of_separate_ones() {
     for architecture in ARCHITECTURES {
         let Some(bench) = Bench::of(architecture, &paths()) else { continue };
         let data = bench.data();

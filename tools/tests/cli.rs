@@ -22,7 +22,7 @@ const COMMANDS: [&str; 21] = [
     "train prm",
     "train policy",
     "merge",
-    "grow",
+    "train expand",
     "verify",
     "bench infer",
     "bench score",

@@ -17,7 +17,7 @@
 //! use mmprm_quant::progress::unwatched;
 //! use mmprm_quant::quantize::QuantType;
 //! use mmprm_quant::synth::{SynthOptions, plan};
-//! let donor = GgufFile::open(Path::new("mini-prm-q8_0.gguf"))?;
+//! let donor = GgufFile::open(Path::new("prm-q8_0.gguf"))?;
 //! let config = Shape::InternVl25B8.config();
 //! let options = SynthOptions { name: "synth-8b", config: &config, mix: QuantType::Q4_K_M, vocabulary: &donor, seed: 0 };
 //! plan(&options, Path::new("models"))?.write(&mut unwatched)?;

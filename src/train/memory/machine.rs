@@ -1,10 +1,10 @@
-//! Memory of the machine and of this process, as Linux reports it.
+//! What memory there is, and what this process has used of it, as Linux tells.
 
 use std::fs;
 use std::path::Path;
 
-/// Bytes that this process can have in total: what it holds, plus what the system and its control groups have available.
-/// `None` if the system does not say.
+/// Bytes that this process could have in all: what it holds, what the system has available, and no more than its control
+/// group allows. Nothing if the system does not say.
 pub fn available() -> Option<u64> {
     let resident = resident()?;
     let free = field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
@@ -13,17 +13,17 @@ pub fn available() -> Option<u64> {
     Some(resident + free.min(group))
 }
 
-/// Bytes resident in this process.
+/// Bytes of memory that this process holds.
 pub fn resident() -> Option<u64> {
     field(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
-/// Peak resident bytes since the last [`reset_peak`].
+/// The most that it has held, since the last [`reset_peak`].
 pub fn peak() -> Option<u64> {
     field(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
-/// Restarts [`peak`] from the current value; returns whether the system supports it.
+/// Let [`peak`] begin anew from what is held now; whether the system does that.
 pub fn reset_peak() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
@@ -34,8 +34,8 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
 }
 
-/// Bytes that the control groups of a process leave, by the text of its `cgroup` file: version 2, and the memory controller
-/// of version 1. Parent groups limit too.
+/// What the control groups of a process leave, by the text of its `cgroup` file: version 2, and the memory controller of
+/// version 1. The groups above have limits too.
 fn group_room(root: &Path, text: &str) -> Option<u64> {
     let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let rooms = text.lines().filter_map(|line| {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_group_limits() {
+    fn the_tightest_group_counts() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         assert_eq!(group_room(root, "0::/a/b\n"), None);

@@ -32,7 +32,7 @@ pub struct Args {
     base: Option<PathBuf>,
 
     /// Directory for the files.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long = "output", alias = "out", value_name = "DIR")]
     out: PathBuf,
 
     /// Type of the weights. The vision tower stays at f16 for q8_0.

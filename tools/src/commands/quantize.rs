@@ -23,7 +23,7 @@ pub struct Args {
     input: PathBuf,
 
     /// Where the result goes.
-    #[arg(short, long, value_name = "OUT.gguf")]
+    #[arg(short, long = "output", alias = "out", value_name = "OUT.gguf")]
     out: PathBuf,
 
     /// The type or mix to quantise to.
