@@ -117,7 +117,7 @@ fn native(mmproj: &Path, precision: Option<Precision>) -> Box<dyn VisionEncoder>
 }
 
 fn language() -> Arc<Model> {
-    Model::load(&models().join("mini-mm-policy-q8_0.gguf"), ModelOptions::default()).unwrap()
+    Model::load(&models().join("policy-q8_0.gguf"), ModelOptions::default()).unwrap()
 }
 
 fn compare(criterion: &mut Criterion, name: &str, samples: usize, mmproj: &dyn Fn() -> PathBuf) {
@@ -142,7 +142,7 @@ fn compare(criterion: &mut Criterion, name: &str, samples: usize, mmproj: &dyn F
 }
 
 fn mini(criterion: &mut Criterion) {
-    compare(criterion, "mini", 100, &|| models().join("mmproj-mini-mm-policy-f16.gguf"));
+    compare(criterion, "mini", 100, &|| models().join("mmproj-policy-f16.gguf"));
 }
 
 fn large(criterion: &mut Criterion) {

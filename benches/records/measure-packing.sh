@@ -22,7 +22,7 @@ cat > "$work/recipe.toml" <<END
 model = "$model"
 samples = "$work/samples.jsonl"
 data_root = "${2:-$work}"
-out = "$work/run"
+output = "$work/run"
 batch_samples = 64
 END
 "$mmprm" bench train --config "$work/recipe.toml" --repetitions "${REPETITIONS:-5}"

@@ -38,7 +38,7 @@
 //! Read a GGUF file ([`gguf`]) and summarise it ([`inspect`]):
 //!
 //! ```
-//! # let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/models/mini-prm-q8_0.gguf");
+//! # let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/models/prm-q8_0.gguf");
 //! use mmprm_quant::{GgufFile, inspect};
 //! let file = GgufFile::open(&model)?;
 //! println!("{} has {} tensors", file.get_str("general.architecture")?, file.tensors().len());

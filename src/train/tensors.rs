@@ -1,13 +1,12 @@
-//! Writing safetensors: a header, then tensors streamed in the type asked for, in a file that appears whole or not at all.
+//! Writing trained tensors as safetensors, rounded to a stored type while they are streamed.
 //!
-//! Reading them is [`mmprm_quant::safetensors`]'s business; which tensors there are that of [`super::checkpoint`] and
-//! [`super::state`].
+//! The file format is [`mmprm_quant::safetensors`]'s; [`super::checkpoint`] and [`super::state`] choose the tensors.
 //!
 //! ```
-//! use mmprm::train::tensors::{Stored, Tensor, Values, write};
+//! use mmprm::train::tensors::{StoredType, Tensor, Values, write};
 //! use mmprm_quant::safetensors::{Checkpoint, Dtype};
 //! let folder = tempfile::tempdir().unwrap();
-//! let tensors = [Tensor { name: "w".into(), shape: &[2], values: Values::F32(&[1.0, 0.5]), stored: Stored::Bf16 }];
+//! let tensors = [Tensor { name: "w".into(), shape: &[2], values: Values::F32(&[1.0, 0.5]), stored: StoredType::Bf16 }];
 //! write(&folder.path().join("model.safetensors"), &tensors, &[]).unwrap();
 //! let checkpoint = Checkpoint::open(folder.path()).unwrap();
 //! let tensor = checkpoint.get("w").unwrap();
@@ -15,22 +14,21 @@
 //! ```
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use mmprm_quant::atomic::AtomicFile;
+use mmprm_quant::safetensors::{Dtype, SafetensorsWriter, TensorSpec};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
 
 use crate::nn::tensor::Element;
 
 /// Values converted at a time.
 const CHUNK: usize = 1 << 16;
 
-/// The type that values are stored in.
+/// The type of values in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Stored {
+pub enum StoredType {
     /// 32-bit floats.
     F32,
     /// 16-bit IEEE floats.
@@ -40,21 +38,17 @@ pub enum Stored {
     Bf16,
 }
 
-impl Stored {
-    fn name(self) -> &'static str {
+impl StoredType {
+    fn dtype(self) -> Dtype {
         match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Bf16 => "BF16",
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
         }
-    }
-
-    fn bytes(self) -> usize {
-        if self == Self::F32 { 4 } else { 2 }
     }
 }
 
-/// Values as they are in memory.
+/// Values in memory.
 #[derive(Debug, Clone, Copy)]
 pub enum Values<'a> {
     /// 32-bit floats.
@@ -74,7 +68,7 @@ impl Values<'_> {
         }
     }
 
-    /// Hands them on, wide, a chunk at a time.
+    /// Passes the values to `each` as f32, a chunk at a time.
     fn chunks(&self, mut each: impl FnMut(&[f32]) -> Result<(), WriteError>) -> Result<(), WriteError> {
         fn widened<T: Element>(
             values: &[T],
@@ -100,22 +94,22 @@ pub struct Tensor<'a> {
     pub shape: &'a [usize],
     /// Its values.
     pub values: Values<'a>,
-    /// The type they are written in, each rounded to the nearest.
-    pub stored: Stored,
+    /// The type to write, values rounded to nearest.
+    pub stored: StoredType,
 }
 
-/// Why tensors were not written. What was there before is untouched.
+/// An error of writing tensors; the file before is untouched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// The disk is full, or the like.
+    /// An input/output error, with the path in its message.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A value has no place in the type asked for.
-    #[error("cannot write {path}: tensor '{name}' has a value of {value}, too large for f16; save as bf16 or f32")]
+    /// A value is out of range of the stored type.
+    #[error("cannot write {}: tensor '{name}' has a value of {value}, too large for f16; save as bf16 or f32", path.display())]
     Overflow {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// The tensor.
         name: String,
         /// Its value.
@@ -123,36 +117,26 @@ pub enum WriteError {
     },
 }
 
-/// Writes tensors, and pieces of bytes under names of their own (stored as `U8`).
+/// Writes tensors, and named byte strings (stored as `U8`).
 ///
 /// # Errors
 /// [`WriteError`].
 ///
 /// # Panics
-/// If a tensor has not as many values as its shape says.
+/// If the number of a tensor's values is not that of its shape.
 pub fn write(path: &Path, tensors: &[Tensor<'_>], pieces: &[(&str, &[u8])]) -> Result<(), WriteError> {
-    let mut header = Map::new();
-    // transformers refuses files that do not say which framework's they are.
-    header.insert("__metadata__".into(), json!({"format": "pt"}));
-    let mut end = 0;
-    let mut entry = |name: &str, dtype: &str, shape: &[usize], bytes: usize| {
-        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [end, end + bytes]});
-        header.insert(name.to_owned(), entry);
-        end += bytes;
-    };
     for tensor in tensors {
         assert_eq!(tensor.shape.iter().product::<usize>(), tensor.values.len(), "values of {}", tensor.name);
-        entry(&tensor.name, tensor.stored.name(), tensor.shape, tensor.values.len() * tensor.stored.bytes());
     }
-    for (name, bytes) in pieces {
-        entry(name, "U8", &[bytes.len()], bytes.len());
+    let lengths: Vec<[usize; 1]> = pieces.iter().map(|(_, bytes)| [bytes.len()]).collect();
+    let mut specs = Vec::with_capacity(tensors.len() + pieces.len());
+    for tensor in tensors {
+        specs.push(TensorSpec { name: &tensor.name, dtype: tensor.stored.dtype(), shape: tensor.shape });
     }
-    let mut header = serde_json::Value::from(header).to_string();
-    // Tensors begin at a multiple of 8.
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    let mut file = AtomicFile::create(path)?;
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
+    for ((name, _), shape) in pieces.iter().zip(&lengths) {
+        specs.push(TensorSpec { name, dtype: Dtype::U8, shape });
+    }
+    let mut file = SafetensorsWriter::create(path, &specs)?;
     for tensor in tensors {
         write_values(&mut file, tensor, path)?;
     }
@@ -168,12 +152,12 @@ fn write_values(file: &mut impl Write, tensor: &Tensor<'_>, path: &Path) -> Resu
     tensor.values.chunks(|values| {
         bytes.clear();
         match tensor.stored {
-            Stored::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-            Stored::Bf16 => bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes())),
-            Stored::F16 => {
+            StoredType::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            StoredType::Bf16 => bytes.extend(values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes())),
+            StoredType::F16 => {
                 let lost = |value: &&f32| value.is_finite() && !f16::from_f32(**value).is_finite();
                 if let Some(value) = values.iter().find(lost) {
-                    let (path, name) = (path.display().to_string(), tensor.name.clone());
+                    let (path, name) = (path.to_owned(), tensor.name.clone());
                     return Err(WriteError::Overflow { path, name, value: *value });
                 }
                 bytes.extend(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()));
@@ -186,18 +170,18 @@ fn write_values(file: &mut impl Write, tensor: &Tensor<'_>, path: &Path) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use mmprm_quant::safetensors::{Checkpoint, Dtype};
+    use mmprm_quant::safetensors::Checkpoint;
 
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_tensors_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let values: Vec<f32> = (0..CHUNK as u32 + 3).map(|value| value as f32).collect();
         let shape = [values.len()];
         let tensor =
             |name: &str, stored| Tensor { name: name.into(), shape: &shape, values: Values::F32(&values), stored };
-        let tensors = [tensor("b", Stored::F32), tensor("a", Stored::Bf16)];
+        let tensors = [tensor("b", StoredType::F32), tensor("a", StoredType::Bf16)];
         write(&folder.path().join("model.safetensors"), &tensors, &[("note", b"{}")]).unwrap();
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
         let data = |name: &str| checkpoint.data(checkpoint.get(name).unwrap());
@@ -208,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_beyond_f16_is_named_and_leaves_the_old_file() {
+    fn a_value_too_large_for_f16_is_named_and_keeps_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let write_one = |value: f32| {
             write(
                 &path,
-                &[Tensor { name: "w".into(), shape: &[1], values: Values::F32(&[value]), stored: Stored::F16 }],
+                &[Tensor { name: "w".into(), shape: &[1], values: Values::F32(&[value]), stored: StoredType::F16 }],
                 &[],
             )
         };

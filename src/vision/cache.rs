@@ -1,10 +1,10 @@
 //! Results on disk, each in a file that is named by the hash of what it was made of.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::atomic;
+use mmprm_quant::atomic::AtomicFile;
 use sha2::{Digest, Sha256};
 
 /// How a file begins.
@@ -64,7 +64,10 @@ impl DiskCache {
         bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         let hash = Sha256::digest(&bytes);
         bytes.extend(hash);
-        atomic::write(&path, &bytes)
+        // Unsynced: an entry can be recomputed, and its hash is checked when it is read.
+        let mut file = AtomicFile::create(&path)?;
+        file.write_all(&bytes)?;
+        file.commit_unsynced()
     }
 
     fn place(&self, source: &[u8; HASH]) -> ([u8; HASH], PathBuf) {

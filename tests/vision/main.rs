@@ -9,7 +9,7 @@ mod files;
 mod golden;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mmprm::engine::Model;
 use mmprm::image::{Limits, Tile, Tiling, load, tiles};
@@ -51,9 +51,15 @@ fn furthest(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The shipped mini policy and its projector.
+/// The mini policy's checkpoint as a GGUF pair, converted once.
 fn mini() -> (Arc<Model>, std::path::PathBuf) {
-    let models = repository().join("demo/models");
-    let model = Model::load(&models.join("mini-mm-policy-q8_0.gguf"), mmprm::engine::ModelOptions::default()).unwrap();
-    (model, models.join("mmproj-mini-mm-policy-f16.gguf"))
+    static FILES: OnceLock<[std::path::PathBuf; 2]> = OnceLock::new();
+    let [model, mmproj] = FILES.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vision-mini");
+        let checkpoint = repository().join("demo/checkpoints/mini-mm-policy");
+        let plan = plan(&checkpoint, &folder, &ConvertOptions::new(WeightType::F16)).unwrap();
+        plan.write(&mut unwatched).unwrap();
+        [0, 1].map(|file: usize| plan.files[file].path.clone())
+    });
+    (Model::load(model, mmprm::engine::ModelOptions::default()).unwrap(), mmproj.clone())
 }

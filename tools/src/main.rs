@@ -66,6 +66,7 @@ enum Command {
     Samples(commands::samples::Args),
     Train(commands::train::Args),
     Merge(commands::merge::Args),
+    #[command(hide = true)]
     Grow(commands::expand::Args),
     Verify(commands::verify::Args),
     Bench(commands::bench::Args),

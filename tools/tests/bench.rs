@@ -86,7 +86,7 @@ fn annotation_is_measured_on_the_mini_policy_of_the_source_tree() {
     assert_eq!(found.len(), 4, "labels and rollouts per second, with and without prefix sharing");
     assert!(found.iter().all(|(_, rate)| *rate > 0.0), "{found:?}");
     let object = run.object();
-    assert!(object["rows"][0]["file"].as_str().unwrap().ends_with("demo/models/mini-mm-policy-q8_0.gguf"));
+    assert!(object["rows"][0]["file"].as_str().unwrap().ends_with("demo/models/policy-q8_0.gguf"));
     assert_eq!(object["agreement"]["trees"], 2);
     assert!(object["overhead"].as_f64().unwrap() > 0.0, "{object}");
     assert!(object["processed_per_unique"].as_f64().unwrap() >= 1.0, "{object}");

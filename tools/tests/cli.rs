@@ -22,7 +22,7 @@ const COMMANDS: [&str; 22] = [
     "train prm",
     "train policy",
     "merge",
-    "grow",
+    "train expand",
     "verify",
     "bench infer",
     "bench score",

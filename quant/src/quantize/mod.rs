@@ -6,7 +6,7 @@
 //!
 //! ```
 //! # #[cfg(feature = "ggml")] {
-//! # let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/models/mini-prm-q8_0.gguf");
+//! # let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/models/prm-q8_0.gguf");
 //! # let folder = tempfile::tempdir()?;
 //! # let output = folder.path().join("model-q4_k_m.gguf");
 //! use mmprm_quant::gguf::GgufFile;

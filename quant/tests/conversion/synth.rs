@@ -12,7 +12,7 @@ use mmprm_quant::quantize::{QuantType, layout};
 use mmprm_quant::synth::{SynthError, SynthOptions, SynthPlan, plan};
 
 fn donor() -> GgufFile {
-    GgufFile::open(&crate::common::workspace().join("demo/models/mini-prm-q8_0.gguf")).unwrap()
+    GgufFile::open(&crate::common::workspace().join("demo/models/prm-q8_0.gguf")).unwrap()
 }
 
 /// A small model of a published kind.

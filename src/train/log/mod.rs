@@ -1,7 +1,7 @@
-//! What a run wrote down: `log.jsonl`, a line a step or validation, and an event file for `TensorBoard`.
+//! The log of a run: `log.jsonl` with a line for each step and validation, and a `TensorBoard` event file.
 //!
-//! A run that goes on drops the lines of steps that it is going to repeat. Event files only grow; `TensorBoard` takes the last
-//! value of a step.
+//! A resumed run drops the lines of steps that it repeats. Event files only grow; `TensorBoard` shows the last value of a
+//! step.
 //!
 //! ```
 //! use mmprm::train::log::Log;
@@ -34,12 +34,12 @@ use tensorboard::Events;
 pub struct Log {
     lines: File,
     path: PathBuf,
-    /// Begun with the first value.
+    /// Opened with the first value.
     events: Option<Events<File>>,
 }
 
 impl Log {
-    /// Opens the log of a run in `directory` that has done `step` steps, or starts it.
+    /// Opens the log of a run in `directory` after `step` steps, or starts it.
     ///
     /// # Errors
     /// Any input/output error, with the path in its message.
@@ -50,7 +50,7 @@ impl Log {
         Ok(Self { lines, path, events: None })
     }
 
-    /// Writes the fields of `values` as a line, and its numbers as scalars of this step.
+    /// Writes the fields of `values` as a line, and its numbers as scalars of the step.
     ///
     /// # Errors
     /// Any input/output error, with the path in its message.
@@ -71,7 +71,7 @@ impl Log {
             events
         } else {
             let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            // `TensorBoard` finds files by this name; the number keeps those of one second apart.
+            // `TensorBoard` finds files by this name; the process id keeps names within a second distinct.
             let name = format!("events.out.tfevents.{}.mmprm.{}", time.as_secs(), std::process::id());
             Events::start(append(&self.path.with_file_name(name))?)?
         };
@@ -87,7 +87,7 @@ fn named(error: &io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
 }
 
-/// Drops lines of later steps, and one that was cut short.
+/// Drops lines of steps after `step`, and incomplete lines.
 fn keep_until(path: &Path, step: u64) -> io::Result<()> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -110,7 +110,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn lines_of_repeated_steps_and_broken_lines_go() {
+    fn lines_of_repeated_steps_and_broken_lines_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         fs::write(&path, "{\"step\":1}\n{\"step\":3}\n{\"step\":2}\n{\"st").unwrap();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_is_named() {
+    fn an_unwritable_directory_is_named() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
         let error = Log::open(&folder.path().join("file"), 0).unwrap_err();

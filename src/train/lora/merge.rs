@@ -1,3 +1,5 @@
+//! Folding an adapter into its base checkpoint, streaming the weights.
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,13 +14,13 @@ use crate::nn::gemm::Gemm;
 use crate::nn::tensor::{Mat, MatMut};
 use crate::train::checkpoint::{CheckpointError, companions};
 
-/// Values changed at a time: 16 MiB as floats.
+/// Values processed at a time: 16 MiB as f32.
 const CHUNK: usize = 1 << 22;
 
-/// The list of a checkpoint's files.
+/// The index of a sharded checkpoint.
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Why an adapter was not merged.
+/// An error of merging an adapter.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -28,7 +30,7 @@ pub enum MergeError {
     /// The base's tensors cannot be read.
     #[error(transparent)]
     Base(#[from] SafetensorsError),
-    /// What stands beside them cannot.
+    /// A companion file of the base cannot be read.
     #[error(transparent)]
     Companion(#[from] CheckpointError),
     /// The result cannot be written.
@@ -36,40 +38,40 @@ pub enum MergeError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A merged value has no place in the base's type.
+    /// A merged value is out of range of the base's type.
     #[error("{}: tensor '{name}': {source}", path.display())]
     Value {
         /// The base's file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Which value.
+        /// The value and the type.
         source: BlockError,
     },
-    /// The base would be overwritten.
+    /// The target is the base.
     #[error("{}: is the base itself, expected another directory for the merged checkpoint", path.display())]
     SameDirectory {
         /// The directory.
         path: PathBuf,
     },
-    /// The caller asked to stop.
+    /// `watch` stopped the merge.
     #[error("cancelled")]
     Cancelled,
 }
 
-/// Folds an adapter into its base checkpoint: `target` gets the base's files, with the same tensors of the same names, shapes
-/// and types, of which the adapted ones have other values. The weights are streamed; each file appears whole or not at all, an
-/// index of several last.
+/// Folds an adapter into its base checkpoint. `target` gets the base's files, with tensors of the same names, shapes and
+/// types and merged values. Weights are streamed; each file appears whole or not at all, the index of a sharded checkpoint
+/// last.
 ///
 /// # Errors
 /// [`MergeError`]; an adapter that does not fit is refused before anything is written.
 pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<'_>) -> Result<(), MergeError> {
     let adapter = Adapter::open(adapter)?;
     let checkpoint = Checkpoint::open(base)?;
-    if target.exists() && same(base, target) {
+    if target.exists() && is_same_directory(base, target) {
         return Err(MergeError::SameDirectory { path: target.to_owned() });
     }
     check(&adapter, &checkpoint, base)?;
@@ -96,11 +98,11 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
     if index.exists() { copy(&index) } else { Ok(()) }
 }
 
-fn same(one: &Path, other: &Path) -> bool {
+fn is_same_directory(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Refuses an adapter that does not fit.
+/// Refuses an adapter that does not fit the base.
 fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), MergeError> {
     let shape = |name: &str| -> Result<&[usize], MergeError> {
         let missing = || adapter.tensor_error(name, format!("not in {}, expected the adapter's base", base.display()));
@@ -111,27 +113,27 @@ fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), 
         }
         Ok(&tensor.shape)
     };
-    let unlike = |name: &str, found: &[usize], own: &[usize]| {
+    let wrong_shape = |name: &str, found: &[usize], own: &[usize]| {
         let problem = format!("for a base of shape {found:?}, which in {} is {own:?}", base.display());
         Err(adapter.tensor_error(name, problem).into())
     };
     for (name, pair) in &adapter.pairs {
         let (own, found) = (shape(name)?, [pair.up.rows, pair.down.cols]);
         if own != found {
-            return unlike(name, &found, own);
+            return wrong_shape(name, &found, own);
         }
     }
     for (name, whole) in &adapter.full_tensors {
         let own = shape(name)?;
         if own != whole.shape {
-            return unlike(name, &whole.shape, own);
+            return wrong_shape(name, &whole.shape, own);
         }
     }
     for (name, new) in &adapter.rows {
         let own = shape(name)?;
-        let &[rows, width] = own else { return unlike(name, &[new.rows.rows, new.rows.cols], own) };
+        let &[rows, width] = own else { return wrong_shape(name, &[new.rows.rows, new.rows.cols], own) };
         if width != new.rows.cols {
-            return unlike(name, &[rows, new.rows.cols], own);
+            return wrong_shape(name, &[rows, new.rows.cols], own);
         }
         if let Some(token) = new.tokens.iter().find(|token| **token as usize >= rows) {
             return Err(adapter
@@ -142,7 +144,7 @@ fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), 
     Ok(())
 }
 
-/// A merge at work.
+/// A merge in progress.
 struct Merging<'a, 'w> {
     adapter: &'a Adapter,
     checkpoint: &'a Checkpoint,
@@ -152,7 +154,7 @@ struct Merging<'a, 'w> {
 }
 
 impl Merging<'_, '_> {
-    /// Hands on the bytes of a merged tensor.
+    /// Passes the bytes of a merged tensor to `put`.
     fn tensor(
         &mut self,
         name: &str,
@@ -191,7 +193,7 @@ impl Merging<'_, '_> {
         Ok(())
     }
 
-    /// Changes the rows of a tensor from row `first` on as the adapter says.
+    /// Adds the adapter to the rows of a tensor from row `first` on.
     fn change(&self, name: &str, first: usize, width: usize, values: &mut [f32]) {
         let count = values.len() / width;
         if let Some(pair) = self.adapter.pairs.get(name) {
@@ -213,7 +215,7 @@ impl Merging<'_, '_> {
     }
 }
 
-/// The type of floats that [`check`] lets pass.
+/// The GGUF type of a float type that [`check`] accepts.
 fn float(dtype: Dtype) -> GgmlType {
     match dtype {
         Dtype::F16 => GgmlType::F16,

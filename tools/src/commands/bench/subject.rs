@@ -37,8 +37,8 @@ impl ModelArgs {
             return Ok((model.clone(), self.mmproj.clone()));
         }
         let name = match mini {
-            Mini::Policy => "mini-mm-policy",
-            Mini::Prm => "mini-prm",
+            Mini::Policy => "policy",
+            Mini::Prm => "prm",
         };
         let models = demo("--model")?.join("models");
         Ok((models.join(format!("{name}-q8_0.gguf")), Some(models.join(format!("mmproj-{name}-f16.gguf")))))
@@ -50,7 +50,7 @@ impl ModelArgs {
 pub fn demo(flag: &str) -> anyhow::Result<PathBuf> {
     let places = [std::env::current_exe().ok(), std::env::current_dir().ok()];
     let above = places.iter().flatten().flat_map(|place| place.ancestors());
-    let found = above.map(|folder| folder.join("demo")).find(|demo| demo.join("models/mini-prm-q8_0.gguf").is_file());
+    let found = above.map(|folder| folder.join("demo")).find(|demo| demo.join("models/prm-q8_0.gguf").is_file());
     let missing =
         || format!("found no demo/ of the source tree above this program or the current directory; give {flag}");
     Ok(found.ok_or_else(|| Usage(missing()))?)

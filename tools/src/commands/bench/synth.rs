@@ -54,7 +54,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (name, config) = shape(&args.shape)?;
     let donor = match &args.vocabulary {
         Some(path) => path.clone(),
-        None => demo("--vocabulary")?.join("models/mini-prm-q8_0.gguf"),
+        None => demo("--vocabulary")?.join("models/prm-q8_0.gguf"),
     };
     let vocabulary = GgufFile::open(&donor)?;
     let options = SynthOptions {

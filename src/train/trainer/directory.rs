@@ -1,22 +1,22 @@
-//! The directory of a run: one process at a time, and nothing left of writes that were cut short.
+//! The directory of a run: locked by one process, without temporary files of killed ones.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::RunError;
+use super::event::RunError;
 use crate::train::state;
 
-/// The name of the file in a run's directory that the working process holds locked.
+/// The lock file in a run's directory.
 const LOCK_NAME: &str = "train.lock";
 
-/// A run's directory in the hands of this process; the operating system's lock ends with the process, however it ends.
+/// A run's directory, locked for this process; the system releases the lock when the process ends, however it ends.
 pub(super) struct Directory {
     _lock: File,
 }
 
 impl Directory {
-    /// Creates the directory if need be, locks it, and removes the temporary files of a process that was killed.
+    /// Creates the directory if missing, locks it, and removes temporary files of killed processes.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let lock_path = path.join(LOCK_NAME);
         let failed = |error: io::Error| {
@@ -30,14 +30,14 @@ impl Directory {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         for folder in [path.to_owned(), state::path(path), path.join("last"), path.join("best")] {
-            sweep(&folder);
+            remove_temporary(&folder);
         }
         Ok(Self { _lock: lock })
     }
 }
 
-/// Removes what [`mmprm_quant::atomic`] had not put in place. A file that stays is a waste of space and nothing worse.
-fn sweep(folder: &Path) {
+/// Removes temporary files of [`mmprm_quant::atomic`]; failures are ignored, since leftovers only take space.
+fn remove_temporary(folder: &Path) {
     let is_temporary = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with('.') && path.extension().is_some_and(|extension| extension == "tmp")
