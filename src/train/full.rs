@@ -14,11 +14,12 @@
 
 use std::path::{Path, PathBuf};
 
+use mmprm_quant::safetensors::{FloatType, NewTensor};
+
 use super::checkpoint::{self, CheckpointError};
 use super::data::{Image, SpecialTokens};
 use super::network::{Network, TrainableModel};
 use super::recipe::{Init, Recipe};
-use super::tensors::{StoredType, Tensor};
 use crate::internvl::{self, Parameters, Trainable};
 
 /// An error of opening a model to train.
@@ -44,7 +45,7 @@ pub enum OpenError {
 pub struct FullModel {
     network: Network,
     base: PathBuf,
-    stored: StoredType,
+    stored: FloatType,
 }
 
 impl FullModel {
@@ -98,7 +99,7 @@ impl TrainableModel for FullModel {
             checkpoint::prepare(&self.base, directory, self.stored)?;
         }
         let tensors = self.weights().layout().tensors().iter().enumerate();
-        let tensors: Vec<Tensor<'_>> =
+        let tensors: Vec<NewTensor<'_>> =
             tensors.map(|(number, info)| self.network.tensor(number, info.name.clone(), self.stored)).collect();
         Ok(checkpoint::save(directory, &tensors)?)
     }

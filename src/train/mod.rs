@@ -14,7 +14,7 @@
 // Inside: `prepare` reads what a recipe names. `data` turns records into tokens with targets, `distillation` replaces targets
 // by a policy's, `pack` merges samples into sequences. A `learner` computes losses and gradients: a `network`, of which `full`
 // trains the weights and `lora` adapters; `features` caches the frozen vision tower's output. `optim` updates values,
-// `validation` measures, `log` records, `checkpoint` and `state` save (`tensors` is their file format), and `trainer` loops over
+// `validation` measures, `log` records, `checkpoint` and `state` save, and `trainer` loops over
 // all of it. `memory` predicts memory, `measure` times steps, `expand` appends layers. Layers, losses and kernels are in
 // `internvl` and `nn`.
 
@@ -53,8 +53,6 @@ pub mod prepare;
 pub mod recipe;
 #[doc(hidden)]
 pub mod state;
-#[doc(hidden)]
-pub mod tensors;
 #[doc(hidden)]
 pub mod trainer;
 #[doc(hidden)]

@@ -32,7 +32,9 @@ use super::learner::{Learner, LearnerError};
 use super::optim::Parameter;
 use super::pack::{Sequence, SequenceTargets};
 use super::recipe::{Compute, Recipe};
-use super::tensors::{StoredType, Tensor, Values};
+
+use mmprm_quant::safetensors::{FloatType, NewTensor, Values};
+
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
     self, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, ComputeOptions, Store,
@@ -181,14 +183,14 @@ impl Network {
     ///
     /// # Panics
     /// If it is quantised ([`Store::Rows`]).
-    pub fn tensor(&self, number: usize, name: String, stored: StoredType) -> Tensor<'_> {
+    pub fn tensor(&self, number: usize, name: String, stored: FloatType) -> NewTensor<'_> {
         let values = match self.parameters.store(number) {
             Store::F32(values) => Values::F32(values),
             Store::F16(values) => Values::F16(values),
             Store::Bf16(values) => Values::Bf16(values),
             Store::Rows(_) => panic!("{name} is not stored as floats"),
         };
-        Tensor { name, shape: &self.model.layout().tensors()[number].shape, values, stored }
+        NewTensor { name, shape: &self.model.layout().tensors()[number].shape, values, stored }
     }
 
     fn targets(&self, sequence: &Sequence, factor: f64) -> Targets {

@@ -19,12 +19,13 @@
 
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
+use mmprm_quant::safetensors::{
+    Checkpoint, Dtype, FloatType, NewTensor, SafetensorsError, Values, WriteError, write,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::optim::{LossScale, Optimizer};
-use super::tensors::{StoredType, Tensor, Values, WriteError, write};
 
 /// The name of the trainer's own state in the file.
 const TRAINER: &str = "position";
@@ -130,19 +131,19 @@ pub fn save(
     trainer: &TrainerState,
 ) -> Result<(), WriteError> {
     let shapes: Vec<[usize; 1]> = values.iter().map(|values| [values.len()]).collect();
-    let masters = names.iter().zip(values).zip(&shapes).map(|((name, values), shape)| Tensor {
+    let masters = names.iter().zip(values).zip(&shapes).map(|((name, values), shape)| NewTensor {
         name: format!("value.{name}"),
         shape: shape.as_slice(),
         values: Values::F32(values),
-        stored: StoredType::F32,
+        stored: FloatType::F32,
     });
-    let state = optimizer.state().map(|(name, shape, values)| Tensor {
+    let state = optimizer.state().map(|(name, shape, values)| NewTensor {
         name,
         shape,
         values: Values::F32(values),
-        stored: StoredType::F32,
+        stored: FloatType::F32,
     });
-    let tensors: Vec<Tensor<'_>> = masters.chain(state).collect();
+    let tensors: Vec<NewTensor<'_>> = masters.chain(state).collect();
     let trainer = serde_json::to_vec(trainer).expect("a trainer's state is JSON");
     write(&path(directory).join("model.safetensors"), &tensors, &[(TRAINER, &trainer)])
 }

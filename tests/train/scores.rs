@@ -13,7 +13,7 @@ use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
 use mmprm::train::data::{Dataset, Sample};
 use mmprm::train::network::tiling;
-use mmprm::train::tensors::StoredType;
+use mmprm::train::tensors::FloatType;
 use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
@@ -70,7 +70,7 @@ impl Trained {
         bench.recipe.batch_samples = 3;
         bench.recipe.epochs = 2;
         bench.recipe.lr = 3e-4;
-        bench.recipe.save_as = StoredType::F16;
+        bench.recipe.save_as = FloatType::F16;
         let (summary, _) = bench.run(&mut |_| ()).unwrap();
         assert!(summary.steps >= 4);
         let last = bench.recipe.output.join("last");

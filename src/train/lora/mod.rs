@@ -23,11 +23,12 @@ use serde_json::{Map, Value, json};
 
 pub use merge::{MergeError, merge};
 
+use mmprm_quant::safetensors::{FloatType, NewTensor, WriteError, write};
+
 use super::checkpoint::CheckpointError;
 use super::data::{Image, SpecialTokens, Tokenizer};
 use super::network::{Network, TrainableModel};
 use super::recipe::{LoraOptions, Recipe, Task};
-use super::tensors::{StoredType, Tensor, WriteError, write};
 use crate::internvl::{self, LoraError, LoraConfig, Layout, Parameters, Trainable};
 
 /// The projector's module, the first part of its tensors' names.
@@ -59,7 +60,7 @@ pub enum OpenError {
 pub struct LoraModel {
     network: Network,
     base: PathBuf,
-    stored: StoredType,
+    stored: FloatType,
     options: LoraOptions,
     targets: Vec<String>,
 }
@@ -178,7 +179,7 @@ impl TrainableModel for LoraModel {
         let tensors = self.weights().layout().tensors();
         let tensor =
             |number: usize| self.network.tensor(number, format!("{PREFIX}{}", tensors[number].name), self.stored);
-        let trained: Vec<Tensor<'_>> = self.network.numbers().map(tensor).collect();
+        let trained: Vec<NewTensor<'_>> = self.network.numbers().map(tensor).collect();
         Ok(write(&directory.join(WEIGHTS), &trained, &[])?)
     }
 }

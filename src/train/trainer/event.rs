@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::train::checkpoint::CheckpointError;
 use crate::train::learner::LearnerError;
 use crate::train::state::StateError;
-use crate::train::tensors::WriteError;
+use mmprm_quant::safetensors::WriteError;
 use crate::train::validation::Validation;
 
 /// An error that ends a run; the last save stays valid.
