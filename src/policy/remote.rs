@@ -12,7 +12,8 @@ use crate::engine::{Sampling, Stream};
 use crate::image::{self, Limits};
 use crate::prompt::{self, ChatTemplate, Images, Piece};
 use crate::remote::reply::{self, Unread};
-use crate::remote::{Endpoint, EndpointError, Question, images, parallel};
+use crate::remote::{Endpoint, EndpointError, Question, images};
+use crate::util::pool;
 
 /// The special tokens of InternVL2.5's vocabularies, less the four tags: servers are asked to write special tokens out, since
 /// the tags may be among them.
@@ -178,7 +179,7 @@ impl RemotePolicy {
         }
         let rest: Vec<usize> = (choices.len()..request.count).collect();
         let broken = AtomicBool::new(false);
-        let others = parallel::map(&rest, self.endpoint.parallel(), |&index| {
+        let others = pool::map(&rest, self.endpoint.parallel(), |&index| {
             // One that fails is enough: the problem fails, and the others would be lost.
             if broken.load(Ordering::Relaxed) {
                 return None;
