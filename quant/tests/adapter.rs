@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{golden, write_safetensors};
+use common::{golden_path, write_safetensors};
 use mmprm_quant::adapter::Adapter;
 use mmprm_quant::blocks::GgmlType;
 use mmprm_quant::check;
@@ -90,11 +90,7 @@ fn what_is_not_plain_low_rank_adaptation_is_refused() {
 
 /// A converted base and the files of an adapter of one of its matrices, all at 32 bits.
 fn converted(directory: &Path) -> Option<(PathBuf, PathBuf)> {
-    let base = golden().join("ckpt/qwen2");
-    if !base.join("config.json").exists() {
-        eprintln!("skipped: no {}", base.display());
-        return None;
-    }
+    let base = golden_path("ckpt/qwen2")?;
     let model = plan(&base, directory, &ConvertOptions::new(WeightType::F32)).unwrap();
     model.write(&mut unwatched).unwrap();
     let own = GgufFile::open(&model.files[0].path).unwrap();

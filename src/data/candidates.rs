@@ -92,14 +92,18 @@ pub fn load(path: &Path) -> Result<Vec<CandidateSet>, CandidatesError> {
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesError> {
-    let records: Vec<Value> = serde_json::from_slice(bytes)
-        .map_err(|source| CandidatesError::Json { path: path.to_owned(), source })?;
+    let records: Vec<Value> =
+        serde_json::from_slice(bytes).map_err(|source| CandidatesError::Json { path: path.to_owned(), source })?;
     let sets = records.into_iter().enumerate().map(|(index, record)| {
         let Value::Object(record) = record else {
             return Err(CandidatesError::NotARecord { path: path.to_owned(), index });
         };
-        read_record(record)
-            .map_err(|(field, cause)| CandidatesError::Field { path: path.to_owned(), index, field, cause })
+        read_record(record).map_err(|(field, cause)| CandidatesError::Field {
+            path: path.to_owned(),
+            index,
+            field,
+            cause,
+        })
     });
     sets.collect()
 }

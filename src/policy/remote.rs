@@ -216,7 +216,7 @@ impl RemotePolicy {
         }
         messages.push(json!({"role": "user", "content": content(&pieces, &images)}));
         if self.has_begun(request) {
-            let begun = step_tokens::text(request.written, prefix.len()).unwrap_or_else(|| prompt::begun(prefix));
+            let begun = step_tokens::text(request.written, prefix.len()).unwrap_or_else(|| prompt::tagged_steps(prefix));
             messages.push(json!({"role": "assistant", "content": begun}));
         }
         Ok(Value::Array(messages))

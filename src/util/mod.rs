@@ -13,3 +13,6 @@ pub mod io;
 pub mod journal;
 pub mod jsonl;
 pub(crate) mod pool;
+#[cfg(test)]
+#[path = "../../tests/support/skips.rs"]
+pub(crate) mod skips;

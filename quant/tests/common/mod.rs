@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod checkpoint;
+#[path = "../../../tests/support/skips.rs"]
+mod skips;
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +19,23 @@ pub fn golden() -> PathBuf {
     workspace().join(std::env::var_os("MMPRM_GOLDEN").unwrap_or_else(|| "tests/golden".into()))
 }
 
+/// A file or folder of the golden directory that a test cannot do without; a missing one is a skipped test where the
+/// directory is outside the repository, and fails otherwise.
+pub fn golden_path(path: &str) -> Option<PathBuf> {
+    let path = golden().join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("MMPRM_GOLDEN").is_some(), "the repository lacks {}", path.display());
+    skips::skip(format_args!("no {}", path.display()));
+    None
+}
+
 /// Checkpoints to test with: all golden ones and the demo's.
 pub fn checkpoints() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for directory in [golden().join("ckpt"), workspace().join("demo/checkpoints")] {
-        let Ok(entries) = std::fs::read_dir(&directory) else {
-            eprintln!("skipped: no {}", directory.display());
-            continue;
-        };
+    for directory in golden_path("ckpt").into_iter().chain([workspace().join("demo/checkpoints")]) {
+        let entries = std::fs::read_dir(&directory).unwrap();
         found.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").exists()));
     }
     found.sort();
