@@ -3,6 +3,9 @@
 //! The verdicts are not part of this repository: they are read from `$MMPRM_DATA/answers`, and
 //! their tests are skipped if the variable is not set.
 
+#[path = "support/skips.rs"]
+mod skips;
+
 use std::path::{Path, PathBuf};
 
 use mmprm::answer::{AnswerSpec, Outcome, Rule, compare};
@@ -19,7 +22,7 @@ const DEFENDED: [(&str, &str); 1] = [(
 
 fn data() -> Option<PathBuf> {
     let Some(root) = std::env::var_os("MMPRM_DATA") else {
-        eprintln!("skipped: MMPRM_DATA is not set");
+        skips::skip("MMPRM_DATA is not set");
         return None;
     };
     Some(PathBuf::from(root))

@@ -15,7 +15,7 @@ use support::Pair;
 fn both() -> Option<(Pair, [Arc<Model>; 2])> {
     if gpu_devices().is_empty() {
         assert!(std::env::var_os("MMPRM_EXPECT_DEVICE").is_none(), "no GPU was found");
-        eprintln!("skipped: no GPU");
+        support::skip("no GPU");
         return None;
     }
     let pair = support::convert(&support::repository().join("demo/checkpoints/mini-prm"), WeightType::F32);

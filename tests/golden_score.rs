@@ -12,7 +12,7 @@ use mmprm::prompt::PrmTemplate;
 use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::tensors::Tensors;
-use support::{cases, convert, golden, ids, json, load, name, numbers};
+use support::{assert_compared, cases, convert, golden, golden_path, ids, json, load, name, numbers};
 
 /// The engine as scoring runs it.
 fn engine(model: &Arc<Model>) -> Engine {
@@ -160,11 +160,7 @@ fn golden_scores_from_the_image_itself_agree_to_1e_3() {
 
 #[test]
 fn golden_scores_of_the_same_text_differ_by_template_as_the_references_do() {
-    let path = golden().join("quirks.json");
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return;
-    }
+    let Some(path) = golden_path("quirks.json") else { return };
     for (architecture, case) in json(&path)["train_vs_score_template"].as_object().unwrap() {
         let image = [format!("{}.png", case["image"].as_str().unwrap())];
         let (question, _) = question_and_steps(case["question"].as_str().unwrap());
@@ -206,17 +202,15 @@ fn golden_scores_with_two_images_agree_where_each_has_its_placeholder() {
             }
         }
     }
-    assert!(compared > 0 || cases("score").is_empty(), "no case with a placeholder for each image");
+    assert_compared(compared, "score/*/multi_image.json");
 }
 
 #[test]
 fn golden_best_of_n_gives_every_candidate_its_own_scores_even_after_one_without_steps() {
-    let (bon, quirks) = (golden().join("eval/bon/rollouts.json"), golden().join("quirks.json"));
-    if !bon.exists() || !quirks.exists() {
-        eprintln!("skipped: no {} or {}", bon.display(), quirks.display());
-        return;
-    }
+    let Some(bon) = golden_path("eval/bon/rollouts.json") else { return };
+    let Some(quirks) = golden_path("quirks.json") else { return };
     let sets = candidates::load(&bon).unwrap();
+    let mut compared = 0;
     for folder in cases("score") {
         let architecture = name(&folder);
         let reference = golden().join(format!("eval/bon/{architecture}_float32.json"));
@@ -233,6 +227,7 @@ fn golden_best_of_n_gives_every_candidate_its_own_scores_even_after_one_without_
             assert_eq!(lengths, set.solutions.iter().map(Vec::len).collect::<Vec<_>>());
             // The reference shifts the scores that follow a candidate without steps (quirks.json); ours are its own.
             if set.solutions.iter().all(|steps| !steps.is_empty()) {
+                compared += 1;
                 for (scores, expected) in scores.iter().zip(expected["prm_scores"].as_array().unwrap()) {
                     assert!(furthest(scores, &numbers(expected)) < tolerance(1e-3));
                 }
@@ -253,6 +248,7 @@ fn golden_best_of_n_gives_every_candidate_its_own_scores_even_after_one_without_
             assert!(furthest(scores, &numbers(own)) < tolerance(1e-3), "{scores:?} {own}");
         }
     }
+    assert_compared(compared, "eval/bon/*_float32.json");
 }
 
 #[test]

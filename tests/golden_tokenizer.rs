@@ -5,15 +5,11 @@ mod support;
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::progress::no_progress;
-use support::{cases, golden, ids, json, name};
+use support::{cases, golden, golden_path, ids, json, name};
 
 #[test]
 fn golden_token_ids_agree_for_every_string() {
-    let path = golden().join("tokenizer/cases.json");
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return;
-    }
+    let Some(path) = golden_path("tokenizer/cases.json") else { return };
     let cases_file = json(&path);
     let mut compared = 0;
     for folder in cases("tokenizer") {

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +13,8 @@ use sha2::{Digest, Sha256};
 use super::{JudgeError, JudgeModel};
 use crate::data::problem::Problem;
 use crate::remote::reply::short;
+use crate::util::io::FileError;
+use crate::util::jsonl::{self, JsonLines};
 
 /// The longest line that is read, in bytes. A verdict takes some hundreds.
 const LONGEST_LINE: u64 = 1 << 16;
@@ -37,7 +38,7 @@ pub struct CachedJudge<'a> {
 
 struct State {
     /// Opened for the first verdict, so that a run that gives none leaves nothing behind.
-    file: Option<File>,
+    file: Option<JsonLines>,
     /// Whether the last line there was cut short.
     torn: bool,
     known: HashMap<Key, bool>,
@@ -51,17 +52,13 @@ impl<'a> CachedJudge<'a> {
     /// # Errors
     /// [`JudgeError::Setup`] if the file cannot be read or holds something else than verdicts.
     pub fn open(judge: Box<dyn JudgeModel + 'a>, path: &Path) -> Result<Self, JudgeError> {
-        let lines = match File::open(path).and_then(|file| read(&file)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Lines::none(),
-            lines => lines.map_err(|error| failed(path, &error))?,
-        };
-        let Lines { known, first_is_sound, ended } = lines;
+        let Lines { known, first_is_sound, torn } = read(path).map_err(|error| failed(&error))?;
         if !first_is_sound {
             let cause =
                 format!("{}: expected a judge's cache, whose lines are verdicts, found another file", path.display());
             return Err(JudgeError::Setup(cause));
         }
-        let state = Mutex::new(State { file: None, torn: !ended, known, pending: HashMap::new() });
+        let state = Mutex::new(State { file: None, torn, known, pending: HashMap::new() });
         Ok(Self { identity: judge.identity(), judge, path: path.to_owned(), state, hits: AtomicU64::new(0) })
     }
 
@@ -83,7 +80,7 @@ impl<'a> CachedJudge<'a> {
             "gold": short(&problem.answer), "answer": short(answer), "correct": correct,
         });
         let mut state = self.state();
-        state.append(&self.path, &line.to_string()).map_err(|error| failed(&self.path, &error))?;
+        state.append(&self.path, &line).map_err(|error| failed(&error))?;
         state.known.insert(key, correct);
         Ok(correct)
     }
@@ -95,25 +92,17 @@ impl<'a> CachedJudge<'a> {
 }
 
 impl State {
-    fn append(&mut self, path: &Path, line: &str) -> std::io::Result<()> {
+    fn append(&mut self, path: &Path, line: &Value) -> Result<(), FileError> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => {
-                if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-                    std::fs::create_dir_all(directory)?;
-                }
-                none.insert(OpenOptions::new().append(true).create(true).open(path)?)
-            }
+            none => none.insert(JsonLines::open_shared(path, self.torn)?),
         };
-        // What a crash cut short becomes a line of its own, which is passed over.
-        let before = if std::mem::take(&mut self.torn) { "\n" } else { "" };
-        // One write, so that lines of several processes do not mix.
-        file.write_all(format!("{before}{line}\n").as_bytes())
+        file.append(line)
     }
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> JudgeError {
-    JudgeError::Setup(format!("cannot use the judge's cache {}: {error}", path.display()))
+fn failed(error: &FileError) -> JudgeError {
+    JudgeError::Setup(format!("cannot use the judge's cache: {error}"))
 }
 
 impl JudgeModel for CachedJudge<'_> {
@@ -158,38 +147,26 @@ struct Lines {
     known: HashMap<Key, bool>,
     /// Whether the file begins as a cache does, or is empty, or holds nothing but a line cut short.
     first_is_sound: bool,
-    /// Whether its last line has an end.
-    ended: bool,
+    /// Whether its last line was cut short.
+    torn: bool,
 }
 
-impl Lines {
-    fn none() -> Self {
-        Self { known: HashMap::new(), first_is_sound: true, ended: true }
-    }
-}
-
-fn read(file: &File) -> std::io::Result<Lines> {
-    let mut reader = BufReader::new(file);
-    let mut lines = Lines::none();
-    let mut text = Vec::new();
-    for index in 0.. {
-        text.clear();
-        if reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text)? == 0 {
-            break;
-        }
-        lines.ended = text.last() == Some(&b'\n');
-        match verdict(&text) {
+fn read(path: &Path) -> Result<Lines, FileError> {
+    let (mut known, mut first_is_sound) = (HashMap::new(), true);
+    let torn = jsonl::read(path, LONGEST_LINE, |line| -> Result<_, FileError> {
+        match verdict(line.bytes) {
             Some((key, correct)) => {
-                lines.known.insert(key, correct);
+                known.insert(key, correct);
             }
-            None if index == 0 && (lines.ended || !text.starts_with(b"{\"key\"")) => {
-                lines.first_is_sound = false;
-                break;
+            None if line.number == 1 && (line.is_whole() || !line.bytes.starts_with(b"{\"key\"")) => {
+                first_is_sound = false;
+                return Ok(ControlFlow::Break(()));
             }
             None => {}
         }
-    }
-    Ok(lines)
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(Lines { known, first_is_sound, torn })
 }
 
 fn verdict(line: &[u8]) -> Option<(Key, bool)> {

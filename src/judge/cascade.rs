@@ -6,8 +6,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::{JudgeError, JudgeModel};
 use crate::data::problem::Problem;
 use crate::judge::{Verdict, Verifier, VerifyError};
-use crate::remote::parallel;
 use crate::util::cancel::CancelToken;
+use crate::util::pool;
 
 /// When the judge is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -153,7 +153,7 @@ impl Verifier for JudgedVerifier<'_> {
             }
         }
         let at_once = self.judge.map_or(1, JudgeModel::parallel);
-        let said = parallel::map(&open, at_once, |answer| self.ask(problem, answer));
+        let said = pool::map(&open, at_once, |answer| self.ask(problem, answer));
         let judged = |answer: &&str| {
             let place = open.iter().position(|asked| asked == answer).expect("every open answer was asked about");
             self.settle(said[place].clone())

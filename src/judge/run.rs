@@ -8,9 +8,8 @@ use mmprm_quant::atomic;
 
 use super::trees::{Judged, TreeFailure, judge_tree};
 use super::{JudgeError, StepJudge};
-use crate::compat;
 use crate::data::tree::json;
-use crate::remote::parallel;
+use crate::util::pool;
 
 /// Trees worked on at once: enough that the end of one does not leave the judge idle.
 const TREES_AT_ONCE: usize = 4;
@@ -123,7 +122,7 @@ pub fn judge_trees(
     let stop = |error| {
         lock().error.get_or_insert(error);
     };
-    parallel::map(&todo, TREES_AT_ONCE, |(file, destination)| {
+    pool::map(&todo, TREES_AT_ONCE, |(file, destination)| {
         if options.cancel.is_cancelled() || lock().error.is_some() {
             return;
         }
@@ -155,5 +154,5 @@ pub fn judge_trees(
 fn judged(file: &Path, judge: &StepJudge, data_root: &Path) -> Result<(String, Judged), TreeFailure> {
     let mut tree = json::read_value(file)?;
     let counts = judge_tree(&mut tree, judge, data_root)?;
-    Ok((compat::json::dumps_indent(&tree, 4, false), counts))
+    Ok((json::value_to_string(&tree), counts))
 }

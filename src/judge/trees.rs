@@ -10,7 +10,7 @@ use super::{JudgeError, StepScore};
 use crate::data::tree::json::TreeError;
 use crate::image;
 use crate::remote::images::data_url;
-use crate::remote::parallel;
+use crate::util::pool;
 
 /// What came of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +36,7 @@ pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) 
     let mut states = Vec::new();
     collect(tree, &mut Vec::new(), &mut states);
     let broken = AtomicBool::new(false);
-    let scores = parallel::map(&states, judge.parallel(), |state| {
+    let scores = pool::map(&states, judge.parallel(), |state| {
         // One state that cannot be judged is enough: the others' requests would be lost.
         if broken.load(Ordering::Relaxed) {
             return None;

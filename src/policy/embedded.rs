@@ -86,7 +86,7 @@ impl LocalPolicy {
         if let Some(tokens) = step_tokens::tokens(request.written, request.prefix.len()) {
             Ok(tokens)
         } else {
-            let text = prompt::begun(request.prefix);
+            let text = prompt::tagged_steps(request.prefix);
             Ok(self.encoder.model().tokenize(&text, false).map_err(EncodeError::from)?)
         }
     }

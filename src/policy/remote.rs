@@ -12,7 +12,8 @@ use crate::engine::{Sampling, Stream};
 use crate::image::{self, Limits};
 use crate::prompt::{self, ChatTemplate, Images, Piece};
 use crate::remote::reply::{self, Unread};
-use crate::remote::{Endpoint, EndpointError, Question, images, parallel};
+use crate::remote::{Endpoint, EndpointError, Question, images};
+use crate::util::pool;
 
 /// The special tokens of InternVL2.5's vocabularies, less the four tags: servers are asked to write special tokens out, since
 /// the tags may be among them.
@@ -178,7 +179,7 @@ impl RemotePolicy {
         }
         let rest: Vec<usize> = (choices.len()..request.count).collect();
         let broken = AtomicBool::new(false);
-        let others = parallel::map(&rest, self.endpoint.parallel(), |&index| {
+        let others = pool::map(&rest, self.endpoint.parallel(), |&index| {
             // One that fails is enough: the problem fails, and the others would be lost.
             if broken.load(Ordering::Relaxed) {
                 return None;
@@ -215,7 +216,7 @@ impl RemotePolicy {
         }
         messages.push(json!({"role": "user", "content": content(&pieces, &images)}));
         if self.has_begun(request) {
-            let begun = step_tokens::text(request.written, prefix.len()).unwrap_or_else(|| prompt::begun(prefix));
+            let begun = step_tokens::text(request.written, prefix.len()).unwrap_or_else(|| prompt::tagged_steps(prefix));
             messages.push(json!({"role": "assistant", "content": begun}));
         }
         Ok(Value::Array(messages))

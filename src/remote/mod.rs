@@ -24,7 +24,6 @@
 mod client;
 mod exchange;
 pub(crate) mod images;
-pub(crate) mod parallel;
 pub(crate) mod reply;
 mod wait;
 

@@ -7,13 +7,16 @@ use mmprm::train::trainer::Event;
 use serde_json::Value;
 
 use crate::support::tensors::{Tensors, relative};
-use crate::support::{cases, golden, json, name, numbers, text};
+use crate::support::{assert_compared, cases, golden, json, name, numbers, text};
 use crate::{Bench, checkpoint};
 
 /// Architectures with training outputs and a checkpoint in the golden directory.
 fn architectures() -> Vec<(String, PathBuf)> {
     let found = cases("train").into_iter().filter(|folder| folder.join("data.safetensors").exists());
-    found.map(|folder| (name(&folder), folder)).filter(|(name, _)| checkpoint(name).is_some()).collect()
+    let found = found.map(|folder| (name(&folder), folder)).filter(|(name, _)| checkpoint(name).is_some());
+    let found: Vec<_> = found.collect();
+    assert_compared(found.len(), "train/*/data.safetensors");
+    found
 }
 
 /// The samples whose images are in the golden directory, and their numbers.
@@ -70,7 +73,7 @@ fn golden_train_token_ids_and_targets_are_mm_prms() {
             compared += 1;
         }
     }
-    assert!(compared > 0 || architectures().is_empty(), "no golden case was found");
+    assert_compared(compared, "train/*/data.safetensors");
     println!("{compared} samples compared");
 }
 
@@ -98,7 +101,6 @@ fn golden_train_three_steps_give_mm_prms_losses_and_parameters() {
         let all = text(&golden().join("train/samples.jsonl")).lines().count();
         let parameters = folder.join("params_after_3_steps_lr1e-3.safetensors");
         if lines.len() < all || !parameters.exists() {
-            eprintln!("skipped: images or parameters of {architecture} are missing");
             continue;
         }
         let info = json(&folder.join("info.json"));
@@ -154,5 +156,6 @@ fn golden_train_three_steps_give_mm_prms_losses_and_parameters() {
         assert!(off <= 1e-4, "{architecture}: {name} is off by {off:e} of its norm");
         compared += 1;
     }
+    assert_compared(compared, "train/*/params_after_3_steps_lr1e-3.safetensors");
     println!("{compared} architectures compared");
 }

@@ -15,7 +15,7 @@ use mmprm::train::trainer::{Event, RunError, Summary, run};
 use mmprm::util::cancel::CancelToken;
 use mmprm_quant::adapter::is_adapter;
 use mmprm_quant::convert::{WeightType, adapter};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use serde_json::{Value, json};
 
 use crate::loops::problems;
@@ -63,7 +63,7 @@ fn loss(bench: &Bench, learner: &mut dyn Learner) -> f64 {
 
 pub fn merged(bench: &Bench) -> PathBuf {
     let target = bench.folder.path().join("merged");
-    merge(&bench.recipe.output.join("last"), &bench.recipe.model, &target, &mut unwatched).unwrap();
+    merge(&bench.recipe.output.join("last"), &bench.recipe.model, &target, &mut no_progress).unwrap();
     target
 }
 
@@ -167,7 +167,7 @@ fn a_merged_checkpoint_has_the_loss_of_base_and_adapter_and_the_base_s_form() {
         assert!((before / wanted - 1.0).abs() > 1e-2, "{architecture}: training changed nothing");
         // Also into shards and half-precision types.
         let (stored, target) = (checkpoint(architecture).unwrap(), bench.folder.path().join("stored"));
-        merge(&bench.recipe.output.join("last"), &stored, &target, &mut unwatched).unwrap();
+        merge(&bench.recipe.output.join("last"), &stored, &target, &mut no_progress).unwrap();
         let names = |path: &Path| {
             let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort();
@@ -193,10 +193,10 @@ fn an_adapter_that_does_not_fit_is_refused_before_anything_is_written() {
     let (Some(bench), Some(other)) = (bench("internlm2"), checkpoint("qwen2")) else { return };
     train(&bench, &mut |_| ()).unwrap();
     let (last, target) = (bench.recipe.output.join("last"), bench.folder.path().join("merged"));
-    let error = merge(&last, &other, &target, &mut unwatched).unwrap_err();
+    let error = merge(&last, &other, &target, &mut no_progress).unwrap_err();
     assert!(error.to_string().contains("expected the adapter's base"), "{error}");
     assert!(!target.exists());
-    let error = merge(&last, &bench.recipe.model, &bench.recipe.model, &mut unwatched).unwrap_err();
+    let error = merge(&last, &bench.recipe.model, &bench.recipe.model, &mut no_progress).unwrap_err();
     assert!(matches!(error, MergeError::SameDirectory { .. }), "{error}");
     let error = adapter::plan(&last, &other, &target, WeightType::F16).unwrap_err();
     assert!(error.to_string().contains("not a matrix of the base's language model"), "{error}");

@@ -11,7 +11,7 @@ use mmprm::train::pack::Packing;
 use mmprm::train::trainer::Event;
 use mmprm_quant::adapter::Adapter;
 use mmprm_quant::convert::{ConvertOptions, WeightType, adapter, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 
 use crate::checkpoint;
 use crate::lora::{bench, merged, train};
@@ -38,7 +38,7 @@ fn a_gguf_adapter_on_its_base_gives_the_logits_of_the_merged_checkpoint() {
         let folder = bench.folder.path();
         let base = |checkpoint: &Path| {
             let plan = plan(checkpoint, &folder.join("gguf"), &ConvertOptions::new(WeightType::F32)).unwrap();
-            plan.write(&mut unwatched).unwrap();
+            plan.write(&mut no_progress).unwrap();
             plan.files[0].path.clone()
         };
         let last = bench.recipe.output.join("last");
@@ -91,7 +91,7 @@ fn a_quantised_base_gives_the_losses_and_gradients_of_the_dequantised_one() {
         let folder = bench.folder.path().to_owned();
         let gguf = |weight_type| {
             let plan = plan(&bench.recipe.model, &folder, &ConvertOptions::new(weight_type)).unwrap();
-            plan.write(&mut unwatched).unwrap();
+            plan.write(&mut no_progress).unwrap();
             plan.files[0].path.clone()
         };
         let data = bench.data();
@@ -163,7 +163,7 @@ fn a_base_of_another_model_is_refused_by_its_tensor() {
     let (Some(bench), Some(other)) = (bench("internlm2"), checkpoint("qwen2")) else { return };
     let folder = bench.folder.path();
     let plan = plan(&other, folder, &ConvertOptions::new(WeightType::Q8_0)).unwrap();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     let layout = read_layout(&bench.recipe.model).unwrap();
     let error = read_quantised(&bench.recipe.model, &plan.files[0].path, &layout, |_| false).unwrap_err();
     assert!(error.to_string().ends_with("'qwen2', expected 'internlm2' by config.json"), "{error}");

@@ -58,7 +58,7 @@ fn mini() -> (Arc<Model>, std::path::PathBuf) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vision-mini");
         let checkpoint = repository().join("demo/checkpoints/mini-mm-policy");
         let plan = plan(&checkpoint, &folder, &ConvertOptions::new(WeightType::F16)).unwrap();
-        plan.write(&mut unwatched).unwrap();
+        plan.write(&mut no_progress).unwrap();
         [0, 1].map(|file: usize| plan.files[file].path.clone())
     });
     (Model::load(model, mmprm::engine::ModelOptions::default()).unwrap(), mmproj.clone())

@@ -1,6 +1,8 @@
 //! Adapters by commands: trained, folded into their base, converted.
 #![cfg(unix)]
 
+#[path = "../../tests/support/skips.rs"]
+mod skips;
 mod support;
 
 use std::path::Path;
@@ -13,7 +15,8 @@ fn base() -> Option<String> {
     let golden = std::env::var_os("MMPRM_GOLDEN").unwrap_or_else(|| "tests/golden".into());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(golden).join("ckpt/internlm2");
     if !path.join("config.json").exists() {
-        eprintln!("skipped: no {}", path.display());
+        assert!(std::env::var_os("MMPRM_GOLDEN").is_some(), "the repository lacks {}", path.display());
+        skips::skip(format_args!("no {}", path.display()));
         return None;
     }
     Some(path.canonicalize().unwrap().display().to_string())

@@ -1,6 +1,9 @@
 //! Shared by the tests: paths of data, types of this build, hashes, and generated safetensors files.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+#[path = "../../../tests/support/skips.rs"]
+mod skips;
+
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::WeightType;
@@ -17,10 +20,22 @@ pub fn golden() -> PathBuf {
     workspace().join(std::env::var_os("MMPRM_GOLDEN").unwrap_or_else(|| "tests/golden".into()))
 }
 
+/// Returns a file or folder of the golden directory. If it is missing, the test is skipped where `MMPRM_GOLDEN` names another
+/// directory, and fails otherwise.
+pub fn golden_path(path: &str) -> Option<PathBuf> {
+    let path = golden().join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("MMPRM_GOLDEN").is_some(), "the repository lacks {}", path.display());
+    skips::skip(format_args!("no {}", path.display()));
+    None
+}
+
 /// All golden checkpoints and the demo's.
 pub fn checkpoints() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for directory in [golden().join("ckpt"), workspace().join("demo/checkpoints")] {
+    for directory in golden_path("ckpt").into_iter().chain([workspace().join("demo/checkpoints")]) {
         let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
         found.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.join("config.json").exists()));
     }

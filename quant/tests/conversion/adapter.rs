@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::{golden, write_safetensors};
+use crate::common::{golden_path, write_safetensors};
 use mmprm_quant::adapter::Adapter;
 use mmprm_quant::blocks::GgmlType;
 use mmprm_quant::check;
@@ -87,8 +87,8 @@ fn configurations_other_than_plain_lora_are_refused() {
 }
 
 /// Returns the paths of a converted base and of a converted adapter of one of its matrices, in 32 bits.
-fn converted(directory: &Path) -> (PathBuf, PathBuf) {
-    let base = golden().join("ckpt/qwen2");
+fn converted(directory: &Path) -> Option<(PathBuf, PathBuf)> {
+    let base = golden_path("ckpt/qwen2")?;
     let model = plan(&base, directory, &ConvertOptions::new(WeightType::F32)).unwrap();
     model.write(&mut no_progress).unwrap();
     let own = GgufFile::open(&model.files[0].path).unwrap();

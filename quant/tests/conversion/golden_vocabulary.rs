@@ -6,7 +6,7 @@ use serde_json::Value;
 
 #[test]
 fn golden_tokens_have_their_texts() {
-    let directory = crate::common::golden().join("tokenizer");
+    let Some(directory) = crate::common::golden_path("tokenizer") else { return };
     let text = std::fs::read_to_string(directory.join("cases.json")).unwrap();
     let cases: Value = serde_json::from_str(&text).unwrap();
     let mut compared = 0;
@@ -14,6 +14,9 @@ fn golden_tokens_have_their_texts() {
         // The tokenizers are those of the tiny checkpoints, which know how many rows there are.
         let checkpoint = crate::common::golden().join("ckpt").join(name.split('_').next().unwrap());
         let tokenizer = directory.join(name);
+        if !checkpoint.exists() || !tokenizer.exists() {
+            continue;
+        }
         let config = ModelConfig::read(&checkpoint).unwrap().language;
         let vocabulary = Vocabulary::read(&tokenizer, &config).unwrap();
         for (ids, texts) in strings.as_array().unwrap().iter().zip(cases["tokens"][name].as_array().unwrap()) {

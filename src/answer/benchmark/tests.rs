@@ -9,16 +9,17 @@ use serde_json::{Map, Value};
 use super::{mathvision, mathvista, normalize};
 use crate::answer::extract::{Method, extract_for};
 use crate::answer::spec::AnswerSpec;
+use crate::util::skips::skip;
 
 /// Reads the records of a data file; `None` if the data are not available.
 fn records(file: &str) -> Option<Vec<Map<String, Value>>> {
     let Some(folder) = std::env::var_os("MMPRM_DATA") else {
-        eprintln!("skipped: MMPRM_DATA is not set");
+        skip("MMPRM_DATA is not set");
         return None;
     };
     let path = PathBuf::from(folder).join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: no file {}", path.display());
+        skip(format_args!("no file {}", path.display()));
         return None;
     };
     let records: Vec<Map<String, Value>> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -51,6 +51,7 @@ use serde_json::Value;
 
 use crate::data::problem::Problem;
 use crate::search::{Outcome, ParamsError, SearchParams};
+use crate::util::io::FileError;
 
 mod directory;
 mod log;
@@ -121,13 +122,8 @@ pub enum AnnotateError {
         path: PathBuf,
     },
     /// The output directory, its lock or its log cannot be opened, read or written.
-    #[error("cannot use {}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A tree cannot be written.
     #[error(transparent)]
     Write(std::io::Error),

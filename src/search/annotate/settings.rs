@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::AnnotateError;
 use crate::search::SearchParams;
+use crate::util::io::FileError;
 
 /// The name of the file in the output directory that tells with which settings its trees were made.
 pub const SETTINGS_NAME: &str = "annotate.settings.jsonl";
@@ -39,7 +40,7 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
     let mut text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(AnnotateError::Io { path, source }),
+        Err(source) => return Err(FileError::Read { path, source }.into()),
     };
     if let Some(last) = text.lines().last() {
         let last: Value = serde_json::from_str(last).map_err(|_| AnnotateError::Settings { path: path.clone() })?;
@@ -47,7 +48,7 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
         if differences.is_empty() {
             return Ok(());
         }
-        if !has_trees(directory).map_err(|source| AnnotateError::Io { path: directory.to_owned(), source })? {
+        if !has_trees(directory).map_err(FileError::reading(directory))? {
             text.clear();
         } else if !mixed {
             return Err(AnnotateError::OtherSettings { directory: directory.to_owned(), differences });
