@@ -1,11 +1,11 @@
-//! The same work on many items, by threads that mostly wait.
+//! A parallel map for work that mostly waits.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// `work` of each item, in the items' order, done by up to `workers` threads; by this one where a second would have nothing
-/// to do.
+/// Maps `work` over `items` on up to `workers` threads and returns the results in the items' order. Runs on the calling thread
+/// where one worker is enough.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], workers: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let workers = workers.min(items.len());
     if workers <= 1 {
