@@ -1,5 +1,4 @@
-//! How fast the search itself is: searches a second with a policy and a verifier that cost next to nothing, and what of that
-//! is the script's own time.
+//! Speed of the search itself: searches per second with a scripted policy and verifier, and the script's share of the time.
 //!
 //! `cargo bench --bench search`
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
@@ -11,14 +10,14 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mmprm::data::problem::Problem;
 use mmprm::data::solution::Rollout;
 use mmprm::judge::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use mmprm::search::{Outcome, SearchParams, search};
 
-/// Solutions of 12 steps in many variants; one step in ten is wrong, and a wrong one can be mended later.
+/// Writes solutions of 12 steps in many variants; one step in ten goes wrong, and one in ten corrects an error.
 struct Script;
 
 impl RolloutModel for Script {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         let solution = |index: usize| {
             let mut state = (request.node << 16 | index as u64) ^ 0x9e37_79b9_7f4a_7c15;
             let mut draw = |bound: u64| {
@@ -36,18 +35,18 @@ impl RolloutModel for Script {
                 ));
             }
             steps.push(format!("Answer: The final answer is {}", if wrong { 7 } else { 4 }));
-            steps
+            SampledRollout::from(steps)
         };
         Ok((0..request.count).map(solution).collect())
     }
 }
 
-/// Keeps what is asked.
+/// Records the requests.
 #[derive(Default)]
 struct Record(Mutex<Vec<(Rollout, u64)>>);
 
 impl RolloutModel for Record {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         self.0.lock().expect("no thread panics").push((request.prefix.to_vec(), request.node));
         Script.rollouts(request)
     }
@@ -63,7 +62,7 @@ impl Verifier for Ends {
 
 fn run(problem: &Problem, policy: &dyn RolloutModel) -> Outcome {
     let params = SearchParams { rollout_budget: usize::MAX, ..SearchParams::default() };
-    search(problem, policy, &Ends, &params, &mut ()).expect("the script never fails")
+    search(problem, policy, &Ends, &params).expect("the script never fails")
 }
 
 fn searches(criterion: &mut Criterion) {

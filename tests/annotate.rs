@@ -1,4 +1,4 @@
-//! Annotation keeps what is finished through kills, failures and cancellation, and a rerun ends with the same bytes.
+//! Annotation keeps finished work through kills, failures and cancellation, and a rerun ends with the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mmprm::data::problem::Problem;
-use mmprm::data::solution::Rollout;
 use mmprm::data::tree::{file_stem, json};
 use mmprm::judge::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
+use mmprm::policy::{Detail, PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use mmprm::search::SearchParams;
 use mmprm::search::annotate::{
     AnnotateError, AnnotateOptions, Event, LOG_NAME, Plan, SETTINGS_NAME, Summary, annotate,
@@ -22,27 +21,27 @@ use mmprm::search::annotate::{
 use mmprm::util::cancel::CancelToken;
 use serde_json::{Value, json};
 
-/// Set in a child process: the directory in which it annotates.
+/// Set in a child process: its output directory.
 const CHILD_DIRECTORY: &str = "MMPRM_TEST_ANNOTATE_DIRECTORY";
 
-/// Writes three-step solutions that depend on nothing but the request; each step goes wrong one time in five.
+/// Writes three-step solutions that depend only on the request; each step goes wrong one time in five.
 #[derive(Default)]
 struct Script {
-    /// How long each request takes.
+    /// Duration of each request.
     delay: Duration,
-    /// Problems of these ids fail.
+    /// Ids of problems that fail.
     broken: Vec<&'static str>,
     requests: AtomicUsize,
 }
 
 impl RolloutModel for Script {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         sleep(self.delay);
         let id = request.problem.id.as_str();
         match self.broken.iter().find(|&&broken| broken == id) {
             Some(&"p1") => panic!("a bug met {id}"),
-            Some(_) => return Err(PolicyError::Problem(format!("{id} has no image"))),
+            Some(_) => return Err(PolicyError::Problem(format!("{id} has no image").into())),
             None => {}
         }
         let chance = |index: usize, level: usize| {
@@ -62,7 +61,7 @@ impl RolloutModel for Script {
                 steps.push(format!("Step {level}, done {}: é{}", if lost { "wrongly" } else { "well" }, index % 3));
             }
             steps.push(if lost { "I get 7".to_owned() } else { format!("I get {}", request.problem.answer) });
-            steps
+            SampledRollout::from(steps)
         };
         Ok((0..request.count).map(solution).collect())
     }
@@ -114,7 +113,7 @@ fn log(directory: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Not a test of its own: what the child process of the tests below runs.
+/// Not a test by itself: the child process of the tests below runs it.
 #[test]
 fn child_annotates_slowly() {
     let Some(directory) = std::env::var_os(CHILD_DIRECTORY) else { return };
@@ -141,7 +140,7 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_killed_run_goes_on_and_ends_with_the_bytes_of_an_uninterrupted_one() {
+fn a_killed_run_resumes_to_the_bytes_of_an_uninterrupted_one() {
     let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let summary = run(whole.path(), &Script::default(), &options(2)).unwrap();
     assert_eq!((summary.done, summary.failed, summary.cancelled), (12, 0, false));
@@ -153,7 +152,7 @@ fn a_killed_run_goes_on_and_ends_with_the_bytes_of_an_uninterrupted_one() {
         child.wait().unwrap();
     }
     let kept = trees(killed.path()).len();
-    assert!(kept < 12, "the child was killed too late for this test to mean anything");
+    assert!(kept < 12, "the child was killed too late for this test");
 
     let summary = run(killed.path(), &Script::default(), &options(4)).unwrap();
     assert_eq!((summary.already_done, summary.done), (kept, 12 - kept));
@@ -200,11 +199,11 @@ fn failures_and_panics_are_logged_with_their_cause_and_retried_on_request_only()
 }
 
 #[test]
-fn an_answer_that_cannot_be_judged_fails_its_problem_and_is_not_wrong() {
+fn an_answer_that_cannot_be_judged_fails_its_problem_and_does_not_count_as_wrong() {
     struct Unsure;
     impl Verifier for Unsure {
         fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
-            if problem.id == "p2" { Err(VerifyError("no judge".into())) } else { Ends.verify(problem, answer) }
+            if problem.id == "p2" { Err(VerifyError::Other("no judge".into())) } else { Ends.verify(problem, answer) }
         }
     }
     let directory = tempfile::tempdir().unwrap();
@@ -217,7 +216,7 @@ fn an_answer_that_cannot_be_judged_fails_its_problem_and_is_not_wrong() {
 }
 
 #[test]
-fn cancelling_abandons_what_is_in_flight_and_keeps_what_is_done() {
+fn cancelling_abandons_problems_in_progress_and_keeps_finished_ones() {
     let directory = tempfile::tempdir().unwrap();
     let cancel = CancelToken::new();
     let finished = AtomicUsize::new(0);
@@ -256,7 +255,7 @@ fn a_record_that_occurs_twice_is_searched_once() {
 }
 
 #[test]
-fn an_output_directory_that_cannot_be_made_stops_the_run_and_is_named() {
+fn an_output_directory_that_cannot_be_created_ends_the_run_and_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
@@ -267,9 +266,9 @@ fn an_output_directory_that_cannot_be_made_stops_the_run_and_is_named() {
 }
 
 #[test]
-fn a_tree_that_cannot_be_written_stops_the_run_and_is_no_failure_of_its_problem() {
+fn a_tree_that_cannot_be_written_ends_the_run_and_does_not_fail_its_problem() {
     let directory = tempfile::tempdir().unwrap();
-    // A directory in the place of a tree: nothing can be renamed over it.
+    // A file cannot be renamed over a directory.
     fs::create_dir(directory.path().join(file_stem(&problem(4)) + ".json")).unwrap();
     let error = run(directory.path(), &Script::default(), &options(2)).unwrap_err();
     assert!(matches!(error, AnnotateError::Write(_)), "{error}");
@@ -299,7 +298,7 @@ fn progress_adds_up_to_the_summary_and_trees_carry_their_problem() {
 }
 
 #[test]
-fn speculation_leaves_the_trees_and_adaptive_rollouts_do_not_depend_on_company() {
+fn trees_do_not_depend_on_speculation_or_parallel_problems() {
     for adaptive in [false, true] {
         let made = [(1, false), (3, false), (3, true)].map(|(parallel, speculative)| {
             let directory = tempfile::tempdir().unwrap();
@@ -307,10 +306,10 @@ fn speculation_leaves_the_trees_and_adaptive_rollouts_do_not_depend_on_company()
             (options.params.adaptive, options.params.speculative) = (adaptive, speculative);
             let slow = Script { delay: Duration::from_millis(1), ..Script::default() };
             let summary = run(directory.path(), &slow, &options).unwrap();
-            assert_eq!((summary.done, summary.guesses > 0), (12, speculative));
-            assert!(summary.guesses_dropped <= summary.guesses);
+            assert_eq!((summary.done, summary.speculative_probes > 0), (12, speculative));
+            assert!(summary.cancelled_probes <= summary.speculative_probes);
             let logged: u64 = log(directory.path()).iter().filter_map(|line| line["guesses"].as_u64()).sum();
-            assert_eq!(logged, summary.guesses as u64);
+            assert_eq!(logged, summary.speculative_probes as u64);
             trees(directory.path())
         });
         assert_eq!(made[0], made[1]);
@@ -319,7 +318,7 @@ fn speculation_leaves_the_trees_and_adaptive_rollouts_do_not_depend_on_company()
 }
 
 #[test]
-fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
+fn other_settings_are_refused_and_the_differences_named() {
     let directory = tempfile::tempdir().unwrap();
     let with = |rollouts: usize, seed: u32, speculative, mixed| {
         let mut options = options(2);
@@ -329,11 +328,11 @@ fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
     };
     with(8, 0, false, false).unwrap();
     let whole = trees(directory.path());
-    // What leaves the trees alone is no other setting.
+    // Speculation does not change the trees, so that it is not a setting.
     assert_eq!(with(8, 0, true, false).unwrap().already_done, 12);
-    let told = with(4, 1, false, false).unwrap_err().to_string();
+    let error = with(4, 1, false, false).unwrap_err().to_string();
     let expected = "other settings: sampling.seed (0 there, 1 here), search.rollouts (8 there, 4 here)";
-    assert!(told.contains(expected), "{told}");
+    assert!(error.contains(expected), "{error}");
     assert_eq!(trees(directory.path()), whole);
     fs::remove_file(directory.path().join(file_stem(&problem(4)) + ".json")).unwrap();
     let mixed = with(4, 1, false, true).unwrap();
@@ -343,14 +342,14 @@ fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
 }
 
 #[test]
-fn a_long_problem_holds_up_one_worker_and_the_others_go_on() {
+fn a_long_problem_occupies_one_worker_while_the_others_continue() {
     /// Problem 0 ends only when all others have.
     struct Long<'a> {
         script: Script,
         finished: &'a AtomicUsize,
     }
     impl RolloutModel for Long<'_> {
-        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
             if request.problem.id == "p0" {
                 wait_until("all other problems are done", || self.finished.load(Ordering::Relaxed) == 11);
             }
@@ -365,4 +364,35 @@ fn a_long_problem_holds_up_one_worker_and_the_others_go_on() {
     let policy = Long { script: Script::default(), finished: &finished };
     let summary = annotate(&problems(), directory.path(), &options(2), &policy, &Ends, &count, &cancel).unwrap();
     assert_eq!(summary.done, 12);
+}
+
+#[test]
+fn settings_of_an_earlier_version_are_refused_unless_mixed() {
+    let directory = tempfile::tempdir().unwrap();
+    run(directory.path(), &Script::default(), &options(2)).unwrap();
+    let path = directory.path().join(SETTINGS_NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("{\"format\":2,"), "{text}");
+    fs::write(&path, text.replace("\"format\":2,", "\"sampling\":\"Sampling { temperature: 1.0 }\",")).unwrap();
+    let error = run(directory.path(), &Script::default(), &options(2)).unwrap_err();
+    assert!(error.to_string().contains("an earlier version whose settings cannot be compared"), "{error}");
+    let mixed = AnnotateOptions { mixed: true, ..options(2) };
+    assert_eq!(run(directory.path(), &Script::default(), &mixed).unwrap().already_done, 12);
+    assert_eq!(run(directory.path(), &Script::default(), &options(2)).unwrap().already_done, 12);
+}
+
+#[test]
+fn the_policy_is_asked_for_its_tokens() {
+    /// Checks the detail of each request.
+    struct Checked(Script);
+    impl RolloutModel for Checked {
+        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+            assert_eq!(request.detail, Detail::Tokens);
+            self.0.rollouts(request)
+        }
+    }
+    let (directory, cancel) = (tempfile::tempdir().unwrap(), CancelToken::new());
+    let policy = Checked(Script::default());
+    let summary = annotate(&problems(), directory.path(), &options(2), &policy, &Ends, &(), &cancel).unwrap();
+    assert_eq!((summary.done, summary.failed), (12, 0));
 }

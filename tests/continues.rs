@@ -8,9 +8,7 @@ use std::sync::Arc;
 use mmprm::data::problem::Problems;
 use mmprm::data::solution::Continue;
 use mmprm::engine::{Engine, EngineOptions, Sampling};
-use mmprm::policy::{LocalPolicy, PolicyOptions, RolloutModel, RolloutRequest};
-use mmprm::prompt::ChatTemplate;
-use mmprm::util::cancel::CancelToken;
+use mmprm::policy::{Detail, GenerationOptions, LocalPolicy, RolloutModel, RolloutRequest};
 use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::{convert, load, repository};
@@ -24,18 +22,16 @@ fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> Loca
     let model = load(pair);
     let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
-    let options = PolicyOptions {
+    let options = GenerationOptions {
         // A penalty looks at all tokens before, so that it would tell steps in another place.
         sampling: Sampling { repetition_penalty: 1.05, ..Sampling::GREEDY },
         max_tokens: 400,
         seed: 1,
         data_root,
-        template: ChatTemplate::default(),
         continues,
-        keep_prompts: true,
-        cancel: CancelToken::new(),
+        ..GenerationOptions::default()
     };
-    LocalPolicy::new(engine, encoder, options)
+    LocalPolicy::new(engine, encoder, options).keep_prompts(true)
 }
 
 #[test]
@@ -46,14 +42,21 @@ fn a_rollout_from_a_node_goes_on_as_the_rollout_that_led_there() {
     let assistant = policy(&pair, test.clone(), Continue::Assistant);
     let mut continued = 0;
     for problem in problems.items.iter().step_by(40) {
-        let root = assistant.traced(&RolloutRequest::new(problem, &[], 1, 0)).unwrap().remove(0);
-        assert_eq!(root.written.len(), root.rollout.len(), "{}", problem.id);
+        let request = RolloutRequest { detail: Detail::Tokens, ..RolloutRequest::new(problem, &[], 1, 0) };
+        let root = assistant.rollouts(&request).unwrap().remove(0);
+        let tokens = root.step_tokens.unwrap();
+        assert_eq!(tokens.len(), root.rollout.len(), "{}", problem.id);
         let prefilled = assistant.stats().requested;
         for steps in 1..root.rollout.len() {
             let (prefix, rest) = root.rollout.split_at(steps);
-            for written in [&root.written[..steps], &[]] {
-                let request = RolloutRequest { written, ..RolloutRequest::new(problem, prefix, 1, 1) };
-                assert_eq!(assistant.rollouts(&request).unwrap()[0], rest, "{} after {steps} steps", problem.id);
+            for step_tokens in [&tokens[..steps], &[]] {
+                let request = RolloutRequest { step_tokens, ..RolloutRequest::new(problem, prefix, 1, 1) };
+                assert_eq!(
+                    assistant.rollouts(&request).unwrap()[0].rollout,
+                    rest,
+                    "{} after {steps} steps",
+                    problem.id
+                );
             }
             continued += 1;
         }
@@ -63,6 +66,7 @@ fn a_rollout_from_a_node_goes_on_as_the_rollout_that_led_there() {
 
     // In the user's turn nothing is kept, and the prompt is another.
     let user = policy(&pair, test, Continue::User);
-    let traced = user.traced(&RolloutRequest::new(&problems.items[0], &[], 1, 0)).unwrap().remove(0);
-    assert!(traced.written.is_empty() && !traced.rollout.is_empty());
+    let request = RolloutRequest { detail: Detail::Tokens, ..RolloutRequest::new(&problems.items[0], &[], 1, 0) };
+    let sampled = user.rollouts(&request).unwrap().remove(0);
+    assert!(sampled.step_tokens.is_none() && !sampled.rollout.is_empty());
 }

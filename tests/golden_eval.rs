@@ -4,7 +4,7 @@
 mod support;
 
 use mmprm::data::candidates;
-use mmprm::eval::bon::{Options, report};
+use mmprm::eval::bon::{BonOptions, report};
 use support::{golden, golden_path, json};
 
 #[test]
@@ -19,8 +19,7 @@ fn golden_accuracies_of_every_aggregator_agree() {
             continue;
         }
         let sets = candidates::load(&path).unwrap();
-        let votes: Vec<Vec<Option<String>>> = sets.iter().map(|set| vec![None; set.solutions.len()]).collect();
-        let report = report(&sets, &votes, Options { reference: true, ..Options::default() });
+        let report = report(&sets, BonOptions { reference: true, ..BonOptions::default() });
         let most = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
         for choice in report {
             let Some(expected) = expected.get(&choice.name) else { continue };

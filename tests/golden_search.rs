@@ -1,4 +1,4 @@
-//! Golden: `OmegaPRM` replayed from the reference's rollouts gives its selections, its trees and its numbers.
+//! Golden: `OmegaPRM` replayed from MM-PRM's rollouts gives its selections, trees and numbers.
 
 mod support;
 
@@ -10,12 +10,11 @@ use std::sync::Mutex;
 use mmprm::data::problem::Problem;
 use mmprm::data::solution::Rollout;
 use mmprm::data::tree::{file_stem, json};
-use mmprm::judge::OnUnjudged;
-use mmprm::judge::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
+use mmprm::judge::{OnUnjudged, Verdict, Verifier, VerifyError};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use mmprm::prompt::rollout_user;
 use mmprm::search::pool::CandidatePool;
-use mmprm::search::{Observer, SearchParams, Selection, search};
+use mmprm::search::{Observer, SearchParams, Selection, search_observed};
 use serde_json::Value;
 use support::{assert_compared, golden, golden_text};
 
@@ -84,7 +83,7 @@ fn golden_candidate_pool_keeps_the_order_of_heapq() {
     }
 }
 
-/// Runs a trace and gives the text of its tree; everything else that the trace records is compared on the way.
+/// Replays a trace, compares everything that it records, and returns the text of its tree.
 fn replay(trace: &Value) -> String {
     let name = text(&trace["name"]);
     let pool = strings(&trace["steps"]);
@@ -93,7 +92,7 @@ fn replay(trace: &Value) -> String {
 
     let policy = Script { calls: list(&trace["calls"]), pool: &pool, done: Mutex::new(0) };
     let mut watch = Watch { name, expected: list(&trace["selections"]), pool: &pool, seen: 0, rollouts: 0 };
-    let outcome = search(&problem, &policy, &EndsWithAnswer, &params(&trace["params"]), &mut watch)
+    let outcome = search_observed(&problem, &policy, &EndsWithAnswer, &params(&trace["params"]), &mut watch)
         .unwrap_or_else(|error| panic!("{name}: {error}"));
 
     let stats = outcome.stats;
@@ -109,7 +108,7 @@ fn replay(trace: &Value) -> String {
     json::to_string(&outcome.tree)
 }
 
-/// Gives the recorded rollouts, in order, to the recorded prompts.
+/// Returns the recorded rollouts, in order, for the recorded prompts.
 struct Script<'a> {
     calls: &'a [Value],
     pool: &'a [String],
@@ -117,14 +116,14 @@ struct Script<'a> {
 }
 
 impl RolloutModel for Script<'_> {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         let mut done = self.done.lock().unwrap();
         assert_eq!(request.node, *done as u64, "requests are numbered in order");
-        let call = self.calls.get(*done).ok_or_else(|| PolicyError::Engine("the trace has no further call".into()))?;
+        let call = self.calls.get(*done).ok_or_else(|| PolicyError::Model("the trace has no further call".into()))?;
         *done += 1;
         assert_eq!(rollout_user(&request.problem.question, request.prefix), text(&call["prompt"]), "prompt {done}");
         assert_eq!(request.count, number(&call["num_copies"]));
-        Ok(list(&call["rollouts"]).iter().map(|rollout| pooled(self.pool, rollout)).collect())
+        Ok(list(&call["rollouts"]).iter().map(|rollout| pooled(self.pool, rollout).into()).collect())
     }
 }
 
@@ -204,7 +203,7 @@ fn tree_files() -> Vec<PathBuf> {
     files
 }
 
-/// The golden tree `NN_name.json`, if it is here.
+/// The golden tree `NN_name.json`, if it exists.
 fn tree_file(name: &str) -> Option<String> {
     let is_named = |path: &PathBuf| {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();

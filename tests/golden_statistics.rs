@@ -9,12 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mmprm::data::problem::{Problem, Problems};
-use mmprm::data::solution::Continue;
 use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::judge::{RuleVerifier, Verdict, Verifier};
-use mmprm::policy::{LocalPolicy, PolicyOptions, RolloutModel, RolloutRequest};
-use mmprm::prompt::ChatTemplate;
-use mmprm::util::cancel::CancelToken;
+use mmprm::policy::{GenerationOptions, LocalPolicy, RolloutModel, RolloutRequest};
 use mmprm::vision::prompts::{Encoder, EncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
@@ -30,17 +27,14 @@ fn policy(data_root: PathBuf) -> (LocalPolicy, support::Pair) {
     let model = load(&pair);
     let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
-    let options = PolicyOptions {
+    let options = GenerationOptions {
         sampling: Sampling { repetition_penalty: 1.0, ..Sampling::default() },
         max_tokens: 400,
         seed: 1,
         data_root,
-        template: ChatTemplate::default(),
-        continues: Continue::User,
-        keep_prompts: true,
-        cancel: CancelToken::new(),
+        ..GenerationOptions::default()
     };
-    (LocalPolicy::new(engine, encoder, options), pair)
+    (LocalPolicy::new(engine, encoder, options).keep_prompts(true), pair)
 }
 
 fn records(path: &Path) -> Vec<Value> {
@@ -51,8 +45,8 @@ fn records(path: &Path) -> Vec<Value> {
 fn success(policy: &LocalPolicy, problem: &Problem, prefix: &[String], count: usize) -> f64 {
     let request = RolloutRequest::new(problem, prefix, count, prefix.len() as u64);
     let rollouts = policy.rollouts(&request).unwrap();
-    let right = rollouts.iter().filter(|rollout| {
-        rollout.last().is_some_and(|answer| RuleVerifier.verify(problem, answer).unwrap() == Verdict::Correct)
+    let right = rollouts.iter().filter(|sampled| {
+        sampled.rollout.last().is_some_and(|answer| RuleVerifier.verify(problem, answer).unwrap() == Verdict::Correct)
     });
     right.count() as f64 / count as f64
 }

@@ -1,4 +1,18 @@
-//! Many records, a few workers, one journal, one output: the loop that generation and scoring share.
+//! Processing many records with parallel workers, a journal and one output file: what generation and scoring share.
+//!
+//! ```
+//! use mmprm::eval::batch::{Batch, Outcome};
+//! use mmprm::util::cancel::CancelToken;
+//! use serde_json::{Map, json};
+//! let directory = tempfile::tempdir().unwrap();
+//! let output = directory.path().join("squares.json");
+//! let (settings, cancel) = (json!({"command": "square"}), CancelToken::new());
+//! let batch = Batch { output: &output, settings: &settings, workers: 2, cancel: &cancel, progress: &|_| () };
+//! let square = |index: usize| Outcome::Done(Map::from_iter([("square".to_owned(), json!(index * index))]));
+//! assert_eq!(batch.run(3, &square).unwrap().done, 3);
+//! let text = std::fs::read_to_string(&output).unwrap();
+//! assert_eq!(text, "[\n{\"square\":0},\n{\"square\":1},\n{\"square\":4}\n]\n");
+//! ```
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +24,7 @@ use serde_json::{Map, Value, json};
 use crate::util::journal::{Journal, JournalError};
 use crate::util::pool;
 
-/// Why a run over records stopped. What was finished before is in the journal.
+/// Why a run over records ended early. Records finished before are in the journal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
@@ -22,57 +36,57 @@ pub enum BatchError {
     Write(#[from] std::io::Error),
 }
 
-/// What became of one record.
+/// The result of one record.
 #[derive(Debug)]
 pub enum Outcome {
     /// The record for the output.
     Done(Map<String, Value>),
-    /// The record for the output, with its cause of failure; counted.
+    /// The record for the output, and why it failed.
     Failed(Map<String, Value>, String),
-    /// The run is being stopped; nothing is written.
+    /// The run was cancelled; nothing is written.
     Cancelled,
 }
 
-/// How a run over records ended.
+/// The result of a run over records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Summary {
-    /// Records in the output, earlier parts of the same run included.
+    /// Records finished, including those of earlier, interrupted runs.
     pub done: usize,
     /// Of those, records that failed.
     pub failed: usize,
-    /// Of those, records that an earlier, interrupted run had finished.
+    /// Of those, records finished by earlier runs.
     pub resumed: usize,
-    /// Whether the run was stopped before the end; there is a journal instead of an output then.
+    /// Whether the run was cancelled before the end; it leaves a journal instead of an output then.
     pub cancelled: bool,
 }
 
-/// News of a run over records.
+/// Progress of a run over records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// So many records of so many were finished by an earlier run.
+    /// Number of records finished by earlier runs.
     Resumed(usize),
     /// A record is finished.
     Done,
-    /// A record failed for this reason.
+    /// A record failed, with its cause.
     Failed(&'a str),
 }
 
-/// What a run over records is given.
+/// A run over records.
 pub struct Batch<'a> {
-    /// The output file: a JSON array with one record a line, in order.
+    /// The output file: a JSON array with one record per line, in order.
     pub output: &'a Path,
-    /// Names the run: settings and input. A journal of another run is refused.
+    /// Identifies the run: settings and input. A journal with other settings is refused.
     pub settings: &'a Value,
-    /// Records worked on at once.
+    /// Number of records processed in parallel.
     pub workers: usize,
-    /// Turns true to stop.
+    /// Cancels the run.
     pub cancel: &'a CancelToken,
-    /// Hears what happens.
+    /// Receives progress.
     pub progress: &'a (dyn Fn(Event<'_>) + Sync),
 }
 
 impl Batch<'_> {
-    /// Calls `work` with each index below `count` that no earlier run finished, then writes the output.
+    /// Calls `work` for each index below `count` that no earlier run finished, then writes the output.
     ///
     /// # Errors
     /// [`BatchError`].
@@ -141,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_run_continues_to_the_same_output() {
+    fn an_interrupted_run_resumes_to_the_same_output() {
         let dir = tempfile::tempdir().unwrap();
         let (whole, parts) = (dir.path().join("whole.json"), dir.path().join("parts.json"));
         let never = CancelToken::new();
@@ -156,7 +170,7 @@ mod tests {
         assert_eq!(first, Summary { done: 5, failed: 0, resumed: 0, cancelled: true });
         assert!(!parts.exists());
         let second = run(&parts, &never, &|index| {
-            assert_eq!(index % 2, 1, "finished records are not worked on again");
+            assert_eq!(index % 2, 1, "finished records are not processed again");
             all(index)
         });
         assert_eq!(second, Summary { done: 10, failed: 1, resumed: 5, cancelled: false });

@@ -1,100 +1,92 @@
-//! Best-of-N: how good each way of choosing among candidates is, with intervals.
+//! Best-of-N: the accuracy of each way to select among candidates, with confidence intervals.
 //!
-//! Reads what candidate files hold (labels, step scores, the policy's own logprobs); what answers mean the same is the
-//! caller's to say, because the majority vote needs it.
+//! Uses what files of candidates contain: labels, step scores, the policy's log-probabilities, and the answers themselves for
+//! majority votes.
 //!
 //! ```
-//! use mmprm::eval::bon::{Options, report};
+//! use mmprm::eval::bon::{BonOptions, report};
 //! use mmprm::data::candidates::parse;
 //! let text = r#"[{"question": "1+1?", "solutions_splits": [["Answer: 3"], ["Answer: 2"]], "labels": [0, 1],
 //!                 "prm_scores": [[0.1], [0.9]]}]"#;
 //! let sets = parse("scored.json".as_ref(), text.as_bytes()).unwrap();
-//! let votes = vec![vec![Some("3".to_owned()), Some("2".to_owned())]];
-//! let report = report(&sets, &votes, Options::default());
-//! let min = report.iter().find(|choice| choice.name == "min").unwrap();
+//! let report = report(&sets, BonOptions::default());
+//! let min = report.iter().find(|method| method.name == "min").unwrap();
 //! assert_eq!((min.correct, min.total), (1.0, 1));
 //! ```
 
-use std::collections::HashMap;
-
 use serde::Serialize;
 
-use super::metrics::{Aggregator, best, majority, pass_at_k};
+use super::majority::{answer_classes, vote, weighted_vote};
+use super::metrics::{Aggregator, best, pass_at_k};
 use crate::compat::random::Random;
 use crate::data::candidates::CandidateSet;
 
-/// Resamplings of the problems for an interval.
-const RESAMPLINGS: usize = 2000;
+/// Bootstrap resamples of the problems per interval.
+const RESAMPLES: usize = 2000;
 
 /// How to compute a report.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// Give a candidate without steps the value 0, as the reference does: by sums of logarithms it is then chosen before
-    /// candidates with steps. Otherwise it is chosen last.
+pub struct BonOptions {
+    /// Gives a candidate without steps the value 0, as MM-PRM does, which ranks it above others for sums of logarithms.
+    /// Otherwise it ranks last.
     pub reference: bool,
-    /// Seed of the intervals.
+    /// Random seed of the bootstrap.
     pub seed: u64,
 }
 
-/// A way of choosing among candidates and how good it is.
+/// A selection method and its accuracy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Choice {
-    /// What chooses.
+pub struct MethodAccuracy {
+    /// The method.
     #[serde(skip)]
     pub name: String,
-    /// The share of problems for which a right candidate is chosen.
+    /// The fraction of problems for which a right candidate is selected.
     pub accuracy: f64,
-    /// Problems, or expected problems where chance has a part.
+    /// The number of these problems; an expectation for random methods.
     pub correct: f64,
     /// Problems with labels.
     pub total: usize,
-    /// 95 % interval of the accuracy: percentiles of bootstrap resamplings of the problems.
+    /// 95 % confidence interval of the accuracy: percentiles over bootstrap resamples of the problems.
     pub ci: [f64; 2],
 }
 
-/// Ways of choosing, in order: a candidate at random, pass@k, any right one (oracle), the majority of `answers`; where all
-/// records have step scores, each [`Aggregator`] and the majority weighted by it; where all have logprobs, these.
-///
-/// Records without labels are left out. `answers` has for each record the answer of each candidate, alike where they mean
-/// the same.
-///
-/// # Panics
-/// If `answers` has not one list for each record.
-pub fn report(sets: &[CandidateSet], answers: &[Vec<Option<String>>], options: Options) -> Vec<Choice> {
-    assert_eq!(sets.len(), answers.len(), "one list of answers for each record");
+/// The accuracy of each selection method, in order: a random candidate, pass@k, any right candidate (oracle), the
+/// [majority](super::majority); where all records have step scores, each [`Aggregator`] and the majority weighted by three of
+/// them; where all have log-probabilities, the best worst step and the best mean token. Records without labels are left out.
+pub fn report(sets: &[CandidateSet], options: BonOptions) -> Vec<MethodAccuracy> {
     let labelled: Vec<Labelled<'_>> = sets
         .iter()
-        .zip(answers)
-        .filter_map(|(set, answers)| Some(Labelled { set, answers, labels: set.labels.as_deref()? }))
+        .filter_map(|set| Some(Labelled { labels: set.labels.as_deref()?, classes: answer_classes(set), set }))
         .collect();
-    let most = labelled.iter().map(|record| record.labels.len()).max().unwrap_or(0);
-    let mut choices = Table { records: &labelled, options, choices: Vec::new() };
-    choices.add("random", |record| record.pass(1));
-    for k in std::iter::successors(Some(2), |k| Some(k * 2)).take_while(|k| *k <= most) {
-        choices.add(&format!("pass@{k}"), |record| record.pass(k));
+    let max = labelled.iter().map(|record| record.labels.len()).max().unwrap_or(0);
+    let mut methods = Table { records: &labelled, options, methods: Vec::new() };
+    methods.add("random", |record| record.pass(1));
+    for k in std::iter::successors(Some(2), |k| Some(k * 2)).take_while(|k| *k <= max) {
+        methods.add(&format!("pass@{k}"), |record| record.pass(k));
     }
-    choices.add("oracle", |record| record.pass(record.labels.len()));
-    choices.add("majority", |record| record.chosen(majority(record.answers)));
+    methods.add("oracle", |record| record.pass(record.labels.len()));
+    methods.add("majority", |record| record.selected(vote(&record.classes)));
     if labelled.iter().all(|record| record.set.scores.is_some()) {
         for aggregator in Aggregator::ALL {
-            choices.add(aggregator.name(), |record| record.chosen(best(&record.values(aggregator, options.reference))));
+            methods
+                .add(aggregator.name(), |record| record.selected(best(&record.values(aggregator, options.reference))));
         }
         for aggregator in [Aggregator::Min, Aggregator::Last, Aggregator::Average] {
-            choices.add(&format!("weighted_vote_{}", aggregator.name()), |record| {
-                record.chosen(record.weighted(aggregator))
+            methods.add(&format!("weighted_vote_{}", aggregator.name()), |record| {
+                record.selected(record.weighted(aggregator))
             });
         }
     }
     if labelled.iter().all(|record| record.set.logprobs.is_some()) {
-        choices.add("logprob_worst_step", |record| record.chosen(best(&record.logprobs(worst_step))));
-        choices.add("logprob_mean", |record| record.chosen(best(&record.logprobs(mean_token))));
+        methods.add("logprob_worst_step", |record| record.selected(best(&record.logprobs(worst_step))));
+        methods.add("logprob_mean", |record| record.selected(best(&record.logprobs(mean_token))));
     }
-    choices.choices
+    methods.methods
 }
 
 struct Labelled<'a> {
     set: &'a CandidateSet,
-    answers: &'a [Option<String>],
+    classes: Vec<Option<String>>,
     labels: &'a [bool],
 }
 
@@ -103,7 +95,7 @@ impl Labelled<'_> {
         pass_at_k(self.labels.len(), self.labels.iter().filter(|label| **label).count(), k)
     }
 
-    fn chosen(&self, choice: Option<usize>) -> f64 {
+    fn selected(&self, choice: Option<usize>) -> f64 {
         f64::from(choice.and_then(|index| self.labels.get(index)).is_some_and(|label| *label))
     }
 
@@ -113,17 +105,8 @@ impl Labelled<'_> {
         scores.iter().map(|steps| aggregator.apply(steps).unwrap_or(without_steps)).collect()
     }
 
-    /// The first candidate of the answer whose candidates have the largest sum of values.
     fn weighted(&self, aggregator: Aggregator) -> Option<usize> {
-        let values = self.values(aggregator, true);
-        let mut votes: HashMap<&str, (f64, usize)> = HashMap::new();
-        for (index, (answer, value)) in self.answers.iter().zip(values).enumerate() {
-            if let Some(answer) = answer {
-                votes.entry(answer).or_insert((0.0, index)).0 += value;
-            }
-        }
-        let heavier = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1));
-        votes.into_values().max_by(heavier).map(|(_, first)| first)
+        weighted_vote(&self.classes, &self.values(aggregator, true))
     }
 
     fn logprobs(&self, value: fn(&[(f64, usize)]) -> f64) -> Vec<f64> {
@@ -146,8 +129,8 @@ fn mean_token(steps: &[(f64, usize)]) -> f64 {
 
 struct Table<'a> {
     records: &'a [Labelled<'a>],
-    options: Options,
-    choices: Vec<Choice>,
+    options: BonOptions,
+    methods: Vec<MethodAccuracy>,
 }
 
 impl Table<'_> {
@@ -156,23 +139,23 @@ impl Table<'_> {
         let (total, correct) = (successes.len(), successes.iter().sum::<f64>());
         let accuracy = correct / total.max(1) as f64;
         let ci = interval(&successes, self.options.seed);
-        self.choices.push(Choice { name: name.to_owned(), accuracy, correct, total, ci });
+        self.methods.push(MethodAccuracy { name: name.to_owned(), accuracy, correct, total, ci });
     }
 }
 
-/// The 2.5th and 97.5th percentile of the mean over resampled problems.
+/// The 2.5th and 97.5th percentile of the mean over bootstrap resamples.
 fn interval(successes: &[f64], seed: u64) -> [f64; 2] {
     if successes.is_empty() {
         return [0.0; 2];
     }
-    // Every choice sees the same resamplings, so that intervals compare.
+    // Every method sees the same resamples, so that intervals are comparable.
     let mut random = Random::new(seed);
-    let mut means: Vec<f64> = (0..RESAMPLINGS)
+    let mut means: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
             let draw = |_| successes[random.below(successes.len())];
             (0..successes.len()).map(draw).sum::<f64>() / successes.len() as f64
         })
         .collect();
     means.sort_by(f64::total_cmp);
-    [means[RESAMPLINGS / 40], means[RESAMPLINGS - 1 - RESAMPLINGS / 40]]
+    [means[RESAMPLES / 40], means[RESAMPLES - 1 - RESAMPLES / 40]]
 }

@@ -1,4 +1,4 @@
-//! How good are the candidates, and how good is choosing among them: pass@k, majority vote, Best-of-N.
+//! Metrics of candidates: pass@k, and the aggregators that turn step scores into one number for Best-of-N.
 //!
 //! ```
 //! use mmprm::eval::metrics::{Aggregator, pass_at_k};
@@ -6,9 +6,7 @@
 //! assert_eq!(Aggregator::Min.apply(&[0.9, 0.2, 0.8]), Some(0.2));
 //! ```
 
-use std::collections::HashMap;
-
-/// How the step scores of a candidate become one number (the list of the reference's `evaluate_k12_prm.py`).
+/// Aggregates the step scores of a candidate into one number (those of MM-PRM's `evaluate_k12_prm.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregator {
     /// Smallest.
@@ -19,18 +17,18 @@ pub enum Aggregator {
     Product,
     /// Mean.
     Average,
-    /// Sum of ln p; ln 0 counts −9999.
+    /// Sum of ln p, with −9999 for ln 0.
     SumLogProb,
     /// Largest.
     Max,
-    /// Sum of ln(p/(1−p)); p = 1 counts 9999.
+    /// Sum of ln(p/(1−p)), with 9999 for p = 1 and −9999 for p = 0.
     SumLogit,
-    /// Mean of p/(1−p); p = 1 counts 9999.
+    /// Mean of p/(1−p), with 9999 for p = 1.
     MeanOdd,
 }
 
 impl Aggregator {
-    /// All, in the reference's order.
+    /// All aggregators in MM-PRM's order.
     pub const ALL: [Self; 8] = [
         Self::Min,
         Self::Last,
@@ -42,7 +40,7 @@ impl Aggregator {
         Self::MeanOdd,
     ];
 
-    /// The reference's name for it.
+    /// MM-PRM's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Min => "min",
@@ -56,7 +54,7 @@ impl Aggregator {
         }
     }
 
-    /// One number for the step scores of a candidate; nothing for a candidate without steps.
+    /// Aggregates the step scores of a candidate; `None` without steps.
     pub fn apply(self, scores: &[f64]) -> Option<f64> {
         let mean = |total: f64| total / scores.len() as f64;
         let &last = scores.last()?;
@@ -71,7 +69,7 @@ impl Aggregator {
             Self::Average => mean(scores.iter().sum()),
             Self::SumLogProb => scores.iter().map(|&p| if p > 0.0 { p.ln() } else { -9999.0 }).sum(),
             Self::Max => scores.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            // The logit of 0 is minus infinity in exact arithmetic; it counts as much as p = 1 does the other way.
+            // MM-PRM raises an error for the logit of 0, which is −∞; −9999 mirrors its value for p = 1.
             Self::SumLogit => scores
                 .iter()
                 .map(|&p| {
@@ -89,8 +87,8 @@ impl Aggregator {
     }
 }
 
-/// The chance that at least one of `k` candidates drawn without replacement from `total`, `correct` of which are right, is
-/// right (Chen et al. 2021, the unbiased estimator). `k` is capped at `total`.
+/// pass@k: the probability that at least one of `k` candidates drawn without replacement from `total`, of which `correct` are
+/// right, is right (the unbiased estimator of Chen et al. 2021, arXiv 2107.03374). `k` is capped at `total`.
 pub fn pass_at_k(total: usize, correct: usize, k: usize) -> f64 {
     let k = k.min(total);
     if total == 0 || correct == 0 || k == 0 {
@@ -103,7 +101,7 @@ pub fn pass_at_k(total: usize, correct: usize, k: usize) -> f64 {
     1.0 - none
 }
 
-/// The candidate with the highest value, the first on ties; `None` without candidates.
+/// The candidate with the highest value, the first of equals; `None` without candidates.
 pub fn best(values: &[f64]) -> Option<usize> {
     let mut best: Option<usize> = None;
     for (index, value) in values.iter().enumerate() {
@@ -112,18 +110,6 @@ pub fn best(values: &[f64]) -> Option<usize> {
         }
     }
     best
-}
-
-/// The first candidate of the largest group with the same answer; candidates without an answer have no vote. `None` if
-/// nobody has a vote.
-pub fn majority(answers: &[Option<String>]) -> Option<usize> {
-    let mut votes: HashMap<&str, (usize, usize)> = HashMap::new();
-    for (index, answer) in answers.iter().enumerate() {
-        if let Some(answer) = answer {
-            votes.entry(answer).or_insert((0, index)).0 += 1;
-        }
-    }
-    votes.into_values().max_by_key(|&(count, first)| (count, std::cmp::Reverse(first))).map(|(_, first)| first)
 }
 
 #[cfg(test)]
@@ -139,21 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_equal_bests_wins() {
+    fn best_takes_the_first_of_equals() {
         assert_eq!(best(&[0.1, 0.7, 0.7]), Some(1));
         assert_eq!(best(&[]), None);
     }
 
     #[test]
-    fn the_majority_is_the_largest_group_and_the_earliest_of_equals() {
-        let answers = ["a", "b", "b", "a", "c"].map(|answer| Some(answer.to_owned()));
-        assert_eq!(majority(&answers), Some(0));
-        assert_eq!(majority(&[None, Some("x".into())]), Some(1));
-        assert_eq!(majority(&[None, None]), None);
-    }
-
-    #[test]
-    fn extremes_count_as_the_reference_counts_them() {
+    fn extreme_scores_have_the_values_of_mm_prm() {
         assert_eq!(Aggregator::SumLogProb.apply(&[0.0, 1.0]), Some(-9999.0));
         assert_eq!(Aggregator::SumLogit.apply(&[1.0]), Some(9999.0));
         assert_eq!(Aggregator::MeanOdd.apply(&[1.0, 0.5]), Some(5000.0));

@@ -1,23 +1,21 @@
-//! Step scores for a Best-of-N file.
+//! Scoring the steps of a Best-of-N file.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
 use crate::data::candidates::CandidateSet;
 use crate::data::problem::Problem;
-use crate::judge::Verifier;
-use crate::judge::{self, OnUnjudged};
+use crate::judge::{self, OnUnjudged, Verifier};
 use crate::prm::{PrmError, ScoreRequest, StepScorer};
 
-/// Adds `prm_scores` to each record and writes them to the batch's output. A record that failed has `prm_scores` null and
-/// its cause in `prm_error`. A record that has an expected answer but no `labels` gets these too, if `verifier` can judge every
-/// candidate.
+/// Adds `prm_scores` to each record and writes them to the batch's output. A failed record has `prm_scores` null and its cause
+/// in `prm_error`. A record with a correct answer but without `labels` is labelled too, if `verifier` can judge every candidate.
 ///
 /// # Errors
-/// [`BatchError`]; a record that fails does not stop the run.
+/// [`BatchError`]; a failed record does not end the run.
 pub fn score(
     sets: &[CandidateSet],
-    reward: &dyn StepScorer,
+    prm: &dyn StepScorer,
     verifier: &dyn Verifier,
     batch: &Batch<'_>,
 ) -> Result<Summary, BatchError> {
@@ -25,18 +23,10 @@ pub fn score(
         let set = &sets[index];
         let mut record = set.record.clone();
         record.shift_remove("prm_error");
-        let scores = match &set.question {
-            Some(question) => reward.score(&ScoreRequest { question, images: &set.images, solutions: &set.solutions }),
-            None => Err(PrmError::Problem("the record has no question".into())),
-        };
-        match scores {
+        let Some(question) = &set.question else { return failed(record, "the record has no question".into()) };
+        match prm.score(&ScoreRequest { question, images: &set.images, solutions: &set.solutions }) {
             Err(PrmError::Cancelled) => Outcome::Cancelled,
-            Err(error) => {
-                let cause = error.to_string();
-                record.insert("prm_scores".into(), Value::Null);
-                record.insert("prm_error".into(), cause.clone().into());
-                Outcome::Failed(record, cause)
-            }
+            Err(error) => failed(record, error.to_string()),
             Ok(scores) => {
                 if set.labels.is_none()
                     && let Some(labels) = labels(set, verifier)
@@ -50,8 +40,14 @@ pub fn score(
     })
 }
 
-/// 1 for each right candidate and 0 for each wrong one; nothing where there is no expected answer, or where one candidate
-/// cannot be judged.
+fn failed(mut record: Map<String, Value>, cause: String) -> Outcome {
+    record.insert("prm_scores".into(), Value::Null);
+    record.insert("prm_error".into(), cause.clone().into());
+    Outcome::Failed(record, cause)
+}
+
+/// 1 for each right candidate and 0 for each wrong one; `None` without a correct answer, or where a candidate cannot be
+/// judged.
 fn labels(set: &CandidateSet, verifier: &dyn Verifier) -> Option<Vec<u8>> {
     let answer = ["correct_answer", "answer"].iter().find_map(|key| set.record.get(*key)?.as_str())?;
     let problem = Problem {
@@ -72,7 +68,7 @@ mod tests {
     use crate::judge::RuleVerifier;
 
     #[test]
-    fn candidates_are_labelled_where_every_one_can_be_judged() {
+    fn candidates_are_labelled_where_all_can_be_judged() {
         let text = r#"[
             {"question": "q", "answer": "1/2", "solutions_splits": [["Answer: 0.5"], ["Answer: 2"], []]},
             {"question": "q", "answer": "the long side", "solutions_splits": [["Answer: the side that is long"]]},

@@ -1,4 +1,4 @@
-//! Verdicts kept on disk, so that no question is asked twice.
+//! Verdicts stored on disk, so that no question is asked twice.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -16,18 +16,17 @@ use crate::remote::reply::short;
 use crate::util::io::FileError;
 use crate::util::jsonl::{self, JsonLines};
 
-/// The longest line that is read, in bytes. A verdict takes some hundreds.
-const LONGEST_LINE: u64 = 1 << 16;
+/// Maximum length of a line in bytes. A verdict takes some hundreds.
+const MAX_LINE: u64 = 1 << 16;
 
 /// SHA-256 of the judge's identity, the question, the expected answer and the proposed one.
 type Key = [u8; 32];
 
-/// A question under way: whoever asks it second waits for the first.
+/// A question in flight: a second caller waits for the first one's verdict.
 type Pending = Arc<OnceLock<Result<bool, JudgeError>>>;
 
-/// A [`JudgeModel`] that remembers, in a JSON Lines file that is only ever added to: one line a verdict, on disk before it is
-/// used. Verdicts of other judges may stand in the same file. Lines that are cut short or damaged are passed over, and
-/// several processes may add to one file.
+/// A [`JudgeModel`] with an append-only JSON Lines file of verdicts, one per line, written before the verdict is used. Judges
+/// of several identities and several processes may share a file. Truncated or damaged lines are skipped.
 pub struct CachedJudge<'a> {
     judge: Box<dyn JudgeModel + 'a>,
     identity: String,
@@ -37,26 +36,24 @@ pub struct CachedJudge<'a> {
 }
 
 struct State {
-    /// Opened for the first verdict, so that a run that gives none leaves nothing behind.
+    /// Opened for the first new verdict, so that a run without any creates no file.
     file: Option<JsonLines>,
-    /// Whether the last line there was cut short.
+    /// Whether the file's last line is truncated.
     torn: bool,
     known: HashMap<Key, bool>,
     pending: HashMap<Key, Pending>,
 }
 
 impl<'a> CachedJudge<'a> {
-    /// Puts the verdicts in the file at `path`, if there is one, before `judge`. The file and its directory are made for the
-    /// first new verdict.
+    /// Answers from the file at `path` where possible, else asks `judge`. The file and its directory are created for the first
+    /// new verdict.
     ///
     /// # Errors
-    /// [`JudgeError::Setup`] if the file cannot be read or holds something else than verdicts.
+    /// [`JudgeError::Cache`] if the file cannot be read, [`JudgeError::NotACache`] if it holds something else than verdicts.
     pub fn open(judge: Box<dyn JudgeModel + 'a>, path: &Path) -> Result<Self, JudgeError> {
-        let Lines { known, first_is_sound, torn } = read(path).map_err(|error| failed(&error))?;
+        let Lines { known, first_is_sound, torn } = read(path).map_err(failed)?;
         if !first_is_sound {
-            let cause =
-                format!("{}: expected a judge's cache, whose lines are verdicts, found another file", path.display());
-            return Err(JudgeError::Setup(cause));
+            return Err(JudgeError::NotACache { path: path.to_owned() });
         }
         let state = Mutex::new(State { file: None, torn, known, pending: HashMap::new() });
         Ok(Self { identity: judge.identity(), judge, path: path.to_owned(), state, hits: AtomicU64::new(0) })
@@ -71,16 +68,16 @@ impl<'a> CachedJudge<'a> {
         digest.finalize().into()
     }
 
-    /// Asks the judge and keeps what it says.
+    /// Asks the judge and stores its verdict.
     fn ask(&self, key: Key, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let correct = self.judge.judge(problem, answer)?;
-        // Question and answers are in the key; what else the line says is for people.
+        // The key covers question and answers; the other fields are for people.
         let line = json!({
             "key": hex(&key), "judge": self.identity, "id": short(&problem.id),
             "gold": short(&problem.answer), "answer": short(answer), "correct": correct,
         });
         let mut state = self.state();
-        state.append(&self.path, &line).map_err(|error| failed(&error))?;
+        state.append(&self.path, &line).map_err(failed)?;
         state.known.insert(key, correct);
         Ok(correct)
     }
@@ -101,8 +98,8 @@ impl State {
     }
 }
 
-fn failed(error: &FileError) -> JudgeError {
-    JudgeError::Setup(format!("cannot use the judge's cache: {error}"))
+fn failed(error: FileError) -> JudgeError {
+    JudgeError::Cache(Arc::new(error))
 }
 
 impl JudgeModel for CachedJudge<'_> {
@@ -122,7 +119,7 @@ impl JudgeModel for CachedJudge<'_> {
             self.ask(key, problem, answer)
         });
         if asked {
-            // A failure is not kept: the next to ask tries again.
+            // Failures are not stored: the next caller asks again.
             self.state().pending.remove(&key);
         } else if verdict.is_ok() {
             self.hits.fetch_add(1, Ordering::Relaxed);
@@ -145,15 +142,15 @@ impl JudgeModel for CachedJudge<'_> {
 
 struct Lines {
     known: HashMap<Key, bool>,
-    /// Whether the file begins as a cache does, or is empty, or holds nothing but a line cut short.
+    /// Whether the first line is a verdict, or the beginning of one with nothing after it, or missing.
     first_is_sound: bool,
-    /// Whether its last line was cut short.
+    /// Whether its last line is truncated.
     torn: bool,
 }
 
 fn read(path: &Path) -> Result<Lines, FileError> {
     let (mut known, mut first_is_sound) = (HashMap::new(), true);
-    let torn = jsonl::read(path, LONGEST_LINE, |line| -> Result<_, FileError> {
+    let torn = jsonl::read(path, MAX_LINE, |line| -> Result<_, FileError> {
         match verdict(line.bytes) {
             Some((key, correct)) => {
                 known.insert(key, correct);
@@ -200,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// Says yes to even answers, slowly; fails on "x".
+    /// Accepts even numbers, slowly; fails on "x".
     #[derive(Default)]
     struct Even {
         asked: AtomicUsize,
@@ -211,7 +208,7 @@ mod tests {
         fn judge(&self, _: &Problem, answer: &str) -> Result<bool, JudgeError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(5));
-            let number: u32 = answer.parse().map_err(|_| JudgeError::NoVerdict("a letter".into()))?;
+            let number: u32 = answer.parse().map_err(|_| JudgeError::NoVerdict { reply: "a letter".into() })?;
             Ok(number.is_multiple_of(2))
         }
 
@@ -230,26 +227,26 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_asked_once_in_all_runs_and_by_all_threads() {
+    fn a_question_is_asked_once_by_all_threads_and_runs() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("made/for/it.jsonl");
         let even = Even::default();
         let judge = open(&even, &path);
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| assert_eq!(judge.judge(&problem("g"), "4"), Ok(true)));
+                scope.spawn(|| assert!(judge.judge(&problem("g"), "4").unwrap()));
             }
         });
         assert_eq!((even.asked.load(Ordering::Relaxed), judge.cache_hits()), (1, 7));
         drop(judge);
         let judge = open(&even, &path);
-        assert_eq!(judge.judge(&problem("g"), "4"), Ok(true));
-        assert_eq!(judge.judge(&problem("g"), "3"), Ok(false));
+        assert!(judge.judge(&problem("g"), "4").unwrap());
+        assert!(!judge.judge(&problem("g"), "3").unwrap());
         assert_eq!((even.asked.load(Ordering::Relaxed), judge.cache_hits()), (2, 1));
     }
 
     #[test]
-    fn another_gold_answer_or_another_judge_is_another_question() {
+    fn questions_differ_by_correct_answer_and_by_judge() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.jsonl");
         let (one, other) = (Even { name: "one", ..Even::default() }, Even { name: "other", ..Even::default() });
@@ -262,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_not_kept() {
+    fn failures_are_not_stored() {
         let directory = tempfile::tempdir().unwrap();
         let even = Even::default();
         let judge = open(&even, &directory.path().join("c.jsonl"));
@@ -273,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_cut_short_or_damaged_are_passed_over_and_the_file_goes_on() {
+    fn truncated_and_damaged_lines_are_skipped_and_the_file_stays_usable() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.jsonl");
         let even = Even::default();
@@ -286,13 +283,13 @@ mod tests {
         let judge = open(&even, &path);
         judge.judge(&problem("g"), "6").unwrap();
         assert_eq!(even.asked.load(Ordering::Relaxed), 2);
-        // Even where nothing but the beginning of the first line got to the disk.
+        // Even where only the beginning of the first line reached the disk.
         std::fs::write(&path, &whole[..20]).unwrap();
         open(&even, &path);
     }
 
     #[test]
-    fn another_file_is_refused_and_stays_as_it_is() {
+    fn another_kind_of_file_is_refused_and_left_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("problems.json");
         for text in ["[\n1]\n", "{\"id\": 1}", "\n"] {

@@ -1,32 +1,32 @@
-//! Rules first, a judge where they cannot tell, and an account of who decided.
+//! Rules first, then a judge where they cannot decide, with counts of who decided.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::{JudgeError, JudgeModel};
+use super::{JudgeError, JudgeModel, Verdict, Verifier, VerifyError};
 use crate::data::problem::Problem;
-use crate::judge::{Verdict, Verifier, VerifyError};
 use crate::util::cancel::CancelToken;
 use crate::util::pool;
 
 /// When the judge is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum When {
-    /// Where the rules cannot tell.
+pub enum JudgeMode {
+    /// Where the rules are undecided.
     #[default]
     Undecided,
-    /// For every answer, and the rules for none: the reference's way.
+    /// For every answer, without asking the rules, as MM-PRM does.
     Always,
 }
 
-/// A [`Verifier`] of rules and a judge. An answer that neither can decide is [`Verdict::Unjudged`].
+/// A [`Verifier`] that applies rules and asks a judge where they are undecided. An answer that neither can decide is
+/// [`Verdict::Unjudged`].
 ///
-/// A judge that cannot be used at all stops the run: the verifier sets the run's `stop` flag and tells the cause in
+/// A judge that cannot be used at all ends the run: the verifier cancels the run's `stop` token and keeps the cause in
 /// [`stopped_by`](Self::stopped_by).
-pub struct JudgedVerifier<'a> {
+pub struct RulesThenJudge<'a> {
     rules: &'a dyn Verifier,
     judge: Option<&'a dyn JudgeModel>,
-    when: When,
+    mode: JudgeMode,
     stop: &'a CancelToken,
     by_rules: AtomicU64,
     by_judge: AtomicU64,
@@ -35,28 +35,33 @@ pub struct JudgedVerifier<'a> {
     stopped_by: OnceLock<JudgeError>,
 }
 
-/// Who decided how many answers.
+/// How many answers the rules and the judge decided.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Report {
-    /// Answers that the rules decided.
+pub struct VerdictCounts {
+    /// Answers decided by the rules.
     pub by_rules: u64,
-    /// Answers that the judge decided.
+    /// Answers decided by the judge.
     pub by_judge: u64,
-    /// Questions that were answered from the judge's cache instead of being asked.
+    /// Questions answered from the judge's cache.
     pub from_cache: u64,
-    /// Answers that nobody could judge.
+    /// Answers that neither could decide.
     pub unjudged: u64,
-    /// Why not, the last time.
+    /// Why the last of these was not decided.
     pub last_cause: Option<String>,
 }
 
-impl<'a> JudgedVerifier<'a> {
-    /// Puts `rules` before `judge`, or `judge` in their place. `stop` is the flag that stops the run.
-    pub fn new(rules: &'a dyn Verifier, judge: Option<&'a dyn JudgeModel>, when: When, stop: &'a CancelToken) -> Self {
+impl<'a> RulesThenJudge<'a> {
+    /// Combines `rules` and `judge`. `stop` is the run's cancel token.
+    pub fn new(
+        rules: &'a dyn Verifier,
+        judge: Option<&'a dyn JudgeModel>,
+        mode: JudgeMode,
+        stop: &'a CancelToken,
+    ) -> Self {
         Self {
             rules,
             judge,
-            when,
+            mode,
             stop,
             by_rules: AtomicU64::new(0),
             by_judge: AtomicU64::new(0),
@@ -66,9 +71,9 @@ impl<'a> JudgedVerifier<'a> {
         }
     }
 
-    /// Who decided so far.
-    pub fn report(&self) -> Report {
-        Report {
+    /// The counts so far.
+    pub fn counts(&self) -> VerdictCounts {
+        VerdictCounts {
             by_rules: self.by_rules.load(Ordering::Relaxed),
             by_judge: self.by_judge.load(Ordering::Relaxed),
             from_cache: self.judge.map_or(0, JudgeModel::cache_hits),
@@ -77,19 +82,16 @@ impl<'a> JudgedVerifier<'a> {
         }
     }
 
-    /// Why the judge stopped the run, if it did.
+    /// Why the judge ended the run, if it did.
     pub fn stopped_by(&self) -> Option<&JudgeError> {
         self.stopped_by.get()
     }
 
-    /// What the rules say; `None` where the judge is to be asked.
+    /// The rules' verdict; `None` where the judge is to be asked.
     fn by_rules(&self, problem: &Problem, answer: &str) -> Result<Option<Verdict>, VerifyError> {
-        if self.judge.is_some() && self.when == When::Always {
+        if self.judge.is_some() && self.mode == JudgeMode::Always {
             if problem.answer.trim().is_empty() {
-                return Err(VerifyError(format!(
-                    "problem {}: expected a correct answer, found an empty one",
-                    problem.id
-                )));
+                return Err(VerifyError::NoAnswer { problem: problem.id.clone() });
             }
             return Ok(None);
         }
@@ -101,12 +103,11 @@ impl<'a> JudgedVerifier<'a> {
         Ok(Some(verdict))
     }
 
-    /// What the judge says, if there is one.
-    fn ask(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
-        let judge =
-            self.judge.ok_or_else(|| JudgeError::NoVerdict("the rules cannot tell and no judge is set".into()))?;
+    /// The judge's verdict; `None` without a judge.
+    fn ask(&self, problem: &Problem, answer: &str) -> Option<Result<bool, JudgeError>> {
+        let judge = self.judge?;
         if self.stop.is_cancelled() {
-            return Err(JudgeError::Cancelled);
+            return Some(Err(JudgeError::Cancelled));
         }
         let verdict = judge.judge(problem, answer);
         if let Err(error) = &verdict
@@ -115,27 +116,29 @@ impl<'a> JudgedVerifier<'a> {
             let _ = self.stopped_by.set(error.clone());
             self.stop.cancel();
         }
-        verdict
+        Some(verdict)
     }
 
-    /// Counts what the judge said.
-    fn settle(&self, said: Result<bool, JudgeError>) -> Result<Verdict, VerifyError> {
-        match said {
-            Ok(right) => {
+    /// Counts the judge's verdict.
+    fn settle(&self, judged: Option<Result<bool, JudgeError>>) -> Result<Verdict, VerifyError> {
+        let cause = match judged {
+            None => "the rules are undecided and there is no judge".to_owned(),
+            Some(Ok(right)) => {
                 self.by_judge.fetch_add(1, Ordering::Relaxed);
-                Ok(if right { Verdict::Correct } else { Verdict::Incorrect })
+                return Ok(if right { Verdict::Correct } else { Verdict::Incorrect });
             }
-            Err(error) if error.ends_the_run() || error == JudgeError::Cancelled => Err(VerifyError(error.to_string())),
-            Err(error) => {
-                self.unjudged.fetch_add(1, Ordering::Relaxed);
-                *self.last_cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-                Ok(Verdict::Unjudged)
+            Some(Err(error)) if error.ends_the_run() || matches!(error, JudgeError::Cancelled) => {
+                return Err(error.into());
             }
-        }
+            Some(Err(error)) => error.to_string(),
+        };
+        self.unjudged.fetch_add(1, Ordering::Relaxed);
+        *self.last_cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        Ok(Verdict::Unjudged)
     }
 }
 
-impl Verifier for JudgedVerifier<'_> {
+impl Verifier for RulesThenJudge<'_> {
     fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
         match self.by_rules(problem, answer)? {
             Some(verdict) => Ok(verdict),
@@ -143,7 +146,7 @@ impl Verifier for JudgedVerifier<'_> {
         }
     }
 
-    /// The judge is asked about all open answers at once, and about equal ones once.
+    /// Asks the judge about all undecided answers in parallel, and about equal ones once.
     fn verify_all(&self, problem: &Problem, answers: &[&str]) -> Vec<Result<Verdict, VerifyError>> {
         let ruled: Vec<_> = answers.iter().map(|answer| self.by_rules(problem, answer)).collect();
         let mut open: Vec<&str> = Vec::new();
@@ -153,10 +156,10 @@ impl Verifier for JudgedVerifier<'_> {
             }
         }
         let at_once = self.judge.map_or(1, JudgeModel::parallel);
-        let said = pool::map(&open, at_once, |answer| self.ask(problem, answer));
+        let replies = pool::map(&open, at_once, |answer| self.ask(problem, answer));
         let judged = |answer: &&str| {
-            let place = open.iter().position(|asked| asked == answer).expect("every open answer was asked about");
-            self.settle(said[place].clone())
+            let place = open.iter().position(|asked| asked == answer).expect("every undecided answer was asked about");
+            self.settle(replies[place].clone())
         };
         ruled
             .into_iter()

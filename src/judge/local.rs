@@ -1,13 +1,16 @@
-//! A judge of answers that runs here, on llama.cpp.
+//! A judge of answers that runs on this machine, on llama.cpp.
 
-use super::{JudgeError, JudgeModel, VERDICT_TOKENS, reply};
+use std::sync::Arc;
+
+use super::model::VERDICT_TOKENS;
+use super::{JudgeError, JudgeModel, reply};
 use crate::data::problem::Problem;
-use crate::engine::{Engine, EngineError, GenerateRequest, Sampling, Stream};
+use crate::engine::{Engine, EngineError, GenerateRequest, Prompt, Sampling, Stream};
 use crate::prompt::{ChatTemplate, Images, judge as wording};
 use crate::util::cancel::CancelToken;
 use crate::vision::prompts::{EncodeError, Encoder};
 
-/// Asks a text model of this machine the reference's question, and takes its likeliest words.
+/// Asks a local text model MM-PRM's question and takes its most likely reply.
 #[derive(Debug)]
 pub struct LocalJudge {
     engine: Engine,
@@ -19,11 +22,11 @@ pub struct LocalJudge {
 }
 
 impl LocalJudge {
-    /// A judge over a running engine that decodes `parallel` requests at once. `template` is the conversation that the model
-    /// reads, `ChatML` where none is given; setting `cancel` ends questions with [`JudgeError::Cancelled`].
+    /// Wraps a running engine that decodes `parallel` requests at once. `template` is the model's chat template, by default
+    /// `ChatML`. Once `cancel` is cancelled, questions end with [`JudgeError::Cancelled`].
     ///
     /// # Errors
-    /// [`JudgeError::Setup`] if no template is given and the model does not know `ChatML`'s turns.
+    /// [`JudgeError::NoChatTemplate`] if no template is given and the model does not know `ChatML`.
     pub fn new(
         engine: Engine,
         encoder: Encoder,
@@ -33,18 +36,15 @@ impl LocalJudge {
     ) -> Result<Self, JudgeError> {
         let model = encoder.model();
         if template.is_none() && model.token("<|im_start|>").is_none() {
-            let path = model.path().display();
-            return Err(JudgeError::Setup(format!(
-                "{path}: its vocabulary has no <|im_start|>: tell how to talk to it"
-            )));
+            return Err(JudgeError::NoChatTemplate { path: model.path().to_owned() });
         }
         let special_texts = model.special_texts();
         let template = template.unwrap_or_else(ChatTemplate::chatml);
         Ok(Self { engine, encoder, template, special_texts, parallel, cancel })
     }
 
-    /// The prompt with its turns; a turn that an answer pretends to end is cut out.
-    fn prompt(&self, problem: &Problem, answer: &str) -> Result<crate::engine::Prompt, EncodeError> {
+    /// Builds the prompt. Special tokens are removed from the question, so that an answer cannot end the user's message.
+    fn prompt(&self, problem: &Problem, answer: &str) -> Result<Prompt, EncodeError> {
         let mut text = wording::answer(&problem.question, &problem.answer, answer);
         for special in self.special_texts.iter().filter(|special| !special.is_empty()) {
             if text.contains(special.as_str()) {
@@ -58,16 +58,16 @@ impl LocalJudge {
 impl JudgeModel for LocalJudge {
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let prompt = self.prompt(problem, answer).map_err(|error| match error {
-            EncodeError::Engine(error) => no_verdict(error),
-            error => JudgeError::Refused(error.to_string()),
+            EncodeError::Engine(error) => error.into(),
+            error => JudgeError::Refused(Arc::new(error)),
         })?;
         let streams = vec![Stream::named(0, &problem.id, 0, 0)];
         let mut request = GenerateRequest::new(prompt, Sampling::GREEDY, streams, VERDICT_TOKENS);
         request.cancel = self.cancel.clone();
-        let completions = self.engine.generate(request).map_err(no_verdict)?;
-        let words = completions.first().map(|completion| self.encoder.model().detokenize(&completion.tokens));
-        let words = words.unwrap_or_default();
-        reply::yes_or_no(&words).ok_or_else(|| JudgeError::NoVerdict(reply::no_verdict(&words)))
+        let completions = self.engine.generate(request)?;
+        let reply = completions.first().map(|completion| self.encoder.model().detokenize(&completion.tokens));
+        let reply = reply.unwrap_or_default();
+        reply::yes_or_no(&reply).ok_or(JudgeError::NoVerdict { reply })
     }
 
     fn identity(&self) -> String {
@@ -81,12 +81,14 @@ impl JudgeModel for LocalJudge {
     }
 }
 
-fn no_verdict(error: EngineError) -> JudgeError {
-    match error {
-        EngineError::Cancelled => JudgeError::Cancelled,
-        EngineError::Limit(cause) | EngineError::Prompt(cause) | EngineError::Tokenize(cause) => {
-            JudgeError::Refused(cause)
+impl From<EngineError> for JudgeError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Cancelled => Self::Cancelled,
+            error @ (EngineError::Limit(_) | EngineError::Prompt(_) | EngineError::Tokenize(_)) => {
+                Self::Refused(Arc::new(error))
+            }
+            error => Self::Model(Arc::new(error)),
         }
-        error => JudgeError::NoVerdict(error.to_string()),
     }
 }

@@ -1,21 +1,24 @@
-//! What happens where rules cannot decide: a judge model is asked, and what nobody can judge stays *unjudged*.
+//! Is an answer right? Rules decide first, a judge model where they cannot, and what neither can decide stays *unjudged*.
 //!
-//! A [`JudgeModel`] says whether an answer matches the problem's own. [`EndpointJudge`] asks a model behind an OpenAI-compatible
-//! [`Endpoint`](crate::remote::Endpoint), [`LocalJudge`] one that runs here; [`CachedJudge`] keeps verdicts on disk and
-//! asks the same question once. [`JudgedVerifier`] puts rules before a judge and counts who decided; [`OnUnjudged`] says
-//! what becomes of a rollout that nobody could judge: a failed request is never an "incorrect" by itself.
+//! A [`Verifier`] gives a [`Verdict`] on an answer: [`RuleVerifier`] compares by rules, [`RulesThenJudge`] asks a
+//! [`JudgeModel`] about what the rules leave undecided and counts who decided. [`EndpointJudge`] is a model behind an
+//! OpenAI-compatible [`Endpoint`](crate::remote::Endpoint), [`LocalJudge`] one on this machine; [`CachedJudge`] stores
+//! verdicts on disk and never asks the same question twice. [`OnUnjudged`] says what to do with a rollout that was not
+//! judged: a failed request never counts as an incorrect rollout by itself.
 //!
-//! The same endpoint can also judge steps: [`StepJudge`] reads the probabilities of Yes and No, and [`judge_trees`] writes
-//! them beside the Monte Carlo values of search trees.
+//! A model can also judge steps, as MM-PRM's `mllm_as_a_judge.py` does: [`StepJudge`] reads the probabilities of Yes and No,
+//! and [`judge_trees`] writes them beside the Monte Carlo values of search trees.
 //!
-//! The wording of the questions is `prompt`'s; flags, keys' places and messages for people are the caller's.
+//! The wording of the questions is in `prompt`; flags and messages for people are left to the caller.
 //!
 //! ```
-//! use mmprm::util::cancel::CancelToken;
-//! use mmprm::judge::{JudgeModel, JudgeError, JudgedVerifier, Verdict, Verifier, VerifyError, When};
 //! use mmprm::data::problem::Problem;
+//! use mmprm::judge::{
+//!     JudgeError, JudgeMode, JudgeModel, RulesThenJudge, Verdict, Verifier, VerifyError,
+//! };
+//! use mmprm::util::cancel::CancelToken;
 //!
-//! /// Rules that know numbers, and a judge that knows better.
+//! /// Rules that decide numbers only.
 //! struct Numbers;
 //! impl Verifier for Numbers {
 //!     fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
@@ -40,17 +43,19 @@
 //! #     record: serde_json::Map::new(), id: "p".into(), question: "1 + 1?".into(), answer: "2".into(), images: vec![],
 //! # };
 //! let stop = CancelToken::new();
-//! let verifier = JudgedVerifier::new(&Numbers, Some(&Reader), When::Undecided, &stop);
+//! let verifier = RulesThenJudge::new(&Numbers, Some(&Reader), JudgeMode::Undecided, &stop);
 //! assert_eq!(verifier.verify(&problem, "3").unwrap(), Verdict::Incorrect);
 //! assert_eq!(verifier.verify(&problem, "two").unwrap(), Verdict::Correct);
-//! assert_eq!((verifier.report().by_rules, verifier.report().by_judge), (1, 1));
+//! assert_eq!((verifier.counts().by_rules, verifier.counts().by_judge), (1, 1));
 //! ```
 
-mod answers;
 mod cache;
 mod cascade;
+mod endpoint;
+mod error;
 #[cfg(feature = "engine")]
 mod local;
+mod model;
 mod reply;
 mod rollouts;
 mod run;
@@ -58,89 +63,15 @@ mod steps;
 mod trees;
 mod verifier;
 
-pub use answers::EndpointJudge;
 pub use cache::CachedJudge;
-pub use cascade::{JudgedVerifier, Report, When};
+pub use cascade::{JudgeMode, RulesThenJudge, VerdictCounts};
+pub use endpoint::EndpointJudge;
+pub use error::{JudgeError, VerifyError};
 #[cfg(feature = "engine")]
 pub use local::LocalJudge;
-pub use reply::StepScore;
+pub use model::JudgeModel;
 pub use rollouts::{OnUnjudged, verdicts};
 pub use run::{TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
 pub use steps::StepJudge;
-pub use trees::Judged;
-pub use verifier::{RuleVerifier, Verdict, Verifier, VerifyError};
-
-use crate::data::problem::Problem;
-use crate::remote::EndpointError;
-
-/// Most tokens in a judge's verdict; the reference's number.
-const VERDICT_TOKENS: usize = 8;
-/// The largest reply that is read, in bytes. A verdict takes a thousand.
-const MOST_REPLY: u64 = 1 << 20;
-
-/// Says whether an answer matches the problem's own.
-pub trait JudgeModel: Sync {
-    /// Whether `answer`, the last element of a rollout, is right.
-    ///
-    /// # Errors
-    /// [`JudgeError`]; a failure is never a verdict.
-    fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError>;
-
-    /// Names the judge: its model and the wording of its question. Verdicts of one identity are kept and used for another
-    /// run's questions.
-    fn identity(&self) -> String;
-
-    /// How many questions it can work on at once.
-    fn parallel(&self) -> usize {
-        1
-    }
-
-    /// How many questions it answered from memory so far.
-    fn cache_hits(&self) -> u64 {
-        0
-    }
-}
-
-/// Why there is no verdict.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JudgeError {
-    /// The judge cannot be used as it was set up: every question would fail.
-    #[error("{0}")]
-    Setup(String),
-    /// The judge will not take this question, now or later.
-    #[error("the judge refused the question: {0}")]
-    Refused(String),
-    /// The judge was asked several times.
-    #[error("the judge failed {tries} times, the last time because {cause}")]
-    Failed {
-        /// How many requests were made.
-        tries: u32,
-        /// What came of the last.
-        cause: String,
-    },
-    /// A judge that runs here answered something else, or its engine failed.
-    #[error("the judge gave no verdict: {0}")]
-    NoVerdict(String),
-    /// The run is being stopped.
-    #[error("cancelled")]
-    Cancelled,
-}
-
-impl JudgeError {
-    /// Whether every further question would fail too.
-    pub fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Setup(_))
-    }
-}
-
-impl From<EndpointError> for JudgeError {
-    fn from(error: EndpointError) -> Self {
-        match error {
-            EndpointError::Setup(cause) => Self::Setup(format!("the judge cannot be used: {cause}")),
-            EndpointError::Refused { told, .. } | EndpointError::SeveralRefused { told, .. } => Self::Refused(told),
-            EndpointError::Failed { tries, cause, .. } => Self::Failed { tries, cause },
-            EndpointError::Cancelled => Self::Cancelled,
-        }
-    }
-}
+pub use trees::JudgedStates;
+pub use verifier::{RuleVerifier, Verdict, Verifier};

@@ -1,14 +1,14 @@
-//! Reading what a model replied: a verdict in words, or the probabilities of two words.
+//! Interpreting a judge's reply: a verdict in words, or the probabilities of two words.
 
 use serde_json::Value;
 
-use crate::remote::reply::{Unread, choice, short, words};
+use crate::remote::reply::{ReplyError, choice, content, short};
 
-/// The reference's temperature, for tries after a reply that was no verdict.
-const WARMER: f64 = 0.5;
+/// The temperature after a reply that was not a verdict; MM-PRM's.
+const RETRY_TEMPERATURE: f64 = 0.5;
 
-/// Whether a reply says yes or no. Its dress (quotes, emphasis, a period) does not count, nor do words after a Yes or No it
-/// begins with.
+/// Reads a reply that begins with yes or no. Quotes, emphasis, punctuation, a reasoning block before it and words after it are
+/// ignored.
 pub(super) fn yes_or_no(words: &str) -> Option<bool> {
     let words = words.rsplit_once("</think>").map_or(words, |(_, verdict)| verdict);
     let bare = words.trim_start_matches(|c: char| !c.is_alphanumeric());
@@ -26,57 +26,56 @@ pub(super) fn yes_or_no(words: &str) -> Option<bool> {
     }
 }
 
-/// Why such words are no verdict.
+/// Why a reply is not a verdict.
 pub(super) fn no_verdict(words: &str) -> String {
     format!("it said {:?} instead of Yes or No", short(words))
 }
 
 /// [`yes_or_no`] of a chat completion.
-pub(super) fn verdict(reply: &Value) -> Result<bool, Unread> {
-    let words = words(choice(reply)?)?;
-    let unread = || Unread::Words { cause: no_verdict(words), temperature: WARMER };
-    yes_or_no(words).ok_or_else(unread)
+pub(super) fn verdict(reply: &Value) -> Result<bool, ReplyError> {
+    let text = content(choice(reply)?)?;
+    let error = || ReplyError::Content { cause: no_verdict(text), temperature: RETRY_TEMPERATURE };
+    yes_or_no(text).ok_or_else(error)
 }
 
-/// How likely a model was to say Yes and No.
+/// Probabilities that a model's first token is Yes and No.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepScore {
-    /// Probability of the likelier of `YES` and `Yes`, 0 to 1; e^−100 where neither is among the most likely tokens.
-    pub yes: f64,
-    /// The same of `NO` and `No`.
-    pub no: f64,
+pub(super) struct StepScore {
+    /// Probability of the more likely of `YES` and `Yes`, 0 to 1; e^−100 where neither is among the listed tokens.
+    pub(super) yes: f64,
+    /// The same for `NO` and `No`.
+    pub(super) no: f64,
 }
 
-/// The log-probability of a word that is not among the most likely ones, in the reference.
+/// Log-probability of a word that is not among the listed tokens; MM-PRM's number.
 const FLOOR: f64 = -100.0;
 
 impl StepScore {
-    /// The share of Yes among both; `None` where neither was likely enough to be listed, which says nothing. (The reference
-    /// calls that 0.5.)
-    pub fn share(self) -> Option<f64> {
+    /// P(Yes) / (P(Yes) + P(No)); `None` where neither is listed. (MM-PRM gives 0.5 then.)
+    pub(super) fn share(self) -> Option<f64> {
         (self.yes.max(self.no) > FLOOR.exp()).then(|| self.yes / (self.yes + self.no))
     }
 }
 
 /// The probabilities of Yes and No as the first token of a chat completion.
-pub(super) fn step_score(reply: &Value) -> Result<StepScore, Unread> {
+pub(super) fn step_score(reply: &Value) -> Result<StepScore, ReplyError> {
     let content = &choice(reply)?["logprobs"]["content"];
-    let content = content.as_array().ok_or(Unread::Missing("log-probabilities"))?;
-    // A model that ends at once has no first token, and gave neither word.
+    let content = content.as_array().ok_or(ReplyError::Missing("log-probabilities"))?;
+    // A model that stops at once has no first token.
     let Some(first) = content.first() else { return Ok(StepScore { yes: FLOOR.exp(), no: FLOOR.exp() }) };
-    let top = first["top_logprobs"].as_array().ok_or(Unread::Missing("the most likely tokens (top_logprobs)"))?;
-    let of = |words: [&str; 2]| -> Result<f64, Unread> {
-        let mut most = FLOOR;
+    let top = first["top_logprobs"].as_array().ok_or(ReplyError::Missing("the most likely tokens (top_logprobs)"))?;
+    let of = |words: [&str; 2]| -> Result<f64, ReplyError> {
+        let mut max = FLOOR;
         for entry in top.iter().filter(|entry| words.iter().any(|word| entry["token"] == *word)) {
             let value = entry["logprob"].as_f64().filter(|value| *value <= ROUNDING);
-            most = most.max(value.ok_or_else(|| Unread::Form("a log-probability is no number up to 0".into()))?);
+            max = max.max(value.ok_or_else(|| ReplyError::Form("a log-probability is not a number up to 0".into()))?);
         }
-        Ok(most.exp())
+        Ok(max.exp())
     };
     Ok(StepScore { yes: of(["YES", "Yes"])?, no: of(["NO", "No"])? })
 }
 
-/// How far above 0 a logarithm of a probability may come to lie by rounding.
+/// How far above 0 rounding may put a log-probability.
 const ROUNDING: f64 = 1e-3;
 
 #[cfg(test)]
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_is_read_through_its_dress() {
+    fn punctuation_and_reasoning_around_a_verdict_are_ignored() {
         for yes in
             ["yes", "Yes", " YES.\n", "**Yes**", "\"Yes\"", "`yes`", "Yes, they match", "<think>\n\n</think>\n\nYes"]
         {
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_verdict() {
+    fn anything_else_is_not_a_verdict() {
         for garbage in
             ["", " ", "maybe", "Not sure", "Yesterday", "none", "Yes/No", "yes or no?", "1", "The answer is no"]
         {
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_likelier_spelling_counts_and_a_missing_word_has_the_floor() {
+    fn the_more_likely_spelling_counts_and_a_missing_word_has_the_floor() {
         let reply = |top: Value| json!({"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}]});
         let both = reply(json!([
             {"token": "Yes", "logprob": -0.5}, {"token": "YES", "logprob": -3.0}, {"token": "yes", "logprob": -0.1},
@@ -125,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn replies_of_another_form_are_told_apart() {
-        assert!(matches!(verdict(&json!({"choices": []})), Err(Unread::Form(_))));
+    fn replies_of_another_form_are_distinguished() {
+        assert!(matches!(verdict(&json!({"choices": []})), Err(ReplyError::Form(_))));
         let silent = json!({"choices": [{"message": {"content": "Yes"}, "logprobs": null}]});
-        assert_eq!(step_score(&silent), Err(Unread::Missing("log-probabilities")));
+        assert_eq!(step_score(&silent), Err(ReplyError::Missing("log-probabilities")));
         let odd = json!({"choices": [{"logprobs": {"content": [
             {"top_logprobs": [{"token": "Yes", "logprob": 1e300}]}]}}]});
-        assert!(matches!(step_score(&odd), Err(Unread::Form(_))));
+        assert!(matches!(step_score(&odd), Err(ReplyError::Form(_))));
     }
 }

@@ -1,10 +1,10 @@
-//! Judging rollouts, and what becomes of those that nobody could judge.
+//! Verdicts on rollouts, and what to do with those that could not be judged.
 
 use super::{Verdict, Verifier, VerifyError};
 use crate::data::problem::Problem;
 use crate::data::solution::{Rollout, answer_text};
 
-/// Judges rollouts of a problem by their last elements, all at once; one without elements is wrong.
+/// Judges rollouts of a problem by their last elements, in parallel where the verifier can; an empty rollout is incorrect.
 ///
 /// # Errors
 /// The first [`VerifyError`].
@@ -18,7 +18,7 @@ pub fn verdicts(verifier: &dyn Verifier, problem: &Problem, rollouts: &[Rollout]
     rollouts.iter().map(verdict).collect()
 }
 
-/// What to do with rollouts that neither rules nor a judge could decide.
+/// What to do with rollouts on which neither rules nor a judge could decide.
 ///
 /// ```
 /// use mmprm::judge::{OnUnjudged, Verdict};
@@ -28,12 +28,12 @@ pub fn verdicts(verifier: &dyn Verifier, problem: &Problem, rollouts: &[Rollout]
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnUnjudged {
-    /// They leave the counts: a Monte Carlo value is the share of right rollouts among those judged.
+    /// Leave them out: a Monte Carlo value is the fraction of right rollouts among those judged.
     #[default]
     Drop,
-    /// They count as incorrect, as the reference counts requests that failed.
+    /// Count them as incorrect, as MM-PRM counts failed requests.
     Incorrect,
-    /// Their problem fails, and may be tried again.
+    /// Fail the problem, which may be retried.
     Fail,
 }
 
@@ -47,7 +47,7 @@ impl OnUnjudged {
         }
     }
 
-    /// Whether a rollout of this verdict is right; `None` where it does not count.
+    /// Whether a rollout with this verdict counts as right; `None` where it does not count.
     pub fn is_right(self, verdict: Verdict) -> Option<bool> {
         match (verdict, self) {
             (Verdict::Correct, _) => Some(true),
@@ -56,8 +56,8 @@ impl OnUnjudged {
         }
     }
 
-    /// Whether a problem fails with so many of its `drawn` rollouts unjudged: some where each one must be judged, all where
-    /// they are dropped, which would leave nothing to count.
+    /// Whether a problem fails with `unjudged` of its `drawn` rollouts unjudged: any for [`Fail`](Self::Fail), all for
+    /// [`Drop`](Self::Drop), which would leave nothing to count.
     pub fn fails(self, unjudged: usize, drawn: usize) -> bool {
         match self {
             Self::Drop => unjudged > 0 && unjudged == drawn,
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_fails_when_nothing_is_left_or_everything_was_asked_for() {
+    fn a_problem_fails_when_nothing_is_left_or_every_rollout_must_be_judged() {
         assert!(!OnUnjudged::Drop.fails(15, 16) && OnUnjudged::Drop.fails(16, 16) && !OnUnjudged::Drop.fails(0, 0));
         assert!(!OnUnjudged::Incorrect.fails(16, 16));
         assert!(OnUnjudged::Fail.fails(1, 16) && !OnUnjudged::Fail.fails(0, 16));

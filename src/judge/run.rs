@@ -1,4 +1,4 @@
-//! Many trees: from a directory into another, each file whole or not at all, finished ones left alone.
+//! Judging many trees, from one directory into another. Files are written atomically; existing ones are kept.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -6,33 +6,33 @@ use std::sync::{Mutex, PoisonError};
 use crate::util::cancel::CancelToken;
 use mmprm_quant::atomic;
 
-use super::trees::{Judged, TreeFailure, judge_tree};
+use super::trees::{JudgedStates, TreeFailure, judge_tree};
 use super::{JudgeError, StepJudge};
 use crate::data::tree::json;
 use crate::util::pool;
 
-/// Trees worked on at once: enough that the end of one does not leave the judge idle.
+/// Trees in progress at once: enough that the end of one does not leave the judge idle.
 const TREES_AT_ONCE: usize = 4;
 
 /// How to judge trees.
 #[derive(Clone, Copy)]
 pub struct TreesOptions<'a> {
-    /// Folder that image paths are relative to, and confined to.
+    /// Folder that image paths are relative to and confined to.
     pub data_root: &'a Path,
-    /// Turns true to stop: trees in flight are abandoned.
+    /// Cancels the run; trees in progress are abandoned.
     pub cancel: &'a CancelToken,
-    /// Hears what happens, from several threads.
+    /// Receives progress, from several threads.
     pub progress: &'a (dyn Fn(TreeEvent<'_>) + Sync),
 }
 
-/// News of a run over trees.
+/// Progress of a run over trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TreeEvent<'a> {
-    /// So many trees were there before.
+    /// Number of trees that an earlier run had judged.
     Resumed(usize),
-    /// A tree is written.
-    Done(Judged),
-    /// A tree was not judged.
+    /// A tree was judged and written.
+    Done(JudgedStates),
+    /// A tree could not be judged.
     Failed {
         /// Its file.
         file: &'a Path,
@@ -41,37 +41,37 @@ pub enum TreeEvent<'a> {
     },
 }
 
-/// What a run over trees did.
+/// The result of a run over trees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct TreesSummary {
     /// Trees judged and written.
     pub done: usize,
-    /// Trees that were there before.
+    /// Trees that an earlier run had judged.
     pub already_done: usize,
-    /// Trees that failed, and will be tried again by the next run.
+    /// Trees that failed; the next run tries them again.
     pub failed: usize,
     /// States judged.
     pub states: usize,
-    /// Of those, states at which the judge was likely to say neither Yes nor No; their `llm_as_a_judge` is null.
+    /// Of those, states at which neither Yes nor No was among the judge's most likely tokens; their `llm_as_a_judge` is null.
     pub unjudged: usize,
-    /// Whether the run was stopped before the end.
+    /// Whether the run was cancelled before the end.
     pub cancelled: bool,
 }
 
 impl TreesSummary {
-    fn add(&mut self, tree: Judged) {
+    fn add(&mut self, tree: JudgedStates) {
         self.done += 1;
         self.states += tree.states;
         self.unjudged += tree.unjudged;
     }
 }
 
-/// Why a run over trees stopped. What was written before is kept.
+/// Why a run over trees ended early. Trees written before are kept.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreesError {
-    /// Input and output would be one directory.
-    #[error("{}: the judged trees need a directory of their own", _0.display())]
+    /// Input and output are the same directory.
+    #[error("{}: expected another directory for the judged trees than that of the input", _0.display())]
     SameDirectory(PathBuf),
     /// The judge cannot be used.
     #[error(transparent)]
@@ -81,21 +81,21 @@ pub enum TreesError {
     Write(std::io::Error),
 }
 
-/// What the workers change.
+/// State shared by the workers.
 #[derive(Default)]
 struct Shared {
     summary: TreesSummary,
-    /// What stopped the run, the first time.
+    /// The first error that ended the run.
     error: Option<TreesError>,
 }
 
 /// Judges the tree files `files` and writes each, with the judge's scores added, to a file of the same name in `output`.
 ///
-/// Trees that are in `output` already are left alone, so that the same call goes on after an interruption. A tree that
-/// cannot be read or judged fails alone.
+/// Trees that exist in `output` are skipped, so that the same call resumes an interrupted run. A tree that cannot be read or
+/// judged fails without ending the run.
 ///
 /// # Errors
-/// [`TreesError`] where the run itself cannot go on.
+/// [`TreesError`] where the run cannot continue.
 pub fn judge_trees(
     files: &[PathBuf],
     output: &Path,
@@ -150,8 +150,8 @@ pub fn judge_trees(
     }
 }
 
-/// A tree file's new text.
-fn judged(file: &Path, judge: &StepJudge, data_root: &Path) -> Result<(String, Judged), TreeFailure> {
+/// The text of a tree file with scores.
+fn judged(file: &Path, judge: &StepJudge, data_root: &Path) -> Result<(String, JudgedStates), TreeFailure> {
     let mut tree = json::read_value(file)?;
     let counts = judge_tree(&mut tree, judge, data_root)?;
     Ok((json::value_to_string(&tree), counts))

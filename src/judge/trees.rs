@@ -1,23 +1,24 @@
-//! One tree: every state's steps are judged, and what the judge said is written beside its Monte Carlo value.
+//! Judging one tree: the scores of each state's steps are added beside its Monte Carlo value.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+use super::JudgeError;
+use super::reply::StepScore;
 use super::steps::{StepJudge, StepQuestion};
-use super::{JudgeError, StepScore};
 use crate::data::tree::json::TreeError;
-use crate::image;
+use crate::image::{self, ImageError};
 use crate::remote::images::data_url;
 use crate::util::pool;
 
-/// What came of a tree.
+/// The number of judged states of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Judged {
-    /// Its states, the root left out.
+pub struct JudgedStates {
+    /// Its states without the root.
     pub states: usize,
-    /// Of those, states at which the judge was likely to say neither Yes nor No.
+    /// Of those, states at which neither Yes nor No was among the judge's most likely tokens.
     pub unjudged: usize,
 }
 
@@ -27,17 +28,17 @@ struct State {
     following: Vec<String>,
 }
 
-/// Judges the states of `tree`, a [checked](crate::data::tree::json::read_value) one, and adds to each `logprob_yes`,
-/// `logprob_no` (probabilities, as the reference stores under these names) and `llm_as_a_judge`, their share of Yes or null.
-pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) -> Result<Judged, TreeFailure> {
+/// Judges the states of `tree`, which was [validated](crate::data::tree::json::read_value), and adds to each `logprob_yes`,
+/// `logprob_no` (probabilities, despite MM-PRM's names) and `llm_as_a_judge`, P(Yes) / (P(Yes) + P(No)) or null.
+pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) -> Result<JudgedStates, TreeFailure> {
     let problem = text(&tree["question"]);
     let answer = text(&tree["answer"]);
-    let images = images(&tree["image_path"], data_root).map_err(TreeFailure::Image)?;
+    let images = images(&tree["image_path"], data_root)?;
     let mut states = Vec::new();
     collect(tree, &mut Vec::new(), &mut states);
     let broken = AtomicBool::new(false);
     let scores = pool::map(&states, judge.parallel(), |state| {
-        // One state that cannot be judged is enough: the others' requests would be lost.
+        // One failure fails the tree, so the remaining states are not judged.
         if broken.load(Ordering::Relaxed) {
             return None;
         }
@@ -47,12 +48,12 @@ pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) 
         broken.fetch_or(score.is_err(), Ordering::Relaxed);
         Some(score)
     });
-    // The first failure in time may come after states that were not asked about.
+    // States skipped after a failure are not the error to report.
     let scores: Vec<StepScore> = scores.into_iter().flatten().collect::<Result<_, _>>()?;
     let unjudged = scores.iter().filter(|score| score.share().is_none()).count();
     let mut rest = scores.iter();
     label(tree, &mut rest);
-    Ok(Judged { states: scores.len(), unjudged })
+    Ok(JudgedStates { states: scores.len(), unjudged })
 }
 
 /// Why a tree was not judged.
@@ -60,26 +61,28 @@ pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) 
 pub(super) enum TreeFailure {
     #[error(transparent)]
     Tree(#[from] TreeError),
-    #[error("{0}")]
-    Image(String),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("image_path: expected a string or an array of strings")]
+    ImagePath,
     #[error(transparent)]
     Judge(#[from] JudgeError),
 }
 
-/// A value in the words of Python's `str`, which are JSON's for a number.
+/// A value as Python's `str` prints it; for a number that is its JSON.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn images(paths: &Value, data_root: &Path) -> Result<Vec<String>, String> {
+fn images(paths: &Value, data_root: &Path) -> Result<Vec<String>, TreeFailure> {
     let paths: Vec<&Value> = match paths {
         Value::Null => Vec::new(),
         Value::Array(several) => several.iter().collect(),
         one => vec![one],
     };
     let load = |path: &&Value| {
-        let path = path.as_str().ok_or("image_path: expected a string or an array of strings")?;
-        data_url(&image::resolve(data_root, path).map_err(|error| error.to_string())?)
+        let path = path.as_str().ok_or(TreeFailure::ImagePath)?;
+        Ok(data_url(&image::resolve(data_root, path)?)?)
     };
     paths.iter().filter(|path| path.as_str() != Some("")).map(load).collect()
 }
@@ -88,7 +91,7 @@ fn children(node: &Value) -> &[Value] {
     node["children"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The states below `node`, depth first, as the reference walks.
+/// Collects the states below `node`, depth first, in MM-PRM's order.
 fn collect(node: &Value, previous: &mut Vec<String>, states: &mut Vec<State>) {
     for child in children(node) {
         let following: Vec<String> = child["partial_solution"].as_array().into_iter().flatten().map(text).collect();
@@ -100,7 +103,7 @@ fn collect(node: &Value, previous: &mut Vec<String>, states: &mut Vec<State>) {
     }
 }
 
-/// Gives the states below `node` their scores, in the order of [`collect`].
+/// Writes `scores` to the states below `node`, in the order of [`collect`].
 fn label(node: &mut Value, scores: &mut std::slice::Iter<'_, StepScore>) {
     let children = node.get_mut("children").and_then(Value::as_array_mut);
     for child in children.into_iter().flatten() {
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_are_walked_depth_first_with_all_steps_before_them() {
+    fn states_are_collected_depth_first_with_all_steps_before_them() {
         let tree = json!({"children": [
             {"partial_solution": ["a", "b"], "children": [{"partial_solution": ["c"], "children": []}]},
             {"partial_solution": [], "children": [{"partial_solution": ["d"], "children": []}]},
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_go_to_the_states_they_were_asked_for_and_last_among_their_keys() {
+    fn scores_go_to_their_states_as_the_last_keys() {
         let mut tree = json!({"mc_value": 0.5, "children": [
             {"mc_value": 1.0, "children": [{"mc_value": 0.0, "children": []}]}, {"mc_value": 0.25, "children": []},
         ]});

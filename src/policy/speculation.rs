@@ -1,47 +1,68 @@
-//! Requests made ahead of their need.
+//! The state of a speculative request.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
 
 use crate::util::cancel::CancelToken;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What has become of a request that was made before it was known whether its rollouts are needed.
+/// The state of a request that was made before it is known whether its rollouts are needed. It is committed or cancelled
+/// once.
 ///
 /// ```
 /// use mmprm::policy::Speculation;
-/// let guess = Speculation::default();
-/// assert!(!guess.is_needed() && !guess.is_dropped());
-/// guess.commit();
-/// assert!(guess.is_needed());
+/// let speculation = Speculation::default();
+/// assert!(!speculation.is_committed() && !speculation.is_cancelled());
+/// speculation.commit();
+/// assert!(speculation.is_committed());
 /// ```
 #[derive(Debug, Default)]
 pub struct Speculation {
-    needed: AtomicBool,
-    dropped: CancelToken,
+    committed: AtomicBool,
+    cancelled: CancelToken,
+    waiter: Mutex<Option<Waker>>,
 }
 
 impl Speculation {
-    /// The rollouts are needed: somebody waits for them.
+    /// Marks the rollouts as needed: a search waits for them.
     pub fn commit(&self) {
-        self.needed.store(true, Ordering::Relaxed);
+        self.committed.store(true, Ordering::Relaxed);
+        self.wake();
     }
 
-    /// The rollouts are not needed: the request may end with [`PolicyError::Cancelled`](super::PolicyError::Cancelled).
+    /// Marks the rollouts as not needed: the request may end with
+    /// [`PolicyError::Cancelled`](super::PolicyError::Cancelled).
     pub fn cancel(&self) {
-        self.dropped.cancel();
+        self.cancelled.cancel();
+        self.wake();
     }
 
-    /// Whether they are needed.
-    pub fn is_needed(&self) -> bool {
-        self.needed.load(Ordering::Relaxed)
+    /// Whether [`commit`](Self::commit) was called.
+    pub fn is_committed(&self) -> bool {
+        self.committed.load(Ordering::Relaxed)
     }
 
-    /// Whether they are not.
-    pub fn is_dropped(&self) -> bool {
-        self.dropped.is_cancelled()
+    /// Whether [`cancel`](Self::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
     }
 
-    /// The token of [`is_dropped`](Self::is_dropped).
+    /// Sets who is woken when the state changes. The waker must take the lock under which the waiter reads the state, so
+    /// that a change between reading and sleeping is not missed.
+    pub(crate) fn wake_on_change(&self, waiter: Waker) {
+        *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiter);
+    }
+
+    fn wake(&self) {
+        let waiter = self.waiter.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+
+    /// The token behind [`is_cancelled`](Self::is_cancelled).
     #[cfg(feature = "engine")]
-    pub(super) fn dropped(&self) -> &CancelToken {
-        &self.dropped
+    pub(super) fn token(&self) -> &CancelToken {
+        &self.cancelled
     }
 }

@@ -1,43 +1,31 @@
-//! "Score these candidates' steps": what search and Best-of-N ask of a process reward model.
+//! The process reward model (PRM): scores every step of candidate solutions.
+//!
+//! [`StepScorer`] is the trait that Best-of-N uses; [`LocalPrm`] runs a GGUF model on llama.cpp. Aggregating step scores is
+//! left to [`eval`](crate::eval).
+//!
+//! ```
+//! use mmprm::prm::{PrmError, ScoreRequest, StepScorer};
+//!
+//! /// Distrusts long steps.
+//! struct Brevity;
+//! impl StepScorer for Brevity {
+//!     fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
+//!         let score = |step: &String| 1.0 / (1.0 + step.len() as f64 / 100.0);
+//!         Ok(request.solutions.iter().map(|steps| steps.iter().map(score).collect()).collect())
+//!     }
+//! }
+//!
+//! let solutions = [vec!["Add.".to_owned(), "It is 2.".to_owned()], vec![]];
+//! let scores = Brevity.score(&ScoreRequest { question: "1 + 1?", images: &[], solutions: &solutions }).unwrap();
+//! assert_eq!((scores[0].len(), scores[1].len()), (2, 0));
+//! ```
 
+mod error;
 #[cfg(feature = "engine")]
-mod embedded;
+mod local;
+mod request;
 
+pub use error::PrmError;
 #[cfg(feature = "engine")]
-pub use embedded::{LocalPrm, PrmOptions};
-
-/// Candidates of one problem, to be scored step by step.
-#[derive(Debug, Clone, Copy)]
-pub struct ScoreRequest<'a> {
-    /// The question.
-    pub question: &'a str,
-    /// Paths of its images, as its record has them.
-    pub images: &'a [String],
-    /// Steps of each candidate, perhaps none.
-    pub solutions: &'a [Vec<String>],
-}
-
-/// Why candidates could not be scored.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PrmError {
-    /// The run is being stopped.
-    #[error("cancelled")]
-    Cancelled,
-    /// The problem cannot be put to the model (a missing or broken image, a prompt longer than the context).
-    #[error("{0}")]
-    Problem(String),
-    /// The model or its engine failed.
-    #[error("the reward model failed: {0}")]
-    Engine(String),
-}
-
-/// Judges steps.
-pub trait StepScorer: Sync {
-    /// One list a candidate, in order, with one number in `[0, 1]` a step: how likely the step is right. A candidate without
-    /// steps has an empty list. A candidate's scores do not depend on the other candidates.
-    ///
-    /// # Errors
-    /// See [`PrmError`].
-    fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError>;
-}
+pub use local::{LocalPrm, PrmOptions};
+pub use request::{ScoreRequest, StepScorer};

@@ -1,124 +1,123 @@
-//! One HTTP exchange, which a run that is being stopped does not wait for.
+//! One HTTP exchange, which a cancelled run does not wait for.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::{Response, StatusCode, Uri};
+use ureq::http::{StatusCode, Uri};
 use ureq::{Agent, Body};
 
 use super::reply::short;
-use super::wait::LOOK;
-use super::{ApiKey, EndpointError};
+use super::wait::POLL_INTERVAL;
+use super::{ApiKey, SetupError};
 
-/// The most that is read of a refusal, in bytes.
-const MOST_REFUSAL: u64 = 1 << 20;
+/// Maximum number of bytes read from an error reply.
+const MAX_REFUSAL: u64 = 1 << 20;
 
-/// What is posted, and where.
+/// What to post, and where.
 pub(super) struct Post {
     pub(super) address: String,
     pub(super) key: Option<ApiKey>,
     pub(super) body: Vec<u8>,
-    /// The largest reply that is read, in bytes.
-    pub(super) most_reply: u64,
+    /// Maximum size of a successful reply in bytes.
+    pub(super) max_reply: u64,
 }
 
 /// A whole reply.
-pub(super) enum Replied {
-    /// Of status 2xx: its body.
-    Well(Vec<u8>),
-    /// Of another status.
-    Otherwise(Refusal),
+pub(super) enum Response {
+    /// The body of a reply of status 2xx.
+    Success(Vec<u8>),
+    /// A reply of another status.
+    Refusal(Refusal),
 }
 
 /// A reply of another status than 2xx.
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    /// How long to stay away.
+    /// The `Retry-After` wait.
     pub(super) wait: Option<Duration>,
-    /// Where to go instead.
+    /// The target of a redirect.
     pub(super) location: Option<String>,
-    /// What its body says, in short; empty where it says nothing.
-    pub(super) told: String,
+    /// The error message in its body, shortened; empty where there is none.
+    pub(super) explanation: String,
 }
 
 /// Why there is no whole reply.
-pub(super) enum Broken {
-    /// The run is being stopped.
+pub(super) enum ExchangeError {
+    /// The request was cancelled.
     Cancelled,
     /// The exchange failed.
     Http(ureq::Error),
-    /// No thread could be started for it, or the thread died.
+    /// Its thread could not be started, or died.
     Thread(String),
 }
 
-/// Posts on a thread of its own, so that a run that is being stopped can leave it behind: it ends with its deadline.
-pub(super) fn post(agent: &Agent, post: Post, is_cancelled: &dyn Fn() -> bool) -> Result<Replied, Broken> {
+/// Posts on a separate thread, which a cancelled run leaves behind: it ends at its deadline.
+pub(super) fn post(agent: &Agent, post: Post, is_cancelled: &dyn Fn() -> bool) -> Result<Response, ExchangeError> {
     let (send, receive) = mpsc::channel();
     let agent = agent.clone();
     let work = move || {
-        // Nobody listens any more where the run was stopped.
+        // There is no receiver where the run was cancelled.
         let _ = send.send(exchange(&agent, &post));
     };
     std::thread::Builder::new()
         .name("request".into())
         .spawn(work)
-        .map_err(|error| Broken::Thread(error.to_string()))?;
+        .map_err(|error| ExchangeError::Thread(error.to_string()))?;
     loop {
-        match receive.recv_timeout(LOOK) {
-            Ok(replied) => return replied.map_err(Broken::Http),
-            Err(RecvTimeoutError::Timeout) if is_cancelled() => return Err(Broken::Cancelled),
+        match receive.recv_timeout(POLL_INTERVAL) {
+            Ok(response) => return response.map_err(ExchangeError::Http),
+            Err(RecvTimeoutError::Timeout) if is_cancelled() => return Err(ExchangeError::Cancelled),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Broken::Thread("its thread ended".into())),
+            Err(RecvTimeoutError::Disconnected) => return Err(ExchangeError::Thread("its thread ended".into())),
         }
     }
 }
 
-fn exchange(agent: &Agent, post: &Post) -> Result<Replied, ureq::Error> {
+fn exchange(agent: &Agent, post: &Post) -> Result<Response, ureq::Error> {
     let mut request = agent.post(&post.address).header("content-type", "application/json");
     if let Some(ApiKey(key)) = &post.key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
     let mut response = request.send(&post.body)?;
     if response.status().is_success() {
-        return Ok(Replied::Well(response.body_mut().with_config().limit(post.most_reply).read_to_vec()?));
+        return Ok(Response::Success(response.body_mut().with_config().limit(post.max_reply).read_to_vec()?));
     }
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let (status, wait, location) = (response.status(), retry_after(&response), header("location").map(short));
-    // The text only explains; where it cannot be read the status has to do.
-    let body = response.body_mut().with_config().limit(MOST_REFUSAL).read_to_vec().unwrap_or_default();
-    Ok(Replied::Otherwise(Refusal { status, wait, location, told: explanation(&body) }))
+    // The body only explains the status; an unreadable one is ignored.
+    let body = response.body_mut().with_config().limit(MAX_REFUSAL).read_to_vec().unwrap_or_default();
+    Ok(Response::Refusal(Refusal { status, wait, location, explanation: explanation(&body) }))
 }
 
-/// The seconds of a `Retry-After`; one with a date is passed over.
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
+/// The seconds of a `Retry-After` header; one with a date is ignored.
+fn retry_after(response: &ureq::http::Response<Body>) -> Option<Duration> {
     let seconds: f64 = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// What the body of a refusal says.
+/// The error message in the body of a refusal, shortened.
 fn explanation(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let told: Option<String> = serde_json::from_str(&text).ok().and_then(|value: Value| {
+    let message: Option<String> = serde_json::from_str(&text).ok().and_then(|value: Value| {
         let places = [&value["error"]["message"], &value["error"], &value["message"], &value["detail"]];
         places.into_iter().find_map(|place| place.as_str().map(str::to_owned))
     });
-    short(&told.unwrap_or_else(|| text.into_owned()))
+    short(&message.unwrap_or_else(|| text.into_owned()))
 }
 
-/// Where to post below `url`, and whether that is this machine, to which no proxy leads.
-pub(super) fn address(url: &str) -> Result<(String, bool), EndpointError> {
-    let refuse = |cause: &str| EndpointError::Setup(format!("the address {cause}, as in http://localhost:8000/v1"));
+/// The URL of chat completions below the base `url`, and whether it is on this machine, which needs no proxy.
+pub(super) fn address(url: &str) -> Result<(String, bool), SetupError> {
     let url = url.trim().trim_end_matches('/');
-    let parsed: Uri = url.parse().map_err(|_| refuse("is not a URL; expected one"))?;
+    let parsed: Uri = url.parse().map_err(|_| SetupError::Address("is not a URL; expected one"))?;
     let (Some(scheme), Some(authority)) = (parsed.scheme_str(), parsed.authority()) else {
-        return Err(refuse("lacks its scheme or host; expected both"));
+        return Err(SetupError::Address("lacks its scheme or host; expected both"));
     };
     if !["http", "https"].contains(&scheme) {
-        return Err(refuse("must begin with http:// or https://"));
+        return Err(SetupError::Address("must begin with http:// or https://"));
     }
     if authority.as_str().contains('@') || parsed.query().is_some() {
-        return Err(refuse(
+        return Err(SetupError::Address(
             "holds more than scheme, host and path (the key comes from the environment); expected those",
         ));
     }
@@ -133,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_go_to_chat_completions_below_the_address() {
+    fn requests_go_to_chat_completions_below_the_base_url() {
         for (url, expected, local) in [
             ("http://localhost:8000/v1", "http://localhost:8000/v1/chat/completions", true),
             ("http://127.0.0.1:1/v1/", "http://127.0.0.1:1/v1/chat/completions", true),
@@ -144,18 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_cannot_be_one_are_refused() {
+    fn unusable_addresses_are_refused() {
         for url in
             ["", "localhost:8000", "/v1", "ftp://host/v1", "http://", "http://me:secret@host/v1", "http://h/v1?key=k"]
         {
             let error = address(url).unwrap_err();
-            assert!(error.ends_the_run() && error.to_string().contains("http://localhost:8000/v1"), "{url}: {error}");
+            assert!(error.to_string().contains("http://localhost:8000/v1"), "{url}: {error}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }
 
     #[test]
-    fn explanations_are_found_where_servers_put_them() {
+    fn error_messages_are_found_where_servers_put_them() {
         for (body, expected) in [
             (r#"{"error": {"message": "no such model"}}"#, "no such model"),
             (r#"{"error": "no such model"}"#, "no such model"),

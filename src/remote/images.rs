@@ -7,19 +7,22 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The largest image that is sent, in bytes.
-const MOST_BYTES: u64 = 32 << 20;
+use crate::image::ImageError;
 
-/// The file at `path` as a data URL. Its media type is told by its first bytes; where they say nothing the reference's
-/// `image` has to do.
-pub(crate) fn data_url(path: &Path) -> Result<String, String> {
-    let failed = |cause: String| format!("{}: {cause}", path.display());
+/// Maximum size in bytes of an image that is sent.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// Encodes the file at `path` as a data URL. The media type follows from its first bytes; without a known signature it is
+/// MM-PRM's `image`.
+pub(crate) fn data_url(path: &Path) -> Result<String, ImageError> {
+    let failed = |source| ImageError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| failed(error.to_string()))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(failed(format!("expected an image of at most {MOST_BYTES} bytes, found a larger one")));
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let bytes = size.max(bytes.len() as u64);
+        return Err(ImageError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_BYTES });
     }
     Ok(format!("data:{};base64,{}", media_type(&bytes), STANDARD.encode(&bytes)))
 }
@@ -40,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_image_is_sent_with_the_type_that_its_bytes_show() {
+    fn the_media_type_follows_from_the_first_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("misnamed.txt");
         for (bytes, expected) in [
@@ -58,8 +61,9 @@ mod tests {
     fn images_that_are_missing_or_too_large_are_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p.png");
-        assert!(data_url(&path).unwrap_err().contains("p.png: "));
-        File::create(&path).unwrap().set_len(MOST_BYTES + 1).unwrap();
-        assert!(data_url(&path).unwrap_err().contains("p.png: expected an image of at most 33554432 bytes"));
+        assert!(data_url(&path).unwrap_err().to_string().contains("p.png: "));
+        File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        let error = data_url(&path).unwrap_err().to_string();
+        assert!(error.contains("p.png: the image file has 33554433 bytes, more than the limit of 33554432"), "{error}");
     }
 }

@@ -1,11 +1,11 @@
 //! A binary heap that moves its entries exactly as Python's `heapq` does.
 //!
-//! Which of two equal entries leaves first depends on how a heap sifts, and in a search the order of entries even changes
-//! while they wait (ties are settled by visit counts). The same trees as the reference's therefore need the same moves: a
-//! new entry rises from the end; the entry that replaces the smallest first sinks to a leaf, always along the smaller
-//! child, and then rises from there.
+//! Which of two equal entries is popped first depends on how a heap sifts, and in a search the order of entries even changes
+//! while they are queued (ties are broken by visit counts). Reproducing MM-PRM's trees therefore needs the same moves: a new
+//! entry sifts up from the end; the entry that replaces the smallest first sifts down to a leaf, always along the smaller child,
+//! and then up from there.
 
-/// Entries in heap order under the `less` that each call is given.
+/// Entries in heap order under the `less` passed to each call.
 #[derive(Debug)]
 pub(super) struct Heap<T> {
     entries: Vec<T>,
@@ -22,21 +22,21 @@ impl<T: Copy> Heap<T> {
 
     pub(super) fn push(&mut self, entry: T, less: &mut impl FnMut(&T, &T) -> bool) {
         self.entries.push(entry);
-        self.rise(self.entries.len() - 1, less);
+        self.sift_up(self.entries.len() - 1, less);
     }
 
-    /// Takes the smallest entry.
+    /// Pops the smallest entry.
     pub(super) fn pop(&mut self, less: &mut impl FnMut(&T, &T) -> bool) -> Option<T> {
         let last = self.entries.pop()?;
         let Some(first) = self.entries.first_mut() else { return Some(last) };
         let smallest = std::mem::replace(first, last);
-        let leaf = self.sink_to_leaf(less);
-        self.rise(leaf, less);
+        let leaf = self.sift_to_leaf(less);
+        self.sift_up(leaf, less);
         Some(smallest)
     }
 
-    /// Moves the first entry down to a leaf, whatever its size, and says to which.
-    fn sink_to_leaf(&mut self, less: &mut impl FnMut(&T, &T) -> bool) -> usize {
+    /// Sifts the first entry down to a leaf, whatever its size, and returns that leaf.
+    fn sift_to_leaf(&mut self, less: &mut impl FnMut(&T, &T) -> bool) -> usize {
         let entry = self.entries[0];
         let mut hole = 0;
         loop {
@@ -54,8 +54,8 @@ impl<T: Copy> Heap<T> {
         hole
     }
 
-    /// Moves the entry at `position` up while it is less than its parent.
-    fn rise(&mut self, position: usize, less: &mut impl FnMut(&T, &T) -> bool) {
+    /// Sifts the entry at `position` up while it is less than its parent.
+    fn sift_up(&mut self, position: usize, less: &mut impl FnMut(&T, &T) -> bool) {
         let entry = self.entries[position];
         let mut hole = position;
         while hole > 0 {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_leave_smallest_first() {
+    fn entries_pop_smallest_first() {
         let mut heap = Heap::new();
         let mut less = |a: &u32, b: &u32| a < b;
         for entry in (0..100).map(|i| i * 37 % 101) {
@@ -87,8 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn equal_entries_leave_in_the_order_of_heapq() {
-        // What Python's heapq gives for objects whose `__lt__` is always false.
+    fn equal_entries_pop_in_the_order_of_heapq() {
+        // The result of Python's heapq for objects whose `__lt__` is always false.
         let mut heap = Heap::new();
         let mut less = |_: &char, _: &char| false;
         for entry in "abcdefg".chars() {

@@ -5,27 +5,39 @@ use std::thread::Scope;
 
 use serde_json::Value;
 
-use super::ahead::Ahead;
 use super::pool::{CandidateId, CandidatePool, StateId};
-use super::rate::{Plan, Tally};
+use super::rate::{RolloutPlan, Tally};
+use super::speculative::SpeculativeProbe;
 use super::state::States;
 use super::{Observer, Outcome, SearchError, SearchParams, SearchStats, Selection};
 use crate::compat::text::word_count;
 use crate::data::problem::Problem;
 use crate::data::solution::answer_text;
 use crate::data::tree::Tree;
-use crate::judge::{self, OnUnjudged};
-use crate::judge::{Verdict, Verifier};
-use crate::policy::{RolloutModel, RolloutRequest, StepTokens, Traced};
+use crate::judge::{self, OnUnjudged, Verdict, Verifier};
+use crate::policy::{Detail, RolloutModel, RolloutRequest, SampledRollout, StepTokens};
 
 /// Searches one problem.
 ///
-/// The budget is looked at between searches only, as in the reference: the last one may exceed it. States are numbered from 0
-/// in [`RolloutRequest::node`], in the order in which they are estimated.
+/// The rollout budget is checked between searches only, as in MM-PRM, so that the last search may exceed it. States are
+/// numbered from 0 in [`RolloutRequest::node`], in the order in which they are estimated.
 ///
 /// # Errors
-/// [`SearchError`]; nothing is lost by it but this problem's search.
+/// [`SearchError`].
 pub fn search(
+    problem: &Problem,
+    policy: &dyn RolloutModel,
+    verifier: &dyn Verifier,
+    params: &SearchParams,
+) -> Result<Outcome, SearchError> {
+    search_observed(problem, policy, verifier, params, &mut ())
+}
+
+/// Searches one problem as [`search`] does, and reports its events to `observer`.
+///
+/// # Errors
+/// [`SearchError`].
+pub fn search_observed(
     problem: &Problem,
     policy: &dyn RolloutModel,
     verifier: &dyn Verifier,
@@ -33,7 +45,7 @@ pub fn search(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, SearchError> {
     params.validate()?;
-    // Probes that are asked for ahead end within the search.
+    // Speculative probes end within the search.
     std::thread::scope(|scope| {
         let mut search = Search {
             scope,
@@ -45,7 +57,7 @@ pub fn search(
             states: States::new(),
             pool: CandidatePool::new(),
             quality: Vec::new(),
-            written: Vec::new(),
+            step_tokens: Vec::new(),
             stats: SearchStats::default(),
         };
         search.run()?;
@@ -63,10 +75,10 @@ struct Search<'a, 'scope> {
     observer: &'a mut dyn Observer,
     states: States,
     pool: CandidatePool,
-    /// The part of each candidate's priority that never changes.
+    /// The constant factor of each candidate's priority.
     quality: Vec<f64>,
-    /// How the policy wrote each candidate's rollout.
-    written: Vec<Arc<[StepTokens]>>,
+    /// The policy's tokens for each candidate's rollout; empty where unknown.
+    step_tokens: Vec<Arc<[StepTokens]>>,
     stats: SearchStats,
 }
 
@@ -79,8 +91,8 @@ impl<'scope> Search<'_, 'scope> {
         {
             let selected = self.pool.candidate(candidate);
             let (state, rollout) = (selected.state, Arc::clone(&selected.rollout));
-            let written = Arc::clone(&self.written[candidate]);
-            self.bisect(state, &rollout, &written)?;
+            let step_tokens = Arc::clone(&self.step_tokens[candidate]);
+            self.bisect(state, &rollout, &step_tokens)?;
             self.states.visit(state);
             self.maintain();
             self.stats.searches += 1;
@@ -88,37 +100,38 @@ impl<'scope> Search<'_, 'scope> {
         Ok(())
     }
 
-    /// Draws and judges rollouts from a state: its Monte Carlo value, its candidates, and a child for each right rollout. The
-    /// first of them may be under way already.
-    fn estimate(&mut self, id: StateId, mut under_way: Option<Ahead<'_>>) -> Result<(), SearchError> {
-        let plan = if id == States::ROOT { Plan::full(self.params.rollouts) } else { self.params.plan() };
-        let (prefix, written) = (self.states.prefix(id), self.states.written(id));
+    /// Samples and judges rollouts from a state, which gives its Monte Carlo value, its candidates, and a child for each right
+    /// rollout. The first stage may be in flight as a speculative probe.
+    fn estimate(&mut self, id: StateId, mut probe: Option<SpeculativeProbe<'_>>) -> Result<(), SearchError> {
+        let plan = if id == States::ROOT { RolloutPlan::full(self.params.rollouts) } else { self.params.plan() };
+        let (prefix, step_tokens) = (self.states.prefix(id), self.states.step_tokens(id));
         let node = self.stats.estimates as u64;
         let mut tally = Tally::default();
         let mut candidates = Vec::new();
         while let Some(part) = plan.next(&tally) {
             if tally.drawn > 0 {
-                tally.go_on();
+                tally.begin_second_stage();
             }
             let request = RolloutRequest {
                 problem: self.problem,
                 prefix: &prefix,
-                written: &written,
+                step_tokens: &step_tokens,
                 count: part.len(),
                 first: part.start,
                 node,
-                guess: None,
+                detail: Detail::Tokens,
+                speculation: None,
             };
-            let drawn = match under_way.take() {
-                Some(ahead) => ahead.commit()?,
-                None => self.policy.traced(&request)?,
+            let sampled = match probe.take() {
+                Some(probe) => probe.commit()?,
+                None => self.policy.rollouts(&request)?,
             };
-            if drawn.len() != request.count {
-                return Err(SearchError::RolloutCount { asked: request.count, got: drawn.len() });
+            if sampled.len() != request.count {
+                return Err(SearchError::RolloutCount { asked: request.count, got: sampled.len() });
             }
-            candidates.extend(self.judge(id, drawn, &mut tally)?);
+            candidates.extend(self.judge(id, sampled, &mut tally)?);
         }
-        // Not every rollout was dropped: that would have failed the problem.
+        // Some rollouts count, since the problem fails otherwise.
         self.states[id].mc_value = tally.rate();
         self.stats.estimates += 1;
         if tally.right > 0 {
@@ -127,15 +140,15 @@ impl<'scope> Search<'_, 'scope> {
         Ok(())
     }
 
-    /// Judges rollouts just drawn and gives the state what is new in them; tells how its new wrong rollouts were written.
+    /// Judges rollouts just sampled and adds the distinct ones to the state; returns the tokens of its new wrong rollouts.
     fn judge(
         &mut self,
         id: StateId,
-        drawn: Vec<Traced>,
+        sampled: Vec<SampledRollout>,
         tally: &mut Tally,
     ) -> Result<Vec<Arc<[StepTokens]>>, SearchError> {
-        let (rollouts, written): (Vec<_>, Vec<_>) =
-            drawn.into_iter().map(|Traced { rollout, written }| (rollout, written)).unzip();
+        let (rollouts, step_tokens): (Vec<_>, Vec<_>) =
+            sampled.into_iter().map(|sampled| (sampled.rollout, sampled.step_tokens)).unzip();
         let verdicts = judge::verdicts(self.verifier, self.problem, &rollouts)?;
         self.stats.rollouts += rollouts.len();
         self.observer.rollouts_drawn(rollouts.len());
@@ -150,7 +163,7 @@ impl<'scope> Search<'_, 'scope> {
             return Err(SearchError::Unjudged { unjudged: tally.unjudged, drawn: tally.drawn });
         }
         let mut candidates = Vec::new();
-        for ((rollout, written), verdict) in rollouts.into_iter().zip(written).zip(verdicts) {
+        for ((rollout, step_tokens), verdict) in rollouts.into_iter().zip(step_tokens).zip(verdicts) {
             let Some(is_right) = self.params.unjudged.is_right(verdict) else { continue };
             tally.counted += 1;
             let rollout: Arc<[String]> = rollout.into();
@@ -164,26 +177,26 @@ impl<'scope> Search<'_, 'scope> {
                 }
             } else if !self.states[id].incorrect.contains(&rollout) {
                 self.states[id].incorrect.push(rollout);
-                candidates.push(written.into());
+                candidates.push(step_tokens.unwrap_or_default().into());
             }
         }
         Ok(candidates)
     }
 
-    /// The Monte Carlo value of a whole rollout that was found wrong when it was drawn, judged again as the reference does.
+    /// The Monte Carlo value of a whole wrong rollout, judged a second time as MM-PRM does.
     fn value_of_whole(&self, rollout: &[String]) -> Result<f64, SearchError> {
         let Some(answer) = answer_text(rollout) else { return Ok(0.0) };
         let verdict = self.verifier.verify(self.problem, answer)?;
         if verdict == Verdict::Unjudged && self.params.unjudged == OnUnjudged::Fail {
             return Err(SearchError::Unjudged { unjudged: 1, drawn: 1 });
         }
-        // Where nobody can judge it now, the first verdict stands.
+        // If it cannot be judged now, the first verdict (wrong) stays.
         Ok(if verdict == Verdict::Correct { 1.0 } else { 0.0 })
     }
 
-    /// Puts the wrong rollouts of a state, written so, into the pool.
-    fn offer(&mut self, id: StateId, written: Vec<Arc<[StepTokens]>>) {
-        self.written.extend(written);
+    /// Adds the wrong rollouts of a state, with their tokens, to the pool.
+    fn offer(&mut self, id: StateId, step_tokens: Vec<Arc<[StepTokens]>>) {
+        self.step_tokens.extend(step_tokens);
         let exploration = self.exploration();
         let solvable = self.params.alpha.powf(1.0 - self.states[id].mc_value);
         let mut live = Vec::with_capacity(self.states[id].incorrect.len());
@@ -199,7 +212,7 @@ impl<'scope> Search<'_, 'scope> {
         self.states.open(id, live);
     }
 
-    /// Gives every live candidate its new priority: the visit count of its state or the sum of all has changed.
+    /// Updates the priority of every live candidate after visit counts have changed.
     fn maintain(&mut self) {
         let exploration = self.exploration();
         let live: Vec<(StateId, CandidateId)> = self.states.live().collect();
@@ -208,7 +221,7 @@ impl<'scope> Search<'_, 'scope> {
         }
     }
 
-    /// The numerator of the exploration term, the same for all candidates at one time.
+    /// The numerator of the exploration term, which all candidates share.
     fn exploration(&self) -> f64 {
         self.params.c_puct * (self.states.total_visits() as f64).sqrt()
     }
@@ -239,34 +252,34 @@ impl<'scope> Search<'_, 'scope> {
         Some(candidate)
     }
 
-    /// Looks for the first wrong step of a rollout between `left` and `end`: a state is made of the steps up to the middle;
-    /// if it can still be solved the search goes on behind it, from it, and else before it, from where it was.
+    /// Binary search for the first wrong step of a rollout of `state`. The steps up to the middle become a new state; if that
+    /// can still be solved, the search continues after it and from it, otherwise before it.
     fn bisect(
         &mut self,
         mut state: StateId,
         rollout: &Arc<[String]>,
-        written: &Arc<[StepTokens]>,
+        step_tokens: &Arc<[StepTokens]>,
     ) -> Result<(), SearchError> {
         let from = state;
         let (mut left, mut end) = (0, rollout.len());
-        let mut ahead: Vec<Ahead<'scope>> = Vec::new();
+        let mut probes: Vec<SpeculativeProbe<'scope>> = Vec::new();
         while left < end {
             let middle = middle(left, end);
             let child = self.states.add(state, Arc::clone(rollout), left..middle + 1)?;
-            self.states[child].written = Arc::clone(written);
+            self.states[child].step_tokens = Arc::clone(step_tokens);
             if is_whole(left, end, rollout) {
-                // Nothing is left to roll out: the whole rollout is judged.
+                // Nothing is left to sample: the whole rollout is judged.
                 self.states[child].mc_value = self.value_of_whole(rollout)?;
                 break;
             }
-            let under_way = self.take(&mut ahead, middle);
+            let probe = self.take(&mut probes, middle);
             if self.params.speculative {
                 let next = [(left, middle), (middle + 1, end)];
                 for (left, end) in next.into_iter().filter(|&(left, end)| left < end && !is_whole(left, end, rollout)) {
-                    ahead.push(self.guess(from, rollout, written, self::middle(left, end)));
+                    probes.push(self.speculate(from, rollout, step_tokens, self::middle(left, end)));
                 }
             }
-            self.estimate(child, under_way)?;
+            self.estimate(child, probe)?;
             if self.states[child].mc_value == 0.0 {
                 end = middle;
             } else {
@@ -274,35 +287,48 @@ impl<'scope> Search<'_, 'scope> {
                 left = middle + 1;
             }
         }
-        self.stats.guesses_dropped += ahead.len();
+        self.stats.cancelled_probes += probes.len();
         Ok(())
     }
 
-    /// The probe that ends at `middle`, if it is under way; the others were not needed.
-    fn take(&mut self, ahead: &mut Vec<Ahead<'scope>>, middle: usize) -> Option<Ahead<'scope>> {
-        let found = ahead.iter().position(|probe| probe.middle == middle).map(|at| ahead.swap_remove(at));
-        self.stats.guesses_dropped += ahead.len();
-        ahead.clear();
+    /// Takes the probe of the prefix that ends at `middle`, if it is in flight, and cancels the others.
+    fn take(&mut self, probes: &mut Vec<SpeculativeProbe<'scope>>, middle: usize) -> Option<SpeculativeProbe<'scope>> {
+        let found = probes.iter().position(|probe| probe.middle == middle).map(|at| probes.swap_remove(at));
+        self.stats.cancelled_probes += probes.len();
+        probes.clear();
         found
     }
 
-    /// Asks for the next probe, should it be the one of the steps up to `middle` of a rollout that was drawn from `from`.
-    fn guess(&mut self, from: StateId, rollout: &[String], written: &[StepTokens], middle: usize) -> Ahead<'scope> {
+    /// Requests the next probe early, assuming that it is the one of the steps up to `middle` of a rollout from `from`.
+    fn speculate(
+        &mut self,
+        from: StateId,
+        rollout: &[String],
+        step_tokens: &[StepTokens],
+        middle: usize,
+    ) -> SpeculativeProbe<'scope> {
         let mut prefix = self.states.prefix(from);
-        let mut known = self.states.written(from);
+        let mut known = self.states.step_tokens(from);
         prefix.extend_from_slice(&rollout[..=middle]);
-        // Steps that are written without those before them are as good as not known.
-        known.extend_from_slice(written.get(..=middle).unwrap_or_default());
+        // Tokens are of use only for a whole prefix.
+        known.extend_from_slice(step_tokens.get(..=middle).unwrap_or_default());
         if known.len() != prefix.len() {
             known.clear();
         }
         let (problem, policy) = (self.problem, self.policy);
         let (part, node) = (self.params.plan().first(), self.stats.estimates as u64 + 1);
-        self.stats.guesses += 1;
-        Ahead::start(self.scope, middle, move |guess| {
-            let (prefix, written) = (&prefix[..], &known[..]);
-            let (count, first, guess) = (part.len(), part.start, Some(guess));
-            policy.traced(&RolloutRequest { problem, prefix, written, count, first, node, guess })
+        self.stats.speculative_probes += 1;
+        SpeculativeProbe::start(self.scope, middle, move |speculation| {
+            policy.rollouts(&RolloutRequest {
+                problem,
+                prefix: &prefix,
+                step_tokens: &known,
+                count: part.len(),
+                first: part.start,
+                node,
+                detail: Detail::Tokens,
+                speculation: Some(speculation),
+            })
         })
     }
 
@@ -325,12 +351,12 @@ fn middle(left: usize, end: usize) -> usize {
     (left + end - 1) / 2
 }
 
-/// Whether the state of the first half of these steps is the whole rollout.
+/// Whether the first half of these steps is the whole rollout.
 fn is_whole(left: usize, end: usize, rollout: &[String]) -> bool {
     left + 1 == end && end == rollout.len()
 }
 
-/// The image field of a record that has no `image_path`.
+/// The `image_path` of a tree whose record has none.
 fn images(images: &[String]) -> Value {
     match images {
         [] => Value::Null,

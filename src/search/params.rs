@@ -1,31 +1,31 @@
-//! The numbers that steer a search.
+//! The parameters of a search.
 
-use super::rate::Plan;
+use super::rate::RolloutPlan;
 use crate::judge::OnUnjudged;
 
-/// Parameters of `OmegaPRM`, named as in the reference; the defaults are those of its run script.
+/// Parameters of `OmegaPRM`, named as in MM-PRM; the defaults are those of its run script.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SearchParams {
-    /// Weight of exploration in a candidate's priority.
+    /// Weight of the exploration term in a candidate's priority.
     pub c_puct: f64,
-    /// Base of `alpha^(1 - MC)`: how much a state that is solved more often is preferred.
+    /// Base of `alpha^(1 - MC)`: preference for states with a high Monte Carlo value.
     pub alpha: f64,
-    /// Base of `beta^(words / length_scale)`: how much a short rollout is preferred.
+    /// Base of `beta^(words / length_scale)`: preference for short rollouts.
     pub beta: f64,
-    /// Words of a rollout that cost one factor `beta`.
+    /// Words per factor `beta`.
     pub length_scale: f64,
-    /// Rollouts drawn to estimate a state.
+    /// Rollouts per state.
     pub rollouts: usize,
-    /// Searches after which a problem is done.
+    /// Maximum number of searches (bisected candidates) per problem.
     pub max_searches: usize,
-    /// Rollouts after which no further search is begun.
+    /// Number of rollouts after which no further search begins.
     pub rollout_budget: usize,
-    /// Draw fewer rollouts from states other than the root: five of 16 where none of these is right, else eight, and take a
-    /// Monte Carlo value without bias of them. The reference always draws all.
+    /// Sample fewer rollouts from states other than the root, with an unbiased Monte Carlo value: of 16, five where none of these
+    /// is right, else eight. MM-PRM always samples all.
     pub adaptive: bool,
-    /// Ask for both probes that may come next while a bisection waits for one. The tree is the same.
+    /// Request both possible next probes while a bisection waits for one. The tree is the same.
     pub speculative: bool,
-    /// What becomes of rollouts that nobody could judge. The reference's way is [`OnUnjudged::Incorrect`].
+    /// What to do with rollouts that could not be judged. MM-PRM uses [`OnUnjudged::Incorrect`].
     pub unjudged: OnUnjudged,
 }
 
@@ -46,7 +46,7 @@ impl Default for SearchParams {
     }
 }
 
-/// A parameter outside its range.
+/// A parameter is out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("search parameter {name}: expected {expected}, got {value}")]
 pub struct ParamsError {
@@ -54,22 +54,22 @@ pub struct ParamsError {
     pub name: &'static str,
     /// Its range.
     pub expected: &'static str,
-    /// The value given.
+    /// Its value.
     pub value: String,
 }
 
 impl SearchParams {
-    /// Rollouts of the first request for a state below the root.
-    pub fn at_once(&self) -> usize {
+    /// Number of rollouts in the first request for a state below the root.
+    pub fn first_request(&self) -> usize {
         self.plan().first().len()
     }
 
-    /// How many rollouts a state below the root gets.
-    pub(super) fn plan(&self) -> Plan {
-        if self.adaptive { Plan::adaptive(self.rollouts) } else { Plan::full(self.rollouts) }
+    /// The rollouts of a state below the root.
+    pub(super) fn plan(&self) -> RolloutPlan {
+        if self.adaptive { RolloutPlan::adaptive(self.rollouts) } else { RolloutPlan::full(self.rollouts) }
     }
 
-    /// Checks that every parameter is in its range, so that all priorities are numbers.
+    /// Checks that every parameter is in range, so that no priority is NaN.
     ///
     /// # Errors
     /// [`ParamsError`] for the first that is not.

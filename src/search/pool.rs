@@ -1,9 +1,9 @@
-//! The candidate pool: wrong rollouts that wait to be searched, the one of highest priority first.
+//! The candidate pool: a priority queue of wrong rollouts to bisect.
 //!
-//! A candidate's priority changes while it waits. It is then pushed again, and its earlier entries stay in the heap as
-//! *stale* ones, which popping skips: an entry counts only if its priority is the candidate's present one. Equal priorities
-//! of different states are settled by the states' visit counts *at the time of comparison*, those of one state by the
-//! rollouts' texts. What priorities mean is the search's business.
+//! A candidate's priority changes while it is queued. It is then pushed again, and its earlier entries stay in the heap as
+//! *stale* entries, which popping skips: an entry is valid only if its priority is the candidate's current one. Ties between
+//! states are broken by the states' visit counts *at the time of comparison*, ties within a state by the rollouts' texts. What
+//! priorities mean is left to the search.
 //!
 //! ```
 //! use mmprm::search::pool::CandidatePool;
@@ -23,20 +23,20 @@ use std::sync::Arc;
 
 use super::heap::Heap;
 
-/// Names a state of the search.
+/// Index of a state in the search.
 pub type StateId = usize;
 
-/// Names a candidate of a pool.
+/// Index of a candidate in its pool.
 pub type CandidateId = usize;
 
 /// A wrong rollout of a state.
 #[derive(Debug)]
 pub struct Candidate {
-    /// The state from which the rollout was drawn.
+    /// The state from which the rollout was sampled.
     pub state: StateId,
     /// The rollout, without the steps up to its state.
     pub rollout: Arc<[String]>,
-    /// Its present priority; `None` while it is not in the pool.
+    /// Its current priority; `None` while it is not queued.
     priority: Option<f64>,
 }
 
@@ -46,7 +46,7 @@ struct Entry {
     candidate: CandidateId,
 }
 
-/// See the [module](self).
+/// A priority queue of candidates; see the [module](self).
 #[derive(Debug)]
 pub struct CandidatePool {
     candidates: Vec<Candidate>,
@@ -62,43 +62,41 @@ impl Default for CandidatePool {
 }
 
 impl CandidatePool {
-    /// A pool without candidates.
+    /// An empty pool.
     pub fn new() -> Self {
         Self { candidates: Vec::new(), heap: Heap::new(), waiting: 0, ties: 0 }
     }
 
-    /// Makes a candidate known, once for each distinct rollout of a state. It is not in the pool before it is pushed.
+    /// Registers a candidate, once per distinct rollout of a state. It is queued by [`push`](Self::push).
     pub fn add(&mut self, state: StateId, rollout: Arc<[String]>) -> CandidateId {
         self.candidates.push(Candidate { state, rollout, priority: None });
         self.candidates.len() - 1
     }
 
-    /// The candidate of this name.
+    /// The candidate with this index.
     ///
     /// # Panics
-    /// If the name is not from this pool.
+    /// If the index is not from this pool.
     pub fn candidate(&self, candidate: CandidateId) -> &Candidate {
         &self.candidates[candidate]
     }
 
-    /// Puts a candidate into the pool, or gives it another priority; `visits` tells the visit count of a state.
+    /// Queues a candidate, or changes its priority; `visits` returns the visit count of a state.
     ///
     /// # Panics
-    /// If the name is not from this pool.
+    /// If the index is not from this pool.
     pub fn push(&mut self, candidate: CandidateId, priority: f64, visits: &impl Fn(StateId) -> u64) {
         if self.candidates[candidate].priority.replace(priority).is_none() {
             self.waiting += 1;
         }
         let Self { candidates, heap, ties, .. } = self;
-        heap.push(Entry { priority, candidate }, &mut |a, b| leaves_before(a, b, candidates, ties, visits));
+        heap.push(Entry { priority, candidate }, &mut |a, b| precedes(a, b, candidates, ties, visits));
     }
 
-    /// Takes the candidate of highest priority out of the pool.
+    /// Removes and returns the candidate of highest priority.
     pub fn pop(&mut self, visits: &impl Fn(StateId) -> u64) -> Option<CandidateId> {
         let Self { candidates, heap, waiting, ties } = self;
-        while let Some(Entry { priority, candidate }) =
-            heap.pop(&mut |a, b| leaves_before(a, b, candidates, ties, visits))
-        {
+        while let Some(Entry { priority, candidate }) = heap.pop(&mut |a, b| precedes(a, b, candidates, ties, visits)) {
             if candidates[candidate].priority == Some(priority) {
                 candidates[candidate].priority = None;
                 *waiting -= 1;
@@ -123,20 +121,20 @@ impl CandidatePool {
         self.heap.len()
     }
 
-    /// How often equal priorities of different states were compared so far.
+    /// Number of comparisons between equal priorities of different states so far.
     pub fn ties(&self) -> usize {
         self.ties
     }
 }
 
-fn leaves_before(
+fn precedes(
     a: &Entry,
     b: &Entry,
     candidates: &[Candidate],
     ties: &mut usize,
     visits: &impl Fn(StateId) -> u64,
 ) -> bool {
-    #[expect(clippy::float_cmp, reason = "the reference compares tuples, which tie on exactly equal priorities only")]
+    #[expect(clippy::float_cmp, reason = "MM-PRM compares tuples, which tie on exactly equal priorities only")]
     if a.priority != b.priority {
         return a.priority > b.priority;
     }
@@ -153,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tie_is_settled_by_the_visit_counts_at_the_time_of_comparison() {
+    fn ties_are_broken_by_visit_counts_at_the_time_of_comparison() {
         let mut pool = CandidatePool::new();
         for state in 0..3 {
             let candidate = pool.add(state, vec!["x".to_owned()].into());
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_pushed_twice_with_one_priority_leaves_once() {
+    fn a_candidate_pushed_twice_with_one_priority_pops_once() {
         let mut pool = CandidatePool::new();
         let candidate = pool.add(0, Arc::from([]));
         pool.push(candidate, 0.5, &|_| 0);

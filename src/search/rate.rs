@@ -1,43 +1,43 @@
-//! How many rollouts a state gets, and what they say of its success rate.
+//! How many rollouts a state gets, and the unbiased success rate estimated from them.
 //!
-//! By default every state gets the full number `N`, and its rate is the share of right ones. *Adaptive* states (all but the
-//! root, on whose rollouts the whole problem hangs) get a first part of `5/16 N`. If none of these is right the state is
-//! taken for lost: of 16 rollouts five are drawn, and a state with a success rate of 0.45 or more is taken so in one case of
-//! 20 at most. If one is right, it gets half of `N` in all for its label.
+//! By default every state gets all `N` rollouts, and its rate is the fraction of right ones. With *adaptive* rollouts, states
+//! below the root are sampled in two stages: the first has `5/16 N` rollouts. If none of them is right, the state counts as
+//! unsolvable: with five of 16 rollouts, this is wrong for a state with a success rate of 0.45 or more in at most one case of
+//! 20. Otherwise a second stage brings the total to `N/2`. The root, on whose rollouts the whole problem depends, always gets
+//! all `N`.
 //!
-//! The share of right ones would then be biased: a state whose first rollouts happen to be wrong keeps the rate 0 and never
-//! gets the rollouts that would correct it. The rate is therefore the expected share among the *first* rollouts, given how
-//! many are right in all and that the first are not all wrong. It is without bias because the first rollouts are always
-//! drawn (Rao and Blackwell; for such plans Girshick, Mosteller and Savage 1946), 0 only if none is right, and 1 only if all
-//! are.
+//! The fraction of right rollouts would be biased: a state whose first stage happens to fail keeps the rate 0 and never gets
+//! the rollouts that would correct it. The rate is therefore the expected fraction in the *first stage*, given the total number
+//! of right rollouts and that the first stage is not all wrong. It is unbiased because the first stage is always sampled
+//! (Rao–Blackwell; for such plans Girshick, Mosteller and Savage 1946), 0 only if none is right, and 1 only if all are.
 
 use std::ops::Range;
 
-/// Which rollouts are drawn, at most.
+/// The stages in which a state's rollouts are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct RolloutPlan {
     first: usize,
     all: usize,
 }
 
-impl Plan {
-    /// All of `count` rollouts at once.
+impl RolloutPlan {
+    /// One stage of `count` rollouts.
     pub(super) fn full(count: usize) -> Self {
         Self { first: count, all: count }
     }
 
-    /// As few of `count` rollouts as will do.
+    /// Two stages, of at most `count` rollouts together.
     pub(super) fn adaptive(count: usize) -> Self {
         let first = count.saturating_mul(5).div_ceil(16).max(2).min(count);
         Self { first, all: count.div_ceil(2).max(first) }
     }
 
-    /// The rollouts of the first part.
+    /// The rollouts of the first stage.
     pub(super) fn first(self) -> Range<usize> {
         0..self.first
     }
 
-    /// The rollouts to draw next, if those counted do not do.
+    /// The rollouts to sample next, if any.
     pub(super) fn next(self, tally: &Tally) -> Option<Range<usize>> {
         match tally.drawn {
             0 => Some(self.first()),
@@ -47,33 +47,33 @@ impl Plan {
     }
 }
 
-/// Rollouts of a state, counted.
+/// Counts of a state's rollouts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// How many were drawn.
+    /// Rollouts sampled.
     pub(super) drawn: usize,
-    /// How many of them nobody could judge.
+    /// Of those, rollouts that could not be judged.
     pub(super) unjudged: usize,
-    /// How many count.
+    /// Rollouts that count.
     pub(super) counted: usize,
-    /// How many of these are right.
+    /// Of those, right ones.
     pub(super) right: usize,
-    /// How many counted in the first part, if there was another because they were not all wrong.
+    /// Rollouts that counted in the first stage, if a second one followed because they were not all wrong.
     first: Option<usize>,
 }
 
 impl Tally {
-    /// To be called before rollouts are counted that were drawn because those before did not do.
-    pub(super) fn go_on(&mut self) {
+    /// Must be called before the rollouts of the second stage are counted.
+    pub(super) fn begin_second_stage(&mut self) {
         self.first = (self.unjudged == 0).then_some(self.counted);
     }
 
-    /// The success rate, without bias. There must be rollouts that count.
+    /// The unbiased success rate, 0 to 1. There must be rollouts that count.
     pub(super) fn rate(&self) -> f64 {
         let (right, counted) = (self.right as f64, self.counted as f64);
         let share = right / counted;
         let Some(first) = self.first else { return share };
-        // Of all orders in which so many may be right, those do not count in which the first are all wrong.
+        // Among all orders of the rollouts, those in which the first stage is all wrong are excluded.
         let wrong = counted - right;
         let all_wrong: f64 =
             (0..first).map(|index| (wrong - index as f64).max(0.0) / (counted - index as f64)).product();
@@ -85,8 +85,8 @@ impl Tally {
 mod tests {
     use super::*;
 
-    /// Every outcome of a plan with its number of orders, each as a tally.
-    fn outcomes(plan: Plan) -> Vec<(Tally, f64)> {
+    /// Every outcome of a plan, with its number of orders.
+    fn outcomes(plan: RolloutPlan) -> Vec<(Tally, f64)> {
         let mut open = vec![(Tally::default(), 1.0)];
         let mut done = Vec::new();
         while let Some((mut tally, orders)) = open.pop() {
@@ -95,7 +95,7 @@ mod tests {
                 continue;
             };
             if tally.drawn > 0 {
-                tally.go_on();
+                tally.begin_second_stage();
             }
             for right in 0..=part.len() {
                 let more =
@@ -111,9 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_without_bias_for_any_number_of_rollouts_and_any_success_rate() {
+    fn the_rate_is_unbiased_for_any_number_of_rollouts_and_any_success_rate() {
         for count in [2, 3, 4, 8, 16, 33, 64] {
-            for plan in [Plan::full(count), Plan::adaptive(count)] {
+            for plan in [RolloutPlan::full(count), RolloutPlan::adaptive(count)] {
                 let outcomes = outcomes(plan);
                 for chance in [0.0, 0.03, 0.2, 0.5, 0.77, 0.9, 1.0] {
                     let odds = |tally: &Tally, orders: f64| {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_0_if_none_is_right_and_1_if_all_are_and_only_then() {
-        for (tally, _) in outcomes(Plan::adaptive(16)) {
+        for (tally, _) in outcomes(RolloutPlan::adaptive(16)) {
             let rate = tally.rate();
             assert_eq!((rate <= 0.0, rate >= 1.0), (tally.right == 0, tally.right == tally.counted), "{tally:?}");
             assert!((0.0..=1.0).contains(&rate), "{tally:?}: {rate}");
@@ -138,10 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn rollouts_that_nobody_could_judge_settle_nothing() {
+    fn unjudged_rollouts_do_not_decide_the_first_stage() {
         let mut tally = Tally { drawn: 5, unjudged: 1, counted: 4, right: 4, first: None };
-        assert_eq!(Plan::adaptive(16).next(&tally), Some(5..8));
-        tally.go_on();
+        assert_eq!(RolloutPlan::adaptive(16).next(&tally), Some(5..8));
+        tally.begin_second_stage();
         let after = Tally { drawn: 8, counted: 7, right: 6, ..tally };
         assert!((after.rate() - 6.0 / 7.0).abs() < 1e-12);
     }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn there_are_never_more_rollouts_than_the_full_number() {
         for count in 1..70 {
-            let Plan { first, all } = Plan::adaptive(count);
+            let RolloutPlan { first, all } = RolloutPlan::adaptive(count);
             assert!(1 <= first && first <= all && all <= count, "{count}: {first} of {all}");
         }
     }

@@ -1,4 +1,4 @@
-//! The states of a running search, and the index of those that still have rollouts to offer.
+//! The states of a running search, with an index of those that have unsearched candidates.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::policy::StepTokens;
 #[derive(Debug, Default)]
 pub(super) struct State {
     parent: Option<StateId>,
-    /// The child index at every level from the root down to here. Compared as lists, these are in depth-first order.
+    /// The child index at every level from the root to this state. Lexicographic order is depth-first order.
     position: Box<[u32]>,
-    /// The steps that this state adds to its parent's: a part of the rollout from which it was cut.
+    /// The steps that this state adds to its parent's are `part` of this rollout.
     rollout: Arc<[String]>,
     part: Range<usize>,
-    /// How the policy wrote the rollout, an element for each of its own; empty where that is not known.
-    pub(super) written: Arc<[StepTokens]>,
+    /// The policy's tokens for each step of `rollout`; empty where unknown.
+    pub(super) step_tokens: Arc<[StepTokens]>,
     pub(super) mc_value: f64,
     pub(super) visits: u64,
     pub(super) correct: Vec<Arc<[String]>>,
     pub(super) incorrect: Vec<Arc<[String]>>,
-    /// Candidates of this state that were not searched yet.
+    /// Candidates of this state that have not been searched.
     pub(super) live: Vec<CandidateId>,
     children: Vec<StateId>,
 }
@@ -35,7 +35,7 @@ impl State {
     }
 }
 
-/// All states of a search, by id. The root's is [`States::ROOT`].
+/// All states of a search, indexed by id; the root is [`States::ROOT`].
 #[derive(Debug)]
 pub(super) struct States {
     all: Vec<State>,
@@ -66,7 +66,7 @@ impl States {
         Self { all: vec![State::default()], open: Vec::new(), total_visits: 0 }
     }
 
-    /// Adds a state that continues `parent` with a part of one of its rollouts.
+    /// Adds a state that continues `parent` with `part` of one of its rollouts.
     pub(super) fn add(
         &mut self,
         parent: StateId,
@@ -85,18 +85,18 @@ impl States {
         Ok(id)
     }
 
-    /// All steps from the beginning of the solution up to this state.
+    /// All steps from the root to this state.
     pub(super) fn prefix(&self, id: StateId) -> Rollout {
         self.path(id).into_iter().flat_map(State::steps).cloned().collect()
     }
 
-    /// How the policy wrote these steps; empty where that is not known of every one.
-    pub(super) fn written(&self, id: StateId) -> Vec<StepTokens> {
-        let steps = self.path(id).into_iter().map(|state| state.written.get(state.part.clone()));
+    /// The policy's tokens for these steps; empty unless known for every one.
+    pub(super) fn step_tokens(&self, id: StateId) -> Vec<StepTokens> {
+        let steps = self.path(id).into_iter().map(|state| state.step_tokens.get(state.part.clone()));
         steps.collect::<Option<Vec<_>>>().map(|steps| steps.concat()).unwrap_or_default()
     }
 
-    /// The states from the root down to this one.
+    /// The states from the root to this one.
     fn path(&self, id: StateId) -> Vec<&State> {
         let parent = |state: &&State| state.parent.map(|parent| &self[parent]);
         let mut path: Vec<&State> = std::iter::successors(Some(&self[id]), parent).collect();
@@ -113,7 +113,7 @@ impl States {
         self.total_visits += 1;
     }
 
-    /// Gives a state its live candidates.
+    /// Sets the live candidates of a state.
     pub(super) fn open(&mut self, id: StateId, live: Vec<CandidateId>) {
         if !live.is_empty() {
             let (Ok(at) | Err(at)) = self.find_open(id);
@@ -122,7 +122,7 @@ impl States {
         }
     }
 
-    /// Takes a candidate from its state: it is being searched.
+    /// Removes a candidate from the live ones: it is being searched.
     pub(super) fn take(&mut self, id: StateId, candidate: CandidateId) {
         let live = &mut self.all[id].live;
         live.retain(|&other| other != candidate);
@@ -133,7 +133,7 @@ impl States {
         }
     }
 
-    /// Every live candidate with its state: the states depth first, a state's candidates in order of arrival.
+    /// Every live candidate with its state: states depth first, candidates of a state in order of arrival.
     pub(super) fn live(&self) -> impl Iterator<Item = (StateId, CandidateId)> {
         self.open.iter().flat_map(|&id| self[id].live.iter().map(move |&candidate| (id, candidate)))
     }
@@ -142,7 +142,7 @@ impl States {
         self.open.binary_search_by(|&other| self[other].position.cmp(&self[id].position))
     }
 
-    /// The subtree of a state as plain data.
+    /// The subtree of a state as a [`Node`].
     pub(super) fn node(&self, id: StateId) -> Node {
         let state = &self[id];
         let plain = |rollouts: &[Arc<[String]>]| rollouts.iter().map(|rollout| rollout.to_vec()).collect();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn live_candidates_come_depth_first_whatever_the_order_of_opening() {
+    fn live_candidates_are_depth_first_in_any_order_of_opening() {
         let mut states = States::new();
         let first = states.add(States::ROOT, steps(&["a", "b"]), 0..1).unwrap();
         let second = states.add(States::ROOT, steps(&["c"]), 0..1).unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_beyond_the_greatest_depth_is_refused() {
+    fn a_state_beyond_the_maximum_depth_is_refused() {
         let mut states = States::new();
         let mut id = States::ROOT;
         for _ in 0..MAX_DEPTH {

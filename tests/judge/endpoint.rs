@@ -1,4 +1,4 @@
-//! One question to a server that misbehaves.
+//! One question to a failing server.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use crate::http::{Reply, Server, completion, reply, says};
 use crate::{ask, judge, options, problem};
 
 #[test]
-fn the_question_is_the_references_but_at_temperature_0() {
+fn the_question_is_that_of_mm_prm_at_temperature_0() {
     let server = Server::script(vec![says("Yes")]);
-    assert_eq!(ask(&server), Ok(true));
+    assert!(ask(&server).unwrap());
     let requests = server.requests();
     let [request] = requests.as_slice() else { panic!("{} requests", requests.len()) };
     assert_eq!(request.target, "POST /v1/chat/completions");
@@ -30,14 +30,14 @@ fn the_question_is_the_references_but_at_temperature_0() {
 }
 
 #[test]
-fn verdicts_are_read_in_any_dress() {
+fn verdicts_are_read_through_punctuation() {
     for (words, verdict) in [("Yes.", true), (" no\n", false), ("**No**", false), ("Yes, both name it", true)] {
-        assert_eq!(ask(&Server::script(vec![says(words)])), Ok(verdict), "{words}");
+        assert_eq!(ask(&Server::script(vec![says(words)])).unwrap(), verdict, "{words}");
     }
 }
 
 #[test]
-fn what_may_pass_is_tried_again() {
+fn temporary_failures_are_retried() {
     let whole = completion("Yes");
     let cut = &whole[..whole.len() / 2];
     let close_in_the_middle = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{cut}", whole.len());
@@ -46,20 +46,20 @@ fn what_may_pass_is_tried_again() {
         ("an internal error", reply("500 Internal Server Error", &[], "oops")),
         ("a bad gateway", reply("502 Bad Gateway", &["content-type: text/html"], "<h1>Bad Gateway</h1>")),
         ("too many requests", reply("429 Too Many Requests", &["retry-after: 0"], "{}")),
-        ("a time-out of the server's", reply("408 Request Timeout", &[], "")),
+        ("a timeout of the server", reply("408 Request Timeout", &[], "")),
         ("silence", Reply::Stall(Vec::new())),
         ("a connection closed before the reply", Reply::Raw(Vec::new())),
         ("a connection closed within the reply", Reply::Raw(close_in_the_middle.into_bytes())),
         ("JSON cut short", reply("200 OK", &["content-type: application/json"], cut)),
         ("a page", reply("200 OK", &["content-type: text/html"], "<html>Welcome</html>")),
-        ("no HTTP", Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec())),
+        ("not HTTP", Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec())),
         ("another object", reply("200 OK", &[], "{\"object\": \"list\"}")),
         ("a huge reply", reply("200 OK", &[], &huge)),
         ("endless headers", Reply::Raw([b"HTTP/1.1 200 OK\r\n".to_vec(), b"x: y\r\n".repeat(50_000)].concat())),
-        ("bytes that are no text", Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe".to_vec())),
+        ("bytes that are not text", Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe".to_vec())),
     ] {
         let server = Server::script(vec![first, says("No")]);
-        assert_eq!(ask(&server), Ok(false), "after {trouble}");
+        assert!(!ask(&server).unwrap(), "after {trouble}");
         let temperatures: Vec<_> =
             server.requests().iter().map(|request| request.body["temperature"].clone()).collect();
         assert_eq!(temperatures, [0.0, 0.0], "after {trouble}");
@@ -67,22 +67,22 @@ fn what_may_pass_is_tried_again() {
 }
 
 #[test]
-fn chunked_replies_and_a_wrong_content_type_do_no_harm() {
+fn chunked_replies_and_a_wrong_content_type_are_read() {
     let body = completion("Yes");
     let (head, tail) = body.split_at(10);
     let chunks = format!("a\r\n{head}\r\n{:x}\r\n{tail}\r\n0\r\n\r\n", tail.len());
     let chunked = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{chunks}");
     for first in [Reply::Raw(chunked.into_bytes()), reply("200 OK", &["content-type: text/plain"], &body)] {
         let server = Server::script(vec![first]);
-        assert_eq!(ask(&server), Ok(true));
+        assert!(ask(&server).unwrap());
         assert_eq!(server.requests().len(), 1);
     }
 }
 
 #[test]
-fn a_reply_that_is_no_verdict_is_asked_for_again_at_the_references_temperature() {
+fn after_a_reply_that_is_not_a_verdict_the_temperature_is_that_of_mm_prm() {
     let server = Server::script(vec![says("Let me think"), says(""), says("yes")]);
-    assert_eq!(ask(&server), Ok(true));
+    assert!(ask(&server).unwrap());
     let temperatures: Vec<_> = server.requests().iter().map(|request| request.body["temperature"].clone()).collect();
     assert_eq!(temperatures, [0.0, 0.5, 0.5]);
 
@@ -97,42 +97,42 @@ fn a_reply_that_is_no_verdict_is_asked_for_again_at_the_references_temperature()
 }
 
 #[test]
-fn a_server_that_never_answers_in_time_is_given_up_after_five_tries() {
+fn a_server_that_never_answers_in_time_fails_after_five_attempts() {
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
-    let mut impatient = options(&server.url());
-    impatient.timeout = Duration::from_millis(60);
+    let mut short = options(&server.url());
+    short.timeout = Duration::from_millis(60);
     let started = Instant::now();
-    let error = EndpointJudge::new(Endpoint::new(impatient).unwrap()).judge(&problem("p"), "x").unwrap_err();
+    let error = EndpointJudge::new(Endpoint::new(short).unwrap()).judge(&problem("p"), "x").unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(matches!(error, JudgeError::Failed { tries: 5, .. }) && !error.ends_the_run(), "{error}");
     assert!(error.to_string().contains("no whole reply within 0.06 s"), "{error}");
 }
 
 #[test]
-fn the_time_limit_holds_within_a_reply_too() {
+fn the_timeout_covers_the_whole_reply() {
     let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n".to_vec();
     let server = Server::script(vec![Reply::Stall(begun), says("Yes")]);
-    assert_eq!(ask(&server), Ok(true));
+    assert!(ask(&server).unwrap());
     assert_eq!(server.requests().len(), 2);
 }
 
 #[test]
-fn the_wait_that_a_server_asks_for_is_kept() {
+fn retry_after_is_followed() {
     let server = Server::script(vec![reply("503 Service Unavailable", &["Retry-After: 0.25"], ""), says("Yes")]);
-    assert_eq!(ask(&server), Ok(true));
+    assert!(ask(&server).unwrap());
     let requests = server.requests();
     let waited = requests[1].at - requests[0].at;
     assert!(waited >= Duration::from_millis(240), "{waited:?}");
 }
 
 #[test]
-fn what_every_request_would_meet_is_told_at_once_in_one_sentence() {
-    let told = |message: &str| json!({"error": {"message": message}}).to_string();
+fn setup_errors_are_reported_at_once_in_one_sentence() {
+    let body = |message: &str| json!({"error": {"message": message}}).to_string();
     for (status, body, expected) in [
-        ("401 Unauthorized", told("Incorrect API key"), "wants another key than it was given in the environment"),
-        ("403 Forbidden", String::new(), "wants another key"),
-        ("404 Not Found", told("no model judge-1"), "does not know the address or the model \"judge-1\""),
-        ("400 Bad Request", told("unknown field"), "does not accept the requests (400 Bad Request, unknown field)"),
+        ("401 Unauthorized", body("Incorrect API key"), "requires an API key"),
+        ("403 Forbidden", String::new(), "requires an API key"),
+        ("404 Not Found", body("no model judge-1"), "does not know the address or the model \"judge-1\""),
+        ("400 Bad Request", body("unknown field"), "does not accept the requests (400 Bad Request, unknown field)"),
         ("307 Temporary Redirect", String::new(), "points to https://elsewhere.example/; give that address"),
     ] {
         let server = Server::script(vec![reply(status, &["location: https://elsewhere.example/"], &body)]);
@@ -145,7 +145,7 @@ fn what_every_request_would_meet_is_told_at_once_in_one_sentence() {
 }
 
 #[test]
-fn a_server_that_is_not_there_ends_the_run() {
+fn an_unreachable_server_ends_the_run() {
     let gone = Server::script(vec![says("Yes")]);
     let options = options(&gone.url());
     drop(gone);
@@ -163,22 +163,24 @@ fn a_server_without_tls_at_an_https_address_ends_the_run() {
 }
 
 #[test]
-fn a_question_that_is_too_long_costs_itself_only() {
+fn a_question_that_is_too_long_fails_alone() {
     let too_long =
         reply("400 Bad Request", &[], r#"{"message": "This model's maximum context length is 4096 tokens"}"#);
     let odd = reply("422 Unprocessable Entity", &[], "{}");
     let server = Server::script(vec![too_long, says("No"), odd, says("Yes")]);
     let judge = judge(&server);
     let ask = || judge.judge(&problem("p"), "x");
-    assert!(matches!(ask().unwrap_err(), JudgeError::Refused(cause) if cause.contains("maximum context length")));
-    assert_eq!(ask(), Ok(false));
-    // What has answered before is set up right.
+    assert!(
+        matches!(ask().unwrap_err(), JudgeError::Refused(cause) if cause.to_string().contains("maximum context length"))
+    );
+    assert!(!ask().unwrap());
+    // A server that has answered is configured correctly.
     assert!(matches!(ask().unwrap_err(), JudgeError::Refused(_)));
-    assert_eq!(ask(), Ok(true));
+    assert!(ask().unwrap());
 }
 
 #[test]
-fn the_key_goes_to_the_server_and_nowhere_else() {
+fn the_key_is_sent_to_the_server_and_shown_nowhere() {
     let told = r#"{"error": {"message": "bad key sk-secret-1 given"}}"#;
     let server = Server::script(vec![reply("401 Unauthorized", &[], told)]);
     let mut options = options(&server.url());
@@ -192,7 +194,7 @@ fn the_key_goes_to_the_server_and_nowhere_else() {
 }
 
 #[test]
-fn no_more_requests_are_under_way_than_allowed() {
+fn the_number_of_requests_in_flight_is_bounded() {
     let server = Server::start(|_, _| {
         std::thread::sleep(Duration::from_millis(15));
         says("Yes")
@@ -202,28 +204,28 @@ fn no_more_requests_are_under_way_than_allowed() {
     let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
     std::thread::scope(|scope| {
         for _ in 0..9 {
-            scope.spawn(|| assert_eq!(judge.judge(&problem("p"), "x"), Ok(true)));
+            scope.spawn(|| assert!(judge.judge(&problem("p"), "x").unwrap()));
         }
     });
-    assert!((2..=3).contains(&server.most_at_once()), "{}", server.most_at_once());
+    assert!((2..=3).contains(&server.max_at_once()), "{}", server.max_at_once());
 }
 
 #[test]
-fn a_run_that_is_stopped_does_not_wait_for_the_next_try() {
+fn a_cancelled_run_does_not_wait_for_the_next_attempt() {
     let server = Server::script(vec![reply("503 Service Unavailable", &["retry-after: 30"], "")]);
-    ends_soon_when_stopped(&server, options(&server.url()));
+    ends_soon_when_cancelled(&server, options(&server.url()));
 }
 
 #[test]
-fn a_run_that_is_stopped_does_not_wait_for_a_slow_reply() {
+fn a_cancelled_run_does_not_wait_for_a_slow_reply() {
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
     let mut options = options(&server.url());
     options.timeout = Duration::from_secs(30);
-    ends_soon_when_stopped(&server, options);
+    ends_soon_when_cancelled(&server, options);
 }
 
-/// Stops a run once its question has reached the server.
-fn ends_soon_when_stopped(server: &Server, options: EndpointOptions) {
+/// Cancels a run once its question has reached the server.
+fn ends_soon_when_cancelled(server: &Server, options: EndpointOptions) {
     let cancel = options.cancel.clone();
     let judge = EndpointJudge::new(Endpoint::new(options).unwrap());
     let started = Instant::now();
@@ -233,7 +235,7 @@ fn ends_soon_when_stopped(server: &Server, options: EndpointOptions) {
             std::thread::sleep(Duration::from_millis(2));
         }
         cancel.cancel();
-        assert_eq!(asked.join().unwrap(), Err(JudgeError::Cancelled));
+        assert!(matches!(asked.join().unwrap(), Err(JudgeError::Cancelled)));
     });
     assert!(started.elapsed() < Duration::from_secs(10));
 }

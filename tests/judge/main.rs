@@ -1,4 +1,4 @@
-//! The judge against servers that behave and servers that do not, and what becomes of rollouts that nobody could judge.
+//! Judges on working and failing servers, and the treatment of rollouts that could not be judged.
 
 #[path = "../support/http.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 
 use http::Server;
 
-/// Options for a test: little patience.
+/// Options with short waits.
 fn options(url: &str) -> EndpointOptions {
     let mut options = EndpointOptions::new(url, "judge-1");
     options.timeout = Duration::from_secs(1);
-    options.first_wait = Duration::from_millis(4);
+    options.initial_backoff = Duration::from_millis(4);
     options
 }
 
@@ -42,7 +42,7 @@ fn problem(id: &str) -> Problem {
     }
 }
 
-/// What the judge says of one answer.
+/// The verdict on one answer.
 fn ask(server: &Server) -> Result<bool, JudgeError> {
     judge(server).judge(&problem("p"), "the one opposite the right angle")
 }

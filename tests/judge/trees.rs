@@ -1,4 +1,4 @@
-//! Judging the steps of trees: the reference's `mllm_as_a_judge`.
+//! Judging the steps of trees, as MM-PRM's `mllm_as_a_judge` does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::http::{Server, likes, reply, says};
 use crate::options;
 
-/// A tree of three states below its root, with a field of somebody else's.
+/// A tree of three states below its root, with an unknown field.
 fn tree() -> Value {
     let node = |steps: Value, children: Value| {
         json!({
@@ -23,23 +23,23 @@ fn tree() -> Value {
     json!({
         "question": "Wie groß?", "answer": 2, "image_path": "a.png", "mc_value": 0.5, "visit_count": 1,
         "correct_rollouts": [], "incorrect_rollouts": [],
-        "children": [node(json!(["Add.", "Carry."]), json!([deep])), node(json!(["Speculation."]), json!([]))], "id": 7,
+        "children": [node(json!(["Add.", "Carry."]), json!([deep])), node(json!(["Guess."]), json!([]))], "id": 7,
     })
 }
 
 /// A directory with an image and these trees.
-fn desk(trees: &[(&str, String)]) -> tempfile::TempDir {
-    let desk = tempfile::tempdir().unwrap();
-    std::fs::create_dir(desk.path().join("trees")).unwrap();
-    std::fs::write(desk.path().join("a.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+fn sandbox(trees: &[(&str, String)]) -> tempfile::TempDir {
+    let sandbox = tempfile::tempdir().unwrap();
+    std::fs::create_dir(sandbox.path().join("trees")).unwrap();
+    std::fs::write(sandbox.path().join("a.png"), b"\x89PNG\r\n\x1a\n").unwrap();
     for (name, text) in trees {
-        std::fs::write(desk.path().join("trees").join(name), text).unwrap();
+        std::fs::write(sandbox.path().join("trees").join(name), text).unwrap();
     }
-    desk
+    sandbox
 }
 
-fn run(desk: &Path, server: &Server) -> (Result<TreesSummary, TreesError>, Vec<String>) {
-    let files: Vec<PathBuf> = mmprm::data::samples::tree_files(&desk.join("trees")).unwrap();
+fn run(sandbox: &Path, server: &Server) -> (Result<TreesSummary, TreesError>, Vec<String>) {
+    let files: Vec<PathBuf> = mmprm::data::samples::tree_files(&sandbox.join("trees")).unwrap();
     let judge = StepJudge::new(Endpoint::new(options(&server.url())).unwrap());
     let (causes, cancel) = (Mutex::new(Vec::new()), CancelToken::new());
     let note = |event: TreeEvent<'_>| {
@@ -47,20 +47,20 @@ fn run(desk: &Path, server: &Server) -> (Result<TreesSummary, TreesError>, Vec<S
             causes.lock().unwrap().push(cause.to_owned());
         }
     };
-    let options = TreesOptions { data_root: desk, cancel: &cancel, progress: &note };
-    let summary = judge_trees(&files, &desk.join("judged"), &judge, &options);
+    let options = TreesOptions { data_root: sandbox, cancel: &cancel, progress: &note };
+    let summary = judge_trees(&files, &sandbox.join("judged"), &judge, &options);
     (summary, causes.into_inner().unwrap())
 }
 
-fn judged(desk: &Path, name: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(desk.join("judged").join(name)).unwrap()).unwrap()
+fn judged(sandbox: &Path, name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(sandbox.join("judged").join(name)).unwrap()).unwrap()
 }
 
 #[test]
 fn every_state_gets_its_probabilities_beside_its_monte_carlo_value() {
     let server = Server::start(|_, request| {
         let prompt = request.prompt();
-        if prompt.ends_with("Speculation.\n") {
+        if prompt.ends_with("Guess.\n") {
             likes(&[("The", -0.1), ("A", -3.0)])
         } else if prompt.ends_with("So é = 2.\n") {
             likes(&[("No", -0.25), ("Yes", -2.0), ("YES", -1.5)])
@@ -68,12 +68,12 @@ fn every_state_gets_its_probabilities_beside_its_monte_carlo_value() {
             likes(&[("Yes", -0.125), ("no", -0.5)])
         }
     });
-    let desk = desk(&[("t.json", tree().to_string())]);
-    let (summary, _) = run(desk.path(), &server);
+    let sandbox = sandbox(&[("t.json", tree().to_string())]);
+    let (summary, _) = run(sandbox.path(), &server);
     let expected = TreesSummary { done: 1, states: 3, unjudged: 1, ..TreesSummary::default() };
     assert_eq!(summary.unwrap(), expected);
 
-    let found = judged(desk.path(), "t.json");
+    let found = judged(sandbox.path(), "t.json");
     let (first, deep, guess) = (&found["children"][0], &found["children"][0]["children"][0], &found["children"][1]);
     let exp = |x: f64| json!(x.exp());
     assert_eq!([&first["logprob_yes"], &first["logprob_no"]], [&exp(-0.125), &exp(-100.0)]);
@@ -82,7 +82,7 @@ fn every_state_gets_its_probabilities_beside_its_monte_carlo_value() {
     assert_eq!([&deep["llm_as_a_judge"], &guess["llm_as_a_judge"]], [&json!(share), &Value::Null]);
     assert_eq!((&first["note"], found.get("llm_as_a_judge")), (&json!("kept"), None));
 
-    // What is not the judge's is as it was, in the form that trees have.
+    // Everything else is unchanged, in the form of trees.
     let mut stripped = found.clone();
     let mut open = vec![&mut stripped];
     while let Some(node) = open.pop() {
@@ -92,16 +92,16 @@ fn every_state_gets_its_probabilities_beside_its_monte_carlo_value() {
         open.extend(node["children"].as_array_mut().unwrap());
     }
     assert_eq!(stripped, tree());
-    let text = std::fs::read_to_string(desk.path().join("judged/t.json")).unwrap();
+    let text = std::fs::read_to_string(sandbox.path().join("judged/t.json")).unwrap();
     assert_eq!(text, mmprm::compat::json::dumps_indent(&found, 4, false));
-    mmprm::data::tree::json::read(&desk.path().join("judged/t.json")).unwrap();
+    mmprm::data::tree::json::read(&sandbox.path().join("judged/t.json")).unwrap();
 }
 
 #[test]
-fn the_question_is_the_references_with_the_image_after_it() {
+fn the_question_is_that_of_mm_prm_with_the_image_after_it() {
     let server = Server::script(vec![likes(&[("Yes", -0.1)])]);
-    let desk = desk(&[("t.json", tree().to_string())]);
-    run(desk.path(), &server).0.unwrap();
+    let sandbox = sandbox(&[("t.json", tree().to_string())]);
+    run(sandbox.path(), &server).0.unwrap();
     let requests = server.requests();
     let request = requests.iter().find(|request| request.prompt().contains("So é = 2.")).unwrap();
     let steps = |steps: &[&str]| steps.iter().map(|&step| step.to_owned()).collect::<Vec<_>>();
@@ -119,13 +119,13 @@ fn the_question_is_the_references_with_the_image_after_it() {
 }
 
 #[test]
-fn bad_trees_fail_alone_with_their_cause_and_finished_ones_are_left_alone() {
+fn bad_trees_fail_alone_with_their_cause_and_finished_ones_are_skipped() {
     let (mut outside, mut missing, mut textual) = (tree(), tree(), tree());
     outside["image_path"] = json!("../../etc/passwd");
     missing["image_path"] = json!("b.png");
     textual["image_path"] = Value::Null;
     let cut = tree().to_string();
-    let desk = desk(&[
+    let sandbox = sandbox(&[
         ("bad.json", cut[..50].to_owned()),
         ("good.json", tree().to_string()),
         ("missing.json", missing.to_string()),
@@ -133,50 +133,50 @@ fn bad_trees_fail_alone_with_their_cause_and_finished_ones_are_left_alone() {
         ("textual.json", textual.to_string()),
     ]);
     let server = Server::script(vec![likes(&[("No", -0.1)])]);
-    let (summary, causes) = run(desk.path(), &server);
+    let (summary, causes) = run(sandbox.path(), &server);
     let summary = summary.unwrap();
     assert_eq!((summary.done, summary.failed, summary.states), (2, 3, 6));
     for part in ["b.png", "outside the data root", "bad.json: not JSON"] {
         assert!(causes.iter().any(|cause| cause.contains(part)), "{part}: {causes:?}");
     }
     let before = server.requests().len();
-    let (summary, _) = run(desk.path(), &server);
+    let (summary, _) = run(sandbox.path(), &server);
     let summary = summary.unwrap();
     assert_eq!((summary.done, summary.already_done, summary.failed), (0, 2, 3));
     assert_eq!(server.requests().len(), before);
 }
 
 #[test]
-fn a_tree_is_not_written_with_states_missing_and_is_tried_again() {
-    let desk = desk(&[("t.json", tree().to_string())]);
+fn a_tree_with_unjudged_states_is_not_written_and_is_tried_again() {
+    let sandbox = sandbox(&[("t.json", tree().to_string())]);
     let broken = Server::start(|_, request| {
-        if request.prompt().ends_with("Speculation.\n") {
+        if request.prompt().ends_with("Guess.\n") {
             reply("500 Internal Server Error", &[], "no memory")
         } else {
             likes(&[("Yes", -0.1)])
         }
     });
-    let (summary, causes) = run(desk.path(), &broken);
+    let (summary, causes) = run(sandbox.path(), &broken);
     assert_eq!(summary.unwrap().failed, 1);
     assert!(causes[0].contains("500 Internal Server Error, no memory"), "{causes:?}");
-    assert!(!desk.path().join("judged/t.json").exists());
+    assert!(!sandbox.path().join("judged/t.json").exists());
     let mended = Server::script(vec![likes(&[("Yes", -0.1)])]);
-    assert_eq!(run(desk.path(), &mended).0.unwrap().done, 1);
+    assert_eq!(run(sandbox.path(), &mended).0.unwrap().done, 1);
 }
 
 #[test]
-fn a_server_without_log_probabilities_stops_the_run_and_says_what_it_lacks() {
-    let desk = desk(&[("t.json", tree().to_string()), ("u.json", tree().to_string())]);
-    let error = run(desk.path(), &Server::script(vec![says("Yes")])).0.unwrap_err();
-    assert!(error.to_string().contains("gives no log-probabilities, which are needed"), "{error}");
+fn a_server_without_log_probabilities_ends_the_run_and_the_error_names_them() {
+    let sandbox = sandbox(&[("t.json", tree().to_string()), ("u.json", tree().to_string())]);
+    let error = run(sandbox.path(), &Server::script(vec![says("Yes")])).0.unwrap_err();
+    assert!(error.to_string().contains("does not return log-probabilities, which are required"), "{error}");
 }
 
 #[test]
-fn judged_trees_need_a_directory_of_their_own() {
-    let desk = desk(&[("t.json", tree().to_string())]);
-    std::os::unix::fs::symlink(desk.path().join("trees"), desk.path().join("judged")).unwrap();
+fn judged_trees_need_another_directory() {
+    let sandbox = sandbox(&[("t.json", tree().to_string())]);
+    std::os::unix::fs::symlink(sandbox.path().join("trees"), sandbox.path().join("judged")).unwrap();
     let server = Server::script(vec![likes(&[("Yes", -0.1)])]);
-    let error = run(desk.path(), &server).0.unwrap_err();
+    let error = run(sandbox.path(), &server).0.unwrap_err();
     assert!(matches!(error, TreesError::SameDirectory(_)), "{error}");
     assert!(server.requests().is_empty());
 }

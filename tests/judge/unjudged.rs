@@ -1,14 +1,12 @@
-//! What becomes of rollouts that nobody could judge, in a search, in an annotation and in a file of candidates.
+//! Rollouts that could not be judged: in a search, an annotation and a file of candidates.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmprm::data::problem::Problem;
-use mmprm::data::solution::Rollout;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
-use mmprm::judge::{JudgedVerifier, OnUnjudged, When};
-use mmprm::judge::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
+use mmprm::judge::{JudgeMode, OnUnjudged, RulesThenJudge, Verdict, Verifier, VerifyError};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use mmprm::search::annotate::{AnnotateOptions, LOG_NAME, annotate};
 use mmprm::search::{Outcome, SearchError, SearchParams, search};
 use mmprm::util::cancel::CancelToken;
@@ -17,17 +15,17 @@ use serde_json::{Value, json};
 use crate::http::{Server, reply};
 use crate::{judge, problem};
 
-/// Gives the same answers to every request, after one more step than the prefix has.
+/// Returns the same answers for every request, after one more step.
 struct Says(&'static [&'static str]);
 
 impl RolloutModel for Says {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         let step = format!("Step {}.", request.prefix.len());
-        Ok(self.0[..request.count].iter().map(|answer| vec![step.clone(), (*answer).to_owned()]).collect())
+        Ok(self.0[..request.count].iter().map(|answer| vec![step.clone(), (*answer).to_owned()].into()).collect())
     }
 }
 
-/// Judges what it can read.
+/// Decides "right" and "wrong" only.
 struct Literal;
 
 impl Verifier for Literal {
@@ -45,11 +43,11 @@ fn params(rollouts: usize, unjudged: OnUnjudged) -> SearchParams {
 }
 
 fn searched(answers: &'static [&'static str], unjudged: OnUnjudged) -> Result<Outcome, SearchError> {
-    search(&problem("p"), &Says(answers), &Literal, &params(answers.len(), unjudged), &mut ())
+    search(&problem("p"), &Says(answers), &Literal, &params(answers.len(), unjudged))
 }
 
 #[test]
-fn dropped_rollouts_leave_the_counts_and_the_tree() {
+fn dropped_rollouts_are_left_out_of_counts_and_tree() {
     let outcome = searched(&["right", "?", "wrong", "!"], OnUnjudged::Drop).unwrap();
     assert_eq!(outcome.tree.root.mc_value.to_bits(), 0.5_f64.to_bits());
     assert_eq!(outcome.tree.root.correct_rollouts, [["Step 0.", "right"]]);
@@ -58,7 +56,7 @@ fn dropped_rollouts_leave_the_counts_and_the_tree() {
 }
 
 #[test]
-fn counted_as_incorrect_they_are_as_in_the_reference() {
+fn counted_as_incorrect_they_are_as_in_mm_prm() {
     let outcome = searched(&["right", "?", "wrong", "!"], OnUnjudged::Incorrect).unwrap();
     assert_eq!(outcome.tree.root.mc_value.to_bits(), 0.25_f64.to_bits());
     assert_eq!(outcome.tree.root.incorrect_rollouts.len(), 3);
@@ -67,7 +65,7 @@ fn counted_as_incorrect_they_are_as_in_the_reference() {
 }
 
 #[test]
-fn a_problem_fails_where_nothing_could_be_judged_or_everything_must_be() {
+fn a_problem_fails_where_no_rollout_could_be_judged_or_every_one_must_be() {
     for (answers, unjudged, expected) in [
         (&["?", "!"][..], OnUnjudged::Drop, "2 of 2 rollouts could not be judged"),
         (&["right", "?", "wrong"], OnUnjudged::Fail, "1 of 3 rollouts could not be judged"),
@@ -80,21 +78,22 @@ fn a_problem_fails_where_nothing_could_be_judged_or_everything_must_be() {
 }
 
 #[test]
-fn a_rollout_without_an_answer_is_wrong_and_nobody_is_asked() {
+fn an_empty_rollout_is_wrong_without_asking() {
     struct Silent;
     impl RolloutModel for Silent {
-        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
-            Ok((0..request.count).map(|index| if index == 1 { vec!["right".into()] } else { vec![] }).collect())
+        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+            let rollout = |index| if index == 1 { vec!["right".to_owned()] } else { vec![] };
+            Ok((0..request.count).map(|index| rollout(index).into()).collect())
         }
     }
     let params = SearchParams { max_searches: 0, ..params(4, OnUnjudged::Fail) };
-    let outcome = search(&problem("p"), &Silent, &Literal, &params, &mut ()).unwrap();
+    let outcome = search(&problem("p"), &Silent, &Literal, &params).unwrap();
     assert_eq!(outcome.tree.root.mc_value.to_bits(), 0.25_f64.to_bits());
 }
 
 #[test]
 fn a_whole_rollout_keeps_its_first_verdict_where_it_cannot_be_judged_again() {
-    /// Knows the wrong answer when it sees it first only.
+    /// Decides about the wrong answer the first time only.
     struct Forgetful(AtomicUsize);
     impl Verifier for Forgetful {
         fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
@@ -104,17 +103,17 @@ fn a_whole_rollout_keeps_its_first_verdict_where_it_cannot_be_judged_again() {
             Literal.verify(problem, answer)
         }
     }
-    /// Right and wrong at first, then right, so that only the last element of the wrong one can be its first error.
+    /// Right and wrong at the root, then right, so that only the last element of the wrong rollout can be its first error.
     struct GoesWrongLast;
     impl RolloutModel for GoesWrongLast {
-        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
             let wrong = if request.node == 0 { "wrong" } else { "right" };
-            Ok(["right", wrong].map(|answer| vec!["Step.".to_owned(), answer.to_owned()]).into())
+            Ok(["right", wrong].map(|answer| vec!["Step.".to_owned(), answer.to_owned()].into()).into())
         }
     }
     let run = |unjudged| {
         let verifier = Forgetful(AtomicUsize::new(0));
-        search(&problem("p"), &GoesWrongLast, &verifier, &params(2, unjudged), &mut ())
+        search(&problem("p"), &GoesWrongLast, &verifier, &params(2, unjudged))
     };
     let outcome = run(OnUnjudged::Drop).unwrap();
     let leaf = &outcome.tree.root.children[1].children.last().unwrap();
@@ -123,7 +122,7 @@ fn a_whole_rollout_keeps_its_first_verdict_where_it_cannot_be_judged_again() {
 }
 
 #[test]
-fn candidates_nobody_could_judge_are_left_out_counted_or_the_problems_failure() {
+fn unjudged_candidates_are_left_out_count_as_wrong_or_fail_the_problem() {
     let directory = tempfile::tempdir().unwrap();
     let candidates = |answers: &'static [&'static str], on_unjudged| {
         let output = directory.path().join("c.json");
@@ -150,7 +149,7 @@ fn candidates_nobody_could_judge_are_left_out_counted_or_the_problems_failure() 
 }
 
 #[test]
-fn an_annotation_logs_how_many_rollouts_nobody_could_judge() {
+fn an_annotation_logs_the_number_of_unjudged_rollouts() {
     let directory = tempfile::tempdir().unwrap();
     let options = AnnotateOptions { params: params(4, OnUnjudged::Drop), ..AnnotateOptions::default() };
     let (policy, cancel) = (Says(&["right", "?", "wrong", "!"]), CancelToken::new());
@@ -175,10 +174,10 @@ fn an_annotation_logs_how_many_rollouts_nobody_could_judge() {
 }
 
 #[test]
-fn a_judge_that_cannot_be_used_stops_an_annotation_and_fails_no_problem() {
+fn a_judge_that_cannot_be_used_ends_an_annotation_and_fails_no_problem() {
     let server = Server::script(vec![reply("404 Not Found", &[], "{}")]);
     let (judge, stop) = (judge(&server), CancelToken::new());
-    let verifier = JudgedVerifier::new(&Literal, Some(&judge), When::Undecided, &stop);
+    let verifier = RulesThenJudge::new(&Literal, Some(&judge), JudgeMode::Undecided, &stop);
     let directory = tempfile::tempdir().unwrap();
     let options = AnnotateOptions { params: params(2, OnUnjudged::Drop), ..AnnotateOptions::default() };
     let problems = [problem("p"), problem("q"), problem("r")];

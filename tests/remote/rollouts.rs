@@ -1,16 +1,19 @@
-//! What the policy asks, and what it makes of replies.
+//! The requests of the remote policy, and its reading of replies.
 
 use std::path::Path;
 use std::time::Duration;
 
 use mmprm::data::solution::{Continue, Rollout};
-use mmprm::policy::{RemoteOptions, RemotePolicy, RolloutModel, RolloutRequest, StepLogprob, Traffic};
+use mmprm::policy::{Detail, GenerationOptions, RemotePolicy, RolloutModel, RolloutRequest, StepLogprob, Traffic};
 use mmprm::prompt::{ChatTemplate, Images, render, rollout};
 use mmprm::remote::Endpoint;
 use serde_json::{Value, json};
 
 use crate::http::{Server, reply};
-use crate::{draw, drawing, n, one_only, patience, policy, policy_of, problem, seed, several, solution, writes};
+use crate::{
+    endpoint_options, generation_options, n, one_only, policy, policy_of, problem, sample, seed, several, solution,
+    writes,
+};
 
 /// A folder with the images `a.png` and `b.png`.
 fn images() -> tempfile::TempDir {
@@ -21,9 +24,12 @@ fn images() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_conversation_is_the_references_with_its_images_in_their_places() {
+fn the_conversation_is_that_of_mm_prm_with_inline_images() {
     let (server, folder) = (several(16), images());
-    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), drawing(7, folder.path()));
+    let policy = RemotePolicy::new(
+        Endpoint::new(endpoint_options(&server.url())).unwrap(),
+        generation_options(7, folder.path()),
+    );
     let mut problem = problem("p", &["a.png", "b.png"]);
     problem.question = "Is it as in <image>?".into();
     let prefix = [" One.\n".to_owned(), "Two.".to_owned()];
@@ -45,7 +51,7 @@ fn the_conversation_is_the_references_with_its_images_in_their_places() {
         })
     );
 
-    // Put together as the model's own template does, the messages are the reference's prompt.
+    // Rendered by the model's own template, the messages are MM-PRM's prompt.
     let mut shown = Vec::new();
     let mut text = String::new();
     for message in messages.as_array().unwrap() {
@@ -75,12 +81,12 @@ fn parts(content: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn a_question_without_images_is_one_text_and_a_template_may_have_no_system_message() {
+fn a_question_without_images_is_plain_text_and_a_template_may_have_no_system_message() {
     let server = several(1);
-    let mut options = drawing(7, Path::new("."));
+    let mut options = generation_options(7, Path::new("."));
     options.template = ChatTemplate::chatml();
-    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), options);
-    draw(&policy, 1).unwrap();
+    let policy = RemotePolicy::new(Endpoint::new(endpoint_options(&server.url())).unwrap(), options);
+    sample(&policy, 1).unwrap();
     let messages = server.requests()[0].body["messages"].clone();
     assert_eq!(messages.as_array().unwrap().len(), 1);
     assert!(messages[0]["content"].as_str().unwrap().starts_with(" Your task is"));
@@ -88,10 +94,10 @@ fn a_question_without_images_is_one_text_and_a_template_may_have_no_system_messa
 }
 
 #[test]
-fn rollouts_of_a_prompt_are_one_request_where_the_server_writes_several() {
+fn rollouts_of_a_prompt_are_one_request_where_the_server_supports_it() {
     let server = several(16);
     let policy = policy(&server);
-    let rollouts = draw(&policy, 16).unwrap();
+    let rollouts = sample(&policy, 16).unwrap();
     let first = seed(&server.requests()[0]);
     assert_eq!(rollouts.len(), 16);
     for (index, rollout) in (first..).zip(&rollouts) {
@@ -99,12 +105,12 @@ fn rollouts_of_a_prompt_are_one_request_where_the_server_writes_several() {
     }
     assert_eq!(server.requests().len(), 1);
     assert_eq!(policy.traffic(), Traffic { requests: 1, rollouts: 16, prompt_tokens: 10, generated: 160 });
-    assert_eq!(draw(&policy, 0).unwrap(), Vec::<Rollout>::new());
+    assert_eq!(sample(&policy, 0).unwrap(), Vec::<Rollout>::new());
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn a_server_that_writes_one_is_asked_for_the_others_one_by_one_each_with_its_seed() {
+fn a_server_that_writes_one_completion_gets_one_request_per_rollout_with_its_seed() {
     for server in [
         several(1),
         one_only("500 Internal Server Error", "Only one completion choice is allowed"),
@@ -113,41 +119,41 @@ fn a_server_that_writes_one_is_asked_for_the_others_one_by_one_each_with_its_see
         one_only("400 Bad Request", "n must be 1 when using greedy sampling"),
     ] {
         let policy = policy(&server);
-        let rollouts = draw(&policy, 5).unwrap();
+        let rollouts = sample(&policy, 5).unwrap();
         let asked = server.requests().len();
         assert!((5..=6).contains(&asked), "{asked} requests");
-        // It is not asked for several again, and what it writes does not depend on that being known.
-        assert_eq!(draw(&policy, 5).unwrap(), rollouts);
+        // Several are not requested again, and the rollouts do not depend on that.
+        assert_eq!(sample(&policy, 5).unwrap(), rollouts);
         assert_eq!(server.requests().len(), asked + 5);
         assert!(server.requests()[asked..].iter().all(|request| n(request) == 1));
         let mut seeds: Vec<u64> = server.requests()[asked..].iter().map(seed).collect();
         seeds.sort_unstable();
         seeds.dedup();
-        assert_eq!(seeds.len(), 5, "every rollout has a seed of its own");
+        assert_eq!(seeds.len(), 5, "every rollout has its own seed");
     }
 }
 
 #[test]
-fn a_server_that_writes_fewer_is_asked_for_the_rest() {
+fn missing_rollouts_are_requested_again() {
     let server = several(3);
-    let rollouts = draw(&policy(&server), 8).unwrap();
+    let rollouts = sample(&policy(&server), 8).unwrap();
     assert_eq!(rollouts.len(), 8);
     let asked: Vec<u64> = server.requests().iter().map(n).collect();
     assert_eq!(asked, [8, 5, 2]);
 }
 
 #[test]
-fn a_server_that_writes_more_than_asked_for_is_not_believed() {
+fn surplus_completions_are_ignored() {
     let server = Server::start(|_, _| writes(&[solution(1), solution(2), solution(3)]));
-    assert_eq!(draw(&policy(&server), 2).unwrap().len(), 2);
-    assert_eq!(draw(&policy(&server), 1).unwrap().len(), 1);
+    assert_eq!(sample(&policy(&server), 2).unwrap().len(), 2);
+    assert_eq!(sample(&policy(&server), 1).unwrap().len(), 1);
 }
 
 #[test]
-fn seeds_depend_on_run_problem_node_and_index_and_on_nothing_else() {
+fn seeds_depend_only_on_run_problem_node_and_index() {
     let server = several(1);
     let seeds = |run: u64, id: &str, node: u64, index: usize| -> u64 {
-        let policy = policy_of(patience(&server.url()), run);
+        let policy = policy_of(endpoint_options(&server.url()), run);
         let before = server.requests().len();
         let problem = problem(id, &[]);
         let request = RolloutRequest::new(&problem, &[], index + 1, node);
@@ -164,24 +170,24 @@ fn seeds_depend_on_run_problem_node_and_index_and_on_nothing_else() {
 }
 
 #[test]
-fn requests_go_side_by_side_but_no_more_than_allowed() {
+fn requests_run_in_parallel_up_to_the_limit() {
     let server = Server::start(|_, request| {
         std::thread::sleep(Duration::from_millis(15));
         writes(&[solution(seed(request))])
     });
-    let mut options = patience(&server.url());
+    let mut options = endpoint_options(&server.url());
     options.parallel = 3.try_into().unwrap();
     let policy = policy_of(options, 7);
     std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| assert_eq!(draw(&policy, 4).unwrap().len(), 4));
+            scope.spawn(|| assert_eq!(sample(&policy, 4).unwrap().len(), 4));
         }
     });
-    assert!((2..=3).contains(&server.most_at_once()), "{}", server.most_at_once());
+    assert!((2..=3).contains(&server.max_at_once()), "{}", server.max_at_once());
 }
 
 #[test]
-fn logprobs_are_told_where_the_server_tells_them() {
+fn logprobs_are_returned_where_the_server_reports_them() {
     let server = Server::start(|index, request| {
         let asked = request.body.get("logprobs") == Some(&json!(true));
         let pieces = ["<step>", "So", " 2.", "</step>", "<answer>", "2", "</answer>", "<|im_end|>"];
@@ -195,28 +201,31 @@ fn logprobs_are_told_where_the_server_tells_them() {
     });
     let policy = policy(&server);
     let problem = problem("p", &[]);
-    let drawn = || policy.drawn(&RolloutRequest::new(&problem, &[], 1, 0)).unwrap();
-    let told = drawn();
-    assert_eq!(told[0].rollout, ["So 2.", "2"]);
+    let request = RolloutRequest { detail: Detail::Logprobs, ..RolloutRequest::new(&problem, &[], 1, 0) };
+    let sampled = || policy.rollouts(&request).unwrap().remove(0);
+    let with_logprobs = sampled();
+    assert_eq!(with_logprobs.rollout, ["So 2.", "2"]);
     let logprob = |log_probability, tokens| StepLogprob { log_probability, tokens };
-    assert_eq!(told[0].logprob, [logprob(-1.0, 2), logprob(-0.5, 1)]);
-    assert_eq!(drawn()[0].logprob, []);
-    draw(&policy, 1).unwrap();
+    assert_eq!(with_logprobs.logprobs, Some(vec![logprob(-1.0, 2), logprob(-0.5, 1)]));
+    assert_eq!(sampled().logprobs, None);
+    sample(&policy, 1).unwrap();
     assert!(!server.requests()[2].body.as_object().unwrap().contains_key("logprobs"));
 }
 
 #[test]
-fn steps_in_the_assistants_turn_are_those_that_the_server_sent() {
+fn steps_in_the_assistants_message_are_those_that_the_server_sent() {
     let sent = "<step> One. </step>\n<step>Two.</step>\n<answer>It is 2</answer><|im_end|>";
     let server = Server::start(move |_, _| writes(&[sent.to_owned()]));
-    let options = RemoteOptions { continues: Continue::Assistant, ..drawing(7, Path::new(".")) };
-    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), options);
+    let options = GenerationOptions { continues: Continue::Assistant, ..generation_options(7, Path::new(".")) };
+    let policy = RemotePolicy::new(Endpoint::new(endpoint_options(&server.url())).unwrap(), options);
     let problem = problem("p", &[]);
-    let root = policy.traced(&RolloutRequest::new(&problem, &[], 1, 0)).unwrap().remove(0);
+    let request = RolloutRequest { detail: Detail::Tokens, ..RolloutRequest::new(&problem, &[], 1, 0) };
+    let root = policy.rollouts(&request).unwrap().remove(0);
     assert_eq!(root.rollout, ["One.", "Two.", "It is 2"]);
     let prefix = &root.rollout[..2];
-    for written in [&root.written[..2], &[]] {
-        policy.rollouts(&RolloutRequest { written, ..RolloutRequest::new(&problem, prefix, 1, 1) }).unwrap();
+    let sent_steps = root.step_tokens.as_deref().unwrap();
+    for step_tokens in [&sent_steps[..2], &[]] {
+        policy.rollouts(&RolloutRequest { step_tokens, ..RolloutRequest::new(&problem, prefix, 1, 1) }).unwrap();
     }
     let requests = server.requests();
     let [first, known, unknown] = requests.as_slice() else { panic!("{} requests", requests.len()) };

@@ -1,21 +1,21 @@
-//! Servers that fail: for a while, for one problem, or for all of them.
+//! Servers that fail: temporarily, for one problem, or for all.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mmprm::data::solution::Continue;
 use mmprm::judge::RuleVerifier;
-use mmprm::policy::{PolicyError, RemoteOptions, RemotePolicy, RolloutModel, RolloutRequest, Speculation};
-use mmprm::remote::Endpoint;
+use mmprm::policy::{GenerationOptions, PolicyError, RemotePolicy, RolloutModel, RolloutRequest, Speculation};
+use mmprm::remote::{Endpoint, EndpointError, SetupError};
 use mmprm::search::SearchParams;
 use mmprm::search::annotate::{AnnotateOptions, LOG_NAME, Summary, annotate};
 use mmprm::util::cancel::CancelToken;
 use serde_json::{Value, json};
 
 use crate::http::{Reply, Server, reply};
-use crate::{draw, drawing, n, patience, policy, policy_of, problem, seed, solution, writes};
+use crate::{endpoint_options, generation_options, n, policy, policy_of, problem, sample, seed, solution, writes};
 
-/// A reply whose only choice broke off for this reason.
+/// A reply whose only choice was aborted for this reason.
 fn broken_off(reason: &str) -> Reply {
     let choice = json!({"index": 0, "finish_reason": reason, "message": {"content": "<step>So"}});
     reply("200 OK", &[], &json!({"choices": [choice]}).to_string())
@@ -26,7 +26,7 @@ fn without_text() -> Reply {
 }
 
 #[test]
-fn what_may_pass_is_tried_again_with_the_same_seed() {
+fn temporary_failures_are_retried_with_the_same_seed() {
     for (trouble, first) in [
         ("an internal error", reply("500 Internal Server Error", &[], "oops")),
         ("too many requests", reply("429 Too Many Requests", &["retry-after: 0"], "{}")),
@@ -42,14 +42,14 @@ fn what_may_pass_is_tried_again_with_the_same_seed() {
             0 => first.clone(),
             _ => writes(&(0..n(request)).map(|index| solution(seed(request) + index)).collect::<Vec<_>>()),
         });
-        assert_eq!(draw(&policy(&server), 2).unwrap().len(), 2, "after {trouble}");
+        assert_eq!(sample(&policy(&server), 2).unwrap().len(), 2, "after {trouble}");
         let bodies: Vec<Value> = server.requests().into_iter().map(|request| request.body).collect();
         assert!(bodies.len() == 2 && bodies[0] == bodies[1], "after {trouble}");
     }
 }
 
 #[test]
-fn a_request_that_keeps_failing_is_a_failure_and_no_rollout() {
+fn a_request_that_keeps_failing_is_an_error_and_not_a_rollout() {
     for (first, expected) in [
         (reply("502 Bad Gateway", &[], "no upstream"), "502 Bad Gateway, no upstream"),
         (Reply::Stall(Vec::new()), "there was no whole reply within 0.05 s"),
@@ -58,90 +58,96 @@ fn a_request_that_keeps_failing_is_a_failure_and_no_rollout() {
         (broken_off("content_filter"), "the completion broke off (content_filter)"),
     ] {
         let server = Server::script(vec![first]);
-        let mut options = patience(&server.url());
+        let mut options = endpoint_options(&server.url());
         options.timeout = Duration::from_millis(50);
-        let error = draw(&policy_of(options, 7), 3).unwrap_err();
+        let error = sample(&policy_of(options, 7), 3).unwrap_err();
         let address = format!("the policy failed: the server at {}/chat/completions failed 5 times", server.url());
         let message = error.to_string();
-        assert!(matches!(error, PolicyError::Engine(_)) && message.starts_with(&address), "{message}");
+        assert!(matches!(error, PolicyError::Model(_)) && message.starts_with(&address), "{message}");
         assert!(message.contains(expected), "{message}");
         assert_eq!(server.requests().len(), 5);
     }
 }
 
 #[test]
-fn one_failing_completion_fails_the_request_and_the_others_are_not_asked_for() {
+fn one_failing_completion_fails_the_request_and_the_others_are_not_requested() {
     let server = Server::start(|index, request| match index {
         0 => writes(&[solution(seed(request))]),
         _ => reply("500 Internal Server Error", &[], ""),
     });
-    let mut options = patience(&server.url());
+    let mut options = endpoint_options(&server.url());
     options.parallel = 1.try_into().unwrap();
-    assert!(draw(&policy_of(options, 7), 8).is_err());
+    assert!(sample(&policy_of(options, 7), 8).is_err());
     assert_eq!(server.requests().len(), 1 + 5);
 }
 
 #[test]
-fn a_prompt_that_is_too_long_costs_its_problem_only() {
+fn a_prompt_that_is_too_long_fails_its_problem_only() {
     let too_long = r#"{"message": "This model's maximum context length is 4096 tokens"}"#;
     let server = Server::start(move |index, request| match index {
         0 => reply("400 Bad Request", &[], too_long),
         _ => writes(&[solution(seed(request))]),
     });
     let policy = policy(&server);
-    let error = draw(&policy, 2).unwrap_err();
-    assert!(matches!(&error, PolicyError::Problem(cause) if cause.contains("maximum context length")), "{error}");
-    assert_eq!(draw(&policy, 2).unwrap().len(), 2);
+    let error = sample(&policy, 2).unwrap_err();
+    assert!(
+        matches!(&error, PolicyError::Problem(cause) if cause.to_string().contains("maximum context length")),
+        "{error}"
+    );
+    assert_eq!(sample(&policy, 2).unwrap().len(), 2);
     assert!(policy.stopped_by().is_none());
 }
 
 #[test]
-fn a_image_that_cannot_be_read_is_not_sent() {
+fn an_unreadable_image_is_not_sent() {
     let server = Server::script(vec![writes(&[solution(1)])]);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.png"), b"\x89PNG\r\n\x1a\nand nothing more").unwrap();
-    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), drawing(7, folder.path()));
+    let policy = RemotePolicy::new(
+        Endpoint::new(endpoint_options(&server.url())).unwrap(),
+        generation_options(7, folder.path()),
+    );
     for image in ["bad.png", "missing.png", "../outside.png"] {
         let problem = problem("p", &[image]);
         let error = policy.rollouts(&RolloutRequest::new(&problem, &[], 1, 0)).unwrap_err();
-        assert!(matches!(&error, PolicyError::Problem(cause) if cause.contains(image)), "{error}");
+        assert!(matches!(&error, PolicyError::Problem(cause) if cause.to_string().contains(image)), "{error}");
     }
     assert_eq!(server.requests().len(), 0);
 }
 
 #[test]
-fn a_server_that_cannot_be_used_at_all_ends_the_run_and_tells_why_once() {
-    let told = |words: &str| json!({"error": {"message": words}}).to_string();
+fn a_server_that_cannot_be_used_ends_the_run_with_its_cause() {
+    let body = |message: &str| json!({"error": {"message": message}}).to_string();
     for (status, body, expected, requests) in [
-        ("401 Unauthorized", told("Incorrect API key"), "wants another key", 1),
-        ("404 Not Found", told("no model policy-1"), "does not know the address or the model \"policy-1\"", 1),
-        // Perhaps it would write one rollout at a time; it is asked.
-        ("400 Bad Request", told("unknown field top_k"), "does not accept the requests (400", 2),
+        ("401 Unauthorized", body("Incorrect API key"), "requires an API key", 1),
+        ("404 Not Found", body("no model policy-1"), "does not know the address or the model \"policy-1\"", 1),
+        // It might write one rollout at a time, which is tried.
+        ("400 Bad Request", body("unknown field top_k"), "does not accept the requests (400", 2),
     ] {
         let server = Server::script(vec![reply(status, &[], &body)]);
-        let mut options = patience(&server.url());
+        let mut options = endpoint_options(&server.url());
         options.parallel = 1.try_into().unwrap();
         let cancel = options.cancel.clone();
         let policy = policy_of(options, 7);
-        assert!(matches!(draw(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
+        assert!(matches!(sample(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
         assert!(cancel.is_cancelled(), "{status}");
         let error = policy.stopped_by().unwrap();
         assert!(error.ends_the_run() && error.to_string().contains(expected), "{error}");
-        assert!(matches!(draw(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
+        assert!(matches!(sample(&policy, 4), Err(PolicyError::Cancelled)), "{status}");
         assert_eq!(server.requests().len(), requests, "{status}");
     }
 }
 
 #[test]
-fn a_run_that_is_stopped_does_not_wait_for_rollouts_under_way() {
+fn a_cancelled_run_does_not_wait_for_rollouts_in_flight() {
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
-    let mut options = patience(&server.url());
+    let mut options = endpoint_options(&server.url());
     options.timeout = Duration::from_mins(1);
     let cancel = options.cancel.clone();
     let policy = policy_of(options, 7);
     let started = Instant::now();
     std::thread::scope(|scope| {
-        let drawn = scope.spawn(|| draw(&policy, 4));
+        let drawn = scope.spawn(|| sample(&policy, 4));
         while server.requests().is_empty() {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -152,9 +158,9 @@ fn a_run_that_is_stopped_does_not_wait_for_rollouts_under_way() {
     assert!(policy.stopped_by().is_none());
 }
 
-/// Annotates two problems, and gives the log too.
+/// Annotates two problems; returns the summary, the log and the token.
 fn annotated(server: &Server, directory: &Path) -> (Summary, String, CancelToken) {
-    let mut options = patience(&server.url());
+    let mut options = endpoint_options(&server.url());
     options.timeout = Duration::from_millis(60);
     let cancel = options.cancel.clone();
     let policy = policy_of(options, 7);
@@ -166,8 +172,8 @@ fn annotated(server: &Server, directory: &Path) -> (Summary, String, CancelToken
 }
 
 #[test]
-fn a_problem_whose_rollouts_do_not_come_fails_with_the_cause_and_is_never_wrong() {
-    // The first problem is answered; the second meets silence.
+fn a_problem_without_rollouts_fails_with_its_cause_and_does_not_count_as_wrong() {
+    // The server answers for the first problem only.
     let right = || writes(&["2"; 4].map(|answer| format!("<answer>{answer}</answer>")));
     let server = Server::script(vec![right(), Reply::Stall(Vec::new())]);
     let directory = tempfile::tempdir().unwrap();
@@ -179,11 +185,11 @@ fn a_problem_whose_rollouts_do_not_come_fails_with_the_cause_and_is_never_wrong(
     assert!(failure["cause"].as_str().unwrap().contains("there was no whole reply within 0.06 s"), "{log}");
     let names = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
     let trees = names.filter(|name| name.extension().is_some_and(|extension| extension == "json")).count();
-    assert_eq!(trees, 1, "a problem that failed has no tree, in which its rollouts could be wrong");
+    assert_eq!(trees, 1, "a failed problem has no tree, in which its rollouts would count as wrong");
 }
 
 #[test]
-fn a_key_that_is_refused_stops_the_annotation_and_fails_no_problem() {
+fn a_rejected_key_ends_the_annotation_and_fails_no_problem() {
     let server = Server::script(vec![reply("401 Unauthorized", &[], "{}")]);
     let directory = tempfile::tempdir().unwrap();
     let (summary, log, cancel) = annotated(&server, directory.path());
@@ -192,34 +198,35 @@ fn a_key_that_is_refused_stops_the_annotation_and_fails_no_problem() {
 }
 
 #[test]
-fn a_server_that_does_not_continue_messages_ends_the_run_and_tells_what_to_do() {
+fn a_server_that_does_not_continue_messages_ends_the_run() {
     let server = Server::start(|_, request| match request.body.get("continue_final_message") {
         None => writes(&[solution(seed(request))]),
         Some(_) => reply("400 Bad Request", &[], r#"{"error": {"message": "unknown field"}}"#),
     });
-    let options = RemoteOptions { continues: Continue::Assistant, ..drawing(7, Path::new(".")) };
-    let policy = RemotePolicy::new(Endpoint::new(patience(&server.url())).unwrap(), options);
-    assert_eq!(draw(&policy, 2).unwrap().len(), 2);
+    let options = GenerationOptions { continues: Continue::Assistant, ..generation_options(7, Path::new(".")) };
+    let policy = RemotePolicy::new(Endpoint::new(endpoint_options(&server.url())).unwrap(), options);
+    assert_eq!(sample(&policy, 2).unwrap().len(), 2);
     let (problem, prefix) = (problem("p", &[]), ["One.".to_owned()]);
     let refused = policy.rollouts(&RolloutRequest::new(&problem, &prefix, 2, 1));
     assert!(matches!(refused, Err(PolicyError::Cancelled)), "{refused:?}");
-    let error = policy.stopped_by().unwrap().to_string();
-    assert!(error.contains("does not continue an assistant's message (400 Bad Request, unknown field)"), "{error}");
-    assert!(error.contains("--continue user"), "{error}");
+    let error = policy.stopped_by().unwrap();
+    assert!(matches!(error, EndpointError::Setup(SetupError::NoContinuation { .. })), "{error}");
+    let expected = "does not continue an assistant's message (400 Bad Request, unknown field)";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[test]
-fn a_request_made_ahead_ends_when_it_is_dropped() {
+fn a_speculative_request_ends_when_it_is_cancelled() {
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
-    let mut options = patience(&server.url());
+    let mut options = endpoint_options(&server.url());
     options.timeout = Duration::from_mins(1);
     let policy = policy_of(options, 7);
-    let (problem, guess) = (problem("p", &[]), Speculation::default());
+    let (problem, speculation) = (problem("p", &[]), Speculation::default());
     std::thread::scope(|scope| {
-        let request = RolloutRequest { guess: Some(&guess), ..RolloutRequest::new(&problem, &[], 1, 0) };
+        let request = RolloutRequest { speculation: Some(&speculation), ..RolloutRequest::new(&problem, &[], 1, 0) };
         let policy = &policy;
         let asked = scope.spawn(move || policy.rollouts(&request));
-        guess.cancel();
+        speculation.cancel();
         assert!(matches!(asked.join().unwrap(), Err(PolicyError::Cancelled)));
     });
     assert!(policy.stopped_by().is_none());

@@ -1,4 +1,4 @@
-//! Adaptive rollouts: how many they save, and what that costs.
+//! Adaptive rollouts: how many they save, and how much label accuracy they cost.
 //!
 //! `cargo test --release --test search -- --nocapture adaptive` prints the table.
 
@@ -7,26 +7,26 @@ use mmprm::search::{SearchParams, search};
 
 use crate::oracle::{Ends, Oracle, labels, problem};
 
-/// Chances to go wrong and to mend: problems whose mistakes are final, from easy ones to hard ones.
+/// Probabilities `(slip, mend)` of problems whose errors are final, from easy to hard.
 const FINAL: [(f64, f64); 4] = [(0.02, 0.0), (0.05, 0.0), (0.1, 0.0), (0.2, 0.0)];
-/// Problems whose mistakes may be mended: their states have success rates of all kinds.
+/// Problems whose errors may be corrected, so that their states have success rates of all kinds.
 const MENDED: [(f64, f64); 4] = [(0.05, 0.02), (0.1, 0.05), (0.3, 0.1), (0.1, 0.3)];
 /// Problems of each kind.
 const PROBLEMS: usize = 40;
 
-/// What a way to search made of some problems.
+/// Sums over the searches of some problems.
 #[derive(Default)]
 struct Sums {
     states: usize,
     rollouts: usize,
     labels: usize,
-    /// Of label less truth: the sum, and that of its absolute values.
+    /// Sums of label − true rate and of its absolute value.
     bias: f64,
     error: f64,
 }
 
 impl Sums {
-    /// Of searches with so many rollouts a state, or as few of them as will do.
+    /// Searches with `rollouts` per state, or adaptive ones.
     fn of(kinds: &[(f64, f64)], rollouts: usize, adaptive: bool) -> Self {
         let params = SearchParams {
             max_searches: 20,
@@ -40,7 +40,7 @@ impl Sums {
             let oracle = Oracle::new(slip, mend);
             for index in 0..PROBLEMS {
                 let problem = problem(kind * PROBLEMS + index);
-                let outcome = search(&problem, &oracle, &Ends, &params, &mut ()).unwrap();
+                let outcome = search(&problem, &oracle, &Ends, &params).unwrap();
                 sums.states += outcome.stats.estimates;
                 sums.rollouts += outcome.stats.rollouts;
                 for (label, truth) in labels(&outcome.tree, &oracle) {
@@ -53,7 +53,7 @@ impl Sums {
         sums
     }
 
-    fn rollouts_a_state(&self) -> f64 {
+    fn rollouts_per_state(&self) -> f64 {
         self.rollouts as f64 / self.states as f64
     }
 
@@ -68,13 +68,13 @@ impl Sums {
 
 fn row(name: &str, sums: &Sums) {
     let Sums { states, .. } = sums;
-    println!("| {name} | {states} | {:.2} | {:.4} | {:+.4} |", sums.rollouts_a_state(), sums.error(), sums.bias());
+    println!("| {name} | {states} | {:.2} | {:.4} | {:+.4} |", sums.rollouts_per_state(), sums.error(), sums.bias());
 }
 
 #[test]
-fn adaptive_rollouts_are_two_in_five_at_most_and_labels_stay_near_the_truth_without_bias() {
-    println!("| slip, mend | states | rollouts a state | label error | bias |\n| --- | --- | --- | --- | --- |");
-    for (kinds, most_error) in [(&FINAL, 0.05), (&MENDED, 0.1)] {
+fn adaptive_rollouts_are_at_most_two_in_five_and_labels_stay_accurate_and_unbiased() {
+    println!("| slip, mend | states | rollouts per state | label error | bias |\n| --- | --- | --- | --- | --- |");
+    for (kinds, max_error) in [(&FINAL, 0.05), (&MENDED, 0.1)] {
         for kind in kinds.chunks(1) {
             row(&format!("{:?} 16", kind[0]), &Sums::of(kind, 16, false));
             row(&format!("{:?} adaptive", kind[0]), &Sums::of(kind, 16, true));
@@ -83,18 +83,18 @@ fn adaptive_rollouts_are_two_in_five_at_most_and_labels_stay_near_the_truth_with
         row("these four, 16", &full);
         row("these four, adaptive", &adaptive);
         row("these four, always 6", &Sums::of(kinds, 6, false));
-        assert!(adaptive.rollouts_a_state() <= 0.4 * full.rollouts_a_state());
-        assert!(adaptive.error() <= most_error && adaptive.error() <= full.error() + 0.05);
+        assert!(adaptive.rollouts_per_state() <= 0.4 * full.rollouts_per_state());
+        assert!(adaptive.error() <= max_error && adaptive.error() <= full.error() + 0.05);
         assert!(adaptive.bias().abs() < 0.01 && full.bias().abs() < 0.01);
     }
 }
 
 #[test]
-fn adaptive_rollouts_are_the_first_of_those_that_are_drawn_otherwise() {
+fn adaptive_rollouts_are_the_first_of_the_full_number() {
     let oracle = Oracle::new(0.1, 0.1);
     let tree = |adaptive| {
         let params = SearchParams { max_searches: 1, adaptive, ..SearchParams::default() };
-        search(&problem(3), &oracle, &Ends, &params, &mut ()).unwrap().tree
+        search(&problem(3), &oracle, &Ends, &params).unwrap().tree
     };
     let (full, adaptive) = (tree(false), tree(true));
     assert_eq!(full.root.incorrect_rollouts, adaptive.root.incorrect_rollouts);

@@ -1,4 +1,4 @@
-//! The search's options, on oracle trees: problems whose states have success rates that are known exactly.
+//! Adaptive rollouts and speculation, on problems whose states have known success rates.
 
 mod adaptive;
 mod oracle;

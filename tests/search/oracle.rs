@@ -1,25 +1,24 @@
-//! Solutions as a chain of right and wrong steps, whose success rates can be reckoned.
+//! A policy whose solutions are a Markov chain of right and wrong steps, so that success rates are known exactly.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmprm::data::problem::Problem;
-use mmprm::data::solution::Rollout;
 use mmprm::data::tree::Tree;
 use mmprm::judge::{Verdict, Verifier, VerifyError};
-use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, Speculation};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout, Speculation};
 
-/// Steps of a solution, its answer left out.
+/// Steps of a solution without its answer.
 const LEVELS: usize = 10;
 
-/// Writes solutions of so many steps. A step after right ones goes wrong by the chance `slip`, a step after a wrong one mends
-/// it by the chance `mend`; the answer is right if the last step was.
+/// Writes solutions of [`LEVELS`] steps. A step after a right one is wrong with probability `slip`, a step after a wrong one is
+/// right with probability `mend`; the answer is right if the last step is.
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub slip: f64,
     pub mend: f64,
-    /// Requests made ahead that ended because they were dropped.
+    /// Speculative requests that ended because they were cancelled.
     pub cancelled: AtomicUsize,
-    /// Whether requests made ahead wait until it is known whether they are needed.
+    /// Whether speculative requests wait until they are committed or cancelled.
     pub patient: bool,
 }
 
@@ -28,7 +27,7 @@ impl Oracle {
         Self { slip, mend, ..Self::default() }
     }
 
-    /// The success rate of rollouts after these steps.
+    /// The exact success rate after these steps.
     pub fn rate(&self, steps: &[String]) -> f64 {
         let mut right = if is_wrong(steps) { 0.0 } else { 1.0 };
         for _ in steps.len()..LEVELS {
@@ -37,7 +36,7 @@ impl Oracle {
         right
     }
 
-    /// The chances of one rollout, level by level, which depend on what names it and on nothing else.
+    /// The uniform random numbers of one rollout, which depend only on its problem, node and index.
     fn chances(request: &RolloutRequest<'_>, index: usize) -> impl FnMut() -> f64 {
         let name =
             request.problem.id.bytes().fold(request.node << 20 | (request.first + index) as u64, |state, byte| {
@@ -59,13 +58,13 @@ fn is_wrong(steps: &[String]) -> bool {
 }
 
 impl RolloutModel for Oracle {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
-        if let Some(guess) = request.guess.filter(|_| self.patient) {
-            while !guess.is_needed() && !guess.is_dropped() {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+        if let Some(speculation) = request.speculation.filter(|_| self.patient) {
+            while !speculation.is_committed() && !speculation.is_cancelled() {
                 std::thread::yield_now();
             }
         }
-        if request.guess.is_some_and(Speculation::is_dropped) {
+        if request.speculation.is_some_and(Speculation::is_cancelled) {
             self.cancelled.fetch_add(1, Ordering::Relaxed);
             return Err(PolicyError::Cancelled);
         }
@@ -79,7 +78,7 @@ impl RolloutModel for Oracle {
                 steps.push(format!("{word}, step {level} in the manner {}.", (chance() * 1000.0) as u32));
             }
             steps.push(format!("Answer: The final answer is {}", if wrong { 7 } else { 4 }));
-            steps
+            SampledRollout::from(steps)
         };
         Ok((0..request.count).map(solution).collect())
     }
@@ -98,7 +97,7 @@ pub fn problem(index: usize) -> Problem {
     Problem { record, id: format!("p{index}"), question: "2 + 2?".into(), answer: "4".into(), images: Vec::new() }
 }
 
-/// The label of every state below the root that was estimated by rollouts, with its true success rate.
+/// The label and the true success rate of every state below the root that was estimated by rollouts.
 pub fn labels(tree: &Tree, oracle: &Oracle) -> Vec<(f64, f64)> {
     let mut labels = Vec::new();
     let mut open: Vec<(Vec<String>, &mmprm::data::tree::Node)> =

@@ -1,9 +1,8 @@
-//! Speculation changes when rollouts are drawn, and nothing in the tree.
+//! Speculation changes when rollouts are sampled but not the tree.
 
 use std::sync::atomic::Ordering;
 
-use mmprm::data::solution::Rollout;
-use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest};
+use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use mmprm::search::{SearchError, SearchParams, SearchStats, search};
 
 use crate::oracle::{Ends, Oracle, problem};
@@ -13,57 +12,58 @@ fn params(speculative: bool, adaptive: bool) -> SearchParams {
 }
 
 #[test]
-fn a_speculative_search_gives_the_same_tree_and_counts_what_it_dropped() {
+fn a_speculative_search_gives_the_same_tree_and_counts_cancelled_probes() {
     for patient in [false, true] {
         for (index, adaptive) in [(1, false), (2, true), (3, false)] {
             let oracle = Oracle { patient, ..Oracle::new(0.15, 0.05) };
-            let plain = search(&problem(index), &oracle, &Ends, &params(false, adaptive), &mut ()).unwrap();
-            let ahead = search(&problem(index), &oracle, &Ends, &params(true, adaptive), &mut ()).unwrap();
-            assert_eq!(ahead.tree, plain.tree);
-            let SearchStats { guesses, guesses_dropped, .. } = ahead.stats;
-            assert!(0 < guesses_dropped && guesses_dropped < guesses, "{:?}", ahead.stats);
-            assert_eq!(SearchStats { guesses: 0, guesses_dropped: 0, ..ahead.stats }, plain.stats);
+            let plain = search(&problem(index), &oracle, &Ends, &params(false, adaptive)).unwrap();
+            let speculative = search(&problem(index), &oracle, &Ends, &params(true, adaptive)).unwrap();
+            assert_eq!(speculative.tree, plain.tree);
+            let SearchStats { speculative_probes, cancelled_probes, .. } = speculative.stats;
+            assert!(0 < cancelled_probes && cancelled_probes < speculative_probes, "{:?}", speculative.stats);
+            let others = SearchStats { speculative_probes: 0, cancelled_probes: 0, ..speculative.stats };
+            assert_eq!(others, plain.stats);
             if patient {
-                // Every guess that was dropped was told so: it would be waiting still.
-                assert_eq!(oracle.cancelled.load(Ordering::Relaxed), guesses_dropped);
+                // Every probe that was not needed was cancelled: it would be waiting still.
+                assert_eq!(oracle.cancelled.load(Ordering::Relaxed), cancelled_probes);
             }
         }
     }
 }
 
-/// Fails, or panics, where it is asked ahead.
-struct Rash<'a> {
+/// Fails or panics on speculative requests.
+struct Unreliable<'a> {
     oracle: &'a Oracle,
     panics: bool,
-    /// Whether a request made ahead that is needed fails too, or only one that is dropped.
-    when_needed: bool,
+    /// Whether committed requests fail, rather than cancelled ones.
+    when_committed: bool,
 }
 
-impl RolloutModel for Rash<'_> {
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
-        if let Some(guess) = request.guess {
-            while !guess.is_needed() && !guess.is_dropped() {
+impl RolloutModel for Unreliable<'_> {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+        if let Some(speculation) = request.speculation {
+            while !speculation.is_committed() && !speculation.is_cancelled() {
                 std::thread::yield_now();
             }
-            if guess.is_needed() == self.when_needed {
+            if speculation.is_committed() == self.when_committed {
                 assert!(!self.panics, "a bug");
-                return Err(PolicyError::Engine("out of order".into()));
+                return Err(PolicyError::Model("out of order".into()));
             }
         }
-        self.oracle.rollouts(&RolloutRequest { guess: None, ..*request })
+        self.oracle.rollouts(&RolloutRequest { speculation: None, ..*request })
     }
 }
 
 #[test]
-fn what_becomes_of_a_probe_that_is_not_needed_is_of_no_account() {
+fn failures_of_cancelled_probes_are_ignored() {
     let oracle = Oracle::new(0.15, 0.05);
-    let plain = search(&problem(1), &oracle, &Ends, &params(false, false), &mut ()).unwrap();
+    let plain = search(&problem(1), &oracle, &Ends, &params(false, false)).unwrap();
     for panics in [false, true] {
-        let rash = Rash { oracle: &oracle, panics, when_needed: false };
-        let ahead = search(&problem(1), &rash, &Ends, &params(true, false), &mut ()).unwrap();
-        assert_eq!(ahead.tree, plain.tree);
+        let unreliable = Unreliable { oracle: &oracle, panics, when_committed: false };
+        let speculative = search(&problem(1), &unreliable, &Ends, &params(true, false)).unwrap();
+        assert_eq!(speculative.tree, plain.tree);
     }
-    let rash = Rash { oracle: &oracle, panics: false, when_needed: true };
-    let error = search(&problem(1), &rash, &Ends, &params(true, false), &mut ()).unwrap_err();
-    assert!(matches!(error, SearchError::RolloutModel(PolicyError::Engine(_))), "{error}");
+    let unreliable = Unreliable { oracle: &oracle, panics: false, when_committed: true };
+    let error = search(&problem(1), &unreliable, &Ends, &params(true, false)).unwrap_err();
+    assert!(matches!(error, SearchError::Policy(PolicyError::Model(_))), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A small HTTP server that does as a test tells it, however wrong.
+//! A small HTTP server whose replies a test scripts, valid or not.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,34 +9,34 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// `POST /v1/chat/completions`.
     pub target: String,
-    /// Header lines, their names in lower case.
+    /// Header lines with lower-case names.
     pub headers: Vec<String>,
     pub body: Value,
     pub at: Instant,
 }
 
 impl Request {
-    /// The text that the model is asked.
+    /// The text of the first message.
     pub fn prompt(&self) -> String {
         self.body["messages"][0]["content"][0]["text"].as_str().expect("a prompt").to_owned()
     }
 }
 
-/// What the server does with a request before it closes the connection.
+/// How the server answers a request before it closes the connection.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// These bytes.
     Raw(Vec<u8>),
-    /// These bytes, and then nothing until the test is over.
+    /// These bytes, then nothing until the test ends.
     Stall(Vec<u8>),
 }
 
-/// A reply with a status, further header lines and a body.
+/// A reply with a status, additional header lines and a body.
 pub fn reply(status: &str, headers: &[&str], body: &str) -> Reply {
     let headers = headers.join("\r\n") + if headers.is_empty() { "" } else { "\r\n" };
     let length = body.len();
@@ -56,7 +56,7 @@ pub fn completion(words: &str) -> String {
     json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": words}}]}).to_string()
 }
 
-/// A chat completion of one token, with the likeliest tokens and their log-probabilities.
+/// A chat completion of one token, with the most likely tokens and their log-probabilities.
 pub fn likes(tokens: &[(&str, f64)]) -> Reply {
     let top: Vec<Value> = tokens.iter().map(|(token, logprob)| json!({"token": token, "logprob": logprob})).collect();
     let message = json!({"role": "assistant", "content": tokens.first().map_or("", |(token, _)| token)});
@@ -77,12 +77,12 @@ struct Shared {
     behaviour: Box<Behaviour>,
     requests: Mutex<Vec<Request>>,
     stop: AtomicBool,
-    now: AtomicUsize,
-    most: AtomicUsize,
+    in_flight: AtomicUsize,
+    max: AtomicUsize,
 }
 
 impl Server {
-    /// Starts a server that answers request `index`, counted from 0, as `behaviour` says.
+    /// Starts a server that answers request `index`, counted from 0, with the result of `behaviour`.
     pub fn start(behaviour: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -90,8 +90,8 @@ impl Server {
             behaviour: Box::new(behaviour),
             requests: Mutex::default(),
             stop: AtomicBool::new(false),
-            now: AtomicUsize::new(0),
-            most: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            max: AtomicUsize::new(0),
         });
         let serving = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
@@ -106,12 +106,12 @@ impl Server {
         Self { port, shared, thread: Some(thread) }
     }
 
-    /// A server that gives these replies in order, and the last of them from then on.
+    /// A server that gives these replies in order, then repeats the last one.
     pub fn script(replies: Vec<Reply>) -> Self {
         Self::start(move |index, _| replies[index.min(replies.len() - 1)].clone())
     }
 
-    /// Its address for `--judge-url`.
+    /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
@@ -121,16 +121,16 @@ impl Server {
         self.shared.requests.lock().unwrap().clone()
     }
 
-    /// How many requests were under way at once.
-    pub fn most_at_once(&self) -> usize {
-        self.shared.most.load(Ordering::Relaxed)
+    /// The maximum number of requests in flight so far.
+    pub fn max_at_once(&self) -> usize {
+        self.shared.max.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        // A last connection wakes the listener.
+        // A final connection wakes the listener.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
@@ -144,14 +144,14 @@ impl Shared {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
             return None;
         };
-        self.most.fetch_max(self.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.max.fetch_max(self.in_flight.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         let index = {
             let mut requests = self.requests.lock().unwrap();
             requests.push(request.clone());
             requests.len() - 1
         };
         let reply = (self.behaviour)(index, &request);
-        self.now.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         match reply {
             Reply::Raw(bytes) => stream.write_all(&bytes).ok()?,
             Reply::Stall(bytes) => {

@@ -1,51 +1,55 @@
-//! The flags of judge models, and the verifier they make.
+//! The flags of judge models, and the verifier that they configure.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
-use mmprm::judge::RuleVerifier;
-use mmprm::judge::{CachedJudge, EndpointJudge, JudgeModel, JudgedVerifier, LocalJudge, OnUnjudged, Report, When};
+use mmprm::judge::{
+    CachedJudge, EndpointJudge, JudgeError, JudgeMode, JudgeModel, LocalJudge, OnUnjudged, RuleVerifier,
+    RulesThenJudge, VerdictCounts,
+};
 use mmprm::remote::{Endpoint, EndpointOptions};
 use serde_json::{Value, json};
 
 use crate::args::{EngineArgs, api_key, prompt_template};
 use crate::exit::{BadInput, Usage};
+use crate::policy::key_hint;
 use crate::ui::Ui;
 
-/// Where keys are looked for.
+/// Environment variables that may hold the key.
 const KEY_VARIABLES: [&str; 2] = ["MMPRM_JUDGE_KEY", "OPENAI_API_KEY"];
 
-/// The rules that come before a judge.
+/// The rules that precede a judge.
 const RULES: RuleVerifier = RuleVerifier;
 
-/// A model behind an OpenAI-compatible endpoint.
+/// A model on an OpenAI-compatible server.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Judge")]
 #[expect(clippy::struct_field_names, reason = "fields are named as their flags")]
 pub struct EndpointArgs {
-    /// Address of an OpenAI-compatible server with the judge model (vLLM, llama-server, Ollama), as in
+    /// Base URL of an OpenAI-compatible server with the judge model (vLLM, llama-server, Ollama), such as
     /// http://localhost:8000/v1.
     #[arg(long, value_name = "URL", requires = "judge_model")]
     judge_url: Option<String>,
 
-    /// The judge model's name on that server.
+    /// The judge model's name on the server.
     #[arg(long, value_name = "NAME", requires = "judge_url")]
     judge_model: Option<String>,
 
-    /// Environment variable that holds the server's key [default: MMPRM_JUDGE_KEY, or else OPENAI_API_KEY; none is needed
-    /// where the server asks for none].
+    /// Environment variable with the server's API key [default: MMPRM_JUDGE_KEY, then OPENAI_API_KEY; optional if the server
+    /// needs no key].
     #[arg(long, value_name = "VARIABLE")]
     judge_key_env: Option<String>,
 
-    /// Seconds that one request may take; one that takes longer is tried again, up to 5 times in all.
+    /// Timeout in seconds of one request; 5 attempts in all.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86400))]
     judge_timeout: u32,
 }
 
 impl EndpointArgs {
-    /// The endpoint, if its address was given.
+    /// The endpoint, if --judge-url was given.
     pub fn open(&self, parallel: NonZeroUsize, ui: &Ui) -> anyhow::Result<Option<Endpoint>> {
         let (Some(url), Some(model)) = (&self.judge_url, &self.judge_model) else { return Ok(None) };
         let mut options = EndpointOptions::new(url, model);
@@ -61,47 +65,47 @@ impl EndpointArgs {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Judge")]
 pub struct JudgeArgs {
-    /// When the judge model is asked whether an answer is right.
+    /// When to ask the judge model whether an answer is right.
     #[arg(long, value_enum, default_value_t = Mode::Undecided)]
     judge: Mode,
 
     #[command(flatten)]
     endpoint: EndpointArgs,
 
-    /// A text model, a GGUF file, that runs here as the judge instead.
+    /// Local text model to use as the judge instead.
     #[arg(long, value_name = "GGUF", conflicts_with = "judge_url")]
     judge_gguf: Option<PathBuf>,
 
-    /// As --prompt-template, for --judge-gguf [default: ChatML, the turns of Qwen and many others].
+    /// Chat template of --judge-gguf, with `{prompt}` in place of the user's message [default: ChatML, as in Qwen and many
+    /// others].
     #[arg(long, value_name = "FILE", requires = "judge_gguf")]
     judge_prompt_template: Option<PathBuf>,
 
-    /// File that keeps verdicts, so that no question is asked twice, in this run or another [default: judge-cache.jsonl
-    /// beside the output].
+    /// File of verdicts, so that no question is asked twice in any run [default: judge-cache.jsonl beside the output].
     #[arg(long, value_name = "FILE")]
     judge_cache: Option<PathBuf>,
 
-    /// Questions the judge is asked at once.
+    /// Maximum questions at once.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=128))]
     judge_parallel: usize,
 
-    /// What becomes of rollouts that nobody could judge: the rules cannot tell, and the judge failed or there is none.
+    /// What to do with rollouts that could not be judged: the rules are undecided, and the judge failed or there is none.
     #[arg(long, value_enum, default_value_t = Fate::Drop)]
     unjudged: Fate,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Where the rules cannot tell; without a judge model, never.
+    /// Where the rules are undecided; never without a judge model.
     Undecided,
-    /// For every rollout, as the reference does; the rules are not asked.
+    /// For every rollout, without asking the rules, as MM-PRM does.
     Always,
     /// Never.
     Never,
 }
 
 impl Mode {
-    /// The name in settings files, as on the command line.
+    /// The name in settings files and on the command line.
     fn name(self) -> &'static str {
         match self {
             Self::Undecided => "undecided",
@@ -113,16 +117,16 @@ impl Mode {
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum Fate {
-    /// They leave the counts; a problem none of whose rollouts could be judged fails.
+    /// Leave them out; a problem with no judged rollout fails.
     Drop,
-    /// They count as wrong, as in the reference.
+    /// Count them as wrong, as MM-PRM does.
     Incorrect,
-    /// Their problem fails, with a cause.
+    /// Fail the problem.
     Fail,
 }
 
 impl JudgeArgs {
-    /// The judge, if one is configured and may be asked; its verdicts are kept in `directory` unless a file was named.
+    /// The judge, if one is configured and may be asked; its verdicts are stored in `directory` unless a file was given.
     pub fn open(&self, engine: &EngineArgs, directory: &Path, ui: &Ui) -> anyhow::Result<Option<CachedJudge<'static>>> {
         if self.judge == Mode::Never {
             return Ok(None);
@@ -148,18 +152,18 @@ impl JudgeArgs {
             .map_err(|error| Usage(format!("--judge-gguf: {error} with --judge-prompt-template")))?)
     }
 
-    /// Whether the judge is a model of this machine, so that an engine runs it.
-    pub fn runs_here(&self) -> bool {
+    /// Whether the judge is a local model, run by an engine.
+    pub fn is_local(&self) -> bool {
         self.judge_gguf.is_some()
     }
 
     /// The rules, and `judge` where it is to be asked.
-    pub fn verifier<'a>(&self, judge: Option<&'a CachedJudge<'a>>, ui: &'a Ui) -> JudgedVerifier<'a> {
-        let when = if self.judge == Mode::Always { When::Always } else { When::Undecided };
-        JudgedVerifier::new(&RULES, judge.map(|judge| judge as &dyn JudgeModel), when, ui.interrupted())
+    pub fn verifier<'a>(&self, judge: Option<&'a CachedJudge<'a>>, ui: &'a Ui) -> RulesThenJudge<'a> {
+        let mode = if self.judge == Mode::Always { JudgeMode::Always } else { JudgeMode::Undecided };
+        RulesThenJudge::new(&RULES, judge.map(|judge| judge as &dyn JudgeModel), mode, ui.interrupted())
     }
 
-    /// What becomes of rollouts that nobody could judge.
+    /// What to do with rollouts that could not be judged.
     pub fn on_unjudged(&self) -> OnUnjudged {
         match self.unjudged {
             Fate::Drop => OnUnjudged::Drop,
@@ -168,30 +172,34 @@ impl JudgeArgs {
         }
     }
 
-    /// What of these flags can change a run's results.
+    /// The flags that can change a run's results, for journals and settings files.
     pub fn settings(&self, judge: Option<&CachedJudge<'_>>) -> Value {
         json!({"judge": judge.map(JudgeModel::identity), "when": self.judge.name(), "unjudged": self.on_unjudged().name()})
     }
 }
 
-/// Ends a run that its judge stopped; says who decided how many answers where that is news.
-pub fn close(verifier: &JudgedVerifier<'_>, has_judge: bool, ui: &Ui) -> anyhow::Result<()> {
+/// Fails if the judge ended the run; otherwise reports how many answers rules and judge decided.
+pub fn close(verifier: &RulesThenJudge<'_>, has_judge: bool, ui: &Ui) -> anyhow::Result<()> {
     if let Some(error) = verifier.stopped_by() {
-        return Err(error.clone().into());
+        let hint = match error {
+            JudgeError::Setup(error) => key_hint(error, "--judge-key-env", KEY_VARIABLES[0]),
+            _ => String::new(),
+        };
+        return Err(error.clone()).with_context(|| format!("{error}{hint}"));
     }
-    let Report { by_rules, by_judge, from_cache, unjudged, last_cause } = verifier.report();
+    let VerdictCounts { by_rules, by_judge, from_cache, unjudged, last_cause } = verifier.counts();
     if !has_judge {
         if unjudged > 0 {
             let of = by_rules + unjudged;
             ui.say(format_args!(
-                "rules could not judge {unjudged} of {of} answers; a judge could (--judge-url, --judge-gguf)"
+                "the rules are undecided about {unjudged} of {of} answers; a judge model can decide (--judge-url, --judge-gguf)"
             ))?;
         }
         return Ok(());
     }
     let line = format!("answers: {by_rules} decided by rules, {by_judge} by the judge ({from_cache} from its cache)");
     match last_cause {
-        Some(cause) => ui.warn(format_args!("{line}, {unjudged} by nobody; the last because {cause}")),
+        Some(cause) => ui.warn(format_args!("{line}, {unjudged} unjudged; the last because {cause}")),
         None => ui.note(line),
     }
     Ok(())

@@ -1,17 +1,18 @@
-//! The flags of the policy, a model that runs here or one behind a server.
+//! The flags of the policy: a local model or one on a server.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::ArgGroup;
 use clap::builder::RangedU64ValueParser;
-use mmprm::data::solution::{Continue, Rollout};
+use mmprm::data::solution::Continue;
 use mmprm::policy::{
-    Drawn, LocalPolicy, PolicyError, PolicyOptions, RemoteOptions, RemotePolicy, RolloutModel, RolloutRequest, Traced,
+    GenerationOptions, LocalPolicy, PolicyError, RemotePolicy, RolloutModel, RolloutRequest, SampledRollout,
 };
 use mmprm::prompt::ChatTemplate;
-use mmprm::remote::{Endpoint, EndpointOptions};
+use mmprm::remote::{Endpoint, EndpointError, EndpointOptions, SetupError};
 use serde_json::{Value, json};
 
 use crate::args::{self, Automatic, EngineArgs, SamplingArgs, api_key, prompt_template};
@@ -19,32 +20,31 @@ use crate::commands::report::Counters;
 use crate::exit::Usage;
 use crate::ui::Ui;
 
-/// Where keys are looked for.
+/// Environment variables that may hold the key.
 const KEY_VARIABLES: [&str; 2] = ["MMPRM_POLICY_KEY", "OPENAI_API_KEY"];
 
-/// The model that writes solutions.
+/// The model that generates solutions.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Policy", group = ArgGroup::new("source").required(true).args(["model", "policy_url"]))]
 pub struct PolicyArgs {
-    /// The policy, a GGUF file.
+    /// Policy model.
     #[arg(long = "policy", value_name = "GGUF")]
     model: Option<PathBuf>,
 
-    /// Its vision projector; without one, only problems without images can be worked on.
+    /// Its vision projector; without one, problems with images fail.
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
-    /// A file with the conversation to put before the model, `{prompt}` in the place of the user's message [default:
-    /// InternVL2.5's]. For other instruct models. A server writes the turns itself: of this, it is given ChatML's system
-    /// message, if there is one.
+    /// Chat template for other instruct models, with `{prompt}` in place of the user's message [default: InternVL2.5's]. A
+    /// server applies its own template and receives only the system message of a ChatML template.
     #[arg(long, value_name = "FILE")]
     prompt_template: Option<PathBuf>,
 
-    /// Most tiles an image is cut into [default: the model's own number].
+    /// Maximum tiles per image [default: the model's].
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_tiles: Option<usize>,
 
-    /// Rollouts decoded side by side, of all problems together, at most 128; `auto` takes 16, and 64 on a GPU.
+    /// Rollouts decoded in parallel, of all problems together, at most 128; `auto` is 16, and 64 on a GPU.
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = args::parallel)]
     parallel: Automatic,
 
@@ -52,67 +52,66 @@ pub struct PolicyArgs {
     server: ServerArgs,
 }
 
-/// A policy behind a server.
+/// A policy on a server.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Policy on a server")]
 #[expect(clippy::struct_field_names, reason = "fields are named as their flags")]
 struct ServerArgs {
-    /// Instead of --policy, the address of an OpenAI-compatible server with it (vLLM, SGLang, llama-server), as in
-    /// http://localhost:8000/v1. Its conversation template is to be the model's own. The same --seed draws the same rollouts
-    /// as far as the server keeps to seeds.
+    /// Base URL of an OpenAI-compatible server (vLLM, SGLang, llama-server) to use instead of --policy, such as
+    /// http://localhost:8000/v1. It must apply the model's own chat template. The same --seed gives the same rollouts as far
+    /// as the server reproduces them.
     #[arg(long, value_name = "URL", requires = "policy_model")]
     policy_url: Option<String>,
 
-    /// The policy's name on that server.
+    /// The policy's name on the server.
     #[arg(long, value_name = "NAME", requires = "policy_url")]
     policy_model: Option<String>,
 
-    /// Environment variable that holds the server's key [default: MMPRM_POLICY_KEY, or else OPENAI_API_KEY; none is needed
-    /// where the server asks for none].
+    /// Environment variable with the server's API key [default: MMPRM_POLICY_KEY, then OPENAI_API_KEY; optional if the server
+    /// needs no key].
     #[arg(long, value_name = "VARIABLE", requires = "policy_url")]
     policy_key_env: Option<String>,
 
-    /// Seconds that one request may take, for all rollouts of a prompt; one that takes longer is tried again, up to 5 times
-    /// in all.
+    /// Timeout in seconds of a request for all rollouts of a prompt; 5 attempts in all.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "policy_url",
         value_parser = clap::value_parser!(u32).range(1..=86400))]
     policy_timeout: u32,
 
-    /// Requests at once.
+    /// Maximum requests at once.
     #[arg(long, value_name = "N", default_value_t = 16, requires = "policy_url",
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     policy_parallel: usize,
 }
 
 impl PolicyArgs {
-    /// Refuses flags that mean nothing to a policy on a server. Those of the engine are let pass where it runs a judge.
-    pub fn check(&self, engine: &EngineArgs, judge_runs_here: bool) -> anyhow::Result<()> {
+    /// Rejects flags that do not apply to a policy on a server. Those of the engine are accepted where it runs a judge.
+    pub fn check(&self, engine: &EngineArgs, judge_is_local: bool) -> anyhow::Result<()> {
         if self.server.policy_url.is_none() {
             return Ok(());
         }
-        let own = [
+        let local = [
             (self.mmproj.is_some(), "--mmproj"),
             (self.max_tiles.is_some(), "--max-tiles"),
             (self.parallel.0.is_some(), "--parallel"),
         ];
-        let own = own.into_iter().find_map(|(given, flag)| given.then_some(flag));
-        match own.or(engine.given().filter(|_| !judge_runs_here)) {
+        let local = local.into_iter().find_map(|(given, flag)| given.then_some(flag));
+        match local.or(engine.given().filter(|_| !judge_is_local)) {
             None => Ok(()),
             Some("--parallel") => Err(Usage(
-                "--parallel is for a policy that runs here; with --policy-url, --policy-parallel tells how many requests \
-                 there may be at once"
+                "--parallel applies to a local policy only; with --policy-url, give the number of requests at once with \
+                 --policy-parallel"
                     .into(),
             )
             .into()),
             Some(flag) => Err(Usage(format!(
-                "{flag} is for a policy that runs here; with --policy-url, it is the server's business"
+                "{flag} applies to a local policy only; with --policy-url, the server decides"
             ))
             .into()),
         }
     }
 
-    /// Loads the policy and starts its engine, or gets ready to ask its server; `keep_prompts` for searches, whose requests
-    /// start alike and have the steps before a rollout where `continues` says.
+    /// Loads the policy and starts its engine, or prepares its endpoint. Searches set `keep_prompts`, since their requests have
+    /// common prefixes, and `continues`.
     pub fn open(
         &self,
         engine: &EngineArgs,
@@ -122,38 +121,41 @@ impl PolicyArgs {
         continues: Continue,
         ui: &Ui,
     ) -> anyhow::Result<OpenPolicy> {
-        let (template, max_tokens, seed) = (self.template()?, sampling.max_tokens, sampling.seed);
-        let drawing = sampling.sampling()?;
+        let options = GenerationOptions {
+            sampling: sampling.sampling()?,
+            max_tokens: sampling.max_tokens,
+            seed: sampling.seed,
+            data_root,
+            template: self.template()?,
+            continues,
+            cancel: ui.interrupted().clone(),
+        };
         if let Some(endpoint) = self.server.endpoint(ui)? {
-            let options = RemoteOptions { sampling: drawing, max_tokens, seed, data_root, template, continues };
             return Ok(OpenPolicy::Server(Box::new(RemotePolicy::new(endpoint, options))));
         }
         let model = self.model.as_deref().ok_or_else(|| Usage("expected --policy or --policy-url".into()))?;
-        let cancel = ui.interrupted().clone();
-        let options =
-            PolicyOptions { sampling: drawing, max_tokens, seed, data_root, template, continues, keep_prompts, cancel };
         let (engine, encoder) =
             engine.start(model, self.mmproj.as_deref(), self.max_tiles, self.parallel.0, false, ui)?;
-        Ok(OpenPolicy::Here(Box::new(LocalPolicy::new(engine, encoder, options))))
+        Ok(OpenPolicy::Local(Box::new(LocalPolicy::new(engine, encoder, options).keep_prompts(keep_prompts))))
     }
 
-    /// The conversation around a prompt.
+    /// The chat template.
     fn template(&self) -> anyhow::Result<ChatTemplate> {
         self.prompt_template.as_deref().map_or_else(|| Ok(ChatTemplate::default()), prompt_template)
     }
 
-    /// How many rollouts are under way at once with `policy` where each request is for `each`.
+    /// The maximum number of rollouts in flight with `policy`, for requests of `each` rollouts.
     pub fn width(&self, policy: &OpenPolicy, each: usize) -> usize {
         match policy {
             OpenPolicy::Server(_) => self.server.policy_parallel.saturating_mul(each.max(1)),
-            OpenPolicy::Here(policy) => policy.parallel(),
+            OpenPolicy::Local(policy) => policy.parallel(),
         }
     }
 
-    /// What of these flags can change a run's results.
+    /// The flags that can change a run's results, for journals and settings files.
     pub fn settings(&self) -> Value {
         match &self.server.policy_model {
-            // The same model on another server goes on with the same work.
+            // The address is left out, so that the same model on another server resumes a run.
             Some(model) => json!({"server_model": model, "prompt_template": self.prompt_template}),
             None => json!({
                 "model": self.model, "mmproj": self.mmproj, "prompt_template": self.prompt_template,
@@ -164,7 +166,7 @@ impl PolicyArgs {
 }
 
 impl ServerArgs {
-    /// The endpoint, if its address was given.
+    /// The endpoint, if --policy-url was given.
     fn endpoint(&self, ui: &Ui) -> anyhow::Result<Option<Endpoint>> {
         let (Some(url), Some(model)) = (&self.policy_url, &self.policy_model) else { return Ok(None) };
         let mut options = EndpointOptions::new(url, model);
@@ -176,37 +178,47 @@ impl ServerArgs {
     }
 }
 
-/// A policy that is ready.
+/// What to do about a missing or rejected key; empty for other errors.
+pub fn key_hint(error: &SetupError, flag: &str, variable: &str) -> String {
+    match error {
+        SetupError::Unauthorized { .. } => format!("; set {variable}, or name another variable with {flag}"),
+        _ => String::new(),
+    }
+}
+
+/// An open policy.
 pub enum OpenPolicy {
-    /// It runs here.
-    Here(Box<LocalPolicy>),
-    /// It is asked.
+    /// A local one.
+    Local(Box<LocalPolicy>),
+    /// One on a server.
     Server(Box<RemotePolicy>),
 }
 
 impl OpenPolicy {
-    /// What it has done so far.
+    /// Its counters.
     pub fn counters(&self) -> Counters {
         match self {
-            Self::Here(policy) => Counters::Engine(policy.stats()),
+            Self::Local(policy) => Counters::Engine(policy.stats()),
             Self::Server(policy) => Counters::Server(policy.traffic()),
         }
     }
 
-    /// Ends a run that the policy's server stopped.
+    /// Fails if the policy's server ended the run.
     pub fn close(&self) -> anyhow::Result<()> {
-        match self {
-            Self::Server(policy) => match policy.stopped_by() {
-                Some(error) => Err(anyhow::anyhow!("the policy cannot be used: {error}")),
-                None => Ok(()),
-            },
-            Self::Here(_) => Ok(()),
-        }
+        let Self::Server(policy) = self else { return Ok(()) };
+        let Some(error) = policy.stopped_by() else { return Ok(()) };
+        let hint = match error {
+            EndpointError::Setup(SetupError::NoContinuation { .. }) => "; use --continue user".to_owned(),
+            EndpointError::Setup(error) => key_hint(error, "--policy-key-env", KEY_VARIABLES[0]),
+            _ => String::new(),
+        };
+        let sentence = format!("the policy cannot be used: {error}{hint}");
+        Err(error.clone()).context(sentence)
     }
 
     fn policy(&self) -> &dyn RolloutModel {
         match self {
-            Self::Here(policy) => policy.as_ref(),
+            Self::Local(policy) => policy.as_ref(),
             Self::Server(policy) => policy.as_ref(),
         }
     }
@@ -217,15 +229,7 @@ impl RolloutModel for OpenPolicy {
         self.policy().continues()
     }
 
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         self.policy().rollouts(request)
-    }
-
-    fn traced(&self, request: &RolloutRequest<'_>) -> Result<Vec<Traced>, PolicyError> {
-        self.policy().traced(request)
-    }
-
-    fn drawn(&self, request: &RolloutRequest<'_>) -> Result<Vec<Drawn>, PolicyError> {
-        self.policy().drawn(request)
     }
 }

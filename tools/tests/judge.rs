@@ -1,4 +1,4 @@
-//! Judge models on the command line: labels by a judge, trees judged, and servers that misbehave.
+//! Judge models on the command line: labels by a judge, judged trees, and failing servers.
 #![cfg(unix)]
 
 #[path = "../../tests/support/http.rs"]
@@ -12,7 +12,7 @@ use http::{Reply, Server, likes, reply, says};
 use serde_json::{Value, json};
 use support::{POLICY, Run, Sandbox};
 
-/// The problems of these tests, and how many candidates each gets.
+/// The problems of these tests.
 const PROBLEMS: &str = "--problems data/test.json --limit 2";
 
 fn generate(server: &Server, flags: &str) -> String {
@@ -38,7 +38,7 @@ fn labels(sandbox: &Sandbox) -> Vec<Value> {
 #[test]
 fn a_judge_that_is_always_asked_labels_every_candidate_and_no_question_is_asked_twice() {
     let sandbox = Sandbox::new();
-    // Trouble of every kind that passes, once each.
+    // One temporary failure of each kind.
     let server = Server::start(|index, _| match index {
         0 => reply("500 Internal Server Error", &[], "oops"),
         1 => reply("429 Too Many Requests", &["retry-after: 0"], "{}"),
@@ -63,7 +63,7 @@ fn a_judge_that_is_always_asked_labels_every_candidate_and_no_question_is_asked_
 }
 
 #[test]
-fn rules_come_first_and_a_summary_tells_who_decided() {
+fn rules_come_first_and_a_summary_counts_who_decided() {
     let sandbox = Sandbox::new();
     let server = Server::script(vec![says("No")]);
     let run = sandbox.run(&generate(&server, ""));
@@ -74,20 +74,20 @@ fn rules_come_first_and_a_summary_tells_who_decided() {
 }
 
 #[test]
-fn what_nobody_could_judge_is_reported_and_becomes_what_the_flag_says() {
+fn unjudged_rollouts_are_reported_and_treated_as_the_flag_says() {
     let sandbox = Sandbox::new();
     let server = Server::script(vec![says("I would rather not say")]);
     let run = sandbox.run(&annotate(&server, "--json"));
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.err.contains("rollouts could not be judged"), "{}", run.err);
-    assert!(run.err.contains("by nobody; the last because the judge failed 5 times"), "{}", run.err);
+    assert!(run.err.contains("unjudged; the last because the judge failed 5 times"), "{}", run.err);
     let result = run.object();
     assert_eq!((&result["summary"]["failed"], &result["summary"]["done"]), (&json!(2), &json!(0)));
     assert_eq!(result["answers"]["unjudged"], result["summary"]["unjudged"]);
     let log = String::from_utf8(sandbox.read("trees/annotate.log.jsonl")).unwrap();
     assert!(log.contains("\"unjudged\":4"), "{log}");
 
-    // The reference's way; failed problems are tried again on request.
+    // MM-PRM's way; failed problems are retried on request.
     let run = sandbox.run(&annotate(&server, "--unjudged incorrect --retry-failed --json"));
     assert_eq!(run.code, Some(0), "{run:?}");
     for tree in sandbox.trees("trees") {
@@ -99,7 +99,7 @@ fn what_nobody_could_judge_is_reported_and_becomes_what_the_flag_says() {
 }
 
 #[test]
-fn an_annotation_with_a_judge_keeps_its_verdicts_beside_its_trees() {
+fn an_annotation_with_a_judge_stores_its_verdicts_beside_its_trees() {
     let sandbox = Sandbox::new();
     let server = Server::script(vec![says("yes"), says("no\n"), says("yes"), says("No.")]);
     let run = sandbox.run(&annotate(&server, "--deterministic --json")).done();
@@ -110,13 +110,13 @@ fn an_annotation_with_a_judge_keeps_its_verdicts_beside_its_trees() {
 }
 
 #[test]
-fn a_judge_that_cannot_be_used_stops_the_run_with_one_sentence_and_fails_no_problem() {
+fn a_judge_that_cannot_be_used_ends_the_run_with_one_sentence_and_fails_no_problem() {
     let sandbox = Sandbox::new();
     let told = r#"{"error": {"message": "sk-secret-1 is not a key"}}"#;
     let server = Server::script(vec![reply("401 Unauthorized", &["content-type: application/json"], told)]);
     for command in [generate(&server, "--judge always"), annotate(&server, "")] {
         run(sandbox.command(&command).env("MMPRM_JUDGE_KEY", "sk-secret-1"))
-            .refused(1, &["wants another key than it was given in the environment", "401"]);
+            .refused(1, &["rejected the API key", "401", "set MMPRM_JUDGE_KEY", "--judge-key-env"]);
     }
     assert_eq!(
         server.requests()[0].headers.iter().filter(|header| *header == "authorization: Bearer sk-secret-1").count(),
@@ -125,7 +125,7 @@ fn a_judge_that_cannot_be_used_stops_the_run_with_one_sentence_and_fails_no_prob
     assert_eq!(sandbox.read("trees/annotate.log.jsonl"), b"");
     let everything = String::from_utf8_lossy(&sandbox.read("out/c.json.journal")).into_owned();
     assert!(!everything.contains("secret"), "{everything}");
-    // With the right key the same command goes on.
+    // With the right key the same command resumes.
     let mended = Server::script(vec![says("Yes")]);
     let run = run(sandbox.command(&annotate(&mended, "--judge-key-env MY_KEY --quiet")).env("MY_KEY", "k2")).done();
     assert_eq!(run.out, "");
@@ -133,13 +133,13 @@ fn a_judge_that_cannot_be_used_stops_the_run_with_one_sentence_and_fails_no_prob
 }
 
 #[test]
-fn a_model_of_this_machine_can_be_the_judge() {
+fn a_local_model_can_be_the_judge() {
     let sandbox = Sandbox::new();
-    // The small policy answers every message with steps, which is no verdict.
+    // The small policy answers every message with steps, which are not a verdict.
     let flags = format!("{POLICY} {PROBLEMS} -n 2 -o c.json --judge always --judge-gguf policy.gguf --json");
     let run = sandbox.run(&format!("generate {flags} --unjudged incorrect"));
     assert_eq!(run.code, Some(0), "{run:?}");
-    assert!(run.err.contains("by nobody; the last because the judge gave no verdict: it said"), "{}", run.err);
+    assert!(run.err.contains("unjudged; the last because the judge gave no verdict: it said"), "{}", run.err);
     let answers = &run.object()["answers"];
     assert_eq!((&answers["by_rules"], &answers["unjudged"]), (&json!(0), &json!(4)));
     sandbox.write("turns.txt", "no place");
@@ -147,7 +147,7 @@ fn a_model_of_this_machine_can_be_the_judge() {
 }
 
 #[test]
-fn judge_flags_that_make_no_sense_are_refused() {
+fn invalid_judge_flags_are_refused() {
     let sandbox = Sandbox::new();
     let generate = format!("generate {POLICY} {PROBLEMS} -o c.json");
     for (flags, sentence) in [
@@ -173,7 +173,7 @@ fn judge_flags_that_make_no_sense_are_refused() {
     sandbox.refuses(&format!("{generate} {judge} --judge-cache data/test.json"), 3, &["expected a judge's cache"]);
 }
 
-/// Puts two trees and their image on the sandbox.
+/// Writes two trees and their image.
 fn plant_trees(sandbox: &Sandbox) {
     let leaf = |steps: Value| {
         json!({"partial_solution": steps, "mc_value": 0.0, "visit_count": 0, "correct_rollouts": [],
@@ -182,14 +182,14 @@ fn plant_trees(sandbox: &Sandbox) {
     for name in ["one", "two"] {
         let tree = json!({"question": "How many?", "answer": "2", "image_path": "images/p.png", "mc_value": 0.5,
             "visit_count": 0, "correct_rollouts": [], "incorrect_rollouts": [],
-            "children": [leaf(json!(["Count.", name])), leaf(json!(["Speculation."]))], "id": name});
+            "children": [leaf(json!(["Count.", name])), leaf(json!(["Guess."]))], "id": name});
         sandbox.write(&format!("trees/{name}.json"), tree.to_string());
     }
     sandbox.write("images/p.png", support::png::grey(8, 8, 8));
 }
 
 #[test]
-fn trees_are_judged_into_a_directory_of_their_own_and_only_once() {
+fn trees_are_judged_into_another_directory_and_only_once() {
     let sandbox = Sandbox::new();
     plant_trees(&sandbox);
     let server = Server::script(vec![
@@ -206,13 +206,13 @@ fn trees_are_judged_into_a_directory_of_their_own_and_only_once() {
     let image = &server.requests()[0].body["messages"][0]["content"][1]["image_url"]["url"];
     assert!(image.as_str().unwrap().starts_with("data:image/png;base64,iVBOR"), "{image}");
     let asked = server.requests().len();
-    assert!(sandbox.run(&judge).done().out.contains("2 trees were done before"));
+    assert!(sandbox.run(&judge).done().out.contains("2 already done"));
     assert_eq!(server.requests().len(), asked);
     sandbox.run("samples judged -o prm.jsonl").done();
 }
 
 #[test]
-fn trees_that_fail_are_listed_with_their_cause_and_the_others_are_judged() {
+fn failed_trees_are_listed_with_their_cause_and_the_others_are_judged() {
     let sandbox = Sandbox::new();
     plant_trees(&sandbox);
     sandbox.write("trees/bad.json", "{\"question\": \"?\"}");
@@ -235,8 +235,8 @@ fn judging_trees_needs_trees_a_judge_and_a_directory() {
     let server = Server::script(vec![says("Yes")]);
     let judge = format!("--judge-url {} --judge-model judge-1 --data-root .", server.url());
     sandbox.refuses("judge trees -o judged", 2, &["expected --judge-url and --judge-model"]);
-    sandbox.refuses(&format!("judge trees -o trees {judge}"), 2, &["--output", "a directory of their own"]);
+    sandbox.refuses(&format!("judge trees -o trees {judge}"), 2, &["--output", "expected another directory"]);
     sandbox.refuses(&format!("judge none -o judged {judge}"), 3, &["none: no trees"]);
     sandbox.refuses(&format!("judge missing -o judged {judge}"), 3, &["missing"]);
-    sandbox.refuses(&format!("judge trees -o judged {judge}"), 1, &["gives no log-probabilities"]);
+    sandbox.refuses(&format!("judge trees -o judged {judge}"), 1, &["does not return log-probabilities"]);
 }

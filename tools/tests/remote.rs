@@ -1,4 +1,4 @@
-//! A policy on a server, from the command line: searches and candidates without a model of this machine.
+//! A policy on a server, from the command line: searches and candidates without a local model.
 #![cfg(unix)]
 
 #[path = "../../tests/support/http.rs"]
@@ -22,8 +22,7 @@ fn annotate(server: &Server, flags: &str) -> String {
     format!("annotate {} {PROBLEMS} --rollouts 4 --rollout-budget 20 {flags}", policy(server))
 }
 
-/// A model of a kind: its solution depends on the question, the steps before it and the seed, and is right in one case of
-/// three.
+/// A scripted model: its solution depends on the question, the steps so far and the seed, and is right in one case of three.
 fn solution(request: &Request, seed: u64) -> String {
     let body = &request.body;
     assert!(body["messages"][0]["content"].as_str().unwrap().contains("InternVL"));
@@ -31,19 +30,19 @@ fn solution(request: &Request, seed: u64) -> String {
     assert!(parts[0]["image_url"]["url"].as_str().unwrap().starts_with("data:image/png;base64,"));
     let question = parts[1]["text"].as_str().unwrap();
     let right = if question.contains("tallest bar") { 10 } else { 80 };
-    let said = if seed.is_multiple_of(3) { right } else { right + 1 + seed % 5 };
+    let answer = if seed.is_multiple_of(3) { right } else { right + 1 + seed % 5 };
     let steps = [format!("Look at it, way {}.", seed % 4), format!("Count to {}.", seed % 7), "Sum up.".to_owned()];
-    // Steps so far are in the user's message, or in one of the assistant's.
+    // The steps so far are in the user's or in the assistant's message.
     let begun = body["messages"][2]["content"].as_str().unwrap_or_default();
-    let written = question.matches("<step>").count() + begun.matches("<step>").count();
-    let rest: Vec<String> = steps.iter().skip(written).map(|step| format!("<step>{step}</step>")).collect();
-    format!("{}<answer>Answer: The final answer is {said}</answer><|im_end|>", rest.concat())
+    let steps_so_far = question.matches("<step>").count() + begun.matches("<step>").count();
+    let rest: Vec<String> = steps.iter().skip(steps_so_far).map(|step| format!("<step>{step}</step>")).collect();
+    format!("{}<answer>Answer: The final answer is {answer}</answer><|im_end|>", rest.concat())
 }
 
-/// A server that writes `most` solutions a request, at most.
-fn server(most: u64) -> Server {
+/// A server that writes at most `max` solutions per request.
+fn server(max: u64) -> Server {
     Server::start(move |_, request| {
-        let count = request.body["n"].as_u64().unwrap_or(1).min(most);
+        let count = request.body["n"].as_u64().unwrap_or(1).min(max);
         let choice = |index| {
             let text = solution(request, request.body["seed"].as_u64().unwrap() + index);
             json!({"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": text}})
@@ -67,14 +66,14 @@ fn trees(sandbox: &Sandbox, folder: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_policy_on_a_server_is_searched_and_the_same_seed_gives_the_same_trees() {
     let sandbox = Sandbox::new();
-    for (most, name) in [(16, "several"), (1, "one")] {
-        let server = server(most);
+    for (max, name) in [(16, "several"), (1, "one")] {
+        let server = server(max);
         let result = sandbox.run(&annotate(&server, &format!("-o {name} --json"))).done().object();
         assert_eq!((&result["summary"]["done"], &result["summary"]["failed"]), (&json!(2), &json!(0)));
         let requests = server.requests().len() as u64;
-        let told = &result["server"];
-        assert_eq!((&told["requests"], &told["rollouts"]), (&json!(requests), &result["summary"]["rollouts"]));
-        assert_eq!(told["generated"], json!(40 * told["rollouts"].as_u64().unwrap()));
+        let counters = &result["server"];
+        assert_eq!((&counters["requests"], &counters["rollouts"]), (&json!(requests), &result["summary"]["rollouts"]));
+        assert_eq!(counters["generated"], json!(40 * counters["rollouts"].as_u64().unwrap()));
         assert!(!result.as_object().unwrap().contains_key("engine"));
         let first = trees(&sandbox, name);
         assert_eq!(first.len(), 2);
@@ -91,14 +90,14 @@ fn a_policy_on_a_server_is_searched_and_the_same_seed_gives_the_same_trees() {
         }
         assert_eq!(trees(&sandbox, &format!("{name}-shares")), first);
     }
-    let lines = sandbox.run(&annotate(&server(16), "-o said")).done().out;
-    assert!(lines.contains(" rollouts/s, ") && lines.contains(" tokens/s drawn, "), "{lines}");
+    let lines = sandbox.run(&annotate(&server(16), "-o lines")).done().out;
+    assert!(lines.contains(" rollouts/s, ") && lines.contains(" tokens/s generated, "), "{lines}");
     assert!(lines.contains(" requests)") && !lines.contains("reuse"), "{lines}");
     sandbox.run("samples several -o prm.jsonl").done();
 }
 
 #[test]
-fn candidates_come_from_a_server_too() {
+fn candidates_can_come_from_a_server() {
     let sandbox = Sandbox::new();
     let server = server(16);
     let generate = format!("generate {} {PROBLEMS} -n 5 -o c.json", policy(&server));
@@ -112,7 +111,7 @@ fn candidates_come_from_a_server_too() {
 }
 
 #[test]
-fn a_server_in_trouble_fails_problems_with_the_cause() {
+fn a_failing_server_fails_problems_with_the_cause() {
     let sandbox = Sandbox::new();
     let server = Server::script(vec![Reply::Stall(Vec::new())]);
     let run = sandbox.run(&annotate(&server, "-o trees --policy-timeout 1 --json").replace("--limit 2", "--limit 1"));
@@ -128,7 +127,7 @@ fn a_server_in_trouble_fails_problems_with_the_cause() {
 }
 
 #[test]
-fn a_server_that_cannot_be_used_stops_the_run_with_one_sentence_and_the_same_command_goes_on() {
+fn a_server_that_cannot_be_used_ends_the_run_with_one_sentence_and_the_same_command_resumes() {
     let sandbox = Sandbox::new();
     let told = r#"{"error": {"message": "sk-secret-1 is not a key"}}"#;
     let closed = Server::script(vec![reply("401 Unauthorized", &["content-type: application/json"], told)]);
@@ -142,7 +141,7 @@ fn a_server_that_cannot_be_used_stops_the_run_with_one_sentence_and_the_same_com
             err: String::from_utf8(output.stderr).unwrap(),
         };
         assert!(!run.err.contains("secret"), "{}", run.err);
-        run.refused(1, &["the policy cannot be used: ", "wants another key than it was given in the environment"]);
+        run.refused(1, &["the policy cannot be used: ", "rejected the API key", "set MMPRM_POLICY_KEY"]);
     }
     assert!(closed.requests()[0].headers.contains(&"authorization: Bearer sk-secret-1".to_owned()));
     assert_eq!(sandbox.read("trees/annotate.log.jsonl"), b"");
@@ -153,19 +152,19 @@ fn a_server_that_cannot_be_used_stops_the_run_with_one_sentence_and_the_same_com
 }
 
 #[test]
-fn flags_that_mean_nothing_to_a_server_are_refused_in_one_sentence() {
+fn flags_that_do_not_apply_to_a_server_are_refused_in_one_sentence() {
     let sandbox = Sandbox::new();
     let server = server(16);
     for (flag, expected) in [
-        ("--threads 2", "--threads is for a policy that runs here"),
-        ("--context 4096", "--context is for"),
-        ("--gpu-layers 3", "--gpu-layers is for"),
-        ("--deterministic", "--deterministic is for"),
-        ("--vision-encoder native", "--vision-encoder is for"),
-        ("--vision-cache kept", "--vision-cache is for"),
-        ("--mmproj mmproj.gguf", "--mmproj is for"),
-        ("--max-tiles 4", "--max-tiles is for"),
-        ("--parallel 8", "--policy-parallel tells how many requests"),
+        ("--threads 2", "--threads applies to a local policy only"),
+        ("--context 4096", "--context applies to"),
+        ("--gpu-layers 3", "--gpu-layers applies to"),
+        ("--deterministic", "--deterministic applies to"),
+        ("--vision-encoder native", "--vision-encoder applies to"),
+        ("--vision-cache kept", "--vision-cache applies to"),
+        ("--mmproj mmproj.gguf", "--mmproj applies to"),
+        ("--max-tiles 4", "--max-tiles applies to"),
+        ("--parallel 8", "the number of requests at once with --policy-parallel"),
         ("--policy-key-env NOT_THERE", "--policy-key-env NOT_THERE: the environment has no such variable"),
         ("--policy-model", "a value is required"),
         ("--policy policy.gguf", "cannot be used with"),
@@ -181,14 +180,14 @@ fn flags_that_mean_nothing_to_a_server_are_refused_in_one_sentence() {
         let run = sandbox.run(&format!("annotate {source} {PROBLEMS} -o trees"));
         assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{source}: {run:?}");
     }
-    // The engine's flags are a local judge's then.
+    // With a local judge, the engine's flags are the judge's.
     let judged = "--judge-gguf policy.gguf --threads 1 --judge always --unjudged incorrect";
     let run = sandbox.run(&annotate(&server, &format!("-o judged {judged} --json")));
     assert_eq!((run.code, &run.object()["summary"]["done"]), (Some(0), &json!(2)));
 }
 
 #[test]
-fn speculation_leaves_the_trees_and_fewer_rollouts_may_do() {
+fn speculation_keeps_the_trees_and_adaptive_rollouts_are_fewer() {
     let sandbox = Sandbox::new();
     let server = server(16);
     let rollouts = |flags: &str| {
@@ -209,7 +208,7 @@ fn speculation_leaves_the_trees_and_fewer_rollouts_may_do() {
 }
 
 #[test]
-fn steps_may_stand_in_the_assistants_turn_and_trees_tell_so() {
+fn steps_can_be_in_the_assistants_message_and_trees_record_it() {
     let sandbox = Sandbox::new();
     let server = server(16);
     sandbox.run(&annotate(&server, "-o trees --continue assistant")).done();
@@ -227,7 +226,7 @@ fn steps_may_stand_in_the_assistants_turn_and_trees_tell_so() {
 }
 
 #[test]
-fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
+fn other_settings_are_refused_and_the_differences_named() {
     let sandbox = Sandbox::new();
     let server = server(16);
     sandbox.run(&annotate(&server, "-o trees")).done();
@@ -239,4 +238,38 @@ fn a_directory_of_other_settings_is_refused_and_the_difference_named() {
     assert_eq!(trees(&sandbox, "trees"), first);
     sandbox.run(&format!("{other} --mix-settings")).done();
     assert_eq!(trees(&sandbox, "trees"), first);
+}
+
+#[test]
+fn a_directory_of_an_earlier_version_is_refused_in_one_sentence() {
+    let sandbox = Sandbox::new();
+    let server = server(16);
+    sandbox.run(&annotate(&server, "-o trees")).done();
+    let settings = String::from_utf8(sandbox.read("trees/annotate.settings.jsonl")).unwrap();
+    let old = settings.replace("\"format\":2,", "\"sampling\":\"Sampling { temperature: 1.0 }\",");
+    assert_ne!(old, settings);
+    sandbox.write("trees/annotate.settings.jsonl", old);
+    let sentence = "was annotated by an earlier version whose settings cannot be compared; give another --output";
+    sandbox.refuses(&annotate(&server, "--out trees"), 2, &[sentence, "--mix-settings"]);
+    sandbox.run(&annotate(&server, "--out trees --mix-settings")).done();
+}
+
+#[test]
+fn a_server_that_does_not_continue_messages_ends_the_run_and_the_error_names_the_flag() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(|_, request| match request.body.get("continue_final_message") {
+        None => {
+            let text = |index| solution(request, request.body["seed"].as_u64().unwrap() + index);
+            let choice = |index| json!({"index": index, "message": {"content": text(index)}});
+            let count = request.body["n"].as_u64().unwrap_or(1);
+            let choices: Vec<Value> = (0..count).map(choice).collect();
+            reply("200 OK", &[], &json!({"choices": choices}).to_string())
+        }
+        Some(_) => reply("400 Bad Request", &[], "{}"),
+    });
+    sandbox.refuses(
+        &annotate(&server, "-o trees --continue assistant"),
+        1,
+        &["the policy cannot be used: ", "does not continue an assistant's message", "use --continue user"],
+    );
 }

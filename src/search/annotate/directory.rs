@@ -1,4 +1,4 @@
-//! The output directory: who may work in it, and what is done.
+//! The output directory: its lock and its trees.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use super::AnnotateError;
 use crate::data::tree::{Tree, json};
 use crate::util::io::FileError;
 
-/// The name of the log in the output directory: one JSON object a line for every problem finished or failed.
+/// File name of the log in the output directory: one JSON object per line for every problem finished or failed.
 pub const LOG_NAME: &str = "annotate.log.jsonl";
 
-/// The name of the file in the output directory that the working process holds locked.
+/// File name of the lock in the output directory.
 pub const LOCK_NAME: &str = "annotate.lock";
 
-/// An output directory in the hands of this process.
+/// An output directory locked by this process.
 pub(super) struct Directory {
     path: PathBuf,
-    /// The operating system's lock ends with the process, however it ends; the file itself stays and means nothing.
+    /// The operating system releases the lock when the process ends, however it ends; the file stays.
     _lock: File,
 }
 
 impl Directory {
-    /// Creates the directory if need be and locks it.
+    /// Creates the directory if it is missing and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, AnnotateError> {
         fs::create_dir_all(path).map_err(FileError::writing(path))?;
         let lock_path = path.join(LOCK_NAME);
@@ -44,7 +44,7 @@ impl Directory {
         self.path.join(LOG_NAME)
     }
 
-    /// Whether the tree of this stem is there. Trees appear whole or not at all.
+    /// Whether the tree with this file stem exists. Trees are written atomically.
     pub(super) fn has_tree(&self, stem: &str) -> bool {
         self.tree_path(stem).is_file()
     }

@@ -1,4 +1,4 @@
-//! The log of an annotation: what became of each problem, over all runs in a directory.
+//! The log of an annotation: the result of each problem, over all runs in a directory.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -16,7 +16,7 @@ pub(super) enum Status {
     Failed,
 }
 
-/// One line: a problem that was finished or failed.
+/// A line: a problem that was finished or failed.
 #[derive(Debug, Serialize)]
 pub(super) struct Line<'a> {
     pub(super) id: &'a str,
@@ -26,27 +26,26 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<&'a str>,
     pub(super) rollouts: usize,
-    /// Rollouts that nobody could judge.
+    /// Rollouts that could not be judged.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) unjudged: usize,
     pub(super) searches: usize,
-    /// Probes asked for ahead, and how many of them were dropped.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) guesses: usize,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) guesses_dropped: usize,
+    #[serde(rename = "guesses", skip_serializing_if = "is_zero")]
+    pub(super) speculative_probes: usize,
+    #[serde(rename = "guesses_dropped", skip_serializing_if = "is_zero")]
+    pub(super) cancelled_probes: usize,
     pub(super) seconds: f64,
-    /// Where rollouts had the steps before them, if not in the reference's place.
+    /// Which message of the prompt held the steps before a rollout, unless it is the user's, as in MM-PRM.
     #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
     pub(super) continues: Option<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over by reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// What a later run needs of a line.
+/// The fields of a line that later runs read.
 #[derive(Deserialize)]
 struct Past {
     stem: String,
@@ -57,8 +56,8 @@ struct Past {
 pub(super) struct Log(JsonLines);
 
 impl Log {
-    /// Opens or starts the log; gives the stems of problems whose last attempt failed. A last line without its end, cut
-    /// short by a crash, is dropped.
+    /// Opens or creates the log; returns the file stems of problems whose last attempt failed. A last line without a newline,
+    /// which a crash truncated, is removed.
     pub(super) fn open(path: &Path) -> Result<(Self, HashSet<String>), AnnotateError> {
         let mut failures = HashSet::new();
         let lines = JsonLines::open(path, |line| {
@@ -73,7 +72,7 @@ impl Log {
         Ok((Self(lines), failures))
     }
 
-    /// Adds a line, whole: the system has it when this returns.
+    /// Appends a line; it survives the process once this returns.
     pub(super) fn append(&mut self, line: &Line<'_>) -> Result<(), AnnotateError> {
         Ok(self.0.append(line)?)
     }
@@ -84,7 +83,6 @@ mod tests {
     use super::*;
 
     fn line(stem: &'static str, status: Status) -> Line<'static> {
-        let (guesses, guesses_dropped, continues) = (0, 0, None);
         Line {
             id: "p",
             stem,
@@ -93,10 +91,10 @@ mod tests {
             rollouts: 16,
             unjudged: 0,
             searches: 1,
-            guesses,
-            guesses_dropped,
+            speculative_probes: 0,
+            cancelled_probes: 0,
             seconds: 0.5,
-            continues,
+            continues: None,
         }
     }
 
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_cut_short_by_a_crash_is_dropped_and_the_log_goes_on() {
+    fn a_line_truncated_by_a_crash_is_removed_and_the_log_stays_usable() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let whole = "{\"stem\": \"a\", \"status\": \"failed\"}\n";

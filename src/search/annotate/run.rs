@@ -1,4 +1,4 @@
-//! The run: a few workers, each searching one problem at a time.
+//! The run: workers that each search one problem at a time.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,21 +11,21 @@ use super::log::{Line, Log, Status};
 use super::slots::Slots;
 use super::{AnnotateError, AnnotateOptions, Event, Plan, Progress, Summary, settings};
 use crate::data::problem::Problem;
-use crate::data::solution::{Continue, Rollout};
+use crate::data::solution::Continue;
 use crate::data::tree::file_stem;
 use crate::judge::Verifier;
-use crate::policy::{PolicyError, RolloutModel, RolloutRequest, Traced};
-use crate::search::{Observer, Outcome, SearchError, SearchStats, search};
+use crate::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
+use crate::search::{Observer, Outcome, SearchError, SearchStats, search_observed};
 use crate::util::cancel::CancelToken;
 use crate::util::pool;
 
 /// Searches every problem that has no tree in `directory` yet; see the [module](super).
 ///
-/// Setting `cancel` stops the run at each search's next request to the policy; the problems in flight are abandoned, and a
-/// later run takes them up. A search that fails, or panics, costs its own problem only.
+/// Cancelling `cancel` ends the run at each search's next request to the policy; problems in progress are abandoned and
+/// searched by a later run. A search that fails or panics fails its own problem only.
 ///
 /// # Errors
-/// [`AnnotateError`] where the run itself cannot go on: a directory in use, a full disk.
+/// [`AnnotateError`] where the run cannot continue: a directory in use, a full disk.
 pub fn annotate(
     problems: &[Problem],
     directory: &Path,
@@ -102,8 +102,8 @@ fn plan<'a>(
     (plan, tasks)
 }
 
-/// A policy that draws nothing more once a flag is set, whether or not the policy itself knows of it, and guesses only where
-/// there is room for them.
+/// A policy whose requests end once the run is stopped, whether or not it knows of that, and whose speculative requests wait for
+/// room.
 struct Cancellable<'a> {
     policy: &'a dyn RolloutModel,
     stop: CancelToken,
@@ -114,15 +114,6 @@ impl Cancellable<'_> {
     fn is_cancelled(&self) -> bool {
         self.stop.is_cancelled()
     }
-
-    fn draw<T>(
-        &self,
-        request: &RolloutRequest<'_>,
-        draw: impl FnOnce() -> Result<T, PolicyError>,
-    ) -> Result<T, PolicyError> {
-        let draw = || if self.is_cancelled() { Err(PolicyError::Cancelled) } else { draw() };
-        self.slots.draw(request.count, request.guess, || self.is_cancelled(), draw)
-    }
 }
 
 impl RolloutModel for Cancellable<'_> {
@@ -130,16 +121,13 @@ impl RolloutModel for Cancellable<'_> {
         self.policy.continues()
     }
 
-    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<Rollout>, PolicyError> {
-        self.draw(request, || self.policy.rollouts(request))
-    }
-
-    fn traced(&self, request: &RolloutRequest<'_>) -> Result<Vec<Traced>, PolicyError> {
-        self.draw(request, || self.policy.traced(request))
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+        let sample = || if self.is_cancelled() { Err(PolicyError::Cancelled) } else { self.policy.rollouts(request) };
+        self.slots.run(request.count, request.speculation, || self.is_cancelled(), sample)
     }
 }
 
-/// What the workers have in common.
+/// State shared by the workers.
 struct Run<'a> {
     directory: &'a Directory,
     options: &'a AnnotateOptions,
@@ -149,7 +137,7 @@ struct Run<'a> {
     shared: Mutex<Shared>,
 }
 
-/// What the workers change.
+/// What the workers change, under one lock.
 struct Shared {
     log: Log,
     summary: Summary,
@@ -163,7 +151,7 @@ enum End {
 }
 
 impl Run<'_> {
-    /// Searches a problem and keeps what came of it; returns false if the run is being cancelled.
+    /// Searches a problem and writes its tree or its failure; returns false if the run is cancelled.
     fn work(&self, task: &Task<'_>) -> Result<bool, AnnotateError> {
         self.progress.event(Event::Started { problem: task.problem });
         let started = Instant::now();
@@ -179,12 +167,12 @@ impl Run<'_> {
     }
 
     fn search(&self, problem: &Problem, observer: &mut dyn Observer) -> End {
-        let search = || search(problem, &self.policy, self.verifier, &self.options.params, observer);
-        // Nothing outlives the search that a panic could have left half-changed, save the policy, which guards itself.
+        let search = || search_observed(problem, &self.policy, self.verifier, &self.options.params, observer);
+        // Only the policy outlives a search that panics, and it guards its own state.
         match catch_unwind(AssertUnwindSafe(search)) {
             Ok(Ok(outcome)) => End::Finished(Box::new(outcome)),
-            Ok(Err(SearchError::RolloutModel(PolicyError::Cancelled))) => End::Cancelled,
-            // A verifier that is being stopped, or that stops the run, has no verdict: the problem did not fail.
+            Ok(Err(SearchError::Policy(PolicyError::Cancelled))) => End::Cancelled,
+            // A verifier without a verdict because the run is being stopped does not fail the problem.
             Ok(Err(SearchError::Verifier(_))) if self.policy.is_cancelled() => End::Cancelled,
             Ok(Err(error)) => End::Failed(error.to_string()),
             Err(panic) => End::Failed(format!("internal error: {}", message(&*panic))),
@@ -194,7 +182,7 @@ impl Run<'_> {
     fn keep_tree(&self, task: &Task<'_>, outcome: &Outcome, elapsed: Duration) -> Result<(), AnnotateError> {
         let &Task { problem, ref stem } = task;
         self.directory.write_tree(stem, &outcome.tree)?;
-        let SearchStats { rollouts, unjudged, searches, guesses, guesses_dropped, .. } = outcome.stats;
+        let SearchStats { rollouts, unjudged, searches, speculative_probes, cancelled_probes, .. } = outcome.stats;
         let seconds = elapsed.as_secs_f64();
         let mut shared = self.shared();
         shared.log.append(&Line {
@@ -205,15 +193,15 @@ impl Run<'_> {
             rollouts,
             unjudged,
             searches,
-            guesses,
-            guesses_dropped,
+            speculative_probes,
+            cancelled_probes,
             seconds,
             continues: self.continues(),
         })?;
         shared.summary.done += 1;
         shared.summary.searches += searches;
-        shared.summary.guesses += guesses;
-        shared.summary.guesses_dropped += guesses_dropped;
+        shared.summary.speculative_probes += speculative_probes;
+        shared.summary.cancelled_probes += cancelled_probes;
         shared.summary.never_solved += usize::from(outcome.tree.root.mc_value <= 0.0);
         shared.summary.always_solved += usize::from(outcome.tree.root.mc_value >= 1.0);
         drop(shared);
@@ -240,8 +228,8 @@ impl Run<'_> {
             rollouts: counter.rollouts,
             unjudged: counter.unjudged,
             searches: 0,
-            guesses: 0,
-            guesses_dropped: 0,
+            speculative_probes: 0,
+            cancelled_probes: 0,
             seconds,
             continues: self.continues(),
         })?;
@@ -251,7 +239,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Where rollouts have the steps before them, for the log.
+    /// Which message of the prompt holds the steps before a rollout, for the log.
     fn continues(&self) -> Option<String> {
         let continues = self.policy.continues();
         (continues != Continue::default()).then(|| continues.to_string())
@@ -264,12 +252,12 @@ impl Run<'_> {
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
-        // Only this module's own few lines run under the lock, and none of them leaves half a change.
+        // Only this module runs code under the lock, and none of it leaves a partial change.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Counts a problem's rollouts and passes them on.
+/// Counts a problem's rollouts and reports them as progress.
 struct Counter<'a> {
     progress: &'a dyn Progress,
     problem: &'a Problem,

@@ -1,7 +1,7 @@
-//! With which settings the trees of a directory were made.
+//! The settings that the trees of a directory were made with.
 //!
-//! Trees do not tell, and a directory whose trees were made with several settings is rarely meant. A run therefore leaves its
-//! settings beside its trees, one JSON object a line, those of the last run last.
+//! Trees do not contain them, and mixing trees of different settings is rarely intended. A run therefore stores its settings
+//! beside its trees, one JSON object per line, the last run's last.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,12 +13,16 @@ use super::AnnotateError;
 use crate::search::SearchParams;
 use crate::util::io::FileError;
 
-/// The name of the file in the output directory that tells with which settings its trees were made.
+/// File name of the settings in the output directory.
 pub const SETTINGS_NAME: &str = "annotate.settings.jsonl";
 
-/// The settings of a run: the parameters of its searches, and what its caller knows of the rest.
+/// The format of the settings. Lines without a format are from versions that stored the sampling parameters as Rust debug text.
+const FORMAT: u64 = 2;
+
+/// The settings of a run: its search parameters and those that its caller passes.
 pub(super) fn settings(params: &SearchParams, others: &Value) -> Value {
     let mut settings = Map::new();
+    settings.insert("format".into(), FORMAT.into());
     let search = json!({
         "c_puct": params.c_puct, "alpha": params.alpha, "beta": params.beta, "length_scale": params.length_scale,
         "rollouts": params.rollouts, "max_searches": params.max_searches, "rollout_budget": params.rollout_budget,
@@ -33,8 +37,8 @@ pub(super) fn settings(params: &SearchParams, others: &Value) -> Value {
     Value::Object(settings)
 }
 
-/// Compares `settings` with those that `directory` was left with and puts them on record; `mixed` allows others, and so does a
-/// directory without trees.
+/// Compares `settings` with the last ones stored in `directory` and stores them. Other settings are an error unless `mixed`
+/// allows them or the directory has no trees.
 pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<(), AnnotateError> {
     let path = directory.join(SETTINGS_NAME);
     let mut text = match std::fs::read_to_string(&path) {
@@ -48,10 +52,15 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
         if differences.is_empty() {
             return Ok(());
         }
-        if !has_trees(directory).map_err(FileError::reading(directory))? {
-            text.clear();
-        } else if !mixed {
-            return Err(AnnotateError::OtherSettings { directory: directory.to_owned(), differences });
+        let directory = directory.to_owned();
+        match has_trees(&directory) {
+            Err(source) => return Err(FileError::reading(&directory)(source).into()),
+            Ok(false) => text.clear(),
+            Ok(true) if mixed => {}
+            Ok(true) if last.get("format") != settings.get("format") => {
+                return Err(AnnotateError::OtherFormat { directory });
+            }
+            Ok(true) => return Err(AnnotateError::OtherSettings { directory, differences }),
         }
     }
     text.push_str(&settings.to_string());
@@ -64,20 +73,20 @@ fn has_trees(directory: &Path) -> std::io::Result<bool> {
     Ok(names.any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "json"))))
 }
 
-/// What differs, as `name (value there, not value here)`; empty where nothing does.
+/// The differing settings as `name (value there, value here)`; empty where none differ.
 fn differences(there: &Value, here: &Value) -> String {
     let (mut flat_there, mut flat_here) = (BTreeMap::new(), BTreeMap::new());
     flatten(there, "", &mut flat_there);
     flatten(here, "", &mut flat_here);
     let names: std::collections::BTreeSet<&String> = flat_there.keys().chain(flat_here.keys()).collect();
-    let told = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), Value::to_string);
+    let text = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), Value::to_string);
     let differing = names.into_iter().filter(|&name| flat_there.get(name) != flat_here.get(name));
     let differing = differing
-        .map(|name| format!("{name} ({} there, {} here)", told(flat_there.get(name)), told(flat_here.get(name))));
+        .map(|name| format!("{name} ({} there, {} here)", text(flat_there.get(name)), text(flat_here.get(name))));
     differing.collect::<Vec<_>>().join(", ")
 }
 
-/// Every value that is no object, under its path; nulls are as good as absent.
+/// Inserts every value that is not an object under its path; null counts as absent.
 fn flatten(value: &Value, name: &str, flat: &mut BTreeMap<String, Value>) {
     match value {
         Value::Null => {}
@@ -107,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn other_settings_are_refused_unless_they_are_meant_and_the_last_ones_count() {
+    fn other_settings_are_refused_unless_mixed_and_the_last_ones_count() {
         let folder = tempfile::tempdir().unwrap();
         let note = |seed: u32, mixed| record(folder.path(), &json!({"seed": seed}), mixed);
         note(2, false).unwrap();
@@ -123,5 +132,28 @@ mod tests {
         assert_eq!(text, "{\"seed\":0}\n{\"seed\":1}\n");
         std::fs::write(folder.path().join(SETTINGS_NAME), "nonsense\n").unwrap();
         assert!(matches!(note(0, false), Err(AnnotateError::Settings { .. })));
+    }
+
+    #[test]
+    fn settings_of_an_earlier_version_are_refused_unless_mixed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SETTINGS_NAME);
+        let old = "{\"search\":{\"rollouts\":16},\"sampling\":\"Sampling { temperature: 1.0, top_k: 50 }\"}\n";
+        std::fs::write(&path, old).unwrap();
+        std::fs::write(folder.path().join("tree.json"), "").unwrap();
+        let new = settings(&SearchParams::default(), &json!({"sampling": {"temperature": 1.0, "top_k": 50}}));
+        let error = record(folder.path(), &new, false).unwrap_err();
+        assert!(matches!(error, AnnotateError::OtherFormat { .. }));
+        let expected = "was annotated by an earlier version whose settings cannot be compared";
+        assert!(error.to_string().ends_with(expected), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), old);
+        record(folder.path(), &new, true).unwrap();
+        record(folder.path(), &new, false).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{old}{new}\n"));
+        // Without trees there is nothing to compare with.
+        std::fs::write(&path, old).unwrap();
+        std::fs::remove_file(folder.path().join("tree.json")).unwrap();
+        record(folder.path(), &new, false).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{new}\n"));
     }
 }

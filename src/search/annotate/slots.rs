@@ -1,128 +1,190 @@
-//! Which probes may be asked for ahead: those for which the policy has room beside all that is needed.
+//! Admission of speculative probes: they run only where the policy has room beside all needed requests.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use crate::policy::{PolicyError, Speculation};
 
-/// How often a waiting guess looks whether it is needed or dropped.
-const LOOK: Duration = Duration::from_millis(1);
+/// How often a waiting probe checks for the cancellation of its run. Everything else wakes it.
+const RECHECK: Duration = Duration::from_millis(100);
 
-/// The rollouts that are under way, of all searches of a run.
+/// Rollouts in flight, of all searches of a run.
 #[derive(Debug)]
 pub(super) struct Slots {
-    most: usize,
-    under_way: Mutex<UnderWay>,
+    max: usize,
+    recheck: Duration,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    in_flight: Mutex<InFlight>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct UnderWay {
+struct InFlight {
     needed: usize,
-    guessed: usize,
+    speculative: usize,
 }
 
 impl Slots {
-    /// Room for `most` rollouts at once.
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, under_way: Mutex::default(), changed: Condvar::new() }
+    /// Room for `max` rollouts in flight.
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, recheck: RECHECK, shared: Arc::default() }
     }
 
-    /// Draws `count` rollouts. What is needed never waits here; a guess waits until there is room for it beside something
-    /// that is needed, so that it is not before the probe that its search waits for.
-    pub(super) fn draw<T>(
+    /// Runs `sample`, a request for `count` rollouts. A needed request never waits here. A speculative one waits until it is
+    /// committed or there is room for it beside at least one needed request, so that it never precedes the probe that its
+    /// search waits for.
+    pub(super) fn run<T>(
         &self,
         count: usize,
-        guess: Option<&Speculation>,
+        speculation: Option<&Speculation>,
         is_cancelled: impl Fn() -> bool,
-        draw: impl FnOnce() -> Result<T, PolicyError>,
+        sample: impl FnOnce() -> Result<T, PolicyError>,
     ) -> Result<T, PolicyError> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let guessed = if let Some(guess) = guess {
-            while !guess.is_needed()
-                && (under_way.needed == 0 || under_way.needed + under_way.guessed + count > self.most)
+        if let Some(speculation) = speculation {
+            speculation.wake_on_change(Waker::from(Arc::clone(&self.shared)));
+        }
+        let mut in_flight = self.shared.lock();
+        if let Some(speculation) = speculation {
+            while !speculation.is_committed()
+                && (in_flight.needed == 0 || in_flight.needed + in_flight.speculative + count > self.max)
             {
-                if guess.is_dropped() || is_cancelled() {
+                if speculation.is_cancelled() || is_cancelled() {
                     return Err(PolicyError::Cancelled);
                 }
-                let waited = self.changed.wait_timeout(under_way, LOOK).unwrap_or_else(PoisonError::into_inner);
-                under_way = waited.0;
+                let waited = self.shared.changed.wait_timeout(in_flight, self.recheck);
+                in_flight = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            under_way.guessed += count;
-            true
-        } else {
-            under_way.needed += count;
-            false
-        };
-        drop(under_way);
-        let _place = Place { slots: self, count, guessed };
-        self.changed.notify_all();
-        draw()
+        }
+        let is_speculative = speculation.is_some();
+        *in_flight.count_mut(is_speculative) += count;
+        drop(in_flight);
+        let _occupied = Occupied { shared: &self.shared, count, is_speculative };
+        self.shared.changed.notify_all();
+        sample()
     }
 }
 
-/// Rollouts under way; dropping it ends them, also where the policy panics.
-struct Place<'a> {
-    slots: &'a Slots,
-    count: usize,
-    guessed: bool,
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, InFlight> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Drop for Place<'_> {
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        // A waiter holds the lock from reading its state until it sleeps.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+}
+
+impl InFlight {
+    fn count_mut(&mut self, is_speculative: bool) -> &mut usize {
+        if is_speculative { &mut self.speculative } else { &mut self.needed }
+    }
+}
+
+/// Occupied room; dropping it releases it, also where the policy panics.
+struct Occupied<'a> {
+    shared: &'a Shared,
+    count: usize,
+    is_speculative: bool,
+}
+
+impl Drop for Occupied<'_> {
     fn drop(&mut self) {
-        let mut under_way = self.slots.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = if self.guessed { &mut under_way.guessed } else { &mut under_way.needed };
-        *kind -= self.count;
-        drop(under_way);
-        self.slots.changed.notify_all();
+        *self.shared.lock().count_mut(self.is_speculative) -= self.count;
+        self.shared.changed.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread::sleep;
+
     use super::*;
 
-    use std::sync::mpsc;
-
     #[test]
-    fn a_guess_waits_for_room_beside_what_is_needed() {
+    fn a_speculative_request_waits_for_room_beside_a_needed_one() {
         let slots = Slots::new(8);
-        let guess = Speculation::default();
+        let speculation = Speculation::default();
         let (send, events) = mpsc::channel();
         std::thread::scope(|scope| {
-            let (slots, guess) = (&slots, &guess);
-            let guessed = send.clone();
-            scope.spawn(move || slots.draw(4, Some(guess), || false, || Ok(guessed.send("guess"))));
-            let draw = || {
+            let (slots, speculation) = (&slots, &speculation);
+            let speculative = send.clone();
+            scope.spawn(move || slots.run(4, Some(speculation), || false, || Ok(speculative.send("speculative"))));
+            let sample = || {
                 send.send("needed").unwrap();
-                // It is let in while this is under way, and not before.
-                assert_eq!([events.recv().unwrap(), events.recv().unwrap()], ["needed", "guess"]);
+                // It is admitted while this request is in flight, and not before.
+                assert_eq!([events.recv().unwrap(), events.recv().unwrap()], ["needed", "speculative"]);
                 Ok(())
             };
-            slots.draw(4, None, || false, draw).unwrap();
+            slots.run(4, None, || false, sample).unwrap();
         });
     }
 
     #[test]
-    fn without_room_a_guess_waits_until_it_is_needed_or_dropped_or_the_run_ends() {
+    fn without_room_a_speculative_request_waits_until_committed_cancelled_or_the_run_ends() {
         let slots = Slots::new(8);
         let full = |inner: &dyn Fn()| {
-            let draw = || {
+            let sample = || {
                 inner();
                 Ok(())
             };
-            slots.draw(5, None, || false, draw).unwrap();
+            slots.run(5, None, || false, sample).unwrap();
         };
         full(&|| {
-            let guess = Speculation::default();
-            guess.cancel();
-            let dropped = slots.draw(4, Some(&guess), || false, || Ok(()));
-            assert!(matches!(dropped, Err(PolicyError::Cancelled)));
-            let cancelled = slots.draw(4, Some(&Speculation::default()), || true, || Ok(()));
+            let speculation = Speculation::default();
+            speculation.cancel();
+            let cancelled = slots.run(4, Some(&speculation), || false, || Ok(()));
             assert!(matches!(cancelled, Err(PolicyError::Cancelled)));
-            let guess = Speculation::default();
-            guess.commit();
-            assert!(slots.draw(4, Some(&guess), || false, || Ok(())).is_ok());
+            let run_ended = slots.run(4, Some(&Speculation::default()), || true, || Ok(()));
+            assert!(matches!(run_ended, Err(PolicyError::Cancelled)));
+            let speculation = Speculation::default();
+            speculation.commit();
+            assert!(slots.run(4, Some(&speculation), || false, || Ok(())).is_ok());
         });
+    }
+
+    /// Starts a speculative request that has no room, then `change`s something; returns whether it was admitted. It never
+    /// checks by itself within the time of the test.
+    fn admitted_after(change: impl FnOnce(&Speculation, &mpsc::Sender<()>)) -> bool {
+        let slots = Slots { recheck: Duration::from_hours(1), ..Slots::new(8) };
+        let speculation = Speculation::default();
+        std::thread::scope(|scope| {
+            let (slots, speculation) = (&slots, &speculation);
+            let (release, released) = mpsc::channel();
+            let (send, result) = mpsc::channel();
+            let hold = move || released.recv().map_err(|_| PolicyError::Cancelled);
+            scope.spawn(move || {
+                slots.run(
+                    4,
+                    None,
+                    || false,
+                    || slots.run(4, None, || false, hold).map(|()| sleep(Duration::from_secs(1))),
+                )
+            });
+            while slots.shared.lock().needed < 8 {
+                sleep(Duration::from_millis(1));
+            }
+            scope.spawn(move || send.send(slots.run(4, Some(speculation), || false, || Ok(())).is_ok()));
+            sleep(Duration::from_millis(30));
+            assert!(result.try_recv().is_err(), "admitted without room");
+            change(speculation, &release);
+            result.recv_timeout(Duration::from_secs(50)).expect("a change of state wakes the request")
+        })
+    }
+
+    #[test]
+    fn a_waiting_request_is_woken_by_release_commit_and_cancel() {
+        assert!(admitted_after(|_, release| release.send(()).unwrap()));
+        assert!(admitted_after(|speculation, _| speculation.commit()));
+        assert!(!admitted_after(|speculation, _| speculation.cancel()));
     }
 }

@@ -7,43 +7,43 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mmprm::data::solution::Continue;
 use mmprm::judge::OnUnjudged;
 use mmprm::search::SearchParams;
-use mmprm::search::annotate::{AnnotateError, AnnotateOptions, Event, annotate};
+use mmprm::search::annotate::{AnnotateError, AnnotateOptions, Event, Shard, Summary, annotate};
 use serde_json::{Value, json};
 
 use crate::args::{self, EngineArgs, ProblemArgs, SamplingArgs};
-use crate::commands::report::Watch;
+use crate::commands::report::Monitor;
 use crate::exit::{Exit, Usage};
 use crate::judging::{self, JudgeArgs};
 use crate::policy::PolicyArgs;
 use crate::ui::Ui;
 
-/// Label the steps of solutions with success rates, by tree search.
+/// Label the steps of solutions with Monte Carlo success rates by tree search (OmegaPRM).
 ///
-/// OmegaPRM: rollouts from a problem, and for each wrong one a binary search for its first wrong step; every step on the way
-/// is labelled with the share of rollouts from there that end right, as rules say, or a judge model where they cannot tell.
-/// Writes one tree a problem, in the reference's form. The defaults are those of the reference's run script, but for the
-/// judge: --judge always and --unjudged incorrect are the reference's way. Finished problems are never searched again: an
-/// interrupted run continues when the same command is given again.
+/// Samples rollouts of each problem and locates the first wrong step of each wrong one by binary search; every step on the way
+/// is labelled with the fraction of rollouts from there that end right, by rules or, where these are undecided, a judge
+/// model. Writes one tree per problem in MM-PRM's format. The defaults are those of MM-PRM's run script, except for the judge:
+/// MM-PRM's way is --judge always --unjudged incorrect. Finished problems are never searched again: the same command resumes an
+/// interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory for the trees.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR")]
     output: PathBuf,
 
-    /// Problems searched at once [default: enough to fill --parallel or --policy-parallel].
+    /// Problems searched in parallel [default: enough to fill --parallel or --policy-parallel].
     #[arg(long, value_name = "N")]
     problems_at_once: Option<NonZeroUsize>,
 
-    /// Try problems again that failed before.
+    /// Retry problems that failed in an earlier run.
     #[arg(long)]
     retry_failed: bool,
 
-    /// Only this share of the problems, such as 2/4 on the second of four machines: every fourth problem, from the second. The
-    /// trees of all shares, copied into one directory, are those of one run.
-    #[arg(long, value_name = "I/N", value_parser = shard)]
+    /// Annotate one share of the problems, such as 2/4 on the second of four machines: every fourth problem from the second.
+    /// The trees of all shares in one directory equal those of a single run.
+    #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
 
-    /// Go on in a directory whose trees were made with other settings (model, search, sampling, judge): it then holds both.
+    /// Allow a directory with trees of other settings (model, search, sampling, judge), and mix them.
     #[arg(long)]
     mix_settings: bool,
 
@@ -66,65 +66,50 @@ pub struct Args {
     engine: EngineArgs,
 }
 
-/// The `index`th of `count` shares, from 0.
-#[derive(Debug, Clone, Copy)]
-struct Shard {
-    index: usize,
-    count: usize,
-}
-
-fn shard(text: &str) -> Result<Shard, String> {
-    let numbers = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
-    match numbers {
-        Some((index, count)) if (1..=count).contains(&index) => Ok(Shard { index: index - 1, count }),
-        _ => Err("expected a share such as 2/4".into()),
-    }
-}
-
 /// Parameters of the search.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Search")]
 struct SearchArgs {
-    /// Weight of exploring states that were seldom selected.
+    /// Weight of the exploration term in a candidate's priority.
     #[arg(long, default_value_t = SearchParams::default().c_puct, allow_negative_numbers = true)]
     c_puct: f64,
 
-    /// How strongly states with a high Monte Carlo value are preferred.
+    /// Base of alpha^(1 - MC), the preference for states with a high Monte Carlo value.
     #[arg(long, default_value_t = SearchParams::default().alpha, allow_negative_numbers = true)]
     alpha: f64,
 
-    /// How strongly long rollouts are avoided.
+    /// Base of beta^(words / length scale), the preference for short rollouts.
     #[arg(long, default_value_t = SearchParams::default().beta, allow_negative_numbers = true)]
     beta: f64,
 
-    /// Words in a rollout that count as one unit of length.
+    /// Words per factor beta.
     #[arg(long, default_value_t = SearchParams::default().length_scale, allow_negative_numbers = true)]
     length_scale: f64,
 
-    /// Rollouts drawn to estimate a state.
+    /// Rollouts per state.
     #[arg(long, value_name = "N", default_value_t = SearchParams::default().rollouts)]
     rollouts: usize,
 
-    /// Most searches a problem.
+    /// Maximum searches per problem.
     #[arg(long, value_name = "N", default_value_t = SearchParams::default().max_searches)]
     max_searches: usize,
 
-    /// A problem is done when it has had this many rollouts (tested between searches).
+    /// Rollouts per problem after which no further search begins.
     #[arg(long, value_name = "N", default_value_t = SearchParams::default().rollout_budget)]
     rollout_budget: usize,
 
-    /// Where rollouts from a state have its steps: in the user's message, as the reference's models were trained for, or in the
-    /// assistant's, where they continue their parent's own tokens and nothing is computed twice.
+    /// Message of the prompt that holds a state's steps: the user's, for which MM-PRM's models are trained, or the assistant's,
+    /// where rollouts continue the parent's own tokens and its cache is reused.
     #[arg(long = "continue", value_name = "user|assistant", default_value_t = Continue::User)]
     continues: Continue,
 
-    /// Draw fewer rollouts from states (not from problems): of 16, five where none of these is right, else eight. Success rates
-    /// stay without bias and become less exact.
+    /// Sample fewer rollouts from states below the root: of 16, five where none of these is right, else eight. Success rates
+    /// stay unbiased and become less exact.
     #[arg(long)]
     adaptive: bool,
 
-    /// Ask for both states that a search may come to next while it waits for one, where --parallel has room for it. The trees
-    /// are the same; rollouts that prove useless are counted apart.
+    /// Request both possible next states while a search waits for one, as far as --parallel has room. The trees are the same;
+    /// unneeded rollouts are not counted.
     #[arg(long, conflicts_with = "deterministic")]
     speculative: bool,
 }
@@ -147,7 +132,7 @@ impl SearchArgs {
 }
 
 impl Args {
-    /// What the trees depend on besides the problems and the search's parameters; `--parallel` only as far as rounding goes.
+    /// What the trees depend on besides the problems and the search parameters. `--parallel` affects rounding only.
     fn settings(&self, judge: &Value) -> anyhow::Result<Value> {
         let mut policy = self.policy.settings();
         if let Some(policy) = policy.as_object_mut() {
@@ -163,11 +148,11 @@ impl Args {
     }
 }
 
-/// A directory with other settings is a mistake in the call.
+/// A directory with other settings is a usage error.
 fn refusal(error: AnnotateError) -> anyhow::Error {
     match error {
-        AnnotateError::OtherSettings { .. } => {
-            Usage(format!("{error}; give another --output, or --mix-settings if that is meant")).into()
+        AnnotateError::OtherSettings { .. } | AnnotateError::OtherFormat { .. } => {
+            Usage(format!("{error}; give another --output, or --mix-settings to allow both")).into()
         }
         error => error.into(),
     }
@@ -175,49 +160,49 @@ fn refusal(error: AnnotateError) -> anyhow::Error {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    args.policy.check(&args.engine, args.judge.runs_here())?;
+    args.policy.check(&args.engine, args.judge.is_local())?;
     let params = args.search.params(args.judge.on_unjudged());
     params.validate().map_err(|error| Usage(error.to_string()))?;
     let (mut problems, data_root) = args.problems.load()?;
-    if let Some(Shard { index, count }) = args.shard {
-        problems = problems.into_iter().skip(index).step_by(count).collect();
+    if let Some(shard) = args.shard {
+        problems = shard.select(problems);
     }
     let judge = args.judge.open(&args.engine, &args.output, ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let settings = args.settings(&args.judge.settings(judge.as_ref()))?;
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, args.search.continues, ui)?;
-    // A search waits for one estimate at a time, so problems side by side keep the batch full.
+    // A search waits for one state at a time, so several problems in parallel fill the batch.
     let slots = args.policy.width(&policy, args.search.rollouts);
-    let filling = slots.div_ceil(params.at_once()) + 1;
+    let filling = slots.div_ceil(params.first_request()) + 1;
     let parallel = args.problems_at_once.or(NonZeroUsize::new(filling)).unwrap_or(NonZeroUsize::MIN);
-    let watch = Watch::new(ui, "annotate", problems.len(), || policy.counters());
+    let monitor = Monitor::new(ui, "annotate", problems.len(), || policy.counters());
     let rollouts = AtomicUsize::new(0);
     let progress = |event: Event<'_>| {
         match event {
-            Event::Planned(plan) => watch.bar().inc((problems.len() - plan.pending) as u64),
+            Event::Planned(plan) => monitor.bar().inc((problems.len() - plan.pending) as u64),
             Event::Rollouts { count, .. } => {
                 rollouts.fetch_add(count, Ordering::Relaxed);
             }
-            Event::Finished { .. } => watch.bar().inc(1),
+            Event::Finished { .. } => monitor.bar().inc(1),
             Event::Failed { problem, cause } => {
-                watch.bar().inc(1);
-                watch.failed(&format!("problem {}: {cause}", problem.id));
+                monitor.bar().inc(1);
+                monitor.failed(&format!("problem {}: {cause}", problem.id));
             }
             _ => {}
         }
-        watch.tick();
+        monitor.tick();
     };
     let (retry_failed, mixed) = (args.retry_failed, args.mix_settings);
     let options = AnnotateOptions { params, parallel, retry_failed, slots, settings, mixed };
     let summary = annotate(&problems, &args.output, &options, &policy, &verifier, &progress, ui.interrupted())
         .map_err(refusal)?;
-    watch.close(ui);
+    monitor.close(ui);
     policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;
-    let (counters, seconds) = watch.totals();
+    let (counters, seconds) = monitor.totals();
     let mut result = json!({
         "trees": args.output, "summary": summary, "seconds": seconds,
-        "rollouts_per_second": summary.rollouts as f64 / seconds.max(1e-9), "answers": verifier.report(),
+        "rollouts_per_second": summary.rollouts as f64 / seconds.max(1e-9), "answers": verifier.counts(),
     });
     counters.put_into(&mut result);
     ui.result(&result)?;
@@ -227,18 +212,15 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         summary.rollouts,
         counters.rates(seconds),
     ))?;
-    ui.say(format_args!(
-        "{} of them never solved and {} always solved at the root, which teach nothing; {} were done before",
-        summary.never_solved, summary.always_solved, summary.already_done,
-    ))?;
+    ui.say(sentence(&summary))?;
     ui.say(format_args!("trees: {}", args.output.display()))?;
     if summary.cancelled {
-        ui.warn("interrupted; finished trees are kept, and the same command continues");
+        ui.warn("interrupted; finished trees are kept, and the same command resumes");
         return Ok(Exit::Interrupted);
     }
     if summary.failed_before > 0 {
         ui.warn(format_args!(
-            "{} problems failed in an earlier run; --retry-failed tries them again",
+            "{} problems failed in an earlier run; --retry-failed retries them",
             summary.failed_before
         ));
     }
@@ -246,6 +228,38 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         let log = args.output.join(mmprm::search::annotate::LOG_NAME);
         ui.warn(format_args!("{} problems failed; causes are in {}", summary.failed, log.display()));
     }
-    // A data set with failed problems is not done, whichever run they failed in.
+    // A data set with failed problems is incomplete, whichever run they failed in.
     Ok(if summary.failed + summary.failed_before > 0 { Exit::Failed } else { Exit::Done })
+}
+
+/// How many problems got labels, and why the others did not.
+fn sentence(summary: &Summary) -> String {
+    let Summary { done, already_done, always_solved, never_solved, .. } = *summary;
+    let failed = summary.failed + summary.failed_before;
+    let labelled = done - always_solved - never_solved;
+    let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    format!(
+        "{} problems: {labelled} labelled, {always_solved} always solved (no labels), {never_solved} never solved, \
+         {already_done} already done{failures}",
+        done + already_done + failed,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_adds_up_to_all_problems() {
+        let summary = Summary { done: 10, always_solved: 1, ..Summary::default() };
+        assert_eq!(
+            sentence(&summary),
+            "10 problems: 9 labelled, 1 always solved (no labels), 0 never solved, 0 already done"
+        );
+        let summary = Summary { done: 3, never_solved: 2, already_done: 4, failed: 1, ..Summary::default() };
+        assert_eq!(
+            sentence(&summary),
+            "8 problems: 1 labelled, 0 always solved (no labels), 2 never solved, 4 already done, 1 failed"
+        );
+    }
 }

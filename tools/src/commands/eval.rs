@@ -1,13 +1,11 @@
-//! `mmprm eval`: how good choosing is.
+//! `mmprm eval`: evaluation of selection methods.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use mmprm::answer::extract::extract;
-use mmprm::answer::{AnswerSpec, Outcome, compare};
-use mmprm::data::candidates::{self, CandidateSet};
-use mmprm::eval::bon::{self, Choice, Options};
+use mmprm::data::candidates;
+use mmprm::eval::bon::{self, BonOptions, MethodAccuracy};
 use mmprm_quant::atomic::AtomicFile;
 use serde_json::{Map, Value, json};
 
@@ -15,7 +13,7 @@ use crate::exit::{BadInput, Exit};
 use crate::table::Table;
 use crate::ui::Ui;
 
-/// Measure how good ways of choosing among candidates are.
+/// Evaluate Best-of-N selection.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,27 +25,26 @@ enum What {
     Bon(BonArgs),
 }
 
-/// Best-of-N: each way of choosing a candidate, and how often a right one is chosen.
+/// Report the accuracy of each selection method with 95 % bootstrap intervals.
 ///
-/// A candidate at random, pass@k, any right one (oracle), the majority of the answers; where the file has `prm_scores`,
-/// every way of making one number of a candidate's step scores, and votes weighted by it; where it has the policy's own
-/// logprobs (`generate` writes them), the best by its worst step and by its mean token. With 95 % intervals from
-/// resampled problems.
+/// Methods: a random candidate, pass@k, any right candidate (oracle), majority vote over equal answers; where the file has
+/// `prm_scores`, every aggregator of step scores and votes weighted by it; where it has the policy's log-probabilities
+/// (`generate` writes them), the best worst step and the best mean token.
 #[derive(clap::Args)]
 struct BonArgs {
-    /// A Best-of-N file with `labels`, as `mmprm generate` or `mmprm score` writes it.
+    /// Best-of-N file with `labels`, from `mmprm generate` or `mmprm score`.
     #[arg(value_name = "FILE")]
     input: PathBuf,
 
-    /// Where the results go, as JSON.
-    #[arg(short, long, value_name = "FILE")]
+    /// Output file for the results as JSON.
+    #[arg(short, long, alias = "out", value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Count a candidate without steps as 0, as the reference does: it is then preferred to others by sums of logarithms.
+    /// Give candidates without steps the value 0, as MM-PRM does, which ranks them above others for sums of logarithms.
     #[arg(long)]
     reference: bool,
 
-    /// Seed of the intervals.
+    /// Random seed of the bootstrap.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -63,13 +60,10 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let sets = candidates::load(&args.input)?;
     let labelled = sets.iter().filter(|set| set.labels.is_some()).count();
     if labelled == 0 {
-        return Err(
-            BadInput(format!("{}: no record has labels, so nothing can be compared", args.input.display())).into()
-        );
+        return Err(BadInput(format!("{}: expected records with labels, found none", args.input.display())).into());
     }
-    let votes: Vec<Vec<Option<String>>> = sets.iter().map(answers).collect();
-    let choices = bon::report(&sets, &votes, Options { reference: args.reference, seed: args.seed });
-    let aggregators: Map<String, Value> = choices.iter().map(|choice| (choice.name.clone(), json!(choice))).collect();
+    let methods = bon::report(&sets, BonOptions { reference: args.reference, seed: args.seed });
+    let aggregators: Map<String, Value> = methods.iter().map(|method| (method.name.clone(), json!(method))).collect();
     let result = json!({"input": args.input, "problems": labelled, "aggregators": aggregators});
     if let Some(output) = &args.output {
         let write = || {
@@ -80,35 +74,19 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         write().with_context(|| format!("cannot write {}", output.display()))?;
     }
     ui.result(&result)?;
-    let most = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
-    ui.say(format_args!("{labelled} problems, up to {most} candidates each\n\n{}", table(&choices)))?;
+    let max = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
+    ui.say(format_args!("{labelled} problems, up to {max} candidates each\n\n{}", table(&methods)))?;
     if let Some(output) = &args.output {
         ui.say(format_args!("written: {}", output.display()))?;
     }
     Ok(Exit::Done)
 }
 
-fn table(choices: &[Choice]) -> Table {
-    let mut table = Table::new(["choice", "accuracy", "from", "to"]);
-    for choice in choices {
+fn table(methods: &[MethodAccuracy]) -> Table {
+    let mut table = Table::new(["method", "accuracy", "from", "to"]);
+    for method in methods {
         let number = |value: f64| format!("{value:.3}");
-        table.row([choice.name.clone(), number(choice.accuracy), number(choice.ci[0]), number(choice.ci[1])]);
+        table.row([method.name.clone(), number(method.accuracy), number(method.ci[0]), number(method.ci[1])]);
     }
     table
-}
-
-/// The final answer of each candidate; answers that mean the same are given in the words of the first of them.
-fn answers(set: &CandidateSet) -> Vec<Option<String>> {
-    let setting = AnswerSpec::of(&set.record);
-    let mut known: Vec<String> = Vec::new();
-    let mut named = |steps: &Vec<String>| {
-        let said = extract(steps.last()?).parts.join("; ");
-        let same =
-            known.iter().find(|known| **known == said || compare(known, &said, &setting).outcome == Outcome::Equal);
-        Some(same.cloned().unwrap_or_else(|| {
-            known.push(said.clone());
-            said
-        }))
-    };
-    set.solutions.iter().map(&mut named).collect()
 }

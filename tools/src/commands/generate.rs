@@ -1,4 +1,4 @@
-//! `mmprm generate`: candidates for problems.
+//! `mmprm generate`: candidate solutions for problems.
 
 use std::path::PathBuf;
 
@@ -9,25 +9,25 @@ use mmprm::eval::generate::generate;
 use serde_json::json;
 
 use crate::args::{self, EngineArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
-use crate::commands::report::{self, Watch};
+use crate::commands::report::{self, Monitor};
 use crate::exit::Exit;
 use crate::judging::{self, JudgeArgs};
 use crate::policy::PolicyArgs;
 use crate::ui::Ui;
 
-/// Write N candidate solutions for each problem.
+/// Generate N candidate solutions for each problem.
 ///
 /// The output is a Best-of-N file: each problem's record with `solutions_splits` (the steps of every candidate) and `labels`
-/// (1 where the final answer is right, as rules say, or a judge model where they cannot tell). `mmprm score` adds a score per step to it, `mmprm evaluate` compares. An interrupted
-/// run continues when the same command is given again.
+/// (1 where the final answer is right, by rules or, where these are undecided, a judge model). `mmprm score` adds step scores,
+/// `mmprm eval bon` evaluates the selection. The same command resumes an interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Candidates a problem.
+    /// Candidates per problem.
     #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     n: usize,
 
-    /// Where the candidates go.
-    #[arg(short, long, value_name = "FILE")]
+    /// Output file.
+    #[arg(short, long, alias = "out", value_name = "FILE")]
     output: PathBuf,
 
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    args.policy.check(&args.engine, args.judge.runs_here())?;
+    args.policy.check(&args.engine, args.judge.is_local())?;
     let sampling = args.sampling.sampling()?;
     let (problems, images) = args.problems.load()?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
@@ -62,8 +62,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         "deterministic": args.engine.deterministic, "vision_encoder": args.engine.vision_encoder(),
         "answers": args.judge.settings(judge.as_ref()),
     });
-    let watch = Watch::new(ui, "generate", problems.len(), || policy.counters());
-    // Enough problems at once that the engine's batch stays full while the last rollouts of some finish.
+    let monitor = Monitor::new(ui, "generate", problems.len(), || policy.counters());
+    // Enough problems in parallel that the batch stays full while the last rollouts of some finish.
     let workers = (2 * args.policy.width(&policy, args.n)).div_ceil(args.n.max(1)) + 1;
     let summary = generate(
         &problems,
@@ -76,11 +76,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             settings: &settings,
             workers,
             cancel: ui.interrupted(),
-            progress: &|event| watch.event(event),
+            progress: &|event| monitor.event(event),
         },
     )?;
-    watch.bar().finish_and_clear();
+    monitor.bar().finish_and_clear();
     policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;
-    report::finish(&summary, &args.output, &watch, Some(&verifier.report()), ui)
+    report::finish(&summary, &args.output, &monitor, Some(&verifier.counts()), ui)
 }

@@ -1,4 +1,4 @@
-//! `mmprm judge`: a vision model labels the steps of trees.
+//! `mmprm judge`: a vision model judges the steps of trees.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,32 +13,31 @@ use crate::exit::{BadInput, Exit, Usage};
 use crate::judging::EndpointArgs;
 use crate::ui::Ui;
 
-/// Causes of failure shown; `--json` gives all.
+/// Number of failures shown; `--json` has all.
 const SHOWN: usize = 5;
 
-/// Let a vision model judge every step of annotated trees.
+/// Judge every step of annotated trees with a vision model.
 ///
-/// The reference's other labeller (mllm_as_a_judge): for each state of each tree, the model reads the problem with its
-/// image, the correct answer, the steps so far and the state's own steps, and is asked whether these are valid. How likely
-/// its first word is Yes or No is written beside the Monte Carlo value: `logprob_yes` and `logprob_no` (probabilities, under
-/// the reference's names) and `llm_as_a_judge`, Yes's share of both, or null where the model was likely to say neither. The
-/// server must give log-probabilities, as vLLM and llama-server do. Judged trees are never judged again: an interrupted run
-/// continues when the same command is given again.
+/// MM-PRM's alternative labels (mllm_as_a_judge): for each state of each tree, the model reads the problem with its image, the
+/// correct answer, the steps so far and the state's own steps, and is asked whether these are valid. The probabilities that its
+/// first token is Yes and No are written beside the Monte Carlo value: `logprob_yes` and `logprob_no` (probabilities, despite
+/// MM-PRM's names) and `llm_as_a_judge`, P(Yes) / (P(Yes) + P(No)), null where neither is among the most likely tokens. The
+/// server must return log-probabilities, as vLLM and llama-server do. The same command resumes an interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A directory of trees, as `mmprm annotate` writes it.
+    /// Directory of trees from `mmprm annotate`.
     #[arg(value_name = "DIR")]
     trees: PathBuf,
 
-    /// Directory for the judged trees; each keeps its name.
-    #[arg(short, long, value_name = "DIR")]
+    /// Directory for the judged trees, which keep their file names.
+    #[arg(short, long, alias = "out", value_name = "DIR")]
     output: PathBuf,
 
-    /// Folder that image paths are relative to, and confined to [default: the folder of the trees].
+    /// Folder that image paths are relative to and confined to [default: the folder of the trees].
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Requests at once.
+    /// Maximum requests at once.
     #[arg(long, value_name = "N", default_value = "16")]
     parallel: NonZeroUsize,
 
@@ -84,13 +83,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 fn report(summary: &TreesSummary, failures: &[Value], output: &Path, seconds: f64, ui: &Ui) -> anyhow::Result<Exit> {
     ui.result(&json!({"trees": output, "summary": summary, "failures": failures, "seconds": seconds}))?;
     ui.say(format_args!(
-        "{} trees with {} states judged in {seconds:.1} s; {} trees were done before",
-        summary.done, summary.states, summary.already_done,
+        "{} trees: {} judged ({} states) in {seconds:.1} s, {} already done, {} failed",
+        summary.done + summary.already_done + summary.failed,
+        summary.done,
+        summary.states,
+        summary.already_done,
+        summary.failed,
     ))?;
     ui.say(format_args!("trees: {}", output.display()))?;
     if summary.unjudged > 0 {
         ui.warn(format_args!(
-            "at {} of {} states the judge was likely to say neither Yes nor No; their llm_as_a_judge is null",
+            "at {} of {} states neither Yes nor No is among the most likely tokens; their llm_as_a_judge is null",
             summary.unjudged, summary.states
         ));
     }
@@ -99,11 +102,11 @@ fn report(summary: &TreesSummary, failures: &[Value], output: &Path, seconds: f6
         ui.warn(format_args!("failed: {}: {}", text("tree"), text("cause")));
     }
     if summary.cancelled {
-        ui.warn("interrupted; judged trees are kept, and the same command continues");
+        ui.warn("interrupted; judged trees are kept, and the same command resumes");
         return Ok(Exit::Interrupted);
     }
     if summary.failed > 0 {
-        ui.warn(format_args!("{} trees failed; the same command tries them again", summary.failed));
+        ui.warn(format_args!("{} trees failed; the same command retries them", summary.failed));
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! Progress and closing lines of the commands that run a model over many records.
+//! Progress and final report of the commands that run a model over many records.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -7,22 +7,22 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use mmprm::engine::Snapshot;
 use mmprm::eval::batch::{Event, Summary};
-use mmprm::judge::Report;
+use mmprm::judge::VerdictCounts;
 use mmprm::policy::Traffic;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::ui::Ui;
 
-/// Causes of failure shown; the rest is in the output.
+/// Number of failures shown; the rest is in the output.
 const SHOWN: usize = 5;
 
-/// What a model has done so far.
+/// The counters of a model.
 #[derive(Debug, Clone, Copy)]
 pub enum Counters {
-    /// One that runs here.
+    /// A local model.
     Engine(Snapshot),
-    /// One behind a server.
+    /// A model on a server.
     Server(Traffic),
 }
 
@@ -33,8 +33,8 @@ impl From<Snapshot> for Counters {
 }
 
 impl Counters {
-    /// `12.3 rollouts/s, 950 tokens/s, 1.02 processed/unique` and the like. Of a server's work only what it drew is known to
-    /// have been done: what it read again, it may have had from a cache.
+    /// `12.3 rollouts/s, 950 tokens/s, 1.02 processed/unique` and the like. For a server only generated tokens are shown, since
+    /// prompts may have come from its cache.
     pub fn rates(&self, seconds: f64) -> String {
         let seconds = seconds.max(1e-9);
         let mut parts = Vec::new();
@@ -51,9 +51,9 @@ impl Counters {
                 }
             }
             Self::Server(traffic) => {
-                // Not every server counts its tokens.
+                // Not every server reports token counts.
                 if traffic.generated > 0 {
-                    parts.push(format!("{:.0} tokens/s drawn", traffic.generated as f64 / seconds));
+                    parts.push(format!("{:.0} tokens/s generated", traffic.generated as f64 / seconds));
                 }
                 parts.push(format!("{} requests", traffic.requests));
             }
@@ -69,7 +69,7 @@ impl Counters {
         }
     }
 
-    /// The share of an engine's cache in use, for the bar.
+    /// The used part of an engine's cache, for the bar.
     fn cache(&self) -> String {
         match self {
             Self::Engine(snapshot) => format!(", cache {}%", 100 * snapshot.used / snapshot.cells.max(1)),
@@ -77,7 +77,7 @@ impl Counters {
         }
     }
 
-    /// Adds the counters to a result for machines, as `engine` and `processed_per_unique` or as `server`.
+    /// Adds the counters to a JSON result, as `engine` and `processed_per_unique` or as `server`.
     pub fn put_into(&self, result: &mut Value) {
         match self {
             Self::Engine(snapshot) => {
@@ -89,16 +89,16 @@ impl Counters {
     }
 }
 
-/// Follows a run: a bar with the model's rates, and the first causes of failure.
-pub struct Watch<'a> {
+/// Monitors a run: a bar with the model's rates, and the first failures.
+pub struct Monitor<'a> {
     bar: ProgressBar,
     started: Instant,
     counters: Box<dyn Fn() -> Counters + Sync + 'a>,
     causes: Mutex<Vec<String>>,
 }
 
-impl<'a> Watch<'a> {
-    /// A watch over `total` records, on a model whose counters `read` gives.
+impl<'a> Monitor<'a> {
+    /// A monitor of `total` records, for a model whose counters `read` returns.
     pub fn new<C: Into<Counters>>(ui: &Ui, label: &str, total: usize, read: impl Fn() -> C + Sync + 'a) -> Self {
         Self {
             bar: ui.bar(label, total as u64, ""),
@@ -108,7 +108,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Takes note of an event.
+    /// Handles an event.
     pub fn event(&self, event: Event<'_>) {
         match event {
             Event::Resumed(count) => self.bar.inc(count as u64),
@@ -121,7 +121,7 @@ impl<'a> Watch<'a> {
         self.tick();
     }
 
-    /// Remembers a cause of failure.
+    /// Stores a cause of failure.
     pub fn failed(&self, cause: &str) {
         let mut causes = self.causes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if causes.len() < SHOWN {
@@ -129,12 +129,12 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The bar, for commands that count in their own way.
+    /// The bar, for commands that advance it themselves.
     pub fn bar(&self) -> &ProgressBar {
         &self.bar
     }
 
-    /// Shows the model's rates beside the bar.
+    /// Updates the rates beside the bar.
     pub fn tick(&self) {
         let (counters, seconds) = self.totals();
         self.bar.set_message(counters.rates(seconds) + &counters.cache());
@@ -154,16 +154,16 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The closing lines of a run over records, and its exit; `answers` tells who judged them, where there were any.
+/// Prints the final report of a run over records and returns its exit; `answers` counts the verdicts, if there were any.
 pub fn finish(
     summary: &Summary,
     output: &Path,
-    watch: &Watch<'_>,
-    answers: Option<&Report>,
+    monitor: &Monitor<'_>,
+    answers: Option<&VerdictCounts>,
     ui: &Ui,
 ) -> anyhow::Result<Exit> {
-    watch.close(ui);
-    let (counters, seconds) = watch.totals();
+    monitor.close(ui);
+    let (counters, seconds) = monitor.totals();
     let mut result = json!({
         "output": output, "summary": summary, "seconds": seconds,
         "rollouts_per_second": counters.rollouts() as f64 / seconds.max(1e-9),
@@ -174,7 +174,7 @@ pub fn finish(
     }
     ui.result(&result)?;
     if summary.cancelled {
-        ui.warn(format_args!("interrupted after {} records; the same command continues", summary.done));
+        ui.warn(format_args!("interrupted after {} records; the same command resumes", summary.done));
         return Ok(Exit::Interrupted);
     }
     ui.say(format_args!("{} records in {seconds:.1} s ({})", summary.done, counters.rates(seconds)))?;

@@ -1,4 +1,4 @@
-//! `mmprm score`: step scores for candidates.
+//! `mmprm score`: step scores of candidates.
 
 use std::path::PathBuf;
 
@@ -12,40 +12,40 @@ use mmprm::prompt::PrmTemplate;
 use serde_json::json;
 
 use crate::args::{EngineArgs, fingerprint};
-use crate::commands::report::{self, Watch};
+use crate::commands::report::{self, Monitor};
 use crate::exit::Exit;
 use crate::ui::Ui;
 
 /// Score every step of candidate solutions with a process reward model.
 ///
-/// Reads a Best-of-N file (`question`, `image_path`, `solutions_splits`) and adds `prm_scores`: one list a candidate, one
-/// number a step, the probability that the step is right. Where a record has the expected answer (`correct_answer` or
-/// `answer`) but no `labels`, the candidates are labelled by rules. Results do not depend on what else is in the file. An interrupted
-/// run continues when the same command is given again.
+/// Reads a Best-of-N file (`question`, `image_path`, `solutions_splits`) and adds `prm_scores`: one list per candidate, one
+/// number per step, the probability that the step is correct. Where a record has a correct answer (`correct_answer` or
+/// `answer`) but no `labels`, the candidates are labelled by rules. Scores do not depend on the other records of the file. The
+/// same command resumes an interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The reward model, a GGUF file.
+    /// Process reward model.
     #[arg(long, value_name = "GGUF")]
     prm: PathBuf,
 
-    /// Its vision projector; without one, only problems without images can be scored.
+    /// Its vision projector; without one, records with images fail.
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
-    /// The candidates.
+    /// File of candidates.
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
-    /// Where the scored candidates go.
-    #[arg(short, long, value_name = "FILE")]
+    /// Output file.
+    #[arg(short, long, alias = "out", value_name = "FILE")]
     output: PathBuf,
 
-    /// Folder that image paths are relative to, and confined to [default: the folder of the input].
+    /// Folder that image paths are relative to and confined to [default: the folder of the input].
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Text form the steps are put in: internvl2_5-scoring (the reference's evaluation), internvl2_5-training
-    /// [default: the one in the model's metadata, or internvl2_5-scoring].
+    /// PRM template: internvl2_5-scoring (MM-PRM's evaluation) or internvl2_5-training [default: from the model's metadata,
+    /// else internvl2_5-scoring].
     #[arg(long, value_name = "NAME")]
     template: Option<PrmTemplate>,
 
@@ -58,26 +58,26 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let sets = candidates::load(&args.input)?;
     let data_root = crate::args::data_root(args.data_root.as_deref(), &args.input);
     let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
-    let reward = LocalPrm::new(engine, encoder, PrmOptions { data_root, template: args.template })
+    let prm = LocalPrm::new(engine, encoder, PrmOptions { data_root, template: args.template })
         .with_context(|| format!("--prm {}", args.prm.display()))?;
     let settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj, "input": fingerprint(&args.input)?,
-        "data_root": args.data_root, "template": reward.template().to_string(),
+        "data_root": args.data_root, "template": prm.template().to_string(),
         "vision_encoder": args.engine.vision_encoder(),
     });
-    let watch = Watch::new(ui, "score", sets.len(), || reward.stats());
+    let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
     let summary = score::score(
         &sets,
-        &reward,
+        &prm,
         &RuleVerifier,
         &Batch {
             output: &args.output,
             settings: &settings,
-            // While one problem is scored, the next one's image is decoded.
+            // Decodes the next problem's image while one is scored.
             workers: 2,
             cancel: ui.interrupted(),
-            progress: &|event| watch.event(event),
+            progress: &|event| monitor.event(event),
         },
     )?;
-    report::finish(&summary, &args.output, &watch, None, ui)
+    report::finish(&summary, &args.output, &monitor, None, ui)
 }

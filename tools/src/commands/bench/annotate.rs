@@ -11,13 +11,11 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::builder::RangedU64ValueParser;
 use mmprm::data::problem::{Problem, Problems};
-use mmprm::data::solution::Continue;
 use mmprm::data::tree;
 use mmprm::engine::{EngineError, Sampling};
 use mmprm::image;
 use mmprm::judge::RuleVerifier;
-use mmprm::policy::{LocalPolicy, PolicyOptions};
-use mmprm::prompt::ChatTemplate;
+use mmprm::policy::{GenerationOptions, LocalPolicy};
 use mmprm::search::SearchParams;
 use mmprm::search::annotate::{AnnotateOptions, Event, annotate};
 use mmprm::vision::prompts::Encoder;
@@ -158,17 +156,15 @@ impl Side {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let options = PolicyOptions {
+        let options = GenerationOptions {
             sampling: Sampling { repetition_penalty: 1.0, ..Sampling::default() },
             max_tokens: args.max_tokens,
             seed: args.measure.seed,
             data_root: problems.root.clone(),
-            template: ChatTemplate::default(),
-            continues: Continue::default(),
-            keep_prompts: keep,
             cancel: ui.interrupted().clone(),
+            ..GenerationOptions::default()
         };
-        let policy = LocalPolicy::new(engine, encoder, options);
+        let policy = LocalPolicy::new(engine, encoder, options).keep_prompts(keep);
         Ok(Self { policy, subject, runs: RefCell::default(), trees: RefCell::default() })
     }
 

@@ -1,4 +1,4 @@
-//! A process reward model that runs here, on llama.cpp.
+//! A process reward model that runs on this machine, on llama.cpp.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,16 @@ use crate::image;
 use crate::prompt::{self, Images, PrmTemplate, STEP_TOKEN};
 use crate::vision::prompts::{EncodeError, Encoder};
 
-/// How an [`LocalPrm`] reads.
+/// How a [`LocalPrm`] reads candidates.
 #[derive(Debug, Clone)]
 pub struct PrmOptions {
-    /// Folder that image paths are relative to, and confined to.
+    /// Folder that image paths are relative to and confined to.
     pub data_root: PathBuf,
-    /// The template to use; `None` takes the one named in the model's metadata, or else the reference's scoring template.
+    /// The PRM template; `None` takes the one named in the model's metadata, or else MM-PRM's scoring template.
     pub template: Option<PrmTemplate>,
 }
 
-/// A model, its vision tower and the engine that runs it, as a [`StepScorer`].
+/// A language model, its vision encoder and the engine that runs them, as a [`StepScorer`].
 #[derive(Debug)]
 pub struct LocalPrm {
     engine: Engine,
@@ -29,10 +29,10 @@ pub struct LocalPrm {
 }
 
 impl LocalPrm {
-    /// A reward model over a running engine.
+    /// Wraps a running engine and the encoder of the same model.
     ///
     /// # Errors
-    /// [`EngineError::Load`] if the model has no step or label tokens or names an unknown template: it is not a PRM.
+    /// [`EngineError::Load`] if the model is not a PRM: it has no step or label tokens, or names an unknown template.
     pub fn new(engine: Engine, encoder: Encoder, options: PrmOptions) -> Result<Self, EngineError> {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
@@ -52,12 +52,12 @@ impl LocalPrm {
         Ok(Self { engine, data_root: options.data_root, template, step, labels, encoder })
     }
 
-    /// The template it reads candidates in.
+    /// The template in use.
     pub fn template(&self) -> PrmTemplate {
         self.template
     }
 
-    /// What its engine has done so far.
+    /// The engine's counters.
     pub fn stats(&self) -> Snapshot {
         self.engine.stats()
     }
@@ -65,16 +65,16 @@ impl LocalPrm {
     fn scores(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, EncodeError> {
         let resolve = |path: &String| image::resolve(&self.data_root, path);
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        // A step mark inside the text itself would be read as the end of a step.
-        let unmarked = |text: &str| text.replace(STEP_TOKEN, "");
-        let question = unmarked(request.question);
+        // A step token inside the text would be read as the end of a step.
+        let without_step_token = |text: &str| text.replace(STEP_TOKEN, "");
+        let question = without_step_token(request.question);
         let prompt = |steps: &[String]| {
             let text = prompt::prm_text(&question, steps, self.template);
             self.encoder.prompt(&prompt::prm(&text, images.len(), self.template, Images::All), &images)
         };
         let mut prompts = Vec::new();
         for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
-            let steps: Vec<String> = steps.iter().map(|step| unmarked(step)).collect();
+            let steps: Vec<String> = steps.iter().map(|step| without_step_token(step)).collect();
             prompts.push(prompt(&steps)?);
         }
         let mut readings = self.engine.probe(prompts, self.step, &self.labels)?.into_iter();
@@ -87,7 +87,7 @@ impl LocalPrm {
                 }
                 let rows = readings.next().unwrap_or_default();
                 if rows.len() != steps.len() {
-                    let cause = format!("{} step marks read for {} steps", rows.len(), steps.len());
+                    let cause = format!("expected {} step tokens, found {}", steps.len(), rows.len());
                     return Err(EngineError::Prompt(cause).into());
                 }
                 Ok(rows.iter().map(|row| probability(row[0], row[1])).collect())
@@ -100,15 +100,17 @@ impl StepScorer for LocalPrm {
     fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
         self.scores(request).map_err(|error| match error {
             EncodeError::Engine(EngineError::Cancelled) => PrmError::Cancelled,
-            EncodeError::Engine(EngineError::Limit(cause) | EngineError::Prompt(cause)) => PrmError::Problem(cause),
-            EncodeError::Engine(error) => PrmError::Engine(error.to_string()),
-            EncodeError::Vision(error) => PrmError::Engine(error.to_string()),
-            problem => PrmError::Problem(problem.to_string()),
+            EncodeError::Engine(error @ (EngineError::Limit(_) | EngineError::Prompt(_))) => {
+                PrmError::Problem(Box::new(error))
+            }
+            EncodeError::Engine(error) => PrmError::Model(Box::new(error)),
+            EncodeError::Vision(error) => PrmError::Model(Box::new(error)),
+            error => PrmError::Problem(Box::new(error)),
         })
     }
 }
 
-/// Softmax over the two label logits, first entry.
+/// The first entry of the softmax over the two label logits.
 fn probability(yes: f32, no: f32) -> f64 {
     1.0 / (1.0 + (f64::from(no) - f64::from(yes)).exp())
 }

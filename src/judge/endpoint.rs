@@ -2,20 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::{JudgeError, JudgeModel, MOST_REPLY, VERDICT_TOKENS, reply};
+use super::model::{MAX_REPLY, VERDICT_TOKENS};
+use super::{JudgeError, JudgeModel, reply};
 use crate::data::problem::Problem;
 use crate::prompt::judge as wording;
-use crate::remote::{Endpoint, Question};
+use crate::remote::{ChatRequest, Endpoint};
 
-/// Asks a model behind an [`Endpoint`] the reference's question (`check_correctness`), but at temperature 0. A reply that
-/// is neither yes nor no would come again, so that the next tries are at the reference's 0.5.
+/// Asks a model behind an [`Endpoint`] MM-PRM's question (`check_correctness`) at temperature 0. After a reply that is neither
+/// yes nor no, which temperature 0 would repeat, the next attempts use MM-PRM's 0.5.
 #[derive(Debug)]
 pub struct EndpointJudge {
     endpoint: Endpoint,
 }
 
 impl EndpointJudge {
-    /// A judge behind `endpoint`.
+    /// A judge behind `endpoint`; sends nothing yet.
     pub fn new(endpoint: Endpoint) -> Self {
         Self { endpoint }
     }
@@ -25,10 +26,10 @@ impl JudgeModel for EndpointJudge {
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let prompt = wording::answer(&problem.question, &problem.answer, answer);
         let messages = messages(&prompt);
-        let settings = [("max_tokens", json!(VERDICT_TOKENS)), ("temperature", json!(0.0))];
-        let settings = settings.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
-        let question = Question { messages: &messages, settings, most_reply: MOST_REPLY, is_dropped: &|| false };
-        Ok(self.endpoint.ask(question, reply::verdict)?)
+        let fields = [("max_tokens", json!(VERDICT_TOKENS)), ("temperature", json!(0.0))];
+        let fields = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+        let request = ChatRequest { messages: &messages, fields, max_reply: MAX_REPLY, is_cancelled: &|| false };
+        Ok(self.endpoint.chat(request, reply::verdict)?)
     }
 
     fn identity(&self) -> String {

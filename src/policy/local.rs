@@ -1,0 +1,141 @@
+//! A policy that runs on this machine, on llama.cpp.
+
+use super::{
+    Detail, GenerationOptions, PolicyError, RolloutModel, RolloutRequest, SampledRollout, StepLogprob, StepTokens,
+    logprob, step_tokens,
+};
+use crate::data::solution::{self, Continue};
+use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Prompt, Snapshot, Stream, Token};
+use crate::image;
+use crate::prompt::{self, Images};
+use crate::vision::prompts::{EncodeError, Encoder};
+
+/// A language model, its vision encoder and the engine that runs them, as a [`RolloutModel`].
+#[derive(Debug)]
+pub struct LocalPolicy {
+    engine: Engine,
+    encoder: Encoder,
+    options: GenerationOptions,
+    keep_prompts: bool,
+    special_texts: Vec<String>,
+}
+
+impl LocalPolicy {
+    /// Wraps a running engine and the encoder of the same model.
+    pub fn new(engine: Engine, encoder: Encoder, options: GenerationOptions) -> Self {
+        let special_texts = encoder.model().special_texts();
+        Self { engine, encoder, options, keep_prompts: false, special_texts }
+    }
+
+    /// Sets whether prompts stay in the engine's cache for later requests with the same beginning, as a search makes them.
+    /// Off by default.
+    #[must_use]
+    pub fn keep_prompts(mut self, keep: bool) -> Self {
+        self.keep_prompts = keep;
+        self
+    }
+
+    /// Number of rollouts that the engine decodes in parallel.
+    pub fn parallel(&self) -> usize {
+        self.engine.parallel() as usize
+    }
+
+    /// The engine's counters.
+    pub fn stats(&self) -> Snapshot {
+        self.engine.stats()
+    }
+
+    /// Clears the engine's cache of prompts, so that later requests are computed from scratch.
+    ///
+    /// # Errors
+    /// [`EngineError::Stopped`].
+    pub fn forget(&self) -> Result<(), EngineError> {
+        self.engine.forget()
+    }
+
+    /// Builds the prompt of a request.
+    fn prompt(&self, request: &RolloutRequest<'_>) -> Result<Prompt, PolicyError> {
+        let &RolloutRequest { problem, prefix, .. } = request;
+        let resolve = |path: &String| image::resolve(&self.options.data_root, path).map_err(EncodeError::from);
+        let images = problem.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let (in_user_message, in_assistant_message) = match self.options.continues {
+            Continue::User => (prefix, Vec::new()),
+            Continue::Assistant => (&[][..], self.prefix_tokens(request)?),
+        };
+        let pieces = self.options.template.rollout(&problem.question, in_user_message, images.len(), Images::All);
+        Ok(self.encoder.prompt_then(&pieces, &images, &in_assistant_message)?)
+    }
+
+    /// The model's own tokens for the steps of a request; the tokens of their text where unknown.
+    fn prefix_tokens(&self, request: &RolloutRequest<'_>) -> Result<Vec<Token>, PolicyError> {
+        if let Some(tokens) = step_tokens::tokens(request.step_tokens, request.prefix.len()) {
+            Ok(tokens)
+        } else {
+            let text = prompt::tagged_steps(request.prefix);
+            Ok(self.encoder.model().tokenize(&text, false).map_err(EncodeError::from)?)
+        }
+    }
+
+    fn complete(&self, request: &RolloutRequest<'_>) -> Result<Vec<Completion>, PolicyError> {
+        let prompt = self.prompt(request)?;
+        let stream = |index| Stream::named(self.options.seed, &request.problem.id, request.node, index);
+        let mut generate = GenerateRequest::new(
+            prompt,
+            self.options.sampling,
+            (request.first..request.first + request.count).map(|index| stream(index as u64)).collect(),
+            self.options.max_tokens,
+        );
+        generate.keep = self.keep_prompts;
+        // Prompts of deeper states then begin with these rollouts' own tokens.
+        generate.keep_rollouts = self.keep_prompts && self.options.continues == Continue::Assistant;
+        generate.logprob = request.detail == Detail::Logprobs;
+        let run = &self.options.cancel;
+        generate.cancel = request.speculation.map_or_else(|| run.clone(), |one| run.or(one.token()));
+        Ok(self.engine.generate(generate).map_err(EncodeError::from)?)
+    }
+
+    fn sampled(&self, completion: &Completion, detail: Detail) -> SampledRollout {
+        let rollout = solution::parse(&self.encoder.model().detokenize(&completion.tokens), &self.special_texts);
+        let step_tokens = match (detail, self.options.continues) {
+            (Detail::Tokens, Continue::Assistant) => self.step_tokens(completion, &rollout),
+            _ => None,
+        };
+        let logprobs = if detail == Detail::Logprobs { self.logprobs(completion, &rollout) } else { None };
+        SampledRollout { rollout, step_tokens, logprobs }
+    }
+
+    fn step_tokens(&self, completion: &Completion, rollout: &[String]) -> Option<Vec<StepTokens>> {
+        let piece = |token| self.encoder.model().detokenize(&[token]);
+        step_tokens::from_tokens(&completion.tokens, piece, &self.special_texts, rollout)
+    }
+
+    fn logprobs(&self, completion: &Completion, rollout: &[String]) -> Option<Vec<StepLogprob>> {
+        let model = self.encoder.model();
+        let pieces = completion.tokens.iter().map(|&token| model.detokenize(&[token]));
+        let logprobs = completion.logprob.iter().map(|&logprob| f64::from(logprob));
+        logprob::of_steps(pieces.zip(logprobs), &self.special_texts, rollout)
+    }
+}
+
+impl RolloutModel for LocalPolicy {
+    fn continues(&self) -> Continue {
+        self.options.continues
+    }
+
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+        let completions = self.complete(request)?;
+        Ok(completions.iter().map(|completion| self.sampled(completion, request.detail)).collect())
+    }
+}
+
+impl From<EncodeError> for PolicyError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Engine(EngineError::Cancelled) => Self::Cancelled,
+            EncodeError::Engine(error @ EngineError::Limit(_)) => Self::problem(error),
+            EncodeError::Engine(error) => Self::model(error),
+            EncodeError::Vision(error) => Self::model(error),
+            error => Self::problem(error),
+        }
+    }
+}
