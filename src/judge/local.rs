@@ -5,13 +5,13 @@ use crate::data::problem::Problem;
 use crate::engine::{Engine, EngineError, GenerateRequest, Sampling, Stream};
 use crate::prompt::{ChatTemplate, Images, judge as wording};
 use crate::util::cancel::CancelToken;
-use crate::vision::prompts::{EncodeError, Encoder};
+use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// Asks a text model of this machine the reference's question, and takes its likeliest words.
 #[derive(Debug)]
 pub struct LocalJudge {
     engine: Engine,
-    encoder: Encoder,
+    encoder: PromptEncoder,
     template: ChatTemplate,
     special_texts: Vec<String>,
     parallel: usize,
@@ -26,7 +26,7 @@ impl LocalJudge {
     /// [`JudgeError::Setup`] if no template is given and the model does not know `ChatML`'s turns.
     pub fn new(
         engine: Engine,
-        encoder: Encoder,
+        encoder: PromptEncoder,
         template: Option<ChatTemplate>,
         parallel: usize,
         cancel: CancelToken,
@@ -84,8 +84,8 @@ impl JudgeModel for LocalJudge {
 fn no_verdict(error: EngineError) -> JudgeError {
     match error {
         EngineError::Cancelled => JudgeError::Cancelled,
-        EngineError::Limit(cause) | EngineError::Prompt(cause) | EngineError::Tokenize(cause) => {
-            JudgeError::Refused(cause)
+        error @ (EngineError::Limit(_) | EngineError::Prompt(_) | EngineError::Tokenize(_)) => {
+            JudgeError::Refused(error.to_string())
         }
         error => JudgeError::NoVerdict(error.to_string()),
     }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::{Drawn, PolicyError, RolloutModel, RolloutRequest, StepLogprob, StepTokens, Traced, logprob, step_tokens};
 use crate::data::solution::{self, Continue, Rollout};
-use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Prompt, Sampling, Snapshot, Stream, Token};
+use crate::engine::{Completion, Engine, EngineError, EngineStats, GenerateRequest, Prompt, Sampling, Stream, Token};
 use crate::image;
 use crate::prompt::{self, ChatTemplate, Images};
 use crate::util::cancel::CancelToken;
-use crate::vision::prompts::{EncodeError, Encoder};
+use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// How an [`LocalPolicy`] draws.
 #[derive(Debug, Clone)]
@@ -35,14 +35,14 @@ pub struct PolicyOptions {
 #[derive(Debug)]
 pub struct LocalPolicy {
     engine: Engine,
-    encoder: Encoder,
+    encoder: PromptEncoder,
     options: PolicyOptions,
     special_texts: Vec<String>,
 }
 
 impl LocalPolicy {
     /// A policy over a running engine.
-    pub fn new(engine: Engine, encoder: Encoder, options: PolicyOptions) -> Self {
+    pub fn new(engine: Engine, encoder: PromptEncoder, options: PolicyOptions) -> Self {
         let special_texts = encoder.model().special_texts();
         Self { engine, encoder, options, special_texts }
     }
@@ -53,7 +53,7 @@ impl LocalPolicy {
     }
 
     /// What its engine has done so far.
-    pub fn stats(&self) -> Snapshot {
+    pub fn stats(&self) -> EngineStats {
         self.engine.stats()
     }
 
@@ -164,7 +164,7 @@ impl From<EncodeError> for PolicyError {
     fn from(error: EncodeError) -> Self {
         match error {
             EncodeError::Engine(EngineError::Cancelled) => Self::Cancelled,
-            EncodeError::Engine(EngineError::Limit(cause)) => Self::Problem(cause),
+            EncodeError::Engine(error @ EngineError::Limit(_)) => Self::Problem(error.to_string()),
             EncodeError::Engine(error) => Self::Engine(error.to_string()),
             EncodeError::Vision(error) => Self::Engine(error.to_string()),
             problem => Self::Problem(problem.to_string()),

@@ -94,6 +94,7 @@ impl PolicyArgs {
             (self.mmproj.is_some(), "--mmproj"),
             (self.max_tiles.is_some(), "--max-tiles"),
             (self.parallel.0.is_some(), "--parallel"),
+            (engine.has_adapters(), "--lora"),
         ];
         let own = own.into_iter().find_map(|(given, flag)| given.then_some(flag));
         match own.or(engine.given().filter(|_| !judge_runs_here)) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mmprm::engine::memory::{Needs, Setting};
+use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm::engine::{Device, gpu_devices};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::shapes::Shape;
@@ -75,7 +75,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         pair(card, &mut result, ui)?;
     }
     if let (Some(path), Some(model)) = (&args.model, &model) {
-        let advice = Advice::on(&Needs::of_files(model, mmproj.as_ref())?, memory, card);
+        let advice = Advice::on(&MemoryNeeds::of_files(model, mmproj.as_ref())?, memory, card);
         ui.say(format_args!("\n{}: {}", path.display(), advice.text))?;
         ui.say(format_args!("  flags: {}", advice.flags))?;
         result.insert(
@@ -147,9 +147,9 @@ fn shapes(memory: Option<Memory>, card: Option<u64>, result: &mut Map<String, Va
     let mut rows = Vec::new();
     for shape in Shape::ALL {
         for mix in MIXES {
-            let needs = Needs::of_shape(&shape.config(), mix)?;
-            let all = needs.total(CELLS, &Setting::ROLLOUTS);
-            let (scratch, vision) = (needs.scratch(CELLS, &Setting::ROLLOUTS) + needs.vision_scratch, needs.vision);
+            let needs = MemoryNeeds::of_shape(&shape.config(), mix)?;
+            let all = needs.total(CELLS, &Workload::ROLLOUTS);
+            let (scratch, vision) = (needs.scratch(CELLS, &Workload::ROLLOUTS) + needs.vision_scratch, needs.vision);
             let fits = |memory: Option<u64>| memory.map(|memory| all <= usable(memory));
             let (here, on_card) = (fits(memory.map(|memory| memory.available)), fits(card));
             let say = |fits: Option<bool>| fits.map_or("?", |fits| if fits { "yes" } else { "no" }).to_owned();
@@ -176,11 +176,11 @@ fn shapes(memory: Option<Memory>, card: Option<u64>, result: &mut Map<String, Va
 
 /// Whether a policy and a reward model of 8B at `Q4_K_M` fit a card.
 fn pair(card: u64, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()> {
-    let needs = Needs::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M)?;
+    let needs = MemoryNeeds::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M)?;
     let memory = usable(card);
-    let policy = needs.most_cells(memory, &Setting::ROLLOUTS);
-    let prm = needs.most_cells(memory, &Setting::SCORES);
-    let both = needs.total(CELLS, &Setting::ROLLOUTS) + needs.total(CELLS, &Setting::SCORES);
+    let policy = needs.max_cells(memory, &Workload::ROLLOUTS);
+    let prm = needs.max_cells(memory, &Workload::SCORES);
+    let both = needs.total(CELLS, &Workload::ROLLOUTS) + needs.total(CELLS, &Workload::SCORES);
     let in_turn = policy.is_some_and(|cells| cells >= CELLS) && prm.is_some_and(|cells| cells >= CELLS);
     let text = if both <= memory {
         format!("fit together ({})", bytes(both))
@@ -193,7 +193,7 @@ fn pair(card: u64, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<(
             prm.unwrap_or(0)
         )
     } else {
-        let layers = needs.layers_on_device(memory, CELLS, &Setting::ROLLOUTS);
+        let layers = needs.layers_on_device(memory, CELLS, &Workload::ROLLOUTS);
         format!("do not fit whole; {layers} of {} layers of one do (--gpu-layers {layers})", needs.layers + 1)
     };
     ui.say(format_args!(
@@ -218,10 +218,10 @@ struct Advice {
 
 impl Advice {
     /// On a machine with `memory`, perhaps with a device of `card` bytes.
-    fn on(needs: &Needs, memory: Option<Memory>, card: Option<u64>) -> Self {
-        let setting = Setting::ROLLOUTS;
+    fn on(needs: &MemoryNeeds, memory: Option<Memory>, card: Option<u64>) -> Self {
+        let setting = Workload::ROLLOUTS;
         let all_layers = needs.layers + 1;
-        let most = card.and_then(|card| needs.most_cells(usable(card), &setting));
+        let most = card.and_then(|card| needs.max_cells(usable(card), &setting));
         if let Some(most) = most.filter(|most| *most >= CELLS / 2) {
             let cells = most.min(65_536);
             return Self {
@@ -231,7 +231,7 @@ impl Advice {
             };
         }
         let available = memory.map(|memory| usable(memory.available));
-        let cells = available.map_or(Some(CELLS), |available| needs.most_cells(available, &setting));
+        let cells = available.map_or(Some(CELLS), |available| needs.max_cells(available, &setting));
         let Some(cells) = cells.map(|cells| cells.min(16_384)) else {
             return Self {
                 fits: false,
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn advice_follows_the_memory() {
-        let needs = Needs::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
+        let needs = MemoryNeeds::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
         let memory = |gib: u64| Some(Memory { total: gib << 30, available: gib << 30 });
         let whole = Advice::on(&needs, memory(16), Some(24 << 30));
         assert!(whole.flags.contains("--gpu-layers 33 "), "{}", whole.flags);

@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use mmprm::engine::Snapshot;
+use mmprm::engine::EngineStats;
 use mmprm::eval::batch::{Event, Summary};
 use mmprm::judge::Report;
 use mmprm::policy::Traffic;
 use serde_json::{Value, json};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, with_hint};
 use crate::ui::Ui;
 
 /// Causes of failure shown; the rest is in the output.
@@ -21,13 +21,13 @@ const SHOWN: usize = 5;
 #[derive(Debug, Clone, Copy)]
 pub enum Counters {
     /// One that runs here.
-    Engine(Snapshot),
+    Engine(EngineStats),
     /// One behind a server.
     Server(Traffic),
 }
 
-impl From<Snapshot> for Counters {
-    fn from(snapshot: Snapshot) -> Self {
+impl From<EngineStats> for Counters {
+    fn from(snapshot: EngineStats) -> Self {
         Self::Engine(snapshot)
     }
 }
@@ -125,7 +125,7 @@ impl<'a> Watch<'a> {
     pub fn failed(&self, cause: &str) {
         let mut causes = self.causes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if causes.len() < SHOWN {
-            causes.push(cause.to_owned());
+            causes.push(with_hint(cause));
         }
     }
 

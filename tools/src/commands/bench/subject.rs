@@ -132,5 +132,5 @@ impl Words {
 
 /// A prompt of these tokens.
 pub fn prompt(tokens: Vec<Token>) -> Result<Prompt, EngineError> {
-    Prompt::new([Chunk::Tokens(tokens)])
+    Ok(Prompt::new([Chunk::Tokens(tokens)])?)
 }
