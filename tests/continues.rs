@@ -9,7 +9,7 @@ use mmprm::data::problem::Problems;
 use mmprm::data::solution::Continue;
 use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::policy::{Detail, GenerationOptions, LocalPolicy, RolloutModel, RolloutRequest};
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::{convert, load, repository};
 
@@ -20,7 +20,7 @@ fn data() -> PathBuf {
 /// The mini policy, always taking the likeliest token.
 fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> LocalPolicy {
     let model = load(pair);
-    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let encoder = PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
     let options = GenerationOptions {
         // A penalty looks at all tokens before, so that it would tell steps in another place.

@@ -6,7 +6,8 @@ mod support;
 use std::sync::Arc;
 
 use mmprm::engine::{
-    Chunk, Engine, EngineOptions, GenerateRequest, Model, ModelOptions, Prompt, Sampling, Stream, Vision, gpu_devices,
+    Chunk, Engine, EngineOptions, GenerateRequest, LlamaEncoder, Model, ModelOptions, Prompt, Sampling, Stream,
+    gpu_devices,
 };
 use mmprm_quant::convert::WeightType;
 use support::Pair;
@@ -19,7 +20,7 @@ fn both() -> Option<(Pair, [Arc<Model>; 2])> {
         return None;
     }
     let pair = support::convert(&support::repository().join("demo/checkpoints/mini-prm"), WeightType::F32);
-    let load = |gpu_layers| Model::load(&pair.model, ModelOptions { gpu_layers, vocab_only: false }).unwrap();
+    let load = |gpu_layers| Model::load(&pair.model, ModelOptions { gpu_layers, ..ModelOptions::default() }).unwrap();
     let models = [load(Some(0)), load(None)];
     Some((pair, models))
 }
@@ -70,7 +71,7 @@ fn greedy_rollouts_begin_as_the_processors() {
 fn images_are_the_processors() {
     let Some((pair, [model, _])) = both() else { return };
     let encoded = [false, true].map(|gpu| {
-        let vision = Vision::load(&pair.mmproj, &model, None, gpu).unwrap();
+        let vision = LlamaEncoder::load(&pair.mmproj, &model, None, gpu).unwrap();
         let side = vision.tile_size();
         let tile: Vec<u8> = (0..3 * side * side).map(|at| (at * 31 % 251) as u8).collect();
         vision.encode(&tile).unwrap()

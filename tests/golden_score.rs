@@ -9,7 +9,7 @@ use mmprm::data::candidates;
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Model, Prompt, Token, gpu_devices};
 use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::tensors::Tensors;
 use support::{assert_compared, cases, convert, golden, golden_path, ids, json, load, name, numbers};
@@ -123,7 +123,7 @@ fn golden_scores_are_the_same_bits_whatever_the_company() {
 fn reward(architecture: &str, template: PrmTemplate) -> (LocalPrm, support::Pair) {
     let pair = convert(&golden().join("ckpt").join(architecture), WeightType::F32);
     let model = load(&pair);
-    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let encoder = PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
     let options = PrmOptions { data_root: golden().join("images"), template: Some(template) };
     (LocalPrm::new(engine(&model), encoder, options).unwrap(), pair)
 }

@@ -12,7 +12,7 @@ use mmprm::data::problem::{Problem, Problems};
 use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::judge::{RuleVerifier, Verdict, Verifier};
 use mmprm::policy::{GenerationOptions, LocalPolicy, RolloutModel, RolloutRequest};
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 use support::{convert, load, numbers, repository};
@@ -25,7 +25,7 @@ fn data() -> PathBuf {
 fn policy(data_root: PathBuf) -> (LocalPolicy, support::Pair) {
     let pair = convert(&repository().join("demo/checkpoints/mini-mm-policy"), WeightType::F16);
     let model = load(&pair);
-    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let encoder = PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
     let options = GenerationOptions {
         sampling: Sampling { repetition_penalty: 1.0, ..Sampling::default() },

@@ -7,7 +7,7 @@ use mmprm_quant::gguf::GgufFile;
 
 use super::Error;
 use crate::engine::{Engine, EngineOptions, Model, ModelOptions};
-use crate::vision::prompts::{Encoder, EncoderOptions};
+use crate::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 
 /// A GGUF pair and its run-time options.
 #[derive(Debug, Clone)]
@@ -37,11 +37,11 @@ impl ModelFiles {
 
     /// Loads both files and starts the engine. `exact` asks for scores that do not depend on what else is scored, which on a
     /// CPU costs nothing.
-    pub fn start(&self, exact: bool) -> Result<(Engine, Encoder), Error> {
+    pub fn start(&self, exact: bool) -> Result<(Engine, PromptEncoder), Error> {
         let model = Model::load(&self.model, ModelOptions { gpu_layers: self.gpu_layers, ..ModelOptions::default() })?;
         let gpu = self.gpu_layers != Some(0);
-        let options = EncoderOptions { threads: self.threads, gpu, ..EncoderOptions::default() };
-        let encoder = Encoder::load(model.clone(), self.mmproj.as_deref(), options)?;
+        let options = PromptEncoderOptions { threads: self.threads, gpu, ..PromptEncoderOptions::default() };
+        let encoder = PromptEncoder::load(model.clone(), self.mmproj.as_deref(), options)?;
         let options = EngineOptions {
             context: None,
             parallel: self.parallel,

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod jsonl;
 pub mod machine;
 pub(crate) mod pool;
+pub mod random;
 #[cfg(test)]
 #[path = "../../tests/support/skips.rs"]
 pub(crate) mod skips;

@@ -13,8 +13,8 @@ use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
 use mmprm::train::data::{Dataset, Sample};
 use mmprm::train::network::tiling;
-use mmprm::train::tensors::FloatType;
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
+use mmprm_quant::safetensors::FloatType;
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 
@@ -193,7 +193,8 @@ fn scoring_reads_a_solution_as_training_did() {
         let Some(trained) = Trained::tiny(architecture) else { continue };
         let pair = convert(&trained.bench.recipe.output.join("last"), WeightType::F32);
         let model = load(&pair);
-        let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+        let encoder =
+            PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
         let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
         let data_root = golden().join("images");
         let options_of_reward = PrmOptions { data_root, template: Some(PrmTemplate::Training) };

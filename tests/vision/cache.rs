@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mmprm::vision::EncoderChoice;
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use sha2::{Digest, Sha256};
 
 use crate::mini;
 use crate::support::golden;
 
-fn encoder(folder: &Path, vision: EncoderChoice) -> Encoder {
+fn encoder(folder: &Path, vision: EncoderChoice) -> PromptEncoder {
     let (model, mmproj) = mini();
-    let options = EncoderOptions { vision, vision_cache: Some(folder.to_owned()), ..EncoderOptions::default() };
-    Encoder::load(model, Some(&mmproj), options).unwrap()
+    let options =
+        PromptEncoderOptions { vision, vision_cache: Some(folder.to_owned()), ..PromptEncoderOptions::default() };
+    PromptEncoder::load(model, Some(&mmproj), options).unwrap()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -72,7 +73,7 @@ fn a_folder_that_cannot_be_used_is_an_error_before_anything_is_encoded() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let (model, mmproj) = mini();
-    let options = EncoderOptions { vision_cache: Some(file), ..EncoderOptions::default() };
-    let error = Encoder::load(model, Some(&mmproj), options).unwrap_err().to_string();
+    let options = PromptEncoderOptions { vision_cache: Some(file), ..PromptEncoderOptions::default() };
+    let error = PromptEncoder::load(model, Some(&mmproj), options).unwrap_err().to_string();
     assert!(error.starts_with("cannot keep embeddings in "), "{error}");
 }

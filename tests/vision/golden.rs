@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mmprm::engine::Vision;
+use mmprm::engine::LlamaEncoder;
 use mmprm::image::Tile;
 use mmprm::nn::gemm::Precision;
 use mmprm::vision::{EncoderChoice, NativeEncoder, NativeOptions, VisionEncoder, open};
@@ -100,7 +100,7 @@ fn the_choice_is_native_without_a_graphics_device() {
         let auto = open(&mmproj, &model, EncoderChoice::Auto, None, true).unwrap();
         assert_eq!(auto.fingerprint(), native(&mmproj).fingerprint());
     }
-    let theirs = Vision::load(&mmproj, &Arc::clone(&model), None, false).unwrap();
+    let theirs = LlamaEncoder::load(&mmproj, &Arc::clone(&model), None, false).unwrap();
     let chosen = open(&mmproj, &model, EncoderChoice::LlamaCpp, None, false).unwrap();
     assert_eq!(chosen.fingerprint(), VisionEncoder::fingerprint(&theirs));
 }

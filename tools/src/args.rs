@@ -8,10 +8,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use mmprm::data::problem::{Problem, Problems};
-use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling, gpu_devices};
+use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sampling, gpu_devices};
 use mmprm::prompt::ChatTemplate;
 use mmprm::remote::ApiKey;
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm::vision::{EncoderChoice, VisionError};
 
 use serde_json::{Value, json};
@@ -42,6 +42,11 @@ pub struct EngineArgs {
     #[arg(long)]
     pub deterministic: bool,
 
+    /// LoRA adapter to apply to the model, a GGUF file of `mmprm convert`, with a factor on its scale
+    /// [default: 1]; may be given several times.
+    #[arg(long, value_name = "FILE[=SCALE]", value_parser = adapter)]
+    lora: Vec<LoraAdapter>,
+
     #[command(flatten)]
     vision: VisionArgs,
 }
@@ -59,6 +64,17 @@ struct VisionArgs {
     /// any time.
     #[arg(long, value_name = "DIR")]
     vision_cache: Option<PathBuf>,
+}
+
+/// Parses `--lora`: a file and, after the last `=`, a finite factor.
+fn adapter(text: &str) -> Result<LoraAdapter, String> {
+    match text.rsplit_once('=').map(|(path, scale)| (path, scale.parse())) {
+        Some((path, Ok(scale))) if f32::is_finite(scale) && !path.is_empty() => {
+            Ok(LoraAdapter { scale, ..LoraAdapter::new(path) })
+        }
+        Some((_, Ok(_))) => Err("expected FILE or FILE=SCALE with a finite number".into()),
+        _ => Ok(LoraAdapter::new(text)),
+    }
 }
 
 /// A number, or `None` for automatic choice.
@@ -89,6 +105,7 @@ impl EngineArgs {
             (self.threads.is_some(), "--threads"),
             (self.context.is_some(), "--context"),
             (self.deterministic, "--deterministic"),
+            (self.has_adapters(), "--lora"),
             (self.vision.vision_encoder != EncoderChoice::Auto, "--vision-encoder"),
             (self.vision.vision_cache.is_some(), "--vision-cache"),
         ];
@@ -100,6 +117,23 @@ impl EngineArgs {
         self.vision.vision_encoder.to_string()
     }
 
+    /// Whether `--lora` was given.
+    pub fn has_adapters(&self) -> bool {
+        !self.lora.is_empty()
+    }
+
+    /// Adds the adapters to the settings of a run, by content and scale; nothing without adapters.
+    pub fn add_adapters(&self, settings: &mut Value) -> anyhow::Result<()> {
+        if self.has_adapters() {
+            let adapters = self
+                .lora
+                .iter()
+                .map(|LoraAdapter { path, scale }| Ok(json!({"adapter": fingerprint(path)?, "scale": scale})));
+            settings["lora"] = adapters.collect::<anyhow::Result<Value>>()?;
+        }
+        Ok(())
+    }
+
     /// The device names for tables: the GPUs that layers may be offloaded to, or `CPU`.
     pub fn backend(&self) -> String {
         let devices = if self.gpu_layers.0 == Some(0) { Vec::new() } else { gpu_devices() };
@@ -109,12 +143,12 @@ impl EngineArgs {
 
     /// How to load a language model.
     pub fn model_options(&self) -> ModelOptions {
-        ModelOptions { gpu_layers: self.gpu_layers.0, vocab_only: false }
+        ModelOptions { gpu_layers: self.gpu_layers.0, adapters: self.lora.clone(), ..ModelOptions::default() }
     }
 
     /// How to load a vision projector.
-    pub fn encoder_options(&self, max_tiles: Option<usize>) -> EncoderOptions {
-        EncoderOptions {
+    pub fn encoder_options(&self, max_tiles: Option<usize>) -> PromptEncoderOptions {
+        PromptEncoderOptions {
             threads: self.threads,
             gpu: self.gpu_layers.0 != Some(0),
             max_tiles,
@@ -144,11 +178,31 @@ impl EngineArgs {
         parallel: Option<u32>,
         fixed_schedule: bool,
         ui: &Ui,
-    ) -> anyhow::Result<(Engine, Encoder)> {
+    ) -> anyhow::Result<(Engine, PromptEncoder)> {
+        self.load(model, self.model_options(), mmproj, max_tiles, parallel, exact, ui)
+    }
+
+    /// As [`EngineArgs::start`] for a text-only judge; `--lora` does not apply to it.
+    pub fn start_judge(&self, model: &Path, parallel: u32, ui: &Ui) -> anyhow::Result<(Engine, PromptEncoder)> {
+        let options = ModelOptions { adapters: Vec::new(), ..self.model_options() };
+        self.load(model, options, None, None, Some(parallel), false, ui)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one choice of a caller")]
+    fn load(
+        &self,
+        model: &Path,
+        options: ModelOptions,
+        mmproj: Option<&Path>,
+        max_tiles: Option<usize>,
+        parallel: Option<u32>,
+        exact: bool,
+        ui: &Ui,
+    ) -> anyhow::Result<(Engine, PromptEncoder)> {
         let bar = ui.bar("loading", 1, "");
         bar.set_message(model.display().to_string());
-        let model = Model::load(model, self.model_options())?;
-        let encoder = Encoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));
+        let model = Model::load(model, options)?;
+        let encoder = PromptEncoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));
         let encoder = encoder.map_err(|error| match error {
             VisionError::Cache { .. } => anyhow::Error::from(error),
             error => anyhow::Error::from(error).context("cannot use the vision projector"),

@@ -15,7 +15,7 @@ use mmprm::data::candidates::CandidatesError;
 use mmprm::data::problem::ProblemError;
 use mmprm::data::samples::SamplesError;
 use mmprm::data::tree::json::TreeError;
-use mmprm::engine::EngineError;
+use mmprm::engine::{EngineError, LimitError};
 use mmprm::eval::triples::TriplesError;
 use mmprm::image::ImageError;
 use mmprm::vision::VisionError;
@@ -111,7 +111,10 @@ impl Exit {
 
     fn of_engine(error: &EngineError) -> Option<Self> {
         match error {
-            EngineError::Gguf(_) | EngineError::Load { .. } => Some(Self::BadInput),
+            EngineError::Gguf(_)
+            | EngineError::Load { .. }
+            | EngineError::NotAPair { .. }
+            | EngineError::Context { .. } => Some(Self::BadInput),
             EngineError::Cancelled => Some(Self::Interrupted),
             _ => None,
         }
@@ -137,7 +140,28 @@ pub fn sentence(error: &anyhow::Error) -> String {
             sentence = format!("{sentence}: {cause}");
         }
     }
-    sentence.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let sentence = sentence.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty());
+    let sentence = with_hint(&sentence.collect::<Vec<_>>().join(" "));
+    error.chain().find_map(option_flag).map_or(sentence.clone(), |flag| format!("{sentence}; see {flag}"))
+}
+
+/// The flag of an engine's option that is out of range.
+fn option_flag(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let Some(EngineError::Limit(LimitError::OutOfRange { what, .. })) = cause.downcast_ref() else { return None };
+    ["--context", "--parallel", "--threads"].into_iter().find(|flag| flag.trim_start_matches('-') == *what)
+}
+
+/// Adds the flag to change to a message of the library, whose errors name none. Causes of failed records
+/// reach the command line as text, so hints are found by text; the tests hold them to the errors.
+pub fn with_hint(message: &str) -> String {
+    const HINTS: [(&str, &str); 4] = [
+        ("positions but the context has ", "raise --context"),
+        (" cells is full", "raise --context"),
+        ("cannot allocate a context of ", "try a smaller --context"),
+        ("the model was loaded without its vision projector", "give it with --mmproj"),
+    ];
+    let hint = HINTS.iter().find(|(part, _)| message.contains(part));
+    hint.map_or_else(|| message.to_owned(), |(_, hint)| format!("{message}; {hint}"))
 }
 
 impl From<Exit> for ExitCode {
@@ -148,6 +172,8 @@ impl From<Exit> for ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use mmprm::vision::prompts::EncodeError;
+
     use super::*;
 
     #[test]
@@ -166,5 +192,23 @@ mod tests {
         let error =
             anyhow::anyhow!("p.json: no such\nfile").context("cannot read p.json: no such\nfile").context("stopped");
         assert_eq!(sentence(&error), "stopped: cannot read p.json: no such file");
+    }
+
+    #[test]
+    fn messages_of_the_library_get_the_flag_to_change() {
+        let out_of_range = |what| LimitError::OutOfRange { what, value: 200, min: 1, max: 128 };
+        let context = EngineError::Context { path: "x".into(), cells: 512, cause: "not enough memory".into() };
+        let errors: [(anyhow::Error, Option<&str>); 6] = [
+            (EngineError::from(LimitError::PromptTooLong { positions: 9, context: 8 }).into(), Some("raise --context")),
+            (EngineError::from(LimitError::ContextFull { context: 8 }).into(), Some("raise --context")),
+            (context.into(), Some("try a smaller --context")),
+            (EncodeError::NoVision.into(), Some("give it with --mmproj")),
+            (EngineError::from(out_of_range("parallel")).into(), Some("see --parallel")),
+            (EngineError::from(out_of_range("token")).into(), None),
+        ];
+        for (error, hint) in errors {
+            let expected = hint.map_or(error.to_string(), |hint| format!("{error}; {hint}"));
+            assert_eq!(sentence(&error), expected);
+        }
     }
 }

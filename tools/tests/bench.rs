@@ -3,7 +3,7 @@
 
 mod support;
 
-use mmprm::engine::memory::{Needs, Setting};
+use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm_quant::gguf::GgufFile;
 use serde_json::{Value, json};
 use support::{Run, Sandbox};
@@ -96,16 +96,16 @@ fn annotation_is_measured_on_the_mini_policy_of_the_source_tree() {
 #[test]
 fn planned_memory_is_what_llama_cpp_allocates() {
     let (sandbox, models) = sandbox();
-    let needs = Needs::of_files(
+    let needs = MemoryNeeds::of_files(
         &GgufFile::open(&sandbox.path("m/synth-tiny-q4_k_m.gguf")).unwrap(),
         Some(&GgufFile::open(&sandbox.path("m/mmproj-synth-tiny-f16.gguf")).unwrap()),
     )
     .unwrap();
     let config = mmprm_quant::hf::config::ModelConfig::read_file(&sandbox.path("tiny/config.json")).unwrap();
-    assert_eq!(Needs::of_shape(&config, mmprm_quant::quantize::QuantType::Q4_K_M).unwrap(), needs);
+    assert_eq!(MemoryNeeds::of_shape(&config, mmprm_quant::quantize::QuantType::Q4_K_M).unwrap(), needs);
     for (command, setting) in [
-        ("infer --prompt 8 -n 2 --batch 16", Setting::ROLLOUTS),
-        ("score --candidates 1 --steps 1 --prefix 8", Setting::SCORES),
+        ("infer --prompt 8 -n 2 --batch 16", Workload::ROLLOUTS),
+        ("score --candidates 1 --steps 1 --prefix 8", Workload::SCORES),
     ] {
         for cells in [1024, 8192] {
             let log = "--log llama.cpp=trace";

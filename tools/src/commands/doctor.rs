@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mmprm::engine::memory::{Needs, Setting};
+use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm::engine::{Device, gpu_devices};
 use mmprm::util::machine::{Memory, cores, memory};
 use mmprm_quant::gguf::GgufFile;
@@ -77,7 +77,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         pair(gpu, &mut result, ui)?;
     }
     if let (Some(path), Some(model)) = (&args.model, &model) {
-        let advice = Advice::on(&Needs::of_files(model, mmproj.as_ref())?, memory, gpu);
+        let advice = Advice::on(&MemoryNeeds::of_files(model, mmproj.as_ref())?, memory, gpu);
         ui.say(format_args!("\n{}: {}", path.display(), advice.text))?;
         ui.say(format_args!("  flags: {}", advice.flags))?;
         result.insert(
@@ -145,9 +145,9 @@ fn shapes(memory: Option<Memory>, gpu: Option<u64>, result: &mut Map<String, Val
     let mut rows = Vec::new();
     for shape in Shape::ALL {
         for quant_type in TYPES {
-            let needs = Needs::of_shape(&shape.config(), quant_type)?;
-            let total = needs.total(CELLS, &Setting::ROLLOUTS);
-            let (scratch, vision) = (needs.scratch(CELLS, &Setting::ROLLOUTS) + needs.vision_scratch, needs.vision);
+            let needs = MemoryNeeds::of_shape(&shape.config(), quant_type)?;
+            let total = needs.total(CELLS, &Workload::ROLLOUTS);
+            let (scratch, vision) = (needs.scratch(CELLS, &Workload::ROLLOUTS) + needs.vision_scratch, needs.vision);
             let fits = |memory: Option<u64>| memory.map(|memory| total <= usable(memory));
             let (here, on_gpu) = (fits(memory.map(|memory| memory.available)), fits(gpu));
             let say = |fits: Option<bool>| fits.map_or("?", |fits| if fits { "yes" } else { "no" }).to_owned();
@@ -176,11 +176,11 @@ fn shapes(memory: Option<Memory>, gpu: Option<u64>, result: &mut Map<String, Val
 
 /// Prints whether a policy and a reward model, both 8B at `Q4_K_M`, fit a GPU of `gpu` bytes.
 fn pair(gpu: u64, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()> {
-    let needs = Needs::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M)?;
+    let needs = MemoryNeeds::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M)?;
     let memory = usable(gpu);
-    let policy = needs.most_cells(memory, &Setting::ROLLOUTS);
-    let prm = needs.most_cells(memory, &Setting::SCORES);
-    let both = needs.total(CELLS, &Setting::ROLLOUTS) + needs.total(CELLS, &Setting::SCORES);
+    let policy = needs.max_cells(memory, &Workload::ROLLOUTS);
+    let prm = needs.max_cells(memory, &Workload::SCORES);
+    let both = needs.total(CELLS, &Workload::ROLLOUTS) + needs.total(CELLS, &Workload::SCORES);
     let in_turn = policy.is_some_and(|cells| cells >= CELLS) && prm.is_some_and(|cells| cells >= CELLS);
     let text = if both <= memory {
         format!("fit together ({})", bytes(both))
@@ -193,7 +193,7 @@ fn pair(gpu: u64, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()
             prm.unwrap_or(0)
         )
     } else {
-        let layers = needs.layers_on_device(memory, CELLS, &Setting::ROLLOUTS);
+        let layers = needs.layers_on_device(memory, CELLS, &Workload::ROLLOUTS);
         format!("do not fit; {layers} of the {} layers of one do (--gpu-layers {layers})", needs.layers + 1)
     };
     ui.say(format_args!(
@@ -218,10 +218,10 @@ struct Advice {
 
 impl Advice {
     /// For a machine with `memory` and, where there is one, a GPU of `gpu` bytes.
-    fn on(needs: &Needs, memory: Option<Memory>, gpu: Option<u64>) -> Self {
-        let setting = Setting::ROLLOUTS;
+    fn on(needs: &MemoryNeeds, memory: Option<Memory>, gpu: Option<u64>) -> Self {
+        let setting = Workload::ROLLOUTS;
         let all_layers = needs.layers + 1;
-        let max_cells = gpu.and_then(|gpu| needs.most_cells(usable(gpu), &setting));
+        let max_cells = gpu.and_then(|gpu| needs.max_cells(usable(gpu), &setting));
         if let Some(max_cells) = max_cells.filter(|cells| *cells >= CELLS / 2) {
             let cells = max_cells.min(65_536);
             return Self {
@@ -231,7 +231,7 @@ impl Advice {
             };
         }
         let available = memory.map(|memory| usable(memory.available));
-        let cells = available.map_or(Some(CELLS), |available| needs.most_cells(available, &setting));
+        let cells = available.map_or(Some(CELLS), |available| needs.max_cells(available, &setting));
         let Some(cells) = cells.map(|cells| cells.min(16_384)) else {
             return Self {
                 fits: false,
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn advice_follows_the_memory() {
-        let needs = Needs::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
+        let needs = MemoryNeeds::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
         let memory = |gib: u64| Some(Memory { total: gib << 30, available: gib << 30, limited: false });
         let whole = Advice::on(&needs, memory(16), Some(24 << 30));
         assert!(whole.flags.contains("--gpu-layers 33 "), "{}", whole.flags);

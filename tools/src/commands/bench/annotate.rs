@@ -18,7 +18,7 @@ use mmprm::judge::RuleVerifier;
 use mmprm::policy::{GenerationOptions, LocalPolicy};
 use mmprm::search::SearchParams;
 use mmprm::search::annotate::{AnnotateOptions, Event, annotate};
-use mmprm::vision::prompts::Encoder;
+use mmprm::vision::prompts::PromptEncoder;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -146,8 +146,9 @@ impl Side {
         let (model, mmproj) = args.model.files(Mini::Policy)?;
         let engine = start(&model, &args.engine, args.parallel, None, false)?;
         let subject = Subject::of(&engine, &args.engine);
-        let encoder = Encoder::load(Arc::clone(engine.model()), mmproj.as_deref(), args.engine.encoder_options(None))
-            .context("cannot use the vision projector")?;
+        let encoder =
+            PromptEncoder::load(Arc::clone(engine.model()), mmproj.as_deref(), args.engine.encoder_options(None))
+                .context("cannot use the vision projector")?;
         let bar = ui.bar("images", problems.items.len() as u64, "");
         for problem in &problems.items {
             for path in &problem.images {

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
-use mmprm::engine::memory::{Needs, Setting};
+use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm::engine::{Chunk, Engine, EngineError, Prompt, Token};
 use mmprm::util::machine;
-use mmprm::vision::prompts::Encoder;
+use mmprm::vision::prompts::PromptEncoder;
 use mmprm_quant::gguf::GgufFile;
 use serde_json::{Value, json};
 
@@ -150,7 +150,7 @@ impl Reading {
 /// about it.
 fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Reading) -> anyhow::Result<&'static str> {
     let mut random = RandomTokens::new(engine.model(), &[reading.step], args.measure.seed);
-    let encoder = Encoder::load(engine.model().clone(), mmproj, args.engine.encoder_options(None))
+    let encoder = PromptEncoder::load(engine.model().clone(), mmproj, args.engine.encoder_options(None))
         .context("cannot use the vision projector")?;
     let image = match mmproj {
         Some(_) => demo("--model without --mmproj").ok().map(|demo| demo.join("mini-k12/test/images")),
@@ -203,9 +203,9 @@ fn memory(engine: &Engine, mmproj: Option<&Path>, report: &mut Report) -> anyhow
         return Ok(());
     }
     let mmproj = mmproj.map(GgufFile::open).transpose()?;
-    let needs = Needs::of_files(engine.model().file(), mmproj.as_ref())?;
+    let needs = MemoryNeeds::of_files(engine.model().file(), mmproj.as_ref())?;
     let cells = engine.stats().cells as u32;
-    let model = needs.total(cells, &Setting::SCORES);
+    let model = needs.total(cells, &Workload::SCORES);
     let above = peak - model as f64 / MIB;
     report.fact(
         "above_model_mib",

@@ -133,5 +133,5 @@ impl RandomTokens {
 
 /// A prompt of these tokens.
 pub fn prompt(tokens: Vec<Token>) -> Result<Prompt, EngineError> {
-    Prompt::new([Chunk::Tokens(tokens)])
+    Ok(Prompt::new([Chunk::Tokens(tokens)])?)
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use clap::builder::RangedU64ValueParser;
-use mmprm::engine::{EngineError, Model, Stream, Vision};
+use mmprm::engine::{EngineError, LlamaEncoder, Model, Stream};
 use mmprm_quant::gguf::GgufFile;
 
 use super::MeasureArgs;
@@ -41,7 +41,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     };
     let options = args.engine.encoder_options(None);
     let model = Model::load(&model, args.engine.model_options())?;
-    let vision = Vision::load(&mmproj, &model, options.threads, options.gpu)?;
+    let vision = LlamaEncoder::load(&mmproj, &model, options.threads, options.gpu)?;
     let side = vision.tile_size();
     let tiles: Vec<Vec<u8>> = (0..args.tiles).map(|index| noise(side, args.measure.seed, index as u64)).collect();
     let encode = |_| -> anyhow::Result<f64> {

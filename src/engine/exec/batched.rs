@@ -1,62 +1,65 @@
-//! The continuous-batching executor: many requests at once, each step one batch.
+//! The batched executor (continuous batching): many requests at once, one batch per step.
 //!
-//! A request's prompt is prefilled once, from the longest prefix that the cache holds, and after any prompt that is on its
-//! way in and shares more; its rollouts then share those cells. Each step's batch takes the next token of every running
-//! rollout and fills up with slices of waiting prompts, so no prompt makes the rollouts wait for longer than a slice. Which
-//! requests and rollouts run is `admission`'s business. Results may differ in rounding with what runs beside them; `chain` is
-//! for when they must not.
+//! A prompt is prefilled once, from the longest prefix in the cache; it first waits for any prompt
+//! being prefilled that shares a longer one. Its rollouts then share the prompt's cells. Each batch
+//! holds the next token of every running rollout and slices of waiting prompts, so that no prompt
+//! delays the rollouts by more than a slice. Which requests and rollouts run is left to `admission`.
+//! Rounding depends on batch composition; the `serial` executor avoids that.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use super::cache::{Budget, Cache};
-use super::ffi::{Batch, Context, DecodeError};
 use super::job::{Job, Reply, Rollout, Rows};
-use super::prompt::{Span, common_prefix, token_key};
-use super::sampling::{self, Sampler, Scratch};
-use super::stats::{Phase, Stats};
-use super::{EngineError, Finish, GenerateRequest, Token};
+use crate::engine::cache::{Budget, Cache};
+use crate::engine::ffi::{Batch, Context, DecodeError};
+use crate::engine::prompt::{Span, common_prefix, token_key};
+use crate::engine::sampling::{self, Sampler, Scratch};
+use crate::engine::stats::{Phase, Stats};
+use crate::engine::{EngineError, Finish, GenerateRequest, LimitError, Token};
 
-/// Prompt positions decoded beside running rollouts in one step: a longer slice would make the rollouts wait.
+/// Maximum prompt positions decoded beside running rollouts in one step; longer slices would delay the
+/// rollouts.
 const PREFILL_SLICE: usize = 256;
 
 /// Limits of the executor.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Rollouts decoded side by side.
+pub(in crate::engine) struct Limits {
+    /// Maximum rollouts decoded in parallel.
     pub rollouts: usize,
-    /// Requests whose prompts are in the cache at the same time.
+    /// Maximum requests whose prompts are in the cache at the same time.
     pub jobs: usize,
-    /// Prefixes kept that nothing needs.
+    /// Admit a request beside others only if all rollouts of all of them fit.
+    pub whole_requests: bool,
+    /// Maximum cells and sequences of cached prefixes that no request needs.
     pub idle: Budget,
 }
 
 impl Limits {
-    /// Sequence ids that these limits need.
+    /// Returns the number of sequence ids that these limits need.
     pub fn sequences(&self) -> u32 {
-        // A sequence that comes to rest is counted before another makes way for it.
+        // A sequence becomes idle before another is evicted for it, but then no longer counts as running.
         (self.rollouts + self.jobs + self.idle.sequences) as u32
     }
 }
 
-/// See the module's description.
+/// See the module documentation.
 #[derive(Debug)]
-pub(super) struct Batching {
+pub(super) struct BatchedExecutor {
     pub(super) limits: Limits,
     pub(super) queue: VecDeque<Job>,
-    /// Requests admitted, in the order of their arrival.
+    /// Admitted requests, in order of arrival.
     pub(super) jobs: Vec<Job>,
     pub(super) rollouts: Vec<Rollout>,
     pub(super) cache: Cache,
-    /// Tokens to reckon with in a rollout: a moving mean of those finished.
+    /// Expected tokens of a rollout: a moving average over finished ones; 0 before the first.
     pub(super) expected: usize,
     pub(super) scratch: Scratch,
     next_job: u64,
 }
 
-impl Batching {
+impl BatchedExecutor {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -74,7 +77,7 @@ impl Batching {
         self.queue.is_empty() && self.jobs.is_empty()
     }
 
-    /// Forgets all idle prefixes.
+    /// Clears all cached prefixes. Nothing may be running.
     pub fn clear(&mut self, context: &mut Context) {
         debug_assert!(self.is_idle());
         self.cache.clear(context);
@@ -83,7 +86,8 @@ impl Batching {
     pub fn submit(&mut self, request: GenerateRequest, reply: Reply, context: &Context, stats: &Stats) {
         let cells = context.options().cells as usize;
         if request.prompt.len() + 1 >= cells {
-            let _ = reply.send(Err(EngineError::too_long(request.prompt.len(), cells)));
+            let error = LimitError::PromptTooLong { positions: request.prompt.len(), context: cells };
+            let _ = reply.send(Err(error.into()));
             return;
         }
         stats.prompt(request.prompt.keys(), request.streams.len());
@@ -100,7 +104,7 @@ impl Batching {
         self.clear(context);
     }
 
-    /// One step: admit, start, decode one batch, draw.
+    /// Runs one step: admits requests, starts rollouts, decodes a batch and samples from it.
     pub fn step(&mut self, context: &mut Context, stats: &Stats) -> Result<(), EngineError> {
         self.drop_cancelled(context);
         self.admit(context);
@@ -110,8 +114,8 @@ impl Batching {
             self.relieve(context, stats)?;
         }
         match self.decode(context, stats) {
-            // Prompts that wait for room, with nothing running that would make some.
-            Ok(0) if self.jobs.iter().any(Job::is_entering) => self.relieve(context, stats)?,
+            // Prompts wait for room, and no rollout runs that would free some.
+            Ok(0) if self.jobs.iter().any(Job::is_prefilling) => self.relieve(context, stats)?,
             Ok(_) => {}
             Err(DecodeError::Full) => self.relieve(context, stats)?,
             Err(DecodeError::Failed(error)) => return Err(error),
@@ -121,24 +125,25 @@ impl Batching {
         Ok(())
     }
 
-    /// Cells that rollouts have beyond their prompts.
+    /// Returns the cells of rollouts, without their prompts.
     fn rollout_cells(&self) -> usize {
         self.rollouts.iter().map(|rollout| rollout.fed).sum()
     }
 
-    /// Cells that running requests could have: those of resting prefixes included.
+    /// Returns the cells available to running requests, including those of idle prefixes.
     pub(super) fn free_cells(&self, context: &Context) -> usize {
         let taken = self.cache.running_cells() + self.rollout_cells();
         (context.options().cells as usize).saturating_sub(taken)
     }
 
-    /// One slice of an image, if a prompt stands before one, and one batch of tokens; how many positions they had.
+    /// Decodes one slice of an image, if a prompt has reached one, and one batch of tokens. Returns the
+    /// number of positions decoded.
     fn decode(&mut self, context: &mut Context, stats: &Stats) -> Result<usize, DecodeError> {
-        let most = context.options().batch as usize;
+        let max_rows = context.options().batch as usize;
         let room = self.free_cells(context) - self.rollouts.len();
-        let slice = room.min(if self.rollouts.is_empty() { most } else { PREFILL_SLICE });
+        let slice = room.min(if self.rollouts.is_empty() { max_rows } else { PREFILL_SLICE });
         let spent = self.decode_image(context, slice, stats)?;
-        let (mut batch, rows) = self.batch(most, slice - spent);
+        let (mut batch, rows) = self.batch(max_rows, slice - spent);
         if !batch.is_empty() {
             self.make_room(context, batch.len());
             stats.timed(Phase::Decode, || context.decode(&mut batch))?;
@@ -148,8 +153,8 @@ impl Batching {
     }
 
     fn make_room(&mut self, context: &mut Context, positions: usize) {
-        let most = (context.options().cells as usize).saturating_sub(self.rollout_cells() + positions);
-        self.cache.shrink(context, most);
+        let max_cells = (context.options().cells as usize).saturating_sub(self.rollout_cells() + positions);
+        self.cache.shrink(context, max_cells);
     }
 
     fn drop_cancelled(&mut self, context: &mut Context) {
@@ -166,7 +171,8 @@ impl Batching {
         }
     }
 
-    /// Lets admitted prompts share what is there, each as soon as no other prompt on its way in will have more for it.
+    /// Begins the prefill of admitted prompts from what the cache holds, except prompts that share a
+    /// longer prefix with one that is being prefilled.
     fn begin(&mut self, context: &mut Context) {
         for index in 0..self.jobs.len() {
             let job = &self.jobs[index];
@@ -175,15 +181,15 @@ impl Batching {
             }
             let keys = job.request.prompt.keys();
             // The last position is always decoded: its logits are needed.
-            let most = keys.len() - 1;
+            let max_shared = keys.len() - 1;
             let (known, holder) = self.cache.longest(keys);
-            let entering = self.jobs.iter().filter(|other| other.begun && other.first.is_none());
-            let coming = entering.map(|other| common_prefix(other.request.prompt.keys(), keys)).max().unwrap_or(0);
-            if coming.min(most) > known.min(most) {
+            let prefilling = self.jobs.iter().filter(|other| other.begun && other.first.is_none());
+            let coming = prefilling.map(|other| common_prefix(other.request.prompt.keys(), keys)).max().unwrap_or(0);
+            if coming.min(max_shared) > known.min(max_shared) {
                 continue;
             }
             let job = &mut self.jobs[index];
-            (job.begun, job.position) = (true, known.min(most));
+            (job.begun, job.position) = (true, known.min(max_shared));
             if let Some(holder) = holder.filter(|_| job.position > 0) {
                 context.share(holder, job.sequence, 0..job.position);
                 self.cache.hold(context, job.sequence, &job.request.prompt.keys()[..job.position], job.position);
@@ -191,13 +197,13 @@ impl Batching {
         }
     }
 
-    /// The next `limit` embeddings of the first prompt that stands before an image; how many there were.
+    /// Decodes the next `limit` rows of the first prompt that has reached an image. Returns their number.
     fn decode_image(&mut self, context: &mut Context, limit: usize, stats: &Stats) -> Result<usize, DecodeError> {
         if limit == 0 {
             return Ok(0);
         }
-        let entering = self.jobs.iter().enumerate().filter(|(_, job)| job.is_entering());
-        let found = entering.filter_map(|(index, job)| match job.request.prompt.span(job.position, limit) {
+        let prefilling = self.jobs.iter().enumerate().filter(|(_, job)| job.is_prefilling());
+        let found = prefilling.filter_map(|(index, job)| match job.request.prompt.span(job.position, limit) {
             Span::Embeddings { values, width } => {
                 Some((index, Batch::embeddings(values.to_vec(), width, job.position, &[job.sequence])))
             }
@@ -210,7 +216,7 @@ impl Batching {
         Ok(batch.len())
     }
 
-    /// `count` more positions of a prompt are in.
+    /// Records that `count` more positions of a prompt were decoded.
     fn entered(&mut self, context: &mut Context, index: usize, count: usize, stats: &Stats) {
         let job = &mut self.jobs[index];
         let own = job.position;
@@ -219,10 +225,11 @@ impl Batching {
         self.cache.hold(context, job.sequence, &job.request.prompt.keys()[..job.position], own);
     }
 
-    /// The next token of each rollout, and up to `slice` positions more: first of rollouts that start again, then of prompts.
-    fn batch(&self, most: usize, slice: usize) -> (Batch, Rows) {
+    /// Returns a batch of the next token of each rollout and up to `slice` more positions: first of
+    /// resumed rollouts, then of prompts.
+    fn batch(&self, max_rows: usize, slice: usize) -> (Batch, Rows) {
         let (mut batch, mut rows) = (Batch::tokens(), Rows::default());
-        let mut slice = slice.min(most - self.rollouts.len());
+        let mut slice = slice.min(max_rows - self.rollouts.len());
         for (index, rollout) in self.rollouts.iter().enumerate() {
             let tokens = &rollout.tokens[rollout.fed..];
             let count = tokens.len().min(1 + slice);
@@ -236,7 +243,7 @@ impl Batching {
             }
             rows.fed.push((index, count));
         }
-        for (index, job) in self.jobs.iter().enumerate().filter(|(_, job)| job.is_entering()) {
+        for (index, job) in self.jobs.iter().enumerate().filter(|(_, job)| job.is_prefilling()) {
             if slice == 0 {
                 break;
             }
@@ -254,7 +261,7 @@ impl Batching {
         (batch, rows)
     }
 
-    /// Takes in what a decoded batch brought.
+    /// Records a decoded batch, and samples the next token of its rollouts.
     fn advance(&mut self, context: &mut Context, rows: &Rows, stats: &Stats) {
         for &(index, count, end) in &rows.prompts {
             self.jobs[index].first = end.map(|row| context.logits(row).to_vec());
@@ -279,7 +286,7 @@ impl Batching {
         }
     }
 
-    /// One token for each row of a running rollout.
+    /// Samples one token for each row of a running rollout.
     fn draw(&mut self, context: &Context, rows: &Rows, stats: &Stats) -> Vec<Token> {
         let logits: Vec<&[f32]> = rows.rollouts.iter().map(|&(row, _)| context.logits(row)).collect();
         let mut wanted = rows.rollouts.iter().map(|&(_, index)| index).peekable();
@@ -293,7 +300,7 @@ impl Batching {
         stats.timed(Phase::Sample, || sampling::draw_all(work, &mut self.scratch))
     }
 
-    /// Takes a finished rollout off, and its request with the last of them.
+    /// Removes a finished rollout, and releases its prompt after the last rollout of the request.
     pub(super) fn complete(&mut self, context: &mut Context, rollout: Rollout, finish: Finish, stats: &Stats) {
         stats.finished();
         self.expected =
@@ -304,7 +311,7 @@ impl Batching {
             let fed = rollout.tokens[..rollout.fed].iter().map(|&token| token_key(token));
             let keys: Vec<u64> = prompt.iter().copied().chain(fed).collect();
             self.cache.hold(context, rollout.sequence, &keys, prompt.len());
-            self.cache.rest(context, rollout.sequence);
+            self.cache.keep(context, rollout.sequence);
         } else {
             self.cache.release(context, rollout.sequence);
         }
@@ -313,7 +320,7 @@ impl Batching {
         job.unfinished -= 1;
         if job.unfinished == 0 {
             if job.request.keep {
-                self.cache.rest(context, job.sequence);
+                self.cache.keep(context, job.sequence);
             } else {
                 self.cache.release(context, job.sequence);
             }

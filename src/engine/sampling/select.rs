@@ -1,26 +1,26 @@
-//! Passes over a vocabulary of logits: the largest, the `k` largest, and sums of exponentials.
+//! Passes over the logits of a vocabulary: argmax, top-k, and sums of exponentials.
 //!
-//! A vocabulary has a hundred thousand entries or more and a batch draws dozens of tokens, so all entries are looked at once,
-//! in loops over blocks that compilers turn into vector code. That pass keeps the largest logit of each block; everything
-//! else looks only into the blocks that can hold what it wants.
+//! A vocabulary has a hundred thousand entries or more and a batch samples dozens of tokens, so each
+//! entry is read once, in loops over blocks that vectorise. That pass keeps the largest logit of each
+//! block; later passes read only the blocks that can contain a result.
 
-use super::Token;
+use crate::engine::Token;
 
-/// Logits in a block: as many as bits in a word of `seen`.
+/// Logits per block: the number of bits in a word of `seen`.
 const BLOCK: usize = 64;
-/// Entries handled side by side.
+/// Entries processed in parallel.
 const LANES: usize = 16;
 
-/// Logits with the repetition penalty on the tokens seen.
+/// Logits with the repetition penalty for seen tokens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Logits<'a> {
     pub raw: &'a [f32],
-    /// A bit for each token: seen, so penalised. May be shorter than the vocabulary.
+    /// One bit per token: seen, so penalised. May be shorter than the vocabulary.
     pub seen: &'a [u64],
     pub penalty: f32,
 }
 
-/// What one draw looks through, kept for the next one.
+/// Buffers of a draw, kept for the next one.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
     maxima: Vec<f32>,
@@ -28,7 +28,7 @@ pub(super) struct Workspace {
 }
 
 impl<'a> Logits<'a> {
-    /// A block, in `buffer` if anything in it is penalised.
+    /// Returns a block, copied into `buffer` if anything in it is penalised.
     fn block<'b>(&self, index: usize, buffer: &'b mut [f32; BLOCK]) -> &'b [f32]
     where
         'a: 'b,
@@ -53,7 +53,7 @@ impl<'a> Logits<'a> {
         self.raw.len().div_ceil(BLOCK)
     }
 
-    /// Fills in the largest logit of every block.
+    /// Computes the largest logit of every block.
     fn maxima(&self, maxima: &mut Vec<f32>) {
         maxima.clear();
         maxima.extend(self.raw.chunks(BLOCK).map(largest));
@@ -62,7 +62,7 @@ impl<'a> Logits<'a> {
         }
     }
 
-    /// The token of the largest logit, the first of equal ones.
+    /// Returns the token of the largest logit, the first among equal ones.
     pub fn argmax(&self, workspace: &mut Workspace) -> Token {
         self.maxima(&mut workspace.maxima);
         let best = largest(&workspace.maxima);
@@ -72,7 +72,8 @@ impl<'a> Logits<'a> {
         (index * BLOCK + offset) as Token
     }
 
-    /// Collects the `k` largest, largest first, equal ones by token; all of them if there are no more.
+    /// Collects the `k` largest logits in descending order, equal ones by token; all logits if `k` is
+    /// larger than the vocabulary.
     pub fn top(&self, k: usize, workspace: &mut Workspace, kept: &mut Vec<(f32, Token)>) {
         kept.clear();
         let k = k.min(self.raw.len());
@@ -81,16 +82,17 @@ impl<'a> Logits<'a> {
         }
         let Workspace { maxima, order } = workspace;
         self.maxima(maxima);
-        // Of k blocks with the largest maxima, each holds a logit that reaches the k-th of these maxima.
-        let mut bar = f32::NEG_INFINITY;
+        // Each of the k blocks with the largest maxima contains a logit that reaches the k-th largest
+        // maximum.
+        let mut threshold = f32::NEG_INFINITY;
         if k < maxima.len() {
             order.clone_from(maxima);
-            bar = *order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
+            threshold = *order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
         }
         let mut buffer = [0.0; BLOCK];
-        for (index, _) in maxima.iter().enumerate().filter(|(_, maximum)| **maximum >= bar) {
+        for (index, _) in maxima.iter().enumerate().filter(|(_, maximum)| **maximum >= threshold) {
             let tokens = index * BLOCK..;
-            let block = self.block(index, &mut buffer).iter().zip(tokens).filter(|(logit, _)| **logit >= bar);
+            let block = self.block(index, &mut buffer).iter().zip(tokens).filter(|(logit, _)| **logit >= threshold);
             kept.extend(block.map(|(&logit, token)| (logit, token as Token)));
         }
         let descending = |a: &(f32, Token), b: &(f32, Token)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
@@ -101,14 +103,14 @@ impl<'a> Logits<'a> {
         kept.sort_unstable_by(descending);
     }
 
-    /// The sum of `exp((logit - from) · scale)` over all.
+    /// Returns the sum of `exp((logit - from) · scale)` over all logits.
     pub fn exponentials(&self, from: f32, scale: f64) -> f64 {
         let mut buffer = [0.0; BLOCK];
         (0..self.blocks()).map(|index| exponentials(self.block(index, &mut buffer), from, scale)).sum()
     }
 }
 
-/// The logarithm of the softmax of `logits` at `token`.
+/// Returns the log-softmax of `logits` at `token`.
 pub(super) fn log_probability(logits: &[f32], token: Token) -> f32 {
     let largest = largest(logits);
     let total: f64 = logits.chunks(BLOCK).map(|block| exponentials(block, largest, 1.0)).sum();
@@ -141,19 +143,19 @@ fn exponentials(logits: &[f32], from: f32, scale: f64) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
-/// The exponential of a number up to 700, without a branch or a call so that loops over it become vector code. Below −700
-/// it stays at `exp(-700)`, which no sum notices.
+/// Returns the exponential of a number up to 700, without branches or calls so that loops vectorise.
+/// Below −700 it returns `exp(-700)`, which is negligible in any sum.
 #[inline]
 fn exp(x: f64) -> f64 {
-    /// Adding it leaves the nearest whole number in the lowest bits.
+    /// Adding it leaves the nearest integer in the lowest bits.
     const SHIFT: f64 = 1.5 * (1_u64 << 52) as f64;
-    /// ln 2 in two parts, the first short enough that its multiples are exact.
+    /// ln 2 in two parts; the first is short enough that its multiples are exact.
     const LN2: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
     let x = if x < -700.0 { -700.0 } else { x };
     let shifted = x * std::f64::consts::LOG2_E + SHIFT;
     let power = shifted - SHIFT;
     let r = x - power * LN2[0] - power * LN2[1];
-    // Taylor's polynomial: what is left out is below 2e-16 for |r| up to ln 2 / 2.
+    // Taylor polynomial with an error below 2e-16 for |r| up to ln 2 / 2.
     let mut sum = 1.0 / 479_001_600.0;
     let factorials =
         [39_916_800.0, 3_628_800.0, 362_880.0, 40_320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0_f64];
@@ -171,7 +173,7 @@ mod tests {
         Logits { raw, seen: &[], penalty: 1.0 }
     }
 
-    /// Values in no order, some of them equal.
+    /// Unordered values, some of them equal.
     fn scattered(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|index| ((index * 7919 + seed * 31) % 4001) as f32 / 100.0 - 20.0).collect()
     }
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_k_largest_are_those_of_a_sorted_list() {
+    fn top_k_agrees_with_sorting() {
         let mut kept = Vec::new();
         for count in [1, 63, 64, 65, 1000, 10_007] {
             let raw = scattered(count, count);
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_numbers_are_never_chosen_before_others() {
+    fn nan_logits_come_after_all_others() {
         let mut raw = vec![f32::NAN; 200];
         raw[150] = -3.0;
         let mut kept = Vec::new();
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exponential_is_right_to_a_few_units_in_the_last_place() {
+    fn the_exponential_is_accurate_to_a_few_units_in_the_last_place() {
         let mut worst = 0.0_f64;
         for step in 0..2_000_000 {
             let x = -700.0 + f64::from(step) * 3.51e-4;
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_probability_is_that_of_the_softmax() {
+    fn the_log_probability_is_the_log_softmax() {
         let raw = scattered(5003, 9);
         let total: f64 = raw.iter().map(|&logit| f64::from(logit).exp()).sum();
         for token in [0, 77, 5002] {

@@ -1,79 +1,84 @@
-//! How many compute threads work while other programs want the cores too.
+//! Adapts the number of compute threads to other programs that use the cores.
 //!
-//! llama.cpp's threads meet after every operation, hundreds of times a token, and spin while they wait. Where one has lost its
-//! core to another program, the others wait until it is back: threads that share cores are several times slower than fewer
-//! threads with a core each (`benches/records`). The processor time that decoding got tells how many cores there are; that
-//! many threads go on, and now and then all of them are tried again. Results do not depend on it.
+//! llama.cpp's threads synchronise after every operation, hundreds of times per token, and spin while
+//! they wait. When another program takes one thread's core, all others wait for it: threads that share
+//! cores are several times slower than fewer threads with a core each (`benches/records`). The
+//! processor time spent per decoding time shows how many cores are available; that many threads
+//! compute, and all of them are retried at growing intervals. Results do not depend on it.
 
 use std::time::Duration;
 
-/// Decoding time that is judged at once: long against a scheduler's slices, short for whoever waits.
+/// Decoding time per decision: long compared with the operating system's time slices, short for a
+/// caller.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Decoding time after which all threads are tried again, at first and at most.
-const PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
-/// Cores that may be missing: threads of this process start late and end early.
+/// Decoding time after which all threads are retried: initial and maximum.
+const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(30)];
+/// Tolerated deficit in cores, since the threads start late and end early.
 const SLACK: f64 = 0.3;
 
-/// The threads of a context, and how many of them work.
+/// The threads of a context and the number of them that compute.
 #[derive(Debug)]
-pub(super) struct ThreadGovernor {
-    most: u32,
+pub(in crate::engine) struct ThreadGovernor {
+    max: u32,
     working: u32,
-    /// Decoding time and processor time of the present window.
+    /// Decoding time and processor time of the current window.
     window: [Duration; 2],
-    /// Decoding time with fewer threads than there are, and when that is enough.
+    /// Decoding time since the number of threads was reduced.
     reduced: Duration,
-    patience: Duration,
+    /// The value of `reduced` at which all threads are retried.
+    retry_after: Duration,
 }
 
 impl ThreadGovernor {
-    /// `most` threads, all of which work.
-    pub fn new(most: u32) -> Self {
-        Self { most, working: most, window: [Duration::ZERO; 2], reduced: Duration::ZERO, patience: PATIENCE[0] }
+    /// Starts with `max` computing threads.
+    pub fn new(max: u32) -> Self {
+        let (window, reduced) = ([Duration::ZERO; 2], Duration::ZERO);
+        Self { max, working: max, window, reduced, retry_after: RETRY_AFTER[0] }
     }
 
-    /// Takes note of a decode that took `elapsed` and got `processor` time; tells how many threads are to work from now on, if
-    /// that changes.
+    /// Records a decode that took `elapsed` and used `processor` time. Returns the new number of
+    /// computing threads, if it changes.
     pub fn after(&mut self, elapsed: Duration, processor: Duration) -> Option<u32> {
         let before = self.working;
         self.window[0] += elapsed;
         self.window[1] += processor;
-        if before < self.most {
+        if before < self.max {
             self.reduced += elapsed;
         }
         if self.window[0] >= WINDOW {
             let cores = self.window[1].as_secs_f64() / self.window[0].as_secs_f64();
             self.window = [Duration::ZERO; 2];
-            self.judge(cores);
+            self.decide(cores);
         }
         (self.working != before).then_some(self.working)
     }
 
-    fn judge(&mut self, cores: f64) {
+    fn decide(&mut self, cores: f64) {
         if self.working > 1 && cores + SLACK < f64::from(self.working) {
-            // All were tried too early.
-            if self.working == self.most && self.reduced > Duration::ZERO {
-                self.patience = (2 * self.patience).min(PATIENCE[1]);
+            // The retry of all threads came too early.
+            if self.working == self.max && self.reduced > Duration::ZERO {
+                self.retry_after = (2 * self.retry_after).min(RETRY_AFTER[1]);
             }
             self.working = ((cores + SLACK) as u32).max(1);
             self.reduced = Duration::ZERO;
-        } else if self.working == self.most {
-            (self.reduced, self.patience) = (Duration::ZERO, PATIENCE[0]);
-        } else if self.reduced >= self.patience {
-            self.working = self.most;
+        } else if self.working == self.max {
+            (self.reduced, self.retry_after) = (Duration::ZERO, RETRY_AFTER[0]);
+        } else if self.reduced >= self.retry_after {
+            self.working = self.max;
         }
     }
 }
 
-/// The processor time that this process has had, of all its threads; nothing where the system does not tell.
+/// Returns the processor time used by all threads of this process; `None` where the system does not
+/// report it.
 #[cfg(unix)]
-pub(super) fn processor_time() -> Option<Duration> {
+pub(in crate::engine) fn processor_time() -> Option<Duration> {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).ok()
 }
 
 #[cfg(not(unix))]
-pub(super) fn processor_time() -> Option<Duration> {
+pub(in crate::engine) fn processor_time() -> Option<Duration> {
     None
 }
 
@@ -81,7 +86,7 @@ pub(super) fn processor_time() -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// Decodes for `time` in steps of 10 ms on a machine that has `cores` for us.
+    /// Decodes for `time` in steps of 10 ms on a machine with `cores` available.
     fn decode(governor: &mut ThreadGovernor, time: Duration, cores: f64) -> Vec<u32> {
         let step = Duration::from_millis(10);
         let steps = (time.as_millis() / step.as_millis()) as usize;
@@ -93,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn with_a_core_each_all_threads_work() {
+    fn all_threads_compute_while_each_has_a_core() {
         let mut governor = ThreadGovernor::new(4);
         assert!(decode(&mut governor, Duration::from_mins(1), 3.8).is_empty());
     }
 
     #[test]
-    fn on_a_busy_machine_as_many_work_as_have_cores_and_all_are_tried_less_and_less_often() {
+    fn on_a_busy_machine_one_thread_per_free_core_computes_and_retries_become_rare() {
         let mut governor = ThreadGovernor::new(4);
         assert_eq!(decode(&mut governor, Duration::from_millis(100), 2.5), [2]);
         assert!(decode(&mut governor, Duration::from_millis(1900), 2.5).is_empty());
@@ -109,16 +114,16 @@ mod tests {
     }
 
     #[test]
-    fn when_the_others_are_gone_all_threads_work_again() {
+    fn all_threads_compute_again_once_the_cores_are_free() {
         let mut governor = ThreadGovernor::new(2);
         assert_eq!(decode(&mut governor, Duration::from_secs(1), 0.7), [1]);
         assert_eq!(decode(&mut governor, Duration::from_mins(1), 2.0), [2]);
-        // And the next time it is patient for as short as the first.
+        // The next interval is as short as the first.
         assert_eq!(decode(&mut governor, Duration::from_millis(2300), 1.0), [1, 2, 1]);
     }
 
     #[test]
-    fn one_thread_is_never_too_many() {
+    fn a_single_thread_always_computes() {
         assert!(decode(&mut ThreadGovernor::new(1), Duration::from_secs(9), 0.2).is_empty());
     }
 

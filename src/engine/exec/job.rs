@@ -1,48 +1,48 @@
-//! What the continuous-batching executor keeps of a request: the request itself, its rollouts, and which rows of a batch are
-//! theirs. When they run is `batching`'s business.
+//! The state of a request in the batched executor: its prompt, its rollouts, and their rows in a batch.
+//! When they run is left to `admission`.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 
-use super::sampling::Sampler;
-use super::{Completion, EngineError, Finish, GenerateRequest, Token};
+use crate::engine::sampling::Sampler;
+use crate::engine::{Completion, EngineError, Finish, GenerateRequest, Token};
 
-/// What a request's caller waits for.
-pub(super) type Reply = Sender<Result<Vec<Completion>, EngineError>>;
+/// The channel to a request's caller.
+pub(in crate::engine) type Reply = Sender<Result<Vec<Completion>, EngineError>>;
 
-/// A request on its way through.
+/// A queued or admitted request.
 #[derive(Debug)]
 pub(super) struct Job {
     pub id: u64,
     pub request: GenerateRequest,
     pub reply: Reply,
-    /// The sequence that holds the prompt, while the request is admitted.
+    /// The sequence that holds the prompt; valid while the request is admitted.
     pub sequence: i32,
-    /// Cells that its prompt was thought to need when it was admitted, beyond those of other requests.
+    /// Cells that the prompt was estimated to need on admission, beyond those of other requests.
     pub reserved: usize,
-    /// Whether its prompt is on its way in, or in; until then it waits for another that starts alike.
+    /// Whether prefill has begun; until then the prompt waits for another with the same prefix.
     pub begun: bool,
     /// Prompt positions in the cache.
     pub position: usize,
-    /// Logits at the end of the prompt, once it is in.
+    /// Logits at the end of the prompt, after prefill.
     pub first: Option<Vec<f32>>,
     pub started: usize,
-    /// Rollouts that gave way to others, oldest first.
+    /// Preempted rollouts, oldest first.
     pub paused: VecDeque<Rollout>,
     pub completions: Vec<Option<Completion>>,
     pub unfinished: usize,
 }
 
-/// One rollout of a request.
+/// A running or paused rollout.
 #[derive(Debug)]
 pub(super) struct Rollout {
     pub job: u64,
     pub index: usize,
-    /// Positions of the prompt.
+    /// Positions of its prompt.
     pub prompt: usize,
     pub sequence: i32,
     pub tokens: Vec<Token>,
-    /// Tokens already in the cache.
+    /// Tokens that are in the cache.
     pub fed: usize,
     pub sampler: Sampler,
 }
@@ -53,14 +53,15 @@ impl Rollout {
     }
 }
 
-/// Rows of a batch that lead to a draw.
+/// What the rows of a batch belong to.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    /// Row and index into the running rollouts.
+    /// Rows to sample from, each with the index of a running rollout.
     pub rollouts: Vec<(usize, usize)>,
-    /// Index into the running rollouts and tokens fed.
+    /// Indices of running rollouts, each with the number of its tokens in the batch.
     pub fed: Vec<(usize, usize)>,
-    /// Index into the admitted requests, positions decoded, and the row of the prompt's end if it is reached.
+    /// Indices of admitted requests, each with the number of its positions in the batch and the row of
+    /// the prompt's last position, if the batch reaches it.
     pub prompts: Vec<(usize, usize, Option<usize>)>,
 }
 
@@ -83,17 +84,17 @@ impl Job {
         }
     }
 
-    /// Rollouts that neither run nor are finished.
+    /// Returns the number of rollouts that neither run nor have finished.
     pub fn waiting(&self) -> usize {
         self.request.streams.len() - self.started + self.paused.len()
     }
 
-    /// Whether its prompt is on its way in.
-    pub fn is_entering(&self) -> bool {
+    /// Returns whether the prompt is being prefilled.
+    pub fn is_prefilling(&self) -> bool {
         self.begun && self.first.is_none()
     }
 
-    /// Cells that its prompt still needs.
+    /// Returns the cells that the prompt still needs.
     pub fn missing(&self) -> usize {
         match (self.begun, &self.first) {
             (false, _) => self.reserved,
@@ -102,12 +103,12 @@ impl Job {
         }
     }
 
-    /// Whether its prompt is in and a rollout of it waits.
+    /// Returns whether the prompt is prefilled and a rollout waits.
     pub fn can_start(&self) -> bool {
         self.first.is_some() && self.waiting() > 0
     }
 
-    /// The next rollout of those not yet started, to run in `sequence`.
+    /// Starts the next rollout in `sequence`.
     pub fn next_rollout(&mut self, sequence: i32) -> Rollout {
         let index = self.started;
         self.started += 1;
@@ -116,7 +117,7 @@ impl Job {
         Rollout { job: self.id, index, prompt: prompt.len(), sequence, tokens: Vec::new(), fed: 0, sampler }
     }
 
-    /// Answers a cancelled request; true if it was.
+    /// Answers the caller if the request was cancelled; returns whether it was.
     pub fn answer_if_cancelled(&self) -> bool {
         match self.request.check_cancelled() {
             Ok(()) => false,

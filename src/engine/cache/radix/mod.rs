@@ -1,10 +1,10 @@
-//! Which prefixes are in the KV cache, as a radix tree over position keys.
+//! A radix tree over position keys: which prefixes are in the KV cache.
 //!
-//! An edge is a run of keys, split wherever two prefixes part. Every node knows the sequence ids that hold its cells, the way
-//! llama.cpp's cells know them, so the tree mirrors the cache exactly: a position in the tree is one cell, however many
-//! sequences share it. A sequence is *running* while a request needs it, which keeps all it holds; when it *rests*, its
-//! cells stay until they are the least recently used. The tree calls nothing: the sequence ids that it gives up are for the
-//! caller to take out of llama.cpp.
+//! An edge is a run of keys, split where two prefixes diverge. Every node has the set of sequence ids
+//! that hold its cells, as llama.cpp's cells have, so the tree mirrors the cache exactly: a position in
+//! the tree is one cell, however many sequences share it. A sequence is *running* while a request needs
+//! it, which protects all its cells; afterwards it is *idle* and its cells stay until they are the least
+//! recently used. The tree calls nothing: the caller removes evicted sequences from llama.cpp.
 
 mod ids;
 #[cfg(test)]
@@ -12,13 +12,14 @@ mod tests;
 
 use ids::Ids;
 
-use super::prompt::common_prefix;
+use crate::engine::prompt::common_prefix;
 
-/// See the module's description.
+/// See the module documentation.
 #[derive(Debug)]
 pub(super) struct Radix {
-    /// The root first; places of removed nodes are used again.
+    /// The root first.
     nodes: Vec<Node>,
+    /// Indices of removed nodes, for reuse.
     vacant: Vec<usize>,
     running: Ids,
     clock: u64,
@@ -34,7 +35,7 @@ struct Node {
     used: u64,
 }
 
-/// A resting sequence that has to give up positions `keep..`; without any left, its id is free.
+/// An idle sequence that loses its positions `keep..`; with `keep` 0 its id is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {
     pub sequence: i32,
@@ -50,7 +51,8 @@ impl Default for Radix {
 }
 
 impl Radix {
-    /// Length of the longest start of `keys` that is held, and a sequence that holds it. Counts as a use.
+    /// Returns the length of the longest prefix of `keys` in the tree, and a sequence that holds it. Counts
+    /// as a use of the prefix.
     pub fn longest(&mut self, keys: &[u64]) -> (usize, Option<i32>) {
         self.clock += 1;
         let (mut at, mut length, mut holder) = (ROOT, 0, None);
@@ -68,7 +70,7 @@ impl Radix {
         (length, holder)
     }
 
-    /// A running `sequence`, which held a start of `keys` or nothing, now holds all of them.
+    /// Records that `sequence` runs and holds `keys`; before, it held a prefix of them or nothing.
     pub fn hold(&mut self, sequence: i32, keys: &[u64]) {
         self.clock += 1;
         self.running.insert(sequence);
@@ -89,20 +91,21 @@ impl Radix {
         }
     }
 
-    /// `sequence` is no longer running; returns the resting sequences that hold nothing that others do not: they are gone.
-    pub fn rest(&mut self, sequence: i32) -> Vec<i32> {
+    /// Records that `sequence` is idle. Removes and returns the idle sequences whose positions other idle
+    /// sequences all hold.
+    pub fn set_idle(&mut self, sequence: i32) -> Vec<i32> {
         self.running.remove(sequence);
-        let mut superfluous = if self.end(sequence) == ROOT { vec![sequence] } else { Vec::new() };
-        for resting in self.resting().iter() {
-            if self.is_superfluous(resting) {
-                self.remove(resting);
-                superfluous.push(resting);
+        let mut redundant = if self.end(sequence) == ROOT { vec![sequence] } else { Vec::new() };
+        for idle in self.idle().iter() {
+            if self.is_redundant(idle) {
+                self.remove(idle);
+                redundant.push(idle);
             }
         }
-        superfluous
+        redundant
     }
 
-    /// Forgets a sequence.
+    /// Removes a sequence.
     pub fn remove(&mut self, sequence: i32) {
         self.running.remove(sequence);
         let mut path = Vec::new();
@@ -121,40 +124,41 @@ impl Radix {
         }
     }
 
-    /// Gives up the least recently used run of positions that no running sequence and no longer prefix needs.
+    /// Evicts the least recently used run of positions that no running sequence holds and no other prefix
+    /// continues.
     pub fn evict(&mut self) -> Option<Cut> {
         let leaf = self.live().filter(|&node| self.nodes[node].children.is_empty() && self.is_idle(node));
         let oldest = leaf.min_by_key(|&node| self.nodes[node].used)?;
         let sequence = self.nodes[oldest].holders.first().expect("every node has a holder");
         let parent = self.nodes[oldest].parent;
         self.unlink(oldest);
-        if parent == ROOT || self.is_superfluous(sequence) {
+        if parent == ROOT || self.is_redundant(sequence) {
             self.remove(sequence);
             return Some(Cut { sequence, keep: 0 });
         }
         Some(Cut { sequence, keep: self.depth(parent) })
     }
 
-    /// Gives up the whole resting sequence that was used least recently: for when ids are short.
+    /// Evicts the least recently used idle sequence as a whole, to free its id.
     pub fn evict_sequence(&mut self) -> Option<i32> {
-        let oldest = self.resting().iter().min_by_key(|&sequence| self.nodes[self.end(sequence)].used)?;
+        let oldest = self.idle().iter().min_by_key(|&sequence| self.nodes[self.end(sequence)].used)?;
         self.remove(oldest);
         Some(oldest)
     }
 
-    /// Cells held, shared ones counted once.
+    /// Returns the cells held; a shared cell counts once.
     pub fn cells(&self) -> usize {
         self.cells
     }
 
-    /// Cells that no running sequence holds.
+    /// Returns the cells that no running sequence holds.
     pub fn idle_cells(&self) -> usize {
         self.live().filter(|&node| self.is_idle(node)).map(|node| self.nodes[node].keys.len()).sum()
     }
 
-    /// Sequences that rest.
-    pub fn resting_sequences(&self) -> usize {
-        self.resting().len()
+    /// Returns the number of idle sequences.
+    pub fn idle_sequences(&self) -> usize {
+        self.idle().len()
     }
 
     fn live(&self) -> impl Iterator<Item = usize> {
@@ -166,20 +170,20 @@ impl Radix {
     }
 
     fn is_idle(&self, node: usize) -> bool {
-        !self.nodes[node].holders.meets(self.running)
+        !self.nodes[node].holders.intersects(self.running)
     }
 
-    fn resting(&self) -> Ids {
+    fn idle(&self) -> Ids {
         let held = self.nodes[ROOT].children.iter().map(|&child| self.nodes[child].holders);
         held.fold(Ids::default(), Ids::union).without(self.running)
     }
 
-    /// Whether other resting sequences hold all that `sequence` does.
-    fn is_superfluous(&self, sequence: i32) -> bool {
+    /// Returns whether other idle sequences hold all positions of `sequence`.
+    fn is_redundant(&self, sequence: i32) -> bool {
         self.nodes[self.end(sequence)].holders.without(self.running).len() > 1
     }
 
-    /// The last node that `sequence` holds.
+    /// Returns the last node that `sequence` holds.
     fn end(&self, sequence: i32) -> usize {
         let mut at = ROOT;
         while let Some(&child) = self.nodes[at].children.iter().find(|&&child| self.holds(child, sequence)) {
@@ -188,7 +192,7 @@ impl Radix {
         at
     }
 
-    /// Positions up to the end of `node`.
+    /// Returns the number of positions up to the end of `node`.
     fn depth(&self, mut node: usize) -> usize {
         let mut depth = 0;
         while node != ROOT {
@@ -203,7 +207,7 @@ impl Radix {
         self.nodes[node].children.iter().copied().find(|&child| self.nodes[child].keys[0] == *first)
     }
 
-    /// Adds `keys` below `node`: to it if it is the end of this sequence alone, else as a child.
+    /// Appends `keys` to `node` if only this sequence holds it and it is a leaf, else adds a child.
     fn append(&mut self, node: usize, sequence: i32, keys: &[u64]) {
         self.cells += keys.len();
         let (clock, end) = (self.clock, &mut self.nodes[node]);
@@ -228,7 +232,7 @@ impl Radix {
         place
     }
 
-    /// Takes a node without children out of the tree.
+    /// Removes a node without children.
     fn unlink(&mut self, node: usize) {
         let Node { keys, parent, .. } = std::mem::take(&mut self.nodes[node]);
         self.cells -= keys.len();
@@ -236,7 +240,7 @@ impl Radix {
         self.vacant.push(node);
     }
 
-    /// Cuts `node` after `length` keys: the rest becomes its only child.
+    /// Splits `node` after `length` keys: the rest becomes its only child.
     fn split(&mut self, node: usize, length: usize) {
         let whole = &mut self.nodes[node];
         let keys = whole.keys.split_off(length);
@@ -249,7 +253,8 @@ impl Radix {
         self.nodes[place].children = children;
     }
 
-    /// Undoes a split that nothing needs any more: a node and its only child, held by the same sequences.
+    /// Merges a node with its only child if the same sequences hold both: undoes a split that is no longer
+    /// needed.
     fn join(&mut self, node: usize) {
         let [child] = self.nodes[node].children[..] else { return };
         if self.nodes[child].holders != self.nodes[node].holders {

@@ -1,65 +1,69 @@
-//! What fits: the memory that a model, its cache and its scratch buffers take, known before anything is loaded.
+//! Predicts the memory of a model, its KV cache and its scratch buffers before anything is loaded.
 //!
-//! Sizes of weights and cache are exact; scratch is estimated from llama.cpp's largest tensors, a little high rather than low.
-//! Which memory there is, and what to do about it, is the caller's business.
+//! Sizes of weights and cache are exact; scratch memory is estimated from llama.cpp's largest tensors,
+//! slightly too high rather than too low. How much memory a machine has is left to the caller. The
+//! engine's own choice of cells, width and threads is in `planning`.
 //!
 //! ```
-//! use mmprm::engine::memory::{Needs, Setting};
+//! use mmprm::engine::memory::{MemoryNeeds, Workload};
 //! use mmprm_quant::hf::shapes::Shape;
 //! use mmprm_quant::quantize::QuantType;
-//! let needs = Needs::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
-//! let setting = Setting::ROLLOUTS;
-//! let card = 8_u64 << 30;
-//! assert!(needs.total(8192, &setting) < card && 2 * needs.total(8192, &setting) > card);
-//! assert!(needs.most_cells(card, &setting).unwrap() > 8192);
+//! let needs = MemoryNeeds::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M)?;
+//! let gpu = 8_u64 << 30;
+//! assert!(needs.total(8192, &Workload::ROLLOUTS) < gpu && 2 * needs.total(8192, &Workload::ROLLOUTS) > gpu);
+//! assert!(needs.max_cells(gpu, &Workload::ROLLOUTS).unwrap() > 8192);
+//! # Ok::<(), mmprm_quant::convert::ConvertError>(())
 //! ```
+
+pub(super) mod planning;
 
 use mmprm_quant::convert::ConvertError;
 use mmprm_quant::gguf::{GgufError, GgufFile, TensorSpec};
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::quantize::{QuantType, layout};
 
-use crate::engine::{BATCH, FIXED_BATCH, WIDTH, sequence_ids};
+use super::exec::{FIXED_BATCH, WIDTH};
+use planning::{BATCH, sequence_ids};
 
-/// Cells come in whole multiples of this.
+/// Contexts have a multiple of this number of cells.
 const CELL_STEP: u32 = 256;
 
-/// What of an engine's setting its scratch memory depends on.
+/// The options of an engine that its scratch memory depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Setting {
-    /// Most tokens in one batch.
+pub struct Workload {
+    /// Maximum tokens per batch.
     pub batch: u64,
-    /// Sequences that run at once, beside which others rest; nothing on the fixed schedule, which has ids of its own. A row
-    /// of logits is kept for each id.
+    /// Sequences that run at once, beside idle ones; `None` for the fixed schedule, whose number of ids is
+    /// constant. llama.cpp keeps a row of logits per id.
     pub running: Option<usize>,
-    /// Fused attention, which never has the scores of a whole batch in memory.
+    /// Fused attention, which never stores the attention scores of a whole batch.
     pub fused: bool,
 }
 
-impl Setting {
-    /// Rollouts, 16 side by side of as many requests, with fused attention.
+impl Workload {
+    /// Rollouts: 16 in parallel, each of its own request, with fused attention.
     pub const ROLLOUTS: Self = Self { batch: BATCH as u64, running: Some(32), fused: true };
-    /// Scores, and rollouts in deterministic mode.
+    /// Step scores, and rollouts in deterministic mode.
     pub const SCORES: Self = Self { batch: FIXED_BATCH as u64, running: None, fused: false };
 }
 
-/// What a model needs.
+/// The memory needs of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needs {
+pub struct MemoryNeeds {
     /// Bytes of the language model's weights.
     pub weights: u64,
-    /// Bytes of the vision tower's and projector's weights; 0 without them.
+    /// Bytes of the weights of vision tower and projector; 0 without them.
     pub vision: u64,
-    /// Bytes of scratch memory to encode a tile; 0 without a vision tower.
+    /// Bytes of scratch memory to encode an image tile; 0 without a vision tower.
     pub vision_scratch: u64,
-    /// Bytes of keys and values a position takes, at 16 bits a number.
+    /// Bytes of keys and values per position, in f16.
     pub cache_per_position: u64,
-    /// Blocks of the language model.
+    /// Transformer blocks of the language model.
     pub layers: u64,
     language: Dimensions,
 }
 
-/// The sizes that scratch memory depends on.
+/// The dimensions that scratch memory depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Dimensions {
     hidden: u64,
@@ -68,11 +72,11 @@ struct Dimensions {
     vocabulary: u64,
 }
 
-impl Needs {
-    /// Of a checkpoint of this configuration, converted and quantised.
+impl MemoryNeeds {
+    /// Returns the needs of a checkpoint with this configuration, converted and quantised to `mix`.
     ///
     /// # Errors
-    /// [`ConvertError::TooLarge`] for a shape that no file could hold.
+    /// [`ConvertError::TooLarge`] for a shape that no file can hold.
     pub fn of_shape(config: &ModelConfig, mix: QuantType) -> Result<Self, ConvertError> {
         let layout = layout(config, mix)?;
         let bytes = |specs: &[TensorSpec]| {
@@ -101,10 +105,10 @@ impl Needs {
         })
     }
 
-    /// Of a language model and its vision projector as files.
+    /// Returns the needs of a language model and its vision projector from their files.
     ///
     /// # Errors
-    /// [`GgufError`] if one lacks a key that says how large it is.
+    /// [`GgufError`] if a file lacks a key that determines its size.
     pub fn of_files(model: &GgufFile, mmproj: Option<&GgufFile>) -> Result<Self, GgufError> {
         let arch = model.get_str("general.architecture")?.to_owned();
         let read = |key: &str| model.get_u32(&format!("{arch}.{key}")).map(u64::from);
@@ -136,47 +140,49 @@ impl Needs {
         })
     }
 
-    /// Bytes of a cache of so many cells.
+    /// Returns the bytes of a cache of `cells` cells.
     pub fn cache(&self, cells: u32) -> u64 {
         self.cache_per_position * u64::from(cells)
     }
 
-    /// Bytes of scratch memory to decode a batch with a cache of so many cells, and of the logits that come out.
-    pub fn scratch(&self, cells: u32, setting: &Setting) -> u64 {
+    /// Returns the bytes of scratch memory to decode a batch with a cache of `cells` cells, logits
+    /// included.
+    pub fn scratch(&self, cells: u32, workload: &Workload) -> u64 {
         let Dimensions { hidden, feed_forward, heads, vocabulary } = self.language;
-        let (cells, batch) = (u64::from(cells), setting.batch.min(u64::from(cells)));
-        let ids = setting.running.map_or(WIDTH + 1, |running| sequence_ids(running, vocabulary as usize));
+        let (cells, batch) = (u64::from(cells), workload.batch.min(u64::from(cells)));
+        let ids = workload.running.map_or(WIDTH + 1, |running| sequence_ids(running, vocabulary as usize));
         let logits = 4 * ids as u64 * vocabulary;
         let feed_forward = 4 * batch * 2 * feed_forward;
-        let scores = if setting.fused { 0 } else { 4 * batch * cells * heads };
-        // What passes by the largest of these, and the mask, which fused attention takes at 16 bits.
-        let beside = 4 * batch * 5 * hidden + batch * cells * if setting.fused { 2 } else { 4 };
-        // A fifth for what is small.
+        let scores = if workload.fused { 0 } else { 4 * batch * cells * heads };
+        // What exists beside the largest of these, and the mask, which is f16 for fused attention.
+        let beside = 4 * batch * 5 * hidden + batch * cells * if workload.fused { 2 } else { 4 };
+        // A fifth more for small tensors.
         let graph = (logits.max(feed_forward).max(scores) + beside) / 5 * 6;
         graph + logits
     }
 
-    /// Bytes of all: weights, cache, scratch.
-    pub fn total(&self, cells: u32, setting: &Setting) -> u64 {
-        // Images are encoded while the language model decodes.
-        self.weights + self.vision + self.vision_scratch + self.cache(cells) + self.scratch(cells, setting)
+    /// Returns the bytes of weights, cache and scratch memory together.
+    pub fn total(&self, cells: u32, workload: &Workload) -> u64 {
+        // Images are encoded while the language model decodes, so both scratch buffers exist at once.
+        self.weights + self.vision + self.vision_scratch + self.cache(cells) + self.scratch(cells, workload)
     }
 
-    /// The most cells with which all of it fits into `memory`; nothing if it does not fit with any.
-    pub fn most_cells(&self, memory: u64, setting: &Setting) -> Option<u32> {
+    /// Returns the maximum cells with which everything fits into `memory` bytes; `None` if it never fits.
+    pub fn max_cells(&self, memory: u64, workload: &Workload) -> Option<u32> {
         let steps = |count: u32| count * CELL_STEP;
         let (mut fits, mut too_many) = (0, (1 << 24) / CELL_STEP + 1);
         while fits + 1 < too_many {
             let middle = fits.midpoint(too_many);
-            if self.total(steps(middle), setting) <= memory { fits = middle } else { too_many = middle }
+            if self.total(steps(middle), workload) <= memory { fits = middle } else { too_many = middle }
         }
         (fits > 0).then(|| steps(fits))
     }
 
-    /// The most layers of the language model (its blocks and the output) that fit into the memory of a device, together with
-    /// the vision tower, all scratch memory, and their share of a cache of so many cells.
-    pub fn layers_on_device(&self, memory: u64, cells: u32, setting: &Setting) -> u64 {
-        let always = self.vision + self.vision_scratch + self.scratch(cells, setting);
+    /// Returns the maximum layers of the language model (its blocks and the output) that fit into `memory`
+    /// bytes of a GPU, together with the vision tower, all scratch memory and their part of a cache of
+    /// `cells` cells.
+    pub fn layers_on_device(&self, memory: u64, cells: u32, workload: &Workload) -> u64 {
+        let always = self.vision + self.vision_scratch + self.scratch(cells, workload);
         let layers = self.layers + 1;
         let each = (self.weights + self.cache(cells)).div_ceil(layers).max(1);
         (memory.saturating_sub(always) / each).min(layers)
@@ -187,7 +193,7 @@ fn cache_per_position(layers: u64, kv_heads: u64, head: u64) -> u64 {
     2 * 2 * layers * kv_heads * head
 }
 
-/// Bytes of scratch memory to encode a tile of so many tokens.
+/// Returns the bytes of scratch memory to encode an image tile of `tokens` tokens.
 fn vision_scratch(tokens: u64, heads: u64, hidden: u64, feed_forward: u64) -> u64 {
     4 * tokens * (heads * tokens + 6 * hidden).max(2 * feed_forward + 3 * hidden)
 }

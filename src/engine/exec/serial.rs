@@ -1,49 +1,46 @@
-//! The canonical executor: one prompt at a time, in batches whose shape cannot be told from the results.
+//! The serial executor: one prompt at a time, on the fixed schedule.
 //!
-//! A result computed here depends on its own input only: not on which requests came before, how many run beside it, or how
-//! many threads compute (given a context without fused attention). Scoring runs here on a processor; on a GPU it
-//! does in deterministic mode, as generation does anywhere. The cache holds one prompt, the cached_prefix; the next one keeps what
-//! it shares with it and decodes the rest (`schedule` tells which), so candidates sorted by their tokens are computed as a
-//! trie.
+//! Each result depends on its own input only, not on earlier or concurrent requests or the number of
+//! threads (given a context without fused attention). Probes run here on a CPU, and on a GPU in
+//! deterministic mode; generation runs here in deterministic mode. The cache holds one prompt, and the
+//! next prompt reuses the prefix they share as far as `schedule` permits, so candidates sorted by their
+//! tokens are computed as a trie.
 
 use std::collections::VecDeque;
 
-use super::ffi::{Batch, Context, DecodeError};
-use super::prompt::{Prompt, Span};
-use super::sampling::{self, Sampler, Scratch};
-use super::schedule::{CachedPrefix, with_company};
-use super::stats::{Phase, Stats};
-use super::{Completion, EngineError, Finish, GenerateRequest, Token};
+use super::schedule::{CachedPrefix, pad_outputs};
+use crate::engine::ffi::{Batch, Context, DecodeError};
+use crate::engine::prompt::{Prompt, Span};
+use crate::engine::request::Reading;
+use crate::engine::sampling::{self, Sampler, Scratch};
+use crate::engine::stats::{Phase, Stats};
+use crate::engine::{Completion, EngineError, Finish, GenerateRequest, LimitError, Token};
 
-/// Rollouts decoded side by side in deterministic mode; a constant, since results may depend on it through rounding.
-pub const WIDTH: usize = 16;
-/// The sequence that holds the cached_prefix; rollouts use the ids above it.
-const LINEAGE: i32 = 0;
+/// Rollouts decoded in parallel in deterministic mode; a constant, since results may depend on it
+/// through rounding.
+pub(in crate::engine) const WIDTH: usize = 16;
+/// The sequence that holds the cached prompt; rollouts use the ids above it.
+const PROMPT_SEQUENCE: i32 = 0;
 
-/// What a probe reads: the logits of `read` at every position whose token is `at`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reading {
-    pub at: Token,
-    pub read: Vec<Token>,
-}
-
+/// See the module documentation.
 #[derive(Debug, Default)]
 pub(super) struct SerialExecutor {
-    /// What the cache holds.
-    cached_prefix: CachedPrefix,
+    /// The prompt in the cache.
+    cached: CachedPrefix,
+    /// What to read from it; `None` for generation.
     reading: Option<Reading>,
-    /// What was read in the cached_prefix: positions, in order, and logits.
+    /// What was read from it: positions, in order, and logits.
     rows: Vec<(usize, Vec<f32>)>,
 }
 
 impl SerialExecutor {
-    /// Forgets the cached_prefix.
+    /// Clears the cache.
     pub fn clear(&mut self, context: &mut Context) {
         context.clear();
         *self = Self::default();
     }
 
-    /// Runs `prompt` and returns one row of logits per position whose token is `reading.at`, in order.
+    /// Returns one row of logits per position of `prompt` whose token is `reading.at`, in order.
     pub fn probe(
         &mut self,
         context: &mut Context,
@@ -55,15 +52,16 @@ impl SerialExecutor {
             self.clear(context);
             self.reading = Some(reading.clone());
         }
-        // What comes after the last reading cannot change it.
+        // Positions after the last one that is read do not affect it.
         let read = prompt.last_position_of(reading.at).map_or(0, |last| last + 1);
         self.advance(context, prompt, read, stats, || Ok(()))?;
         stats.prompt(&prompt.keys()[..read], 1);
         Ok(self.rows.iter().map(|(_, row)| row.clone()).collect())
     }
 
-    /// Makes the cache hold `prompt` up to position `end`, keeping what it shares with the last one; asks `check` before each
-    /// batch whether to go on. Without a reading the last row is always decoded; its index in the last batch is returned.
+    /// Decodes `prompt` up to position `end`, reusing what it shares with the cached one. Calls `check`
+    /// before each batch and stops if it fails. Without a reading, the last row is always decoded, and
+    /// its index in the last batch is returned.
     fn advance(
         &mut self,
         context: &mut Context,
@@ -74,19 +72,20 @@ impl SerialExecutor {
     ) -> Result<Option<usize>, EngineError> {
         let cells = context.options().cells as usize;
         if prompt.len() >= cells {
-            return Err(EngineError::too_long(prompt.len(), cells));
+            return Err(LimitError::PromptTooLong { positions: prompt.len(), context: cells }.into());
         }
         let next = CachedPrefix::of(prompt, end);
-        let mut position = next.kept(&std::mem::take(&mut self.cached_prefix), self.reading.is_none());
+        let mut position = next.kept(&std::mem::take(&mut self.cached), self.reading.is_none());
         self.rows.retain(|&(at, _)| at < position);
-        context.truncate(LINEAGE, position);
+        context.truncate(PROMPT_SEQUENCE, position);
         let mut last = None;
         while position < end {
             check()?;
-            let length = next.rows_from(position, |at| self.is_read(prompt, at), context.options().outputs() as usize);
+            let length =
+                next.rows_from(position, |at| self.is_read(prompt, at), context.options().max_outputs() as usize);
             let (mut batch, read) = self.batch(prompt, position, length, end);
             stats.timed(Phase::Decode, || context.decode(&mut batch)).map_err(|error| match error {
-                DecodeError::Full => EngineError::Limit("the context is full; raise --context".into()),
+                DecodeError::Full => LimitError::ContextFull { context: cells }.into(),
                 DecodeError::Failed(error) => error,
             })?;
             stats.decoded(length);
@@ -100,7 +99,7 @@ impl SerialExecutor {
             position += length;
             last = self.reading.is_none().then_some(length - 1);
         }
-        self.cached_prefix = next;
+        self.cached = next;
         Ok(last)
     }
 
@@ -108,29 +107,29 @@ impl SerialExecutor {
         self.reading.as_ref().is_some_and(|reading| prompt.is_token(position, reading.at))
     }
 
-    /// `length` positions from `start` as a batch, and its rows that are to be read. Without a reading the row before `end` is
-    /// wanted.
+    /// Returns `length` positions from `start` as a batch, and its rows to read. Without a reading, the
+    /// row before `end` gets logits.
     fn batch(&self, prompt: &Prompt, start: usize, length: usize, end: usize) -> (Batch, Vec<usize>) {
         match prompt.span(start, length) {
             Span::Embeddings { values, width } => {
-                (Batch::embeddings(values.to_vec(), width, start, &[LINEAGE]), Vec::new())
+                (Batch::embeddings(values.to_vec(), width, start, &[PROMPT_SEQUENCE]), Vec::new())
             }
             Span::Tokens(tokens) => {
                 let read: Vec<bool> = (start..start + length).map(|at| self.is_read(prompt, at)).collect();
-                let mut wanted = with_company(&read);
+                let mut outputs = pad_outputs(&read);
                 if self.reading.is_none() && start + length == end {
-                    wanted[length - 1] = true;
+                    outputs[length - 1] = true;
                 }
                 let mut batch = Batch::tokens();
-                for ((position, &token), &wanted) in (start..).zip(tokens).zip(&wanted) {
-                    batch.push(token, position, LINEAGE, wanted);
+                for ((position, &token), &output) in (start..).zip(tokens).zip(&outputs) {
+                    batch.push(token, position, PROMPT_SEQUENCE, output);
                 }
                 (batch, (0..length).filter(|&row| read[row]).collect())
             }
         }
     }
 
-    /// Draws the request's rollouts, `WIDTH` at a time, all in step.
+    /// Draws the request's rollouts, [`WIDTH`] at a time in lockstep.
     pub fn generate(
         &mut self,
         context: &mut Context,
@@ -149,7 +148,7 @@ impl SerialExecutor {
         let mut completions: Vec<Option<Completion>> = vec![None; request.streams.len()];
         while !waiting.is_empty() {
             let group: Vec<usize> = waiting.drain(..waiting.len().min(WIDTH)).collect();
-            let mut run = Group { context, request, stats, rollouts: Vec::new(), scratch: Scratch::default() };
+            let mut run = RolloutGroup { context, request, stats, rollouts: Vec::new(), scratch: Scratch::default() };
             let postponed = run.start(&group, &first, &mut completions).and_then(|()| run.finish(&mut completions));
             run.release();
             for index in postponed?.into_iter().rev() {
@@ -160,8 +159,8 @@ impl SerialExecutor {
     }
 }
 
-/// Rollouts of one request decoded side by side.
-struct Group<'a> {
+/// Rollouts of one request, decoded in parallel.
+struct RolloutGroup<'a> {
     context: &'a mut Context,
     request: &'a GenerateRequest,
     stats: &'a Stats,
@@ -176,18 +175,19 @@ struct Rollout {
     sampler: Sampler,
 }
 
-impl Group<'_> {
+impl RolloutGroup<'_> {
+    /// Draws the first token of each rollout of `group`, and shares the prompt with those that continue.
     fn start(
         &mut self,
         group: &[usize],
         first: &[f32],
         completions: &mut [Option<Completion>],
     ) -> Result<(), EngineError> {
-        for (&index, sequence) in group.iter().zip(LINEAGE + 1..) {
+        for (&index, sequence) in group.iter().zip(PROMPT_SEQUENCE + 1..) {
             let mut sampler = self.request.sampler(index);
             let token = self.stats.timed(Phase::Sample, || sampler.draw(first, &mut self.scratch));
             self.stats.generated(1);
-            self.context.share(LINEAGE, sequence, 0..self.request.prompt.len());
+            self.context.share(PROMPT_SEQUENCE, sequence, 0..self.request.prompt.len());
             let mut rollout = Rollout { index, sequence, tokens: Vec::new(), sampler };
             match rollout.accept(token, self.request, self.context) {
                 Some(finish) => complete(rollout, finish, completions, self.context, self.stats),
@@ -197,7 +197,8 @@ impl Group<'_> {
         self.request.check_cancelled()
     }
 
-    /// Decodes until all are done; returns those that found no room and must run again, in order.
+    /// Decodes until all rollouts have finished. Returns, in order, those that did not fit and must run
+    /// again.
     fn finish(&mut self, completions: &mut [Option<Completion>]) -> Result<Vec<usize>, EngineError> {
         let mut postponed = Vec::new();
         while !self.rollouts.is_empty() {
@@ -212,7 +213,7 @@ impl Group<'_> {
                 Ok(()) => {}
                 Err(DecodeError::Failed(error)) => return Err(error),
                 Err(DecodeError::Full) => {
-                    let last = self.rollouts.pop().expect("the loop runs while there are rollouts");
+                    let last = self.rollouts.pop().expect("the loop condition");
                     if self.rollouts.is_empty() {
                         complete(last, Finish::Length, completions, self.context, self.stats);
                     } else {
@@ -236,7 +237,7 @@ impl Group<'_> {
         Ok(postponed)
     }
 
-    /// One token for each rollout, in order.
+    /// Samples one token for each rollout, in order.
     fn draw(&mut self) -> Vec<Token> {
         let samplers = self.rollouts.iter_mut().map(|rollout| &mut rollout.sampler);
         let work = samplers.enumerate().map(|(row, sampler)| (sampler, self.context.logits(row))).collect();
@@ -251,7 +252,7 @@ impl Group<'_> {
 }
 
 impl Rollout {
-    /// Takes a drawn token in; tells whether and why the rollout ends with it.
+    /// Appends a drawn token; returns why the rollout ends, if it does.
     fn accept(&mut self, token: Token, request: &GenerateRequest, context: &Context) -> Option<Finish> {
         request.accept(token, &mut self.tokens, context.model())
     }

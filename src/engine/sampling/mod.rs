@@ -1,41 +1,47 @@
-//! Drawing the next token from logits: repetition penalty, temperature, top-k, top-p, in the order of the reference's
-//! engine (vLLM), from a random stream that belongs to the rollout alone.
+//! Sampling the next token from logits: repetition penalty, temperature, top-k and top-p, in the order
+//! of vLLM, which MM-PRM uses, from a random stream per rollout.
+//!
+//! Passes over the vocabulary are in `select`; when to sample is left to the executors.
+
+mod select;
 
 use rayon::prelude::*;
 
 use super::Token;
-use super::select::{Logits, Workspace, log_probability};
+use crate::util::random::{CounterStream, mix};
+use select::{Logits, Workspace, log_probability};
 
-/// Logits to look through, over all rollouts, from which sampling is spread over threads.
-const PARALLEL: usize = 1 << 18;
+/// Logits of all rollouts together from which sampling uses several threads.
+const PARALLEL_FROM: usize = 1 << 18;
 
-/// How to sample.
+/// Sampling parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// 0 takes the most likely token.
+    /// Temperature; 0 is greedy decoding.
     pub temperature: f32,
-    /// Keep the `k` most likely tokens; 0 keeps all.
+    /// Top-k: keep the `k` most likely tokens (0 = off).
     pub top_k: usize,
-    /// Keep the fewest most likely tokens that hold this probability together; 1 keeps all.
+    /// Top-p: keep the fewest most likely tokens whose probabilities sum to this (1 = off).
     pub top_p: f32,
-    /// Divides the logits of tokens seen in prompt or output where positive, multiplies them where negative; 1 is off.
+    /// Repetition penalty: divides positive and multiplies negative logits of tokens in the prompt or the
+    /// output (1 = off).
     pub repetition_penalty: f32,
 }
 
 impl Default for Sampling {
-    /// The reference's annotation settings.
+    /// MM-PRM's annotation settings.
     fn default() -> Self {
         Self { temperature: 1.0, top_k: 50, top_p: 0.9, repetition_penalty: 1.05 }
     }
 }
 
 impl Sampling {
-    /// Always the most likely token.
+    /// Greedy decoding.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0 };
 }
 
-/// A counter-based random stream: draw `i` depends on the stream's name and `i` only, never on what was drawn before or
-/// elsewhere.
+/// The counter-based random stream of a rollout: draw `i` depends on the stream's name and `i` only, not
+/// on earlier draws or other rollouts.
 ///
 /// ```
 /// use mmprm::engine::Stream;
@@ -44,31 +50,22 @@ impl Sampling {
 /// assert_ne!(stream.uniform(5), stream.uniform(6));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream(u64);
+pub struct Stream(CounterStream);
 
 impl Stream {
-    /// The stream of one rollout: `index` among those drawn at `node` of `problem` in a run with `seed`.
+    /// Returns the stream of rollout `index` at `node` of `problem`, in a run with `seed`.
     pub fn named(seed: u64, problem: &str, node: u64, index: u64) -> Self {
         let name = problem.bytes().fold(mix(seed), |state, byte| mix(state ^ u64::from(byte)));
-        Self(mix(mix(name ^ mix(node)) ^ index))
+        Self(CounterStream::new(mix(mix(name ^ mix(node)) ^ index)))
     }
 
-    /// A number in `[0, 1)`.
+    /// Returns the uniform number in `[0, 1)` of draw `draw`.
     pub fn uniform(self, draw: u64) -> f64 {
-        let bits = mix(self.0.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        (bits >> 11) as f64 / (1_u64 << 53) as f64
+        self.0.uniform(draw)
     }
 }
 
-/// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014): every output bit depends on every input bit.
-pub(super) fn mix(value: u64) -> u64 {
-    let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-/// The sampler of one rollout: settings, stream, and which tokens were seen.
+/// The sampler of one rollout: parameters, random stream and the set of tokens seen.
 ///
 /// ```
 /// use mmprm::engine::{Sampler, Sampling, Scratch, Stream};
@@ -77,16 +74,16 @@ pub(super) fn mix(value: u64) -> u64 {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    settings: Sampling,
+    sampling: Sampling,
     stream: Stream,
-    /// A bit for each token, up to the highest seen.
+    /// One bit per token, up to the highest seen.
     seen: Vec<u64>,
     draws: u64,
-    /// Log-probabilities of what was drawn, where they are kept.
+    /// Log-probabilities of the drawn tokens, if they are kept.
     logprob: Option<Vec<f32>>,
 }
 
-/// Memory that draws reuse.
+/// Buffers reused between draws.
 #[derive(Debug, Default)]
 pub struct Scratch {
     workspace: Workspace,
@@ -94,15 +91,15 @@ pub struct Scratch {
 }
 
 impl Sampler {
-    /// A sampler that has seen the tokens of `prompt`.
-    pub fn new(settings: Sampling, stream: Stream, prompt: impl Iterator<Item = Token>) -> Self {
-        let mut sampler = Self { settings, stream, seen: Vec::new(), draws: 0, logprob: None };
+    /// Returns a sampler that has seen the tokens of `prompt`.
+    pub fn new(sampling: Sampling, stream: Stream, prompt: impl Iterator<Item = Token>) -> Self {
+        let mut sampler = Self { sampling, stream, seen: Vec::new(), draws: 0, logprob: None };
         prompt.for_each(|token| sampler.see(token));
         sampler
     }
 
     fn see(&mut self, token: Token) {
-        if self.settings.repetition_penalty.to_bits() == 1.0_f32.to_bits() {
+        if self.sampling.repetition_penalty.to_bits() == 1.0_f32.to_bits() {
             return;
         }
         let Ok(token) = usize::try_from(token) else { return };
@@ -113,21 +110,21 @@ impl Sampler {
         self.seen[word] |= 1 << (token % 64);
     }
 
-    /// Keeps the log-probability of each token drawn, under the model's own distribution: at temperature 1, nothing cut
-    /// off, no penalty.
+    /// Keeps the log-probability of each drawn token under the model's own distribution: temperature 1,
+    /// nothing cut off, no penalty.
     pub fn keep_logprob(&mut self) {
         self.logprob = Some(Vec::new());
     }
 
-    /// The log-probabilities of the tokens drawn; empty where they were not kept.
+    /// Returns the log-probabilities of the drawn tokens; empty if they were not kept.
     pub fn into_logprob(self) -> Vec<f32> {
         self.logprob.unwrap_or_default()
     }
 
-    /// Draws the next token from `logits` and remembers it.
+    /// Draws the next token from `logits` and marks it as seen.
     pub fn draw(&mut self, logits: &[f32], scratch: &mut Scratch) -> Token {
-        let penalised = Logits { raw: logits, seen: &self.seen, penalty: self.settings.repetition_penalty };
-        let token = choose(&penalised, &self.settings, self.stream.uniform(self.draws), scratch);
+        let penalised = Logits { raw: logits, seen: &self.seen, penalty: self.sampling.repetition_penalty };
+        let token = choose(&penalised, &self.sampling, self.stream.uniform(self.draws), scratch);
         self.draws += 1;
         if let Some(kept) = &mut self.logprob {
             kept.push(log_probability(logits, token));
@@ -137,9 +134,10 @@ impl Sampler {
     }
 }
 
-/// One draw of each sampler from its logits, in order; spread over threads where that pays.
+/// Draws one token with each sampler from its logits, in order; on several threads for large
+/// vocabularies.
 pub fn draw_all(work: Vec<(&mut Sampler, &[f32])>, scratch: &mut Scratch) -> Vec<Token> {
-    if work.iter().map(|(_, logits)| logits.len()).sum::<usize>() < PARALLEL {
+    if work.iter().map(|(_, logits)| logits.len()).sum::<usize>() < PARALLEL_FROM {
         work.into_iter().map(|(sampler, logits)| sampler.draw(logits, scratch)).collect()
     } else {
         work.into_par_iter()
@@ -148,51 +146,52 @@ pub fn draw_all(work: Vec<(&mut Sampler, &[f32])>, scratch: &mut Scratch) -> Vec
     }
 }
 
-/// Candidates looked at first where all tokens are kept; each further look takes `MORE` times as many.
-const FIRST_LOOK: usize = 64;
-const MORE: usize = 8;
+/// Without top-k: the number of most likely tokens sorted first, and the factor by which it grows.
+const FIRST_CANDIDATES: usize = 64;
+const CANDIDATE_GROWTH: usize = 8;
 
-/// Picks a token: the largest logit at temperature 0, otherwise the token where the cumulative probability of the kept
-/// tokens, most likely first, passes `uniform`. Equal logits are ordered by token, so the choice is defined exactly.
-fn choose(logits: &Logits<'_>, settings: &Sampling, uniform: f64, scratch: &mut Scratch) -> Token {
+/// Returns the token of the largest logit at temperature 0, else the token at which the cumulative
+/// probability of the kept tokens, most likely first, exceeds `uniform`. Equal logits are ordered by
+/// token, so the choice is unique.
+fn choose(logits: &Logits<'_>, sampling: &Sampling, uniform: f64, scratch: &mut Scratch) -> Token {
     let Scratch { workspace, candidates } = scratch;
-    if settings.temperature <= 0.0 {
+    if sampling.temperature <= 0.0 {
         return logits.argmax(workspace);
     }
-    let temperature = f64::from(settings.temperature);
-    if settings.top_k > 0 {
-        logits.top(settings.top_k, workspace, candidates);
+    let temperature = f64::from(sampling.temperature);
+    if sampling.top_k > 0 {
+        logits.top(sampling.top_k, workspace, candidates);
         let total = candidates.iter().map(|&(logit, _)| weight(logit, candidates[0].0, temperature)).sum();
-        return walk(candidates, total, settings, uniform, true).unwrap_or(0);
+        return walk(candidates, total, sampling, uniform, true).unwrap_or(0);
     }
-    // The token is nearly always one of the first few, so the vocabulary is summed up but not sorted.
-    let mut look = FIRST_LOOK;
+    // The token is nearly always among the first few, so the vocabulary is summed but not sorted.
+    let mut count = FIRST_CANDIDATES;
     let mut total = None;
     loop {
-        logits.top(look, workspace, candidates);
+        logits.top(count, workspace, candidates);
         let Some(&(largest, _)) = candidates.first() else { return 0 };
         let total = *total.get_or_insert_with(|| logits.exponentials(largest, 1.0 / temperature));
-        let all = look >= logits.raw.len();
-        if let Some(token) = walk(candidates, total, settings, uniform, all) {
+        let all = count >= logits.raw.len();
+        if let Some(token) = walk(candidates, total, sampling, uniform, all) {
             return token;
         }
-        look *= MORE;
+        count *= CANDIDATE_GROWTH;
     }
 }
 
-/// Weight of a token relative to that of the most likely one.
+/// Returns the probability of a token relative to the most likely one.
 fn weight(logit: f32, largest: f32, temperature: f64) -> f64 {
     (f64::from(logit - largest) / temperature).exp()
 }
 
-/// The token that `uniform` falls on among `kept`, the most likely tokens of a distribution of weight `total`; `None` if there
-/// are none, or if it takes more than these to tell and they are not `all`.
-fn walk(kept: &[(f32, Token)], total: f64, settings: &Sampling, uniform: f64, all: bool) -> Option<Token> {
+/// Returns the token that `uniform` selects among `kept`, the most likely tokens of a distribution of
+/// weight `total`; `None` if `kept` is empty, or if it is not `all` tokens and the choice needs more.
+fn walk(kept: &[(f32, Token)], total: f64, sampling: &Sampling, uniform: f64, all: bool) -> Option<Token> {
     let &(largest, _) = kept.first()?;
-    let weight = |logit| weight(logit, largest, f64::from(settings.temperature));
+    let weight = |logit| weight(logit, largest, f64::from(sampling.temperature));
     let (mut mass, mut count) = (total, kept.len());
-    if all || settings.top_p < 1.0 {
-        let nucleus = total * f64::from(settings.top_p);
+    if all || sampling.top_p < 1.0 {
+        let nucleus = total * f64::from(sampling.top_p);
         (mass, count) = (0.0, 0);
         while count < kept.len() && (count == 0 || mass < nucleus) {
             mass += weight(kept[count].0);
@@ -210,8 +209,8 @@ fn walk(kept: &[(f32, Token)], total: f64, settings: &Sampling, uniform: f64, al
             return Some(token);
         }
     }
-    // All of the mass is here, but for rounding.
-    (all || settings.top_p < 1.0).then(|| kept[count - 1].1)
+    // `kept` holds the whole mass, except for rounding.
+    (all || sampling.top_p < 1.0).then(|| kept[count - 1].1)
 }
 
 #[cfg(test)]
@@ -239,7 +238,7 @@ mod tests {
         }
     }
 
-    /// The definition of a draw: everything sorted, nothing clever.
+    /// The definition of a draw, with all tokens sorted.
     fn defined(logits: &[f32], settings: &Sampling, uniform: f64) -> Token {
         let mut all: Vec<(f32, Token)> = logits.iter().copied().zip(0..).collect();
         all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_is_the_defined_one_for_any_settings() {
+    fn draws_follow_the_definition_for_any_parameters() {
         let mut scratch = Scratch::default();
         for (flatness, count) in [(1.0_f32, 70), (4.0, 3000), (0.05, 3000)] {
             let logits: Vec<f32> =
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn top_p_keeps_the_token_that_crosses_the_mark() {
+    fn top_p_keeps_the_token_that_crosses_the_threshold() {
         let logits = [0.5_f32.ln(), 0.3_f32.ln(), 0.2_f32.ln()];
         let frequencies = draw_many(&logits, Sampling { top_p: 0.6, ..OPEN }, 20_000);
         assert!((frequencies[0] - 0.625).abs() < 0.02, "{frequencies:?}");
@@ -289,14 +288,14 @@ mod tests {
     }
 
     #[test]
-    fn a_penalised_token_is_penalised_once_however_often_it_was_seen() {
+    fn a_token_seen_several_times_is_penalised_once() {
         let settings = Sampling { temperature: 0.0, repetition_penalty: 1.5, ..OPEN };
         let mut sampler = Sampler::new(settings, Stream::named(0, "", 0, 0), [0, 0, 0].into_iter());
         assert_eq!(sampler.draw(&[3.0, 1.9], &mut Scratch::default()), 0);
     }
 
     #[test]
-    fn the_logprob_is_the_models_own_whatever_is_drawn_from() {
+    fn the_logprob_ignores_temperature_cutoffs_and_penalty() {
         let logits = [1.0_f32, 2.0, 0.0];
         let settings = Sampling { temperature: 0.0, repetition_penalty: 1.5, ..OPEN };
         let mut sampler = Sampler::new(settings, Stream::named(0, "", 0, 0), std::iter::empty());
@@ -306,6 +305,14 @@ mod tests {
         approx::assert_relative_eq!(sampler.into_logprob()[0], 2.0 - total.ln(), epsilon = 1e-6);
     }
 
+    /// Seeds of runs on disk rely on these numbers.
+    #[test]
+    fn streams_do_not_change() {
+        let bits = |problem, draw| Stream::named(7, problem, 3, 2).uniform(draw).to_bits();
+        let expected: [u64; 3] = [0x3fa3_5872_763b_1440, 0x3fde_32fb_83e4_508c, 0x3fde_bd9d_30c5_89e8];
+        assert_eq!([bits("p", 0), bits("p", 1), bits("", 9)], expected);
+    }
+
     #[test]
     fn greedy_takes_the_first_of_equal_maxima() {
         let mut sampler = Sampler::new(Sampling::GREEDY, Stream::named(0, "", 0, 0), std::iter::empty());
@@ -313,13 +320,13 @@ mod tests {
     }
 
     #[test]
-    fn samplers_draw_the_same_side_by_side_and_one_by_one() {
+    fn samplers_draw_the_same_in_parallel_and_one_by_one() {
         let logits: Vec<f32> = (0..9000).map(|i| ((i * 7919) % 9000) as f32 / 700.0).collect();
         let samplers = || -> Vec<Sampler> {
             let of = |index| Sampler::new(Sampling::default(), Stream::named(5, "p", 0, index), [5, 8999].into_iter());
             (0..64).map(of).collect()
         };
-        assert!(64 * logits.len() > PARALLEL);
+        assert!(64 * logits.len() > PARALLEL_FROM);
         let mut scratch = Scratch::default();
         let alone: Vec<Token> = samplers().iter_mut().map(|sampler| sampler.draw(&logits, &mut scratch)).collect();
         let mut together = samplers();

@@ -1,23 +1,26 @@
-//! The fixed schedule: in what batches a prompt is decoded so that its results are the same bits whatever of it was kept.
+//! The fixed schedule: batch boundaries that make a prompt's results bit-identical however much of it
+//! was cached.
 //!
-//! llama.cpp's kernels take rows in groups: one row alone, the rows beyond a multiple of four, and fewer than eight at once may
-//! go through other code than the rest, which rounds differently. Where every batch starts a multiple of [`GRAIN`] rows
-//! behind the start of its span (a run of tokens, or an image) and has at least [`LEAST`] rows, each row goes through the same
-//! code however the span is cut. What comes after the last attention is computed for wanted rows alone, so there are
-//! [`LEAST`] of those too, in whole grains. Measured for every type that `mmprm quantize` writes: `tests/engine/probing.rs`.
+//! llama.cpp's kernels process rows in groups: a single row, rows beyond a multiple of four, and fewer
+//! than eight rows at once may take another code path, which rounds differently. If every batch starts
+//! a multiple of [`GRAIN`] rows after the start of its span (a run of tokens, or an image) and has at
+//! least [`MIN_ROWS`] rows, each row takes the same path however the span is cut. Everything behind the
+//! last attention is computed for rows with requested logits only, so there are at least [`MIN_ROWS`]
+//! of those too, in whole grains. `tests/engine/probing.rs` checks this for every type that
+//! `mmprm quantize` writes.
 
 use std::ops::Range;
 
-use super::prompt::{Prompt, common_prefix};
+use crate::engine::prompt::{Prompt, common_prefix};
 
-/// Where batches may start: at whole multiples behind the start of their span.
+/// Batches start at multiples of this, counted from the start of their span.
 const GRAIN: usize = 4;
-/// Fewest rows of a batch, in a span that has as many.
-const LEAST: usize = 8;
-/// Most rows of a batch.
-pub const FIXED_BATCH: usize = 128;
+/// Minimum rows of a batch, in spans that have as many.
+const MIN_ROWS: usize = 8;
+/// Maximum rows of a batch.
+pub(in crate::engine) const FIXED_BATCH: usize = 128;
 
-/// A prompt as the fixed schedule decodes it, up to some position.
+/// The keys and spans of a prompt on the fixed schedule, up to some position.
 #[derive(Debug, Default)]
 pub(super) struct CachedPrefix {
     keys: Vec<u64>,
@@ -25,66 +28,66 @@ pub(super) struct CachedPrefix {
 }
 
 impl CachedPrefix {
-    /// `prompt` up to position `end`.
+    /// The first `end` positions of `prompt`.
     pub fn of(prompt: &Prompt, end: usize) -> Self {
         Self { keys: prompt.keys()[..end].to_vec(), spans: prompt.spans(end) }
     }
 
-    /// How many of its positions can be taken from a cache that holds `cached`. With `last_row` not all of them, so that the
-    /// last row is decoded again.
+    /// Returns how many positions can be reused from a cache that holds `cached`. `last_row` excludes the
+    /// last position, whose logits are needed.
     pub fn kept(&self, cached: &Self, last_row: bool) -> usize {
         let common = common_prefix(&self.keys, &cached.keys);
         let is_whole = |(own, other): &(&Range<usize>, &Range<usize>)| own == other && own.end <= common;
         let whole = self.spans.iter().zip(&cached.spans).take_while(is_whole).count();
         match (self.spans.get(whole), cached.spans.get(whole), self.spans.last()) {
-            (Some(own), Some(other), _) if other.len() >= LEAST => own.start + most_kept(own, common - own.start),
+            (Some(own), Some(other), _) if other.len() >= MIN_ROWS => own.start + max_kept(own, common - own.start),
             (Some(own), _, _) => own.start,
-            (None, _, Some(last)) if last_row => last.start + most_kept(last, last.len()),
+            (None, _, Some(last)) if last_row => last.start + max_kept(last, last.len()),
             (None, _, _) => self.keys.len(),
         }
     }
 
-    /// Rows of the batch that starts at `position`, of which at most `most_wanted` ([`LEAST`] or more) can be wanted.
-    pub fn rows_from(&self, position: usize, is_read: impl Fn(usize) -> bool, most_wanted: usize) -> usize {
-        debug_assert!(most_wanted >= LEAST, "a batch of {LEAST} rows could not be read");
+    /// Returns the number of rows of the batch that starts at `position`; `max_outputs`, at least
+    /// [`MIN_ROWS`], limits the rows with logits.
+    pub fn rows_from(&self, position: usize, is_read: impl Fn(usize) -> bool, max_outputs: usize) -> usize {
+        debug_assert!(max_outputs >= MIN_ROWS, "a batch of {MIN_ROWS} rows could not be read");
         let end = self.spans.iter().map(|span| span.end).find(|&end| end > position).unwrap_or(position);
         let left = end - position;
         let mut rows = left.min(FIXED_BATCH);
-        if rows < left && left - rows < LEAST {
-            rows = (left - LEAST) / GRAIN * GRAIN;
+        if rows < left && left - rows < MIN_ROWS {
+            rows = (left - MIN_ROWS) / GRAIN * GRAIN;
         }
-        let most_read = most_wanted / GRAIN * GRAIN;
-        while (position..position + rows).filter(|&at| is_read(at)).count() > most_read {
+        let max_read = max_outputs / GRAIN * GRAIN;
+        while (position..position + rows).filter(|&at| is_read(at)).count() > max_read {
             rows = (rows - 1) / GRAIN * GRAIN;
         }
         rows
     }
 }
 
-/// Adds to the rows of a batch that are to be read others whose logits are wanted for the sake of company alone. (Where nearly
-/// all rows of a batch are read there are too few others.)
-pub(super) fn with_company(read: &[bool]) -> Vec<bool> {
-    let mut wanted = read.to_vec();
+/// Adds rows to those whose logits are read, up to whole grains and at least [`MIN_ROWS`], as far as the
+/// batch has other rows.
+pub(super) fn pad_outputs(read: &[bool]) -> Vec<bool> {
+    let mut outputs = read.to_vec();
     let count = read.iter().filter(|&&read| read).count();
     if count > 0 {
-        let missing = count.max(LEAST).next_multiple_of(GRAIN) - count;
-        wanted.iter_mut().rev().filter(|wanted| !**wanted).take(missing).for_each(|wanted| *wanted = true);
+        let missing = count.max(MIN_ROWS).next_multiple_of(GRAIN) - count;
+        outputs.iter_mut().rev().filter(|outputs| !**outputs).take(missing).for_each(|outputs| *outputs = true);
     }
-    wanted
+    outputs
 }
 
-/// The most of the first `common` positions of a span that can be kept while the rest is decoded.
-fn most_kept(span: &Range<usize>, common: usize) -> usize {
-    common.min(span.len().saturating_sub(LEAST)) / GRAIN * GRAIN
+/// Returns how many of the first `common` positions of a span can be kept while the rest is decoded.
+fn max_kept(span: &Range<usize>, common: usize) -> usize {
+    common.min(span.len().saturating_sub(MIN_ROWS)) / GRAIN * GRAIN
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::prompt::Chunk;
-    use super::super::{Embeddings, Token};
     use super::*;
+    use crate::engine::{Chunk, Embeddings, Token};
 
-    /// A prompt of runs of tokens, with an image of nine positions between each and the next.
+    /// A prompt of token runs, separated by images of nine positions.
     fn cached_prefix(runs: &[&[Token]]) -> CachedPrefix {
         let image = || Chunk::Image(Embeddings { values: vec![0.5; 18], width: 2, digest: 7 }.into());
         let runs = runs.iter().map(|run| Chunk::Tokens(run.to_vec()));
@@ -99,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_ends_at_a_grain_and_leaves_enough_to_decode() {
+    fn kept_positions_end_at_a_grain_and_leave_enough_rows_to_decode() {
         let cached = cached_prefix(&[&run(40, 40)]);
         for (length, common, expected) in
             [(40, 40, 40), (40, 30, 28), (40, 39, 32), (60, 40, 40), (50, 40, 40), (30, 30, 20), (9, 9, 0), (7, 7, 0)]
@@ -111,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cached_in_too_small_a_batch_is_kept_for_its_like_alone() {
+    fn positions_cached_in_too_small_a_batch_are_kept_for_equal_spans_only() {
         let cached = cached_prefix(&[&run(6, 6)]);
         assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, false), 6);
         assert_eq!(cached_prefix(&[&run(20, 6)]).kept(&cached, false), 0);
-        // The same run in front of an image is whole, whatever its length.
+        // The same run before an image is a whole span, whatever its length.
         let cached = cached_prefix(&[&run(6, 6), &run(6, 6)]);
         assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 5)]).kept(&cached, false), 15);
         assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 6), &[3]]).kept(&cached, false), 21);
@@ -131,22 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_wanted_in_whole_grains() {
-        let wanted = |rows: usize, reads: &[usize]| {
+    fn outputs_are_padded_to_whole_grains() {
+        let outputs = |rows: usize, reads: &[usize]| {
             let read: Vec<bool> = (0..rows).map(|row| reads.contains(&row)).collect();
-            let wanted = with_company(&read);
-            assert!(read.iter().zip(&wanted).all(|(read, wanted)| wanted >= read));
-            wanted.iter().filter(|&&wanted| wanted).count()
+            let outputs = pad_outputs(&read);
+            assert!(read.iter().zip(&outputs).all(|(read, outputs)| outputs >= read));
+            outputs.iter().filter(|&&outputs| outputs).count()
         };
-        assert_eq!(wanted(20, &[]), 0);
-        assert_eq!(wanted(20, &[3]), 8);
-        assert_eq!(wanted(20, &[0, 1, 2, 3, 4, 5, 6, 19]), 8);
-        assert_eq!(wanted(20, &[0, 1, 2, 3, 4, 5, 6, 7, 8]), 12);
-        assert_eq!(wanted(5, &[0]), 5);
+        assert_eq!(outputs(20, &[]), 0);
+        assert_eq!(outputs(20, &[3]), 8);
+        assert_eq!(outputs(20, &[0, 1, 2, 3, 4, 5, 6, 19]), 8);
+        assert_eq!(outputs(20, &[0, 1, 2, 3, 4, 5, 6, 7, 8]), 12);
+        assert_eq!(outputs(5, &[0]), 5);
     }
 
     #[test]
-    fn batches_are_neither_too_large_nor_too_small_and_have_no_more_to_read_than_is_room_for() {
+    fn batches_respect_the_limits_on_rows_and_outputs() {
         let cached_prefix = cached_prefix(&[&run(6, 6), &run(600, 600)]);
         let batches = |is_read: fn(usize) -> bool| {
             let (mut position, mut batches) = (0, Vec::new());

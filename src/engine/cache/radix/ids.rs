@@ -1,11 +1,11 @@
-//! A set of sequence ids, as small as llama.cpp's own.
+//! A set of sequence ids as a bit mask.
 
-/// Most ids that llama.cpp knows.
-const MOST: usize = 256;
+/// The number of sequence ids in llama.cpp.
+const MAX_IDS: usize = 256;
 
-/// See the module's description.
+/// A set of sequence ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Ids([u64; MOST / 64]);
+pub(super) struct Ids([u64; MAX_IDS / 64]);
 
 impl Ids {
     pub fn insert(&mut self, id: i32) {
@@ -33,10 +33,10 @@ impl Ids {
     }
 
     pub fn iter(self) -> impl Iterator<Item = i32> {
-        (0..MOST as i32).filter(move |&id| self.contains(id))
+        (0..MAX_IDS as i32).filter(move |&id| self.contains(id))
     }
 
-    pub fn meets(self, other: Self) -> bool {
+    pub fn intersects(self, other: Self) -> bool {
         self.0.iter().zip(other.0).any(|(a, b)| a & b != 0)
     }
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_all_words_are_told_apart() {
+    fn ids_in_different_words_are_distinct() {
         let mut ids = Ids::default();
         for id in [0, 63, 64, 255] {
             ids.insert(id);
@@ -64,8 +64,8 @@ mod tests {
         for id in [1, 64] {
             other.insert(id);
         }
-        assert!(ids.meets(other));
-        assert!(!ids.without(other).meets(other));
+        assert!(ids.intersects(other));
+        assert!(!ids.without(other).intersects(other));
         assert_eq!((ids.union(other).len(), ids.without(other).len()), (5, 3));
         other.remove(1);
         assert_eq!((other.first(), other.contains(1), other.is_empty()), (Some(64), false, false));

@@ -1,30 +1,41 @@
-//! Which requests and rollouts run, and which give way.
+//! Admission and preemption of the batched executor: which requests and rollouts run.
 //!
-//! First come, first served: requests are admitted, prefilled and given places for rollouts in the order of their arrival,
-//! and nobody passes a request that waits for cells. So a request waits for those before it only, whatever comes after. A
-//! rollout starts when the free cells hold it and what all running ones may still grow, reckoned by the rollouts that have
-//! finished.
+//! Requests are admitted, prefilled and given places for rollouts in order of arrival, and none
+//! overtakes a request that waits for cells. So a request waits for earlier requests only. A rollout
+//! starts when the free cells hold it and the expected growth of all running rollouts, estimated from
+//! finished ones.
 //!
-//! That is a guess, so cells may run out. Then the youngest give way: first prompts that are only partly in go back to the
-//! queue; then the youngest rollout pauses and is decoded again later from its own tokens; then all prompts but that of the
-//! last rollout go back. The oldest rollout always runs on, so there is always progress, and a rollout is cut short only if
-//! the whole context cannot hold it.
+//! The estimate can be too low, so cells can run out. Then the youngest are preempted: first partly
+//! prefilled prompts return to the queue; then the youngest rollout pauses and is later decoded again
+//! from its own tokens; then all prompts but that of the last rollout return to the queue. The oldest
+//! rollout always continues, so there is always progress, and a rollout is cut short only if the whole
+//! context cannot hold it.
+//!
+//! For small models on a CPU, attention over the cells costs more than the weights
+//! (`memory::planning`). There `Limits::whole_requests` keeps prompts out of the cache whose rollouts
+//! could only run in part.
 
-use super::batching::Batching;
-use super::ffi::Context;
+use super::batched::BatchedExecutor;
 use super::job::{Job, Rollout};
-use super::prompt::common_prefix;
-use super::stats::{Phase, Stats};
-use super::{EngineError, Finish};
+use crate::engine::ffi::Context;
+use crate::engine::prompt::common_prefix;
+use crate::engine::stats::{Phase, Stats};
+use crate::engine::{EngineError, Finish, LimitError};
 
-/// Cells that any rollout is expected to need still, however long it is.
-const LEAST_GROWTH: usize = 16;
+/// Minimum expected growth of a rollout in cells, however long it is.
+const MIN_GROWTH: usize = 16;
 
-impl Batching {
-    /// Takes requests from the queue while their rollouts could run soon.
+impl BatchedExecutor {
+    /// Admits requests from the queue whose rollouts can run soon.
     pub(super) fn admit(&mut self, context: &Context) {
         while self.jobs.len() < self.limits.jobs && self.waiting_rollouts() < self.limits.rollouts {
             let Some(next) = self.queue.front() else { return };
+            if self.limits.whole_requests && !self.jobs.is_empty() {
+                let unfinished: usize = self.jobs.iter().map(|job| job.unfinished).sum();
+                if unfinished + next.unfinished > self.limits.rollouts {
+                    return;
+                }
+            }
             let keys = next.request.prompt.keys();
             let shared = self.jobs.iter().map(|job| common_prefix(job.request.prompt.keys(), keys)).max();
             let missing = keys.len() - shared.unwrap_or(0);
@@ -39,22 +50,22 @@ impl Batching {
         }
     }
 
-    /// Rollouts of admitted requests that do not run yet.
+    /// Returns the number of rollouts of admitted requests that are not running.
     fn waiting_rollouts(&self) -> usize {
         self.jobs.iter().map(Job::waiting).sum()
     }
 
-    /// Cells that the running rollouts may still need.
+    /// Returns the cells that running rollouts are expected to need.
     fn growth(&self) -> usize {
         self.rollouts.iter().map(|rollout| self.growth_of(rollout.tokens.len())).sum()
     }
 
     fn growth_of(&self, length: usize) -> usize {
-        self.expected.saturating_sub(length).max(LEAST_GROWTH)
+        self.expected.saturating_sub(length).max(MIN_GROWTH)
     }
 
-    /// Starts rollouts of prefilled prompts, the oldest request first and its paused rollouts before new ones, while there is
-    /// room.
+    /// Starts rollouts of prefilled prompts while there is room: those of the oldest request first, and
+    /// its paused rollouts before new ones.
     pub(super) fn start(&mut self, context: &mut Context, stats: &Stats) {
         for index in 0..self.jobs.len() {
             while self.rollouts.len() < self.limits.rollouts && self.jobs[index].can_start() {
@@ -86,17 +97,17 @@ impl Batching {
         }
     }
 
-    /// Makes room when the running requests fill the cache; see the module's description for the order.
+    /// Makes room when the running requests fill the cache, in the order of the module documentation.
     pub(super) fn relieve(&mut self, context: &mut Context, stats: &Stats) -> Result<(), EngineError> {
         let holding = self.jobs.iter().filter(|job| job.begun).count();
-        let partial = self.jobs.iter().rposition(Job::is_entering);
+        let partial = self.jobs.iter().rposition(Job::is_prefilling);
         if let Some(index) = partial.filter(|_| holding > 1) {
             self.postpone(context, index);
             return Ok(());
         }
         let youngest = (0..self.rollouts.len()).max_by_key(|&at| (self.rollouts[at].job, self.rollouts[at].index));
         let Some(youngest) = youngest else {
-            return Err(EngineError::Limit("the context is full; raise --context".into()));
+            return Err(LimitError::ContextFull { context: context.options().cells as usize }.into());
         };
         if self.rollouts.len() > 1 {
             self.pause(context, youngest);
@@ -112,16 +123,17 @@ impl Batching {
         Ok(())
     }
 
-    /// Sends a request none of whose rollouts is running back to the queue. What is in of its prompt rests until it is needed
-    /// or someone else needs the room.
+    /// Returns a request without running rollouts to the queue. The decoded part of its prompt stays
+    /// cached until the room is needed.
     fn postpone(&mut self, context: &mut Context, index: usize) {
         let mut job = self.jobs.remove(index);
-        self.cache.rest(context, job.sequence);
+        self.cache.keep(context, job.sequence);
         (job.begun, job.position, job.first) = (false, 0, None);
         self.queue.push_front(job);
     }
 
-    /// Takes a rollout's cells away until there is room again; it keeps its tokens and its place in its random stream.
+    /// Releases a rollout's cells until there is room again; it keeps its tokens and its position in its
+    /// random stream.
     fn pause(&mut self, context: &mut Context, index: usize) {
         let rollout = self.rollouts.remove(index);
         self.cache.release(context, rollout.sequence);
