@@ -69,6 +69,6 @@ impl Judge {
 
 impl Verifier for Judge {
     fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
-        self.verdict(problem, answer).map_err(|error| VerifyError(error.to_string()))
+        self.verdict(problem, answer).map_err(|error| VerifyError::Other(Box::new(error)))
     }
 }

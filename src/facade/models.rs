@@ -7,6 +7,7 @@ use mmprm_quant::gguf::GgufFile;
 
 use super::Error;
 use crate::engine::{Engine, EngineOptions, Model, ModelOptions};
+use crate::util::io::FileError;
 use crate::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 
 /// A GGUF pair and its run-time options.
@@ -80,7 +81,7 @@ pub(super) fn absolute<P: AsRef<Path>>(images: &[P]) -> Result<Vec<String>, Erro
         let path = path.as_ref();
         std::path::absolute(path)
             .map(|path| path.to_string_lossy().into_owned())
-            .map_err(|source| crate::image::ImageError::Read { path: path.to_owned(), source }.into())
+            .map_err(|source| crate::image::ImageError::from(FileError::reading(path)(source)).into())
     };
     images.iter().map(absolute).collect()
 }

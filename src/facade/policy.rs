@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::models::{Lazy, ModelFiles, absolute};
 use crate::data::problem::Problem;
-use crate::data::solution::{Continue, Rollout};
+use crate::data::solution::Rollout;
 use crate::engine::Sampling;
-use crate::policy::{Drawn, LocalPolicy, PolicyError, PolicyOptions, RolloutModel, RolloutRequest, Traced};
+use crate::policy::{GenerationOptions, LocalPolicy, PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use crate::prompt::ChatTemplate;
 use crate::util::cancel::CancelToken;
 
@@ -29,11 +29,7 @@ use crate::util::cancel::CancelToken;
 pub struct Policy {
     files: ModelFiles,
     images_in: Option<PathBuf>,
-    sampling: Sampling,
-    max_tokens: usize,
-    seed: u64,
-    template: ChatTemplate,
-    cancel: CancelToken,
+    options: GenerationOptions,
     loaded: Lazy<LocalPolicy>,
 }
 
@@ -46,11 +42,7 @@ impl Policy {
         Ok(Self {
             files: ModelFiles::open(path.as_ref())?,
             images_in: None,
-            sampling: Sampling::default(),
-            max_tokens: 4096,
-            seed: 0,
-            template: ChatTemplate::default(),
-            cancel: CancelToken::new(),
+            options: GenerationOptions::default(),
             loaded: Lazy::new(),
         })
     }
@@ -96,21 +88,21 @@ impl Policy {
     /// settings: temperature 1, top-k 50, top-p 0.9, repetition penalty 1.05, 4,096 tokens.
     #[must_use]
     pub fn sampling(mut self, sampling: Sampling, max_tokens: usize) -> Self {
-        (self.sampling, self.max_tokens) = (sampling, max_tokens);
+        (self.options.sampling, self.options.max_tokens) = (sampling, max_tokens);
         self
     }
 
     /// Sets the random seed (0 without it).
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.options.seed = seed;
         self
     }
 
     /// Sets the conversation template of an instruct model other than InternVL2.5.
     #[must_use]
     pub fn template(mut self, template: ChatTemplate) -> Self {
-        self.template = template;
+        self.options.template = template;
         self
     }
 
@@ -124,7 +116,7 @@ impl Policy {
     /// Ends requests under way and later ones with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) once `cancel` is set.
     #[must_use]
     pub fn cancelled_by(mut self, cancel: CancelToken) -> Self {
-        self.cancel = cancel;
+        self.options.cancel = cancel;
         self
     }
 
@@ -136,10 +128,19 @@ impl Policy {
     /// context; [`ErrorKind::Failed`](crate::ErrorKind::Failed) where the engine fails.
     pub fn sample(&self, problem: &Problem, n: usize) -> Result<Vec<Rollout>, Error> {
         let problem = self.placed(problem)?;
-        Ok(self.loaded()?.rollouts(&RolloutRequest::new(&problem, &[], n, 0))?)
+        let sampled = self.loaded()?.rollouts(&RolloutRequest::new(&problem, &[], n, 0))?;
+        Ok(sampled.into_iter().map(|sampled| sampled.rollout).collect())
     }
 
-    /// The problem with image paths that the loaded model can resolve.
+    /// The problem's image files, as paths that any working directory resolves.
+    pub(super) fn image_paths(&self, problem: &Problem) -> Result<Vec<PathBuf>, Error> {
+        match &self.images_in {
+            Some(folder) => Ok(problem.images.iter().map(|image| folder.join(image)).collect()),
+            None => Ok(absolute(&problem.images)?.into_iter().map(PathBuf::from).collect()),
+        }
+    }
+
+    /// The problem with image paths that the loaded model resolves.
     fn placed(&self, problem: &Problem) -> Result<Problem, Error> {
         let mut problem = problem.clone();
         if self.images_in.is_none() {
@@ -151,17 +152,19 @@ impl Policy {
     fn loaded(&self) -> Result<&LocalPolicy, Error> {
         self.loaded.get(|| {
             let (engine, encoder) = self.files.start(false)?;
-            let options = PolicyOptions {
-                sampling: self.sampling,
-                max_tokens: self.max_tokens,
-                seed: self.seed,
-                data_root: self.images_in.clone().unwrap_or_else(|| PathBuf::from("/")),
-                template: self.template.clone(),
-                continues: Continue::User,
-                keep_prompts: true,
-                cancel: self.cancel.clone(),
-            };
-            Ok(LocalPolicy::new(engine, encoder, options))
+            let data_root = self.images_in.clone().unwrap_or_else(|| PathBuf::from("/"));
+            Ok(LocalPolicy::new(engine, encoder, GenerationOptions { data_root, ..self.options.clone() }))
         })
+    }
+}
+
+impl RolloutModel for Policy {
+    fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+        let failed = |error: Error| match error {
+            Error::Policy(error) => error,
+            error => PolicyError::Model(Box::new(error)),
+        };
+        let problem = self.placed(request.problem).map_err(failed)?;
+        self.loaded().map_err(failed)?.rollouts(&RolloutRequest { problem: &problem, ..*request })
     }
 }

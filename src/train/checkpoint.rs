@@ -22,8 +22,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
+use mmprm_quant::safetensors::{FloatType, NewTensor, WriteError, write};
 use serde_json::Value;
-
 
 /// Maximum bytes of a file to copy; tokenizers are below 40 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -133,9 +133,8 @@ pub fn save(target: &Path, tensors: &[NewTensor<'_>]) -> Result<(), WriteError> 
 
 #[cfg(test)]
 mod tests {
-    use mmprm_quant::safetensors::{FloatType, NewTensor, WriteError, write};
-
-use super::*;
+    use mmprm_quant::safetensors::FloatType;
+    use super::*;
 
     #[test]
     fn a_checkpoint_gets_the_companion_files_but_not_the_old_weights() {

@@ -67,7 +67,7 @@ pub fn relabel(
     for (sample, loss) in samples.iter_mut().zip(losses) {
         sample.targets.retain(|target| target.row > 0);
         match kind {
-            Distillation::Logprob => label_by_logprobs(sample, &loss.rows, special),
+            Distillation::Logprob => label_by_logprobs(sample, &loss.outputs, special),
             Distillation::Expected => {
                 for (target, token) in sample.targets.iter_mut().zip(loss.likeliest) {
                     target.value = TargetValue::Token(token);

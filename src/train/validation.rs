@@ -61,7 +61,7 @@ pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimit
             let outcome = learner.loss(&sequence, 1.0)?;
             loss += outcome.loss;
             targets += sequence.weight();
-            for (score, label, weight) in step_scores(&sequence, &outcome.rows) {
+            for (score, label, weight) in step_scores(&sequence, &outcome.outputs) {
                 let positive = label >= THRESHOLD;
                 agree += if (score >= THRESHOLD) == positive { weight } else { 0.0 };
                 scores.push((score, positive, weight));

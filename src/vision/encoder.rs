@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::inspect;
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use sha2::{Digest, Sha256};
 
 use super::VisionError;
@@ -76,7 +76,7 @@ impl FromStr for EncoderChoice {
 /// Returns a hash of a projector's tensors, of the metadata that its output depends on, and of the
 /// encoder `variant` that runs it.
 pub(super) fn fingerprint(file: &GgufFile, variant: &str) -> [u8; 32] {
-    let tensors = inspect::content_hash(file, &mut unwatched).expect("the progress callback never cancels");
+    let tensors = inspect::content_hash(file, &mut no_progress).expect("the progress callback never cancels");
     let mut hasher = Sha256::new().chain_update(variant).chain_update(tensors);
     for (key, value) in file.metadata() {
         if key.starts_with("clip.") || key.starts_with("mmprm.vision.") {

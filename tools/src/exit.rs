@@ -11,19 +11,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use mmprm::data::candidates::CandidatesError;
-use mmprm::data::problem::ProblemError;
-use mmprm::data::samples::SamplesError;
-use mmprm::data::tree::json::TreeError;
+use mmprm::ErrorKind;
 use mmprm::engine::{EngineError, LimitError};
-use mmprm::eval::triples::TriplesError;
-use mmprm::image::ImageError;
-use mmprm::vision::VisionError;
-use mmprm_quant::convert::ConvertError;
-use mmprm_quant::gguf::GgufError;
-use mmprm_quant::hf::HfError;
-use mmprm_quant::quantize::QuantizeError;
-use mmprm_quant::synth::SynthError;
 
 /// How a run ended; the module's table has the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,59 +62,17 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             return (error.kind() == io::ErrorKind::BrokenPipe).then_some(Self::BrokenPipe);
         }
-        if let Some(error) = cause.downcast_ref::<EngineError>() {
-            return Self::of_engine(error);
-        }
-        match cause.downcast_ref::<VisionError>() {
-            Some(VisionError::Engine(error)) => return Self::of_engine(error),
-            Some(VisionError::Native(_)) => return Some(Self::BadInput),
-            _ => {}
-        }
         if cause.is::<Usage>() {
             return Some(Self::Usage);
         }
-        if let Some(error) = cause.downcast_ref::<GgufError>() {
-            return Some(Self::of_gguf(error));
+        if cause.is::<BadInput>() {
+            return Some(Self::BadInput);
         }
-        match (cause.downcast_ref::<ConvertError>(), cause.downcast_ref::<QuantizeError>()) {
-            (Some(ConvertError::Gguf(error)), _) | (_, Some(QuantizeError::Gguf(error))) => {
-                return Some(Self::of_gguf(error));
-            }
-            (Some(_), _) | (_, Some(_)) => return Some(Self::BadInput),
-            (None, None) => {}
-        }
-        if let Some(SynthError::Gguf(error)) = cause.downcast_ref::<SynthError>() {
-            return Some(Self::of_gguf(error));
-        }
-        let bad = cause.is::<BadInput>()
-            || cause.is::<HfError>()
-            || cause.is::<SynthError>()
-            || cause.is::<ImageError>()
-            || cause.is::<ProblemError>()
-            || cause.is::<CandidatesError>()
-            || cause.is::<TriplesError>()
-            || cause.is::<TreeError>()
-            || matches!(cause.downcast_ref(), Some(SamplesError::Tree(_) | SamplesError::List { .. }));
-        bad.then_some(Self::BadInput)
-    }
-
-    fn of_engine(error: &EngineError) -> Option<Self> {
-        match error {
-            EngineError::Gguf(_)
-            | EngineError::Load { .. }
-            | EngineError::NotAPair { .. }
-            | EngineError::Context { .. } => Some(Self::BadInput),
-            EngineError::Cancelled => Some(Self::Interrupted),
-            _ => None,
-        }
-    }
-
-    /// Errors on reading are bad input, errors on writing are failures.
-    fn of_gguf(error: &GgufError) -> Self {
-        match error {
-            GgufError::Write { .. } | GgufError::Unwritable { .. } => Self::Failed,
-            _ => Self::BadInput,
-        }
+        Some(match ErrorKind::of(cause)? {
+            ErrorKind::Input => Self::BadInput,
+            ErrorKind::Cancelled => Self::Interrupted,
+            _ => Self::Failed,
+        })
     }
 }
 
