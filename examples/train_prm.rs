@@ -1,7 +1,8 @@
 //! Trains a PRM for one epoch on two labelled solutions, in a temporary directory: `cargo run --release --example train_prm`.
 //! Real samples come from `mmprm samples`, real recipes look like those in demo/recipes.
 
-use mmprm::train::{Recipe, train};
+use mmprm::train::recipe::Recipe;
+use mmprm::train::train;
 use mmprm::util::cancel::CancelToken;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

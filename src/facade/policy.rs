@@ -153,7 +153,8 @@ impl Policy {
         self.loaded.get(|| {
             let (engine, encoder) = self.files.start(false)?;
             let data_root = self.images_in.clone().unwrap_or_else(|| PathBuf::from("/"));
-            Ok(LocalPolicy::new(engine, encoder, GenerationOptions { data_root, ..self.options.clone() }))
+            let options = GenerationOptions { data_root, ..self.options.clone() };
+            Ok(LocalPolicy::new(engine, encoder, options).keep_prompts(true))
         })
     }
 }

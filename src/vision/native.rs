@@ -86,7 +86,7 @@ fn usual_precision(parameters: &Parameters) -> Precision {
 /// caller's work.
 fn own_threads(requested: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
     let count =
-        requested.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |count| count as usize);
+        requested.map_or_else(machine::cores, |count| count as usize);
     let name = |thread| format!("vision-{thread}");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build();
     pool.map_err(|error| VisionError::Threads(Arc::new(error)))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mmprm::engine::{Chunk, Engine, EngineOptions, Model, ModelOptions, Prompt};
+use mmprm::engine::{Chunk, Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Prompt};
 use mmprm::internvl::{LoraConfig, Parameters, Store, Trainable, read_layout, read_parameters, read_quantised};
 use mmprm::train::checkpoint::CheckpointError;
 use mmprm::train::learner::Learner;
@@ -44,6 +44,10 @@ fn a_gguf_adapter_on_its_base_gives_the_logits_of_the_merged_checkpoint() {
         let last = bench.recipe.output.join("last");
         let (own, merged) = (base(&bench.recipe.model), base(&merged(&bench)));
         let load = |path: &Path| Model::load(path, ModelOptions::default()).unwrap();
+        let adapted = |adapter: &Path| {
+            let adapters = vec![LoraAdapter::new(adapter)];
+            Model::load(&own, ModelOptions { adapters, ..ModelOptions::default() })
+        };
         let wanted = logits(&load(&merged));
         let apart = |found: &[f32]| {
             assert_eq!(found.len(), wanted.len());
@@ -55,12 +59,12 @@ fn a_gguf_adapter_on_its_base_gives_the_logits_of_the_merged_checkpoint() {
             let plan = adapter::plan(&last, &bench.recipe.model, folder, weight_type).unwrap();
             assert!(plan.notes.is_empty());
             plan.write().unwrap();
-            let model = Model::load_adapted(&own, &plan.path, ModelOptions::default()).unwrap();
+            let model = adapted(&plan.path).unwrap();
             let off = apart(&logits(&model));
             assert!(off < bound, "{architecture}: {off}, without the adapter {without}");
             println!("{architecture} {weight_type:?}: logits within {off:e}; without the adapter {without:e}");
         }
-        let error = Model::load_adapted(&own, &own, ModelOptions::default()).unwrap_err();
+        let error = adapted(&own).unwrap_err();
         assert!(error.to_string().contains("key 'general.type': 'model', expected 'adapter'"), "{error}");
         let adapter = Adapter::open(&last).unwrap();
         assert_eq!(adapter.rows.len(), 2);

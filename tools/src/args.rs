@@ -179,7 +179,7 @@ impl EngineArgs {
         fixed_schedule: bool,
         ui: &Ui,
     ) -> anyhow::Result<(Engine, PromptEncoder)> {
-        self.load(model, self.model_options(), mmproj, max_tiles, parallel, exact, ui)
+        self.load(model, self.model_options(), mmproj, max_tiles, parallel, fixed_schedule, ui)
     }
 
     /// As [`EngineArgs::start`] for a text-only judge; `--lora` does not apply to it.
@@ -196,7 +196,7 @@ impl EngineArgs {
         mmproj: Option<&Path>,
         max_tiles: Option<usize>,
         parallel: Option<u32>,
-        exact: bool,
+        fixed_schedule: bool,
         ui: &Ui,
     ) -> anyhow::Result<(Engine, PromptEncoder)> {
         let bar = ui.bar("loading", 1, "");

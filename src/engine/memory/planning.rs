@@ -73,7 +73,7 @@ pub(in crate::engine) fn threads(requested: Option<u32>, bytes: u64) -> Result<u
         Some(threads) if (1..=MAX_THREADS).contains(&threads) => Ok(threads),
         Some(threads) => Err(EngineError::out_of_range("threads", threads.into(), 1, MAX_THREADS.into())),
         None if bytes < SMALL_MODEL => Ok(1),
-        None => Ok(std::thread::available_parallelism().map_or(1, |count| count.get() as u32).min(MAX_THREADS)),
+        None => Ok((machine::cores() as u32).min(MAX_THREADS)),
     }
 }
 
