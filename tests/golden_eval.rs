@@ -23,8 +23,8 @@ fn golden_accuracies_of_every_aggregator_agree() {
         let most = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
         for choice in report {
             let Some(expected) = expected.get(&choice.name) else { continue };
-            // MM-PRM draws 5,000 times at random, and once for each pass@k: the first comes close to the
-            // expectation, the others only where every candidate is drawn.
+            // MM-PRM draws 5,000 times at random, and once for each pass@k: the first comes close
+            // to the expectation, the others only where every candidate is drawn.
             if choice.name == "random" {
                 let distance = (choice.accuracy - expected["accuracy"].as_f64().unwrap()).abs();
                 assert!(distance < 0.01, "{name}: {distance}");

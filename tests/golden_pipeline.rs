@@ -1,5 +1,5 @@
-//! Golden: MM-PRM's data pipeline from trees to training samples, and its splitting of problem files
-//! (`golden/pipeline`).
+//! Golden: MM-PRM's data pipeline from trees to training samples, and its splitting of problem
+//! files (`golden/pipeline`).
 
 mod support;
 

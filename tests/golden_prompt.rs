@@ -1,5 +1,6 @@
 //! Golden: prompts and parsed rollouts equal MM-PRM's: strings where the golden files have strings
-//! (`golden/mcts`, `golden/pipeline`, `golden/score`), and detokenised ids where they have ids only.
+//! (`golden/mcts`, `golden/pipeline`, `golden/score`), and detokenised ids where they have ids
+//! only.
 
 mod support;
 
@@ -70,8 +71,8 @@ fn golden_chat_prompts_are_equal_but_for_the_first_token() {
     assert!(!cases.is_empty());
     let template = ChatTemplate::default();
     for (name, case) in cases {
-        // MM-PRM's template writes the first token and its tokenizer adds it again; here only the tokenizer
-        // does.
+        // MM-PRM's template writes the first token and its tokenizer adds it again; here only the
+        // tokenizer does.
         let expected = |field: &str| text(&case[field]).trim_start_matches("<s>").to_owned();
         for mode in [Images::All, Images::Reference] {
             let prompt = template.chat("<image>\n Your task is X.\n\nQuestion: q", 1, mode);
@@ -216,8 +217,8 @@ impl Vocabulary {
     }
 }
 
-/// Returns the pieces of a sentencepiece model: field 1 of the model is a piece, field 1 of a piece its
-/// text.
+/// Returns the pieces of a sentencepiece model: field 1 of the model is a piece, field 1 of a piece
+/// its text.
 fn sentencepieces(model: &[u8]) -> HashMap<i64, Vec<u8>> {
     let pieces = length_delimited(model).into_iter().filter(|&(field, _)| field == 1);
     let spelled = pieces.map(|(_, piece)| {
@@ -269,8 +270,8 @@ fn varint(message: &mut &[u8]) -> u64 {
     value
 }
 
-/// Returns the tokens of a byte-level vocabulary, which writes bytes that are not visible Latin-1 characters
-/// as characters from U+0100 on, in order.
+/// Returns the tokens of a byte-level vocabulary, which writes bytes that are not visible Latin-1
+/// characters as characters from U+0100 on, in order.
 fn byte_level_tokens(vocabulary: &Value) -> HashMap<i64, Vec<u8>> {
     let is_visible = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut byte_of: HashMap<char, u8> =

@@ -1,12 +1,12 @@
 //! JSON text equal to that of Python's `json.dumps`.
 //!
-//! MM-PRM names a tree file by the md5 of `json.dumps(record)` and writes the tree with
-//! `indent=4, ensure_ascii=False`. `serde_json`'s writers differ: Python puts a space after `,` and `:`,
-//! escapes everything outside printable ASCII (as UTF-16), and writes floats with `repr`. Hashing and
-//! writing files is left to the callers.
+//! MM-PRM names a tree file by the md5 of `json.dumps(record)` and writes the tree with `indent=4,
+//! ensure_ascii=False`. `serde_json`'s writers differ: Python puts a space after `,` and `:`,
+//! escapes everything outside printable ASCII (as UTF-16), and writes floats with `repr`. Hashing
+//! and writing files is left to the callers.
 //!
-//! Two of Python's values cannot be represented: `serde_json` reads integers beyond 64 bits, and `-0`, as
-//! floats.
+//! Two of Python's values cannot be represented: `serde_json` reads integers beyond 64 bits, and
+//! `-0`, as floats.
 //!
 //! ```
 //! use mmprm::compat::json::{dumps, dumps_indent};
@@ -21,14 +21,14 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
-/// Returns `json.dumps(value)`: one line, separators `", "` and `": "`, everything outside printable ASCII
-/// escaped.
+/// Returns `json.dumps(value)`: one line, separators `", "` and `": "`, everything outside
+/// printable ASCII escaped.
 pub fn dumps(value: &Value) -> String {
     write(value, PythonFormatter { indent: None, ensure_ascii: true, depth: 0, filled: false })
 }
 
-/// Returns `json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)`: one item a line, empty containers
-/// as `[]` and `{}`, no final newline.
+/// Returns `json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)`: one item a line, empty
+/// containers as `[]` and `{}`, no final newline.
 pub fn dumps_indent(value: &Value, indent: usize, ensure_ascii: bool) -> String {
     write(value, PythonFormatter { indent: Some(indent), ensure_ascii, depth: 0, filled: false })
 }
@@ -46,7 +46,8 @@ struct PythonFormatter {
     indent: Option<usize>,
     ensure_ascii: bool,
     depth: usize,
-    /// Whether the container being written, or just closed, has items: empty ones get no line breaks.
+    /// Whether the container being written, or just closed, has items: empty ones get no line
+    /// breaks.
     filled: bool,
 }
 
@@ -137,8 +138,8 @@ impl Formatter for PythonFormatter {
     }
 }
 
-/// Returns Python's `repr` of a float: the shortest digits that read back as the same number, with an
-/// exponent (signed, at least two digits) below 1e-4 and from 1e16 on.
+/// Returns Python's `repr` of a float: the shortest digits that read back as the same number, with
+/// an exponent (signed, at least two digits) below 1e-4 and from 1e16 on.
 fn float_repr(value: f64) -> String {
     let digits = shortest_digits(value);
     let (mantissa, exponent) = digits.split_once('e').expect("Rust writes an exponent for {:e} of finite numbers");
@@ -150,9 +151,9 @@ fn float_repr(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// Returns `value` as `d.ddde±x` with the fewest digits that read back. Of two equally near candidates
-/// Rust takes the upper and Python the even one, as rounding to that many digits does (but at a power of
-/// two the nearest may not read back).
+/// Returns `value` as `d.ddde±x` with the fewest digits that read back. Of two equally near
+/// candidates Rust takes the upper and Python the even one, as rounding to that many digits does
+/// (but at a power of two the nearest may not read back).
 fn shortest_digits(value: f64) -> String {
     let shortest = format!("{value:e}");
     let mantissa = shortest.split('e').next().unwrap_or(&shortest);

@@ -1,10 +1,10 @@
 //! The Mersenne Twister MT19937 as Python's `random.Random(seed)` uses it.
 //!
-//! MM-PRM samples with Python's `random`. To choose the same items, the generator, its seeding from an
-//! integer, and the way `sample`, `choice` and `shuffle` consume its output must be the same. The
-//! generator is that of Matsumoto and Nishimura (ACM TOMACS 8, 1998) with their seeding by array; the rest
-//! follows the documented behaviour of Python 3.9 to 3.13. Rollouts draw from counter-based streams
-//! instead.
+//! MM-PRM samples with Python's `random`. To choose the same items, the generator, its seeding from
+//! an integer, and the way `sample`, `choice` and `shuffle` consume its output must be the same.
+//! The generator is that of Matsumoto and Nishimura (ACM TOMACS 8, 1998) with their seeding by
+//! array; the rest follows the documented behaviour of Python 3.9 to 3.13. Rollouts draw from
+//! counter-based streams instead.
 //!
 //! ```
 //! use mmprm::compat::random::Random;
@@ -140,16 +140,16 @@ impl Random {
         }
     }
 
-    /// Returns `random.sample(range(population), count)`: distinct numbers below `population`, in random
-    /// order.
+    /// Returns `random.sample(range(population), count)`: distinct numbers below `population`, in
+    /// random order.
     ///
     /// # Panics
     /// If `count` is above `population`.
     pub fn sample(&mut self, population: usize, count: usize) -> Vec<usize> {
         assert!(count <= population, "expected a sample no larger than its population");
-        // Python copies a small population and draws from the copy; from a large one it draws again what it
-        // drew before. It chooses by the size of a set that holds the sample, and the two methods consume
-        // the generator's output differently.
+        // Python copies a small population and draws from the copy; from a large one it draws again
+        // what it drew before. It chooses by the size of a set that holds the sample, and the two
+        // methods consume the generator's output differently.
         if population <= set_size(count) {
             let mut pool: Vec<usize> = (0..population).collect();
             return (0..count).map(|_| pool.swap_remove(self.below(pool.len()))).collect();
@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn seeding_and_output_equal_cpythons() {
-        // random.Random(seed): two of random(), then getrandbits(5), getrandbits(40), getrandbits(64).
+        // random.Random(seed): two of random(), then getrandbits(5), getrandbits(40),
+        // getrandbits(64).
         for (seed, first, second, bits) in [
             (0, 0.8444218515250481, 0.7579544029403025, [13, 283641720628, 9431353882395063546]),
             (1, 0.13436424411240122, 0.8474337369372327, [24, 279443915985, 9139164268605729673]),

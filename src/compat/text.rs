@@ -1,8 +1,8 @@
 //! White space as Python's `str` defines it.
 //!
-//! MM-PRM strips steps with `str.strip()` and counts words with `str.split()`. Python's white space is
-//! Unicode's plus the four ASCII separators U+001C to U+001F, which Rust's `trim` keeps. Search priorities
-//! and training samples depend on it.
+//! MM-PRM strips steps with `str.strip()` and counts words with `str.split()`. Python's white space
+//! is Unicode's plus the four ASCII separators U+001C to U+001F, which Rust's `trim` keeps. Search
+//! priorities and training samples depend on it.
 //!
 //! ```
 //! use mmprm::compat::text::{strip, word_count};

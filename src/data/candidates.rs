@@ -1,5 +1,5 @@
-//! The Best-of-N file: MM-PRM's JSON array of `{question, image_path, solutions_splits, labels, …}`, to
-//! which scoring adds `prm_scores`. Unknown fields are carried along.
+//! The Best-of-N file: MM-PRM's JSON array of `{question, image_path, solutions_splits, labels,
+//! …}`, to which scoring adds `prm_scores`. Unknown fields are carried along.
 //!
 //! ```
 //! use mmprm::data::candidates::{CandidateSet, parse};
@@ -18,8 +18,8 @@ use crate::util::io::{self, FileError};
 /// Maximum size of a file in bytes.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// For each candidate and each of its steps, the sum of the tokens' log-probabilities (natural logarithm)
-/// and the number of tokens.
+/// For each candidate and each of its steps, the sum of the tokens' log-probabilities (natural
+/// logarithm) and the number of tokens.
 pub type Logprobs = Vec<Vec<(f64, usize)>>;
 
 /// The candidates of one problem.
@@ -31,8 +31,8 @@ pub struct CandidateSet {
     pub question: Option<String>,
     /// `image_paths` or `image_path`, as written; empty for text-only problems.
     pub images: Vec<String>,
-    /// `solutions_splits`: the steps of each candidate. A candidate may have none, and has none in a file with
-    /// scores only.
+    /// `solutions_splits`: the steps of each candidate. A candidate may have none, and has none in
+    /// a file with scores only.
     pub solutions: Vec<Vec<String>>,
     /// `labels`: whether each candidate's answer is correct.
     pub labels: Option<Vec<bool>>,

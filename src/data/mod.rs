@@ -1,5 +1,5 @@
-//! The data that flows through the pipeline: problems, solutions, candidates, search trees, training
-//! samples, and the file formats of each.
+//! The data that flows through the pipeline: problems, solutions, candidates, search trees,
+//! training samples, and the file formats of each.
 //!
 //! | thing | type | file |
 //! |---|---|---|
@@ -9,11 +9,11 @@
 //! | training samples | [`samples::Sample`] | MM-PRM's JSON Lines: `{id, image, conversations: [{from: human, value: "Question: …\nProcess: …<prm>…"}, {from: gpt, value: [labels]}]}` |
 //! | candidates | [`CandidateSet`] | MM-PRM's Best-of-N JSON: `question, image_path, solutions_splits, labels`, to which scoring adds `prm_scores` |
 //!
-//! `annotate` turns problems into trees, [`samples`] turns trees into training samples; `generate` turns
-//! problems into candidates and `score` adds their step scores. The format of each file is known to its
-//! own submodule alone, and each is validated on reading: an error names the file, the place in it and
-//! what was expected. Opening images is left to [`image`](crate::image), comparing answers to
-//! [`answer`](crate::answer).
+//! `annotate` turns problems into trees, [`samples`] turns trees into training samples; `generate`
+//! turns problems into candidates and `score` adds their step scores. The format of each file is
+//! known to its own submodule alone, and each is validated on reading: an error names the file, the
+//! place in it and what was expected. Opening images is left to [`image`](crate::image), comparing
+//! answers to [`answer`](crate::answer).
 //!
 //! ```
 //! use mmprm::data::{Continue, Node, Problem, Tree, samples, tree};

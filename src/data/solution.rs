@@ -1,7 +1,8 @@
 //! Steps and answers parsed out of model text.
 //!
-//! As in MM-PRM, special tokens are removed, then the contents of the tags are taken in order, and the
-//! last of them is the answer. Whether an answer is correct is left to [`answer`](crate::answer).
+//! As in MM-PRM, special tokens are removed, then the contents of the tags are taken in order, and
+//! the last of them is the answer. Whether an answer is correct is left to
+//! [`answer`](crate::answer).
 //!
 //! ```
 //! use mmprm::data::solution::{answer_text, parse};
@@ -16,11 +17,12 @@ use std::str::FromStr;
 
 use crate::compat::text::strip;
 
-/// One solution: the contents of its `<step>…</step>` and `<answer>…</answer>` tags in order, stripped.
-/// The last element is taken as the answer. Text without tags gives an empty rollout.
+/// One solution: the contents of its `<step>…</step>` and `<answer>…</answer>` tags in order,
+/// stripped. The last element is taken as the answer. Text without tags gives an empty rollout.
 pub type Rollout = Vec<String>;
 
-/// Which turn of the conversation holds the steps of an unfinished solution when a model continues it.
+/// Which turn of the conversation holds the steps of an unfinished solution when a model continues
+/// it.
 ///
 /// ```
 /// use mmprm::data::solution::Continue;
@@ -64,9 +66,9 @@ impl FromStr for Continue {
 
 /// Parses model text into a rollout.
 ///
-/// `special_tokens` (those of the model's vocabulary without the four tags) are removed first, one after
-/// the other in list order. Then every closed tag pair is taken, up to the nearest closing tag, and its
-/// content [stripped](strip). Runs in time linear in the text.
+/// `special_tokens` (those of the model's vocabulary without the four tags) are removed first, one
+/// after the other in list order. Then every closed tag pair is taken, up to the nearest closing
+/// tag, and its content [stripped](strip). Runs in time linear in the text.
 pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
     let mut text = text.to_owned();
     for token in special_tokens.iter().map(AsRef::as_ref).filter(|token| !token.is_empty()) {
@@ -80,14 +82,14 @@ pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
 struct Tag {
     open: &'static str,
     close: &'static str,
-    /// False once a search for the closing tag has failed: later searches would fail too, and would make
-    /// the time quadratic.
+    /// False once a search for the closing tag has failed: later searches would fail too, and would
+    /// make the time quadratic.
     may_close: bool,
 }
 
 /// Returns the byte ranges of the tags' contents, in order and stripped, in a text without special
 /// tokens.
-pub fn spans(text: &str) -> Vec<Range<usize>> {
+pub(crate) fn spans(text: &str) -> Vec<Range<usize>> {
     let mut tags = [
         Tag { open: "<step>", close: "</step>", may_close: true },
         Tag { open: "<answer>", close: "</answer>", may_close: true },
@@ -115,8 +117,8 @@ pub fn spans(text: &str) -> Vec<Range<usize>> {
     spans
 }
 
-/// Returns the last element of a rollout, whether or not it came from an `<answer>` tag, as MM-PRM passes
-/// it to its answer check.
+/// Returns the last element of a rollout, whether or not it came from an `<answer>` tag, as MM-PRM
+/// passes it to its answer check.
 pub fn answer_text(rollout: &[String]) -> Option<&str> {
     rollout.last().map(String::as_str)
 }

@@ -5,12 +5,13 @@ use std::path::{Component, Path, PathBuf};
 use super::ImageError;
 use crate::util::io::FileError;
 
-/// Returns the canonical path of an image named by a problem file, confined to the data root: `path` is
-/// relative to `root`, or absolute and inside it. Symbolic links are followed before the check, so none
-/// leads out.
+/// Returns the canonical path of an image named by a problem file, confined to the data root:
+/// `path` is relative to `root`, or absolute and inside it. Symbolic links are followed before the
+/// check, so none leads out.
 ///
 /// # Errors
-/// [`ImageError::OutsideRoot`] for anything outside `root`, [`ImageError::File`] if the file (or `root`) is missing.
+/// [`ImageError::OutsideRoot`] for anything outside `root`, [`ImageError::File`] if the file (or
+/// `root`) is missing.
 pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, ImageError> {
     let real_root = root.canonicalize().map_err(FileError::reading(root))?;
     let outside = || ImageError::OutsideRoot { path: path.into(), root: root.into() };

@@ -30,8 +30,8 @@ impl Default for Limits {
 }
 
 /// Reads and decodes the image at `path` (the first frame of an animation) to the bytes of Pillow's
-/// `convert("RGB")`: grey is repeated, alpha is dropped, palettes are looked up; 16-bit colour keeps its
-/// high byte, and 16-bit grey is clipped to 255.
+/// `convert("RGB")`: grey is repeated, alpha is dropped, palettes are looked up; 16-bit colour
+/// keeps its high byte, and 16-bit grey is clipped to 255.
 ///
 /// # Errors
 /// [`ImageError`] for a file that is unreadable, beyond `limits`, of an unknown format, damaged or
@@ -54,7 +54,8 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
     let (width, height) = decoder.dimensions();
     check_size(path, width, height, limits)?;
     let mut decoder_limits = image::Limits::default();
-    // A pixel of any kind takes at most 16 bytes; decoders keep up to one more copy and fixed-size state.
+    // A pixel of any kind takes at most 16 bytes; decoders keep up to one more copy and fixed-size
+    // state.
     decoder_limits.max_alloc = Some(u64::from(width) * u64::from(height) * 32 + (64 << 20));
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(error.to_string()))?;
 
@@ -99,16 +100,16 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     }
 }
 
-/// Returns whether the file is a PNG without colour or an alpha channel. If it has a transparent grey
-/// level, the decoder reports grey and alpha, but Pillow treats the image as grey; at 16 bits the result
-/// differs.
+/// Returns whether the file is a PNG without colour or an alpha channel. If it has a transparent
+/// grey level, the decoder reports grey and alpha, but Pillow treats the image as grey; at 16 bits
+/// the result differs.
 fn is_grey_png(format: ImageFormat, bytes: &[u8]) -> bool {
     const COLOUR_TYPE_AT: usize = 25;
     format == ImageFormat::Png && bytes.get(COLOUR_TYPE_AT) == Some(&0)
 }
 
-/// Returns the RGB bytes that Pillow converts each kind of pixel to; `None` for floating point, which
-/// Pillow reads differently.
+/// Returns the RGB bytes that Pillow converts each kind of pixel to; `None` for floating point,
+/// which Pillow reads differently.
 fn pillow_rgb(decoded: DynamicImage, grey_png: bool) -> Option<Vec<u8>> {
     let clip = |value: u16| value.min(255) as u8;
     let high = |value: u16| (value >> 8) as u8;
@@ -133,8 +134,8 @@ fn pillow_rgb(decoded: DynamicImage, grey_png: bool) -> Option<Vec<u8>> {
     Some(rgb)
 }
 
-/// Returns whether a JPEG file has its end-of-image marker. Walks the segments rather than searching for
-/// the marker's bytes, because embedded thumbnails have one too.
+/// Returns whether a JPEG file has its end-of-image marker. Walks the segments rather than
+/// searching for the marker's bytes, because embedded thumbnails have one too.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut at = 2;

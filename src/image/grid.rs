@@ -1,12 +1,12 @@
 //! The candidate grids in the order of `InternVL`'s code.
 //!
-//! `InternVL` collects them in a Python set and sorts by tile count only, so grids of equal count keep the
-//! set's iteration order, which decides ties between equally close grids. The order follows from how
-//! `CPython` hashes pairs of small integers and places them in its open-addressing table, reproduced
-//! here.
+//! `InternVL` collects them in a Python set and sorts by tile count only, so grids of equal count
+//! keep the set's iteration order, which decides ties between equally close grids. The order
+//! follows from how `CPython` hashes pairs of small integers and places them in its open-addressing
+//! table, reproduced here.
 
-/// Returns the grids (columns, rows) with `min_tiles` to `max_tiles` tiles, in the order in which `InternVL`
-/// tries them.
+/// Returns the grids (columns, rows) with `min_tiles` to `max_tiles` tiles, in the order in which
+/// `InternVL` tries them.
 pub fn candidate_grids(min_tiles: usize, max_tiles: usize) -> Vec<(usize, usize)> {
     let mut set = PairSet::new();
     for side in min_tiles..=max_tiles {
@@ -48,8 +48,8 @@ impl PairSet {
         }
     }
 
-    /// Returns the slot that holds `pair`, or the free one where it belongs: tries a run of ten neighbours (one
-    /// where the run would pass the end), then jumps.
+    /// Returns the slot that holds `pair`, or the free one where it belongs: tries a run of ten
+    /// neighbours (one where the run would pass the end), then jumps.
     fn find(&self, pair: (usize, usize)) -> usize {
         const NEIGHBOURS: usize = 9;
         let mask = self.slots.len() - 1;
@@ -78,8 +78,8 @@ impl PairSet {
     }
 }
 
-/// Returns the hash of a tuple of two small integers: xxHash64's lane round over them (an integer is its
-/// own hash).
+/// Returns the hash of a tuple of two small integers: xxHash64's lane round over them (an integer
+/// is its own hash).
 fn pair_hash((first, second): (usize, usize)) -> u64 {
     const PRIME_1: u64 = 11400714785074694791;
     const PRIME_2: u64 = 14029467366897019727;

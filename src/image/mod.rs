@@ -1,9 +1,9 @@
 //! Images as input for InternVL2.5: decoded safely, cut into tiles, normalised.
 //!
-//! [`resolve`] confines the image paths of problem files to the data root. [`load`] decodes a file to the
-//! RGB bytes of Pillow's `Image.open(path).convert("RGB")`; [`tiles`] applies InternVL2.5's
-//! `dynamic_preprocess` to them, byte for byte; [`normalise`] returns a tile's pixel values. Encoding
-//! tiles is left to [`vision`](crate::vision), and the place of images in a prompt to
+//! [`resolve`] confines the image paths of problem files to the data root. [`load`] decodes a file
+//! to the RGB bytes of Pillow's `Image.open(path).convert("RGB")`; [`tiles`] applies InternVL2.5's
+//! `dynamic_preprocess` to them, byte for byte; [`normalise`] returns a tile's pixel values.
+//! Encoding tiles is left to [`vision`](crate::vision), and the place of images in a prompt to
 //! [`prompt`](crate::prompt).
 //!
 //! ```
@@ -24,8 +24,10 @@ mod tiling;
 pub use confine::resolve;
 pub use decode::{Limits, load};
 pub use error::ImageError;
+#[doc(hidden)]
 pub use grid::candidate_grids;
-pub use pixels::{IMAGENET_MEAN, IMAGENET_STD, content_hash, normalise};
+pub(crate) use pixels::content_hash;
+pub use pixels::{IMAGENET_MEAN, IMAGENET_STD, normalise};
 pub use resize::resize;
 pub use tiling::{Tile, Tiling, TilingError, closest_grid, tiles};
 

@@ -9,8 +9,8 @@ pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// `InternVL`'s standard deviation of each channel, for values from 0 to 1.
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// Returns a tile's pixel values as input of the vision tower: shape 3 × size × size (channels first),
-/// `(value / 255 − mean) / std` in f32.
+/// Returns a tile's pixel values as input of the vision tower: shape 3 × size × size (channels
+/// first), `(value / 255 − mean) / std` in f32.
 pub fn normalise(tile: &Tile, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
     let mut values = Vec::with_capacity(tile.rgb.len());
     for channel in 0..3 {
@@ -21,9 +21,9 @@ pub fn normalise(tile: &Tile, mean: [f32; 3], std: [f32; 3]) -> Vec<f32> {
     values
 }
 
-/// Returns the SHA-256 of an image's tiles in order: equal hashes mean equal embeddings under the same
-/// vision tower.
-pub fn content_hash(tiles: &[Tile]) -> [u8; 32] {
+/// Returns the SHA-256 of an image's tiles in order: equal hashes mean equal embeddings under the
+/// same vision tower.
+pub(crate) fn content_hash(tiles: &[Tile]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for tile in tiles {
         // The size distinguishes tile lists whose concatenated bytes are equal.

@@ -1,9 +1,10 @@
 //! Pillow's bicubic resize of 8-bit images, bit for bit.
 //!
-//! Keys' kernel with a = −0.5, widened by the scale when shrinking (so that it averages), weights in fixed
-//! point with 22 fractional bits, and two passes with 8-bit values between them, so that the order of the
-//! passes affects the last bit. The order is that of Pillow 13, which the golden values were made with:
-//! horizontal first, unless the height shrinks by more than twice as many pixels as the width.
+//! Keys' kernel with a = −0.5, widened by the scale when shrinking (so that it averages), weights
+//! in fixed point with 22 fractional bits, and two passes with 8-bit values between them, so that
+//! the order of the passes affects the last bit. The order is that of Pillow 13, which the golden
+//! values were made with: horizontal first, unless the height shrinks by more than twice as many
+//! pixels as the width.
 
 use rayon::prelude::*;
 
@@ -13,8 +14,8 @@ use super::Rgb8;
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-/// Resizes to `width` × `height` (neither 0) as Pillow's `Image.resize((width, height), BICUBIC)` does,
-/// without keeping the aspect ratio.
+/// Resizes to `width` × `height` (neither 0) as Pillow's `Image.resize((width, height), BICUBIC)`
+/// does, without keeping the aspect ratio.
 pub fn resize(image: &Rgb8, width: usize, height: usize) -> Rgb8 {
     let columns = Taps::new(image.width, width);
     let rows = Taps::new(image.height, height);

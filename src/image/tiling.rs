@@ -11,8 +11,8 @@ pub struct Tiling {
     pub size: usize,
     /// Minimum number of tiles, not counting the thumbnail.
     pub min_tiles: usize,
-    /// Maximum number of tiles, not counting the thumbnail (6 in MM-PRM's training, 12 by InternVL2.5's
-    /// default).
+    /// Maximum number of tiles, not counting the thumbnail (6 in MM-PRM's training, 12 by
+    /// InternVL2.5's default).
     pub max_tiles: usize,
     /// Whether the whole image is added as one more tile if there is more than one.
     pub thumbnail: bool,
@@ -69,9 +69,9 @@ pub struct Tile {
     pub rgb: Vec<u8>,
 }
 
-/// Returns the grid (columns, rows) that an image is resized to: the candidate with the closest aspect
-/// ratio; at equal distance a later candidate wins only if the image has more than half of that
-/// candidate's area (`InternVL`'s `find_closest_aspect_ratio`).
+/// Returns the grid (columns, rows) that an image is resized to: the candidate with the closest
+/// aspect ratio; at equal distance a later candidate wins only if the image has more than half of
+/// that candidate's area (`InternVL`'s `find_closest_aspect_ratio`).
 pub fn closest_grid(width: usize, height: usize, tiling: &Tiling) -> (usize, usize) {
     let aspect = width as f64 / height as f64;
     let area = (width * height) as f64;
@@ -89,9 +89,9 @@ pub fn closest_grid(width: usize, height: usize, tiling: &Tiling) -> (usize, usi
     best
 }
 
-/// Cuts an image into tiles as `InternVL`'s `dynamic_preprocess` does: resized to the
-/// [closest grid](closest_grid) without keeping its aspect ratio and cut row by row, then the thumbnail
-/// if the tiling has one and there is more than one tile.
+/// Cuts an image into tiles as `InternVL`'s `dynamic_preprocess` does: resized to the [closest
+/// grid](closest_grid) without keeping its aspect ratio and cut row by row, then the thumbnail if
+/// the tiling has one and there is more than one tile.
 pub fn tiles(image: &Rgb8, tiling: &Tiling) -> Vec<Tile> {
     let size = tiling.size;
     let (columns, rows) = closest_grid(image.width, image.height, tiling);

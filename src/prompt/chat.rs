@@ -7,15 +7,16 @@ use crate::compat::text::strip;
 const INTERNVL_SYSTEM: &str =
     "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。";
 
-/// The instruction before the question, as in MM-PRM's data pipeline; MM-Policy was trained with it.
+/// The instruction before the question, as in MM-PRM's data pipeline; MM-Policy was trained with
+/// it.
 const TASK: &str = " Your task is to answer the question below. Give complete reasoning steps before you answer, and when \
                     you are ready to answer, use Answer: The final answer is ..";
 
 /// The placeholder for the user's message in the text given to [`ChatTemplate::new`].
 const MESSAGE_PLACEHOLDER: &str = "{prompt}";
 
-/// Returns MM-PRM's user message to the policy: an image placeholder, the task, the question and, below
-/// the root of a search, the steps so far.
+/// Returns MM-PRM's user message to the policy: an image placeholder, the task, the question and,
+/// below the root of a search, the steps so far.
 pub fn rollout_user(question: &str, prefix: &[String]) -> String {
     format!("{IMAGE_PLACEHOLDER}\n{}", rollout_task(question, prefix))
 }
@@ -34,16 +35,17 @@ pub fn tagged_steps(steps: &[String]) -> String {
     steps.iter().flat_map(|step| ["<step>", strip(step), "</step>"]).collect()
 }
 
-/// Returns the prompt for a rollout of a problem with `images` images, continuing the steps of `prefix`,
-/// in InternVL2.5's chat template.
+/// Returns the prompt for a rollout of a problem with `images` images, continuing the steps of
+/// `prefix`, in InternVL2.5's chat template.
 ///
-/// With [`Images::All`], a placeholder is put before the task only where the question has too few of its
-/// own.
+/// With [`Images::All`], a placeholder is put before the task only where the question has too few
+/// of its own.
 pub fn rollout(question: &str, prefix: &[String], images: usize, mode: Images) -> Vec<Piece> {
     ChatTemplate::default().rollout(question, prefix, images, mode)
 }
 
-/// A chat template for one user message: the text before and after it. The default is InternVL2.5's.
+/// A chat template for one user message: the text before and after it. The default is
+/// InternVL2.5's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatTemplate {
     before: String,
@@ -73,7 +75,8 @@ impl ChatTemplate {
         Self { before: "<|im_start|>user\n".to_owned(), after: "<|im_end|>\n<|im_start|>assistant\n".to_owned() }
     }
 
-    /// Returns the template of another model, from its text with `{prompt}` in place of the user's message.
+    /// Returns the template of another model, from its text with `{prompt}` in place of the user's
+    /// message.
     ///
     /// ```
     /// use mmprm::prompt::ChatTemplate;
@@ -90,14 +93,15 @@ impl ChatTemplate {
         }
     }
 
-    /// Returns the system message, if this is `ChatML` with one: for servers that apply the chat template
-    /// themselves.
+    /// Returns the system message, if this is `ChatML` with one: for servers that apply the chat
+    /// template themselves.
     pub fn system(&self) -> Option<&str> {
         let message = self.before.strip_prefix("<|im_start|>system\n")?;
         message.split_once("<|im_end|>").map(|(message, _)| message)
     }
 
-    /// Returns the user's message of [`rollout`](Self::rollout) alone, without the template around it.
+    /// Returns the user's message of [`rollout`](Self::rollout) alone, without the template around
+    /// it.
     pub fn rollout_message(question: &str, prefix: &[String], images: usize, mode: Images) -> Vec<Piece> {
         Self { before: String::new(), after: String::new() }.rollout(question, prefix, images, mode)
     }

@@ -9,15 +9,15 @@
 //! assert!(prompt.ends_with("[Partial Solution]\n\nNo partial solution\n\n[Following Steps]\n\nIt is 3.\n"));
 //! ```
 
-/// Version of the wording of [`answer`]: part of the key of cached verdicts, so that verdicts obtained with
-/// another wording are not reused.
+/// Version of the wording of [`answer`]: part of the key of cached verdicts, so that verdicts
+/// obtained with another wording are not reused.
 pub const ANSWER_WORDING: &str = "check_correctness-1";
 
 /// The text in place of a partial solution without steps.
 const NO_STEPS: &str = "No partial solution";
 
-/// Asks whether a proposed answer matches the correct one, to be answered Yes or No: `check_correctness` of
-/// MM-PRM's `omegaprm.py`.
+/// Asks whether a proposed answer matches the correct one, to be answered Yes or No:
+/// `check_correctness` of MM-PRM's `omegaprm.py`.
 pub fn answer(question: &str, correct: &str, proposed: &str) -> String {
     format!(
         "You are given a question, the correct answer and a model's answer. Please determine if the model's answer matches \
@@ -33,8 +33,8 @@ pub fn answer(question: &str, correct: &str, proposed: &str) -> String {
 /// The line that separates question and answers.
 const RULE: &str = "--------------------------------";
 
-/// Asks whether the steps that continue a partial solution are valid, to be answered Yes or No: MM-PRM's
-/// `mllm_as_a_judge.py`.
+/// Asks whether the steps that continue a partial solution are valid, to be answered Yes or No:
+/// MM-PRM's `mllm_as_a_judge.py`.
 pub fn steps(problem: &str, correct: &str, previous: &[String], following: &[String]) -> String {
     let previous = if previous.is_empty() { NO_STEPS.to_owned() } else { previous.join("\n\n") };
     let following = following.join("\n\n");

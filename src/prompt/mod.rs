@@ -1,4 +1,5 @@
-//! The exact prompts of MM-PRM: policy rollouts, PRM scoring and training, and [judge](judge) questions.
+//! The exact prompts of MM-PRM: policy rollouts, PRM scoring and training, and [judge](judge)
+//! questions.
 //!
 //! | prompt | function | for |
 //! |---|---|---|
@@ -7,21 +8,22 @@
 //! | PRM, [`PrmTemplate::Training`] | [`prm`] | PRMs trained by `mmprm train` |
 //! | judge | [`judge::answer`], [`judge::steps`] | any instruct model that compares answers or checks steps |
 //!
-//! A prompt is a list of [`Piece`]s: text and image positions. Special tokens are written out in the text;
-//! the tokeniser parses them and adds the beginning-of-sequence token where the vocabulary has one. The
-//! engine replaces an image by `<img>`, its embeddings and `</img>`; [`render`] writes it with context
-//! tokens, as MM-PRM does.
+//! A prompt is a list of [`Piece`]s: text and image positions. Special tokens are written out in
+//! the text; the tokeniser parses them and adds the beginning-of-sequence token where the
+//! vocabulary has one. The engine replaces an image by `<img>`, its embeddings and `</img>`;
+//! [`render`] writes it with context tokens, as MM-PRM does.
 //!
-//! Images take the `<image>` placeholders of a text from left to right. MM-PRM shows only as many images
-//! as there are placeholders (one where there is none) and drops the others; [`Images::All`], the default,
-//! shows every image.
+//! Images take the `<image>` placeholders of a text from left to right. MM-PRM shows only as many
+//! images as there are placeholders (one where there is none) and drops the others;
+//! [`Images::All`], the default, shows every image.
 //!
 //! # Adding a PRM template
 //! Add a variant to [`PrmTemplate`] with its entry in [`PrmTemplate::ALL`] and its arm in
-//! `PrmTemplate::layout`, all in `prompt/prm.rs`. Its name then works in `--template`, in `--prm-template`
-//! of `mmprm convert`, and in the GGUF metadata `mmprm.prm.template`, by which a model names the template
-//! it was trained with. A step token or labels other than `<prm>`, `Yes` and `No` need no code: they are
-//! GGUF metadata too (`mmprm.prm.step_token`, `mmprm.prm.yes_token`, `mmprm.prm.no_token`).
+//! `PrmTemplate::layout`, all in `prompt/prm.rs`. Its name then works in `--template`, in
+//! `--prm-template` of `mmprm convert`, and in the GGUF metadata `mmprm.prm.template`, by which a
+//! model names the template it was trained with. A step token or labels other than `<prm>`, `Yes`
+//! and `No` need no code: they are GGUF metadata too (`mmprm.prm.step_token`,
+//! `mmprm.prm.yes_token`, `mmprm.prm.no_token`).
 //!
 //! ```
 //! use mmprm::prompt::{Images, PrmTemplate, prm, prm_text, render};
@@ -38,4 +40,4 @@ mod prm;
 
 pub use chat::{ChatTemplate, TemplateError, rollout, rollout_user, tagged_steps};
 pub use pieces::{IMAGE_PLACEHOLDER, Images, Piece, render};
-pub use prm::{PrmTemplate, STEP_TOKEN, UnknownTemplate, prm, prm_process, prm_text};
+pub use prm::{PrmTemplate, STEP_TOKEN, UnknownTemplate, prm, prm_text};

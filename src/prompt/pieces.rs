@@ -15,17 +15,17 @@ pub enum Piece {
 /// Which images a prompt shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Images {
-    /// Every image: if a text has fewer placeholders than images, the missing ones are put in front of it,
-    /// one a line.
+    /// Every image: if a text has fewer placeholders than images, the missing ones are put in front
+    /// of it, one a line.
     #[default]
     All,
-    /// As MM-PRM: if a text has no placeholder, one is put in front of it; images beyond the placeholders
-    /// are dropped.
+    /// As MM-PRM: if a text has no placeholder, one is put in front of it; images beyond the
+    /// placeholders are dropped.
     Reference,
 }
 
-/// Returns the prompt as one string, with `tokens_per_image[i]` context tokens for image `i` (none for
-/// images beyond the list).
+/// Returns the prompt as one string, with `tokens_per_image[i]` context tokens for image `i` (none
+/// for images beyond the list).
 pub fn render(pieces: &[Piece], tokens_per_image: &[usize]) -> String {
     let mut text = String::new();
     for piece in pieces {

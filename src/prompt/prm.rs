@@ -1,7 +1,8 @@
 //! Prompts for a PRM: the question and a solution whose steps end in the step token.
 //!
-//! To add a template, add a variant to [`PrmTemplate`], its entry in [`PrmTemplate::ALL`] and its arm in
-//! `PrmTemplate::layout`; everything else, from `--template` and GGUF metadata to tokenising, follows.
+//! To add a template, add a variant to [`PrmTemplate`], its entry in [`PrmTemplate::ALL`] and its
+//! arm in `PrmTemplate::layout`; everything else, from `--template` and GGUF metadata to
+//! tokenising, follows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,16 +15,16 @@ pub const STEP_TOKEN: &str = "<prm>";
 
 /// The prompt format that a PRM was trained with; GGUF metadata `mmprm.prm.template`.
 ///
-/// MM-PRM's code trains with one template and scores with the other; they differ in whether the empty user
-/// turn is closed, and in the text between steps.
+/// MM-PRM's code trains with one template and scores with the other; they differ in whether the
+/// empty user turn is closed, and in the text between steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrmTemplate {
-    /// `internvl2_5-scoring`, MM-PRM's scoring prompt, for its released PRM: an empty user turn that is not
-    /// closed, nothing between steps.
+    /// `internvl2_5-scoring`, MM-PRM's scoring prompt, for its released PRM: an empty user turn
+    /// that is not closed, nothing between steps.
     #[default]
     Scoring,
-    /// `internvl2_5-training`, MM-PRM's training prompt, for PRMs made by `mmprm train`: an empty, closed
-    /// user turn, a blank line between steps.
+    /// `internvl2_5-training`, MM-PRM's training prompt, for PRMs made by `mmprm train`: an empty,
+    /// closed user turn, a blank line between steps.
     Training,
 }
 
@@ -82,7 +83,7 @@ impl FromStr for PrmTemplate {
 }
 
 /// Returns a solution as the PRM reads it: each step ended by the [step token](STEP_TOKEN).
-pub fn prm_process<S: AsRef<str>>(steps: &[S], template: PrmTemplate) -> String {
+fn prm_process<S: AsRef<str>>(steps: &[S], template: PrmTemplate) -> String {
     let steps: Vec<String> = steps.iter().map(|step| format!("{}{STEP_TOKEN}", step.as_ref())).collect();
     steps.join(template.layout().separator)
 }

@@ -1,7 +1,7 @@
 //! Reading whole files up to a maximum size, and the one error for files.
 //!
-//! The size is checked while reading, because the metadata of a special file can say anything. Atomic
-//! writes are in [`mmprm_quant::atomic`].
+//! The size is checked while reading, because the metadata of a special file can say anything.
+//! Atomic writes are in [`mmprm_quant::atomic`].
 //!
 //! ```
 //! use mmprm::util::io::{FileError, read, read_to_string};

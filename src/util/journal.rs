@@ -1,8 +1,9 @@
 //! The finished pieces of a long run, kept as they come, so that a killed run resumes where it was.
 //!
-//! A journal is a [JSON Lines file](super::jsonl) beside the artefact that it becomes: a header that
-//! names the run's settings, then one line per finished piece. When the run is complete, the caller
-//! writes the artefact atomically and removes the journal; what the pieces mean is up to the caller.
+//! A journal is a [JSON Lines file](super::jsonl) beside the artefact that it becomes: a header
+//! that names the run's settings, then one line per finished piece. When the run is complete, the
+//! caller writes the artefact atomically and removes the journal; what the pieces mean is up to the
+//! caller.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -47,8 +48,8 @@ pub enum JournalError {
 }
 
 impl Journal {
-    /// Opens the journal of `artefact`, or starts it with `header`; returns the finished pieces in it.
-    /// The first line that is damaged and all after it are dropped.
+    /// Opens the journal of `artefact`, or starts it with `header`; returns the finished pieces in
+    /// it. The first line that is damaged and all after it are dropped.
     ///
     /// # Errors
     /// [`JournalError::OtherRun`] if it was started with another header, [`JournalError::File`]

@@ -1,9 +1,9 @@
 //! A crash-safe JSON Lines file: one JSON value a line, appended in one write each.
 //!
-//! A process that dies while appending leaves a last line without its newline. [`JsonLines::open`], for
-//! a file with one writer, cuts such a line off; [`JsonLines::open_shared`], for a file that several
-//! processes append to, starts a new line after it and leaves it for readers to skip. What the lines
-//! mean, and what to do about a damaged one in the middle, is up to the caller.
+//! A process that dies while appending leaves a last line without its newline. [`JsonLines::open`],
+//! for a file with one writer, cuts such a line off; [`JsonLines::open_shared`], for a file that
+//! several processes append to, starts a new line after it and leaves it for readers to skip. What
+//! the lines mean, and what to do about a damaged one in the middle, is up to the caller.
 //!
 //! ```
 //! use std::ops::ControlFlow;
@@ -97,8 +97,8 @@ fn read_lines<E: From<FileError>>(
     Ok(())
 }
 
-/// Rewrites the file at `path` atomically without the lines that `keep` rejects; untouched if it keeps
-/// all. A missing file stays missing.
+/// Rewrites the file at `path` atomically without the lines that `keep` rejects; untouched if it
+/// keeps all. A missing file stays missing.
 ///
 /// # Errors
 /// [`FileError`].
@@ -125,9 +125,9 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Opens the file at `path`, or creates it with its directory, for one writer. `each` sees the whole
-    /// lines in order; where it breaks, that line and all after it are cut off, and so is a last line
-    /// without its newline.
+    /// Opens the file at `path`, or creates it with its directory, for one writer. `each` sees the
+    /// whole lines in order; where it breaks, that line and all after it are cut off, and so is a
+    /// last line without its newline.
     ///
     /// # Errors
     /// [`FileError`], and any error of `each`; the file is then unchanged.
@@ -151,8 +151,8 @@ impl JsonLines {
         Ok(Self { file, path: path.to_owned(), is_torn: false })
     }
 
-    /// Opens the file at `path`, or creates it with its directory, to append beside other processes.
-    /// `is_torn` is what [`read()`] returned: the first append then starts a new line.
+    /// Opens the file at `path`, or creates it with its directory, to append beside other
+    /// processes. `is_torn` is what [`read()`] returned: the first append then starts a new line.
     ///
     /// # Errors
     /// [`FileError::Write`].

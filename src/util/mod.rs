@@ -10,7 +10,9 @@
 
 pub mod cancel;
 pub mod io;
+#[doc(hidden)]
 pub mod journal;
+#[doc(hidden)]
 pub mod jsonl;
 pub mod machine;
 pub(crate) mod pool;

@@ -1,9 +1,9 @@
-//! Shared by golden tests: where the data is, how to read it, and checkpoints converted once per test
-//! binary.
+//! Shared by golden tests: where the data is, how to read it, and checkpoints converted once per
+//! test binary.
 //!
-//! The committed directory `tests/golden` has at least one case of every kind, so a test that finds none of
-//! its cases there fails. Another golden directory (`MMPRM_GOLDEN`) may lack files; tests that need them
-//! are [skipped](skip) and counted.
+//! The committed directory `tests/golden` has at least one case of every kind, so a test that finds
+//! none of its cases there fails. Another golden directory (`MMPRM_GOLDEN`) may lack files; tests
+//! that need them are [skipped](skip) and counted.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 mod skips;
@@ -34,8 +34,8 @@ fn outside() -> Option<PathBuf> {
     std::env::var_os("MMPRM_GOLDEN").map(PathBuf::from)
 }
 
-/// Returns a file or folder of the golden directory that a test cannot do without. If it is missing, skips
-/// the test where the golden directory is outside the repository.
+/// Returns a file or folder of the golden directory that a test cannot do without. If it is
+/// missing, skips the test where the golden directory is outside the repository.
 ///
 /// # Panics
 /// If the committed golden directory lacks it.
@@ -48,8 +48,8 @@ pub fn golden_path(path: &str) -> Option<PathBuf> {
     None
 }
 
-/// Returns a file or folder of the golden directory that holds one case of several, if this copy has it.
-/// The caller asserts with [`assert_compared`] that at least one case ran.
+/// Returns a file or folder of the golden directory that holds one case of several, if this copy
+/// has it. The caller asserts with [`assert_compared`] that at least one case ran.
 pub fn golden_case(path: &str) -> Option<PathBuf> {
     Some(golden().join(path)).filter(|path| path.exists())
 }

@@ -1,8 +1,9 @@
 //! Counts tests that did not run because something outside the repository is missing.
 //!
-//! A test that misses a committed file fails; only one that needs `MMPRM_GOLDEN`, `MMPRM_DATA` or a device
-//! may skip. The test harness hides what a passing test prints, so a skip is also appended, one line each,
-//! to the file that the environment variable `MMPRM_SKIPS` names; `make test` prints the number of lines.
+//! A test that misses a committed file fails; only one that needs `MMPRM_GOLDEN`, `MMPRM_DATA` or a
+//! device may skip. The test harness hides what a passing test prints, so a skip is also appended,
+//! one line each, to the file that the environment variable `MMPRM_SKIPS` names; `make test` prints
+//! the number of lines.
 
 use std::fmt::Display;
 use std::fs::OpenOptions;

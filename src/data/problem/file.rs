@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::{Problem, ProblemError};
 use crate::util::io;
 
-/// Parsed JSON takes several times the memory of its text; this keeps a hostile file within the memory
-/// of a workstation.
+/// Parsed JSON takes several times the memory of its text; this keeps a hostile file within the
+/// memory of a workstation.
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_RECORDS: usize = 1_000_000;
 

@@ -1,8 +1,8 @@
 //! Problems with their images and answers, and problem files.
 //!
 //! A problem file is MM-PRM's seed JSON: an array of records, or one record a line (JSON Lines).
-//! [`Problems::load`] validates the fields that this project reads and carries the rest along. Images
-//! are not opened here: [`image::resolve`](crate::image::resolve) turns the paths of
+//! [`Problems::load`] validates the fields that this project reads and carries the rest along.
+//! Images are not opened here: [`image::resolve`](crate::image::resolve) turns the paths of
 //! [`Problem::images`] into files below [`Problems::root`].
 //!
 //! ```
@@ -38,9 +38,9 @@ pub use error::ProblemError;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
-    /// The whole record, in the key order of its file. It names the problem's tree file, carries unknown
-    /// fields along, and holds what [`AnswerSpec`](crate::answer::AnswerSpec) reads about the answer
-    /// (choices, unit, precision).
+    /// The whole record, in the key order of its file. It names the problem's tree file, carries
+    /// unknown fields along, and holds what [`AnswerSpec`](crate::answer::AnswerSpec) reads about
+    /// the answer (choices, unit, precision).
     pub record: Map<String, Value>,
     /// `id`, as text; without one, the record's index in its file.
     pub id: String,
@@ -48,8 +48,8 @@ pub struct Problem {
     pub question: String,
     /// `correct_answer`, or `answer` where only that is present.
     pub answer: String,
-    /// `image_paths` or `image_path`, as written in the record; relative paths are below the data root.
-    /// Empty for a problem without images.
+    /// `image_paths` or `image_path`, as written in the record; relative paths are below the data
+    /// root. Empty for a problem without images.
     pub images: Vec<String>,
 }
 

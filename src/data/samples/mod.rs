@@ -1,18 +1,19 @@
-//! Training samples for the PRM, made from search trees: the paths of a tree as text, with a soft label
-//! (MC value) after every state.
+//! Training samples for the PRM, made from search trees: the paths of a tree as text, with a soft
+//! label (MC value) after every state.
 //!
-//! A sample is one path from the root of a tree: the steps of each state, then `<prm>`, with the state's
-//! Monte Carlo value as the label. A path that ends at a state without correct rollouts is *negative*
-//! (its last step is the first incorrect one); one that ends at any other leaf is *positive*. All
-//! negatives are kept and as many positives are drawn at random. Trees whose root is always or never
-//! solved carry no information about steps and are skipped (MM-PRM, arXiv 2505.13427, section 3).
+//! A sample is one path from the root of a tree: the steps of each state, then `<prm>`, with the
+//! state's Monte Carlo value as the label. A path that ends at a state without correct rollouts is
+//! *negative* (its last step is the first incorrect one); one that ends at any other leaf is
+//! *positive*. All negatives are kept and as many positives are drawn at random. Trees whose root
+//! is always or never solved carry no information about steps and are skipped (MM-PRM, arXiv
+//! 2505.13427).
 //!
-//! Samples equal MM-PRM's exactly: a text may occur once in each class, and one text may be a prefix of
-//! another with different labels. The random generator is seeded anew for each tree, so a tree's samples
-//! do not depend on the other trees.
+//! Samples equal MM-PRM's exactly: a text may occur once in each class, and one text may be a
+//! prefix of another with different labels. The random generator is seeded anew for each tree, so a
+//! tree's samples do not depend on the other trees.
 //!
-//! [`every_rollout`] makes another kind of sample from the same trees: whole rollouts with a label after
-//! each step. [`make_relative`] then compares the labels with the problem's own success rate.
+//! [`every_rollout`] makes another kind of sample from the same trees: whole rollouts with a label
+//! after each step. [`make_relative`] then compares the labels with the problem's own success rate.
 //!
 //! ```
 //! use mmprm::data::samples::{Paths, sample_line};
@@ -71,8 +72,8 @@ pub enum SampleKind {
     /// Every recorded rollout, also of trees that are always or never solved: their steps are still
     /// examples of correct or incorrect ones.
     Rollouts {
-        /// Whether labels are [made relative](make_relative) to the problem's success rate; trees that are
-        /// always or never solved are then skipped.
+        /// Whether labels are [made relative](make_relative) to the problem's success rate; trees
+        /// that are always or never solved are then skipped.
         relative: bool,
     },
 }
@@ -121,7 +122,8 @@ pub fn is_skipped(tree: &Tree) -> bool {
     tree.root.mc_value <= 0.0 || tree.root.mc_value >= 1.0
 }
 
-/// Returns the tree files (`*.json`) of a directory, sorted by name; samples are numbered in this order.
+/// Returns the tree files (`*.json`) of a directory, sorted by name; samples are numbered in this
+/// order.
 ///
 /// # Errors
 /// [`SamplesError::List`] if the directory cannot be read.

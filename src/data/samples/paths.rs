@@ -1,5 +1,5 @@
-//! MM-PRM's samples: the paths of a tree from the root to its first unsolved states and its leaves, and
-//! the draw of positives.
+//! MM-PRM's samples: the paths of a tree from the root to its first unsolved states and its leaves,
+//! and the draw of positives.
 
 use std::collections::HashSet;
 

@@ -1,19 +1,19 @@
-//! Labels relative to the problem's success rate: how a step compares with others of its problem, not
-//! how hard the problem is.
+//! Labels relative to the problem's success rate: how a step compares with others of its problem,
+//! not how hard the problem is.
 //!
-//! MC values differ mostly between problems: a correct step of a hard problem has a lower value than an
-//! incorrect step of an easy one that rollouts often recover from. A PRM learns this difference first,
-//! but it does not help to choose among candidates of *one* problem. Cross entropy with label v learns
-//! the odds v : 1 − v. Here the correct part of a label weighs 1 − r and the incorrect part r, where r is
-//! the problem's success rate, so odds are learnt relative to the problem's own: one half is a step that
-//! does not change the odds. Problems near r = 0 or 1, whose labels carry the least information, weigh
-//! the least.
+//! MC values differ mostly between problems: a correct step of a hard problem has a lower value
+//! than an incorrect step of an easy one that rollouts often recover from. A PRM learns this
+//! difference first, but it does not help to choose among candidates of *one* problem. Cross
+//! entropy with label v learns the odds v : 1 − v. Here the correct part of a label weighs 1 − r
+//! and the incorrect part r, where r is the problem's success rate, so odds are learnt relative to
+//! the problem's own: one half is a step that does not change the odds. Problems near r = 0 or 1,
+//! whose labels carry the least information, weigh the least.
 
 use super::sample::Sample;
 
-/// Makes the labels of one problem's samples relative to its success rate `solved` (0 to 1) and sets their
-/// weights. Last labels are compared with each other's mean instead, because each text occurs once
-/// however often it was drawn. Removes all samples if `solved` is 0 or 1.
+/// Makes the labels of one problem's samples relative to its success rate `solved` (0 to 1) and
+/// sets their weights. Last labels are compared with each other's mean instead, because each text
+/// occurs once however often it was drawn. Removes all samples if `solved` is 0 or 1.
 ///
 /// ```
 /// use mmprm::data::samples::{Sample, make_relative};
@@ -29,11 +29,11 @@ pub fn make_relative(samples: &mut Vec<Sample>, solved: f64) {
         samples.clear();
     }
     let ends: Vec<f64> = samples.iter().filter_map(|sample| sample.labels.last().copied()).collect();
-    let right = ends.iter().sum::<f64>() / ends.len().max(1) as f64;
+    let mean = ends.iter().sum::<f64>() / ends.len().max(1) as f64;
     for Sample { labels, weights, .. } in samples {
         let last = labels.len().saturating_sub(1);
         let shift = |(index, label): (usize, &mut f64)| {
-            let (shifted, weight) = shifted(*label, if index == last { right } else { solved });
+            let (shifted, weight) = shifted(*label, if index == last { mean } else { solved });
             *label = shifted;
             weight
         };
@@ -43,19 +43,19 @@ pub fn make_relative(samples: &mut Vec<Sample>, solved: f64) {
 
 /// Returns a label with its odds divided by those of `rate`, and its weight.
 fn shifted(label: f64, rate: f64) -> (f64, f64) {
-    let (right, wrong) = (2.0 * label * (1.0 - rate), 2.0 * (1.0 - label) * rate);
-    let weight = right + wrong;
+    let (correct, incorrect) = (2.0 * label * (1.0 - rate), 2.0 * (1.0 - label) * rate);
+    let weight = correct + incorrect;
     // A label of 1 at rate 1, or of 0 at rate 0, carries no information.
-    if weight > 0.0 { (right / weight, weight) } else { (label, 0.0) }
+    if weight > 0.0 { (correct / weight, weight) } else { (label, 0.0) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ends(right: usize, wrong: usize) -> Vec<Sample> {
+    fn ends(correct: usize, incorrect: usize) -> Vec<Sample> {
         let sample = |label| Sample { process: String::new(), labels: vec![label], weights: None };
-        [vec![sample(1.0); right], vec![sample(0.0); wrong]].concat()
+        [vec![sample(1.0); correct], vec![sample(0.0); incorrect]].concat()
     }
 
     #[test]

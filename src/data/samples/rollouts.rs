@@ -1,11 +1,12 @@
 //! Every recorded rollout as a sample, with a label after each single step.
 //!
-//! A searched state usually spans several steps, and most correct rollouts are one state, so samples made
-//! of states alone rarely contain a correct step that is not an answer, or an incorrect answer. But a
-//! tree records all rollouts that were drawn, and each is evidence about every prefix it passes through:
-//! the fraction of correct ones estimates the prefix's success rate, as rollouts drawn from it would.
-//! Where a prefix was searched, its own MC value is the label, because the search chose it for an
-//! incorrect rollout and the rollouts that led to it are not an unbiased sample.
+//! A searched state usually spans several steps, and most correct rollouts are one state, so
+//! samples made of states alone rarely contain a correct step that is not an answer, or an
+//! incorrect answer. But a tree records all rollouts that were drawn, and each is evidence about
+//! every prefix it passes through: the fraction of correct ones estimates the prefix's success
+//! rate, as rollouts drawn from it would. Where a prefix was searched, its own MC value is the
+//! label, because the search chose it for an incorrect rollout and the rollouts that led to it are
+//! not an unbiased sample.
 
 use std::collections::HashMap;
 
@@ -16,8 +17,8 @@ use crate::data::tree::{Node, Tree};
 /// Returns the distinct rollouts of a tree from their first step to their answer, in the order of a
 /// depth-first walk.
 ///
-/// The label of a step is the MC value of its prefix where the search measured it, and otherwise the
-/// fraction of correct rollouts among those that pass through it.
+/// The label of a step is the MC value of its prefix where the search measured it, and otherwise
+/// the fraction of correct rollouts among those that pass through it.
 ///
 /// ```
 /// use mmprm::data::samples::every_rollout;
@@ -63,7 +64,8 @@ struct Prefix<'a> {
     /// The prefix one step shorter, and the step that extends it.
     step: Option<(usize, &'a str)>,
     next: HashMap<&'a str, usize>,
-    /// Correctness of the rollouts that pass through, each weighted by its share of its state's rollouts.
+    /// Correctness of the rollouts that pass through, each weighted by its share of its state's
+    /// rollouts.
     passing: Tally,
     /// MC values of the states with this partial solution.
     searched: Tally,
@@ -93,8 +95,8 @@ impl<'a> Trie<'a> {
         if here != ROOT {
             self.nodes[here].searched.add(node.mc_value, 1.0);
         }
-        // Equal rollouts are recorded once but counted in the MC value each time: the distinct ones share
-        // the weight of their class equally.
+        // Equal rollouts are recorded once but counted in the MC value each time: the distinct ones
+        // share the weight of their class equally.
         let classes =
             [(&node.correct_rollouts, 1.0, node.mc_value), (&node.incorrect_rollouts, 0.0, 1.0 - node.mc_value)];
         for (rollouts, value, share) in classes {

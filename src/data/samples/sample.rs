@@ -15,9 +15,9 @@ pub struct Sample {
     pub weights: Option<Vec<f64>>,
 }
 
-/// Returns one line of the training file as `json.dumps(…, ensure_ascii=False)` writes it, without the
-/// newline. `image` is the tree's: a string, an array of several, or null for none; then the key is
-/// left out.
+/// Returns one line of the training file as `json.dumps(…, ensure_ascii=False)` writes it, without
+/// the newline. `image` is the tree's: a string, an array of several, or null for none; then the
+/// key is left out.
 pub fn sample_line(id: usize, question: &str, image: &Value, sample: &Sample) -> String {
     let image = match image {
         Value::Null => String::new(),

@@ -1,7 +1,7 @@
 //! Tree files: MM-PRM's JSON, validated on reading and written byte for byte as MM-PRM writes it.
 //!
-//! Unknown fields are ignored on reading. One field is written beyond MM-PRM's, and only where rollouts
-//! continued the assistant's turn, which MM-PRM's never do: `"continue": "assistant"`.
+//! Unknown fields are ignored on reading. One field is written beyond MM-PRM's, and only where
+//! rollouts continued the assistant's turn, which MM-PRM's never do: `"continue": "assistant"`.
 //!
 //! ```
 //! use mmprm::data::tree::json;
@@ -65,12 +65,12 @@ pub fn read(path: &Path) -> Result<Tree, TreeError> {
     parse(&io::read(path, MAX_FILE_BYTES)?, &path.display().to_string())
 }
 
-/// Reads the tree file at `path` as JSON with all its fields, unknown ones included; validated as by
-/// [`read`].
+/// Reads the tree file at `path` as JSON with all its fields, unknown ones included; validated as
+/// by [`read`].
 ///
 /// # Errors
 /// [`TreeError`], naming the file and the place in it.
-pub fn read_value(path: &Path) -> Result<Value, TreeError> {
+pub(crate) fn read_value(path: &Path) -> Result<Value, TreeError> {
     let file = path.display().to_string();
     let value = parse_value(&io::read(path, MAX_FILE_BYTES)?, &file)?;
     tree(&value, &Place { file: &file, step: None })?;
@@ -95,8 +95,8 @@ fn parse_value(bytes: &[u8], file: &str) -> Result<Value, TreeError> {
         .map_err(|source| TreeError::Json { file: file.to_owned(), source })
 }
 
-/// Returns the text of a tree's file: `json.dumps(tree, indent=4, ensure_ascii=False)`, without a final
-/// newline.
+/// Returns the text of a tree's file: `json.dumps(tree, indent=4, ensure_ascii=False)`, without a
+/// final newline.
 pub fn to_string(tree: &Tree) -> String {
     let mut object = Map::new();
     object.insert("question".into(), json!(tree.question));
@@ -112,7 +112,7 @@ pub fn to_string(tree: &Tree) -> String {
 
 /// Returns the text of a file with the JSON of a tree, such as [`read_value`] returns, formatted as
 /// [`to_string`] does.
-pub fn value_to_string(value: &Value) -> String {
+pub(crate) fn value_to_string(value: &Value) -> String {
     compat::json::dumps_indent(value, 4, false)
 }
 
@@ -130,8 +130,8 @@ fn write_state(node: &Node, object: &mut Map<String, Value>) {
     object.insert("children".into(), node.children.iter().map(child).collect());
 }
 
-/// Maximum nesting of brackets: a state at level `n` is in `2n + 1` of them (its own and, for each level,
-/// an object and its array of children), and its rollouts open two more.
+/// Maximum nesting of brackets: a state at level `n` is in `2n + 1` of them (its own and, for each
+/// level, an object and its array of children), and its rollouts open two more.
 const MAX_BRACKETS: usize = 2 * MAX_DEPTH + 3;
 
 fn check_depth(bytes: &[u8], file: &str) -> Result<(), TreeError> {
@@ -154,7 +154,8 @@ fn check_depth(bytes: &[u8], file: &str) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// Where a value is in its file, as a chain back to the top, so that only an error pays for its path.
+/// Where a value is in its file, as a chain back to the top, so that only an error pays for its
+/// path.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     file: &'a str,

@@ -25,8 +25,9 @@ use crate::compat;
 
 pub mod json;
 
-/// Maximum number of states on one path below the root. Each level adds at least one step to a solution,
-/// so real trees stay far below; the limit keeps recursion over a tree within a thread's stack.
+/// Maximum number of states on one path below the root. Each level adds at least one step to a
+/// solution, so real trees stay far below; the limit keeps recursion over a tree within a thread's
+/// stack.
 pub const MAX_DEPTH: usize = 256;
 
 /// The search tree of one problem, with the fields of its file.
@@ -51,7 +52,8 @@ pub struct Tree {
 pub struct Node {
     /// The steps that this state adds to its parent's partial solution; none at the root.
     pub partial_solution: Rollout,
-    /// Monte Carlo value: the fraction of rollouts from this state that end in the correct answer, 0 to 1.
+    /// Monte Carlo value: the fraction of rollouts from this state that end in the correct answer,
+    /// 0 to 1.
     pub mc_value: f64,
     /// How often a rollout of this state was selected for a search.
     pub visit_count: u64,
@@ -70,8 +72,8 @@ impl Node {
     }
 }
 
-/// Returns the stem of a problem's tree file: the hexadecimal md5 of its record's `json.dumps`, as MM-PRM
-/// names it.
+/// Returns the stem of a problem's tree file: the hexadecimal md5 of its record's `json.dumps`, as
+/// MM-PRM names it.
 ///
 /// ```
 /// use mmprm::data::{Problem, tree};
