@@ -137,7 +137,9 @@ impl ErrorKind {
             return Some(of_gguf(error));
         }
         match (error.downcast_ref::<ConvertError>(), error.downcast_ref::<QuantizeError>()) {
-            (Some(ConvertError::Gguf(error)), _) | (_, Some(QuantizeError::Gguf(error))) => return Some(of_gguf(error)),
+            (Some(ConvertError::Gguf(error)), _) | (_, Some(QuantizeError::Gguf(error))) => {
+                return Some(of_gguf(error));
+            }
             (Some(_), _) | (_, Some(_)) => return Some(Self::Input),
             (None, None) => {}
         }

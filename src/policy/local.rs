@@ -5,7 +5,7 @@ use super::{
     logprob, step_tokens,
 };
 use crate::data::solution::{self, Continue};
-use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Prompt, EngineStats, Stream, Token};
+use crate::engine::{Completion, Engine, EngineError, EngineStats, GenerateRequest, Prompt, Stream, Token};
 use crate::image;
 use crate::prompt::{self, Images};
 use crate::vision::prompts::{EncodeError, PromptEncoder};

@@ -201,7 +201,8 @@ impl RemotePolicy {
         }
         messages.push(json!({"role": "user", "content": content(&pieces, &images)}));
         if self.is_continuation(request) {
-            let steps = step_tokens::text(request.step_tokens, prefix.len()).unwrap_or_else(|| prompt::tagged_steps(prefix));
+            let steps =
+                step_tokens::text(request.step_tokens, prefix.len()).unwrap_or_else(|| prompt::tagged_steps(prefix));
             messages.push(json!({"role": "assistant", "content": steps}));
         }
         Ok(Value::Array(messages))

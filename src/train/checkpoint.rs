@@ -133,8 +133,8 @@ pub fn save(target: &Path, tensors: &[NewTensor<'_>]) -> Result<(), WriteError> 
 
 #[cfg(test)]
 mod tests {
-    use mmprm_quant::safetensors::FloatType;
     use super::*;
+    use mmprm_quant::safetensors::FloatType;
 
     #[test]
     fn a_checkpoint_gets_the_companion_files_but_not_the_old_weights() {

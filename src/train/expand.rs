@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_expanded_model_computes_what_its_base_does() {
-        use crate::internvl::{Model, Packed, ComputeOptions, Targets, Tiles};
+        use crate::internvl::{ComputeOptions, Model, Packed, Targets, Tiles};
         use crate::nn::attention::{Mask, Segments};
         for architecture in ["internlm2", "qwen2"] {
             let base = Path::new("tests/golden/ckpt").join(architecture);

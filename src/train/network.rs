@@ -37,7 +37,7 @@ use mmprm_quant::safetensors::{FloatType, NewTensor, Values};
 
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
-    self, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, ComputeOptions, Store,
+    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Store,
     Targets, Tiles, Trainable, VisionConfig, Weights,
 };
 use crate::nn::attention::{Mask, Segments};

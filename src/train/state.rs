@@ -19,9 +19,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::safetensors::{
-    Checkpoint, Dtype, FloatType, NewTensor, SafetensorsError, Values, WriteError, write,
-};
+use mmprm_quant::safetensors::{Checkpoint, Dtype, FloatType, NewTensor, SafetensorsError, Values, WriteError, write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

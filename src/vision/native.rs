@@ -10,6 +10,7 @@ use super::{VisionEncoder, VisionError};
 use crate::image::{self, Tile};
 use crate::internvl::{self, ComputeOptions, MmprojError, Parameters, Store, UnsupportedTower, read_mmproj};
 use crate::nn::gemm::{Kernel, Precision};
+use crate::util::machine;
 
 /// Tokens per forward pass: small tiles run together up to this number, so that weights are packed once
 /// for all of them. More than one large tile would cost memory and gain nothing.
@@ -85,8 +86,7 @@ fn usual_precision(parameters: &Parameters) -> Precision {
 /// Starts the encoder's own threads. On shared ones, a thread that waits for a product could take up its
 /// caller's work.
 fn own_threads(requested: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
-    let count =
-        requested.map_or_else(machine::cores, |count| count as usize);
+    let count = requested.map_or_else(machine::cores, |count| count as usize);
     let name = |thread| format!("vision-{thread}");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build();
     pool.map_err(|error| VisionError::Threads(Arc::new(error)))

@@ -9,13 +9,13 @@ use mmprm::train::checkpoint::{prepare, save};
 use mmprm::train::learner::Learner;
 use mmprm::train::lora::{self, LoraModel, MergeError, merge};
 use mmprm::train::pack::Packing;
-use mmprm::train::recipe::{Compute, LoraOptions, OptimizerKind, Recipe, FloatType};
-use mmprm_quant::safetensors::{NewTensor, Values};
+use mmprm::train::recipe::{Compute, FloatType, LoraOptions, OptimizerKind, Recipe};
 use mmprm::train::trainer::{Event, RunError, Summary, run};
 use mmprm::util::cancel::CancelToken;
 use mmprm_quant::adapter::is_adapter;
 use mmprm_quant::convert::{WeightType, adapter};
 use mmprm_quant::progress::no_progress;
+use mmprm_quant::safetensors::{NewTensor, Values};
 use serde_json::{Value, json};
 
 use crate::loops::problems;

@@ -14,8 +14,8 @@ use mmprm::prompt::PrmTemplate;
 use mmprm::train::data::{Dataset, Sample};
 use mmprm::train::network::tiling;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
-use mmprm_quant::safetensors::FloatType;
 use mmprm_quant::convert::WeightType;
+use mmprm_quant::safetensors::FloatType;
 use serde_json::Value;
 
 use crate::support::{convert, golden, golden_path, json, json_lines, load, repository};

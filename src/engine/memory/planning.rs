@@ -5,6 +5,7 @@
 use crate::engine::cache::Budget;
 use crate::engine::exec::Limits;
 use crate::engine::{EngineError, EngineOptions, Model};
+use crate::util::machine;
 
 /// Maximum tokens per decoded batch.
 pub(in crate::engine) const BATCH: u32 = 512;

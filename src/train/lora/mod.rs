@@ -29,7 +29,7 @@ use super::checkpoint::CheckpointError;
 use super::data::{Image, SpecialTokens, Tokenizer};
 use super::network::{Network, TrainableModel};
 use super::recipe::{LoraOptions, Recipe, Task};
-use crate::internvl::{self, LoraError, LoraConfig, Layout, Parameters, Trainable};
+use crate::internvl::{self, Layout, LoraConfig, LoraError, Parameters, Trainable};
 
 /// The projector's module, the first part of its tensors' names.
 const PROJECTOR: &str = "mlp1";

@@ -20,7 +20,7 @@ mod lora;
 mod read;
 
 pub use super::optim::{Decay, OptimizerKind, Schedule};
-pub use mmprm_quant::safetensors::FloatType;
 pub use error::RecipeError;
 pub use keys::{Compute, Init, Recipe, SolutionForm, Task};
 pub use lora::LoraOptions;
+pub use mmprm_quant::safetensors::FloatType;

@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::train::checkpoint::CheckpointError;
 use crate::train::learner::LearnerError;
 use crate::train::state::StateError;
-use mmprm_quant::safetensors::WriteError;
 use crate::train::validation::Validation;
+use mmprm_quant::safetensors::WriteError;
 
 /// An error that ends a run; the last save stays valid.
 #[derive(Debug, thiserror::Error)]
