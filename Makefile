@@ -79,7 +79,7 @@ bench: setup
 	$(CARGO) bench --workspace $(WITH)
 
 docs: setup
-	MMPRM_UPDATE=1 $(CARGO) test $(CHECKED) --package mmprm-tools --test cli_reference
+	MMPRM_UPDATE=1 $(CARGO) test $(CHECKED) --package mmprm-tools --test docs
 
 models: build
 	@MMPRM=$(MMPRM) sh demo/train-models.sh

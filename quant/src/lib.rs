@@ -69,6 +69,8 @@ pub mod inspect;
 mod map;
 pub mod progress;
 pub mod quantize;
+#[doc(hidden)]
+pub mod random;
 pub mod safetensors;
 #[doc(hidden)]
 pub mod synth;

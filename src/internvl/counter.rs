@@ -1,13 +1,7 @@
 //! Random numbers addressed by position (`SplitMix64`): the same in any order and on any number of
 //! threads.
 
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
-}
+use crate::util::random::{STEP, finalise, mix};
 
 /// One stream of random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +9,12 @@ pub(super) struct Counter(u64);
 
 impl Counter {
     pub fn new(seed: u64, stream: u64) -> Self {
-        Self(mix(seed ^ mix(stream.wrapping_add(STEP))))
+        Self(finalise(seed ^ mix(stream)))
     }
 
     /// Returns the 64 random bits at a position.
     pub fn bits(self, place: u64) -> u64 {
-        mix(self.0.wrapping_add(place.wrapping_mul(STEP)))
+        finalise(self.0.wrapping_add(place.wrapping_mul(STEP)))
     }
 
     /// Returns the uniform number at a position, strictly between 0 and 1.

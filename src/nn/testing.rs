@@ -1,5 +1,7 @@
 //! Random numbers and comparisons for tests.
 
+use crate::util::random::{STEP, mix};
+
 /// A `SplitMix64` generator.
 pub(crate) struct Random(u64);
 
@@ -9,10 +11,9 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        let bits = mix(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        bits
     }
 
     /// Draws from `0..bound`.

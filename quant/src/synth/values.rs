@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::random::mix;
 use crate::blocks::{BlockError, quantize_rows};
 use crate::gguf::TensorSpec;
 
@@ -31,7 +32,7 @@ impl Weights {
         let row = spec.dims[0];
         self.rows = spec.dims[1..].iter().product();
         self.next = 0;
-        self.stream = spec.name.bytes().fold(splitmix64(seed), |state, byte| splitmix64(state ^ u64::from(byte)));
+        self.stream = spec.name.bytes().fold(mix(seed), |state, byte| mix(state ^ u64::from(byte)));
         let is_vocabulary = matches!(spec.name.as_str(), "token_embd.weight" | "output.weight");
         let budget = if is_vocabulary { VOCABULARY_PANEL } else { PANEL };
         let panel_rows = (budget / row).clamp(1, self.rows);
@@ -40,7 +41,7 @@ impl Weights {
         self.values.par_chunks_mut(1 << 14).enumerate().for_each(|(chunk, values)| {
             let first = (chunk << 14) as u64;
             for (value, index) in values.iter_mut().zip(first..) {
-                *value = kind.value(splitmix64(stream ^ splitmix64(index)));
+                *value = kind.value(mix(stream ^ mix(index)));
             }
         });
         self.row_bytes = spec.ggml_type.row_bytes(row as usize).expect("a layout has only whole blocks");
@@ -54,7 +55,7 @@ impl Weights {
         let count = ((CHUNK / self.row_bytes).max(1) as u64).min(self.rows - self.next);
         self.out.clear();
         for row in self.next..self.next + count {
-            let from = (splitmix64(!self.stream ^ splitmix64(row)) % panel_rows) as usize * self.row_bytes;
+            let from = (mix(!self.stream ^ mix(row)) % panel_rows) as usize * self.row_bytes;
             self.out.extend_from_slice(&self.panel[from..from + self.row_bytes]);
         }
         self.next += count;
@@ -95,14 +96,6 @@ impl Kind {
             Self::Uniform(half) => ((bits >> 40) as f32 / (1 << 23) as f32 - 1.0) * half,
         }
     }
-}
-
-/// The output function of `SplitMix64` (Steele, Lea and Flood 2014).
-fn splitmix64(value: u64) -> u64 {
-    let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

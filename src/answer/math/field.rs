@@ -3,6 +3,8 @@
 use std::hash::{Hash, Hasher};
 use std::ops::{Add, Mul, Neg, Sub};
 
+use crate::util::random::{STEP, finalise};
+
 const PRIME: u64 = 0xFFFF_FFFF_0000_0001;
 
 /// An element of the field.
@@ -23,7 +25,7 @@ impl Field {
 
     /// Hashes `parts` to an element, for values that the field cannot express.
     pub fn from_hash(parts: &impl Hash) -> Self {
-        let mut hasher = StableHasher(0x9E37_79B9_7F4A_7C15);
+        let mut hasher = StableHasher(STEP);
         parts.hash(&mut hasher);
         Self(hasher.finish() % PRIME)
     }
@@ -119,10 +121,7 @@ impl Hasher for StableHasher {
     }
 
     fn finish(&self) -> u64 {
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^ (bits >> 31)
+        finalise(self.0)
     }
 }
 

@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 
 use crate::compat::random::Random;
 use crate::train::data::{Sample, TargetValue};
+use crate::util::random::STEP;
 
 pub use sequence::{Sequence, SequenceTargets};
 
@@ -129,7 +130,7 @@ impl Packing {
     pub fn epoch(&self, epoch: u64) -> Vec<Batch> {
         let mut order: Vec<usize> = (0..self.units.len()).collect();
         if self.limits.shuffle {
-            Random::new(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(epoch)).shuffle(&mut order);
+            Random::new(self.seed.wrapping_mul(STEP).wrapping_add(epoch)).shuffle(&mut order);
         }
         let mut batches = Vec::new();
         let mut builder = BatchBuilder::default();
