@@ -1,8 +1,9 @@
-//! Reads low-rank adapters (LoRA) in the directory format of Python's PEFT.
+//! Reads low-rank adapters (`LoRA`) in the directory format of Python's PEFT.
 //!
-//! Reads and validates `adapter_config.json` and `adapter_model.safetensors`: A and B of each adapted matrix, retrained rows
-//! of token tables (`trainable_token_indices`), and fully trained tensors (`modules_to_save`). Whether an adapter matches its
-//! base is checked where the two are combined: [`crate::convert::adapter`] and merging in `mmprm`.
+//! Reads and validates `adapter_config.json` and `adapter_model.safetensors`: A and B of each
+//! adapted matrix, retrained rows of token tables (`trainable_token_indices`), and fully trained
+//! tensors (`modules_to_save`). Whether an adapter matches its base is checked where the two are
+//! combined: [`crate::convert::adapter`] and merging in `mmprm`.
 //!
 //! ```
 //! use mmprm_quant::adapter::{Adapter, AdapterError};
@@ -193,7 +194,7 @@ impl Adapter {
     }
 }
 
-/// Refuses configurations other than plain LoRA; returns α.
+/// Refuses configurations other than plain `LoRA`; returns α.
 fn check(config: &Value, path: &Path) -> Result<f64, HfError> {
     let invalid = |key: &str, problem: String| Err(HfError::invalid(path, key, problem));
     if config["peft_type"] != "LORA" {
@@ -215,7 +216,8 @@ fn check(config: &Value, path: &Path) -> Result<f64, HfError> {
     }
 }
 
-/// Returns the tokens with rows in a table: one list for all tables, or lists keyed by the end of the module's name.
+/// Returns the tokens with rows in a table: one list for all tables, or lists keyed by the end of
+/// the module's name.
 fn tokens(config: &Value, module: &str) -> Option<Vec<u32>> {
     let listed = &config["trainable_token_indices"];
     let list = match listed {

@@ -1,10 +1,11 @@
 //! Files that appear complete or not at all.
 //!
-//! Every file this project produces is written to a temporary file in the directory of its destination and renamed over
-//! it, so that a crash at any instant leaves either the old file or the new one. [`AtomicFile::commit`] also syncs: after
-//! it returns, the file survives a power failure. [`AtomicFile::commit_unsynced`] leaves that out, for files that can be
-//! recomputed (caches): after a power failure such a file may be missing, old or damaged, so its reader must validate it.
-//! Dropping an [`AtomicFile`] without a commit removes the temporary file.
+//! Every file this project produces is written to a temporary file in the directory of its
+//! destination and renamed over it, so that a crash at any instant leaves either the old file or
+//! the new one. [`AtomicFile::commit`] also syncs: after it returns, the file survives a power
+//! failure. [`AtomicFile::commit_unsynced`] leaves that out, for files that can be recomputed
+//! (caches): after a power failure such a file may be missing, old or damaged, so its reader must
+//! validate it. Dropping an [`AtomicFile`] without a commit removes the temporary file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// A file being written; [`AtomicFile::commit`] moves it to its destination, dropping it leaves nothing behind.
+/// A file being written; [`AtomicFile::commit`] moves it to its destination, dropping it leaves
+/// nothing behind.
 ///
 /// ```
 /// use std::io::Write;
@@ -49,14 +51,14 @@ impl AtomicFile {
     /// Flushes and syncs the file, renames it to its destination and syncs the directory.
     ///
     /// # Errors
-    /// Any input/output error; its message names the destination, which keeps its old content if an error comes before the
-    /// rename.
+    /// Any input/output error; its message names the destination, which keeps its old content if an
+    /// error comes before the rename.
     pub fn commit(self) -> io::Result<()> {
         self.put_in_place(true)
     }
 
-    /// As [`AtomicFile::commit`], without syncing file or directory: for files that can be recomputed and that are
-    /// validated on reading.
+    /// As [`AtomicFile::commit`], without syncing file or directory: for files that can be
+    /// recomputed and that are validated on reading.
     ///
     /// # Errors
     /// As [`AtomicFile::commit`].
@@ -71,7 +73,8 @@ impl AtomicFile {
             let file = self.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
             #[cfg(unix)]
             {
-                // Temporary files are private by default; the file gets the usual mode of new files.
+                // Temporary files are private by default; the file gets the usual mode of new
+                // files.
                 use std::os::unix::fs::PermissionsExt;
                 file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
             }

@@ -83,9 +83,10 @@ pub fn summary(file: &GgufFile) -> Summary {
 
 /// Returns the SHA-256, in hexadecimal, of the tensors alone, or `None` if `on_progress` breaks.
 ///
-/// The hash depends neither on metadata nor on the order of tensors, so files with the same weights have the same hash.
-/// Hashed are, for each tensor in order of names: length of the name (u64), name, type number (u32), number of dimensions
-/// (u32), dimensions (u64 each), length of the data (u64), data; integers little-endian.
+/// The hash depends neither on metadata nor on the order of tensors, so files with the same weights
+/// have the same hash. Hashed are, for each tensor in order of names: length of the name (u64),
+/// name, type number (u32), number of dimensions (u32), dimensions (u64 each), length of the data
+/// (u64), data; integers little-endian.
 pub fn content_hash(file: &GgufFile, on_progress: &mut ProgressFn<'_>) -> Option<String> {
     let mut tensors: Vec<_> = file.tensors().iter().collect();
     tensors.sort_unstable_by_key(|tensor| &tensor.name);

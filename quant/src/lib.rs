@@ -1,9 +1,11 @@
 //! Reads, converts and quantises model checkpoints: safetensors, GGUF, ggml's block formats.
 //!
-//! The supported checkpoints are those of MM-PRM (arXiv 2505.13427): InternVL2.5, and its language models `InternLM2` and
-//! `Qwen2` alone. Needs no Python; memory use does not grow with the checkpoint.
+//! The supported checkpoints are those of MM-PRM (arXiv 2505.13427): InternVL2.5, and its language
+//! models `InternLM2` and `Qwen2` alone. Needs no Python; memory use does not grow with the
+//! checkpoint.
 //!
-//! Convert a Hugging Face checkpoint directory to a pair of GGUF files that llama.cpp loads ([`convert`]):
+//! Convert a Hugging Face checkpoint directory to a pair of GGUF files that llama.cpp loads
+//! ([`convert`]):
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -47,15 +49,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Every file is treated as hostile: sizes and counts are checked against the file before anything is allocated, and an
-//! invalid file gives one error that names the file, the key or tensor, what was found and what was expected. Nothing here
-//! prints; long work reports [`Progress`] and can be cancelled.
+//! Every file is treated as hostile: sizes and counts are checked against the file before anything
+//! is allocated, and an invalid file gives one error that names the file, the key or tensor, what
+//! was found and what was expected. Nothing here prints; long work reports [`Progress`] and can be
+//! cancelled.
 //!
 //! # Features
 //!
-//! * `ggml` (default): links ggml (through `llama-cpp-sys-2`, which needs cmake, a C++ compiler and libclang) for block
-//!   formats. Without it, floats are converted, every container is read and written, and a block format returns
-//!   [`BlockError::NeedsGgml`](blocks::BlockError::NeedsGgml).
+//! * `ggml` (default): links ggml (through `llama-cpp-sys-2`, which needs cmake, a C++ compiler and
+//!   libclang) for block formats. Without it, floats are converted, every container is read and
+//!   written, and a block format returns [`BlockError::NeedsGgml`](blocks::BlockError::NeedsGgml).
 
 pub mod adapter;
 #[doc(hidden)]

@@ -1,8 +1,9 @@
 //! Read-only memory maps of files.
 //!
-//! One of the two places of this crate with `unsafe` code (the other is [`crate::blocks`]'s binding to ggml): maps a
-//! file, and returns the pages of a processed range to the system, so that a streaming pass over a large file keeps
-//! little memory resident. The bytes are interpreted by [`crate::gguf`] and [`crate::safetensors`].
+//! One of the two places of this crate with `unsafe` code (the other is [`crate::blocks`]'s binding
+//! to ggml): maps a file, and returns the pages of a processed range to the system, so that a
+//! streaming pass over a large file keeps little memory resident. The bytes are interpreted by
+//! [`crate::gguf`] and [`crate::safetensors`].
 
 use std::fs::File;
 use std::io;
@@ -22,8 +23,8 @@ impl MappedFile {
     /// Maps `path`.
     ///
     /// # Errors
-    /// Any error of opening or mapping the file; [`io::ErrorKind::InvalidInput`] if it is not a regular file. The message
-    /// does not name the path: the caller's error does.
+    /// Any error of opening or mapping the file; [`io::ErrorKind::InvalidInput`] if it is not a
+    /// regular file. The message does not name the path: the caller's error does.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         // Checked before opening as well: opening a pipe blocks until it has a writer.
         regular(&std::fs::metadata(path)?)?;
@@ -33,9 +34,9 @@ impl MappedFile {
         if metadata.len() == 0 {
             return Ok(Self { path: path.to_owned(), map: None });
         }
-        // SAFETY: the map is read-only. That the file is not shortened while it is mapped is an operating
-        // condition for model files (llama.cpp maps them under the same one); a violation raises SIGBUS and does not corrupt
-        // memory.
+        // SAFETY: the map is read-only. That the file is not shortened while it is mapped is an
+        // operating condition for model files (llama.cpp maps them under the same one); a violation
+        // raises SIGBUS and does not corrupt memory.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { path: path.to_owned(), map: Some(map) })
     }
@@ -50,16 +51,19 @@ impl MappedFile {
         self.map.as_deref().unwrap_or(&[])
     }
 
-    /// Returns the resident pages of a byte range to the system; reading them again loads them from the file.
+    /// Returns the resident pages of a byte range to the system; reading them again loads them from
+    /// the file.
     ///
-    /// A hint: nothing happens on failure or where the system has no such call. The range is clipped to the file.
+    /// A hint: nothing happens on failure or where the system has no such call. The range is
+    /// clipped to the file.
     pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Some(map) = &self.map {
             let start = range.start.min(map.len());
             let length = range.end.min(map.len()).saturating_sub(start);
-            // SAFETY: the mapping is shared and read-only, so its pages hold nothing but the file's own bytes, and
-            // dropping them can only cause them to be read again. A failure leaves them resident, which is harmless.
+            // SAFETY: the mapping is shared and read-only, so its pages hold nothing but the file's
+            // own bytes, and dropping them can only cause them to be read again. A failure leaves
+            // them resident, which is harmless.
             let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length) };
         }
         #[cfg(not(unix))]

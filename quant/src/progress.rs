@@ -1,7 +1,7 @@
 //! Progress reports and cancellation of long passes over files.
 //!
-//! Conversion, quantisation and hashing call a [`ProgressFn`] every few megabytes. Drawing a progress bar and deciding to
-//! cancel are left to the caller.
+//! Conversion, quantisation and hashing call a [`ProgressFn`] every few megabytes. Drawing a
+//! progress bar and deciding to cancel are left to the caller.
 
 use std::ops::ControlFlow;
 
@@ -16,8 +16,8 @@ pub struct Progress<'a> {
     pub item: &'a str,
 }
 
-/// A callback that receives [`Progress`] and cancels the work by returning [`ControlFlow::Break`]. Cancelled work returns
-/// its `Cancelled` error and leaves no unfinished file.
+/// A callback that receives [`Progress`] and cancels the work by returning [`ControlFlow::Break`].
+/// Cancelled work returns its `Cancelled` error and leaves no unfinished file.
 ///
 /// ```
 /// use std::ops::ControlFlow;

@@ -19,9 +19,6 @@ const FEED_FORWARD: usize = 8192;
 const VOCAB: usize = 16_384;
 const LAYERS: usize = 5;
 
-/// A block format where there is one.
-const QUANT_TYPE: QuantType = if cfg!(feature = "ggml") { QuantType::Q4_0 } else { QuantType::BF16 };
-
 /// Bytes of the largest tensor, the embeddings, in the checkpoint.
 const LARGEST: usize = VOCAB * HIDDEN * 4;
 
@@ -56,7 +53,7 @@ fn convert_and_quantise(directory: &Path) {
     plan.write(&mut no_progress).unwrap();
     let file = GgufFile::open(&plan.files[0].path).unwrap();
     content_hash(&file, &mut no_progress).unwrap();
-    let plan = quantize::plan(&file, &QuantizeOptions::new(QUANT_TYPE)).unwrap();
+    let plan = quantize::plan(&file, &QuantizeOptions::new(QuantType::Q4_0)).unwrap();
     plan.write(&directory.join("quantised.gguf"), &mut no_progress).unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

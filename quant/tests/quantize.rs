@@ -1,4 +1,5 @@
-//! Quantisation: types and bytes against llama.cpp's own quantiser, blocks against scalar twins, and refusals.
+//! Quantisation: types and bytes against llama.cpp's own quantiser, blocks against scalar twins,
+//! and refusals.
 
 #![allow(clippy::float_cmp, reason = "the twins must agree to the bit")]
 
@@ -28,7 +29,8 @@ fn converted(checkpoint: &Path, output: &Path) -> Vec<PathBuf> {
 fn quantize_with_llama_cpp(input: &Path, output: &Path, quant_type: QuantType) {
     extern "C" fn quiet(_: sys::ggml_log_level, _: *const std::ffi::c_char, _: *mut std::ffi::c_void) {}
     let [input, output] = [input, output].map(|path| CString::new(path.to_str().unwrap()).unwrap());
-    // SAFETY: the parameters are llama.cpp's defaults with a known file type; the strings outlive the call.
+    // SAFETY: the parameters are llama.cpp's defaults with a known file type; the strings outlive
+    // the call.
     let status = unsafe {
         sys::llama_log_set(Some(quiet), std::ptr::null_mut());
         let mut params = sys::llama_model_quantize_default_params();

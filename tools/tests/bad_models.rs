@@ -1,4 +1,5 @@
-//! Model files that are missing, truncated or contradictory: one sentence, exit code 3, no file left behind.
+//! Model files that are missing, truncated or contradictory: one sentence, exit code 3, no file
+//! left behind.
 #![cfg(unix)]
 
 mod support;

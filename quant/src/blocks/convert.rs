@@ -1,4 +1,5 @@
-//! Converts rows of `f32` to and from every type: floats here, block formats through [`super::ffi`].
+//! Converts rows of `f32` to and from every type: floats here, block formats through
+//! [`super::ffi`].
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -14,8 +15,9 @@ const TASK: usize = 1 << 14;
 /// Dequantises whole blocks of any type that has a conversion to `f32`.
 ///
 /// # Errors
-/// [`BlockError::Length`] if `packed` does not hold exactly `values.len()` elements, [`BlockError::Unsupported`] for a type
-/// without a dequantiser, [`BlockError::NeedsGgml`] for a block format without the feature `ggml`.
+/// [`BlockError::Length`] if `packed` does not hold exactly `values.len()` elements,
+/// [`BlockError::Unsupported`] for a type without a dequantiser, [`BlockError::NeedsGgml`] for a
+/// block format without the feature `ggml`.
 pub fn dequantize_row(ggml_type: GgmlType, packed: &[u8], values: &mut [f32]) -> Result<(), BlockError> {
     if ggml_type.row_bytes(values.len()) != Some(packed.len()) {
         let (values, bytes) = (values.len(), packed.len());
@@ -34,13 +36,14 @@ pub fn dequantize_row(ggml_type: GgmlType, packed: &[u8], values: &mut [f32]) ->
     Ok(())
 }
 
-/// Quantises whole rows of `row_len` values, in parallel over rows on rayon's current pool; the result does not depend on
-/// the number of threads.
+/// Quantises whole rows of `row_len` values, in parallel over rows on rayon's current pool; the
+/// result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`BlockError::Length`] if the lengths do not match, [`BlockError::Unsupported`] for a type that cannot be written,
-/// [`BlockError::NeedsGgml`] for a block format without the feature `ggml`, [`BlockError::Range`] for a value that is not
-/// finite or exceeds the type (or, in block formats, its 16-bit scale).
+/// [`BlockError::Length`] if the lengths do not match, [`BlockError::Unsupported`] for a type that
+/// cannot be written, [`BlockError::NeedsGgml`] for a block format without the feature `ggml`,
+/// [`BlockError::Range`] for a value that is not finite or exceeds the type (or, in block formats,
+/// its 16-bit scale).
 pub fn quantize_rows(ggml_type: GgmlType, values: &[f32], row_len: usize, packed: &mut [u8]) -> Result<(), BlockError> {
     let row_bytes = ggml_type.row_bytes(row_len).filter(|bytes| {
         values.len().is_multiple_of(row_len) && (values.len() / row_len).checked_mul(*bytes) == Some(packed.len())
@@ -76,8 +79,9 @@ fn check_writable(ggml_type: GgmlType) -> Result<(), BlockError> {
 }
 
 fn check_range(ggml_type: GgmlType, values: &[f32]) -> Result<(), BlockError> {
-    // The scales of all block formats are 16-bit floats and do not exceed the largest value of the block. Values from 65520
-    // round to infinity; values that round to the largest finite one are accepted.
+    // The scales of all block formats are 16-bit floats and do not exceed the largest value of the
+    // block. Values from 65520 round to infinity; values that round to the largest finite one are
+    // accepted.
     let (limit, below) = match ggml_type {
         GgmlType::F32 => (f32::MAX, f32::INFINITY),
         GgmlType::BF16 => (bf16::MAX.to_f32(), f32::from_bits(0x7f7f_8000)),

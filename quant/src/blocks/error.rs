@@ -26,8 +26,8 @@ pub enum BlockError {
         /// `to` or `from`.
         direction: &'static str,
     },
-    /// The type is a block format, and this build has no ggml to convert it.
-    #[error("{ggml_type} is a block format, and this build has none: build mmprm-quant with the feature `ggml`")]
+    /// The type is a block format, and this build does not include ggml.
+    #[error("{ggml_type} is a block format, which needs ggml: build mmprm-quant with the feature `ggml`")]
     NeedsGgml {
         /// The element type.
         ggml_type: GgmlType,

@@ -1,4 +1,5 @@
-//! The binding to ggml's quantisers and dequantisers: with [`crate::map`], the only unsafe code of this crate.
+//! The binding to ggml's quantisers and dequantisers: with [`crate::map`], the only unsafe code of
+//! this crate.
 //!
 //! Callers validate the lengths; they are asserted again here because ggml does not check them.
 
@@ -31,9 +32,10 @@ pub(super) fn quantize(ggml_type: GgmlType, values: &[f32], row_len: usize, pack
 /// Calls ggml; `packed` points to `bytes` writable bytes, aligned for the type's blocks.
 fn quantize_to(ggml_type: GgmlType, values: &[f32], row_len: usize, packed: *mut u8, bytes: usize) {
     let rows = (values.len() / row_len) as i64;
-    // SAFETY: the source holds `rows` rows of `row_len` floats and the destination as many bytes as ggml computes for them
-    // (a test compares the layouts); the type is one that ggml_quantize_chunk knows and that needs no importance matrix,
-    // so that a null matrix is allowed. ggml keeps no state for these types besides what its own lock guards.
+    // SAFETY: the source holds `rows` rows of `row_len` floats and the destination as many bytes as
+    // ggml computes for them (a test compares the layouts); the type is one that
+    // ggml_quantize_chunk knows and that needs no importance matrix, so that a null matrix is
+    // allowed. ggml keeps no state for these types besides what its own lock guards.
     let written = unsafe {
         sys::ggml_quantize_chunk(
             ggml_type.id(),
@@ -54,7 +56,8 @@ fn quantize_to(ggml_type: GgmlType, values: &[f32], row_len: usize, packed: *mut
 /// If the lengths do not match.
 pub(super) fn dequantize(ggml_type: GgmlType, packed: &[u8], values: &mut [f32]) -> bool {
     assert_eq!(ggml_type.row_bytes(values.len()), Some(packed.len()), "buffers hold the same number of blocks");
-    // SAFETY: the number is one of ggml's types, for which it returns a pointer into a static table.
+    // SAFETY: the number is one of ggml's types, for which it returns a pointer into a static
+    // table.
     let traits = unsafe { *sys::ggml_get_type_traits(ggml_type.id()) };
     let Some(to_float) = traits.to_float else { return false };
     let copy: Vec<u64>;
@@ -64,12 +67,14 @@ pub(super) fn dequantize(ggml_type: GgmlType, packed: &[u8], values: &mut [f32])
         copy = packed.chunks(8).map(word).collect();
         copy.as_ptr().cast()
     };
-    // SAFETY: the source holds, aligned, the blocks of as many values as the destination has room for.
+    // SAFETY: the source holds, aligned, the blocks of as many values as the destination has room
+    // for.
     unsafe { to_float(source.cast(), values.as_mut_ptr(), values.len() as i64) };
     true
 }
 
-/// Returns whether blocks may be accessed here: a block's size is a multiple of its alignment, which is at most 4.
+/// Returns whether blocks may be accessed here: a block's size is a multiple of its alignment,
+/// which is at most 4.
 fn is_aligned(ggml_type: GgmlType, packed: &[u8]) -> bool {
     let alignment = 1 << ggml_type.block_bytes().trailing_zeros().min(2);
     (packed.as_ptr() as usize).is_multiple_of(alignment)

@@ -1,8 +1,8 @@
 //! ggml's element types: sizes of rows, and conversion of rows from and to `f32`.
 //!
-//! Floats are converted here; block formats by ggml's own quantisers and dequantisers (feature `ggml`), so that files equal
-//! those that llama.cpp writes. Without the feature, block formats return [`BlockError::NeedsGgml`]. The type of each tensor
-//! is chosen by [`crate::quantize`].
+//! Floats are converted here; block formats by ggml's own quantisers and dequantisers (feature
+//! `ggml`), so that files equal those that llama.cpp writes. Without the feature, block formats
+//! return [`BlockError::NeedsGgml`]. The type of each tensor is chosen by [`crate::quantize`].
 //!
 //! ```
 //! use mmprm_quant::blocks::{GgmlType, dequantize_row, quantize_rows};

@@ -166,13 +166,15 @@ impl GgmlType {
         self.block_len() > 1
     }
 
-    /// Returns the size in bytes of a row of `len` elements; `None` if it is not whole blocks or exceeds `usize`.
+    /// Returns the size in bytes of a row of `len` elements; `None` if it is not whole blocks or
+    /// exceeds `usize`.
     pub fn row_bytes(self, len: usize) -> Option<usize> {
         usize::try_from(self.tensor_bytes(&[len as u64])?).ok()
     }
 
-    /// Returns the size in bytes of a tensor of these dimensions (the contiguous one first); `None` if its rows are not whole
-    /// blocks, a dimension is 0 or missing, or elements or bytes reach 2^63.
+    /// Returns the size in bytes of a tensor of these dimensions (the contiguous one first); `None`
+    /// if its rows are not whole blocks, a dimension is 0 or missing, or elements or bytes reach
+    /// 2^63.
     pub fn tensor_bytes(self, dims: &[u64]) -> Option<u64> {
         let TypeRow { block_len: block, block_bytes: bytes, .. } = *self.row();
         let row = *dims.first()?;

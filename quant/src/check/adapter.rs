@@ -7,8 +7,8 @@ use crate::gguf::{GgufError, GgufFile, GgufValue, TensorInfo};
 /// The embedding: llama.cpp looks up rows of A instead of multiplying by it.
 const EMBEDDING: &str = "token_embd.weight";
 
-/// Checks an adapter of the model in `base`. llama.cpp checks A and B of most tensors, but not those of the embedding, nor
-/// adapters of a table that is both embedding and head.
+/// Checks an adapter of the model in `base`. llama.cpp checks A and B of most tensors, but not
+/// those of the embedding, nor adapters of a table that is both embedding and head.
 ///
 /// # Errors
 /// [`GgufError`] with the key or tensor and the expected value.

@@ -1,9 +1,11 @@
-//! Validates what llama.cpp does not: a GGUF file that passes does not abort the process when llama.cpp loads it.
+//! Validates what llama.cpp does not: a GGUF file that passes does not abort the process when
+//! llama.cpp loads it.
 //!
-//! [`GgufFile`](crate::gguf::GgufFile) validates the container. llama.cpp validates shapes and types of a language model's
-//! tensors and reports errors; it asserts or ignores what is checked here: distinct tokens, head counts that divide the
-//! width, every shape of a vision tower, and that the two factors of an adapter match. Call [`language`], [`vision`] or
-//! [`adapter`] before passing a file to C++.
+//! [`GgufFile`](crate::gguf::GgufFile) validates the container. llama.cpp validates shapes and
+//! types of a language model's tensors and reports errors; it asserts or ignores what is checked
+//! here: distinct tokens, head counts that divide the width, every shape of a vision tower, and
+//! that the two factors of an adapter match. Call [`language`], [`vision`] or [`adapter`] before
+//! passing a file to C++.
 //!
 //! ```
 //! use mmprm_quant::check;

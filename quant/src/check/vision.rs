@@ -136,7 +136,8 @@ fn tensors(file: &GgufFile, sizes: &Sizes) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// Checks a tensor's dimensions, ignoring trailing ones, and that tensors other than matrices are in 32 bits.
+/// Checks a tensor's dimensions, ignoring trailing ones, and that tensors other than matrices are
+/// in 32 bits.
 fn shape(file: &GgufFile, name: &str, dims: &[u64], required: bool) -> Result<(), GgufError> {
     let place = || format!("tensor '{name}'");
     let Some(tensor) = file.tensor(name) else {

@@ -1,9 +1,10 @@
-//! Converts a low-rank adapter to a GGUF adapter, which unmodified llama.cpp loads with the converted base (`--lora`).
+//! Converts a low-rank adapter to a GGUF adapter, which unmodified llama.cpp loads with the
+//! converted base (`--lora`).
 //!
-//! Where conversion splits or reorders the rows of a matrix, the rows of B follow and A is repeated for each part. Retrained
-//! rows of token tables become exact adapters of their tables: one factor holds the differences from the base's rows, the
-//! other selects them. llama.cpp scales each adapter by `alpha` over the rank of that tensor, which the selecting factor
-//! compensates.
+//! Where conversion splits or reorders the rows of a matrix, the rows of B follow and A is repeated
+//! for each part. Retrained rows of token tables become exact adapters of their tables: one factor
+//! holds the differences from the base's rows, the other selects them. llama.cpp scales each
+//! adapter by `alpha` over the rank of that tensor, which the selecting factor compensates.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -49,11 +50,12 @@ pub struct AdapterPlan {
     pub notes: Vec<String>,
 }
 
-/// Plans the conversion of an adapter of the checkpoint `base` into `<name>-lora-<type>.gguf` in `output`, where `<name>` is
-/// the name of the adapter's directory. Nothing is written.
+/// Plans the conversion of an adapter of the checkpoint `base` into `<name>-lora-<type>.gguf` in
+/// `output`, where `<name>` is the name of the adapter's directory. Nothing is written.
 ///
 /// # Errors
-/// [`ConvertError`] with the file and the key or tensor that is invalid, does not match the base, or has no GGUF form.
+/// [`ConvertError`] with the file and the key or tensor that is invalid, does not match the base,
+/// or has no GGUF form.
 pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType) -> Result<AdapterPlan, ConvertError> {
     let name = model_name(adapter)?;
     let adapter = Adapter::open(adapter)?;
@@ -168,7 +170,8 @@ impl<'a> Tensors<'a> {
         Ok(())
     }
 
-    /// Adds retrained rows of the embedding, which llama.cpp looks up, or of the head, by which it multiplies.
+    /// Adds retrained rows of the embedding, which llama.cpp looks up, or of the head, by which it
+    /// multiplies.
     fn rows(&mut self, target: &'a PlannedTensor, new: &TokenRows) -> Result<(), AdapterError> {
         let [width, vocabulary] = [target.spec.dims[0] as usize, target.spec.dims[1] as usize];
         let TokenRows { tokens, rows } = new;

@@ -8,7 +8,8 @@ use crate::gguf::GgufError;
 use crate::hf::HfError;
 use crate::safetensors::{Dtype, SafetensorsError};
 
-/// An error of planning or writing a conversion. Every message names the file and the key or tensor.
+/// An error of planning or writing a conversion. Every message names the file and the key or
+/// tensor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConvertError {

@@ -1,4 +1,5 @@
-//! Maps llama.cpp's tensor names to the checkpoint's tensors, checks their shapes and chooses their types.
+//! Maps llama.cpp's tensor names to the checkpoint's tensors, checks their shapes and chooses their
+//! types.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,7 +12,8 @@ use crate::blocks::GgmlType;
 use crate::gguf::TensorSpec;
 use crate::safetensors::{Checkpoint, Dtype};
 
-/// Collects the tensors of one file. Without a checkpoint to look them up in, all tensors are assumed to exist.
+/// Collects the tensors of one file. Without a checkpoint to look them up in, all tensors are
+/// assumed to exist.
 pub(super) struct Mapper<'a> {
     checkpoint: Option<&'a Checkpoint>,
     directory: &'a Path,
@@ -30,7 +32,8 @@ impl<'a> Mapper<'a> {
         Self { checkpoint, directory, prefix, weight_type, tensors: Vec::new() }
     }
 
-    /// Plans `target` from all rows of `source` (a name after the prefix), which must have the given shape.
+    /// Plans `target` from all rows of `source` (a name after the prefix), which must have the
+    /// given shape.
     pub(super) fn take(&mut self, target: &str, source: &str, shape: &[u64]) -> Result<(), ConvertError> {
         self.take_rows(target, source, shape, RowMap::From(0), shape[0])
     }
@@ -49,7 +52,8 @@ impl<'a> Mapper<'a> {
         self.plan(target, source, shape, dims, rows)
     }
 
-    /// Plans `target` from the reordered rows of `source`, a batch of one matrix; the batch dimension is dropped.
+    /// Plans `target` from the reordered rows of `source`, a batch of one matrix; the batch
+    /// dimension is dropped.
     pub(super) fn take_matrix(
         &mut self,
         target: &str,
@@ -105,8 +109,9 @@ impl<'a> Mapper<'a> {
     }
 }
 
-/// Chooses the type of a tensor: vectors, norms and position embeddings are small and sensitive, and llama.cpp computes them
-/// in 32 bits; the patch embedding is a convolution, for which only 16- and 32-bit kernels exist.
+/// Chooses the type of a tensor: vectors, norms and position embeddings are small and sensitive,
+/// and llama.cpp computes them in 32 bits; the patch embedding is a convolution, for which only 16-
+/// and 32-bit kernels exist.
 fn tensor_type(name: &str, dims: &[u64], weight_type: WeightType) -> GgmlType {
     let is_matrix = dims.len() > 1 && name.ends_with(".weight");
     if !is_matrix || name.ends_with("_norm.weight") || name.contains("position_embd") {

@@ -46,7 +46,7 @@ fn general(arch: &str, kind: &str, info: GeneralInfo<'_>) -> Metadata {
     ]
 }
 
-/// A number of parameters the way model names say it: at least two digits and a unit.
+/// Formats a number of parameters as in model names: at least two digits and a unit.
 fn size_label(parameters: u64) -> String {
     let (scale, unit) = match parameters {
         0..=1_000_000 => (1e3, "K"),

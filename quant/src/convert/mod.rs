@@ -1,9 +1,11 @@
-//! Converts a Hugging Face checkpoint directory to GGUF: the language model, and the vision tower as an `mmproj` file.
+//! Converts a Hugging Face checkpoint directory to GGUF: the language model, and the vision tower
+//! as an `mmproj` file.
 //!
-//! [`plan`] reads the configuration, tokenizer and tensor headers and lists exactly what would be written: names, shapes,
-//! types, bytes, metadata. [`ConversionPlan::write`] then streams the tensors, a few megabytes at a time. The files equal
-//! those of llama.cpp's own converter except for documented differences (tests compare); block formats other than `Q8_0`
-//! are written by [`crate::quantize`].
+//! [`plan`] reads the configuration, tokenizer and tensor headers and lists exactly what would be
+//! written: names, shapes, types, bytes, metadata. [`ConversionPlan::write`] then streams the
+//! tensors, a few megabytes at a time. The files equal those of llama.cpp's own converter except
+//! for documented differences (tests compare); block formats other than `Q8_0` are written by
+//! [`crate::quantize`].
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -56,18 +58,21 @@ pub struct ConversionPlan {
     checkpoint: Checkpoint,
 }
 
-/// Plans the conversion of a checkpoint directory into `<name>-<type>.gguf` and `mmproj-<name>-<type>.gguf` in
-/// `output`, where `<name>` is the directory's name. Nothing is written.
+/// Plans the conversion of a checkpoint directory into `<name>-<type>.gguf` and
+/// `mmproj-<name>-<type>.gguf` in `output`, where `<name>` is the directory's name. Nothing is
+/// written.
 ///
 /// # Errors
-/// [`ConvertError`] with the file and the key, token or tensor that is missing, invalid or not supported.
+/// [`ConvertError`] with the file and the key, token or tensor that is missing, invalid or not
+/// supported.
 pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Result<ConversionPlan, ConvertError> {
     let config = ModelConfig::read(checkpoint)?;
     let name = planned::model_name(checkpoint)?;
     let tensors = Checkpoint::open(checkpoint)?;
     let multimodal = config.vision.is_some();
     let prefix = if multimodal { "language_model." } else { "" };
-    // Shapes before the tokenizer: a wrong vocabulary size is found before anything is allocated for it.
+    // Shapes before the tokenizer: a wrong vocabulary size is found before anything is allocated
+    // for it.
     let language_tensors = language::map(Some(&tensors), checkpoint, prefix, &config.language, options.weight_type)?;
     let vocabulary = Vocabulary::read(checkpoint, &config.language)?;
     let mut files = Vec::new();
@@ -100,7 +105,8 @@ pub struct Layout {
     pub vision: Vec<TensorSpec>,
 }
 
-/// Lists the tensors that [`plan`] would plan for a checkpoint of this configuration, without a checkpoint.
+/// Lists the tensors that [`plan`] would plan for a checkpoint of this configuration, without a
+/// checkpoint.
 ///
 /// # Errors
 /// [`ConvertError::TooLarge`] for a tensor of 2^63 bytes or more.
@@ -118,11 +124,12 @@ pub fn layout(config: &ModelConfig, weight_type: WeightType) -> Result<Layout, C
 impl ConversionPlan {
     /// Writes the files; each appears at its path when it is complete.
     ///
-    /// Uses rayon's current pool; besides the pages of the tensor being read, memory use is a few tens of megabytes.
+    /// Uses rayon's current pool; besides the pages of the tensor being read, memory use is a few
+    /// tens of megabytes.
     ///
     /// # Errors
-    /// [`ConvertError`] with the file and tensor; [`ConvertError::Cancelled`] if `on_progress` breaks. Unfinished files are
-    /// removed.
+    /// [`ConvertError`] with the file and tensor; [`ConvertError::Cancelled`] if `on_progress`
+    /// breaks. Unfinished files are removed.
     pub fn write(&self, on_progress: &mut ProgressFn<'_>) -> Result<(), ConvertError> {
         let total = self.files.iter().map(PlannedFile::data_size).sum();
         let mut stream = stream::Stream::new(&self.checkpoint, total, on_progress);

@@ -67,7 +67,8 @@ pub struct ConvertOptions {
 }
 
 impl ConvertOptions {
-    /// Options for a type, without additional metadata. With `Q8_0` the vision tower, small and sensitive, stays `F16`.
+    /// Options for a type, without additional metadata. With `Q8_0` the vision tower, small and
+    /// sensitive, stays `F16`.
     pub fn new(weight_type: WeightType) -> Self {
         let vision_type = if weight_type == WeightType::Q8_0 { WeightType::F16 } else { weight_type };
         Self { weight_type, vision_type, metadata: Vec::new() }

@@ -18,15 +18,16 @@ pub(super) enum QkvPart {
 pub(super) enum RowMap {
     /// Consecutive rows from this one.
     From(u64),
-    /// A vision tower's position embeddings: the checkpoint stores the class token's first; llama.cpp's `InternVL` graph places
-    /// that token after the patches and adds row `i` to token `i`.
+    /// A vision tower's position embeddings: the checkpoint stores the class token's first;
+    /// llama.cpp's `InternVL` graph places that token after the patches and adds row `i` to token
+    /// `i`.
     ClassLast {
         /// Number of patches.
         patches: u64,
     },
-    /// `InternLM2`'s `wqkv`: per key-value head, its group of query heads, then the key head, then the value head. Queries
-    /// and keys are also reordered within a head: the checkpoint rotates dimension `i` with `i + head / 2`, llama.cpp with
-    /// the adjacent one.
+    /// `InternLM2`'s `wqkv`: per key-value head, its group of query heads, then the key head, then
+    /// the value head. Queries and keys are also reordered within a head: the checkpoint rotates
+    /// dimension `i` with `i + head / 2`, llama.cpp with the adjacent one.
     Wqkv {
         /// The part.
         part: QkvPart,

@@ -46,7 +46,8 @@ impl<'a, 'w> Stream<'a, 'w> {
         // A unit is what the row map selects: one index of the source's first dimension.
         let unit = elements / planned.spec.dims.last().map_or(1, |dim| *dim as usize);
         let per_chunk = (CHUNK / unit).max(1);
-        // Blocks extend along the contiguous dimension; a unit has one or more rows of it. Vectors are never blocks.
+        // Blocks extend along the contiguous dimension; a unit has one or more rows of it. Vectors
+        // are never blocks.
         let row = if planned.spec.dims.len() == 1 { unit } else { planned.spec.dims[0] as usize };
         for start in (0..elements / unit).step_by(per_chunk) {
             let count = per_chunk.min(elements / unit - start);

@@ -10,7 +10,8 @@ use super::rows::RowMap;
 use crate::hf::config::{VisionConfig, VisionNorm};
 use crate::safetensors::Checkpoint;
 
-/// Plans the tensors of the vision tower and projector; `language` is the width of the language model.
+/// Plans the tensors of the vision tower and projector; `language` is the width of the language
+/// model.
 pub(super) fn map(
     checkpoint: Option<&Checkpoint>,
     directory: &Path,
@@ -34,7 +35,8 @@ fn embeddings(mapper: &mut Mapper<'_>, config: &VisionConfig) -> Result<(), Conv
     mapper.take("v.patch_embd.weight", &source("patch_embedding.weight"), &[hidden, 3, patch, patch])?;
     mapper.take("v.patch_embd.bias", &source("patch_embedding.bias"), &[hidden])?;
     let patches = config.grid() * config.grid();
-    // llama.cpp's own converter keeps the checkpoint's order, which shifts every patch to the next position.
+    // llama.cpp's own converter keeps the checkpoint's order, which shifts every patch to the next
+    // position.
     let order = RowMap::ClassLast { patches };
     mapper.take_matrix("v.position_embd.weight", &source("position_embedding"), [patches + 1, hidden], order)
 }

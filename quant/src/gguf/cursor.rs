@@ -64,8 +64,8 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(bytes).map_err(|error| self.error(place, format!("text is not UTF-8: {error}")))
     }
 
-    /// Reads a 64-bit count of elements of at least `size` bytes each; a count that exceeds the remaining bytes is refused
-    /// before anything is allocated for it.
+    /// Reads a 64-bit count of elements of at least `size` bytes each; a count that exceeds the
+    /// remaining bytes is refused before anything is allocated for it.
     pub(super) fn count(&mut self, size: usize, place: &str) -> Result<usize, GgufError> {
         let count = self.u64(place)?;
         let max_count = (self.remaining() / size) as u64;

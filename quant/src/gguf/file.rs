@@ -1,4 +1,5 @@
-//! An open GGUF file: typed access to metadata and to tensor data. The header is parsed in [`super::parse`].
+//! An open GGUF file: typed access to metadata and to tensor data. The header is parsed in
+//! [`super::parse`].
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,7 +26,8 @@ impl GgufFile {
     /// Maps the file and validates its header against its size.
     ///
     /// # Errors
-    /// [`GgufError::Read`] if it cannot be opened, [`GgufError::Malformed`] with the place if it violates the format.
+    /// [`GgufError::Read`] if it cannot be opened, [`GgufError::Malformed`] with the place if it
+    /// violates the format.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
         let map = MappedFile::open(path).map_err(|source| GgufError::Read { path: path.to_owned(), source })?;
         let Header { version, alignment, metadata, tensors } = parse(map.bytes(), path)?;

@@ -25,7 +25,7 @@ pub(super) const MAX_KEY: usize = 65_535;
 pub struct TensorInfo {
     /// Name.
     pub name: String,
-    /// Dimensions, the contiguous one first (ggml's order, the reverse of PyTorch's).
+    /// Dimensions, the contiguous one first (ggml's order, the reverse of `PyTorch`'s).
     pub dims: Vec<u64>,
     /// Element type.
     pub ggml_type: GgmlType,

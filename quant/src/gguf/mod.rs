@@ -1,9 +1,10 @@
 //! The GGUF container: a validating reader over a memory map and a streaming writer.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian. The reader is at
-//! least as strict as llama.cpp's (`ggml/src/gguf.cpp`), so that a file it accepts can be passed to C++: unique keys and
-//! names, known types, rows of whole blocks, tensors packed one after another at the file's alignment and inside the
-//! file. The keys that a model needs are checked by [`crate::check`] and by the users of [`GgufFile`].
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3,
+//! little-endian. The reader is at least as strict as llama.cpp's (`ggml/src/gguf.cpp`), so that a
+//! file it accepts can be passed to C++: unique keys and names, known types, rows of whole blocks,
+//! tensors packed one after another at the file's alignment and inside the file. The keys that a
+//! model needs are checked by [`crate::check`] and by the users of [`GgufFile`].
 //!
 //! ```
 //! use mmprm_quant::blocks::GgmlType;

@@ -17,8 +17,8 @@ pub(super) struct Header {
     pub tensors: Vec<TensorInfo>,
 }
 
-/// Maximum size of a header in bytes: bounds memory for a huge file that is all header. Real headers take up to tens of
-/// megabytes.
+/// Maximum size of a header in bytes: bounds memory for a huge file that is all header. Real
+/// headers take up to tens of megabytes.
 const MAX_HEADER: usize = 256 << 20;
 
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header, GgufError> {
@@ -33,8 +33,8 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header, GgufError> {
     if !matches!(version, 2 | 3) {
         return Err(cursor.error("header", format!("version {version}, expected 2 or 3, little-endian")));
     }
-    // A tensor takes at least an 8-byte name length, a dimension count, one dimension, a type and an offset; a metadata
-    // entry at least a key length, a type and one byte.
+    // A tensor takes at least an 8-byte name length, a dimension count, one dimension, a type and
+    // an offset; a metadata entry at least a key length, a type and one byte.
     let tensor_count = cursor.count(32, "header: tensor count")?;
     let pair_count = cursor.count(13, "header: metadata count")?;
     let metadata = pairs(&mut cursor, pair_count)?;
@@ -162,8 +162,8 @@ fn info(cursor: &mut Cursor<'_>, index: usize) -> Result<TensorInfo, GgufError> 
     Ok(TensorInfo { name, dims, ggml_type, offset, size })
 }
 
-/// Checks that tensor data is contiguous, each tensor padded to the alignment, and inside the file (which excludes overlaps
-/// and gaps), and makes the offsets absolute.
+/// Checks that tensor data is contiguous, each tensor padded to the alignment, and inside the file
+/// (which excludes overlaps and gaps), and makes the offsets absolute.
 fn place(cursor: &Cursor<'_>, tensors: &mut [TensorInfo], alignment: u32, length: usize) -> Result<(), GgufError> {
     let alignment = u64::from(alignment);
     let too_large = |name: &str| cursor.error(&format!("tensor '{name}'"), "ends beyond 2^64 bytes".into());

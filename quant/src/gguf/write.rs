@@ -9,7 +9,8 @@ use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, 
 use super::value::{GgufArray, GgufValue, with_items};
 use crate::atomic::AtomicFile;
 
-/// A GGUF file (version 3) being written; it appears at its path when [`GgufWriter::finish`] succeeds.
+/// A GGUF file (version 3) being written; it appears at its path when [`GgufWriter::finish`]
+/// succeeds.
 #[derive(Debug)]
 pub struct GgufWriter {
     file: AtomicFile,
@@ -24,7 +25,8 @@ impl GgufWriter {
     /// Validates and writes the header.
     ///
     /// # Errors
-    /// [`GgufError::Unwritable`] if a key or tensor violates the format, [`GgufError::Write`] if the file cannot be written.
+    /// [`GgufError::Unwritable`] if a key or tensor violates the format, [`GgufError::Write`] if
+    /// the file cannot be written.
     pub fn create(path: &Path, metadata: &[(String, GgufValue)], tensors: &[TensorSpec]) -> Result<Self, GgufError> {
         let (header, sizes) = header(path, metadata, tensors)?;
         let mut file = AtomicFile::create(path).map_err(|source| GgufError::Write { source })?;
@@ -34,10 +36,12 @@ impl GgufWriter {
         Ok(Self { file, path: path.to_owned(), tensors, current: 0, remaining })
     }
 
-    /// Appends bytes to the current tensor; a complete tensor is padded and the next one becomes current.
+    /// Appends bytes to the current tensor; a complete tensor is padded and the next one becomes
+    /// current.
     ///
     /// # Errors
-    /// [`GgufError::Unwritable`] if `bytes` exceed the tensor, [`GgufError::Write`] if the file cannot be written.
+    /// [`GgufError::Unwritable`] if `bytes` exceed the tensor, [`GgufError::Write`] if the file
+    /// cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), GgufError> {
         if bytes.len() as u64 > self.remaining {
             let problem = format!("{} bytes of data, expected at most {}", bytes.len(), self.remaining);
@@ -58,8 +62,8 @@ impl GgufWriter {
     /// Moves the file to its path.
     ///
     /// # Errors
-    /// [`GgufError::Unwritable`] if a tensor's data is incomplete, [`GgufError::Write`] if the file cannot be moved; the
-    /// unfinished file is removed.
+    /// [`GgufError::Unwritable`] if a tensor's data is incomplete, [`GgufError::Write`] if the file
+    /// cannot be moved; the unfinished file is removed.
     pub fn finish(self) -> Result<(), GgufError> {
         if self.current < self.tensors.len() {
             return Err(self.unwritable(format!("{} bytes of its data were not written", self.remaining)));
@@ -174,7 +178,8 @@ fn put_value(bytes: &mut Vec<u8>, value: &GgufValue) {
 }
 
 impl GgufValue {
-    /// Appends the value as a GGUF file stores it: the type, then the little-endian bytes. The form is stable, for hashing.
+    /// Appends the value as a GGUF file stores it: the type, then the little-endian bytes. The form
+    /// is stable, for hashing.
     #[doc(hidden)]
     pub fn encode(&self, bytes: &mut Vec<u8>) {
         put_value(bytes, self);

@@ -1,7 +1,8 @@
 //! Tokens added to the base vocabulary, collected from the four files that may list them.
 //!
-//! `added_tokens.json` lists ids, `tokenizer_config.json` and `tokenizer.json` ids and whether a token is special,
-//! `special_tokens_map.json` the texts of special tokens. Files that disagree on the text of an id are refused.
+//! `added_tokens.json` lists ids, `tokenizer_config.json` and `tokenizer.json` ids and whether a
+//! token is special, `special_tokens_map.json` the texts of special tokens. Files that disagree on
+//! the text of an id are refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -132,7 +133,8 @@ impl TokenizerFiles {
         let path = directory.join("added_tokens.json");
         let listed: BTreeMap<String, u32> = read_optional_json(&path)?.unwrap_or_default();
         for (text, id) in listed {
-            // This file lists only ids; the other files, or the maps of special tokens, say which are special.
+            // This file lists only ids; the other files, or the maps of special tokens, say which
+            // are special.
             let known = added.get(&id).map(|token| token.special);
             let special = known.unwrap_or_else(|| config.special.contains(&text) || map.contains(&text));
             add(&mut added, id, &text, special, &path)?;

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// An error of reading a checkpoint's configuration or tokenizer. Every message names the file and the key or token.
+/// An error of reading a checkpoint's configuration or tokenizer. Every message names the file and
+/// the key or token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HfError {
@@ -20,7 +21,7 @@ pub enum HfError {
     Json {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the cause.
         source: serde_json::Error,
     },
     /// The file is not UTF-8.
@@ -28,7 +29,7 @@ pub enum HfError {
     Text {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The position.
         source: std::string::FromUtf8Error,
     },
     /// The content is invalid or not supported.

@@ -19,7 +19,8 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, HfError> {
         return Err(HfError::invalid(path, "file", "not a regular file"));
     }
     let mut bytes = Vec::new();
-    // The limit applies to what is read, not to the reported size, so that a growing file is bounded too.
+    // The limit applies to what is read, not to the reported size, so that a growing file is
+    // bounded too.
     File::open(path).map_err(fail)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(HfError::invalid(path, "file", format!("larger than {MAX_FILE} bytes, the maximum")));

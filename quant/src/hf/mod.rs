@@ -1,8 +1,8 @@
 //! The small files of a Hugging Face checkpoint directory: `config.json` and the tokenizer.
 //!
-//! Reads and validates them: [`config::ModelConfig`], and [`vocabulary::Vocabulary`] from `tokenizer.model`,
-//! `vocab.json` + `merges.txt` or `tokenizer.json`, whichever the directory has. Their GGUF form is written by
-//! [`crate::convert`]; weights are read by [`crate::safetensors`].
+//! Reads and validates them: [`config::ModelConfig`], and [`vocabulary::Vocabulary`] from
+//! `tokenizer.model`, `vocab.json` + `merges.txt` or `tokenizer.json`, whichever the directory has.
+//! Their GGUF form is written by [`crate::convert`]; weights are read by [`crate::safetensors`].
 //!
 //! ```
 //! use mmprm_quant::hf::{HfError, config::ModelConfig};

@@ -1,7 +1,7 @@
 //! The part of the protocol buffers wire format that sentencepiece models use.
 //!
-//! <https://protobuf.dev/programming-guides/encoding/>. Visits fields in order without copying and checks every length
-//! against the message; groups (deprecated) are refused.
+//! <https://protobuf.dev/programming-guides/encoding/>. Visits fields in order without copying and
+//! checks every length against the message; groups (deprecated) are refused.
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,8 +1,9 @@
 //! `tokenizer.model`: a sentencepiece model.
 //!
-//! Reads the tokens ("pieces") with scores and types, and the normaliser flags that GGUF carries (fields of
-//! `sentencepiece_model.proto`). Accepts only the BPE and unigram models that llama.cpp's `llama` tokenizer supports, with
-//! the identity normaliser. Tokens that a checkpoint adds or renames are handled by [`super::vocabulary`].
+//! Reads the tokens ("pieces") with scores and types, and the normaliser flags that GGUF carries
+//! (fields of `sentencepiece_model.proto`). Accepts only the BPE and unigram models that
+//! llama.cpp's `llama` tokenizer supports, with the identity normaliser. Tokens that a checkpoint
+//! adds or renames are handled by [`super::vocabulary`].
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Configurations of the published InternVL2.5 models, for planning and benchmarks without a checkpoint.
+//! Configurations of the published InternVL2.5 models, for planning and benchmarks without a
+//! checkpoint.
 //!
 //! ```
 //! use mmprm_quant::hf::shapes::Shape;

@@ -30,7 +30,8 @@ impl TokenType {
 pub struct Token {
     /// Text, in sentencepiece vocabularies with `▁` for a space.
     pub text: String,
-    /// Score: sentencepiece applies merges with higher scores first; 0 in byte-level BPE, where merges decide.
+    /// Score: sentencepiece applies merges with higher scores first; 0 in byte-level BPE, where
+    /// merges decide.
     pub score: f32,
     /// Type.
     pub token_type: TokenType,

@@ -1,7 +1,8 @@
 //! The vocabulary of a checkpoint in llama.cpp's form: one token per row of the embedding matrix.
 //!
-//! Reads the base vocabulary (sentencepiece or byte-level BPE), inserts the added tokens, fills rows without a token, and
-//! finds the tokens with a role. Two tokens with the same text are refused, because llama.cpp aborts on them.
+//! Reads the base vocabulary (sentencepiece or byte-level BPE), inserts the added tokens, fills
+//! rows without a token, and finds the tokens with a role. Two tokens with the same text are
+//! refused, because llama.cpp aborts on them.
 //!
 //! ```
 //! use mmprm_quant::hf::vocabulary::TokenType;
@@ -83,8 +84,8 @@ impl Vocabulary {
     /// Reads the tokenizer files of a checkpoint whose language model has the given configuration.
     ///
     /// # Errors
-    /// [`HfError`] with the file and the token or line: files that are missing, invalid or contradictory, tokens beyond the
-    /// embedding matrix, two tokens with the same text.
+    /// [`HfError`] with the file and the token or line: files that are missing, invalid or
+    /// contradictory, tokens beyond the embedding matrix, two tokens with the same text.
     pub fn read(directory: &Path, model: &LanguageConfig) -> Result<Self, HfError> {
         let files = TokenizerFiles::read(directory)?;
         let mut rows = Rows::new(directory, model.vocab);
@@ -100,7 +101,8 @@ impl Vocabulary {
         };
         let is_bpe = matches!(tokenizer, Tokenizer::Bpe { .. });
         for (id, added) in &files.added {
-            // As in llama.cpp's converter: byte-level vocabularies often do not mark their `<|…|>` as special.
+            // As in llama.cpp's converter: byte-level vocabularies often do not mark their `<|…|>`
+            // as special.
             let special = added.special || (is_bpe && added.text.starts_with("<|") && added.text.ends_with("|>"));
             let token_type = if special { TokenType::Control } else { TokenType::UserDefined };
             let score = if is_bpe { 0.0 } else { ADDED_SCORE };
@@ -111,7 +113,8 @@ impl Vocabulary {
         Ok(Self {
             tokens,
             special,
-            // The defaults of the tokenizer classes: sentencepiece prepends a token, Qwen2 does not.
+            // The defaults of the tokenizer classes: sentencepiece prepends a token, Qwen2 does
+            // not.
             add_bos: files.config.add_bos_token.unwrap_or(!is_bpe),
             add_eos: files.config.add_eos_token.unwrap_or(false),
             chat_template: chat_template(directory, files.config.chat_template)?,
@@ -145,7 +148,8 @@ impl<'a> Rows<'a> {
     fn put_pieces(&mut self, path: &Path) -> Result<Tokenizer, HfError> {
         let model = SentencePiece::read(path)?;
         for (id, piece) in (0..).zip(model.pieces) {
-            // NUL would end the text in C++, and its byte token covers it. InternLM2 reserves rows as `[UNUSED…]`.
+            // NUL would end the text in C++, and its byte token covers it. InternLM2 reserves rows
+            // as `[UNUSED…]`.
             let token_type = if piece.text.starts_with("[UNUSED") { TokenType::Unused } else { piece.token_type };
             if !piece.text.contains('\0') {
                 self.put(id, Token { text: piece.text, score: piece.score, token_type }, path)?;
@@ -190,7 +194,8 @@ fn special_ids(files: &TokenizerFiles, ids: &HashMap<String, u32>, model: &Langu
     let eos = find(&config.eos_token, &map.eos_token).or(eos);
     SpecialIds {
         bos: find(&config.bos_token, &map.bos_token).or(bos),
-        // InternLM2 chat models generate the end of turn last, whatever their files say; llama.cpp's converter agrees.
+        // InternLM2 chat models end with the end of turn even if their files name another token, as
+        // in llama.cpp's converter.
         eos: if model.arch == LanguageArch::InternLm2 { eot.or(eos) } else { eos },
         eot,
         unk: find(&config.unk_token, &map.unk_token),

@@ -12,7 +12,8 @@ pub enum QuantizeError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// The input is quantised already, and [`QuantizeOptions::requantize`](super::QuantizeOptions) is off.
+    /// The input is quantised already, and [`QuantizeOptions::requantize`](super::QuantizeOptions)
+    /// is off.
     #[error(
         "{}: tensor '{tensor}': is {found}, expected F32, F16 or BF16: requantising loses precision twice and must be \
          allowed explicitly",

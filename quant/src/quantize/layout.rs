@@ -3,11 +3,11 @@
 use super::tensor_types::{ModelShape, TensorShape, choose};
 use super::types::QuantType;
 use crate::convert::{self, ConvertError, Layout, WeightType};
-use crate::gguf::TensorSpec;
 use crate::hf::config::ModelConfig;
 use crate::hf::shapes::Shape;
 
-/// Lists the tensors of a quantised checkpoint of this configuration. A vision tower stays at 16 bits in block formats.
+/// Lists the tensors of a quantised checkpoint of this configuration. A vision tower stays at 16
+/// bits in block formats.
 ///
 /// # Errors
 /// [`ConvertError::TooLarge`] for a tensor of 2^63 bytes or more.
@@ -55,17 +55,18 @@ pub(crate) fn vision_type(quant_type: QuantType) -> QuantType {
 }
 
 impl QuantType {
-    /// Returns the mean number of bits per weight of the language model of InternVL2.5-8B in this type.
+    /// Returns the mean number of bits per weight of the language model of InternVL2.5-8B in this
+    /// type.
     ///
     /// ```
     /// use mmprm_quant::quantize::QuantType;
     /// assert!((QuantType::Q4_K_M.bits_per_weight() - 4.87).abs() < 0.05);
     /// ```
     pub fn bits_per_weight(self) -> f64 {
-        let layout = layout(&Shape::InternVl25B8.config(), self).expect("a published model fits into a file");
-        let size = |spec: &TensorSpec| spec.ggml_type.tensor_bytes(&spec.dims).expect("rows are whole blocks");
-        let bytes: u64 = layout.language.iter().map(size).sum();
-        let weights: u64 = layout.language.iter().map(|spec| spec.dims.iter().product::<u64>()).sum();
+        let layout = layout(&Shape::InternVl25B8.config(), self);
+        let specs = layout.map(|layout| layout.language).unwrap_or_default();
+        let bytes: u64 = specs.iter().filter_map(|spec| spec.ggml_type.tensor_bytes(&spec.dims)).sum();
+        let weights: u64 = specs.iter().map(|spec| spec.dims.iter().product::<u64>()).sum();
         bytes as f64 * 8.0 / weights as f64
     }
 }

@@ -1,8 +1,9 @@
 //! Quantises a GGUF file.
 //!
-//! [`plan`] chooses the new type of each tensor; [`QuantizePlan::write`] streams the tensors through ggml's own quantisers
-//! ([`crate::blocks`]), parallel over rows. Metadata is copied except for the file type. A vision tower (`mmproj`) stays at
-//! 16 bits unless [`QuantizeOptions::vision`] is set. Block formats need the feature `ggml`.
+//! [`plan`] chooses the new type of each tensor; [`QuantizePlan::write`] streams the tensors
+//! through ggml's own quantisers ([`crate::blocks`]), parallel over rows. Metadata is copied except
+//! for the file type. A vision tower (`mmproj`) stays at 16 bits unless [`QuantizeOptions::vision`]
+//! is set. Block formats need the feature `ggml`.
 //!
 //! ```
 //! # #[cfg(feature = "ggml")] {
@@ -25,14 +26,17 @@
 //!
 //! # How to add a quantisation type
 //!
-//! 1. `src/quantize/types.rs`: add the variant to [`QuantType`] and its row to `TYPES` (name, base type, llama.cpp's file
-//!    type, description). `mmprm quantize --help`, `mmprm bench synth` and the tests take the types from that table.
-//! 2. `src/quantize/tensor_types.rs`: add its rules, as in llama.cpp's `llama_tensor_get_type`, if some tensors get another
-//!    type than the base type, and a fallback for rows that are not whole blocks.
-//! 3. `src/blocks/convert.rs`: if the base type was not written before, add it to `check_writable`. Only formats that need no
-//!    importance matrix can be added. `src/blocks/types.rs`: add the element type if ggml itself has a new one.
-//! 4. `tests/quantize.rs` compares every type with llama.cpp's quantiser tensor by tensor; add the type's error bound to
-//!    `every_writable_type_comes_back_close`.
+//! 1. `src/quantize/types.rs`: add the variant to [`QuantType`] and its row to `TYPES` (name, base
+//!    type, llama.cpp's file type, description). `mmprm quantize --help`, `mmprm bench synth` and
+//!    the tests take the types from that table.
+//! 2. `src/quantize/tensor_types.rs`: add its rules, as in llama.cpp's `llama_tensor_get_type`, if
+//!    some tensors get another type than the base type, and a fallback for rows that are not whole
+//!    blocks.
+//! 3. `src/blocks/convert.rs`: if the base type was not written before, add it to `check_writable`.
+//!    Only formats that need no importance matrix can be added. `src/blocks/types.rs`: add the
+//!    element type if ggml itself has a new one.
+//! 4. `tests/quantize.rs` compares every type with llama.cpp's quantiser tensor by tensor; add the
+//!    type's error bound to `every_writable_type_comes_back_close`.
 
 mod error;
 mod layout;
@@ -172,8 +176,8 @@ impl QuantizePlan<'_> {
     /// Writes the file; it appears at its path when it is complete. Uses rayon's current pool.
     ///
     /// # Errors
-    /// [`QuantizeError`] with the file and tensor; [`QuantizeError::Cancelled`] if `on_progress` breaks. The unfinished file
-    /// is removed.
+    /// [`QuantizeError`] with the file and tensor; [`QuantizeError::Cancelled`] if `on_progress`
+    /// breaks. The unfinished file is removed.
     pub fn write(&self, output: &Path, on_progress: &mut ProgressFn<'_>) -> Result<(), QuantizeError> {
         let specs: Vec<TensorSpec> = self.tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let mut writer = GgufWriter::create(output, &self.metadata, &specs)?;

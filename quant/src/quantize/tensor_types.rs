@@ -1,10 +1,11 @@
 //! Chooses the type of each tensor by llama.cpp's rules, as a pure function.
 //!
-//! The rules follow `llama_tensor_get_type` (`src/llama-quant.cpp`) for dense models without an importance matrix; a test
-//! compares with llama.cpp's own quantiser. In words: vectors, norms and position embeddings keep their type; the output
-//! matrix gets 6 bits; in the `_M` types, attention values and the feed-forward's last matrix get more bits in the first and
-//! last eighth of the layers and every third in between, where quantisation errors matter most; rows that are not whole
-//! super-blocks of 256 get the nearest format with blocks of 32.
+//! The rules follow `llama_tensor_get_type` (`src/llama-quant.cpp`) for dense models without an
+//! importance matrix; a test compares with llama.cpp's own quantiser. In words: vectors, norms and
+//! position embeddings keep their type; the output matrix gets 6 bits; in the `_M` types, attention
+//! values and the feed-forward's last matrix get more bits in the first and last eighth of the
+//! layers and every third in between, where quantisation errors matter most; rows that are not
+//! whole super-blocks of 256 get the nearest format with blocks of 32.
 
 use super::types::QuantType;
 use crate::blocks::GgmlType;

@@ -1,9 +1,11 @@
-//! The safetensors container: a validating, memory-mapped reader of files and sharded checkpoints, and a streaming writer.
+//! The safetensors container: a validating, memory-mapped reader of files and sharded checkpoints,
+//! and a streaming writer.
 //!
-//! Format: <https://huggingface.co/docs/safetensors>. [`Checkpoint`] validates everything the header claims against the
-//! file: the header's length, each tensor's byte range, that type and shape take as many bytes as the range has, and that
-//! the ranges cover the data without overlap or gap. [`SafetensorsWriter`] writes a file piece by piece; [`write`] writes
-//! tensors that are in memory. Which tensors a model needs is checked by [`crate::convert`].
+//! Format: <https://huggingface.co/docs/safetensors>. [`Checkpoint`] validates everything the
+//! header claims against the file: the header's length, each tensor's byte range, that type and
+//! shape take as many bytes as the range has, and that the ranges cover the data without overlap or
+//! gap. [`SafetensorsWriter`] writes a file piece by piece; [`write()`] writes tensors that are in
+//! memory. Which tensors a model needs is checked by [`crate::convert`].
 //!
 //! ```
 //! use mmprm_quant::safetensors::{Checkpoint, Dtype, FloatType, NewTensor, Values, write};

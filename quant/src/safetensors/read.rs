@@ -39,7 +39,7 @@ pub enum SafetensorsError {
     Header {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the cause.
         source: serde_json::Error,
     },
     /// A tensor's entry in the header is not of the expected form.
@@ -106,8 +106,9 @@ struct Entry {
 }
 
 impl Checkpoint {
-    /// Opens `model.safetensors`, or the shards listed in `model.safetensors.index.json`, which must be plain file names in
-    /// the same directory and contain exactly the tensors that the index lists.
+    /// Opens `model.safetensors`, or the shards listed in `model.safetensors.index.json`, which
+    /// must be plain file names in the same directory and contain exactly the tensors that the
+    /// index lists.
     ///
     /// # Errors
     /// [`SafetensorsError`] with the file and the tensor.
@@ -204,8 +205,8 @@ impl Checkpoint {
         self.shards[tensor.shard].path()
     }
 
-    /// Returns the files, each with the bytes before its data and its tensors in the order of their data: what a copy of the
-    /// same form needs.
+    /// Returns the files, each with the bytes before its data and its tensors in the order of their
+    /// data: what a copy of the same form needs.
     #[doc(hidden)]
     pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8], Vec<(&str, &Tensor)>)> {
         self.shards.iter().enumerate().map(|(shard, map)| {
@@ -281,7 +282,8 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>, Safetensors
     Ok(tensors)
 }
 
-/// Returns the size in bytes that type and shape take; `None` if it overflows or is not whole bytes.
+/// Returns the size in bytes that type and shape take; `None` if it overflows or is not whole
+/// bytes.
 fn size(entry: &Entry) -> Option<usize> {
     let elements = entry.shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim))?;
     let bits = elements.checked_mul(entry.dtype.bits())?;

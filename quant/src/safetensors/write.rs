@@ -1,4 +1,5 @@
-//! Writes a file: the header first, then the tensors' data in order, streamed; the file appears complete or not at all.
+//! Writes a file: the header first, then the tensors' data in order, streamed; the file appears
+//! complete or not at all.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -53,7 +54,8 @@ pub struct TensorEntry {
     pub shape: Vec<usize>,
 }
 
-/// A safetensors file being written; it appears at its path when [`SafetensorsWriter::finish`] succeeds.
+/// A safetensors file being written; it appears at its path when [`SafetensorsWriter::finish`]
+/// succeeds.
 ///
 /// ```
 /// use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsWriter, TensorEntry};
@@ -82,8 +84,8 @@ impl SafetensorsWriter {
     /// Writes the header, with the tensors in the given order.
     ///
     /// # Errors
-    /// [`WriteError::Invalid`] for a name that occurs twice or a size that is not whole bytes or overflows,
-    /// [`WriteError::Io`] if the file cannot be written.
+    /// [`WriteError::Invalid`] for a name that occurs twice or a size that is not whole bytes or
+    /// overflows, [`WriteError::Io`] if the file cannot be written.
     pub fn create(path: &Path, tensors: &[TensorEntry]) -> Result<Self, WriteError> {
         let (header, sizes) = header(path, tensors)?;
         let mut file = AtomicFile::create(path)?;
@@ -96,10 +98,12 @@ impl SafetensorsWriter {
         Ok(writer)
     }
 
-    /// Appends little-endian bytes to the current tensor; after a complete tensor the next one becomes current.
+    /// Appends little-endian bytes to the current tensor; after a complete tensor the next one
+    /// becomes current.
     ///
     /// # Errors
-    /// [`WriteError::Invalid`] if `bytes` exceed the tensor, [`WriteError::Io`] if the file cannot be written.
+    /// [`WriteError::Invalid`] if `bytes` exceed the tensor, [`WriteError::Io`] if the file cannot
+    /// be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         if bytes.len() as u64 > self.remaining {
             return Err(self.invalid(format!("{} bytes of data, expected at most {}", bytes.len(), self.remaining)));
@@ -113,8 +117,8 @@ impl SafetensorsWriter {
     /// Syncs the file and moves it to its path.
     ///
     /// # Errors
-    /// [`WriteError::Invalid`] if a tensor's data is incomplete, [`WriteError::Io`] if the file cannot be moved; the
-    /// unfinished file is removed.
+    /// [`WriteError::Invalid`] if a tensor's data is incomplete, [`WriteError::Io`] if the file
+    /// cannot be moved; the unfinished file is removed.
     pub fn finish(self) -> Result<(), WriteError> {
         if self.current < self.tensors.len() {
             return Err(self.invalid(format!("{} bytes of its data were not written", self.remaining)));
@@ -141,7 +145,8 @@ impl SafetensorsWriter {
     }
 }
 
-/// Returns the header, padded so that data begins at a multiple of 8 bytes, and the size of each tensor in bytes.
+/// Returns the header, padded so that data begins at a multiple of 8 bytes, and the size of each
+/// tensor in bytes.
 fn header(path: &Path, tensors: &[TensorEntry]) -> Result<(String, Vec<u64>), WriteError> {
     // transformers refuses files that do not name a framework.
     let mut header = r#"{"__metadata__":{"format":"pt"}"#.to_owned();
@@ -160,7 +165,7 @@ fn header(path: &Path, tensors: &[TensorEntry]) -> Result<(String, Vec<u64>), Wr
             return Err(invalid(format!("{dtype} {shape:?}, expected whole bytes below 2^64")));
         };
         let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [start, end]});
-        header.push_str(&format!(",{}:{entry}", json!(name)));
+        header.extend([",", &json!(name).to_string(), ":", &entry.to_string()]);
         sizes.push(size);
         start = end;
     }
@@ -227,8 +232,8 @@ pub struct NewTensor<'a> {
 /// Writes tensors, followed by named byte strings (stored as `U8`).
 ///
 /// # Errors
-/// [`WriteError`] with the file and the tensor: a value too large for `f16`, a number of values that does not match the
-/// shape, a name that occurs twice, or an input/output error.
+/// [`WriteError`] with the file and the tensor: a value too large for `f16`, a number of values
+/// that does not match the shape, a name that occurs twice, or an input/output error.
 pub fn write(path: &Path, tensors: &[NewTensor<'_>], bytes: &[(&str, &[u8])]) -> Result<(), WriteError> {
     let floats = tensors.iter().map(|tensor| {
         let elements = tensor.shape.iter().product::<usize>();

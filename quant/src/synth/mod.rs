@@ -1,13 +1,16 @@
-//! GGUF pairs of real shapes with random weights, to benchmark speed and memory without downloading a model.
+//! GGUF pairs of real shapes with random weights, to benchmark speed and memory without downloading
+//! a model.
 //!
-//! [`plan`] lists what would be written; [`SynthPlan::write`] streams it. The files have the names, shapes, types and metadata
-//! of a converted and quantised checkpoint of that shape, so that llama.cpp does the same work with them; their output is
-//! meaningless. The vocabulary is that of another GGUF file, padded with unused tokens to the vocabulary size of the shape, so
-//! that texts become as many tokens as there.
+//! [`plan`] lists what would be written; [`SynthPlan::write`] streams it. The files have the names,
+//! shapes, types and metadata of a converted and quantised checkpoint of that shape, so that
+//! llama.cpp does the same work with them; their output is meaningless. The vocabulary is that of
+//! another GGUF file, padded with unused tokens to the vocabulary size of the shape, so that texts
+//! become as many tokens as there.
 //!
-//! Drawing and quantising billions of weights would take minutes, so only a panel of rows of each matrix is drawn (uniform,
-//! scaled by its width so that activations neither vanish nor overflow), quantised by ggml, and repeated in shuffled order.
-//! Norms are 1, biases 0. The same seed gives the same bytes with any number of threads.
+//! Drawing and quantising billions of weights would take minutes, so only a panel of rows of each
+//! matrix is drawn (uniform, scaled by its width so that activations neither vanish nor overflow),
+//! quantised by ggml, and repeated in shuffled order. Norms are 1, biases 0. The same seed gives
+//! the same bytes with any number of threads.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -84,7 +87,8 @@ pub struct SynthPlan {
 /// Plans `<name>-<type>.gguf` and `mmproj-<name>-<type>.gguf` in `output`. Nothing is written.
 ///
 /// # Errors
-/// [`SynthError`] for a shape that llama.cpp cannot run, or a vocabulary larger than the embedding matrix.
+/// [`SynthError`] for a shape that llama.cpp cannot run, or a vocabulary larger than the embedding
+/// matrix.
 pub fn plan(options: &SynthOptions<'_>, output: &Path) -> Result<SynthPlan, SynthError> {
     let &SynthOptions { name, config, quant_type, vocabulary, seed } = options;
     let layers = config.language.layers.max(config.vision.as_ref().map_or(0, |vision| vision.layers));
@@ -115,11 +119,12 @@ pub fn plan(options: &SynthOptions<'_>, output: &Path) -> Result<SynthPlan, Synt
 }
 
 impl SynthPlan {
-    /// Writes the files; each appears at its path when it is complete. Uses rayon's current pool and tens of megabytes of
-    /// memory.
+    /// Writes the files; each appears at its path when it is complete. Uses rayon's current pool
+    /// and tens of megabytes of memory.
     ///
     /// # Errors
-    /// [`SynthError`]; [`SynthError::Cancelled`] if `on_progress` breaks. Unfinished files are removed.
+    /// [`SynthError`]; [`SynthError::Cancelled`] if `on_progress` breaks. Unfinished files are
+    /// removed.
     pub fn write(&self, on_progress: &mut ProgressFn<'_>) -> Result<(), SynthError> {
         let total = self.files.iter().map(SynthFile::data_size).sum();
         let mut done = 0;

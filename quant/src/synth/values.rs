@@ -8,8 +8,8 @@ use crate::gguf::TensorSpec;
 
 /// Maximum number of values drawn for a matrix.
 const PANEL: u64 = 1 << 20;
-/// Maximum number of values drawn for the embeddings and the output. Equal rows make equal logits, and many ties would change
-/// the work of sampling.
+/// Maximum number of values drawn for the embeddings and the output. Equal rows make equal logits,
+/// and many ties would change the work of sampling.
 const VOCABULARY_PANEL: u64 = 1 << 24;
 /// Bytes returned at a time.
 const CHUNK: usize = 4 << 20;

@@ -4,7 +4,8 @@ use super::error::SynthError;
 use crate::gguf::{GgufArray, GgufFile, GgufValue, Metadata};
 use crate::hf::vocabulary::{FILLER_SCORE, TokenType, filler_text};
 
-/// Returns the metadata of `donor`'s vocabulary and of its step and label tokens, padded with unused tokens to `rows`.
+/// Returns the metadata of `donor`'s vocabulary and of its step and label tokens, padded with
+/// unused tokens to `rows`.
 pub(super) fn padded(donor: &GgufFile, rows: u64) -> Result<Metadata, SynthError> {
     let tokens = donor.get_strings("tokenizer.ggml.tokens")?.len();
     if tokens as u64 > rows {

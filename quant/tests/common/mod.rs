@@ -1,4 +1,5 @@
-//! Shared by the tests: paths of data, types of this build, hashes, and generated safetensors files.
+//! Shared by the tests: paths of data, types of this build, hashes, and generated safetensors
+//! files.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 #[path = "../../../tests/support/skips.rs"]
@@ -15,7 +16,8 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The directory of golden data: `MMPRM_GOLDEN`, by default `tests/golden`, relative to the workspace.
+/// The directory of golden data: `MMPRM_GOLDEN`, by default `tests/golden`, relative to the
+/// workspace.
 pub fn golden() -> PathBuf {
     workspace().join(std::env::var_os("MMPRM_GOLDEN").unwrap_or_else(|| "tests/golden".into()))
 }

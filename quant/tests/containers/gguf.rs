@@ -157,7 +157,8 @@ impl Sandbox {
         GgufFile::open(&self.path())
     }
 
-    /// Opens a sample in which the bytes after `anchor` (plus an offset) are replaced, and expects the message.
+    /// Opens a sample in which the bytes after `anchor` (plus an offset) are replaced, and expects
+    /// the message.
     fn refuses(&self, anchor: &[u8], offset: usize, replacement: &[u8], expected: &str) {
         let (mut bytes, _) = sample();
         let at = find(&bytes, anchor) + anchor.len() + offset;
@@ -206,7 +207,8 @@ fn invalid_headers_are_refused_with_the_place() {
 fn invalid_tensors_are_refused_by_name() {
     let sandbox = Sandbox::new();
     let number = |value: u64| value.to_le_bytes();
-    // After the name: number of dimensions (4 bytes), two dimensions (8 each), type (4), offset (8).
+    // After the name: number of dimensions (4 bytes), two dimensions (8 each), type (4), offset
+    // (8).
     sandbox.refuses(b"first", 0, &[0, 0, 0, 0], "tensor 'first' (byte");
     sandbox.refuses(b"first", 0, &[5, 0, 0, 0], "5 dimensions, expected 1 to 4");
     sandbox.refuses(b"first", 0, &[255; 4], "4294967295 dimensions");

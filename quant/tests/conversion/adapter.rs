@@ -1,4 +1,5 @@
-//! Adapters in PEFT's format: reading, conversion, and refusal of invalid ones with file and tensor.
+//! Adapters in PEFT's format: reading, conversion, and refusal of invalid ones with file and
+//! tensor.
 
 use std::path::{Path, PathBuf};
 
@@ -91,9 +92,9 @@ fn converted(directory: &Path) -> Option<(PathBuf, PathBuf)> {
     let base = golden_path("ckpt/qwen2")?;
     let model = plan(&base, directory, &ConvertOptions::new(WeightType::F32)).unwrap();
     model.write(&mut no_progress).unwrap();
-    let own = GgufFile::open(&model.files[0].path).unwrap();
-    let [inputs, outputs] = own.tensor("blk.0.attn_q.weight").unwrap().dims[..] else { panic!("no matrix") };
-    let width = own.tensor("output.weight").unwrap().dims[0] as usize;
+    let file = GgufFile::open(&model.files[0].path).unwrap();
+    let [inputs, outputs] = file.tensor("blk.0.attn_q.weight").unwrap().dims[..] else { panic!("not a matrix") };
+    let width = file.tensor("output.weight").unwrap().dims[0] as usize;
     let mut tensors = pair(vec![2, inputs as usize], vec![outputs as usize, 2]);
     tensors.push((HEAD.into(), vec![1, width]));
     let folder = directory.join("tuned");
@@ -116,11 +117,11 @@ fn retrained_rows_become_differences_and_a_selection() {
     let Some((base, tuned)) = converted(directory.path()) else { return };
     let (base, tuned) = (GgufFile::open(&base).unwrap(), GgufFile::open(&tuned).unwrap());
     check::adapter(&tuned, &base).unwrap();
-    let (own, difference) = (floats(&base, "output.weight"), floats(&tuned, "output.weight.lora_a"));
+    let (old, difference) = (floats(&base, "output.weight"), floats(&tuned, "output.weight.lora_a"));
     let width = difference.len();
     for (column, difference) in difference.iter().enumerate() {
         let new = (HEAD.len() + column) as f32 * 0.01;
-        assert!((own[7 * width + column] + difference - new).abs() < 1e-6);
+        assert!((old[7 * width + column] + difference - new).abs() < 1e-6);
     }
     // llama.cpp multiplies by alpha over a rank of one.
     let picks = floats(&tuned, "output.weight.lora_b");
@@ -131,13 +132,13 @@ fn retrained_rows_become_differences_and_a_selection() {
 fn gguf_adapters_with_mismatched_factors_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let Some((base, tuned)) = converted(directory.path()) else { return };
-    let (base, sound) = (GgufFile::open(&base).unwrap(), GgufFile::open(&tuned).unwrap());
+    let (base, valid) = (GgufFile::open(&base).unwrap(), GgufFile::open(&tuned).unwrap());
     let refused = |change: Change<'_, Vec<(String, GgufValue)>, TensorSpec>, expected: &str| {
-        let mut metadata = sound.metadata().clone();
+        let mut metadata = valid.metadata().clone();
         let spec =
             |name: &str, dims: [u64; 2]| TensorSpec { name: name.into(), dims: dims.into(), ggml_type: GgmlType::F32 };
         let mut tensors = vec![spec("blk.0.attn_q.weight.lora_a", [4, 2]), spec("blk.0.attn_q.weight.lora_b", [2, 4])];
-        let [inputs, outputs] = base.tensor("blk.0.attn_q.weight").unwrap().dims[..] else { panic!("no matrix") };
+        let [inputs, outputs] = base.tensor("blk.0.attn_q.weight").unwrap().dims[..] else { panic!("not a matrix") };
         (tensors[0].dims[0], tensors[1].dims[1]) = (inputs, outputs);
         change(&mut metadata, &mut tensors);
         let path = directory.path().join("bad.gguf");
@@ -148,7 +149,7 @@ fn gguf_adapters_with_mismatched_factors_are_refused() {
         writer.finish().unwrap();
         let result = check::adapter(&GgufFile::open(&path).unwrap(), &base);
         match result {
-            Ok(()) => assert_eq!(expected, "sound"),
+            Ok(()) => assert_eq!(expected, "valid"),
             Err(error) => assert!(error.to_string().contains(expected), "{error}, expected {expected}"),
         }
     };
@@ -156,7 +157,7 @@ fn gguf_adapters_with_mismatched_factors_are_refused() {
         metadata.retain(|(known, _)| known != key);
         metadata.push((key.into(), value));
     };
-    refused(&|_, _| (), "sound");
+    refused(&|_, _| (), "valid");
     refused(&|metadata, _| set(metadata, "general.type", "model".into()), "'model', expected 'adapter'");
     refused(&|metadata, _| set(metadata, "general.architecture", "llama".into()), "'llama', expected 'qwen2'");
     refused(&|metadata, _| set(metadata, "adapter.lora.alpha", GgufValue::F64(1.0)), "expected a finite f32");

@@ -125,3 +125,14 @@ fn missing_files_and_unwritable_paths_are_named() {
     let message = checkpoint.plan_saved(WeightType::F32).unwrap_err().to_string();
     assert!(message.contains("tiny: no weights, expected model.safetensors"), "{message}");
 }
+
+#[cfg(not(feature = "ggml"))]
+#[test]
+fn block_formats_without_ggml_are_refused_and_leave_no_file() {
+    let checkpoint = crate::common::workspace().join("demo/checkpoints/mini-mm-policy");
+    let out = tempfile::tempdir().unwrap();
+    let plan = plan(&checkpoint, out.path(), &ConvertOptions::new(WeightType::Q8_0)).unwrap();
+    let message = plan.write(&mut no_progress).unwrap_err().to_string();
+    assert!(message.contains("tensor 'token_embd.weight': Q8_0 is a block format, which needs ggml"), "{message}");
+    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+}

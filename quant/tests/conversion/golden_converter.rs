@@ -1,4 +1,5 @@
-//! Our conversion against what llama.cpp's own Python converter writes (`tests/fixtures/llama_cpp_converter/README.md`).
+//! Our conversion against what llama.cpp's own Python converter writes
+//! (`tests/fixtures/llama_cpp_converter/README.md`).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -125,9 +126,10 @@ fn compare_file(planned: &PlannedFile, expected: &Value) {
     }
 }
 
-/// The only tensor that differs intentionally: the converter keeps the class token's position first, but llama.cpp's graph
-/// places that token last, so that each patch gets the next one's position and embeddings are far from MM-PRM's. Ours has the
-/// row where the graph reads it, and no trailing dimension of 1.
+/// The only tensor that differs intentionally: the converter keeps the class token's position
+/// first, but llama.cpp's graph places that token last, so that each patch gets the next one's
+/// position and embeddings are far from MM-PRM's. Ours has the row where the graph reads it, and no
+/// trailing dimension of 1.
 fn compare_positions(file: &GgufFile, tensor: &TensorInfo, theirs: &Value) {
     let mut data = file.tensor_data(tensor).to_vec();
     let row = data.len() / tensor.dims[1] as usize;

@@ -17,9 +17,10 @@ use crate::ui::{Ui, bytes};
 
 /// Convert a Hugging Face checkpoint directory to GGUF.
 ///
-/// Reads config.json, safetensors (one file or shards) and the tokenizer of an InternVL2.5 checkpoint, or of a Qwen2 or
-/// InternLM2 text model, and writes NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, which llama.cpp loads. Needs no Python; memory
-/// use does not grow with the checkpoint. A LoRA adapter directory (adapter_config.json) is converted to NAME-lora-TYPE.gguf,
+/// Reads config.json, safetensors (one file or shards) and the tokenizer of an InternVL2.5
+/// checkpoint, or of a Qwen2 or InternLM2 text model, and writes NAME-TYPE.gguf and
+/// mmproj-NAME-TYPE.gguf, which llama.cpp loads. Needs no Python; memory use does not grow with the
+/// checkpoint. A LoRA adapter directory (adapter_config.json) is converted to NAME-lora-TYPE.gguf,
 /// which llama.cpp loads with the converted base (--lora).
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,8 +40,8 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = Type::F16)]
     r#type: Type,
 
-    /// Prompt template that a reward model was trained with, recorded in the file: internvl2_5-scoring or
-    /// internvl2_5-training.
+    /// Prompt template that a reward model was trained with, recorded in the file:
+    /// internvl2_5-scoring or internvl2_5-training.
     #[arg(long, value_name = "NAME")]
     prm_template: Option<PrmTemplate>,
 

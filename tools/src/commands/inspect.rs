@@ -14,8 +14,8 @@ use crate::ui::{Ui, bytes};
 
 /// Show a GGUF file's metadata, tensors, sizes and content hash.
 ///
-/// The hash covers only the tensors (names, shapes, types, data): files with equal weights have equal hashes, whatever their
-/// metadata.
+/// The hash covers only the tensors (names, shapes, types, data): files with equal weights have
+/// equal hashes, whatever their metadata.
 #[derive(clap::Args)]
 pub struct Args {
     /// GGUF file.

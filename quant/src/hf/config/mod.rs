@@ -1,8 +1,9 @@
 //! `config.json`: the dimensions and constants of a model.
 //!
-//! Supports `internvl_chat` (vision tower, projector and language model) and plain `internlm2` and `qwen2`. Defaults are
-//! those of the Hugging Face configuration classes; settings that llama.cpp computes differently are refused here or
-//! reported in the notes of the conversion plan. Tensors are mapped by [`crate::convert`].
+//! Supports `internvl_chat` (vision tower, projector and language model) and plain `internlm2` and
+//! `qwen2`. Defaults are those of the Hugging Face configuration classes; settings that llama.cpp
+//! computes differently are refused here or reported in the notes of the conversion plan. Tensors
+//! are mapped by [`crate::convert`].
 //!
 //! ```
 //! use mmprm_quant::hf::config::{LanguageArch, ModelConfig};

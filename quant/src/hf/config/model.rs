@@ -26,7 +26,8 @@ impl LanguageArch {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// None, or `dynamic`, which changes nothing up to the trained length and which llama.cpp does not apply beyond.
+    /// None, or `dynamic`, which changes nothing up to the trained length and which llama.cpp does
+    /// not apply beyond.
     None,
     /// Positions divided by a factor.
     Linear {

@@ -8,16 +8,17 @@ use super::model::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeSc
 use crate::hf::error::HfError;
 use crate::hf::files::{read_json, read_optional_json};
 
-/// Maximum of any dimension or count: far above real ones, and low enough that products of a few of them cannot overflow 64
-/// bits.
+/// Maximum of any dimension or count: far above real ones, and low enough that products of a few of
+/// them cannot overflow 64 bits.
 const MAX_DIM: u64 = 1 << 22;
 
 impl ModelConfig {
-    /// Reads `config.json` of a checkpoint directory, and the pixel mean and deviation from `preprocessor_config.json` if it
-    /// exists.
+    /// Reads `config.json` of a checkpoint directory, and the pixel mean and deviation from
+    /// `preprocessor_config.json` if it exists.
     ///
     /// # Errors
-    /// [`HfError`] with the file and key, for a missing file, invalid JSON, or an unsupported architecture or value.
+    /// [`HfError`] with the file and key, for a missing file, invalid JSON, or an unsupported
+    /// architecture or value.
     pub fn read(directory: &Path) -> Result<Self, HfError> {
         Self::read_file(&directory.join("config.json"))
     }
