@@ -31,7 +31,7 @@
 //! * a kind of answer besides values, lists, sets and relations: a variant of `Shape` in
 //!   `grammar/shape.rs`, its syntax in `grammar/reader.rs`, its comparison in a new file of `rules`
 //!   that `rules/shapes.rs` calls;
-//! * an unreadable but fixed form, such as words or numbered parts: a rule that `rules/free.rs`
+//! * a form outside the grammar, such as words or numbered parts: a rule that `rules/free.rs`
 //!   calls;
 //! * a unit or a currency: a row of a table in `units.rs`;
 //! * a word that announces an answer, in any language: a list in `extract/announced.rs`;
