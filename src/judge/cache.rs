@@ -24,8 +24,9 @@ type Key = [u8; 32];
 /// A question in flight: a second caller waits for the first one's verdict.
 type Pending = Arc<OnceLock<Result<bool, JudgeError>>>;
 
-/// A [`JudgeModel`] with an append-only JSON Lines file of verdicts, one per line, written before the verdict is used. Judges
-/// of several identities and several processes may share a file. Truncated or damaged lines are skipped.
+/// A [`JudgeModel`] with an append-only JSON Lines file of verdicts, one per line, written before
+/// the verdict is used. Judges of several identities and several processes may share a file.
+/// Truncated or damaged lines are skipped.
 pub struct CachedJudge<'a> {
     judge: Box<dyn JudgeModel + 'a>,
     identity: String,
@@ -44,11 +45,12 @@ struct State {
 }
 
 impl<'a> CachedJudge<'a> {
-    /// Answers from the file at `path` where possible, else asks `judge`. The file and its directory are created for the first
-    /// new verdict.
+    /// Answers from the file at `path` where possible, else asks `judge`. The file and its
+    /// directory are created for the first new verdict.
     ///
     /// # Errors
-    /// [`JudgeError::Cache`] if the file cannot be read, [`JudgeError::NotACache`] if it holds something else than verdicts.
+    /// [`JudgeError::Cache`] if the file cannot be read, [`JudgeError::NotACache`] if it holds
+    /// something else than verdicts.
     pub fn open(judge: Box<dyn JudgeModel + 'a>, path: &Path) -> Result<Self, JudgeError> {
         let lines = match File::open(path).and_then(|file| read(&file)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Lines::none(),
@@ -153,7 +155,8 @@ impl JudgeModel for CachedJudge<'_> {
 
 struct Lines {
     known: HashMap<Key, bool>,
-    /// Whether the first line is a verdict, or the beginning of one with nothing after it, or missing.
+    /// Whether the first line is a verdict, or the beginning of one with nothing after it, or
+    /// missing.
     first_is_sound: bool,
     /// Whether the last line ends in a newline.
     ended: bool,

@@ -12,8 +12,8 @@ use crate::image::ImageError;
 /// Maximum size in bytes of an image that is sent.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// Encodes the file at `path` as a data URL. The media type follows from its first bytes; without a known signature it is
-/// MM-PRM's `image`.
+/// Encodes the file at `path` as a data URL. The media type follows from its first bytes; without a
+/// known signature it is MM-PRM's `image`.
 pub(crate) fn data_url(path: &Path) -> Result<String, ImageError> {
     let failed = |source| ImageError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Maps `work` over `items` on up to `workers` threads and returns the results in the items' order. Runs on the calling thread
-/// where one worker is enough.
+/// Maps `work` over `items` on up to `workers` threads and returns the results in the items' order.
+/// Runs on the calling thread where one worker is enough.
 pub(crate) fn map<T: Sync, R: Send>(items: &[T], workers: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let workers = workers.min(items.len());
     if workers <= 1 {

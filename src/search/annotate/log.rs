@@ -35,7 +35,8 @@ pub(super) struct Line<'a> {
     #[serde(rename = "guesses_dropped", skip_serializing_if = "is_zero")]
     pub(super) cancelled_probes: usize,
     pub(super) seconds: f64,
-    /// Which message of the prompt held the steps before a rollout, unless it is the user's, as in MM-PRM.
+    /// Which message of the prompt held the steps before a rollout, unless it is the user's, as in
+    /// MM-PRM.
     #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
     pub(super) continues: Option<String>,
 }
@@ -59,8 +60,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens or creates the log; returns the file stems of problems whose last attempt failed. A last line without a newline,
-    /// which a crash truncated, is removed.
+    /// Opens or creates the log; returns the file stems of problems whose last attempt failed. A
+    /// last line without a newline, which a crash truncated, is removed.
     pub(super) fn open(path: PathBuf) -> Result<(Self, HashSet<String>), AnnotateError> {
         let failed = |source: io::Error| AnnotateError::Io { path: path.clone(), source };
         let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
