@@ -1,4 +1,5 @@
-//! Speed of the search itself: searches per second with a scripted policy and verifier, and the script's share of the time.
+//! Speed of the search itself: searches per second with a scripted policy and verifier, and the
+//! script's share of the time.
 //!
 //! `cargo bench --bench search`
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
@@ -13,7 +14,8 @@ use mmprm::judge::{Verdict, Verifier, VerifyError};
 use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use mmprm::search::{Outcome, SearchParams, search};
 
-/// Writes solutions of 12 steps in many variants; one step in ten goes wrong, and one in ten corrects an error.
+/// Writes solutions of 12 steps in many variants; one step in ten goes wrong, and one in ten
+/// corrects an error.
 struct Script;
 
 impl RolloutModel for Script {

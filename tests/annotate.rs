@@ -1,4 +1,5 @@
-//! Annotation keeps finished work through kills, failures and cancellation, and a rerun ends with the same bytes.
+//! Annotation keeps finished work through kills, failures and cancellation, and a rerun ends with
+//! the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,8 @@ use serde_json::{Value, json};
 /// Set in a child process: its output directory.
 const CHILD_DIRECTORY: &str = "MMPRM_TEST_ANNOTATE_DIRECTORY";
 
-/// Writes three-step solutions that depend only on the request; each step goes wrong one time in five.
+/// Writes three-step solutions that depend only on the request; each step goes wrong one time in
+/// five.
 #[derive(Default)]
 struct Script {
     /// Duration of each request.

@@ -147,7 +147,7 @@ struct Watch<'a> {
 }
 
 impl Observer for Watch<'_> {
-    fn rollouts_drawn(&mut self, count: usize) {
+    fn rollouts_sampled(&mut self, count: usize) {
         self.rollouts += count;
     }
 

@@ -1,4 +1,5 @@
-//! Processing many records with parallel workers, a journal and one output file: what generation and scoring share.
+//! Processing many records with parallel workers, a journal and one output file: what generation
+//! and scoring share.
 //!
 //! ```
 //! use mmprm::eval::batch::{Batch, Outcome};
@@ -86,7 +87,8 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Calls `work` for each index below `count` that no earlier run finished, then writes the output.
+    /// Calls `work` for each index below `count` that no earlier run finished, then writes the
+    /// output.
     ///
     /// # Errors
     /// [`BatchError`].

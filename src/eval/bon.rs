@@ -1,7 +1,7 @@
 //! Best-of-N: the accuracy of each way to select among candidates, with confidence intervals.
 //!
-//! Uses what files of candidates contain: labels, step scores, the policy's log-probabilities, and the answers themselves for
-//! majority votes.
+//! Uses what files of candidates contain: labels, step scores, the policy's log-probabilities, and
+//! the answers themselves for majority votes.
 //!
 //! ```
 //! use mmprm::eval::bon::{BonOptions, report};
@@ -27,8 +27,8 @@ const RESAMPLES: usize = 2000;
 /// How to compute a report.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BonOptions {
-    /// Gives a candidate without steps the value 0, as MM-PRM does, which ranks it above others for sums of logarithms.
-    /// Otherwise it ranks last.
+    /// Gives a candidate without steps the value 0, as MM-PRM does, which ranks it above others for
+    /// sums of logarithms. Otherwise it ranks last.
     pub reference: bool,
     /// Random seed of the bootstrap.
     pub seed: u64,
@@ -46,13 +46,15 @@ pub struct MethodAccuracy {
     pub correct: f64,
     /// Problems with labels.
     pub total: usize,
-    /// 95 % confidence interval of the accuracy: percentiles over bootstrap resamples of the problems.
+    /// 95 % confidence interval of the accuracy: percentiles over bootstrap resamples of the
+    /// problems.
     pub ci: [f64; 2],
 }
 
-/// The accuracy of each selection method, in order: a random candidate, pass@k, any right candidate (oracle), the
-/// [majority](super::majority); where all records have step scores, each [`Aggregator`] and the majority weighted by three of
-/// them; where all have log-probabilities, the best worst step and the best mean token. Records without labels are left out.
+/// The accuracy of each selection method, in order: a random candidate, pass@k, any right candidate
+/// (oracle), the [majority](super::majority); where all records have step scores, each
+/// [`Aggregator`] and the majority weighted by three of them; where all have log-probabilities, the
+/// best worst step and the best mean token. Records without labels are left out.
 pub fn report(sets: &[CandidateSet], options: BonOptions) -> Vec<MethodAccuracy> {
     let labelled: Vec<Labelled<'_>> = sets
         .iter()

@@ -1,4 +1,5 @@
-//! Generating candidates for a data set: `n` labelled rollouts per problem, in the form of a Best-of-N file.
+//! Generating candidates for a data set: `n` labelled rollouts per problem, in the form of a
+//! Best-of-N file.
 
 use serde_json::{Map, Value, json};
 
@@ -10,10 +11,11 @@ use crate::policy::{Detail, PolicyError, RolloutModel, RolloutRequest, StepLogpr
 
 /// Samples `count` candidates for each problem and writes them to the batch's output.
 ///
-/// A record is the problem's own, with `solutions_splits` and `labels` (1 right, 0 wrong) added; `step_logprobs` and
-/// `step_tokens`, the policy's log-probability and number of tokens of each step, where the policy returns them; and
-/// `unjudged`, the number of candidates that could not be judged, if any. `on_unjudged` says whether these are left out, count
-/// as wrong, or fail the problem. A failed problem has no candidates and its cause in `error`.
+/// A record is the problem's own, with `solutions_splits` and `labels` (1 right, 0 wrong) added;
+/// `step_logprobs` and `step_tokens`, the policy's log-probability and number of tokens of each
+/// step, where the policy returns them; and `unjudged`, the number of candidates that could not be
+/// judged, if any. `on_unjudged` says whether these are left out, count as wrong, or fail the
+/// problem. A failed problem has no candidates and its cause in `error`.
 ///
 /// # Errors
 /// [`BatchError`]; a failed problem does not end the run.
@@ -35,7 +37,8 @@ pub fn generate(
                 let (rollouts, logprobs): (Vec<Rollout>, Vec<Vec<StepLogprob>>) =
                     sampled.into_iter().map(|one| (one.rollout, one.logprobs.unwrap_or_default())).unzip();
                 match judge::verdicts(verifier, problem, &rollouts) {
-                    // A verifier without a verdict because the run is being stopped does not fail the problem.
+                    // A verifier without a verdict because the run is being stopped does not fail
+                    // the problem.
                     Err(_) if batch.cancel.is_cancelled() => Outcome::Cancelled,
                     Err(error) => failed(problem, &error.to_string()),
                     Ok(verdicts) => finished(problem, rollouts, logprobs, &verdicts, on_unjudged),

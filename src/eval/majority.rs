@@ -17,11 +17,12 @@ use crate::answer::extract::extract;
 use crate::answer::{AnswerSpec, Outcome, compare};
 use crate::data::candidates::CandidateSet;
 
-/// The class of each candidate's final answer: answers that [`compare`] finds equal to an earlier one share its text. Choices,
-/// unit and precision of the record apply. `None` for a candidate without steps.
+/// The class of each candidate's final answer: answers that [`compare`] finds equal to an earlier
+/// one share its text. Choices, unit and precision of the record apply. `None` for a candidate
+/// without steps.
 ///
-/// An answer joins the first class whose first member it equals, so that classes are well defined where the rules are not
-/// transitive.
+/// An answer joins the first class whose first member it equals, so that classes are well defined
+/// where the rules are not transitive.
 pub fn answer_classes(set: &CandidateSet) -> Vec<Option<String>> {
     let spec = AnswerSpec::from_record(&set.record);
     let mut classes: Vec<String> = Vec::new();
@@ -37,8 +38,8 @@ pub fn answer_classes(set: &CandidateSet) -> Vec<Option<String>> {
     set.solutions.iter().map(&mut class).collect()
 }
 
-/// The first candidate of the largest class, the earliest of equally large ones. Candidates without an answer do not vote;
-/// `None` if nobody votes.
+/// The first candidate of the largest class, the earliest of equally large ones. Candidates without
+/// an answer do not vote; `None` if nobody votes.
 pub fn vote(classes: &[Option<String>]) -> Option<usize> {
     let mut votes: HashMap<&str, (usize, usize)> = HashMap::new();
     for (index, class) in classes.iter().enumerate() {
@@ -49,7 +50,8 @@ pub fn vote(classes: &[Option<String>]) -> Option<usize> {
     votes.into_values().max_by_key(|&(count, first)| (count, Reverse(first))).map(|(_, first)| first)
 }
 
-/// The first candidate of the class with the largest sum of `weights`, one per candidate; the earliest of equals.
+/// The first candidate of the class with the largest sum of `weights`, one per candidate; the
+/// earliest of equals.
 pub fn weighted_vote(classes: &[Option<String>], weights: &[f64]) -> Option<usize> {
     let mut votes: HashMap<&str, (f64, usize)> = HashMap::new();
     for (index, (class, weight)) in classes.iter().zip(weights).enumerate() {

@@ -1,4 +1,5 @@
-//! Metrics of candidates: pass@k, and the aggregators that turn step scores into one number for Best-of-N.
+//! Metrics of candidates: pass@k, and the aggregators that turn step scores into one number for
+//! Best-of-N.
 //!
 //! ```
 //! use mmprm::eval::metrics::{Aggregator, pass_at_k};
@@ -6,7 +7,8 @@
 //! assert_eq!(Aggregator::Min.apply(&[0.9, 0.2, 0.8]), Some(0.2));
 //! ```
 
-/// Aggregates the step scores of a candidate into one number (those of MM-PRM's `evaluate_k12_prm.py`).
+/// Aggregates the step scores of a candidate into one number (those of MM-PRM's
+/// `evaluate_k12_prm.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregator {
     /// Smallest.
@@ -69,7 +71,8 @@ impl Aggregator {
             Self::Average => mean(scores.iter().sum()),
             Self::SumLogProb => scores.iter().map(|&p| if p > 0.0 { p.ln() } else { -9999.0 }).sum(),
             Self::Max => scores.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            // MM-PRM raises an error for the logit of 0, which is −∞; −9999 mirrors its value for p = 1.
+            // MM-PRM raises an error for the logit of 0, which is −∞; −9999 mirrors its value for p
+            // = 1.
             Self::SumLogit => scores
                 .iter()
                 .map(|&p| {
@@ -87,8 +90,9 @@ impl Aggregator {
     }
 }
 
-/// pass@k: the probability that at least one of `k` candidates drawn without replacement from `total`, of which `correct` are
-/// right, is right (the unbiased estimator of Chen et al. 2021, arXiv 2107.03374). `k` is capped at `total`.
+/// pass@k: the probability that at least one of `k` candidates drawn without replacement from
+/// `total`, of which `correct` are right, is right (the unbiased estimator of Chen et al. 2021,
+/// arXiv 2107.03374). `k` is capped at `total`.
 pub fn pass_at_k(total: usize, correct: usize, k: usize) -> f64 {
     let k = k.min(total);
     if total == 0 || correct == 0 || k == 0 {

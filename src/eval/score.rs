@@ -8,8 +8,9 @@ use crate::data::problem::Problem;
 use crate::judge::{self, OnUnjudged, Verifier};
 use crate::prm::{PrmError, ScoreRequest, StepScorer};
 
-/// Adds `prm_scores` to each record and writes them to the batch's output. A failed record has `prm_scores` null and its cause
-/// in `prm_error`. A record with a correct answer but without `labels` is labelled too, if `verifier` can judge every candidate.
+/// Adds `prm_scores` to each record and writes them to the batch's output. A failed record has
+/// `prm_scores` null and its cause in `prm_error`. A record with a correct answer but without
+/// `labels` is labelled too, if `verifier` can judge every candidate.
 ///
 /// # Errors
 /// [`BatchError`]; a failed record does not end the run.
@@ -46,8 +47,8 @@ fn failed(mut record: Map<String, Value>, cause: String) -> Outcome {
     Outcome::Failed(record, cause)
 }
 
-/// 1 for each right candidate and 0 for each wrong one; `None` without a correct answer, or where a candidate cannot be
-/// judged.
+/// 1 for each right candidate and 0 for each wrong one; `None` without a correct answer, or where a
+/// candidate cannot be judged.
 fn labels(set: &CandidateSet, verifier: &dyn Verifier) -> Option<Vec<u8>> {
     let answer = ["correct_answer", "answer"].iter().find_map(|key| set.record.get(*key)?.as_str())?;
     let problem = Problem {

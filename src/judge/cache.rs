@@ -25,8 +25,9 @@ type Key = [u8; 32];
 /// A question in flight: a second caller waits for the first one's verdict.
 type Pending = Arc<OnceLock<Result<bool, JudgeError>>>;
 
-/// A [`JudgeModel`] with an append-only JSON Lines file of verdicts, one per line, written before the verdict is used. Judges
-/// of several identities and several processes may share a file. Truncated or damaged lines are skipped.
+/// A [`JudgeModel`] with an append-only JSON Lines file of verdicts, one per line, written before
+/// the verdict is used. Judges of several identities and several processes may share a file.
+/// Truncated or damaged lines are skipped.
 pub struct CachedJudge<'a> {
     judge: Box<dyn JudgeModel + 'a>,
     identity: String,
@@ -45,11 +46,12 @@ struct State {
 }
 
 impl<'a> CachedJudge<'a> {
-    /// Answers from the file at `path` where possible, else asks `judge`. The file and its directory are created for the first
-    /// new verdict.
+    /// Answers from the file at `path` where possible, else asks `judge`. The file and its
+    /// directory are created for the first new verdict.
     ///
     /// # Errors
-    /// [`JudgeError::Cache`] if the file cannot be read, [`JudgeError::NotACache`] if it holds something else than verdicts.
+    /// [`JudgeError::Cache`] if the file cannot be read, [`JudgeError::NotACache`] if it holds
+    /// something else than verdicts.
     pub fn open(judge: Box<dyn JudgeModel + 'a>, path: &Path) -> Result<Self, JudgeError> {
         let Lines { known, first_is_sound, torn } = read(path).map_err(failed)?;
         if !first_is_sound {
@@ -142,7 +144,8 @@ impl JudgeModel for CachedJudge<'_> {
 
 struct Lines {
     known: HashMap<Key, bool>,
-    /// Whether the first line is a verdict, or the beginning of one with nothing after it, or missing.
+    /// Whether the first line is a verdict, or the beginning of one with nothing after it, or
+    /// missing.
     first_is_sound: bool,
     /// Whether its last line is truncated.
     torn: bool,

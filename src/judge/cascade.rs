@@ -18,11 +18,11 @@ pub enum JudgeMode {
     Always,
 }
 
-/// A [`Verifier`] that applies rules and asks a judge where they are undecided. An answer that neither can decide is
-/// [`Verdict::Unjudged`].
+/// A [`Verifier`] that applies rules and asks a judge where they are undecided. An answer that
+/// neither can decide is [`Verdict::Unjudged`].
 ///
-/// A judge that cannot be used at all ends the run: the verifier cancels the run's `stop` token and keeps the cause in
-/// [`stopped_by`](Self::stopped_by).
+/// A judge that cannot be used at all ends the run: the verifier cancels the run's `stop` token and
+/// keeps the cause in [`stopped_by`](Self::stopped_by).
 pub struct RulesThenJudge<'a> {
     rules: &'a dyn Verifier,
     judge: Option<&'a dyn JudgeModel>,

@@ -8,8 +8,9 @@ use crate::data::problem::Problem;
 use crate::prompt::judge as wording;
 use crate::remote::{ChatRequest, Endpoint};
 
-/// Asks a model behind an [`Endpoint`] MM-PRM's question (`check_correctness`) at temperature 0. After a reply that is neither
-/// yes nor no, which temperature 0 would repeat, the next attempts use MM-PRM's 0.5.
+/// Asks a model behind an [`Endpoint`] MM-PRM's question (`check_correctness`) at temperature 0.
+/// After a reply that is neither yes nor no, which temperature 0 would repeat, the next attempts
+/// use MM-PRM's 0.5.
 #[derive(Debug)]
 pub struct EndpointJudge {
     endpoint: Endpoint,

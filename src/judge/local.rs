@@ -22,8 +22,9 @@ pub struct LocalJudge {
 }
 
 impl LocalJudge {
-    /// Wraps a running engine that decodes `parallel` requests at once. `template` is the model's chat template, by default
-    /// `ChatML`. Once `cancel` is cancelled, questions end with [`JudgeError::Cancelled`].
+    /// Wraps a running engine that decodes `parallel` requests at once. `template` is the model's
+    /// chat template, by default `ChatML`. Once `cancel` is cancelled, questions end with
+    /// [`JudgeError::Cancelled`].
     ///
     /// # Errors
     /// [`JudgeError::NoChatTemplate`] if no template is given and the model does not know `ChatML`.
@@ -43,7 +44,8 @@ impl LocalJudge {
         Ok(Self { engine, encoder, template, special_texts, parallel, cancel })
     }
 
-    /// Builds the prompt. Special tokens are removed from the question, so that an answer cannot end the user's message.
+    /// Builds the prompt. Special tokens are removed from the question, so that an answer cannot
+    /// end the user's message.
     fn prompt(&self, problem: &Problem, answer: &str) -> Result<Prompt, EncodeError> {
         let mut text = wording::answer(&problem.question, &problem.answer, answer);
         for special in self.special_texts.iter().filter(|special| !special.is_empty()) {

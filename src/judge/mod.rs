@@ -1,15 +1,20 @@
-//! Is an answer right? Rules decide first, a judge model where they cannot, and what neither can decide stays *unjudged*.
+//! Is an answer right? Rules decide first, a judge model where they cannot, and what neither can
+//! decide stays *unjudged*.
 //!
-//! A [`Verifier`] gives a [`Verdict`] on an answer: [`RuleVerifier`] compares by rules, [`RulesThenJudge`] asks a
-//! [`JudgeModel`] about what the rules leave undecided and counts who decided. [`EndpointJudge`] is a model behind an
-//! OpenAI-compatible [`Endpoint`](crate::remote::Endpoint), [`LocalJudge`] one on this machine; [`CachedJudge`] stores
-//! verdicts on disk and never asks the same question twice. [`OnUnjudged`] says what to do with a rollout that was not
-//! judged: a failed request never counts as an incorrect rollout by itself.
+//! A [`Verifier`] gives a [`Verdict`] on an answer: [`RuleVerifier`] compares by rules,
+//! [`RulesThenJudge`] asks a [`JudgeModel`] about what the rules leave undecided and counts who
+//! decided. [`EndpointJudge`] is a model behind an OpenAI-compatible
+//! [`Endpoint`](crate::remote::Endpoint), [`LocalJudge`] one on this machine; [`CachedJudge`]
+//! stores verdicts on disk and never asks the same question twice. [`OnUnjudged`] says what to do
+//! with a rollout that was not judged: a failed request never counts as an incorrect rollout by
+//! itself.
 //!
-//! A model can also judge steps, as MM-PRM's `mllm_as_a_judge.py` does: [`StepJudge`] reads the probabilities of Yes and No,
-//! and [`judge_trees`] writes them beside the Monte Carlo values of search trees.
+//! A model can also judge steps, as MM-PRM's `mllm_as_a_judge.py` does: [`StepJudge`] reads the
+//! probabilities of Yes and No, and [`judge_trees`] writes them beside the Monte Carlo values of
+//! search trees.
 //!
-//! The wording of the questions is in `prompt`; flags and messages for people are left to the caller.
+//! The wording of the questions is in `prompt`; flags and messages for people are left to the
+//! caller.
 //!
 //! ```
 //! use mmprm::data::problem::Problem;
@@ -70,7 +75,8 @@ pub use error::{JudgeError, VerifyError};
 #[cfg(feature = "engine")]
 pub use local::LocalJudge;
 pub use model::JudgeModel;
-pub use rollouts::{OnUnjudged, verdicts};
+pub use rollouts::OnUnjudged;
+pub(crate) use rollouts::verdicts;
 pub use run::{TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
 pub use steps::StepJudge;
 pub use trees::JudgedStates;

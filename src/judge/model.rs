@@ -16,7 +16,8 @@ pub trait JudgeModel: Sync {
     /// [`JudgeError`]; a failure is never a verdict.
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError>;
 
-    /// Identifies the judge: its model and the wording of its question. Cached verdicts apply to judges of the same identity.
+    /// Identifies the judge: its model and the wording of its question. Cached verdicts apply to
+    /// judges of the same identity.
     fn identity(&self) -> String;
 
     /// Maximum number of questions at once.

@@ -7,8 +7,8 @@ use crate::remote::reply::{ReplyError, choice, content, short};
 /// The temperature after a reply that was not a verdict; MM-PRM's.
 const RETRY_TEMPERATURE: f64 = 0.5;
 
-/// Reads a reply that begins with yes or no. Quotes, emphasis, punctuation, a reasoning block before it and words after it are
-/// ignored.
+/// Reads a reply that begins with yes or no. Quotes, emphasis, punctuation, a reasoning block
+/// before it and words after it are ignored.
 pub(super) fn yes_or_no(words: &str) -> Option<bool> {
     let words = words.rsplit_once("</think>").map_or(words, |(_, verdict)| verdict);
     let bare = words.trim_start_matches(|c: char| !c.is_alphanumeric());
@@ -41,7 +41,8 @@ pub(super) fn verdict(reply: &Value) -> Result<bool, ReplyError> {
 /// Probabilities that a model's first token is Yes and No.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct StepScore {
-    /// Probability of the more likely of `YES` and `Yes`, 0 to 1; e^−100 where neither is among the listed tokens.
+    /// Probability of the more likely of `YES` and `Yes`, 0 to 1; e^−100 where neither is among the
+    /// listed tokens.
     pub(super) yes: f64,
     /// The same for `NO` and `No`.
     pub(super) no: f64,

@@ -4,11 +4,16 @@ use super::{Verdict, Verifier, VerifyError};
 use crate::data::problem::Problem;
 use crate::data::solution::{Rollout, answer_text};
 
-/// Judges rollouts of a problem by their last elements, in parallel where the verifier can; an empty rollout is incorrect.
+/// Judges rollouts of a problem by their last elements, in parallel where the verifier can; an
+/// empty rollout is incorrect.
 ///
 /// # Errors
 /// The first [`VerifyError`].
-pub fn verdicts(verifier: &dyn Verifier, problem: &Problem, rollouts: &[Rollout]) -> Result<Vec<Verdict>, VerifyError> {
+pub(crate) fn verdicts(
+    verifier: &dyn Verifier,
+    problem: &Problem,
+    rollouts: &[Rollout],
+) -> Result<Vec<Verdict>, VerifyError> {
     let answers: Vec<&str> = rollouts.iter().filter_map(|rollout| answer_text(rollout)).collect();
     let mut judged = verifier.verify_all(problem, &answers).into_iter();
     let verdict = |rollout: &Rollout| match answer_text(rollout) {
@@ -56,8 +61,8 @@ impl OnUnjudged {
         }
     }
 
-    /// Whether a problem fails with `unjudged` of its `drawn` rollouts unjudged: any for [`Fail`](Self::Fail), all for
-    /// [`Drop`](Self::Drop), which would leave nothing to count.
+    /// Whether a problem fails with `unjudged` of its `drawn` rollouts unjudged: any for
+    /// [`Fail`](Self::Fail), all for [`Drop`](Self::Drop), which would leave nothing to count.
     pub fn fails(self, unjudged: usize, drawn: usize) -> bool {
         match self {
             Self::Drop => unjudged > 0 && unjudged == drawn,

@@ -1,4 +1,5 @@
-//! Judging many trees, from one directory into another. Files are written atomically; existing ones are kept.
+//! Judging many trees, from one directory into another. Files are written atomically; existing ones
+//! are kept.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -52,7 +53,8 @@ pub struct TreesSummary {
     pub failed: usize,
     /// States judged.
     pub states: usize,
-    /// Of those, states at which neither Yes nor No was among the judge's most likely tokens; their `llm_as_a_judge` is null.
+    /// Of those, states at which neither Yes nor No was among the judge's most likely tokens; their
+    /// `llm_as_a_judge` is null.
     pub unjudged: usize,
     /// Whether the run was cancelled before the end.
     pub cancelled: bool,
@@ -89,10 +91,11 @@ struct Shared {
     error: Option<TreesError>,
 }
 
-/// Judges the tree files `files` and writes each, with the judge's scores added, to a file of the same name in `output`.
+/// Judges the tree files `files` and writes each, with the judge's scores added, to a file of the
+/// same name in `output`.
 ///
-/// Trees that exist in `output` are skipped, so that the same call resumes an interrupted run. A tree that cannot be read or
-/// judged fails without ending the run.
+/// Trees that exist in `output` are skipped, so that the same call resumes an interrupted run. A
+/// tree that cannot be read or judged fails without ending the run.
 ///
 /// # Errors
 /// [`TreesError`] where the run cannot continue.

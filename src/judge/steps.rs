@@ -8,8 +8,9 @@ use super::reply::{self, StepScore};
 use crate::prompt::judge as wording;
 use crate::remote::{ChatRequest, Endpoint};
 
-/// Asks a vision model behind an [`Endpoint`] whether steps are valid, as MM-PRM's `mllm_as_a_judge.py` does: one token at
-/// temperature 0, of which the probabilities of Yes and No are read.
+/// Asks a vision model behind an [`Endpoint`] whether steps are valid, as MM-PRM's
+/// `mllm_as_a_judge.py` does: one token at temperature 0, of which the probabilities of Yes and No
+/// are read.
 #[derive(Debug)]
 pub struct StepJudge {
     endpoint: Endpoint,

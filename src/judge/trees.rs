@@ -28,8 +28,9 @@ struct State {
     following: Vec<String>,
 }
 
-/// Judges the states of `tree`, which was [validated](crate::data::tree::json::read_value), and adds to each `logprob_yes`,
-/// `logprob_no` (probabilities, despite MM-PRM's names) and `llm_as_a_judge`, P(Yes) / (P(Yes) + P(No)) or null.
+/// Judges the states of `tree`, which was [validated](crate::data::tree::json::read_value), and
+/// adds to each `logprob_yes`, `logprob_no` (probabilities, despite MM-PRM's names) and
+/// `llm_as_a_judge`, P(Yes) / (P(Yes) + P(No)) or null.
 pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) -> Result<JudgedStates, TreeFailure> {
     let problem = text(&tree["question"]);
     let answer = text(&tree["answer"]);

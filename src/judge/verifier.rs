@@ -11,7 +11,8 @@ pub enum Verdict {
     Correct,
     /// Not equivalent.
     Incorrect,
-    /// Neither rules nor a judge could decide. Counts as incorrect only where [`OnUnjudged`](super::OnUnjudged) says so.
+    /// Neither rules nor a judge could decide. Counts as incorrect only where
+    /// [`OnUnjudged`](super::OnUnjudged) says so.
     Unjudged,
 }
 
@@ -23,14 +24,15 @@ pub trait Verifier: Sync {
     /// [`VerifyError`] where the problem itself cannot be judged (it has no correct answer).
     fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError>;
 
-    /// Judges several answers to one problem, in order. Verifiers that wait for a server override this to ask in parallel.
+    /// Judges several answers to one problem, in order. Verifiers that wait for a server override
+    /// this to ask in parallel.
     fn verify_all(&self, problem: &Problem, answers: &[&str]) -> Vec<Result<Verdict, VerifyError>> {
         answers.iter().map(|answer| self.verify(problem, answer)).collect()
     }
 }
 
-/// Verifies by [`compare`], with the choices, precision and unit of the problem's record. What the rules leave undecided is
-/// [`Verdict::Unjudged`].
+/// Verifies by [`compare`], with the choices, precision and unit of the problem's record. What the
+/// rules leave undecided is [`Verdict::Unjudged`].
 ///
 /// ```
 /// use mmprm::data::problem::Problem;

@@ -6,11 +6,12 @@ use std::error::Error;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// The run was cancelled, or the request was speculative and cancelled; the problem did not fail.
+    /// The run was cancelled, or the request was speculative and cancelled; the problem did not
+    /// fail.
     #[error("cancelled")]
     Cancelled,
-    /// This problem cannot be given to the model: a missing or broken image, a prompt longer than the context. Other
-    /// problems are not affected.
+    /// This problem cannot be given to the model: a missing or broken image, a prompt longer than
+    /// the context. Other problems are not affected.
     #[error("{0}")]
     Problem(#[source] Box<dyn Error + Send + Sync>),
     /// The model, its engine or its server failed.

@@ -27,8 +27,8 @@ impl LocalPolicy {
         Self { engine, encoder, options, keep_prompts: false, special_texts }
     }
 
-    /// Sets whether prompts stay in the engine's cache for later requests with the same beginning, as a search makes them.
-    /// Off by default.
+    /// Sets whether prompts stay in the engine's cache for later requests with the same beginning,
+    /// as a search makes them. Off by default.
     #[must_use]
     pub fn keep_prompts(mut self, keep: bool) -> Self {
         self.keep_prompts = keep;

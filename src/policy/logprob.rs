@@ -3,10 +3,11 @@
 use super::StepLogprob;
 use crate::data::solution;
 
-/// Sums token log-probabilities per step of `rollout`, which was [parsed](solution::parse) from the concatenated `pieces`
-/// (text and log-probability of each token). A token belongs to the step that it begins in; tokens equal to a `special` text
-/// are removed from the text first. `None` where the pieces do not reproduce the rollout (tokens that are parts of a
-/// character, special tokens spelled out).
+/// Sums token log-probabilities per step of `rollout`, which was [parsed](solution::parse) from the
+/// concatenated `pieces` (text and log-probability of each token). A token belongs to the step that
+/// it begins in; tokens equal to a `special` text are removed from the text first. `None` where the
+/// pieces do not reproduce the rollout (tokens that are parts of a character, special tokens
+/// spelled out).
 pub(super) fn of_steps<S: AsRef<str>>(
     pieces: impl IntoIterator<Item = (String, f64)>,
     special: &[S],

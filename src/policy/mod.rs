@@ -1,8 +1,8 @@
 //! The policy: a model that writes solutions, asked for `n` rollouts of a prompt.
 //!
-//! [`RolloutModel`] is the trait that search and candidate generation use. [`LocalPolicy`] runs a GGUF model on llama.cpp,
-//! [`RemotePolicy`] sends requests to an OpenAI-compatible server. Whether a rollout is right is left to
-//! [`judge`](crate::judge).
+//! [`RolloutModel`] is the trait that search and candidate generation use. [`LocalPolicy`] runs a
+//! GGUF model on llama.cpp, [`RemotePolicy`] sends requests to an OpenAI-compatible server. Whether
+//! a rollout is right is left to [`judge`](crate::judge).
 //!
 //! ```no_run
 //! use mmprm::data::problem::Problems;

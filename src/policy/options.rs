@@ -7,18 +7,22 @@ use crate::engine::Sampling;
 use crate::prompt::ChatTemplate;
 use crate::util::cancel::CancelToken;
 
-/// How a policy generates rollouts. The defaults are MM-PRM's annotation settings, images relative to the working directory.
+/// How a policy generates rollouts. The defaults are MM-PRM's annotation settings, images relative
+/// to the working directory.
 #[derive(Debug, Clone)]
 pub struct GenerationOptions {
-    /// Sampling parameters. For what servers make of them see [`RemotePolicy`](super::RemotePolicy).
+    /// Sampling parameters. For what servers make of them see
+    /// [`RemotePolicy`](super::RemotePolicy).
     pub sampling: Sampling,
     /// Maximum new tokens per rollout.
     pub max_tokens: usize,
-    /// Random seed. Each rollout has its own stream, derived from this, the problem, the node and the rollout's index.
+    /// Random seed. Each rollout has its own stream, derived from this, the problem, the node and
+    /// the rollout's index.
     pub seed: u64,
     /// Folder that image paths are relative to and confined to.
     pub data_root: PathBuf,
-    /// The chat template. A server applies its own and only receives this template's system message.
+    /// The chat template. A server applies its own and only receives this template's system
+    /// message.
     pub template: ChatTemplate,
     /// Which message of the prompt holds the steps before a rollout.
     pub continues: Continue,

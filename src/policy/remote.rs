@@ -17,8 +17,8 @@ use crate::remote::reply::{self, ReplyError};
 use crate::remote::{ChatRequest, Endpoint, EndpointError, SetupError, images};
 use crate::util::pool;
 
-/// The special tokens of InternVL2.5's vocabularies, except the four tags. Servers are asked to return special tokens, since
-/// the tags may be among them; these are removed afterwards.
+/// The special tokens of InternVL2.5's vocabularies, except the four tags. Servers are asked to
+/// return special tokens, since the tags may be among them; these are removed afterwards.
 const SPECIAL_TEXTS: [&str; 19] = [
     END_OF_TURN,
     "<|im_start|>",
@@ -44,8 +44,8 @@ const SPECIAL_TEXTS: [&str; 19] = [
 /// Ends the assistant's message.
 const END_OF_TURN: &str = "<|im_end|>";
 
-/// The window of llama-server's repetition penalty in tokens: more than a prompt and a rollout have together. It has no value
-/// for "all of them".
+/// The window of llama-server's repetition penalty in tokens: more than a prompt and a rollout have
+/// together. It has no value for "all of them".
 const PENALTY_WINDOW: u32 = 1 << 16;
 
 /// The largest seed that every server accepts, plus one.
@@ -71,27 +71,29 @@ pub struct Traffic {
     pub generated: u64,
 }
 
-/// A [`RolloutModel`] behind an [`Endpoint`]: vLLM, `SGLang`, llama-server, or another OpenAI-compatible server of a vision
-/// model.
+/// A [`RolloutModel`] behind an [`Endpoint`]: vLLM, `SGLang`, llama-server, or another
+/// OpenAI-compatible server of a vision model.
 ///
-/// A request is a chat completion: the template's system message, and MM-PRM's user message with its images inline as data
-/// URLs. The rollouts of one prompt are requested at once (`n`); where a server refuses that or returns fewer, the others are
-/// requested one by one, in parallel.
+/// A request is a chat completion: the template's system message, and MM-PRM's user message with
+/// its images inline as data URLs. The rollouts of one prompt are requested at once (`n`); where a
+/// server refuses that or returns fewer, the others are requested one by one, in parallel.
 ///
-/// Every request carries the seed of its first rollout, which depends only on the run's seed, the problem, the node and the
-/// rollout's index. vLLM and llama-server give the rollouts of one request this seed and the following ones, and reproduce
-/// them as far as rounding in their batches allows; `SGLang` only with its deterministic inference, others perhaps not at
-/// all.
+/// Every request carries the seed of its first rollout, which depends only on the run's seed, the
+/// problem, the node and the rollout's index. vLLM and llama-server give the rollouts of one
+/// request this seed and the following ones, and reproduce them as far as rounding in their batches
+/// allows; `SGLang` only with its deterministic inference, others perhaps not at all.
 ///
-/// `temperature`, `top_p`, `top_k`, `min_p` (0), `repetition_penalty` and `max_tokens` are always sent, so that no default of
-/// the server or model applies; the penalty also under llama-server's name, `repeat_penalty`, with `repeat_last_n`. Servers
-/// ignore what they do not know: vLLM and `SGLang` these two, llama-server `repetition_penalty` and `skip_special_tokens`,
-/// Ollama `top_k`, `min_p` and the penalty under either name.
+/// `temperature`, `top_p`, `top_k`, `min_p` (0), `repetition_penalty` and `max_tokens` are always
+/// sent, so that no default of the server or model applies; the penalty also under llama-server's
+/// name, `repeat_penalty`, with `repeat_last_n`. Servers ignore what they do not know: vLLM and
+/// `SGLang` these two, llama-server `repetition_penalty` and `skip_special_tokens`, Ollama `top_k`,
+/// `min_p` and the penalty under either name.
 ///
-/// With [`Continue::Assistant`] the conversation ends in an assistant's message with the steps so far as the server sent them,
-/// to be continued (`continue_final_message` without `add_generation_prompt`, as vLLM and `SGLang` name it; llama-server
-/// continues such a message by itself). A server that refuses this ends the run; one that silently begins a new message
-/// cannot be detected.
+/// With [`Continue::Assistant`] the conversation ends in an assistant's message with the steps so
+/// far as the server sent them, to be continued (`continue_final_message` without
+/// `add_generation_prompt`, as vLLM and `SGLang` name it; llama-server continues such a message by
+/// itself). A server that refuses this ends the run; one that silently begins a new message cannot
+/// be detected.
 ///
 /// [`Detail::Logprobs`] returns what the server reports.
 #[derive(Debug)]
@@ -109,7 +111,8 @@ pub struct RemotePolicy {
     generated: AtomicU64,
 }
 
-/// A completion: its text, and its tokens with their log-probabilities where the server reports them.
+/// A completion: its text, and its tokens with their log-probabilities where the server reports
+/// them.
 struct Completion {
     text: String,
     tokens: Vec<(String, f64)>,
@@ -141,8 +144,9 @@ impl RemotePolicy {
         }
     }
 
-    /// Why the server cannot be used at all, once that is known. The policy then cancels the tokens of its endpoint and of its
-    /// options, and its requests end with [`PolicyError::Cancelled`]: the run is over, and no problem has failed.
+    /// Why the server cannot be used at all, once that is known. The policy then cancels the tokens
+    /// of its endpoint and of its options, and its requests end with [`PolicyError::Cancelled`]:
+    /// the run is over, and no problem has failed.
     pub fn stopped_by(&self) -> Option<&EndpointError> {
         self.stopped_by.get()
     }
@@ -177,7 +181,8 @@ impl RemotePolicy {
         for other in others.into_iter().flatten() {
             choices.extend(other.map_err(failure)?);
         }
-        // Only now: a server that refuses a single completion too had another reason to refuse several.
+        // Only now: a server that refuses a single completion too had another reason to refuse
+        // several.
         self.one_by_one.fetch_or(one_by_one, Ordering::Relaxed);
         self.continued.fetch_or(self.is_continuation(request), Ordering::Relaxed);
         Ok(choices)
@@ -188,7 +193,8 @@ impl RemotePolicy {
         let &RolloutRequest { problem, prefix, .. } = request;
         let load = |path: &String| {
             let path = image::resolve(&self.options.data_root, path)?;
-            // Decoded here, since a server would report an unreadable image as an error of the request.
+            // Decoded here, since a server would report an unreadable image as an error of the
+            // request.
             image::load(&path, &Limits::default())?;
             images::data_url(&path)
         };
@@ -213,7 +219,8 @@ impl RemotePolicy {
         self.options.continues == Continue::Assistant && !request.prefix.is_empty()
     }
 
-    /// Requests `count` completions, the first of which is rollout `first`; returns one to `count` of them.
+    /// Requests `count` completions, the first of which is rollout `first`; returns one to `count`
+    /// of them.
     fn ask(
         &self,
         messages: &Value,
@@ -343,7 +350,8 @@ fn read(reply: &Value, max: usize) -> Result<(Vec<Completion>, [u64; 2]), ReplyE
 }
 
 fn completion(choice: &Value) -> Result<Completion, ReplyError> {
-    // A completion that the server aborted must not become a rollout, which would count as incorrect.
+    // A completion that the server aborted must not become a rollout, which would count as
+    // incorrect.
     if let Some(reason @ ("abort" | "error" | "content_filter")) = choice["finish_reason"].as_str() {
         return Err(ReplyError::Form(format!("the completion broke off ({reason})")));
     }

@@ -1,4 +1,5 @@
-//! What callers ask of a policy and what they get: the request, the sampled rollouts, and the trait.
+//! What callers ask of a policy and what they get: the request, the sampled rollouts, and the
+//! trait.
 
 use super::{PolicyError, Speculation, StepTokens};
 use crate::data::problem::Problem;
@@ -23,15 +24,16 @@ pub struct RolloutRequest<'a> {
     pub problem: &'a Problem,
     /// The steps so far; empty at the root.
     pub prefix: &'a [String],
-    /// The policy's own tokens for each step of `prefix`, from an earlier [`SampledRollout`]; empty where unknown. A policy
-    /// without them tokenises the text.
+    /// The policy's own tokens for each step of `prefix`, from an earlier [`SampledRollout`]; empty
+    /// where unknown. A policy without them tokenises the text.
     pub step_tokens: &'a [StepTokens],
     /// Number of rollouts to sample.
     pub count: usize,
     /// Index of the first of them: the number of rollouts that this node has already.
     pub first: usize,
-    /// Identifies the node within the problem (in a search: the number of states estimated before). Problem, node and rollout
-    /// index select the random stream, so results do not depend on what else runs.
+    /// Identifies the node within the problem (in a search: the number of states estimated before).
+    /// Problem, node and rollout index select the random stream, so results do not depend on what
+    /// else runs.
     pub node: u64,
     /// What to return besides the text.
     pub detail: Detail,
@@ -51,9 +53,11 @@ impl<'a> RolloutRequest<'a> {
 pub struct SampledRollout {
     /// The steps; the last one holds the answer. Empty for text without step tags.
     pub rollout: Rollout,
-    /// One entry per step with [`Detail::Tokens`]; `None` where the policy does not use them or cannot divide its tokens.
+    /// One entry per step with [`Detail::Tokens`]; `None` where the policy does not use them or
+    /// cannot divide its tokens.
     pub step_tokens: Option<Vec<StepTokens>>,
-    /// One entry per step with [`Detail::Logprobs`]; `None` where the policy does not return log-probabilities.
+    /// One entry per step with [`Detail::Logprobs`]; `None` where the policy does not return
+    /// log-probabilities.
     pub logprobs: Option<Vec<StepLogprob>>,
 }
 
@@ -97,7 +101,8 @@ pub trait RolloutModel: Sync {
         Continue::User
     }
 
-    /// Samples `request.count` rollouts, in index order, with the detail in `request.detail` where the model has it.
+    /// Samples `request.count` rollouts, in index order, with the detail in `request.detail` where
+    /// the model has it.
     ///
     /// # Errors
     /// [`PolicyError`].

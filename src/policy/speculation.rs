@@ -6,8 +6,8 @@ use std::task::Waker;
 
 use crate::util::cancel::CancelToken;
 
-/// The state of a request that was made before it is known whether its rollouts are needed. It is committed or cancelled
-/// once.
+/// The state of a request that was made before it is known whether its rollouts are needed. It is
+/// committed or cancelled once.
 ///
 /// ```
 /// use mmprm::policy::Speculation;
@@ -47,8 +47,8 @@ impl Speculation {
         self.cancelled.is_cancelled()
     }
 
-    /// Sets who is woken when the state changes. The waker must take the lock under which the waiter reads the state, so
-    /// that a change between reading and sleeping is not missed.
+    /// Sets who is woken when the state changes. The waker must take the lock under which the
+    /// waiter reads the state, so that a change between reading and sleeping is not missed.
     pub(crate) fn wake_on_change(&self, waiter: Waker) {
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiter);
     }

@@ -1,15 +1,17 @@
 //! The policy's own tokens for each step of a rollout, for requests that continue it.
 //!
-//! A step's text does not determine its tokens: other tokens can spell the same text, and white space around the tags is
-//! stripped. A search that continues a rollout (`Continue::Assistant`) therefore carries these from the rollout to the request;
-//! only the policy that made them reads them.
+//! A step's text does not determine its tokens: other tokens can spell the same text, and white
+//! space around the tags is stripped. A search that continues a rollout (`Continue::Assistant`)
+//! therefore carries these from the rollout to the request; only the policy that made them reads
+//! them.
 
 use std::sync::Arc;
 
 use crate::data::solution;
 use crate::engine::Token;
 
-/// One step as its policy generated it, with its tags and everything since the previous step. Opaque to callers.
+/// One step as its policy generated it, with its tags and everything since the previous step.
+/// Opaque to callers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepTokens(pub(super) Form);
 
@@ -23,9 +25,10 @@ pub(super) enum Form {
     Text(Arc<str>),
 }
 
-/// Divides `tokens` into the steps of `rollout`, which was [parsed](solution::parse) from their text. `piece` returns the text
-/// of one token; tokens equal to a `special` text are removed from the text first. `None` where a step ends within a token
-/// that has more than white space after it: such a token cannot be divided.
+/// Divides `tokens` into the steps of `rollout`, which was [parsed](solution::parse) from their
+/// text. `piece` returns the text of one token; tokens equal to a `special` text are removed from
+/// the text first. `None` where a step ends within a token that has more than white space after it:
+/// such a token cannot be divided.
 #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "only the local policy keeps tokens"))]
 pub(super) fn from_tokens<S: AsRef<str>>(
     tokens: &[Token],
@@ -57,7 +60,8 @@ pub(super) fn from_tokens<S: AsRef<str>>(
     (steps.len() == rollout.len()).then_some(steps)
 }
 
-/// Divides `text` into the steps of `rollout`, which was parsed from it; `special` texts are removed.
+/// Divides `text` into the steps of `rollout`, which was parsed from it; `special` texts are
+/// removed.
 pub(super) fn from_text<S: AsRef<str>>(text: &str, special: &[S], rollout: &[String]) -> Option<Vec<StepTokens>> {
     let text = special.iter().fold(text.to_owned(), |text, special| text.replace(special.as_ref(), ""));
     let mut from = 0;

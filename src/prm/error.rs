@@ -9,8 +9,8 @@ pub enum PrmError {
     /// The run was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// This problem cannot be given to the model: a missing or broken image, a prompt longer than the context. Other
-    /// problems are not affected.
+    /// This problem cannot be given to the model: a missing or broken image, a prompt longer than
+    /// the context. Other problems are not affected.
     #[error("{0}")]
     Problem(#[source] Box<dyn Error + Send + Sync>),
     /// The model or its engine failed.

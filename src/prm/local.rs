@@ -13,7 +13,8 @@ use crate::vision::prompts::{EncodeError, PromptEncoder};
 pub struct PrmOptions {
     /// Folder that image paths are relative to and confined to.
     pub data_root: PathBuf,
-    /// The PRM template; `None` takes the one named in the model's metadata, or else MM-PRM's scoring template.
+    /// The PRM template; `None` takes the one named in the model's metadata, or else MM-PRM's
+    /// scoring template.
     pub template: Option<PrmTemplate>,
 }
 
@@ -32,7 +33,8 @@ impl LocalPrm {
     /// Wraps a running engine and the encoder of the same model.
     ///
     /// # Errors
-    /// [`EngineError::Load`] if the model is not a PRM: it has no step or label tokens, or names an unknown template.
+    /// [`EngineError::Load`] if the model is not a PRM: it has no step or label tokens, or names an
+    /// unknown template.
     pub fn new(engine: Engine, encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };

@@ -1,7 +1,7 @@
 //! The process reward model (PRM): scores every step of candidate solutions.
 //!
-//! [`StepScorer`] is the trait that Best-of-N uses; [`LocalPrm`] runs a GGUF model on llama.cpp. Aggregating step scores is
-//! left to [`eval`](crate::eval).
+//! [`StepScorer`] is the trait that Best-of-N uses; [`LocalPrm`] runs a GGUF model on llama.cpp.
+//! Aggregating step scores is left to [`eval`](crate::eval).
 //!
 //! ```
 //! use mmprm::prm::{PrmError, ScoreRequest, StepScorer};

@@ -15,8 +15,9 @@ pub struct ScoreRequest<'a> {
 
 /// A model that scores steps.
 pub trait StepScorer: Sync {
-    /// Returns one list per candidate, in order, with one number in `[0, 1]` per step: the probability that the step is correct.
-    /// A candidate without steps has an empty list. A candidate's scores do not depend on the other candidates.
+    /// Returns one list per candidate, in order, with one number in `[0, 1]` per step: the
+    /// probability that the step is correct. A candidate without steps has an empty list. A
+    /// candidate's scores do not depend on the other candidates.
     ///
     /// # Errors
     /// [`PrmError`].

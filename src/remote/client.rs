@@ -16,9 +16,10 @@ use super::{ApiKey, EndpointError, EndpointOptions, SetupError};
 
 /// A model on an OpenAI-compatible server; see the [module](super).
 ///
-/// Attempts that may succeed later are repeated after an exponential backoff or the wait that the server asks for: timeouts,
-/// broken connections, replies that are not chat completions, and status 408, 425, 429 and 5xx. What would fail for every
-/// request (a wrong address, key or model) is [`EndpointError::Setup`] at once.
+/// Attempts that may succeed later are repeated after an exponential backoff or the wait that the
+/// server asks for: timeouts, broken connections, replies that are not chat completions, and status
+/// 408, 425, 429 and 5xx. What would fail for every request (a wrong address, key or model) is
+/// [`EndpointError::Setup`] at once.
 #[derive(Debug)]
 pub struct Endpoint {
     agent: Agent,
@@ -92,7 +93,8 @@ impl Endpoint {
         let mut config = Agent::config_builder()
             .timeout_global(Some(options.timeout))
             .http_status_as_error(false)
-            // Following a redirect would turn the POST into a GET, and might send the key to another host.
+            // Following a redirect would turn the POST into a GET, and might send the key to
+            // another host.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_idle_connections_per_host(options.parallel.get())
@@ -255,8 +257,8 @@ impl Endpoint {
                 AttemptError::Retry(Retry { cause: reply, wait, temperature: None, unreachable: false })
             }
             _ if status.is_client_error() => {
-                // A prompt too long for the model concerns that request; anything else concerns every request, unless
-                // others have succeeded.
+                // A prompt too long for the model concerns that request; anything else concerns
+                // every request, unless others have succeeded.
                 let too_long = status == StatusCode::PAYLOAD_TOO_LARGE || reply.to_lowercase().contains("context");
                 if several && !too_long {
                     AttemptError::Final(EndpointError::SeveralRefused { address, reply })
@@ -282,8 +284,9 @@ impl Endpoint {
     }
 }
 
-/// Whether an internal error is a refusal of several completions: llama-server answers 500 with "Only one completion choice is
-/// allowed", or "`n_cmpl` cannot be greater than the number of slots".
+/// Whether an internal error is a refusal of several completions: llama-server answers 500 with
+/// "Only one completion choice is allowed", or "`n_cmpl` cannot be greater than the number of
+/// slots".
 fn is_about_several(reply: &str) -> bool {
     reply.contains("completion choice") || reply.contains("n_cmpl")
 }

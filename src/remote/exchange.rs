@@ -106,7 +106,8 @@ fn explanation(body: &[u8]) -> String {
     short(&message.unwrap_or_else(|| text.into_owned()))
 }
 
-/// The URL of chat completions below the base `url`, and whether it is on this machine, which needs no proxy.
+/// The URL of chat completions below the base `url`, and whether it is on this machine, which needs
+/// no proxy.
 pub(super) fn address(url: &str) -> Result<(String, bool), SetupError> {
     let url = url.trim().trim_end_matches('/');
     let parsed: Uri = url.parse().map_err(|_| SetupError::Address("is not a URL; expected one"))?;

@@ -11,8 +11,8 @@ use crate::util::io;
 /// Maximum size in bytes of an image that is sent.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// Encodes the file at `path` as a data URL. The media type follows from its first bytes; without a known signature it is
-/// MM-PRM's `image`.
+/// Encodes the file at `path` as a data URL. The media type follows from its first bytes; without a
+/// known signature it is MM-PRM's `image`.
 pub(crate) fn data_url(path: &Path) -> Result<String, ImageError> {
     let bytes = io::read(path, MAX_BYTES)?;
     Ok(format!("data:{};base64,{}", media_type(&bytes), STANDARD.encode(&bytes)))

@@ -1,13 +1,17 @@
-//! Models behind OpenAI-compatible servers (vLLM, `SGLang`, llama-server, Ollama and others), with timeouts and retries.
+//! Models behind OpenAI-compatible servers (vLLM, `SGLang`, llama-server, Ollama and others), with
+//! timeouts and retries.
 //!
-//! An [`Endpoint`] posts chat completions: a bounded number at once, each with a deadline, retried where a retry can succeed.
-//! [`EndpointError`] separates what concerns one request from what every request would meet ([`SetupError`]), so that a run
-//! ends at once where it cannot continue and loses one request where it can.
+//! An [`Endpoint`] posts chat completions: a bounded number at once, each with a deadline, retried
+//! where a retry can succeed. [`EndpointError`] separates what concerns one request from what every
+//! request would meet ([`SetupError`]), so that a run ends at once where it cannot continue and
+//! loses one request where it can.
 //!
-//! What is asked and how a reply is interpreted is left to `judge` and `policy`; where API keys come from, to the caller.
+//! What is asked and how a reply is interpreted is left to `judge` and `policy`; where API keys
+//! come from, to the caller.
 //!
-//! Requests go through `ureq`: a small blocking client suits threads that wait, needs no async runtime, has one deadline for
-//! the whole exchange, and brings its own TLS, so that a build needs no system library.
+//! Requests go through `ureq`: a small blocking client suits threads that wait, needs no async
+//! runtime, has one deadline for the whole exchange, and brings its own TLS, so that a build needs
+//! no system library.
 //!
 //! ```
 //! use mmprm::remote::{ApiKey, Endpoint, EndpointOptions};

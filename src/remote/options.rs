@@ -48,13 +48,14 @@ pub struct EndpointOptions {
     pub tries: u32,
     /// Wait after the first failed attempt; doubles each time, up to a minute.
     pub initial_backoff: Duration,
-    /// Once cancelled, requests end with [`EndpointError::Cancelled`](super::EndpointError::Cancelled), those in flight within
-    /// 50 ms.
+    /// Once cancelled, requests end with
+    /// [`EndpointError::Cancelled`](super::EndpointError::Cancelled), those in flight within 50 ms.
     pub cancel: CancelToken,
 }
 
 impl EndpointOptions {
-    /// Options without a key: a timeout of 60 s, 8 requests at once, 5 attempts, 0.5 s after the first.
+    /// Options without a key: a timeout of 60 s, 8 requests at once, 5 attempts, 0.5 s after the
+    /// first.
     pub fn new(url: &str, model: &str) -> Self {
         Self {
             url: url.to_owned(),

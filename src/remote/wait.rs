@@ -41,8 +41,9 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// The wait after failed attempt `index` (from 0): what the server asks for, else `first` doubled each time; at most a minute.
-/// Random jitter of up to half spreads clients that failed at the same time.
+/// The wait after failed attempt `index` (from 0): what the server asks for, else `first` doubled
+/// each time; at most a minute. Random jitter of up to half spreads clients that failed at the same
+/// time.
 pub(super) fn pause(first: Duration, index: u32, asked: Option<Duration>) -> Duration {
     if let Some(asked) = asked {
         return asked.min(MAX_PAUSE);

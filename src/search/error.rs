@@ -15,7 +15,8 @@ pub enum SearchError {
     /// The policy could not sample rollouts.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The policy returned another number of rollouts than requested, which would make Monte Carlo values wrong.
+    /// The policy returned another number of rollouts than requested, which would make Monte Carlo
+    /// values wrong.
     #[error("expected {asked} rollouts from the policy, got {got}")]
     RolloutCount {
         /// Rollouts requested.

@@ -1,8 +1,9 @@
 //! A binary heap that moves its entries exactly as Python's `heapq` does.
 //!
-//! Which of two equal entries is popped first depends on how a heap sifts, and in a search the order of entries even changes
-//! while they are queued (ties are broken by visit counts). Reproducing MM-PRM's trees therefore needs the same moves: a new
-//! entry sifts up from the end; the entry that replaces the smallest first sifts down to a leaf, always along the smaller child,
+//! Which of two equal entries is popped first depends on how a heap sifts, and in a search the
+//! order of entries even changes while they are queued (ties are broken by visit counts).
+//! Reproducing MM-PRM's trees therefore needs the same moves: a new entry sifts up from the end;
+//! the entry that replaces the smallest first sifts down to a leaf, always along the smaller child,
 //! and then up from there.
 
 /// Entries in heap order under the `less` passed to each call.

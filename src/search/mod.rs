@@ -1,16 +1,19 @@
-//! `OmegaPRM` (arXiv 2406.06592) as MM-PRM runs it: a tree of partial solutions, in which binary search locates the first
-//! wrong step of each wrong rollout.
+//! `OmegaPRM` (arXiv 2406.06592) as MM-PRM runs it: a tree of partial solutions, in which binary
+//! search locates the first wrong step of each wrong rollout.
 //!
-//! From a state (a solution up to some step) rollouts are sampled and judged; the fraction of right ones is the state's Monte
-//! Carlo value. Wrong rollouts of states that can still be solved wait in a candidate pool; the one with the highest
-//! priority is bisected: its first half becomes a new state, and depending on whether that can still be solved, the first
-//! wrong step lies after it or before it.
+//! From a state (a solution up to some step) rollouts are sampled and judged; the fraction of right
+//! ones is the state's Monte Carlo value. Wrong rollouts of states that can still be solved wait in
+//! a candidate pool; the one with the highest priority is bisected: its first half becomes a new
+//! state, and depending on whether that can still be solved, the first wrong step lies after it or
+//! before it.
 //!
-//! Rollouts that could not be judged count as [`SearchParams::unjudged`] says, by default not at all.
+//! Rollouts that could not be judged count as [`SearchParams::unjudged`] says, by default not at
+//! all.
 //!
-//! The search uses a [`RolloutModel`](crate::policy::RolloutModel) and a [`Verifier`](crate::judge::Verifier) and does no
-//! input or output. Given the same rollouts and verdicts it reproduces MM-PRM's numbers bit for bit: the same floating-point
-//! operations in the same order, and Python's `heapq` where priorities tie. [`annotate`] searches whole data sets.
+//! The search uses a [`RolloutModel`](crate::policy::RolloutModel) and a
+//! [`Verifier`](crate::judge::Verifier) and does no input or output. Given the same rollouts and
+//! verdicts it reproduces MM-PRM's numbers bit for bit: the same floating-point operations in the
+//! same order, and Python's `heapq` where priorities tie. [`annotate`] searches whole data sets.
 //!
 //! ```
 //! use mmprm::data::problem::Problem;

@@ -24,7 +24,7 @@ pub struct Selection<'a> {
 /// Receives the events of a running search, on its thread. `()` ignores them.
 pub trait Observer {
     /// `count` more rollouts were sampled and judged.
-    fn rollouts_drawn(&mut self, count: usize) {
+    fn rollouts_sampled(&mut self, count: usize) {
         let _ = count;
     }
 

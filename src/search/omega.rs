@@ -19,8 +19,9 @@ use crate::policy::{Detail, RolloutModel, RolloutRequest, SampledRollout, StepTo
 
 /// Searches one problem.
 ///
-/// The rollout budget is checked between searches only, as in MM-PRM, so that the last search may exceed it. States are
-/// numbered from 0 in [`RolloutRequest::node`], in the order in which they are estimated.
+/// The rollout budget is checked between searches only, as in MM-PRM, so that the last search may
+/// exceed it. States are numbered from 0 in [`RolloutRequest::node`], in the order in which they
+/// are estimated.
 ///
 /// # Errors
 /// [`SearchError`].
@@ -100,8 +101,8 @@ impl<'scope> Search<'_, 'scope> {
         Ok(())
     }
 
-    /// Samples and judges rollouts from a state, which gives its Monte Carlo value, its candidates, and a child for each right
-    /// rollout. The first stage may be in flight as a speculative probe.
+    /// Samples and judges rollouts from a state, which gives its Monte Carlo value, its candidates,
+    /// and a child for each right rollout. The first stage may be in flight as a speculative probe.
     fn estimate(&mut self, id: StateId, mut probe: Option<SpeculativeProbe<'_>>) -> Result<(), SearchError> {
         let plan = if id == States::ROOT { RolloutPlan::full(self.params.rollouts) } else { self.params.plan() };
         let (prefix, step_tokens) = (self.states.prefix(id), self.states.step_tokens(id));
@@ -140,7 +141,8 @@ impl<'scope> Search<'_, 'scope> {
         Ok(())
     }
 
-    /// Judges rollouts just sampled and adds the distinct ones to the state; returns the tokens of its new wrong rollouts.
+    /// Judges rollouts just sampled and adds the distinct ones to the state; returns the tokens of
+    /// its new wrong rollouts.
     fn judge(
         &mut self,
         id: StateId,
@@ -151,7 +153,7 @@ impl<'scope> Search<'_, 'scope> {
             sampled.into_iter().map(|sampled| (sampled.rollout, sampled.step_tokens)).unzip();
         let verdicts = judge::verdicts(self.verifier, self.problem, &rollouts)?;
         self.stats.rollouts += rollouts.len();
-        self.observer.rollouts_drawn(rollouts.len());
+        self.observer.rollouts_sampled(rollouts.len());
         let unjudged = verdicts.iter().filter(|&&verdict| verdict == Verdict::Unjudged).count();
         if unjudged > 0 {
             self.stats.unjudged += unjudged;
@@ -252,8 +254,9 @@ impl<'scope> Search<'_, 'scope> {
         Some(candidate)
     }
 
-    /// Binary search for the first wrong step of a rollout of `state`. The steps up to the middle become a new state; if that
-    /// can still be solved, the search continues after it and from it, otherwise before it.
+    /// Binary search for the first wrong step of a rollout of `state`. The steps up to the middle
+    /// become a new state; if that can still be solved, the search continues after it and from it,
+    /// otherwise before it.
     fn bisect(
         &mut self,
         mut state: StateId,
@@ -291,7 +294,8 @@ impl<'scope> Search<'_, 'scope> {
         Ok(())
     }
 
-    /// Takes the probe of the prefix that ends at `middle`, if it is in flight, and cancels the others.
+    /// Takes the probe of the prefix that ends at `middle`, if it is in flight, and cancels the
+    /// others.
     fn take(&mut self, probes: &mut Vec<SpeculativeProbe<'scope>>, middle: usize) -> Option<SpeculativeProbe<'scope>> {
         let found = probes.iter().position(|probe| probe.middle == middle).map(|at| probes.swap_remove(at));
         self.stats.cancelled_probes += probes.len();
@@ -299,7 +303,8 @@ impl<'scope> Search<'_, 'scope> {
         found
     }
 
-    /// Requests the next probe early, assuming that it is the one of the steps up to `middle` of a rollout from `from`.
+    /// Requests the next probe early, assuming that it is the one of the steps up to `middle` of a
+    /// rollout from `from`.
     fn speculate(
         &mut self,
         from: StateId,

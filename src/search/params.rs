@@ -20,8 +20,8 @@ pub struct SearchParams {
     pub max_searches: usize,
     /// Number of rollouts after which no further search begins.
     pub rollout_budget: usize,
-    /// Sample fewer rollouts from states other than the root, with an unbiased Monte Carlo value: of 16, five where none of these
-    /// is right, else eight. MM-PRM always samples all.
+    /// Sample fewer rollouts from states other than the root, with an unbiased Monte Carlo value:
+    /// of 16, five where none of these is right, else eight. MM-PRM always samples all.
     pub adaptive: bool,
     /// Request both possible next probes while a bisection waits for one. The tree is the same.
     pub speculative: bool,
@@ -60,6 +60,7 @@ pub struct ParamsError {
 
 impl SearchParams {
     /// Number of rollouts in the first request for a state below the root.
+    #[doc(hidden)]
     pub fn first_request(&self) -> usize {
         self.plan().first().len()
     }

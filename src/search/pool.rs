@@ -1,9 +1,10 @@
 //! The candidate pool: a priority queue of wrong rollouts to bisect.
 //!
-//! A candidate's priority changes while it is queued. It is then pushed again, and its earlier entries stay in the heap as
-//! *stale* entries, which popping skips: an entry is valid only if its priority is the candidate's current one. Ties between
-//! states are broken by the states' visit counts *at the time of comparison*, ties within a state by the rollouts' texts. What
-//! priorities mean is left to the search.
+//! A candidate's priority changes while it is queued. It is then pushed again, and its earlier
+//! entries stay in the heap as *stale* entries, which popping skips: an entry is valid only if its
+//! priority is the candidate's current one. Ties between states are broken by the states' visit
+//! counts *at the time of comparison*, ties within a state by the rollouts' texts. What priorities
+//! mean is left to the search.
 //!
 //! ```
 //! use mmprm::search::pool::CandidatePool;
@@ -67,7 +68,8 @@ impl CandidatePool {
         Self { candidates: Vec::new(), heap: Heap::new(), waiting: 0, ties: 0 }
     }
 
-    /// Registers a candidate, once per distinct rollout of a state. It is queued by [`push`](Self::push).
+    /// Registers a candidate, once per distinct rollout of a state. It is queued by
+    /// [`push`](Self::push).
     pub fn add(&mut self, state: StateId, rollout: Arc<[String]>) -> CandidateId {
         self.candidates.push(Candidate { state, rollout, priority: None });
         self.candidates.len() - 1

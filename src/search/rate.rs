@@ -1,15 +1,17 @@
 //! How many rollouts a state gets, and the unbiased success rate estimated from them.
 //!
-//! By default every state gets all `N` rollouts, and its rate is the fraction of right ones. With *adaptive* rollouts, states
-//! below the root are sampled in two stages: the first has `5/16 N` rollouts. If none of them is right, the state counts as
-//! unsolvable: with five of 16 rollouts, this is wrong for a state with a success rate of 0.45 or more in at most one case of
-//! 20. Otherwise a second stage brings the total to `N/2`. The root, on whose rollouts the whole problem depends, always gets
-//! all `N`.
+//! By default every state gets all `N` rollouts, and its rate is the fraction of right ones. With
+//! *adaptive* rollouts, states below the root are sampled in two stages: the first has `5/16 N`
+//! rollouts. If none of them is right, the state counts as unsolvable: with five of 16 rollouts,
+//! this is wrong for a state with a success rate of 0.45 or more in at most one case of
+//! 20. Otherwise a second stage brings the total to `N/2`. The root, on whose rollouts the whole
+//!     problem depends, always gets all `N`.
 //!
-//! The fraction of right rollouts would be biased: a state whose first stage happens to fail keeps the rate 0 and never gets
-//! the rollouts that would correct it. The rate is therefore the expected fraction in the *first stage*, given the total number
-//! of right rollouts and that the first stage is not all wrong. It is unbiased because the first stage is always sampled
-//! (Rao–Blackwell; for such plans Girshick, Mosteller and Savage 1946), 0 only if none is right, and 1 only if all are.
+//! The fraction of right rollouts would be biased: a state whose first stage happens to fail keeps
+//! the rate 0 and never gets the rollouts that would correct it. The rate is therefore the expected
+//! fraction in the *first stage*, given the total number of right rollouts and that the first stage
+//! is not all wrong. It is unbiased because the first stage is always sampled (Rao–Blackwell; for
+//! such plans Girshick, Mosteller and Savage 1946), 0 only if none is right, and 1 only if all are.
 
 use std::ops::Range;
 
@@ -58,7 +60,8 @@ pub(super) struct Tally {
     pub(super) counted: usize,
     /// Of those, right ones.
     pub(super) right: usize,
-    /// Rollouts that counted in the first stage, if a second one followed because they were not all wrong.
+    /// Rollouts that counted in the first stage, if a second one followed because they were not all
+    /// wrong.
     first: Option<usize>,
 }
 
@@ -73,7 +76,8 @@ impl Tally {
         let (right, counted) = (self.right as f64, self.counted as f64);
         let share = right / counted;
         let Some(first) = self.first else { return share };
-        // Among all orders of the rollouts, those in which the first stage is all wrong are excluded.
+        // Among all orders of the rollouts, those in which the first stage is all wrong are
+        // excluded.
         let wrong = counted - right;
         let all_wrong: f64 =
             (0..first).map(|index| (wrong - index as f64).max(0.0) / (counted - index as f64)).product();

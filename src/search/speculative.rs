@@ -1,8 +1,9 @@
 //! Speculative probes: rollouts requested before it is known whether the bisection needs them.
 //!
-//! While a bisection waits for one probe, the next one can only be one of two. Requested early, under the node number that it
-//! would have, it returns the rollouts that it would return, so that the tree does not depend on speculation. A probe that
-//! turns out not to be needed is cancelled and its rollouts are discarded: keeping them would change the tree.
+//! While a bisection waits for one probe, the next one can only be one of two. Requested early,
+//! under the node number that it would have, it returns the rollouts that it would return, so that
+//! the tree does not depend on speculation. A probe that turns out not to be needed is cancelled
+//! and its rollouts are discarded: keeping them would change the tree.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -13,7 +13,8 @@ use crate::policy::StepTokens;
 #[derive(Debug, Default)]
 pub(super) struct State {
     parent: Option<StateId>,
-    /// The child index at every level from the root to this state. Lexicographic order is depth-first order.
+    /// The child index at every level from the root to this state. Lexicographic order is
+    /// depth-first order.
     position: Box<[u32]>,
     /// The steps that this state adds to its parent's are `part` of this rollout.
     rollout: Arc<[String]>,
@@ -133,7 +134,8 @@ impl States {
         }
     }
 
-    /// Every live candidate with its state: states depth first, candidates of a state in order of arrival.
+    /// Every live candidate with its state: states depth first, candidates of a state in order of
+    /// arrival.
     pub(super) fn live(&self) -> impl Iterator<Item = (StateId, CandidateId)> {
         self.open.iter().flat_map(|&id| self[id].live.iter().map(move |&candidate| (id, candidate)))
     }

@@ -103,7 +103,8 @@ fn a_whole_rollout_keeps_its_first_verdict_where_it_cannot_be_judged_again() {
             Literal.verify(problem, answer)
         }
     }
-    /// Right and wrong at the root, then right, so that only the last element of the wrong rollout can be its first error.
+    /// Right and wrong at the root, then right, so that only the last element of the wrong rollout
+    /// can be its first error.
     struct GoesWrongLast;
     impl RolloutModel for GoesWrongLast {
         fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {

@@ -1,4 +1,5 @@
-//! A policy whose solutions are a Markov chain of right and wrong steps, so that success rates are known exactly.
+//! A policy whose solutions are a Markov chain of right and wrong steps, so that success rates are
+//! known exactly.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,8 +11,9 @@ use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout, S
 /// Steps of a solution without its answer.
 const LEVELS: usize = 10;
 
-/// Writes solutions of [`LEVELS`] steps. A step after a right one is wrong with probability `slip`, a step after a wrong one is
-/// right with probability `mend`; the answer is right if the last step is.
+/// Writes solutions of [`LEVELS`] steps. A step after a right one is wrong with probability `slip`,
+/// a step after a wrong one is right with probability `mend`; the answer is right if the last step
+/// is.
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub slip: f64,
@@ -97,7 +99,8 @@ pub fn problem(index: usize) -> Problem {
     Problem { record, id: format!("p{index}"), question: "2 + 2?".into(), answer: "4".into(), images: Vec::new() }
 }
 
-/// The label and the true success rate of every state below the root that was estimated by rollouts.
+/// The label and the true success rate of every state below the root that was estimated by
+/// rollouts.
 pub fn labels(tree: &Tree, oracle: &Oracle) -> Vec<(f64, f64)> {
     let mut labels = Vec::new();
     let mut open: Vec<(Vec<String>, &mmprm::data::tree::Node)> =

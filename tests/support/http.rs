@@ -82,7 +82,8 @@ struct Shared {
 }
 
 impl Server {
-    /// Starts a server that answers request `index`, counted from 0, with the result of `behaviour`.
+    /// Starts a server that answers request `index`, counted from 0, with the result of
+    /// `behaviour`.
     pub fn start(behaviour: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -29,8 +29,8 @@ const RULES: RuleVerifier = RuleVerifier;
 #[command(next_help_heading = "Judge")]
 #[expect(clippy::struct_field_names, reason = "fields are named as their flags")]
 pub struct EndpointArgs {
-    /// Base URL of an OpenAI-compatible server with the judge model (vLLM, llama-server, Ollama), such as
-    /// http://localhost:8000/v1.
+    /// Base URL of an OpenAI-compatible server with the judge model (vLLM, llama-server, Ollama),
+    /// such as http://localhost:8000/v1.
     #[arg(long, value_name = "URL", requires = "judge_model")]
     judge_url: Option<String>,
 
@@ -38,8 +38,8 @@ pub struct EndpointArgs {
     #[arg(long, value_name = "NAME", requires = "judge_url")]
     judge_model: Option<String>,
 
-    /// Environment variable with the server's API key [default: MMPRM_JUDGE_KEY, then OPENAI_API_KEY; optional if the server
-    /// needs no key].
+    /// Environment variable with the server's API key [default: MMPRM_JUDGE_KEY, then
+    /// OPENAI_API_KEY; optional if the server needs no key].
     #[arg(long, value_name = "VARIABLE")]
     judge_key_env: Option<String>,
 
@@ -76,12 +76,13 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "GGUF", conflicts_with = "judge_url")]
     judge_gguf: Option<PathBuf>,
 
-    /// Chat template of --judge-gguf, with `{prompt}` in place of the user's message [default: ChatML, as in Qwen and many
-    /// others].
+    /// Chat template of --judge-gguf, with `{prompt}` in place of the user's message [default:
+    /// ChatML, as in Qwen and many others].
     #[arg(long, value_name = "FILE", requires = "judge_gguf")]
     judge_prompt_template: Option<PathBuf>,
 
-    /// File of verdicts, so that no question is asked twice in any run [default: judge-cache.jsonl beside the output].
+    /// File of verdicts, so that no question is asked twice in any run [default: judge-cache.jsonl
+    /// beside the output].
     #[arg(long, value_name = "FILE")]
     judge_cache: Option<PathBuf>,
 
@@ -89,7 +90,8 @@ pub struct JudgeArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=128))]
     judge_parallel: usize,
 
-    /// What to do with rollouts that could not be judged: the rules are undecided, and the judge failed or there is none.
+    /// What to do with rollouts that could not be judged: the rules are undecided, and the judge
+    /// failed or there is none.
     #[arg(long, value_enum, default_value_t = Fate::Drop)]
     unjudged: Fate,
 }
@@ -126,7 +128,8 @@ enum Fate {
 }
 
 impl JudgeArgs {
-    /// The judge, if one is configured and may be asked; its verdicts are stored in `directory` unless a file was given.
+    /// The judge, if one is configured and may be asked; its verdicts are stored in `directory`
+    /// unless a file was given.
     pub fn open(&self, engine: &EngineArgs, directory: &Path, ui: &Ui) -> anyhow::Result<Option<CachedJudge<'static>>> {
         if self.judge == Mode::Never {
             return Ok(None);

@@ -35,8 +35,9 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
-    /// Chat template for other instruct models, with `{prompt}` in place of the user's message [default: InternVL2.5's]. A
-    /// server applies its own template and receives only the system message of a ChatML template.
+    /// Chat template for other instruct models, with `{prompt}` in place of the user's message
+    /// [default: InternVL2.5's]. A server applies its own template and receives only the system
+    /// message of a ChatML template.
     #[arg(long, value_name = "FILE")]
     prompt_template: Option<PathBuf>,
 
@@ -44,7 +45,8 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_tiles: Option<usize>,
 
-    /// Rollouts decoded in parallel, of all problems together, at most 128; `auto` is 16, and 64 on a GPU.
+    /// Rollouts decoded in parallel, of all problems together, at most 128; `auto` is 16, and 64 on
+    /// a GPU.
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = args::parallel)]
     parallel: Automatic,
 
@@ -57,9 +59,9 @@ pub struct PolicyArgs {
 #[command(next_help_heading = "Policy on a server")]
 #[expect(clippy::struct_field_names, reason = "fields are named as their flags")]
 struct ServerArgs {
-    /// Base URL of an OpenAI-compatible server (vLLM, SGLang, llama-server) to use instead of --policy, such as
-    /// http://localhost:8000/v1. It must apply the model's own chat template. The same --seed gives the same rollouts as far
-    /// as the server reproduces them.
+    /// Base URL of an OpenAI-compatible server (vLLM, SGLang, llama-server) to use instead of
+    /// --policy, such as http://localhost:8000/v1. It must apply the model's own chat template. The
+    /// same --seed gives the same rollouts as far as the server reproduces them.
     #[arg(long, value_name = "URL", requires = "policy_model")]
     policy_url: Option<String>,
 
@@ -67,8 +69,8 @@ struct ServerArgs {
     #[arg(long, value_name = "NAME", requires = "policy_url")]
     policy_model: Option<String>,
 
-    /// Environment variable with the server's API key [default: MMPRM_POLICY_KEY, then OPENAI_API_KEY; optional if the server
-    /// needs no key].
+    /// Environment variable with the server's API key [default: MMPRM_POLICY_KEY, then
+    /// OPENAI_API_KEY; optional if the server needs no key].
     #[arg(long, value_name = "VARIABLE", requires = "policy_url")]
     policy_key_env: Option<String>,
 
@@ -84,7 +86,8 @@ struct ServerArgs {
 }
 
 impl PolicyArgs {
-    /// Rejects flags that do not apply to a policy on a server. Those of the engine are accepted where it runs a judge.
+    /// Rejects flags that do not apply to a policy on a server. Those of the engine are accepted
+    /// where it runs a judge.
     pub fn check(&self, engine: &EngineArgs, judge_is_local: bool) -> anyhow::Result<()> {
         if self.server.policy_url.is_none() {
             return Ok(());
@@ -111,8 +114,8 @@ impl PolicyArgs {
         }
     }
 
-    /// Loads the policy and starts its engine, or prepares its endpoint. Searches set `keep_prompts`, since their requests have
-    /// common prefixes, and `continues`.
+    /// Loads the policy and starts its engine, or prepares its endpoint. Searches set
+    /// `keep_prompts`, since their requests have common prefixes, and `continues`.
     pub fn open(
         &self,
         engine: &EngineArgs,

@@ -22,7 +22,8 @@ fn annotate(server: &Server, flags: &str) -> String {
     format!("annotate {} {PROBLEMS} --rollouts 4 --rollout-budget 20 {flags}", policy(server))
 }
 
-/// A scripted model: its solution depends on the question, the steps so far and the seed, and is right in one case of three.
+/// A scripted model: its solution depends on the question, the steps so far and the seed, and is
+/// right in one case of three.
 fn solution(request: &Request, seed: u64) -> String {
     let body = &request.body;
     assert!(body["messages"][0]["content"].as_str().unwrap().contains("InternVL"));

@@ -9,16 +9,18 @@ use super::AnnotateError;
 use crate::data::tree::{Tree, json};
 use crate::util::io::FileError;
 
-/// File name of the log in the output directory: one JSON object per line for every problem finished or failed.
+/// File name of the log in the output directory: one JSON object per line for every problem
+/// finished or failed.
 pub const LOG_NAME: &str = "annotate.log.jsonl";
 
 /// File name of the lock in the output directory.
-pub const LOCK_NAME: &str = "annotate.lock";
+pub(super) const LOCK_NAME: &str = "annotate.lock";
 
 /// An output directory locked by this process.
 pub(super) struct Directory {
     path: PathBuf,
-    /// The operating system releases the lock when the process ends, however it ends; the file stays.
+    /// The operating system releases the lock when the process ends, however it ends; the file
+    /// stays.
     _lock: File,
 }
 

@@ -35,7 +35,8 @@ pub(super) struct Line<'a> {
     #[serde(rename = "guesses_dropped", skip_serializing_if = "is_zero")]
     pub(super) cancelled_probes: usize,
     pub(super) seconds: f64,
-    /// Which message of the prompt held the steps before a rollout, unless it is the user's, as in MM-PRM.
+    /// Which message of the prompt held the steps before a rollout, unless it is the user's, as in
+    /// MM-PRM.
     #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
     pub(super) continues: Option<String>,
 }

@@ -1,14 +1,17 @@
 //! Search over a data set: many problems in parallel, every finished one kept.
 //!
-//! Each problem's tree is written to `<md5 of its record>.json` in the output directory, MM-PRM's file name. An existing tree
-//! is not searched again, so that a rerun resumes an interrupted run; with a policy that samples the same rollouts again, the
-//! directory ends up with the same bytes as after an uninterrupted run. Each problem adds a line to `annotate.log.jsonl`; a
-//! failed one is logged with its cause and tried again on request only. A lock keeps a second process out of the directory.
+//! Each problem's tree is written to `<md5 of its record>.json` in the output directory, MM-PRM's
+//! file name. An existing tree is not searched again, so that a rerun resumes an interrupted run;
+//! with a policy that samples the same rollouts again, the directory ends up with the same bytes as
+//! after an uninterrupted run. Each problem adds a line to `annotate.log.jsonl`; a failed one is
+//! logged with its cause and tried again on request only. A lock keeps a second process out of the
+//! directory.
 //!
-//! Problems are taken in order, [`AnnotateOptions::parallel`] at a time, each with one request in flight (and, where it
-//! [speculates](crate::search::SearchParams::speculative), probes that give way to needed requests): a long problem occupies
-//! one worker while the others continue. The settings that the trees depend on are stored in `annotate.settings.jsonl`; a run
-//! with other settings is refused unless [mixing](AnnotateOptions::mixed) is allowed.
+//! Problems are taken in order, [`AnnotateOptions::parallel`] at a time, each with one request in
+//! flight (and, where it [speculates](crate::search::SearchParams::speculative), probes that give
+//! way to needed requests): a long problem occupies one worker while the others continue. The
+//! settings that the trees depend on are stored in `annotate.settings.jsonl`; a run with other
+//! settings is refused unless [mixing](AnnotateOptions::mixed) is allowed.
 //!
 //! Reading problems, opening the policy and showing progress are left to the caller.
 //!
@@ -47,7 +50,7 @@ mod settings;
 mod shard;
 mod slots;
 
-pub use directory::{LOCK_NAME, LOG_NAME};
+pub use directory::LOG_NAME;
 pub use error::AnnotateError;
 pub use options::AnnotateOptions;
 pub use progress::{Event, Plan, Progress, Summary};

@@ -15,11 +15,12 @@ pub struct AnnotateOptions {
     pub parallel: NonZeroUsize,
     /// Whether to retry problems that failed in an earlier run.
     pub retry_failed: bool,
-    /// Number of rollouts that the policy samples in parallel: [speculative](SearchParams::speculative) probes use only what
-    /// needed requests leave free of it.
+    /// Number of rollouts that the policy samples in parallel:
+    /// [speculative](SearchParams::speculative) probes use only what needed requests leave free of
+    /// it.
     pub slots: usize,
-    /// What else the trees depend on (policy, sampling, judge): an object that is stored in the directory and compared by later
-    /// runs.
+    /// What else the trees depend on (policy, sampling, judge): an object that is stored in the
+    /// directory and compared by later runs.
     pub settings: Value,
     /// Whether the directory may contain trees of other settings.
     pub mixed: bool,

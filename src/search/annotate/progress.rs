@@ -20,7 +20,8 @@ pub struct Summary {
     pub repeated: usize,
     /// Of those done, problems that no rollout from the root solved: they give no training samples.
     pub never_solved: usize,
-    /// Of those done, problems that every rollout from the root solved: they give no training samples.
+    /// Of those done, problems that every rollout from the root solved: they give no training
+    /// samples.
     pub always_solved: usize,
     /// Rollouts sampled, including those of failed and abandoned problems.
     pub rollouts: usize,
@@ -62,7 +63,7 @@ pub enum Event<'a> {
         /// The problem.
         problem: &'a Problem,
     },
-    /// Rollouts were drawn and judged.
+    /// Rollouts were sampled and judged.
     Rollouts {
         /// The problem.
         problem: &'a Problem,
@@ -87,7 +88,8 @@ pub enum Event<'a> {
     },
 }
 
-/// Receives the events of a run, from several threads. Any function of an [`Event`] is one; `()` ignores them.
+/// Receives the events of a run, from several threads. Any function of an [`Event`] is one; `()`
+/// ignores them.
 pub trait Progress: Sync {
     /// Handles an event.
     fn event(&self, event: Event<'_>);

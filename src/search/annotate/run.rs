@@ -21,8 +21,9 @@ use crate::util::pool;
 
 /// Searches every problem that has no tree in `directory` yet; see the [module](super).
 ///
-/// Cancelling `cancel` ends the run at each search's next request to the policy; problems in progress are abandoned and
-/// searched by a later run. A search that fails or panics fails its own problem only.
+/// Cancelling `cancel` ends the run at each search's next request to the policy; problems in
+/// progress are abandoned and searched by a later run. A search that fails or panics fails its own
+/// problem only.
 ///
 /// # Errors
 /// [`AnnotateError`] where the run cannot continue: a directory in use, a full disk.
@@ -102,8 +103,8 @@ fn plan<'a>(
     (plan, tasks)
 }
 
-/// A policy whose requests end once the run is stopped, whether or not it knows of that, and whose speculative requests wait for
-/// room.
+/// A policy whose requests end once the run is stopped, whether or not it knows of that, and whose
+/// speculative requests wait for room.
 struct Cancellable<'a> {
     policy: &'a dyn RolloutModel,
     stop: CancelToken,
@@ -172,7 +173,8 @@ impl Run<'_> {
         match catch_unwind(AssertUnwindSafe(search)) {
             Ok(Ok(outcome)) => End::Finished(Box::new(outcome)),
             Ok(Err(SearchError::Policy(PolicyError::Cancelled))) => End::Cancelled,
-            // A verifier without a verdict because the run is being stopped does not fail the problem.
+            // A verifier without a verdict because the run is being stopped does not fail the
+            // problem.
             Ok(Err(SearchError::Verifier(_))) if self.policy.is_cancelled() => End::Cancelled,
             Ok(Err(error)) => End::Failed(error.to_string()),
             Err(panic) => End::Failed(format!("internal error: {}", message(&*panic))),
@@ -266,7 +268,7 @@ struct Counter<'a> {
 }
 
 impl Observer for Counter<'_> {
-    fn rollouts_drawn(&mut self, count: usize) {
+    fn rollouts_sampled(&mut self, count: usize) {
         self.rollouts += count;
         self.progress.event(Event::Rollouts { problem: self.problem, count });
     }

@@ -1,7 +1,7 @@
 //! The settings that the trees of a directory were made with.
 //!
-//! Trees do not contain them, and mixing trees of different settings is rarely intended. A run therefore stores its settings
-//! beside its trees, one JSON object per line, the last run's last.
+//! Trees do not contain them, and mixing trees of different settings is rarely intended. A run
+//! therefore stores its settings beside its trees, one JSON object per line, the last run's last.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,8 @@ use crate::util::io::FileError;
 /// File name of the settings in the output directory.
 pub const SETTINGS_NAME: &str = "annotate.settings.jsonl";
 
-/// The format of the settings. Lines without a format are from versions that stored the sampling parameters as Rust debug text.
+/// The format of the settings. Lines without a format are from versions that stored the sampling
+/// parameters as Rust debug text.
 const FORMAT: u64 = 2;
 
 /// The settings of a run: its search parameters and those that its caller passes.
@@ -37,8 +38,8 @@ pub(super) fn settings(params: &SearchParams, others: &Value) -> Value {
     Value::Object(settings)
 }
 
-/// Compares `settings` with the last ones stored in `directory` and stores them. Other settings are an error unless `mixed`
-/// allows them or the directory has no trees.
+/// Compares `settings` with the last ones stored in `directory` and stores them. Other settings are
+/// an error unless `mixed` allows them or the directory has no trees.
 pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<(), AnnotateError> {
     let path = directory.join(SETTINGS_NAME);
     let mut text = match std::fs::read_to_string(&path) {

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-/// One share of a data set: every `count`th item, beginning with item `index`. The shares of one `count` are disjoint and
-/// together complete, and of equal size up to one item.
+/// One share of a data set: every `count`th item, beginning with item `index`. The shares of one
+/// `count` are disjoint and together complete, and of equal size up to one item.
 ///
 /// ```
 /// use mmprm::search::annotate::Shard;

@@ -1,4 +1,5 @@
-//! Admission of speculative probes: they run only where the policy has room beside all needed requests.
+//! Admission of speculative probes: they run only where the policy has room beside all needed
+//! requests.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -35,9 +36,9 @@ impl Slots {
         Self { max, recheck: RECHECK, shared: Arc::default() }
     }
 
-    /// Runs `sample`, a request for `count` rollouts. A needed request never waits here. A speculative one waits until it is
-    /// committed or there is room for it beside at least one needed request, so that it never precedes the probe that its
-    /// search waits for.
+    /// Runs `sample`, a request for `count` rollouts. A needed request never waits here. A
+    /// speculative one waits until it is committed or there is room for it beside at least one
+    /// needed request, so that it never precedes the probe that its search waits for.
     pub(super) fn run<T>(
         &self,
         count: usize,
@@ -114,18 +115,14 @@ mod tests {
     fn a_speculative_request_waits_for_room_beside_a_needed_one() {
         let slots = Slots::new(8);
         let speculation = Speculation::default();
-        let (send, events) = mpsc::channel();
+        let (send, admitted) = mpsc::channel();
         std::thread::scope(|scope| {
             let (slots, speculation) = (&slots, &speculation);
-            let speculative = send.clone();
-            scope.spawn(move || slots.run(4, Some(speculation), || false, || Ok(speculative.send("speculative"))));
-            let sample = || {
-                send.send("needed").unwrap();
-                // It is admitted while this request is in flight, and not before.
-                assert_eq!([events.recv().unwrap(), events.recv().unwrap()], ["needed", "speculative"]);
-                Ok(())
-            };
-            slots.run(4, None, || false, sample).unwrap();
+            let sample = move || Ok(send.send(slots.shared.lock().needed));
+            scope.spawn(move || slots.run(4, Some(speculation), || false, sample));
+            // It is admitted while this request is in flight, and not before.
+            let needed = || slots.run(4, None, || false, || Ok(admitted.recv().unwrap())).unwrap();
+            assert_eq!(needed(), 4);
         });
     }
 
@@ -152,8 +149,8 @@ mod tests {
         });
     }
 
-    /// Starts a speculative request that has no room, then `change`s something; returns whether it was admitted. It never
-    /// checks by itself within the time of the test.
+    /// Starts a speculative request that has no room, then `change`s something; returns whether it
+    /// was admitted. It never checks by itself within the time of the test.
     fn admitted_after(change: impl FnOnce(&Speculation, &mpsc::Sender<()>)) -> bool {
         let slots = Slots { recheck: Duration::from_hours(1), ..Slots::new(8) };
         let speculation = Speculation::default();

@@ -19,11 +19,12 @@ use crate::ui::Ui;
 
 /// Label the steps of solutions with Monte Carlo success rates by tree search (OmegaPRM).
 ///
-/// Samples rollouts of each problem and locates the first wrong step of each wrong one by binary search; every step on the way
-/// is labelled with the fraction of rollouts from there that end right, by rules or, where these are undecided, a judge
-/// model. Writes one tree per problem in MM-PRM's format. The defaults are those of MM-PRM's run script, except for the judge:
-/// MM-PRM's way is --judge always --unjudged incorrect. Finished problems are never searched again: the same command resumes an
-/// interrupted run.
+/// Samples rollouts of each problem and locates the first wrong step of each wrong one by binary
+/// search; every step on the way is labelled with the fraction of rollouts from there that end
+/// right, by rules or, where these are undecided, a judge model. Writes one tree per problem in
+/// MM-PRM's format. The defaults are those of MM-PRM's run script, except for the judge: MM-PRM's
+/// way is --judge always --unjudged incorrect. Finished problems are never searched again: the same
+/// command resumes an interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory for the trees.
@@ -38,12 +39,14 @@ pub struct Args {
     #[arg(long)]
     retry_failed: bool,
 
-    /// Annotate one share of the problems, such as 2/4 on the second of four machines: every fourth problem from the second.
-    /// The trees of all shares in one directory equal those of a single run.
+    /// Annotate one share of the problems, such as 2/4 on the second of four machines: every fourth
+    /// problem from the second. The trees of all shares in one directory equal those of a single
+    /// run.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
 
-    /// Allow a directory with trees of other settings (model, search, sampling, judge), and mix them.
+    /// Allow a directory with trees of other settings (model, search, sampling, judge), and mix
+    /// them.
     #[arg(long)]
     mix_settings: bool,
 
@@ -98,18 +101,19 @@ struct SearchArgs {
     #[arg(long, value_name = "N", default_value_t = SearchParams::default().rollout_budget)]
     rollout_budget: usize,
 
-    /// Message of the prompt that holds a state's steps: the user's, for which MM-PRM's models are trained, or the assistant's,
-    /// where rollouts continue the parent's own tokens and its cache is reused.
+    /// Message of the prompt that holds a state's steps: the user's, for which MM-PRM's models are
+    /// trained, or the assistant's, where rollouts continue the parent's own tokens and its cache
+    /// is reused.
     #[arg(long = "continue", value_name = "user|assistant", default_value_t = Continue::User)]
     continues: Continue,
 
-    /// Sample fewer rollouts from states below the root: of 16, five where none of these is right, else eight. Success rates
-    /// stay unbiased and become less exact.
+    /// Sample fewer rollouts from states below the root: of 16, five where none of these is right,
+    /// else eight. Success rates stay unbiased and become less exact.
     #[arg(long)]
     adaptive: bool,
 
-    /// Request both possible next states while a search waits for one, as far as --parallel has room. The trees are the same;
-    /// unneeded rollouts are not counted.
+    /// Request both possible next states while a search waits for one, as far as --parallel has
+    /// room. The trees are the same; unneeded rollouts are not counted.
     #[arg(long, conflicts_with = "deterministic")]
     speculative: bool,
 }
@@ -132,7 +136,8 @@ impl SearchArgs {
 }
 
 impl Args {
-    /// What the trees depend on besides the problems and the search parameters. `--parallel` affects rounding only.
+    /// What the trees depend on besides the problems and the search parameters. `--parallel`
+    /// affects rounding only.
     fn settings(&self, judge: &Value) -> anyhow::Result<Value> {
         let mut policy = self.policy.settings();
         if let Some(policy) = policy.as_object_mut() {

@@ -27,9 +27,10 @@ enum What {
 
 /// Report the accuracy of each selection method with 95 % bootstrap intervals.
 ///
-/// Methods: a random candidate, pass@k, any right candidate (oracle), majority vote over equal answers; where the file has
-/// `prm_scores`, every aggregator of step scores and votes weighted by it; where it has the policy's log-probabilities
-/// (`generate` writes them), the best worst step and the best mean token.
+/// Methods: a random candidate, pass@k, any right candidate (oracle), majority vote over equal
+/// answers; where the file has `prm_scores`, every aggregator of step scores and votes weighted by
+/// it; where it has the policy's log-probabilities (`generate` writes them), the best worst step
+/// and the best mean token.
 #[derive(clap::Args)]
 struct BonArgs {
     /// Best-of-N file with `labels`, from `mmprm generate` or `mmprm score`.
@@ -40,7 +41,8 @@ struct BonArgs {
     #[arg(short, long, alias = "out", value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Give candidates without steps the value 0, as MM-PRM does, which ranks them above others for sums of logarithms.
+    /// Give candidates without steps the value 0, as MM-PRM does, which ranks them above others for
+    /// sums of logarithms.
     #[arg(long)]
     reference: bool,
 

@@ -17,9 +17,10 @@ use crate::ui::Ui;
 
 /// Generate N candidate solutions for each problem.
 ///
-/// The output is a Best-of-N file: each problem's record with `solutions_splits` (the steps of every candidate) and `labels`
-/// (1 where the final answer is right, by rules or, where these are undecided, a judge model). `mmprm score` adds step scores,
-/// `mmprm eval bon` evaluates the selection. The same command resumes an interrupted run.
+/// The output is a Best-of-N file: each problem's record with `solutions_splits` (the steps of
+/// every candidate) and `labels` (1 where the final answer is right, by rules or, where these are
+/// undecided, a judge model). `mmprm score` adds step scores, `mmprm eval bon` evaluates the
+/// selection. The same command resumes an interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
     /// Candidates per problem.

@@ -18,11 +18,13 @@ const SHOWN: usize = 5;
 
 /// Judge every step of annotated trees with a vision model.
 ///
-/// MM-PRM's alternative labels (mllm_as_a_judge): for each state of each tree, the model reads the problem with its image, the
-/// correct answer, the steps so far and the state's own steps, and is asked whether these are valid. The probabilities that its
-/// first token is Yes and No are written beside the Monte Carlo value: `logprob_yes` and `logprob_no` (probabilities, despite
-/// MM-PRM's names) and `llm_as_a_judge`, P(Yes) / (P(Yes) + P(No)), null where neither is among the most likely tokens. The
-/// server must return log-probabilities, as vLLM and llama-server do. The same command resumes an interrupted run.
+/// MM-PRM's alternative labels (mllm_as_a_judge): for each state of each tree, the model reads the
+/// problem with its image, the correct answer, the steps so far and the state's own steps, and is
+/// asked whether these are valid. The probabilities that its first token is Yes and No are written
+/// beside the Monte Carlo value: `logprob_yes` and `logprob_no` (probabilities, despite MM-PRM's
+/// names) and `llm_as_a_judge`, P(Yes) / (P(Yes) + P(No)), null where neither is among the most
+/// likely tokens. The server must return log-probabilities, as vLLM and llama-server do. The same
+/// command resumes an interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory of trees from `mmprm annotate`.

@@ -33,8 +33,8 @@ impl From<EngineStats> for Counters {
 }
 
 impl Counters {
-    /// `12.3 rollouts/s, 950 tokens/s, 1.02 processed/unique` and the like. For a server only generated tokens are shown, since
-    /// prompts may have come from its cache.
+    /// `12.3 rollouts/s, 950 tokens/s, 1.02 processed/unique` and the like. For a server only
+    /// generated tokens are shown, since prompts may have come from its cache.
     pub fn rates(&self, seconds: f64) -> String {
         let seconds = seconds.max(1e-9);
         let mut parts = Vec::new();
@@ -154,7 +154,8 @@ impl<'a> Monitor<'a> {
     }
 }
 
-/// Prints the final report of a run over records and returns its exit; `answers` counts the verdicts, if there were any.
+/// Prints the final report of a run over records and returns its exit; `answers` counts the
+/// verdicts, if there were any.
 pub fn finish(
     summary: &Summary,
     output: &Path,

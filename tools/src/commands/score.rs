@@ -18,10 +18,11 @@ use crate::ui::Ui;
 
 /// Score every step of candidate solutions with a process reward model.
 ///
-/// Reads a Best-of-N file (`question`, `image_path`, `solutions_splits`) and adds `prm_scores`: one list per candidate, one
-/// number per step, the probability that the step is correct. Where a record has a correct answer (`correct_answer` or
-/// `answer`) but no `labels`, the candidates are labelled by rules. Scores do not depend on the other records of the file. The
-/// same command resumes an interrupted run.
+/// Reads a Best-of-N file (`question`, `image_path`, `solutions_splits`) and adds `prm_scores`: one
+/// list per candidate, one number per step, the probability that the step is correct. Where a
+/// record has a correct answer (`correct_answer` or `answer`) but no `labels`, the candidates are
+/// labelled by rules. Scores do not depend on the other records of the file. The same command
+/// resumes an interrupted run.
 #[derive(clap::Args)]
 pub struct Args {
     /// Process reward model.
@@ -44,8 +45,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// PRM template: internvl2_5-scoring (MM-PRM's evaluation) or internvl2_5-training [default: from the model's metadata,
-    /// else internvl2_5-scoring].
+    /// PRM template: internvl2_5-scoring (MM-PRM's evaluation) or internvl2_5-training [default:
+    /// from the model's metadata, else internvl2_5-scoring].
     #[arg(long, value_name = "NAME")]
     template: Option<PrmTemplate>,
 
