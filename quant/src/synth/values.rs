@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::random::mix;
 use crate::blocks::{BlockError, quantize_rows};
 use crate::gguf::TensorSpec;
+use crate::random::mix;
 
 /// Maximum number of values drawn for a matrix.
 const PANEL: u64 = 1 << 20;
