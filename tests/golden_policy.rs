@@ -1,4 +1,4 @@
-//! The mini policy against its goldens: prompts, images, first logits, greedy text.
+//! The mini policy against its golden data: prompts, image embeddings, first logits, greedy text.
 
 mod support;
 
@@ -19,7 +19,7 @@ struct Setup {
     _pair: support::Pair,
 }
 
-/// The checkpoint and its goldens: `MMPRM_MINI_POLICY`, or the shipped one.
+/// Loads the checkpoint `MMPRM_MINI_POLICY`, or the shipped one, and its golden data.
 fn setup() -> Setup {
     let checkpoint = std::env::var_os("MMPRM_MINI_POLICY")
         .map_or_else(|| repository().join("demo/checkpoints/mini-mm-policy"), PathBuf::from);

@@ -1,4 +1,4 @@
-//! Token ids through the GGUF vocabulary against those of the reference's tokenizers.
+//! Token ids of the GGUF vocabulary against those of MM-PRM's tokenizers.
 
 mod support;
 
@@ -15,7 +15,7 @@ fn golden_token_ids_agree_for_every_string() {
     for folder in cases("tokenizer") {
         let tokenizer = name(&folder);
         let Some(expected) = cases_file["ids"].get(&tokenizer) else { continue };
-        // The tiny checkpoint of the same kind, with this tokenizer in the place of its own.
+        // The tiny checkpoint of the same architecture, with this tokenizer instead of its own.
         let kind = tokenizer.split('_').next().unwrap();
         let checkpoint = tempfile::TempDir::new().unwrap();
         for source in [golden().join("ckpt").join(kind), folder] {

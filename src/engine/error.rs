@@ -1,7 +1,7 @@
 //! Errors of the engine.
 //!
-//! They name options by the fields of [`EngineOptions`](super::EngineOptions), never by command-line
-//! flags.
+//! They name options by the fields of [`EngineOptions`](super::EngineOptions), never by
+//! command-line flags.
 
 use std::io;
 use std::path::PathBuf;

@@ -95,10 +95,10 @@ impl Engine {
         answer.recv().map_err(|_| EngineError::Stopped)?
     }
 
-    /// Decodes each prompt and returns the logits of the tokens `read` at every position whose token is
-    /// `at`, in order: `[prompts][positions][read]`. Each result depends on its own prompt only, except
-    /// on a GPU without [`EngineOptions::deterministic`], where prompts are decoded together and
-    /// rounding depends on batch composition.
+    /// Decodes each prompt and returns the logits of the tokens `read` at every position whose
+    /// token is `at`, in order: `[prompts][positions][read]`. Each result depends on its own prompt
+    /// only, except on a GPU without [`EngineOptions::deterministic`], where prompts are decoded
+    /// together and rounding depends on batch composition.
     ///
     /// # Errors
     /// [`EngineError::Prompt`] for a prompt made for another model or an unknown token to read,
@@ -126,7 +126,8 @@ impl Engine {
         answer.recv().map_err(|_| EngineError::Stopped)
     }
 
-    /// Refuses a prompt that llama.cpp would refuse, so that it cannot fail requests decoded beside it.
+    /// Refuses a prompt that llama.cpp would refuse, so that it cannot fail requests decoded beside
+    /// it.
     fn check(&self, prompt: &Prompt) -> Result<(), EngineError> {
         Ok(prompt.check(self.model.vocabulary_size(), self.model.embedding_width())?)
     }

@@ -1,9 +1,9 @@
 //! The inference engine: llama.cpp, driven by one thread, for many callers.
 //!
-//! It works on prompts, tokens and sequences; problems, steps and searches are left to `policy`, `prm`
-//! and `search`. A caller blocks in [`Engine::generate`] (n rollouts of one prompt) or
-//! [`Engine::probe`] (logits of a few tokens at marked positions). Requests of different callers are
-//! decoded together, or one by one where a result must not depend on the others.
+//! It works on prompts, tokens and sequences; problems, steps and searches are left to `policy`,
+//! `prm` and `search`. A caller blocks in [`Engine::generate`] (n rollouts of one prompt) or
+//! [`Engine::probe`] (logits of a few tokens at marked positions). Requests of different callers
+//! are decoded together, or one by one where a result must not depend on the others.
 //!
 //! | part | does |
 //! |---|---|

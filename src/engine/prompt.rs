@@ -1,8 +1,8 @@
 //! Prompts: runs of tokens and image embeddings, in order.
 //!
-//! Prompts are compared by *keys*, one number per position: the token itself, or a digest of the image
-//! and the row in it. Equal keys mean equal input, so positions with equal prefixes share cached
-//! computation. Making tokens and embeddings is left to `vision::prompts`.
+//! Prompts are compared by *keys*, one number per position: the token itself, or a digest of the
+//! image and the row in it. Equal keys mean equal input, so positions with equal prefixes share
+//! cached computation. Making tokens and embeddings is left to `vision::prompts`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ pub struct Embeddings {
     pub values: Vec<f32>,
     /// Values per row: the language model's embedding width.
     pub width: usize,
-    /// A digest of everything the values depend on. Images with equal digests share cached computation.
+    /// A digest of everything the values depend on. Images with equal digests share cached
+    /// computation.
     pub digest: u64,
 }
 
@@ -125,7 +126,8 @@ impl Prompt {
         }
     }
 
-    /// Returns the longest range from `start`, at most `limit` positions, that one batch can decode.
+    /// Returns the longest range from `start`, at most `limit` positions, that one batch can
+    /// decode.
     pub(super) fn span(&self, start: usize, limit: usize) -> Span<'_> {
         let mut offset = 0;
         for chunk in &self.chunks {
@@ -187,8 +189,8 @@ pub(super) fn token_key(token: Token) -> u64 {
     u64::from(token as u32)
 }
 
-/// Returns the key of an image's row; the highest bit keeps it apart from tokens, whose keys are below
-/// 2³².
+/// Returns the key of an image's row; the highest bit keeps it apart from tokens, whose keys are
+/// below 2³².
 fn embedding_key(digest: u64, row: u64) -> u64 {
     mix(digest ^ mix(row)) | 1 << 63
 }

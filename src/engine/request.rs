@@ -8,20 +8,21 @@ use crate::util::cancel::CancelToken;
 /// How to run a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EngineOptions {
-    /// Cells of the KV cache: positions of all prompts and rollouts together, rounded up to a multiple
-    /// of 256, from 2 to 2²⁴. `None` chooses 16384 plus 1024 per parallel rollout, within 4096 to
-    /// 65536 and 2 GiB of memory.
+    /// Cells of the KV cache: positions of all prompts and rollouts together, rounded up to a
+    /// multiple of 256, from 2 to 2²⁴. `None` chooses 16384 plus 1024 per parallel rollout, within
+    /// 4096 to 65536 and 2 GiB of memory.
     pub context: Option<u32>,
-    /// Rollouts decoded in parallel, 1 to 128. `None` chooses 64 where the whole model is on a GPU, 16
-    /// on a CPU, and for a model of less than 64 MiB on a CPU 8 at a time of one request, unless
-    /// several whole requests fit. Without `deterministic`, results depend on it through rounding.
+    /// Rollouts decoded in parallel, 1 to 128. `None` chooses 64 where the whole model is on a GPU and
+    /// 16 on a CPU. For a model of less than 64 MiB on a CPU it chooses 8, and decodes requests together
+    /// only if all their rollouts fit. Without `deterministic`, results depend on the number of
+    /// rollouts that run together, through rounding.
     pub parallel: Option<u32>,
     /// Compute threads, 1 to 512. `None` chooses one per core, fewer while other programs use the
     /// cores, and one for a model of less than 64 MiB.
     pub threads: Option<u32>,
-    /// Makes results independent of threads, of `parallel` and of other requests: requests run one by
-    /// one on a fixed schedule, without fused attention. Probes always run that way on a CPU; on a GPU
-    /// only with this option.
+    /// Makes results independent of threads, of `parallel` and of other requests: requests run one
+    /// by one on a fixed schedule, without fused attention. Probes always run that way on a CPU; on
+    /// a GPU only with this option.
     pub deterministic: bool,
 }
 
@@ -122,8 +123,8 @@ pub enum Finish {
 pub struct Completion {
     /// The tokens, without the end token.
     pub tokens: Vec<Token>,
-    /// The log-probability of each token, and of the end token if one was drawn, under the model's own
-    /// distribution (temperature 1, nothing cut off). Empty if the request did not ask for it.
+    /// The log-probability of each token, and of the end token if one was drawn, under the model's
+    /// own distribution (temperature 1, nothing cut off). Empty if the request did not ask for it.
     pub logprob: Vec<f32>,
     /// Why the rollout ended.
     pub finish: Finish,

@@ -63,12 +63,13 @@ impl Seen {
 /// A snapshot of an engine's counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct EngineStats {
-    /// Prompt positions requested: what decoding every rollout or candidate from scratch would take.
+    /// Prompt positions requested: what decoding every rollout or candidate from scratch would
+    /// take.
     pub requested: u64,
     /// Prompt positions decoded.
     pub processed: u64,
-    /// Distinct prompt positions (same input, same prefix): the minimum that had to be decoded. Positions
-    /// requested again after [`Engine::forget`](super::Engine::forget) count again.
+    /// Distinct prompt positions (same input, same prefix): the minimum that had to be decoded.
+    /// Positions requested again after [`Engine::forget`](super::Engine::forget) count again.
     pub unique: u64,
     /// Tokens drawn, end tokens included.
     pub generated: u64,
@@ -101,8 +102,8 @@ impl EngineStats {
         self.processed as f64 / self.unique.max(1) as f64
     }
 
-    /// Returns the fraction of busy time spent outside llama.cpp, on scheduling and sampling; 0 before
-    /// the first request.
+    /// Returns the fraction of busy time spent outside llama.cpp, on scheduling and sampling; 0
+    /// before the first request.
     pub fn overhead(&self) -> f64 {
         let other = self.busy.saturating_sub(self.decode);
         if self.busy.is_zero() { 0.0 } else { other.as_secs_f64() / self.busy.as_secs_f64() }

@@ -1,4 +1,5 @@
-//! The model of the executors' unit tests: the mini policy in f32, where rounding has almost no effect.
+//! The model of the executors' unit tests: the mini policy in f32, where rounding has almost no
+//! effect.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,5 @@
-//! Counter-based random numbers: number `i` of a stream depends on the stream's key and on `i` only.
+//! Counter-based random numbers: number `i` of a stream depends on the stream's key and on `i`
+//! only.
 //!
 //! Streams can therefore be read in any order and on any number of threads. The generator is
 //! `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).

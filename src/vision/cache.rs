@@ -12,14 +12,14 @@ const MAGIC: [u8; 8] = *b"mmprmve1";
 /// Bytes of a hash.
 const HASH: usize = 32;
 
-/// A directory of embeddings. The key of an entry is the hash of its source (an image's tiles) and of its
-/// producer (an encoder and its weights), so several producers can share a directory and no entry is ever
-/// stale.
+/// A directory of embeddings. The key of an entry is the hash of its source (an image's tiles) and
+/// of its producer (an encoder and its weights), so several producers can share a directory and no
+/// entry is ever stale.
 ///
-/// A file holds a magic number, its key, the values as little-endian `f32`, and the SHA-256 of all that.
-/// It is written atomically, and a file that fails its checks is treated as missing. The directory has no
-/// size limit: an entry takes 4 bytes per value (1 MiB for a tile of 256 tokens of a model of width 1024).
-/// Any file may be deleted at any time.
+/// A file holds a magic number, its key, the values as little-endian `f32`, and the SHA-256 of all
+/// that. It is written atomically, and a file that fails its checks is treated as missing. The
+/// directory has no size limit: an entry takes 4 bytes per value (1 MiB for a tile of 256 tokens of
+/// a model of width 1024). Any file may be deleted at any time.
 ///
 /// ```
 /// use mmprm::vision::DiskCache;
@@ -38,7 +38,8 @@ pub struct DiskCache {
 }
 
 impl DiskCache {
-    /// Returns the cache of a producer, identified by its hash. The first entry creates the directory.
+    /// Returns the cache of a producer, identified by its hash. The first entry creates the
+    /// directory.
     pub fn new(directory: PathBuf, producer: [u8; HASH]) -> Self {
         Self { directory, producer }
     }
@@ -52,7 +53,8 @@ impl DiskCache {
         tempfile::tempfile_in(&self.directory).map(drop)
     }
 
-    /// Returns the `count` values of a source, if a valid entry exists. Logs a warning for an invalid file.
+    /// Returns the `count` values of a source, if a valid entry exists. Logs a warning for an
+    /// invalid file.
     pub fn get(&self, source: &[u8; HASH], count: usize) -> Option<Vec<f32>> {
         let (key, path) = self.place(source);
         match read(&path, &key, count) {

@@ -22,14 +22,15 @@ pub trait VisionEncoder: Debug + Send + Sync {
     /// Returns the width of an embedding, that of the language model.
     fn width(&self) -> usize;
 
-    /// Returns the embeddings `[tiles · tokens_per_tile, width]` of `tiles`. Those of a tile do not depend
-    /// on the other tiles or the number of threads.
+    /// Returns the embeddings `[tiles · tokens_per_tile, width]` of `tiles`. Those of a tile do not
+    /// depend on the other tiles or the number of threads.
     ///
     /// # Errors
     /// [`VisionError`] for tiles of another size, or if the encoder fails.
     fn encode(&self, tiles: &[Tile]) -> Result<Vec<f32>, VisionError>;
 
-    /// Returns a hash of everything that the embeddings of a tile depend on: weights, options, arithmetic.
+    /// Returns a hash of everything that the embeddings of a tile depend on: weights, options,
+    /// arithmetic.
     fn fingerprint(&self) -> [u8; 32];
 }
 

@@ -12,8 +12,8 @@ use crate::internvl::{self, ComputeOptions, MmprojError, Parameters, Store, Unsu
 use crate::nn::gemm::{Kernel, Precision};
 use crate::util::machine;
 
-/// Tokens per forward pass: small tiles run together up to this number, so that weights are packed once
-/// for all of them. More than one large tile would cost memory and gain nothing.
+/// Tokens per forward pass: small tiles run together up to this number, so that weights are packed
+/// once for all of them. More than one large tile would cost memory and gain nothing.
 const MAX_TOKENS: usize = 1536;
 
 /// How to run a [`NativeEncoder`].
@@ -21,16 +21,16 @@ const MAX_TOKENS: usize = 1536;
 pub struct NativeOptions {
     /// Compute threads; `None` uses one per core.
     pub threads: Option<u32>,
-    /// Precision of the operands of matrix products. `None` uses the fastest one whose error is small
-    /// compared with the rounding of the weights: exact for f32 weights, split for 16-bit weights, bf16 if
-    /// there are quantised ones.
+    /// Precision of the operands of matrix products. `None` uses the fastest one whose error is
+    /// small compared with the rounding of the weights: exact for f32 weights, split for 16-bit
+    /// weights, bf16 if there are quantised ones.
     pub precision: Option<Precision>,
 }
 
 /// `InternViT` and its projector with the exact GELU, on the CPU.
 ///
-/// Quantised weights stay packed in the memory-mapped file and are unpacked when they are read. One call
-/// runs at a time, on the encoder's own threads.
+/// Quantised weights stay packed in the memory-mapped file and are unpacked when they are read. One
+/// call runs at a time, on the encoder's own threads.
 #[derive(Debug)]
 pub struct NativeEncoder {
     file: Arc<GgufFile>,
@@ -47,7 +47,8 @@ impl NativeEncoder {
     /// Loads an `mmproj` file.
     ///
     /// # Errors
-    /// [`VisionError`] for an invalid file, a tower of another kind, or if threads cannot be started.
+    /// [`VisionError`] for an invalid file, a tower of another kind, or if threads cannot be
+    /// started.
     pub fn load(path: &Path, options: NativeOptions) -> Result<Self, VisionError> {
         let file = Arc::new(GgufFile::open(path).map_err(MmprojError::from)?);
         let parameters = read_mmproj(&file)?;
@@ -83,8 +84,8 @@ fn usual_precision(parameters: &Parameters) -> Precision {
     }
 }
 
-/// Starts the encoder's own threads. On shared ones, a thread that waits for a product could take up its
-/// caller's work.
+/// Starts the encoder's own threads. On shared ones, a thread that waits for a product could take
+/// up its caller's work.
 fn own_threads(requested: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
     let count = requested.map_or_else(machine::cores, |count| count as usize);
     let name = |thread| format!("vision-{thread}");

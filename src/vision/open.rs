@@ -7,11 +7,12 @@ use super::{EncoderChoice, NativeEncoder, NativeOptions, VisionEncoder, VisionEr
 use crate::engine::{LlamaEncoder, Model, gpu_devices};
 use crate::internvl::MmprojError;
 
-/// Loads the projector at `path`, made for `model`, into the chosen encoder. `threads` is the number of
-/// compute threads (`None`: one per core); `gpu` permits the use of a GPU.
+/// Loads the projector at `path`, made for `model`, into the chosen encoder. `threads` is the
+/// number of compute threads (`None`: one per core); `gpu` permits the use of a GPU.
 ///
 /// # Errors
-/// [`VisionError`] for a file that is invalid, that the encoder cannot run, or that is not `model`'s.
+/// [`VisionError`] for a file that is invalid, that the encoder cannot run, or that is not
+/// `model`'s.
 pub fn open(
     path: &Path,
     model: &Arc<Model>,

@@ -1,4 +1,4 @@
-//! Embeddings kept from run to run.
+//! The embedding cache between runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_image_is_encoded_once_however_many_files_have_it() {
+fn an_image_is_encoded_once_however_many_files_contain_it() {
     let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let copies = ["a.png", "b.png"].map(|name| images.path().join(name));
     for copy in &copies {
@@ -37,12 +37,12 @@ fn a_image_is_encoded_once_however_many_files_have_it() {
 }
 
 #[test]
-fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
+fn a_later_run_reads_valid_entries_and_replaces_damaged_ones() {
     let folder = tempfile::tempdir().unwrap();
     let image = golden().join("images/img0.png");
     let expected = encoder(folder.path(), EncoderChoice::Native).image(&image).unwrap();
     let [entry] = entries(folder.path()).try_into().unwrap();
-    // Values of its own, with a true hash: read, they show where embeddings came from.
+    // A changed value with a correct hash shows that the entry is read.
     let mut bytes = std::fs::read(&entry).unwrap();
     let end = bytes.len() - 32;
     bytes[40..44].copy_from_slice(&1234.5_f32.to_le_bytes());
@@ -59,7 +59,7 @@ fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
 }
 
 #[test]
-fn each_encoder_has_entries_of_its_own() {
+fn each_encoder_has_its_own_entries() {
     let folder = tempfile::tempdir().unwrap();
     for vision in [EncoderChoice::Native, EncoderChoice::LlamaCpp] {
         encoder(folder.path(), vision).image(&golden().join("images/img1.png")).unwrap();
@@ -68,7 +68,7 @@ fn each_encoder_has_entries_of_its_own() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_an_error_before_anything_is_encoded() {
+fn an_unusable_directory_is_an_error_before_anything_is_encoded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -1,5 +1,5 @@
-//! The vision encoders: the native one against the reference's embeddings, the two against each other, and what is kept on
-//! disk.
+//! The vision encoders: the native one against MM-PRM's embeddings, the two against each other, and
+//! the cache on disk.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,10 +19,10 @@ use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
 use mmprm_quant::progress::no_progress;
 use support::{Pair, golden, repository};
 
-/// How the reference tiled the golden images.
+/// The tiling of the golden images.
 const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
 
-/// A golden checkpoint with its matrices in this format, the vision tower's too.
+/// A golden checkpoint, converted with this type for the vision tower's matrices.
 fn converted(architecture: &str, vision_type: WeightType) -> Pair {
     let directory = tempfile::tempdir().unwrap();
     let options = ConvertOptions { vision_type, ..ConvertOptions::new(WeightType::F32) };
@@ -45,8 +45,8 @@ fn image(name: &str) -> Vec<Tile> {
     tiles(&load(&golden().join("images").join(format!("{name}.png")), &Limits::default()).unwrap(), &SMALL)
 }
 
-/// The largest difference.
-fn furthest(found: &[f32], expected: &[f32]) -> f32 {
+/// The largest absolute difference.
+fn max_difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }

@@ -1,9 +1,9 @@
 //! The KV cache of the batched executor: free sequence ids and cached prefixes.
 //!
-//! Keeps llama.cpp's cells and the radix tree in step, so that the number of free cells is always exact
-//! and no batch is tried that does not fit. Prefixes of finished requests stay cached within two
-//! budgets, cells and sequence ids; beyond them, or when running requests need the room, the least
-//! recently used are evicted. Which requests run is left to `exec`.
+//! Keeps llama.cpp's cells and the radix tree in step, so that the number of free cells is always
+//! exact and no batch is tried that does not fit. Prefixes of finished requests stay cached within
+//! two budgets, cells and sequence ids; beyond them, or when running requests need the room, the
+//! least recently used are evicted. Which requests run is left to `exec`.
 
 mod radix;
 
@@ -52,8 +52,9 @@ impl Cache {
         self.tree.longest(keys)
     }
 
-    /// Records that `sequence` holds `keys`, with cells of its own from position `own` on. Where another
-    /// sequence already holds the same positions, its cells are shared and the own ones freed.
+    /// Records that `sequence` holds `keys`, with cells of its own from position `own` on. Where
+    /// another sequence already holds the same positions, its cells are shared and the own ones
+    /// freed.
     pub fn hold(&mut self, context: &mut Context, sequence: i32, keys: &[u64], own: usize) {
         let (known, holder) = self.tree.longest(keys);
         if let Some(holder) = holder.filter(|&holder| known > own && holder != sequence) {

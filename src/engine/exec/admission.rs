@@ -1,19 +1,19 @@
 //! Admission and preemption of the batched executor: which requests and rollouts run.
 //!
 //! Requests are admitted, prefilled and given places for rollouts in order of arrival, and none
-//! overtakes a request that waits for cells. So a request waits for earlier requests only. A rollout
-//! starts when the free cells hold it and the expected growth of all running rollouts, estimated from
-//! finished ones.
+//! overtakes a request that waits for cells. So a request waits for earlier requests only. A
+//! rollout starts when the free cells hold it and the expected growth of all running rollouts,
+//! estimated from finished ones.
 //!
 //! The estimate can be too low, so cells can run out. Then the youngest are preempted: first partly
-//! prefilled prompts return to the queue; then the youngest rollout pauses and is later decoded again
-//! from its own tokens; then all prompts but that of the last rollout return to the queue. The oldest
-//! rollout always continues, so there is always progress, and a rollout is cut short only if the whole
-//! context cannot hold it.
+//! prefilled prompts return to the queue; then the youngest rollout pauses and is later decoded
+//! again from its own tokens; then all prompts but that of the last rollout return to the queue.
+//! The oldest rollout always continues, so there is always progress, and a rollout is cut short
+//! only if the whole context cannot hold it.
 //!
 //! For small models on a CPU, attention over the cells costs more than the weights
-//! (`memory::planning`). There `Limits::whole_requests` keeps prompts out of the cache whose rollouts
-//! could only run in part.
+//! (`memory::planning`). There `Limits::whole_requests` keeps prompts out of the cache whose
+//! rollouts could only run in part.
 
 use super::batched::BatchedExecutor;
 use super::job::{Job, Rollout};
@@ -64,8 +64,8 @@ impl BatchedExecutor {
         self.expected.saturating_sub(length).max(MIN_GROWTH)
     }
 
-    /// Starts rollouts of prefilled prompts while there is room: those of the oldest request first, and
-    /// its paused rollouts before new ones.
+    /// Starts rollouts of prefilled prompts while there is room: those of the oldest request first,
+    /// and its paused rollouts before new ones.
     pub(super) fn start(&mut self, context: &mut Context, stats: &Stats) {
         for index in 0..self.jobs.len() {
             while self.rollouts.len() < self.limits.rollouts && self.jobs[index].can_start() {
@@ -97,7 +97,8 @@ impl BatchedExecutor {
         }
     }
 
-    /// Makes room when the running requests fill the cache, in the order of the module documentation.
+    /// Makes room when the running requests fill the cache, in the order of the module
+    /// documentation.
     pub(super) fn relieve(&mut self, context: &mut Context, stats: &Stats) -> Result<(), EngineError> {
         let holding = self.jobs.iter().filter(|job| job.begun).count();
         let partial = self.jobs.iter().rposition(Job::is_prefilling);
@@ -123,8 +124,8 @@ impl BatchedExecutor {
         Ok(())
     }
 
-    /// Returns a request without running rollouts to the queue. The decoded part of its prompt stays
-    /// cached until the room is needed.
+    /// Returns a request without running rollouts to the queue. The decoded part of its prompt
+    /// stays cached until the room is needed.
     fn postpone(&mut self, context: &mut Context, index: usize) {
         let mut job = self.jobs.remove(index);
         self.cache.keep(context, job.sequence);
@@ -132,8 +133,8 @@ impl BatchedExecutor {
         self.queue.push_front(job);
     }
 
-    /// Releases a rollout's cells until there is room again; it keeps its tokens and its position in its
-    /// random stream.
+    /// Releases a rollout's cells until there is room again; it keeps its tokens and its position
+    /// in its random stream.
     fn pause(&mut self, context: &mut Context, index: usize) {
         let rollout = self.rollouts.remove(index);
         self.cache.release(context, rollout.sequence);

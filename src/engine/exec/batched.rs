@@ -3,8 +3,8 @@
 //! A prompt is prefilled once, from the longest prefix in the cache; it first waits for any prompt
 //! being prefilled that shares a longer one. Its rollouts then share the prompt's cells. Each batch
 //! holds the next token of every running rollout and slices of waiting prompts, so that no prompt
-//! delays the rollouts by more than a slice. Which requests and rollouts run is left to `admission`.
-//! Rounding depends on batch composition; the `serial` executor avoids that.
+//! delays the rollouts by more than a slice. Which requests and rollouts run is left to
+//! `admission`. Rounding depends on batch composition; the `serial` executor avoids that.
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,8 @@ use crate::engine::sampling::{self, Sampler, Scratch};
 use crate::engine::stats::{Phase, Stats};
 use crate::engine::{EngineError, Finish, GenerateRequest, LimitError, Token};
 
-/// Maximum prompt positions decoded beside running rollouts in one step; longer slices would delay the
-/// rollouts.
+/// Maximum prompt positions decoded beside running rollouts in one step; longer slices would delay
+/// the rollouts.
 const PREFILL_SLICE: usize = 256;
 
 /// Limits of the executor.
@@ -39,7 +39,8 @@ pub(in crate::engine) struct Limits {
 impl Limits {
     /// Returns the number of sequence ids that these limits need.
     pub fn sequences(&self) -> u32 {
-        // A sequence becomes idle before another is evicted for it, but then no longer counts as running.
+        // A sequence becomes idle before another is evicted for it, but then no longer counts as
+        // running.
         (self.rollouts + self.jobs + self.idle.sequences) as u32
     }
 }
@@ -136,8 +137,8 @@ impl BatchedExecutor {
         (context.options().cells as usize).saturating_sub(taken)
     }
 
-    /// Decodes one slice of an image, if a prompt has reached one, and one batch of tokens. Returns the
-    /// number of positions decoded.
+    /// Decodes one slice of an image, if a prompt has reached one, and one batch of tokens. Returns
+    /// the number of positions decoded.
     fn decode(&mut self, context: &mut Context, stats: &Stats) -> Result<usize, DecodeError> {
         let max_rows = context.options().batch as usize;
         let room = self.free_cells(context) - self.rollouts.len();
@@ -171,8 +172,8 @@ impl BatchedExecutor {
         }
     }
 
-    /// Begins the prefill of admitted prompts from what the cache holds, except prompts that share a
-    /// longer prefix with one that is being prefilled.
+    /// Begins the prefill of admitted prompts from what the cache holds, except prompts that share
+    /// a longer prefix with one that is being prefilled.
     fn begin(&mut self, context: &mut Context) {
         for index in 0..self.jobs.len() {
             let job = &self.jobs[index];
@@ -197,7 +198,8 @@ impl BatchedExecutor {
         }
     }
 
-    /// Decodes the next `limit` rows of the first prompt that has reached an image. Returns their number.
+    /// Decodes the next `limit` rows of the first prompt that has reached an image. Returns their
+    /// number.
     fn decode_image(&mut self, context: &mut Context, limit: usize, stats: &Stats) -> Result<usize, DecodeError> {
         if limit == 0 {
             return Ok(0);

@@ -1,10 +1,11 @@
 //! Adapts the number of compute threads to other programs that use the cores.
 //!
-//! llama.cpp's threads synchronise after every operation, hundreds of times per token, and spin while
-//! they wait. When another program takes one thread's core, all others wait for it: threads that share
-//! cores are several times slower than fewer threads with a core each (`benches/records`). The
-//! processor time spent per decoding time shows how many cores are available; that many threads
-//! compute, and all of them are retried at growing intervals. Results do not depend on it.
+//! llama.cpp's threads synchronise after every operation, hundreds of times per token, and spin
+//! while they wait. When another program takes one thread's core, all others wait for it: threads
+//! that share cores are several times slower than fewer threads with a core each
+//! (`benches/records`). The processor time spent per decoding time shows how many cores are
+//! available; that many threads compute, and all of them are retried at growing intervals. Results
+//! do not depend on it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The state of a request in the batched executor: its prompt, its rollouts, and their rows in a batch.
-//! When they run is left to `admission`.
+//! The state of a request in the batched executor: its prompt, its rollouts, and their rows in a
+//! batch. When they run is left to `admission`.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
@@ -60,8 +60,8 @@ pub(super) struct Rows {
     pub rollouts: Vec<(usize, usize)>,
     /// Indices of running rollouts, each with the number of its tokens in the batch.
     pub fed: Vec<(usize, usize)>,
-    /// Indices of admitted requests, each with the number of its positions in the batch and the row of
-    /// the prompt's last position, if the batch reaches it.
+    /// Indices of admitted requests, each with the number of its positions in the batch and the row
+    /// of the prompt's last position, if the batch reaches it.
     pub prompts: Vec<(usize, usize, Option<usize>)>,
 }
 

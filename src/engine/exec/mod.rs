@@ -15,7 +15,6 @@ mod admission;
 mod batched;
 mod governor;
 mod job;
-
 mod schedule;
 mod scheduler;
 mod serial;

@@ -1,13 +1,13 @@
-//! The fixed schedule: batch boundaries that make a prompt's results bit-identical however much of it
-//! was cached.
+//! The fixed schedule: batch boundaries that make a prompt's results bit-identical however much of
+//! it was cached.
 //!
-//! llama.cpp's kernels process rows in groups: a single row, rows beyond a multiple of four, and fewer
-//! than eight rows at once may take another code path, which rounds differently. If every batch starts
-//! a multiple of [`GRAIN`] rows after the start of its span (a run of tokens, or an image) and has at
-//! least [`MIN_ROWS`] rows, each row takes the same path however the span is cut. Everything behind the
-//! last attention is computed for rows with requested logits only, so there are at least [`MIN_ROWS`]
-//! of those too, in whole grains. `tests/engine/probing.rs` checks this for every type that
-//! `mmprm quantize` writes.
+//! llama.cpp's kernels process rows in groups: a single row, rows beyond a multiple of four, and
+//! fewer than eight rows at once may take another code path, which rounds differently. If every
+//! batch starts a multiple of [`GRAIN`] rows after the start of its span (a run of tokens, or an
+//! image) and has at least [`MIN_ROWS`] rows, each row takes the same path however the span is cut.
+//! Everything behind the last attention is computed for rows with requested logits only, so there
+//! are at least [`MIN_ROWS`] of those too, in whole grains. `tests/engine/probing.rs` checks this
+//! for every type that `mmprm quantize` writes.
 
 use std::ops::Range;
 
@@ -33,8 +33,8 @@ impl CachedPrefix {
         Self { keys: prompt.keys()[..end].to_vec(), spans: prompt.spans(end) }
     }
 
-    /// Returns how many positions can be reused from a cache that holds `cached`. `last_row` excludes the
-    /// last position, whose logits are needed.
+    /// Returns how many positions can be reused from a cache that holds `cached`. `last_row`
+    /// excludes the last position, whose logits are needed.
     pub fn kept(&self, cached: &Self, last_row: bool) -> usize {
         let common = common_prefix(&self.keys, &cached.keys);
         let is_whole = |(own, other): &(&Range<usize>, &Range<usize>)| own == other && own.end <= common;
@@ -65,8 +65,8 @@ impl CachedPrefix {
     }
 }
 
-/// Adds rows to those whose logits are read, up to whole grains and at least [`MIN_ROWS`], as far as the
-/// batch has other rows.
+/// Adds rows to those whose logits are read, up to whole grains and at least [`MIN_ROWS`], as far
+/// as the batch has other rows.
 pub(super) fn pad_outputs(read: &[bool]) -> Vec<bool> {
     let mut outputs = read.to_vec();
     let count = read.iter().filter(|&&read| read).count();
@@ -77,7 +77,8 @@ pub(super) fn pad_outputs(read: &[bool]) -> Vec<bool> {
     outputs
 }
 
-/// Returns how many of the first `common` positions of a span can be kept while the rest is decoded.
+/// Returns how many of the first `common` positions of a span can be kept while the rest is
+/// decoded.
 fn max_kept(span: &Range<usize>, common: usize) -> usize {
     common.min(span.len().saturating_sub(MIN_ROWS)) / GRAIN * GRAIN
 }

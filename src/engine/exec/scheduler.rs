@@ -48,8 +48,8 @@ pub(in crate::engine) fn run(
     let mut serial = SerialExecutor::default();
     let mut owner = if mode.deterministic { Owner::Serial } else { Owner::Batched };
     loop {
-        // A request for the serial executor waits until the batched one is idle. No request is accepted
-        // in the meantime, so that neither executor starves the other.
+        // A request for the serial executor waits until the batched one is idle. No request is
+        // accepted in the meantime, so that neither executor starves the other.
         let mut exclusive = None;
         while exclusive.is_none() {
             let command = if batched.is_idle() {
@@ -127,8 +127,8 @@ fn run_exclusive(
     }
 }
 
-/// Runs prompts in the order of their keys, so that neighbours share the longest prefixes. Answers in
-/// the order of the request.
+/// Runs prompts in the order of their keys, so that neighbours share the longest prefixes. Answers
+/// in the order of the request.
 fn probe(
     request: &ProbeRequest,
     serial: &mut SerialExecutor,

@@ -1,10 +1,10 @@
 //! The serial executor: one prompt at a time, on the fixed schedule.
 //!
-//! Each result depends on its own input only, not on earlier or concurrent requests or the number of
-//! threads (given a context without fused attention). Probes run here on a CPU, and on a GPU in
-//! deterministic mode; generation runs here in deterministic mode. The cache holds one prompt, and the
-//! next prompt reuses the prefix they share as far as `schedule` permits, so candidates sorted by their
-//! tokens are computed as a trie.
+//! Each result depends on its own input only, not on earlier or concurrent requests or the number
+//! of threads (given a context without fused attention). Probes run here on a CPU, and on a GPU in
+//! deterministic mode; generation runs here in deterministic mode. The cache holds one prompt, and
+//! the next prompt reuses the prefix they share as far as `schedule` permits, so candidates sorted
+//! by their tokens are computed as a trie.
 
 use std::collections::VecDeque;
 
@@ -59,9 +59,9 @@ impl SerialExecutor {
         Ok(self.rows.iter().map(|(_, row)| row.clone()).collect())
     }
 
-    /// Decodes `prompt` up to position `end`, reusing what it shares with the cached one. Calls `check`
-    /// before each batch and stops if it fails. Without a reading, the last row is always decoded, and
-    /// its index in the last batch is returned.
+    /// Decodes `prompt` up to position `end`, reusing what it shares with the cached one. Calls
+    /// `check` before each batch and stops if it fails. Without a reading, the last row is always
+    /// decoded, and its index in the last batch is returned.
     fn advance(
         &mut self,
         context: &mut Context,
@@ -107,8 +107,8 @@ impl SerialExecutor {
         self.reading.as_ref().is_some_and(|reading| prompt.is_token(position, reading.at))
     }
 
-    /// Returns `length` positions from `start` as a batch, and its rows to read. Without a reading, the
-    /// row before `end` gets logits.
+    /// Returns `length` positions from `start` as a batch, and its rows to read. Without a reading,
+    /// the row before `end` gets logits.
     fn batch(&self, prompt: &Prompt, start: usize, length: usize, end: usize) -> (Batch, Vec<usize>) {
         match prompt.span(start, length) {
             Span::Embeddings { values, width } => {
@@ -176,7 +176,8 @@ struct Rollout {
 }
 
 impl RolloutGroup<'_> {
-    /// Draws the first token of each rollout of `group`, and shares the prompt with those that continue.
+    /// Draws the first token of each rollout of `group`, and shares the prompt with those that
+    /// continue.
     fn start(
         &mut self,
         group: &[usize],
@@ -197,8 +198,8 @@ impl RolloutGroup<'_> {
         self.request.check_cancelled()
     }
 
-    /// Decodes until all rollouts have finished. Returns, in order, those that did not fit and must run
-    /// again.
+    /// Decodes until all rollouts have finished. Returns, in order, those that did not fit and must
+    /// run again.
     fn finish(&mut self, completions: &mut [Option<Completion>]) -> Result<Vec<usize>, EngineError> {
         let mut postponed = Vec::new();
         while !self.rollouts.is_empty() {

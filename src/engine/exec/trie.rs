@@ -24,8 +24,8 @@ impl<'a> TrieExecutor<'a> {
         Self { context, reading, stats }
     }
 
-    /// Returns for each prompt, in the order of `prompts`, one row of logits per position read. Leaves
-    /// the cache empty.
+    /// Returns for each prompt, in the order of `prompts`, one row of logits per position read.
+    /// Leaves the cache empty.
     pub fn probe(self, prompts: &[Prompt]) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
         let Self { context, reading, stats } = self;
         let cells = context.options().cells as usize;
@@ -139,8 +139,8 @@ impl<'a> PromptGroup<'a> {
         token == self.reading.at
     }
 
-    /// Returns the members from `index` on that share its `position`, and the end of the range that they
-    /// all share.
+    /// Returns the members from `index` on that share its `position`, and the end of the range that
+    /// they all share.
     fn sharers(&self, index: usize, position: usize) -> (Range<usize>, usize) {
         let mut end = self.members[index].length;
         let mut last = index + 1;

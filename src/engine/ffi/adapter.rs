@@ -44,7 +44,8 @@ impl Adapter {
         }
         let c_path = path_to_c(path)?;
         let errors = log::collect();
-        // SAFETY: the model is valid and has no contexts yet, the path is a valid C string for the duration of the call.
+        // SAFETY: the model is valid and has no contexts yet, the path is a valid C string for the
+        // duration of the call.
         let pointer = unsafe { sys::llama_adapter_lora_init(model.as_ptr(), c_path.as_ptr()) };
         let pointer = NonNull::new(pointer).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
         Ok(Self { pointer, scale: *scale })
@@ -57,8 +58,8 @@ impl Adapter {
         }
         let mut pointers: Vec<_> = adapters.iter().map(|adapter| adapter.pointer.as_ptr()).collect();
         let mut scales: Vec<f32> = adapters.iter().map(|adapter| adapter.scale).collect();
-        // SAFETY: context and adapters are valid and of the same model; both arrays have the given length, and llama.cpp
-        // copies them.
+        // SAFETY: context and adapters are valid and of the same model; both arrays have the given
+        // length, and llama.cpp copies them.
         let status = unsafe {
             sys::llama_set_adapters_lora(context.as_ptr(), pointers.as_mut_ptr(), adapters.len(), scales.as_mut_ptr())
         };

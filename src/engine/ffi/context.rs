@@ -18,7 +18,8 @@ const MAX_SEQUENCES: u32 = 256;
 /// How to allocate a context.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ContextOptions {
-    /// Cells of the unified KV cache: tokens of all sequences together, with shared prefixes counted once.
+    /// Cells of the unified KV cache: tokens of all sequences together, with shared prefixes
+    /// counted once.
     pub cells: u32,
     /// Maximum rows per batch.
     pub batch: u32,
@@ -28,15 +29,16 @@ pub(crate) struct ContextOptions {
     pub threads: u32,
     /// Use fewer threads while other programs use the cores.
     pub adapts_threads: bool,
-    /// Use fused attention. Results then depend on the shape of the batch and the number of threads.
+    /// Use fused attention. Results then depend on the shape of the batch and the number of
+    /// threads.
     pub flash_attention: bool,
     /// Store keys and values in f32 instead of f16.
     pub f32_cache: bool,
 }
 
 impl ContextOptions {
-    /// Returns the maximum rows of logits per batch. llama.cpp allocates them twice, and requires at least
-    /// one per sequence.
+    /// Returns the maximum rows of logits per batch. llama.cpp allocates them twice, and requires
+    /// at least one per sequence.
     pub fn max_outputs(&self) -> u32 {
         self.sequences
     }
@@ -133,7 +135,8 @@ pub(crate) struct Context {
     _threads: Option<Threads>,
 }
 
-// SAFETY: a context may be used from any one thread at a time; `&mut self` on every call that changes it ensures that.
+// SAFETY: a context may be used from any one thread at a time; `&mut self` on every call that
+// changes it ensures that.
 unsafe impl Send for Context {}
 
 impl Context {
@@ -177,7 +180,8 @@ impl Context {
         }
         let vocabulary = model.vocabulary_size();
         let threads = (options.threads > 1).then(|| Threads::attached_to(pointer, options.threads)).flatten();
-        // While a GPU computes, threads wait, so their processor time says nothing about free cores.
+        // While a GPU computes, threads wait, so their processor time says nothing about free
+        // cores.
         let governor = (options.adapts_threads && options.threads > 1 && !model.is_offloaded())
             .then(|| ThreadGovernor::new(options.threads));
         Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), governor, _threads: threads })
@@ -216,8 +220,8 @@ impl Context {
         };
         let errors = log::collect();
         let before = self.governor.is_some().then(|| (Instant::now(), processor_time()));
-        // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says, and outlive the call; ids,
-        // tokens and sizes were checked above.
+        // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says,
+        // and outlive the call; ids, tokens and sizes were checked above.
         let status = unsafe {
             let status = sys::llama_decode(self.pointer.as_ptr(), raw);
             // A GPU may still compute; the call includes that, so that measured times are complete.
@@ -243,7 +247,8 @@ impl Context {
         let (Some(governor), Some(now)) = (&mut self.governor, processor_time()) else { return };
         if let Some(threads) = governor.after(elapsed, now.saturating_sub(processor)) {
             tracing::debug!(threads, "number of compute threads changed");
-            // SAFETY: the context is valid, and between decodes; there are no more than it was made with.
+            // SAFETY: the context is valid, and between decodes; there are no more than it was made
+            // with.
             unsafe { sys::llama_set_n_threads(self.pointer.as_ptr(), threads as i32, threads as i32) };
         }
     }
@@ -278,8 +283,8 @@ impl Context {
     /// If the row is not an output row, which is a bug in the executor.
     pub fn logits(&self, row: usize) -> &[f32] {
         assert!(self.decoded.get(row) == Some(&1), "row {row} is not an output row");
-        // SAFETY: the row was decoded with its output flag set, so llama.cpp has a vocabulary-sized row for it, which stays
-        // valid until the next decode, and that takes `&mut self`.
+        // SAFETY: the row was decoded with its output flag set, so llama.cpp has a vocabulary-sized
+        // row for it, which stays valid until the next decode, and that takes `&mut self`.
         unsafe {
             let pointer = sys::llama_get_logits_ith(self.pointer.as_ptr(), row as i32);
             assert!(!pointer.is_null(), "llama.cpp has no logits for row {row}");
@@ -339,8 +344,8 @@ impl Drop for Context {
     }
 }
 
-/// Compute threads that live as long as their context. Without them, llama.cpp starts and ends threads in
-/// every decode, which takes longer than a whole step of a small model.
+/// Compute threads that live as long as their context. Without them, llama.cpp starts and ends
+/// threads in every decode, which takes longer than a whole step of a small model.
 #[derive(Debug)]
 struct Threads(NonNull<sys::ggml_threadpool>);
 

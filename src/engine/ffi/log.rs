@@ -1,8 +1,9 @@
 //! llama.cpp's log: forwarded to `tracing`, and its errors kept to explain failed calls.
 //!
-//! llama.cpp has one log callback per process, which it calls on the thread that logs. Errors logged on
-//! a thread that is [collecting](collect) belong to that thread's call; threads of llama.cpp's own share
-//! one buffer. So the failures of engines that run at the same time keep their own causes.
+//! llama.cpp has one log callback per process, which it calls on the thread that logs. Errors
+//! logged on a thread that is [collecting](collect) belong to that thread's call; threads of
+//! llama.cpp's own share one buffer. So the failures of engines that run at the same time keep
+//! their own causes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,7 +28,8 @@ static OTHERS: Mutex<(VecDeque<String>, u64)> = Mutex::new((VecDeque::new(), 0))
 pub(super) fn redirect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: `receive` has the required signature and lives as long as the program; no user data is passed.
+        // SAFETY: `receive` has the required signature and lives as long as the program; no user
+        // data is passed.
         unsafe {
             sys::llama_log_set(Some(receive), std::ptr::null_mut());
             sys::ggml_log_set(Some(receive), std::ptr::null_mut());
@@ -36,7 +38,8 @@ pub(super) fn redirect() {
     });
 }
 
-/// Collects the errors of one call into llama.cpp; made on the calling thread right before the call.
+/// Collects the errors of one call into llama.cpp; made on the calling thread right before the
+/// call.
 pub(super) struct Collector {
     /// The number of the first error of other threads that may belong to the call.
     since: u64,
@@ -52,8 +55,8 @@ pub(super) fn collect() -> Collector {
 }
 
 impl Collector {
-    /// Returns the first error of this thread, which is usually the most specific; else the first one
-    /// logged since then by llama.cpp's own threads; else `fallback`.
+    /// Returns the first error of this thread, which is usually the most specific; else the first
+    /// one logged since then by llama.cpp's own threads; else `fallback`.
     pub fn error_or(&self, fallback: &str) -> String {
         let own = CALL.with_borrow(|call| call.as_ref().and_then(|errors| errors.first().cloned()));
         own.or_else(|| {

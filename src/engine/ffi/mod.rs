@@ -1,11 +1,11 @@
 //! Owning types over llama.cpp and its multimodal library: the only place where this crate calls C.
 //!
-//! `llama-cpp-2` starts the backend and lists devices. Its other safe types keep their pointers private,
-//! and this project needs what only the raw interface offers (batches of embeddings that several
-//! sequences share, vision embeddings copied out, abort callbacks), so models, contexts and batches are
-//! wrapped here over `llama-cpp-sys-2`. Limits whose violation makes llama.cpp abort the process are
-//! checked here and reported as [`EngineError`](super::EngineError). Requests, caches and scheduling
-//! are left to the other parts of the engine.
+//! `llama-cpp-2` starts the backend and lists devices. Its other safe types keep their pointers
+//! private, and this project needs what only the raw interface offers (batches of embeddings that
+//! several sequences share, vision embeddings copied out, abort callbacks), so models, contexts and
+//! batches are wrapped here over `llama-cpp-sys-2`. Limits whose violation makes llama.cpp abort
+//! the process are checked here and reported as [`EngineError`](super::EngineError). Requests,
+//! caches and scheduling are left to the other parts of the engine.
 #![allow(unsafe_code)]
 
 mod adapter;
@@ -39,9 +39,9 @@ fn start_backend() -> Result<(), EngineError> {
     }
 }
 
-/// Locks the creation of models, contexts and vision towers: llama.cpp's backends initialise a device
-/// when it is first used, and not safely from two threads at once (seen with Vulkan: a call through a
-/// null pointer).
+/// Locks the creation of models, contexts and vision towers: llama.cpp's backends initialise a
+/// device when it is first used, and not safely from two threads at once (seen with Vulkan: a call
+/// through a null pointer).
 fn creation_lock() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)

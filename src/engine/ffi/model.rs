@@ -63,12 +63,12 @@ unsafe impl Send for Model {}
 unsafe impl Sync for Model {}
 
 impl Model {
-    /// Validates the file and its adapters (sizes, offsets, types: hostile files never reach C++), then
-    /// loads them.
+    /// Validates the file and its adapters (sizes, offsets, types: hostile files never reach C++),
+    /// then loads them.
     ///
     /// # Errors
-    /// [`EngineError::Gguf`] for an invalid file or an adapter of another model, [`EngineError::Load`]
-    /// with llama.cpp's cause for others.
+    /// [`EngineError::Gguf`] for an invalid file or an adapter of another model,
+    /// [`EngineError::Load`] with llama.cpp's cause for others.
     pub fn load(path: &Path, options: ModelOptions) -> Result<Arc<Self>, EngineError> {
         let mut model = Self::open(path, &options)?;
         let adapters = options.adapters.iter().filter(|_| !options.vocab_only);
@@ -93,7 +93,8 @@ impl Model {
         let gpu_layers = gpu_layers(options.gpu_layers, &file);
         let lock = creation_lock();
         let errors = log::collect();
-        // SAFETY: the default parameters are a plain value; the path is a valid C string for the duration of the call.
+        // SAFETY: the default parameters are a plain value; the path is a valid C string for the
+        // duration of the call.
         let pointer = unsafe {
             let mut parameters = sys::llama_model_default_params();
             parameters.vocab_only = options.vocab_only;
@@ -165,8 +166,9 @@ impl Model {
         token >= 0 && (token as usize) < self.vocabulary_size()
     }
 
-    /// Splits text into tokens and recognises special tokens in it; `first` prepends the model's first
-    /// token (`<s>`), if it has one. Normalises to Unicode NFC where the model's tokenizer does (Qwen2).
+    /// Splits text into tokens and recognises special tokens in it; `first` prepends the model's
+    /// first token (`<s>`), if it has one. Normalises to Unicode NFC where the model's tokenizer
+    /// does (Qwen2).
     ///
     /// # Errors
     /// [`TokenizeError`] if the text has 2³¹ bytes or more, or llama.cpp refuses it.
@@ -181,7 +183,8 @@ impl Model {
         let length = i32::try_from(text.len()).map_err(|_| TokenizeError::TooLong { bytes: text.len() })?;
         let mut tokens: Vec<Token> = vec![0; text.len() + 8];
         let capacity = tokens.len() as i32;
-        // SAFETY: pointer and length describe `text`; the output has `capacity` places, which bounds what is written.
+        // SAFETY: pointer and length describe `text`; the output has `capacity` places, which
+        // bounds what is written.
         let count = unsafe {
             sys::llama_tokenize(
                 self.vocab.as_ptr(),
@@ -214,7 +217,8 @@ impl Model {
             return;
         }
         let mut buffer = [0_u8; 256];
-        // SAFETY: the buffer's length is passed; a longer piece is answered with minus its length and written below.
+        // SAFETY: the buffer's length is passed; a longer piece is answered with minus its length
+        // and written below.
         let length = unsafe { self.piece(token, &mut buffer) };
         if length >= 0 {
             bytes.extend_from_slice(&buffer[..length as usize]);
@@ -229,7 +233,8 @@ impl Model {
     /// # Safety
     /// `token` must be in the vocabulary.
     unsafe fn piece(&self, token: Token, buffer: &mut [u8]) -> i32 {
-        // SAFETY: the vocabulary is valid, the token known (the caller's duty), the buffer's true length given.
+        // SAFETY: the vocabulary is valid, the token known (the caller's duty), the buffer's true
+        // length given.
         unsafe {
             sys::llama_token_to_piece(
                 self.vocab.as_ptr(),
@@ -251,8 +256,8 @@ impl Model {
         }
     }
 
-    /// Returns the texts of all control tokens (`<|im_end|>`, `<img>`, …), which are removed from generated
-    /// text before parsing.
+    /// Returns the texts of all control tokens (`<|im_end|>`, `<img>`, …), which are removed from
+    /// generated text before parsing.
     pub fn special_texts(&self) -> Vec<String> {
         (0..self.vocabulary_size() as Token)
             .filter(|&token| {
@@ -266,23 +271,16 @@ impl Model {
     }
 
     fn text(&self, token: Token) -> String {
-        // SAFETY: the token is in the vocabulary (callers iterate over it); the string lives as long as the model.
+        // SAFETY: the token is in the vocabulary (callers iterate over it); the string lives as
+        // long as the model.
         unsafe {
             let text = sys::llama_vocab_get_text(self.vocab.as_ptr(), token);
             if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
         }
     }
 
-    /// Returns llama.cpp's one-line description: architecture, size, quantisation.
-    pub fn description(&self) -> String {
-        let mut buffer = [0_u8; 256];
-        // SAFETY: the buffer's true length is given, and the text written is NUL-terminated within it.
-        unsafe { sys::llama_model_desc(self.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
-        CStr::from_bytes_until_nul(&buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
     /// Returns the width of an attention head.
-    pub fn head_width(&self) -> usize {
+    pub(crate) fn head_width(&self) -> usize {
         // SAFETY: the model is valid.
         let (width, heads) =
             unsafe { (sys::llama_model_n_embd(self.as_ptr()), sys::llama_model_n_head(self.as_ptr())) };
@@ -295,7 +293,7 @@ impl Model {
     }
 
     /// Returns whether all layers and the output are on a GPU.
-    pub fn is_wholly_offloaded(&self) -> bool {
+    pub(crate) fn is_wholly_offloaded(&self) -> bool {
         self.gpu_layers > self.layers() as u32
     }
 
@@ -305,20 +303,20 @@ impl Model {
     }
 
     /// Returns the number of parameters.
-    pub fn parameters(&self) -> u64 {
+    pub(crate) fn parameters(&self) -> u64 {
         // SAFETY: the model is valid.
         unsafe { sys::llama_model_n_params(self.as_ptr()) }
     }
 
     /// Returns the multiplications of attention to one cached position, in all layers.
-    pub fn attention_cost(&self) -> u64 {
+    pub(crate) fn attention_cost(&self) -> u64 {
         // SAFETY: the model is valid.
         let width = unsafe { sys::llama_model_n_embd(self.as_ptr()) };
         2 * self.layers() * width.max(0) as u64
     }
 
     /// Returns the bytes of keys and values per cached token, in f16.
-    pub fn cache_bytes_per_token(&self) -> u64 {
+    pub(crate) fn cache_bytes_per_token(&self) -> u64 {
         // SAFETY: the model is valid.
         let heads = unsafe { sys::llama_model_n_head_kv(self.as_ptr()) };
         self.layers() * 2 * 2 * self.head_width() as u64 * heads.max(0) as u64
@@ -327,13 +325,14 @@ impl Model {
 
 impl Drop for Model {
     fn drop(&mut self) {
-        // SAFETY: contexts hold an `Arc` of their model, so none is left; the pointer is freed once.
+        // SAFETY: contexts hold an `Arc` of their model, so none is left; the pointer is freed
+        // once.
         unsafe { sys::llama_model_free(self.pointer.as_ptr()) }
     }
 }
 
-/// Returns the requested number of layers; or all, if the weights fit in nine tenths of the GPU's free
-/// memory, else the fraction that does. 0 without a GPU.
+/// Returns the requested number of layers; or all, if the weights fit in nine tenths of the GPU's
+/// free memory, else the fraction that does. 0 without a GPU.
 fn gpu_layers(requested: Option<u32>, file: &GgufFile) -> u32 {
     let Some(device) = gpu_devices().into_iter().max_by_key(|device| device.free) else { return 0 };
     if let Some(layers) = requested {

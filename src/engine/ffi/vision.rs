@@ -15,9 +15,9 @@ use crate::engine::memory::planning;
 
 /// Encodes image tiles with llama.cpp's multimodal library.
 ///
-/// Tiles have exactly the tower's input size, so that llama.cpp's own resizing and tiling, which differ
-/// from `InternVL`'s, never apply. Tiles are encoded one at a time, so that embeddings do not depend on
-/// other tiles.
+/// Tiles have exactly the tower's input size, so that llama.cpp's own resizing and tiling, which
+/// differ from `InternVL`'s, never apply. Tiles are encoded one at a time, so that embeddings do
+/// not depend on other tiles.
 #[derive(Debug)]
 pub struct LlamaEncoder {
     context: Mutex<Pointer>,
@@ -36,11 +36,12 @@ struct Pointer(NonNull<sys::mtmd_context>);
 unsafe impl Send for Pointer {}
 
 impl LlamaEncoder {
-    /// Loads the mmproj file of `model`; `threads` as in [`EngineOptions`](crate::engine::EngineOptions).
+    /// Loads the mmproj file of `model`; `threads` as in
+    /// [`EngineOptions`](crate::engine::EngineOptions).
     ///
     /// # Errors
-    /// [`EngineError::Gguf`] for an invalid file, [`EngineError::Load`] or [`EngineError::NotAPair`] for one
-    /// that llama.cpp or the model cannot use.
+    /// [`EngineError::Gguf`] for an invalid file, [`EngineError::Load`] or
+    /// [`EngineError::NotAPair`] for one that llama.cpp or the model cannot use.
     pub fn load(path: &Path, model: &Arc<Model>, threads: Option<u32>, gpu: bool) -> Result<Self, EngineError> {
         start_backend()?;
         let refuse = |cause: String| EngineError::Load { path: path.to_owned(), cause };
@@ -68,7 +69,8 @@ impl LlamaEncoder {
         let c_path = path_to_c(path)?;
         let lock = creation_lock();
         let errors = log::collect();
-        // SAFETY: plain parameter values; the path is a valid C string for the call; the model outlives the context.
+        // SAFETY: plain parameter values; the path is a valid C string for the call; the model
+        // outlives the context.
         let pointer = unsafe {
             let mut parameters = sys::mtmd_context_params_default();
             parameters.use_gpu = gpu;
@@ -122,7 +124,8 @@ impl LlamaEncoder {
         self.threads
     }
 
-    /// Returns the embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB pixels.
+    /// Returns the embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB
+    /// pixels.
     ///
     /// # Errors
     /// [`EngineError::Vision`] if the tile has another size, or llama.cpp fails.
@@ -165,8 +168,9 @@ impl LlamaEncoder {
             return Err(fail(errors.error_or("llama.cpp gave no cause")));
         }
         let length = self.tokens * self.width();
-        // SAFETY: the last encode wrote tokens × width values (the token count was checked in `only_image`, the width at
-        // loading); they are copied before anything else uses the context.
+        // SAFETY: the last encode wrote tokens × width values (the token count was checked in
+        // `only_image`, the width at loading); they are copied before anything else uses the
+        // context.
         unsafe {
             let values = sys::mtmd_get_output_embd(context.0.as_ptr());
             if values.is_null() {
@@ -206,12 +210,14 @@ impl Drop for LlamaEncoder {
     }
 }
 
-/// Replaces llama.cpp's approximate GELU (tanh form, through a 16-bit table) by the exact one that the
-/// models were trained with. Called for every operation of the vision graph before it is computed (`ask`).
+/// Replaces llama.cpp's approximate GELU (tanh form, through a 16-bit table) by the exact one that
+/// the models were trained with. Called for every operation of the vision graph before it is
+/// computed (`ask`).
 unsafe extern "C" fn make_gelu_exact(operation: *mut sys::ggml_tensor, ask: bool, _user: *mut c_void) -> bool {
     if ask && !operation.is_null() {
-        // SAFETY: ggml passes a node of a graph that it has not started to compute, from the thread that runs it. The two
-        // operations have the same operands and result; the first parameter selects between them.
+        // SAFETY: ggml passes a node of a graph that it has not started to compute, from the thread
+        // that runs it. The two operations have the same operands and result; the first parameter
+        // selects between them.
         unsafe {
             let operation = &mut *operation;
             if operation.op == sys::GGML_OP_UNARY && operation.op_params[0] == sys::GGML_UNARY_OP_GELU as i32 {
@@ -234,7 +240,8 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from the constructor that belongs to this free function, and is freed once.
+        // SAFETY: the pointer came from the constructor that belongs to this free function, and is
+        // freed once.
         unsafe { (self.1)(self.0) }
     }
 }

@@ -1,8 +1,8 @@
 //! Predicts the memory of a model, its KV cache and its scratch buffers before anything is loaded.
 //!
-//! Sizes of weights and cache are exact; scratch memory is estimated from llama.cpp's largest tensors,
-//! slightly too high rather than too low. How much memory a machine has is left to the caller. The
-//! engine's own choice of cells, width and threads is in `planning`.
+//! Sizes of weights and cache are exact; scratch memory is estimated from llama.cpp's largest
+//! tensors, slightly too high rather than too low. How much memory a machine has is left to the
+//! caller. The engine's own choice of cells, width and threads is in `planning`.
 //!
 //! ```
 //! use mmprm::engine::memory::{MemoryNeeds, Workload};
@@ -33,8 +33,8 @@ const CELL_STEP: u32 = 256;
 pub struct Workload {
     /// Maximum tokens per batch.
     pub batch: u64,
-    /// Sequences that run at once, beside idle ones; `None` for the fixed schedule, whose number of ids is
-    /// constant. llama.cpp keeps a row of logits per id.
+    /// Sequences that run at once, beside idle ones; `None` for the fixed schedule, whose number of
+    /// ids is constant. llama.cpp keeps a row of logits per id.
     pub running: Option<usize>,
     /// Fused attention, which never stores the attention scores of a whole batch.
     pub fused: bool,
@@ -163,11 +163,13 @@ impl MemoryNeeds {
 
     /// Returns the bytes of weights, cache and scratch memory together.
     pub fn total(&self, cells: u32, workload: &Workload) -> u64 {
-        // Images are encoded while the language model decodes, so both scratch buffers exist at once.
+        // Images are encoded while the language model decodes, so both scratch buffers exist at
+        // once.
         self.weights + self.vision + self.vision_scratch + self.cache(cells) + self.scratch(cells, workload)
     }
 
-    /// Returns the maximum cells with which everything fits into `memory` bytes; `None` if it never fits.
+    /// Returns the maximum cells with which everything fits into `memory` bytes; `None` if it never
+    /// fits.
     pub fn max_cells(&self, memory: u64, workload: &Workload) -> Option<u32> {
         let steps = |count: u32| count * CELL_STEP;
         let (mut fits, mut too_many) = (0, (1 << 24) / CELL_STEP + 1);
@@ -178,9 +180,9 @@ impl MemoryNeeds {
         (fits > 0).then(|| steps(fits))
     }
 
-    /// Returns the maximum layers of the language model (its blocks and the output) that fit into `memory`
-    /// bytes of a GPU, together with the vision tower, all scratch memory and their part of a cache of
-    /// `cells` cells.
+    /// Returns the maximum layers of the language model (its blocks and the output) that fit into
+    /// `memory` bytes of a GPU, together with the vision tower, all scratch memory and their part
+    /// of a cache of `cells` cells.
     pub fn layers_on_device(&self, memory: u64, cells: u32, workload: &Workload) -> u64 {
         let always = self.vision + self.vision_scratch + self.scratch(cells, workload);
         let layers = self.layers + 1;

@@ -24,8 +24,8 @@ const MAX_JOBS: usize = 16;
 const MAX_SEQUENCES: usize = 256;
 /// Maximum bytes for the logits of all sequences, which llama.cpp allocates for every id.
 const LOGITS_BUDGET: usize = 64 << 20;
-/// Idle positions that may always stay in the cache: one or two problems. (With 2048, the mini policy
-/// took 1.4 times as long.)
+/// Idle positions that may always stay in the cache: one or two problems. (With 2048, the mini
+/// policy took 1.4 times as long.)
 const MIN_IDLE: usize = 512;
 
 /// Chooses cells for long prompts and for `parallel` rollouts of usual length within the budget;
@@ -46,9 +46,10 @@ pub(in crate::engine) struct Width {
 
 /// Chooses the width of the batch, unless the options give one.
 ///
-/// A GPU reads the weights once for 64 rollouts as for one. A CPU is busy with 16; more only lengthen
-/// the cache that every token attends to. For a small model on a CPU, attention over all cells in use
-/// dominates, so fewer rollouts, of as few prompts as possible, are fastest: 8 of one request.
+/// A GPU reads the weights once for 64 rollouts as for one. A CPU is busy with 16; more only
+/// lengthen the cache that every token attends to. For a small model on a CPU, attention over all
+/// cells in use dominates, so fewer rollouts, of as few prompts as possible, are fastest: 8 of one
+/// request.
 pub(in crate::engine) fn width(model: &Model, options: &EngineOptions) -> Result<Width, EngineError> {
     let small = !model.is_offloaded() && model.file().file_size() < SMALL_MODEL;
     match options.parallel {
@@ -86,16 +87,16 @@ pub(in crate::engine) fn limits(model: &Model, width: Width, cells: usize) -> Li
 }
 
 /// Returns what may stay in the cache for later requests, beside `running` sequences. Every token
-/// attends to every cell of a unified cache, idle ones included, so on a CPU idle cells may cost at most
-/// half as much as the weights.
+/// attends to every cell of a unified cache, idle ones included, so on a CPU idle cells may cost at
+/// most half as much as the weights.
 fn idle(model: &Model, running: usize, cells: usize) -> Budget {
     let affordable = (model.parameters() / (2 * model.attention_cost().max(1))) as usize;
     let affordable = if model.is_wholly_offloaded() { cells } else { affordable.max(MIN_IDLE) };
     Budget { cells: affordable.min(cells / 2), sequences: sequence_ids(running, model.vocabulary_size()) - running }
 }
 
-/// Returns the sequence ids of a context in which `running` sequences run at once; memory limits the
-/// idle ones beside them by the size of the vocabulary.
+/// Returns the sequence ids of a context in which `running` sequences run at once; memory limits
+/// the idle ones beside them by the size of the vocabulary.
 pub(super) fn sequence_ids(running: usize, vocabulary: usize) -> usize {
     (LOGITS_BUDGET / (4 * vocabulary.max(1))).max(running + 16).min(MAX_SEQUENCES)
 }

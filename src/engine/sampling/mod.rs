@@ -1,5 +1,5 @@
-//! Sampling the next token from logits: repetition penalty, temperature, top-k and top-p, in the order
-//! of vLLM, which MM-PRM uses, from a random stream per rollout.
+//! Sampling the next token from logits: repetition penalty, temperature, top-k and top-p, in the
+//! order of vLLM, which MM-PRM uses, from a random stream per rollout.
 //!
 //! Passes over the vocabulary are in `select`; when to sample is left to the executors.
 
@@ -23,8 +23,8 @@ pub struct Sampling {
     pub top_k: usize,
     /// Top-p: keep the fewest most likely tokens whose probabilities sum to this (1 = off).
     pub top_p: f32,
-    /// Repetition penalty: divides positive and multiplies negative logits of tokens in the prompt or the
-    /// output (1 = off).
+    /// Repetition penalty: divides positive and multiplies negative logits of tokens in the prompt
+    /// or the output (1 = off).
     pub repetition_penalty: f32,
 }
 
@@ -40,8 +40,8 @@ impl Sampling {
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0 };
 }
 
-/// The counter-based random stream of a rollout: draw `i` depends on the stream's name and `i` only, not
-/// on earlier draws or other rollouts.
+/// The counter-based random stream of a rollout: draw `i` depends on the stream's name and `i`
+/// only, not on earlier draws or other rollouts.
 ///
 /// ```
 /// use mmprm::engine::Stream;
@@ -110,8 +110,8 @@ impl Sampler {
         self.seen[word] |= 1 << (token % 64);
     }
 
-    /// Keeps the log-probability of each drawn token under the model's own distribution: temperature 1,
-    /// nothing cut off, no penalty.
+    /// Keeps the log-probability of each drawn token under the model's own distribution:
+    /// temperature 1, nothing cut off, no penalty.
     pub fn keep_logprob(&mut self) {
         self.logprob = Some(Vec::new());
     }
@@ -151,8 +151,8 @@ const FIRST_CANDIDATES: usize = 64;
 const CANDIDATE_GROWTH: usize = 8;
 
 /// Returns the token of the largest logit at temperature 0, else the token at which the cumulative
-/// probability of the kept tokens, most likely first, exceeds `uniform`. Equal logits are ordered by
-/// token, so the choice is unique.
+/// probability of the kept tokens, most likely first, exceeds `uniform`. Equal logits are ordered
+/// by token, so the choice is unique.
 fn choose(logits: &Logits<'_>, sampling: &Sampling, uniform: f64, scratch: &mut Scratch) -> Token {
     let Scratch { workspace, candidates } = scratch;
     if sampling.temperature <= 0.0 {
@@ -184,8 +184,9 @@ fn weight(logit: f32, largest: f32, temperature: f64) -> f64 {
     (f64::from(logit - largest) / temperature).exp()
 }
 
-/// Returns the token that `uniform` selects among `kept`, the most likely tokens of a distribution of
-/// weight `total`; `None` if `kept` is empty, or if it is not `all` tokens and the choice needs more.
+/// Returns the token that `uniform` selects among `kept`, the most likely tokens of a distribution
+/// of weight `total`; `None` if `kept` is empty, or if it is not `all` tokens and the choice needs
+/// more.
 fn walk(kept: &[(f32, Token)], total: f64, sampling: &Sampling, uniform: f64, all: bool) -> Option<Token> {
     let &(largest, _) = kept.first()?;
     let weight = |logit| weight(logit, largest, f64::from(sampling.temperature));

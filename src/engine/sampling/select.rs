@@ -1,8 +1,8 @@
 //! Passes over the logits of a vocabulary: argmax, top-k, and sums of exponentials.
 //!
-//! A vocabulary has a hundred thousand entries or more and a batch samples dozens of tokens, so each
-//! entry is read once, in loops over blocks that vectorise. That pass keeps the largest logit of each
-//! block; later passes read only the blocks that can contain a result.
+//! A vocabulary has a hundred thousand entries or more and a batch samples dozens of tokens, so
+//! each entry is read once, in loops over blocks that vectorise. That pass keeps the largest logit
+//! of each block; later passes read only the blocks that can contain a result.
 
 use crate::engine::Token;
 
@@ -72,8 +72,8 @@ impl<'a> Logits<'a> {
         (index * BLOCK + offset) as Token
     }
 
-    /// Collects the `k` largest logits in descending order, equal ones by token; all logits if `k` is
-    /// larger than the vocabulary.
+    /// Collects the `k` largest logits in descending order, equal ones by token; all logits if `k`
+    /// is larger than the vocabulary.
     pub fn top(&self, k: usize, workspace: &mut Workspace, kept: &mut Vec<(f32, Token)>) {
         kept.clear();
         let k = k.min(self.raw.len());
@@ -82,8 +82,8 @@ impl<'a> Logits<'a> {
         }
         let Workspace { maxima, order } = workspace;
         self.maxima(maxima);
-        // Each of the k blocks with the largest maxima contains a logit that reaches the k-th largest
-        // maximum.
+        // Each of the k blocks with the largest maxima contains a logit that reaches the k-th
+        // largest maximum.
         let mut threshold = f32::NEG_INFINITY;
         if k < maxima.len() {
             order.clone_from(maxima);
@@ -143,8 +143,8 @@ fn exponentials(logits: &[f32], from: f32, scale: f64) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
-/// Returns the exponential of a number up to 700, without branches or calls so that loops vectorise.
-/// Below −700 it returns `exp(-700)`, which is negligible in any sum.
+/// Returns the exponential of a number up to 700, without branches or calls so that loops
+/// vectorise. Below −700 it returns `exp(-700)`, which is negligible in any sum.
 #[inline]
 fn exp(x: f64) -> f64 {
     /// Adding it leaves the nearest integer in the lowest bits.

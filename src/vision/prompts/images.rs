@@ -1,5 +1,5 @@
-//! The embeddings of image files: each distinct image is encoded once, however many files and callers
-//! use it.
+//! The embeddings of image files: each distinct image is encoded once, however many files and
+//! callers use it.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -93,7 +93,8 @@ impl ImageEmbeddings {
         Ok(Arc::new(Embeddings { values, width, digest }))
     }
 
-    /// Writes embeddings to disk. A failure only costs time later, so it is logged and the run continues.
+    /// Writes embeddings to disk. A failure only costs time later, so it is logged and the run
+    /// continues.
     fn store(&self, content: ContentHash, values: &[f32]) {
         let Some(cache) = &self.cache else { return };
         if let Err(error) = cache.put(&content, values)

@@ -1,7 +1,8 @@
 //! Prompts with images: text pieces and image files become a prompt that the engine can run.
 //!
-//! Loads and tiles images, encodes the tiles, keeps recent embeddings in memory, and tokenises the text.
-//! The wording of the text is left to `prompt`; running prompts is left to `policy`, `prm` and `judge`.
+//! Loads and tiles images, encodes the tiles, keeps recent embeddings in memory, and tokenises the
+//! text. The wording of the text is left to `prompt`; running prompts is left to `policy`, `prm`
+//! and `judge`.
 //!
 //! ```no_run
 //! use mmprm::engine::{Model, ModelOptions};
@@ -59,7 +60,8 @@ impl PromptEncoder {
     /// Loads the vision projector of `model`, if one is given.
     ///
     /// # Errors
-    /// [`VisionError`] for a projector that cannot be used, or a cache directory that cannot be written to.
+    /// [`VisionError`] for a projector that cannot be used, or a cache directory that cannot be
+    /// written to.
     pub fn load(model: Arc<Model>, mmproj: Option<&Path>, options: PromptEncoderOptions) -> Result<Self, VisionError> {
         let Some(path) = mmproj else { return Ok(Self { model, images: None }) };
         let encoder = vision::open(path, &model, options.vision, options.threads, options.gpu)?;
@@ -83,8 +85,9 @@ impl PromptEncoder {
         self.images.as_ref().map(ImageEmbeddings::tiling)
     }
 
-    /// Returns the prompt of `pieces`, whose images are indices into `images`. Puts each image between
-    /// `<img>` and `</img>`, and the model's first token (`<s>`), if it has one, at the start.
+    /// Returns the prompt of `pieces`, whose images are indices into `images`. Puts each image
+    /// between `<img>` and `</img>`, and the model's first token (`<s>`), if it has one, at the
+    /// start.
     ///
     /// # Errors
     /// [`EncodeError`].
@@ -125,8 +128,8 @@ impl PromptEncoder {
         Ok(Prompt::new(chunks)?)
     }
 
-    /// Returns the embeddings of an image file, `[tiles · tokens_per_tile, width]`, from memory if it was
-    /// used recently.
+    /// Returns the embeddings of an image file, `[tiles · tokens_per_tile, width]`, from memory if
+    /// it was used recently.
     ///
     /// # Errors
     /// [`EncodeError`]; a failure is kept too, and returned again.

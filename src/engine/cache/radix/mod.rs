@@ -1,10 +1,11 @@
 //! A radix tree over position keys: which prefixes are in the KV cache.
 //!
-//! An edge is a run of keys, split where two prefixes diverge. Every node has the set of sequence ids
-//! that hold its cells, as llama.cpp's cells have, so the tree mirrors the cache exactly: a position in
-//! the tree is one cell, however many sequences share it. A sequence is *running* while a request needs
-//! it, which protects all its cells; afterwards it is *idle* and its cells stay until they are the least
-//! recently used. The tree calls nothing: the caller removes evicted sequences from llama.cpp.
+//! An edge is a run of keys, split where two prefixes diverge. Every node has the set of sequence
+//! ids that hold its cells, as llama.cpp's cells have, so the tree mirrors the cache exactly: a
+//! position in the tree is one cell, however many sequences share it. A sequence is *running* while
+//! a request needs it, which protects all its cells; afterwards it is *idle* and its cells stay
+//! until they are the least recently used. The tree calls nothing: the caller removes evicted
+//! sequences from llama.cpp.
 
 mod ids;
 #[cfg(test)]
@@ -51,8 +52,8 @@ impl Default for Radix {
 }
 
 impl Radix {
-    /// Returns the length of the longest prefix of `keys` in the tree, and a sequence that holds it. Counts
-    /// as a use of the prefix.
+    /// Returns the length of the longest prefix of `keys` in the tree, and a sequence that holds
+    /// it. Counts as a use of the prefix.
     pub fn longest(&mut self, keys: &[u64]) -> (usize, Option<i32>) {
         self.clock += 1;
         let (mut at, mut length, mut holder) = (ROOT, 0, None);
@@ -91,8 +92,8 @@ impl Radix {
         }
     }
 
-    /// Records that `sequence` is idle. Removes and returns the idle sequences whose positions other idle
-    /// sequences all hold.
+    /// Records that `sequence` is idle. Removes and returns the idle sequences whose positions
+    /// other idle sequences all hold.
     pub fn set_idle(&mut self, sequence: i32) -> Vec<i32> {
         self.running.remove(sequence);
         let mut redundant = if self.end(sequence) == ROOT { vec![sequence] } else { Vec::new() };
@@ -124,8 +125,8 @@ impl Radix {
         }
     }
 
-    /// Evicts the least recently used run of positions that no running sequence holds and no other prefix
-    /// continues.
+    /// Evicts the least recently used run of positions that no running sequence holds and no other
+    /// prefix continues.
     pub fn evict(&mut self) -> Option<Cut> {
         let leaf = self.live().filter(|&node| self.nodes[node].children.is_empty() && self.is_idle(node));
         let oldest = leaf.min_by_key(|&node| self.nodes[node].used)?;
@@ -253,8 +254,8 @@ impl Radix {
         self.nodes[place].children = children;
     }
 
-    /// Merges a node with its only child if the same sequences hold both: undoes a split that is no longer
-    /// needed.
+    /// Merges a node with its only child if the same sequences hold both: undoes a split that is no
+    /// longer needed.
     fn join(&mut self, node: usize) {
         let [child] = self.nodes[node].children[..] else { return };
         if self.nodes[child].holders != self.nodes[node].holders {

@@ -60,7 +60,8 @@ fn the_free_cells_are_those_that_llama_cpp_has() {
     let mut answers = Vec::new();
     while turn < 60 || !bench.executor.is_idle() {
         if turn < 60 {
-            // Prompts with a common prefix, the same prompt twice at once, and more than fit together.
+            // Prompts with a common prefix, the same prompt twice at once, and more than fit
+            // together.
             answers.push(bench.submit(tokens(turn / 6, 20 + 37 * (turn % 5)), 1 + turn as u64 % 6, 30));
         }
         bench.step();
@@ -123,7 +124,8 @@ fn no_request_starves_under_a_stream_of_others() {
             patient.as_ref().is_some_and(|answer| answer.try_recv().is_ok())
         });
         assert!(turns.is_some(), "it never finishes");
-        // At most those that ran beside its last rollouts: eight at a time for forty tokens, each of ten.
+        // At most those that ran beside its last rollouts: eight at a time for forty tokens, each
+        // of ten.
         assert!(overtaken <= 8 * 40 / 10, "{overtaken} later requests finished earlier");
     }
 }
