@@ -212,6 +212,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "the form that the readers take")]
     fn keep_all(_: Line<'_>) -> Result<ControlFlow<()>, FileError> {
         Ok(ControlFlow::Continue(()))
     }
