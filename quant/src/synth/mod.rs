@@ -19,7 +19,7 @@
 //! use mmprm_quant::progress::no_progress;
 //! use mmprm_quant::quantize::QuantType;
 //! use mmprm_quant::synth::{SynthOptions, plan};
-//! let donor = GgufFile::open(Path::new("mini-prm-q8_0.gguf"))?;
+//! let donor = GgufFile::open(Path::new("prm-q8_0.gguf"))?;
 //! let config = Shape::InternVl25B8.config();
 //! let quant_type = QuantType::Q4_K_M;
 //! let options = SynthOptions { name: "synth-8b", config: &config, quant_type, vocabulary: &donor, seed: 0 };
