@@ -40,9 +40,14 @@
 //! Read a GGUF file ([`gguf`]) and summarise it ([`inspect`]):
 //!
 //! ```
-//! # let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/models/prm-q8_0.gguf");
+//! # let folder = tempfile::tempdir()?;
+//! # let checkpoint = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/checkpoints/mini-mm-policy");
+//! # let converted = mmprm_quant::convert::plan(
+//! #     &checkpoint, folder.path(), &mmprm_quant::ConvertOptions::new(mmprm_quant::WeightType::F16))?;
+//! # converted.write(&mut mmprm_quant::no_progress)?;
+//! # let model = &converted.files[0].path;
 //! use mmprm_quant::{GgufFile, inspect};
-//! let file = GgufFile::open(&model)?;
+//! let file = GgufFile::open(model)?;
 //! println!("{} has {} tensors", file.get_str("general.architecture")?, file.tensors().len());
 //! let summary = inspect::summary(&file);
 //! println!("{} parameters, {:.2} bits each", summary.parameters, summary.bits_per_parameter());

@@ -7,15 +7,17 @@
 //!
 //! ```
 //! # #[cfg(feature = "ggml")] {
-//! # let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/models/prm-q8_0.gguf");
+//! # use mmprm_quant::{ConvertOptions, WeightType, convert};
+//! # let checkpoint = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/checkpoints/mini-mm-policy");
 //! # let folder = tempfile::tempdir()?;
-//! # let output = folder.path().join("model-q4_k_m.gguf");
+//! # let converted = convert::plan(&checkpoint, folder.path(), &ConvertOptions::new(WeightType::F16))?;
+//! # converted.write(&mut no_progress)?;
+//! # let (model, output) = (&converted.files[0].path, folder.path().join("q4_k_m.gguf"));
 //! use mmprm_quant::gguf::GgufFile;
 //! use mmprm_quant::progress::no_progress;
 //! use mmprm_quant::quantize::{QuantType, QuantizeOptions, plan};
-//! let input = GgufFile::open(&model)?;
-//! let options = QuantizeOptions { requantize: true, ..QuantizeOptions::new(QuantType::Q4_K_M) };
-//! let plan = plan(&input, &options)?;
+//! let input = GgufFile::open(model)?;
+//! let plan = plan(&input, &QuantizeOptions::new(QuantType::Q4_K_M))?;
 //! for tensor in &plan.tensors {
 //!     println!("{} {} -> {} ({})", tensor.spec.name, tensor.from, tensor.spec.ggml_type, tensor.reason);
 //! }

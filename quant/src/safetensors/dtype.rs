@@ -82,7 +82,7 @@ impl fmt::Display for Dtype {
 /// The float type that weights are stored in; serialised as `f32`, `f16` or `bf16`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum FloatType {
+pub enum StoredType {
     /// 32-bit floats.
     F32,
     /// 16-bit IEEE floats.
@@ -92,7 +92,7 @@ pub enum FloatType {
     Bf16,
 }
 
-impl FloatType {
+impl StoredType {
     /// Returns the element type in headers.
     pub fn dtype(self) -> Dtype {
         match self {

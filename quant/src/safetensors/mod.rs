@@ -8,10 +8,10 @@
 //! memory. Which tensors a model needs is checked by [`crate::convert`].
 //!
 //! ```
-//! use mmprm_quant::safetensors::{Checkpoint, Dtype, FloatType, NewTensor, Values, write};
+//! use mmprm_quant::safetensors::{Checkpoint, Dtype, StoredType, NewTensor, Values, write};
 //! let dir = tempfile::tempdir().unwrap();
 //! let values = Values::F32(&[1.0, 0.5]);
-//! let tensors = [NewTensor { name: "w".into(), shape: &[2], values, stored: FloatType::Bf16 }];
+//! let tensors = [NewTensor { name: "w".into(), shape: &[2], values, stored: StoredType::Bf16 }];
 //! write(&dir.path().join("model.safetensors"), &tensors, &[]).unwrap();
 //!
 //! let checkpoint = Checkpoint::open(dir.path()).unwrap();
@@ -24,6 +24,6 @@ mod dtype;
 mod read;
 mod write;
 
-pub use dtype::{Dtype, FloatType};
+pub use dtype::{Dtype, StoredType};
 pub use read::{Checkpoint, SafetensorsError, Tensor};
-pub use write::{NewTensor, SafetensorsWriter, TensorEntry, Values, WriteError, write};
+pub use write::{NewTensor, SafetensorsWriter, TensorSpec, Values, WriteError, write};

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use crate::common;
 use mmprm_quant::check;
+use mmprm_quant::convert::{self, ConvertOptions, WeightType};
 use mmprm_quant::gguf::{GgufFile, GgufWriter};
 use mmprm_quant::hf::config::{LanguageArch, LanguageConfig, ModelConfig, VisionConfig};
 use mmprm_quant::hf::shapes::Shape;
@@ -11,6 +13,7 @@ use mmprm_quant::progress::no_progress;
 use mmprm_quant::quantize::{QuantType, layout};
 use mmprm_quant::synth::{SynthError, SynthOptions, SynthPlan, plan};
 
+/// Returns a language model with a vocabulary.
 fn donor() -> GgufFile {
     GgufFile::open(&crate::common::workspace().join("demo/models/prm-q8_0.gguf")).unwrap()
 }
@@ -38,9 +41,7 @@ fn planned(config: &ModelConfig, quant_type: QuantType, seed: u64, output: &Path
 #[test]
 fn pairs_are_valid_and_have_the_tensors_of_a_converted_checkpoint() {
     for shape in [Shape::InternVl25B1, Shape::InternVl25B8] {
-        for quant_type in
-            crate::common::supported(&[QuantType::Q4_K_M, QuantType::F32, QuantType::BF16, QuantType::Q8_0])
-        {
+        for quant_type in common::supported(&[QuantType::Q4_K_M, QuantType::F32, QuantType::BF16, QuantType::Q8_0]) {
             let directory = tempfile::tempdir().unwrap();
             let config = small(shape);
             let plan = planned(&config, quant_type, 0, directory.path()).unwrap();

@@ -15,9 +15,10 @@ use crate::ui::{Ui, bytes};
 
 /// Quantise a GGUF file.
 ///
-/// Uses ggml's own quantisers. Types that end in _M or _S give more bits to sensitive tensors; the
-/// new type of each tensor and the reason are printed. A vision projector (mmproj) stays at f16
-/// unless --vision is given. Bits per weight are those of the language model of InternVL2.5-8B.
+/// Uses ggml's own quantisers. Some types give more bits to sensitive tensors (attention values and
+/// the last feed-forward matrix); the new type of each tensor and the reason are printed. A vision
+/// projector (mmproj) stays at f16 unless --vision is given. Bits per weight are those of the
+/// language model of InternVL2.5-8B.
 #[derive(clap::Args)]
 pub struct Args {
     /// GGUF file in f32, f16 or bf16.
