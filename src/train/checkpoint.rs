@@ -5,13 +5,13 @@
 //!
 //! ```
 //! use mmprm::train::checkpoint::{prepare, save};
-//! use mmprm_quant::safetensors::{FloatType, NewTensor, Values};
+//! use mmprm_quant::safetensors::{StoredType, NewTensor, Values};
 //! let folder = tempfile::tempdir().unwrap();
 //! let (base, target) = (folder.path().join("base"), folder.path().join("last"));
 //! std::fs::create_dir(&base).unwrap();
 //! std::fs::write(base.join("config.json"), r#"{"torch_dtype": "bfloat16", "vocab_size": 1}"#).unwrap();
-//! prepare(&base, &target, FloatType::F16).unwrap();
-//! let tensor = NewTensor { name: "w".into(), shape: &[1], values: Values::F32(&[1.0]), stored: FloatType::F16 };
+//! prepare(&base, &target, StoredType::F16).unwrap();
+//! let tensor = NewTensor { name: "w".into(), shape: &[1], values: Values::F32(&[1.0]), stored: StoredType::F16 };
 //! save(&target, &[tensor]).unwrap();
 //! let config = std::fs::read_to_string(target.join("config.json")).unwrap();
 //! assert_eq!(config, "{\n  \"torch_dtype\": \"float16\",\n  \"vocab_size\": 1\n}\n");
@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
-use mmprm_quant::safetensors::{FloatType, NewTensor, WriteError, write};
+use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
 
 /// Maximum bytes of a file to copy; tokenizers are below 40 MB.
@@ -74,7 +74,7 @@ pub enum CheckpointError {
 ///
 /// # Errors
 /// [`CheckpointError`].
-pub fn prepare(base: &Path, target: &Path, stored: FloatType) -> Result<(), CheckpointError> {
+pub fn prepare(base: &Path, target: &Path, stored: StoredType) -> Result<(), CheckpointError> {
     let read = |path: &Path| {
         let fail = |source| CheckpointError::Read { path: path.to_owned(), source };
         fs::read(path).map_err(fail)
@@ -104,13 +104,13 @@ fn is_companion(path: &Path) -> bool {
 }
 
 /// The configuration with every `torch_dtype` set to the stored type.
-fn config(path: &Path, bytes: &[u8], stored: FloatType) -> Result<Vec<u8>, CheckpointError> {
+fn config(path: &Path, bytes: &[u8], stored: StoredType) -> Result<Vec<u8>, CheckpointError> {
     let fail = |source| CheckpointError::Config { path: path.to_owned(), source };
     let mut config: Value = serde_json::from_slice(bytes).map_err(fail)?;
     let name = match stored {
-        FloatType::F32 => "float32",
-        FloatType::F16 => "float16",
-        FloatType::Bf16 => "bfloat16",
+        StoredType::F32 => "float32",
+        StoredType::F16 => "float16",
+        StoredType::Bf16 => "bfloat16",
     };
     let parts = ["", "/llm_config", "/vision_config"];
     for part in parts {
@@ -134,7 +134,7 @@ pub fn save(target: &Path, tensors: &[NewTensor<'_>]) -> Result<(), WriteError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mmprm_quant::safetensors::FloatType;
+    use mmprm_quant::safetensors::StoredType;
 
     #[test]
     fn a_checkpoint_gets_the_companion_files_but_not_the_old_weights() {
@@ -148,7 +148,7 @@ mod tests {
         }
         fs::write(base.join("config.json"), r#"{"llm_config": {"torch_dtype": "bfloat16"}, "torch_dtype": null}"#)
             .unwrap();
-        prepare(&base, &target, FloatType::F32).unwrap();
+        prepare(&base, &target, StoredType::F32).unwrap();
         let mut names: Vec<String> =
             fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_missing_base_is_named() {
-        let error = prepare(Path::new("nowhere"), Path::new("out"), FloatType::F32).unwrap_err();
+        let error = prepare(Path::new("nowhere"), Path::new("out"), StoredType::F32).unwrap_err();
         assert!(error.to_string().starts_with("nowhere: cannot read: "), "{error}");
     }
 }

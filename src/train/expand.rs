@@ -14,11 +14,11 @@
 //! ```
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
-use mmprm_quant::safetensors::{Checkpoint, SafetensorsError, SafetensorsWriter, Tensor, TensorEntry, WriteError};
+use mmprm_quant::safetensors::{Checkpoint, SafetensorsError, SafetensorsWriter, Tensor, TensorSpec};
 use serde_json::Value;
 
 use super::checkpoint::{CheckpointError, companions};
@@ -26,8 +26,6 @@ use crate::internvl;
 
 /// Maximum number of new layers.
 const MAX_LAYERS: usize = 256;
-/// Zero bytes written at a time.
-const ZEROS: usize = 1 << 20;
 /// The number of layers in a configuration.
 const COUNT: &str = "/llm_config/num_hidden_layers";
 /// The matrices whose output a layer adds to the residual stream.
@@ -64,9 +62,6 @@ pub enum ExpandError {
         /// The system's error.
         source: io::Error,
     },
-    /// The weights cannot be written.
-    #[error(transparent)]
-    Weights(#[from] WriteError),
     /// The target is the base.
     #[error("{}: is the model itself, expected another directory", path.display())]
     SameDirectory {
@@ -106,7 +101,8 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
         atomic::write(&destination, &bytes).map_err(fail)?;
     }
     let destination = target.join("model.safetensors");
-    Ok(write(&destination, &checkpoint, &tensors(&checkpoint, count, layers))?)
+    write(&destination, &checkpoint, &tensors(&checkpoint, count, layers))
+        .map_err(|source| ExpandError::Write { path: destination, source })
 }
 
 fn config(bytes: &[u8], layers: usize) -> Option<Vec<u8>> {
@@ -140,23 +136,21 @@ fn tensors(checkpoint: &Checkpoint, count: usize, layers: usize) -> Vec<Expanded
     expanded
 }
 
-fn write(path: &Path, checkpoint: &Checkpoint, tensors: &[ExpandedTensor<'_>]) -> Result<(), WriteError> {
-    let entry = |ExpandedTensor { name, tensor, .. }: &ExpandedTensor<'_>| TensorEntry {
-        name: name.clone(),
-        dtype: tensor.dtype,
-        shape: tensor.shape.clone(),
-    };
-    let mut file = SafetensorsWriter::create(path, &tensors.iter().map(entry).collect::<Vec<_>>())?;
+fn write(path: &Path, checkpoint: &Checkpoint, tensors: &[ExpandedTensor<'_>]) -> io::Result<()> {
+    let mut specs = Vec::with_capacity(tensors.len());
+    for ExpandedTensor { name, tensor, .. } in tensors {
+        specs.push(TensorSpec { name, dtype: tensor.dtype, shape: &tensor.shape });
+    }
+    let mut file = SafetensorsWriter::create(path, &specs)?;
     for ExpandedTensor { tensor, zero, .. } in tensors {
         let bytes = checkpoint.data(tensor);
         if *zero {
-            let zeros = vec![0; bytes.len().min(ZEROS)];
-            bytes.chunks(ZEROS).try_for_each(|chunk| file.write(&zeros[..chunk.len()]))?;
+            io::copy(&mut io::Read::take(io::repeat(0), bytes.len() as u64), &mut file).map(drop)?;
         } else {
-            file.write(bytes)?;
+            file.write_all(bytes)?;
         }
     }
-    file.finish()
+    file.commit()
 }
 
 #[cfg(test)]

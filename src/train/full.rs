@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::safetensors::{FloatType, NewTensor};
+use mmprm_quant::safetensors::{NewTensor, StoredType};
 
 use super::checkpoint::{self, CheckpointError};
 use super::data::{Image, SpecialTokens};
@@ -45,7 +45,7 @@ pub enum OpenError {
 pub struct FullModel {
     network: Network,
     base: PathBuf,
-    stored: FloatType,
+    stored: StoredType,
 }
 
 impl FullModel {

@@ -33,7 +33,7 @@ use super::optim::Parameter;
 use super::pack::{Sequence, SequenceTargets};
 use super::recipe::{Compute, Recipe};
 
-use mmprm_quant::safetensors::{FloatType, NewTensor, Values};
+use mmprm_quant::safetensors::{NewTensor, StoredType, Values};
 
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
@@ -183,7 +183,7 @@ impl Network {
     ///
     /// # Panics
     /// If it is quantised ([`Store::Rows`]).
-    pub fn tensor(&self, number: usize, name: String, stored: FloatType) -> NewTensor<'_> {
+    pub fn tensor(&self, number: usize, name: String, stored: StoredType) -> NewTensor<'_> {
         let values = match self.parameters.store(number) {
             Store::F32(values) => Values::F32(values),
             Store::F16(values) => Values::F16(values),

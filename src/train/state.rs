@@ -19,7 +19,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::safetensors::{Checkpoint, Dtype, FloatType, NewTensor, SafetensorsError, Values, WriteError, write};
+use mmprm_quant::safetensors::{Checkpoint, Dtype, NewTensor, SafetensorsError, StoredType, Values, WriteError, write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -133,13 +133,13 @@ pub fn save(
         name: format!("value.{name}"),
         shape: shape.as_slice(),
         values: Values::F32(values),
-        stored: FloatType::F32,
+        stored: StoredType::F32,
     });
     let state = optimizer.state().map(|(name, shape, values)| NewTensor {
         name,
         shape,
         values: Values::F32(values),
-        stored: FloatType::F32,
+        stored: StoredType::F32,
     });
     let tensors: Vec<NewTensor<'_>> = masters.chain(state).collect();
     let trainer = serde_json::to_vec(trainer).expect("a trainer's state is JSON");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use mmprm_quant::safetensors::FloatType;
+use mmprm_quant::safetensors::StoredType;
 use safetensors::SafeTensors;
 
 use crate::support::json;
@@ -66,7 +66,7 @@ fn a_trained_checkpoint_has_the_tensors_and_files_of_the_initial_one() {
 
 #[test]
 fn the_configuration_has_the_type_of_the_saved_weights() {
-    for (stored, name, dtype) in [(FloatType::F16, "float16", "F16"), (FloatType::F32, "float32", "F32")] {
+    for (stored, name, dtype) in [(StoredType::F16, "float16", "F16"), (StoredType::F32, "float32", "F32")] {
         let Some(mut bench) = Bench::new(&sample("1?", &[("1.", 1.0)])) else { return };
         bench.recipe.save_as = stored;
         bench.run(&mut |_| ()).unwrap();

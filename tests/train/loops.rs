@@ -93,7 +93,7 @@ fn an_interrupted_run_saves_and_resumes() {
 #[test]
 fn the_last_and_the_best_checkpoint_have_the_form_of_the_initial_model() {
     let Some(mut bench) = bench() else { return };
-    bench.recipe.save_as = mmprm_quant::safetensors::FloatType::F32;
+    bench.recipe.save_as = mmprm_quant::safetensors::StoredType::F32;
     let (summary, values) = bench.run(&mut |_| ()).unwrap();
     let validation = summary.validation.unwrap();
     assert!(validation.accuracy.is_some() && validation.auc.is_some());

@@ -9,7 +9,7 @@ use mmprm::train::checkpoint::{prepare, save};
 use mmprm::train::learner::Learner;
 use mmprm::train::lora::{self, LoraModel, MergeError, merge};
 use mmprm::train::pack::Packing;
-use mmprm::train::recipe::{Compute, FloatType, LoraOptions, OptimizerKind, Recipe};
+use mmprm::train::recipe::{Compute, LoraOptions, OptimizerKind, Recipe, StoredType};
 use mmprm::train::trainer::{Event, RunError, Summary, run};
 use mmprm::util::cancel::CancelToken;
 use mmprm_quant::adapter::is_adapter;
@@ -27,17 +27,17 @@ pub fn bench(architecture: &str) -> Option<Bench> {
     let (stored, exact) = (checkpoint(architecture)?, bench.folder.path().join("base"));
     let layout = read_layout(&stored).unwrap();
     let parameters = read_parameters(&stored, &layout, |_| true).unwrap();
-    prepare(&stored, &exact, FloatType::F32).unwrap();
+    prepare(&stored, &exact, StoredType::F32).unwrap();
     let tensor = |(number, values)| {
         let info: &TensorInfo = &layout.tensors()[number];
-        NewTensor { name: info.name.clone(), shape: &info.shape, values: Values::F32(values), stored: FloatType::F32 }
+        NewTensor { name: info.name.clone(), shape: &info.shape, values: Values::F32(values), stored: StoredType::F32 }
     };
     save(&exact, &parameters.iter().map(tensor).collect::<Vec<_>>()).unwrap();
     bench.recipe.model = exact;
     bench.recipe.batch_samples = 4;
     bench.recipe.epochs = 2;
     bench.recipe.lr = 1e-2;
-    bench.recipe.save_as = FloatType::F32;
+    bench.recipe.save_as = StoredType::F32;
     bench.recipe.lora = Some(LoraOptions { rank: 4, dropout: 0.1, ..LoraOptions::default() });
     Some(bench)
 }

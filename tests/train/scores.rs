@@ -15,7 +15,7 @@ use mmprm::train::data::{Dataset, Sample};
 use mmprm::train::network::tiling;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
-use mmprm_quant::safetensors::FloatType;
+use mmprm_quant::safetensors::StoredType;
 use serde_json::Value;
 
 use crate::support::{convert, golden, golden_path, json, json_lines, load, repository};
@@ -70,7 +70,7 @@ impl Trained {
         bench.recipe.batch_samples = 3;
         bench.recipe.epochs = 2;
         bench.recipe.lr = 3e-4;
-        bench.recipe.save_as = FloatType::F16;
+        bench.recipe.save_as = StoredType::F16;
         let (summary, _) = bench.run(&mut |_| ()).unwrap();
         assert!(summary.steps >= 4);
         let last = bench.recipe.output.join("last");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::common;
 use mmprm_quant::check;
-use mmprm_quant::convert::{self, ConvertOptions, WeightType};
+
 use mmprm_quant::gguf::{GgufFile, GgufWriter};
 use mmprm_quant::hf::config::{LanguageArch, LanguageConfig, ModelConfig, VisionConfig};
 use mmprm_quant::hf::shapes::Shape;

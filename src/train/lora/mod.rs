@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 pub use merge::{MergeError, merge};
 
-use mmprm_quant::safetensors::{FloatType, NewTensor, WriteError, write};
+use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 
 use super::checkpoint::CheckpointError;
 use super::data::{Image, SpecialTokens, Tokenizer};
@@ -60,7 +60,7 @@ pub enum OpenError {
 pub struct LoraModel {
     network: Network,
     base: PathBuf,
-    stored: FloatType,
+    stored: StoredType,
     options: LoraOptions,
     targets: Vec<String>,
 }

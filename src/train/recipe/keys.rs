@@ -8,7 +8,7 @@ use super::lora::LoraOptions;
 use crate::train::data::SolutionForms;
 use crate::train::optim::{AdamW, Decay, Muon, OptimizerKind, OptimizerOptions, Schedule};
 use crate::train::pack::PackingLimits;
-use mmprm_quant::safetensors::FloatType;
+use mmprm_quant::safetensors::StoredType;
 
 /// What the model is trained for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -166,7 +166,7 @@ pub struct Recipe {
     /// Steps between saves; 0 for one each epoch.
     pub save_every: u64,
     /// Type of the weights in checkpoints.
-    pub save_as: FloatType,
+    pub save_as: StoredType,
 
     /// Trains adapters instead of the weights.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,7 +222,7 @@ impl Default for Recipe {
             evaluate_every: 0,
             patience: None,
             save_every: 0,
-            save_as: FloatType::Bf16,
+            save_as: StoredType::Bf16,
             lora: None,
         }
     }

@@ -23,4 +23,4 @@ pub use super::optim::{Decay, OptimizerKind, Schedule};
 pub use error::RecipeError;
 pub use keys::{Compute, Init, Recipe, SolutionForm, Task};
 pub use lora::LoraOptions;
-pub use mmprm_quant::safetensors::FloatType;
+pub use mmprm_quant::safetensors::StoredType;
