@@ -195,6 +195,9 @@ const BANNED: [(&str, &str); 12] = [
     ("beginnings of the names", "name prefixes"),
 ];
 
+/// Names in files of earlier versions, which are still read.
+const KEPT: [&str; 1] = ["likelihood_of"];
+
 #[test]
 fn texts_use_the_words_of_the_field() {
     let mut wrong = BTreeSet::new();
@@ -202,7 +205,7 @@ fn texts_use_the_words_of_the_field() {
         for (number, line) in source.text.lines().enumerate() {
             let lower = line.to_lowercase();
             for (banned, instead) in BANNED {
-                if lower.contains(banned) {
+                if lower.contains(banned) && !KEPT.iter().any(|kept| lower.contains(kept)) {
                     wrong.insert(format!("{}:{}: \"{banned}\"; write \"{instead}\"", source.path, number + 1));
                 }
             }

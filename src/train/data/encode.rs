@@ -1,22 +1,10 @@
 //! Texts with image placeholders → token ids with targets.
 
-use super::error::{SampleError, TokenizerError};
+use super::error::SampleError;
 use super::record::Text;
-use super::sample::{Placed, Sample, SpecialTokens, Target, TargetValue};
+use super::sample::{Placed, Sample, Target, TargetValue};
+use super::tokenizer::{SpecialTokens, Tokenizer};
 use crate::prompt::Piece;
-
-/// Splits text into token ids.
-pub trait Tokenizer: Sync {
-    /// Ids of a text in which special tokens are written out. `first` adds the vocabulary's beginning-of-text token, if it
-    /// has one.
-    ///
-    /// # Errors
-    /// Why the text cannot be split.
-    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError>;
-
-    /// The id of the token with exactly this text.
-    fn token(&self, text: &str) -> Option<u32>;
-}
 
 /// The length limit of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,7 @@ mod error;
 mod images;
 mod record;
 mod sample;
+mod tokenizer;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -49,11 +50,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-pub use encode::{Length, Tokenizer};
+pub use encode::Length;
 pub use error::{DataError, SampleError, TokenizerError};
 pub use images::Image;
 pub use record::{SampleKind, SolutionForms};
-pub use sample::{Placed, Sample, SpecialTokens, Target, TargetValue};
+pub use sample::{Placed, Sample, Target, TargetValue};
+pub use tokenizer::{SpecialTokens, Tokenizer};
 
 use crate::image::{self, ImageError, Tiling};
 use encode::Encoder;

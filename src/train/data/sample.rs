@@ -1,32 +1,4 @@
-//! Samples as token ids with targets, and the special tokens they use.
-
-use super::encode::Tokenizer;
-use super::error::DataError;
-use crate::prompt::STEP_TOKEN;
-
-/// Ids of the special tokens used in training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpecialTokens {
-    /// `<IMG_CONTEXT>`, replaced by an image's embeddings.
-    pub context: u32,
-    /// `<prm>`, the end of a step.
-    pub step: u32,
-    /// `Yes`.
-    pub yes: u32,
-    /// `No`.
-    pub no: u32,
-}
-
-impl SpecialTokens {
-    /// Looks the tokens up in a vocabulary.
-    ///
-    /// # Errors
-    /// [`DataError::NoToken`].
-    pub fn find(tokenizer: &dyn Tokenizer) -> Result<Self, DataError> {
-        let find = |token| tokenizer.token(token).ok_or(DataError::NoToken { token });
-        Ok(Self { context: find("<IMG_CONTEXT>")?, step: find(STEP_TOKEN)?, yes: find("Yes")?, no: find("No")? })
-    }
-}
+//! Samples as token ids with targets.
 
 /// The value to learn at a token.
 #[derive(Debug, Clone, Copy, PartialEq)]
