@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use super::exec::{Command, ExecutionMode, FIXED_BATCH, WIDTH, run};
-use super::ffi::{Context, ContextOptions};
+use super::ffi::{Context, ContextOptions, is_cache_f32};
 use super::memory::planning;
 use super::request::{ProbeRequest, Reading};
 use super::stats::{EngineStats, Stats};
@@ -49,7 +49,7 @@ impl Engine {
                 threads: planning::threads(options.threads, model.file().file_size())?,
                 adapts_threads: options.threads.is_none(),
                 flash_attention: !options.deterministic && planning::fused_attention_pays(model),
-                f32_cache: model.file().get_u32("general.file_type").is_ok_and(|kind| kind == 0),
+                f32_cache: is_cache_f32(model.file()),
             },
         )?;
         let stats = Arc::new(Stats::new(cells, context.options().threads));

@@ -126,7 +126,7 @@ fn scores_with_an_adapter_equal_those_of_the_merged_checkpoint() {
     let infinite = sandbox.run(&format!("score --prm {model} --lora {adapter}=inf -i c.json -o s.json"));
     assert!(infinite.code == Some(2) && infinite.err.contains("a finite number"), "{infinite:?}");
     let server = "generate --policy-url http://127.0.0.1:9 --policy-model m --problems data/test.json -o g.json";
-    sandbox.refuses(&format!("{server} --lora {adapter}"), 2, &["--lora is for a policy that runs here"]);
+    sandbox.refuses(&format!("{server} --lora {adapter}"), 2, &["--lora applies to a local policy only"]);
 
     // A run with another adapter is another run.
     let problem = json!([{"id": "p", "question": "3 + 1?", "correct_answer": "4"}]);

@@ -102,7 +102,7 @@ impl Problem {
     /// use mmprm::answer::AnswerSpec;
     /// use mmprm::data::Problem;
     /// let problem = Problem::new("How long?").answer("3").field("unit", "cm".into());
-    /// assert_eq!(AnswerSpec::of(&problem.record).unit.as_deref(), Some("cm"));
+    /// assert_eq!(AnswerSpec::from_record(&problem.record).unit.as_deref(), Some("cm"));
     /// ```
     #[must_use]
     pub fn field(mut self, name: &str, value: Value) -> Self {

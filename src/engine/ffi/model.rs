@@ -315,12 +315,21 @@ impl Model {
         2 * self.layers() * width.max(0) as u64
     }
 
-    /// Returns the bytes of keys and values per cached token, in f16.
+    /// Returns the bytes of keys and values per cached token.
     pub(crate) fn cache_bytes_per_token(&self) -> u64 {
         // SAFETY: the model is valid.
         let heads = unsafe { sys::llama_model_n_head_kv(self.as_ptr()) };
-        self.layers() * 2 * 2 * self.head_width() as u64 * heads.max(0) as u64
+        let bytes = if is_cache_f32(&self.file) { 4 } else { 2 };
+        self.layers() * 2 * bytes * self.head_width() as u64 * heads.max(0) as u64
     }
+}
+
+/// Whether keys and values of a model are cached in f32 instead of f16: where its weights are f32 or f16, so that the cache
+/// rounds no more than they do. f16 keys and values alone move step scores by up to 2e-3, as `tests/train/scores.rs` found.
+pub(crate) fn is_cache_f32(file: &GgufFile) -> bool {
+    const F32: u32 = 0;
+    const F16: u32 = 1;
+    file.get_u32("general.file_type").is_ok_and(|file_type| matches!(file_type, F32 | F16))
 }
 
 impl Drop for Model {

@@ -23,6 +23,7 @@ use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::quantize::{QuantType, layout};
 
 use super::exec::{FIXED_BATCH, WIDTH};
+use super::ffi::is_cache_f32;
 use planning::{BATCH, sequence_ids};
 
 /// Contexts have a multiple of this number of cells.
@@ -73,12 +74,12 @@ struct Dimensions {
 }
 
 impl MemoryNeeds {
-    /// Returns the needs of a checkpoint with this configuration, converted and quantised to `mix`.
+    /// Returns the needs of a checkpoint with this configuration, converted and quantised to `quant_type`.
     ///
     /// # Errors
     /// [`ConvertError::TooLarge`] for a shape that no file can hold.
-    pub fn of_shape(config: &ModelConfig, mix: QuantType) -> Result<Self, ConvertError> {
-        let layout = layout(config, mix)?;
+    pub fn of_shape(config: &ModelConfig, quant_type: QuantType) -> Result<Self, ConvertError> {
+        let layout = layout(config, quant_type)?;
         let bytes = |specs: &[TensorSpec]| {
             specs
                 .iter()
@@ -86,6 +87,7 @@ impl MemoryNeeds {
                 .fold(0, u64::saturating_add)
         };
         let language = &config.language;
+        let is_f32 = matches!(quant_type, QuantType::F32 | QuantType::F16);
         let vision_scratch = config.vision.as_ref().map_or(0, |vision| {
             let tokens = vision.grid().pow(2) + 1;
             vision_scratch(tokens, vision.heads, vision.hidden, vision.feed_forward)
@@ -94,7 +96,7 @@ impl MemoryNeeds {
             weights: bytes(&layout.language),
             vision: bytes(&layout.vision),
             vision_scratch,
-            cache_per_position: cache_per_position(language.layers, language.kv_heads, language.head()),
+            cache_per_position: cache_per_position(language.layers, language.kv_heads, language.head(), is_f32),
             layers: language.layers,
             language: Dimensions {
                 hidden: language.hidden,
@@ -129,7 +131,7 @@ impl MemoryNeeds {
             weights: bytes(model),
             vision,
             vision_scratch,
-            cache_per_position: cache_per_position(layers, kv_heads, hidden / heads),
+            cache_per_position: cache_per_position(layers, kv_heads, hidden / heads, is_cache_f32(model)),
             layers,
             language: Dimensions {
                 hidden,
@@ -191,8 +193,9 @@ impl MemoryNeeds {
     }
 }
 
-fn cache_per_position(layers: u64, kv_heads: u64, head: u64) -> u64 {
-    2 * 2 * layers * kv_heads * head
+/// Returns the bytes of keys and values per position.
+fn cache_per_position(layers: u64, kv_heads: u64, head: u64, is_f32: bool) -> u64 {
+    2 * layers * kv_heads * head * if is_f32 { 4 } else { 2 }
 }
 
 /// Returns the bytes of scratch memory to encode an image tile of `tokens` tokens.
