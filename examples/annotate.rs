@@ -1,4 +1,4 @@
-//! Searches one problem for the first wrong step of wrong solutions (OmegaPRM) and prints the labelled tree:
+//! Searches one problem for the first wrong step of wrong solutions (`OmegaPRM`) and prints the labelled tree:
 //! `cargo run --release --example annotate`.
 
 use std::path::Path;

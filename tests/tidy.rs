@@ -196,7 +196,7 @@ const BANNED: [(&str, &str); 12] = [
 ];
 
 /// Names in files of earlier versions, which are still read.
-const KEPT: [&str; 1] = ["likelihood_of"];
+const KEPT: [&str; 2] = ["likelihood_of", "likelihood-of"];
 
 #[test]
 fn texts_use_the_words_of_the_field() {

@@ -3,7 +3,7 @@
 //!
 //! Streams can therefore be read in any order and on any number of threads. The generator is
 //! `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-//! Numbers that must equal CPython's, as MM-PRM's data sampling draws them, come from
+//! Numbers that must equal `CPython`'s, as MM-PRM's data sampling draws them, come from
 //! [`compat::random`](crate::compat::random) instead.
 //!
 //! ```

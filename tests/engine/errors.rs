@@ -45,6 +45,8 @@ fn models_that_fail_to_load_at_once_beside_a_running_engine_get_their_own_causes
         let results = loading.map(std::thread::ScopedJoinHandle::join);
         running.store(false, Ordering::Relaxed);
         decoding.join().unwrap();
-        results.into_iter().for_each(|result| result.unwrap());
+        for result in results {
+            result.unwrap();
+        }
     });
 }

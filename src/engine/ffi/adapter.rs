@@ -1,4 +1,4 @@
-//! LoRA adapters in GGUF form, applied whenever their model runs.
+//! `LoRA` adapters in GGUF form, applied whenever their model runs.
 
 use std::path::PathBuf;
 use std::ptr::NonNull;
@@ -10,7 +10,7 @@ use mmprm_quant::gguf::GgufFile;
 use super::{Model, log, path_to_c};
 use crate::engine::EngineError;
 
-/// A LoRA adapter to apply to a model.
+/// A `LoRA` adapter to apply to a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraAdapter {
     /// The adapter, a GGUF file made for the model's architecture and shape.

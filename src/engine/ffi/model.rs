@@ -41,7 +41,7 @@ pub struct ModelOptions {
     pub gpu_layers: Option<u32>,
     /// Load only the vocabulary, to count or compare tokens.
     pub vocab_only: bool,
-    /// LoRA adapters that every engine over the model applies, added to each other.
+    /// `LoRA` adapters that every engine over the model applies, added to each other.
     pub adapters: Vec<LoraAdapter>,
 }
 
@@ -69,6 +69,7 @@ impl Model {
     /// # Errors
     /// [`EngineError::Gguf`] for an invalid file or an adapter of another model,
     /// [`EngineError::Load`] with llama.cpp's cause for others.
+    #[expect(clippy::needless_pass_by_value, reason = "options are built where they are passed")]
     pub fn load(path: &Path, options: ModelOptions) -> Result<Arc<Self>, EngineError> {
         let mut model = Self::open(path, &options)?;
         let adapters = options.adapters.iter().filter(|_| !options.vocab_only);
