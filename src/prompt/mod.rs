@@ -1,4 +1,4 @@
-//! The exact prompts of MM-PRM: policy rollouts, PRM scoring and training, and [judge](judge)
+//! The exact prompts of MM-PRM: policy rollouts, PRM scoring and training, and [judge]
 //! questions.
 //!
 //! | prompt | function | for |
