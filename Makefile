@@ -10,7 +10,7 @@
 #   make bench         criterion benches
 #   make test-vulkan   the engine on a software Vulkan device; builds llama.cpp again, in target/vulkan
 #   make docs          regenerates docs/cli.md from the command line's own definitions
-#   make models        remakes the models in demo/models with this program: half an hour on two cores
+#   make models        remakes the models in demo/models (half an hour on two cores; needs Python with Pillow and the DejaVu fonts)
 #
 # PORTABLE=1 builds for any x86-64 processor with AVX2 instead of this one, in its own target directory.
 # FEATURES=cuda (or vulkan, metal) builds llama.cpp's backend for that device.
@@ -92,7 +92,7 @@ docs: setup
 	MMPRM_UPDATE=1 $(CARGO) test $(CHECKED) --package mmprm-tools --test docs
 
 models: build
-	@MMPRM=$(MMPRM) sh demo/train-models.sh
+	@MMPRM=$(MMPRM) sh demo/make-models.sh
 
 deny:
 	$(CARGO) deny check

@@ -34,7 +34,7 @@ use ui::Ui;
 ///
 /// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model;
 /// `samples` turns labelled trees into training samples; `train` trains a policy or a reward model,
-/// whole or as adapters, which `merge` folds into their base; `grow` appends layers.
+/// whole or as adapters, which `merge` folds into their base.
 ///
 /// This machine: `doctor` shows what fits, `bench` measures speed, `version` shows what this
 /// program is built from.
