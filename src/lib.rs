@@ -52,6 +52,7 @@
 //!
 //! Rooms are listed in the order of the pipeline. A room uses only rooms before it, which a test checks.
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 // What is read.
 pub mod data;

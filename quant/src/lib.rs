@@ -64,6 +64,7 @@
 //! * `ggml` (default): links ggml (through `llama-cpp-sys-2`, which needs cmake, a C++ compiler and
 //!   libclang) for block formats. Without it, floats are converted, every container is read and
 //!   written, and a block format returns [`BlockError::NeedsGgml`](blocks::BlockError::NeedsGgml).
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod adapter;
 #[doc(hidden)]
