@@ -125,10 +125,10 @@ impl EngineArgs {
     /// Adds the adapters to the settings of a run, by content and scale; nothing without adapters.
     pub fn add_adapters(&self, settings: &mut Value) -> anyhow::Result<()> {
         if self.has_adapters() {
-            let adapters = self
-                .lora
-                .iter()
-                .map(|LoraAdapter { path, scale }| Ok(json!({"adapter": fingerprint(path)?, "scale": scale})));
+            let adapters = self.lora.iter().map(|LoraAdapter { path, scale }| {
+                let adapter = fingerprint(path).map_err(|error| BadInput(format!("{error:#}")))?;
+                Ok(json!({"adapter": adapter, "scale": scale}))
+            });
             settings["lora"] = adapters.collect::<anyhow::Result<Value>>()?;
         }
         Ok(())
