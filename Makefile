@@ -1,19 +1,24 @@
-# The user's entry points. `make demo` and `make test` work on a bare Debian or Ubuntu machine with a Rust toolchain.
+# The user's entry points. `make demo` and `make test` work on a Debian or Ubuntu machine with a Rust toolchain.
 #
-#   make setup     install what the build needs (or print it)
-#   make demo      build, then run the whole pipeline on the shipped mini models
-#   make test      all tests
-#   make lint      formatting, clippy, documentation
-#   make bench     criterion benches
-#   make test-vulkan   the engine on a Vulkan device in software; builds llama.cpp anew, in target/vulkan
-#   make models    remake the shipped demo/*.gguf from demo/checkpoints
+#   make setup         installs what the build needs, or prints it
+#   make build         target/release/mmprm
+#   make demo          builds, then runs the whole pipeline on the shipped mini models
+#   make test          all tests, with debug assertions and overflow checks (profile `checked`)
+#   make test-fast     what needs no llama.cpp: no C++ compiler, under two minutes from cold
+#   make examples      runs examples/ on the demo's models
+#   make lint          rustfmt, clippy, rustdoc
+#   make bench         criterion benches
+#   make test-vulkan   the engine on a software Vulkan device; builds llama.cpp again, in target/vulkan
+#   make docs          regenerates docs/cli.md from the command line's own definitions
+#   make models        remakes the models in demo/models (half an hour on two cores; needs Python with Pillow and the DejaVu fonts)
 #
-# PORTABLE=1 builds for any x86-64 with AVX2 instead of this machine; it has its own target directory.
+# PORTABLE=1 builds for any x86-64 processor with AVX2 instead of this one, in its own target directory.
 # FEATURES=cuda (or vulkan, metal) builds llama.cpp's backend for that device.
 
 CARGO ?= cargo
 FEATURES ?=
 PROFILE := --release
+CHECKED := --profile checked
 export CARGO_TERM_COLOR ?= auto
 
 ifdef PORTABLE
@@ -27,7 +32,7 @@ ifneq ($(FEATURES),)
 WITH := --features $(FEATURES)
 endif
 
-.PHONY: setup build demo test test-vulkan lint fmt bench models deny clean
+.PHONY: setup build demo test test-fast examples test-vulkan lint fmt bench docs models deny clean
 
 setup:
 	@sh build/setup.sh
@@ -38,11 +43,32 @@ build: setup
 demo: build
 	@MMPRM=$(MMPRM) sh demo/run.sh
 
-test: setup
-	$(CARGO) test $(PROFILE) --workspace $(WITH)
+# Tests that need data outside the repository are skipped without it, and counted. Committed data that is missing is a failure.
+SKIPS := $(abspath $(TARGET))/skipped-tests
+export MMPRM_SKIPS = $(SKIPS)
+begin_skips = mkdir -p $(dir $(SKIPS)) && : > $(SKIPS)
+show_skips = printf '%s skipped for want of data or devices outside the repository (list: %s)\n' "$$(grep -c . $(SKIPS))" $(SKIPS)
 
-# A device in software is not taken unless it is named. Scores are compared with the reference's on products in 32 bits: what the
-# device's products in 16 bits add is its own.
+test: setup
+	@$(begin_skips)
+	$(CARGO) test $(CHECKED) --workspace $(WITH)
+	@$(show_skips)
+
+test-fast:
+	@$(begin_skips)
+	$(CARGO) test --package mmprm-quant --no-default-features
+	$(CARGO) test --package mmprm --no-default-features
+	@$(show_skips)
+
+EXAMPLES := score best_of_n annotate train_prm verify convert
+examples: setup
+	@for example in $(EXAMPLES); do \
+		printf '$$ cargo run --example %s\n' $$example; \
+		$(CARGO) run --quiet $(CHECKED) $(WITH) --example $$example || exit 1; \
+	done
+
+# llama.cpp uses a software device only if it is named. Golden scores are compared with 32-bit products; 16-bit ones have rounding of
+# their own.
 VULKAN := CARGO_TARGET_DIR=target/vulkan GGML_VK_VISIBLE_DEVICES=0 MMPRM_EXPECT_DEVICE=1 \
 	VK_DRIVER_FILES="$$(ls /usr/share/vulkan/icd.d/lvp_icd.*.json)" VK_ICD_FILENAMES="$$(ls /usr/share/vulkan/icd.d/lvp_icd.*.json)"
 
@@ -53,14 +79,17 @@ test-vulkan: setup
 
 lint: setup
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(PROFILE) --workspace --all-targets $(WITH) -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(PROFILE) --workspace --no-deps $(WITH)
+	$(CARGO) clippy $(CHECKED) --workspace --all-targets $(WITH) -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc $(CHECKED) --workspace --no-deps $(WITH)
 
 fmt:
 	$(CARGO) fmt --all
 
 bench: setup
 	$(CARGO) bench --workspace $(WITH)
+
+docs: setup
+	MMPRM_UPDATE=1 $(CARGO) test $(CHECKED) --package mmprm-tools --test docs
 
 models: build
 	@MMPRM=$(MMPRM) sh demo/make-models.sh

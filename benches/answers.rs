@@ -1,4 +1,4 @@
-//! Answers compared a second, by kind.
+//! Answer comparisons per second, for numbers and for expressions.
 //!
 //! `cargo bench --bench answers`
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
@@ -31,18 +31,18 @@ const EXPRESSIONS: &[(&str, &str)] = &[
 ];
 
 fn rates(criterion: &mut Criterion) {
-    let setting = AnswerSpec::default();
+    let spec = AnswerSpec::default();
     let mut group = criterion.benchmark_group("answers");
     for (name, pairs) in [("numbers", NUMBERS), ("expressions", EXPRESSIONS)] {
-        for (gold, said) in pairs {
-            let outcome = compare(gold, said, &setting).outcome;
-            assert_ne!(outcome, Outcome::Undecided, "{gold} and {said} are compared, not passed on");
+        for (gold, prediction) in pairs {
+            let outcome = compare(gold, prediction, &spec).outcome;
+            assert_ne!(outcome, Outcome::Undecided, "{gold} and {prediction} are compared, not passed on");
         }
         group.throughput(Throughput::Elements(pairs.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                for (gold, said) in pairs {
-                    black_box(compare(black_box(gold), black_box(said), &setting));
+                for (gold, prediction) in pairs {
+                    black_box(compare(black_box(gold), black_box(prediction), &spec));
                 }
             });
         });

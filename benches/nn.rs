@@ -1,23 +1,24 @@
-//! The trainer's kernels: matrix products beside the `gemm` crate and this machine's peak, and attention.
+//! CPU kernels: matrix products, compared with the `gemm` crate and the processor's peak, and
+//! attention.
 //!
-//! `cargo bench --bench nn`; throughput is in floating point operations a second, on all threads. `RAYON_NUM_THREADS=1`
-//! gives it for one.
+//! Run `cargo bench --bench nn`. Throughput is in floating-point operations per second on all
+//! threads, or on one with `RAYON_NUM_THREADS=1`.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
-use mmprm::nn::attention::{Attention, Heads, Kept, Mask, Segments};
+use mmprm::nn::attention::{Attention, Heads, Mask, SavedAttention, Segments};
 use mmprm::nn::gemm::{Gemm, Operand};
 use mmprm::nn::tensor::{Mat, MatMut};
 
-/// Numbers that are neither all alike nor denormal.
+/// Returns varied numbers, none of them denormal.
 fn numbers(count: usize) -> Vec<f32> {
     (0..count as u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
 }
 
-/// Independent multiply-adds in registers, on every thread: what no product can exceed.
+/// Independent multiply-adds in registers: the upper bound of any product.
 #[cfg(target_arch = "x86_64")]
 mod peak {
     use std::arch::asm;
@@ -29,11 +30,11 @@ mod peak {
 
     use mmprm::nn::gemm::Kernel;
 
-    /// Multiply-adds for each of the independent sums.
+    /// Multiply-adds per independent sum.
     const STEPS: u64 = 100_000;
     const SUMS: usize = 12;
 
-    /// A loop, its name, and the floating point operations of one run.
+    /// Name, floating-point operations per run, and the loop.
     pub type Peak = (&'static str, u64, fn());
 
     pub fn all() -> Vec<Peak> {
@@ -52,17 +53,17 @@ mod peak {
             all.push(("avx512 bf16", operations(32), || unsafe { avx512_bf16() }));
         }
         if Kernel::AmxBf16.is_available() {
-            // SAFETY: the kernel is available. A tile of sums takes 16 × 32 times 32 × 16.
+            // SAFETY: the kernel is available. An instruction multiplies 16 × 32 by 32 × 16.
             all.push(("amx bf16", 2 * STEPS * 6 * 16 * 32 * 16, || unsafe { amx_bf16() }));
         }
         all
     }
 
     /// # Safety
-    ///
     /// The AMX kernel is available.
     unsafe fn amx_bf16() {
-        // Palette 1; eight registers with 64 bytes (at 16, two bytes each) in each of 16 rows (at 48).
+        // Palette 1; eight registers with 64 bytes (at 16, two bytes each) in each of 16 rows (at
+        // 48).
         let config: [u8; 64] = std::array::from_fn(|at| match at {
             0 => 1,
             16..32 if at % 2 == 0 => 64,
@@ -70,7 +71,8 @@ mod peak {
             _ => 0,
         });
         let pairs = black_box([0x3f80_3f80_u32; 256]);
-        // SAFETY: the caller vouches for the instructions; the loads stay inside of `pairs`, 16 rows of 64 bytes.
+        // SAFETY: the caller guarantees the instructions; the loads stay inside `pairs`, 16 rows of
+        // 64 bytes.
         unsafe {
             asm!(
                 "ldtilecfg [{config}]",
@@ -125,7 +127,7 @@ mod peak {
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn avx512_bf16() {
         let mut sums: [__m512; SUMS] = std::array::from_fn(|i| _mm512_set1_ps(i as f32));
-        // SAFETY: 16 pairs of bf16 are 512 bits however they are typed.
+        // SAFETY: both types are 512 plain bits.
         let pairs: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(black_box(0x3f80_0000))) };
         for _ in 0..STEPS {
             for sum in &mut sums {
@@ -227,12 +229,12 @@ fn attention(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(5 * products));
         group.bench_function(BenchmarkId::new("backward", name), |bencher| {
             let lse = Mat::new(&lse, tokens, heads.query);
-            let kept = Kept { q: of_query(&q), k: of_key(&k), v: of_key(&v), out: of_query(&out), lse };
+            let saved = SavedAttention { q: of_query(&q), k: of_key(&k), v: of_key(&v), out: of_query(&out), lse };
             bencher.iter(|| {
                 let d_q = MatMut::new(&mut d_q, tokens, width);
                 let d_k = MatMut::new(&mut d_k, tokens, width / 2);
                 let d_v = MatMut::new(&mut d_v, tokens, width / 2);
-                attention.backward(kept, of_query(&out), d_q, d_k, d_v);
+                attention.backward(saved, of_query(&out), d_q, d_k, d_v);
             });
         });
         black_box((&d_q, &d_k, &d_v));

@@ -1,5 +1,5 @@
-//! Time to draw one token for each of 64 sequences, over the vocabularies of InternVL2.5-8B (92,553) and -1B (151,936): what
-//! every step of 64 rollouts pays beside decoding.
+//! Time to sample one token for each of 64 sequences, over the vocabularies of InternVL2.5-8B
+//! (92,553) and -1B (151,936): the cost of each step of 64 rollouts besides decoding.
 //!
 //! `cargo bench --bench sampling`
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
@@ -12,7 +12,8 @@ use mmprm::engine::{Sampler, Sampling, Scratch, Stream, draw_all};
 const SEQUENCES: usize = 64;
 const VOCABULARIES: [usize; 2] = [92_553, 151_936];
 
-/// Logits as a language model has them: a bell of noise, a few tokens far above it that hold nearly all of the probability.
+/// Logits like a language model's: normal noise, and a few tokens far above it that hold nearly all
+/// of the probability.
 fn logits(vocabulary: usize) -> Vec<Vec<f32>> {
     let row = |sequence: usize| {
         let stream = Stream::named(1, "logits", vocabulary as u64, sequence as u64);
@@ -38,7 +39,7 @@ fn draws(criterion: &mut Criterion) {
         for (name, sampling, logprob) in settings {
             let mut samplers: Vec<Sampler> = (0..SEQUENCES)
                 .map(|sequence| {
-                    // A prompt's worth of tokens seen.
+                    // The tokens of a prompt.
                     let prompt = (0..400).map(|index| ((index * 7919 + sequence) % vocabulary) as i32);
                     let stream = Stream::named(0, "bench", 0, sequence as u64);
                     let mut sampler = Sampler::new(sampling, stream, prompt);

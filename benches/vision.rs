@@ -1,7 +1,8 @@
-//! The vision encoders beside each other, a tile a run: the shipped mini tower, and one of InternViT-300M's shape with
-//! random weights in f16.
+//! Time of the vision encoders per tile: the shipped mini tower, and one of InternViT-300M's shape
+//! with random f16 weights.
 //!
-//! `cargo bench --bench vision`; `mini` or `300m` behind `--` chooses. Throughput is in tiles a second on all threads.
+//! `cargo bench --bench vision`; `-- mini` or `-- 300m` selects one. Throughput is in tiles per
+//! second on all threads.
 #![allow(missing_docs, reason = "criterion's macro makes a public function without docs")]
 
 use std::cell::LazyCell;
@@ -18,7 +19,7 @@ use mmprm::vision::{EncoderChoice, NativeEncoder, NativeOptions, VisionEncoder, 
 use mmprm_quant::blocks::GgmlType;
 use mmprm_quant::gguf::{GgufArray, GgufValue, GgufWriter, TensorSpec};
 
-/// Shape of a tower.
+/// The shape of a tower.
 struct Shape {
     hidden: u32,
     layers: u32,
@@ -109,7 +110,7 @@ fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models")
 }
 
-/// Makes an encoder of a projector file.
+/// Loads a projector file into an encoder.
 type Open = fn(&Path) -> Box<dyn VisionEncoder>;
 
 fn native(mmproj: &Path, precision: Option<Precision>) -> Box<dyn VisionEncoder> {
@@ -117,7 +118,7 @@ fn native(mmproj: &Path, precision: Option<Precision>) -> Box<dyn VisionEncoder>
 }
 
 fn language() -> Arc<Model> {
-    Model::load(&models().join("mini-mm-policy-q8_0.gguf"), ModelOptions::default()).unwrap()
+    Model::load(&models().join("policy-q8_0.gguf"), ModelOptions::default()).unwrap()
 }
 
 fn compare(criterion: &mut Criterion, name: &str, samples: usize, mmproj: &dyn Fn() -> PathBuf) {
@@ -130,7 +131,7 @@ fn compare(criterion: &mut Criterion, name: &str, samples: usize, mmproj: &dyn F
     group.throughput(Throughput::Elements(1)).sample_size(samples).sampling_mode(SamplingMode::Flat);
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1));
     for (name, open) in encoders {
-        // Made only where it is asked for.
+        // Loaded only if the benchmark is selected.
         let encoder = LazyCell::new(|| open(&mmproj()));
         group.bench_function(name, |bencher| {
             let size = encoder.tile_size();
@@ -142,7 +143,7 @@ fn compare(criterion: &mut Criterion, name: &str, samples: usize, mmproj: &dyn F
 }
 
 fn mini(criterion: &mut Criterion) {
-    compare(criterion, "mini", 100, &|| models().join("mmproj-mini-mm-policy-f16.gguf"));
+    compare(criterion, "mini", 100, &|| models().join("mmproj-policy-f16.gguf"));
 }
 
 fn large(criterion: &mut Criterion) {

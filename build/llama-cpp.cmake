@@ -7,16 +7,6 @@ if(NOT MSVC)
   add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:SHELL:-include \"${CMAKE_CURRENT_LIST_DIR}/amx-tile-config.h\">")
 endif()
 
-# On processors with AVX512-FP16 ggml adds up products of f16 weights in f16, which moves step scores by up to 2e-3 from those
-# of other processors. Sums in f32 cost little there and give the same scores everywhere.
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64|i686" AND NOT MSVC)
-  include(CheckCCompilerFlag)
-  check_c_compiler_flag(-mno-avx512fp16 MMPRM_HAS_NO_AVX512FP16)
-  if(MMPRM_HAS_NO_AVX512FP16)
-    add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-mno-avx512fp16>")
-  endif()
-endif()
-
 # ggml's Vulkan backend names an extension that the headers of Debian 12 do not have yet; the header below fills in.
 if(GGML_VULKAN AND NOT MSVC)
   find_path(MMPRM_VULKAN_HEADERS vulkan/vulkan_core.h HINTS "$ENV{VULKAN_SDK}/include")

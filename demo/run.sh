@@ -16,25 +16,25 @@ run() { printf '$ mmprm %s\n' "$*"; "$mmprm" "$@"; }
 rm -rf run
 mkdir -p run
 
-say "1. What is the policy? A 3.8-million-parameter InternVL2.5 that reads small pictures and solves problems about them."
+say "1. What is the policy? A 3.8-million-parameter InternVL2.5 that reads small images and solves problems about them."
 run inspect "$policy"
 
 say "2. It writes 16 candidate solutions for each of 50 problems of the test set."
 run generate --policy "$policy" --mmproj "$policy_vision" --problems "$problems" --limit 50 -n 16 \
     --repetition-penalty 1 --max-tokens 300 -o run/candidates.json
 
-say "3. A process reward model gives every step of every candidate a score."
+say "3. A process reward model scores every step of every candidate."
 run score --prm "$prm" --mmproj "$prm_vision" -i run/candidates.json --data-root mini-k12/test -o run/scored.json
 
-say "4. OmegaPRM searches 10 problems for the first wrong step of wrong solutions: each step gets a success rate."
+say "4. OmegaPRM searches 10 problems for the first wrong step of wrong solutions; each step gets a Monte Carlo value."
 run annotate --policy "$policy" --mmproj "$policy_vision" --problems "$problems" --limit 10 \
     --rollouts 8 --rollout-budget 150 --repetition-penalty 1 --max-tokens 300 -o run/trees
 
-say "5. The trees become training samples: a label for each step, and no human wrote one."
+say "5. The trees become training samples: a label for each step, without human annotation."
 run samples run/trees -o run/prm.jsonl
 head -n 1 run/prm.jsonl
 
-say "6. How good is it to pick a candidate at random, to have any right one, to vote, to let the reward model choose?"
+say "6. Best-of-N: a random candidate, any right one, majority vote, the choice of the reward model."
 run eval bon run/scored.json
 
 cat <<END
@@ -43,7 +43,7 @@ The trees are in demo/run/trees, the training samples in demo/run/prm.jsonl, the
 Both models were made by this program from a mini policy and its own search: demo/train-models.sh, half an hour on two cores.
 
 Next: put $mmprm on your PATH as mmprm, and
-  mmprm convert YOUR_INTERNVL2_5_CHECKPOINT --out models
+  mmprm convert YOUR_INTERNVL2_5_CHECKPOINT -o models
   mmprm generate --policy models/…-f16.gguf --mmproj models/mmproj-….gguf --problems yours.json -o candidates.json
   mmprm --help
 END

@@ -1,7 +1,10 @@
-//! The rules for answers against other projects' verdicts, and what holds for every answer.
+//! The answer rules against other projects' verdicts, and properties that hold for every answer.
 //!
-//! The verdicts are not part of this project: they are read from `$MMPRM_DATA/answers`, and their tests are skipped where
-//! the variable is not set.
+//! The verdicts are not part of this repository: they are read from `$MMPRM_DATA/answers`, and
+//! their tests are skipped if the variable is not set.
+
+#[path = "support/skips.rs"]
+mod skips;
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +13,8 @@ use mmprm::eval::triples::{self, Agreement, Triple};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-/// Disagreements with unit tests of other projects that a careful marker would defend, by the first bytes of the hash of
-/// their source, expected and proposed answers.
+/// Justified disagreements with unit tests of other projects, by the first bytes of the hash of
+/// source, expected answer and prediction.
 const DEFENDED: [(&str, &str); 1] = [(
     "f5e23f63",
     "the same numbers in another order: that test compares texts, a marker reads a list without brackets as a set",
@@ -19,13 +22,13 @@ const DEFENDED: [(&str, &str); 1] = [(
 
 fn data() -> Option<PathBuf> {
     let Some(root) = std::env::var_os("MMPRM_DATA") else {
-        eprintln!("skipped: MMPRM_DATA is not set");
+        skips::skip("MMPRM_DATA is not set");
         return None;
     };
     Some(PathBuf::from(root))
 }
 
-/// The files of a source in the folder: the shared part and any other part of the same form.
+/// Reads all files of a source.
 fn source(root: &Path, name: &str) -> Vec<Triple> {
     let folder = root.join("answers");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
@@ -39,24 +42,24 @@ fn source(root: &Path, name: &str) -> Vec<Triple> {
 }
 
 fn agreement(all: &[Triple], rule: Rule) -> Agreement {
-    let findings: Vec<_> = all.iter().map(|triple| triple.compare(rule)).collect();
-    triples::tally(all, &findings).remove(0)
+    let comparisons: Vec<_> = all.iter().map(|triple| triple.compare(rule)).collect();
+    triples::tally(all, &comparisons).remove(0)
 }
 
 fn identity(triple: &Triple) -> String {
-    let digest = Sha256::digest(format!("{}\0{}\0{}", triple.source, triple.gold, triple.said));
+    let digest = Sha256::digest(format!("{}\0{}\0{}", triple.source, triple.gold, triple.prediction));
     format!("{:08x}", u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
 }
 
 #[test]
-fn unit_tests_of_other_projects_are_agreed_with() {
+fn unit_tests_of_other_projects_agree() {
     let Some(root) = data() else { return };
     for name in ["math_verify", "lighteval_new", "nemo_skills", "olympiadbench_judge", "hendrycks_math"] {
         let all = source(&root, name);
         let mut agreed = 0;
         for triple in &all {
-            let finding = triple.compare(Rule::General);
-            let right = match finding.outcome {
+            let comparison = triple.compare(Rule::General);
+            let right = match comparison.outcome {
                 Outcome::Equal => triple.verdict == Some(true),
                 Outcome::Different => triple.verdict == Some(false),
                 Outcome::Undecided => false,
@@ -65,12 +68,12 @@ fn unit_tests_of_other_projects_are_agreed_with() {
             let identity = identity(triple);
             match DEFENDED.iter().find(|(known, _)| *known == identity) {
                 Some((_, reason)) => println!("{name} {identity}: {reason}"),
-                None if !right => println!("{name} {identity}: {:?}, {}", finding.outcome, finding.reason),
+                None if !right => println!("{name} {identity}: {:?}, {}", comparison.outcome, comparison.reason),
                 None => {}
             }
         }
         println!("{name}: {agreed} of {}", all.len());
-        // Small sources may miss one.
+        // Small sources may have one disagreement.
         assert!(all.len() - agreed <= (all.len() * 3 / 100).max(1), "{name}: {agreed} of {}", all.len());
     }
 }
@@ -85,7 +88,7 @@ fn benchmarks_are_reproduced_by_their_own_rules() {
     }
 }
 
-/// Answers as people write them, of many kinds.
+/// Answers of many kinds.
 fn answers() -> impl Strategy<Value = String> {
     let integer = (-9_999_i64..10_000).prop_map(|n| n.to_string());
     let decimal = (-999_i32..1000, 1_u32..1000).prop_map(|(a, b)| format!("{a}.{b}"));
@@ -111,8 +114,8 @@ fn answers() -> impl Strategy<Value = String> {
     ]
 }
 
-fn outcome(gold: &str, said: &str) -> Outcome {
-    compare(gold, said, &AnswerSpec::default()).outcome
+fn outcome(gold: &str, prediction: &str) -> Outcome {
+    compare(gold, prediction, &AnswerSpec::default()).outcome
 }
 
 proptest! {
@@ -124,8 +127,8 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_means_the_same_in_any_wrapper(answer in answers()) {
-        for said in [
+    fn an_answer_is_equal_in_any_wrapper(answer in answers()) {
+        for prediction in [
             format!("${answer}$"),
             format!("$${answer}$$"),
             format!("\\boxed{{{answer}}}"),
@@ -134,26 +137,26 @@ proptest! {
             format!("<answer>{answer}</answer>"),
             format!("So \\( {answer} \\) is the answer: \\[\\boxed{{{answer}}}\\]"),
         ] {
-            prop_assert_eq!(outcome(&answer, &said), Outcome::Equal, "{}", said);
+            prop_assert_eq!(outcome(&answer, &prediction), Outcome::Equal, "{}", prediction);
         }
     }
 
     #[test]
-    fn the_rule_does_not_depend_on_which_answer_is_expected(a in answers(), b in answers()) {
+    fn the_rule_is_symmetric(a in answers(), b in answers()) {
         prop_assert_eq!(outcome(&a, &b), outcome(&b, &a), "{} and {}", a, b);
     }
 
     #[test]
-    fn nothing_makes_it_panic(gold in ".{0,60}", said in ".{0,120}") {
+    fn no_text_causes_a_panic(gold in ".{0,60}", prediction in ".{0,120}") {
         let choices = AnswerSpec { choices: vec![gold.clone(), "2".into()], ..AnswerSpec::default() };
         for rule in [Rule::General, Rule::MathVista, Rule::MathVision] {
-            rule.compare(&gold, &said, &choices);
-            rule.compare(&gold, &said, &AnswerSpec::default());
+            rule.compare(&gold, &prediction, &choices);
+            rule.compare(&gold, &prediction, &AnswerSpec::default());
         }
     }
 
     #[test]
-    fn pieces_of_latex_in_any_order_do_not_make_it_panic(parts in prop::collection::vec(prop::sample::select(PIECES), 0..25)) {
+    fn pieces_of_latex_in_any_order_cause_no_panic(parts in prop::collection::vec(prop::sample::select(PIECES), 0..25)) {
         let text = parts.concat();
         outcome("3", &text);
         outcome(&text, "x^2");
@@ -218,7 +221,7 @@ const PIECES: &[&str] = &[
 ];
 
 #[test]
-fn hostile_answers_come_back_undecided_or_different_and_in_time() {
+fn hostile_answers_are_undecided_or_different() {
     let long = 10_000_000;
     let hostile = [
         "{".repeat(long),

@@ -1,4 +1,4 @@
-//! Answers of every kind, as a careful marker compares them.
+//! The general rule on answers of every kind.
 
 use mmprm::answer::{AnswerSpec, Outcome, compare};
 
@@ -9,14 +9,14 @@ fn check(cases: &[(&str, &str, Outcome)]) {
 }
 
 fn check_in(spec: &AnswerSpec, cases: &[(&str, &str, Outcome)]) {
-    for (gold, said, expected) in cases {
-        let finding = compare(gold, said, spec);
-        assert_eq!(finding.outcome, *expected, "{gold} and {said}: {}", finding.reason);
+    for (gold, prediction, expected) in cases {
+        let comparison = compare(gold, prediction, spec);
+        assert_eq!(comparison.outcome, *expected, "{gold} and {prediction}: {}", comparison.reason);
     }
 }
 
 #[test]
-fn numbers_are_exact_however_they_are_written() {
+fn numbers_are_exact_in_any_notation() {
     check(&[
         ("2.4", "2.40", Equal),
         ("007", "7", Equal),
@@ -34,7 +34,7 @@ fn numbers_are_exact_however_they_are_written() {
 }
 
 #[test]
-fn separators_of_thousands_are_no_part_of_a_number() {
+fn thousands_separators_are_ignored() {
     check(&[
         ("1,234", "1234", Equal),
         (r"1{,}000", "1000", Equal),
@@ -63,7 +63,7 @@ fn fractions_mixed_numbers_and_percentages_have_their_value() {
 }
 
 #[test]
-fn powers_roots_and_named_numbers_are_worked_out() {
+fn powers_roots_and_named_numbers_are_evaluated() {
     check(&[
         (r"3.2\times 10^5", "320000", Equal),
         ("3.2×10⁵", "3.2e5", Equal),
@@ -192,7 +192,7 @@ fn lists_are_compared_by_name_by_place_or_in_any_order() {
 }
 
 #[test]
-fn blanks_are_filled_in_one_after_the_other() {
+fn blanks_are_compared_in_order() {
     check(&[
         ("12\n6", "12, 6", Equal),
         ("12\n6", "126", Different),
@@ -311,7 +311,7 @@ fn expressions_are_equal_as_functions() {
 }
 
 #[test]
-fn families_are_the_same_whatever_their_parameter_starts_from() {
+fn families_are_equal_up_to_a_shift_of_their_parameter() {
     check(&[
         (r"x=\frac{\pi}{6}+2k\pi (k\in\mathbb{Z})", r"x=2n\pi+\frac{\pi}{6}, n∈ℤ", Equal),
         (r"x=k\pi+\frac{\pi}{2}, k∈Z", r"x=k\pi-\frac{\pi}{2}, k∈Z", Equal),
@@ -323,7 +323,7 @@ fn families_are_the_same_whatever_their_parameter_starts_from() {
 }
 
 #[test]
-fn ratios_and_times_are_told_apart() {
+fn ratios_and_times_are_distinguished() {
     check(&[
         ("2∶3", "4:6", Equal),
         ("2:3", "3:2", Different),
@@ -359,7 +359,7 @@ fn yes_and_no_and_words_have_their_synonyms() {
 }
 
 #[test]
-fn letters_name_options_in_any_dress() {
+fn letters_name_options_in_any_notation() {
     check(&[
         ("B", "(b)", Equal),
         ("(b)", "B", Equal),

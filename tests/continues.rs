@@ -1,4 +1,4 @@
-//! With the steps in the assistant's turn, a node continues its parent's own tokens.
+//! With the steps in the assistant's turn, a rollout from a node continues its parent's tokens.
 
 mod support;
 
@@ -9,7 +9,7 @@ use mmprm::data::problem::Problems;
 use mmprm::data::solution::Continue;
 use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::policy::{Detail, GenerationOptions, LocalPolicy, RolloutModel, RolloutRequest};
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
 use support::{convert, load, repository};
 
@@ -17,13 +17,13 @@ fn data() -> PathBuf {
     std::env::var_os("MMPRM_MINI_K12").map_or_else(|| repository().join("demo/mini-k12"), PathBuf::from)
 }
 
-/// The mini policy, always taking the likeliest token.
+/// The mini policy, decoding greedily.
 fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> LocalPolicy {
     let model = load(pair);
-    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let encoder = PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
     let options = GenerationOptions {
-        // A penalty looks at all tokens before, so that it would tell steps in another place.
+        // The penalty depends on all earlier tokens, so it would reveal steps in another place.
         sampling: Sampling { repetition_penalty: 1.05, ..Sampling::GREEDY },
         max_tokens: 400,
         seed: 1,
@@ -35,7 +35,7 @@ fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> Loca
 }
 
 #[test]
-fn a_rollout_from_a_node_goes_on_as_the_rollout_that_led_there() {
+fn a_rollout_from_a_node_continues_as_the_rollout_that_led_there() {
     let test = data().join("test");
     let problems = Problems::load(&test.join("test.json"), None).unwrap();
     let pair = convert(&repository().join("demo/checkpoints/mini-mm-policy"), WeightType::F32);
@@ -64,7 +64,7 @@ fn a_rollout_from_a_node_goes_on_as_the_rollout_that_led_there() {
     }
     assert!(continued > 5, "{continued} nodes");
 
-    // In the user's turn nothing is kept, and the prompt is another.
+    // With the steps in the user's turn, no tokens are kept.
     let user = policy(&pair, test, Continue::User);
     let request = RolloutRequest { detail: Detail::Tokens, ..RolloutRequest::new(&problems.items[0], &[], 1, 0) };
     let sampled = user.rollouts(&request).unwrap().remove(0);

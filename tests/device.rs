@@ -1,25 +1,26 @@
-//! A GPU computes what the processor computes. Without one there is nothing to compare: `make test-vulkan` brings
-//! one in software, and sets `MMPRM_EXPECT_DEVICE` so that its absence is no success.
+//! A GPU gives the CPU's results. Skipped without a GPU: `make test-vulkan` provides one in
+//! software, and sets `MMPRM_EXPECT_DEVICE`, which makes a missing GPU a failure.
 
 mod support;
 
 use std::sync::Arc;
 
 use mmprm::engine::{
-    Chunk, Engine, EngineOptions, GenerateRequest, Model, ModelOptions, Prompt, Sampling, Stream, Vision, gpu_devices,
+    Chunk, Engine, EngineOptions, GenerateRequest, LlamaEncoder, Model, ModelOptions, Prompt, Sampling, Stream,
+    gpu_devices,
 };
 use mmprm_quant::convert::WeightType;
 use support::Pair;
 
-/// The processor's and the device's model, in 32 bits; nothing without a device.
+/// A model in f32 on the CPU and on the GPU; `None` without a GPU.
 fn both() -> Option<(Pair, [Arc<Model>; 2])> {
     if gpu_devices().is_empty() {
         assert!(std::env::var_os("MMPRM_EXPECT_DEVICE").is_none(), "no GPU was found");
-        eprintln!("skipped: no GPU");
+        support::skip("no GPU");
         return None;
     }
     let pair = support::convert(&support::repository().join("demo/checkpoints/mini-prm"), WeightType::F32);
-    let load = |gpu_layers| Model::load(&pair.model, ModelOptions { gpu_layers, vocab_only: false }).unwrap();
+    let load = |gpu_layers| Model::load(&pair.model, ModelOptions { gpu_layers, ..ModelOptions::default() }).unwrap();
     let models = [load(Some(0)), load(None)];
     Some((pair, models))
 }
@@ -34,7 +35,7 @@ fn engine(model: &Arc<Model>, deterministic: bool) -> Engine {
 }
 
 #[test]
-fn scores_are_the_processors() {
+fn scores_agree_with_the_cpu() {
     let Some((_pair, models)) = both() else { return };
     let scores = models.each_ref().map(|model| {
         let mark = model.token("<prm>").unwrap();
@@ -47,12 +48,12 @@ fn scores_are_the_processors() {
     for (here, there) in scores[0].iter().flatten().zip(scores[1].iter().flatten()) {
         let probability = |row: &[f32]| 1.0 / (1.0 + (row[1] - row[0]).exp());
         let (here, there) = (probability(here), probability(there));
-        assert!((here - there).abs() < 1e-2, "{here} on the processor, {there} on the device");
+        assert!((here - there).abs() < 1e-2, "{here} on the CPU, {there} on the GPU");
     }
 }
 
 #[test]
-fn greedy_rollouts_begin_as_the_processors() {
+fn greedy_rollouts_begin_as_on_the_cpu() {
     let Some((_pair, models)) = both() else { return };
     let drawn = models.each_ref().map(|model| {
         let prompt = prompt(model, "What is 3 + 4?");
@@ -67,16 +68,16 @@ fn greedy_rollouts_begin_as_the_processors() {
 }
 
 #[test]
-fn images_are_the_processors() {
+fn image_embeddings_agree_with_the_cpu() {
     let Some((pair, [model, _])) = both() else { return };
     let encoded = [false, true].map(|gpu| {
-        let vision = Vision::load(&pair.mmproj, &model, None, gpu).unwrap();
+        let vision = LlamaEncoder::load(&pair.mmproj, &model, None, gpu).unwrap();
         let side = vision.tile_size();
         let tile: Vec<u8> = (0..3 * side * side).map(|at| (at * 31 % 251) as u8).collect();
         vision.encode(&tile).unwrap()
     });
-    let largest = encoded[0].iter().fold(0_f32, |most, value| most.max(value.abs()));
+    let largest = encoded[0].iter().fold(0_f32, |largest, value| largest.max(value.abs()));
     for (here, there) in encoded[0].iter().zip(&encoded[1]) {
-        assert!((here - there).abs() < 2e-2 * largest, "{here} on the processor, {there} on the device, of {largest}");
+        assert!((here - there).abs() < 2e-2 * largest, "{here} on the CPU, {there} on the GPU, of {largest}");
     }
 }

@@ -1,23 +1,20 @@
-//! Best-of-N accuracies against the reference's, where they do not hang on its random generator.
+//! Golden: Best-of-N accuracies equal MM-PRM's where they do not depend on its random generator
+//! (`golden/eval`).
 
 mod support;
 
 use mmprm::data::candidates;
 use mmprm::eval::bon::{BonOptions, report};
-use support::{golden, json};
+use support::{golden, golden_path, json};
 
 #[test]
 fn golden_accuracies_of_every_aggregator_agree() {
+    let Some(results) = golden_path("eval/results_seed0.json") else { return };
     let folder = golden().join("eval");
-    let results = folder.join("results_seed0.json");
-    if !results.exists() {
-        eprintln!("skipped: no {}", results.display());
-        return;
-    }
     let mut compared = 0;
     for (name, expected) in json(&results).as_object().unwrap() {
         let path = folder.join(format!("{name}.json"));
-        // `with_zeros` raises in the reference: the logit of 0.
+        // MM-PRM raises on `with_zeros`: the logit of 0.
         if !path.exists() || expected.get("error").is_some() {
             continue;
         }
@@ -26,8 +23,8 @@ fn golden_accuracies_of_every_aggregator_agree() {
         let most = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
         for choice in report {
             let Some(expected) = expected.get(&choice.name) else { continue };
-            // The reference draws 5000 times at random, and once for each pass@k: the first comes close to its expectation,
-            // the others only where every candidate is drawn.
+            // MM-PRM draws 5,000 times at random, and once for each pass@k: the first comes close
+            // to the expectation, the others only where every candidate is drawn.
             if choice.name == "random" {
                 let distance = (choice.accuracy - expected["accuracy"].as_f64().unwrap()).abs();
                 assert!(distance < 0.01, "{name}: {distance}");

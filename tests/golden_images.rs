@@ -1,4 +1,4 @@
-//! Tiles, pixel values and grid choices equal the reference's (`golden/images`).
+//! Golden: decoded pixels, tiles, pixel values and grid choices equal MM-PRM's (`golden/images`).
 
 mod support;
 
@@ -12,10 +12,9 @@ use serde_json::Value;
 use support::tensors::Tensors;
 use support::{golden_path, json};
 
-/// How the reference tiled the golden images.
+/// The tiling of the golden images.
 const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
 
-/// The folder of golden images, or nothing (with a message) where it is absent.
 fn golden_images() -> Option<PathBuf> {
     golden_path("images")
 }
@@ -24,7 +23,7 @@ fn preprocess() -> Option<Value> {
     golden_path("images/preprocess.json").map(|path| json(&path))
 }
 
-/// Every image of the folder that has tensors beside it: name, image, tensors.
+/// Returns name, image and tensors of every image with tensors in the folder.
 fn cases(folder: &Path) -> Vec<(String, Rgb8, Tensors)> {
     let mut cases: Vec<(String, Rgb8, Tensors)> = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -51,7 +50,7 @@ fn assert_same_bytes(name: &str, found: &[u8], expected: &[u8]) {
 }
 
 #[test]
-fn golden_images_decode_to_the_bytes_of_pillows_rgb_conversion() {
+fn golden_images_decode_to_pillows_rgb_bytes() {
     let Some(folder) = golden_images() else { return };
     let mut checked = 0;
     for (name, image, tensors) in cases(&folder) {
@@ -74,7 +73,7 @@ fn golden_tiles_are_equal_byte_for_byte() {
         if let Ok(expected) = tensors.tensor("tiles_u8") {
             let mut tiles = tiles(&image, &SMALL);
             if tensors.tensor("pixel_values").is_err() {
-                // The cases about pixel modes keep the first tile and the thumbnail.
+                // The pixel-mode cases have the first tile and the thumbnail only.
                 tiles = vec![tiles[0].clone(), tiles[tiles.len() - 1].clone()];
             }
             assert_eq!(expected.shape(), [tiles.len(), SMALL.size, SMALL.size, 3], "{name}");
@@ -115,9 +114,9 @@ fn golden_tile_counts_and_sums_agree() {
     let Some(preprocess) = preprocess() else { return };
     let mut checked = 0;
     for (name, meta) in preprocess["images"].as_object().unwrap() {
+        // This copy may lack some of the images.
         let path = folder.join(name).with_extension("png");
         if !path.exists() {
-            eprintln!("skipped: {} is missing", path.display());
             continue;
         }
         let image = load(&path, &Limits::default()).unwrap();
@@ -136,7 +135,7 @@ fn golden_tile_counts_and_sums_agree() {
 }
 
 #[test]
-fn golden_candidate_grids_come_in_the_references_order() {
+fn golden_candidate_grids_come_in_internvls_order() {
     let Some(preprocess) = preprocess() else { return };
     let orders = preprocess["ratio_order"].as_object().unwrap();
     assert!(!orders.is_empty());

@@ -1,4 +1,4 @@
-//! The mini policy against its goldens: prompts, images, first logits, greedy text.
+//! The mini policy against its golden data: prompts, image embeddings, first logits, greedy text.
 
 mod support;
 
@@ -7,25 +7,25 @@ use std::sync::Arc;
 
 use mmprm::engine::{Engine, EngineOptions, GenerateRequest, Sampling, Stream};
 use mmprm::prompt::{Images, rollout};
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 use support::{convert, ids, json, load, numbers, repository};
 
 struct Setup {
-    encoder: Encoder,
+    encoder: PromptEncoder,
     engine: Engine,
     cases: Vec<Value>,
     _pair: support::Pair,
 }
 
-/// The checkpoint and its goldens: `MMPRM_MINI_POLICY`, or the shipped one.
+/// Loads the checkpoint `MMPRM_MINI_POLICY`, or the shipped one, and its golden data.
 fn setup() -> Setup {
     let checkpoint = std::env::var_os("MMPRM_MINI_POLICY")
         .map_or_else(|| repository().join("demo/checkpoints/mini-mm-policy"), PathBuf::from);
     let pair = convert(&checkpoint, WeightType::F32);
     let model = load(&pair);
-    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let encoder = PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
     let cases = json(&checkpoint.join("goldens.json"))["cases"].as_array().unwrap().clone();
     assert!(!cases.is_empty(), "no golden case was found");

@@ -1,5 +1,6 @@
-//! Prompts and parsed rollouts equal the reference's: strings where the goldens hold strings (`golden/mcts`,
-//! `golden/pipeline`, `golden/score`), and token ids turned back into text where they hold ids only.
+//! Golden: prompts and parsed rollouts equal MM-PRM's: strings where the golden files have strings
+//! (`golden/mcts`, `golden/pipeline`, `golden/score`), and detokenised ids where they have ids
+//! only.
 
 mod support;
 
@@ -12,10 +13,10 @@ use mmprm::image::{self, Limits, Tiling};
 use mmprm::prompt::{ChatTemplate, Images, Piece, PrmTemplate, prm, prm_text, render, rollout_user};
 use serde_json::Value;
 use support::tensors::Tensors;
-use support::{golden_path as golden, json, json_lines};
+use support::{assert_compared, golden_case, golden_path, json, json_lines};
 
 const ARCHITECTURES: [&str; 2] = ["internlm2", "qwen2"];
-/// Of the golden checkpoints.
+/// Image tokens per tile of the golden checkpoints.
 const TOKENS_PER_TILE: usize = 16;
 
 fn text(value: &Value) -> &str {
@@ -26,15 +27,15 @@ fn texts(value: &Value) -> Vec<String> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// The context tokens of a golden image.
+/// Returns the number of context tokens of a golden image, if this copy has it.
 fn image_tokens(name: &str) -> Option<usize> {
-    let path = golden(&format!("images/{name}.png"))?;
+    let path = golden_case(&format!("images/{name}.png"))?;
     let image = image::load(&path, &Limits::default()).unwrap();
     let tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
     Some(image::tiles(&image, &tiling).len() * TOKENS_PER_TILE)
 }
 
-/// The prompt with its placeholders still in it, as the reference's chat template leaves them.
+/// Returns the prompt with image placeholders, as MM-PRM's chat template leaves it.
 fn with_placeholders(pieces: &[Piece]) -> String {
     let write = |piece: &Piece| match piece {
         Piece::Text(text) => text.clone(),
@@ -45,7 +46,7 @@ fn with_placeholders(pieces: &[Piece]) -> String {
 
 #[test]
 fn golden_search_prompts_are_the_question_and_the_steps_so_far() {
-    let Some(path) = golden("mcts/traces.jsonl") else { return };
+    let Some(path) = golden_path("mcts/traces.jsonl") else { return };
     let mut checked = 0;
     for trace in json_lines(&path) {
         let question = text(&trace["item"]["question"]);
@@ -64,13 +65,13 @@ fn golden_search_prompts_are_the_question_and_the_steps_so_far() {
 
 #[test]
 fn golden_chat_prompts_are_equal_but_for_the_first_token() {
-    let Some(path) = golden("pipeline/llm_utils.json") else { return };
+    let Some(path) = golden_path("pipeline/llm_utils.json") else { return };
     let cases = json(&path);
     let cases = cases.as_object().unwrap();
     assert!(!cases.is_empty());
     let template = ChatTemplate::default();
     for (name, case) in cases {
-        // The reference's template writes the first token out and its tokenizer adds it once more; here only the
+        // MM-PRM's template writes the first token and its tokenizer adds it again; here only the
         // tokenizer does.
         let expected = |field: &str| text(&case[field]).trim_start_matches("<s>").to_owned();
         for mode in [Images::All, Images::Reference] {
@@ -83,8 +84,8 @@ fn golden_chat_prompts_are_equal_but_for_the_first_token() {
 }
 
 #[test]
-fn golden_raw_texts_parse_to_the_references_rollouts() {
-    let Some(path) = golden("pipeline/llm_utils.json") else { return };
+fn golden_raw_texts_parse_to_mm_prms_rollouts() {
+    let Some(path) = golden_path("pipeline/llm_utils.json") else { return };
     let mut checked = 0;
     for (name, case) in json(&path).as_object().unwrap() {
         let special_tokens = texts(&case["special_tokens_removed"]);
@@ -101,7 +102,7 @@ fn golden_raw_texts_parse_to_the_references_rollouts() {
 fn golden_scoring_prompts_are_equal() {
     let mut checked = 0;
     let files: Vec<PathBuf> =
-        ARCHITECTURES.iter().filter_map(|name| golden(&format!("score/{name}/cases.json"))).collect();
+        ARCHITECTURES.iter().filter_map(|name| golden_case(&format!("score/{name}/cases.json"))).collect();
     for path in &files {
         for case in json(path).as_array().unwrap() {
             let question = text(&case["question"]);
@@ -117,16 +118,15 @@ fn golden_scoring_prompts_are_equal() {
             checked += 1;
         }
     }
-    assert!(checked > 0 || files.is_empty(), "no cases");
+    assert_compared(checked, "score/*/cases.json");
 }
 
 #[test]
-fn golden_prompts_of_many_images_are_equal_in_the_references_mode() {
-    let (mut found, mut checked) = (0, 0);
+fn golden_prompts_of_many_images_are_equal_in_reference_mode() {
+    let mut checked = 0;
     for name in ARCHITECTURES {
-        let Some(path) = golden(&format!("score/{name}/multi_image.json")) else { continue };
+        let Some(path) = golden_case(&format!("score/{name}/multi_image.json")) else { continue };
         let Some(vocabulary) = Vocabulary::golden(name) else { continue };
-        found += 1;
         for case in json(&path).as_array().unwrap() {
             let images = texts(&case["images"]);
             let Some(tokens) = images.iter().map(|image| image_tokens(image)).collect::<Option<Vec<_>>>() else {
@@ -145,18 +145,17 @@ fn golden_prompts_of_many_images_are_equal_in_the_references_mode() {
             checked += 1;
         }
     }
-    assert!(checked > 0 || found == 0, "no case with its images");
+    assert_compared(checked, "score/*/multi_image.json");
 }
 
 #[test]
 fn golden_training_samples_are_equal_as_text() {
-    let Some(samples) = golden("train/samples.jsonl") else { return };
+    let Some(samples) = golden_path("train/samples.jsonl") else { return };
     let samples = json_lines(&samples);
-    let (mut found, mut checked) = (0, 0);
+    let mut checked = 0;
     for name in ARCHITECTURES {
-        let Some(path) = golden(&format!("train/{name}/data.safetensors")) else { continue };
+        let Some(path) = golden_case(&format!("train/{name}/data.safetensors")) else { continue };
         let Some(vocabulary) = Vocabulary::golden(name) else { continue };
-        found += 1;
         let tensors = Tensors::read(&path);
         for (index, sample) in samples.iter().enumerate() {
             let value = text(&sample["conversations"][0]["value"]);
@@ -172,35 +171,33 @@ fn golden_training_samples_are_equal_as_text() {
             checked += 1;
         }
     }
-    assert!(checked > 0 || found == 0, "no sample with its image");
+    assert_compared(checked, "train/*/data.safetensors");
 }
 
 #[test]
-fn golden_text_in_both_prm_templates_is_equal() {
-    let Some(path) = golden("quirks.json") else { return };
-    let quirks = json(&path);
-    let Some(cases) = quirks["train_vs_score_template"].as_object() else {
-        eprintln!("skipped: {} does not compare the templates", path.display());
-        return;
-    };
-    for (name, case) in cases {
+fn golden_texts_in_both_prm_templates_are_equal() {
+    let Some(path) = golden_path("quirks.json") else { return };
+    let mut checked = 0;
+    for (name, case) in json(&path)["train_vs_score_template"].as_object().unwrap() {
         let Some(vocabulary) = Vocabulary::golden(name) else { continue };
         let Some(tokens) = image_tokens(text(&case["image"])) else { continue };
         for (template, ids) in [(PrmTemplate::Scoring, "score_ids"), (PrmTemplate::Training, "train_ids")] {
             let prompt = render(&prm(text(&case["question"]), 1, template, Images::All), &[tokens]);
             assert_eq!(prompt, vocabulary.decode(&case[ids]), "{name}: {template}");
+            checked += 1;
         }
     }
+    assert_compared(checked, "quirks.json: train_vs_score_template");
 }
 
-/// What each token id of a golden checkpoint writes.
+/// The bytes of each token of a golden checkpoint.
 struct Vocabulary {
     bytes: HashMap<i64, Vec<u8>>,
 }
 
 impl Vocabulary {
     fn golden(architecture: &str) -> Option<Self> {
-        let folder = golden(&format!("ckpt/{architecture}"))?;
+        let folder = golden_case(&format!("ckpt/{architecture}"))?;
         let mut bytes = match fs::read(folder.join("tokenizer.model")) {
             Ok(model) => sentencepieces(&model),
             Err(_) => byte_level_tokens(&json(&folder.join("vocab.json"))),
@@ -211,7 +208,7 @@ impl Vocabulary {
         Some(Self { bytes })
     }
 
-    /// The text of `ids`, without the first token that tokenizers add.
+    /// Returns the text of `ids`, without the beginning-of-sequence token.
     fn decode(&self, ids: &Value) -> String {
         let bytes: Vec<u8> =
             ids.as_array().unwrap().iter().flat_map(|id| &self.bytes[&id.as_i64().unwrap()]).copied().collect();
@@ -220,7 +217,8 @@ impl Vocabulary {
     }
 }
 
-/// The pieces of a sentencepiece model: field 1 of the model is a piece, field 1 of a piece its text.
+/// Returns the pieces of a sentencepiece model: field 1 of the model is a piece, field 1 of a piece
+/// its text.
 fn sentencepieces(model: &[u8]) -> HashMap<i64, Vec<u8>> {
     let pieces = length_delimited(model).into_iter().filter(|&(field, _)| field == 1);
     let spelled = pieces.map(|(_, piece)| {
@@ -235,7 +233,7 @@ fn sentencepieces(model: &[u8]) -> HashMap<i64, Vec<u8>> {
     (0..).zip(spelled).collect()
 }
 
-/// The length-delimited fields of a protocol buffer message, by number.
+/// Returns the length-delimited fields of a protocol buffer message with their numbers.
 fn length_delimited(mut message: &[u8]) -> Vec<(u64, &[u8])> {
     let mut fields = Vec::new();
     while !message.is_empty() {
@@ -272,7 +270,8 @@ fn varint(message: &mut &[u8]) -> u64 {
     value
 }
 
-/// A byte-level vocabulary writes the bytes that are no visible Latin-1 character as characters from U+0100 on, in order.
+/// Returns the tokens of a byte-level vocabulary, which writes bytes that are not visible Latin-1
+/// characters as characters from U+0100 on, in order.
 fn byte_level_tokens(vocabulary: &Value) -> HashMap<i64, Vec<u8>> {
     let is_visible = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let mut byte_of: HashMap<char, u8> =

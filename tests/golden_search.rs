@@ -16,7 +16,7 @@ use mmprm::prompt::rollout_user;
 use mmprm::search::pool::CandidatePool;
 use mmprm::search::{Observer, SearchParams, Selection, search_observed};
 use serde_json::Value;
-use support::{golden, golden_text};
+use support::{assert_compared, golden, golden_text};
 
 #[test]
 fn golden_searches_repeat_the_references_selections_and_trees() {
@@ -26,7 +26,7 @@ fn golden_searches_repeat_the_references_selections_and_trees() {
         let trace: Value = serde_json::from_str(line).expect("a trace is a line of JSON");
         let name = text(&trace["name"]);
         if !trace["error"].is_null() {
-            eprintln!("skipped {name}: MM-PRM itself failed");
+            eprintln!("{name} is not replayed: MM-PRM itself failed");
             continue;
         }
         let tree = replay(&trace);
@@ -37,6 +37,7 @@ fn golden_searches_repeat_the_references_selections_and_trees() {
         }
     }
     assert!(searched > 0, "no trace could be replayed");
+    assert_compared(compared, "mcts/trees");
     eprintln!("{searched} traces replayed, {compared} trees compared");
 }
 
@@ -48,9 +49,7 @@ fn golden_tree_files_are_read_and_written_unchanged() {
         assert_eq!(json::to_string(&tree), fs::read_to_string(&path).unwrap(), "{}", path.display());
         count += 1;
     }
-    if golden().join("mcts/trees").is_dir() {
-        assert!(count > 0, "no tree in {}", golden().join("mcts/trees").display());
-    }
+    assert_compared(count, "mcts/trees");
 }
 
 #[test]
@@ -197,10 +196,7 @@ fn params(value: &Value) -> SearchParams {
 }
 
 fn tree_files() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(golden().join("mcts/trees")) else {
-        eprintln!("skipped: no {}", golden().join("mcts/trees").display());
-        return Vec::new();
-    };
+    let Ok(entries) = fs::read_dir(golden().join("mcts/trees")) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();

@@ -1,6 +1,7 @@
-//! Rollouts of the mini policy, in numbers: success rates and Monte Carlo values against those its makers measured.
+//! Statistics of the mini policy's rollouts: success rates and Monte Carlo values against those
+//! measured with MM-PRM's code.
 //!
-//! The whole test set is a command, not a test; `benches/records` has its figures.
+//! The whole test set takes a command instead of a test; its results are in `benches/records`.
 
 mod support;
 
@@ -12,7 +13,7 @@ use mmprm::data::problem::{Problem, Problems};
 use mmprm::engine::{Engine, EngineOptions, Sampling};
 use mmprm::judge::{RuleVerifier, Verdict, Verifier};
 use mmprm::policy::{GenerationOptions, LocalPolicy, RolloutModel, RolloutRequest};
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
 use serde_json::Value;
 use support::{convert, load, numbers, repository};
@@ -21,11 +22,11 @@ fn data() -> PathBuf {
     std::env::var_os("MMPRM_MINI_K12").map_or_else(|| repository().join("demo/mini-k12"), PathBuf::from)
 }
 
-/// The mini policy at 16 bits, drawing as its makers did, on the fixed schedule.
+/// The mini policy in f16, sampling as in the given measurements, on the fixed schedule.
 fn policy(data_root: PathBuf) -> (LocalPolicy, support::Pair) {
     let pair = convert(&repository().join("demo/checkpoints/mini-mm-policy"), WeightType::F16);
     let model = load(&pair);
-    let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+    let encoder = PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
     let options = GenerationOptions {
         sampling: Sampling { repetition_penalty: 1.0, ..Sampling::default() },
@@ -41,7 +42,7 @@ fn records(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The share of `count` rollouts after `prefix` that end right.
+/// The fraction of `count` rollouts after `prefix` whose final answer is correct.
 fn success(policy: &LocalPolicy, problem: &Problem, prefix: &[String], count: usize) -> f64 {
     let request = RolloutRequest::new(problem, prefix, count, prefix.len() as u64);
     let rollouts = policy.rollouts(&request).unwrap();
@@ -60,7 +61,7 @@ fn correlation(pairs: &[(f64, f64)]) -> f64 {
 }
 
 #[test]
-fn golden_success_rate_of_rollouts_is_the_makers() {
+fn golden_success_rates_agree() {
     let folder = data().join("test");
     let problems = Problems::load(&folder.join("test.json"), None).unwrap();
     let expected: HashMap<String, f64> = records(&folder.join("rollouts.jsonl"))
@@ -80,13 +81,14 @@ fn golden_success_rate_of_rollouts_is_the_makers() {
     }
     let count = every_fifth.len() as f64;
     let (ours, theirs) = (ours / count, theirs / count);
-    println!("pass@1 on {count} problems: ours {ours:.3}, theirs {theirs:.3}");
-    // 800 of our draws against 1,600 of theirs on the same problems: the standard error of the difference is 0.02.
+    println!("pass@1 on {count} problems: {ours:.3}, expected {theirs:.3}");
+    // 800 rollouts against 1,600 on the same problems: the standard error of the difference is
+    // 0.02.
     assert!((ours - theirs).abs() < 0.06, "{ours} {theirs}");
 }
 
 #[test]
-fn golden_monte_carlo_values_correlate_with_the_makers() {
+fn golden_monte_carlo_values_correlate() {
     let folder = data().join("train");
     let problems = Problems::load(&folder.join("problems.json"), None).unwrap();
     let by_id: HashMap<&str, &Problem> = problems.items.iter().map(|problem| (problem.id.as_str(), problem)).collect();
@@ -100,7 +102,8 @@ fn golden_monte_carlo_values_correlate_with_the_makers() {
         }
         let steps: Vec<String> = serde_json::from_value(record["steps"].clone()).unwrap();
         let labels = numbers(&record["labels"]);
-        // The last step is the answer, which is judged and not rolled out: it would only flatter the correlation.
+        // The last step is the answer, which is judged without rollouts and would inflate the
+        // correlation.
         for (end, label) in (1..steps.len()).zip(labels) {
             pairs.push((success(&policy, by_id[id], &steps[..end], 8), label));
         }

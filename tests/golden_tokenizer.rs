@@ -1,25 +1,21 @@
-//! Token ids through the GGUF vocabulary against those of the reference's tokenizers.
+//! Token ids of the GGUF vocabulary against those of MM-PRM's tokenizers.
 
 mod support;
 
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
-use support::{cases, golden, ids, json, name};
+use mmprm_quant::progress::no_progress;
+use support::{cases, golden, golden_path, ids, json, name};
 
 #[test]
 fn golden_token_ids_agree_for_every_string() {
-    let path = golden().join("tokenizer/cases.json");
-    if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
-        return;
-    }
+    let Some(path) = golden_path("tokenizer/cases.json") else { return };
     let cases_file = json(&path);
     let mut compared = 0;
     for folder in cases("tokenizer") {
         let tokenizer = name(&folder);
         let Some(expected) = cases_file["ids"].get(&tokenizer) else { continue };
-        // The tiny checkpoint of the same kind, with this tokenizer in the place of its own.
+        // The tiny checkpoint of the same architecture, with this tokenizer instead of its own.
         let kind = tokenizer.split('_').next().unwrap();
         let checkpoint = tempfile::TempDir::new().unwrap();
         for source in [golden().join("ckpt").join(kind), folder] {
@@ -30,7 +26,7 @@ fn golden_token_ids_agree_for_every_string() {
         }
         let output = tempfile::TempDir::new().unwrap();
         let plan = plan(checkpoint.path(), output.path(), &ConvertOptions::new(WeightType::F32)).unwrap();
-        plan.write(&mut unwatched).unwrap();
+        plan.write(&mut no_progress).unwrap();
         let model =
             Model::load(&plan.files[0].path, ModelOptions { vocab_only: true, ..ModelOptions::default() }).unwrap();
         for (string, expected) in cases_file["strings"].as_array().unwrap().iter().zip(expected.as_array().unwrap()) {

@@ -28,7 +28,8 @@ fn is_allowed(user: &str, used: &str) -> bool {
     if user == used || EXTRA.contains(&(user, used)) {
         return true;
     }
-    if HELPERS.contains(&used) {
+    // The facade is made of all rooms, and none of them knows it.
+    if HELPERS.contains(&used) || user == "facade" {
         return true;
     }
     if HELPERS.contains(&user) || matches!(user, "nn" | "internvl") {
@@ -53,7 +54,7 @@ fn a_room_uses_only_rooms_before_it() {
 }
 
 fn is_room(name: &str) -> bool {
-    ROOMS.contains(&name) || HELPERS.contains(&name) || name == "nn"
+    ROOMS.contains(&name) || HELPERS.contains(&name) || matches!(name, "nn" | "facade")
 }
 
 #[test]
@@ -194,6 +195,9 @@ const BANNED: [(&str, &str); 12] = [
     ("beginnings of the names", "name prefixes"),
 ];
 
+/// Names in files of earlier versions, which are still read.
+const KEPT: [&str; 2] = ["likelihood_of", "likelihood-of"];
+
 #[test]
 fn texts_use_the_words_of_the_field() {
     let mut wrong = BTreeSet::new();
@@ -201,7 +205,7 @@ fn texts_use_the_words_of_the_field() {
         for (number, line) in source.text.lines().enumerate() {
             let lower = line.to_lowercase();
             for (banned, instead) in BANNED {
-                if lower.contains(banned) {
+                if lower.contains(banned) && !KEPT.iter().any(|kept| lower.contains(kept)) {
                     wrong.insert(format!("{}:{}: \"{banned}\"; write \"{instead}\"", source.path, number + 1));
                 }
             }

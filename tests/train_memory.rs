@@ -1,31 +1,29 @@
-//! What a run is planned to take is what it takes: whole steps in processes of their own, whose peak is read.
+//! Planned memory against the peak of whole steps, each measured in a process of its own.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
 
 use mmprm::internvl::{Config, Layout, Trainable};
-use mmprm::train::learner::Learner;
-use mmprm::train::measure::{Course, Shape, lap};
-use mmprm::train::optim::Optimizer;
-use mmprm::train::pack::Limits;
-use mmprm::train::plan::{Demand, Plan, machine};
-use mmprm::train::recipe::{Aim, Recipe};
+use mmprm::train::measure::{EpochBatches, ModelShape, optimizer, time_epoch};
+use mmprm::train::memory::{MemoryPlan, Workload, machine};
+use mmprm::train::pack::PackingLimits;
+use mmprm::train::recipe::{Recipe, Task};
 
-/// Set in the process whose memory is measured: which case it is.
+/// The environment variable with the number of the case, set in the measured process.
 const CHILD: &str = "MMPRM_TRAIN_MEMORY_CHILD";
-const NAME: &str = "plans_are_within_a_tenth_of_what_runs_take";
+const NAME: &str = "plans_are_within_a_tenth_of_the_peak";
 
 struct Case {
-    shape: Shape,
+    shape: ModelShape,
     samples: usize,
     tokens: usize,
     settings: &'static str,
 }
 
-/// Different widths, lengths, precisions, with and without checkpointing: weights dominate in some, activations in others.
+/// Different widths, lengths and precisions, with and without checkpointing: weights dominate in some, activations in others.
 fn cases() -> Vec<Case> {
-    let narrow = Shape { width: 256, layers: 6, heads: 4, keys: 2, inner: 768, vocabulary: 4000 };
-    let wide = Shape { width: 640, layers: 4, heads: 10, keys: 5, inner: 1728, vocabulary: 8000 };
+    let narrow = ModelShape { width: 256, layers: 6, heads: 4, keys: 2, inner: 768, vocabulary: 4000 };
+    let wide = ModelShape { width: 640, layers: 4, heads: 10, keys: 5, inner: 1728, vocabulary: 8000 };
     let case = |shape, samples, tokens, settings| Case { shape, samples, tokens, settings };
     vec![
         case(narrow, 6, 512, ""),
@@ -38,36 +36,35 @@ fn cases() -> Vec<Case> {
 
 fn recipe(case: &Case) -> Recipe {
     let sequence = case.samples * case.tokens;
-    let places = "model = 'none'\nsamples = 'none'\nout = 'none'";
+    let places = "model = 'none'\nsamples = 'none'\noutput = 'none'";
     Recipe::parse(&format!("{places}\nsequence_tokens = {sequence}\n{}", case.settings)).unwrap()
 }
 
-/// Trains two steps and tells what was planned before, and the peak.
+/// Trains two steps; prints the planned memory and the peak.
 fn train(case: &Case) {
     let recipe = recipe(case);
     let layout = Layout::new(&Config::from_json(&case.shape.config()).unwrap());
     let samples = case.shape.samples(case.samples, case.tokens);
-    let mut demand = Demand::of(&recipe, &layout, None);
-    demand.targets = samples.iter().map(|sample| sample.targets.len()).sum();
-    demand.image_tokens = 0;
+    let mut workload = Workload::of(&recipe, &layout, None);
+    workload.targets = samples.iter().map(|sample| sample.targets.len()).sum();
+    workload.image_tokens = 0;
     let mut tokens: Vec<u32> = samples.iter().flat_map(|sample| sample.tokens.clone()).collect();
     tokens.sort_unstable();
     tokens.dedup();
-    demand.distinct_tokens = tokens.len();
-    let planned = Plan::of(&demand);
+    workload.distinct_tokens = tokens.len();
+    let planned = MemoryPlan::of(&workload);
     let mut model = case.shape.model(&recipe).unwrap();
-    let tensors = model.tensors();
-    let shapes = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
-    let mut optimizer = Optimizer::new(recipe.optim(), shapes);
-    let course = Course::new(&samples, 0, &Limits { sequence_tokens: recipe.sequence_tokens, ..Limits::default() }, 0);
-    let peak = [0; 2].map(|_| lap(&mut model, &mut optimizer, &course).unwrap().peak).into_iter().flatten().max();
-    // The most of the whole process where the system cannot begin anew.
+    let mut optimizer = optimizer(&recipe, &model);
+    let limits = PackingLimits { sequence_tokens: recipe.sequence_tokens, ..PackingLimits::default() };
+    let epoch = EpochBatches::new(&samples, 0, &limits, 0);
+    let peak = [0; 2].map(|_| time_epoch(&mut model, &mut optimizer, &epoch).unwrap().peak).into_iter().flatten().max();
+    // The peak of the whole process where the system cannot restart it.
     let peak = peak.or_else(machine::peak).unwrap();
     println!("planned and peak: {} {peak} {:?}", planned.total(), planned.parts);
 }
 
 #[test]
-fn plans_are_within_a_tenth_of_what_runs_take() {
+fn plans_are_within_a_tenth_of_the_peak() {
     let cases = cases();
     if let Ok(number) = std::env::var(CHILD) {
         return train(&cases[number.parse::<usize>().unwrap()]);
@@ -97,10 +94,10 @@ fn plans_are_within_a_tenth_of_what_runs_take() {
 #[test]
 fn a_model_of_8_billion_parameters_is_planned_from_its_shapes() {
     // The language model of InternVL2.5-8B.
-    let shape = Shape { width: 4096, layers: 32, heads: 32, keys: 8, inner: 14336, vocabulary: 92_553 };
+    let shape = ModelShape { width: 4096, layers: 32, heads: 32, keys: 8, inner: 14336, vocabulary: 92_553 };
     let layout = Layout::new(&Config::from_json(&shape.config()).unwrap());
-    let demand = Demand { task: Aim::Prm, ..Demand::new(&layout, &Trainable::all(&layout), 4096) };
+    let workload = Workload { task: Task::Prm, ..Workload::new(&layout, &Trainable::all(&layout), 4096) };
     // 7.7 billion weights at 16 bytes.
-    let total = Plan::of(&demand).total() as f64 / f64::from(1 << 30);
+    let total = MemoryPlan::of(&workload).total() as f64 / f64::from(1 << 30);
     assert!((115.0..160.0).contains(&total), "{total} GiB");
 }

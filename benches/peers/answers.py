@@ -1,9 +1,9 @@
-"""Math-Verify (PyPI `math-verify`) on the triples that `mmprm verify` reads, with the same counts.
+"""Math-Verify (PyPI `math-verify`) on the triples of `mmprm verify`, with the same counts.
 
     python benches/peers/answers.py TRIPLES.jsonl... > peer.json
 
-Each triple is parsed and verified with the defaults of Math-Verify, or with the options its own tests name (`opts`). What
-it cannot parse, or what takes longer than its own time limit, counts as not equal, as it does in use.
+Each triple is parsed and verified with the defaults of Math-Verify, or with the options of its own
+tests (`opts`). Parse errors and timeouts count as not equal, as in normal use.
 """
 
 import json
@@ -30,14 +30,15 @@ def equal(triple):
     configs = [CONFIGS[kind] for kind in kinds if kind in CONFIGS]
     precision = options.get("precision")
     precision = int(precision) if isinstance(precision, int) else 6
-    gold, said = triple["gold"], triple["pred"]
+    gold, prediction = triple["gold"], triple["pred"]
     if not options.get("match_types"):
-        # Bare LaTeX is only read inside mathematics.
+        # Math-Verify reads LaTeX only inside mathematics.
         gold = gold if "$" in gold or "\\boxed" in gold or "NativeLetters" in kinds else f"${gold}$"
-        said = said if "$" in said or "\\boxed" in said or len(said) > 80 else f"${said}$"
+        plain = "$" not in prediction and "\\boxed" not in prediction and len(prediction) <= 80
+        prediction = f"${prediction}$" if plain else prediction
     return verify(
         parse(gold, configs, parsing_timeout=3),
-        parse(said, configs, parsing_timeout=3),
+        parse(prediction, configs, parsing_timeout=3),
         float_rounding=precision,
         allow_set_relation_comp=bool(options.get("allow_set_relation_comp", False)),
         timeout_seconds=3,
@@ -54,7 +55,7 @@ def main():
                 started = time.perf_counter()
                 try:
                     found = equal(triple)
-                except Exception:  # noqa: BLE001 - whatever it raises, it has not found them equal
+                except Exception:  # noqa: BLE001 - any error counts as not equal
                     found = False
                 row["seconds"] += time.perf_counter() - started
                 row["triples"] += 1

@@ -108,7 +108,7 @@ class Models:
 
     def prm(self, name):
         if name == "mini":
-            return ROOT / "demo/models/mini-prm-q8_0.gguf"
+            return ROOT / "demo/models/prm-q8_0.gguf"
         if name == "1b":
             # The mini PRM's vocabulary, filled up to the size of the real one.
             folder = self.work / "1b"
@@ -121,7 +121,7 @@ class Models:
         return path
 
     def policy(self, name):
-        return {"mini": ROOT / "demo/models/mini-mm-policy-q8_0.gguf", "smollm2": SMOLLM}.get(name) or self.prm(name)
+        return {"mini": ROOT / "demo/models/policy-q8_0.gguf", "smollm2": SMOLLM}.get(name) or self.prm(name)
 
 
 def score(models, name):
@@ -158,7 +158,7 @@ def score_server(models, name):
 
 
 def first_score():
-    model = ["--model", ROOT / "demo/models/mini-prm-q8_0.gguf", "--mmproj", ROOT / "demo/models/mmproj-mini-prm-f16.gguf"]
+    model = ["--model", ROOT / "demo/models/prm-q8_0.gguf", "--mmproj", ROOT / "demo/models/mmproj-prm-f16.gguf"]
     small = ["--candidates", 1, "--steps", 1, "--prefix", 1, "--repetitions", 1]
     found = [run(MMPRM, "--json", "bench", "score", *model, *small)["first_score_s"] for _ in range(RUNS)]
     row("start to first score", "mini", "", "≤ 0.3 s", spread(found, "{:.3f}") + " s", "with a picture")
@@ -205,7 +205,7 @@ def annotate():
 
 def annotate_server(work):
     folder = ROOT / "demo/models"
-    model, projector = folder / "mini-mm-policy-q8_0.gguf", folder / "mmproj-mini-mm-policy-f16.gguf"
+    model, projector = folder / "policy-q8_0.gguf", folder / "mmproj-policy-f16.gguf"
 
     def trees(repetition, name):
         return work / f"trees-{name}-{repetition}"

@@ -6,7 +6,7 @@ runs=${RUNS:-5}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for model in mini-mm-policy mini-prm; do
-    "$mmprm" --quiet convert "demo/checkpoints/$model" --out "$work" --type f16
+    "$mmprm" --quiet convert "demo/checkpoints/$model" -o "$work" --type f16
 done
 generate() {
     "$mmprm" --json generate --policy "$work/mini-mm-policy-f16.gguf" --mmproj "$work/mmproj-mini-mm-policy-f16.gguf" \

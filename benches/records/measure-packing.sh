@@ -3,8 +3,8 @@
 #
 #   sh benches/records/measure-packing.sh TREES [IMAGES]
 #
-# TREES is a directory of trees as `mmprm annotate` writes them; IMAGES the folder that their pictures are in; without it the
-# pictures are left out (those of tests/golden/mcts do not exist). The model is the mini policy, or $MODEL. With
+# TREES is a directory of trees as `mmprm annotate` writes them; IMAGES the folder that their images are in; without it the
+# images are left out (those of tests/golden/mcts do not exist). The model is the mini policy, or $MODEL. With
 # EVERY_ROLLOUT=1 samples are made of every rollout.
 set -eu
 here=$(dirname "$0")
@@ -22,7 +22,7 @@ cat > "$work/recipe.toml" <<END
 model = "$model"
 samples = "$work/samples.jsonl"
 data_root = "${2:-$work}"
-out = "$work/run"
+output = "$work/run"
 batch_samples = 64
 END
 "$mmprm" bench train --config "$work/recipe.toml" --repetitions "${REPETITIONS:-5}"

@@ -1,8 +1,9 @@
-//! Low-rank adapters of a checkpoint, in a directory as Python's PEFT writes them.
+//! Reads low-rank adapters (`LoRA`) in the directory format of Python's PEFT.
 //!
-//! `adapter_config.json` and `adapter_model.safetensors` are read and checked: for each adapted matrix A and B, for each table
-//! of tokens the rows that take the place of some of its own, and tensors that are replaced whole. Nothing is known of the
-//! base here; whether an adapter fits it is seen by who puts the two together.
+//! Reads and validates `adapter_config.json` and `adapter_model.safetensors`: A and B of each
+//! adapted matrix, retrained rows of token tables (`trainable_token_indices`), and fully trained
+//! tensors (`modules_to_save`). Whether an adapter matches its base is checked where the two are
+//! combined: [`crate::convert::adapter`] and merging in `mmprm`.
 //!
 //! ```
 //! use mmprm_quant::adapter::{Adapter, AdapterError};
@@ -21,36 +22,36 @@ use crate::blocks::{GgmlType, dequantize_row};
 use crate::hf::{HfError, read_json};
 use crate::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
-/// The name of an adapter's configuration.
+/// File name of an adapter's configuration.
 pub const CONFIG: &str = "adapter_config.json";
-/// The name of an adapter's tensors.
+/// File name of an adapter's tensors.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// What PEFT puts before the names of the model's tensors.
+/// PEFT's prefix of the model's tensor names.
 pub const PREFIX: &str = "base_model.model.";
 
-/// Why an adapter cannot be read.
+/// An error of reading an adapter, or of combining it with its base.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdapterError {
-    /// The configuration is missing, broken or of another kind.
+    /// The configuration is missing, invalid or of another method.
     #[error(transparent)]
     Config(#[from] HfError),
-    /// The tensors' file is broken.
+    /// The tensors cannot be read.
     #[error(transparent)]
     Tensors(#[from] SafetensorsError),
-    /// A tensor is not what it should be.
+    /// A tensor has an unexpected name, type or shape.
     #[error("{}: tensor '{name}': {problem}", path.display())]
     Tensor {
         /// The file.
         path: PathBuf,
-        /// The tensor, or the one of the base that it belongs to.
+        /// The tensor, or the base's tensor that it adapts.
         name: String,
-        /// What is wrong and what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
 }
 
-/// Values `[rows, cols]`, row-major.
+/// A matrix `[rows, cols]`, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
     /// Number of rows.
@@ -62,16 +63,16 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// A row.
+    /// Returns a row.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If `row` is out of range.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.cols..][..self.cols]
     }
 }
 
-/// What is added to a matrix: `scale · up · down`.
+/// The two factors of an adapted matrix, to which `scale · up · down` is added.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
     /// A, `[rank, inputs]`.
@@ -80,40 +81,40 @@ pub struct Pair {
     pub up: Matrix,
 }
 
-/// Rows in the place of some of a table's own.
+/// Retrained rows of a token table; they replace those of the base.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenRows {
-    /// The tokens, one for each row.
+    /// Token ids, one per row.
     pub tokens: Vec<u32>,
     /// The rows, `[tokens, width]`.
     pub rows: Matrix,
 }
 
-/// A tensor in the place of the base's.
+/// A fully trained tensor; it replaces the base's.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Whole {
-    /// Its shape.
+pub struct FullTensor {
+    /// Shape.
     pub shape: Vec<usize>,
-    /// Its values, row-major.
+    /// Values, row-major.
     pub values: Vec<f32>,
 }
 
-/// An adapter; its maps go by the names of the base's tensors.
+/// An adapter; its maps are keyed by the names of the base's tensors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
     /// The directory.
     pub path: PathBuf,
-    /// α: what is added is multiplied by this over the rank.
+    /// α: the product of the factors is scaled by α over the rank.
     pub alpha: f64,
-    /// For adapted matrices.
+    /// Adapted matrices.
     pub pairs: BTreeMap<String, Pair>,
-    /// For tables of tokens.
+    /// Token tables with retrained rows.
     pub rows: BTreeMap<String, TokenRows>,
-    /// For tensors that are replaced.
-    pub whole: BTreeMap<String, Whole>,
+    /// Fully trained tensors.
+    pub full_tensors: BTreeMap<String, FullTensor>,
 }
 
-/// Whether a directory has an adapter in it.
+/// Returns whether a directory contains an adapter.
 pub fn is_adapter(directory: &Path) -> bool {
     directory.join(CONFIG).exists()
 }
@@ -123,9 +124,6 @@ impl Adapter {
     ///
     /// # Errors
     /// [`AdapterError`] with the file and the key or tensor.
-    ///
-    /// # Panics
-    /// Never: names are the file's own.
     pub fn open(directory: &Path) -> Result<Self, AdapterError> {
         let config_path = directory.join(CONFIG);
         let config: Value = read_json(&config_path)?;
@@ -137,14 +135,14 @@ impl Adapter {
             alpha,
             pairs: BTreeMap::new(),
             rows: BTreeMap::new(),
-            whole: BTreeMap::new(),
+            full_tensors: BTreeMap::new(),
         };
         let wrong =
             |name: &str, problem: String| AdapterError::Tensor { path: file.clone(), name: name.into(), problem };
         for full in checkpoint.names() {
-            let tensor = checkpoint.get(full).expect("the name is the checkpoint's");
+            let Some(tensor) = checkpoint.get(full) else { continue };
             let values = floats(&checkpoint, tensor)
-                .ok_or_else(|| wrong(full, format!("{:?}, expected F32, F16 or BF16", tensor.dtype)))?;
+                .ok_or_else(|| wrong(full, format!("{}, expected F32, F16 or BF16", tensor.dtype)))?;
             let Some(name) = full.strip_prefix(PREFIX) else {
                 return Err(wrong(full, format!("expected a name that begins with {PREFIX}")));
             };
@@ -154,49 +152,49 @@ impl Adapter {
             };
             if let Some(module) = name.strip_suffix(".lora_A.weight") {
                 let other = format!("{PREFIX}{module}.lora_B.weight");
-                let up = checkpoint.get(&other).ok_or_else(|| wrong(&other, "missing beside its lora_A".into()))?;
+                let up = checkpoint
+                    .get(&other)
+                    .ok_or_else(|| wrong(&other, "missing, expected next to its lora_A".into()))?;
                 let down = matrix(values)?;
                 let up = match (up.shape.as_slice(), floats(&checkpoint, up)) {
                     (&[rows, cols], Some(values)) if cols == down.rows && rows > 0 => Matrix { rows, cols, values },
                     _ => {
                         return Err(wrong(
                             &other,
-                            format!("{:?} {:?}, expected floats [outputs, {}]", up.dtype, up.shape, down.rows),
+                            format!("{} {:?}, expected floats [outputs, {}]", up.dtype, up.shape, down.rows),
                         ));
                     }
                 };
                 adapter.pairs.insert(format!("{module}.weight"), Pair { down, up });
             } else if let Some(module) = name.strip_suffix(".lora_B.weight") {
                 let other = format!("{PREFIX}{module}.lora_A.weight");
-                checkpoint.get(&other).ok_or_else(|| wrong(&other, "missing beside its lora_B".into()))?;
+                checkpoint.get(&other).ok_or_else(|| wrong(&other, "missing, expected next to its lora_B".into()))?;
             } else if let Some(module) = name.strip_suffix(".token_adapter.trainable_tokens_delta") {
                 let rows = matrix(values)?;
                 let tokens = tokens(&config, module).filter(|tokens| tokens.len() == rows.rows).ok_or_else(|| {
-                    wrong(
-                        full,
-                        format!("{} rows, expected as many as `trainable_token_indices` has tokens for it", rows.rows),
-                    )
+                    wrong(full, format!("{} rows, expected one per token of `trainable_token_indices`", rows.rows))
                 })?;
                 adapter.rows.insert(format!("{module}.weight"), TokenRows { tokens, rows });
             } else {
-                adapter.whole.insert(name.to_owned(), Whole { shape: tensor.shape.clone(), values });
+                adapter.full_tensors.insert(name.to_owned(), FullTensor { shape: tensor.shape.clone(), values });
             }
         }
         Ok(adapter)
     }
 
-    /// The factor of a pair.
+    /// Returns the scale of a pair, α / rank.
     pub fn scale(&self, pair: &Pair) -> f32 {
         (self.alpha / pair.down.rows as f64) as f32
     }
 
-    /// An error about a tensor of this adapter.
-    pub fn wrong(&self, name: &str, problem: impl Into<String>) -> AdapterError {
+    /// Returns an error about a tensor of this adapter.
+    #[doc(hidden)]
+    pub fn tensor_error(&self, name: &str, problem: impl Into<String>) -> AdapterError {
         AdapterError::Tensor { path: self.path.join(WEIGHTS), name: name.to_owned(), problem: problem.into() }
     }
 }
 
-/// Refuses what is not plain low-rank adaptation; gives α.
+/// Refuses configurations other than plain `LoRA`; returns α.
 fn check(config: &Value, path: &Path) -> Result<f64, HfError> {
     let invalid = |key: &str, problem: String| Err(HfError::invalid(path, key, problem));
     if config["peft_type"] != "LORA" {
@@ -206,7 +204,7 @@ fn check(config: &Value, path: &Path) -> Result<f64, HfError> {
         let value = &config[key];
         let is_off = value.is_null() || *value == false || value.as_object().is_some_and(serde_json::Map::is_empty);
         if !is_off {
-            return invalid(key, format!("{value}, which is not supported; expected it off"));
+            return invalid(key, format!("{value}, which is not supported; expected it to be off"));
         }
     }
     if !(config["bias"].is_null() || config["bias"] == "none") {
@@ -214,11 +212,12 @@ fn check(config: &Value, path: &Path) -> Result<f64, HfError> {
     }
     match config["lora_alpha"].as_f64().filter(|alpha| alpha.is_finite() && *alpha > 0.0) {
         Some(alpha) => Ok(alpha),
-        None => invalid("lora_alpha", format!("{}, expected more than 0", config["lora_alpha"])),
+        None => invalid("lora_alpha", format!("{}, expected a positive number", config["lora_alpha"])),
     }
 }
 
-/// The tokens that have rows in a table: listed for all tables, or by the last part of the module's name.
+/// Returns the tokens with rows in a table: one list for all tables, or lists keyed by the end of
+/// the module's name.
 fn tokens(config: &Value, module: &str) -> Option<Vec<u32>> {
     let listed = &config["trainable_token_indices"];
     let list = match listed {
@@ -236,7 +235,7 @@ fn tokens(config: &Value, module: &str) -> Option<Vec<u32>> {
     list.as_array()?.iter().map(|id| u32::try_from(id.as_u64()?).ok()).collect()
 }
 
-/// A tensor's values, if they are floats.
+/// Returns a tensor's values if they are floats.
 fn floats(checkpoint: &Checkpoint, tensor: &Tensor) -> Option<Vec<f32>> {
     let ggml_type = match tensor.dtype {
         Dtype::F32 => GgmlType::F32,

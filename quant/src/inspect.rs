@@ -1,12 +1,12 @@
-//! What a GGUF file holds, in numbers: sizes by type and a hash of its weights.
+//! Summarises a GGUF file: sizes by element type, and a hash of the weights.
 //!
-//! How it is shown is left to the caller; metadata and tensors are read from [`GgufFile`] itself.
+//! Metadata and tensors are read from [`GgufFile`] itself; formatting is left to the caller.
 //!
 //! ```
 //! use mmprm_quant::blocks::GgmlType;
 //! use mmprm_quant::gguf::{GgufFile, GgufWriter, TensorSpec};
 //! use mmprm_quant::inspect::{content_hash, summary};
-//! use mmprm_quant::progress::unwatched;
+//! use mmprm_quant::progress::no_progress;
 //! let dir = tempfile::tempdir().unwrap();
 //! let path = dir.path().join("tiny.gguf");
 //! let tensors = [TensorSpec { name: "x".into(), dims: vec![4], ggml_type: GgmlType::F16 }];
@@ -15,62 +15,62 @@
 //! writer.finish().unwrap();
 //! let file = GgufFile::open(&path).unwrap();
 //! assert_eq!(summary(&file).parameters, 4);
-//! assert_eq!(content_hash(&file, &mut unwatched).unwrap().len(), 64);
+//! assert_eq!(content_hash(&file, &mut no_progress).unwrap().len(), 64);
 //! ```
 
 use sha2::{Digest, Sha256};
 
 use crate::blocks::GgmlType;
 use crate::gguf::GgufFile;
-use crate::progress::{Progress, Watch};
+use crate::progress::{Progress, ProgressFn};
 
-/// Bytes hashed between two looks at the watch.
+/// Bytes hashed between two progress reports.
 const CHUNK: usize = 16 << 20;
 
-/// Tensors of one type.
+/// The tensors of one element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TypeSize {
-    /// The type.
+    /// Element type.
     pub ggml_type: GgmlType,
     /// Number of tensors.
     pub tensors: u64,
     /// Number of elements.
     pub parameters: u64,
-    /// Bytes of data.
+    /// Size of the data in bytes.
     pub bytes: u64,
 }
 
-/// Sizes of a file.
+/// The sizes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// Size of the file in bytes.
     pub file_size: u64,
     /// Number of elements of all tensors.
     pub parameters: u64,
-    /// Bytes of all tensors' data, without padding.
+    /// Size of all tensors in bytes, without padding.
     pub bytes: u64,
-    /// The same by type, most bytes first.
+    /// The same by element type, largest first.
     pub types: Vec<TypeSize>,
 }
 
 impl Summary {
-    /// Mean bits per element.
+    /// Returns the mean number of bits per element.
     pub fn bits_per_parameter(&self) -> f64 {
         self.bytes as f64 * 8.0 / self.parameters.max(1) as f64
     }
 }
 
-/// Adds up a file's tensors.
+/// Sums up a file's tensors.
 pub fn summary(file: &GgufFile) -> Summary {
     let mut types: Vec<TypeSize> = Vec::new();
     for tensor in file.tensors() {
-        let own = types.iter().position(|size| size.ggml_type == tensor.ggml_type).unwrap_or_else(|| {
+        let index = types.iter().position(|size| size.ggml_type == tensor.ggml_type).unwrap_or_else(|| {
             types.push(TypeSize { ggml_type: tensor.ggml_type, tensors: 0, parameters: 0, bytes: 0 });
             types.len() - 1
         });
-        types[own].tensors += 1;
-        types[own].parameters += tensor.elements();
-        types[own].bytes += tensor.size;
+        types[index].tensors += 1;
+        types[index].parameters += tensor.elements();
+        types[index].bytes += tensor.size;
     }
     types.sort_by_key(|size| std::cmp::Reverse(size.bytes));
     Summary {
@@ -81,14 +81,13 @@ pub fn summary(file: &GgufFile) -> Summary {
     }
 }
 
-/// SHA-256, in hexadecimal, of the tensors alone: it does not depend on metadata or on the order of tensors, so files
-/// with the same weights have the same hash.
+/// Returns the SHA-256, in hexadecimal, of the tensors alone, or `None` if `on_progress` breaks.
 ///
-/// Hashed, for each tensor in order of names: length of the name (u64), name, type number (u32), number of dimensions
-/// (u32), dimensions (u64 each), length of the data (u64), data; integers little-endian.
-///
-/// Nothing is returned if `watch` stops it.
-pub fn content_hash(file: &GgufFile, watch: &mut Watch<'_>) -> Option<String> {
+/// The hash depends neither on metadata nor on the order of tensors, so files with the same weights
+/// have the same hash. Hashed are, for each tensor in order of names: length of the name (u64),
+/// name, type number (u32), number of dimensions (u32), dimensions (u64 each), length of the data
+/// (u64), data; integers little-endian.
+pub fn content_hash(file: &GgufFile, on_progress: &mut ProgressFn<'_>) -> Option<String> {
     let mut tensors: Vec<_> = file.tensors().iter().collect();
     tensors.sort_unstable_by_key(|tensor| &tensor.name);
     let total = tensors.iter().map(|tensor| tensor.size).sum();
@@ -104,7 +103,7 @@ pub fn content_hash(file: &GgufFile, watch: &mut Watch<'_>) -> Option<String> {
         for bytes in file.tensor_data(tensor).chunks(CHUNK) {
             hash.update(bytes);
             done += bytes.len() as u64;
-            if watch(Progress { done, total, item: &tensor.name }).is_break() {
+            if on_progress(Progress { done, total, item: &tensor.name }).is_break() {
                 return None;
             }
         }

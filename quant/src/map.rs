@@ -1,8 +1,9 @@
-//! Files as read-only memory.
+//! Read-only memory maps of files.
 //!
-//! One of the two places in this crate that need `unsafe` (the other is [`crate::blocks`]'s binding to ggml): mapping a
-//! file, and giving the pages of a finished range back so that a streaming pass over a large file stays small. What the
-//! bytes mean is the business of [`crate::gguf`] and [`crate::safetensors`].
+//! One of the two places of this crate with `unsafe` code (the other is [`crate::blocks`]'s binding
+//! to ggml): maps a file, and returns the pages of a processed range to the system, so that a
+//! streaming pass over a large file keeps little memory resident. The bytes are interpreted by
+//! [`crate::gguf`] and [`crate::safetensors`].
 
 use std::fs::File;
 use std::io;
@@ -11,29 +12,21 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-/// A whole file mapped read-only; an empty file is an empty slice.
-///
-/// ```
-/// use mmprm_quant::map::MappedFile;
-/// let dir = tempfile::tempdir().unwrap();
-/// let path = dir.path().join("bytes");
-/// std::fs::write(&path, b"abc").unwrap();
-/// assert_eq!(MappedFile::open(&path).unwrap().bytes(), b"abc");
-/// ```
+/// A file mapped read-only; an empty file is an empty slice.
 #[derive(Debug)]
-pub struct MappedFile {
+pub(crate) struct MappedFile {
     path: PathBuf,
     map: Option<Mmap>,
 }
 
 impl MappedFile {
-    /// Maps `path`, which must be a regular file.
+    /// Maps `path`.
     ///
     /// # Errors
-    /// Any error of opening or mapping the file; [`io::ErrorKind::InvalidInput`] if it is not a regular file. The path is
-    /// not in the message: callers' errors carry it.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        // Checked before opening too: opening a pipe would wait for its writer.
+    /// Any error of opening or mapping the file; [`io::ErrorKind::InvalidInput`] if it is not a
+    /// regular file. The message does not name the path: the caller's error does.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        // Checked before opening as well: opening a pipe blocks until it has a writer.
         regular(&std::fs::metadata(path)?)?;
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -41,33 +34,36 @@ impl MappedFile {
         if metadata.len() == 0 {
             return Ok(Self { path: path.to_owned(), map: None });
         }
-        // SAFETY: the map is read-only. That the file is not shortened while it is mapped is this program's operating
-        // condition for model files (llama.cpp maps them under the same one); a violation raises SIGBUS, it does not
-        // corrupt memory.
+        // SAFETY: the map is read-only. That the file is not shortened while it is mapped is an
+        // operating condition for model files (llama.cpp maps them under the same one); a violation
+        // raises SIGBUS and does not corrupt memory.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { path: path.to_owned(), map: Some(map) })
     }
 
-    /// The path the file was opened by.
-    pub fn path(&self) -> &Path {
+    /// Returns the path that was opened.
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file's bytes.
-    pub fn bytes(&self) -> &[u8] {
+    /// Returns the file's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or(&[])
     }
 
-    /// Gives the resident pages of a byte range back to the system; reading them again loads them from the file.
+    /// Returns the resident pages of a byte range to the system; reading them again loads them from
+    /// the file.
     ///
-    /// Only a hint: on systems without it, or on failure, nothing happens. The range is cut to the file.
-    pub fn release(&self, range: Range<usize>) {
+    /// A hint: nothing happens on failure or where the system has no such call. The range is
+    /// clipped to the file.
+    pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Some(map) = &self.map {
             let start = range.start.min(map.len());
             let length = range.end.min(map.len()).saturating_sub(start);
-            // SAFETY: the mapping is shared and read-only, so its pages hold nothing but the file's own bytes, and
-            // dropping them can only cause them to be read again. A failure leaves them resident, which is harmless.
+            // SAFETY: the mapping is shared and read-only, so its pages hold nothing but the file's
+            // own bytes, and dropping them can only cause them to be read again. A failure leaves
+            // them resident, which is harmless.
             let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length) };
         }
         #[cfg(not(unix))]

@@ -1,38 +1,38 @@
-//! Watching and stopping long work.
+//! Progress reports and cancellation of long passes over files.
 //!
-//! Conversion and quantisation call a [`Watch`] now and then; what is drawn from it, and who presses the key that stops
-//! the work, is the caller's business.
+//! Conversion, quantisation and hashing call a [`ProgressFn`] every few megabytes. Drawing a
+//! progress bar and deciding to cancel are left to the caller.
 
 use std::ops::ControlFlow;
 
 /// How far a pass over a file has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress<'a> {
-    /// Bytes written so far.
+    /// Bytes processed so far.
     pub done: u64,
-    /// Bytes to write in all.
+    /// Bytes to process.
     pub total: u64,
-    /// The tensor being written.
+    /// Name of the current tensor.
     pub item: &'a str,
 }
 
-/// A callback that sees [`Progress`] and may stop the work by returning [`ControlFlow::Break`]; the work then returns its
-/// error for a cancellation and leaves nothing behind.
+/// A callback that receives [`Progress`] and cancels the work by returning [`ControlFlow::Break`].
+/// Cancelled work returns its `Cancelled` error and leaves no unfinished file.
 ///
 /// ```
 /// use std::ops::ControlFlow;
-/// use mmprm_quant::progress::{Progress, Watch};
+/// use mmprm_quant::progress::{Progress, ProgressFn};
 /// let mut last = 0;
-/// let watch: &mut Watch = &mut |progress: Progress| {
+/// let on_progress: &mut ProgressFn = &mut |progress: Progress| {
 ///     last = progress.done;
 ///     ControlFlow::Continue(())
 /// };
-/// assert!(watch(Progress { done: 3, total: 4, item: "output.weight" }).is_continue());
+/// assert!(on_progress(Progress { done: 3, total: 4, item: "output.weight" }).is_continue());
 /// assert_eq!(last, 3);
 /// ```
-pub type Watch<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+pub type ProgressFn<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 
-/// A [`Watch`] that looks at nothing and never stops.
-pub fn unwatched(_: Progress<'_>) -> ControlFlow<()> {
+/// A [`ProgressFn`] that ignores its argument and never cancels.
+pub fn no_progress(_: Progress<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }

@@ -1,4 +1,4 @@
-//! Conversion and quantisation stream: their memory does not grow with the checkpoint.
+//! Conversion and quantisation stream: memory use does not grow with the checkpoint.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -11,7 +11,7 @@ use std::process::Command;
 use mmprm_quant::convert::{self, ConvertOptions, WeightType};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::inspect::content_hash;
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use mmprm_quant::quantize::{self, QuantType, QuantizeOptions};
 
 const HIDDEN: usize = 1024;
@@ -19,10 +19,10 @@ const FEED_FORWARD: usize = 8192;
 const VOCAB: usize = 16_384;
 const LAYERS: usize = 5;
 
-/// Bytes of the largest tensor, the embeddings, as the checkpoint stores them.
+/// Bytes of the largest tensor, the embeddings, in the checkpoint.
 const LARGEST: usize = VOCAB * HIDDEN * 4;
 
-/// Set in the process whose memory is measured: the directory to work in.
+/// Environment variable of the measured process: the directory to work in.
 const CHILD: &str = "MMPRM_QUANT_MEMORY_CHILD";
 
 #[test]
@@ -33,7 +33,7 @@ fn memory_stays_below_twice_the_largest_tensor_and_256_mib() {
     let directory = tempfile::tempdir().unwrap();
     let size = write_sparse_checkpoint(directory.path());
     let limit = 2 * LARGEST + (256 << 20);
-    assert!(size > limit + limit / 2, "the checkpoint is too small to show anything");
+    assert!(size > limit + limit / 2, "the checkpoint is larger than the limit");
     let name = "memory_stays_below_twice_the_largest_tensor_and_256_mib";
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
@@ -50,17 +50,17 @@ fn memory_stays_below_twice_the_largest_tensor_and_256_mib() {
 
 fn convert_and_quantise(directory: &Path) {
     let plan = convert::plan(directory, directory, &ConvertOptions::new(WeightType::F16)).unwrap();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     let file = GgufFile::open(&plan.files[0].path).unwrap();
-    content_hash(&file, &mut unwatched).unwrap();
+    content_hash(&file, &mut no_progress).unwrap();
     let plan = quantize::plan(&file, &QuantizeOptions::new(QuantType::Q4_0)).unwrap();
-    plan.write(&directory.join("q4_0.gguf"), &mut unwatched).unwrap();
+    plan.write(&directory.join("quantised.gguf"), &mut no_progress).unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("peak KiB: {}", peak.trim().trim_end_matches(" kB"));
 }
 
-/// A Qwen2 checkpoint whose weights are a hole in the file; gives its size in bytes.
+/// Writes a Qwen2 checkpoint whose weights are a hole in the file; returns its size in bytes.
 fn write_sparse_checkpoint(directory: &Path) -> usize {
     let config = serde_json::json!({"model_type": "qwen2", "hidden_size": HIDDEN, "intermediate_size": FEED_FORWARD,
         "num_hidden_layers": LAYERS, "num_attention_heads": 8, "vocab_size": VOCAB, "max_position_embeddings": 64});

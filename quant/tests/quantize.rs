@@ -1,5 +1,5 @@
-//! Quantising: the recipe and the bytes against llama.cpp's own quantiser, blocks against scalar twins, and what is
-//! refused.
+//! Quantisation: types and bytes against llama.cpp's own quantiser, blocks against scalar twins,
+//! and refusals.
 
 #![allow(clippy::float_cmp, reason = "the twins must agree to the bit")]
 
@@ -15,29 +15,30 @@ use mmprm_quant::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
 use mmprm_quant::convert::{self, ConvertOptions, WeightType};
 use mmprm_quant::gguf::{GgufFile, GgufWriter, TensorSpec};
 use mmprm_quant::inspect::content_hash;
-use mmprm_quant::progress::unwatched;
-use mmprm_quant::quantize::{ModelShape, QuantType, QuantizeError, QuantizeOptions, TensorShape, choose, plan};
+use mmprm_quant::progress::no_progress;
+use mmprm_quant::quantize::{QuantType, QuantizeError, QuantizeOptions, plan};
 
-/// Converts a checkpoint to f32 and gives the paths of its files.
+/// Converts a checkpoint to f32 and returns the paths of the files.
 fn converted(checkpoint: &Path, output: &Path) -> Vec<PathBuf> {
     let plan = convert::plan(checkpoint, output, &ConvertOptions::new(WeightType::F32)).unwrap();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     plan.files.into_iter().map(|file| file.path).collect()
 }
 
 /// Quantises with llama.cpp itself.
-fn quantize_with_llama_cpp(input: &Path, output: &Path, mix: QuantType) {
+fn quantize_with_llama_cpp(input: &Path, output: &Path, quant_type: QuantType) {
     extern "C" fn quiet(_: sys::ggml_log_level, _: *const std::ffi::c_char, _: *mut std::ffi::c_void) {}
     let [input, output] = [input, output].map(|path| CString::new(path.to_str().unwrap()).unwrap());
-    // SAFETY: the parameters are llama.cpp's defaults with a known file type; the strings outlive the call.
+    // SAFETY: the parameters are llama.cpp's defaults with a known file type; the strings outlive
+    // the call.
     let status = unsafe {
         sys::llama_log_set(Some(quiet), std::ptr::null_mut());
         let mut params = sys::llama_model_quantize_default_params();
-        params.ftype = mix.file_type();
+        params.ftype = quant_type.file_type();
         params.nthread = 1;
         sys::llama_model_quantize(input.as_ptr(), output.as_ptr(), &raw const params)
     };
-    assert_eq!(status, 0, "llama.cpp quantises to {}", mix.name());
+    assert_eq!(status, 0, "llama.cpp quantises to {quant_type}");
 }
 
 #[test]
@@ -47,72 +48,27 @@ fn golden_models_quantise_to_the_same_bytes_as_with_llama_cpp() {
         let directory = tempfile::tempdir().unwrap();
         let input = converted(&checkpoint, directory.path()).remove(0);
         let file = GgufFile::open(&input).unwrap();
-        for mix in QuantType::all() {
+        for quant_type in QuantType::all() {
             let [ours, theirs] = ["ours", "theirs"].map(|name| directory.path().join(name));
-            let plan = plan(&file, &QuantizeOptions::new(mix)).unwrap();
-            plan.write(&ours, &mut unwatched).unwrap();
-            quantize_with_llama_cpp(&input, &theirs, mix);
+            let plan = plan(&file, &QuantizeOptions::new(quant_type)).unwrap();
+            plan.write(&ours, &mut no_progress).unwrap();
+            quantize_with_llama_cpp(&input, &theirs, quant_type);
             let [ours, theirs] = [ours, theirs].map(|path| GgufFile::open(&path).unwrap());
             for tensor in ours.tensors() {
                 let other = theirs.tensor(&tensor.name).unwrap();
-                assert_eq!(tensor.ggml_type, other.ggml_type, "{} of {}", tensor.name, mix.name());
-                assert!(ours.tensor_data(tensor) == theirs.tensor_data(other), "{} of {}", tensor.name, mix.name());
+                assert_eq!(tensor.ggml_type, other.ggml_type, "{} of {quant_type}", tensor.name);
+                assert!(ours.tensor_data(tensor) == theirs.tensor_data(other), "{} of {quant_type}", tensor.name);
             }
-            let hash = |file| content_hash(file, &mut unwatched).unwrap();
-            assert_eq!(hash(&ours), hash(&theirs), "{}", mix.name());
+            let hash = |file| content_hash(file, &mut no_progress).unwrap();
+            assert_eq!(hash(&ours), hash(&theirs), "{quant_type}");
             for (key, value) in theirs.metadata() {
-                assert_eq!(ours.get(key), Some(value), "{key} of {}", mix.name());
+                assert_eq!(ours.get(key), Some(value), "{key} of {quant_type}");
             }
             assert_eq!(ours.metadata().len(), theirs.metadata().len());
         }
         compared += 1;
     }
     assert!(compared > 0, "no checkpoint found");
-}
-
-#[test]
-fn mixes_spend_bits_where_errors_cost_most() {
-    let model = ModelShape { layers: 32, kv_group: 4, is_70b: false, vision: false, tied: false };
-    let types = |mix: QuantType, model: &ModelShape, name: &str| {
-        let types: Vec<GgmlType> = (0..model.layers)
-            .map(|layer| {
-                let name = format!("blk.{layer}.{name}.weight");
-                let tensor = TensorShape { name: &name, dims: &[4096, 4096], ggml_type: GgmlType::F16 };
-                choose(mix, model, &tensor).ggml_type
-            })
-            .collect();
-        types
-    };
-    let down = types(QuantType::Q4_K_M, &model, "ffn_down");
-    let more: Vec<usize> = (0..32).filter(|layer| down[*layer] == GgmlType::Q6_K).collect();
-    assert_eq!(more, [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]);
-    assert!(types(QuantType::Q4_K_M, &model, "ffn_up").iter().all(|ty| *ty == GgmlType::Q4_K));
-    assert_eq!(types(QuantType::Q3_K_M, &model, "attn_v")[..3], [GgmlType::Q5_K, GgmlType::Q5_K, GgmlType::Q4_K]);
-    assert_eq!(types(QuantType::Q2_K, &model, "attn_v")[0], GgmlType::Q4_K);
-    assert_eq!(types(QuantType::Q2_K, &ModelShape { kv_group: 1, ..model }, "attn_v")[0], GgmlType::Q3_K);
-    let large = ModelShape { layers: 80, is_70b: true, ..model };
-    assert_eq!(types(QuantType::Q4_K_M, &large, "attn_v")[10], GgmlType::Q5_K);
-}
-
-#[test]
-fn rows_that_are_not_whole_blocks_fall_back() {
-    let model = ModelShape { layers: 4, kv_group: 2, is_70b: false, vision: false, tied: false };
-    let chosen = |mix: QuantType, name: &str, dims: &[u64]| {
-        choose(mix, &model, &TensorShape { name, dims, ggml_type: GgmlType::F32 }).ggml_type
-    };
-    for (mix, expected) in [
-        (QuantType::Q6_K, GgmlType::Q8_0),
-        (QuantType::Q5_K_S, GgmlType::Q5_1),
-        (QuantType::Q4_K_M, GgmlType::Q5_0),
-        (QuantType::Q2_K, GgmlType::Q4_0),
-        (QuantType::Q4_1, GgmlType::Q4_1),
-    ] {
-        assert_eq!(chosen(mix, "blk.0.ffn_up.weight", &[128, 8]), expected, "{}", mix.name());
-        assert_eq!(chosen(mix, "blk.0.ffn_up.weight", &[100, 8]), GgmlType::F16, "{}", mix.name());
-        assert_eq!(chosen(mix, "blk.0.ffn_norm.weight", &[128]), GgmlType::F32);
-    }
-    assert_eq!(chosen(QuantType::Q4_K_M, "output.weight", &[128, 8]), GgmlType::Q8_0);
-    assert_eq!(chosen(QuantType::Q4_0, "output.weight", &[256, 8]), GgmlType::Q6_K);
 }
 
 #[test]
@@ -124,7 +80,7 @@ fn a_vision_tower_stays_at_16_bits_unless_asked() {
     let types = |plan: &mmprm_quant::quantize::QuantizePlan| -> Vec<GgmlType> {
         plan.tensors.iter().map(|tensor| tensor.spec.ggml_type).collect()
     };
-    assert_eq!(kept.mix, QuantType::F16);
+    assert_eq!(kept.quant_type, QuantType::F16);
     assert!(types(&kept).iter().all(|ty| matches!(ty, GgmlType::F16 | GgmlType::F32)));
     let asked = plan(&input, &QuantizeOptions { vision: true, ..QuantizeOptions::new(QuantType::Q8_0) }).unwrap();
     assert!(types(&asked).contains(&GgmlType::Q8_0));
@@ -150,7 +106,7 @@ fn block_formats_are_packed_again_only_if_asked() {
     assert!(error.contains("q8.gguf: tensor 'a.weight': is Q8_0") && error.contains("requantising"), "{error}");
     let options = QuantizeOptions { requantize: true, ..QuantizeOptions::new(QuantType::F32) };
     let output = directory.path().join("f32.gguf");
-    plan(&input, &options).unwrap().write(&output, &mut unwatched).unwrap();
+    plan(&input, &options).unwrap().write(&output, &mut no_progress).unwrap();
     let output = GgufFile::open(&output).unwrap();
     let mut expected = vec![0.0; 64];
     dequantize_row(GgmlType::Q8_0, &packed, &mut expected).unwrap();
@@ -230,7 +186,7 @@ fn q4_0_is_its_scalar_twin() {
 #[test]
 fn every_writable_type_comes_back_close() {
     let values: Vec<f32> = (0..1024).map(|index| (index as f32 * 0.7301).sin()).collect();
-    for (mix, error) in [
+    for (quant_type, error) in [
         (QuantType::F32, 0.0),
         (QuantType::F16, 5e-4),
         (QuantType::BF16, 4e-3),
@@ -238,11 +194,11 @@ fn every_writable_type_comes_back_close() {
         (QuantType::Q6_K, 0.04),
     ]
     .into_iter()
-    .chain([QuantType::Q5_K_S, QuantType::Q5_0, QuantType::Q5_1].map(|mix| (mix, 0.08)))
-    .chain([QuantType::Q4_K_S, QuantType::Q4_0, QuantType::Q4_1].map(|mix| (mix, 0.16)))
+    .chain([QuantType::Q5_K_S, QuantType::Q5_0, QuantType::Q5_1].map(|quant_type| (quant_type, 0.08)))
+    .chain([QuantType::Q4_K_S, QuantType::Q4_0, QuantType::Q4_1].map(|quant_type| (quant_type, 0.16)))
     .chain([(QuantType::Q3_K_M, 0.35), (QuantType::Q2_K, 0.6)])
     {
-        let ty = mix.base_type();
+        let ty = quant_type.base_type();
         let mut packed = vec![0; ty.row_bytes(1024).unwrap()];
         quantize_rows(ty, &values, 512, &mut packed).unwrap();
         let mut back = vec![0.0; 1024];

@@ -1,98 +1,58 @@
-//! Is this the right answer? The judgement that every Monte Carlo label rests on.
+//! Decides whether an answer is right, from text alone and without a model.
 //!
-//! [`extract`] finds the answer in what a model wrote, [`compare`] holds it against the problem's own by rules that know
-//! when they do not know: an [`Outcome`] is equal, different or undecided, with a reason. [`benchmark`] has the rules of the
-//! published benchmarks, exactly. [`RuleVerifier`] is the whole as a [`Verifier`]; a judge model for what is undecided is
-//! the `judge` room's business, and so is what becomes of a rollout that nobody could judge.
+//! [`extract`] finds the final answer in a model's response. [`compare`] compares it with the
+//! expected one by mathematical value and returns a [`Comparison`]: an [`Outcome`] (equal,
+//! different or undecided) and its reason. [`benchmark`] reproduces the rules of published
+//! benchmarks, and [`Rule`] selects between these and the general one. Every Monte Carlo label of a
+//! search depends on this decision, so that no rule guesses: what none can decide stays undecided.
+//! Asking a judge model is left to the judge.
 //!
 //! ```
-//! use mmprm::answer::{Outcome, AnswerSpec, compare};
+//! use mmprm::answer::{AnswerSpec, Outcome, compare};
 //! let spec = AnswerSpec::default();
-//! assert_eq!(compare(r"\frac{1}{2}", "The final answer is $0.5$.", &spec).outcome, Outcome::Equal);
+//! let half = compare(r"\frac{1}{2}", "The final answer is $0.5$.", &spec);
+//! assert_eq!(half.outcome, Outcome::Equal);
 //! assert_eq!(compare("x = 3", "4", &spec).outcome, Outcome::Different);
-//! assert_eq!(compare("the longest side", "the side opposite the right angle", &spec).outcome, Outcome::Undecided);
+//! let unclear = compare("the longest side", "the side opposite the right angle", &spec);
+//! assert_eq!(unclear.outcome, Outcome::Undecided);
 //! ```
-
-use std::borrow::Cow;
+//!
+//! # Adding a new form of answer
+//!
+//! A response passes through `extract` (find the answer), `grammar::normalize` (one spelling for
+//! each symbol), `grammar::lex` and `grammar::reader` (read a `Shape`), `rules` (compare two
+//! shapes) and `math` (compare two expressions). Change the first of these that does not know the
+//! form:
+//!
+//! * a symbol, or a LaTeX command that is a synonym or carries no meaning: `grammar/unicode.rs`,
+//!   `grammar/normalize.rs`;
+//! * a notation inside expressions: `grammar/lex.rs` for a token, `grammar/commands.rs` for a LaTeX
+//!   command, `grammar/functions.rs` and `math/evaluate.rs` for a function;
+//! * a kind of answer besides values, lists, sets and relations: a variant of `Shape` in
+//!   `grammar/shape.rs`, its syntax in `grammar/reader.rs`, its comparison in a new file of `rules`
+//!   that `rules/shapes.rs` calls;
+//! * a form outside the grammar, such as words or numbered parts: a rule that `rules/free.rs`
+//!   calls;
+//! * a unit or a currency: a row of a table in `units.rs`;
+//! * a word that announces an answer, in any language: a list in `extract/announced.rs`;
+//! * number words: `number_words.rs`;
+//! * the rule of a benchmark: a file in `benchmark`, and a variant of [`Rule`] in `rule.rs` (the
+//!   command `mmprm verify` lists the rules by name).
+//!
+//! Then add the form to `tests/answers_kinds.rs`, with pairs that are equal and pairs that are not.
 
 pub mod benchmark;
+mod comparison;
 pub mod extract;
 mod grammar;
 mod math;
-mod numerals;
+mod number_words;
+mod rule;
 mod rules;
 mod spec;
 mod units;
 
+pub use comparison::{Comparison, Outcome};
+pub use rule::Rule;
 pub use rules::compare;
 pub use spec::{AnswerSpec, AnswerType, Precision};
-
-/// What comparing two answers came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// They mean the same.
-    Equal,
-    /// They do not.
-    Different,
-    /// The rules cannot tell.
-    Undecided,
-}
-
-/// An outcome and what it rests on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Comparison {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// The rule that decided, or why none could.
-    pub reason: Cow<'static, str>,
-}
-
-/// Whose rule decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Rule {
-    /// [`compare`]: our own.
-    #[default]
-    General,
-    /// [`benchmark::mathvista`].
-    MathVista,
-    /// [`benchmark::mathvision`].
-    MathVision,
-}
-
-impl Rule {
-    /// Compares `said` with the expected answer `gold` by this rule. A benchmark's rule is never undecided; it is given what
-    /// a text announces, boxes or tags as its answer, and else the text as it is.
-    pub fn compare(self, gold: &str, said: &str, spec: &AnswerSpec) -> Comparison {
-        if self == Self::General {
-            return compare(gold, said, spec);
-        }
-        let extraction = extract::extract_for(said, spec);
-        let stated =
-            matches!(extraction.found, extract::Found::Announced | extract::Found::Boxed | extract::Found::Tagged);
-        let said = extraction.parts.first().filter(|_| stated).map_or(said, |part| part);
-        let right = if self == Self::MathVista {
-            benchmark::mathvista(gold, said, spec)
-        } else {
-            benchmark::mathvision(gold, said, &spec.choices)
-        };
-        if right {
-            Comparison::equal("by the benchmark's rule")
-        } else {
-            Comparison::different("by the benchmark's rule")
-        }
-    }
-}
-
-impl Comparison {
-    fn equal(reason: &'static str) -> Self {
-        Self { outcome: Outcome::Equal, reason: reason.into() }
-    }
-
-    fn different(reason: &'static str) -> Self {
-        Self { outcome: Outcome::Different, reason: reason.into() }
-    }
-
-    fn undecided(reason: &'static str) -> Self {
-        Self { outcome: Outcome::Undecided, reason: reason.into() }
-    }
-}

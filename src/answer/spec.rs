@@ -1,55 +1,66 @@
-//! What is known of the expected answer besides its text.
+//! What a problem's record says about the expected answer besides its text.
 
 use serde_json::{Map, Value};
 
-/// What a benchmark says of a problem's answer: options to choose from, how exact it is, its unit.
+/// How an answer is expected: options, tolerance, unit and type.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AnswerSpec {
-    /// The options of a multiple-choice problem, A first; empty for a problem with a free answer.
+    /// The options of a multiple-choice problem, A first; empty for a free answer.
     pub choices: Vec<String>,
-    /// How far a number may lie from the expected one; exact where there is none.
+    /// The tolerance for numbers; `None` requires exact equality.
     pub precision: Option<Precision>,
-    /// The unit that a bare number is in.
+    /// The unit of a number without one.
     pub unit: Option<String>,
-    /// Whether an inequality may not stand for the set that it describes (Math-Verify's `allow_set_relation_comp: false`).
-    pub sets_apart: bool,
-    /// What kind of answer is expected, as `MathVista` names it.
+    /// Whether an inequality differs from the set that it describes (Math-Verify's
+    /// `allow_set_relation_comp: false`).
+    pub strict_sets: bool,
+    /// The type of the expected answer, as `MathVista` names it.
     pub answer_type: Option<AnswerType>,
 }
 
-/// How exact an expected number is.
+/// The tolerance of an expected number.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Precision {
-    /// Both numbers are rounded to this many decimals (`MathVista`, Math-Verify).
+    /// Round both numbers to this many decimals (`MathVista`, Math-Verify).
     Decimals(u32),
-    /// The numbers may differ by this much (`OlympiadBench`), one for each part of the answer, the last for all further ones.
+    /// Maximum absolute difference (`OlympiadBench`), one for each part of the answer; the last one
+    /// holds for all further parts.
     Within(Vec<f64>),
 }
 
 /// `MathVista`'s answer types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerType {
-    /// A word, a phrase, or an option's text.
+    /// A word, a phrase, or the text of an option.
     Text,
     /// A whole number.
     Integer,
     /// A number with [`Precision::Decimals`].
     Float,
-    /// A list in Python's form.
+    /// A list as Python prints it.
     List,
 }
 
 impl AnswerSpec {
-    /// Reads `choices` (or `options`), `precision`, `unit` and `answer_type` of a problem's record, or of the options of an
-    /// answer triple. What is missing or not understood is left out.
-    pub fn of(record: &Map<String, Value>) -> Self {
+    /// Reads `choices` (or `options`), `precision`, `unit`, `answer_type` and
+    /// `allow_set_relation_comp` from a problem's record or from the options of an answer triple.
+    /// Missing and malformed fields are ignored.
+    ///
+    /// ```
+    /// use mmprm::answer::{AnswerSpec, Precision};
+    /// let record = serde_json::json!({"choices": ["3 cm", "4 cm"], "precision": 2});
+    /// let spec = AnswerSpec::from_record(record.as_object().unwrap());
+    /// assert_eq!(spec.choices, ["3 cm", "4 cm"]);
+    /// assert_eq!(spec.precision, Some(Precision::Decimals(2)));
+    /// ```
+    pub fn from_record(record: &Map<String, Value>) -> Self {
         let choices = ["choices", "options"].iter().find_map(|key| record.get(*key)?.as_array());
         let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
         Self {
             choices: choices.map(|choices| choices.iter().map(as_text).collect()).unwrap_or_default(),
             precision: record.get("precision").and_then(precision),
             unit: text("unit").map(str::to_owned),
-            sets_apart: record.get("allow_set_relation_comp").and_then(Value::as_bool) == Some(false),
+            strict_sets: record.get("allow_set_relation_comp").and_then(Value::as_bool) == Some(false),
             answer_type: text("answer_type").and_then(|name| match name {
                 "text" => Some(AnswerType::Text),
                 "integer" => Some(AnswerType::Integer),
@@ -65,7 +76,7 @@ fn as_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A whole number from 0 to 15 counts decimals; any other number, and each number of a list, is a distance.
+/// Reads a whole number from 0 to 15 as decimals, any other number or list of numbers as distances.
 fn precision(value: &Value) -> Option<Precision> {
     if let Some(list) = value.as_array() {
         let distances: Vec<f64> = list.iter().map(number).collect::<Option<_>>()?;
@@ -88,11 +99,11 @@ mod tests {
     use super::*;
 
     fn spec(value: &Value) -> AnswerSpec {
-        AnswerSpec::of(value.as_object().unwrap())
+        AnswerSpec::from_record(value.as_object().unwrap())
     }
 
     #[test]
-    fn a_record_tells_choices_unit_and_type() {
+    fn a_record_gives_choices_unit_and_type() {
         let found = spec(&json!({"choices": ["1", 2], "unit": " cm ", "answer_type": "float"}));
         assert_eq!(found.choices, ["1", "2"]);
         assert_eq!(found.unit.as_deref(), Some("cm"));

@@ -1,18 +1,18 @@
-//! Units of measurement and money: what they are called, and how they convert within one dimension.
+//! Units of measurement and currencies: their names, and conversion within one dimension.
 
 use super::math::{Expr, Number};
 
-/// A unit: powers of the base dimensions and a factor to the base unit.
+/// A unit: powers of the base dimensions, and a factor to the base unit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unit {
     /// Exponents of length, mass, time, current, temperature, amount, money and angle.
     pub dimension: [i8; 8],
-    /// Powers of decimal literals, whose product is the factor to the base unit.
+    /// Decimal literals with their powers; their product is the factor to the base unit.
     pub factor: Vec<(&'static str, i32)>,
 }
 
-/// Names longer than this are no unit.
-const MAX_LENGTH: usize = 48;
+/// Maximum length of a unit, in bytes.
+const MAX_BYTES: usize = 48;
 
 const LENGTH: [i8; 8] = [1, 0, 0, 0, 0, 0, 0, 0];
 const AREA: [i8; 8] = [2, 0, 0, 0, 0, 0, 0, 0];
@@ -31,7 +31,7 @@ const VOLTAGE: [i8; 8] = [2, 1, -3, -1, 0, 0, 0, 0];
 const RESISTANCE: [i8; 8] = [2, 1, -3, -2, 0, 0, 0, 0];
 const AMOUNT: [i8; 8] = [0, 0, 0, 0, 0, 1, 0, 0];
 const ANGLE: [i8; 8] = [0, 0, 0, 0, 0, 0, 0, 1];
-/// Temperatures and currencies do not convert: each has a dimension of its own.
+/// Temperatures and currencies do not convert: each has its own dimension.
 const CELSIUS: [i8; 8] = [0, 0, 0, 0, 1, 0, 0, 0];
 const FAHRENHEIT: [i8; 8] = [0, 0, 0, 0, 2, 0, 0, 0];
 const KELVIN: [i8; 8] = [0, 0, 0, 0, 3, 0, 0, 0];
@@ -41,7 +41,7 @@ const POUND_STERLING: [i8; 8] = [0, 0, 0, 0, 0, 0, 3, 0];
 const YUAN: [i8; 8] = [0, 0, 0, 0, 0, 0, 4, 0];
 const RUPEE: [i8; 8] = [0, 0, 0, 0, 0, 0, 5, 0];
 
-/// Symbols, exact in case.
+/// Unit symbols (case-sensitive), with dimension and factor to the base unit.
 const SYMBOLS: &[(&str, [i8; 8], &str)] = &[
     ("m", LENGTH, "1"),
     ("km", LENGTH, "1e3"),
@@ -141,7 +141,7 @@ const SYMBOLS: &[(&str, [i8; 8], &str)] = &[
     ("万元", YUAN, "1e4"),
 ];
 
-/// Names, in any case, with or without a plural s.
+/// Unit names in lower case and singular, with dimension and factor to the base unit.
 const NAMES: &[(&str, [i8; 8], &str)] = &[
     ("meter", LENGTH, "1"),
     ("metre", LENGTH, "1"),
@@ -208,7 +208,8 @@ const NAMES: &[(&str, [i8; 8], &str)] = &[
 ];
 
 impl Unit {
-    /// How many of `other` this unit is; nothing for a unit of another dimension, or a product of several.
+    /// Returns how many of `other` this unit is; `None` for another dimension or a product of
+    /// several units.
     pub fn factor_to(&self, other: &Self) -> Option<Expr> {
         let ([(ours, 1)], [(theirs, 1)]) = (self.factor.as_slice(), other.factor.as_slice()) else { return None };
         let (ours, theirs) = (Number::parse(ours)?, Number::parse(theirs)?);
@@ -218,7 +219,7 @@ impl Unit {
     /// Reads a unit: `cm`, `cm^2`, `m/s`, `square meters`, `km per hour`, `kg*m/s^2`, `平方米`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_end_matches(['.', ',']).trim();
-        if text.is_empty() || text.len() > MAX_LENGTH {
+        if text.is_empty() || text.len() > MAX_BYTES {
             return None;
         }
         let text = text.replace(" per ", "/").replace('每', "/").replace("\\circ ", "\\circ");
@@ -234,18 +235,18 @@ impl Unit {
         if text.is_empty() {
             return None;
         }
-        if self.atom(text, sign).is_some() {
+        if self.multiply_one(text, sign).is_some() {
             return Some(());
         }
         let parts: Vec<&str> = text.split(['*', ' ']).filter(|part| !part.is_empty()).collect();
         if parts.len() < 2 || parts.len() > 4 {
             return None;
         }
-        parts.into_iter().try_for_each(|part| self.atom(part, sign))
+        parts.into_iter().try_for_each(|part| self.multiply_one(part, sign))
     }
 
-    /// One unit with its power.
-    fn atom(&mut self, text: &str, sign: i8) -> Option<()> {
+    /// Multiplies by one unit with its power.
+    fn multiply_one(&mut self, text: &str, sign: i8) -> Option<()> {
         const PREFIXES: [(&str, i8); 12] = [
             ("square ", 2),
             ("sq. ", 2),
@@ -296,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_have_one_dimension_however_they_are_called() {
+    fn all_names_of_a_unit_have_one_dimension() {
         for (a, b) in [
             ("cm^2", "square centimeters"),
             ("m/s", "meters per second"),

@@ -1,11 +1,12 @@
-//! JSON text exactly as Python's `json.dumps` writes it.
+//! JSON text equal to that of Python's `json.dumps`.
 //!
-//! The reference names a tree file by the md5 of `json.dumps(record)` and writes the tree with `indent=4,
-//! ensure_ascii=False`; both must agree byte for byte, which `serde_json`'s own writers do not give: Python puts a space
-//! after `,` and `:`, escapes everything outside printable ASCII (as UTF-16), and writes floats with `repr`. Hashing and
-//! writing files is left to the callers.
+//! MM-PRM names a tree file by the md5 of `json.dumps(record)` and writes the tree with `indent=4,
+//! ensure_ascii=False`. `serde_json`'s writers differ: Python puts a space after `,` and `:`,
+//! escapes everything outside printable ASCII (as UTF-16), and writes floats with `repr`. Hashing
+//! and writing files is left to the callers.
 //!
-//! Two of Python's values have no counterpart here: integers beyond 64 bits are floats to `serde_json`, and so is `-0`.
+//! Two of Python's values cannot be represented: `serde_json` reads integers beyond 64 bits, and
+//! `-0`, as floats.
 //!
 //! ```
 //! use mmprm::compat::json::{dumps, dumps_indent};
@@ -20,13 +21,14 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
-/// `json.dumps(value)`: one line, separators `", "` and `": "`, everything outside printable ASCII escaped.
+/// Returns `json.dumps(value)`: one line, separators `", "` and `": "`, everything outside
+/// printable ASCII escaped.
 pub fn dumps(value: &Value) -> String {
     write(value, PythonFormatter { indent: None, ensure_ascii: true, depth: 0, filled: false })
 }
 
-/// `json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)`: one item a line, empty containers as `[]` and `{}`, no
-/// newline at the end.
+/// Returns `json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)`: one item a line, empty
+/// containers as `[]` and `{}`, no final newline.
 pub fn dumps_indent(value: &Value, indent: usize, ensure_ascii: bool) -> String {
     write(value, PythonFormatter { indent: Some(indent), ensure_ascii, depth: 0, filled: false })
 }
@@ -44,7 +46,8 @@ struct PythonFormatter {
     indent: Option<usize>,
     ensure_ascii: bool,
     depth: usize,
-    /// Whether the container just closed (or being written) holds anything: empty ones get no line breaks.
+    /// Whether the container being written, or just closed, has items: empty ones get no line
+    /// breaks.
     filled: bool,
 }
 
@@ -94,7 +97,7 @@ impl Formatter for PythonFormatter {
             return writer.write_all(fragment.as_bytes());
         }
         let mut rest = fragment;
-        // serde_json itself escapes what lies below a space, so only DEL and beyond are left.
+        // serde_json itself escapes characters below the space, so only DEL and beyond are left.
         while let Some(at) = rest.find(|c: char| c >= '\x7f') {
             writer.write_all(&rest.as_bytes()[..at])?;
             let special = rest[at..].chars().next().expect("find returned the position of a character");
@@ -135,8 +138,8 @@ impl Formatter for PythonFormatter {
     }
 }
 
-/// Python's `repr` of a float: the shortest digits that read back as the same number, with an exponent (of at least two
-/// digits, signed) below 1e-4 and from 1e16 on.
+/// Returns Python's `repr` of a float: the shortest digits that read back as the same number, with
+/// an exponent (signed, at least two digits) below 1e-4 and from 1e16 on.
 fn float_repr(value: f64) -> String {
     let digits = shortest_digits(value);
     let (mantissa, exponent) = digits.split_once('e').expect("Rust writes an exponent for {:e} of finite numbers");
@@ -148,8 +151,9 @@ fn float_repr(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// `value` as `d.ddde±x` with the fewest digits that read back. Of two equally near ones Rust takes the upper and Python the
-/// even one, as rounding to that many digits does (but at a power of two the nearest may not read back).
+/// Returns `value` as `d.ddde±x` with the fewest digits that read back. Of two equally near
+/// candidates Rust takes the upper and Python the even one, as rounding to that many digits does
+/// (but at a power of two the nearest may not read back).
 fn shortest_digits(value: f64) -> String {
     let shortest = format!("{value:e}");
     let mantissa = shortest.split('e').next().unwrap_or(&shortest);
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_output_has_pythons_separators_and_keeps_key_order() {
+    fn one_line_output_has_pythons_separators_and_keeps_the_key_order() {
         let value = json!({"b": [1, [], {}, null, true], "a": {"x": {}, "y": u64::MAX}});
         assert_eq!(dumps(&value), r#"{"b": [1, [], {}, null, true], "a": {"x": {}, "y": 18446744073709551615}}"#);
     }

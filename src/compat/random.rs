@@ -1,9 +1,10 @@
 //! The Mersenne Twister MT19937 as Python's `random.Random(seed)` uses it.
 //!
-//! The reference samples with Python's `random`; to choose the same items, the generator, its seeding from an integer, and
-//! the way `sample`, `choice` and `shuffle` spend its output must be the same. The generator is that of Matsumoto and
-//! Nishimura (ACM TOMACS 8, 1998) with their seeding by array; the rest follows the documented behaviour of Python 3.9 to
-//! 3.13. It is for reproducing the reference only: rollouts draw from counter-based streams of their own.
+//! MM-PRM samples with Python's `random`. To choose the same items, the generator, its seeding from
+//! an integer, and the way `sample`, `choice` and `shuffle` consume its output must be the same.
+//! The generator is that of Matsumoto and Nishimura (ACM TOMACS 8, 1998) with their seeding by
+//! array; the rest follows the documented behaviour of Python 3.9 to 3.13. Rollouts draw from
+//! counter-based streams instead.
 //!
 //! ```
 //! use mmprm::compat::random::Random;
@@ -17,7 +18,7 @@ use std::collections::HashSet;
 const WORDS: usize = 624;
 const SHIFT: usize = 397;
 
-/// A generator; see the [module](self).
+/// A random generator; see the [module](self).
 #[derive(Debug, Clone)]
 pub struct Random {
     state: [u32; WORDS],
@@ -25,7 +26,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// `random.Random(seed)` for a seed that is not negative.
+    /// Returns `random.Random(seed)`.
     pub fn new(seed: u64) -> Self {
         let key = [seed as u32, (seed >> 32) as u32];
         // Python's key has no leading zero words, but at least one word.
@@ -65,7 +66,7 @@ impl Random {
         state[0] = 1 << 31;
     }
 
-    /// The generator's next word.
+    /// Returns the next 32 random bits.
     pub fn word(&mut self) -> u32 {
         if self.next == WORDS {
             self.renew();
@@ -87,13 +88,13 @@ impl Random {
         self.next = 0;
     }
 
-    /// `random.random()`: a number of 53 random bits, at least 0 and below 1.
+    /// Returns `random.random()`: 53 random bits as a number from 0 (inclusive) to 1 (exclusive).
     pub fn random(&mut self) -> f64 {
         let (high, low) = (self.word() >> 5, self.word() >> 6);
         (f64::from(high) * f64::from(1 << 26) + f64::from(low)) / (1_u64 << 53) as f64
     }
 
-    /// `random.getrandbits(count)`.
+    /// Returns `random.getrandbits(count)`.
     ///
     /// # Panics
     /// If `count` is above 64.
@@ -109,12 +110,12 @@ impl Random {
         }
     }
 
-    /// `random.randrange(bound)`: a number below `bound`, every one equally likely.
+    /// Returns `random.randrange(bound)`: a uniformly distributed number below `bound`.
     ///
     /// # Panics
     /// If `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        assert!(bound > 0, "nothing is below 0");
+        assert!(bound > 0, "expected a bound above 0");
         let bits = usize::BITS - bound.leading_zeros();
         loop {
             let number = self.bits(bits) as usize;
@@ -124,7 +125,7 @@ impl Random {
         }
     }
 
-    /// `random.choice(items)`.
+    /// Returns `random.choice(items)`.
     ///
     /// # Panics
     /// If there are no items.
@@ -132,21 +133,23 @@ impl Random {
         &items[self.below(items.len())]
     }
 
-    /// `random.shuffle(items)`.
+    /// Shuffles as `random.shuffle(items)`.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }
     }
 
-    /// `random.sample(range(population), count)`: different numbers below `population`, in random order.
+    /// Returns `random.sample(range(population), count)`: distinct numbers below `population`, in
+    /// random order.
     ///
     /// # Panics
     /// If `count` is above `population`.
     pub fn sample(&mut self, population: usize, count: usize) -> Vec<usize> {
-        assert!(count <= population, "a sample is no larger than what it is drawn from");
-        // A small population is copied and drawn from; in a large one, numbers drawn twice are drawn again. Python chooses
-        // by the size of a set that holds the sample, and the two spend the generator's output differently.
+        assert!(count <= population, "expected a sample no larger than its population");
+        // Python copies a small population and draws from the copy; from a large one it draws again
+        // what it drew before. It chooses by the size of a set that holds the sample, and the two
+        // methods consume the generator's output differently.
         if population <= set_size(count) {
             let mut pool: Vec<usize> = (0..population).collect();
             return (0..count).map(|_| pool.swap_remove(self.below(pool.len()))).collect();
@@ -164,7 +167,7 @@ impl Random {
     }
 }
 
-/// `21 + 4 ** ceil(log(3 * count, 4))`, without the second term for small samples.
+/// Returns `21 + 4 ** ceil(log(3 * count, 4))`, and 21 for at most 5.
 fn set_size(count: usize) -> usize {
     if count <= 5 {
         return 21;
@@ -181,8 +184,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seeding_and_output_are_those_of_cpython() {
-        // random.Random(seed): two of random(), then getrandbits(5), getrandbits(40), getrandbits(64).
+    fn seeding_and_output_equal_cpythons() {
+        // random.Random(seed): two of random(), then getrandbits(5), getrandbits(40),
+        // getrandbits(64).
         for (seed, first, second, bits) in [
             (0, 0.8444218515250481, 0.7579544029403025, [13, 283641720628, 9431353882395063546]),
             (1, 0.13436424411240122, 0.8474337369372327, [24, 279443915985, 9139164268605729673]),
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_those_of_cpython_for_small_and_large_populations() {
+    fn samples_equal_cpythons_for_small_and_large_populations() {
         // random.Random(3): sample(range(n), k) in this order from one generator.
         let mut random = Random::new(3);
         for (population, count, expected) in [
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_and_shuffles_are_those_of_cpython() {
+    fn choices_and_shuffles_equal_cpythons() {
         let mut random = Random::new(5);
         let mut items: Vec<u32> = (0..12).collect();
         random.shuffle(&mut items);

@@ -1,8 +1,8 @@
-//! White space as Python's `str` sees it.
+//! White space as Python's `str` defines it.
 //!
-//! The reference strips steps with `str.strip()` and counts words with `str.split()`. Python's notion of white space is
-//! Unicode's plus the four ASCII separators U+001C to U+001F, which Rust's `trim` keeps; where a text decides a priority or
-//! a training sample, the difference must not show.
+//! MM-PRM strips steps with `str.strip()` and counts words with `str.split()`. Python's white space
+//! is Unicode's plus the four ASCII separators U+001C to U+001F, which Rust's `trim` keeps. Search
+//! priorities and training samples depend on it.
 //!
 //! ```
 //! use mmprm::compat::text::{strip, word_count};
@@ -10,17 +10,17 @@
 //! assert_eq!(word_count(" three  little\u{1f}words\n"), 3);
 //! ```
 
-/// `character.isspace()`.
+/// Returns `character.isspace()`.
 pub fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }
 
-/// `text.strip()`.
+/// Returns `text.strip()`.
 pub fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// `len(text.split())`: the number of runs of other characters than white space.
+/// Returns `len(text.split())`: the number of words separated by white space.
 pub fn word_count(text: &str) -> usize {
     text.split(is_space).filter(|word| !word.is_empty()).count()
 }
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_white_space_has_no_words() {
+    fn white_space_alone_has_no_words() {
         assert_eq!(word_count(" \n\u{1d}"), 0);
         assert_eq!(strip(" \n\u{1d}"), "");
     }

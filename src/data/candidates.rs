@@ -1,5 +1,5 @@
-//! The Best-of-N file: MM-PRM's JSON array of `{question, image_path, solutions_splits, labels, …}`, to which scoring adds
-//! `prm_scores`. Fields this project does not know are carried along.
+//! The Best-of-N file: MM-PRM's JSON array of `{question, image_path, solutions_splits, labels,
+//! …}`, to which scoring adds `prm_scores`. Unknown fields are carried along.
 //!
 //! ```
 //! use mmprm::data::candidates::{CandidateSet, parse};
@@ -13,28 +13,32 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// Largest file read.
-const MOST_BYTES: u64 = 4 << 30;
+use crate::util::io::{self, FileError};
 
-/// Log-probability and number of tokens of each step of each candidate.
+/// Maximum size of a file in bytes.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// For each candidate and each of its steps, the sum of the tokens' log-probabilities (natural
+/// logarithm) and the number of tokens.
 pub type Logprobs = Vec<Vec<(f64, usize)>>;
 
 /// The candidates of one problem.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CandidateSet {
-    /// The whole record as read.
+    /// The whole record as read, in the key order of its file.
     pub record: Map<String, Value>,
-    /// `question`; files that hold scores already may go without.
+    /// `question`; optional in files that already have scores.
     pub question: Option<String>,
-    /// `image_path` or `image_paths`, as written; none for text-only problems.
+    /// `image_paths` or `image_path`, as written; empty for text-only problems.
     pub images: Vec<String>,
-    /// `solutions_splits`: steps of each candidate, perhaps none; empty where a file holds only their scores.
+    /// `solutions_splits`: the steps of each candidate. A candidate may have none, and has none in
+    /// a file with scores only.
     pub solutions: Vec<Vec<String>>,
-    /// `labels`: whether each candidate's answer is right, where known.
+    /// `labels`: whether each candidate's answer is correct.
     pub labels: Option<Vec<bool>>,
-    /// `prm_scores`: one list a candidate, one number a step, where scored.
+    /// `prm_scores`: for each candidate, one score per step, 0 to 1.
     pub scores: Option<Vec<Vec<f64>>>,
-    /// `step_logprobs` and `step_tokens`: how likely the policy found what it wrote, where known.
+    /// `step_logprobs` and `step_tokens`: the log-probability that the policy gave its own steps.
     pub logprobs: Option<Logprobs>,
 }
 
@@ -42,22 +46,35 @@ pub struct CandidateSet {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CandidatesError {
-    /// It cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
-    Read {
+    /// The file cannot be read, or is too large.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not a JSON array.
+    #[error("{}: line {} column {}: expected a JSON array of candidate records ({source})", path.display(), source.line(), source.column())]
+    Json {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        cause: String,
+        /// The parser's error.
+        source: serde_json::Error,
     },
-    /// It is not what was expected.
-    #[error("{}: {place}: {cause}", path.display())]
-    Form {
+    /// An element of the array is not an object.
+    #[error("{}: record {index}: expected an object", path.display())]
+    NotARecord {
         /// The file.
         path: PathBuf,
-        /// Where in it.
-        place: String,
-        /// What is wrong there and what was expected.
+        /// The element's index, from 0.
+        index: usize,
+    },
+    /// A field is missing or has an unexpected value.
+    #[error("{}: record {index}, field \"{field}\": {cause}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The record's index, from 0.
+        index: usize,
+        /// The field.
+        field: &'static str,
+        /// What was expected, or what does not fit together.
         cause: String,
     },
 }
@@ -67,32 +84,26 @@ pub enum CandidatesError {
 /// # Errors
 /// [`CandidatesError`] naming the file, the record and the field.
 pub fn load(path: &Path) -> Result<Vec<CandidateSet>, CandidatesError> {
-    let refuse = |cause: String| CandidatesError::Read { path: path.to_owned(), cause };
-    let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
-    if size > MOST_BYTES {
-        return Err(refuse(format!("{size} bytes; at most {MOST_BYTES} are read")));
-    }
-    let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    parse(path, &bytes)
+    parse(path, &io::read(path, MAX_BYTES)?)
 }
 
-/// Reads a Best-of-N file from memory; `path` is for messages.
+/// Parses a Best-of-N file from memory; `path` names it in errors.
 ///
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesError> {
-    let form = |place: String, cause: String| CandidatesError::Form { path: path.to_owned(), place, cause };
-    let records: Vec<Value> = serde_json::from_slice(bytes).map_err(|error| {
-        form(
-            format!("line {} column {}", error.line(), error.column()),
-            format!("expected a JSON array of candidate records ({error})"),
-        )
-    })?;
+    let records: Vec<Value> =
+        serde_json::from_slice(bytes).map_err(|source| CandidatesError::Json { path: path.to_owned(), source })?;
     let sets = records.into_iter().enumerate().map(|(index, record)| {
         let Value::Object(record) = record else {
-            return Err(form(format!("record {index}"), "expected an object".into()));
+            return Err(CandidatesError::NotARecord { path: path.to_owned(), index });
         };
-        read_record(record).map_err(|(field, cause)| form(format!("record {index}, field \"{field}\""), cause))
+        read_record(record).map_err(|(field, cause)| CandidatesError::Field {
+            path: path.to_owned(),
+            index,
+            field,
+            cause,
+        })
     });
     sets.collect()
 }
@@ -143,17 +154,17 @@ fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str
     Ok(CandidateSet { record, question, images, solutions, labels, scores, logprobs })
 }
 
-/// Pairs of `step_logprobs` and `step_tokens`.
+/// Reads `step_logprobs` and `step_tokens` as pairs.
 fn logprobs(record: &Map<String, Value>, candidates: usize) -> Result<Option<Logprobs>, (&'static str, String)> {
     let (Some(sums), Some(counts)) = (record.get("step_logprobs"), record.get("step_tokens")) else { return Ok(None) };
     let sums: Vec<Vec<f64>> = serde_json::from_value(sums.clone())
         .map_err(|_| ("step_logprobs", "expected an array of arrays of numbers".to_owned()))?;
     let counts: Vec<Vec<usize>> = serde_json::from_value(counts.clone())
         .map_err(|_| ("step_tokens", "expected an array of arrays of whole numbers".to_owned()))?;
-    let alike = sums.len() == candidates
+    let same_shape = sums.len() == candidates
         && counts.len() == candidates
         && sums.iter().zip(&counts).all(|(sums, counts)| sums.len() == counts.len());
-    if !alike {
+    if !same_shape {
         return Err((
             "step_logprobs",
             format!("expected one list for each of {candidates} candidates, as in step_tokens"),
@@ -195,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_images_labels_and_scores_are_fine() {
+    fn images_labels_and_scores_are_optional() {
         let sets = parse("c".as_ref(), br#"[{"question": "q", "image_path": "", "solutions_splits": []}]"#).unwrap();
         assert!(sets[0].images.is_empty() && sets[0].labels.is_none() && sets[0].scores.is_none());
     }

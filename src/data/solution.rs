@@ -1,7 +1,8 @@
 //! Steps and answers parsed out of model text.
 //!
-//! Follows the reference: special tokens are removed, then the contents of the tags are taken in order, and the last of
-//! them is the answer. Whether an answer is right is left to `answer`.
+//! As in MM-PRM, special tokens are removed, then the contents of the tags are taken in order, and
+//! the last of them is the answer. Whether an answer is correct is left to
+//! [`answer`](crate::answer).
 //!
 //! ```
 //! use mmprm::data::solution::{answer_text, parse};
@@ -16,11 +17,12 @@ use std::str::FromStr;
 
 use crate::compat::text::strip;
 
-/// One rollout: the contents of its `<step>…</step>` and `<answer>…</answer>` tags in order, stripped. Its last element is
-/// taken as the answer. Text without tags gives an empty rollout.
+/// One solution: the contents of its `<step>…</step>` and `<answer>…</answer>` tags in order,
+/// stripped. The last element is taken as the answer. Text without tags gives an empty rollout.
 pub type Rollout = Vec<String>;
 
-/// Where the steps of an unfinished solution stand in the prompt after which it is continued.
+/// Which turn of the conversation holds the steps of an unfinished solution when a model continues
+/// it.
 ///
 /// ```
 /// use mmprm::data::solution::Continue;
@@ -29,11 +31,11 @@ pub type Rollout = Vec<String>;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Continue {
-    /// In the user's message, as `Previous Steps`: the reference's form, for which its models were trained.
+    /// The user's turn, as `Previous Steps`: MM-PRM's form, which its policy was trained on.
     #[default]
     User,
-    /// Where the model itself wrote them: the prompt begins as that of a whole solution, which then goes on behind its own
-    /// steps.
+    /// The assistant's turn (prefill): the prompt begins as that of a whole solution, and the model
+    /// continues after its own steps.
     Assistant,
 }
 
@@ -46,7 +48,7 @@ impl fmt::Display for Continue {
     }
 }
 
-/// A text that is no [`Continue`].
+/// A text that is not the name of a [`Continue`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected `user` or `assistant`, found `{0}`")]
 pub struct UnknownContinue(String);
@@ -62,9 +64,11 @@ impl FromStr for Continue {
     }
 }
 
-/// Parses what a model wrote. `special_tokens` (of the model's vocabulary, less the four tags) are removed first, one after
-/// the other; then every tag pair that closes is taken, the nearest closing tag first, and its content
-/// [stripped](strip). Takes time linear in the text.
+/// Parses model text into a rollout.
+///
+/// `special_tokens` (those of the model's vocabulary without the four tags) are removed first, one
+/// after the other in list order. Then every closed tag pair is taken, up to the nearest closing
+/// tag, and its content [stripped](strip). Runs in time linear in the text.
 pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
     let mut text = text.to_owned();
     for token in special_tokens.iter().map(AsRef::as_ref).filter(|token| !token.is_empty()) {
@@ -75,16 +79,17 @@ pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
     spans(&text).into_iter().map(|span| text[span].to_owned()).collect()
 }
 
-/// A kind of tag, and whether one may still close: once a search for its closing tag has failed, later ones fail too and
-/// would only cost time.
 struct Tag {
     open: &'static str,
     close: &'static str,
+    /// False once a search for the closing tag has failed: later searches would fail too, and would
+    /// make the time quadratic.
     may_close: bool,
 }
 
-/// Where the contents of the tags are in a text without special tokens, in order and stripped.
-pub fn spans(text: &str) -> Vec<Range<usize>> {
+/// Returns the byte ranges of the tags' contents, in order and stripped, in a text without special
+/// tokens.
+pub(crate) fn spans(text: &str) -> Vec<Range<usize>> {
     let mut tags = [
         Tag { open: "<step>", close: "</step>", may_close: true },
         Tag { open: "<answer>", close: "</answer>", may_close: true },
@@ -112,7 +117,8 @@ pub fn spans(text: &str) -> Vec<Range<usize>> {
     spans
 }
 
-/// What the reference hands to its answer check: the last element of a rollout, whether or not it is an answer.
+/// Returns the last element of a rollout, whether or not it came from an `<answer>` tag, as MM-PRM
+/// passes it to its answer check.
 pub fn answer_text(rollout: &[String]) -> Option<&str> {
     rollout.last().map(String::as_str)
 }
@@ -124,7 +130,7 @@ mod tests {
     const NO_TOKENS: [&str; 0] = [];
 
     #[test]
-    fn unclosed_tags_are_passed_over_and_what_follows_still_counts() {
+    fn unclosed_tags_are_skipped_and_later_ones_still_parsed() {
         assert_eq!(parse("<step>a<answer>b</answer><step>c", &NO_TOKENS), ["b"]);
         assert_eq!(parse("<answer>a<step>b</step><step>c</step>", &NO_TOKENS), ["b", "c"]);
         assert_eq!(parse("< <step >a</step> <step>é</step>", &NO_TOKENS), ["é"]);
@@ -138,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_are_stripped_of_what_python_calls_white_space() {
+    fn contents_are_stripped_of_pythons_white_space() {
         assert_eq!(parse("<step>\u{1c}\u{85}\u{3000} a\u{200b} \u{1f}</step>", &NO_TOKENS), ["a\u{200b}"]);
     }
 

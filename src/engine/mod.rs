@@ -1,8 +1,17 @@
-//! The inference engine: llama.cpp driven by one thread, for many callers.
+//! The inference engine: llama.cpp, driven by one thread, for many callers.
 //!
-//! Knows prompts, tokens and sequences; knows no problem, step or search. A caller blocks in [`Engine::generate`] (n
-//! rollouts of one prompt) or [`Engine::probe`] (logits of a few tokens at marked positions); requests of different callers
-//! are decoded together, or one by one where their results must not depend on each other.
+//! It works on prompts, tokens and sequences; problems, steps and searches are left to `policy`,
+//! `prm` and `search`. A caller blocks in [`Engine::generate`] (n rollouts of one prompt) or
+//! [`Engine::probe`] (logits of a few tokens at marked positions). Requests of different callers
+//! are decoded together, or one by one where a result must not depend on the others.
+//!
+//! | part | does |
+//! |---|---|
+//! | `ffi` | owns llama.cpp's models, contexts, adapters and vision towers |
+//! | `cache` | tracks which prefixes are in the KV cache, as a radix tree |
+//! | `exec` | runs requests: batched, serial (fixed schedule) or as one trie of prompts |
+//! | `sampling` | draws tokens from logits and counter-based random streams |
+//! | [`memory`] | predicts memory, and chooses cells, width and threads |
 //!
 //! ```no_run
 //! use mmprm::engine::{Chunk, Engine, EngineOptions, GenerateRequest, Model, ModelOptions, Prompt, Sampling, Stream};
@@ -15,59 +24,43 @@
 //! # Ok(()) }
 //! ```
 
-#[cfg(feature = "engine")]
-mod admission;
-#[cfg(feature = "engine")]
-mod batching;
+mod error;
+mod sampling;
+
 #[cfg(feature = "engine")]
 mod cache;
-mod error;
+#[cfg(feature = "engine")]
+mod exec;
 #[cfg(feature = "engine")]
 pub(crate) mod ffi;
 #[cfg(feature = "engine")]
-mod governor;
-#[cfg(feature = "engine")]
-mod job;
+mod handle;
 #[cfg(feature = "engine")]
 pub mod memory;
 #[cfg(feature = "engine")]
-mod planning;
-#[cfg(feature = "engine")]
 mod prompt;
 #[cfg(feature = "engine")]
-mod radix;
-#[cfg(feature = "engine")]
 mod request;
-mod sampling;
-#[cfg(feature = "engine")]
-mod schedule;
-#[cfg(feature = "engine")]
-mod scheduler;
-mod select;
-#[cfg(feature = "engine")]
-mod serial;
-#[cfg(feature = "engine")]
-mod start;
 #[cfg(feature = "engine")]
 mod stats;
 #[cfg(all(test, feature = "engine"))]
 mod testing;
-#[cfg(feature = "engine")]
-mod trie;
 
-pub use error::EngineError;
-pub use sampling::{Sampler, Sampling, Scratch, Stream, draw_all};
+pub use error::{EngineError, LimitError, PromptError, TokenizeError};
+#[cfg(feature = "engine")]
+#[doc(hidden)]
+pub use ffi::{BuildInfo, build_info};
+#[doc(hidden)]
+pub use sampling::{Sampler, Scratch, draw_all};
+pub use sampling::{Sampling, Stream};
 #[cfg(feature = "engine")]
 pub use {
-    ffi::{Device, Model, ModelOptions, Vision},
-    planning::sequence_ids,
+    ffi::{Device, LlamaEncoder, LoraAdapter, Model, ModelOptions, gpu_devices},
+    handle::Engine,
     prompt::{Chunk, Embeddings, Prompt},
     request::{Completion, EngineOptions, Finish, GenerateRequest},
-    schedule::FIXED_BATCH,
-    serial::WIDTH,
-    start::{BATCH, Engine, gpu_devices},
-    stats::Snapshot,
+    stats::EngineStats,
 };
 
-/// A token of a model's vocabulary.
+/// The index of a token in a model's vocabulary.
 pub type Token = i32;

@@ -1,14 +1,16 @@
-//! What a model reads: runs of tokens and image embeddings in order.
+//! Prompts: runs of tokens and image embeddings, in order.
 //!
-//! Both executors compare prompts by *keys*, one number a position: the token itself, or a digest of the image and the
-//! position in it. Equal keys mean equal input, so cached computation can be shared.
+//! Prompts are compared by *keys*, one number per position: the token itself, or a digest of the
+//! image and the row in it. Equal keys mean equal input, so positions with equal prefixes share
+//! cached computation. Making tokens and embeddings is left to `vision::prompts`.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{EngineError, Token};
+use super::{PromptError, Token};
+use crate::util::random::mix;
 
-/// A piece of a prompt.
+/// A part of a prompt.
 #[derive(Debug, Clone)]
 pub enum Chunk {
     /// Tokens of the vocabulary.
@@ -17,32 +19,40 @@ pub enum Chunk {
     Image(Arc<Embeddings>),
 }
 
-/// Embeddings of an image, `[tokens, width]`, row-major.
+/// The embeddings of an image, `[tokens, width]`, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     /// The values.
     pub values: Vec<f32>,
-    /// Values in a row: the language model's embedding width.
+    /// Values per row: the language model's embedding width.
     pub width: usize,
-    /// A digest of what the values depend on; two images with the same digest share cached computation.
+    /// A digest of everything the values depend on. Images with equal digests share cached
+    /// computation.
     pub digest: u64,
 }
 
 impl Embeddings {
-    /// Rows.
+    /// Returns the number of rows.
     pub fn tokens(&self) -> usize {
         self.values.len() / self.width.max(1)
     }
 }
 
-/// A prompt ready to run: chunks plus their keys.
+/// A prompt that is ready to run.
+///
+/// ```
+/// use mmprm::engine::{Chunk, Prompt};
+/// let prompt = Prompt::new([Chunk::Tokens(vec![1, 2]), Chunk::Tokens(vec![3])])?;
+/// assert_eq!(prompt.len(), 3);
+/// # Ok::<(), mmprm::engine::PromptError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Prompt {
     chunks: Vec<Chunk>,
     keys: Arc<[u64]>,
 }
 
-/// A stretch of positions that is decoded as one batch: all tokens, or all embeddings of one image.
+/// A range of positions that can be decoded as one batch: all tokens, or all rows of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Span<'a> {
     Tokens(&'a [Token]),
@@ -53,8 +63,9 @@ impl Prompt {
     /// Joins chunks; neighbouring token chunks become one.
     ///
     /// # Errors
-    /// [`EngineError::Prompt`] if it is empty, ends in an image, or an image's values are not whole rows.
-    pub fn new(chunks: impl IntoIterator<Item = Chunk>) -> Result<Self, EngineError> {
+    /// [`PromptError`] if the prompt is empty or ends in an image, or if an image's values are not
+    /// whole rows.
+    pub fn new(chunks: impl IntoIterator<Item = Chunk>) -> Result<Self, PromptError> {
         let mut joined: Vec<Chunk> = Vec::new();
         let mut keys = Vec::new();
         for chunk in chunks {
@@ -63,7 +74,7 @@ impl Prompt {
                 Chunk::Tokens(tokens) => keys.extend(tokens.iter().map(|&token| token_key(token))),
                 Chunk::Image(image) => {
                     if image.width == 0 || image.values.is_empty() || image.values.len() % image.width != 0 {
-                        return Err(EngineError::Prompt("image embeddings are not whole rows".into()));
+                        return Err(PromptError::PartialRows { values: image.values.len(), width: image.width });
                     }
                     keys.extend((0..image.tokens() as u64).map(|row| embedding_key(image.digest, row)));
                 }
@@ -75,23 +86,23 @@ impl Prompt {
         }
         match joined.last() {
             Some(Chunk::Tokens(_)) => Ok(Self { chunks: joined, keys: keys.into() }),
-            Some(Chunk::Image(_)) => Err(EngineError::Prompt("a prompt cannot end in an image".into())),
-            None => Err(EngineError::Prompt("a prompt cannot be empty".into())),
+            Some(Chunk::Image(_)) => Err(PromptError::EndsInImage),
+            None => Err(PromptError::Empty),
         }
     }
 
-    /// Positions it takes.
+    /// Returns the number of positions.
     #[expect(clippy::len_without_is_empty, reason = "a prompt is never empty")]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// One key a position; see the module's description.
-    pub fn keys(&self) -> &Arc<[u64]> {
+    /// Returns one key per position; equal prefixes of keys mean equal input.
+    pub(crate) fn keys(&self) -> &Arc<[u64]> {
         &self.keys
     }
 
-    /// The tokens of the text chunks, images left out.
+    /// Iterates over the tokens, without the images.
     pub fn text_tokens(&self) -> impl Iterator<Item = Token> {
         self.chunks.iter().flat_map(|chunk| match chunk {
             Chunk::Tokens(tokens) => tokens.iter().copied(),
@@ -99,23 +110,24 @@ impl Prompt {
         })
     }
 
-    /// Whether a model of this vocabulary and embedding width can read it.
-    pub(super) fn check(&self, vocabulary: usize, width: usize) -> Result<(), EngineError> {
+    /// Checks that a model with this vocabulary size and embedding width can run the prompt.
+    pub(super) fn check(&self, vocabulary: usize, width: usize) -> Result<(), PromptError> {
         let unknown = self.text_tokens().find(|&token| token < 0 || token as usize >= vocabulary);
         if let Some(token) = unknown {
-            return Err(EngineError::Prompt(format!("token {token} of a vocabulary of {vocabulary}")));
+            return Err(PromptError::UnknownToken { token, vocabulary });
         }
         let misfit = self.chunks.iter().find_map(|chunk| match chunk {
             Chunk::Image(image) if image.width != width => Some(image.width),
             _ => None,
         });
         match misfit {
-            Some(other) => Err(EngineError::Prompt(format!("image embeddings of width {other}, expected {width}"))),
+            Some(found) => Err(PromptError::ImageWidth { found, expected: width }),
             None => Ok(()),
         }
     }
 
-    /// The longest stretch of at most `limit` positions from `start` that can be decoded as one batch.
+    /// Returns the longest range from `start`, at most `limit` positions, that one batch can
+    /// decode.
     pub(super) fn span(&self, start: usize, limit: usize) -> Span<'_> {
         let mut offset = 0;
         for chunk in &self.chunks {
@@ -136,17 +148,17 @@ impl Prompt {
         Span::Tokens(&[])
     }
 
-    /// Whether `position` holds `token`.
+    /// Returns whether `position` holds `token`.
     pub(super) fn is_token(&self, position: usize, token: Token) -> bool {
         self.keys[position] == token_key(token)
     }
 
-    /// The last position whose token is `token`.
+    /// Returns the last position that holds `token`.
     pub(super) fn last_position_of(&self, token: Token) -> Option<usize> {
         self.keys.iter().rposition(|&key| key == token_key(token))
     }
 
-    /// Its runs of tokens and its images, up to position `end`.
+    /// Returns the ranges of its token runs and images, up to position `end`.
     pub(super) fn spans(&self, end: usize) -> Vec<Range<usize>> {
         let mut start = 0;
         let spans = self.chunks.iter().map(|chunk| {
@@ -167,19 +179,20 @@ impl Chunk {
     }
 }
 
-/// Length of the common start of two key lists.
+/// Returns the length of the common prefix of two key lists.
 pub(super) fn common_prefix(a: &[u64], b: &[u64]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// The key of a position that holds `token`.
+/// Returns the key of a position that holds `token`.
 pub(super) fn token_key(token: Token) -> u64 {
     u64::from(token as u32)
 }
 
-/// Never equal to a token's key, which is below 2³².
+/// Returns the key of an image's row; the highest bit keeps it apart from tokens, whose keys are
+/// below 2³².
 fn embedding_key(digest: u64, row: u64) -> u64 {
-    super::sampling::mix(digest ^ super::sampling::mix(row)) | 1 << 63
+    mix(digest ^ mix(row)) | 1 << 63
 }
 
 #[cfg(test)]

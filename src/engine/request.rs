@@ -8,47 +8,54 @@ use crate::util::cancel::CancelToken;
 /// How to run a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EngineOptions {
-    /// Cache cells: positions of all prompts and rollouts together, rounded up to whole 256s; `None` takes 16384 and 1024 a
-    /// rollout side by side, or what of that fits 2 GiB of memory, within 4096 to 65536.
+    /// Cells of the KV cache: positions of all prompts and rollouts together, rounded up to a
+    /// multiple of 256, from 2 to 2²⁴. `None` chooses 16384 plus 1024 per parallel rollout, within
+    /// 4096 to 65536 and 2 GiB of memory.
     pub context: Option<u32>,
-    /// Rollouts decoded side by side, at most 128; `None` takes 16, and 64 where the whole model is on a GPU.
+    /// Rollouts decoded in parallel, 1 to 128. `None` chooses 64 where the whole model is on a GPU and
+    /// 16 on a CPU. For a model of less than 64 MiB on a CPU it chooses 8, and decodes requests together
+    /// only if all their rollouts fit. Without `deterministic`, results depend on the number of
+    /// rollouts that run together, through rounding.
     pub parallel: Option<u32>,
-    /// Compute threads; `None` takes one a core, fewer while other programs use the cores, and a single one for a model so small
-    /// that threads would mostly wait for each other.
+    /// Compute threads, 1 to 512. `None` chooses one per core, fewer while other programs use the
+    /// cores, and one for a model of less than 64 MiB.
     pub threads: Option<u32>,
-    /// Results do not depend on threads, width, or what else runs: requests run one by one on a fixed schedule, without
-    /// fused attention. Probing runs that way on any processor; on a GPU only where this asks for it.
+    /// Makes results independent of threads, of `parallel` and of other requests: requests run one
+    /// by one on a fixed schedule, without fused attention. Probes always run that way on a CPU; on
+    /// a GPU only with this option.
     pub deterministic: bool,
 }
 
 /// A request for rollouts of one prompt.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "what a caller wants kept are switches of their own")]
+#[expect(clippy::struct_excessive_bools, reason = "the switches are independent of each other")]
 pub struct GenerateRequest {
-    /// What the model reads.
+    /// The prompt that every rollout continues.
     pub prompt: Prompt,
-    /// How to draw.
+    /// How to sample.
     pub sampling: Sampling,
-    /// One random stream a rollout: as many rollouts as streams.
+    /// One random stream per rollout; their number is the number of rollouts.
     pub streams: Vec<Stream>,
-    /// Most tokens a rollout may have.
+    /// Maximum new tokens per rollout.
     pub max_tokens: usize,
-    /// Tokens that end a rollout, besides those that the vocabulary marks as ends.
+    /// Tokens that end a rollout, besides the vocabulary's own end tokens.
     pub stop: Vec<Token>,
-    /// Keep the prompt in the cache afterwards, for requests that start alike.
+    /// Keep the prompt in the cache afterwards, for requests with the same prefix.
     pub keep: bool,
-    /// Keep the rollouts' own tokens too, for requests that continue one of them.
+    /// Keep the rollouts' tokens in the cache too, for requests that continue one of them.
     pub keep_rollouts: bool,
-    /// Keep the logprob of what is drawn; costs a pass over the vocabulary for each token.
+    /// Return the log-probability of each drawn token; costs a pass over the vocabulary per token.
     pub logprob: bool,
-    /// Go on after end tokens, which are then kept, to `max_tokens`: to measure work of a known size.
+    /// Continue past end tokens, which are then part of the rollout, up to `max_tokens`; benchmarks
+    /// use it to measure work of a known size.
     pub ignore_ends: bool,
-    /// When this is cancelled the request ends with [`EngineError::Cancelled`].
+    /// Cancelling it ends the request with [`EngineError::Cancelled`].
     pub cancel: CancelToken,
 }
 
 impl GenerateRequest {
-    /// A request without extra stop tokens and logprobs, that keeps its prompt alone and cannot be cancelled.
+    /// Returns a request with a cancel token of its own that keeps its prompt in the cache, without
+    /// extra stop tokens or log-probabilities.
     pub fn new(prompt: Prompt, sampling: Sampling, streams: Vec<Stream>, max_tokens: usize) -> Self {
         Self {
             prompt,
@@ -64,7 +71,7 @@ impl GenerateRequest {
         }
     }
 
-    /// The sampler of one of its rollouts.
+    /// Returns the sampler of rollout `index`.
     pub(super) fn sampler(&self, index: usize) -> Sampler {
         let mut sampler = Sampler::new(self.sampling, self.streams[index], self.prompt.text_tokens());
         if self.logprob {
@@ -77,7 +84,8 @@ impl GenerateRequest {
         if self.cancel.is_cancelled() { Err(EngineError::Cancelled) } else { Ok(()) }
     }
 
-    /// Adds a drawn token to a rollout, or tells why the rollout ends. End tokens are not kept.
+    /// Appends a drawn token to a rollout's `tokens`, unless it is an end token. Returns why the
+    /// rollout ends, if it does.
     pub(super) fn accept(&self, token: Token, tokens: &mut Vec<Token>, model: &Model) -> Option<Finish> {
         if !self.ignore_ends && (model.is_end(token) || self.stop.contains(&token)) {
             return Some(Finish::Stop);
@@ -87,23 +95,37 @@ impl GenerateRequest {
     }
 }
 
+/// A request for logits in some prompts.
+#[derive(Debug)]
+pub(super) struct ProbeRequest {
+    pub prompts: Vec<Prompt>,
+    pub reading: Reading,
+}
+
+/// What a probe returns: the logits of `read` at every position whose token is `at`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub at: Token,
+    pub read: Vec<Token>,
+}
+
 /// Why a rollout ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// An end token was drawn.
     Stop,
-    /// It reached the most tokens allowed, or filled the context.
+    /// The rollout reached its maximum length or filled the context.
     Length,
 }
 
 /// A finished rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// Its tokens, the end token left out.
+    /// The tokens, without the end token.
     pub tokens: Vec<Token>,
-    /// The log-probability of each token, and of the end token if that was drawn, under the model's own distribution
-    /// (temperature 1, nothing cut off); empty where the request did not ask for it.
+    /// The log-probability of each token, and of the end token if one was drawn, under the model's
+    /// own distribution (temperature 1, nothing cut off). Empty if the request did not ask for it.
     pub logprob: Vec<f32>,
-    /// Why it ended.
+    /// Why the rollout ended.
     pub finish: Finish,
 }

@@ -1,13 +1,14 @@
-//! What an engine has done so far and where its time went, for progress lines, the processed / unique ratio and the overhead.
+//! Counters of an engine's work and time, for progress lines, the processed/unique ratio and the
+//! overhead.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::sampling::mix;
+use crate::util::random::mix;
 
-/// Counters that the engine's thread writes and anyone reads.
+/// Counters that the engine's thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
     requested: AtomicU64,
@@ -20,23 +21,23 @@ pub(super) struct Stats {
     /// Nanoseconds, by [`Phase`].
     spent: [AtomicU64; 3],
     seen: Mutex<Seen>,
-    /// Distinct positions before everything was last forgotten.
+    /// Distinct positions counted before the cache was last cleared.
     forgotten: AtomicU64,
 }
 
-/// What the engine's thread may be doing.
+/// What the engine's thread spends time on.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Phase {
-    /// Anything: the time in which there was something to do, the other phases included.
+    /// All work, including the other phases.
     Busy,
     /// Inside llama.cpp, decoding.
     Decode,
-    /// Drawing tokens.
+    /// Sampling tokens.
     Sample,
 }
 
-/// Distinct prefixes counted in bounded memory: exactly up to [`Seen::MOST`], and from there on by the share of them whose
-/// hashes end in `level` zeros (Wegman's adaptive sampling; with errors of one or two thousandths).
+/// Counts distinct prefixes in bounded memory: exactly up to [`Seen::MAX`], beyond that from the
+/// fraction whose hashes end in `level` zeros (Wegman's adaptive sampling, within about 0.2 %).
 #[derive(Debug, Default)]
 struct Seen {
     prefixes: HashSet<u64>,
@@ -44,11 +45,11 @@ struct Seen {
 }
 
 impl Seen {
-    const MOST: usize = 1 << 20;
+    const MAX: usize = 1 << 20;
 
     fn insert(&mut self, prefix: u64) {
         let level = self.level;
-        if prefix.trailing_zeros() >= level && self.prefixes.insert(prefix) && self.prefixes.len() > Self::MOST {
+        if prefix.trailing_zeros() >= level && self.prefixes.insert(prefix) && self.prefixes.len() > Self::MAX {
             self.level += 1;
             self.prefixes.retain(|kept| kept.trailing_zeros() > level);
         }
@@ -59,15 +60,16 @@ impl Seen {
     }
 }
 
-/// A reading of an engine's counters.
+/// A snapshot of an engine's counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Snapshot {
-    /// Prompt positions asked for: what running every rollout or candidate from scratch would decode.
+pub struct EngineStats {
+    /// Prompt positions requested: what decoding every rollout or candidate from scratch would
+    /// take.
     pub requested: u64,
     /// Prompt positions decoded.
     pub processed: u64,
-    /// Distinct prompt positions (same input, same prefix): the least that could have been decoded. Counted anew when the engine
-    /// [forgets](super::Engine::forget).
+    /// Distinct prompt positions (same input, same prefix): the minimum that had to be decoded.
+    /// Positions requested again after [`Engine::forget`](super::Engine::forget) count again.
     pub unique: u64,
     /// Tokens drawn, end tokens included.
     pub generated: u64,
@@ -75,17 +77,17 @@ pub struct Snapshot {
     pub finished: u64,
     /// Cache cells of the context.
     pub cells: u64,
-    /// Cells in use at the last step, shared ones counted once.
+    /// Cells in use at the last step; a shared cell counts once.
     pub used: u64,
     /// Compute threads of the context.
     pub threads: u64,
-    /// Time in which the engine had something to do; in seconds where serialised, as the next two.
+    /// Time in which the engine had work; serialised in seconds, like `decode` and `sample`.
     #[serde(serialize_with = "seconds")]
     pub busy: Duration,
-    /// Of that, time that llama.cpp took to decode.
+    /// The part of `busy` that llama.cpp spent decoding.
     #[serde(serialize_with = "seconds")]
     pub decode: Duration,
-    /// Of that, time that drawing tokens took.
+    /// The part of `busy` spent sampling.
     #[serde(serialize_with = "seconds")]
     pub sample: Duration,
 }
@@ -94,13 +96,14 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
-impl Snapshot {
-    /// Decoded over unique prompt positions; 1 is perfect reuse.
+impl EngineStats {
+    /// Returns decoded over distinct prompt positions; 1 is perfect reuse.
     pub fn processed_per_unique(&self) -> f64 {
         self.processed as f64 / self.unique.max(1) as f64
     }
 
-    /// The share of its busy time that the engine did not spend decoding: scheduling and sampling. 0 before it did anything.
+    /// Returns the fraction of busy time spent outside llama.cpp, on scheduling and sampling; 0
+    /// before the first request.
     pub fn overhead(&self) -> f64 {
         let other = self.busy.saturating_sub(self.decode);
         if self.busy.is_zero() { 0.0 } else { other.as_secs_f64() / self.busy.as_secs_f64() }
@@ -108,12 +111,12 @@ impl Snapshot {
 }
 
 impl Stats {
-    /// Counters of a context of so many cells and threads, which adds up its decoding in `decoding`.
+    /// Counters of a context with these numbers of cells and threads.
     pub fn new(cells: u32, threads: u32) -> Self {
         Self { cells: u64::from(cells).into(), threads: threads.into(), ..Self::default() }
     }
 
-    /// `times` rollouts or candidates asked for a prompt of these keys.
+    /// Counts a prompt with these keys, requested for `times` rollouts or candidates.
     pub fn prompt(&self, keys: &[u64], times: usize) {
         self.requested.fetch_add((keys.len() * times) as u64, Relaxed);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,13 +127,13 @@ impl Stats {
         }
     }
 
-    /// What comes next has to be decoded again, whether or not it was before.
+    /// Counts positions from now on as distinct from those before: the cache was cleared.
     pub fn forget(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         self.forgotten.fetch_add(std::mem::take(&mut *seen).count(), Relaxed);
     }
 
-    /// Prompt positions were decoded, for the first time or again.
+    /// Counts prompt positions decoded, for the first time or again.
     pub fn decoded(&self, positions: usize) {
         self.processed.fetch_add(positions as u64, Relaxed);
     }
@@ -139,7 +142,7 @@ impl Stats {
         self.generated.fetch_add(tokens as u64, Relaxed);
     }
 
-    /// So many cells hold something now.
+    /// Sets the number of cells in use.
     pub fn in_use(&self, cells: usize) {
         self.used.store(cells as u64, Relaxed);
     }
@@ -148,7 +151,7 @@ impl Stats {
         self.finished.fetch_add(1, Relaxed);
     }
 
-    /// Does `work` and counts its time as `phase`.
+    /// Runs `work` and adds its time to `phase`.
     pub fn timed<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let result = work();
@@ -160,8 +163,8 @@ impl Stats {
         Duration::from_nanos(self.spent[phase as usize].load(Relaxed))
     }
 
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    pub fn snapshot(&self) -> EngineStats {
+        EngineStats {
             requested: self.requested.load(Relaxed),
             processed: self.processed.load(Relaxed),
             unique: self.forgotten.load(Relaxed) + self.seen.lock().unwrap_or_else(PoisonError::into_inner).count(),
@@ -197,21 +200,21 @@ mod tests {
 
     #[test]
     fn overhead_is_what_decoding_leaves_of_busy_time() {
-        let spent = |busy, decode| Snapshot {
+        let spent = |busy, decode| EngineStats {
             busy: Duration::from_secs(busy),
             decode: Duration::from_secs(decode),
-            ..Snapshot::default()
+            ..EngineStats::default()
         };
         assert_eq!(spent(0, 0).overhead().to_bits(), 0.0_f64.to_bits());
         assert!((spent(8, 6).overhead() - 0.25).abs() < 1e-12);
     }
 
     #[test]
-    fn a_count_beyond_what_is_remembered_is_close() {
+    fn a_count_beyond_the_exact_maximum_is_close() {
         let mut seen = Seen::default();
-        let count = 2 * Seen::MOST as u64;
+        let count = 2 * Seen::MAX as u64;
         (0..count).for_each(|value| seen.insert(mix(value)));
-        assert!(seen.prefixes.len() <= Seen::MOST);
+        assert!(seen.prefixes.len() <= Seen::MAX);
         assert!((seen.count() as f64 / count as f64 - 1.0).abs() < 0.004, "{} of {count}", seen.count());
     }
 }

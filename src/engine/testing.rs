@@ -1,10 +1,11 @@
-//! A small model for unit tests of the executors: the mini policy in 32 bits, where rounding moves next to nothing.
+//! The model of the executors' unit tests: the mini policy in f32, where rounding has almost no
+//! effect.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use tempfile::TempDir;
 
 use super::ffi::{Context, ContextOptions};
@@ -17,8 +18,8 @@ pub(super) fn model() -> Arc<Model> {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(&checkpoint, folder.path(), &ConvertOptions::new(WeightType::F32)).unwrap();
         let path = plan.files[0].path.clone();
-        plan.write(&mut unwatched).unwrap();
-        let model = Model::load(&path, ModelOptions { gpu_layers: Some(0), vocab_only: false }).unwrap();
+        plan.write(&mut no_progress).unwrap();
+        let model = Model::load(&path, ModelOptions { gpu_layers: Some(0), ..ModelOptions::default() }).unwrap();
         (folder, model)
     });
     Arc::clone(model)
@@ -30,9 +31,9 @@ pub(super) fn context(cells: u32, sequences: u32) -> Context {
         batch: cells.min(512),
         sequences,
         threads: 1,
-        gives_way: false,
+        adapts_threads: false,
         flash_attention: false,
-        wide_cache: true,
+        f32_cache: true,
     };
     Context::new(model(), options).unwrap()
 }

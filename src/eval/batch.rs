@@ -17,14 +17,13 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use crate::util::cancel::CancelToken;
 use mmprm_quant::atomic::AtomicFile;
 use serde_json::{Map, Value, json};
 
 use crate::util::journal::{Journal, JournalError};
+use crate::util::pool;
 
 /// Why a run over records ended early. Records finished before are in the journal.
 #[derive(Debug, thiserror::Error)]
@@ -104,11 +103,24 @@ impl Batch<'_> {
         let resumed = records.iter().flatten().count();
         (self.progress)(Event::Resumed(resumed));
         let todo: Vec<usize> = (0..count).filter(|&index| records[index].is_none()).collect();
-        self.work_off(&todo, work, |index, record, failed| {
+        let keep = |place: usize, outcome: Outcome| {
+            let (record, failed) = match outcome {
+                Outcome::Cancelled => return Ok(()),
+                Outcome::Done(record) => {
+                    (self.progress)(Event::Done);
+                    (Value::Object(record), false)
+                }
+                Outcome::Failed(record, cause) => {
+                    (self.progress)(Event::Failed(&cause));
+                    (Value::Object(record), true)
+                }
+            };
+            let index = todo[place];
             journal.append(&json!({"index": index, "failed": failed, "record": record}))?;
             records[index] = Some((record, failed));
-            Ok(())
-        })?;
+            Ok::<(), BatchError>(())
+        };
+        pool::run(&todo, self.workers, self.cancel, |&index| work(index), keep)?;
         let done = records.iter().flatten().count();
         let failed = records.iter().flatten().filter(|(_, failed)| *failed).count();
         if done < count {
@@ -117,50 +129,6 @@ impl Batch<'_> {
         self.write(records.iter().flatten().map(|(record, _)| record))?;
         journal.remove()?;
         Ok(Summary { done, failed, resumed, cancelled: false })
-    }
-
-    /// Runs `work` over `todo` on the workers; `keep` receives each result on this thread.
-    fn work_off(
-        &self,
-        todo: &[usize],
-        work: &(dyn Fn(usize) -> Outcome + Sync),
-        mut keep: impl FnMut(usize, Value, bool) -> Result<(), BatchError>,
-    ) -> Result<(), BatchError> {
-        let next = AtomicUsize::new(0);
-        let stop = CancelToken::new();
-        std::thread::scope(|scope| {
-            let (send, results) = mpsc::channel();
-            for _ in 0..self.workers.clamp(1, todo.len().max(1)) {
-                let (send, next, stop) = (send.clone(), &next, &stop);
-                scope.spawn(move || {
-                    while !stop.is_cancelled() && !self.cancel.is_cancelled() {
-                        let Some(&index) = todo.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                        if send.send((index, work(index))).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(send);
-            for (index, outcome) in results {
-                let kept = match outcome {
-                    Outcome::Cancelled => continue,
-                    Outcome::Done(record) => {
-                        (self.progress)(Event::Done);
-                        keep(index, Value::Object(record), false)
-                    }
-                    Outcome::Failed(record, cause) => {
-                        (self.progress)(Event::Failed(&cause));
-                        keep(index, Value::Object(record), true)
-                    }
-                };
-                if let Err(error) = kept {
-                    stop.cancel();
-                    return Err(error);
-                }
-            }
-            Ok(())
-        })
     }
 
     fn write<'r>(&self, records: impl Iterator<Item = &'r Value>) -> Result<(), BatchError> {

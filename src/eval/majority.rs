@@ -24,7 +24,7 @@ use crate::data::candidates::CandidateSet;
 /// An answer joins the first class whose first member it equals, so that classes are well defined
 /// where the rules are not transitive.
 pub fn answer_classes(set: &CandidateSet) -> Vec<Option<String>> {
-    let spec = AnswerSpec::of(&set.record);
+    let spec = AnswerSpec::from_record(&set.record);
     let mut classes: Vec<String> = Vec::new();
     let mut class = |steps: &Vec<String>| {
         let answer = extract(steps.last()?).parts.join("; ");

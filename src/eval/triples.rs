@@ -1,18 +1,20 @@
-//! Answer triples: an expected answer, a proposed one, and perhaps somebody's verdict; and how well a rule agrees with it.
+//! Answer triples (expected answer, prediction, verdict), and the agreement of a rule with them.
 //!
-//! A file has one JSON object a line: `gold`, `pred`, and where known `verdict` (true or false), `source` (a name) and `opts`
-//! (`choices`, `precision`, `unit`, `answer_type`: see [`AnswerSpec`]).
+//! A file has one JSON object per line: `gold`, `pred`, and optionally `verdict` (true or false),
+//! `source` (a name) and `opts` (`choices`, `precision`, `unit`, `answer_type`: see
+//! [`AnswerSpec`]).
 //!
 //! ```
 //! use mmprm::answer::Rule;
 //! use mmprm::eval::triples::{parse, tally};
 //! let text = r#"{"gold": "1/2", "pred": "0.5", "verdict": true, "source": "quiz"}"#;
 //! let triples = parse("quiz.jsonl".as_ref(), text.as_bytes()).unwrap();
-//! let findings: Vec<_> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
-//! let table = tally(&triples, &findings);
+//! let comparisons: Vec<_> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
+//! let table = tally(&triples, &comparisons);
 //! assert_eq!((table[0].source.as_str(), table[0].agreed), ("quiz", 1));
 //! ```
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -20,28 +22,28 @@ use serde_json::{Map, Value};
 
 use crate::answer::{AnswerSpec, Comparison, Outcome, Rule};
 
-/// Largest file read.
-const MOST_BYTES: u64 = 1 << 30;
+/// Maximum size of a file of triples, in bytes.
+const MAX_BYTES: u64 = 1 << 30;
 
-/// An expected answer and a proposed one.
+/// An expected answer, a prediction, and what is known about them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Triple {
     /// The expected answer.
     pub gold: String,
-    /// The proposed answer, or a text that gives one.
-    pub said: String,
-    /// Whether somebody found it right.
+    /// The predicted answer, or a text that contains it.
+    pub prediction: String,
+    /// Whether the prediction is correct, according to the source.
     pub verdict: Option<bool>,
-    /// Where it is from; empty where that is not said.
+    /// The name of the source; empty if unknown.
     pub source: String,
-    /// What is known of the expected answer besides its text.
+    /// How the answer is expected.
     pub spec: AnswerSpec,
 }
 
 impl Triple {
-    /// Compares the two answers by `rule`.
+    /// Compares the prediction with the expected answer.
     pub fn compare(&self, rule: Rule) -> Comparison {
-        rule.compare(&self.gold, &self.said, &self.spec)
+        rule.compare(&self.gold, &self.prediction, &self.spec)
     }
 }
 
@@ -49,86 +51,114 @@ impl Triple {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TriplesError {
-    /// It cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        cause: String,
+        /// The cause.
+        source: io::Error,
     },
-    /// A line is not what was expected.
-    #[error("{}:{line}: {cause}", path.display())]
+    /// The file is larger than this version reads.
+    #[error("cannot read {}: {size} bytes, expected at most {MAX_BYTES}; split the file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A line is not a triple.
+    #[error("{}:{line}: {source}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong there and what was expected.
-        cause: String,
+        /// What is wrong with the line.
+        source: LineError,
     },
+}
+
+/// Why a line is not a triple.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineError {
+    /// The line is not a JSON object.
+    #[error("not a JSON object: {0}")]
+    Json(#[from] serde_json::Error),
+    /// `gold` or `pred` is missing, or is neither a text nor a number.
+    #[error("expected `{0}`, a text")]
+    NoText(&'static str),
+    /// `verdict` is neither true nor false.
+    #[error("expected `verdict` to be true or false")]
+    Verdict,
 }
 
 /// Reads a file of triples.
 ///
 /// # Errors
-/// [`TriplesError`] naming the file and the line.
+/// If the file cannot be read, is larger than 1 GiB, or has a malformed line.
 pub fn load(path: &Path) -> Result<Vec<Triple>, TriplesError> {
-    let refuse = |cause: String| TriplesError::Read { path: path.to_owned(), cause };
-    let size = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
-    if size > MOST_BYTES {
-        return Err(refuse(format!("{size} bytes; at most {MOST_BYTES} are read")));
+    let unreadable = |source| TriplesError::Read { path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_BYTES {
+        return Err(TriplesError::TooLarge { path: path.to_owned(), size });
     }
-    parse(path, &std::fs::read(path).map_err(|error| refuse(error.to_string()))?)
+    parse(path, &std::fs::read(path).map_err(unreadable)?)
 }
 
-/// Reads triples from memory; `path` is for messages.
+/// Reads triples from memory; `path` is only for messages.
 ///
 /// # Errors
-/// As [`load`].
+/// If a line is malformed.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Triple>, TriplesError> {
     let lines = bytes.split(|byte| *byte == b'\n').enumerate();
     let filled = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     let read = |(index, line): (usize, &[u8])| {
-        triple(line).map_err(|cause| TriplesError::Line { path: path.to_owned(), line: index + 1, cause })
+        triple(line).map_err(|source| TriplesError::Line { path: path.to_owned(), line: index + 1, source })
     };
     filled.map(read).collect()
 }
 
-fn triple(line: &[u8]) -> Result<Triple, String> {
-    let record: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
-    let answer = |key: &str| match record.get(key) {
+fn triple(line: &[u8]) -> Result<Triple, LineError> {
+    let record: Map<String, Value> = serde_json::from_slice(line)?;
+    let answer = |key| match record.get(key) {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(number @ Value::Number(_)) => Ok(number.to_string()),
-        _ => Err(format!("expected `{key}`, a text")),
+        _ => Err(LineError::NoText(key)),
     };
     let verdict = match record.get("verdict") {
         None | Some(Value::Null) => None,
-        Some(value) => Some(value.as_bool().ok_or("expected `verdict` to be true or false")?),
+        Some(value) => Some(value.as_bool().ok_or(LineError::Verdict)?),
     };
     let nothing = Map::new();
     let options = record.get("opts").and_then(Value::as_object).unwrap_or(&nothing);
     let source = record.get("source").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(Triple { gold: answer("gold")?, said: answer("pred")?, verdict, source, spec: AnswerSpec::of(options) })
+    Ok(Triple {
+        gold: answer("gold")?,
+        prediction: answer("pred")?,
+        verdict,
+        source,
+        spec: AnswerSpec::from_record(options),
+    })
 }
 
-/// How a rule agrees with the verdicts of one source.
+/// Agreement of a rule with the verdicts of one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Agreement {
-    /// The source's name.
+    /// The name of the source.
     pub source: String,
-    /// Triples, with a verdict or without.
+    /// Number of triples, with or without a verdict.
     pub triples: usize,
-    /// Those with a verdict.
+    /// Number of triples with a verdict.
     pub judged: usize,
-    /// Equal and found right, or different and found wrong.
+    /// Equal with the verdict correct, or different with the verdict incorrect.
     pub agreed: usize,
-    /// Equal, but found wrong.
+    /// Equal with the verdict incorrect.
     pub false_equal: usize,
-    /// Different, but found right.
+    /// Different with the verdict correct.
     pub false_different: usize,
-    /// Undecided.
+    /// Undecided, with or without a verdict.
     pub undecided: usize,
 }
 
@@ -146,23 +176,24 @@ impl Agreement {
         }
     }
 
-    /// The share of the judged ones that agree, from 0 to 1; nothing where none is judged.
+    /// Returns the fraction of triples with a verdict that agree, 0 to 1; `None` if there are none.
     pub fn rate(&self) -> Option<f64> {
         (self.judged > 0).then(|| self.agreed as f64 / self.judged as f64)
     }
 }
 
-/// Counts by source, in the order in which sources first occur; several sources get a last row, `total`.
-pub fn tally(triples: &[Triple], findings: &[Comparison]) -> Vec<Agreement> {
+/// Counts agreement by source, in order of first occurrence. Several sources get a last row
+/// `total`.
+pub fn tally(triples: &[Triple], comparisons: &[Comparison]) -> Vec<Agreement> {
     let mut rows: Vec<Agreement> = Vec::new();
     let mut total = Agreement { source: "total".into(), ..Agreement::default() };
-    for (triple, finding) in triples.iter().zip(findings) {
+    for (triple, comparison) in triples.iter().zip(comparisons) {
         let place = rows.iter().position(|row| row.source == triple.source).unwrap_or_else(|| {
             rows.push(Agreement { source: triple.source.clone(), ..Agreement::default() });
             rows.len() - 1
         });
-        rows[place].add(triple.verdict, finding.outcome);
-        total.add(triple.verdict, finding.outcome);
+        rows[place].add(triple.verdict, comparison.outcome);
+        total.add(triple.verdict, comparison.outcome);
     }
     if rows.len() > 1 {
         rows.push(total);
@@ -183,8 +214,8 @@ mod tests {
             {"gold": "the long side", "pred": "the short side of it", "verdict": true}
             {"gold": "2", "pred": "3"}"#;
         let triples = parse("t".as_ref(), text.as_bytes()).unwrap();
-        let findings: Vec<Comparison> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
-        let rows = tally(&triples, &findings);
+        let comparisons: Vec<Comparison> = triples.iter().map(|triple| triple.compare(Rule::General)).collect();
+        let rows = tally(&triples, &comparisons);
         let numbers = |row: &Agreement| {
             (row.triples, row.judged, row.agreed, row.false_equal, row.false_different, row.undecided)
         };

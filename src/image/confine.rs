@@ -1,25 +1,31 @@
+//! Image paths of problem files, confined to the data root.
+
 use std::path::{Component, Path, PathBuf};
 
 use super::ImageError;
+use crate::util::io::FileError;
 
-/// The real path of the image that a problem file names, confined to the data root: `relative` is taken below `root`, or
-/// may be absolute where it lies inside. Links are followed before the decision, so none leads out.
+/// Returns the canonical path of an image named by a problem file, confined to the data root:
+/// `path` is relative to `root`, or absolute and inside it. Symbolic links are followed before the
+/// check, so none leads out.
 ///
 /// # Errors
-/// [`ImageError::OutsideRoot`] for anything outside `root`, [`ImageError::Read`] where the file (or `root`) is missing.
-pub fn resolve(root: &Path, relative: &str) -> Result<PathBuf, ImageError> {
-    let real_root = root.canonicalize().map_err(|source| ImageError::Read { path: root.into(), source })?;
-    let outside = || ImageError::OutsideRoot { path: relative.into(), root: root.into() };
-    let path = root.join(relative);
-    match path.canonicalize() {
+/// [`ImageError::OutsideRoot`] for anything outside `root`, [`ImageError::File`] if the file (or
+/// `root`) is missing.
+pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, ImageError> {
+    let real_root = root.canonicalize().map_err(FileError::reading(root))?;
+    let outside = || ImageError::OutsideRoot { path: path.into(), root: root.into() };
+    let joined = root.join(path);
+    match joined.canonicalize() {
         Ok(real) if real.starts_with(&real_root) => Ok(real),
         Ok(_) => Err(outside()),
-        // That a path points outside says more than that nothing is there.
-        Err(_) if is_written_outside(&real_root, root, Path::new(relative)) => Err(outside()),
-        Err(source) => Err(ImageError::Read { path, source }),
+        // For a path that points outside, this tells more than that the file is missing.
+        Err(_) if is_written_outside(&real_root, root, Path::new(path)) => Err(outside()),
+        Err(source) => Err(FileError::Read { path: joined, source }.into()),
     }
 }
 
+/// Whether a path leads out of the root by its components alone.
 fn is_written_outside(real_root: &Path, root: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(root).or_else(|_| path.strip_prefix(real_root)).unwrap_or(path);
     let mut depth = 0_usize;
@@ -78,7 +84,7 @@ mod tests {
     fn a_missing_image_inside_the_root_is_named() {
         let outer = data_root();
         let error = resolve(&outer.path().join("data"), "images/b.png").unwrap_err();
-        assert!(matches!(error, ImageError::Read { .. }));
+        assert!(matches!(error, ImageError::File(FileError::Read { .. })));
         assert!(error.to_string().contains("images/b.png"));
     }
 

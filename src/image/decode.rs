@@ -1,23 +1,24 @@
-//! Image files to RGB bytes, as Pillow converts them, within limits.
+//! Decodes image files to RGB bytes as Pillow does, within limits.
 //!
-//! Neither EXIF orientation nor colour profiles are applied: the reference opens and converts, nothing more.
+//! EXIF orientation and colour profiles are not applied, as in MM-PRM.
 
-use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use super::{ImageError, Rgb8};
+use crate::util::io::{self, FileError};
 
-/// What an image file may cost. Sizes are checked before anything of their order is allocated.
+/// Maximum sizes of an image file, checked before memory in proportion to them is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest side in pixels.
+    /// Maximum side in pixels.
     pub max_side: u32,
-    /// Width × height.
+    /// Maximum width × height in pixels.
     pub max_pixels: u64,
-    /// Size of the file.
+    /// Maximum file size in bytes.
     pub max_file_bytes: u64,
 }
 
@@ -28,12 +29,13 @@ impl Default for Limits {
     }
 }
 
-/// Reads and decodes the image at `path` (the first frame of an animation) to what Pillow's `convert("RGB")` gives:
-/// grey is repeated, alpha is dropped, palettes are looked up; of 16-bit colour the high byte is kept, and 16-bit grey is
-/// clipped to 255.
+/// Reads and decodes the image at `path` (the first frame of an animation) to the bytes of Pillow's
+/// `convert("RGB")`: grey is repeated, alpha is dropped, palettes are looked up; 16-bit colour
+/// keeps its high byte, and 16-bit grey is clipped to 255.
 ///
 /// # Errors
-/// [`ImageError`]: unreadable, beyond `limits`, of an unknown format, damaged or truncated.
+/// [`ImageError`] for a file that is unreadable, beyond `limits`, of an unknown format, damaged or
+/// truncated.
 pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
     let bytes = read_bounded(path, limits)?;
     let format = image::guess_format(&bytes).ok().and_then(|format| Some((format, name(format)?)));
@@ -43,7 +45,7 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
     let undecodable = |reason: String| ImageError::Undecodable { path: path.into(), format: format_name, reason };
 
     if format == ImageFormat::Jpeg && !jpeg_is_complete(&bytes) {
-        // The decoder would fill what is missing with grey.
+        // The decoder would fill the missing part with grey.
         return Err(undecodable("the file is truncated (no end-of-image marker)".into()));
     }
     let mut decoder = ImageReader::with_format(Cursor::new(&bytes), format)
@@ -52,7 +54,8 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
     let (width, height) = decoder.dimensions();
     check_size(path, width, height, limits)?;
     let mut decoder_limits = image::Limits::default();
-    // Sixteen bytes hold a pixel of any kind; decoders keep up to one more copy, and some fixed-size state.
+    // A pixel of any kind takes at most 16 bytes; decoders keep up to one more copy and fixed-size
+    // state.
     decoder_limits.max_alloc = Some(u64::from(width) * u64::from(height) * 32 + (64 << 20));
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(error.to_string()))?;
 
@@ -68,24 +71,11 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
 }
 
 fn read_bounded(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
-    let read_error = |source| ImageError::Read { path: path.into(), source };
-    // Asked before opening, because opening a pipe waits for its other end.
-    let metadata = fs::metadata(path).map_err(read_error)?;
-    if !metadata.is_file() {
+    // Checked before opening, because opening a pipe waits for its other end.
+    if !fs::metadata(path).map_err(FileError::reading(path))?.is_file() {
         return Err(ImageError::NotAFile { path: path.into() });
     }
-    let too_large = |bytes| ImageError::FileTooLarge { path: path.into(), bytes, limit: limits.max_file_bytes };
-    if metadata.len() > limits.max_file_bytes {
-        return Err(too_large(metadata.len()));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    let file = File::open(path).map_err(read_error)?;
-    // The file may have grown since.
-    file.take(limits.max_file_bytes + 1).read_to_end(&mut bytes).map_err(read_error)?;
-    if bytes.len() as u64 > limits.max_file_bytes {
-        return Err(too_large(bytes.len() as u64));
-    }
-    Ok(bytes)
+    Ok(io::read(path, limits.max_file_bytes)?)
 }
 
 fn check_size(path: &Path, width: u32, height: u32, limits: &Limits) -> Result<(), ImageError> {
@@ -110,14 +100,16 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     }
 }
 
-/// Whether the file is a PNG without an alpha channel or colour: with a transparent grey level the decoder reports grey
-/// and alpha, while Pillow still treats the image as grey (which matters at 16 bits).
+/// Returns whether the file is a PNG without colour or an alpha channel. If it has a transparent
+/// grey level, the decoder reports grey and alpha, but Pillow treats the image as grey; at 16 bits
+/// the result differs.
 fn is_grey_png(format: ImageFormat, bytes: &[u8]) -> bool {
     const COLOUR_TYPE_AT: usize = 25;
     format == ImageFormat::Png && bytes.get(COLOUR_TYPE_AT) == Some(&0)
 }
 
-/// The RGB bytes that Pillow makes of each kind of pixel; `None` for floating point, which Pillow reads differently.
+/// Returns the RGB bytes that Pillow converts each kind of pixel to; `None` for floating point,
+/// which Pillow reads differently.
 fn pillow_rgb(decoded: DynamicImage, grey_png: bool) -> Option<Vec<u8>> {
     let clip = |value: u16| value.min(255) as u8;
     let high = |value: u16| (value >> 8) as u8;
@@ -142,13 +134,13 @@ fn pillow_rgb(decoded: DynamicImage, grey_png: bool) -> Option<Vec<u8>> {
     Some(rgb)
 }
 
-/// Walks the segments of a JPEG file to its end-of-image marker. A search for the marker's bytes would not do: embedded
-/// thumbnails have one too.
+/// Returns whether a JPEG file has its end-of-image marker. Walks the segments rather than
+/// searching for the marker's bytes, because embedded thumbnails have one too.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut at = 2;
     loop {
-        // The entropy-coded data after a scan's header holds 0xff only before 0 or in a restart marker.
+        // Entropy-coded data after a scan header has 0xff only before 0 or in a restart marker.
         let Some(marker_at) = (at..bytes.len().saturating_sub(1))
             .find(|&i| bytes[i] == 0xff && !matches!(bytes[i + 1], 0 | 0x01 | 0xd0..=0xd8 | 0xff))
         else {
@@ -170,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// The message that a file of these bytes is refused with, its folder left out.
+    /// The error message for a file of these bytes, without the folder.
     fn refusal(name: &str, bytes: &[u8]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -186,7 +178,7 @@ mod tests {
         file.into_inner()
     }
 
-    /// A PNG file that ends where its pixels begin.
+    /// A PNG file that ends where its pixel data begins.
     fn png_header(width: u32, height: u32) -> Vec<u8> {
         let chunk = [b"IHDR".as_slice(), &width.to_be_bytes(), &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
         let crc = !chunk.iter().fold(u32::MAX, |crc, &byte| {
@@ -197,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn images_beyond_the_limits_are_refused_by_their_header() {
+    fn images_beyond_the_limits_are_refused_from_their_header() {
         assert_eq!(
             refusal("huge.png", &png_header(30000, 30000)),
             "huge.png: the image is 30000×30000 pixels, more than the limit of 16384 a side"
@@ -209,12 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn files_beyond_the_limit_are_refused_unread() {
+    fn files_beyond_the_limit_are_refused_before_reading() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         fs::write(&path, encoded(ImageFormat::Png)).unwrap();
         let limits = Limits { max_file_bytes: 100, ..Limits::default() };
-        assert!(matches!(load(&path, &limits), Err(ImageError::FileTooLarge { limit: 100, .. })));
+        assert!(matches!(load(&path, &limits), Err(ImageError::File(FileError::TooLarge { limit: 100, .. }))));
         assert!(matches!(load(folder.path(), &limits), Err(ImageError::NotAFile { .. })));
     }
 
@@ -235,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_images_are_refused() {
+    fn files_that_are_not_images_are_refused() {
         for bytes in [b"".as_slice(), b"<html>", b"%PDF-1.4"] {
             assert_eq!(refusal("x.png", bytes), "x.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF image");
         }

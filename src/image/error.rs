@@ -1,19 +1,18 @@
-use std::io;
+//! Why an image cannot be used.
+
 use std::path::PathBuf;
+
+use crate::util::io::FileError;
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// The file (or the data root) cannot be opened or read.
-    #[error("{}: cannot read the image: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A directory, device or pipe stands where an image was expected.
+    /// The file (or the data root) cannot be read, or the file has more bytes than
+    /// [`Limits::max_file_bytes`](super::Limits::max_file_bytes).
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The path is a directory, device or pipe.
     #[error("{}: expected an image file, found something that is not a regular file", path.display())]
     NotAFile {
         /// The path.
@@ -27,52 +26,42 @@ pub enum ImageError {
         /// The directory that images are confined to.
         root: PathBuf,
     },
-    /// More bytes than [`Limits::max_file_bytes`](super::Limits::max_file_bytes).
-    #[error("{}: the image file has {bytes} bytes, more than the limit of {limit}", path.display())]
-    FileTooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// A side longer than [`Limits::max_side`](super::Limits::max_side).
+    /// A side is longer than [`Limits::max_side`](super::Limits::max_side).
     #[error("{}: the image is {width}×{height} pixels, more than the limit of {limit} a side", path.display())]
     SideTooLong {
         /// The file.
         path: PathBuf,
-        /// Its width.
+        /// Its width in pixels.
         width: u32,
-        /// Its height.
+        /// Its height in pixels.
         height: u32,
         /// The limit.
         limit: u32,
     },
-    /// More pixels than [`Limits::max_pixels`](super::Limits::max_pixels).
+    /// The image has more pixels than [`Limits::max_pixels`](super::Limits::max_pixels).
     #[error("{}: the image is {width}×{height} pixels, more than the limit of {limit} pixels", path.display())]
     TooManyPixels {
         /// The file.
         path: PathBuf,
-        /// Its width.
+        /// Its width in pixels.
         width: u32,
-        /// Its height.
+        /// Its height in pixels.
         height: u32,
         /// The limit.
         limit: u64,
     },
-    /// None of the known formats.
+    /// The file has none of the known formats.
     #[error("{}: expected a PNG, JPEG, WebP, BMP, GIF or TIFF image", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
-    /// Damaged, truncated, or of a kind within its format that is not supported.
+    /// The file is damaged, truncated, or of an unsupported kind within its format.
     #[error("{}: cannot decode the {format} image: {reason}", path.display())]
     Undecodable {
         /// The file.
         path: PathBuf,
-        /// The format its first bytes claim.
+        /// The format according to its first bytes.
         format: &'static str,
         /// What the decoder found.
         reason: String,

@@ -1,10 +1,12 @@
-//! The candidate grids in the reference's order.
+//! The candidate grids in the order of `InternVL`'s code.
 //!
-//! The reference collects them in a Python set and sorts by tile count only, so grids of equal count keep the set's
-//! iteration order, and that order decides ties between equally close grids. It is fixed by how `CPython` hashes pairs of
-//! small integers and places them in its open-addressing table, which is followed here.
+//! `InternVL` collects them in a Python set and sorts by tile count only, so grids of equal count
+//! keep the set's iteration order, which decides ties between equally close grids. The order
+//! follows from how `CPython` hashes pairs of small integers and places them in its open-addressing
+//! table, reproduced here.
 
-/// Grids (columns, rows) with `min_tiles` to `max_tiles` tiles, in the order in which the reference tries them.
+/// Returns the grids (columns, rows) with `min_tiles` to `max_tiles` tiles, in the order in which
+/// `InternVL` tries them.
 pub fn candidate_grids(min_tiles: usize, max_tiles: usize) -> Vec<(usize, usize)> {
     let mut set = PairSet::new();
     for side in min_tiles..=max_tiles {
@@ -21,9 +23,9 @@ pub fn candidate_grids(min_tiles: usize, max_tiles: usize) -> Vec<(usize, usize)
     grids
 }
 
-/// `CPython`'s set of pairs, as far as insertion and iteration order go.
+/// `CPython`'s set of pairs, for insertion and iteration order only.
 struct PairSet {
-    /// A power of two of them.
+    /// Their number is a power of two.
     slots: Vec<Option<(usize, usize)>>,
     len: usize,
 }
@@ -46,8 +48,8 @@ impl PairSet {
         }
     }
 
-    /// The slot that holds `pair`, or the free one where it belongs: a run of ten neighbours is tried (one where the run
-    /// would pass the end), then the search jumps.
+    /// Returns the slot that holds `pair`, or the free one where it belongs: tries a run of ten
+    /// neighbours (one where the run would pass the end), then jumps.
     fn find(&self, pair: (usize, usize)) -> usize {
         const NEIGHBOURS: usize = 9;
         let mask = self.slots.len() - 1;
@@ -76,7 +78,8 @@ impl PairSet {
     }
 }
 
-/// The hash of a tuple of two small integers: xxHash64's lane round over them (an integer is its own hash).
+/// Returns the hash of a tuple of two small integers: xxHash64's lane round over them (an integer
+/// is its own hash).
 fn pair_hash((first, second): (usize, usize)) -> u64 {
     const PRIME_1: u64 = 11400714785074694791;
     const PRIME_2: u64 = 14029467366897019727;
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grids_of_equal_count_come_in_the_order_of_the_references_set() {
+    fn grids_of_equal_count_come_in_the_order_of_pythons_set() {
         assert_eq!(candidate_grids(1, 3), [(1, 1), (1, 2), (2, 1), (3, 1), (1, 3)]);
     }
 

@@ -1,9 +1,10 @@
-//! Images as `InternVL` sees them: decoded safely, cut into tiles, normalised.
+//! Images as input for InternVL2.5: decoded safely, cut into tiles, normalised.
 //!
-//! [`load`] turns a file into the RGB bytes that Pillow's `Image.open(path).convert("RGB")` gives; [`tiles`] does
-//! InternVL2.5's `dynamic_preprocess` on them, byte for byte; [`normalise`] gives a tile's pixel values. [`resolve`]
-//! keeps the image paths of problem files inside their data root. Encoding tiles, and where their embeddings go in a
-//! prompt, is left to `engine`, `nn` and `prompt`.
+//! [`resolve`] confines the image paths of problem files to the data root. [`load`] decodes a file
+//! to the RGB bytes of Pillow's `Image.open(path).convert("RGB")`; [`tiles`] applies InternVL2.5's
+//! `dynamic_preprocess` to them, byte for byte; [`normalise`] returns a tile's pixel values.
+//! Encoding tiles is left to [`vision`](crate::vision), and the place of images in a prompt to
+//! [`prompt`](crate::prompt).
 //!
 //! ```
 //! use mmprm::image::{Rgb8, Tiling, tiles};
@@ -23,17 +24,19 @@ mod tiling;
 pub use confine::resolve;
 pub use decode::{Limits, load};
 pub use error::ImageError;
+#[doc(hidden)]
 pub use grid::candidate_grids;
-pub use pixels::{IMAGENET_MEAN, IMAGENET_STD, content_hash, normalise};
+pub(crate) use pixels::content_hash;
+pub use pixels::{IMAGENET_MEAN, IMAGENET_STD, normalise};
 pub use resize::resize;
 pub use tiling::{Tile, Tiling, TilingError, closest_grid, tiles};
 
-/// An RGB image.
+/// An RGB image with 8 bits per channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rgb8 {
-    /// Pixels a row; not 0.
+    /// Pixels per row; not 0.
     pub width: usize,
-    /// Rows; not 0.
+    /// Number of rows; not 0.
     pub height: usize,
     /// `height` × `width` × 3 bytes, row by row.
     pub data: Vec<u8>,

@@ -1,19 +1,21 @@
 //! Pillow's bicubic resize of 8-bit images, bit for bit.
 //!
-//! Keys' kernel with a = −0.5, widened by the scale when shrinking (so that it averages), weights in fixed point with 22
-//! fractional bits, and two passes with 8-bit values between them, so that their order shows in the last bit. It is that of
-//! Pillow 13, which the reference's numbers were made with: horizontal first, as ever, unless the height shrinks by
-//! more than twice as many pixels as the width.
+//! Keys' kernel with a = −0.5, widened by the scale when shrinking (so that it averages), weights
+//! in fixed point with 22 fractional bits, and two passes with 8-bit values between them, so that
+//! the order of the passes affects the last bit. The order is that of Pillow 13, which the golden
+//! values were made with: horizontal first, unless the height shrinks by more than twice as many
+//! pixels as the width.
 
 use rayon::prelude::*;
 
 use super::Rgb8;
 
-/// Fractional bits of a weight: 32 less the 8 of a pixel and 2 for overshoot.
+/// Fractional bits of a weight: 32, minus the 8 of a pixel, minus 2 for overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
-/// Resizes to `width` × `height` (neither 0), stretching, as `Image.resize((width, height), BICUBIC)` does.
+/// Resizes to `width` × `height` (neither 0) as Pillow's `Image.resize((width, height), BICUBIC)`
+/// does, without keeping the aspect ratio.
 pub fn resize(image: &Rgb8, width: usize, height: usize) -> Rgb8 {
     let columns = Taps::new(image.width, width);
     let rows = Taps::new(image.height, height);
@@ -32,9 +34,9 @@ fn is_vertical_first(image: &Rgb8, width: usize, height: usize) -> bool {
     shrunk_by(image.height, height) > 2 * shrunk_by(image.width, width).max(0)
 }
 
-/// Which input positions make each output position, and with what weights.
+/// The input positions and weights of each output position.
 struct Taps {
-    /// Per output position: first input position, and where its weights end in `weights`.
+    /// For each output position, the first input position and the end of its weights in `weights`.
     windows: Vec<(usize, usize)>,
     weights: Vec<i32>,
 }
@@ -64,7 +66,7 @@ impl Taps {
         self.windows.len()
     }
 
-    /// First input position and weights of the output position `at`.
+    /// Returns the first input position and the weights of the output position `at`.
     fn window(&self, at: usize) -> (usize, &[i32]) {
         let begin = if at == 0 { 0 } else { self.windows[at - 1].1 };
         let (first, end) = self.windows[at];
@@ -86,7 +88,7 @@ fn cubic(distance: f64) -> f64 {
 
 fn fixed_point(weight: f64) -> i32 {
     let scaled = weight * f64::from(1 << PRECISION_BITS);
-    // The conversion cuts towards zero: this rounds halves away from it.
+    // The conversion truncates towards zero, so this rounds halves away from it.
     (scaled + 0.5_f64.copysign(scaled)) as i32
 }
 
@@ -94,7 +96,7 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// Rows for one task, so that a task is worth handing to another thread.
+/// Returns the number of rows of one task: enough work to be worth another thread.
 fn rows_per_task(row_bytes: usize) -> usize {
     (64 * 1024 / row_bytes.max(1)).max(1)
 }
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vertical_pass_comes_first_only_where_the_height_shrinks_by_more_than_twice_what_the_width_does() {
+    fn the_vertical_pass_comes_first_only_if_the_height_shrinks_more_than_twice_as_much_as_the_width() {
         let square = ramp(100, 100);
         for (width, height, vertical_first) in
             [(95, 90, false), (95, 89, true), (95, 200, false), (101, 99, true), (101, 101, false), (200, 101, false)]

@@ -1,46 +1,49 @@
+//! `InternVL`'s dynamic tiling: the grid for an image, and its tiles.
+
 use super::Rgb8;
 use super::grid::candidate_grids;
 use super::resize::resize;
 
-/// How images are cut into tiles. Values that come from a file go through [`Tiling::new`].
+/// How images are cut into tiles. [`Tiling::new`] validates values that come from a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiling {
     /// Side of a tile in pixels (448 in InternVL2.5).
     pub size: usize,
-    /// Fewest tiles, without the thumbnail.
+    /// Minimum number of tiles, not counting the thumbnail.
     pub min_tiles: usize,
-    /// Most tiles, without the thumbnail (6 in PRM training, 12 in InternVL2.5's own defaults).
+    /// Maximum number of tiles, not counting the thumbnail (6 in MM-PRM's training, 12 by
+    /// InternVL2.5's default).
     pub max_tiles: usize,
-    /// Whether the whole image is added as one more tile where it was cut.
+    /// Whether the whole image is added as one more tile if there is more than one.
     pub thumbnail: bool,
 }
 
-/// A [`Tiling`] that no image can be cut by.
+/// A [`Tiling`] with invalid values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TilingError {
-    /// The tile size is 0 or beyond what any vision tower takes.
+    /// The tile size is 0 or larger than any vision tower takes.
     #[error("expected a tile size of 1 to {limit} pixels, found {size}")]
     Size {
         /// The size given.
         size: usize,
-        /// The largest accepted.
+        /// The maximum.
         limit: usize,
     },
-    /// The tile counts are not an interval within the limit.
+    /// The tile counts are not an interval within the maximum.
     #[error("expected tile counts with 1 ≤ minimum ≤ maximum ≤ {limit}, found {min_tiles} and {max_tiles}")]
     Count {
         /// The minimum given.
         min_tiles: usize,
         /// The maximum given.
         max_tiles: usize,
-        /// The largest accepted.
+        /// The maximum.
         limit: usize,
     },
 }
 
 impl Tiling {
-    /// Checks values that come from a file.
+    /// Returns a tiling with validated values.
     ///
     /// # Errors
     /// [`TilingError`] unless `size` is 1 to 4096 and 1 ≤ `min_tiles` ≤ `max_tiles` ≤ 64.
@@ -57,7 +60,7 @@ impl Tiling {
     }
 }
 
-/// One square of a cut image.
+/// One square tile of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tile {
     /// Side in pixels.
@@ -66,9 +69,9 @@ pub struct Tile {
     pub rgb: Vec<u8>,
 }
 
-/// The grid (columns, rows) that an image is stretched to: the candidate whose aspect ratio is closest; at equal distance a
-/// later candidate wins only where the image has more than half of that candidate's area (`InternVL`'s
-/// `find_closest_aspect_ratio`).
+/// Returns the grid (columns, rows) that an image is resized to: the candidate with the closest
+/// aspect ratio; at equal distance a later candidate wins only if the image has more than half of
+/// that candidate's area (`InternVL`'s `find_closest_aspect_ratio`).
 pub fn closest_grid(width: usize, height: usize, tiling: &Tiling) -> (usize, usize) {
     let aspect = width as f64 / height as f64;
     let area = (width * height) as f64;
@@ -77,7 +80,7 @@ pub fn closest_grid(width: usize, height: usize, tiling: &Tiling) -> (usize, usi
     for (columns, rows) in candidate_grids(tiling.min_tiles, tiling.max_tiles) {
         let distance = (aspect - columns as f64 / rows as f64).abs();
         let grid_area = (tiling.size * tiling.size * columns * rows) as f64;
-        #[expect(clippy::float_cmp, reason = "the reference's ties are exact ones")]
+        #[expect(clippy::float_cmp, reason = "ties in the original are exact")]
         if distance < best_distance || (distance == best_distance && area > 0.5 * grid_area) {
             best_distance = distance;
             best = (columns, rows);
@@ -86,8 +89,9 @@ pub fn closest_grid(width: usize, height: usize, tiling: &Tiling) -> (usize, usi
     best
 }
 
-/// Cuts an image as `InternVL`'s `dynamic_preprocess` does: stretched to the [closest grid](closest_grid), cut row by row,
-/// then the thumbnail if asked for and if there is more than one tile.
+/// Cuts an image into tiles as `InternVL`'s `dynamic_preprocess` does: resized to the [closest
+/// grid](closest_grid) without keeping its aspect ratio and cut row by row, then the thumbnail if
+/// the tiling has one and there is more than one tile.
 pub fn tiles(image: &Rgb8, tiling: &Tiling) -> Vec<Tile> {
     let size = tiling.size;
     let (columns, rows) = closest_grid(image.width, image.height, tiling);
@@ -126,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_image_of_one_pixel_is_one_tile_without_thumbnail() {
+    fn an_image_of_one_pixel_is_one_tile_without_thumbnail() {
         let image = Rgb8 { width: 1, height: 1, data: vec![9; 3] };
         assert_eq!(tiles(&image, &SIX), [Tile { size: 4, rgb: vec![9; 48] }]);
     }

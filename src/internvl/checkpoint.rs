@@ -1,9 +1,10 @@
-//! Reading a model from a Hugging Face directory.
+//! Reads a model from a Hugging Face directory: `config.json` and safetensors files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
+use mmprm_quant::blocks::BlockError;
 use mmprm_quant::gguf::GgufError;
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 
@@ -11,128 +12,183 @@ use super::config::{Config, ConfigError};
 use super::layout::{Layout, TensorInfo};
 use super::parameters::{Parameters, Store};
 
-/// Largest `config.json` that is read, in bytes.
+/// Maximum size of `config.json`, in bytes.
 const MAX_CONFIG: u64 = 16 << 20;
 
-/// Why a model could not be read from its directory.
+/// Why a model's configuration or weights could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CheckpointError {
-    /// The configuration cannot be opened or read.
+pub enum WeightsError {
+    /// `config.json` cannot be read.
     #[error("{}: cannot read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The configuration is no JSON.
+    /// `config.json` is not valid JSON.
     #[error("{}: {source}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The cause and its place.
         source: serde_json::Error,
     },
-    /// The configuration is not one of this model.
+    /// `config.json` does not describe a supported model.
     #[error("{}: {source}", path.display())]
     Config {
         /// The directory.
         path: PathBuf,
-        /// The field and what is wrong with it.
+        /// The field and what was expected.
         source: ConfigError,
     },
-    /// The tensors' files are broken.
+    /// A safetensors file is invalid.
     #[error(transparent)]
     Tensors(#[from] SafetensorsError),
-    /// The language model's file is broken.
+    /// The GGUF file of the language model is invalid.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// A tensor that the configuration asks for is missing, or another than it says.
-    #[error("{}: tensor '{name}': {problem}", path.display())]
-    Tensor {
-        /// The directory, or the tensor's file.
+    /// The GGUF file holds a model of another architecture.
+    #[error("{}: general.architecture: '{found}', expected '{expected}' by config.json", path.display())]
+    Architecture {
+        /// The GGUF file.
+        path: PathBuf,
+        /// Its architecture.
+        found: String,
+        /// The architecture in `config.json`.
+        expected: &'static str,
+    },
+    /// A tensor that the configuration requires is missing.
+    #[error("{}: tensor '{name}': missing, expected shape {expected:?} by config.json", path.display())]
+    Missing {
+        /// The directory or file that lacks it.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// What is wrong and what was expected.
-        problem: String,
+        /// Its shape, in the file's order of dimensions.
+        expected: Vec<u64>,
+    },
+    /// A tensor has another shape than the configuration implies.
+    #[error("{}: tensor '{name}': shape {found:?}, expected {expected:?} by config.json", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape, in the file's order of dimensions.
+        found: Vec<u64>,
+        /// The shape by `config.json`.
+        expected: Vec<u64>,
+    },
+    /// A tensor is not in a supported floating-point format.
+    #[error("{}: tensor '{name}': {found}, expected F32, F16 or BF16", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its format.
+        found: Dtype,
+    },
+    /// A tensor of a GGUF file cannot be dequantised.
+    #[error("{}: tensor '{name}': {source}", path.display())]
+    Dequantise {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The cause.
+        source: BlockError,
+    },
+    /// A tensor is to be trained, but stays quantised in a GGUF file.
+    #[error("{}: tensor '{name}': quantised tensors cannot be trained", path.display())]
+    NotTrainable {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor cannot be stored in GGUF files.
+    #[error("{}: tensor '{name}': GGUF files cannot store this tensor", path.display())]
+    NoGgufForm {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
     },
 }
 
-/// Read the configuration of the model in a directory, and with it the list of its tensors.
+/// Reads `config.json` from a directory and lists the tensors of the model.
 ///
 /// ```
-/// use mmprm::internvl::{CheckpointError, read_layout};
+/// use mmprm::internvl::{WeightsError, read_layout};
 /// let directory = tempfile::tempdir().unwrap();
-/// assert!(matches!(read_layout(directory.path()), Err(CheckpointError::Read { .. })));
+/// assert!(matches!(read_layout(directory.path()), Err(WeightsError::Read { .. })));
 /// ```
 ///
 /// # Errors
-/// [`CheckpointError`] with the file and field.
-pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, CheckpointError> {
+/// [`WeightsError`] with the file and field.
+pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
     let path = directory.join("config.json");
-    let fail = |source| CheckpointError::Read { path: path.clone(), source };
+    let fail = |source| WeightsError::Read { path: path.clone(), source };
     let length = std::fs::metadata(&path).map_err(fail)?.len();
     if length > MAX_CONFIG {
         let problem = format!("{length} bytes, expected at most {MAX_CONFIG}");
         return Err(fail(std::io::Error::new(std::io::ErrorKind::FileTooLarge, problem)));
     }
     let text = std::fs::read(&path).map_err(fail)?;
-    let json = serde_json::from_slice(&text).map_err(|source| CheckpointError::Json { path: path.clone(), source })?;
+    let json = serde_json::from_slice(&text).map_err(|source| WeightsError::Json { path: path.clone(), source })?;
     let config = Config::from_json(&json);
-    let config = config.map_err(|source| CheckpointError::Config { path: directory.to_owned(), source })?;
+    let config = config.map_err(|source| WeightsError::Config { path: directory.to_owned(), source })?;
     Ok(Layout::new(&config))
 }
 
-/// Read the values of a model's tensors from its directory: as `f32` those of which `masters` is true and all vectors, frozen
-/// matrices in the format of the file.
+/// Reads the weights of a model from its directory: vectors, and tensors for which `masters` is
+/// true, as `f32`; other matrices in the format of the file.
 ///
-/// Tensors that the model does not have are left alone.
+/// Ignores tensors that are not in the layout.
 ///
 /// # Errors
-/// [`CheckpointError`] with the file and the tensor: missing, of another shape, not of floating point numbers, or broken.
+/// [`WeightsError`] if a tensor is missing, has the wrong shape or format, or a file is invalid.
 pub fn read_parameters(
     directory: &Path,
     layout: &Arc<Layout>,
     masters: impl Fn(usize) -> bool,
-) -> Result<Parameters, CheckpointError> {
+) -> Result<Parameters, WeightsError> {
     let mut stores = read_some(directory, layout, |_| true, masters)?;
-    Parameters::load(layout, |number| Ok(stores[number].take().unwrap_or_else(|| unreachable!("all are wanted"))))
+    Parameters::load(layout, |index| Ok(stores[index].take().unwrap_or_else(|| unreachable!("all were read"))))
 }
 
-/// The values of the tensors that are wanted, as [`read_parameters`] gives them.
+/// Reads the tensors for which `wanted` is true, as [`read_parameters`] does.
 pub(super) fn read_some(
     directory: &Path,
     layout: &Layout,
     wanted: impl Fn(usize) -> bool,
     masters: impl Fn(usize) -> bool,
-) -> Result<Vec<Option<Store>>, CheckpointError> {
+) -> Result<Vec<Option<Store>>, WeightsError> {
     let checkpoint = Checkpoint::open(directory)?;
     let all = || layout.tensors().iter().enumerate();
-    // Shapes first, so that nothing large is read for a checkpoint that does not fit.
-    for (_, tensor) in all().filter(|(number, _)| wanted(*number)) {
-        let wrong = |path: &Path, problem: String| CheckpointError::Tensor {
-            path: path.to_owned(),
-            name: tensor.name.clone(),
-            problem,
-        };
+    // Shapes are checked first, so that nothing large is read from a checkpoint of another model.
+    for (_, tensor) in all().filter(|(index, _)| wanted(*index)) {
+        let name = || tensor.name.clone();
+        let expected: Vec<u64> = tensor.shape.iter().map(|size| *size as u64).collect();
         let Some(found) = checkpoint.get(&tensor.name) else {
-            return Err(wrong(directory, format!("missing, expected {:?}", tensor.shape)));
+            return Err(WeightsError::Missing { path: directory.to_owned(), name: name(), expected });
         };
+        let path = || checkpoint.file(found).to_owned();
         if found.shape != tensor.shape {
-            let problem = format!("shape {:?}, expected {:?} by config.json", found.shape, tensor.shape);
-            return Err(wrong(checkpoint.file(found), problem));
+            let found = found.shape.iter().map(|size| *size as u64).collect();
+            return Err(WeightsError::Shape { path: path(), name: name(), found, expected });
         }
         if !matches!(found.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let problem = format!("{:?}, expected F32, F16 or BF16", found.dtype);
-            return Err(wrong(checkpoint.file(found), problem));
+            return Err(WeightsError::Format { path: path(), name: name(), found: found.dtype });
         }
     }
-    let read = |(number, info): (usize, &TensorInfo)| {
-        let tensor = checkpoint.get(&info.name).filter(|_| wanted(number))?;
+    let read = |(index, info): (usize, &TensorInfo)| {
+        let tensor = checkpoint.get(&info.name).filter(|_| wanted(index))?;
         let bytes = checkpoint.data(tensor);
-        let master = masters(number) || !info.is_matrix();
+        let master = masters(index) || !info.is_matrix();
         let halves = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
         let store = match (tensor.dtype, master) {
             (Dtype::F16, true) => Store::F32(halves.map(|bits| f16::from_bits(bits).to_f32()).collect()),

@@ -1,36 +1,39 @@
-//! Shapes and constants of a model, read from the `config.json` of a Hugging Face directory.
+//! Shapes and hyperparameters of a model, parsed from the `config.json` of a Hugging Face
+//! directory.
 
 use serde_json::Value;
 
-use crate::nn::rope::Scaling;
+use crate::nn::rope::RopeScaling;
 
-/// Widest dimension that a configuration may name, far above any real one.
+/// Maximum dimension, far above any real one.
 const MAX_DIM: u64 = 1 << 20;
-/// Most layers of a tower.
+/// Maximum number of layers.
 const MAX_LAYERS: u64 = 1 << 10;
 
-/// A field of a configuration that is missing or that this model cannot follow.
+/// A field of `config.json` that is missing, invalid or not supported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("config.json: {field}: {problem}")]
+#[error("config.json: {field}: {}, expected {expected}", found.as_deref().unwrap_or("missing"))]
 #[non_exhaustive]
 pub struct ConfigError {
-    /// The field, as `llm_config.hidden_size`.
+    /// The field, such as `llm_config.hidden_size`.
     pub field: String,
-    /// What is wrong and what was expected.
-    pub problem: String,
+    /// Its value, `None` if it is missing.
+    pub found: Option<String>,
+    /// The supported values.
+    pub expected: String,
 }
 
-/// The kind of a tower's norms.
+/// Kind of norm in a vision tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormKind {
-    /// `LayerNorm`, with biases (InternViT-300M).
+    /// `LayerNorm` with biases (InternViT-300M).
     Layer,
-    /// `RMSNorm`, without (InternViT-6B).
+    /// `RMSNorm` (InternViT-6B).
     Rms,
 }
 
 impl NormKind {
-    /// The name in `config.json` (`norm_type`).
+    /// Returns the name in `config.json` (`norm_type`).
     pub fn name(self) -> &'static str {
         match self {
             Self::Layer => "layer_norm",
@@ -39,7 +42,7 @@ impl NormKind {
     }
 }
 
-/// `InternViT`.
+/// Configuration of the vision tower, `InternViT`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VisionConfig {
     /// Width of the residual stream.
@@ -50,50 +53,50 @@ pub struct VisionConfig {
     pub heads: usize,
     /// Width of the feed-forward layers.
     pub feed_forward: usize,
-    /// Side of a tile in pixels.
+    /// Tile side, in pixels.
     pub image: usize,
-    /// Side of a patch in pixels.
+    /// Patch side, in pixels.
     pub patch: usize,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
-    /// Kind of the norms.
+    /// Kind of norm.
     pub norm: NormKind,
-    /// Added under the root of the norms.
+    /// Epsilon of the norms.
     pub epsilon: f32,
-    /// Whether queries and keys are normalised (`RMSNorm` over all heads together).
+    /// Whether queries and keys are normalised (`RMSNorm` over all heads jointly).
     pub qk_norm: bool,
 }
 
 impl VisionConfig {
-    /// Patches along each side of a tile.
+    /// Returns the patches along each side of a tile.
     pub fn side(&self) -> usize {
         self.image / self.patch
     }
 
-    /// Tokens of a tile inside of the tower: the class token and one for each patch.
+    /// Returns the tokens of a tile inside the tower: a class token and one per patch.
     pub fn tokens(&self) -> usize {
         self.side().pow(2) + 1
     }
 
-    /// Pixel values of a tile: 3 · image².
+    /// Returns the pixel values of a tile: 3 · image².
     pub fn pixels(&self) -> usize {
         3 * self.image * self.image
     }
 }
 
-/// The architecture of the language model.
+/// Architecture of the language model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LanguageKind {
-    /// `InternLM2`: queries, keys and values from one fused matrix.
+    /// `InternLM2`: one fused matrix for queries, keys and values.
     InternLm2,
-    /// Qwen2 and Qwen2.5: one matrix each, with biases.
+    /// Qwen2 and Qwen2.5: one matrix for each of them, with biases.
     Qwen2,
 }
 
-/// The language model.
+/// Configuration of the language model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LanguageConfig {
-    /// Its architecture.
+    /// Architecture.
     pub kind: LanguageKind,
     /// Width of the residual stream.
     pub hidden: usize,
@@ -110,36 +113,36 @@ pub struct LanguageConfig {
     /// Base of the rotary embedding (`rope_theta`).
     pub rope_base: f32,
     /// How rotary positions are scaled.
-    pub rope_scaling: Scaling,
-    /// Added under the root of the norms.
+    pub rope_scaling: RopeScaling,
+    /// Epsilon of the norms.
     pub epsilon: f32,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
-    /// Whether the head is the embedding matrix.
+    /// Whether the head shares the embedding matrix.
     pub tied: bool,
 }
 
 impl LanguageConfig {
-    /// Dimensions of a head.
+    /// Returns the head dimension.
     pub fn head(&self) -> usize {
         self.hidden / self.heads
     }
 }
 
-/// InternVL2.5: a vision tower, a projector and a language model.
+/// Configuration of an InternVL2.5 model: vision tower, projector and language model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The vision tower.
     pub vision: VisionConfig,
-    /// Patches along each side of the blocks that the pixel shuffle makes one token of (1 / `downsample_ratio`).
+    /// Patches along each side of a pixel-shuffle block (1 / `downsample_ratio`).
     pub shuffle: usize,
     /// The language model.
     pub language: LanguageConfig,
 }
 
 impl Config {
-    /// Read a parsed `config.json` of `model_type` `internvl_chat`. Defaults are those of the reference's configuration
-    /// classes.
+    /// Reads a parsed `config.json` of `model_type` `internvl_chat`, with the defaults of
+    /// `InternVL`'s configuration classes.
     ///
     /// ```
     /// use mmprm::internvl::Config;
@@ -148,7 +151,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError`] with the first field that is missing, out of its bounds or not supported.
+    /// [`ConfigError`] with the first field that is missing, out of bounds or not supported.
     pub fn from_json(json: &Value) -> Result<Self, ConfigError> {
         let root = Section { json, prefix: "" };
         let vision = vision(&root.section("vision_config")?)?;
@@ -161,19 +164,19 @@ impl Config {
         let ratio = root.float("downsample_ratio", 0.5)?;
         let shuffle = (1.0 / ratio).round();
         if !((shuffle * ratio - 1.0).abs() < 1e-6 && (1.0..=64.0).contains(&shuffle)) {
-            return Err(root.error("downsample_ratio", format!("{ratio}, expected one over a whole number up to 64")));
+            return Err(root.wrong("downsample_ratio", ratio, "one over a whole number up to 64"));
         }
         let shuffle = shuffle as usize;
         root.divides("downsample_ratio", shuffle, vision.side())?;
         Ok(Self { vision, shuffle, language })
     }
 
-    /// Tokens of the language model that a tile becomes.
+    /// Returns the language model tokens per tile.
     pub fn tokens_per_tile(&self) -> usize {
         (self.vision.side() / self.shuffle).pow(2)
     }
 
-    /// Channels of a tile's token before the projector.
+    /// Returns the channels of a token before the projector.
     pub fn features(&self) -> usize {
         self.vision.hidden * self.shuffle * self.shuffle
     }
@@ -183,7 +186,7 @@ fn vision(section: &Section<'_>) -> Result<VisionConfig, ConfigError> {
     let norm = match section.text("norm_type", "rms_norm")? {
         "layer_norm" => NormKind::Layer,
         "rms_norm" => NormKind::Rms,
-        other => return Err(section.error("norm_type", format!("'{other}', expected layer_norm or rms_norm"))),
+        other => return Err(section.wrong("norm_type", quoted(other), "layer_norm or rms_norm")),
     };
     section.only("hidden_act", "gelu", &["gelu"])?;
     if section.json.get("num_channels").is_some() {
@@ -210,12 +213,12 @@ fn language(section: &Section<'_>) -> Result<LanguageConfig, ConfigError> {
     let kind = match section.text("model_type", "")? {
         "internlm2" => LanguageKind::InternLm2,
         "qwen2" => LanguageKind::Qwen2,
-        other => return Err(section.error("model_type", format!("'{other}', expected internlm2 or qwen2"))),
+        other => return Err(section.wrong("model_type", quoted(other), "internlm2 or qwen2")),
     };
     section.only("hidden_act", "silu", &["silu"])?;
     for field in ["bias", "use_sliding_window"] {
         if section.flag(field, false)? {
-            return Err(section.error(field, "true, expected false".into()));
+            return Err(section.wrong(field, true, "false"));
         }
     }
     let heads = section.size("num_attention_heads", None)?;
@@ -236,31 +239,35 @@ fn language(section: &Section<'_>) -> Result<LanguageConfig, ConfigError> {
     section.divides("num_attention_heads", config.heads, config.hidden)?;
     section.divides("num_key_value_heads", config.kv_heads, config.heads)?;
     if !config.head().is_multiple_of(2) {
-        let problem = format!("heads of {} dimensions, expected an even number", config.head());
-        return Err(section.error("num_attention_heads", problem));
+        let found = format!("heads of {} dimensions", config.head());
+        return Err(section.wrong("num_attention_heads", found, "an even number"));
     }
     Ok(config)
 }
 
-fn scaling(section: &Section<'_>) -> Result<Scaling, ConfigError> {
+fn scaling(section: &Section<'_>) -> Result<RopeScaling, ConfigError> {
     if section.json.get("rope_scaling").is_none_or(Value::is_null) {
-        return Ok(Scaling::None);
+        return Ok(RopeScaling::None);
     }
     let rope = section.section("rope_scaling")?;
     let kind = if rope.json.get("rope_type").is_some() { "rope_type" } else { "type" };
     let factor = || rope.positive("factor", f64::NAN);
     match rope.text(kind, "default")? {
-        "default" => Ok(Scaling::None),
-        "linear" => Ok(Scaling::Linear { factor: factor()? }),
+        "default" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: factor()? }),
         "dynamic" => {
             let trained = section.size("max_position_embeddings", Some(2048))?;
-            Ok(Scaling::Dynamic { factor: factor()?, trained })
+            Ok(RopeScaling::Dynamic { factor: factor()?, trained })
         }
-        other => Err(rope.error(kind, format!("'{other}', expected dynamic or linear"))),
+        other => Err(rope.wrong(kind, quoted(other), "dynamic or linear")),
     }
 }
 
-/// An object of the configuration and where it is in it.
+fn quoted(text: &str) -> String {
+    format!("'{text}'")
+}
+
+/// An object of the configuration, and its path.
 struct Section<'a> {
     json: &'a Value,
     prefix: &'a str,
@@ -269,31 +276,35 @@ struct Section<'a> {
 impl<'a> Section<'a> {
     fn section(&self, field: &'a str) -> Result<Self, ConfigError> {
         let json = self.json.get(field).filter(|json| json.is_object());
-        let json = json.ok_or_else(|| self.error(field, "missing, expected an object".into()))?;
+        let json = json.ok_or_else(|| self.error(field, None, "an object"))?;
         Ok(Self { json, prefix: field })
     }
 
-    fn error(&self, field: &str, problem: String) -> ConfigError {
+    fn error(&self, field: &str, found: Option<String>, expected: &str) -> ConfigError {
         let dot = if self.prefix.is_empty() { "" } else { "." };
-        ConfigError { field: format!("{}{dot}{field}", self.prefix), problem }
+        ConfigError { field: format!("{}{dot}{field}", self.prefix), found, expected: expected.to_owned() }
+    }
+
+    fn wrong(&self, field: &str, found: impl std::fmt::Display, expected: &str) -> ConfigError {
+        self.error(field, Some(found.to_string()), expected)
     }
 
     fn given(&self, field: &str) -> Option<&'a Value> {
         self.json.get(field).filter(|value| !value.is_null())
     }
 
-    fn wrong(&self, field: &str, expected: &str) -> ConfigError {
-        let found = self.given(field).map_or("missing".into(), ToString::to_string);
-        self.error(field, format!("{found}, expected {expected}"))
+    /// The error for the value that the field has.
+    fn unexpected(&self, field: &str, expected: &str) -> ConfigError {
+        self.error(field, self.given(field).map(ToString::to_string), expected)
     }
 
-    fn bounded(&self, field: &str, default: Option<usize>, most: u64) -> Result<usize, ConfigError> {
+    fn bounded(&self, field: &str, default: Option<usize>, max: u64) -> Result<usize, ConfigError> {
         match (self.given(field), default) {
             (None, Some(default)) => Ok(default),
-            (None, None) => Err(self.wrong(field, "a whole number")),
+            (None, None) => Err(self.unexpected(field, "a whole number")),
             (Some(value), _) => {
-                let value = value.as_u64().filter(|value| (1..=most).contains(value));
-                value.map(|value| value as usize).ok_or_else(|| self.wrong(field, &format!("1 to {most}")))
+                let value = value.as_u64().filter(|value| (1..=max).contains(value));
+                value.map(|value| value as usize).ok_or_else(|| self.unexpected(field, &format!("1 to {max}")))
             }
         }
     }
@@ -307,38 +318,35 @@ impl<'a> Section<'a> {
     }
 
     fn float(&self, field: &str, default: f64) -> Result<f64, ConfigError> {
-        self.given(field).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.wrong(field, "a number")))
+        self.given(field).map_or(Ok(default), |value| value.as_f64().ok_or_else(|| self.unexpected(field, "a number")))
     }
 
     fn positive(&self, field: &str, default: f64) -> Result<f32, ConfigError> {
         let value = self.float(field, default)? as f32;
-        if value.is_finite() && value > 0.0 { Ok(value) } else { Err(self.wrong(field, "a positive number")) }
+        if value.is_finite() && value > 0.0 { Ok(value) } else { Err(self.unexpected(field, "a positive number")) }
     }
 
     fn flag(&self, field: &str, default: bool) -> Result<bool, ConfigError> {
-        self.given(field).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.wrong(field, "true or false")))
+        self.given(field)
+            .map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.unexpected(field, "true or false")))
     }
 
     fn text(&self, field: &str, default: &'static str) -> Result<&'a str, ConfigError> {
-        self.given(field).map_or(Ok(default), |value| value.as_str().ok_or_else(|| self.wrong(field, "a text")))
+        self.given(field).map_or(Ok(default), |value| value.as_str().ok_or_else(|| self.unexpected(field, "a string")))
     }
 
     fn only(&self, field: &str, default: &'static str, supported: &[&str]) -> Result<(), ConfigError> {
         let found = self.text(field, default)?;
-        if supported.contains(&found) { Ok(()) } else { Err(self.wrong(field, &supported.join(" or "))) }
+        if supported.contains(&found) { Ok(()) } else { Err(self.unexpected(field, &supported.join(" or "))) }
     }
 
     fn only_number(&self, field: &str, supported: i64) -> Result<(), ConfigError> {
         let found = self.given(field).map_or(Some(supported), Value::as_i64);
-        if found == Some(supported) { Ok(()) } else { Err(self.wrong(field, &supported.to_string())) }
+        if found == Some(supported) { Ok(()) } else { Err(self.unexpected(field, &supported.to_string())) }
     }
 
     fn divides(&self, field: &str, part: usize, whole: usize) -> Result<(), ConfigError> {
-        if whole.is_multiple_of(part) {
-            Ok(())
-        } else {
-            Err(self.error(field, format!("{part}, expected a divisor of {whole}")))
-        }
+        if whole.is_multiple_of(part) { Ok(()) } else { Err(self.wrong(field, part, &format!("a divisor of {whole}"))) }
     }
 }
 
@@ -365,15 +373,15 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_read_with_the_reference_s_defaults() {
+    fn defaults_are_those_of_the_reference() {
         let config = Config::from_json(&sample()).unwrap();
         assert_eq!((config.tokens_per_tile(), config.features(), config.language.head()), (4, 32, 4));
-        assert_eq!(config.language.rope_scaling, Scaling::Dynamic { factor: 2.0, trained: 64 });
+        assert_eq!(config.language.rope_scaling, RopeScaling::Dynamic { factor: 2.0, trained: 64 });
         assert!(!config.language.tied && !config.language.qkv_bias && config.vision.norm == NormKind::Layer);
     }
 
     #[test]
-    fn what_cannot_be_followed_is_named_with_its_field() {
+    fn unsupported_values_are_reported_with_their_field() {
         let cases = [
             ("/llm_config/model_type", json!("llama"), "llm_config.model_type"),
             ("/llm_config/hidden_size", json!(0), "llm_config.hidden_size"),

@@ -1,46 +1,45 @@
-//! The tensors of a model: their Hugging Face names, shapes and roles, in order.
+//! The tensors of a model, in order: Hugging Face names, shapes, roles, and where each belongs.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::added::{Adapter, NewRows};
 use super::config::{Config, LanguageKind, NormKind, VisionConfig};
 
-/// What a tensor is, which initialisation and weight decay depend on.
+/// Role of a tensor, on which its initialisation and weight decay depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A matrix that multiplies activations.
     Matrix,
-    /// A table of which tokens take rows.
+    /// An embedding table, with one row per token or position.
     Embedding,
     /// A norm's weight.
     Norm,
     /// `LayerScale`.
     Scale,
-    /// Added to activations.
+    /// A bias.
     Bias,
-    /// The first matrix of an adapter.
-    Down,
-    /// Its second one.
-    Up,
-    /// Rows in the place of some tokens' rows of a table.
-    Rows,
+    /// Matrix A of a `LoRA` adapter.
+    LoraA,
+    /// Matrix B of a `LoRA` adapter.
+    LoraB,
+    /// Trained rows that replace those of some tokens in an embedding or head.
+    TokenRows,
 }
 
-/// One tensor.
+/// Description of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Its Hugging Face name.
+    /// Hugging Face name.
     pub name: String,
-    /// Its shape there.
+    /// Shape.
     pub shape: Vec<usize>,
-    /// What it is.
+    /// Role.
     pub role: Role,
 }
 
 impl TensorInfo {
-    /// Number of its elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
@@ -50,36 +49,62 @@ impl TensorInfo {
         self.len() == 0
     }
 
-    /// Whether it multiplies activations or gives rows to tokens, and so may be held in other formats than `f32`.
+    /// Whether it is used as a matrix or token table, and so may be stored in other formats than
+    /// `f32`.
     pub fn is_matrix(&self) -> bool {
         match self.role {
-            Role::Matrix | Role::Down | Role::Up | Role::Rows => true,
+            Role::Matrix | Role::LoraA | Role::LoraB | Role::TokenRows => true,
             Role::Embedding => self.shape.len() == 2,
             Role::Norm | Role::Scale | Role::Bias => false,
         }
     }
 
-    /// Rows, and elements of one: what the tensor is as an operand of a product.
+    /// Returns rows and columns of the tensor as an operand of a product.
     pub fn matrix(&self) -> (usize, usize) {
         let rows = self.shape.first().copied().unwrap_or(1);
         (rows, self.len() / rows.max(1))
     }
 }
 
-/// The tensors of a model by their number, and where they belong in it.
+/// The tensors of a model, and where each belongs. A tensor is identified by its index in
+/// [`Layout::tensors`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     pub(super) config: Config,
     pub(super) tensors: Vec<TensorInfo>,
-    pub(super) numbers: HashMap<String, usize>,
-    /// For each tensor after the model's own the one it belongs to.
-    pub(super) owners: Vec<usize>,
+    pub(super) by_name: HashMap<String, usize>,
+    /// For each `LoRA` tensor, the tensor of the base model that it belongs to.
+    pub(super) bases: Vec<usize>,
     pub(super) vision: Vision,
     pub(super) projector: Projector,
     pub(super) language: Language,
 }
 
-/// A matrix `[outputs, inputs]` and its bias, as numbers of tensors.
+/// `LoRA` adapter of a matrix, which adds `scale · B · A` to it. A and B are indices of tensors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adapter {
+    /// A, `[rank, inputs]`.
+    pub down: usize,
+    /// B, `[outputs, rank]`.
+    pub up: usize,
+    /// Rank.
+    pub rank: usize,
+    /// Scale.
+    pub scale: f32,
+}
+
+/// Trained rows that replace those of some tokens in embedding and head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRows {
+    /// The tokens, ascending.
+    pub tokens: Vec<u32>,
+    /// Index of the tensor with the embedding's rows, `[tokens, width]`.
+    pub embedding: usize,
+    /// Index of the tensor with the head's rows; that of the embedding's if the two are tied.
+    pub head: usize,
+}
+
+/// A linear layer: indices of its weight `[outputs, inputs]` and bias.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Linear {
     pub weight: usize,
@@ -96,6 +121,7 @@ pub(super) struct Norm {
     pub epsilon: f32,
 }
 
+/// Tensors of the vision tower.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Vision {
     pub class: usize,
@@ -104,18 +130,20 @@ pub(super) struct Vision {
     pub blocks: Vec<VisionBlock>,
 }
 
+/// Tensors of a block of the vision tower.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct VisionBlock {
     pub norms: [Norm; 2],
     pub scales: [usize; 2],
     pub qkv: Linear,
-    /// Norms of queries and of keys.
+    /// Norms of queries and keys.
     pub qk_norms: Option<[Norm; 2]>,
     pub out: Linear,
     pub up: Linear,
     pub down: Linear,
 }
 
+/// Tensors of the projector, a two-layer MLP.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Projector {
     pub norm: Norm,
@@ -123,23 +151,25 @@ pub(super) struct Projector {
     pub second: Linear,
 }
 
+/// Tensors of the language model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Language {
     pub embedding: usize,
     pub blocks: Vec<LanguageBlock>,
     pub norm: Norm,
-    /// The matrix of the head, which may be the embedding.
+    /// The matrix of the head: the embedding if they are tied.
     pub head: usize,
-    /// Rows in the place of some of both.
-    pub rows: Option<NewRows>,
+    /// Trained rows that replace some of both.
+    pub rows: Option<TokenRows>,
 }
 
+/// Tensors of a block of the language model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct LanguageBlock {
-    /// The numbers of all its tensors.
-    pub numbers: Range<usize>,
+    /// Indices of all its tensors.
+    pub indices: Range<usize>,
     pub attention_norm: Norm,
-    pub qkv: Qkv,
+    pub qkv: QkvTensors,
     pub out: Linear,
     pub norm: Norm,
     pub gate: Linear,
@@ -147,63 +177,101 @@ pub(super) struct LanguageBlock {
     pub down: Linear,
 }
 
-/// How queries, keys and values are stored.
+/// Projections to queries, keys and values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Qkv {
-    /// One matrix: for each key head the rows of its query heads, then of the key, then of the value.
+pub(super) enum QkvTensors {
+    /// One matrix: for each key head the rows of its query heads, then its key, then its value.
     Fused(Linear),
-    /// One matrix each.
+    /// A matrix for each of them.
     Separate([Linear; 3]),
 }
 
+impl LanguageBlock {
+    pub fn linears(&self) -> Vec<Linear> {
+        self.clone().linears_mut().into_iter().map(|linear| *linear).collect()
+    }
+
+    pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut all: Vec<&mut Linear> = match &mut self.qkv {
+            QkvTensors::Fused(linear) => vec![linear],
+            QkvTensors::Separate(linears) => linears.iter_mut().collect(),
+        };
+        all.extend([&mut self.out, &mut self.gate, &mut self.up, &mut self.down]);
+        all
+    }
+}
+
 impl Layout {
-    /// The tensors that a model of this configuration has: vision tower, language model, projector.
+    /// Lists the tensors of a model with this configuration: vision tower, language model,
+    /// projector.
     pub fn new(config: &Config) -> Arc<Self> {
-        let mut list = List::default();
+        let mut list = TensorList::default();
         let vision = list.vision(&config.vision);
         let language = list.language(config);
         let projector = list.projector(config);
-        let numbers = list.0.iter().enumerate().map(|(number, tensor)| (tensor.name.clone(), number)).collect();
-        let owners = Vec::new();
-        Arc::new(Self { config: config.clone(), tensors: list.0, numbers, owners, vision, projector, language })
+        let by_name = list.0.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
+        let bases = Vec::new();
+        Arc::new(Self { config: config.clone(), tensors: list.0, by_name, bases, vision, projector, language })
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The tensors, whose places are their numbers.
+    /// Returns all tensors, in order of their indices.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
     }
 
-    /// The number of a name.
+    /// Returns the index of the tensor with this name.
     pub fn index(&self, name: &str) -> Option<usize> {
-        self.numbers.get(name).copied()
+        self.by_name.get(name).copied()
     }
 
     /// Whether a tensor belongs to the vision tower.
-    pub fn is_vision(&self, number: usize) -> bool {
-        self.tensors[number].name.starts_with("vision_model.")
+    pub fn is_vision(&self, index: usize) -> bool {
+        self.tensors[index].name.starts_with("vision_model.")
     }
 
-    /// The matrix of the language model's head, `[vocabulary, width]`: that of the embedding if they are tied.
+    /// Returns the head of the language model, `[vocabulary, width]`: the embedding if they are
+    /// tied.
     pub fn head(&self) -> usize {
         self.language.head
     }
 
-    /// The embedding matrix of the language model, `[vocabulary, width]`.
+    /// Returns the embedding of the language model, `[vocabulary, width]`.
     pub fn embedding(&self) -> usize {
         self.language.embedding
     }
+
+    /// Returns the number of tensors of the base model; tensors from this index on belong to
+    /// `LoRA`.
+    pub fn base_len(&self) -> usize {
+        self.tensors.len() - self.bases.len()
+    }
+
+    /// Returns the base tensor that a `LoRA` tensor belongs to, and a base tensor unchanged.
+    pub fn base_of(&self, index: usize) -> usize {
+        index.checked_sub(self.base_len()).map_or(index, |added| self.bases[added])
+    }
+
+    /// Returns the adapter of a matrix, if it has one.
+    pub fn adapter(&self, index: usize) -> Option<Adapter> {
+        self.language.blocks.iter().flat_map(LanguageBlock::linears).find(|linear| linear.weight == index)?.adapter
+    }
+
+    /// Returns the trained token rows, if there are any.
+    pub fn token_rows(&self) -> Option<&TokenRows> {
+        self.language.rows.as_ref()
+    }
 }
 
-/// The tensors so far.
+/// Builder of the list of tensors.
 #[derive(Default)]
-struct List(Vec<TensorInfo>);
+struct TensorList(Vec<TensorInfo>);
 
-impl List {
+impl TensorList {
     fn add(&mut self, name: String, shape: &[usize], role: Role) -> usize {
         self.0.push(TensorInfo { name, shape: shape.to_vec(), role });
         self.0.len() - 1
@@ -288,16 +356,16 @@ impl List {
         let first = self.0.len();
         let pick = |of_internlm, of_qwen| name(if internlm { of_internlm } else { of_qwen });
         let qkv = if internlm {
-            Qkv::Fused(self.linear(&name("attention.wqkv"), hidden, queries + 2 * keys, config.qkv_bias))
+            QkvTensors::Fused(self.linear(&name("attention.wqkv"), hidden, queries + 2 * keys, config.qkv_bias))
         } else {
             let parts = [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)];
-            Qkv::Separate(parts.map(|(part, outputs)| {
+            QkvTensors::Separate(parts.map(|(part, outputs)| {
                 self.linear(&name(&format!("self_attn.{part}")), hidden, outputs, config.qkv_bias)
             }))
         };
         let norm = |list: &mut Self, name: String| list.norm(&name, hidden, NormKind::Rms, epsilon);
         let mut tensors = LanguageBlock {
-            numbers: first..first,
+            indices: first..first,
             qkv,
             out: self.linear(&pick("attention.wo", "self_attn.o_proj"), queries, hidden, false),
             gate: self.linear(&pick("feed_forward.w1", "mlp.gate_proj"), hidden, feed_forward, false),
@@ -306,7 +374,7 @@ impl List {
             attention_norm: norm(self, pick("attention_norm", "input_layernorm")),
             norm: norm(self, pick("ffn_norm", "post_attention_layernorm")),
         };
-        tensors.numbers.end = self.0.len();
+        tensors.indices.end = self.0.len();
         tensors
     }
 }

@@ -1,32 +1,34 @@
-//! The head and the losses: only the rows of hidden states, and of the head, that a target reads.
+//! Head and losses, on the rows that targets read only: never a full `[tokens, vocabulary]` matrix
+//! of logits.
 
 use rayon::prelude::*;
 
 use super::layout::Language;
-use super::linear::{Pass, matrix, matrix_mut};
 use super::packed::Targets;
+use super::pass::{Pass, matrix, matrix_mut};
 use super::trainable::Gradients;
 use crate::nn::gemm::{Gemm, Operand};
 use crate::nn::softmax::softmax;
 use crate::nn::tensor::MatMut;
 
-/// Rows of logits over the vocabulary that exist at once.
+/// Maximum rows of logits over the vocabulary at a time.
 const CHUNK: usize = 128;
 
-/// The loss of a sequence.
+/// Loss of a sequence.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loss {
-    /// The weighted sum over the targets.
+    /// Weighted sum over the targets.
     pub loss: f64,
-    /// For each target, before its weight: the loss.
+    /// Unweighted loss of each target.
     pub losses: Vec<f32>,
-    /// For each target: the probability of `yes` against `no` (the step's score), or the log-probability of the next token.
-    pub rows: Vec<f32>,
-    /// For each target that is a next token: the likeliest one.
+    /// For each target the step's score, p(`yes`) against `no`, or the log-probability of the next
+    /// token.
+    pub outputs: Vec<f32>,
+    /// For each next-token target the token with the highest probability; empty for step targets.
     pub likeliest: Vec<u32>,
 }
 
-/// The head at work.
+/// The final norm and head.
 #[derive(Clone, Copy)]
 pub(super) struct Head<'a> {
     pub pass: Pass<'a>,
@@ -36,7 +38,8 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// The loss from the stream after the last block, `[targets, width]`, and if `gradients` are wanted that of the stream.
+    /// Computes the loss from the residual stream after the last block, `[targets, width]`; with
+    /// `gradients`, adds to them and returns the gradient of the stream too.
     pub fn run(&self, stream: &[f32], targets: &Targets, gradients: Option<&mut Gradients>) -> (Loss, Vec<f32>) {
         let (width, norm) = (self.width, self.tensors.norm);
         let stream = matrix(stream, width);
@@ -60,7 +63,7 @@ impl Head<'_> {
         }
     }
 
-    /// Cross entropy of softmax(`yes`, `no`) with (label, 1 − label).
+    /// Computes the cross entropy of softmax(`yes`, `no`) with (label, 1 − label).
     fn step_losses(
         &self,
         normed: &[f32],
@@ -71,21 +74,22 @@ impl Head<'_> {
         let width = self.width;
         let mut head = vec![0.0; 2 * width];
         let table = self.tensors.head_table();
-        self.pass.rows(table, &tokens, matrix_mut(&mut head, width));
+        self.pass.gather_rows(table, &tokens, matrix_mut(&mut head, width));
         let (normed, head) = (matrix(normed, width), matrix(&head, width));
         let mut logits = vec![0.0; 2 * labels.len()];
         Gemm::new().run(normed, Operand::from(head).t(), matrix_mut(&mut logits, 2));
-        let (mut loss, mut losses, mut rows) = (0.0, Vec::new(), Vec::new());
+        let (mut loss, mut losses, mut outputs) = (0.0, Vec::new(), Vec::new());
         for ((logits, label), weight) in logits.chunks_exact_mut(2).zip(labels).zip(weights) {
             let (label, weight) = (f64::from(*label), f64::from(*weight));
             let margin = f64::from(logits[0]) - f64::from(logits[1]);
-            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential is taken out.
+            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential
+            // is factored out.
             let tail = (-margin.abs()).exp().ln_1p();
             let own = label * (tail + (-margin).max(0.0)) + (1.0 - label) * (tail + margin.max(0.0));
             let score = 1.0 / (1.0 + (-margin).exp());
             loss += weight * own;
             losses.push(own as f32);
-            rows.push(score as f32);
+            outputs.push(score as f32);
             let slope = (weight * (score - label)) as f32;
             logits.copy_from_slice(&[slope, -slope]);
         }
@@ -94,12 +98,12 @@ impl Head<'_> {
             Gemm::new().run(d_logits, head, matrix_mut(d_normed, width));
             let mut d_rows = vec![0.0; 2 * width];
             Gemm::new().run(Operand::from(d_logits).t(), normed, matrix_mut(&mut d_rows, width));
-            Pass::rows_gradient(table, &tokens, matrix(&d_rows, width), gradients);
+            Pass::gather_rows_backward(table, &tokens, matrix(&d_rows, width), gradients);
         }
-        Loss { loss, losses, rows, likeliest: Vec::new() }
+        Loss { loss, losses, outputs, likeliest: Vec::new() }
     }
 
-    /// Cross entropy of the softmax over the vocabulary with the next token.
+    /// Computes the cross entropy of the softmax over the vocabulary with the next token.
     fn token_losses(
         &self,
         normed: &[f32],
@@ -123,7 +127,7 @@ impl Head<'_> {
                 all.likeliest.push(likeliest);
                 all.loss -= f64::from(*weight) * f64::from(logprob);
                 all.losses.push(-logprob);
-                all.rows.push(logprob);
+                all.outputs.push(logprob);
             }
             let Some((d_normed, gradients)) = &mut wanted else { continue };
             let d_normed = matrix_mut(&mut d_normed[first * width..][..count * width], width);
@@ -133,8 +137,8 @@ impl Head<'_> {
     }
 }
 
-/// The log-probability of token `id` by a row of logits, which become the gradient of its weighted loss, and the likeliest
-/// token.
+/// Returns the log-probability of token `id` and the most probable token; overwrites the logits by
+/// the gradient of the weighted loss.
 fn next_token(logits: &mut [f32], id: u32, weight: f32) -> (f32, u32) {
     let id = id as usize;
     let (mut peak, own) = (0, logits[id]);
@@ -146,7 +150,7 @@ fn next_token(logits: &mut [f32], id: u32, weight: f32) -> (f32, u32) {
     let highest = logits[peak];
     let width = logits.len();
     softmax(MatMut::new(logits, 1, width));
-    // The probability of the likeliest token cannot vanish, that of `id` can.
+    // The highest probability cannot underflow, that of `id` can.
     let logprob = own - highest + logits[peak].ln();
     logits[id] -= 1.0;
     for value in logits.iter_mut() {

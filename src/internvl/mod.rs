@@ -1,11 +1,14 @@
-//! InternVL2.5 for training: `InternViT`, pixel shuffle, projector, and `InternLM2` or Qwen2, forward and backward.
+//! InternVL2.5, forward and backward: `InternViT`, pixel shuffle, projector, and `InternLM2` or
+//! Qwen2.
 //!
-//! A [`Layout`] lists a model's tensors by their Hugging Face names, [`Parameters`] hold their values, [`Model`] goes from a
-//! [`Packed`] sequence to its [`Loss`] and adds up [`Gradients`]. Kernels are [`nn`](crate::nn)'s. Where sequences come from,
-//! optimisers, schedules and the writing of checkpoints are left to the trainer.
+//! Training runs all of it; the native vision encoder runs the vision tower and projector of an
+//! `mmproj` file. A [`Layout`] lists the tensors of a model by their Hugging Face names,
+//! [`Parameters`] hold their values, and a [`Model`] computes the [`Loss`] of a [`Packed`] sequence
+//! and accumulates [`Gradients`]. Kernels are in [`nn`](crate::nn). Optimisers, schedules, data and
+//! writing checkpoints are left to `train`.
 //!
 //! ```
-//! use mmprm::internvl::{Config, Gradients, Layout, Model, Packed, Parameters, Settings, Targets, Tiles, Trainable};
+//! use mmprm::internvl::{Config, Gradients, Layout, Model, Packed, Parameters, ComputeOptions, Targets, Tiles, Trainable};
 //! use mmprm::nn::attention::{Mask, Segments};
 //! let config = serde_json::json!({
 //!     "ps_version": "v2",
@@ -21,7 +24,7 @@
 //! let layout = Layout::new(&Config::from_json(&config).unwrap());
 //! let mut parameters = Parameters::random(&layout, 1);
 //! let model = Model::new(&layout);
-//! // Two steps, each ended by token 10; their scores are to become 1 and 0.25.
+//! // Two steps, each ended by token 10, with labels 1 and 0.25.
 //! let packed = Packed {
 //!     tokens: vec![3, 4, 10, 5, 10],
 //!     segments: Segments::plain(&[5], Mask::Causal),
@@ -31,50 +34,44 @@
 //! let (rows, labels, weights) = (vec![2, 4], vec![1.0, 0.25], vec![0.5, 0.5]);
 //! let targets = Targets::Steps { rows, labels, weights, yes: 1, no: 2 };
 //! let mut gradients = Gradients::new(&layout, Trainable::without_vision(&layout));
-//! let before = model.gradients(&parameters, &packed, &targets, Settings::default(), &mut gradients).unwrap();
-//! for (number, gradient) in gradients.iter() {
-//!     let values = parameters.get_mut(number).unwrap();
+//! let before = model.gradients(&parameters, &packed, &targets, ComputeOptions::default(), &mut gradients).unwrap();
+//! for (index, gradient) in gradients.iter() {
+//!     let values = parameters.get_mut(index).unwrap();
 //!     values.iter_mut().zip(gradient).for_each(|(value, gradient)| *value -= 0.1 * gradient);
 //! }
-//! assert!(model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss < before.loss);
+//! assert!(model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap().loss < before.loss);
 //! ```
 
-mod added;
+mod blocks;
 mod checkpoint;
 mod config;
 mod counter;
-mod dropout;
-mod heads;
-mod hidden;
+mod gguf_rows;
 mod input;
 mod language;
 mod layout;
-mod linear;
+mod lora;
 mod losses;
 mod mmproj;
 mod model;
 mod packed;
 mod parameters;
-mod patch;
+mod pass;
+mod qkv;
 mod quantised;
-mod saved;
-mod stack;
-mod tables;
 #[cfg(test)]
 mod tests;
 mod trainable;
 mod vision;
 
-pub use added::{Adapter, AdditionError, Additions, NewRows};
-pub use checkpoint::{CheckpointError, read_layout, read_parameters};
+pub use checkpoint::{WeightsError, read_layout, read_parameters};
 pub use config::{Config, ConfigError, LanguageConfig, LanguageKind, NormKind, VisionConfig};
-pub use dropout::Dropout;
-pub use hidden::HiddenStates;
-pub use layout::{Layout, Role, TensorInfo};
+pub use layout::{Adapter, Layout, Role, TensorInfo, TokenRows};
+pub use lora::{Dropout, LoraConfig, LoraError};
 pub use losses::Loss;
-pub use mmproj::{MmprojError, read_mmproj};
-pub use model::{Model, Settings};
-pub use packed::{Image, InputError, Packed, Targets, Tiles};
+pub use mmproj::{MmprojError, UnsupportedTower, read_mmproj};
+pub use model::{ComputeOptions, HiddenStates, Model};
+pub use packed::{ImageSpan, InputError, Packed, Targets, Tiles};
 pub use parameters::{HalfCopies, HalfFormat, Parameters, Store, Weights};
 pub use quantised::read_quantised;
 pub use trainable::{Gradients, Trainable};

@@ -1,18 +1,18 @@
-//! The whole model: from a packed sequence to its loss, and back to the gradients.
+//! The whole model: loss and gradients of a packed sequence, vision features, hidden states.
 
 use std::sync::Arc;
 
-use super::heads::Rotary;
-use super::input::{Input, project};
-use super::language::Layer;
+use super::blocks::{self, Block, SaveMode};
+use super::input::{InputLayer, project};
+use super::language::LanguageLayer;
 use super::layout::Layout;
-use super::linear::{Pass, matrix, matrix_mut};
 use super::losses::{Head, Loss};
 use super::packed::{InputError, Packed, Targets, Tiles};
 use super::parameters::Weights;
-use super::stack::{self, Keep};
+use super::pass::{Pass, matrix, matrix_mut};
+use super::qkv::RotaryTables;
 use super::trainable::{Gradients, Trainable};
-use super::vision::Tower;
+use super::vision::VisionTower;
 use crate::nn::attention::{Heads, Segments};
 use crate::nn::embedding;
 use crate::nn::gemm::Precision;
@@ -20,102 +20,113 @@ use crate::nn::workspace;
 
 /// How a pass is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Settings {
-    /// How exactly operands enter the products.
+pub struct ComputeOptions {
+    /// Precision of the operands of matrix products.
     pub precision: Precision,
-    /// Keep only each block's input for the backward, and do the block's forward again there: less memory for a third more
-    /// work.
+    /// Gradient checkpointing: saves only the input of each block and repeats its forward in the
+    /// backward, which takes less memory and a third more compute.
     pub checkpointing: bool,
 }
 
-/// InternVL2.5.
+/// Residual streams of a pass: after the embeddings, and after each block.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HiddenStates {
+    /// Vision tower, `[tiles · tokens, width]`; empty without pixel values.
+    pub vision: Vec<Vec<f32>>,
+    /// Language model, `[tokens, width]`; the last one is after the final norm.
+    pub language: Vec<Vec<f32>>,
+}
+
+/// An InternVL2.5 model. Weights are passed to each call.
 #[derive(Debug, Clone)]
 pub struct Model {
     layout: Arc<Layout>,
 }
 
 impl Model {
-    /// The model with these tensors.
+    /// Creates a model with these tensors.
     pub fn new(layout: &Arc<Layout>) -> Self {
         Self { layout: Arc::clone(layout) }
     }
 
-    /// The tensors.
+    /// Returns the layout.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
-    /// What the vision tower makes of tiles, for [`Tiles::Features`]: pixel values `[tiles, 3, side, side]` to
-    /// `[tiles · tokens per tile, features]`.
+    /// Runs the vision tower: pixel values `[tiles, 3, side, side]` to
+    /// `[tiles · tokens per tile, features]`, as in [`Tiles::Features`].
     ///
     /// # Errors
-    /// [`InputError::TileValues`].
+    /// [`InputError::TileValues`] for incomplete tiles.
     pub fn vision_features<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
         pixels: &[f32],
-        settings: Settings,
+        options: ComputeOptions,
     ) -> Result<Vec<f32>, InputError> {
         let config = self.layout.config();
         let (found, tile) = (pixels.len(), config.vision.pixels());
         if !found.is_multiple_of(tile) {
             return Err(InputError::TileValues { found, tile });
         }
-        let segments = Tower::segments(config, found / tile);
-        let pass = Pass { weights: weights.into(), precision: settings.precision };
-        let tower = Tower { pass, tensors: &self.layout.vision, config, segments: &segments };
+        let segments = VisionTower::segments(config, found / tile);
+        let pass = Pass { weights: weights.into(), precision: options.precision };
+        let tower = VisionTower { pass, tensors: &self.layout.vision, config, segments: &segments };
         Ok(tower.features(&tower.run(pixels)))
     }
 
-    /// What the language model reads of tiles: pixel values `[tiles, 3, side, side]` to
-    /// `[tiles · tokens per tile, width of the language model]`.
+    /// Runs vision tower and projector: pixel values `[tiles, 3, side, side]` to
+    /// `[tiles · tokens per tile, width]`, where `width` is that of the language model.
     ///
-    /// What comes of a tile depends on that tile alone.
+    /// The result for a tile does not depend on the other tiles.
     ///
     /// # Errors
-    /// [`InputError::TileValues`].
+    /// [`InputError::TileValues`] for incomplete tiles.
     pub fn vision_embeddings<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
         pixels: &[f32],
-        settings: Settings,
+        options: ComputeOptions,
     ) -> Result<Vec<f32>, InputError> {
         let weights = weights.into();
-        let features = self.vision_features(weights, pixels, settings)?;
-        let pass = Pass { weights, precision: settings.precision };
+        let features = self.vision_features(weights, pixels, options)?;
+        let pass = Pass { weights, precision: options.precision };
         let config = self.layout.config();
-        // A product with a single row is summed in another order, so tiles of a single token may not meet.
-        let together = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
-        Ok(features.chunks(together).flat_map(|features| project(&pass, &self.layout, features).0).collect())
+        // Products with one row sum in another order, so tiles of one token must not share a
+        // product.
+        let chunk = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
+        Ok(features.chunks(chunk).flat_map(|features| project(&pass, &self.layout, features).0).collect())
     }
 
-    /// The loss of a sequence.
+    /// Computes the loss of a sequence.
     ///
     /// # Errors
-    /// [`InputError`] for what does not fit.
+    /// [`InputError`] if sequence and targets do not fit the model.
     pub fn loss<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
         packed: &Packed,
         targets: &Targets,
-        settings: Settings,
+        options: ComputeOptions,
     ) -> Result<Loss, InputError> {
-        self.run(weights.into(), packed, targets, settings, None)
+        self.run(weights.into(), packed, targets, options, None)
     }
 
-    /// The loss of a sequence; adds its gradients.
+    /// Computes the loss of a sequence and adds its gradients.
     ///
     /// # Errors
-    /// [`InputError`] for what does not fit; nothing is added then.
+    /// [`InputError`] if sequence and targets do not fit the model; the gradients are unchanged
+    /// then.
     pub fn gradients<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
         packed: &Packed,
         targets: &Targets,
-        settings: Settings,
+        options: ComputeOptions,
         gradients: &mut Gradients,
     ) -> Result<Loss, InputError> {
-        self.run(weights.into(), packed, targets, settings, Some(gradients))
+        self.run(weights.into(), packed, targets, options, Some(gradients))
     }
 
     fn run(
@@ -123,7 +134,7 @@ impl Model {
         weights: Weights<'_>,
         packed: &Packed,
         targets: &Targets,
-        settings: Settings,
+        options: ComputeOptions,
         gradients: Option<&mut Gradients>,
     ) -> Result<Loss, InputError> {
         let config = self.layout.config();
@@ -133,27 +144,26 @@ impl Model {
             return Ok(Loss::default());
         }
         let _recycling = workspace::recycling();
-        let pass = Pass { weights, precision: settings.precision };
+        let pass = Pass { weights, precision: options.precision };
         let tiles = self.tile_segments(packed);
-        let input = Input { pass, layout: &self.layout, packed, tiles: &tiles };
+        let input = InputLayer { pass, layout: &self.layout, packed, tiles: &tiles };
         let trained = gradients.as_deref().map(Gradients::trainable);
-        let keep = match (trained, settings.checkpointing) {
-            (None, _) => Keep::Nothing,
-            (Some(_), true) => Keep::Inputs,
-            (Some(_), false) => Keep::Everything,
+        let mode = match (trained, options.checkpointing) {
+            (None, _) => SaveMode::Nothing,
+            (Some(_), true) => SaveMode::Inputs,
+            (Some(_), false) => SaveMode::Everything,
         };
-        let learns_vision =
-            trained.is_some_and(|trained| trained.numbers().any(|number| self.layout.is_vision(number)));
-        if learns_vision && !packed.images.is_empty() && matches!(packed.tiles, Tiles::Features(_)) {
+        let trains_vision = trained.is_some_and(|trained| trained.indices().any(|index| self.layout.is_vision(index)));
+        if trains_vision && !packed.images.is_empty() && matches!(packed.tiles, Tiles::Features(_)) {
             return Err(InputError::FrozenFeatures);
         }
-        let (stream, kept_input) = input.forward(if learns_vision { keep } else { Keep::Nothing });
+        let (stream, saved_input) = input.forward(if trains_vision { mode } else { SaveMode::Nothing });
         let mut rows = targets.rows().to_vec();
         rows.dedup();
-        let rotary = Rotary::new(&config.language, &packed.segments.positions());
-        let blocks = self.blocks(pass, &packed.segments, &rotary, Some(&rows));
-        let lowest = trained.map_or(0, |trained| self.lowest(trained));
-        let (stream, traces) = stack::forward(&blocks, stream, keep, lowest);
+        let rotary = RotaryTables::new(&config.language, &packed.segments.positions());
+        let layers = self.blocks(pass, &packed.segments, &rotary, Some(&rows));
+        let first_block = trained.map_or(0, |trained| self.first_block(trained));
+        let (stream, saved) = blocks::forward(&layers, stream, mode, first_block);
         let places = places(&rows, targets.rows());
         let width = config.language.hidden;
         let mut at_targets = vec![0.0; places.len() * width];
@@ -166,11 +176,41 @@ impl Model {
         let mut d_stream = vec![0.0; rows.len() * width];
         embedding::scatter_add(&places, matrix(&d_targets, width), matrix_mut(&mut d_stream, width));
         drop(stream);
-        let d_stream = stack::backward(&blocks, traces, d_stream, gradients);
-        if lowest == 0 {
-            input.backward(kept_input, d_stream, gradients);
+        let d_stream = blocks::backward(&layers, saved, d_stream, gradients);
+        if first_block == 0 {
+            input.backward(saved_input, d_stream, gradients);
         }
         Ok(loss)
+    }
+
+    /// Computes the hidden states of a sequence, to compare implementations layer by layer.
+    ///
+    /// # Errors
+    /// [`InputError`] if sequence and targets do not fit the model.
+    pub fn hidden_states<'w>(
+        &self,
+        weights: impl Into<Weights<'w>>,
+        packed: &Packed,
+        options: ComputeOptions,
+    ) -> Result<HiddenStates, InputError> {
+        let layout = self.layout();
+        let config = layout.config();
+        packed.check(config)?;
+        let pass = Pass { weights: weights.into(), precision: options.precision };
+        let tiles = self.tile_segments(packed);
+        let mut vision = Vec::new();
+        if let Tiles::Pixels(pixels) = &packed.tiles {
+            let tower = VisionTower { pass, tensors: &layout.vision, config, segments: &tiles };
+            vision = streams(&tower.blocks(), tower.embed(pixels));
+        }
+        let input = InputLayer { pass, layout, packed, tiles: &tiles };
+        let rotary = RotaryTables::new(&config.language, &packed.segments.positions());
+        let layers = self.blocks(pass, &packed.segments, &rotary, None);
+        let mut language = streams(&layers, input.forward(SaveMode::Nothing).0);
+        if let Some(last) = language.last_mut() {
+            *last = pass.norm(layout.language.norm, matrix(last, config.language.hidden)).0;
+        }
+        Ok(HiddenStates { vision, language })
     }
 
     fn head<'a>(&'a self, pass: Pass<'a>) -> Head<'a> {
@@ -178,43 +218,43 @@ impl Model {
         Head { pass, tensors: &self.layout.language, width: config.hidden, vocabulary: config.vocabulary }
     }
 
-    /// The language model's blocks on a sequence, of which only `rows` are wanted in the end.
-    pub(super) fn blocks<'a>(
+    /// Returns the blocks of the language model; only `rows` of the last one's output are needed.
+    fn blocks<'a>(
         &'a self,
         pass: Pass<'a>,
         segments: &'a Segments,
-        rotary: &'a Rotary,
+        rotary: &'a RotaryTables,
         rows: Option<&'a [usize]>,
-    ) -> Vec<Layer<'a>> {
+    ) -> Vec<LanguageLayer<'a>> {
         let config = &self.layout.config().language;
         let heads = Heads { query: config.heads, key: config.kv_heads, dim: config.head() };
         let last = config.layers - 1;
-        let layer = |(number, tensors)| {
-            let rows = rows.filter(|_| number == last);
-            Layer { pass, tensors, width: config.hidden, heads, segments, rotary, rows }
+        let layer = |(index, tensors)| {
+            let rows = rows.filter(|_| index == last);
+            LanguageLayer { pass, tensors, width: config.hidden, heads, segments, rotary, rows }
         };
         self.layout.language.blocks.iter().enumerate().map(layer).collect()
     }
 
-    /// One segment for each tile of pixel values.
-    pub(super) fn tile_segments(&self, packed: &Packed) -> Segments {
+    /// Creates one segment per tile of pixel values.
+    fn tile_segments(&self, packed: &Packed) -> Segments {
         let config = self.layout.config();
         let pixels = if let Tiles::Pixels(pixels) = &packed.tiles { pixels.len() } else { 0 };
-        Tower::segments(config, pixels / config.vision.pixels())
+        VisionTower::segments(config, pixels / config.vision.pixels())
     }
 
-    /// The first block that the backward has to reach.
-    fn lowest(&self, trained: &Trainable) -> usize {
+    /// Returns the first block that the backward has to reach.
+    fn first_block(&self, trained: &Trainable) -> usize {
         let language = &self.layout.language;
-        let above = |number: &usize| *number == language.norm.weight || *number == language.head;
-        let owners = trained.numbers().map(|number| self.layout.owner(number));
-        let needed = owners.filter(|number| *number == language.embedding || !above(number));
-        let block = |number: usize| language.blocks.iter().position(|block| block.numbers.contains(&number));
-        needed.map(|number| block(number).unwrap_or(0)).min().unwrap_or(language.blocks.len())
+        let is_above = |index: &usize| *index == language.norm.weight || *index == language.head;
+        let bases = trained.indices().map(|index| self.layout.base_of(index));
+        let needed = bases.filter(|index| *index == language.embedding || !is_above(index));
+        let block = |index: usize| language.blocks.iter().position(|block| block.indices.contains(&index));
+        needed.map(|index| block(index).unwrap_or(0)).min().unwrap_or(language.blocks.len())
     }
 }
 
-/// Where each target's row is among the distinct rows.
+/// Returns the index of each target's row in the distinct rows.
 fn places(rows: &[usize], targets: &[usize]) -> Vec<u32> {
     let mut place = 0;
     let places = targets.iter().map(|target| {
@@ -224,4 +264,13 @@ fn places(rows: &[usize], targets: &[usize]) -> Vec<u32> {
         place as u32
     });
     places.collect()
+}
+
+fn streams<B: Block>(blocks: &[B], first: Vec<f32>) -> Vec<Vec<f32>> {
+    let mut streams = vec![first];
+    for block in blocks {
+        let stream = streams[streams.len() - 1].clone();
+        streams.push(block.output(&block.forward(stream)));
+    }
+    streams
 }

@@ -1,154 +1,154 @@
-//! What goes through the model at once: tokens in segments, where images are in them, and what is to be learnt.
+//! Input of a pass: a packed sequence of tokens and image tiles, and the targets of the loss.
 
 use std::ops::Range;
 
 use super::config::Config;
 use crate::nn::attention::Segments;
 
-/// A packed sequence that does not fit the model, or targets that do not fit the sequence.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a packed sequence does not fit the model, or targets do not fit the sequence.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
-    /// Tokens and segments are not of one length.
-    #[error("{tokens} tokens, but the segments have {segments}")]
+    /// Tokens and segments differ in length.
+    #[error("{tokens} tokens, but segments of {segments} tokens in all")]
     Segments {
-        /// How many tokens there are.
+        /// Number of tokens.
         tokens: usize,
-        /// How many the segments have.
+        /// Number of tokens in all segments.
         segments: usize,
     },
-    /// A token has no embedding.
-    #[error("token {row} of the sequence is {token}, expected less than the vocabulary's {vocabulary}")]
+    /// A token is not in the vocabulary.
+    #[error("row {row}: token {token}, expected less than the vocabulary size {vocabulary}")]
     Token {
-        /// Where.
+        /// Row of the sequence.
         row: usize,
-        /// Its id.
+        /// Token id.
         token: u32,
-        /// Rows of the embedding matrix.
+        /// Vocabulary size.
         vocabulary: usize,
     },
-    /// An image does not lie in the sequence, or overlaps another.
-    #[error("image {image} takes tokens {start}..{end}, expected them after {after} and within {tokens}")]
+    /// An image exceeds the sequence or overlaps another image.
+    #[error("image {image}: rows {start}..{end}, expected rows from {after} on and within {tokens}")]
     Image {
-        /// Which, in the order of the sequence.
+        /// Index of the image.
         image: usize,
-        /// Its first token.
+        /// Its first row.
         start: usize,
-        /// The end of its tokens.
+        /// The end of its rows.
         end: usize,
-        /// The end of the image before.
+        /// The end of the previous image.
         after: usize,
-        /// Tokens of the sequence.
+        /// Length of the sequence.
         tokens: usize,
     },
-    /// An image's tiles are not among those given.
-    #[error("image {image} has tiles {start}..{end}, expected them within {tiles}")]
+    /// An image refers to tiles that do not exist.
+    #[error("image {image}: tiles {start}..{end}, expected tiles within 0..{tiles}")]
     Tiles {
-        /// Which, in the order of the sequence.
+        /// Index of the image.
         image: usize,
         /// Its first tile.
         start: usize,
         /// The end of its tiles.
         end: usize,
-        /// Tiles that there are.
+        /// Number of tiles.
         tiles: usize,
     },
-    /// Pixel values or features are not those of whole tiles.
-    #[error("{found} values of tiles, expected a multiple of {tile}")]
+    /// Pixel values or features do not fill whole tiles.
+    #[error("{found} tile values, expected a multiple of {tile}")]
     TileValues {
-        /// How many values there are.
+        /// Number of values.
         found: usize,
-        /// Values of a tile.
+        /// Values per tile.
         tile: usize,
     },
-    /// The vision tower is to be trained, but its output was given, not pixel values.
-    #[error("the vision tower can be trained only from pixel values, not from features that were computed before")]
+    /// The vision tower is trained, but the sequence has features instead of pixel values.
+    #[error("training the vision tower requires pixel values, found precomputed features")]
     FrozenFeatures,
-    /// The numbers of target rows, of what they are to become and of weights differ.
-    #[error("{rows} target rows with {targets} targets and {weights} weights")]
+    /// Target rows, targets and weights differ in number.
+    #[error("{rows} target rows, {targets} targets and {weights} weights, expected equal numbers")]
     Lengths {
-        /// Rows.
+        /// Number of rows.
         rows: usize,
-        /// Labels or token ids.
+        /// Number of labels or token ids.
         targets: usize,
-        /// Weights.
+        /// Number of weights.
         weights: usize,
     },
-    /// A target is at a row that the sequence does not have, or not after the row of the target before.
-    #[error("target {target} is at row {row}, expected rows in ascending order within {tokens}")]
+    /// Target rows exceed the sequence or are not in ascending order.
+    #[error("target {target}: row {row}, expected ascending rows within {tokens}")]
     Row {
-        /// Which target.
+        /// Index of the target.
         target: usize,
         /// Its row.
         row: usize,
-        /// Tokens of the sequence.
+        /// Length of the sequence.
         tokens: usize,
     },
-    /// A label is not a probability, or a weight is not a finite number.
-    #[error("target {target}: a label of {label} with a weight of {weight}, expected 0 to 1 and a finite number")]
+    /// A label is not in 0 to 1, or a weight is not finite.
+    #[error("target {target}: label {label} and weight {weight}, expected 0 to 1 and a finite number")]
     Label {
-        /// Which target.
+        /// Index of the target.
         target: usize,
         /// Its label.
-        label: String,
+        label: f32,
         /// Its weight.
-        weight: String,
+        weight: f32,
     },
     /// A target token is not in the vocabulary.
-    #[error("target {target} is token {token}, expected less than the vocabulary's {vocabulary}")]
+    #[error("target {target}: token {token}, expected less than the vocabulary size {vocabulary}")]
     TargetToken {
-        /// Which target.
+        /// Index of the target.
         target: usize,
         /// The token.
         token: u32,
-        /// Rows of the head.
+        /// Vocabulary size.
         vocabulary: usize,
     },
 }
 
-/// Tiles of all images of a packed sequence.
+/// Image tiles of a packed sequence.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Tiles {
     /// Pixel values `[tiles, 3, side, side]`, normalised.
     Pixels(Vec<f32>),
-    /// What [`Model::vision_features`](super::Model::vision_features) made of them:
+    /// Output of [`Model::vision_features`](super::Model::vision_features),
     /// `[tiles · tokens per tile, features]`.
     Features(Vec<f32>),
 }
 
 impl Tiles {
-    /// No tiles, for text.
+    /// Returns no tiles, for sequences without images.
     pub fn none() -> Self {
         Self::Features(Vec::new())
     }
 }
 
-/// Where an image stands in a packed sequence: `tiles.len() · tokens per tile` tokens from `first` on.
+/// An image in a packed sequence: `tiles.len() · tokens per tile` rows, starting at `first`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    /// Its first token.
+pub struct ImageSpan {
+    /// First row.
     pub first: usize,
-    /// Its tiles, of those of the sequence. Images may share tiles, which then are computed once.
+    /// Indices of its tiles. Images may share tiles, which are computed once.
     pub tiles: Range<usize>,
 }
 
 /// A packed sequence.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// Token ids; those at the places of images do not matter, but are within the vocabulary.
+    /// Token ids. Those at rows of images are ignored, but have to be within the vocabulary.
     pub tokens: Vec<u32>,
-    /// Which token sees which; rotary positions follow its paths.
+    /// Visibility between tokens; rotary positions follow its paths.
     pub segments: Segments,
-    /// Images in the order of the sequence, each within one segment.
-    pub images: Vec<Image>,
-    /// Their tiles.
+    /// Images in ascending order of rows, each within one segment.
+    pub images: Vec<ImageSpan>,
+    /// Tiles of the images.
     pub tiles: Tiles,
 }
 
 impl Packed {
-    /// Images at the runs of `image_token`, tile after tile as the reference fills them: a run of one tile's tokens takes
-    /// the next tile, one of three tiles' tokens the next three. Nothing if a run is not of whole tiles.
-    pub fn images_at(tokens: &[u32], image_token: u32, tokens_per_tile: usize) -> Option<Vec<Image>> {
+    /// Finds images: runs of `image_token`, which take consecutive tiles as in MM-PRM, one tile per
+    /// `tokens_per_tile` tokens. Returns `None` if a run does not consist of whole tiles.
+    pub fn images_at(tokens: &[u32], image_token: u32, tokens_per_tile: usize) -> Option<Vec<ImageSpan>> {
         let mut images = Vec::new();
         let (mut row, mut tile) = (0, 0);
         for run in tokens.chunk_by(|a, b| (*a == image_token) == (*b == image_token)) {
@@ -157,7 +157,7 @@ impl Packed {
                 if !run.len().is_multiple_of(tokens_per_tile) {
                     return None;
                 }
-                images.push(Image { first: row, tiles: tile..tile + tiles });
+                images.push(ImageSpan { first: row, tiles: tile..tile + tiles });
                 tile += tiles;
             }
             row += run.len();
@@ -165,10 +165,10 @@ impl Packed {
         Some(images)
     }
 
-    /// Check that the sequence fits a model.
+    /// Checks that the sequence fits a model.
     ///
     /// # Errors
-    /// [`InputError`] with the first thing that does not.
+    /// [`InputError`] for the first mismatch.
     pub fn check(&self, config: &Config) -> Result<(), InputError> {
         let (tokens, segments) = (self.tokens.len(), self.segments.tokens());
         if tokens != segments {
@@ -186,11 +186,11 @@ impl Packed {
             return Err(InputError::TileValues { found, tile });
         }
         let (mut after, tiles) = (0, found / tile);
-        for (image, Image { first, tiles: own }) in self.images.iter().enumerate() {
-            if own.start > own.end || own.end > tiles {
-                return Err(InputError::Tiles { image, start: own.start, end: own.end, tiles });
+        for (image, ImageSpan { first, tiles: range }) in self.images.iter().enumerate() {
+            if range.start > range.end || range.end > tiles {
+                return Err(InputError::Tiles { image, start: range.start, end: range.end, tiles });
             }
-            let (start, end) = (*first, first.saturating_add(own.len() * config.tokens_per_tile()));
+            let (start, end) = (*first, first.saturating_add(range.len() * config.tokens_per_tile()));
             if start < after || end > tokens {
                 return Err(InputError::Image { image, start, end, after, tokens });
             }
@@ -200,57 +200,58 @@ impl Packed {
     }
 }
 
-/// What the model is to predict at some rows of the sequence, each with a weight; the loss is the weighted sum.
+/// Targets at some rows of the sequence, each with a weight; the loss is the weighted sum.
 ///
-/// The weights decide over what the mean is: 1 / n for the n targets of a micro-batch, as the reference has it, or
-/// 1 / N for the N of the whole batch; several times that for a row that several paths of a tree share.
+/// The weights define the mean: 1 / n for the n targets of a micro-batch, as in MM-PRM, or 1 / N
+/// for the N targets of the whole batch; a multiple of it for a row that several paths of a tree
+/// share.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Process rewards: at each row the probability of `yes` against `no` alone, which is to be the label. Only those two
-    /// rows of the head are computed.
+    /// Process rewards: at each row the label is the target probability of `yes` in a softmax over
+    /// `yes` and `no`. Only these two rows of the head are computed.
     Steps {
         /// Rows of the `<prm>` tokens, ascending.
         rows: Vec<usize>,
-        /// 0 to 1.
+        /// Labels, 0 to 1.
         labels: Vec<f32>,
-        /// Factors of the rows' losses.
+        /// Weights of the losses.
         weights: Vec<f32>,
-        /// The token for a good step.
+        /// Token of a correct step.
         yes: u32,
-        /// The token for a bad one.
+        /// Token of an incorrect step.
         no: u32,
     },
-    /// Language modelling: at each row, the token that comes next.
+    /// Language modelling: at each row, the next token.
     Tokens {
-        /// Rows that predict, ascending (not those of the predicted tokens). A row may come several times: at the end of a
-        /// segment it predicts the first token of each child.
+        /// Predicting rows, ascending (not the rows of the predicted tokens). A row may occur
+        /// several times: at the end of a segment it predicts the first token of each child.
         rows: Vec<usize>,
         /// The next tokens.
         ids: Vec<u32>,
-        /// Factors of the rows' losses.
+        /// Weights of the losses.
         weights: Vec<f32>,
     },
 }
 
 impl Targets {
-    /// The rows.
+    /// Returns the rows.
     pub fn rows(&self) -> &[usize] {
         match self {
             Self::Steps { rows, .. } | Self::Tokens { rows, .. } => rows,
         }
     }
 
-    /// The rows' weights.
+    /// Returns the weights.
     pub fn weights(&self) -> &[f32] {
         match self {
             Self::Steps { weights, .. } | Self::Tokens { weights, .. } => weights,
         }
     }
 
-    /// Check that the targets fit a sequence of `tokens` tokens.
+    /// Checks that the targets fit a sequence of `tokens` tokens.
     ///
     /// # Errors
-    /// [`InputError`] with the first thing that does not fit.
+    /// [`InputError`] for the first mismatch.
     pub fn check(&self, tokens: usize, config: &Config) -> Result<(), InputError> {
         let (rows, weights, vocabulary) = (self.rows(), self.weights(), config.language.vocabulary);
         let targets = match self {
@@ -260,15 +261,14 @@ impl Targets {
         if rows.len() != targets || rows.len() != weights.len() {
             return Err(InputError::Lengths { rows: rows.len(), targets, weights: weights.len() });
         }
-        let falls = rows.windows(2).position(|pair| pair[1] < pair[0]).map(|place| place + 1);
-        if let Some(target) = falls.or_else(|| rows.iter().position(|row| *row >= tokens)) {
+        let unordered = rows.windows(2).position(|pair| pair[1] < pair[0]).map(|place| place + 1);
+        if let Some(target) = unordered.or_else(|| rows.iter().position(|row| *row >= tokens)) {
             return Err(InputError::Row { target, row: rows[target], tokens });
         }
         let label = |target: usize| if let Self::Steps { labels, .. } = self { labels[target] } else { 0.0 };
         let fits = |target: &usize| weights[*target].is_finite() && (0.0..=1.0).contains(&label(*target));
         if let Some(target) = (0..rows.len()).find(|target| !fits(target)) {
-            let (label, weight) = (label(target).to_string(), weights[target].to_string());
-            return Err(InputError::Label { target, label, weight });
+            return Err(InputError::Label { target, label: label(target), weight: weights[target] });
         }
         let ids = match self {
             Self::Steps { yes, no, .. } => &[*yes, *no],

@@ -1,4 +1,5 @@
-//! The values of a model's tensors, and copies of them in half precision.
+//! Values of a model's tensors, their half-precision copies, and the view of both that a pass
+//! reads.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,33 +8,33 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::counter::Counter;
-use super::dropout::Dropout;
 use super::layout::{Layout, Role, TensorInfo};
+use super::lora::Dropout;
 use crate::nn::embedding;
 use crate::nn::gemm::{Operand, RowSource};
 use crate::nn::tensor::{Element, Mat, MatMut};
 
-/// Spread of random matrices (`initializer_range` of the reference).
-const SPREAD: f32 = 0.02;
-/// `LayerScale` of a new tower (`initializer_factor` of `InternViT`).
-const SCALE: f32 = 0.1;
+/// Standard deviation of random matrices (`initializer_range` in MM-PRM).
+const INIT_DEVIATION: f32 = 0.02;
+/// Initial `LayerScale` (`initializer_factor` of `InternViT`).
+const INIT_LAYER_SCALE: f32 = 0.1;
 
-/// How the values of a tensor are held.
+/// Storage of the values of a tensor.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Store {
-    /// Master values: what is trained, and every vector.
+    /// `f32` master weights: trained tensors, and every vector.
     F32(Vec<f32>),
     /// A frozen matrix in f16.
     F16(Vec<f16>),
     /// A frozen matrix in bf16.
     Bf16(Vec<bf16>),
-    /// A frozen matrix whose rows are made on demand, such as quantised weights.
+    /// A frozen matrix whose rows are generated on demand, such as quantised weights.
     Rows(Arc<dyn RowSource + Send + Sync>),
 }
 
 impl Store {
-    /// Elements.
+    /// Returns the number of elements.
     fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
@@ -50,13 +51,13 @@ impl std::fmt::Debug for Store {
             Self::F32(_) => "f32",
             Self::F16(_) => "f16",
             Self::Bf16(_) => "bf16",
-            Self::Rows(_) => "rows on demand",
+            Self::Rows(_) => "rows generated on demand",
         };
         write!(f, "Store({} × {format})", self.len())
     }
 }
 
-/// The values of all tensors of a [`Layout`].
+/// Values of all tensors of a [`Layout`].
 #[derive(Debug, Clone)]
 pub struct Parameters {
     layout: Arc<Layout>,
@@ -64,121 +65,128 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Values that `read` gives for each tensor's number, in order. Vectors (biases, norms, `LayerScale`, and the embeddings
-    /// of the vision tower) have to be [`Store::F32`].
+    /// Collects the values that `read` returns for each tensor index, in order. Vectors (biases,
+    /// norms, `LayerScale`, and the embeddings of the vision tower) have to be [`Store::F32`].
     ///
     /// # Errors
-    /// What `read` fails with.
+    /// The error of `read`.
     ///
     /// # Panics
-    /// If a tensor is not given as many values as its shape has, or a vector in another format.
+    /// If the number of values does not match a tensor's shape, or a vector is not `f32`.
     pub fn load<E>(layout: &Arc<Layout>, mut read: impl FnMut(usize) -> Result<Store, E>) -> Result<Self, E> {
         let mut values = Vec::with_capacity(layout.tensors().len());
-        for (number, tensor) in layout.tensors().iter().enumerate() {
-            let store = read(number)?;
-            assert_eq!(store.len(), tensor.len(), "values of {}", tensor.name);
-            assert!(tensor.is_matrix() || matches!(store, Store::F32(_)), "{} has to be f32", tensor.name);
+        for (index, tensor) in layout.tensors().iter().enumerate() {
+            let store = read(index)?;
+            assert_eq!(store.len(), tensor.len(), "number of values of {}", tensor.name);
+            assert!(tensor.is_matrix() || matches!(store, Store::F32(_)), "{}: vectors have to be f32", tensor.name);
             values.push(store);
         }
         Ok(Self { layout: Arc::clone(layout), values })
     }
 
-    /// Random values that depend only on `seed` and the tensors' numbers: normal with a deviation of 0.02 for matrices and
-    /// embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`; added tensors as [`Parameters::with_additions`] has them.
+    /// Initialises randomly, by `seed` and the index of each tensor: normal with standard deviation
+    /// 0.02 for matrices and embeddings, 1 for norms, 0 for biases, 0.1 for `LayerScale`; `LoRA`
+    /// tensors as in [`Parameters::with_lora`].
     pub fn random(layout: &Arc<Layout>, seed: u64) -> Self {
-        let own = &layout.tensors()[..layout.own()];
-        let values = own.par_iter().enumerate().map(|(number, tensor)| initial(seed, number, tensor)).collect();
-        Self { layout: Arc::clone(layout), values }.with_additions(layout, seed)
+        let own = &layout.tensors()[..layout.base_len()];
+        let values = own.par_iter().enumerate().map(|(index, tensor)| initial(seed, index, tensor)).collect();
+        Self { layout: Arc::clone(layout), values }.with_lora(layout, seed)
     }
 
-    /// The same values for the model's own tensors, and for those that `layout` adds to them values that change nothing yet: A
-    /// uniform within ±1/√inputs (as PEFT has it), by `seed`; B zero; rows those of their table.
+    /// Adds the `LoRA` tensors of `layout`, initialised so that the model's output does not change:
+    /// A uniform within ±1/√inputs as in PEFT, by `seed`; B zero; token rows copied from their
+    /// table.
     ///
     /// # Panics
-    /// If the layout is not that of the same model.
+    /// If the layout belongs to another model.
     #[must_use]
-    pub fn with_additions(mut self, layout: &Arc<Layout>, seed: u64) -> Self {
-        assert_eq!(self.layout.tensors()[..self.layout.own()], layout.tensors()[..layout.own()], "another model");
+    pub fn with_lora(mut self, layout: &Arc<Layout>, seed: u64) -> Self {
+        assert_eq!(
+            self.layout.tensors()[..self.layout.base_len()],
+            layout.tensors()[..layout.base_len()],
+            "the layout belongs to another model"
+        );
         self.layout = Arc::clone(layout);
-        for number in self.values.len()..layout.tensors().len() {
-            let tensor = &layout.tensors()[number];
-            let mut store = initial(seed, number, tensor);
-            if let (Role::Rows, Some(rows), Store::F32(values)) = (tensor.role, layout.new_rows(), &mut store) {
+        for index in self.values.len()..layout.tensors().len() {
+            let tensor = &layout.tensors()[index];
+            let mut store = initial(seed, index, tensor);
+            if let (Role::TokenRows, Some(rows), Store::F32(values)) = (tensor.role, layout.token_rows(), &mut store) {
                 let (count, width) = tensor.matrix();
-                Weights::from(&self).gather(layout.owner(number), &rows.tokens, MatMut::new(values, count, width));
+                Weights::from(&self).gather(layout.base_of(index), &rows.tokens, MatMut::new(values, count, width));
             }
             self.values.push(store);
         }
         self
     }
 
-    /// The tensors.
+    /// Returns the layout.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
-    /// The name of a tensor.
-    pub fn name(&self, number: usize) -> &str {
-        &self.layout.tensors()[number].name
+    /// Returns the name of a tensor.
+    pub fn name(&self, index: usize) -> &str {
+        &self.layout.tensors()[index].name
     }
 
-    /// The number of a name.
+    /// Returns the index of the tensor with this name.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.layout.index(name)
     }
 
-    /// How a tensor's values are held.
-    pub fn store(&self, number: usize) -> &Store {
-        &self.values[number]
+    /// Returns the storage of a tensor.
+    pub fn store(&self, index: usize) -> &Store {
+        &self.values[index]
     }
 
-    /// Master values of a tensor, row-major in its shape; none if it is held in another format.
-    pub fn get(&self, number: usize) -> Option<&[f32]> {
-        if let Store::F32(values) = &self.values[number] { Some(values) } else { None }
+    /// Returns the `f32` values of a tensor in row-major order, `None` for other formats.
+    pub fn get(&self, index: usize) -> Option<&[f32]> {
+        if let Store::F32(values) = &self.values[index] { Some(values) } else { None }
     }
 
-    /// Master values of a tensor, to change.
-    pub fn get_mut(&mut self, number: usize) -> Option<&mut [f32]> {
-        if let Store::F32(values) = &mut self.values[number] { Some(values) } else { None }
+    /// Returns the `f32` values of a tensor for writing, `None` for other formats.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut [f32]> {
+        if let Store::F32(values) = &mut self.values[index] { Some(values) } else { None }
     }
 
-    /// Numbers and master values, in order, of the tensors that have such.
+    /// Iterates over indices and values of all `f32` tensors, in order.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        (0..self.values.len()).filter_map(|number| self.get(number).map(|values| (number, values)))
+        (0..self.values.len()).filter_map(|index| self.get(index).map(|values| (index, values)))
     }
 }
 
-/// Values of a new tensor.
-fn initial(seed: u64, number: usize, tensor: &TensorInfo) -> Store {
+/// Initialises a tensor.
+fn initial(seed: u64, index: usize, tensor: &TensorInfo) -> Store {
     Store::F32(match tensor.role {
-        Role::Matrix | Role::Embedding => normals(seed, number as u64, tensor.len()),
+        Role::Matrix | Role::Embedding => normals(seed, index as u64, tensor.len()),
         Role::Norm => vec![1.0; tensor.len()],
-        Role::Scale => vec![SCALE; tensor.len()],
-        Role::Bias | Role::Up | Role::Rows => vec![0.0; tensor.len()],
-        Role::Down => {
-            let (counter, bound) = (Counter::new(seed, number as u64), 1.0 / (tensor.matrix().1 as f64).sqrt());
+        Role::Scale => vec![INIT_LAYER_SCALE; tensor.len()],
+        Role::Bias | Role::LoraB | Role::TokenRows => vec![0.0; tensor.len()],
+        Role::LoraA => {
+            let (counter, bound) = (Counter::new(seed, index as u64), 1.0 / (tensor.matrix().1 as f64).sqrt());
             let value = |place| ((2.0 * counter.uniform(place as u64) - 1.0) * bound) as f32;
             (0..tensor.len()).into_par_iter().map(value).collect()
         }
     })
 }
 
-/// Standard normal numbers times the spread, by their places.
+/// Draws `count` normal numbers with standard deviation [`INIT_DEVIATION`].
 fn normals(seed: u64, stream: u64, count: usize) -> Vec<f32> {
     let counter = Counter::new(seed, stream);
-    (0..count).into_par_iter().map(|place| counter.normal(place as u64) as f32 * SPREAD).collect()
+    (0..count).into_par_iter().map(|place| counter.normal(place as u64) as f32 * INIT_DEVIATION).collect()
 }
 
-/// A format for copies of master values.
+/// Format of half-precision copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HalfFormat {
-    /// 8 bits of exponent, 8 of precision.
+    /// 8 exponent bits, 8 significant bits.
     Bf16,
-    /// 5 bits of exponent, 11 of precision.
+    /// 5 exponent bits, 11 significant bits.
     F16,
 }
 
-/// Copies of the matrices in half precision, which products read at half the cost; renewed after each optimiser step.
+/// Half-precision copies of matrices, which products read with half the memory traffic; refreshed
+/// after each optimiser step.
 #[derive(Debug, Clone)]
 pub struct HalfCopies {
     format: HalfFormat,
@@ -186,10 +194,10 @@ pub struct HalfCopies {
 }
 
 impl HalfCopies {
-    /// Copies of every matrix that has master values.
+    /// Copies every matrix with `f32` values.
     pub fn new(parameters: &Parameters, format: HalfFormat) -> Self {
-        let copy = |(number, tensor): (usize, &TensorInfo)| {
-            let wanted = tensor.is_matrix() && parameters.get(number).is_some();
+        let copy = |(index, tensor): (usize, &TensorInfo)| {
+            let wanted = tensor.is_matrix() && parameters.get(index).is_some();
             wanted.then(|| match format {
                 HalfFormat::Bf16 => Store::Bf16(vec![bf16::ZERO; tensor.len()]),
                 HalfFormat::F16 => Store::F16(vec![f16::ZERO; tensor.len()]),
@@ -201,34 +209,35 @@ impl HalfCopies {
         half_copies
     }
 
-    /// The format.
+    /// Returns the format.
     pub fn format(&self) -> HalfFormat {
         self.format
     }
 
-    /// Take over the values of the tensors whose numbers are `changed`.
+    /// Copies the tensors for which `changed` is true again.
     ///
     /// # Panics
-    /// If the parameters are not those of the same model, in the same stores.
+    /// If the parameters belong to another model or have other formats than before.
     pub fn refresh(&mut self, parameters: &Parameters, changed: impl Fn(usize) -> bool + Sync) {
-        self.copies.par_iter_mut().enumerate().filter(|(number, _)| changed(*number)).for_each(
-            |(number, copy)| match (copy, parameters.get(number)) {
+        self.copies.par_iter_mut().enumerate().filter(|(index, _)| changed(*index)).for_each(|(index, copy)| {
+            match (copy, parameters.get(index)) {
                 (Some(Store::Bf16(copy)), Some(values)) => narrow(values, copy),
                 (Some(Store::F16(copy)), Some(values)) => narrow(values, copy),
-                (copy, _) => assert!(copy.is_none(), "{} has no master values any more", parameters.name(number)),
-            },
-        );
+                (copy, _) => assert!(copy.is_none(), "{} is no longer f32", parameters.name(index)),
+            }
+        });
     }
 }
 
 fn narrow<T: Element>(values: &[f32], out: &mut [T]) {
-    /// Values of a task.
+    /// Values per task.
     const TASK: usize = 1 << 15;
     let parts = values.par_chunks(TASK).zip(out.par_chunks_mut(TASK));
     parts.for_each(|(values, out)| T::narrow(values, out));
 }
 
-/// What a pass through the model reads: master values, and half-precision copies where there are such.
+/// Weights of a pass: parameters, half-precision copies if there are any, and dropout of adapter
+/// inputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Weights<'a> {
     parameters: &'a Parameters,
@@ -243,36 +252,36 @@ impl<'a> From<&'a Parameters> for Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// Vectors from the parameters, matrices from their copies.
-    pub fn with_shadows(parameters: &'a Parameters, half_copies: &'a HalfCopies) -> Self {
+    /// Reads vectors from the parameters and matrices from their copies.
+    pub fn with_half_copies(parameters: &'a Parameters, half_copies: &'a HalfCopies) -> Self {
         Self { parameters, half_copies: Some(half_copies), dropout: None }
     }
 
-    /// The same, with some of the values that go into adapters dropped.
+    /// Adds dropout of adapter inputs.
     #[must_use]
     pub fn with_dropout(self, dropout: Dropout) -> Self {
         Self { dropout: Some(dropout), ..self }
     }
 
-    /// What is dropped.
+    /// Returns the dropout of adapter inputs.
     pub(super) fn dropout(&self) -> Option<Dropout> {
         self.dropout
     }
 
-    /// The tensors.
+    /// Returns the layout.
     pub fn layout(&self) -> &'a Layout {
         &self.parameters.layout
     }
 
-    /// A vector's values.
-    pub(super) fn vector(&self, number: usize) -> &'a [f32] {
-        self.parameters.get(number).expect("vectors are f32 from the loading on")
+    /// Returns the values of a vector.
+    pub(super) fn vector(&self, index: usize) -> &'a [f32] {
+        self.parameters.get(index).expect("`Parameters::load` checks that vectors are f32")
     }
 
-    /// A matrix as an operand.
-    pub(super) fn operand(&self, number: usize) -> Operand<'a> {
-        let (rows, cols) = self.layout().tensors()[number].matrix();
-        match self.best(number) {
+    /// Returns a matrix as an operand.
+    pub(super) fn operand(&self, index: usize) -> Operand<'a> {
+        let (rows, cols) = self.layout().tensors()[index].matrix();
+        match self.operand_store(index) {
             Store::F32(values) => Mat::new(values.as_slice(), rows, cols).into(),
             Store::F16(values) => Mat::new(values.as_slice(), rows, cols).into(),
             Store::Bf16(values) => Mat::new(values.as_slice(), rows, cols).into(),
@@ -280,15 +289,15 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Whether a matrix is stored, so that there are [`Weights::columns`] of it.
-    pub(super) fn is_stored(&self, number: usize) -> bool {
-        !matches!(self.best(number), Store::Rows(_))
+    /// Whether a matrix is stored, so that [`Weights::columns`] can select columns.
+    pub(super) fn is_stored(&self, index: usize) -> bool {
+        !matches!(self.operand_store(index), Store::Rows(_))
     }
 
-    /// Some columns of a matrix as an operand, if it is stored; else all.
-    pub(super) fn columns(&self, number: usize, columns: Range<usize>) -> Operand<'a> {
-        let (rows, cols) = self.layout().tensors()[number].matrix();
-        match self.best(number) {
+    /// Returns some columns of a matrix as an operand; all columns if rows are generated on demand.
+    pub(super) fn columns(&self, index: usize, columns: Range<usize>) -> Operand<'a> {
+        let (rows, cols) = self.layout().tensors()[index].matrix();
+        match self.operand_store(index) {
             Store::F32(values) => Mat::new(values.as_slice(), rows, cols).sub(0..rows, columns).into(),
             Store::F16(values) => Mat::new(values.as_slice(), rows, cols).sub(0..rows, columns).into(),
             Store::Bf16(values) => Mat::new(values.as_slice(), rows, cols).sub(0..rows, columns).into(),
@@ -296,23 +305,25 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Rows of a matrix: `out` `[indices.len(), columns]`. From master values where there are such.
-    pub(super) fn gather(&self, number: usize, indices: &[u32], mut out: MatMut<'_, f32>) {
-        let (rows, cols) = self.layout().tensors()[number].matrix();
-        match self.parameters.store(number) {
-            Store::F32(values) => embedding::gather(Mat::new(values, rows, cols), indices, out),
-            Store::F16(values) => embedding::gather(Mat::new(values, rows, cols), indices, out),
-            Store::Bf16(values) => embedding::gather(Mat::new(values, rows, cols), indices, out),
+    /// Copies rows of a matrix to `out` `[rows.len(), columns]`, from the parameters and not the
+    /// half-precision copies.
+    pub(super) fn gather(&self, index: usize, rows: &[u32], mut out: MatMut<'_, f32>) {
+        let (height, cols) = self.layout().tensors()[index].matrix();
+        match self.parameters.store(index) {
+            Store::F32(values) => embedding::gather(Mat::new(values, height, cols), rows, out),
+            Store::F16(values) => embedding::gather(Mat::new(values, height, cols), rows, out),
+            Store::Bf16(values) => embedding::gather(Mat::new(values, height, cols), rows, out),
             Store::Rows(source) => {
-                for (row, index) in indices.iter().enumerate() {
-                    source.write_row(*index as usize, 0..cols, out.row_mut(row));
+                for (i, row) in rows.iter().enumerate() {
+                    source.write_row(*row as usize, 0..cols, out.row_mut(i));
                 }
             }
         }
     }
 
-    fn best(&self, number: usize) -> &'a Store {
-        let shadow = self.half_copies.and_then(|half_copies| half_copies.copies[number].as_ref());
-        shadow.unwrap_or(&self.parameters.values[number])
+    /// Returns the half-precision copy of a matrix if there is one, else its parameters.
+    fn operand_store(&self, index: usize) -> &'a Store {
+        let copy = self.half_copies.and_then(|half_copies| half_copies.copies[index].as_ref());
+        copy.unwrap_or(&self.parameters.values[index])
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +13,8 @@ use sha2::{Digest, Sha256};
 use super::{JudgeError, JudgeModel};
 use crate::data::problem::Problem;
 use crate::remote::reply::short;
+use crate::util::io::FileError;
+use crate::util::jsonl::{self, JsonLines};
 
 /// Maximum length of a line in bytes. A verdict takes some hundreds.
 const MAX_LINE: u64 = 1 << 16;
@@ -37,7 +38,7 @@ pub struct CachedJudge<'a> {
 
 struct State {
     /// Opened for the first new verdict, so that a run without any creates no file.
-    file: Option<File>,
+    file: Option<JsonLines>,
     /// Whether the file's last line is truncated.
     torn: bool,
     known: HashMap<Key, bool>,
@@ -52,15 +53,11 @@ impl<'a> CachedJudge<'a> {
     /// [`JudgeError::Cache`] if the file cannot be read, [`JudgeError::NotACache`] if it holds
     /// something else than verdicts.
     pub fn open(judge: Box<dyn JudgeModel + 'a>, path: &Path) -> Result<Self, JudgeError> {
-        let lines = match File::open(path).and_then(|file| read(&file)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Lines::none(),
-            lines => lines.map_err(|error| failed(path, error))?,
-        };
-        let Lines { known, first_is_sound, ended } = lines;
+        let Lines { known, first_is_sound, torn } = read(path).map_err(failed)?;
         if !first_is_sound {
             return Err(JudgeError::NotACache { path: path.to_owned() });
         }
-        let state = Mutex::new(State { file: None, torn: !ended, known, pending: HashMap::new() });
+        let state = Mutex::new(State { file: None, torn, known, pending: HashMap::new() });
         Ok(Self { identity: judge.identity(), judge, path: path.to_owned(), state, hits: AtomicU64::new(0) })
     }
 
@@ -82,7 +79,7 @@ impl<'a> CachedJudge<'a> {
             "gold": short(&problem.answer), "answer": short(answer), "correct": correct,
         });
         let mut state = self.state();
-        state.append(&self.path, &line.to_string()).map_err(|error| failed(&self.path, error))?;
+        state.append(&self.path, &line).map_err(failed)?;
         state.known.insert(key, correct);
         Ok(correct)
     }
@@ -94,25 +91,17 @@ impl<'a> CachedJudge<'a> {
 }
 
 impl State {
-    fn append(&mut self, path: &Path, line: &str) -> std::io::Result<()> {
+    fn append(&mut self, path: &Path, line: &Value) -> Result<(), FileError> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => {
-                if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-                    std::fs::create_dir_all(directory)?;
-                }
-                none.insert(OpenOptions::new().append(true).create(true).open(path)?)
-            }
+            none => none.insert(JsonLines::open_shared(path, self.torn)?),
         };
-        // A line that a crash truncated is ended, and skipped on reading.
-        let before = if std::mem::take(&mut self.torn) { "\n" } else { "" };
-        // A single write, so that lines of several processes do not interleave.
-        file.write_all(format!("{before}{line}\n").as_bytes())
+        file.append(line)
     }
 }
 
-fn failed(path: &Path, error: std::io::Error) -> JudgeError {
-    JudgeError::Cache { path: path.to_owned(), source: Arc::new(error) }
+fn failed(error: FileError) -> JudgeError {
+    JudgeError::Cache(Arc::new(error))
 }
 
 impl JudgeModel for CachedJudge<'_> {
@@ -158,38 +147,26 @@ struct Lines {
     /// Whether the first line is a verdict, or the beginning of one with nothing after it, or
     /// missing.
     first_is_sound: bool,
-    /// Whether the last line ends in a newline.
-    ended: bool,
+    /// Whether its last line is truncated.
+    torn: bool,
 }
 
-impl Lines {
-    fn none() -> Self {
-        Self { known: HashMap::new(), first_is_sound: true, ended: true }
-    }
-}
-
-fn read(file: &File) -> std::io::Result<Lines> {
-    let mut reader = BufReader::new(file);
-    let mut lines = Lines::none();
-    let mut text = Vec::new();
-    for index in 0.. {
-        text.clear();
-        if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut text)? == 0 {
-            break;
-        }
-        lines.ended = text.last() == Some(&b'\n');
-        match verdict(&text) {
+fn read(path: &Path) -> Result<Lines, FileError> {
+    let (mut known, mut first_is_sound) = (HashMap::new(), true);
+    let torn = jsonl::read(path, MAX_LINE, |line| -> Result<_, FileError> {
+        match verdict(line.bytes) {
             Some((key, correct)) => {
-                lines.known.insert(key, correct);
+                known.insert(key, correct);
             }
-            None if index == 0 && (lines.ended || !text.starts_with(b"{\"key\"")) => {
-                lines.first_is_sound = false;
-                break;
+            None if line.number == 1 && (line.is_whole() || !line.bytes.starts_with(b"{\"key\"")) => {
+                first_is_sound = false;
+                return Ok(ControlFlow::Break(()));
             }
             None => {}
         }
-    }
-    Ok(lines)
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(Lines { known, first_is_sound, torn })
 }
 
 fn verdict(line: &[u8]) -> Option<(Key, bool)> {

@@ -5,8 +5,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::{JudgeError, JudgeModel, Verdict, Verifier, VerifyError};
 use crate::data::problem::Problem;
-use crate::remote::parallel;
 use crate::util::cancel::CancelToken;
+use crate::util::pool;
 
 /// When the judge is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -156,7 +156,7 @@ impl Verifier for RulesThenJudge<'_> {
             }
         }
         let at_once = self.judge.map_or(1, JudgeModel::parallel);
-        let replies = parallel::map(&open, at_once, |answer| self.ask(problem, answer));
+        let replies = pool::map(&open, at_once, |answer| self.ask(problem, answer));
         let judged = |answer: &&str| {
             let place = open.iter().position(|asked| asked == answer).expect("every undecided answer was asked about");
             self.settle(replies[place].clone())

@@ -1,12 +1,12 @@
 //! Why there is no verdict. A failure is never a verdict.
 
 use std::error::Error;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::reply;
 use crate::remote::{EndpointError, SetupError};
+use crate::util::io::FileError;
 
 /// Why a judge model gave no verdict.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,13 +22,8 @@ pub enum JudgeError {
         path: PathBuf,
     },
     /// The cache of verdicts cannot be opened, read or written.
-    #[error("cannot use the judge's cache {}: {source}", path.display())]
-    Cache {
-        /// The cache.
-        path: PathBuf,
-        /// What the operating system reported.
-        source: Arc<io::Error>,
-    },
+    #[error("cannot use the judge's cache: {0}")]
+    Cache(#[source] Arc<FileError>),
     /// The file given as the cache of verdicts holds something else.
     #[error("{}: expected a judge's cache, whose lines are verdicts, found another file", path.display())]
     NotACache {
@@ -63,7 +58,7 @@ pub enum JudgeError {
 impl JudgeError {
     /// Whether every further question would fail too.
     pub fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Setup(_) | Self::NoChatTemplate { .. } | Self::Cache { .. } | Self::NotACache { .. })
+        matches!(self, Self::Setup(_) | Self::NoChatTemplate { .. } | Self::Cache(_) | Self::NotACache { .. })
     }
 }
 

@@ -8,13 +8,13 @@ use crate::data::problem::Problem;
 use crate::engine::{Engine, EngineError, GenerateRequest, Prompt, Sampling, Stream};
 use crate::prompt::{ChatTemplate, Images, judge as wording};
 use crate::util::cancel::CancelToken;
-use crate::vision::prompts::{EncodeError, Encoder};
+use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// Asks a local text model MM-PRM's question and takes its most likely reply.
 #[derive(Debug)]
 pub struct LocalJudge {
     engine: Engine,
-    encoder: Encoder,
+    encoder: PromptEncoder,
     template: ChatTemplate,
     special_texts: Vec<String>,
     parallel: usize,
@@ -30,7 +30,7 @@ impl LocalJudge {
     /// [`JudgeError::NoChatTemplate`] if no template is given and the model does not know `ChatML`.
     pub fn new(
         engine: Engine,
-        encoder: Encoder,
+        encoder: PromptEncoder,
         template: Option<ChatTemplate>,
         parallel: usize,
         cancel: CancelToken,

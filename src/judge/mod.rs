@@ -44,9 +44,7 @@
 //!     }
 //! }
 //!
-//! # let problem = Problem {
-//! #     record: serde_json::Map::new(), id: "p".into(), question: "1 + 1?".into(), answer: "2".into(), images: vec![],
-//! # };
+//! let problem = Problem::new("1 + 1?").answer("2");
 //! let stop = CancelToken::new();
 //! let verifier = RulesThenJudge::new(&Numbers, Some(&Reader), JudgeMode::Undecided, &stop);
 //! assert_eq!(verifier.verify(&problem, "3").unwrap(), Verdict::Incorrect);

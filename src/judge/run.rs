@@ -9,9 +9,8 @@ use mmprm_quant::atomic;
 
 use super::trees::{JudgedStates, TreeFailure, judge_tree};
 use super::{JudgeError, StepJudge};
-use crate::compat;
 use crate::data::tree::json;
-use crate::remote::parallel;
+use crate::util::pool;
 
 /// Trees in progress at once: enough that the end of one does not leave the judge idle.
 const TREES_AT_ONCE: usize = 4;
@@ -126,7 +125,7 @@ pub fn judge_trees(
     let stop = |error| {
         lock().error.get_or_insert(error);
     };
-    parallel::map(&todo, TREES_AT_ONCE, |(file, destination)| {
+    pool::map(&todo, TREES_AT_ONCE, |(file, destination)| {
         if options.cancel.is_cancelled() || lock().error.is_some() {
             return;
         }
@@ -158,5 +157,5 @@ pub fn judge_trees(
 fn judged(file: &Path, judge: &StepJudge, data_root: &Path) -> Result<(String, JudgedStates), TreeFailure> {
     let mut tree = json::read_value(file)?;
     let counts = judge_tree(&mut tree, judge, data_root)?;
-    Ok((compat::json::dumps_indent(&tree, 4, false), counts))
+    Ok((json::value_to_string(&tree), counts))
 }

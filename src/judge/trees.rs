@@ -11,7 +11,7 @@ use super::steps::{StepJudge, StepQuestion};
 use crate::data::tree::json::TreeError;
 use crate::image::{self, ImageError};
 use crate::remote::images::data_url;
-use crate::remote::parallel;
+use crate::util::pool;
 
 /// The number of judged states of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +38,7 @@ pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) 
     let mut states = Vec::new();
     collect(tree, &mut Vec::new(), &mut states);
     let broken = AtomicBool::new(false);
-    let scores = parallel::map(&states, judge.parallel(), |state| {
+    let scores = pool::map(&states, judge.parallel(), |state| {
         // One failure fails the tree, so the remaining states are not judged.
         if broken.load(Ordering::Relaxed) {
             return None;

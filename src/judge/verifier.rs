@@ -49,7 +49,7 @@ impl Verifier for RuleVerifier {
         if problem.answer.trim().trim_matches('$').trim().is_empty() {
             return Err(VerifyError::NoAnswer { problem: problem.id.clone() });
         }
-        Ok(match compare(&problem.answer, answer, &AnswerSpec::of(&problem.record)).outcome {
+        Ok(match compare(&problem.answer, answer, &AnswerSpec::from_record(&problem.record)).outcome {
             Outcome::Equal => Verdict::Correct,
             Outcome::Different => Verdict::Incorrect,
             Outcome::Undecided => Verdict::Unjudged,

@@ -1,6 +1,7 @@
-//! Activations, forward and backward: GELU, `SiLU`, and the gate of `SwiGLU`.
+//! Activations, forward and backward: GELU, `SiLU` and `SwiGLU`.
 //!
-//! GELU is the exact one, x · Φ(x) with the normal distribution's Φ (absolute error 1.5·10⁻⁷ · |x|); `SiLU` is x · σ(x).
+//! GELU is the exact x · Φ(x), where Φ is the standard normal CDF (absolute error 1.5·10⁻⁷ · |x|);
+//! `SiLU` is x · σ(x).
 //!
 //! ```
 //! use mmprm::nn::activation::{Activation, swiglu};
@@ -20,7 +21,7 @@ use super::rows;
 use super::simd::vectorised;
 use super::tensor::{Element, Mat, MatMut};
 
-/// A function of each element.
+/// An element-wise activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// x · Φ(x)
@@ -30,7 +31,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Replace every element of a row by its activation.
+    /// Applies the activation to a row in place.
     pub fn apply(self, row: &mut [f32]) {
         match self {
             Self::Gelu => gelu_row(row),
@@ -38,24 +39,24 @@ impl Activation {
         }
     }
 
-    /// `out = f(x)`; both `[rows, cols]`.
+    /// Computes `out = f(x)`; both `[rows, cols]`.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn forward<T: Element>(self, x: Mat<'_, T>, out: MatMut<'_, f32>) {
-        assert!(x.rows() == out.rows() && x.cols() == out.cols(), "an activation keeps the shape");
+        assert!(x.rows() == out.rows() && x.cols() == out.cols(), "input and output have the same shape");
         rows::each(out, |row, out| {
             T::widen(x.row(row), out);
             self.apply(out);
         });
     }
 
-    /// `gradient = gradient · f′(x)`, where x is what the forward got; both `[rows, cols]`.
+    /// Computes `gradient *= f′(x)`, where x is the forward's input; both `[rows, cols]`.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn backward<T: Element>(self, x: Mat<'_, T>, gradient: MatMut<'_, f32>) {
-        assert!(x.rows() == gradient.rows() && x.cols() == gradient.cols(), "an activation keeps the shape");
+        assert!(x.rows() == gradient.rows() && x.cols() == gradient.cols(), "input and output have the same shape");
         rows::each(gradient, |row, gradient| {
             rows::with_row(x, row, |x| match self {
                 Self::Gelu => gelu_slope(x, gradient),
@@ -65,21 +66,22 @@ impl Activation {
     }
 }
 
-/// `out = silu(gate) · up`; all `[rows, cols]`. Gate and up may be halves of one matrix.
+/// Computes `out = silu(gate) · up`; all `[rows, cols]`. Gate and up may be halves of one matrix.
 ///
 /// # Panics
-/// If the shapes do not fit each other.
+/// If the shapes do not match.
 pub fn swiglu(gate: Mat<'_, f32>, up: Mat<'_, f32>, out: MatMut<'_, f32>) {
     let fits = |matrix: &Mat<'_, f32>| matrix.rows() == out.rows() && matrix.cols() == out.cols();
-    assert!(fits(&gate) && fits(&up), "gate, up and output have one shape");
+    assert!(fits(&gate) && fits(&up), "gate, up and output have the same shape");
     rows::each(out, |row, out| swiglu_row(gate.row(row), up.row(row), out));
 }
 
-/// Gradients of [`swiglu`]: writes `d_gate` and `d_up`; `out`, which holds the gradient of the output, becomes the output
-/// itself, which a backward needs next. All `[rows, cols]`.
+/// Computes the gradients of [`swiglu`]: writes `d_gate` and `d_up`, and replaces the output's
+/// gradient in `out` by the output itself, which the next step of a backward needs. All
+/// `[rows, cols]`.
 ///
 /// # Panics
-/// If the shapes do not fit each other.
+/// If the shapes do not match.
 pub fn swiglu_backward<T: Element>(
     gate: Mat<'_, T>,
     up: Mat<'_, T>,
@@ -90,11 +92,11 @@ pub fn swiglu_backward<T: Element>(
     let shape = (out.rows(), out.cols());
     assert!(
         shape == (gate.rows(), gate.cols()) && shape == (up.rows(), up.cols()),
-        "gate, up and output have one shape"
+        "gate, up and output have the same shape"
     );
     assert!(
         shape == (d_gate.rows(), d_gate.cols()) && shape == (d_up.rows(), d_up.cols()),
-        "gradients have their shape"
+        "gradients have the same shape"
     );
     rows::each_three((out, d_gate, d_up), |row, out, d_gate, d_up| {
         rows::with_row(gate, row, |gate| {
@@ -175,7 +177,7 @@ mod tests {
         1.0 / (1.0 + (-x).exp())
     }
 
-    /// Φ by Simpson's rule from 0.
+    /// Φ by Simpson's rule, integrated from 0.
     fn normal_cdf(x: f64) -> f64 {
         let steps = 2000;
         let width = x / f64::from(steps);
@@ -184,7 +186,7 @@ mod tests {
         0.5 + width / 3.0 * (density(0.0) + inner + density(x))
     }
 
-    fn twin(activation: Activation, x: f64) -> f64 {
+    fn naive(activation: Activation, x: f64) -> f64 {
         match activation {
             Activation::Gelu => x * normal_cdf(x),
             Activation::Silu => x * sigmoid64(x),
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn forward_equals_the_twin_and_backward_the_differences() {
+    fn forward_matches_f64_and_backward_finite_differences() {
         let mut random = Random::new(1);
         for activation in [Activation::Gelu, Activation::Silu] {
             for (rows, cols) in [(1, 1), (3, 17), (7, 33)] {
@@ -200,19 +202,19 @@ mod tests {
                 let weights = random.normals(rows * cols);
                 let mut out = vec![0.0; x.len()];
                 activation.forward(Mat::new(&x, rows, cols), MatMut::new(&mut out, rows, cols));
-                let wanted: Vec<f64> = wide(&x).iter().map(|x| twin(activation, *x)).collect();
-                assert!(deviation(&out, &wanted) < 2e-7);
+                let expected: Vec<f64> = wide(&x).iter().map(|x| naive(activation, *x)).collect();
+                assert!(deviation(&out, &expected) < 2e-7);
                 let mut gradient = weights.clone();
                 activation.backward(Mat::new(&x, rows, cols), MatMut::new(&mut gradient, rows, cols));
                 check_gradient(&wide(&x), &gradient, 1e-6, &|x| {
-                    x.iter().zip(&weights).map(|(x, weight)| twin(activation, *x) * f64::from(*weight)).sum()
+                    x.iter().zip(&weights).map(|(x, weight)| naive(activation, *x) * f64::from(*weight)).sum()
                 });
             }
         }
     }
 
     #[test]
-    fn far_out_activations_neither_overflow_nor_leak() {
+    fn large_inputs_neither_overflow_nor_lose_their_limits() {
         for activation in [Activation::Gelu, Activation::Silu] {
             let x = [-1e30f32, -200.0, -14.0, 14.0, 200.0, 1e30];
             let mut out = x;
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn swiglu_equals_the_twin_and_its_gradients_the_differences() {
+    fn swiglu_matches_f64_and_its_gradients_finite_differences() {
         let mut random = Random::new(2);
         let (rows, cols) = (5, 19);
         let both = random.normals(rows * 2 * cols);
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn activations_kept_as_bf16_are_widened() {
+    fn bf16_inputs_are_widened() {
         let x = [bf16::from_f32(0.5), bf16::from_f32(-1.5)];
         let mut out = [0.0; 2];
         Activation::Silu.forward(Mat::new(&x, 2, 1), MatMut::new(&mut out, 2, 1));

@@ -1,4 +1,4 @@
-//! Embedding rows: gathered for tokens, and their gradients scattered back.
+//! Embedding tables: gathers rows for tokens, and scatters gradients back to them.
 //!
 //! ```
 //! use mmprm::nn::embedding::{gather, scatter_add};
@@ -18,23 +18,26 @@ use super::math;
 use super::rows;
 use super::tensor::{Element, Mat, MatMut};
 
-/// `out[i] = table[rows[i]]`: `table` `[vocabulary, width]`, `out` `[rows.len(), width]`.
+/// Computes `out[i] = table[indices[i]]`: `table` `[vocabulary, width]`, `out`
+/// `[indices.len(), width]`.
 ///
 /// # Panics
-/// If a row is not in the table.
+/// If an index is out of bounds, or the shapes do not match.
 pub fn gather<T: Element>(table: Mat<'_, T>, indices: &[u32], out: MatMut<'_, f32>) {
-    assert!(out.rows() == indices.len() && out.cols() == table.cols(), "a row of the table for each index");
+    assert!(out.rows() == indices.len() && out.cols() == table.cols(), "one row per index, as wide as the table");
     rows::each(out, |i, out| T::widen(table.row(indices[i] as usize), out));
 }
 
-/// `table[rows[i]] += d_out[i]`: `d_out` `[rows.len(), width]`, `table` `[vocabulary, width]`.
+/// Computes `table[indices[i]] += d_out[i]`: `d_out` `[indices.len(), width]`, `table`
+/// `[vocabulary, width]`.
 ///
 /// # Panics
-/// If a row is not in the table.
+/// If an index is out of bounds, or the shapes do not match.
 pub fn scatter_add(indices: &[u32], d_out: Mat<'_, f32>, table: MatMut<'_, f32>) {
-    /// Columns of a task: tasks share columns, not indices, since an index may come more than once.
+    /// Columns of a task. Work is split by columns, not by indices, because an index may occur
+    /// several times.
     const COLUMNS: usize = 128;
-    assert!(d_out.rows() == indices.len() && d_out.cols() == table.cols(), "a row of the table for each index");
+    assert!(d_out.rows() == indices.len() && d_out.cols() == table.cols(), "one row per index, as wide as the table");
     let rows = table.rows().max(1);
     table.tiles(rows, COLUMNS).into_par_iter().enumerate().for_each(|(task, mut table)| {
         let columns = task * COLUMNS..task * COLUMNS + table.cols();
@@ -52,20 +55,20 @@ mod tests {
     use crate::nn::testing::Random;
 
     #[test]
-    fn every_index_adds_its_gradient_in_order() {
+    fn repeated_indices_add_their_gradients_in_order() {
         let mut random = Random::new(61);
         let (vocabulary, width, count) = (11, 300, 50);
         let indices: Vec<u32> = (0..count).map(|_| random.below(vocabulary) as u32).collect();
         let d_out = random.normals(count * width);
         let mut table = vec![0.25; vocabulary * width];
-        let mut twin = table.clone();
+        let mut expected = table.clone();
         scatter_add(&indices, Mat::new(&d_out, count, width), MatMut::new(&mut table, vocabulary, width));
         for (i, index) in indices.iter().enumerate() {
             for col in 0..width {
-                twin[*index as usize * width + col] += d_out[i * width + col];
+                expected[*index as usize * width + col] += d_out[i * width + col];
             }
         }
-        assert_eq!(table, twin);
+        assert_eq!(table, expected);
     }
 
     #[test]

@@ -1,19 +1,21 @@
-//! Elementary functions and sums that loops over `f32` can be vectorised with.
+//! Elementary functions and sums over `f32` that vectorise.
 //!
-//! The functions have neither branches nor calls; coefficients are own Chebyshev fits. Sums run over 32 fixed lanes, so that
-//! their bits are the same on every processor.
-#![allow(clippy::inline_always, reason = "has to become part of vectorised loops")]
+//! The functions have neither branches nor calls; their coefficients are Chebyshev fits made for
+//! this crate. Sums run over 32 fixed lanes, so that results are bit-identical on every processor.
+#![allow(clippy::inline_always, reason = "has to be inlined into vectorised loops")]
 
 use super::simd::vectorised;
 
-/// eˣ, to 2 units in the last place for −87.3 ≤ x ≤ 88; below it is 0, above e⁸⁸, of NaN it is NaN.
+/// Computes eˣ, to 2 ulp for −87.3 ≤ x ≤ 88; 0 below, e⁸⁸ above, NaN for NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by a polynomial of degree 6 (error of the fit 2·10⁻⁹).
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by a polynomial of degree 6 (error of the fit
+/// 2·10⁻⁹).
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding 1.5 · 2²³ rounds to a whole number and leaves it in the low bits; baseline x86-64 has no instruction for it.
+    // Adding 1.5 · 2²³ rounds to an integer and leaves it in the low bits; baseline x86-64 has no
+    // rounding instruction.
     const ROUNDER: f32 = 12_582_912.0;
-    // Low bits of the first part of ln 2 are zero, so that n times it is exact.
+    // The low bits of the first part of ln 2 are zero, so that its product with n is exact.
     const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
     let near = x.clamp(-87.3, 88.0);
     let rounded = near * std::f32::consts::LOG2_E + ROUNDER;
@@ -27,16 +29,17 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { power * two_to_n }
 }
 
-/// 1 / (1 + e⁻ˣ), to 3 units in the last place where |x| < 87.
+/// Computes 1 / (1 + e⁻ˣ), to 3 ulp for |x| < 87.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The complementary error function `erfc(t)` and `exp(−t²)` for t ≥ 0: relative error 3·10⁻⁷ + 1.2·10⁻⁷·t², so the
-/// absolute error is at most 2.5·10⁻⁷.
+/// Computes `erfc(t)` and `exp(−t²)` for t ≥ 0: relative error 3·10⁻⁷ + 1.2·10⁻⁷·t², absolute error
+/// at most 2.5·10⁻⁷.
 ///
-/// erfc(t) = exp(−t²) · g(s) with s = 1 / (1 + t/2), and g by a polynomial of degree 11 (error of the fit 8·10⁻⁹).
+/// erfc(t) = exp(−t²) · g(s) with s = 1 / (1 + t/2), and g by a polynomial of degree 11 (error of
+/// the fit 8·10⁻⁹).
 #[inline(always)]
 pub(crate) fn erfc_and_gauss(t: f32) -> (f32, f32) {
     let gauss = exp(-t * t);
@@ -60,7 +63,7 @@ pub(crate) fn erfc_and_gauss(t: f32) -> (f32, f32) {
     (g * gauss, gauss)
 }
 
-/// The error function, absolute error at most 2.5·10⁻⁷.
+/// Computes the error function, with an absolute error of at most 2.5·10⁻⁷.
 #[cfg(test)]
 fn erf(x: f32) -> f32 {
     (1.0 - erfc_and_gauss(x.abs()).0).copysign(x)
@@ -69,7 +72,7 @@ fn erf(x: f32) -> f32 {
 /// Lanes of a sum.
 const LANES: usize = 32;
 
-/// Σ of what `term` makes of each place of two rows of equal length.
+/// Computes Σ term(aᵢ, bᵢ) over two rows of equal length.
 #[inline(always)]
 fn lane_sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let (a, a_rest) = a.as_chunks::<LANES>();
@@ -115,7 +118,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// The largest value, −∞ of none.
+    /// Returns the largest value, −∞ for an empty row.
     pub(crate) fn max(a: &[f32]) -> f32 {
         let (chunks, rest) = a.as_chunks::<LANES>();
         let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -129,7 +132,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Replace each value by e^(value − shift) and give their sum.
+    /// Replaces each value by e^(value − shift) and returns their sum.
     pub(crate) fn exp_shifted(row: &mut [f32], shift: f32) -> f32 {
         for value in row.iter_mut() {
             *value = exp(*value - shift);
@@ -161,10 +164,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exp_is_within_two_units_in_the_last_place() {
+    fn exp_is_within_two_ulp() {
         let worst = (-8730..8800).map(|i| i as f32 * 0.01).map(|x| {
-            let wanted = f64::from(x).exp();
-            (f64::from(exp(x)) - wanted).abs() / wanted
+            let expected = f64::from(x).exp();
+            (f64::from(exp(x)) - expected).abs() / expected
         });
         let worst = worst.fold(0.0, f64::max);
         assert!(worst <= 2.0 * 2f64.powi(-23), "{worst:e}");
@@ -183,26 +186,26 @@ mod tests {
     }
 
     #[test]
-    fn erf_keeps_its_absolute_error() {
+    fn erf_stays_within_its_absolute_error() {
         for i in -3000..3000 {
             let x = i as f32 * 0.001;
             let error = (f64::from(erf(x)) - erf_series(f64::from(x))).abs();
             assert!(error <= 2.5e-7, "erf({x}) is off by {error:e}");
         }
         // erfc at 3, 5 and 9 (Abramowitz and Stegun, and asymptotic series).
-        for (t, wanted) in [(3.0f32, 2.209_049_7e-5), (5.0, 1.537_459_8e-12), (9.0, 4.137_032e-37)] {
+        for (t, expected) in [(3.0f32, 2.209_049_7e-5), (5.0, 1.537_459_8e-12), (9.0, 4.137_032e-37)] {
             let bound = 3e-7 + 1.2e-7 * t * t;
-            assert!((erfc_and_gauss(t).0 / wanted - 1.0).abs() <= bound, "erfc({t})");
+            assert!((erfc_and_gauss(t).0 / expected - 1.0).abs() <= bound, "erfc({t})");
         }
     }
 
     #[test]
-    fn sums_equal_their_twins_at_every_length() {
+    fn sums_match_f64_at_every_length() {
         let values = crate::nn::testing::Random::new(3).normals(70);
         for length in 0..70 {
             let row = &values[..length];
             let wide: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
-            let near = |value: f32, wanted: f64| (f64::from(value) - wanted).abs() < 1e-5;
+            let near = |value: f32, expected: f64| (f64::from(value) - expected).abs() < 1e-5;
             assert!(near(sum(row), wide.iter().sum()));
             assert!(near(dot(row, row), wide.iter().map(|value| value * value).sum()));
             assert!(near(squares_around(row, 0.5), wide.iter().map(|value| (value - 0.5).powi(2)).sum()));

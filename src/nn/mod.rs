@@ -1,10 +1,13 @@
-//! Kernels and layers of the trainer: matrix products, attention, norms and the rest, each forward and backward.
+//! CPU kernels and layers: matrix products, attention, norms, activations and the rest, each
+//! forward and backward.
 //!
-//! There is no tape: a layer's backward is a function that its caller calls, with what the forward left. Activations are
-//! `f32`; weights and what is kept for the backward may be stored as f16 or bf16 ([`tensor::Element`]); sums are `f32`.
-//! Kernels are chosen at run time for the processor, run on rayon's current pool, and give bits that do not depend on the
-//! number of threads. Shapes that do not fit are the caller's mistakes and panic; what comes from files is checked where it
-//! is read. This room knows no file format, no configuration and no model.
+//! Training and the native vision encoder both run on them. There is no tape: a layer's backward is
+//! a function that the caller calls with what the forward saved. Activations are `f32`; weights and
+//! saved activations may be stored as f16 or bf16 ([`tensor::Element`]); sums are `f32`. Kernels
+//! are chosen at run time for the processor and run on rayon's current pool; results are
+//! bit-identical for any number of threads. Mismatched shapes are bugs of the caller and panic;
+//! file contents are validated where they are read. File formats, configurations and models are
+//! left to other modules.
 //!
 //! ```
 //! use mmprm::nn::gemm::Gemm;
@@ -19,19 +22,18 @@
 //! Gemm::new().run(Mat::new(&normed, 2, 2), Mat::new(&[1.0f32, 1.0], 2, 1), MatMut::new(&mut y, 2, 1));
 //! assert_eq!(y, [2.0, -2.0]);
 //! ```
-#![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare bits where bits are what is claimed"))]
+#![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare bits where bit-identity is promised"))]
 
 pub mod activation;
 pub mod attention;
 pub mod columns;
-mod element;
 pub mod embedding;
 pub mod gemm;
 pub(crate) mod math;
 pub mod norm;
+pub mod pixel_shuffle;
 pub mod rope;
 mod rows;
-pub mod shuffle;
 pub(crate) mod simd;
 pub mod softmax;
 pub mod tensor;

@@ -1,9 +1,9 @@
 //! `RMSNorm` and `LayerNorm`, forward and backward, over the rows of `[tokens, width]`.
 //!
 //! `RMSNorm` (arXiv 1910.07467): `y = w · x / √(mean(x²) + ε)`. `LayerNorm` (arXiv 1607.06450):
-//! `y = w · (x − mean(x)) / √(var(x) + ε) + b`. The forward leaves the reciprocal root (and mean) of each row for the
-//! backward. Gradients are *added*: that of x because a norm branches off a residual stream, those of weights because
-//! micro-batches accumulate.
+//! `y = w · (x − mean(x)) / √(var(x) + ε) + b`. The forward saves each row's reciprocal root (and
+//! mean) for the backward. Gradients are *added*: that of x because a norm branches off a residual
+//! stream, those of weights because micro-batches accumulate.
 //!
 //! ```
 //! use mmprm::nn::norm::RmsNorm;
@@ -20,7 +20,7 @@ use super::rows;
 use super::simd::vectorised;
 use super::tensor::{Element, Mat, MatMut};
 
-/// Root mean square norm with a weight for each column.
+/// Root mean square norm with one weight per column.
 #[derive(Debug, Clone, Copy)]
 pub struct RmsNorm<'a> {
     /// `[width]`
@@ -30,13 +30,17 @@ pub struct RmsNorm<'a> {
 }
 
 impl RmsNorm<'_> {
-    /// `y = norm(x)`, both `[tokens, width]`; `scales` `[tokens]` gets each row's reciprocal root for the backward.
+    /// Computes `y = norm(x)`, both `[tokens, width]`; writes each row's reciprocal root to
+    /// `scales` `[tokens]`.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn forward<T: Element>(&self, x: Mat<'_, T>, y: MatMut<'_, f32>, scales: &mut [f32]) {
         let (tokens, width) = (x.rows(), self.weight.len());
-        assert!(x.cols() == width && y.cols() == width && y.rows() == tokens, "a norm keeps the shape");
+        assert!(
+            x.cols() == width && y.cols() == width && y.rows() == tokens,
+            "input, output and parameters have matching shapes"
+        );
         rows::each_with(y, scales, |row, y, scale| {
             T::widen(x.row(row), y);
             *scale = 1.0 / (math::dot(y, y) / width as f32 + self.epsilon).sqrt();
@@ -44,10 +48,11 @@ impl RmsNorm<'_> {
         });
     }
 
-    /// Add the gradient of x to `d_x` and that of the weight, if wanted, to `d_weight`; `scales` as the forward left them.
+    /// Adds the gradient of x to `d_x` and, if given, that of the weight to `d_weight`; `scales`
+    /// are the forward's.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn backward<T: Element>(
         &self,
         x: Mat<'_, T>,
@@ -57,8 +62,14 @@ impl RmsNorm<'_> {
         d_weight: Option<&mut [f32]>,
     ) {
         let (tokens, width) = (x.rows(), self.weight.len());
-        assert!(x.cols() == width && d_y.cols() == width && d_x.cols() == width, "a norm keeps the shape");
-        assert!(d_y.rows() == tokens && d_x.rows() == tokens && scales.len() == tokens, "a norm keeps the shape");
+        assert!(
+            x.cols() == width && d_y.cols() == width && d_x.cols() == width,
+            "input, output and parameters have matching shapes"
+        );
+        assert!(
+            d_y.rows() == tokens && d_x.rows() == tokens && scales.len() == tokens,
+            "input, output and parameters have matching shapes"
+        );
         rows::each(d_x, |row, d_x| {
             rows::with_row(x, row, |x| {
                 // With h = x · s: dx = s · (w·dy − h · mean(w·dy · h)).
@@ -68,7 +79,7 @@ impl RmsNorm<'_> {
             });
         });
         if let Some(d_weight) = d_weight {
-            assert_eq!(d_weight.len(), width, "one gradient for each weight");
+            assert_eq!(d_weight.len(), width, "one gradient per weight");
             rows::add_sums(tokens, d_weight, |row, sums| {
                 rows::with_row(x, row, |x| add_product(d_y.row(row), x, 0.0, scales[row], sums));
             });
@@ -76,7 +87,7 @@ impl RmsNorm<'_> {
     }
 }
 
-/// Layer norm with a weight and a bias for each column.
+/// Layer norm with one weight and one bias per column.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNorm<'a> {
     /// `[width]`
@@ -87,7 +98,8 @@ pub struct LayerNorm<'a> {
     pub epsilon: f32,
 }
 
-/// Mean and reciprocal standard deviation of a row, which [`LayerNorm::forward`] leaves for the backward.
+/// Mean and reciprocal standard deviation of a row, saved by [`LayerNorm::forward`] for the
+/// backward.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Moments {
     /// Mean of the row.
@@ -97,14 +109,21 @@ pub struct Moments {
 }
 
 impl LayerNorm<'_> {
-    /// `y = norm(x)`, both `[tokens, width]`; `moments` `[tokens]` gets each row's.
+    /// Computes `y = norm(x)`, both `[tokens, width]`; writes each row's moments to `moments`
+    /// `[tokens]`.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn forward<T: Element>(&self, x: Mat<'_, T>, y: MatMut<'_, f32>, moments: &mut [Moments]) {
         let (tokens, width) = (x.rows(), self.weight.len());
-        assert!(x.cols() == width && y.cols() == width && y.rows() == tokens, "a norm keeps the shape");
-        assert!(self.bias.len() == width && moments.len() == tokens, "a norm keeps the shape");
+        assert!(
+            x.cols() == width && y.cols() == width && y.rows() == tokens,
+            "input, output and parameters have matching shapes"
+        );
+        assert!(
+            self.bias.len() == width && moments.len() == tokens,
+            "input, output and parameters have matching shapes"
+        );
         rows::each_with(y, moments, |row, y, moments| {
             T::widen(x.row(row), y);
             let mean = math::sum(y) / width as f32;
@@ -114,10 +133,10 @@ impl LayerNorm<'_> {
         });
     }
 
-    /// Add the gradient of x to `d_x` and those of weight and bias, if wanted, to `d_weight` and `d_bias`.
+    /// Adds the gradient of x to `d_x` and, if given, those of weight and bias to `d_parameters`.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn backward<T: Element>(
         &self,
         x: Mat<'_, T>,
@@ -127,8 +146,14 @@ impl LayerNorm<'_> {
         d_parameters: Option<(&mut [f32], &mut [f32])>,
     ) {
         let (tokens, width) = (x.rows(), self.weight.len());
-        assert!(x.cols() == width && d_y.cols() == width && d_x.cols() == width, "a norm keeps the shape");
-        assert!(d_y.rows() == tokens && d_x.rows() == tokens && moments.len() == tokens, "a norm keeps the shape");
+        assert!(
+            x.cols() == width && d_y.cols() == width && d_x.cols() == width,
+            "input, output and parameters have matching shapes"
+        );
+        assert!(
+            d_y.rows() == tokens && d_x.rows() == tokens && moments.len() == tokens,
+            "input, output and parameters have matching shapes"
+        );
         rows::each(d_x, |row, d_x| {
             rows::with_row(x, row, |x| {
                 // With h = (x − m) · s and g = w·dy: dx = s · (g − mean(g) − h · mean(g · h)).
@@ -141,7 +166,7 @@ impl LayerNorm<'_> {
             });
         });
         if let Some((d_weight, d_bias)) = d_parameters {
-            assert!(d_weight.len() == width && d_bias.len() == width, "one gradient for each parameter");
+            assert!(d_weight.len() == width && d_bias.len() == width, "one gradient per parameter");
             rows::add_sums(tokens, d_weight, |row, sums| {
                 let Moments { mean, scale } = moments[row];
                 rows::with_row(x, row, |x| add_product(d_y.row(row), x, mean, scale, sums));
@@ -223,7 +248,7 @@ mod tests {
 
     const EPSILON: f64 = 1e-5;
 
-    fn rms_twin(x: &[f64], weight: &[f64]) -> Vec<f64> {
+    fn rms_naive(x: &[f64], weight: &[f64]) -> Vec<f64> {
         let rows = x.chunks(weight.len()).flat_map(|row| {
             let square = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
             row.iter().zip(weight).map(move |(x, weight)| x / (square + EPSILON).sqrt() * weight)
@@ -231,7 +256,7 @@ mod tests {
         rows.collect()
     }
 
-    fn layer_twin(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    fn layer_naive(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
         let rows = x.chunks(weight.len()).flat_map(|row| {
             let mean = row.iter().sum::<f64>() / row.len() as f64;
             let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / row.len() as f64;
@@ -246,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn rms_norm_equals_its_twin_and_the_differences() {
+    fn rms_norm_matches_f64_and_its_gradients_finite_differences() {
         let mut random = Random::new(21);
         for (tokens, width) in [(1, 1), (3, 17), (70, 5), (9, 64)] {
             let (x, weight) = (random.normals(tokens * width), random.normals(width));
@@ -255,17 +280,17 @@ mod tests {
             let (mut y, mut scales) = (vec![0.0; x.len()], vec![0.0; tokens]);
             let matrix = Mat::new(&x, tokens, width);
             norm.forward(matrix, MatMut::new(&mut y, tokens, width), &mut scales);
-            assert!(deviation(&y, &rms_twin(&wide(&x), &wide(&weight))) < 1e-6);
+            assert!(deviation(&y, &rms_naive(&wide(&x), &wide(&weight))) < 1e-6);
             let (mut d_x, mut d_weight) = (vec![0.0; x.len()], vec![0.0; width]);
             let d_y_matrix = Mat::new(&d_y, tokens, width);
             norm.backward(matrix, &scales, d_y_matrix, MatMut::new(&mut d_x, tokens, width), Some(&mut d_weight));
-            check_gradient(&wide(&x), &d_x, 2e-5, &|x| weigh(&rms_twin(x, &wide(&weight)), &d_y));
-            check_gradient(&wide(&weight), &d_weight, 1e-5, &|weight| weigh(&rms_twin(&wide(&x), weight), &d_y));
+            check_gradient(&wide(&x), &d_x, 2e-5, &|x| weigh(&rms_naive(x, &wide(&weight)), &d_y));
+            check_gradient(&wide(&weight), &d_weight, 1e-5, &|weight| weigh(&rms_naive(&wide(&x), weight), &d_y));
         }
     }
 
     #[test]
-    fn layer_norm_equals_its_twin_and_the_differences() {
+    fn layer_norm_matches_f64_and_its_gradients_finite_differences() {
         let mut random = Random::new(22);
         for (tokens, width) in [(1, 2), (3, 17), (70, 5), (9, 64)] {
             let x: Vec<f32> = random.normals(tokens * width).iter().map(|x| x + 3.0).collect();
@@ -275,8 +300,8 @@ mod tests {
             let (mut y, mut moments) = (vec![0.0; x.len()], vec![Moments::default(); tokens]);
             let matrix = Mat::new(&x, tokens, width);
             norm.forward(matrix, MatMut::new(&mut y, tokens, width), &mut moments);
-            let twin = |x: &[f64], weight: &[f64], bias: &[f64]| weigh(&layer_twin(x, weight, bias), &d_y);
-            assert!(deviation(&y, &layer_twin(&wide(&x), &wide(&weight), &wide(&bias))) < 1e-6);
+            let naive = |x: &[f64], weight: &[f64], bias: &[f64]| weigh(&layer_naive(x, weight, bias), &d_y);
+            assert!(deviation(&y, &layer_naive(&wide(&x), &wide(&weight), &wide(&bias))) < 1e-6);
             let (mut d_x, mut d_weight, mut d_bias) = (vec![0.0; x.len()], vec![0.0; width], vec![0.0; width]);
             norm.backward(
                 matrix,
@@ -287,16 +312,17 @@ mod tests {
             );
             let (wx, ww, wb) = (wide(&x), wide(&weight), wide(&bias));
             if width > 2 {
-                // The gradient through two equal-sized values is 0 but for ε, which differences cannot resolve.
-                check_gradient(&wx, &d_x, 2e-5, &|x| twin(x, &ww, &wb));
+                // With two columns the gradient is 0 except for ε, which finite differences cannot
+                // resolve.
+                check_gradient(&wx, &d_x, 2e-5, &|x| naive(x, &ww, &wb));
             }
-            check_gradient(&ww, &d_weight, 1e-5, &|weight| twin(&wx, weight, &wb));
-            check_gradient(&wb, &d_bias, 1e-5, &|bias| twin(&wx, &ww, bias));
+            check_gradient(&ww, &d_weight, 1e-5, &|weight| naive(&wx, weight, &wb));
+            check_gradient(&wb, &d_bias, 1e-5, &|bias| naive(&wx, &ww, bias));
         }
     }
 
     #[test]
-    fn gradients_are_added_to_what_is_there() {
+    fn gradients_are_added_to_existing_values() {
         let norm = RmsNorm { weight: &[1.0, 1.0], epsilon: 0.0 };
         let (x, d_y) = ([1.0f32, 2.0], [0.5f32, -1.0]);
         let run = |start: f32| {

@@ -1,4 +1,4 @@
-//! Sharing rows among threads, and sums over rows whose bits do not depend on how.
+//! Parallel loops over matrix rows, and row sums that are bit-identical for any number of threads.
 
 use rayon::prelude::*;
 
@@ -6,15 +6,15 @@ use super::math;
 use super::tensor::{Element, Mat, MatMut};
 use super::workspace;
 
-/// Elements that make a task worth its cost.
+/// Elements per task; fewer do not repay the cost of a task.
 const TASK: usize = 1 << 14;
 
-/// Rows in a task, for rows of `cols` elements.
+/// Returns the rows per task, for rows of `cols` elements.
 fn rows_in_task(cols: usize) -> usize {
     (TASK / cols.max(1)).max(1)
 }
 
-/// Run `work` on every row of `out`.
+/// Runs `work` on every row of `out`.
 pub(super) fn each<T: Send + Sync>(out: MatMut<'_, T>, work: impl Fn(usize, &mut [T]) + Sync) {
     let (rows, cols) = (rows_in_task(out.cols()), out.cols());
     out.tiles(rows, cols.max(1)).into_par_iter().enumerate().for_each(|(task, mut tile)| {
@@ -24,14 +24,14 @@ pub(super) fn each<T: Send + Sync>(out: MatMut<'_, T>, work: impl Fn(usize, &mut
     });
 }
 
-/// Run `work` on every row of three matrices of one shape.
+/// Runs `work` on every row of three matrices of the same shape.
 pub(super) fn each_three<T: Send + Sync>(
     (first, second, third): (MatMut<'_, T>, MatMut<'_, T>, MatMut<'_, T>),
     work: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
 ) {
     let (rows, cols) = (rows_in_task(3 * first.cols()), first.cols().max(1));
     let fits = |other: &MatMut<'_, T>| other.rows() == first.rows() && other.cols() == first.cols();
-    assert!(fits(&second) && fits(&third), "matrices of different shapes");
+    assert!(fits(&second) && fits(&third), "the matrices have the same shape");
     let others = second.tiles(rows, cols).into_par_iter().zip(third.tiles(rows, cols));
     first.tiles(rows, cols).into_par_iter().zip(others).enumerate().for_each(
         |(task, (mut first, (mut second, mut third)))| {
@@ -42,13 +42,13 @@ pub(super) fn each_three<T: Send + Sync>(
     );
 }
 
-/// Run `work` on every row of `out` and the element of `each` that belongs to it.
+/// Runs `work` on every row of `out` with the matching element of `each`.
 pub(super) fn each_with<T: Send + Sync, U: Send + Sync>(
     out: MatMut<'_, T>,
     each: &mut [U],
     work: impl Fn(usize, &mut [T], &mut U) + Sync,
 ) {
-    assert_eq!(out.rows(), each.len(), "one element for each row");
+    assert_eq!(out.rows(), each.len(), "one element per row");
     let (rows, cols) = (rows_in_task(out.cols()), out.cols());
     let parts = out.tiles(rows, cols.max(1)).into_par_iter().zip(each.par_chunks_mut(rows));
     parts.enumerate().for_each(|(task, (mut tile, each))| {
@@ -58,13 +58,15 @@ pub(super) fn each_with<T: Send + Sync, U: Send + Sync>(
     });
 }
 
-/// Add `Σ over rows` to `sums`: `work` adds one row's part to the sums that it is given.
+/// Adds a sum over rows to `sums`; `work` adds the contribution of one row to the buffer that it
+/// gets.
 ///
-/// Rows are summed in groups of a size that depends only on their number, and the groups in order.
+/// Rows are summed in groups, whose size depends on the number of rows only, and groups are summed
+/// in order.
 pub(super) fn add_sums(rows: usize, sums: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
     const GROUPS: usize = 64;
-    const SMALLEST: usize = 32;
-    let group = rows.div_ceil(GROUPS).max(SMALLEST);
+    const MIN_ROWS: usize = 32;
+    let group = rows.div_ceil(GROUPS).max(MIN_ROWS);
     let mut partial = vec![0.0; rows.div_ceil(group) * sums.len()];
     if sums.is_empty() {
         return;
@@ -79,7 +81,7 @@ pub(super) fn add_sums(rows: usize, sums: &mut [f32], work: impl Fn(usize, &mut 
     }
 }
 
-/// Run `work` with the values of a row.
+/// Runs `work` with a row as `f32`.
 pub(super) fn with_row<T: Element, R>(matrix: Mat<'_, T>, row: usize, work: impl FnOnce(&[f32]) -> R) -> R {
     workspace::with(matrix.cols(), |scratch: &mut [f32]| work(T::widened(matrix.row(row), scratch)))
 }

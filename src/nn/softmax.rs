@@ -13,7 +13,8 @@ use super::rows;
 use super::simd::vectorised;
 use super::tensor::{Mat, MatMut};
 
-/// Replace every row of `x` `[rows, cols]` by its softmax; −∞ becomes 0, and a row of nothing else becomes NaN.
+/// Replaces every row of `x` `[rows, cols]` by its softmax; −∞ becomes 0, a row of −∞ only becomes
+/// NaN.
 pub fn softmax(x: MatMut<'_, f32>) {
     rows::each(x, |_, row| {
         let sum = math::exp_shifted(row, math::max(row));
@@ -21,12 +22,13 @@ pub fn softmax(x: MatMut<'_, f32>) {
     });
 }
 
-/// The gradient: `d_y = y · (d_y − Σ d_y · y)` in place, where y is what the forward gave; both `[rows, cols]`.
+/// Computes the gradient in place: `d_y = y · (d_y − Σ d_y · y)`, where y is the forward's output;
+/// both `[rows, cols]`.
 ///
 /// # Panics
-/// If the shapes do not fit each other.
+/// If the shapes do not match.
 pub fn softmax_backward(y: Mat<'_, f32>, d_y: MatMut<'_, f32>) {
-    assert!(y.rows() == d_y.rows() && y.cols() == d_y.cols(), "softmax keeps the shape");
+    assert!(y.rows() == d_y.rows() && y.cols() == d_y.cols(), "output and gradient have the same shape");
     rows::each(d_y, |row, d_y| {
         let y = y.row(row);
         slope(y, math::dot(y, d_y), d_y);
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
     use crate::nn::testing::{Random, check_gradient, deviation, wide};
 
-    fn twin(x: &[f64], cols: usize) -> Vec<f64> {
+    fn naive(x: &[f64], cols: usize) -> Vec<f64> {
         let rows = x.chunks(cols).flat_map(|row| {
             let sum: f64 = row.iter().map(|x| x.exp()).sum();
             row.iter().map(move |x| x.exp() / sum)
@@ -56,18 +58,18 @@ mod tests {
     }
 
     #[test]
-    fn softmax_equals_its_twin_and_the_differences() {
+    fn softmax_matches_f64_and_its_gradient_finite_differences() {
         let mut random = Random::new(51);
         for (rows, cols) in [(1, 1), (3, 17), (40, 70)] {
             let (x, weights) = (random.normals(rows * cols), random.normals(rows * cols));
             let mut y = x.clone();
             softmax(MatMut::new(&mut y, rows, cols));
-            assert!(deviation(&y, &twin(&wide(&x), cols)) < 1e-6);
+            assert!(deviation(&y, &naive(&wide(&x), cols)) < 1e-6);
             let mut gradient = weights.clone();
             softmax_backward(Mat::new(&y, rows, cols), MatMut::new(&mut gradient, rows, cols));
             if cols > 1 {
                 check_gradient(&wide(&x), &gradient, 1e-5, &|x| {
-                    twin(x, cols).iter().zip(&weights).map(|(y, weight)| y * f64::from(*weight)).sum()
+                    naive(x, cols).iter().zip(&weights).map(|(y, weight)| y * f64::from(*weight)).sum()
                 });
             }
         }

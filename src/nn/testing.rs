@@ -1,6 +1,8 @@
-//! Random numbers and comparisons for this room's tests.
+//! Random numbers and comparisons for tests.
 
-/// A small counter-based generator (splitmix64).
+use crate::util::random::{STEP, mix};
+
+/// A `SplitMix64` generator.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -9,18 +11,17 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+        let bits = mix(self.0);
+        self.0 = self.0.wrapping_add(STEP);
+        bits
     }
 
-    /// A number from `0..bound`.
+    /// Draws from `0..bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    /// A number of about the standard normal distribution.
+    /// Draws an approximately standard normal number: a sum of 12 uniform ones.
     pub(crate) fn normal(&mut self) -> f32 {
         let sum: f64 = (0..12).map(|_| (self.next() >> 11) as f64 * 2f64.powi(-53)).sum();
         (sum - 6.0) as f32
@@ -30,27 +31,27 @@ impl Random {
         (0..count).map(|_| self.normal()).collect()
     }
 
-    /// Pairs of bf16, as packed for the kernels that multiply them.
+    /// Draws pairs of bf16, packed as the bf16 kernels read them.
     pub(crate) fn pairs(&mut self, count: usize) -> Vec<u32> {
         let mut bits = || u32::from(half::bf16::from_f32(self.normal()).to_bits());
         (0..count).map(|_| bits() | bits() << 16).collect()
     }
 }
 
-/// Largest difference of two rows, relative to the largest size in the second.
-pub(crate) fn deviation(values: &[f32], wanted: &[f64]) -> f64 {
-    assert_eq!(values.len(), wanted.len());
-    let size = wanted.iter().fold(1e-30, |size: f64, value| size.max(value.abs()));
-    let difference = |(value, wanted): (&f32, &f64)| (f64::from(*value) - wanted).abs();
-    // NaN must not get lost in the maximum.
+/// Returns the largest difference of two rows, relative to the largest magnitude in the second.
+pub(crate) fn deviation(values: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(values.len(), expected.len());
+    let size = expected.iter().fold(1e-30, |size: f64, value| size.max(value.abs()));
+    let difference = |(value, expected): (&f32, &f64)| (f64::from(*value) - expected).abs();
+    // `f64::max` ignores NaN.
     assert!(values.iter().all(|value| value.is_finite()));
-    values.iter().zip(wanted).map(difference).fold(0.0, f64::max) / size
+    values.iter().zip(expected).map(difference).fold(0.0, f64::max) / size
 }
 
-/// Check an analytic gradient by central differences: `loss` of `at` moved along single coordinates, in `f64`.
+/// Checks an analytic gradient against central differences of `loss`, computed in `f64`.
 pub(crate) fn check_gradient(at: &[f64], gradient: &[f32], tolerance: f64, loss: &dyn Fn(&[f64]) -> f64) {
     assert_eq!(at.len(), gradient.len());
-    let wanted: Vec<f64> = (0..at.len())
+    let expected: Vec<f64> = (0..at.len())
         .map(|i| {
             let step = 1e-5;
             let moved = |by: f64| {
@@ -61,11 +62,11 @@ pub(crate) fn check_gradient(at: &[f64], gradient: &[f32], tolerance: f64, loss:
             (moved(step) - moved(-step)) / (2.0 * step)
         })
         .collect();
-    let deviation = deviation(gradient, &wanted);
-    assert!(deviation <= tolerance, "the gradient is off by {deviation:e}");
+    let deviation = deviation(gradient, &expected);
+    assert!(deviation <= tolerance, "the gradient deviates by {deviation:e}");
 }
 
-/// `f64` copies.
+/// Converts to `f64`.
 pub(crate) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|value| f64::from(*value)).collect()
 }

@@ -1,15 +1,17 @@
-//! Buffers that are used again, so that neither products nor layers have the system map, clear and unmap pages all the time.
+//! Reusable buffers, so that products and layers do not make the system map, clear and unmap pages
+//! all the time.
 //!
-//! Threads keep their packing buffers for good ([`with`]). A pass through a model keeps those of its layers, which are alike,
-//! until it ends ([`recycling`], [`take`], [`give`]).
+//! Each thread keeps its packing buffers until it ends ([`with`]). A pass through a model reuses
+//! the buffers of its layers, which have the same sizes, until the pass ends ([`recycling`],
+//! [`take`], [`give`]).
 
 use std::cell::RefCell;
 
 use crate::nn::simd::transpose::Word;
 
-/// A word that packed panels are made of.
+/// An element of packed panels.
 pub(crate) trait Unit: Word {
-    /// Run `visit` on this thread's idle buffers.
+    /// Runs `visit` on this thread's idle buffers.
     fn idle<R>(visit: impl FnOnce(&mut Vec<Vec<Self>>) -> R) -> R;
 }
 
@@ -26,12 +28,12 @@ macro_rules! unit {
 unit!(f32);
 unit!(u32);
 
-/// Cache lines, and the widest vectors, have 64 bytes.
+/// Size of cache lines and of the widest vectors, in bytes.
 const ALIGNMENT: usize = 64;
 
-/// Run `work` with a buffer of `length` units at a multiple of 64 bytes, with anything in it.
+/// Runs `work` with a buffer of `length` units, aligned to 64 bytes and with arbitrary contents.
 ///
-/// A thread that waits for others may take up another product, which then gets a buffer of its own.
+/// A thread that waits inside `work` may start another product, which gets a separate buffer.
 pub(crate) fn with<U: Unit, R>(length: usize, work: impl FnOnce(&mut [U]) -> R) -> R {
     let mut buffer = U::idle(Vec::pop).unwrap_or_default();
     let padded = length + ALIGNMENT / size_of::<U>();
@@ -45,18 +47,18 @@ pub(crate) fn with<U: Unit, R>(length: usize, work: impl FnOnce(&mut [U]) -> R) 
 }
 
 thread_local! {
-    /// Buffers that a pass has given back; nothing outside of a pass.
+    /// Buffers given back during a pass; `None` outside a pass.
     static GIVEN: RefCell<Option<Vec<Vec<f32>>>> = const { RefCell::new(None) };
 }
 
-/// Until it is dropped, buffers that this thread [gives](give) back are [taken](take) again.
+/// While it lives, [`take`] reuses the buffers that this thread has passed to [`give`].
 #[must_use]
 pub(crate) struct Recycling {
-    /// Whether it is not inside of another.
+    /// Whether no other recycling encloses this one.
     outermost: bool,
 }
 
-/// Begin to use buffers again.
+/// Starts reusing buffers on this thread.
 pub(crate) fn recycling() -> Recycling {
     GIVEN.with_borrow_mut(|given| {
         let outermost = given.is_none();
@@ -73,7 +75,7 @@ impl Drop for Recycling {
     }
 }
 
-/// A buffer of `length` values with anything in it.
+/// Returns a buffer of `length` values with arbitrary contents.
 pub(crate) fn take(length: usize) -> Vec<f32> {
     let given = GIVEN.with_borrow_mut(|given| {
         let given = given.as_mut()?;
@@ -83,7 +85,7 @@ pub(crate) fn take(length: usize) -> Vec<f32> {
     given.unwrap_or_else(|| vec![0.0; length])
 }
 
-/// Give a buffer back.
+/// Gives a buffer back for reuse.
 pub(crate) fn give(buffer: Vec<f32>) {
     GIVEN.with_borrow_mut(|given| {
         if let Some(given) = given {
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_come_back_within_a_pass_only() {
+    fn buffers_are_reused_within_a_pass_only() {
         give(vec![1.0; 3]);
         assert_eq!(take(3), [0.0; 3]);
         let pass = recycling();

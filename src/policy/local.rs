@@ -5,16 +5,16 @@ use super::{
     logprob, step_tokens,
 };
 use crate::data::solution::{self, Continue};
-use crate::engine::{Completion, Engine, EngineError, GenerateRequest, Prompt, Snapshot, Stream, Token};
+use crate::engine::{Completion, Engine, EngineError, EngineStats, GenerateRequest, Prompt, Stream, Token};
 use crate::image;
 use crate::prompt::{self, Images};
-use crate::vision::prompts::{EncodeError, Encoder};
+use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// A language model, its vision encoder and the engine that runs them, as a [`RolloutModel`].
 #[derive(Debug)]
 pub struct LocalPolicy {
     engine: Engine,
-    encoder: Encoder,
+    encoder: PromptEncoder,
     options: GenerationOptions,
     keep_prompts: bool,
     special_texts: Vec<String>,
@@ -22,7 +22,7 @@ pub struct LocalPolicy {
 
 impl LocalPolicy {
     /// Wraps a running engine and the encoder of the same model.
-    pub fn new(engine: Engine, encoder: Encoder, options: GenerationOptions) -> Self {
+    pub fn new(engine: Engine, encoder: PromptEncoder, options: GenerationOptions) -> Self {
         let special_texts = encoder.model().special_texts();
         Self { engine, encoder, options, keep_prompts: false, special_texts }
     }
@@ -41,7 +41,7 @@ impl LocalPolicy {
     }
 
     /// The engine's counters.
-    pub fn stats(&self) -> Snapshot {
+    pub fn stats(&self) -> EngineStats {
         self.engine.stats()
     }
 
@@ -71,7 +71,7 @@ impl LocalPolicy {
         if let Some(tokens) = step_tokens::tokens(request.step_tokens, request.prefix.len()) {
             Ok(tokens)
         } else {
-            let text = prompt::begun(request.prefix);
+            let text = prompt::tagged_steps(request.prefix);
             Ok(self.encoder.model().tokenize(&text, false).map_err(EncodeError::from)?)
         }
     }

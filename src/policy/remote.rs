@@ -14,7 +14,8 @@ use crate::engine::{Sampling, Stream};
 use crate::image::{self, Limits};
 use crate::prompt::{self, ChatTemplate, Images, Piece};
 use crate::remote::reply::{self, ReplyError};
-use crate::remote::{ChatRequest, Endpoint, EndpointError, SetupError, images, parallel};
+use crate::remote::{ChatRequest, Endpoint, EndpointError, SetupError, images};
+use crate::util::pool;
 
 /// The special tokens of InternVL2.5's vocabularies, except the four tags. Servers are asked to
 /// return special tokens, since the tags may be among them; these are removed afterwards.
@@ -168,7 +169,7 @@ impl RemotePolicy {
         }
         let rest: Vec<usize> = (choices.len()..request.count).collect();
         let broken = AtomicBool::new(false);
-        let others = parallel::map(&rest, self.endpoint.parallel(), |&index| {
+        let others = pool::map(&rest, self.endpoint.parallel(), |&index| {
             // One failure fails the request, so the remaining completions are not requested.
             if broken.load(Ordering::Relaxed) {
                 return None;
@@ -206,7 +207,8 @@ impl RemotePolicy {
         }
         messages.push(json!({"role": "user", "content": content(&pieces, &images)}));
         if self.is_continuation(request) {
-            let steps = step_tokens::text(request.step_tokens, prefix.len()).unwrap_or_else(|| prompt::begun(prefix));
+            let steps =
+                step_tokens::text(request.step_tokens, prefix.len()).unwrap_or_else(|| prompt::tagged_steps(prefix));
             messages.push(json!({"role": "assistant", "content": steps}));
         }
         Ok(Value::Array(messages))

@@ -89,9 +89,7 @@ pub struct StepLogprob {
 ///     }
 /// }
 ///
-/// # let problem = Problem {
-/// #     record: serde_json::Map::new(), id: "p".into(), question: "1 + 1?".into(), answer: "2".into(), images: vec![],
-/// # };
+/// let problem = Problem::new("1 + 1?").answer("2");
 /// let sampled = AlwaysTwo.rollouts(&RolloutRequest::new(&problem, &[], 4, 0)).unwrap();
 /// assert_eq!((sampled.len(), sampled[0].rollout.len()), (4, 2));
 /// ```

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::{PrmError, ScoreRequest, StepScorer};
-use crate::engine::{Engine, EngineError, Snapshot, Token};
+use crate::engine::{Engine, EngineError, EngineStats, PromptError, Token};
 use crate::image;
 use crate::prompt::{self, Images, PrmTemplate, STEP_TOKEN};
-use crate::vision::prompts::{EncodeError, Encoder};
+use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// How a [`LocalPrm`] reads candidates.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct PrmOptions {
 #[derive(Debug)]
 pub struct LocalPrm {
     engine: Engine,
-    encoder: Encoder,
+    encoder: PromptEncoder,
     data_root: PathBuf,
     template: PrmTemplate,
     step: Token,
@@ -35,7 +35,7 @@ impl LocalPrm {
     /// # Errors
     /// [`EngineError::Load`] if the model is not a PRM: it has no step or label tokens, or names an
     /// unknown template.
-    pub fn new(engine: Engine, encoder: Encoder, options: PrmOptions) -> Result<Self, EngineError> {
+    pub fn new(engine: Engine, encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
         let token = |key: &str, text: &str| {
@@ -60,7 +60,7 @@ impl LocalPrm {
     }
 
     /// The engine's counters.
-    pub fn stats(&self) -> Snapshot {
+    pub fn stats(&self) -> EngineStats {
         self.engine.stats()
     }
 
@@ -89,8 +89,7 @@ impl LocalPrm {
                 }
                 let rows = readings.next().unwrap_or_default();
                 if rows.len() != steps.len() {
-                    let cause = format!("expected {} step tokens, found {}", steps.len(), rows.len());
-                    return Err(EngineError::Prompt(cause).into());
+                    return Err(PromptError::Marks { found: rows.len(), expected: steps.len() }.into());
                 }
                 Ok(rows.iter().map(|row| probability(row[0], row[1])).collect())
             })

@@ -1,5 +1,5 @@
-//! What judge models are asked, in the words of MM-PRM's data pipeline: the wording is the protocol, so that labels can be
-//! compared with the reference's.
+//! Questions for judge models, in the exact wording of MM-PRM's data pipeline, so that labels are
+//! comparable with its labels.
 //!
 //! ```
 //! use mmprm::prompt::judge;
@@ -9,13 +9,15 @@
 //! assert!(prompt.ends_with("[Partial Solution]\n\nNo partial solution\n\n[Following Steps]\n\nIt is 3.\n"));
 //! ```
 
-/// Names the wording of [`answer`], so that verdicts kept from another wording are not taken for this one's.
+/// Version of the wording of [`answer`]: part of the key of cached verdicts, so that verdicts
+/// obtained with another wording are not reused.
 pub const ANSWER_WORDING: &str = "check_correctness-1";
 
-/// Stands for a partial solution without steps.
+/// The text in place of a partial solution without steps.
 const NO_STEPS: &str = "No partial solution";
 
-/// "Does the model's answer match the correct answer? Yes or No": `check_correctness` of the reference's `omegaprm.py`.
+/// Asks whether a proposed answer matches the correct one, to be answered Yes or No:
+/// `check_correctness` of MM-PRM's `omegaprm.py`.
 pub fn answer(question: &str, correct: &str, proposed: &str) -> String {
     format!(
         "You are given a question, the correct answer and a model's answer. Please determine if the model's answer matches \
@@ -28,9 +30,11 @@ pub fn answer(question: &str, correct: &str, proposed: &str) -> String {
     )
 }
 
+/// The line that separates question and answers.
 const RULE: &str = "--------------------------------";
 
-/// "Are these steps, which continue a partial solution, valid? Yes or No": the reference's `mllm_as_a_judge.py`.
+/// Asks whether the steps that continue a partial solution are valid, to be answered Yes or No:
+/// MM-PRM's `mllm_as_a_judge.py`.
 pub fn steps(problem: &str, correct: &str, previous: &[String], following: &[String]) -> String {
     let previous = if previous.is_empty() { NO_STEPS.to_owned() } else { previous.join("\n\n") };
     let following = following.join("\n\n");
@@ -53,9 +57,9 @@ mod tests {
 
     use super::*;
 
-    /// Digests of the prompts that the reference's own code makes of these inputs.
+    /// Digests of the prompts that MM-PRM's code makes from these inputs.
     #[test]
-    fn the_wording_is_the_references_to_the_byte() {
+    fn the_wording_equals_mm_prms_byte_for_byte() {
         let digest = |text: String| format!("{:x}", Sha256::digest(text));
         assert_eq!(
             digest(answer("Q {x}?", r"\frac{1}{2}", "a\nb")),

@@ -1,13 +1,12 @@
 //! Images as data URLs.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::image::ImageError;
+use crate::util::io;
 
 /// Maximum size in bytes of an image that is sent.
 const MAX_BYTES: u64 = 32 << 20;
@@ -15,15 +14,7 @@ const MAX_BYTES: u64 = 32 << 20;
 /// Encodes the file at `path` as a data URL. The media type follows from its first bytes; without a
 /// known signature it is MM-PRM's `image`.
 pub(crate) fn data_url(path: &Path) -> Result<String, ImageError> {
-    let failed = |source| ImageError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let bytes = size.max(bytes.len() as u64);
-        return Err(ImageError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_BYTES });
-    }
+    let bytes = io::read(path, MAX_BYTES)?;
     Ok(format!("data:{};base64,{}", media_type(&bytes), STANDARD.encode(&bytes)))
 }
 
@@ -62,8 +53,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p.png");
         assert!(data_url(&path).unwrap_err().to_string().contains("p.png: "));
-        File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
         let error = data_url(&path).unwrap_err().to_string();
-        assert!(error.contains("p.png: the image file has 33554433 bytes, more than the limit of 33554432"), "{error}");
+        assert!(error.contains("p.png: the file has more than 33554432 bytes"), "{error}");
     }
 }

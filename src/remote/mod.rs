@@ -30,7 +30,6 @@ mod error;
 mod exchange;
 pub(crate) mod images;
 mod options;
-pub(crate) mod parallel;
 pub(crate) mod reply;
 mod wait;
 

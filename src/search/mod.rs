@@ -34,9 +34,7 @@
 //!     }
 //! }
 //!
-//! # let problem = Problem {
-//! #     record: serde_json::Map::new(), id: "p".into(), question: "1 + 1?".into(), answer: "2".into(), images: vec![],
-//! # };
+//! let problem = Problem::new("1 + 1?").answer("2");
 //! let tree = search(&problem, &Script, &RuleVerifier, &SearchParams::default()).unwrap().tree;
 //! assert_eq!(tree.root.mc_value, 0.5);
 //! let first_wrong_step = &tree.root.children[1];

@@ -1,19 +1,20 @@
-//! Checkpoints that Hugging Face's and our own tools read: `model.safetensors` beside configuration and tokenizer.
+//! Hugging Face checkpoint directories: `model.safetensors` with configuration and tokenizer.
 //!
-//! A checkpoint directory gets its small files first and its weights last, and a later save replaces the weights alone: a
-//! reader finds weights whole, old or new, at any instant. What a run needs to go on is in [`super::state`].
+//! The small files of a directory are written first and the weights last, and a later save replaces only the weights, so
+//! that readers always find complete weights. The state to resume a run is in [`super::state`].
 //!
 //! ```
 //! use mmprm::train::checkpoint::{prepare, save};
-//! use mmprm::train::tensors::{Stored, Tensor, Values};
+//! use mmprm_quant::safetensors::{StoredType, NewTensor, Values};
 //! let folder = tempfile::tempdir().unwrap();
 //! let (base, target) = (folder.path().join("base"), folder.path().join("last"));
 //! std::fs::create_dir(&base).unwrap();
 //! std::fs::write(base.join("config.json"), r#"{"torch_dtype": "bfloat16", "vocab_size": 1}"#).unwrap();
-//! prepare(&base, &target, Stored::F16).unwrap();
-//! let tensor = Tensor { name: "w".into(), shape: &[1], values: Values::F32(&[1.0]), stored: Stored::F16 };
+//! prepare(&base, &target, StoredType::F16).unwrap();
+//! let tensor = NewTensor { name: "w".into(), shape: &[1], values: Values::F32(&[1.0]), stored: StoredType::F16 };
 //! save(&target, &[tensor]).unwrap();
-//! assert_eq!(std::fs::read_to_string(target.join("config.json")).unwrap(), "{\n  \"torch_dtype\": \"float16\",\n  \"vocab_size\": 1\n}\n");
+//! let config = std::fs::read_to_string(target.join("config.json")).unwrap();
+//! assert_eq!(config, "{\n  \"torch_dtype\": \"float16\",\n  \"vocab_size\": 1\n}\n");
 //! ```
 
 use std::fs;
@@ -21,14 +22,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
+use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
 
-use super::tensors::{Stored, Tensor, WriteError, write};
-
-/// Largest file that is copied; tokenizers are below 40 MB.
+/// Maximum bytes of a file to copy; tokenizers are below 40 MB.
 const MAX_FILE: u64 = 256 << 20;
 
-/// What stands beside the weights of a checkpoint, apart from code.
+/// Files that accompany the weights of a checkpoint, besides code.
 const COMPANIONS: &[&str] = &[
     "added_tokens.json",
     "chat_template.jinja",
@@ -45,7 +45,7 @@ const COMPANIONS: &[&str] = &[
     "vocab.json",
 ];
 
-/// Why a checkpoint was not made.
+/// An error of writing a checkpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
@@ -54,28 +54,27 @@ pub enum CheckpointError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The base's configuration is no JSON.
+    /// The base's configuration is not JSON.
     #[error("{}: {source}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// Something cannot be written.
+    /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
 }
 
-/// Copies what stands beside the weights of `base` to `target`: configuration (with the type of the new weights),
-/// tokenizer, code.
+/// Copies the files that accompany the weights of `base` to `target`: configuration (with the stored type), tokenizer, code.
 ///
 /// # Errors
 /// [`CheckpointError`].
-pub fn prepare(base: &Path, target: &Path, stored: Stored) -> Result<(), CheckpointError> {
+pub fn prepare(base: &Path, target: &Path, stored: StoredType) -> Result<(), CheckpointError> {
     let read = |path: &Path| {
         let fail = |source| CheckpointError::Read { path: path.to_owned(), source };
         fs::read(path).map_err(fail)
@@ -88,7 +87,7 @@ pub fn prepare(base: &Path, target: &Path, stored: Stored) -> Result<(), Checkpo
     Ok(())
 }
 
-/// What stands beside the weights of a checkpoint, in order.
+/// Files that accompany the weights of a checkpoint, sorted.
 pub(super) fn companions(base: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let list = fs::read_dir(base).map_err(|source| CheckpointError::Read { path: base.to_owned(), source })?;
     let mut files: Vec<PathBuf> = list.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
@@ -97,21 +96,21 @@ pub(super) fn companions(base: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     Ok(files)
 }
 
-/// Whether a file belongs into every checkpoint made from a base: no weights, no records of how the base was trained.
+/// Whether a file belongs to every checkpoint made from a base: neither weights nor records of the base's training.
 fn is_companion(path: &Path) -> bool {
     let small = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_FILE);
     let known = path.file_name().is_some_and(|name| COMPANIONS.iter().any(|companion| *companion == name));
     small && (known || path.extension().is_some_and(|extension| extension == "py"))
 }
 
-/// The configuration with `torch_dtype` as the weights are, wherever it has one.
-fn config(path: &Path, bytes: &[u8], stored: Stored) -> Result<Vec<u8>, CheckpointError> {
+/// The configuration with every `torch_dtype` set to the stored type.
+fn config(path: &Path, bytes: &[u8], stored: StoredType) -> Result<Vec<u8>, CheckpointError> {
     let fail = |source| CheckpointError::Config { path: path.to_owned(), source };
     let mut config: Value = serde_json::from_slice(bytes).map_err(fail)?;
     let name = match stored {
-        Stored::F32 => "float32",
-        Stored::F16 => "float16",
-        Stored::Bf16 => "bfloat16",
+        StoredType::F32 => "float32",
+        StoredType::F16 => "float16",
+        StoredType::Bf16 => "bfloat16",
     };
     let parts = ["", "/llm_config", "/vision_config"];
     for part in parts {
@@ -127,17 +126,18 @@ fn config(path: &Path, bytes: &[u8], stored: Stored) -> Result<Vec<u8>, Checkpoi
 /// Replaces the weights of a [prepared](prepare) checkpoint.
 ///
 /// # Errors
-/// [`WriteError`]; the weights before are then untouched.
-pub fn save(target: &Path, tensors: &[Tensor<'_>]) -> Result<(), WriteError> {
+/// [`WriteError`]; the old weights are then untouched.
+pub fn save(target: &Path, tensors: &[NewTensor<'_>]) -> Result<(), WriteError> {
     write(&target.join("model.safetensors"), tensors, &[])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mmprm_quant::safetensors::StoredType;
 
     #[test]
-    fn a_checkpoint_has_what_stands_beside_the_weights_but_no_old_weights() {
+    fn a_checkpoint_gets_the_companion_files_but_not_the_old_weights() {
         let folder = tempfile::tempdir().unwrap();
         let (base, target) = (folder.path().join("base"), folder.path().join("out/best"));
         fs::create_dir(&base).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         }
         fs::write(base.join("config.json"), r#"{"llm_config": {"torch_dtype": "bfloat16"}, "torch_dtype": null}"#)
             .unwrap();
-        prepare(&base, &target, Stored::F32).unwrap();
+        prepare(&base, &target, StoredType::F32).unwrap();
         let mut names: Vec<String> =
             fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -159,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_is_not_there_is_named() {
-        let error = prepare(Path::new("nowhere"), Path::new("out"), Stored::F32).unwrap_err();
+    fn a_missing_base_is_named() {
+        let error = prepare(Path::new("nowhere"), Path::new("out"), StoredType::F32).unwrap_err();
         assert!(error.to_string().starts_with("nowhere: cannot read: "), "{error}");
     }
 }

@@ -1,14 +1,14 @@
-//! What the frozen vision tower makes of images, computed once: kept in memory, and on disk under a hash
+//! Image features of the frozen vision tower, cached in memory and on disk
 //! ([`vision::DiskCache`](crate::vision::DiskCache)).
 //!
 //! ```
 //! use mmprm::train::features::Features;
 //! let folder = tempfile::tempdir().unwrap();
 //! let mut features = Features::new(folder.path().to_owned(), [1; 32]);
-//! let made = features.get(&[2; 32], 2, || Ok::<_, std::io::Error>(vec![0.5, 1.5])).unwrap();
+//! let computed = features.get(&[2; 32], 2, || Ok::<_, std::io::Error>(vec![0.5, 1.5])).unwrap();
 //! let mut later = Features::new(folder.path().to_owned(), [1; 32]);
-//! let found = later.get(&[2; 32], 2, || -> std::io::Result<_> { panic!("it is on disk") }).unwrap();
-//! assert_eq!(made, found);
+//! let cached = later.get(&[2; 32], 2, || -> std::io::Result<_> { panic!("it is on disk") }).unwrap();
+//! assert_eq!(computed, cached);
 //! ```
 
 use std::collections::HashMap;
@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use crate::vision::DiskCache;
 
-/// Memory that features may take, in bytes; those beyond are read from disk each time.
-pub(super) const MEMORY: usize = 2 << 30;
+/// Maximum bytes of features in memory; the rest is read from disk each time.
+pub(super) const MAX_MEMORY: usize = 2 << 30;
 
 /// A cache of features; see the [module](self).
 #[derive(Debug)]
@@ -30,23 +30,23 @@ pub struct Features {
 }
 
 impl Features {
-    /// A cache in a directory for a tower whose weights (and whatever else its output depends on) have this hash.
+    /// A cache in `directory` for a vision tower; `tower` is the hash of all that its output depends on.
     pub fn new(directory: PathBuf, tower: [u8; 32]) -> Self {
         Self { disk: DiskCache::new(directory, tower), memory: HashMap::new(), bytes: 0 }
     }
 
-    /// The `count` features of an image whose tiles have this hash; `make` is called if they are not known.
+    /// The `count` features of the image whose tiles have hash `image`; `compute` is called if they are not cached.
     ///
     /// # Errors
-    /// What `make` fails with, and that the features cannot be written.
+    /// Errors of `compute` and of writing to disk.
     ///
     /// # Panics
-    /// If `make` gives another number of features.
+    /// If `compute` returns another number of features.
     pub fn get<E: From<io::Error>>(
         &mut self,
         image: &[u8; 32],
         count: usize,
-        make: impl FnOnce() -> Result<Vec<f32>, E>,
+        compute: impl FnOnce() -> Result<Vec<f32>, E>,
     ) -> Result<Arc<Vec<f32>>, E> {
         if let Some(features) = self.memory.get(image) {
             return Ok(Arc::clone(features));
@@ -54,13 +54,13 @@ impl Features {
         let features = if let Some(features) = self.disk.get(image, count) {
             features
         } else {
-            let features = make()?;
+            let features = compute()?;
             assert_eq!(features.len(), count, "features of an image");
             self.disk.put(image, &features)?;
             features
         };
         let features = Arc::new(features);
-        if self.bytes + count * size_of::<f32>() <= MEMORY {
+        if self.bytes + count * size_of::<f32>() <= MAX_MEMORY {
             self.bytes += count * size_of::<f32>();
             self.memory.insert(*image, Arc::clone(&features));
         }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_made_anew() {
+    fn a_damaged_file_is_computed_again() {
         let folder = tempfile::tempdir().unwrap();
         let open = || Features::new(folder.path().to_owned(), [0; 32]);
         let mut features = open();

@@ -1,74 +1,76 @@
-//! Training a model's own weights, all or those that are not frozen.
+//! Training a model's own weights, all of them or those that are not frozen.
 //!
 //! ```no_run
-//! use std::path::Path;
 //! use mmprm::train::data::Dataset;
-//! use mmprm::train::full::Full;
+//! use mmprm::train::full::FullModel;
 //! use mmprm::train::recipe::Recipe;
 //! # fn of(data: &Dataset) -> Result<(), Box<dyn std::error::Error>> {
-//! let recipe = Recipe::parse("model = 'policy'\nsamples = 'train.jsonl'\nout = 'prm'")?;
-//! let full = Full::open(&recipe, data.words, data.images.clone())?;
-//! println!("{} trained values", full.trained());
+//! let recipe = Recipe::parse("model = 'policy'\nsamples = 'train.jsonl'\noutput = 'prm'")?;
+//! let model = FullModel::open(&recipe, data.special, data.images.clone())?;
+//! println!("{} trained values", model.trained());
 //! # Ok(())
 //! # }
 //! ```
 
 use std::path::{Path, PathBuf};
 
+use mmprm_quant::safetensors::{NewTensor, StoredType};
+
 use super::checkpoint::{self, CheckpointError};
 use super::data::{Image, SpecialTokens};
-use super::network::{Network, Trains};
+use super::network::{Network, TrainableModel};
 use super::recipe::{Init, Recipe};
-use super::tensors::{Stored, Tensor};
 use crate::internvl::{self, Parameters, Trainable};
 
-/// Why training cannot begin.
+/// An error of opening a model to train.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The model cannot be read.
     #[error(transparent)]
-    Model(#[from] internvl::CheckpointError),
-    /// Nothing is left to train.
+    Model(#[from] internvl::WeightsError),
+    /// All tensors are frozen.
     #[error("`freeze` leaves no tensor to train, expected at least one")]
-    Nothing,
-    /// A tensor is asked to be frozen that there is not.
-    #[error("`freeze` has `{prefix}`, with which no tensor's name begins")]
+    NothingToTrain,
+    /// A prefix in `freeze` matches no tensor.
+    #[error("`freeze` has `{prefix}`, expected a prefix of a tensor's name")]
     NoTensor {
-        /// The beginning.
+        /// The prefix.
         prefix: String,
     },
 }
 
 /// A model whose weights are trained.
 #[derive(Debug)]
-pub struct Full {
+pub struct FullModel {
     network: Network,
     base: PathBuf,
-    stored: Stored,
+    stored: StoredType,
 }
 
-impl Full {
-    /// The model of a recipe, for samples with these images.
+impl FullModel {
+    /// Opens the model of a recipe for samples with these images.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(recipe: &Recipe, words: SpecialTokens, images: Vec<Image>) -> Result<Self, OpenError> {
+    pub fn open(recipe: &Recipe, special: SpecialTokens, images: Vec<Image>) -> Result<Self, OpenError> {
         let layout = internvl::read_layout(&recipe.model)?;
-        let begins = |number: usize, prefix: &String| layout.tensors()[number].name.starts_with(prefix.as_str());
+        let has_prefix = |number: usize, prefix: &String| layout.tensors()[number].name.starts_with(prefix.as_str());
         let all = 0..layout.tensors().len();
-        if let Some(prefix) = recipe.freeze.iter().find(|prefix| !all.clone().any(|number| begins(number, prefix))) {
+        if let Some(prefix) = recipe.freeze.iter().find(|prefix| !all.clone().any(|number| has_prefix(number, prefix)))
+        {
             return Err(OpenError::NoTensor { prefix: prefix.clone() });
         }
-        let trainable = Trainable::only(&layout, |number| !recipe.freeze.iter().any(|prefix| begins(number, prefix)));
-        if trainable.numbers().next().is_none() {
-            return Err(OpenError::Nothing);
+        let trainable =
+            Trainable::only(&layout, |number| !recipe.freeze.iter().any(|prefix| has_prefix(number, prefix)));
+        if trainable.indices().next().is_none() {
+            return Err(OpenError::NothingToTrain);
         }
         let parameters = match recipe.init {
             Init::Checkpoint => internvl::read_parameters(&recipe.model, &layout, |number| trainable.contains(number))?,
             Init::Random => Parameters::random(&layout, recipe.seed),
         };
-        let network = Network::new(recipe, parameters, trainable, words, images);
+        let network = Network::new(recipe, parameters, trainable, special, images);
         Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as })
     }
 
@@ -77,13 +79,13 @@ impl Full {
         self.network.trained()
     }
 
-    /// The weights now.
+    /// The current weights.
     pub fn weights(&self) -> &Parameters {
         self.network.weights()
     }
 }
 
-impl Trains for Full {
+impl TrainableModel for FullModel {
     fn network(&self) -> &Network {
         &self.network
     }
@@ -97,7 +99,7 @@ impl Trains for Full {
             checkpoint::prepare(&self.base, directory, self.stored)?;
         }
         let tensors = self.weights().layout().tensors().iter().enumerate();
-        let tensors: Vec<Tensor<'_>> =
+        let tensors: Vec<NewTensor<'_>> =
             tensors.map(|(number, info)| self.network.tensor(number, info.name.clone(), self.stored)).collect();
         Ok(checkpoint::save(directory, &tensors)?)
     }

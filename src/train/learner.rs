@@ -1,12 +1,12 @@
-//! What the loop trains: a model with gradients, seen as a list of tensors.
+//! The model that the trainer optimises, as a list of tensors with gradients.
 //!
-//! The loop knows losses of sequences and lists of values; how a model computes them, and how it becomes a checkpoint, is
-//! its learner's business. [`super::full`] trains a model's own weights.
+//! The [trainer](super::trainer) knows sequences, losses and tensors by name; how a model computes them and becomes a
+//! checkpoint is up to its [`Learner`]. [`super::full`] trains a model's weights, [`super::lora`] adapters.
 //!
 //! ```
 //! use mmprm::internvl::Loss;
 //! use mmprm::train::checkpoint::CheckpointError;
-//! use mmprm::train::learner::{LearnError, Learner};
+//! use mmprm::train::learner::{Learner, LearnerError};
 //! use mmprm::train::optim::Parameter;
 //! use mmprm::train::pack::Sequence;
 //! /// One number that should be 3.
@@ -14,17 +14,19 @@
 //! impl Learner for Number {
 //!     fn tensors(&self) -> Vec<(String, Vec<usize>)> { vec![("number".into(), vec![1])] }
 //!     fn values(&self) -> Vec<&[f32]> { vec![&self.value] }
-//!     fn sums(&self) -> Vec<&[f32]> { vec![&self.gradient] }
-//!     fn each(&mut self, work: &mut dyn FnMut(usize, Parameter<'_>)) {
+//!     fn gradients(&self) -> Vec<&[f32]> { vec![&self.gradient] }
+//!     fn for_each_parameter(&mut self, work: &mut dyn FnMut(usize, Parameter<'_>)) {
 //!         work(0, Parameter { values: &mut self.value, gradient: &self.gradient });
 //!     }
-//!     fn clear(&mut self) { self.gradient = [0.0] }
-//!     fn gradients(&mut self, _: &Sequence, factor: f64) -> Result<Loss, LearnError> {
+//!     fn zero_gradients(&mut self) { self.gradient = [0.0] }
+//!     fn accumulate(&mut self, _: &Sequence, factor: f64) -> Result<Loss, LearnerError> {
 //!         self.gradient[0] += 2.0 * (self.value[0] - 3.0) * factor as f32;
 //!         Ok(Loss { loss: factor * f64::from(self.value[0] - 3.0).powi(2), ..Loss::default() })
 //!     }
-//!     fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError> { self.gradients(sequence, factor) }
-//!     fn updated(&mut self) {}
+//!     fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnerError> {
+//!         self.accumulate(sequence, factor)
+//!     }
+//!     fn on_update(&mut self) {}
 //!     fn save(&self, _: &std::path::Path) -> Result<(), CheckpointError> { Ok(()) }
 //! }
 //! ```
@@ -37,23 +39,23 @@ use super::pack::Sequence;
 use crate::image::ImageError;
 use crate::internvl::{InputError, Loss};
 
-/// Why a sequence could not be learnt from.
+/// An error of computing a sequence.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LearnError {
-    /// It does not fit the model.
+pub enum LearnerError {
+    /// The sequence does not fit the model.
     #[error("a packed sequence does not fit the model: {0}")]
     Input(#[from] InputError),
-    /// A image has become unreadable.
+    /// An image has become unreadable.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// A image is no longer what it was when the samples were read.
+    /// An image is another one than when the samples were read.
     #[error("{}: the image has changed since the samples were read", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// Features cannot be kept.
+    /// Features cannot be written to disk.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
@@ -63,41 +65,41 @@ pub trait Learner {
     /// Names and shapes of the trained tensors.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
-    /// Their values, in the same order.
+    /// Values of the trained tensors, in the order of [`Learner::tensors`].
     fn values(&self) -> Vec<&[f32]>;
 
-    /// Their gradients, in the same order.
-    fn sums(&self) -> Vec<&[f32]>;
+    /// Accumulated gradients, in the same order.
+    fn gradients(&self) -> Vec<&[f32]>;
 
-    /// Hands out each tensor by its place, to be changed.
-    fn each(&mut self, work: &mut dyn FnMut(usize, Parameter<'_>));
+    /// Calls `work` with the index and the parameter of each trained tensor.
+    fn for_each_parameter(&mut self, work: &mut dyn FnMut(usize, Parameter<'_>));
 
-    /// Sets the gradients to zero.
-    fn clear(&mut self);
+    /// Sets all gradients to 0.
+    fn zero_gradients(&mut self);
 
-    /// Begins the step of this number, from 1: sets the gradients to zero. What is random about a step's gradients, such as
-    /// dropout, depends on its number and on how many of its sequences went before.
-    fn begin(&mut self, step: u64) {
+    /// Begins step number `step` (from 1) with gradients of 0. Dropout depends on the step's number and on the number of
+    /// sequences accumulated in it.
+    fn begin_step(&mut self, step: u64) {
         let _ = step;
-        self.clear();
+        self.zero_gradients();
     }
 
-    /// Adds the gradients of `factor` times the sum of a sequence's losses, each counted as often as samples have it.
+    /// Adds the gradients of `factor` times the weighted sum of a sequence's losses; returns that sum.
     ///
     /// # Errors
-    /// [`LearnError`].
-    fn gradients(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError>;
+    /// [`LearnerError`].
+    fn accumulate(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnerError>;
 
-    /// That sum alone.
+    /// Computes that sum without gradients.
     ///
     /// # Errors
-    /// [`LearnError`].
-    fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError>;
+    /// [`LearnerError`].
+    fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnerError>;
 
-    /// Takes notice that values have changed.
-    fn updated(&mut self);
+    /// Refreshes what is derived from the values; called after each update of them.
+    fn on_update(&mut self);
 
-    /// Writes the model as it is now, replacing what was written before.
+    /// Writes the model to a directory, replacing an earlier save.
     ///
     /// # Errors
     /// [`CheckpointError`].

@@ -1,139 +1,148 @@
-//! How fast training is: whole steps over all samples, timed, without anything being learnt.
+//! Timing of training steps without learning anything, for benchmarks.
 //!
-//! A [`Course`] is the samples in their batches; a [`lap`] over it does all that an epoch of [`super::run`] does but log,
-//! validate and save, at a learning rate of 0. [`Shape`]s are models that nobody has trained, for speed depends on shapes alone.
+//! [`time_epoch`] runs an epoch of [`EpochBatches`] as the trainer does, but without logging, validation and saving, at a
+//! learning rate of 0. A [`ModelShape`] is an untrained model of given sizes, since speed depends on shapes alone.
 //!
 //! ```
-//! use mmprm::train::measure::{Course, Shape, lap};
-//! use mmprm::train::optim::Optimizer;
-//! use mmprm::train::pack::Limits;
 //! use mmprm::train::learner::Learner;
+//! use mmprm::train::measure::{EpochBatches, ModelShape, time_epoch};
+//! use mmprm::train::pack::PackingLimits;
 //! use mmprm::train::recipe::Recipe;
-//! let shape = Shape { width: 16, layers: 1, heads: 2, keys: 1, inner: 32, vocabulary: 50 };
-//! let recipe = Recipe::parse("model = 'none'\nsamples = 'none'\nout = 'none'").unwrap();
+//! let shape = ModelShape { width: 16, layers: 1, heads: 2, keys: 1, inner: 32, vocabulary: 50 };
+//! let recipe = Recipe::parse("model = 'none'\nsamples = 'none'\noutput = 'none'").unwrap();
 //! let (mut model, samples) = (shape.model(&recipe).unwrap(), shape.samples(3, 20));
-//! let course = Course::new(&samples, 0, &Limits::default(), 0);
-//! let tensors = model.tensors();
-//! let mut optimizer = Optimizer::new(recipe.optim(), tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())));
-//! let lap = lap(&mut model, &mut optimizer, &course).unwrap();
-//! assert_eq!((lap.steps, lap.tokens, lap.effective), (1, 60, 60));
+//! let batches = EpochBatches::new(&samples, 0, &PackingLimits::default(), 0);
+//! let mut optimizer = mmprm::train::measure::optimizer(&recipe, &model);
+//! let timing = time_epoch(&mut model, &mut optimizer, &batches).unwrap();
+//! assert_eq!((timing.steps, timing.tokens, timing.effective_tokens), (1, 60, 60));
 //! ```
 
 use std::time::Instant;
 
 use serde::Serialize;
 
-use super::data::{Goal, Sample, SpecialTokens, Target};
-use super::full::{Full, OpenError};
-use super::learner::{LearnError, Learner};
+use super::data::{Sample, SpecialTokens, Target, TargetValue};
+use super::full::{FullModel, OpenError};
+use super::learner::{Learner, LearnerError};
+use super::memory::machine;
 use super::optim::{Optimizer, clip_factor, global_norm};
-use super::pack::{Limits, Packing, Sequence, divisor};
-use super::plan::machine;
+use super::pack::{Packing, PackingLimits, Sequence, divisor};
 use super::recipe::{Init, Recipe};
 use crate::compat::random::Random;
 
-/// Samples in the batches of an epoch.
+/// The batches of an epoch.
 #[derive(Debug, Clone)]
-pub struct Course<'a> {
+pub struct EpochBatches<'a> {
     samples: &'a [Sample],
     packing: Packing,
 }
 
-impl<'a> Course<'a> {
-    /// The batches that a run would have in its first epoch; see [`Packing::new`].
-    pub fn new(samples: &'a [Sample], context: u32, limits: &Limits, seed: u64) -> Self {
+impl<'a> EpochBatches<'a> {
+    /// The batches of a run's first epoch; see [`Packing::new`].
+    pub fn new(samples: &'a [Sample], context: u32, limits: &PackingLimits, seed: u64) -> Self {
         Self { samples, packing: Packing::new(samples, context, limits, seed) }
     }
 
-    /// The same with each sample a sequence of its own, that shares nothing.
-    pub fn one_by_one(samples: &'a [Sample], context: u32, limits: &Limits, seed: u64) -> Self {
-        let alone = Limits { trees: false, sequence_samples: 1, ..*limits };
+    /// The same with each sample as a sequence of its own, without sharing.
+    pub fn one_by_one(samples: &'a [Sample], context: u32, limits: &PackingLimits, seed: u64) -> Self {
+        let alone = PackingLimits { trees: false, sequence_samples: 1, ..*limits };
         Self::new(samples, context, &alone, seed)
     }
 }
 
-/// What a lap took.
+/// The cost of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Lap {
+pub struct EpochTiming {
     /// Seconds.
     pub seconds: f64,
     /// Optimiser steps.
     pub steps: usize,
-    /// Sequences that went through the model.
+    /// Sequences computed.
     pub sequences: usize,
-    /// Tokens that did.
+    /// Tokens computed.
     pub tokens: usize,
-    /// Tokens of the samples one by one.
-    pub effective: usize,
-    /// Bytes that the process held at most meanwhile, if the system tells.
+    /// Tokens of the samples before sharing.
+    pub effective_tokens: usize,
+    /// Peak resident bytes of the process, if the system says.
     pub peak: Option<u64>,
 }
 
-/// One epoch. Weights stay as they are.
-///
-/// # Errors
-/// [`LearnError`].
-pub fn lap(learner: &mut dyn Learner, optimizer: &mut Optimizer, course: &Course<'_>) -> Result<Lap, LearnError> {
-    let began = Instant::now();
-    let fresh = machine::reset_peak();
-    let mut lap = Lap { seconds: 0.0, steps: 0, sequences: 0, tokens: 0, effective: 0, peak: None };
-    for batch in course.packing.epoch(0) {
-        let sequences = course.packing.sequences(course.samples, &batch);
-        let weight: f64 = sequences.iter().map(Sequence::weight).sum();
-        learner.clear();
-        for sequence in &sequences {
-            learner.gradients(sequence, 1.0 / divisor(weight))?;
-            lap.tokens += sequence.tokens.len();
-            lap.effective += sequence.effective;
-        }
-        let clip = clip_factor(global_norm(learner.sums()), 1.0);
-        let mut update = optimizer.step(0.0, clip as f32);
-        learner.each(&mut |index, parameter| update.update(index, parameter));
-        learner.updated();
-        lap.steps += 1;
-        lap.sequences += sequences.len();
-    }
-    lap.seconds = began.elapsed().as_secs_f64();
-    lap.peak = machine::peak().filter(|_| fresh);
-    Ok(lap)
+/// The optimiser of a recipe for a learner.
+pub fn optimizer(recipe: &Recipe, learner: &dyn Learner) -> Optimizer {
+    let tensors = learner.tensors();
+    let shapes = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
+    Optimizer::new(recipe.optimizer_options(), shapes)
 }
 
-/// The shape of an `InternLM2` language model; its vision tower is as small as can be, for it has no part in text.
+/// Runs and times one epoch at a learning rate of 0.
+///
+/// # Errors
+/// [`LearnerError`].
+pub fn time_epoch(
+    learner: &mut dyn Learner,
+    optimizer: &mut Optimizer,
+    epoch: &EpochBatches<'_>,
+) -> Result<EpochTiming, LearnerError> {
+    let began = Instant::now();
+    let fresh = machine::reset_peak();
+    let mut timing = EpochTiming { seconds: 0.0, steps: 0, sequences: 0, tokens: 0, effective_tokens: 0, peak: None };
+    for batch in epoch.packing.epoch(0) {
+        let sequences = epoch.packing.sequences(epoch.samples, &batch);
+        let weight: f64 = sequences.iter().map(Sequence::weight).sum();
+        learner.zero_gradients();
+        for sequence in &sequences {
+            learner.accumulate(sequence, 1.0 / divisor(weight))?;
+            timing.tokens += sequence.tokens.len();
+            timing.effective_tokens += sequence.effective_tokens;
+        }
+        let clip = clip_factor(global_norm(learner.gradients()), 1.0);
+        let mut update = optimizer.step(0.0, clip as f32);
+        learner.for_each_parameter(&mut |index, parameter| update.update(index, parameter));
+        learner.on_update();
+        timing.steps += 1;
+        timing.sequences += sequences.len();
+    }
+    timing.seconds = began.elapsed().as_secs_f64();
+    timing.peak = machine::peak().filter(|_| fresh);
+    Ok(timing)
+}
+
+/// The sizes of an `InternLM2` language model, with a minimal vision tower that text does not use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Shape {
-    /// Width of the stream.
+pub struct ModelShape {
+    /// Hidden size.
     pub width: usize,
-    /// Blocks.
+    /// Number of blocks.
     pub layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub heads: usize,
-    /// Key heads.
+    /// Number of key and value heads.
     pub keys: usize,
     /// Width of the feed-forward layers.
     pub inner: usize,
-    /// Rows of the embedding.
+    /// Vocabulary size.
     pub vocabulary: usize,
 }
 
-/// Tokens of a shape's vocabulary with a role.
-const WORDS: SpecialTokens = SpecialTokens { context: 0, step: 3, yes: 1, no: 2 };
+/// Special tokens of a shape's vocabulary.
+const SPECIAL: SpecialTokens = SpecialTokens { context: 0, step: 3, yes: 1, no: 2 };
 
-impl Shape {
-    /// A model of this shape with random weights, to be trained as a recipe says, whose paths do not matter.
+impl ModelShape {
+    /// A model of this shape with random weights, trained by a recipe whose paths are ignored.
     ///
     /// # Errors
-    /// [`OpenError`]: the shape is none of a model, or the system's folder for temporary files cannot be written to.
-    pub fn model(&self, recipe: &Recipe) -> Result<Full, OpenError> {
+    /// [`OpenError`] if no model has this shape, or the folder for temporary files is not writable.
+    pub fn model(&self, recipe: &Recipe) -> Result<FullModel, OpenError> {
         let folder = tempfile::tempdir().map_err(|source| self.unwritable(source))?;
         let path = folder.path().join("config.json");
         std::fs::write(&path, self.config().to_string()).map_err(|source| self.unwritable(source))?;
-        let (model, out) = (folder.path().to_owned(), folder.path().to_owned());
-        Full::open(&Recipe { model, out, init: Init::Random, ..recipe.clone() }, WORDS, Vec::new())
+        let (model, output) = (folder.path().to_owned(), folder.path().to_owned());
+        FullModel::open(&Recipe { model, output, init: Init::Random, ..recipe.clone() }, SPECIAL, Vec::new())
     }
 
     #[expect(clippy::unused_self, reason = "the error is one of opening this shape")]
     fn unwritable(&self, source: std::io::Error) -> OpenError {
-        OpenError::Model(crate::internvl::CheckpointError::Read { path: std::env::temp_dir(), source })
+        OpenError::Model(crate::internvl::WeightsError::Read { path: std::env::temp_dir(), source })
     }
 
     /// Its `config.json`.
@@ -152,22 +161,23 @@ impl Shape {
         })
     }
 
-    /// Samples of random tokens that share nothing, each with a step at every 64th token and at its end.
+    /// Samples of random tokens without common prefixes, with a step end at every 64th token and at the last.
     ///
     /// # Panics
-    /// If the vocabulary has no token without a role, or `tokens` is 0.
+    /// If the vocabulary has only special tokens, or `tokens` is 0.
     pub fn samples(&self, count: usize, tokens: usize) -> Vec<Sample> {
         const STEP: usize = 64;
-        let roles = WORDS.step + 1;
-        let free = u32::try_from(self.vocabulary).unwrap_or(u32::MAX).checked_sub(roles).filter(|free| *free > 0);
+        let first_free = SPECIAL.step + 1;
+        let free = u32::try_from(self.vocabulary).unwrap_or(u32::MAX).checked_sub(first_free).filter(|free| *free > 0);
         let free = u64::from(free.expect("a vocabulary with tokens to draw"));
         let mut random = Random::new(0);
         let mut sample = |number: usize| {
-            let mut ids: Vec<u32> = (0..tokens).map(|_| roles + (random.random() * free as f64) as u32).collect();
+            let mut ids: Vec<u32> = (0..tokens).map(|_| first_free + (random.random() * free as f64) as u32).collect();
             let rows = (0..tokens).filter(|row| row % STEP == STEP - 1 || row + 1 == tokens);
-            let targets: Vec<Target> = rows.map(|row| Target::new(row, Goal::Label(random.random() as f32))).collect();
+            let targets: Vec<Target> =
+                rows.map(|row| Target::new(row, TargetValue::Label(random.random() as f32))).collect();
             for target in &targets {
-                ids[target.row] = WORDS.step;
+                ids[target.row] = SPECIAL.step;
             }
             Sample { id: number.to_string(), problem: number as u64, tokens: ids, images: Vec::new(), targets }
         };

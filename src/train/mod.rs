@@ -1,44 +1,70 @@
-//! The trainer: from training samples and a model to a better one.
+//! Training process reward models and policies (MM-PRM, arXiv 2505.13427, section 3.3).
 //!
-//! [`recipe`] says what is to be done, [`prepare`] reads what it names: [`data`] turns samples into tokens, [`vocabulary`] is
-//! the tokenizer, [`lessons`] are a policy's to a reward model. [`pack`] lays samples into sequences, the trees of a problem's
-//! samples as trees. A [`learner`] gives losses and gradients: a [`network`] does, of which [`full`] trains the weights and
-//! [`lora`] adapters beside them, and [`grow`] adds layers; the frozen vision tower's output is kept by [`features`]. [`optim`] takes the steps,
-//! [`validation`] judges, [`log`] writes down, [`checkpoint`] and [`state`] keep ([`tensors`] is their file format), and
-//! [`run`] is the loop over it all. [`plan`] tells how much memory that takes, [`measure`] how long. Layers, losses and kernels
-//! are those of [`crate::internvl`] and [`crate::nn`].
+//! `train` does the whole job of a [`recipe::Recipe`]: it reads samples and model, trains weights or adapters, validates,
+//! saves checkpoints that Hugging Face's tools read, and resumes a run bit-exactly. `plan` predicts its memory. Both need the
+//! feature `engine` for the tokenizer; [`train_with`] and [`plan_with`] take any [`Tokenizer`].
 //!
 //! ```
-//! use mmprm::train::optim::{Schedule, warmup_steps};
-//! use mmprm::train::recipe::Recipe;
-//! let recipe = Recipe::parse("model = 'policy'\nsamples = 'samples.jsonl'\nout = 'prm'\nschedule = 'linear'").unwrap();
-//! let (total, step) = (200, 103);
-//! let warmup = warmup_steps(recipe.warmup, total);
-//! assert_eq!((warmup, recipe.schedule), (6, Schedule::Linear));
-//! assert_eq!(recipe.schedule.factor(step, warmup, total), 0.5);
+//! use mmprm::train::recipe::{Recipe, Task};
+//! let recipe = Recipe::parse("task = 'prm'\nmodel = 'policy'\nsamples = 'prm.jsonl'\noutput = 'runs/prm'")?;
+//! assert_eq!((recipe.task, recipe.epochs, recipe.lr), (Task::Prm, 1, 2e-6)); // MM-PRM's values by default
+//! # Ok::<(), mmprm::train::recipe::RecipeError>(())
 //! ```
 
-#![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare bits where bits are what is claimed"))]
+// Inside: `prepare` reads what a recipe names. `data` turns records into tokens with targets, `distillation` replaces targets
+// by a policy's, `pack` merges samples into sequences. A `learner` computes losses and gradients: a `network`, of which `full`
+// trains the weights and `lora` adapters; `features` caches the frozen vision tower's output. `optim` updates values,
+// `validation` measures, `log` records, `checkpoint` and `state` save, and `trainer` loops over
+// all of it. `memory` predicts memory, `measure` times steps, `expand` appends layers. Layers, losses and kernels are in
+// `internvl` and `nn`.
 
+#![cfg_attr(test, allow(clippy::float_cmp, reason = "tests compare bits where bit-exactness is claimed"))]
+
+#[doc(hidden)]
 pub mod checkpoint;
+#[doc(hidden)]
 pub mod data;
+#[doc(hidden)]
 pub mod distillation;
+#[doc(hidden)]
 pub mod expand;
+#[doc(hidden)]
 pub mod features;
+#[doc(hidden)]
 pub mod full;
+mod job;
+#[doc(hidden)]
 pub mod learner;
+#[doc(hidden)]
 pub mod log;
 pub mod lora;
+#[doc(hidden)]
 pub mod measure;
+#[doc(hidden)]
+pub mod memory;
+#[doc(hidden)]
 pub mod network;
+#[doc(hidden)]
 pub mod optim;
+#[doc(hidden)]
 pub mod pack;
-pub mod plan;
+#[doc(hidden)]
 pub mod prepare;
 pub mod recipe;
-pub mod run;
+#[doc(hidden)]
 pub mod state;
-pub mod tensors;
+#[doc(hidden)]
+pub mod trainer;
+#[doc(hidden)]
 pub mod validation;
 #[cfg(feature = "engine")]
+#[doc(hidden)]
 pub mod vocabulary;
+
+pub use data::{Tokenizer, TokenizerError};
+pub use job::{TrainError, plan_with, train_with};
+#[cfg(feature = "engine")]
+pub use job::{plan, train};
+pub use memory::{Advice, MemoryReport, Part};
+pub use trainer::{Event, Ready, RunError, Step, Summary};
+pub use validation::Validation;

@@ -1,7 +1,7 @@
-//! A model at work on packed sequences: its weights, their gradients, its images.
+//! A model with its weights, gradients and image features, computing packed sequences.
 //!
-//! This is what learners have in common. Which tensors are trained, where values come from and what is saved is up to what
-//! [`Trains`] a network: [`super::full`] trains a model's own weights, [`super::lora`] what is added to them.
+//! The part that all learners share. A [`TrainableModel`] owns a network and decides which tensors are trained, where
+//! values come from and what is saved: [`super::full`] trains a model's weights, [`super::lora`] adapters.
 //!
 //! ```no_run
 //! use mmprm::internvl::{self, Trainable};
@@ -12,7 +12,7 @@
 //! let layout = internvl::read_layout(&recipe.model)?;
 //! let only_the_head = Trainable::only(&layout, |number| number == layout.head());
 //! let parameters = internvl::read_parameters(&recipe.model, &layout, |number| only_the_head.contains(number))?;
-//! let network = Network::new(recipe, parameters, only_the_head, data.words, data.images.clone());
+//! let network = Network::new(recipe, parameters, only_the_head, data.special, data.images.clone());
 //! println!("{} trained values", network.trained());
 //! # Ok(())
 //! # }
@@ -28,14 +28,16 @@ use sha2::{Digest, Sha256};
 use super::checkpoint::CheckpointError;
 use super::data::{Image, SpecialTokens};
 use super::features::Features;
-use super::learner::{LearnError, Learner};
+use super::learner::{Learner, LearnerError};
 use super::optim::Parameter;
-use super::pack::{Aims, Sequence};
+use super::pack::{Sequence, SequenceTargets};
 use super::recipe::{Compute, Recipe};
-use super::tensors::{Stored, Tensor, Values};
+
+use mmprm_quant::safetensors::{NewTensor, StoredType, Values};
+
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
-    self, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Settings, Store,
+    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Store,
     Targets, Tiles, Trainable, VisionConfig, Weights,
 };
 use crate::nn::attention::{Mask, Segments};
@@ -48,38 +50,38 @@ pub struct Network {
     parameters: Parameters,
     half_copies: Option<HalfCopies>,
     gradients: Gradients,
-    settings: Settings,
-    words: SpecialTokens,
+    settings: ComputeOptions,
+    special: SpecialTokens,
     images: Vec<Image>,
     tiling: Tiling,
-    /// Nothing where the tower is trained: its output then changes with every step.
+    /// `None` if the vision tower is trained, since its output then changes with every step.
     features: Option<Features>,
-    draws: Draws,
+    dropout: DropoutState,
 }
 
-/// What random numbers depend on: seed, step, and sequences of the step so far.
+/// The key of the next dropout mask: seed, step, and sequences of the step so far.
 #[derive(Debug, Clone, Copy)]
-struct Draws {
+struct DropoutState {
     rate: f32,
     seed: u64,
     step: u64,
     sequence: u64,
 }
 
-impl Draws {
+impl DropoutState {
     fn next(&mut self) -> Option<Dropout> {
         self.sequence += 1;
         (self.rate > 0.0).then(|| Dropout::new(self.rate, self.seed, self.step, self.sequence))
     }
 }
 
-/// How a recipe's images are cut for a model.
+/// How images are cut into tiles for a recipe and a model.
 pub fn tiling(recipe: &Recipe, layout: &Layout) -> Tiling {
     Tiling { size: layout.config().vision.image, min_tiles: 1, max_tiles: recipe.max_tiles, thumbnail: true }
 }
 
 impl Network {
-    /// A model with these values, some of which are trained as a recipe says, on samples with these images.
+    /// A model with these values, of which `trainable` are trained, for samples with these images.
     ///
     /// # Panics
     /// If a trained tensor is not [`Store::F32`].
@@ -87,20 +89,20 @@ impl Network {
         recipe: &Recipe,
         parameters: Parameters,
         trainable: Trainable,
-        words: SpecialTokens,
+        special: SpecialTokens,
         images: Vec<Image>,
     ) -> Self {
         let layout = parameters.layout();
-        assert!(trainable.numbers().all(|number| parameters.get(number).is_some()), "{TRAINED}");
+        assert!(trainable.indices().all(|number| parameters.get(number).is_some()), "{TRAINED}");
         let (precision, half) = match recipe.precision {
             Compute::F32 => (Precision::Exact, None),
-            // Packing rounds master values as it goes, in the same time.
+            // Products round the master values while they pack them, at no extra cost.
             Compute::Bf16 => (Precision::Bf16, None),
             Compute::F16 => (Precision::SplitBf16, Some(HalfFormat::F16)),
         };
-        let learns_vision = trainable.numbers().any(|number| layout.is_vision(number));
+        let learns_vision = trainable.indices().any(|number| layout.is_vision(number));
         let features = (!learns_vision).then(|| {
-            let directory = recipe.features.clone().unwrap_or_else(|| recipe.out.join("features"));
+            let directory = recipe.features.clone().unwrap_or_else(|| recipe.output.join("features"));
             Features::new(directory, fingerprint(layout, &parameters, recipe.precision))
         });
         let rate = recipe.lora.as_ref().map_or(0.0, |lora| lora.dropout as f32);
@@ -108,12 +110,12 @@ impl Network {
             model: Model::new(layout),
             half_copies: half.map(|format| HalfCopies::new(&parameters, format)),
             gradients: Gradients::new(layout, trainable),
-            settings: Settings { precision, checkpointing: recipe.checkpointing },
-            words,
+            settings: ComputeOptions { precision, checkpointing: recipe.checkpointing },
+            special,
             images,
             tiling: tiling(recipe, layout),
             features,
-            draws: Draws { rate, seed: recipe.seed, step: 0, sequence: 0 },
+            dropout: DropoutState { rate, seed: recipe.seed, step: 0, sequence: 0 },
             parameters,
         }
     }
@@ -123,20 +125,20 @@ impl Network {
         self.gradients.iter().map(|(_, gradient)| gradient.len()).sum()
     }
 
-    /// The weights now.
+    /// The current weights.
     pub fn weights(&self) -> &Parameters {
         &self.parameters
     }
 
     /// Numbers of the trained tensors.
     pub fn numbers(&self) -> impl Iterator<Item = usize> {
-        self.gradients.trainable().numbers()
+        self.gradients.trainable().indices()
     }
 
-    /// A sequence as the model takes it.
-    fn packed(&mut self, sequence: &Sequence) -> Result<Packed, LearnError> {
+    /// A sequence in the model's input form.
+    fn packed(&mut self, sequence: &Sequence) -> Result<Packed, LearnerError> {
         let (mut values, mut tiles) = (Vec::new(), 0);
-        // Images that occur several times share their tiles.
+        // Repeated images share their tiles.
         let mut ranges: HashMap<usize, Range<usize>> = HashMap::new();
         let mut images = Vec::with_capacity(sequence.images.len());
         for placed in &sequence.images {
@@ -148,7 +150,7 @@ impl Network {
                     place.insert(start..tiles).clone()
                 }
             };
-            images.push(internvl::Image { first: placed.start, tiles: range });
+            images.push(internvl::ImageSpan { first: placed.start, tiles: range });
         }
         Ok(Packed {
             tokens: sequence.tokens.clone(),
@@ -159,7 +161,7 @@ impl Network {
     }
 
     /// Appends an image's features, or its pixel values where the tower is trained; returns its tiles.
-    fn append(&mut self, image: usize, values: &mut Vec<f32>) -> Result<usize, LearnError> {
+    fn append(&mut self, image: usize, values: &mut Vec<f32>) -> Result<usize, LearnerError> {
         let image = &self.images[image];
         let (model, settings, tiling) = (&self.model, self.settings, &self.tiling);
         let weights = weights(&self.parameters, self.half_copies.as_ref());
@@ -167,62 +169,62 @@ impl Network {
             Some(features) => {
                 let config = model.layout().config();
                 let count = image.tiles * config.tokens_per_tile() * config.features();
-                let make = || -> Result<_, LearnError> {
+                let compute = || -> Result<_, LearnerError> {
                     Ok(model.vision_features(weights, &pixels(image, tiling)?, settings)?)
                 };
-                values.extend(features.get(&image.digest, count, make)?.iter());
+                values.extend(features.get(&image.digest, count, compute)?.iter());
             }
             None => values.extend(pixels(image, tiling)?),
         }
         Ok(image.tiles)
     }
 
-    /// A tensor as it is stored in a checkpoint, under a name.
+    /// A tensor to store in a checkpoint under a name.
     ///
     /// # Panics
-    /// If its rows are made on demand.
-    pub fn tensor(&self, number: usize, name: String, stored: Stored) -> Tensor<'_> {
+    /// If it is quantised ([`Store::Rows`]).
+    pub fn tensor(&self, number: usize, name: String, stored: StoredType) -> NewTensor<'_> {
         let values = match self.parameters.store(number) {
             Store::F32(values) => Values::F32(values),
             Store::F16(values) => Values::F16(values),
             Store::Bf16(values) => Values::Bf16(values),
             Store::Rows(_) => panic!("{name} is not stored as floats"),
         };
-        Tensor { name, shape: &self.model.layout().tensors()[number].shape, values, stored }
+        NewTensor { name, shape: &self.model.layout().tensors()[number].shape, values, stored }
     }
 
     fn targets(&self, sequence: &Sequence, factor: f64) -> Targets {
         let weights = sequence.weights.iter().map(|weight| (weight * factor) as f32).collect();
         let rows = sequence.rows.clone();
-        match &sequence.aims {
-            Aims::Labels(labels) => {
-                Targets::Steps { rows, labels: labels.clone(), weights, yes: self.words.yes, no: self.words.no }
+        match &sequence.targets {
+            SequenceTargets::Labels(labels) => {
+                Targets::Steps { rows, labels: labels.clone(), weights, yes: self.special.yes, no: self.special.no }
             }
-            Aims::Tokens(ids) => Targets::Tokens { rows, ids: ids.clone(), weights },
+            SequenceTargets::Tokens(ids) => Targets::Tokens { rows, ids: ids.clone(), weights },
         }
     }
 }
 
-/// Why a trained tensor has master values.
+/// Why a trained tensor has f32 values.
 const TRAINED: &str = "trained tensors are read as f32";
 
 fn weights<'a>(parameters: &'a Parameters, half_copies: Option<&'a HalfCopies>) -> Weights<'a> {
     match half_copies {
-        Some(half_copies) => Weights::with_shadows(parameters, half_copies),
+        Some(half_copies) => Weights::with_half_copies(parameters, half_copies),
         None => parameters.into(),
     }
 }
 
 /// Pixel values of an image's tiles.
-fn pixels(image: &Image, tiling: &Tiling) -> Result<Vec<f32>, LearnError> {
+fn pixels(image: &Image, tiling: &Tiling) -> Result<Vec<f32>, LearnerError> {
     let tiles = image.load(tiling)?;
     if image::content_hash(&tiles) != image.digest {
-        return Err(LearnError::Changed { path: image.path.clone() });
+        return Err(LearnerError::Changed { path: image.path.clone() });
     }
     Ok(tiles.iter().flat_map(|tile| image::normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect())
 }
 
-/// Hash of all that the vision tower's output depends on.
+/// Hash of all that the vision tower's output depends on. The text is part of the cache's key on disk: it must not change.
 fn fingerprint(layout: &Layout, parameters: &Parameters, precision: Compute) -> [u8; 32] {
     let mut hasher = Sha256::new();
     let VisionConfig { hidden, layers, heads, feed_forward, image, patch, qkv_bias, norm, epsilon, qk_norm } =
@@ -246,22 +248,22 @@ fn fingerprint(layout: &Layout, parameters: &Parameters, precision: Compute) -> 
     hasher.finalize().into()
 }
 
-/// What trains a network: a [`Learner`] but for what it saves.
-pub trait Trains {
+/// A model whose [`Network`] is trained: a [`Learner`] given a way to save.
+pub trait TrainableModel {
     /// The network.
     fn network(&self) -> &Network;
 
-    /// The network, to change.
+    /// The network, mutably.
     fn network_mut(&mut self) -> &mut Network;
 
-    /// Writes what was trained, replacing what was written before.
+    /// Writes the trained tensors, replacing an earlier save.
     ///
     /// # Errors
     /// [`CheckpointError`].
     fn write(&self, directory: &Path) -> Result<(), CheckpointError>;
 }
 
-impl<T: Trains> Learner for T {
+impl<T: TrainableModel> Learner for T {
     fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let network = self.network();
         let tensors = network.model.layout().tensors();
@@ -273,11 +275,11 @@ impl<T: Trains> Learner for T {
         network.numbers().map(|number| network.parameters.get(number).expect(TRAINED)).collect()
     }
 
-    fn sums(&self) -> Vec<&[f32]> {
+    fn gradients(&self) -> Vec<&[f32]> {
         self.network().gradients.iter().map(|(_, gradient)| gradient).collect()
     }
 
-    fn each(&mut self, work: &mut dyn FnMut(usize, Parameter<'_>)) {
+    fn for_each_parameter(&mut self, work: &mut dyn FnMut(usize, Parameter<'_>)) {
         let Network { parameters, gradients, .. } = self.network_mut();
         for (place, (number, gradient)) in gradients.iter().enumerate() {
             let values = parameters.get_mut(number).expect(TRAINED);
@@ -285,34 +287,34 @@ impl<T: Trains> Learner for T {
         }
     }
 
-    fn clear(&mut self) {
+    fn zero_gradients(&mut self) {
         self.network_mut().gradients.clear();
     }
 
-    fn begin(&mut self, step: u64) {
+    fn begin_step(&mut self, step: u64) {
         let network = self.network_mut();
         network.gradients.clear();
-        network.draws = Draws { step, sequence: 0, ..network.draws };
+        network.dropout = DropoutState { step, sequence: 0, ..network.dropout };
     }
 
-    fn gradients(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError> {
+    fn accumulate(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnerError> {
         let network = self.network_mut();
         let (packed, targets) = (network.packed(sequence)?, network.targets(sequence, factor));
         let mut weights = weights(&network.parameters, network.half_copies.as_ref());
-        if let Some(dropout) = network.draws.next() {
+        if let Some(dropout) = network.dropout.next() {
             weights = weights.with_dropout(dropout);
         }
         Ok(network.model.gradients(weights, &packed, &targets, network.settings, &mut network.gradients)?)
     }
 
-    fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnError> {
+    fn loss(&mut self, sequence: &Sequence, factor: f64) -> Result<Loss, LearnerError> {
         let network = self.network_mut();
         let (packed, targets) = (network.packed(sequence)?, network.targets(sequence, factor));
         let weights = weights(&network.parameters, network.half_copies.as_ref());
         Ok(network.model.loss(weights, &packed, &targets, network.settings)?)
     }
 
-    fn updated(&mut self) {
+    fn on_update(&mut self) {
         let Network { half_copies, parameters, gradients, .. } = self.network_mut();
         if let Some(half_copies) = half_copies {
             half_copies.refresh(parameters, |number| gradients.trainable().contains(number));

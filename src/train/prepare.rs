@@ -1,16 +1,4 @@
-//! From a recipe to what a run learns from: samples read and checked, some held out, all of it named by hashes.
-//!
-//! ```no_run
-//! use mmprm::train::{full::Full, prepare::prepare, recipe::Recipe, run::run, vocabulary::Vocabulary};
-//! use mmprm::util::cancel::CancelToken;
-//! # fn train(recipe: &Recipe) -> Result<(), Box<dyn std::error::Error>> {
-//! let data = prepare(recipe, &Vocabulary::open(&recipe.model)?)?;
-//! let mut full = Full::open(recipe, data.train.words, data.train.images.clone())?;
-//! let summary = run(&mut full, &data, recipe, &mut |event| println!("{event:?}"), &CancelToken::new())?;
-//! println!("{} steps", summary.steps);
-//! # Ok(())
-//! # }
-//! ```
+//! Reads the samples of a recipe: training and validation sets, and hashes of their files.
 
 use std::fs::File;
 use std::io;
@@ -19,37 +7,47 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::data::{DataError, Dataset, Length, Options, Task, Tokenizer};
+use super::data::{DataError, Dataset, DatasetOptions, Length, Sample, SampleKind, Tokenizer};
 use super::network::tiling;
-use super::recipe::{Aim, Recipe};
-use super::run::Data;
+use super::recipe::{Recipe, Task};
 use super::validation::hold_out;
 use crate::internvl;
 
-/// Why there is nothing to learn from.
+/// The data of a run.
+#[derive(Debug)]
+pub struct TrainingData {
+    /// The training set.
+    pub train: Dataset,
+    /// The validation set, possibly empty.
+    pub held_out: Vec<Sample>,
+    /// SHA-256 of the files the data came from, by their use.
+    pub fingerprints: Value,
+}
+
+/// An error of reading the data of a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrepareError {
-    /// The model cannot be read.
+    /// The model's layout cannot be read.
     #[error(transparent)]
-    Model(#[from] internvl::CheckpointError),
+    Model(#[from] internvl::WeightsError),
     /// Samples cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A file changed its mind about being readable.
+    /// A file could not be read again to hash it.
     #[error("{}: cannot read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// All problems were held out.
-    #[error("{}: no problem is left to learn from once {held} samples are held out; lower `validation`", path.display())]
-    Nothing {
+    /// Validation holds out every problem.
+    #[error("{}: no training samples are left after {held} are held out; lower `validation`", path.display())]
+    NothingLeft {
         /// The samples.
         path: PathBuf,
-        /// How many were held out.
+        /// Number of held-out samples.
         held: usize,
     },
 }
@@ -58,20 +56,20 @@ pub enum PrepareError {
 ///
 /// # Errors
 /// [`PrepareError`].
-pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<Data, PrepareError> {
+pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingData, PrepareError> {
     let layout = internvl::read_layout(&recipe.model)?;
-    let options = Options {
-        task: match recipe.task {
-            Aim::Prm => Task::Prm,
-            Aim::Policy => Task::Policy(recipe.forms()),
+    let options = DatasetOptions {
+        kind: match recipe.task {
+            Task::Prm => SampleKind::Prm,
+            Task::Policy => SampleKind::Policy(recipe.solution_forms()),
         },
         tiling: tiling(recipe, &layout),
         tokens_per_tile: layout.config().tokens_per_tile(),
         length: Length { tokens: recipe.max_tokens.unwrap_or(recipe.sequence_tokens), truncate: recipe.truncate },
-        token_labels: recipe.logprob_of.is_some() || recipe.expected_of.is_some(),
+        token_labels: recipe.distills(),
     };
     let read = |path: &Path| -> Result<Dataset, PrepareError> {
-        let mut data = Dataset::read(path, &recipe.root(path), tokenizer, &options)?;
+        let mut data = Dataset::read(path, &recipe.image_root(path), tokenizer, &options)?;
         if let Some(threshold) = recipe.hard_labels {
             data.harden(threshold);
         }
@@ -89,12 +87,12 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<Data, Prepa
         train.samples = kept;
         held
     };
-    // What counts in the end are the scores of steps.
-    Dataset::steps_only(&mut held_out, train.words);
+    // Validation measures step scores, also where training has a target at every token.
+    Dataset::steps_only(&mut held_out, train.special);
     if train.samples.is_empty() {
-        return Err(PrepareError::Nothing { path: recipe.samples.clone(), held: held_out.len() });
+        return Err(PrepareError::NothingLeft { path: recipe.samples.clone(), held: held_out.len() });
     }
-    Ok(Data { train, held_out, fingerprints: fingerprints.into() })
+    Ok(TrainingData { train, held_out, fingerprints: fingerprints.into() })
 }
 
 /// SHA-256 of a file, in hexadecimal.

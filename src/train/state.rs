@@ -1,60 +1,59 @@
-//! What a run needs to go on where it was: master values, the optimiser's memory, the position in the data.
+//! The state that resumes a run: master values, optimiser state, and the position in the data.
 //!
-//! All of it is one file, `state/model.safetensors` in the run's directory, that is replaced whole; a run killed at any
-//! instant goes on from the last one and, since every step depends on it and the recipe alone, ends with the same bits.
+//! One file, `state/model.safetensors` in the run's directory, that is replaced whole. Every step depends on it and the
+//! recipe alone, so a killed run resumes from the last save bit-exactly.
 //!
 //! ```
-//! use mmprm::train::optim::{Optimizer, Options};
-//! use mmprm::train::state::{Position, load, save};
+//! use mmprm::train::optim::{Optimizer, OptimizerOptions};
+//! use mmprm::train::state::{TrainerState, load, save};
 //! let folder = tempfile::tempdir().unwrap();
-//! let optimizer = || Optimizer::new(Options::default(), [("w", [1].as_slice())]);
-//! let position = Position { step: 3, ..Position::default() };
-//! save(folder.path(), &["w".into()], &[&[0.5]], &optimizer(), &position).unwrap();
+//! let optimizer = || Optimizer::new(OptimizerOptions::default(), [("w", [1].as_slice())]);
+//! let state = TrainerState { step: 3, ..TrainerState::default() };
+//! save(folder.path(), &["w".into()], &[&[0.5]], &optimizer(), &state).unwrap();
 //! let mut saved = load(folder.path()).unwrap().unwrap();
 //! let (mut values, mut restored) = ([0.0_f32], optimizer());
-//! saved.restore(&mut restored).unwrap();
-//! saved.values("w", &mut values).unwrap();
-//! assert_eq!((saved.position.step, values), (3, [0.5]));
+//! saved.restore_optimizer(&mut restored).unwrap();
+//! saved.restore_values("w", &mut values).unwrap();
+//! assert_eq!((saved.trainer.step, values), (3, [0.5]));
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
+use mmprm_quant::safetensors::{Checkpoint, Dtype, NewTensor, SafetensorsError, StoredType, Values, WriteError, write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::optim::{LossScale, Optimizer};
-use super::tensors::{Stored, Tensor, Values, WriteError, write};
 
-/// The name of the piece that is no tensor of the model.
-const POSITION: &str = "position";
+/// The name of the trainer's own state in the file.
+const TRAINER: &str = "position";
 
-/// Where a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Position {
-    /// Optimiser steps done, skipped ones too.
+pub struct TrainerState {
+    /// Optimiser steps done, including skipped ones.
     pub step: u64,
     /// The epoch of the next batch.
     pub epoch: u64,
-    /// Batches of that epoch that are done.
+    /// Batches done in that epoch.
     pub batch: usize,
     /// Steps that changed the parameters.
     pub updates: u64,
     /// The loss scale.
     pub scale: LossScale,
-    /// Lowest validation loss so far, and the step it was found at.
+    /// Lowest validation loss so far, and its step.
     pub best: Option<(f64, u64)>,
-    /// Validations since then.
+    /// Validations since the best one.
     pub stale: u64,
     /// Tokens computed.
     pub tokens: u64,
-    /// Tokens of the samples one by one.
+    /// Tokens of the samples before sharing.
     pub effective: u64,
-    /// What the run's results depend on, to refuse another run's state.
+    /// All that results depend on, to refuse the state of another run.
     pub identity: Value,
 }
 
-impl Default for Position {
+impl Default for TrainerState {
     fn default() -> Self {
         Self {
             step: 0,
@@ -71,131 +70,150 @@ impl Default for Position {
     }
 }
 
-/// Why a state cannot be used.
+/// An error of loading a state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
     /// The file is broken.
     #[error(transparent)]
     Read(#[from] SafetensorsError),
-    /// It is not that of these tensors.
-    #[error("{}: tensor '{name}': {problem}", path.display())]
-    Tensor {
+    /// A tensor is missing.
+    #[error("{}: tensor '{name}': missing, expected it for this model and optimiser", path.display())]
+    Missing {
         /// The directory.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// What is wrong and what was expected.
-        problem: String,
+    },
+    /// A tensor has another type or length.
+    #[error("{}: tensor '{name}': {dtype} {shape:?}, expected F32 with {expected} values", path.display())]
+    Shape {
+        /// The directory.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: Dtype,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The expected number of values.
+        expected: usize,
+    },
+    /// The trainer's own state is not what this version writes.
+    #[error("{}: tensor '{TRAINER}': not a trainer's state: {source}", path.display())]
+    Trainer {
+        /// The directory.
+        path: PathBuf,
+        /// The parser's error.
+        source: serde_json::Error,
     },
 }
 
-/// The directory of the state of a run in `directory`.
+/// The state's directory in a run's directory.
 pub fn path(directory: &Path) -> PathBuf {
     directory.join("state")
 }
 
-/// Saves a run whose trained tensors have these names and values.
+/// Saves the state of a run whose trained tensors have these names and values.
 ///
 /// # Errors
-/// [`WriteError`]; the state before is then untouched.
+/// [`WriteError`]; the old state is then untouched.
 ///
 /// # Panics
-/// Never: a position is made of what JSON has.
+/// Never: a trainer's state is representable in JSON.
 pub fn save(
     directory: &Path,
     names: &[String],
     values: &[&[f32]],
     optimizer: &Optimizer,
-    position: &Position,
+    trainer: &TrainerState,
 ) -> Result<(), WriteError> {
     let shapes: Vec<[usize; 1]> = values.iter().map(|values| [values.len()]).collect();
-    let masters = names.iter().zip(values).zip(&shapes).map(|((name, values), shape)| Tensor {
+    let masters = names.iter().zip(values).zip(&shapes).map(|((name, values), shape)| NewTensor {
         name: format!("value.{name}"),
         shape: shape.as_slice(),
         values: Values::F32(values),
-        stored: Stored::F32,
+        stored: StoredType::F32,
     });
-    let memory = optimizer.memory().map(|(name, shape, values)| Tensor {
+    let state = optimizer.state().map(|(name, shape, values)| NewTensor {
         name,
         shape,
         values: Values::F32(values),
-        stored: Stored::F32,
+        stored: StoredType::F32,
     });
-    let tensors: Vec<Tensor<'_>> = masters.chain(memory).collect();
-    let position = serde_json::to_vec(position).expect("a position is JSON");
-    write(&path(directory).join("model.safetensors"), &tensors, &[(POSITION, &position)])
+    let tensors: Vec<NewTensor<'_>> = masters.chain(state).collect();
+    let trainer = serde_json::to_vec(trainer).expect("a trainer's state is JSON");
+    write(&path(directory).join("model.safetensors"), &tensors, &[(TRAINER, &trainer)])
 }
 
 /// A saved run.
 #[derive(Debug)]
-pub struct Saved {
-    /// Where it was.
-    pub position: Position,
+pub struct SavedState {
+    /// Its progress.
+    pub trainer: TrainerState,
     checkpoint: Checkpoint,
     directory: PathBuf,
 }
 
-/// The saved run of a directory; nothing where none was saved.
+/// Opens the saved state in a run's directory; `None` if there is none.
 ///
 /// # Errors
 /// [`StateError`].
-pub fn load(directory: &Path) -> Result<Option<Saved>, StateError> {
+pub fn load(directory: &Path) -> Result<Option<SavedState>, StateError> {
     let directory = path(directory);
     if !directory.join("model.safetensors").exists() {
         return Ok(None);
     }
     let checkpoint = Checkpoint::open(&directory)?;
-    Ok(Some(Saved { position: read_position(&directory, &checkpoint)?, checkpoint, directory }))
+    Ok(Some(SavedState { trainer: read_trainer(&directory, &checkpoint)?, checkpoint, directory }))
 }
 
-impl Saved {
+impl SavedState {
     /// Fills in the values of a trained tensor.
     ///
     /// # Errors
-    /// [`StateError::Tensor`].
-    pub fn values(&self, name: &str, values: &mut [f32]) -> Result<(), StateError> {
-        fill(&self.directory, &self.checkpoint, &format!("value.{name}"), values)
+    /// [`StateError::Missing`], [`StateError::Shape`].
+    pub fn restore_values(&self, name: &str, values: &mut [f32]) -> Result<(), StateError> {
+        self.fill(&format!("value.{name}"), values)
     }
 
-    /// Fills in the optimiser's memory.
+    /// Fills in the optimiser's state.
     ///
     /// # Errors
-    /// [`StateError::Tensor`].
-    pub fn restore(&self, optimizer: &mut Optimizer) -> Result<(), StateError> {
-        let mut memory = optimizer.restore(self.position.updates);
-        memory.try_for_each(|(name, values)| fill(&self.directory, &self.checkpoint, &name, values))
+    /// [`StateError::Missing`], [`StateError::Shape`].
+    pub fn restore_optimizer(&self, optimizer: &mut Optimizer) -> Result<(), StateError> {
+        optimizer.restore(self.trainer.updates).try_for_each(|(name, values)| self.fill(&name, values))
+    }
+
+    fn fill(&self, name: &str, values: &mut [f32]) -> Result<(), StateError> {
+        let (path, name) = (|| self.directory.clone(), || name.to_owned());
+        let tensor = self.checkpoint.get(&name()).ok_or_else(|| StateError::Missing { path: path(), name: name() })?;
+        let data = self.checkpoint.data(tensor);
+        if tensor.dtype != Dtype::F32 || data.len() != values.len() * 4 {
+            let (dtype, shape) = (tensor.dtype, tensor.shape.clone());
+            return Err(StateError::Shape { path: path(), name: name(), dtype, shape, expected: values.len() });
+        }
+        for (value, bytes) in values.iter_mut().zip(data.chunks_exact(4)) {
+            *value = f32::from_le_bytes(bytes.try_into().expect("chunks of 4 bytes"));
+        }
+        Ok(())
     }
 }
 
-fn read_position(directory: &Path, checkpoint: &Checkpoint) -> Result<Position, StateError> {
-    let wrong = |problem: String| StateError::Tensor { path: directory.to_owned(), name: POSITION.into(), problem };
-    let tensor = checkpoint.get(POSITION).ok_or_else(|| wrong("missing, expected the state of a run".into()))?;
-    serde_json::from_slice(checkpoint.data(tensor)).map_err(|error| wrong(format!("not a position: {error}")))
-}
-
-fn fill(directory: &Path, checkpoint: &Checkpoint, name: &str, values: &mut [f32]) -> Result<(), StateError> {
-    let wrong = |problem: String| StateError::Tensor { path: directory.to_owned(), name: name.to_owned(), problem };
-    let tensor =
-        checkpoint.get(name).ok_or_else(|| wrong("missing, expected it for this model and optimiser".into()))?;
-    let data = checkpoint.data(tensor);
-    if tensor.dtype != Dtype::F32 || data.len() != values.len() * 4 {
-        let (dtype, shape) = (tensor.dtype, &tensor.shape);
-        return Err(wrong(format!("{dtype} {shape:?}, expected F32 with {} values", values.len())));
-    }
-    for (value, bytes) in values.iter_mut().zip(data.chunks_exact(4)) {
-        *value = f32::from_le_bytes(bytes.try_into().expect("chunks of 4 bytes"));
-    }
-    Ok(())
+fn read_trainer(directory: &Path, checkpoint: &Checkpoint) -> Result<TrainerState, StateError> {
+    let missing = || StateError::Missing { path: directory.to_owned(), name: TRAINER.into() };
+    let tensor = checkpoint.get(TRAINER).ok_or_else(missing)?;
+    let wrong = |source| StateError::Trainer { path: directory.to_owned(), source };
+    serde_json::from_slice(checkpoint.data(tensor)).map_err(wrong)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::optim::{Options, Parameter};
+    use crate::train::optim::{OptimizerOptions, Parameter};
 
     fn optimizer(length: usize) -> Optimizer {
-        Optimizer::new(Options { rate: 0.1, ..Options::default() }, [("w", [length].as_slice())])
+        Optimizer::new(OptimizerOptions { lr: 0.1, ..OptimizerOptions::default() }, [("w", [length].as_slice())])
     }
 
     #[test]
@@ -204,34 +222,34 @@ mod tests {
     }
 
     #[test]
-    fn values_memory_and_position_come_back_bit_for_bit() {
+    fn values_optimiser_and_progress_are_restored_bit_exactly() {
         let folder = tempfile::tempdir().unwrap();
         let (mut values, mut saved) = ([0.1_f32, -7.5], optimizer(2));
         saved.step(1.0, 1.0).update(0, Parameter { values: &mut values, gradient: &[0.3, 1e-30] });
         let mut scale = LossScale::dynamic();
         scale.overflowed();
-        let at = Position { step: 2, updates: 1, scale, best: Some((0.1 + 0.2, 1)), ..Position::default() };
+        let at = TrainerState { step: 2, updates: 1, scale, best: Some((0.1 + 0.2, 1)), ..TrainerState::default() };
         save(folder.path(), &["w".into()], &[&values], &saved, &at).unwrap();
         let found = load(folder.path()).unwrap().unwrap();
-        assert_eq!(found.position, at);
+        assert_eq!(found.trainer, at);
         let (mut again, mut restored) = ([0.0; 2], optimizer(2));
-        found.values("w", &mut again).unwrap();
-        found.restore(&mut restored).unwrap();
+        found.restore_values("w", &mut again).unwrap();
+        found.restore_optimizer(&mut restored).unwrap();
         assert_eq!(again, values);
         assert_eq!(restored.steps(), 1);
-        assert!(restored.memory().map(|(_, _, values)| values.to_vec()).eq(saved.memory().map(|(_, _, v)| v.to_vec())));
+        assert!(restored.state().map(|(_, _, values)| values.to_vec()).eq(saved.state().map(|(_, _, v)| v.to_vec())));
     }
 
     #[test]
     fn a_state_of_another_model_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        save(folder.path(), &["w".into()], &[&[1.0, 2.0]], &optimizer(2), &Position::default()).unwrap();
+        save(folder.path(), &["w".into()], &[&[1.0, 2.0]], &optimizer(2), &TrainerState::default()).unwrap();
         let found = load(folder.path()).unwrap().unwrap();
-        let error = found.values("w", &mut [0.0; 3]).unwrap_err();
+        let error = found.restore_values("w", &mut [0.0; 3]).unwrap_err();
         assert!(error.to_string().ends_with("tensor 'value.w': F32 [2], expected F32 with 3 values"), "{error}");
-        let error = found.values("v", &mut [0.0]).unwrap_err();
+        let error = found.restore_values("v", &mut [0.0]).unwrap_err();
         assert!(error.to_string().contains("tensor 'value.v': missing"), "{error}");
-        assert!(found.restore(&mut optimizer(3)).is_err());
+        assert!(found.restore_optimizer(&mut optimizer(3)).is_err());
         std::fs::write(path(folder.path()).join("model.safetensors"), b"half").unwrap();
         assert!(matches!(load(folder.path()), Err(StateError::Read(_))));
     }

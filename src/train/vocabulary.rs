@@ -1,4 +1,4 @@
-//! The tokenizer of a checkpoint directory, run by llama.cpp as in scoring: what is trained is what is asked later.
+//! The tokenizer of a checkpoint directory, run by llama.cpp, so that training and scoring use the same token ids.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -14,23 +14,23 @@ use std::sync::Arc;
 use mmprm_quant::convert::{ConvertError, ConvertOptions, WeightType, plan};
 use mmprm_quant::gguf::{GgufError, GgufWriter};
 
-use super::data::Tokenizer;
+use super::data::{Tokenizer, TokenizerError};
 use crate::engine::{EngineError, Model, ModelOptions};
 
-/// Why a vocabulary cannot be used.
+/// An error of opening a vocabulary.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VocabularyError {
     /// The checkpoint's configuration or tokenizer cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] ConvertError),
-    /// The vocabulary cannot be handed over.
+    /// The vocabulary cannot be written as GGUF.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// There is no place for a temporary file.
+    /// A temporary directory cannot be made.
     #[error("cannot make a temporary directory: {0}")]
     Temporary(#[from] std::io::Error),
-    /// llama.cpp refused it.
+    /// llama.cpp cannot load it.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -40,14 +40,14 @@ pub enum VocabularyError {
 pub struct Vocabulary(Arc<Model>);
 
 impl Vocabulary {
-    /// The vocabulary of a Hugging Face directory.
+    /// Opens the vocabulary of a Hugging Face directory.
     ///
     /// # Errors
     /// [`VocabularyError`].
     pub fn open(directory: &Path) -> Result<Self, VocabularyError> {
         let folder = tempfile::tempdir()?;
         let plan = plan(directory, folder.path(), &ConvertOptions::new(WeightType::F16))?;
-        // The metadata is all of the vocabulary; a file without tensors takes no time to write.
+        // The metadata hold the whole vocabulary; no tensors are written.
         let path = folder.path().join("vocabulary.gguf");
         GgufWriter::create(&path, &plan.files[0].metadata, &[])?.finish()?;
         let options = ModelOptions { vocab_only: true, ..ModelOptions::default() };
@@ -56,8 +56,8 @@ impl Vocabulary {
 }
 
 impl Tokenizer for Vocabulary {
-    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, String> {
-        let tokens = self.0.tokenize(text, first).map_err(|error| error.to_string())?;
+    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError> {
+        let tokens = self.0.tokenize(text, first)?;
         Ok(tokens.into_iter().map(|token| token as u32).collect())
     }
 

@@ -1,4 +1,4 @@
-//! One way to ask a long piece of work to stop.
+//! The one way to ask a long piece of work to stop.
 //!
 //! ```
 //! use mmprm::util::cancel::CancelToken;
@@ -13,7 +13,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A shared flag that is set once. Clones are the same flag; workers poll it at every place where they may stop.
+/// A shared flag that can be set once. Clones share the flag; workers poll it wherever they can
+/// stop.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<Flag>);
 
@@ -24,12 +25,12 @@ struct Flag {
 }
 
 impl CancelToken {
-    /// Returns a token that is not set.
+    /// Returns a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns a token that is cancelled with this one, or alone.
+    /// Returns a token that is cancelled when this one is, or on its own.
     #[must_use]
     pub fn child(&self) -> Self {
         Self(Arc::new(Flag { set: AtomicBool::new(false), parents: vec![self.clone()] }))
@@ -41,12 +42,12 @@ impl CancelToken {
         Self(Arc::new(Flag { set: AtomicBool::new(false), parents: vec![self.clone(), other.clone()] }))
     }
 
-    /// Asks the work to stop.
+    /// Cancels this token and its children.
     pub fn cancel(&self) {
         self.0.set.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the work is to stop.
+    /// Returns whether this token or one of its parents is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.set.load(Ordering::Relaxed) || self.0.parents.iter().any(Self::is_cancelled)
     }
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn clones_are_one_flag_and_children_do_not_reach_their_parent() {
+    fn clones_share_the_flag_and_children_do_not_cancel_their_parent() {
         let token = CancelToken::new();
         let (clone, child) = (token.clone(), token.child());
         child.cancel();

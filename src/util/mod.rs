@@ -1,4 +1,22 @@
-//! Helpers that every room may use.
+//! Helpers for every room: cancellation, reading files, crash-safe JSON Lines, worker threads.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`cancel`] | the one token that asks a long piece of work to stop |
+//! | [`io`] | reading a file up to a maximum size, and the one error for files |
+//! | [`jsonl`] | a JSON Lines file that survives a crash in the middle of a line |
+//! | [`journal`] | the finished pieces of a long run, on top of [`jsonl`] |
+//! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
 pub mod cancel;
+pub mod io;
+#[doc(hidden)]
 pub mod journal;
+#[doc(hidden)]
+pub mod jsonl;
+pub mod machine;
+pub(crate) mod pool;
+pub mod random;
+#[cfg(test)]
+#[path = "../../tests/support/skips.rs"]
+pub(crate) mod skips;

@@ -1,40 +1,42 @@
-//! The vision tower on this project's own kernels, for machines without a GPU.
+//! `InternViT` and its projector on this crate's own kernels, for machines without a GPU.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
 
-use super::{VisionEncoder, VisionError, fingerprint};
-use crate::engine::EngineError;
+use super::encoder::fingerprint;
+use super::{VisionEncoder, VisionError};
 use crate::image::{self, Tile};
-use crate::internvl::{self, MmprojError, Parameters, Settings, Store, read_mmproj};
+use crate::internvl::{self, ComputeOptions, MmprojError, Parameters, Store, UnsupportedTower, read_mmproj};
 use crate::nn::gemm::{Kernel, Precision};
+use crate::util::machine;
 
-/// Rows of one product: as many tiles run together as have so many tokens, so that weights are packed once for all of
-/// them. More than one large tile would cost memory and gain nothing.
-const ROWS: usize = 1536;
+/// Tokens per forward pass: small tiles run together up to this number, so that weights are packed
+/// once for all of them. More than one large tile would cost memory and gain nothing.
+const MAX_TOKENS: usize = 1536;
 
 /// How to run a [`NativeEncoder`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NativeOptions {
-    /// Compute threads; `None` takes one a core.
+    /// Compute threads; `None` uses one per core.
     pub threads: Option<u32>,
-    /// How exactly operands enter the products. `None` is the fastest whose error is small beside the rounding of the weights
-    /// themselves: exact for a file of 32-bit weights, split for 16 bits, bf16 where there are quantised ones.
+    /// Precision of the operands of matrix products. `None` uses the fastest one whose error is
+    /// small compared with the rounding of the weights: exact for f32 weights, split for 16-bit
+    /// weights, bf16 if there are quantised ones.
     pub precision: Option<Precision>,
 }
 
 /// `InternViT` and its projector with the exact GELU, on the CPU.
 ///
-/// Quantised weights stay as they are in the file and are unpacked where they are read. One call runs at a time, on threads
-/// of its own.
+/// Quantised weights stay packed in the memory-mapped file and are unpacked when they are read. One
+/// call runs at a time, on the encoder's own threads.
 #[derive(Debug)]
 pub struct NativeEncoder {
     file: Arc<GgufFile>,
     model: internvl::Model,
     parameters: Parameters,
-    settings: Settings,
+    settings: ComputeOptions,
     mean: [f32; 3],
     deviation: [f32; 3],
     threads: rayon::ThreadPool,
@@ -45,12 +47,13 @@ impl NativeEncoder {
     /// Loads an `mmproj` file.
     ///
     /// # Errors
-    /// [`VisionError`] for a file that is not sound, with a tower of another kind, or if threads cannot be started.
+    /// [`VisionError`] for an invalid file, a tower of another kind, or if threads cannot be
+    /// started.
     pub fn load(path: &Path, options: NativeOptions) -> Result<Self, VisionError> {
         let file = Arc::new(GgufFile::open(path).map_err(MmprojError::from)?);
         let parameters = read_mmproj(&file)?;
         let precision = options.precision.unwrap_or_else(|| usual_precision(&parameters));
-        let settings = Settings { precision, checkpointing: false };
+        let settings = ComputeOptions { precision, checkpointing: false };
         let threads = own_threads(options.threads)?;
         Ok(Self {
             model: internvl::Model::new(parameters.layout()),
@@ -81,16 +84,16 @@ fn usual_precision(parameters: &Parameters) -> Precision {
     }
 }
 
-/// Threads that are the encoder's own, so that one that waits for a product never takes up its caller's work.
-fn own_threads(asked: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
-    let count =
-        asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |asked| asked as usize);
+/// Starts the encoder's own threads. On shared ones, a thread that waits for a product could take
+/// up its caller's work.
+fn own_threads(requested: Option<u32>) -> Result<rayon::ThreadPool, VisionError> {
+    let count = requested.map_or_else(machine::cores, |count| count as usize);
     let name = |thread| format!("vision-{thread}");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build();
-    pool.map_err(|error| EngineError::Backend(format!("no threads for the vision encoder: {error}")).into())
+    pool.map_err(|error| VisionError::Threads(Arc::new(error)))
 }
 
-/// A value for each channel.
+/// Reads one value per colour channel; `fits` checks each.
 fn channels(file: &GgufFile, key: &str, fits: impl Fn(f32) -> bool) -> Result<[f32; 3], MmprojError> {
     let values = match file.get(key) {
         Some(GgufValue::Array(GgufArray::F32(values))) => values.first_chunk().copied(),
@@ -99,8 +102,10 @@ fn channels(file: &GgufFile, key: &str, fits: impl Fn(f32) -> bool) -> Result<[f
     values.filter(|values| values.iter().all(|value| value.is_finite() && fits(*value))).ok_or_else(|| {
         MmprojError::Unsupported {
             path: file.path().to_owned(),
-            place: format!("key '{key}'"),
-            problem: "expected three numbers that pixel values can be normalised with".into(),
+            source: UnsupportedTower::Key {
+                key: key.to_owned(),
+                expected: "three numbers to normalise pixel values with",
+            },
         }
     })
 }
@@ -124,15 +129,15 @@ impl VisionEncoder for NativeEncoder {
         if let Some(tile) = tiles.iter().find(wrong) {
             return Err(VisionError::Tile { found: tile.size, expected });
         }
-        let together = (ROWS / self.config().vision.tokens()).max(1);
+        let tiles_per_pass = (MAX_TOKENS / self.config().vision.tokens()).max(1);
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.threads.install(|| {
             let mut values = Vec::with_capacity(tiles.len() * self.tokens_per_tile() * self.width());
-            for tiles in tiles.chunks(together) {
+            for tiles in tiles.chunks(tiles_per_pass) {
                 let pixels = tiles.iter().flat_map(|tile| image::normalise(tile, self.mean, self.deviation));
                 let pixels: Vec<f32> = pixels.collect();
                 let embeddings = self.model.vision_embeddings(&self.parameters, &pixels, self.settings);
-                values.extend(embeddings.expect("pixel values of whole tiles"));
+                values.extend(embeddings.expect("whole tiles, as checked above"));
             }
             values
         }))

@@ -1,17 +1,18 @@
-//! Choosing an encoder and loading a projector into it.
+//! Choosing a vision encoder.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{EncoderChoice, NativeEncoder, NativeOptions, VisionEncoder, VisionError};
-use crate::engine::{self, Model, Vision};
+use crate::engine::{LlamaEncoder, Model, gpu_devices};
 use crate::internvl::MmprojError;
 
-/// Loads the projector at `path`, made for `model`. `threads` are compute threads, one a core where it is `None`; `gpu`
-/// says whether a GPU may be used.
+/// Loads the projector at `path`, made for `model`, into the chosen encoder. `threads` is the
+/// number of compute threads (`None`: one per core); `gpu` permits the use of a GPU.
 ///
 /// # Errors
-/// [`VisionError`] for a file that is not sound, that the encoder cannot run, or that is not `model`'s.
+/// [`VisionError`] for a file that is invalid, that the encoder cannot run, or that is not
+/// `model`'s.
 pub fn open(
     path: &Path,
     model: &Arc<Model>,
@@ -19,9 +20,9 @@ pub fn open(
     threads: Option<u32>,
     gpu: bool,
 ) -> Result<Box<dyn VisionEncoder>, VisionError> {
-    let on_device = gpu && !engine::gpu_devices().is_empty();
-    if choice == EncoderChoice::LlamaCpp || (choice == EncoderChoice::Auto && on_device) {
-        return Ok(Box::new(Vision::load(path, model, threads, gpu)?));
+    let on_gpu = gpu && !gpu_devices().is_empty();
+    if choice == EncoderChoice::LlamaCpp || (choice == EncoderChoice::Auto && on_gpu) {
+        return Ok(Box::new(LlamaEncoder::load(path, model, threads, gpu)?));
     }
     match NativeEncoder::load(path, NativeOptions { threads, ..NativeOptions::default() }) {
         Ok(encoder) => {
@@ -29,8 +30,8 @@ pub fn open(
             Ok(Box::new(encoder))
         }
         Err(VisionError::Native(error)) if choice == EncoderChoice::Auto && is_unsupported(&error) => {
-            tracing::warn!("{error}; llama.cpp's vision encoder takes its place");
-            Ok(Box::new(Vision::load(path, model, threads, gpu)?))
+            tracing::warn!("{error}; using llama.cpp's vision encoder instead");
+            Ok(Box::new(LlamaEncoder::load(path, model, threads, gpu)?))
         }
         Err(error) => Err(error),
     }

@@ -1,4 +1,4 @@
-//! Cancelled requests end soon and leave no trace in the others.
+//! Cancelled requests end soon and do not affect others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,31 +8,31 @@ use mmprm::util::cancel::CancelToken;
 
 use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, model, prompt, request, start, within_a_minute};
 
-/// Longer than any test would wait for.
+/// More rollouts than finish in any test.
 const ENDLESS: u64 = 100_000;
 
 #[test]
-fn a_cancelled_request_ends_soon_and_the_others_end_right() {
+fn a_cancelled_request_ends_soon_and_others_get_their_rollouts() {
     for deterministic in [false, true] {
         let expected = generate(&engine(4096, deterministic), TEXTS[1], STEADY, 6, 200);
         within_a_minute(move || {
             let engine = engine(4096, deterministic);
             let cancel = CancelToken::new();
-            let mut doomed = request(prompt(TEXTS[0]), LOOSE, ENDLESS, 600);
-            doomed.cancel = cancel.clone();
+            let mut cancelled = request(prompt(TEXTS[0]), LOOSE, ENDLESS, 600);
+            cancelled.cancel = cancel.clone();
             std::thread::scope(|scope| {
-                let doomed = scope.spawn(|| (engine.generate(doomed), Instant::now()));
+                let cancelled = scope.spawn(|| (engine.generate(cancelled), Instant::now()));
                 std::thread::sleep(Duration::from_millis(50));
                 let other = scope.spawn(|| generate(&engine, TEXTS[1], STEADY, 6, 200));
                 std::thread::sleep(Duration::from_millis(100));
-                let asked = Instant::now();
+                let requested = Instant::now();
                 cancel.cancel();
-                let (result, ended) = doomed.join().unwrap();
+                let (result, ended) = cancelled.join().unwrap();
                 assert!(matches!(result, Err(EngineError::Cancelled)));
-                assert!(ended - asked < Duration::from_secs(2), "it took {:?}", ended - asked);
+                assert!(ended - requested < Duration::from_secs(2), "it took {:?}", ended - requested);
                 assert!(other.join().unwrap() == expected);
             });
-            // Nothing of it is left: the whole context is there for the next.
+            // It holds no cells: the next request has the whole context.
             let whole = engine.generate(request(filler(9, 4094), STEADY, 1, 2)).unwrap();
             assert_eq!(whole.len(), 1);
         });
@@ -40,7 +40,7 @@ fn a_cancelled_request_ends_soon_and_the_others_end_right() {
 }
 
 #[test]
-fn cancelled_requests_in_the_queue_do_not_run() {
+fn cancelled_requests_in_the_queue_never_run() {
     within_a_minute(|| {
         let engine =
             start(&model(), EngineOptions { context: Some(1024), parallel: Some(1), ..EngineOptions::default() });
@@ -75,9 +75,9 @@ fn cancelling_while_the_cache_is_full_leaves_it_usable() {
             let cancel = CancelToken::new();
             std::thread::scope(|scope| {
                 for first in 0..4 {
-                    let mut doomed = request(filler(first, 80), LOOSE, ENDLESS, 600);
-                    doomed.cancel = cancel.clone();
-                    scope.spawn(|| assert!(engine.generate(doomed).is_err()));
+                    let mut cancelled = request(filler(first, 80), LOOSE, ENDLESS, 600);
+                    cancelled.cancel = cancel.clone();
+                    scope.spawn(|| assert!(engine.generate(cancelled).is_err()));
                 }
                 std::thread::sleep(Duration::from_millis(20 + 10 * round));
                 cancel.cancel();

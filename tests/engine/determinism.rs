@@ -1,4 +1,5 @@
-//! Deterministic mode gives a request the same tokens whatever else happens; free mode the same streams alone.
+//! In deterministic mode a request always gets the same tokens; without it, the same streams do
+//! when the request runs alone.
 
 use mmprm::engine::{EngineOptions, Sampling};
 
@@ -11,7 +12,7 @@ fn deterministic() -> EngineOptions {
 #[test]
 fn deterministic_results_do_not_depend_on_threads_or_width() {
     for model in [model(), half_model()] {
-        // Few tokens: on a busy machine two threads spend most of their time waiting for each other.
+        // Few tokens, since on a busy machine two threads mostly wait for each other.
         let run = |threads, parallel| {
             let engine =
                 start(&model, EngineOptions { threads: Some(threads), parallel: Some(parallel), ..deterministic() });
@@ -19,13 +20,13 @@ fn deterministic_results_do_not_depend_on_threads_or_width() {
         };
         let expected = run(1, 16);
         for (threads, parallel) in [(2, 16), (1, 1), (1, 8)] {
-            assert!(run(threads, parallel) == expected, "{threads} threads, {parallel} side by side");
+            assert!(run(threads, parallel) == expected, "{threads} threads, {parallel} in parallel");
         }
     }
 }
 
 #[test]
-fn deterministic_results_do_not_depend_on_what_ran_before() {
+fn deterministic_results_do_not_depend_on_earlier_requests() {
     for model in [model(), half_model()] {
         let texts = &TEXTS[..4];
         let alone: Vec<_> =
@@ -33,18 +34,19 @@ fn deterministic_results_do_not_depend_on_what_ran_before() {
         let engine = start(&model, deterministic());
         for round in 0..2 {
             for (text, alone) in texts.iter().zip(&alone).rev() {
-                // Longer and shorter prompts with the same start, and rollouts of other lengths, leave other cells behind.
+                // Longer and shorter prompts with the same prefix, and rollouts of other lengths,
+                // change what is cached.
                 generate(&engine, &format!("{text} and {}", "on and ".repeat(30)), STEADY, 3, 10 + round);
-                assert!(generate(&engine, text, LOOSE, 18, 20) == *alone, "{text} after its own continuation");
+                assert!(generate(&engine, text, LOOSE, 18, 20) == *alone, "{text} after its continuation");
                 generate(&engine, &text[..text.len() / 2], LOOSE, 33, 5);
-                assert!(generate(&engine, text, LOOSE, 18, 20) == *alone, "{text} after its own beginning");
+                assert!(generate(&engine, text, LOOSE, 18, 20) == *alone, "{text} after its prefix");
             }
         }
     }
 }
 
 #[test]
-fn deterministic_results_do_not_depend_on_what_runs_beside() {
+fn deterministic_results_do_not_depend_on_concurrent_requests() {
     let alone = TEXTS.map(|text| generate(&engine(4096, true), text, LOOSE, 8, 40));
     let shared = engine(4096, true);
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! A cache with far too few cells costs time, never results.
+//! A cache with far too few cells costs time but does not change results.
 
 use std::sync::Barrier;
 
@@ -7,13 +7,13 @@ use mmprm::engine::{Completion, EngineError, Finish, Sampling};
 use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, prompt, request, within_a_minute};
 
 #[test]
-fn rollouts_that_do_not_fit_together_are_the_same_as_in_a_roomy_context() {
+fn rollouts_that_do_not_fit_together_equal_those_of_a_larger_context() {
     for deterministic in [false, true] {
         for sampling in [STEADY, LOOSE] {
-            let roomy = generate(&engine(8192, deterministic), TEXTS[0], sampling, 16, 160);
-            assert!(roomy.iter().map(|completion| completion.tokens.len()).sum::<usize>() > 4 * 256);
+            let large = generate(&engine(8192, deterministic), TEXTS[0], sampling, 16, 160);
+            assert!(large.iter().map(|completion| completion.tokens.len()).sum::<usize>() > 4 * 256);
             let tight = within_a_minute(move || generate(&engine(256, deterministic), TEXTS[0], sampling, 16, 160));
-            assert!(tight == roomy, "deterministic: {deterministic}, {sampling:?}");
+            assert!(tight == large, "deterministic: {deterministic}, {sampling:?}");
         }
     }
 }
@@ -22,7 +22,7 @@ fn rollouts_that_do_not_fit_together_are_the_same_as_in_a_roomy_context() {
 fn requests_that_do_not_fit_together_all_finish_with_their_own_rollouts() {
     let prompts: Vec<_> = (0..6).map(|first| filler(first, 60 + 20 * first as usize)).collect();
     for deterministic in [false, true] {
-        let roomy: Vec<Vec<Completion>> = prompts
+        let large: Vec<Vec<Completion>> = prompts
             .iter()
             .map(|prompt| engine(4096, deterministic).generate(request(prompt.clone(), STEADY, 5, 90)).unwrap())
             .collect();
@@ -42,17 +42,18 @@ fn requests_that_do_not_fit_together_all_finish_with_their_own_rollouts() {
                 callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
             })
         });
-        for (index, (tight, roomy)) in tight.iter().zip(&roomy).enumerate() {
-            assert!(tight == roomy, "request {index}, deterministic: {deterministic}");
+        for (index, (tight, large)) in tight.iter().zip(&large).enumerate() {
+            assert!(tight == large, "request {index}, deterministic: {deterministic}");
         }
     }
 }
 
 #[test]
 fn a_rollout_is_not_cut_short_by_the_prompts_of_others() {
-    // Two prompts take most of the context: the last running rollout of the one needs the other's cells.
-    let roomy = [1, 2].map(|first| engine(4096, false).generate(request(filler(first, 100), LOOSE, 6, 140)).unwrap());
-    assert!(roomy.iter().flatten().any(|completion| completion.tokens.len() > 100));
+    // Two prompts take most of the context, so the last running rollout of one needs the cells of
+    // the other.
+    let large = [1, 2].map(|first| engine(4096, false).generate(request(filler(first, 100), LOOSE, 6, 140)).unwrap());
+    assert!(large.iter().flatten().any(|completion| completion.tokens.len() > 100));
     let tight = within_a_minute(|| {
         let (engine, barrier) = (engine(256, false), Barrier::new(2));
         std::thread::scope(|scope| {
@@ -66,19 +67,19 @@ fn a_rollout_is_not_cut_short_by_the_prompts_of_others() {
             callers.map(|caller| caller.join().unwrap())
         })
     });
-    assert!(tight == roomy);
+    assert!(tight == large);
 }
 
 #[test]
 fn a_rollout_that_fills_the_context_ends_by_length() {
-    // Its last token needs no cell of its own.
-    let most = 256 - prompt(TEXTS[0]).len() + 1;
+    // The last token needs no cell.
+    let max_tokens = 256 - prompt(TEXTS[0]).len() + 1;
     for deterministic in [false, true] {
         let mut expected = generate(&engine(4096, deterministic), TEXTS[0], Sampling::default(), 16, 400);
-        assert!(expected.iter().any(|completion| completion.tokens.len() > most));
+        assert!(expected.iter().any(|completion| completion.tokens.len() > max_tokens));
         for completion in &mut expected {
-            if completion.tokens.len() >= most {
-                completion.tokens.truncate(most);
+            if completion.tokens.len() >= max_tokens {
+                completion.tokens.truncate(max_tokens);
                 completion.finish = Finish::Length;
             }
         }
@@ -89,7 +90,7 @@ fn a_rollout_that_fills_the_context_ends_by_length() {
 }
 
 #[test]
-fn a_prompt_longer_than_the_context_is_refused_and_others_go_on() {
+fn a_prompt_longer_than_the_context_is_refused_and_others_continue() {
     for deterministic in [false, true] {
         let engine = engine(256, deterministic);
         let expected = generate(&engine, TEXTS[0], STEADY, 2, 20);

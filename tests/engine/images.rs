@@ -1,4 +1,4 @@
-//! Image embeddings in a prompt: decoded in slices of any size, shared by digest.
+//! Image embeddings in prompts: decoded in slices of any size, shared by digest.
 
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ fn with_image(image: &Arc<Embeddings>, question: &str) -> Prompt {
 
 #[test]
 fn an_image_gives_the_same_rollouts_however_it_is_sliced() {
-    // Alone it goes in at once; beside a running rollout, and after half of it was kept, in other slices.
+    // Decoded at once when alone; in other slices beside a running rollout and after a partial
+    // eviction.
     let prompt = with_image(&image(1, 600), "What is the area?");
     for deterministic in [false, true] {
         let alone = engine(4096, deterministic).generate(request(prompt.clone(), STEADY, 4, 60)).unwrap();
@@ -63,7 +64,7 @@ fn images_of_one_digest_share_their_positions_and_others_do_not() {
 }
 
 #[test]
-fn a_probe_reads_behind_an_image_the_same_bits_in_any_company() {
+fn a_probe_behind_an_image_is_bit_identical_in_any_batch_composition() {
     let prompts: Vec<Prompt> =
         (0..3).flat_map(|seed| ["one", "one two"].map(|text| with_image(&image(seed, 100), text))).collect();
     let at = *model().tokenize("one", false).unwrap().last().unwrap();

@@ -1,4 +1,4 @@
-//! Where rollouts end, and what an engine refuses.
+//! The ends of rollouts, and what an engine refuses.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use mmprm::engine::{Chunk, Embeddings, Engine, EngineError, EngineOptions, Finis
 use super::{LOOSE, STEADY, TEXTS, engine, generate, model, of_tokens, prompt, request};
 
 #[test]
-fn a_rollout_has_at_most_the_tokens_it_may_have() {
+fn a_rollout_has_at_most_max_tokens() {
     for deterministic in [false, true] {
         let engine = engine(1024, deterministic);
-        for most in [0, 1, 2, 30] {
-            for completion in generate(&engine, TEXTS[0], LOOSE, 5, most) {
-                assert!(completion.tokens.len() <= most);
-                assert_eq!(completion.finish == Finish::Length, completion.tokens.len() == most);
+        for max_tokens in [0, 1, 2, 30] {
+            for completion in generate(&engine, TEXTS[0], LOOSE, 5, max_tokens) {
+                assert!(completion.tokens.len() <= max_tokens);
+                assert_eq!(completion.finish == Finish::Length, completion.tokens.len() == max_tokens);
             }
         }
         assert_eq!(engine.generate(request(prompt(TEXTS[0]), LOOSE, 0, 10)).unwrap(), []);
@@ -21,7 +21,7 @@ fn a_rollout_has_at_most_the_tokens_it_may_have() {
 }
 
 #[test]
-fn a_stop_token_ends_a_rollout_and_is_left_out() {
+fn a_stop_token_ends_a_rollout_and_is_not_returned() {
     for deterministic in [false, true] {
         let engine = engine(1024, deterministic);
         let whole = generate(&engine, TEXTS[0], STEADY, 1, 40).remove(0);
@@ -33,7 +33,7 @@ fn a_stop_token_ends_a_rollout_and_is_left_out() {
             assert_eq!(completion.tokens, whole.tokens[..first]);
             assert_eq!(completion.finish, Finish::Stop);
         }
-        // The very first token may be one.
+        // The first token may be a stop token.
         let mut stopped = request(prompt(TEXTS[0]), STEADY, 3, 40);
         stopped.stop = vec![whole.tokens[0]];
         assert!(engine.generate(stopped).unwrap().iter().all(|completion| completion.tokens.is_empty()));
@@ -41,13 +41,13 @@ fn a_stop_token_ends_a_rollout_and_is_left_out() {
 }
 
 #[test]
-fn a_strong_penalty_keeps_tokens_from_coming_again() {
+fn a_strong_penalty_prevents_repetitions() {
     let engine = engine(1024, false);
     let strong = Sampling { repetition_penalty: 1e6, ..Sampling::GREEDY };
     let tokens = &generate(&engine, TEXTS[0], strong, 1, 60)[0].tokens;
     let mut seen: Vec<i32> = prompt(TEXTS[0]).text_tokens().collect();
     for token in tokens {
-        assert!(!seen.contains(token), "{token} came again");
+        assert!(!seen.contains(token), "{token} was repeated");
         seen.push(*token);
     }
     let plain = &generate(&engine, TEXTS[0], Sampling::GREEDY, 1, 60)[0].tokens;
@@ -55,7 +55,7 @@ fn a_strong_penalty_keeps_tokens_from_coming_again() {
 }
 
 #[test]
-fn a_prompt_made_for_another_model_fails_alone() {
+fn a_prompt_of_another_model_fails_alone() {
     for deterministic in [false, true] {
         let engine = engine(1024, deterministic);
         let wide = Arc::new(Embeddings { values: vec![0.0; 30], width: 3, digest: 1 });
@@ -80,9 +80,9 @@ fn a_prompt_made_for_another_model_fails_alone() {
 }
 
 #[test]
-fn impossible_options_are_refused() {
+fn options_out_of_range_are_refused() {
     let options = EngineOptions { context: Some(512), threads: Some(1), ..EngineOptions::default() };
-    for impossible in [
+    for invalid in [
         EngineOptions { parallel: Some(0), ..options },
         EngineOptions { parallel: Some(129), ..options },
         EngineOptions { threads: Some(0), ..options },
@@ -90,7 +90,7 @@ fn impossible_options_are_refused() {
         EngineOptions { context: Some(1), ..options },
         EngineOptions { context: Some(u32::MAX), ..options },
     ] {
-        let error = Engine::start(&model(), impossible).map(|_| ()).unwrap_err();
+        let error = Engine::start(&model(), invalid).map(|_| ()).unwrap_err();
         assert!(matches!(error, EngineError::Limit(_)), "{error}");
     }
     let widest = Engine::start(&model(), EngineOptions { parallel: Some(128), ..options }).unwrap();

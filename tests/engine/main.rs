@@ -1,10 +1,13 @@
-//! The engine over the mini policy: what callers may rely on, whatever runs beside them and however full the cache is.
+//! The engine on the mini policy: what callers may rely on, whatever runs beside them and however
+//! full the cache is.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod cancellation;
+mod defaults;
 mod determinism;
+mod errors;
 mod full_cache;
 mod images;
 mod limits;
@@ -20,9 +23,9 @@ use mmprm::engine::{
 use mmprm_quant::convert::WeightType;
 use support::Pair;
 
-/// The reference's annotation settings without its nucleus: long rollouts that differ.
+/// MM-PRM's annotation settings without top-k and top-p: long rollouts that differ.
 const LOOSE: Sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.05 };
-/// Greedy, and kept from repeating itself for long.
+/// Greedy, with a penalty that prevents long repetitions.
 const STEADY: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.05 };
 
 const TEXTS: [&str; 8] = [
@@ -45,13 +48,13 @@ fn converted(weight_type: WeightType, slot: &'static OnceLock<(Pair, Arc<Model>)
     Arc::clone(model)
 }
 
-/// The mini policy in 32 bits.
+/// The mini policy in f32.
 fn model() -> Arc<Model> {
     static SLOT: OnceLock<(Pair, Arc<Model>)> = OnceLock::new();
     converted(WeightType::F32, &SLOT)
 }
 
-/// The mini policy in 16 bits.
+/// The mini policy in f16.
 fn half_model() -> Arc<Model> {
     static SLOT: OnceLock<(Pair, Arc<Model>)> = OnceLock::new();
     converted(WeightType::F16, &SLOT)
@@ -61,9 +64,10 @@ fn start(model: &Arc<Model>, options: EngineOptions) -> Engine {
     Engine::start(model, EngineOptions { threads: options.threads.or(Some(1)), ..options }).unwrap()
 }
 
-/// An engine with `context` cells.
+/// An engine with `context` cells and 16 rollouts in parallel.
 fn engine(context: u32, deterministic: bool) -> Engine {
-    start(&model(), EngineOptions { context: Some(context), deterministic, ..EngineOptions::default() })
+    let (context, parallel) = (Some(context), Some(16));
+    start(&model(), EngineOptions { context, parallel, deterministic, ..EngineOptions::default() })
 }
 
 fn prompt(text: &str) -> Prompt {
@@ -74,7 +78,7 @@ fn of_tokens(tokens: Vec<Token>) -> Prompt {
     Prompt::new([Chunk::Tokens(tokens)]).unwrap()
 }
 
-/// `length` tokens that begin with `first` and go on alike: prompts of one first token share their starts.
+/// `length` tokens; prompts of one `first` token share their prefix.
 fn filler(first: Token, length: usize) -> Prompt {
     of_tokens((0..length as Token).map(|index| if index == 0 { first } else { 100 + index * 7 % 400 }).collect())
 }
@@ -88,7 +92,8 @@ fn generate(engine: &Engine, text: &str, sampling: Sampling, count: u64, max_tok
     engine.generate(request(prompt(text), sampling, count, max_tokens)).unwrap()
 }
 
-/// Fails if `work` takes longer than a minute: a scheduler that goes in circles would hang the test run.
+/// Fails if `work` takes longer than a minute, so that a scheduler that loops does not hang the
+/// tests.
 fn within_a_minute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, finished) = mpsc::channel();
     let worker = std::thread::spawn(move || done.send(work()));

@@ -1,15 +1,15 @@
-//! Probing reads the same bits in any order and company.
+//! Probes on a CPU are bit-identical in any order and batch composition.
 
 use std::sync::Arc;
 
 use mmprm::engine::{EngineOptions, Model, ModelOptions, Prompt};
 use mmprm_quant::gguf::GgufFile;
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use mmprm_quant::quantize::{QuantType, QuantizeOptions, plan};
 
 use super::{STEADY, TEXTS, engine, generate, model, of_tokens, start};
 
-/// Prompts that share starts, with the token 5 at one to four places each.
+/// Prompts with common prefixes, each with the token 5 at one to four positions.
 fn prompts() -> Vec<Prompt> {
     let mut prompts = Vec::new();
     for text in TEXTS {
@@ -40,7 +40,7 @@ fn every_position_of_the_token_is_read() {
 }
 
 #[test]
-fn a_reading_is_the_same_bits_in_any_order_and_company() {
+fn probes_are_bit_identical_in_any_order_and_batch_composition() {
     let prompts = prompts();
     let alone: Vec<Vec<u32>> = prompts
         .iter()
@@ -49,9 +49,9 @@ fn a_reading_is_the_same_bits_in_any_order_and_company() {
     let engine = engine(4096, true);
     for step in [1, 7] {
         let order: Vec<usize> = (0..prompts.len()).map(|index| index * step % prompts.len()).collect();
-        for company in order.chunks(step) {
-            let asked = company.iter().map(|&index| prompts[index].clone()).collect();
-            for (&index, readings) in company.iter().zip(engine.probe(asked, 5, &[10, 20]).unwrap()) {
+        for together in order.chunks(step) {
+            let probed = together.iter().map(|&index| prompts[index].clone()).collect();
+            for (&index, readings) in together.iter().zip(engine.probe(probed, 5, &[10, 20]).unwrap()) {
                 assert_eq!(bits(&readings), alone[index]);
             }
         }
@@ -59,7 +59,7 @@ fn a_reading_is_the_same_bits_in_any_order_and_company() {
 }
 
 #[test]
-fn candidates_of_one_problem_share_what_they_have_in_common() {
+fn candidates_of_one_problem_share_their_prefix() {
     let start: Vec<i32> = (0..640).map(|index| 50 + index * 37 % 600).collect();
     let candidates: Vec<Prompt> =
         (0..8).map(|last| of_tokens(start.iter().copied().chain([100 + last; 40]).chain([5]).collect())).collect();
@@ -67,12 +67,12 @@ fn candidates_of_one_problem_share_what_they_have_in_common() {
     engine.probe(candidates.clone(), 5, &[10]).unwrap();
     assert_eq!(engine.stats().processed, 640 + 8 * 41);
     engine.probe(candidates[7..].to_vec(), 5, &[10]).unwrap();
-    assert_eq!(engine.stats().processed, 640 + 8 * 41, "the last candidate is still there");
+    assert_eq!(engine.stats().processed, 640 + 8 * 41, "the last candidate is still cached");
 }
 
-/// Lengths that are multiples of four positions cost nothing for the sake of whole grains.
+/// Lengths that are multiples of four positions need no position decoded twice.
 #[test]
-fn candidates_that_part_at_whole_grains_are_computed_once_and_to_the_same_bits() {
+fn candidates_that_diverge_at_whole_grains_are_decoded_once_and_bit_identically() {
     let stem = || (0..332).map(|index| 50 + index * 37 % 600);
     let step = |index: i32| (0..23).map(move |token| 50 + (token * 31 + index * 7) % 600).chain([5]);
     let candidates: Vec<Prompt> = [[0, 1, 2], [0, 1, 3], [4, 1, 2], [0, 5, 2]]
@@ -81,14 +81,15 @@ fn candidates_that_part_at_whole_grains_are_computed_once_and_to_the_same_bits()
     let engine = engine(4096, true);
     let together = engine.probe(candidates.clone(), 5, &[10]).unwrap();
     assert_eq!(engine.stats().processed, engine.stats().unique);
-    assert_eq!(engine.stats().processed, 332 + 24 * (3 + 1 + 3 + 2), "nothing behind the last step is computed");
+    assert_eq!(engine.stats().processed, 332 + 24 * (3 + 1 + 3 + 2), "nothing behind the last step is decoded");
     for (candidate, together) in candidates.into_iter().zip(&together) {
         let alone = super::engine(1024, true).probe(vec![candidate], 5, &[10]).unwrap();
         assert_eq!(bits(&alone[0]), bits(together));
     }
 }
 
-/// Candidates after `stem`, of steps that end in 5 and part anywhere: a step is the same as its like up to where it is cut.
+/// Candidates after `stem` tokens. Their steps end in 5 and diverge anywhere: steps of different
+/// kinds agree up to a cut.
 fn candidates(stem: i32) -> Vec<Prompt> {
     let stem = || (0..stem).map(|index| 50 + index * 37 % 600);
     let step = |kind: i32, cut: i32| {
@@ -117,13 +118,13 @@ fn candidates(stem: i32) -> Vec<Prompt> {
 fn quantised(mix: QuantType) -> Arc<Model> {
     let (source, folder) = (model(), tempfile::tempdir().unwrap());
     let (source, path) = (GgufFile::open(source.path()).unwrap(), folder.path().join("quantised.gguf"));
-    plan(&source, &QuantizeOptions::new(mix)).unwrap().write(&path, &mut unwatched).unwrap();
+    plan(&source, &QuantizeOptions::new(mix)).unwrap().write(&path, &mut no_progress).unwrap();
     Model::load(&path, ModelOptions::default()).unwrap()
 }
 
-/// For every type of weights, since each has kernels of its own.
+/// For every type of weights, since each has its own kernels.
 #[test]
-fn candidates_share_what_they_have_in_common_to_the_same_bits() {
+fn candidates_share_their_prefixes_bit_identically() {
     for mix in QuantType::all() {
         let model = quantised(mix);
         let engine = |cells| start(&model, EngineOptions { context: Some(cells), ..EngineOptions::default() });
@@ -142,7 +143,7 @@ fn candidates_share_what_they_have_in_common_to_the_same_bits() {
 }
 
 #[test]
-fn probing_and_generating_take_turns_on_one_engine() {
+fn probes_and_generation_alternate_on_one_engine() {
     for deterministic in [false, true] {
         let engine = engine(4096, deterministic);
         let prompts = prompts();

@@ -1,4 +1,5 @@
-//! Free mode: concurrent callers get what is theirs, and prompts that start alike are decoded once.
+//! Batched execution: concurrent callers get their own rollouts, and common prefixes are decoded
+//! once.
 
 use std::sync::Barrier;
 
@@ -17,7 +18,7 @@ fn concurrent_callers_each_get_their_own_rollouts() {
             let engine = engine(4096, false);
             (0..4)
                 .map(|turn| parameters(caller, turn))
-                .map(|(text, n, most)| generate(&engine, text, STEADY, n, most))
+                .map(|(text, n, max_tokens)| generate(&engine, text, STEADY, n, max_tokens))
                 .collect()
         })
         .collect();
@@ -27,10 +28,10 @@ fn concurrent_callers_each_get_their_own_rollouts() {
             let (shared, alone) = (&shared, &alone);
             scope.spawn(move || {
                 for (turn, alone) in alone[caller].iter().enumerate() {
-                    let (text, count, most) = parameters(caller, turn);
-                    let completions = generate(shared, text, STEADY, count, most);
+                    let (text, count, max_tokens) = parameters(caller, turn);
+                    let completions = generate(shared, text, STEADY, count, max_tokens);
                     assert_eq!(completions.len() as u64, count);
-                    assert!(completions == *alone, "{text}: {count} rollouts of {most}");
+                    assert!(completions == *alone, "{text}: {count} rollouts of {max_tokens}");
                 }
             });
         }
@@ -55,7 +56,7 @@ fn every_rollout_is_counted_once() {
 }
 
 #[test]
-fn a_prompt_asked_for_again_costs_one_position() {
+fn a_repeated_prompt_decodes_one_position() {
     let engine = engine(4096, false);
     let processed = |count| {
         let before = engine.stats().processed;
@@ -67,7 +68,7 @@ fn a_prompt_asked_for_again_costs_one_position() {
 }
 
 #[test]
-fn prompts_that_start_alike_decode_only_the_rest() {
+fn prompts_with_a_cached_prefix_decode_only_the_rest() {
     let engine = engine(4096, false);
     let long = filler(1, 300);
     let mut tokens: Vec<i32> = long.text_tokens().take(200).collect();
@@ -77,13 +78,13 @@ fn prompts_that_start_alike_decode_only_the_rest() {
     engine.generate(request(long, STEADY, 1, 4)).unwrap();
     assert_eq!(engine.generate(request(branch, STEADY, 2, 40)).unwrap(), expected);
     assert_eq!(engine.stats().processed, 330);
-    // The start of a kept prompt is kept too.
+    // A prefix of a kept prompt is cached too.
     engine.generate(request(filler(1, 150), STEADY, 2, 4)).unwrap();
     assert_eq!(engine.stats().processed, 331);
 }
 
 #[test]
-fn prompts_that_come_together_wait_for_what_they_share() {
+fn concurrent_prompts_decode_their_common_prefix_once() {
     let engine = engine(4096, false);
     let barrier = Barrier::new(9);
     std::thread::scope(|scope| {
@@ -96,18 +97,18 @@ fn prompts_that_come_together_wait_for_what_they_share() {
                 engine.generate(request).unwrap();
             });
         }
-        // Work to do while they arrive.
+        // Keeps the engine busy while they arrive.
         let busy = scope.spawn(|| engine.generate(request(filler(2, 30), LOOSE, 8, 100)).unwrap());
         barrier.wait();
         busy.join().unwrap();
     });
-    // Each of the four prompts came twice; the second time its last position is decoded again.
+    // Each of the four prompts comes twice, and the second time its last position is decoded again.
     let stats = engine.stats();
     assert_eq!((stats.processed, stats.unique), (30 + 600 + 4 * 11, 30 + 600 + 4 * 10));
 }
 
 #[test]
-fn a_prompt_that_continues_a_rollout_costs_one_position() {
+fn a_prompt_that_continues_a_kept_rollout_decodes_one_position() {
     let engine = engine(4096, false);
     let mut first = request(filler(1, 100), LOOSE, 4, 60);
     first.keep_rollouts = true;
@@ -126,20 +127,21 @@ fn a_prompt_that_continues_a_rollout_costs_one_position() {
 }
 
 #[test]
-fn a_prompt_that_is_not_to_be_kept_is_not() {
+fn a_prompt_without_keep_is_not_cached() {
     let engine = engine(4096, false);
-    let mut unkept = request(filler(1, 100), STEADY, 3, 4);
-    unkept.keep = false;
-    engine.generate(unkept.clone()).unwrap();
-    engine.generate(unkept).unwrap();
+    let mut uncached = request(filler(1, 100), STEADY, 3, 4);
+    uncached.keep = false;
+    engine.generate(uncached.clone()).unwrap();
+    engine.generate(uncached).unwrap();
     assert_eq!(engine.stats().processed, 200);
 }
 
 #[test]
-fn old_prefixes_give_way_to_new_ones() {
+fn the_least_recently_used_prefixes_are_evicted() {
     within_a_minute(|| {
         let engine = engine(1024, false);
-        // Fifty prompts of 100 positions fill the context five times over; the newest is still there, the oldest is not.
+        // Fifty prompts of 100 positions fill the context five times; the newest is cached, the
+        // oldest is not.
         for first in 0..50 {
             engine.generate(request(filler(first, 100), Sampling::GREEDY, 2, 3)).unwrap();
         }
@@ -148,7 +150,7 @@ fn old_prefixes_give_way_to_new_ones() {
         assert_eq!(engine.stats().processed, 5001);
         engine.generate(request(filler(0, 100), Sampling::GREEDY, 2, 3)).unwrap();
         assert_eq!(engine.stats().processed, 5101);
-        // So do more short ones than there are places for.
+        // More short prompts than sequence ids.
         for first in 0..40 {
             engine.generate(request(filler(100 + first, 3), Sampling::GREEDY, 2, 3)).unwrap();
         }

@@ -1,4 +1,4 @@
-//! The golden samples of an architecture as packed sequences.
+//! Golden checkpoints, and golden samples as packed sequences.
 
 use std::path::Path;
 
@@ -21,15 +21,15 @@ pub struct Case {
 }
 
 impl Case {
-    /// The checkpoint of this name, in f32.
+    /// Reads the checkpoint of an architecture as `f32`.
     pub fn open(architecture: &Path) -> Self {
         let directory = golden().join("ckpt").join(architecture.file_name().unwrap());
         let layout = read_layout(&directory).unwrap();
         let parameters = read_parameters(&directory, &layout, |_| true).unwrap();
         let config = ModelConfig::read(&directory).unwrap();
         let vision = config.vision.as_ref().unwrap();
-        let (most, size) = (vision.max_tiles as usize, vision.image_size as usize);
-        let tiling = Tiling::new(size, vision.min_tiles as usize, most, vision.thumbnail).unwrap();
+        let (max_tiles, size) = (vision.max_tiles as usize, vision.image_size as usize);
+        let tiling = Tiling::new(size, vision.min_tiles as usize, max_tiles, vision.thumbnail).unwrap();
         let vocabulary = Vocabulary::read(&directory, &config.language).unwrap();
         Self { model: Model::new(&layout), parameters, vocabulary, tiling }
     }
@@ -38,14 +38,14 @@ impl Case {
         self.vocabulary.tokens.iter().position(|token| token.text == text).expect(text) as u32
     }
 
-    /// Pixel values of a golden image's tiles.
+    /// Returns the pixel values of all tiles of a golden image.
     pub fn pixels(&self, image: &str) -> Vec<f32> {
         let image = load(&golden().join("images").join(image), &Limits::default()).unwrap();
         let tiles = tiles(&image, &self.tiling);
         tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)).collect()
     }
 
-    /// Sequences one after the other, each a root of its own, with their images in order.
+    /// Packs independent sequences with their images.
     pub fn pack(&self, sequences: &[Vec<u32>], images: &[Option<String>]) -> Packed {
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         let tokens: Vec<u32> = sequences.concat();
@@ -61,7 +61,7 @@ impl Case {
     }
 }
 
-/// The golden samples.
+/// Golden training samples.
 pub struct Samples {
     tensors: Tensors,
     images: Vec<Option<String>>,
@@ -80,17 +80,17 @@ impl Samples {
         }
     }
 
-    /// Numbers of samples in each micro-batch.
+    /// Returns the sample indices of each micro-batch.
     pub fn micro_batches(&self) -> Vec<Vec<usize>> {
         (0..self.images.len()).step_by(2).map(|first| vec![first, first + 1]).collect()
     }
 
-    /// Yes and No logits of a micro-batch as the reference computed them.
+    /// Returns MM-PRM's Yes and No logits of a micro-batch.
     pub fn logits(&self, batch: usize) -> Vec<f32> {
         self.tensors.floats(&format!("batch{batch}.prm_logits"))
     }
 
-    /// Packed samples, and their steps as targets weighted by 1 / (steps · `parts`).
+    /// Packs samples, with their steps as targets weighted by 1 / (steps · `parts`).
     pub fn pack(&self, case: &Case, samples: &[usize], parts: usize) -> (Packed, Targets) {
         let ids = |sample: &usize| self.tensors.ids(&format!("sample{sample}.input_ids"));
         let sequences: Vec<Vec<u32>> = samples.iter().map(ids).collect();

@@ -1,6 +1,12 @@
-//! What golden tests share: where the data is, reading it, and checkpoints converted once a test binary.
+//! Shared by golden tests: where the data is, how to read it, and checkpoints converted once per
+//! test binary.
+//!
+//! The committed directory `tests/golden` has at least one case of every kind, so a test that finds
+//! none of its cases there fails. Another golden directory (`MMPRM_GOLDEN`) may lack files; tests
+//! that need them are [skipped](skip) and counted.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod skips;
 pub mod tensors;
 
 use std::path::{Path, PathBuf};
@@ -10,38 +16,71 @@ use std::sync::Arc;
 #[cfg(feature = "engine")]
 use mmprm::engine::{Model, ModelOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The golden directory: `MMPRM_GOLDEN`, or the committed copy.
+pub use skips::skip;
+
+/// Returns the golden directory: `MMPRM_GOLDEN`, or the committed one.
 pub fn golden() -> PathBuf {
-    let root = std::env::var_os("MMPRM_GOLDEN").map_or_else(|| repository().join("tests/golden"), PathBuf::from);
+    let root = outside().unwrap_or_else(|| repository().join("tests/golden"));
     assert!(root.is_dir(), "expected golden cases in {}", root.display());
     root
 }
 
-/// A file or folder of the golden directory; nothing, and a message, where the copy lacks it.
+/// Returns the golden directory outside the repository, if `MMPRM_GOLDEN` names one.
+fn outside() -> Option<PathBuf> {
+    std::env::var_os("MMPRM_GOLDEN").map(PathBuf::from)
+}
+
+/// Returns a file or folder of the golden directory that a test cannot do without. If it is
+/// missing, skips the test where the golden directory is outside the repository.
+///
+/// # Panics
+/// If the committed golden directory lacks it.
 pub fn golden_path(path: &str) -> Option<PathBuf> {
     let path = golden().join(path);
     if path.exists() {
         return Some(path);
     }
-    eprintln!("skipped: no {}", path.display());
+    missing(&path);
     None
 }
 
-/// The text of a file of the golden directory, if it is there.
+/// Returns a file or folder of the golden directory that holds one case of several, if this copy
+/// has it. The caller asserts with [`assert_compared`] that at least one case ran.
+pub fn golden_case(path: &str) -> Option<PathBuf> {
+    Some(golden().join(path)).filter(|path| path.exists())
+}
+
+/// Asserts that at least one case ran; skips where the golden directory is outside the repository.
+///
+/// # Panics
+/// If the committed golden directory has no case.
+pub fn assert_compared(count: usize, what: &str) {
+    if count == 0 {
+        missing(&golden().join(what));
+    }
+}
+
+fn missing(path: &Path) {
+    assert!(outside().is_some(), "the repository lacks {}", path.display());
+    skip(format_args!("no {}", path.display()));
+}
+
+/// Returns the text of a file of the golden directory, as [`golden_path`] does its path.
 pub fn golden_text(path: &str) -> Option<String> {
     golden_path(path).map(|path| text(&path))
 }
 
-/// The root of the source tree.
+/// Returns the root of the source tree.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// The folders below `golden/<folder>`, by name; a message if there are none.
+/// Returns the folders below `golden/<folder>`, by name; if there are none, fails or skips as
+/// [`golden_path`] does.
 pub fn cases(folder: &str) -> Vec<PathBuf> {
     let path = golden().join(folder);
     let mut found: Vec<PathBuf> = std::fs::read_dir(&path)
@@ -49,9 +88,7 @@ pub fn cases(folder: &str) -> Vec<PathBuf> {
         .unwrap_or_default();
     found.retain(|path| path.is_dir());
     found.sort();
-    if found.is_empty() {
-        eprintln!("skipped: no cases in {}", path.display());
-    }
+    assert_compared(found.len(), folder);
     found
 }
 
@@ -63,7 +100,7 @@ pub fn json(path: &Path) -> Value {
     serde_json::from_str(&text(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The values of a file of JSON Lines.
+/// Returns the values of a JSON Lines file.
 pub fn json_lines(path: &Path) -> Vec<Value> {
     let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text(path).lines().map(line).collect()
@@ -81,7 +118,7 @@ pub fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// A checkpoint converted to a GGUF pair in a directory that lives as long as this does.
+/// A checkpoint converted to a GGUF pair, in a directory that is removed with this value.
 pub struct Pair {
     pub directory: TempDir,
     pub model: PathBuf,
@@ -92,7 +129,7 @@ pub fn convert(checkpoint: &Path, weight_type: WeightType) -> Pair {
     let directory = TempDir::new().unwrap();
     let plan = plan(checkpoint, directory.path(), &ConvertOptions::new(weight_type)).unwrap();
     let paths: Vec<PathBuf> = plan.files.iter().map(|file| file.path.clone()).collect();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     Pair { directory, model: paths[0].clone(), mmproj: paths[1].clone() }
 }
 

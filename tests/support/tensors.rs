@@ -1,11 +1,11 @@
-//! Files of tensors, and how far values are apart.
+//! Safetensors files, and the distance between tensors.
 
 use std::path::Path;
 
 use byteorder::{ByteOrder, LittleEndian};
 use safetensors::SafeTensors;
 
-/// A file of tensors.
+/// A safetensors file in memory.
 pub struct Tensors(Vec<u8>);
 
 impl Tensors {
@@ -40,10 +40,10 @@ impl Tensors {
     }
 }
 
-/// ‖found − wanted‖ / ‖wanted‖
-pub fn relative(found: &[f32], wanted: &[f32]) -> f64 {
-    assert_eq!(found.len(), wanted.len());
+/// Returns ‖found − expected‖ / ‖expected‖.
+pub fn relative(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
     let square = |value: f64| value * value;
-    let off: f64 = found.iter().zip(wanted).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
-    (off / wanted.iter().map(|value| square(f64::from(*value))).sum::<f64>()).sqrt()
+    let off: f64 = found.iter().zip(expected).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
+    (off / expected.iter().map(|value| square(f64::from(*value))).sum::<f64>()).sqrt()
 }

@@ -1,10 +1,10 @@
-//! What a run leaves is the model that it began with, with other values: the reference's class loads it.
+//! Checkpoints: the initial model's tensors and files with other values, loadable by MM-PRM's class.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use mmprm::train::tensors::Stored;
+use mmprm_quant::safetensors::StoredType;
 use safetensors::SafeTensors;
 
 use crate::support::json;
@@ -20,20 +20,20 @@ fn tensors(directory: &Path) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> 
         let bytes = fs::read(&path).unwrap();
         for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
             let entry = (format!("{:?}", tensor.dtype()), tensor.shape().to_vec(), tensor.data().to_vec());
-            assert!(found.insert(name, entry).is_none(), "a tensor is there twice");
+            assert!(found.insert(name, entry).is_none(), "a tensor occurs twice");
         }
     }
     found
 }
 
 #[test]
-fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
+fn a_trained_checkpoint_has_the_tensors_and_files_of_the_initial_one() {
     for architecture in ARCHITECTURES {
         let samples = sample("Find the sum.", &[("1 + 1 = 2.", 0.37), ("Answer: 2", 1.0)]);
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
         bench.recipe.lr = 1e-2;
         bench.run(&mut |_| ()).unwrap();
-        let (base, last) = (&bench.recipe.model, bench.recipe.out.join("last"));
+        let (base, last) = (&bench.recipe.model, bench.recipe.output.join("last"));
         let (before, after) = (tensors(base), tensors(&last));
         assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "{architecture}");
         let mut changed = 0;
@@ -46,8 +46,8 @@ fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
                 changed += usize::from(values != found);
             }
         }
-        assert!(changed >= 20, "{architecture}: only {changed} tensors have learnt");
-        // Shards become one file; everything else is carried along.
+        assert!(changed >= 20, "{architecture}: only {changed} tensors have changed");
+        // Shards become one file; everything else is copied.
         for entry in fs::read_dir(base).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.contains(".safetensors") {
@@ -60,17 +60,17 @@ fn a_trained_checkpoint_has_the_tensors_and_companions_of_the_one_begun_with() {
                 assert!(theirs == ours, "{architecture}: {name} differs");
             }
         }
-        assert!(!last.join("model.safetensors.index.json").exists(), "an index of shards that are not there");
+        assert!(!last.join("model.safetensors.index.json").exists(), "an index of missing shards");
     }
 }
 
 #[test]
-fn the_configuration_says_the_type_that_weights_are_saved_in() {
-    for (stored, name, dtype) in [(Stored::F16, "float16", "F16"), (Stored::F32, "float32", "F32")] {
+fn the_configuration_has_the_type_of_the_saved_weights() {
+    for (stored, name, dtype) in [(StoredType::F16, "float16", "F16"), (StoredType::F32, "float32", "F32")] {
         let Some(mut bench) = Bench::new(&sample("1?", &[("1.", 1.0)])) else { return };
         bench.recipe.save_as = stored;
         bench.run(&mut |_| ()).unwrap();
-        let last = bench.recipe.out.join("last");
+        let last = bench.recipe.output.join("last");
         assert_eq!(json(&last.join("config.json"))["torch_dtype"], name);
         assert!(tensors(&last).values().all(|(found, ..)| found == dtype));
     }

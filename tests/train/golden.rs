@@ -1,20 +1,25 @@
+//! MM-PRM's training script: token ids, targets, schedule, and losses and parameters of three steps.
+
 use std::path::PathBuf;
 
-use mmprm::train::data::{Goal, Sample};
-use mmprm::train::run::Event;
+use mmprm::train::data::{Sample, TargetValue};
+use mmprm::train::trainer::Event;
 use serde_json::Value;
 
 use crate::support::tensors::{Tensors, relative};
-use crate::support::{cases, golden, json, name, numbers, text};
+use crate::support::{assert_compared, cases, golden, json, name, numbers, text};
 use crate::{Bench, checkpoint};
 
-/// The architectures that the copy has training outputs and a checkpoint of.
+/// Architectures with training outputs and a checkpoint in the golden directory.
 fn architectures() -> Vec<(String, PathBuf)> {
     let found = cases("train").into_iter().filter(|folder| folder.join("data.safetensors").exists());
-    found.map(|folder| (name(&folder), folder)).filter(|(name, _)| checkpoint(name).is_some()).collect()
+    let found = found.map(|folder| (name(&folder), folder)).filter(|(name, _)| checkpoint(name).is_some());
+    let found: Vec<_> = found.collect();
+    assert_compared(found.len(), "train/*/data.safetensors");
+    found
 }
 
-/// The samples whose images the copy has, and their numbers.
+/// The samples whose images are in the golden directory, and their numbers.
 fn samples() -> Vec<(usize, String)> {
     let text = text(&golden().join("train/samples.jsonl"));
     let has_image = |line: &&str| {
@@ -24,7 +29,7 @@ fn samples() -> Vec<(usize, String)> {
     text.lines().enumerate().filter(|(_, line)| has_image(line)).map(|(i, line)| (i, line.to_owned())).collect()
 }
 
-/// A bench that trains as the reference's script did.
+/// A bench that trains as MM-PRM's script.
 fn bench(architecture: &str, lines: &[(usize, String)]) -> Bench {
     let text: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
     let mut bench = Bench::new(&text.join("\n")).unwrap();
@@ -41,18 +46,18 @@ fn bench(architecture: &str, lines: &[(usize, String)]) -> Bench {
     bench
 }
 
-/// Labels as the reference lays them out: one a token, −100 where there is none.
+/// Labels in MM-PRM's form: one for each token, −100 where there is none.
 fn laid_out(sample: &Sample) -> Vec<f32> {
     let mut labels = vec![-100.0; sample.tokens.len()];
     for target in &sample.targets {
-        let Goal::Label(label) = target.goal else { panic!("a label") };
+        let TargetValue::Label(label) = target.value else { panic!("a label") };
         labels[target.row] = label;
     }
     labels
 }
 
 #[test]
-fn golden_train_token_ids_and_targets_are_the_references() {
+fn golden_train_token_ids_and_targets_are_mm_prms() {
     let mut compared = 0;
     for (architecture, folder) in architectures() {
         let file = Tensors::read(&folder.join("data.safetensors"));
@@ -68,12 +73,12 @@ fn golden_train_token_ids_and_targets_are_the_references() {
             compared += 1;
         }
     }
-    assert!(compared > 0 || architectures().is_empty(), "no golden case was found");
+    assert_compared(compared, "train/*/data.safetensors");
     println!("{compared} samples compared");
 }
 
 #[test]
-fn golden_train_schedule_is_the_references() {
+fn golden_train_schedule_is_mm_prms() {
     use mmprm::train::optim::{Schedule, warmup_steps};
     for (_, folder) in architectures() {
         let info = json(&folder.join("info.json"));
@@ -89,14 +94,13 @@ fn golden_train_schedule_is_the_references() {
 }
 
 #[test]
-fn golden_train_three_steps_give_the_references_losses_and_parameters() {
+fn golden_train_three_steps_give_mm_prms_losses_and_parameters() {
     let mut compared = 0;
     for (architecture, folder) in architectures() {
         let lines = samples();
         let all = text(&golden().join("train/samples.jsonl")).lines().count();
         let parameters = folder.join("params_after_3_steps_lr1e-3.safetensors");
         if lines.len() < all || !parameters.exists() {
-            eprintln!("skipped: images or parameters of {architecture} are missing");
             continue;
         }
         let info = json(&folder.join("info.json"));
@@ -109,14 +113,20 @@ fn golden_train_three_steps_give_the_references_losses_and_parameters() {
                 steps.push(step.clone());
             }
         };
-        mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut watch, &mmprm::util::cancel::CancelToken::new())
-            .unwrap();
+        mmprm::train::trainer::run(
+            &mut full,
+            &data,
+            &bench.recipe,
+            &mut watch,
+            &mmprm::util::cancel::CancelToken::new(),
+        )
+        .unwrap();
         for (step, expected) in steps.iter().zip(info["lr1e_3"]["steps"].as_array().unwrap()) {
             let losses = numbers(&expected["micro_losses"]);
             let loss = losses.iter().sum::<f64>() / losses.len() as f64;
-            // The first two steps see the same parameters: warm-up begins at 0. The third sees what Adam made of gradients
-            // that it divides by their own size, however small: two runs of the reference are 5e-5 apart there, if only
-            // their attention sums in another order.
+            // The first two steps have the same parameters, since warm-up starts at 0. Before the third, Adam has divided
+            // gradients by their own size, however small: two runs of MM-PRM that differ only in the order of sums in attention
+            // are 5e-5 apart there.
             let bound = if step.step <= 2 { 2e-6 } else { 2e-4 };
             let norm = expected["grad_norm"].as_f64().unwrap();
             println!("{architecture}: loss {} for {loss}, gradient {} for {norm}", step.loss, step.grad_norm);
@@ -139,12 +149,13 @@ fn golden_train_three_steps_give_the_references_losses_and_parameters() {
             }
         }
         let (off, name) = worst;
-        println!("{architecture}: {beyond} of {all} values beyond 2e-5; {name} is off by {off:.1e} of its length");
-        // For the same reason a value may go the other way where its gradient is nothing but rounding: between two runs of the
-        // reference these are 10 to 20, and a tensor is off by up to 2.6e-5 of its length.
+        println!("{architecture}: {beyond} of {all} values beyond 2e-5; {name} is off by {off:.1e} of its norm");
+        // For the same reason values whose gradient is mere rounding may move the other way: between two runs of MM-PRM these
+        // are 10 to 20, and a tensor differs by up to 2.6e-5 of its norm.
         assert!(beyond * 10_000 <= all, "{architecture}: {beyond} of {all} values are further than 2e-5");
-        assert!(off <= 1e-4, "{architecture}: {name} is off by {off:e} of its length");
+        assert!(off <= 1e-4, "{architecture}: {name} is off by {off:e} of its norm");
         compared += 1;
     }
+    assert_compared(compared, "train/*/params_after_3_steps_lr1e-3.safetensors");
     println!("{compared} architectures compared");
 }

@@ -1,31 +1,31 @@
-//! What labels become: a model that is given time enough says them back.
+//! Labels: a model trained long enough outputs them.
 
 use mmprm::train::learner::Learner;
 use mmprm::train::optim::Schedule;
-use mmprm::train::pack::{Aims, Packing};
+use mmprm::train::pack::{Packing, SequenceTargets};
 
 use crate::trees::paths;
 use crate::{ARCHITECTURES, Bench, sample};
 
-/// Each label of the samples, and the score that the model gives there after training.
+/// The labels of the samples, and the trained model's scores for them.
 fn learnt(bench: &Bench) -> Vec<(f32, f32)> {
     let data = bench.data();
     let mut full = bench.open(&data);
-    mmprm::train::run::run(&mut full, &data, &bench.recipe, &mut |_| (), &mmprm::util::cancel::CancelToken::new())
+    mmprm::train::trainer::run(&mut full, &data, &bench.recipe, &mut |_| (), &mmprm::util::cancel::CancelToken::new())
         .unwrap();
-    let packing = Packing::new(&data.train.samples, data.train.words.context, &bench.recipe.limits(), 0);
+    let packing = Packing::new(&data.train.samples, data.train.special.context, &bench.recipe.packing_limits(), 0);
     let mut pairs = Vec::new();
     for batch in packing.epoch(0) {
         for sequence in packing.sequences(&data.train.samples, &batch) {
-            let scores = full.loss(&sequence, 1.0).unwrap().rows;
-            let Aims::Labels(labels) = &sequence.aims else { panic!("labels") };
+            let scores = full.loss(&sequence, 1.0).unwrap().outputs;
+            let SequenceTargets::Labels(labels) = &sequence.targets else { panic!("labels") };
             pairs.extend(labels.iter().copied().zip(scores));
         }
     }
     pairs
 }
 
-/// 32 sums, every other one right, each of its two steps labelled 0 or 1.
+/// 32 sums, every other one correct, each with two steps labelled 0 or 1.
 fn sums() -> String {
     let one = |number: usize| {
         let right = number.is_multiple_of(2);
@@ -40,7 +40,7 @@ fn sums() -> String {
 }
 
 #[test]
-fn thirty_two_samples_with_hard_labels_are_learnt_by_heart() {
+fn thirty_two_samples_with_hard_labels_are_overfitted() {
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &sums()) else { continue };
         bench.recipe.epochs = 20;
@@ -56,7 +56,7 @@ fn thirty_two_samples_with_hard_labels_are_learnt_by_heart() {
 }
 
 #[test]
-fn soft_labels_stay_what_they_are() {
+fn soft_labels_are_reproduced() {
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &paths()) else { continue };
         bench.recipe.epochs = 150;
@@ -71,7 +71,7 @@ fn soft_labels_stay_what_they_are() {
 }
 
 #[test]
-fn labels_that_contradict_each_other_become_their_mean() {
+fn contradictory_labels_become_their_mean() {
     for architecture in ARCHITECTURES {
         let both = [("2 + 2 = 4.", 1.0), ("2 + 2 = 4.", 0.0), ("2 + 2 = 4.", 0.5)];
         let samples: String = both.map(|step| sample("What is 2 plus 2?", &[step])).concat();

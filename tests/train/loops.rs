@@ -1,15 +1,17 @@
+//! Runs: resumption, interruption, checkpoints, refusals, and policies.
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mmprm::internvl::{read_layout, read_parameters};
-use mmprm::train::optim::Kind;
-use mmprm::train::recipe::{Aim, Compute, Form};
-use mmprm::train::run::{Event, RunError};
+use mmprm::train::optim::OptimizerKind;
+use mmprm::train::recipe::{Compute, SolutionForm, Task};
+use mmprm::train::trainer::{Event, RunError};
 use mmprm::util::cancel::CancelToken;
 
 use crate::{Bench, sample, with_image};
 
-/// Ten problems with a right and a wrong path each.
+/// Ten problems, each with a correct and an incorrect path.
 pub(crate) fn problems() -> String {
     let both = |number: usize| {
         let question = format!("What is {number} plus 2?");
@@ -29,8 +31,8 @@ fn bench() -> Option<Bench> {
 }
 
 #[test]
-fn a_killed_run_goes_on_to_the_same_bits() {
-    for (kind, precision) in [(Kind::AdamW, Compute::F32), (Kind::Muon, Compute::F16)] {
+fn a_killed_run_resumes_bit_exactly() {
+    for (kind, precision) in [(OptimizerKind::AdamW, Compute::F32), (OptimizerKind::Muon, Compute::F16)] {
         let Some(mut whole) = bench() else { return };
         let mut broken = bench().unwrap();
         for bench in [&mut whole, &mut broken] {
@@ -38,11 +40,10 @@ fn a_killed_run_goes_on_to_the_same_bits() {
             bench.recipe.precision = precision;
             bench.recipe.save_every = 2;
         }
-        // The files of both have to be the same for the order of their samples to be.
         let (summary, expected) = whole.run(&mut |_| ()).unwrap();
         assert_eq!((summary.steps, summary.interrupted), (8, false));
         for stop in [1, 5] {
-            // A panic ends the session in the middle of a step's work: nothing is saved that was not saved before.
+            // A panic ends the run within a step, before anything of it is saved.
             let mut kill = |event: &Event| {
                 let is_last = matches!(event, Event::Step(step) if step.step == stop);
                 assert!(!is_last, "killed");
@@ -61,14 +62,14 @@ fn a_killed_run_goes_on_to_the_same_bits() {
         assert_eq!(again.validation, summary.validation);
         let bits = |values: &[Vec<f32>]| values.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert!(bits(&values) == bits(&expected), "{kind:?}: the parameters differ");
-        let log = fs::read_to_string(broken.recipe.out.join("log.jsonl")).unwrap();
+        let log = fs::read_to_string(broken.recipe.output.join("log.jsonl")).unwrap();
         let steps = log.lines().filter(|line| line.contains("\"grad_norm\"")).count();
         assert_eq!(steps, 8, "{log}");
     }
 }
 
 #[test]
-fn an_interrupted_run_saves_and_goes_on() {
+fn an_interrupted_run_saves_and_resumes() {
     let Some(bench) = bench() else { return };
     let cancel = CancelToken::new();
     let mut stop = |event: &Event| {
@@ -83,21 +84,21 @@ fn an_interrupted_run_saves_and_goes_on() {
     let mut other = crate::loops::bench().unwrap();
     other.recipe.save_every = 1;
     assert_eq!(other.run(&mut |_| ()).unwrap().1, values);
-    // Nothing is left to do.
+    // A finished run has nothing left to do.
     let (again, same) = bench.run(&mut |_| ()).unwrap();
     assert_eq!((again.steps, again.loss), (8, None));
     assert_eq!(same, values);
 }
 
 #[test]
-fn the_last_and_the_best_checkpoint_are_models_like_the_one_begun_with() {
+fn the_last_and_the_best_checkpoint_have_the_form_of_the_initial_model() {
     let Some(mut bench) = bench() else { return };
-    bench.recipe.save_as = mmprm::train::tensors::Stored::F32;
+    bench.recipe.save_as = mmprm_quant::safetensors::StoredType::F32;
     let (summary, values) = bench.run(&mut |_| ()).unwrap();
     let validation = summary.validation.unwrap();
     assert!(validation.accuracy.is_some() && validation.auc.is_some());
     assert!((validation.targets - 6.0).abs() < 1e-12);
-    let out = &bench.recipe.out;
+    let out = &bench.recipe.output;
     for name in ["last", "best"] {
         let layout = read_layout(&out.join(name)).unwrap();
         assert_eq!(layout.tensors(), read_layout(&bench.recipe.model).unwrap().tensors());
@@ -130,11 +131,11 @@ fn a_directory_of_another_run_is_refused() {
 }
 
 #[test]
-fn a_directory_that_is_in_use_is_refused_and_old_temporary_files_go() {
+fn a_directory_in_use_is_refused_and_old_temporary_files_are_removed() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.steps = Some(2);
-    fs::create_dir_all(bench.recipe.out.join("state")).unwrap();
-    let left = bench.recipe.out.join("state/.half.tmp");
+    fs::create_dir_all(bench.recipe.output.join("state")).unwrap();
+    let left = bench.recipe.output.join("state/.half.tmp");
     fs::write(&left, "half").unwrap();
     let mut refused = None;
     let recipe = bench.recipe.clone();
@@ -151,20 +152,20 @@ fn a_directory_that_is_in_use_is_refused_and_old_temporary_files_go() {
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_written_ends_the_run_by_its_path() {
+fn a_checkpoint_that_cannot_be_written_ends_the_run_with_its_path() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.save_every = 2;
-    let out = bench.recipe.out.clone();
+    let out = bench.recipe.output.clone();
     let mut spoil = |event: &Event| {
         if matches!(event, Event::Saved { step: 2 }) {
-            // A directory in the place of the file stands for a disk that takes no more.
+            // A directory in place of the file makes writing fail, as a full disk does.
             fs::remove_file(out.join("last/model.safetensors")).unwrap();
             fs::create_dir_all(out.join("last/model.safetensors/full")).unwrap();
         }
     };
     let error = bench.run(&mut spoil).unwrap_err();
     assert!(error.to_string().contains("last/model.safetensors"), "{error}");
-    // What was saved before is sound, and the run goes on from there once there is room.
+    // The earlier save is valid, and the run resumes from it once writing works.
     fs::remove_dir_all(out.join("last/model.safetensors")).unwrap();
     let (summary, values) = bench.run(&mut |_| ()).unwrap();
     assert_eq!(summary.steps, 8);
@@ -173,7 +174,7 @@ fn a_checkpoint_that_cannot_be_written_ends_the_run_by_its_path() {
 }
 
 #[test]
-fn numbers_that_are_not_finite_end_the_run_by_name() {
+fn non_finite_numbers_end_the_run_with_their_name() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.lr = 1e30;
     bench.recipe.clip = 0.0;
@@ -183,7 +184,7 @@ fn numbers_that_are_not_finite_end_the_run_by_name() {
 }
 
 #[test]
-fn a_run_stops_when_validations_get_no_better() {
+fn a_run_stops_when_validation_does_not_improve() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.epochs = 50;
     bench.recipe.lr = 0.0;
@@ -192,20 +193,20 @@ fn a_run_stops_when_validations_get_no_better() {
     let (summary, _) = bench.run(&mut |_| ()).unwrap();
     assert_eq!((summary.steps, summary.stopped_early), (4, true));
     assert_eq!(summary.best.unwrap().1, 1);
-    // It stays stopped.
+    // It stays stopped when it is resumed.
     let (summary, _) = bench.run(&mut |_| ()).unwrap();
     assert_eq!((summary.steps, summary.stopped_early), (4, true));
 }
 
 #[test]
-fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
+fn a_policy_overfits_its_solutions_in_both_forms() {
     let line = |number: usize| {
         let solution = [format!("We get {number} + 1 = {}.", number + 1), format!("Answer: {}", number + 1)];
         format!("{}\n", serde_json::json!({"id": number, "question": format!("{number} + 1?"), "solution": solution}))
     };
     let Some(mut bench) = Bench::new(&(1..4).map(line).collect::<String>()) else { return };
-    bench.recipe.task = Aim::Policy;
-    bench.recipe.forms = vec![Form::Rollout, Form::Prm];
+    bench.recipe.task = Task::Policy;
+    bench.recipe.forms = vec![SolutionForm::Rollout, SolutionForm::Prm];
     bench.recipe.epochs = 120;
     bench.recipe.lr = 2e-3;
     let mut losses = Vec::new();
@@ -221,7 +222,7 @@ fn a_policy_learns_its_solutions_by_heart_in_both_forms() {
 }
 
 #[test]
-fn images_are_encoded_once_and_their_features_kept() {
+fn images_are_encoded_once_and_their_features_cached() {
     let Some(mut bench) = bench() else { return };
     let root = bench.folder.path();
     fs::copy(crate::support::golden().join("images/img1.png"), root.join("a.png")).unwrap();
@@ -229,9 +230,9 @@ fn images_are_encoded_once_and_their_features_kept() {
     fs::write(&bench.recipe.samples, with_image.repeat(3)).unwrap();
     bench.recipe.validation = 0.0;
     let (_, first) = bench.run(&mut |_| ()).unwrap();
-    let kept: Vec<_> = fs::read_dir(bench.recipe.out.join("features")).unwrap().collect();
+    let kept: Vec<_> = fs::read_dir(bench.recipe.output.join("features")).unwrap().collect();
     assert_eq!(kept.len(), 1);
-    bench.recipe.features = Some(bench.recipe.out.join("features"));
-    bench.recipe.out = root.join("again");
+    bench.recipe.features = Some(bench.recipe.output.join("features"));
+    bench.recipe.output = root.join("again");
     assert_eq!(bench.run(&mut |_| ()).unwrap().1, first);
 }

@@ -1,25 +1,27 @@
-//! A reward model trained here gives the same scores through llama.cpp.
+//! A trained reward model gives the same scores in the trainer and, converted, in llama.cpp.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Prompt, Token};
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, normalise};
-use mmprm::internvl::{Image, Model, Packed, Parameters, Settings, Targets, Tiles, read_layout, read_parameters};
+use mmprm::internvl::{
+    ComputeOptions, ImageSpan, Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters,
+};
 use mmprm::nn::attention::{Mask, Segments};
 use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
 use mmprm::train::data::{Dataset, Sample};
 use mmprm::train::network::tiling;
-use mmprm::train::tensors::Stored;
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
+use mmprm_quant::safetensors::StoredType;
 use serde_json::Value;
 
 use crate::support::{convert, golden, golden_path, json, json_lines, load, repository};
 use crate::{ARCHITECTURES, Bench, checkpoint, with_image};
 
-/// The golden samples whose images are here, and one with two images.
+/// The golden samples whose images are available, and one with two images.
 fn samples() -> Option<String> {
     let lines = json_lines(&golden_path("train/samples.jsonl")?);
     let is_here = |image: &Value| image.as_str().is_none_or(|name| golden().join("images").join(name).exists());
@@ -34,7 +36,7 @@ fn samples() -> Option<String> {
     Some(here.chain([format!("{two}\n")]).collect())
 }
 
-/// Two rollouts of each of the first mini problems, with what is known about their steps as labels.
+/// Two rollouts of each of the first mini problems, with the correctness of their steps as labels.
 fn mini_samples() -> String {
     let problems = json_lines(&repository().join("demo/mini-k12/test/rollouts.jsonl"));
     let of = |problem: &Value| -> String {
@@ -60,7 +62,7 @@ struct Trained {
 }
 
 impl Trained {
-    /// A few steps from a checkpoint, saved as f16, so that its scores are those of weights that both sides hold exactly.
+    /// Trains a few steps from a checkpoint and saves as f16, which both sides represent exactly.
     fn new(model: &Path, samples: &str, images: PathBuf) -> Option<Self> {
         let mut bench = Bench::new(samples)?;
         model.clone_into(&mut bench.recipe.model);
@@ -68,10 +70,10 @@ impl Trained {
         bench.recipe.batch_samples = 3;
         bench.recipe.epochs = 2;
         bench.recipe.lr = 3e-4;
-        bench.recipe.save_as = Stored::F16;
+        bench.recipe.save_as = StoredType::F16;
         let (summary, _) = bench.run(&mut |_| ()).unwrap();
         assert!(summary.steps >= 4);
-        let last = bench.recipe.out.join("last");
+        let last = bench.recipe.output.join("last");
         let layout = read_layout(&last).unwrap();
         let parameters = read_parameters(&last, &layout, |_| true).unwrap();
         Some(Self { data: bench.data().train, model: Model::new(&layout), parameters, bench })
@@ -82,13 +84,13 @@ impl Trained {
         Self::new(&checkpoint(architecture)?, &samples()?, golden().join("images"))
     }
 
-    /// A sample as the model takes it.
+    /// A sample in the model's input form.
     fn packed(&self, sample: &Sample) -> Packed {
         let tiling = tiling(&self.bench.recipe, self.model.layout());
         let (mut images, mut pixels, mut count) = (Vec::new(), Vec::new(), 0);
         for placed in &sample.images {
             let tiles = self.data.images[placed.image].load(&tiling).unwrap();
-            images.push(Image { first: placed.start, tiles: count..count + tiles.len() });
+            images.push(ImageSpan { first: placed.start, tiles: count..count + tiles.len() });
             count += tiles.len();
             pixels.extend(tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)));
         }
@@ -100,16 +102,21 @@ impl Trained {
     fn scores(&self, sample: &Sample) -> Vec<f64> {
         let rows: Vec<usize> = sample.targets.iter().map(|target| target.row).collect();
         let (labels, weights) = (vec![1.0; rows.len()], vec![1.0; rows.len()]);
-        let targets = Targets::Steps { rows, labels, weights, yes: self.data.words.yes, no: self.data.words.no };
+        let targets = Targets::Steps { rows, labels, weights, yes: self.data.special.yes, no: self.data.special.no };
         let packed = self.packed(sample);
-        let loss = self.model.loss(&self.parameters, &packed, &targets, Settings::default()).unwrap();
-        loss.rows.into_iter().map(f64::from).collect()
+        let loss = self.model.loss(&self.parameters, &packed, &targets, ComputeOptions::default()).unwrap();
+        loss.outputs.into_iter().map(f64::from).collect()
     }
 
-    /// The same token ids for llama.cpp, with what the trainer's vision tower and projector make of the images.
+    /// The same token ids for llama.cpp, with the image embeddings of the trainer's vision tower and projector.
     fn prompt(&self, sample: &Sample) -> Prompt {
         let packed = self.packed(sample);
-        let stream = self.model.states(&self.parameters, &packed, Settings::default()).unwrap().language.swap_remove(0);
+        let stream = self
+            .model
+            .hidden_states(&self.parameters, &packed, ComputeOptions::default())
+            .unwrap()
+            .language
+            .swap_remove(0);
         let (width, per_tile) =
             (self.model.layout().config().language.hidden, self.model.layout().config().tokens_per_tile());
         let tokens = |range: std::ops::Range<usize>| {
@@ -120,7 +127,7 @@ impl Trained {
             let end = image.first + image.tiles.len() * per_tile;
             chunks.push(tokens(done..image.first));
             let values = stream[image.first * width..end * width].to_vec();
-            // Prefixes are shared between prompts by what they show.
+            // The engine shares prefixes of prompts by this digest.
             let digest = self.data.images[placed.image]
                 .digest
                 .iter()
@@ -138,15 +145,15 @@ fn furthest(found: &[f64], wanted: &[f64]) -> f64 {
     found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// How far llama.cpp's scores on the trainer's token ids are from the trainer's own.
+/// The largest difference between llama.cpp's scores on the trainer's token ids and the trainer's scores.
 fn apart(trained: &Trained, weight_type: WeightType) -> f64 {
-    let pair = convert(&trained.bench.recipe.out.join("last"), weight_type);
+    let pair = convert(&trained.bench.recipe.output.join("last"), weight_type);
     let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
     let engine = Engine::start(&load(&pair), options).unwrap();
-    let (words, samples) = (&trained.data.words, &trained.data.samples);
+    let (special, samples) = (&trained.data.special, &trained.data.samples);
     let prompts = samples.iter().map(|sample| trained.prompt(sample)).collect();
-    let read = [words.yes as Token, words.no as Token];
-    let readings = engine.probe(prompts, words.step as Token, &read).unwrap();
+    let read = [special.yes as Token, special.no as Token];
+    let readings = engine.probe(prompts, special.step as Token, &read).unwrap();
     let mut worst = 0.0_f64;
     for (sample, rows) in samples.iter().zip(&readings) {
         let scores: Vec<f64> = rows.iter().map(|row| 1.0 / (1.0 + f64::from(row[1] - row[0]).exp())).collect();
@@ -172,11 +179,11 @@ fn converted_tiny_models_give_the_trainers_scores() {
         let Some(trained) = Trained::tiny(architecture) else { continue };
         let worst = apart(&trained, WeightType::F32);
         assert!(worst <= 1e-5, "{architecture}: {worst:e}");
-        // Random weights make much of the rounding of f16; the reference's own scores in f16 tell how much.
+        // Random weights amplify the rounding of f16; MM-PRM's own scores in f16 give the bound.
         let Some(path) = golden_path(&format!("score/{architecture}/deltas.json")) else { continue };
         let bound = json(&path)["float16"]["max"].as_f64().unwrap();
         let worst = apart(&trained, WeightType::F16);
-        assert!(worst <= bound, "{architecture}: {worst:e}, the reference's own {bound:e}");
+        assert!(worst <= bound, "{architecture}: {worst:e}, MM-PRM's own {bound:e}");
     }
 }
 
@@ -184,9 +191,10 @@ fn converted_tiny_models_give_the_trainers_scores() {
 fn scoring_reads_a_solution_as_training_did() {
     for architecture in ARCHITECTURES {
         let Some(trained) = Trained::tiny(architecture) else { continue };
-        let pair = convert(&trained.bench.recipe.out.join("last"), WeightType::F32);
+        let pair = convert(&trained.bench.recipe.output.join("last"), WeightType::F32);
         let model = load(&pair);
-        let encoder = Encoder::load(Arc::clone(&model), Some(&pair.mmproj), EncoderOptions::default()).unwrap();
+        let encoder =
+            PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
         let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
         let data_root = golden().join("images");
         let options_of_reward = PrmOptions { data_root, template: Some(PrmTemplate::Training) };
@@ -206,7 +214,7 @@ fn scoring_reads_a_solution_as_training_did() {
             };
             let request = ScoreRequest { question, images: &images, solutions: &[steps] };
             let off = furthest(&reward.score(&request).unwrap()[0], &trained.scores(sample));
-            // llama.cpp's own vision tower takes 16-bit pixels; without an image there is no difference but rounding.
+            // llama.cpp's vision tower reads 16-bit pixels; without images only rounding differs.
             let bound = if images.is_empty() { 1e-5 } else { 2e-3 };
             println!("{architecture}: {} images, {off:.1e} apart", images.len());
             assert!(off <= bound, "{architecture}: sample {} is {off:e} off", sample.id);

@@ -1,9 +1,9 @@
-//! Packed samples against the same samples one by one.
+//! Packed samples against the same samples one by one: equal losses and gradients.
 
 use mmprm::train::learner::Learner;
-use mmprm::train::pack::{Limits, Packing, Sequence};
-use mmprm::train::recipe::{Aim, Form};
-use mmprm::train::run::Data;
+use mmprm::train::pack::{Packing, PackingLimits, Sequence};
+use mmprm::train::prepare::TrainingData;
+use mmprm::train::recipe::{SolutionForm, Task};
 
 use crate::support::tensors::relative;
 use crate::support::{golden, golden_path};
@@ -23,8 +23,8 @@ pub fn paths() -> String {
     .concat()
 }
 
-/// Trees of four problems, three of them with images: the same question about two images, one image under two questions.
-/// Labels of shared steps differ from path to path, as they do where samples come from several searches.
+/// Trees of four problems, three with images: the same question about two images, and one image with two questions. Labels of
+/// shared steps differ between paths, as those from several searches do.
 fn imaged_paths() -> String {
     let problems = [
         (Some("img1.png"), "Find the angle."),
@@ -46,7 +46,7 @@ fn imaged_paths() -> String {
     problems.into_iter().enumerate().map(of).collect()
 }
 
-/// What comes of all samples together: mean loss, tokens, sequences and gradients.
+/// Results over all samples: mean loss, tokens, sequences and gradients.
 struct Sums {
     loss: f64,
     tokens: usize,
@@ -54,22 +54,22 @@ struct Sums {
     gradients: Vec<Vec<f32>>,
 }
 
-fn sums(bench: &Bench, data: &Data, limits: Limits) -> Sums {
+fn sums(bench: &Bench, data: &TrainingData, limits: PackingLimits) -> Sums {
     let mut full = bench.open(data);
-    let packing = Packing::new(&data.train.samples, data.train.words.context, &limits, 0);
+    let packing = Packing::new(&data.train.samples, data.train.special.context, &limits, 0);
     let sequences: Vec<_> =
         packing.epoch(0).iter().flat_map(|batch| packing.sequences(&data.train.samples, batch)).collect();
     let weight: f64 = sequences.iter().map(Sequence::weight).sum();
     Sums {
-        loss: sequences.iter().map(|sequence| full.gradients(sequence, 1.0 / weight).unwrap().loss).sum(),
+        loss: sequences.iter().map(|sequence| full.accumulate(sequence, 1.0 / weight).unwrap().loss).sum(),
         tokens: sequences.iter().map(|sequence| sequence.tokens.len()).sum(),
         sequences: sequences.len(),
-        gradients: full.sums().into_iter().map(<[f32]>::to_vec).collect(),
+        gradients: full.gradients().into_iter().map(<[f32]>::to_vec).collect(),
     }
 }
 
-fn one_by_one(bench: &Bench, data: &Data) -> Sums {
-    sums(bench, data, Limits { trees: false, sequence_samples: 1, ..Limits::default() })
+fn one_by_one(bench: &Bench, data: &TrainingData) -> Sums {
+    sums(bench, data, PackingLimits { trees: false, sequence_samples: 1, ..PackingLimits::default() })
 }
 
 fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
@@ -77,7 +77,7 @@ fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
     assert!((found.loss - wanted.loss).abs() < 1e-5 * wanted.loss, "{name}: {} for {}", found.loss, wanted.loss);
     assert_eq!(found.gradients.len(), wanted.gradients.len());
     for (index, (found, wanted)) in found.gradients.iter().zip(&wanted.gradients).enumerate() {
-        // Nothing is learnt about images where there are none.
+        // The projector has no gradient without images.
         let is_nothing = [found, wanted].iter().all(|values| values.iter().all(|value| *value == 0.0));
         let off = if is_nothing { 0.0 } else { relative(found, wanted) };
         assert!(off <= 1e-5, "{name}: the gradient of tensor {index} is off by {off:e}");
@@ -89,7 +89,7 @@ fn trees_of_steps_have_the_loss_and_gradients_of_their_paths() {
     for architecture in ARCHITECTURES {
         let Some(bench) = Bench::of(architecture, &paths()) else { continue };
         let data = bench.data();
-        let (trees, apart) = (sums(&bench, &data, Limits::default()), one_by_one(&bench, &data));
+        let (trees, apart) = (sums(&bench, &data, PackingLimits::default()), one_by_one(&bench, &data));
         assert!(trees.tokens * 2 < apart.tokens);
         assert_alike(architecture, &trees, &apart);
     }
@@ -103,17 +103,17 @@ fn trees_with_images_have_the_loss_and_gradients_of_their_paths() {
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &imaged_paths()) else { continue };
         bench.recipe.data_root = Some(golden().join("images"));
-        // The projector and the tokens around images learn as well; once with the vision tower.
+        // The projector and the tokens around images are trained as well; once also the vision tower.
         for freeze in [vec!["vision_model.".to_owned()], Vec::new()] {
             bench.recipe.freeze = freeze;
             let data = bench.data();
             let apart = one_by_one(&bench, &data);
-            let together = sums(&bench, &data, Limits::default());
+            let together = sums(&bench, &data, PackingLimits::default());
             assert_eq!((together.sequences, apart.sequences), (1, 16));
             assert!(together.tokens * 2 < apart.tokens);
             assert_alike(architecture, &together, &apart);
-            // Trees that are cut where a sequence is full share less and are worth the same.
-            let cut = sums(&bench, &data, Limits { sequence_tokens: 120, ..Limits::default() });
+            // Trees split by the length of a sequence share less and have the same gradients.
+            let cut = sums(&bench, &data, PackingLimits { sequence_tokens: 120, ..PackingLimits::default() });
             assert!(cut.sequences > 2 && cut.tokens > together.tokens);
             assert_alike(architecture, &cut, &apart);
         }
@@ -129,23 +129,23 @@ fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
     let samples = [reply("Answer: 12"), reply("Answer: 13"), reply("Answer: 12"), reply("Answer: no")].concat();
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &samples) else { continue };
-        bench.recipe.task = Aim::Policy;
-        // The tiny vocabulary has no step tags; their pieces do as well.
-        bench.recipe.forms = vec![Form::Rollout, Form::Prm];
+        bench.recipe.task = Task::Policy;
+        // The tiny vocabulary has no step tags, only their pieces.
+        bench.recipe.forms = vec![SolutionForm::Rollout, SolutionForm::Prm];
         let data = bench.data();
-        let (trees, apart) = (sums(&bench, &data, Limits::default()), one_by_one(&bench, &data));
+        let (trees, apart) = (sums(&bench, &data, PackingLimits::default()), one_by_one(&bench, &data));
         assert!(trees.tokens * 2 < apart.tokens);
         assert_alike(architecture, &trees, &apart);
     }
 }
 
 #[test]
-fn plain_samples_in_one_sequence_are_worth_what_they_are_alone_and_have_nothing_between_them() {
+fn samples_side_by_side_in_one_sequence_have_the_loss_and_gradients_of_separate_ones() {
     for architecture in ARCHITECTURES {
         let Some(bench) = Bench::of(architecture, &paths()) else { continue };
         let data = bench.data();
         let apart = one_by_one(&bench, &data);
-        let together = sums(&bench, &data, Limits { trees: false, ..Limits::default() });
+        let together = sums(&bench, &data, PackingLimits { trees: false, ..PackingLimits::default() });
         assert_eq!((together.sequences, apart.sequences), (1, data.train.samples.len()));
         assert_eq!(together.tokens, data.train.samples.iter().map(|sample| sample.tokens.len()).sum::<usize>());
         assert_alike(architecture, &together, &apart);

@@ -1,19 +1,20 @@
-//! Embeddings kept from run to run.
+//! The embedding cache between runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mmprm::vision::EncoderChoice;
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use sha2::{Digest, Sha256};
 
 use crate::mini;
 use crate::support::golden;
 
-fn encoder(folder: &Path, vision: EncoderChoice) -> Encoder {
+fn encoder(folder: &Path, vision: EncoderChoice) -> PromptEncoder {
     let (model, mmproj) = mini();
-    let options = EncoderOptions { vision, vision_cache: Some(folder.to_owned()), ..EncoderOptions::default() };
-    Encoder::load(model, Some(&mmproj), options).unwrap()
+    let options =
+        PromptEncoderOptions { vision, vision_cache: Some(folder.to_owned()), ..PromptEncoderOptions::default() };
+    PromptEncoder::load(model, Some(&mmproj), options).unwrap()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -23,7 +24,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_image_is_encoded_once_however_many_files_have_it() {
+fn an_image_is_encoded_once_however_many_files_contain_it() {
     let (folder, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let copies = ["a.png", "b.png"].map(|name| images.path().join(name));
     for copy in &copies {
@@ -36,12 +37,12 @@ fn a_image_is_encoded_once_however_many_files_have_it() {
 }
 
 #[test]
-fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
+fn a_later_run_reads_valid_entries_and_replaces_damaged_ones() {
     let folder = tempfile::tempdir().unwrap();
     let image = golden().join("images/img0.png");
     let expected = encoder(folder.path(), EncoderChoice::Native).image(&image).unwrap();
     let [entry] = entries(folder.path()).try_into().unwrap();
-    // Values of its own, with a true hash: read, they show where embeddings came from.
+    // A changed value with a correct hash shows that the entry is read.
     let mut bytes = std::fs::read(&entry).unwrap();
     let end = bytes.len() - 32;
     bytes[40..44].copy_from_slice(&1234.5_f32.to_le_bytes());
@@ -58,7 +59,7 @@ fn a_later_run_reads_what_an_earlier_one_kept_unless_it_is_damaged() {
 }
 
 #[test]
-fn each_encoder_has_entries_of_its_own() {
+fn each_encoder_has_its_own_entries() {
     let folder = tempfile::tempdir().unwrap();
     for vision in [EncoderChoice::Native, EncoderChoice::LlamaCpp] {
         encoder(folder.path(), vision).image(&golden().join("images/img1.png")).unwrap();
@@ -67,12 +68,12 @@ fn each_encoder_has_entries_of_its_own() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_an_error_before_anything_is_encoded() {
+fn an_unusable_directory_is_an_error_before_anything_is_encoded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let (model, mmproj) = mini();
-    let options = EncoderOptions { vision_cache: Some(file), ..EncoderOptions::default() };
-    let error = Encoder::load(model, Some(&mmproj), options).unwrap_err().to_string();
+    let options = PromptEncoderOptions { vision_cache: Some(file), ..PromptEncoderOptions::default() };
+    let error = PromptEncoder::load(model, Some(&mmproj), options).unwrap_err().to_string();
     assert!(error.starts_with("cannot keep embeddings in "), "{error}");
 }

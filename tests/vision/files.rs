@@ -1,4 +1,4 @@
-//! Projector files of other converters, and such as cannot be run.
+//! Projector files of other converters, and files that an encoder refuses.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue, GgufWriter, Metadata, Te
 use crate::support::load;
 use crate::{converted, image, native};
 
-/// A tensor of a file: what it is and its bytes.
+/// A tensor's description and bytes.
 type Tensor = (TensorSpec, Vec<u8>);
 
-/// A copy of a file, changed.
+/// A changed copy of a file.
 fn rewritten(path: &Path, change: impl FnOnce(&mut Metadata, &mut Vec<Tensor>)) -> PathBuf {
     let file = GgufFile::open(path).unwrap();
     let mut metadata = file.metadata().clone();
@@ -38,13 +38,13 @@ fn set(metadata: &mut Metadata, key: &str, value: GgufValue) {
     metadata.iter_mut().find(|(known, _)| known == key).unwrap().1 = value;
 }
 
-/// What the encoder says of a file that it cannot run.
+/// The native encoder's error for a file.
 fn refused(path: &Path) -> String {
     NativeEncoder::load(path, NativeOptions::default()).unwrap_err().to_string()
 }
 
 #[test]
-fn a_file_that_keeps_the_checkpoint_s_order_of_positions_gives_the_same_embeddings() {
+fn a_file_in_the_checkpoints_order_of_positions_gives_the_same_embeddings() {
     let pair = converted("internlm2", WeightType::F32);
     let tiles = image("img1");
     let expected = native(&pair.mmproj).encode(&tiles).unwrap();
@@ -85,20 +85,23 @@ fn queries_keys_and_values_may_differ_in_type() {
         }
     });
     let found = native(&mixed).encode(&tiles).unwrap();
-    let between = |other: &Path| crate::furthest(&found, &native(other).encode(&tiles).unwrap());
-    // Two of eighteen matrices are rounded: not equal to either file's, and nearer to the exact one than the rounded file is.
-    let rounding =
-        crate::furthest(&native(&wide.mmproj).encode(&tiles).unwrap(), &native(&narrow.mmproj).encode(&tiles).unwrap());
+    let between = |other: &Path| crate::max_difference(&found, &native(other).encode(&tiles).unwrap());
+    // Two of eighteen matrices are rounded: the result equals neither file's and is nearer to the
+    // exact one.
+    let rounding = crate::max_difference(
+        &native(&wide.mmproj).encode(&tiles).unwrap(),
+        &native(&narrow.mmproj).encode(&tiles).unwrap(),
+    );
     assert!((f32::MIN_POSITIVE..rounding * 1.5).contains(&between(&wide.mmproj)));
     assert!(between(&narrow.mmproj) > 0.0);
 }
 
 #[test]
-fn what_the_native_encoder_cannot_run_is_named() {
+fn the_native_encoder_names_what_it_cannot_run() {
     let pair = converted("internlm2", WeightType::F32);
     let text = |text: &str| GgufValue::String(text.to_owned());
     let sigmoid = rewritten(&pair.mmproj, |metadata, _| set(metadata, "clip.use_gelu", GgufValue::Bool(false)));
-    assert!(refused(&sigmoid).contains("key 'clip.use_gelu': not true"), "{}", refused(&sigmoid));
+    assert!(refused(&sigmoid).contains("key 'clip.use_gelu': expected true"), "{}", refused(&sigmoid));
     let order = |metadata: &mut Metadata| set(metadata, "mmprm.vision.class_position", text("middle"));
     let order = rewritten(&pair.mmproj, |metadata, _| order(metadata));
     assert!(refused(&order).contains("key 'mmprm.vision.class_position'"), "{}", refused(&order));
@@ -118,7 +121,7 @@ fn what_the_native_encoder_cannot_run_is_named() {
 }
 
 #[test]
-fn where_nothing_was_chosen_llama_cpp_takes_what_the_native_encoder_cannot() {
+fn auto_falls_back_to_llama_cpp() {
     let pair = converted("internlm2", WeightType::F32);
     let model = load(&pair);
     let sigmoid = rewritten(&pair.mmproj, |metadata, _| set(metadata, "clip.use_gelu", GgufValue::Bool(false)));
@@ -144,5 +147,5 @@ fn tiles_of_another_size_are_refused() {
     let mut tiles = image("img1");
     tiles[1] = mmprm::image::Tile { size: 2, rgb: vec![0; 12] };
     let error = native(&pair.mmproj).encode(&tiles).unwrap_err().to_string();
-    assert_eq!(error, "a tile of 2 pixels a side, 112 are expected");
+    assert_eq!(error, "the tile has 2 pixels per side, expected 112");
 }

@@ -1,5 +1,5 @@
-//! The vision encoders: the native one against the reference's embeddings, the two against each other, and what is kept on
-//! disk.
+//! The vision encoders: the native one against MM-PRM's embeddings, the two against each other, and
+//! the cache on disk.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -9,26 +9,26 @@ mod files;
 mod golden;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mmprm::engine::Model;
 use mmprm::image::{Limits, Tile, Tiling, load, tiles};
 use mmprm::nn::gemm::Precision;
 use mmprm::vision::{NativeEncoder, NativeOptions};
 use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
-use mmprm_quant::progress::unwatched;
+use mmprm_quant::progress::no_progress;
 use support::{Pair, golden, repository};
 
-/// How the reference tiled the golden images.
+/// The tiling of the golden images.
 const SMALL: Tiling = Tiling { size: 112, min_tiles: 1, max_tiles: 6, thumbnail: true };
 
-/// A golden checkpoint with its matrices in this format, the vision tower's too.
+/// A golden checkpoint, converted with this type for the vision tower's matrices.
 fn converted(architecture: &str, vision_type: WeightType) -> Pair {
     let directory = tempfile::tempdir().unwrap();
     let options = ConvertOptions { vision_type, ..ConvertOptions::new(WeightType::F32) };
     let plan = plan(&golden().join("ckpt").join(architecture), directory.path(), &options).unwrap();
     let paths: Vec<_> = plan.files.iter().map(|file| file.path.clone()).collect();
-    plan.write(&mut unwatched).unwrap();
+    plan.write(&mut no_progress).unwrap();
     Pair { directory, model: paths[0].clone(), mmproj: paths[1].clone() }
 }
 
@@ -45,15 +45,21 @@ fn image(name: &str) -> Vec<Tile> {
     tiles(&load(&golden().join("images").join(format!("{name}.png")), &Limits::default()).unwrap(), &SMALL)
 }
 
-/// The largest difference.
-fn furthest(found: &[f32], expected: &[f32]) -> f32 {
+/// The largest absolute difference.
+fn max_difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The shipped mini policy and its projector.
+/// The mini policy's checkpoint as a GGUF pair, converted once.
 fn mini() -> (Arc<Model>, std::path::PathBuf) {
-    let models = repository().join("demo/models");
-    let model = Model::load(&models.join("mini-mm-policy-q8_0.gguf"), mmprm::engine::ModelOptions::default()).unwrap();
-    (model, models.join("mmproj-mini-mm-policy-f16.gguf"))
+    static FILES: OnceLock<[std::path::PathBuf; 2]> = OnceLock::new();
+    let [model, mmproj] = FILES.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vision-mini");
+        let checkpoint = repository().join("demo/checkpoints/mini-mm-policy");
+        let plan = plan(&checkpoint, &folder, &ConvertOptions::new(WeightType::F16)).unwrap();
+        plan.write(&mut no_progress).unwrap();
+        [0, 1].map(|file: usize| plan.files[file].path.clone())
+    });
+    (Model::load(model, mmprm::engine::ModelOptions::default()).unwrap(), mmproj.clone())
 }

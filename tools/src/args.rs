@@ -1,4 +1,6 @@
-//! Flags that several subcommands share, each declared once.
+//! Flags that several subcommands share, each declared once: engine, vision, sampling, problems.
+//!
+//! Flags of the policy are in `policy`, those of the judge in `judging`, those of output in `ui`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,10 +8,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use mmprm::data::problem::{Problem, Problems};
-use mmprm::engine::{Engine, EngineOptions, Model, ModelOptions, Sampling, gpu_devices};
+use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sampling, gpu_devices};
 use mmprm::prompt::ChatTemplate;
 use mmprm::remote::ApiKey;
-use mmprm::vision::prompts::{Encoder, EncoderOptions};
+use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm::vision::{EncoderChoice, VisionError};
 
 use serde_json::{Value, json};
@@ -18,27 +20,32 @@ use sha2::{Digest, Sha256};
 use crate::exit::{BadInput, Usage};
 use crate::ui::Ui;
 
-/// How to run a model.
+/// How to run a model on this machine.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// Layers of the language model to place on the GPU; `auto` places all that fit.
+    /// Layers of the language model to offload to the GPU; `auto` offloads all that fit.
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = layers)]
     gpu_layers: Automatic,
 
-    /// Compute threads, no more and no fewer [default: one a core, fewer while other programs use
-    /// the cores; one for a model so small that threads would wait for each other].
+    /// Exact number of compute threads [default: one per core, fewer while other programs use the
+    /// cores; one for models under 64 MiB, whose threads would only wait for each other].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
 
-    /// Cache size: positions of all prompts and rollouts together [default: by --parallel, what
-    /// 2 GiB hold at most; 4096 to 65536].
+    /// KV cache size, in positions of all prompts and rollouts together [default: 4096 to 65536,
+    /// from --parallel, limited to 2 GiB].
     #[arg(long, value_name = "POSITIONS", value_parser = clap::value_parser!(u32).range(2..=1 << 24))]
     context: Option<u32>,
 
-    /// Same results for any number of threads, --parallel, and neighbours; slower.
+    /// Bit-identical results for any --threads, --parallel and batch composition; usually slower.
     #[arg(long)]
     pub deterministic: bool,
+
+    /// LoRA adapter to apply to the model, a GGUF file of `mmprm convert`, with a factor on its scale
+    /// [default: 1]; may be given several times.
+    #[arg(long, value_name = "FILE[=SCALE]", value_parser = adapter)]
+    lora: Vec<LoraAdapter>,
 
     #[command(flatten)]
     vision: VisionArgs,
@@ -47,18 +54,30 @@ pub struct EngineArgs {
 /// How images are encoded.
 #[derive(clap::Args, Debug)]
 struct VisionArgs {
-    /// What runs the vision tower: native (this program's own, on the CPU), llama.cpp, or auto: llama.cpp where a graphics
-    /// device is used, else native.
+    /// Vision encoder: native (mmprm's own, on the CPU), llama.cpp, or auto: llama.cpp on a GPU,
+    /// else native.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     vision_encoder: EncoderChoice,
 
-    /// Folder to keep images' embeddings in, for runs to come; made if missing. Another vision tower or encoder has
-    /// entries of its own. It grows without bound; files in it may be deleted at any time.
+    /// Directory that caches image embeddings between runs; created if missing. Entries are keyed
+    /// by image, vision tower and encoder. The cache has no size limit; its files may be deleted at
+    /// any time.
     #[arg(long, value_name = "DIR")]
     vision_cache: Option<PathBuf>,
 }
 
-/// A number, or `None` where it is chosen automatically.
+/// Parses `--lora`: a file and, after the last `=`, a finite factor.
+fn adapter(text: &str) -> Result<LoraAdapter, String> {
+    match text.rsplit_once('=').map(|(path, scale)| (path, scale.parse())) {
+        Some((path, Ok(scale))) if f32::is_finite(scale) && !path.is_empty() => {
+            Ok(LoraAdapter { scale, ..LoraAdapter::new(path) })
+        }
+        Some((_, Ok(_))) => Err("expected FILE or FILE=SCALE with a finite number".into()),
+        _ => Ok(LoraAdapter::new(text)),
+    }
+}
+
+/// A number, or `None` for automatic choice.
 #[derive(Debug, Clone, Copy)]
 pub struct Automatic(pub Option<u32>);
 
@@ -69,7 +88,7 @@ fn layers(text: &str) -> Result<Automatic, String> {
     }
 }
 
-/// Reads `--parallel`.
+/// Parses `--parallel`.
 pub fn parallel(text: &str) -> Result<Automatic, String> {
     match layers(text) {
         Ok(Automatic(Some(count))) if !(1..=128).contains(&count) => Err("expected 1 to 128, or auto".into()),
@@ -79,25 +98,43 @@ pub fn parallel(text: &str) -> Result<Automatic, String> {
 }
 
 impl EngineArgs {
-    /// The first of these flags that was given.
+    /// The first of these flags that was set on the command line.
     pub fn given(&self) -> Option<&'static str> {
         let flags = [
             (self.gpu_layers.0.is_some(), "--gpu-layers"),
             (self.threads.is_some(), "--threads"),
             (self.context.is_some(), "--context"),
             (self.deterministic, "--deterministic"),
+            (self.has_adapters(), "--lora"),
             (self.vision.vision_encoder != EncoderChoice::Auto, "--vision-encoder"),
             (self.vision.vision_cache.is_some(), "--vision-cache"),
         ];
         flags.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// Which vision encoder was asked for, as a journal's settings name it.
+    /// The name of the requested vision encoder, for the settings of a journal.
     pub fn vision_encoder(&self) -> String {
         self.vision.vision_encoder.to_string()
     }
 
-    /// What computes, for tables: the GPUs that layers may be placed on, or the processor.
+    /// Whether `--lora` was given.
+    pub fn has_adapters(&self) -> bool {
+        !self.lora.is_empty()
+    }
+
+    /// Adds the adapters to the settings of a run, by content and scale; nothing without adapters.
+    pub fn add_adapters(&self, settings: &mut Value) -> anyhow::Result<()> {
+        if self.has_adapters() {
+            let adapters = self
+                .lora
+                .iter()
+                .map(|LoraAdapter { path, scale }| Ok(json!({"adapter": fingerprint(path)?, "scale": scale})));
+            settings["lora"] = adapters.collect::<anyhow::Result<Value>>()?;
+        }
+        Ok(())
+    }
+
+    /// The device names for tables: the GPUs that layers may be offloaded to, or `CPU`.
     pub fn backend(&self) -> String {
         let devices = if self.gpu_layers.0 == Some(0) { Vec::new() } else { gpu_devices() };
         let names: Vec<String> = devices.into_iter().map(|device| device.name).collect();
@@ -106,12 +143,12 @@ impl EngineArgs {
 
     /// How to load a language model.
     pub fn model_options(&self) -> ModelOptions {
-        ModelOptions { gpu_layers: self.gpu_layers.0, vocab_only: false }
+        ModelOptions { gpu_layers: self.gpu_layers.0, adapters: self.lora.clone(), ..ModelOptions::default() }
     }
 
     /// How to load a vision projector.
-    pub fn encoder_options(&self, max_tiles: Option<usize>) -> EncoderOptions {
-        EncoderOptions {
+    pub fn encoder_options(&self, max_tiles: Option<usize>) -> PromptEncoderOptions {
+        PromptEncoderOptions {
             threads: self.threads,
             gpu: self.gpu_layers.0 != Some(0),
             max_tiles,
@@ -120,79 +157,100 @@ impl EngineArgs {
         }
     }
 
-    /// How to run `model`; `exact` as in [`EngineArgs::start`].
-    pub fn options(&self, model: &Model, parallel: Option<u32>, exact: bool) -> EngineOptions {
+    /// How to run `model`; `fixed_schedule` as in [`EngineArgs::start`].
+    pub fn options(&self, model: &Model, parallel: Option<u32>, fixed_schedule: bool) -> EngineOptions {
         EngineOptions {
             context: self.context,
             parallel,
             threads: self.threads,
-            deterministic: self.deterministic || exact && !model.is_offloaded(),
+            deterministic: self.deterministic || fixed_schedule && !model.is_offloaded(),
         }
     }
 
-    /// Loads `model`, its vision projector where there is one, and starts the engine. On a processor, `exact` runs it
-    /// on the fixed schedule whether or not `--deterministic` was given.
+    /// Loads `model` and its vision projector, if any, and starts the engine. On a CPU,
+    /// `fixed_schedule` makes results independent of batch composition even without
+    /// `--deterministic`.
     pub fn start(
         &self,
         model: &Path,
         mmproj: Option<&Path>,
         max_tiles: Option<usize>,
         parallel: Option<u32>,
-        exact: bool,
+        fixed_schedule: bool,
         ui: &Ui,
-    ) -> anyhow::Result<(Engine, Encoder)> {
+    ) -> anyhow::Result<(Engine, PromptEncoder)> {
+        self.load(model, self.model_options(), mmproj, max_tiles, parallel, fixed_schedule, ui)
+    }
+
+    /// As [`EngineArgs::start`] for a text-only judge; `--lora` does not apply to it.
+    pub fn start_judge(&self, model: &Path, parallel: u32, ui: &Ui) -> anyhow::Result<(Engine, PromptEncoder)> {
+        let options = ModelOptions { adapters: Vec::new(), ..self.model_options() };
+        self.load(model, options, None, None, Some(parallel), false, ui)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one choice of a caller")]
+    fn load(
+        &self,
+        model: &Path,
+        options: ModelOptions,
+        mmproj: Option<&Path>,
+        max_tiles: Option<usize>,
+        parallel: Option<u32>,
+        fixed_schedule: bool,
+        ui: &Ui,
+    ) -> anyhow::Result<(Engine, PromptEncoder)> {
         let bar = ui.bar("loading", 1, "");
         bar.set_message(model.display().to_string());
-        let model = Model::load(model, self.model_options())?;
-        let encoder = Encoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));
+        let model = Model::load(model, options)?;
+        let encoder = PromptEncoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));
         let encoder = encoder.map_err(|error| match error {
             VisionError::Cache { .. } => anyhow::Error::from(error),
             error => anyhow::Error::from(error).context("cannot use the vision projector"),
         })?;
-        let engine = Engine::start(&model, self.options(&model, parallel, exact))?;
+        let engine = Engine::start(&model, self.options(&model, parallel, fixed_schedule))?;
         bar.finish_and_clear();
         Ok((engine, encoder))
     }
 }
 
-/// The conversation in the file at `path`.
+/// Reads the conversation template in the file at `path`.
 pub fn prompt_template(path: &Path) -> anyhow::Result<ChatTemplate> {
     let text =
         std::fs::read_to_string(path).map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
     ChatTemplate::new(&text).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
 }
 
-/// How to draw solutions. The defaults are the reference's annotation settings.
+/// How to sample solutions. The defaults are MM-PRM's annotation settings.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
-    /// Randomness; 0 always takes the most likely token.
+    /// Sampling temperature; 0 is greedy decoding.
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     temperature: f32,
 
-    /// Keep only the K most likely tokens; 0 keeps all.
+    /// Top-k: sample from the K most likely tokens (0 = off).
     #[arg(long, value_name = "K", default_value_t = 50)]
     top_k: usize,
 
-    /// Keep only the most likely tokens that hold this probability together.
+    /// Top-p: sample from the most likely tokens whose probabilities sum to P (1 = off).
     #[arg(long, value_name = "P", default_value_t = 0.9, allow_negative_numbers = true)]
     top_p: f32,
 
-    /// Make tokens already seen less likely; 1 is off.
+    /// Repetition penalty for tokens already in the text (1 = off).
     #[arg(long, value_name = "X", default_value_t = 1.05, allow_negative_numbers = true)]
     repetition_penalty: f32,
 
-    /// Most tokens in a rollout.
+    /// Maximum new tokens per rollout.
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_tokens: usize,
 
-    /// Names the random streams; the same seed draws the same numbers.
+    /// Random seed.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
 
 impl SamplingArgs {
-    /// The checked settings.
+    /// The validated parameters.
     pub fn sampling(&self) -> anyhow::Result<Sampling> {
         let usage = |text: &str| Err(Usage(text.to_owned()).into());
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
@@ -213,7 +271,7 @@ impl SamplingArgs {
     }
 }
 
-/// The sampling parameters as settings files and journals hold them.
+/// The sampling parameters as written to settings files and journals.
 pub fn sampling_settings(sampling: Sampling) -> Value {
     let Sampling { temperature, top_k, top_p, repetition_penalty } = sampling;
     json!({
@@ -221,37 +279,39 @@ pub fn sampling_settings(sampling: Sampling) -> Value {
     })
 }
 
-/// Which problems to work on.
+/// The problems to process.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Problems")]
 pub struct ProblemArgs {
-    /// Problems: a JSON array or JSON Lines of `{id, question, correct_answer, image_path, …}`.
+    /// Problem file: a JSON array or JSON Lines of `{id, question, correct_answer, image_path, …}`.
     #[arg(long, value_name = "FILE")]
     pub problems: PathBuf,
 
-    /// Folder that image paths are relative to, and confined to [default: the folder of the problem file].
+    /// Directory that image paths are relative to and may not leave [default: the directory of the
+    /// problem file].
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
 
-    /// Only the first N problems.
+    /// Use only the first N problems.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub limit: Option<usize>,
 }
 
 impl ProblemArgs {
-    /// The problems, and the folder their images are in.
+    /// Loads the problems; also returns the directory that their image paths are relative to.
     pub fn load(&self) -> anyhow::Result<(Vec<Problem>, PathBuf)> {
         let mut problems = Problems::load(&self.problems, self.data_root.as_deref())?;
         problems.items.truncate(self.limit.unwrap_or(usize::MAX));
         if problems.items.is_empty() {
-            return Err(BadInput(format!("{}: there are no problems in it", self.problems.display())))
-                .context("nothing to do");
+            return Err(
+                BadInput(format!("{}: found no problems, expected at least one", self.problems.display())).into()
+            );
         }
         Ok((problems.items, problems.root))
     }
 }
 
-/// `given`, or the folder that `file` is in.
+/// `given`, or else the directory that contains `file`.
 pub fn data_root(given: Option<&Path>, file: &Path) -> PathBuf {
     match (given, file.parent()) {
         (Some(given), _) => given.to_owned(),
@@ -260,8 +320,8 @@ pub fn data_root(given: Option<&Path>, file: &Path) -> PathBuf {
     }
 }
 
-/// The key of a server in the environment: in the variable `named` by `flag`, or else in the first of the `usual` ones that
-/// is there.
+/// A server's API key from the environment: from the variable `named` by `flag`, or else from the
+/// first of the `usual` ones that is set.
 pub fn api_key(flag: &str, named: Option<&str>, usual: &[&str]) -> anyhow::Result<Option<ApiKey>> {
     let read = |name: &str| {
         std::env::var(name).ok().filter(|value| !value.trim().is_empty()).map(|key| (name.to_owned(), key))
@@ -276,7 +336,7 @@ pub fn api_key(flag: &str, named: Option<&str>, usual: &[&str]) -> anyhow::Resul
     found.map(|(name, key)| ApiKey::new(&key).map_err(|error| Usage(format!("{name}: {error}")).into())).transpose()
 }
 
-/// SHA-256 of a file, in hexadecimal: names an input in the settings of a journal.
+/// SHA-256 of a file in hexadecimal, which identifies an input in the settings of a journal.
 pub fn fingerprint(path: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(format!("{:x}", Sha256::digest(bytes)))

@@ -150,7 +150,7 @@ impl JudgeArgs {
 
     fn local(&self, gguf: &Path, engine: &EngineArgs, ui: &Ui) -> anyhow::Result<LocalJudge> {
         let template = self.judge_prompt_template.as_deref().map(prompt_template).transpose()?;
-        let (engine, encoder) = engine.start(gguf, None, None, Some(self.judge_parallel as u32), false, ui)?;
+        let (engine, encoder) = engine.start_judge(gguf, self.judge_parallel as u32, ui)?;
         Ok(LocalJudge::new(engine, encoder, template, self.judge_parallel, ui.interrupted().clone())
             .map_err(|error| Usage(format!("--judge-gguf: {error} with --judge-prompt-template")))?)
     }

@@ -1,44 +1,20 @@
-//! What the machine is: processor, memory, and how much of it this process has taken.
+//! The processor of this machine, for `mmprm doctor`. Memory and cores come from
+//! [`mmprm::util::machine`].
 
-/// Memory of the machine in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// All of it.
-    pub total: u64,
-    /// What could be had without swapping.
-    pub available: u64,
-}
-
-/// The machine's memory, where the system tells.
-pub fn memory() -> Option<Memory> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    Some(Memory { total: kibibytes(&text, "MemTotal:")?, available: kibibytes(&text, "MemAvailable:")? })
-}
-
-/// The most memory in bytes that this process has had so far, pages of mapped files included; where the system tells.
-pub fn peak_memory() -> Option<u64> {
-    kibibytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
-}
-
-/// The number after `name` on its line, in bytes.
-fn kibibytes(text: &str, name: &str) -> Option<u64> {
-    let number = text.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix("kB")?;
-    number.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
-}
-
-/// The processor's name, where the system tells.
+/// The processor's name, where the system reports it.
 pub fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     line.split_once(':').map(|(_, name)| name.trim().to_owned())
 }
 
-/// The vector instructions that llama.cpp's kernels or this program's use, and whether the processor has them.
+/// The vector instructions that llama.cpp's or mmprm's kernels use, and whether the processor has
+/// them.
 pub fn features() -> Vec<(&'static str, bool)> {
     #[cfg(target_arch = "x86_64")]
     {
         let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        // The standard library cannot ask for AMX yet; the kernel tells.
+        // The standard library cannot detect AMX yet; the kernel lists it.
         let has = |flag: &str| {
             flags
                 .lines()
@@ -64,17 +40,5 @@ pub fn features() -> Vec<(&'static str, bool)> {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
         Vec::new()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_found_by_their_whole_name() {
-        let text = "MemTotal:       24000000 kB\nMemAvailable:   1 kB\nHugePages_Total:       3\n";
-        assert_eq!(kibibytes(text, "MemTotal:"), Some(24_000_000 << 10));
-        assert_eq!(kibibytes(text, "HugePages_Total:"), None);
     }
 }

@@ -1,11 +1,13 @@
 //! The `mmprm` command line.
 //!
-//! Each subcommand is one file under `commands`: its flags, declared once, and what they mean in terms of the library.
-//! Only this package parses flags and prints; everything it does can be called from the `mmprm` and `mmprm-quant` crates.
+//! Each subcommand is one file in `commands`: its flags and what they mean in terms of the library.
+//! Only this package parses flags and prints; everything it does can be called from the crates
+//! `mmprm` and `mmprm-quant`.
 
 #![allow(clippy::doc_markdown, reason = "these comments are the help texts, where backticks would be noise")]
 
 mod args;
+mod build_info;
 mod commands;
 mod exit;
 mod judging;
@@ -17,21 +19,29 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use exit::Exit;
 use ui::Ui;
 
-/// Step-level judging of multimodal mathematics on one workstation.
+/// Process reward models for multimodal mathematics (MM-PRM) on one workstation.
 ///
-/// The pipeline: `convert` and `quantize` make GGUF files of a checkpoint; `generate` writes candidate solutions; `score`
-/// judges each of their steps; `eval` chooses among them; `annotate` searches solutions for their first wrong step
-/// (OmegaPRM); `judge` lets a vision model label the same steps; `samples` turns what was found into training data, and `train` learns
-/// from it, whole models or adapters, which `merge` folds into them; `verify` compares answers by rules. `doctor` says what
-/// fits this machine, and `bench` measures it.
-/// `make demo` shows all of it on small models that come with the source.
+/// Models: `convert` turns a checkpoint into GGUF files, `quantize` makes them smaller, `inspect`
+/// shows what is in one.
+///
+/// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `eval`
+/// measures selection by these scores, `verify` compares answers by rules.
+///
+/// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model;
+/// `samples` turns labelled trees into training samples; `train` trains a policy or a reward model,
+/// whole or as adapters, which `merge` folds into their base.
+///
+/// This machine: `doctor` shows what fits, `bench` measures speed, `version` shows what this
+/// program is built from.
+///
+/// `make demo` in the source tree runs the whole pipeline on small models.
 #[derive(Parser)]
-#[command(name = "mmprm", version, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "mmprm", version, long_version = build_info::version(), max_term_width = 110, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -56,10 +66,14 @@ enum Command {
     Samples(commands::samples::Args),
     Train(commands::train::Args),
     Merge(commands::merge::Args),
+    #[command(hide = true)]
     Grow(commands::expand::Args),
     Verify(commands::verify::Args),
     Bench(commands::bench::Args),
     Doctor(commands::doctor::Args),
+    Version(commands::version::Args),
+    #[command(hide = true)]
+    CliReference(commands::reference::Args),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +101,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => commands::verify::run(&args, &ui),
         Command::Bench(args) => commands::bench::run(&args, &ui),
         Command::Doctor(args) => commands::doctor::run(&args, &ui),
+        Command::Version(args) => commands::version::run(&args, &ui),
+        Command::CliReference(_) => commands::reference::run(Cli::command()),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -1,47 +1,40 @@
-//! What memory a training run takes, before it begins: the table of `mmprm train --plan`, and the refusal of what cannot fit.
+//! The memory of a training run: the table of `mmprm train --plan`, and the refusal of a run that cannot fit.
 
-use mmprm::train::plan::{Advice, Demand, Plan, advice, machine};
+use mmprm::train::{Advice, MemoryReport};
 use serde_json::json;
 
 use crate::exit::Exit;
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
 
-/// Tells what a run would take.
-pub fn show(demand: &Demand<'_>, ui: &Ui) -> anyhow::Result<Exit> {
-    let plan = Plan::of(demand);
-    let (total, available) = (plan.total(), machine::available());
-    let advice = available
-        .map_or_else(Vec::new, |available| if total > available { advice(demand, available) } else { Vec::new() });
-    let mut table = Table::new(["memory at the peak", "MiB"]);
-    for part in &plan.parts {
+/// Prints the memory that a run needs.
+pub fn show(report: &MemoryReport, ui: &Ui) -> anyhow::Result<Exit> {
+    let MemoryReport { parts, total, available, tokens, advice, .. } = report;
+    let mut table = Table::new(["peak memory", "MiB"]);
+    for part in parts {
         table.row([part.name.into(), mebibytes(part.bytes)]);
     }
-    table.row(["in all".into(), mebibytes(total)]);
+    table.row(["total".into(), mebibytes(*total)]);
     ui.say(table)?;
     if let Some(available) = available {
-        let fits =
-            if total > available { format!("it does not fit: {}", sentence_of(&advice)) } else { "it fits".into() };
-        ui.say(format_args!("{} MiB are available; {fits}", mebibytes(available)))?;
+        let fits = if report.fits() { "it fits".into() } else { format!("it does not fit: {}", sentence_of(advice)) };
+        ui.say(format_args!("{} MiB are available; {fits}", mebibytes(*available)))?;
     }
-    ui.result(&json!({"parts": plan.parts, "total": total, "available": available, "tokens": demand.tokens, "advice": advice}))?;
+    ui.result(&json!({"parts": parts, "total": total, "available": available, "tokens": tokens, "advice": advice}))?;
     Ok(Exit::Done)
 }
 
-/// Refuses a run that the machine has no memory for, before anything of it is allocated.
-pub fn refuse_too_large(demand: &Demand<'_>) -> anyhow::Result<()> {
-    let (total, available) = (Plan::of(demand).total(), machine::available().unwrap_or(u64::MAX));
-    anyhow::ensure!(
-        total <= available,
+/// The error of a run that does not fit into memory.
+pub fn too_large(report: &MemoryReport) -> anyhow::Error {
+    anyhow::anyhow!(
         "the run needs about {} of memory and {} are available; it would need {} (see --plan)",
-        bytes(total),
-        bytes(available),
-        sentence_of(&advice(demand, available))
-    );
-    Ok(())
+        bytes(report.total),
+        bytes(report.available.unwrap_or(0)),
+        sentence_of(&report.advice)
+    )
 }
 
-/// `A with this, B with that too`.
+/// `A with this, B with that too`: totals and changes.
 fn sentence_of(advice: &[Advice]) -> String {
     let parts = advice.iter().enumerate().map(|(number, Advice { change, total })| {
         let too = if number > 0 { " too" } else { "" };

@@ -96,6 +96,7 @@ impl PolicyArgs {
             (self.mmproj.is_some(), "--mmproj"),
             (self.max_tiles.is_some(), "--max-tiles"),
             (self.parallel.0.is_some(), "--parallel"),
+            (engine.has_adapters(), "--lora"),
         ];
         let local = local.into_iter().find_map(|(given, flag)| given.then_some(flag));
         match local.or(engine.given().filter(|_| !judge_is_local)) {

@@ -1,8 +1,8 @@
-//! Plain Markdown tables: what `inspect`, `quantize` and `eval` print.
+//! Markdown tables for standard output.
 
 use std::fmt;
 
-/// Rows of cells under a header; a column of numbers stands to the right.
+/// Rows of cells under a header; columns of numbers are right-aligned.
 #[derive(Debug)]
 pub struct Table {
     header: Vec<String>,
@@ -15,7 +15,7 @@ impl Table {
         Self { header: header.map(str::to_owned).to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row of as many cells as there are columns.
+    /// Appends a row, one cell per column.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.header.len());
         self.rows.push(cells.into());

@@ -1,4 +1,8 @@
-//! What a person or a script sees: progress bars on a terminal, one JSON object for machines, silence when asked.
+//! Output of a run: lines and progress bars for people, one JSON object for scripts, nothing with
+//! `--quiet`.
+//!
+//! Also sets up logging and the handler of Ctrl-C. Results go to standard output, everything else
+//! to standard error.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -13,7 +17,7 @@ use mmprm::util::cancel::CancelToken;
 /// How to report.
 #[derive(clap::Args)]
 pub struct OutputArgs {
-    /// Print the result as one JSON object, and nothing else.
+    /// Print the result as one JSON object and nothing else.
     #[arg(long, global = true)]
     json: bool,
 
@@ -21,7 +25,8 @@ pub struct OutputArgs {
     #[arg(long, short, global = true)]
     quiet: bool,
 
-    /// What to log to standard error: error, warn, info, debug, trace, or a filter such as `llama.cpp=debug`.
+    /// Log level on standard error: error, warn, info, debug, trace, or a filter such as
+    /// `llama.cpp=debug`.
     #[arg(long, global = true, env = "MMPRM_LOG", default_value = "warn", value_name = "LEVEL")]
     log: String,
 }
@@ -40,13 +45,17 @@ impl Ui {
     /// Sets up logging and the interrupt handler.
     pub fn start(args: &OutputArgs) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
-            .map_err(|error| Usage(format!("--log {}: expected a level or a filter ({error})", args.log)))?;
+        let filter = tracing_subscriber::EnvFilter::try_new(&args.log).map_err(|error| {
+            Usage(format!(
+                "--log {}: expected error, warn, info, debug, trace or a filter such as llama.cpp=debug ({error})",
+                args.log
+            ))
+        })?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
         let interrupted = CancelToken::new();
         let flag = interrupted.clone();
-        // The first interrupt asks the run to stop and keep its state; a second one ends the process at once, which the
-        // journals survive as well.
+        // The first interrupt asks the run to stop and keep its state; the second ends the process
+        // at once, which journals survive too.
         ctrlc::set_handler(move || {
             if flag.is_cancelled() {
                 std::process::exit(i32::from(crate::exit::Exit::Interrupted.code()));
@@ -58,12 +67,12 @@ impl Ui {
         Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted, started })
     }
 
-    /// Seconds since the program began.
+    /// Seconds since the program started.
     pub fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Turns true when the user interrupts.
+    /// The token that an interrupt cancels.
     pub fn interrupted(&self) -> &CancelToken {
         &self.interrupted
     }
@@ -73,7 +82,8 @@ impl Ui {
         self.interrupted.is_cancelled()
     }
 
-    /// A bar over `total` of something; hidden unless standard error is a terminal. `unit` is `B` for bytes.
+    /// A progress bar up to `total`, hidden unless standard error is a terminal. The unit `B` shows
+    /// bytes.
     pub fn bar(&self, label: &str, total: u64, unit: &str) -> ProgressBar {
         if !self.bars {
             return ProgressBar::hidden();
@@ -91,7 +101,7 @@ impl Ui {
         bar
     }
 
-    /// A line for people, on standard output; nothing in quiet and JSON modes.
+    /// Prints a line on standard output; nothing with `--quiet` or `--json`.
     pub fn say(&self, line: impl std::fmt::Display) -> anyhow::Result<()> {
         if self.json || self.quiet {
             return Ok(());
@@ -100,20 +110,21 @@ impl Ui {
         Ok(())
     }
 
-    /// A line for people about something they may not expect, on standard error; nothing in quiet and JSON modes.
+    /// Prints a line about something unexpected on standard error; nothing with `--quiet` or
+    /// `--json`.
     pub fn note(&self, line: impl std::fmt::Display) {
         if !self.json && !self.quiet {
             eprintln!("mmprm: note: {line}");
         }
     }
 
-    /// A line about something that went wrong without ending the run, on standard error.
+    /// Prints a line about a failure that does not end the run, on standard error, in every mode.
     #[expect(clippy::unused_self, reason = "all output goes through the run's Ui")]
     pub fn warn(&self, line: impl std::fmt::Display) {
         eprintln!("mmprm: {line}");
     }
 
-    /// The result for machines, on standard output; nothing outside JSON mode.
+    /// Prints the result on standard output; nothing without `--json`.
     pub fn result(&self, value: &Value) -> anyhow::Result<()> {
         if self.json {
             writeln!(std::io::stdout().lock(), "{value}")?;
@@ -122,7 +133,7 @@ impl Ui {
     }
 }
 
-/// `1.5 GiB` and the like.
+/// A size such as `1.50 GiB`.
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }

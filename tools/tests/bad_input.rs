@@ -1,5 +1,5 @@
-//! Problems, images and outputs that cannot be used: the right exit code, a sentence that names file and place, and
-//! nothing half-written.
+//! Unusable problems, images and outputs: the right exit code, one sentence that names file and
+//! place, and no partial files.
 #![cfg(unix)]
 
 mod support;
@@ -23,7 +23,7 @@ fn sandbox_with_image() -> Sandbox {
 }
 
 #[test]
-fn malformed_problem_files_are_refused_at_their_line_and_column() {
+fn malformed_problem_files_are_refused_with_line_and_column() {
     let sandbox = Sandbox::new();
     let good = problem("a", "good.png").to_string();
     for (text, parts) in [
@@ -45,7 +45,7 @@ fn malformed_problem_files_are_refused_at_their_line_and_column() {
 }
 
 #[test]
-fn malformed_candidate_files_are_refused_at_their_place() {
+fn malformed_candidate_files_are_refused_with_their_place() {
     let sandbox = Sandbox::new();
     for (text, parts) in [
         ("[\n{]", ["c.json: line 2 column 2", "expected"]),
@@ -60,7 +60,7 @@ fn malformed_candidate_files_are_refused_at_their_place() {
 }
 
 #[test]
-fn malformed_trees_are_refused_at_their_place() {
+fn malformed_trees_are_refused_with_their_place() {
     let sandbox = Sandbox::new();
     sandbox.refuses("samples trees -o s.jsonl", 3, &["trees", "No such file"]);
     sandbox.write("trees/a.json", "{\"question\": \"q\",\n \"answer\": ");
@@ -70,7 +70,7 @@ fn malformed_trees_are_refused_at_their_place() {
 }
 
 #[test]
-fn a_problem_whose_image_cannot_be_used_fails_with_its_cause_and_the_others_go_on() {
+fn a_problem_with_an_unusable_image_fails_with_its_cause_and_the_others_succeed() {
     let sandbox = sandbox_with_image();
     let good = sandbox.read("in/good.png");
     sandbox.write("outside.png", &good);
@@ -84,7 +84,7 @@ fn a_problem_whose_image_cannot_be_used_fails_with_its_cause_and_the_others_go_o
     let cases = [
         ("good.png", ""),
         ("tiny.png", ""),
-        ("missing.png", "missing.png: cannot read the image: No such file"),
+        ("missing.png", "missing.png: No such file"),
         ("cut.png", "cut.png: cannot decode the PNG image"),
         ("text.png", "text.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF image"),
         ("huge.png", "huge.png: the image is 30000×30000 pixels"),
@@ -115,7 +115,7 @@ fn a_problem_whose_image_cannot_be_used_fails_with_its_cause_and_the_others_go_o
 }
 
 #[test]
-fn scoring_goes_on_after_a_missing_image() {
+fn scoring_continues_after_a_missing_image() {
     let sandbox = sandbox_with_image();
     let record = |image| json!({"question": "q", "image_path": image, "solutions_splits": [["One.", "Two."]]});
     sandbox.write("in/c.json", json!([record("missing.png"), record("good.png")]).to_string());
@@ -128,7 +128,7 @@ fn scoring_goes_on_after_a_missing_image() {
 }
 
 #[test]
-fn a_failed_problem_is_logged_and_tried_again_on_request() {
+fn a_failed_problem_is_logged_and_retried_on_request() {
     let sandbox = sandbox_with_image();
     let problems = json!([problem("a", "good.png"), problem("b", "late.png")]);
     sandbox.write("in/p.json", problems.to_string());
@@ -138,13 +138,13 @@ fn a_failed_problem_is_logged_and_tried_again_on_request() {
     assert_eq!(run.code, Some(1), "{run:?}");
     let log = String::from_utf8(sandbox.read("trees/annotate.log.jsonl")).unwrap();
     let failed = log.lines().find(|line| line.contains("\"failed\"")).expect("the failure is logged");
-    assert!(failed.contains("late.png: cannot read the image"), "{failed}");
+    assert!(failed.contains("cannot read ") && failed.contains("late.png: No such file"), "{failed}");
     let trees = || sandbox.trees("trees").len();
     assert_eq!(trees(), 1);
 
     sandbox.write("in/late.png", sandbox.read("in/good.png"));
     let run = sandbox.run(&annotate);
-    assert_eq!(run.code, Some(1), "a failed problem is left alone: {run:?}");
+    assert_eq!(run.code, Some(1), "a failed problem is not retried: {run:?}");
     assert!(run.err.contains("--retry-failed"), "{}", run.err);
     assert_eq!(trees(), 1);
     sandbox.run(&format!("{annotate} --retry-failed")).done();
@@ -159,24 +159,24 @@ fn a_full_disk_leaves_no_file_under_a_final_name() {
         .run(&format!("annotate {POLICY} --problems data/test.json --limit 4 --rollouts 4 --rollout-budget 8 -o ok"))
         .done();
     for (blocks, command, out) in
-        [(100, "quantize policy.gguf --type q8_0 --out q.gguf", "q.gguf"), (1, "samples ok -o s.jsonl", "s.jsonl")]
+        [(100, "quantize policy.gguf --type q8_0 -o q.gguf", "q.gguf"), (1, "samples ok -o s.jsonl", "s.jsonl")]
     {
         let before = sandbox.names("");
         sandbox.run_on_full_disk(blocks, command).refused(1, &[out, "File too large"]);
         assert_eq!(sandbox.names(""), before, "`{command}` left something behind");
     }
-    let convert = format!("convert {} --out o", support::demo().join("checkpoints/mini-prm").display());
+    let convert = format!("convert {} -o o", support::demo().join("checkpoints/mini-prm").display());
     sandbox.run_on_full_disk(100, &convert).refused(1, &["o/mini-prm-f16.gguf", "File too large"]);
     assert!(sandbox.names("o").is_empty());
 }
 
 #[test]
-fn a_run_that_met_a_full_disk_continues_when_there_is_room() {
+fn a_run_stopped_by_a_full_disk_continues_when_there_is_room() {
     let sandbox = Sandbox::new();
     let generate = format!("{GENERATE} --problems data/test.json --limit 4 --deterministic");
     sandbox.run(&format!("{generate} -o whole.json")).done();
     let before = sandbox.names("");
-    // Room for the settings and some records.
+    // Room for the settings line and some records.
     sandbox.run_on_full_disk(4, &format!("{generate} -o c.json")).refused(1, &["c.json", "File too large"]);
     assert!(!sandbox.path("c.json").exists());
     sandbox.run(&format!("{generate} -o c.json")).done();
@@ -186,7 +186,7 @@ fn a_run_that_met_a_full_disk_continues_when_there_is_room() {
 }
 
 #[test]
-fn an_output_that_cannot_be_made_is_named() {
+fn an_output_that_cannot_be_created_is_named() {
     let sandbox = Sandbox::new();
     sandbox.write("file", "");
     sandbox.write("c.json", json!([{"question": "q", "solutions_splits": [["One."]]}]).to_string());
@@ -198,8 +198,8 @@ fn an_output_that_cannot_be_made_is_named() {
     let is_closed = std::fs::write(closed.join("probe"), "").is_err();
     for folder in ["file", "closed"].into_iter().filter(|&folder| folder == "file" || is_closed) {
         for command in [
-            format!("convert {} --out {folder}/x", checkpoint.display()),
-            format!("quantize policy.gguf --type q8_0 --out {folder}/x"),
+            format!("convert {} -o {folder}/x", checkpoint.display()),
+            format!("quantize policy.gguf --type q8_0 -o {folder}/x"),
             format!("{GENERATE} --problems data/test.json --limit 1 -o {folder}/x"),
             format!("score {PRM} -i c.json -o {folder}/x"),
             format!("annotate {POLICY} --problems data/test.json --limit 1 -o {folder}/x"),

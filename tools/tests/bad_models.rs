@@ -1,40 +1,41 @@
-//! Model files that are missing, cut short, or say what is not so: one sentence, exit 3, nothing left behind.
+//! Model files that are missing, truncated or contradictory: one sentence, exit code 3, no file
+//! left behind.
 #![cfg(unix)]
 
 mod support;
 
 use support::{POLICY, Sandbox, copy_checkpoint, find, overwrite, replace};
 
-/// Spoils a copy of the policy as `bad.gguf` at a new sandbox.
-fn spoilt(spoil: impl FnOnce(&mut Vec<u8>)) -> Sandbox {
+/// Writes a damaged copy of the policy as `bad.gguf` into a new sandbox.
+fn damaged(damage: impl FnOnce(&mut Vec<u8>)) -> Sandbox {
     let sandbox = Sandbox::new();
     let mut bytes = sandbox.read("policy.gguf");
-    spoil(&mut bytes);
+    damage(&mut bytes);
     sandbox.write("bad.gguf", bytes);
     sandbox
 }
 
-/// Every command that reads a GGUF file refuses `bad.gguf` for the same reason.
+/// Checks that every command that reads a GGUF file refuses `bad.gguf` for the same reason.
 #[track_caller]
 fn all_refuse(sandbox: &Sandbox, parts: &[&str]) {
     let parts = [&["bad.gguf"], parts].concat();
     for command in [
         "inspect bad.gguf",
-        "quantize bad.gguf --type q8_0 --out q.gguf",
+        "quantize bad.gguf --type q8_0 -o q.gguf",
         "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json",
     ] {
         sandbox.refuses(command, 3, &parts);
     }
 }
 
-/// Where the info of the tensor `name` goes on after the name.
+/// Returns the offset after the name of the tensor `name` in the header.
 fn info(bytes: &[u8], name: &str) -> usize {
     let named = [(name.len() as u64).to_le_bytes().as_slice(), name.as_bytes()].concat();
     find(bytes, &named) + named.len()
 }
 
 #[test]
-fn a_truncated_gguf_file_is_refused_wherever_it_is_cut() {
+fn a_truncated_gguf_file_is_refused() {
     let whole = Sandbox::new().read("policy.gguf");
     let tensors = info(&whole, "token_embd.weight");
     for (length, place) in [
@@ -46,13 +47,13 @@ fn a_truncated_gguf_file_is_refused_wherever_it_is_cut() {
         (whole.len() / 2, "tensor"),
         (whole.len() - 1, "tensor 'output.weight'"),
     ] {
-        let sandbox = spoilt(|bytes| bytes.truncate(length));
+        let sandbox = damaged(|bytes| bytes.truncate(length));
         all_refuse(&sandbox, &[place]);
     }
 }
 
 #[test]
-fn a_gguf_file_that_lies_about_its_lengths_is_refused_before_anything_is_allocated() {
+fn wrong_lengths_are_refused_before_anything_is_allocated() {
     let huge = u64::MAX.to_le_bytes();
     let first_key = 24;
     let last_offset = info(&Sandbox::new().read("policy.gguf"), "output.weight") + 24;
@@ -62,13 +63,13 @@ fn a_gguf_file_that_lies_about_its_lengths_is_refused_before_anything_is_allocat
         (first_key, "metadata key 0"),
         (last_offset, "tensor 'output.weight'"),
     ] {
-        let sandbox = spoilt(|bytes| overwrite(bytes, at, &huge));
+        let sandbox = damaged(|bytes| overwrite(bytes, at, &huge));
         all_refuse(&sandbox, &[place]);
     }
 }
 
 #[test]
-fn a_file_that_is_no_gguf_is_refused() {
+fn a_file_other_than_gguf_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("bad.gguf", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
     all_refuse(&sandbox, &["header", "expected \"GGUF\""]);
@@ -84,11 +85,11 @@ fn a_missing_model_is_named() {
     ] {
         sandbox.refuses(command, 3, &["bad.gguf", "No such file"]);
     }
-    sandbox.refuses("convert nowhere --out o", 3, &["nowhere", "No such file"]);
+    sandbox.refuses("convert nowhere -o o", 3, &["nowhere", "No such file"]);
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_model_is_refused() {
+fn a_directory_instead_of_a_model_is_refused() {
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path("bad.gguf")).unwrap();
     all_refuse(&sandbox, &[]);
@@ -96,7 +97,7 @@ fn a_folder_in_the_place_of_a_model_is_refused() {
 
 #[test]
 fn a_model_that_lacks_a_tensor_is_refused_before_it_runs() {
-    let sandbox = spoilt(|bytes| replace(bytes, "output_norm.weight", "output_nork.weight"));
+    let sandbox = damaged(|bytes| replace(bytes, "output_norm.weight", "output_nork.weight"));
     let command = "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json";
     sandbox.refuses(command, 3, &["bad.gguf", "output_norm.weight"]);
 }
@@ -113,13 +114,13 @@ fn a_projector_that_lacks_a_tensor_is_refused_before_it_runs() {
 
 #[test]
 fn a_model_of_an_unknown_architecture_is_refused() {
-    let sandbox = spoilt(|bytes| replace(bytes, "internlm2", "internlmX"));
+    let sandbox = damaged(|bytes| replace(bytes, "internlm2", "internlmX"));
     let command = "generate --policy bad.gguf --mmproj mmproj.gguf --problems data/test.json --limit 1 -o c.json";
     sandbox.refuses(command, 3, &["bad.gguf", "internlmX"]);
 }
 
 #[test]
-fn models_in_each_others_place_are_refused() {
+fn swapped_models_are_refused() {
     let sandbox = Sandbox::new();
     let rest = "--problems data/test.json --limit 1 -o c.json";
     sandbox.refuses(&format!("generate --policy mmproj.gguf {rest}"), 3, &["mmproj.gguf", "vision projector"]);
@@ -128,21 +129,21 @@ fn models_in_each_others_place_are_refused() {
 }
 
 #[test]
-fn a_model_without_the_step_token_is_no_reward_model() {
-    let sandbox = spoilt(|bytes| replace(bytes, "<prm>", "<prn>"));
+fn a_reward_model_without_the_step_token_is_refused() {
+    let sandbox = damaged(|bytes| replace(bytes, "<prm>", "<prn>"));
     sandbox.run(&format!("generate {POLICY} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
     let command = "score --prm bad.gguf --mmproj prm-mmproj.gguf -i c.json --data-root data -o s.json";
     sandbox.refuses(command, 3, &["bad.gguf", "<prm>"]);
 }
 
 #[test]
-fn a_truncated_or_lying_safetensors_file_is_refused() {
+fn a_truncated_or_contradictory_safetensors_file_is_refused() {
     let sandbox = Sandbox::new();
     copy_checkpoint(&sandbox, "ckpt");
     let whole = sandbox.read("ckpt/model.safetensors");
     let refuse = |bytes: &[u8], parts: &[&str]| {
         sandbox.write("ckpt/model.safetensors", bytes);
-        sandbox.refuses("convert ckpt --out o", 3, &[&["ckpt/model.safetensors"], parts].concat());
+        sandbox.refuses("convert ckpt -o o", 3, &[&["ckpt/model.safetensors"], parts].concat());
     };
     for length in [0, 5, 100] {
         refuse(&whole[..length], &["header"]);
@@ -150,17 +151,17 @@ fn a_truncated_or_lying_safetensors_file_is_refused() {
     refuse(&whole[..whole.len() / 2], &["tensor '"]);
     refuse(&whole[..whole.len() - 1], &["tensor '"]);
 
-    let spoil = |spoil: &dyn Fn(&mut Vec<u8>)| {
+    let damage = |damage: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = whole.clone();
-        spoil(&mut bytes);
+        damage(&mut bytes);
         bytes
     };
-    refuse(&spoil(&|bytes| overwrite(bytes, 0, &u64::MAX.to_le_bytes())), &["header", "expected at most"]);
-    refuse(&spoil(&|bytes| replace(bytes, "\"data_offsets\":[0,", "\"data_offsets\":[8,")), &["tensor '"]);
-    refuse(&spoil(&|bytes| bytes.extend(b"more")), &["header"]);
-    let other = spoil(&|bytes| replace(bytes, "language_model.model.norm.weight", "language_model.model.norn.weight"));
+    refuse(&damage(&|bytes| overwrite(bytes, 0, &u64::MAX.to_le_bytes())), &["header", "expected at most"]);
+    refuse(&damage(&|bytes| replace(bytes, "\"data_offsets\":[0,", "\"data_offsets\":[8,")), &["tensor '"]);
+    refuse(&damage(&|bytes| bytes.extend(b"more")), &["header"]);
+    let other = damage(&|bytes| replace(bytes, "language_model.model.norm.weight", "language_model.model.norn.weight"));
     sandbox.write("ckpt/model.safetensors", other);
-    sandbox.refuses("convert ckpt --out o", 3, &["ckpt: tensor 'language_model.model.norm.weight'", "missing"]);
+    sandbox.refuses("convert ckpt -o o", 3, &["ckpt: tensor 'language_model.model.norm.weight'", "missing"]);
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn a_checkpoint_of_another_architecture_is_refused() {
     let mut other: serde_json::Value = serde_json::from_str(&config).unwrap();
     other["model_type"] = "gpt_bigcode".into();
     sandbox.write("ckpt/config.json", other.to_string());
-    sandbox.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "gpt_bigcode", "expected"]);
+    sandbox.refuses("convert ckpt -o o", 3, &["ckpt/config.json", "gpt_bigcode", "expected"]);
 }
 
 #[test]
@@ -180,21 +181,22 @@ fn a_checkpoint_with_missing_or_malformed_files_is_refused() {
     copy_checkpoint(&sandbox, "ckpt");
     let config = sandbox.read("ckpt/config.json");
     sandbox.write("ckpt/config.json", "{\n \"model_type\": }\n");
-    sandbox.refuses("convert ckpt --out o", 3, &["ckpt/config.json", "line 2"]);
+    sandbox.refuses("convert ckpt -o o", 3, &["ckpt/config.json", "line 2"]);
     sandbox.write("ckpt/config.json", &config);
     let vocabulary = sandbox.read("ckpt/tokenizer.model");
     sandbox.write("ckpt/tokenizer.model", &vocabulary[..vocabulary.len() / 2]);
-    sandbox.refuses("convert ckpt --out o", 3, &["ckpt/tokenizer.model"]);
+    sandbox.refuses("convert ckpt -o o", 3, &["ckpt/tokenizer.model"]);
     for name in ["tokenizer.model", "model.safetensors", "config.json"] {
         std::fs::remove_file(sandbox.path("ckpt").join(name)).unwrap();
-        sandbox.refuses("convert ckpt --out o", 3, &["ckpt"]);
+        sandbox.refuses("convert ckpt -o o", 3, &["ckpt"]);
     }
 }
 
 #[test]
 fn a_quantised_file_is_quantised_again_only_on_request() {
     let sandbox = Sandbox::new();
-    sandbox.run("quantize policy.gguf --type q8_0 --out q8.gguf").done();
-    sandbox.refuses("quantize q8.gguf --type q4_0 --out q4.gguf", 3, &["q8.gguf", "--requantize"]);
-    sandbox.run("quantize q8.gguf --type q4_0 --out q4.gguf --requantize").done();
+    sandbox.run("quantize policy.gguf --type q8_0 -o q8.gguf").done();
+    sandbox.refuses("quantize q8.gguf --type q4_0 -o q4.gguf", 3, &["q8.gguf", "--requantize"]);
+    // `--out` is an alias of `--output`, and names of types are read in any case.
+    sandbox.run("quantize q8.gguf --type Q4_0 --out q4.gguf --requantize").done();
 }

@@ -1,9 +1,9 @@
-//! `mmprm bench` and `mmprm doctor` on small models: what they print, not how fast they are.
+//! `mmprm bench` and `mmprm doctor` on small models: what they print, not their speed.
 #![cfg(unix)]
 
 mod support;
 
-use mmprm::engine::memory::{Needs, Setting};
+use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm_quant::gguf::GgufFile;
 use serde_json::{Value, json};
 use support::{Run, Sandbox};
@@ -21,7 +21,7 @@ fn config() -> Value {
 
 /// The sandbox with a synthetic pair in `m/`.
 fn sandbox() -> (Sandbox, String) {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_demo();
     sandbox.write("tiny/config.json", config().to_string());
     sandbox.run("bench synth --shape tiny/config.json --type q4_k_m -o m").done();
     assert_eq!(sandbox.names("m"), ["mmproj-synth-tiny-f16.gguf", "synth-tiny-q4_k_m.gguf"]);
@@ -40,7 +40,7 @@ fn rows(run: &Run, bench: &str) -> Vec<(String, f64)> {
 }
 
 #[test]
-fn a_synthetic_pair_runs_in_every_bench() {
+fn every_benchmark_runs_a_synthetic_pair() {
     let (sandbox, models) = sandbox();
     let run = sandbox.run(&format!("bench infer {models} --prompt 40 -n 8 --batch 1,3 --json")).done();
     let found = rows(&run, "infer");
@@ -66,27 +66,27 @@ fn a_synthetic_pair_runs_in_every_bench() {
 }
 
 #[test]
-fn rollouts_one_by_one_are_those_drawn_together() {
+fn rollouts_decoded_one_by_one_equal_those_of_one_batch() {
     let (sandbox, models) = sandbox();
     let run = sandbox.run(&format!("bench infer {models} --prompt 70 -n 6 --batch 4 --compare naive --json")).done();
     assert_eq!(rows(&run, "infer").len(), 2);
     let agreement = &run.object()["agreement"];
     assert_eq!(agreement["rollouts"], 4);
-    // Rounding differs with the width of a batch; a prompt that was read otherwise would differ by far more.
+    // Rounding depends on batch size; a different prompt would differ by far more.
     let difference = agreement["largest_difference"].as_f64().unwrap();
     assert!(difference < 0.5, "log-probabilities differ by {difference}");
 }
 
 #[test]
-fn annotation_is_measured_on_the_mini_policy_found_beside_the_program() {
-    let sandbox = Sandbox::new();
+fn annotation_is_measured_on_the_mini_policy_of_the_source_tree() {
+    let sandbox = Sandbox::with_demo();
     let work = "--limit 2 --rollouts 4 --rollout-budget 8 --max-tokens 120 --repetitions 1";
     let run = sandbox.run(&format!("bench annotate {work} --compare naive --json")).done();
     let found = rows(&run, "annotate");
-    assert_eq!(found.len(), 4, "labels and rollouts a second, in both ways");
+    assert_eq!(found.len(), 4, "labels and rollouts per second, with and without prefix sharing");
     assert!(found.iter().all(|(_, rate)| *rate > 0.0), "{found:?}");
     let object = run.object();
-    assert!(object["rows"][0]["file"].as_str().unwrap().ends_with("demo/models/mini-mm-policy-q8_0.gguf"));
+    assert!(object["rows"][0]["file"].as_str().unwrap().ends_with("demo/models/policy-q8_0.gguf"));
     assert_eq!(object["agreement"]["trees"], 2);
     assert!(object["overhead"].as_f64().unwrap() > 0.0, "{object}");
     assert!(object["processed_per_unique"].as_f64().unwrap() >= 1.0, "{object}");
@@ -94,18 +94,18 @@ fn annotation_is_measured_on_the_mini_policy_found_beside_the_program() {
 }
 
 #[test]
-fn what_fits_is_reckoned_as_llama_cpp_allocates_it() {
+fn planned_memory_is_what_llama_cpp_allocates() {
     let (sandbox, models) = sandbox();
-    let needs = Needs::of_files(
+    let needs = MemoryNeeds::of_files(
         &GgufFile::open(&sandbox.path("m/synth-tiny-q4_k_m.gguf")).unwrap(),
         Some(&GgufFile::open(&sandbox.path("m/mmproj-synth-tiny-f16.gguf")).unwrap()),
     )
     .unwrap();
     let config = mmprm_quant::hf::config::ModelConfig::read_file(&sandbox.path("tiny/config.json")).unwrap();
-    assert_eq!(Needs::of_shape(&config, mmprm_quant::quantize::QuantType::Q4_K_M).unwrap(), needs);
+    assert_eq!(MemoryNeeds::of_shape(&config, mmprm_quant::quantize::QuantType::Q4_K_M).unwrap(), needs);
     for (command, setting) in [
-        ("infer --prompt 8 -n 2 --batch 16", Setting::ROLLOUTS),
-        ("score --candidates 1 --steps 1 --prefix 8", Setting::SCORES),
+        ("infer --prompt 8 -n 2 --batch 16", Workload::ROLLOUTS),
+        ("score --candidates 1 --steps 1 --prefix 8", Workload::SCORES),
     ] {
         for cells in [1024, 8192] {
             let log = "--log llama.cpp=trace";
@@ -124,18 +124,18 @@ fn what_fits_is_reckoned_as_llama_cpp_allocates_it() {
             assert!((buffers("CPU KV buffer size =") - mib(needs.cache(cells))).abs() < 0.01, "{}", run.err);
             let found =
                 buffers("sched_reserve:        CPU compute buffer size =") + buffers("CPU  output buffer size =");
-            let reckoned = mib(needs.scratch(cells, &setting));
+            let planned = mib(needs.scratch(cells, &setting));
             assert!(
-                (1.0..1.5).contains(&(reckoned / found)),
-                "{command}, {cells} cells: {reckoned} reckoned, {found} found"
+                (1.0..1.5).contains(&(planned / found)),
+                "{command}, {cells} cells: {planned} MiB planned, {found} MiB allocated"
             );
         }
     }
 }
 
 #[test]
-fn the_doctor_says_what_fits_and_advises_on_a_model() {
-    let sandbox = Sandbox::new();
+fn doctor_lists_what_fits_and_the_flags_for_a_model() {
+    let sandbox = Sandbox::with_demo();
     let object =
         sandbox.run("doctor --gpu-memory 8GiB --model policy.gguf --mmproj mmproj.gguf --json").done().object();
     assert_eq!(object["fits"].as_array().unwrap().len(), 9);
@@ -151,8 +151,8 @@ fn the_doctor_says_what_fits_and_advises_on_a_model() {
 }
 
 #[test]
-fn wrong_calls_and_bad_files_are_told_apart() {
-    let sandbox = Sandbox::new();
+fn wrong_usage_exits_with_2_and_bad_files_with_3() {
+    let sandbox = Sandbox::with_demo();
     for wrong in [
         "bench",
         "bench infer --repetitions 0",

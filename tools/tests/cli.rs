@@ -1,15 +1,15 @@
-//! The command line as people and scripts meet it: the pipeline end to end, JSON and quiet modes, help, usage, pipes.
+//! The command line as a whole: the pipeline end to end, JSON and quiet modes, help, version, usage
+//! errors, pipes.
 #![cfg(unix)]
 
 mod support;
 
-use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "convert",
     "quantize",
     "inspect",
@@ -22,7 +22,7 @@ const COMMANDS: [&str; 21] = [
     "train prm",
     "train policy",
     "merge",
-    "grow",
+    "train expand",
     "verify",
     "bench infer",
     "bench score",
@@ -31,16 +31,17 @@ const COMMANDS: [&str; 21] = [
     "bench synth",
     "bench train",
     "doctor",
+    "version",
 ];
 
-/// The whole pipeline as commands, in order; each needs those before it.
+/// The whole pipeline as commands; each needs the output of those before it.
 fn pipeline() -> Vec<String> {
     let checkpoint = support::demo().join("checkpoints/mini-mm-policy");
     let problems = "--problems data/test.json --limit 3";
     vec![
-        format!("convert {} --out g --type f32", checkpoint.display()),
-        "quantize g/mini-mm-policy-f32.gguf --type q8_0 --out q8.gguf".into(),
-        "quantize g/mini-mm-policy-f32.gguf --type q4_k_m --out q4.gguf".into(),
+        format!("convert {} -o g --type f32", checkpoint.display()),
+        "quantize g/mini-mm-policy-f32.gguf --type q8_0 -o q8.gguf".into(),
+        "quantize g/mini-mm-policy-f32.gguf --type q4_k_m -o q4.gguf".into(),
         "inspect q4.gguf".into(),
         format!("generate --policy q8.gguf --mmproj mmproj.gguf --max-tokens 150 {problems} -n 3 -o c.json"),
         format!("score {PRM} -i c.json --data-root data -o s.json"),
@@ -66,40 +67,40 @@ fn the_pipeline_runs_from_checkpoint_to_training_samples() {
         assert_eq!((solutions.len(), scores.len(), arrays(record, "labels").len()), (3, 3, 3));
         for (steps, scores) in solutions.iter().zip(scores) {
             let scores = scores.as_array().unwrap();
-            assert_eq!(scores.len(), steps.as_array().unwrap().len(), "one score a step");
+            assert_eq!(scores.len(), steps.as_array().unwrap().len(), "one score per step");
             assert!(scores.iter().all(|score| (0.0..=1.0).contains(&score.as_f64().unwrap())));
         }
         let mut unscored = record.as_object().unwrap().clone();
         unscored.shift_remove("prm_scores");
         assert_eq!(&Value::Object(unscored), before, "scoring changes nothing else");
     }
-    assert_eq!(sandbox.names("trees").len(), 3 + 3, "a tree a problem, the log, the lock and the settings");
+    assert_eq!(sandbox.names("trees").len(), 3 + 3, "a tree per problem, the log, the lock and the settings");
     for line in String::from_utf8(sandbox.read("prm.jsonl")).unwrap().lines() {
         let sample: Value = serde_json::from_str(line).unwrap();
         let steps = sample["conversations"][0]["value"].as_str().unwrap().matches("<prm>").count();
-        assert_eq!(arrays(&sample["conversations"][1], "value").len(), steps, "one label a step");
+        assert_eq!(arrays(&sample["conversations"][1], "value").len(), steps, "one label per step");
     }
 }
 
 #[test]
-fn images_are_kept_for_runs_to_come_and_change_no_result() {
+fn the_vision_cache_is_reused_and_changes_no_result() {
     let sandbox = Sandbox::new();
     let generate =
         |more: &str| format!("generate {POLICY} --deterministic --problems data/test.json --limit 3 -n 2 {more}");
     sandbox.run(&generate("-o plain.json")).done();
     sandbox.run(&generate("--vision-cache kept -o first.json")).done();
     let kept = sandbox.names("kept");
-    assert_eq!(kept.len(), 3, "an entry an image");
+    assert_eq!(kept.len(), 3, "one entry per image");
     sandbox.write(&format!("kept/{}", kept[0]), "damaged");
     let run = sandbox.run(&generate("--vision-cache kept -o second.json"));
     assert_eq!(run.code, Some(0), "{run:?}");
-    assert!(run.err.contains(&kept[0]) && run.err.contains("it is made anew"), "{run:?}");
+    assert!(run.err.contains(&kept[0]) && run.err.contains("computing the embeddings again"), "{run:?}");
     sandbox.run(&generate("--vision-cache kept -o third.json")).done();
     for name in ["first.json", "second.json", "third.json"] {
         assert_eq!(sandbox.read(name), sandbox.read("plain.json"), "{name}");
     }
     sandbox.run(&generate("--vision-encoder llama.cpp --vision-cache kept -o theirs.json")).done();
-    assert_eq!(sandbox.names("kept").len(), 6, "each encoder has entries of its own");
+    assert_eq!(sandbox.names("kept").len(), 6, "each encoder has its own entries");
     sandbox.write("file", "");
     sandbox.refuses(&generate("--vision-cache file -o other.json"), 1, &["cannot keep embeddings in file"]);
     let run = sandbox.run(&generate("--vision-encoder other -o other.json"));
@@ -107,7 +108,7 @@ fn images_are_kept_for_runs_to_come_and_change_no_result() {
 }
 
 #[test]
-fn in_json_mode_each_command_prints_one_object_and_nothing_else() {
+fn with_json_each_command_prints_one_object_and_nothing_else() {
     let sandbox = Sandbox::new();
     for command in pipeline() {
         sandbox.run(&format!("{command} --json")).done().object();
@@ -115,7 +116,7 @@ fn in_json_mode_each_command_prints_one_object_and_nothing_else() {
 }
 
 #[test]
-fn in_quiet_mode_success_is_silent() {
+fn with_quiet_a_successful_command_prints_nothing() {
     let sandbox = Sandbox::new();
     for command in pipeline() {
         assert_eq!(sandbox.run(&format!("{command} --quiet")).done().out, "", "{command}");
@@ -141,7 +142,7 @@ fn a_candidate_without_steps_has_an_empty_list_of_scores() {
 }
 
 #[test]
-fn the_trees_of_all_shares_are_those_of_one_run() {
+fn the_trees_of_all_shards_equal_those_of_one_run() {
     let sandbox = Sandbox::new();
     let annotate = |more: &str| {
         let limits = "--rollouts 4 --rollout-budget 8 --deterministic";
@@ -150,13 +151,7 @@ fn the_trees_of_all_shares_are_those_of_one_run() {
     annotate("-o whole");
     annotate("-o one --shard 1/2");
     annotate("-o two --shard 2/2");
-    let trees = |folder: &str| -> Vec<String> {
-        sandbox
-            .names(folder)
-            .into_iter()
-            .filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "json"))
-            .collect()
-    };
+    let trees = |folder: &str| sandbox.trees(folder);
     assert_eq!((trees("one").len(), trees("two").len()), (2, 1));
     for folder in ["one", "two"] {
         for name in trees(folder) {
@@ -170,22 +165,22 @@ fn a_dry_run_lists_the_tensors_and_writes_nothing() {
     let sandbox = Sandbox::new();
     let before = sandbox.names("");
     let checkpoint = support::demo().join("checkpoints/mini-prm");
-    let run = sandbox.run(&format!("convert {} --out o --dry-run", checkpoint.display())).done();
+    let run = sandbox.run(&format!("convert {} -o o --dry-run", checkpoint.display())).done();
     assert!(run.out.contains("o/mini-prm-f16.gguf") && run.out.contains("| output_norm.weight"), "{}", run.out);
     assert_eq!(sandbox.names(""), before);
 }
 
 #[test]
-fn a_mix_falls_back_where_rows_do_not_fit_and_says_so() {
+fn quantisation_falls_back_where_rows_are_not_whole_blocks_and_prints_it() {
     let sandbox = Sandbox::new();
-    let run = sandbox.run("quantize mmproj.gguf --type q4_k_m --vision --out v.gguf").done();
+    let run = sandbox.run("quantize mmproj.gguf --type q4_k_m --vision -o v.gguf").done();
     assert!(run.out.contains("fallback: rows are not whole blocks"), "{}", run.out);
     let models = "--policy policy.gguf --mmproj v.gguf --max-tokens 20";
     sandbox.run(&format!("generate {models} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let sandbox = Sandbox::new();
     for arguments in ["inspect policy.gguf --tensors", "inspect policy.gguf --json"] {
         let mut child = sandbox.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -205,7 +200,11 @@ fn help_describes_every_flag_of_every_command() {
         assert!(overview.lines().any(|line| line.trim_start().starts_with(&format!("{first} "))), "{command}");
         let help = sandbox.run(&format!("{command} --help")).done().out;
         let lines: Vec<&str> = help.lines().collect();
-        let described = |at: usize| lines.get(at + 1).is_some_and(|text| text.starts_with("          "));
+        // Behind the flag where all descriptions are short, else on the next line.
+        let described = |at: usize| {
+            let below = lines.get(at + 1).is_some_and(|text| text.starts_with("          "));
+            below || lines[at].trim_start().contains("  ")
+        };
         let is_entry = |line: &str| line.trim_start().starts_with(['-', '<']) && line.starts_with("  ");
         let entries: Vec<usize> =
             (0..lines.len()).filter(|&at| is_entry(lines[at]) && !lines[at].starts_with("        ")).collect();
@@ -217,7 +216,25 @@ fn help_describes_every_flag_of_every_command() {
 }
 
 #[test]
-fn wrong_usage_is_told_apart_from_bad_input() {
+fn version_names_commit_backends_and_llama_cpp() {
+    let sandbox = Sandbox::new();
+    let short = sandbox.run("-V").done().out;
+    assert_eq!(short, concat!("mmprm ", env!("CARGO_PKG_VERSION"), "\n"));
+    let long = sandbox.run("--version").done().out;
+    assert_eq!(long, sandbox.run("version").done().out);
+    assert!(long.starts_with(short.trim()), "{long}");
+    for line in ["commit: ", "backends: cpu", "cpu kernels: ", "llama.cpp: llama-cpp-sys-2 "] {
+        assert!(long.lines().any(|found| found.starts_with(line)), "no line `{line}`: {long}");
+    }
+    let object = sandbox.run("version --json").done().object();
+    assert_eq!((&object["version"], &object["backends"][0]), (&env!("CARGO_PKG_VERSION").into(), &"cpu".into()));
+    if support::demo().join("../.git").exists() {
+        assert!(object["commit"].as_str().is_some_and(|commit| commit.len() == 12), "{object}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
     let sandbox = Sandbox::new();
     let generate = format!("generate {POLICY} --problems data/test.json -o c.json");
     for wrong in [
@@ -225,8 +242,8 @@ fn wrong_usage_is_told_apart_from_bad_input() {
         "paint",
         "generate",
         "inspect",
-        "quantize policy.gguf --type q3_z --out q.gguf",
-        "convert x --out o --type f64",
+        "quantize policy.gguf --type q3_z -o q.gguf",
+        "convert x -o o --type f64",
         &format!("{generate} --unknown"),
         &format!("{generate} -n many"),
         &format!("{generate} -n 0"),

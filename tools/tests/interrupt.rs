@@ -1,5 +1,5 @@
-//! Runs that are interrupted or killed: what is finished is kept, and the same command ends with the bytes of a run
-//! that nothing disturbed.
+//! Interrupted and killed runs: finished work is kept, and the same command ends with the same
+//! bytes as an uninterrupted run.
 #![cfg(unix)]
 
 mod support;
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::{POLICY, Sandbox};
 
-/// Starts `arguments`, waits until `underway`, sends `signal`, and gives the exit code (none where a signal ended it).
+/// Starts `arguments`, waits until `underway`, sends `signal`, and returns the exit code (none if
+/// the signal ended it).
 fn stop(sandbox: &Sandbox, arguments: &str, signal: &str, underway: impl Fn() -> bool) -> Option<i32> {
     let mut child = sandbox.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     while !underway() {
-        assert!(start.elapsed() < Duration::from_mins(1), "`{arguments}` does not get under way");
+        assert!(start.elapsed() < Duration::from_mins(1), "`{arguments}` made no progress for a minute");
         assert!(child.try_wait().unwrap().is_none(), "`{arguments}` ended before it could be stopped");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -34,7 +35,7 @@ fn an_interrupted_or_killed_generate_continues_to_the_same_bytes() {
     let generate = format!("generate {POLICY} --deterministic --problems data/test.json --limit 24 -n 8 --parallel 8");
     sandbox.run(&format!("{generate} -o whole.json")).done();
     let command = format!("{generate} -o c.json");
-    // The settings and some records.
+    // The settings line and some records.
     let code = stop(&sandbox, &command, "-INT", || lines(&sandbox, "c.json.journal") >= 4);
     assert_eq!(code, Some(4));
     let kept = lines(&sandbox, "c.json.journal");
@@ -69,7 +70,7 @@ fn an_interrupted_or_killed_annotation_continues_to_the_same_bytes() {
 }
 
 #[test]
-fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same_bytes() {
+fn training_interrupted_or_killed_during_a_save_continues_to_the_same_bytes() {
     let sandbox = Sandbox::new();
     let line = |number: usize| {
         let human = format!("Question: What is {number} + 1?\nProcess: It is {}.<prm>", number + 1);
@@ -82,9 +83,9 @@ fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same
         "train prm --quiet --model {} --samples s.jsonl --precision bf16 --epochs 1 --batch-samples 2 --save-every 1",
         model.display()
     );
-    sandbox.run(&format!("{train} --out whole")).done();
-    let command = format!("{train} --out run");
-    // A file that is being written has a name of its own until it is whole.
+    sandbox.run(&format!("{train} -o whole")).done();
+    let command = format!("{train} -o run");
+    // A file has a temporary name, which starts with a dot, until it is complete.
     let unfinished = |folder: &str| {
         let names = if sandbox.path(folder).exists() { sandbox.names(folder) } else { Vec::new() };
         names.into_iter().filter(|name| name.starts_with('.')).collect::<Vec<_>>()
@@ -92,7 +93,7 @@ fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same
     for (signal, folder, code) in
         [("-KILL", "run/last", None), ("-INT", "run/state", Some(4)), ("-KILL", "run/state", None)]
     {
-        // What a killed run left there says nothing of this one.
+        // Files that a killed run left do not show that this one is saving.
         let left = unfinished(folder);
         let saves = || unfinished(folder).iter().any(|name| !left.contains(name));
         assert_eq!(stop(&sandbox, &command, signal, saves), code, "{signal} in {folder}");
@@ -102,6 +103,6 @@ fn a_training_that_is_interrupted_or_killed_while_it_saves_continues_to_the_same
         assert!(sandbox.read(&format!("run/{file}")) == sandbox.read(&format!("whole/{file}")), "{file} differs");
     }
     for folder in ["run/last", "run/state"] {
-        assert_eq!(unfinished(folder), Vec::<String>::new(), "what the killed runs were writing is still there");
+        assert_eq!(unfinished(folder), Vec::<String>::new(), "temporary files of the killed runs remain");
     }
 }

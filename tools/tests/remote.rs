@@ -268,8 +268,7 @@ fn a_server_that_does_not_continue_messages_ends_the_run_and_the_error_names_the
         }
         Some(_) => reply("400 Bad Request", &[], "{}"),
     });
-    sandbox.refuses(
-        &annotate(&server, "-o trees --continue assistant"),
+    sandbox.run(&annotate(&server, "-o trees --continue assistant")).refused(
         1,
         &["the policy cannot be used: ", "does not continue an assistant's message", "use --continue user"],
     );

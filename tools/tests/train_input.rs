@@ -1,5 +1,5 @@
-//! `mmprm train` on samples, models and disks that cannot be used: one sentence that names the sample or the tensor, the right
-//! exit code, and never another sample in the place of the one that was asked for.
+//! `mmprm train` on unusable samples, models and disks: one sentence that names the sample or the tensor, the right exit code,
+//! and no sample skipped or replaced.
 #![cfg(unix)]
 
 mod support;
@@ -10,8 +10,8 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 use support::{Sandbox, copy_checkpoint, replace};
 
-/// A short training of the mini reward model, which does not speak unless something is wrong.
-const TRAIN: &str = "train prm --quiet --model base --samples s.jsonl --out run --precision f32 --epochs 1";
+/// A short, quiet training run of the mini reward model.
+const TRAIN: &str = "train prm --quiet --model base --samples s.jsonl --output run --precision f32 --epochs 1";
 
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -19,7 +19,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// A line of a training file; labels as they are written in it.
+/// A line of a training file, with labels as text.
 fn record(id: &str, image: &Value, process: &str, labels: &str) -> String {
     let human = json!(format!("Question: What is 1 + 1?\nProcess: {process}"));
     format!(
@@ -41,27 +41,27 @@ fn a_sample_that_cannot_be_learnt_from_is_named_with_its_line() {
     for (line, part) in [
         (plain("One.<prm>", "[1, 0.5]"), "2 labels, expected 1, one for each `<prm>`"),
         (plain("One.<prm>Two.<prm>", "[1]"), "1 labels, expected 2, one for each `<prm>`"),
-        (plain("One.", "[]"), "there is no `<prm>`"),
+        (plain("One.", "[]"), "no `<prm>`, expected at least one"),
         (plain("One.<prm>", "[1.001]"), "label 1 is 1.001, expected a number from 0 to 1"),
         (plain("One.<prm>Two.<prm>", "[0, -0.1]"), "label 2 is -0.1, expected a number from 0 to 1"),
         (plain("One.<prm>", "[null]"), "label 1 is null, expected a number from 0 to 1"),
         (plain("One.<prm>", "[\"NaN\"]"), "label 1 is \"NaN\", expected a number from 0 to 1"),
-        (plain("One.<prm>", "\"yes\""), "the gpt turn is no list"),
+        (plain("One.<prm>", "\"yes\""), "the gpt turn is not a list"),
         (plain("<IMG_CONTEXT><prm>", "[1]"), "`<IMG_CONTEXT>`"),
-        (with_image("gone.png"), "gone.png: cannot read the image: No such file"),
+        (with_image("gone.png"), "gone.png: No such file"),
         (with_image("text.png"), "text.png: expected a PNG, JPEG"),
         (with_image("../gone.png"), "lies outside the data root"),
     ] {
         sandbox.write("s.jsonl", good("a") + &line + &good("b"));
         sandbox.refuses(TRAIN, 3, &["s.jsonl:2: sample \"bad\": ", part]);
     }
-    // Python writes numbers that JSON does not have.
+    // Numbers that Python writes and JSON does not have.
     for label in ["NaN", "Infinity", "1e999"] {
         sandbox.write("s.jsonl", good("a") + &plain("One.<prm>", &format!("[{label}]")));
         sandbox.refuses(TRAIN, 3, &["s.jsonl:2: not a record: "]);
     }
     sandbox.write("s.jsonl", "\n");
-    sandbox.refuses(TRAIN, 3, &["s.jsonl: there are no samples in it"]);
+    sandbox.refuses(TRAIN, 3, &["s.jsonl: no samples"]);
     fs::remove_file(sandbox.path("s.jsonl")).unwrap();
     sandbox.refuses(TRAIN, 3, &["s.jsonl: cannot read: No such file"]);
 }
@@ -72,12 +72,12 @@ fn a_sample_beyond_the_limit_is_named_or_cut_where_that_is_asked() {
     let long = format!("1 + 1 = 2.<prm>\n\n{}<prm>", "We add the numbers. ".repeat(40));
     sandbox.write("s.jsonl", good("a") + &record("long", &Value::Null, &long, "[1, 0]"));
     let train = format!("{TRAIN} --set max_tokens=200");
-    sandbox.refuses(&train, 3, &["s.jsonl:2: sample \"long\": ", " tokens, expected at most 200; ask"]);
+    sandbox.refuses(&train, 3, &["s.jsonl:2: sample \"long\": ", " tokens, expected at most 200; raise `max_tokens`"]);
     sandbox.run(&format!("{train} --truncate")).done();
     sandbox.refuses(
         &format!("{TRAIN} --truncate --set max_tokens=20"),
         3,
-        &["s.jsonl:1: sample \"a\": nothing to learn is left within the limit of 20 tokens"],
+        &["s.jsonl:1: sample \"a\": no target is left within the limit of 20 tokens"],
     );
 }
 
@@ -122,7 +122,7 @@ fn a_full_disk_ends_a_run_by_the_file_and_leaves_nothing_half_written() {
     let sandbox = sandbox();
     sandbox.write("s.jsonl", (0..6).map(|number| good(&number.to_string())).collect::<String>());
     let train = format!("{TRAIN} --set trees=false --batch-samples 2 --save-every 1 --seed 3");
-    sandbox.run(&train.replace("--out run", "--out whole")).done();
+    sandbox.run(&train.replace("--output run", "--output whole")).done();
     // Room for the tokenizer but not for the weights; then for the weights but not for the state.
     for (blocks, file) in [(400, "run/last/model.safetensors"), (20_000, "run/state/model.safetensors")] {
         sandbox.run_on_full_disk(blocks, &train).refused(1, &[&format!("cannot write {file}"), "File too large"]);
@@ -136,4 +136,19 @@ fn a_full_disk_ends_a_run_by_the_file_and_leaves_nothing_half_written() {
     for file in ["last/model.safetensors", "state/model.safetensors"] {
         assert!(sandbox.read(&format!("run/{file}")) == sandbox.read(&format!("whole/{file}")), "{file} differs");
     }
+}
+
+#[test]
+fn distillation_is_refused_unless_it_is_asked_for() {
+    let sandbox = sandbox();
+    sandbox.write("s.jsonl", good("a"));
+    // The former name of the key is accepted.
+    sandbox.write("recipe.toml", "likelihood_of = \"base\"\n");
+    let train = format!("{TRAIN} -c recipe.toml");
+    sandbox.refuses(&train, 3, &["distillation", "targets from a policy", "--distill"]);
+    sandbox.run(&format!("{train} --distill")).done();
+    assert_eq!(sandbox.run(&format!("{TRAIN} --logprob-of base")).code, Some(2));
+    // So is the former name of the flag for outputs.
+    sandbox.run(&format!("{} --distill --expected-of base", TRAIN.replace("--output run", "--out other"))).done();
+    assert!(sandbox.path("other/last/model.safetensors").exists());
 }

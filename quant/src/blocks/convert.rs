@@ -1,20 +1,23 @@
-//! Rows of `f32` to and from every type.
+//! Converts rows of `f32` to and from every type: floats here, block formats through
+//! [`super::ffi`].
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::error::BlockError;
 #[cfg(feature = "ggml")]
 use super::ffi;
-use super::{BlockError, GgmlType};
+use super::types::GgmlType;
 
-/// Values that one thread converts at a time: large enough to hide the cost of handing them out.
+/// Values per parallel task: large enough to hide the scheduling cost.
 const TASK: usize = 1 << 14;
 
-/// Unpacks blocks of any type that has a conversion to `f32`; `values` says how many.
+/// Dequantises whole blocks of any type that has a conversion to `f32`.
 ///
 /// # Errors
-/// [`BlockError::Length`] if `packed` does not hold exactly that many, [`BlockError::Unsupported`] for a type that ggml
-/// has no dequantiser for.
+/// [`BlockError::Length`] if `packed` does not hold exactly `values.len()` elements,
+/// [`BlockError::Unsupported`] for a type without a dequantiser, [`BlockError::NeedsGgml`] for a
+/// block format without the feature `ggml`.
 pub fn dequantize_row(ggml_type: GgmlType, packed: &[u8], values: &mut [f32]) -> Result<(), BlockError> {
     if ggml_type.row_bytes(values.len()) != Some(packed.len()) {
         let (values, bytes) = (values.len(), packed.len());
@@ -26,18 +29,21 @@ pub fn dequantize_row(ggml_type: GgmlType, packed: &[u8], values: &mut [f32]) ->
         GgmlType::BF16 => read(packed, values, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         #[cfg(feature = "ggml")]
         _ if ggml_type.is_quantized() && ffi::dequantize(ggml_type, packed, values) => {}
+        #[cfg(not(feature = "ggml"))]
+        _ if ggml_type.is_quantized() => return Err(BlockError::NeedsGgml { ggml_type }),
         _ => return Err(BlockError::Unsupported { ggml_type, direction: "to" }),
     }
     Ok(())
 }
 
-/// Packs whole rows of `row_len` values, in parallel over rows on rayon's current pool; the result does not depend on the
-/// number of threads.
+/// Quantises whole rows of `row_len` values, in parallel over rows on rayon's current pool; the
+/// result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`BlockError::Length`] if the buffers do not belong together, [`BlockError::Unsupported`] for a type that cannot be
-/// written, [`BlockError::Range`] for a value that is not finite or that 16-bit floats, where the type or the scales of
-/// its blocks are such, cannot hold.
+/// [`BlockError::Length`] if the lengths do not match, [`BlockError::Unsupported`] for a type that
+/// cannot be written, [`BlockError::NeedsGgml`] for a block format without the feature `ggml`,
+/// [`BlockError::Range`] for a value that is not finite or exceeds the type (or, in block formats,
+/// its 16-bit scale).
 pub fn quantize_rows(ggml_type: GgmlType, values: &[f32], row_len: usize, packed: &mut [u8]) -> Result<(), BlockError> {
     let row_bytes = ggml_type.row_bytes(row_len).filter(|bytes| {
         values.len().is_multiple_of(row_len) && (values.len() / row_len).checked_mul(*bytes) == Some(packed.len())
@@ -45,9 +51,7 @@ pub fn quantize_rows(ggml_type: GgmlType, values: &[f32], row_len: usize, packed
     let Some(row_bytes) = row_bytes else {
         return Err(BlockError::Length { ggml_type, values: values.len(), row_len, bytes: packed.len() });
     };
-    if !can_write(ggml_type) {
-        return Err(BlockError::Unsupported { ggml_type, direction: "from" });
-    }
+    check_writable(ggml_type)?;
     check_range(ggml_type, values)?;
     let rows = (TASK / row_len).max(1);
     values.par_chunks(rows * row_len).zip(packed.par_chunks_mut(rows * row_bytes)).for_each(|(values, packed)| {
@@ -58,22 +62,26 @@ pub fn quantize_rows(ggml_type: GgmlType, values: &[f32], row_len: usize, packed
             #[cfg(feature = "ggml")]
             _ => ffi::quantize(ggml_type, values, row_len, packed),
             #[cfg(not(feature = "ggml"))]
-            _ => unreachable!("can_write lets only floats through without ggml"),
+            _ => unreachable!("check_writable accepts only floats without ggml"),
         }
     });
     Ok(())
 }
 
-fn can_write(ggml_type: GgmlType) -> bool {
+fn check_writable(ggml_type: GgmlType) -> Result<(), BlockError> {
     use GgmlType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
-    let is_float = matches!(ggml_type, F32 | F16 | BF16);
-    let is_block = matches!(ggml_type, Q8_0 | Q6_K | Q5_K | Q5_0 | Q5_1 | Q4_K | Q4_0 | Q4_1 | Q3_K | Q2_K);
-    is_float || cfg!(feature = "ggml") && is_block
+    match ggml_type {
+        F32 | F16 | BF16 => Ok(()),
+        Q8_0 | Q6_K | Q5_K | Q5_0 | Q5_1 | Q4_K | Q4_0 | Q4_1 | Q3_K | Q2_K if cfg!(feature = "ggml") => Ok(()),
+        Q8_0 | Q6_K | Q5_K | Q5_0 | Q5_1 | Q4_K | Q4_0 | Q4_1 | Q3_K | Q2_K => Err(BlockError::NeedsGgml { ggml_type }),
+        _ => Err(BlockError::Unsupported { ggml_type, direction: "from" }),
+    }
 }
 
 fn check_range(ggml_type: GgmlType, values: &[f32]) -> Result<(), BlockError> {
-    // The scales of all block formats are 16-bit floats and no larger than the largest value of the block. 65520 and more
-    // round to infinity; what rounds to the largest finite one may pass.
+    // The scales of all block formats are 16-bit floats and do not exceed the largest value of the
+    // block. Values from 65520 round to infinity; values that round to the largest finite one are
+    // accepted.
     let (limit, below) = match ggml_type {
         GgmlType::F32 => (f32::MAX, f32::INFINITY),
         GgmlType::BF16 => (bf16::MAX.to_f32(), f32::from_bits(0x7f7f_8000)),
@@ -94,5 +102,21 @@ fn read<const N: usize>(packed: &[u8], values: &mut [f32], from_bytes: impl Fn([
 fn write<const N: usize>(values: &[f32], packed: &mut [u8], to_bytes: impl Fn(f32) -> [u8; N]) {
     for (value, bytes) in values.iter().zip(packed.chunks_exact_mut(N)) {
         bytes.copy_from_slice(&to_bytes(*value));
+    }
+}
+
+#[cfg(all(test, not(feature = "ggml")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_formats_without_ggml_are_refused_by_name() {
+        let error = quantize_rows(GgmlType::Q4_0, &[0.0; 32], 32, &mut [0; 18]).unwrap_err();
+        assert_eq!(error, BlockError::NeedsGgml { ggml_type: GgmlType::Q4_0 });
+        assert!(error.to_string().contains("Q4_0") && error.to_string().contains("feature `ggml`"), "{error}");
+        let error = dequantize_row(GgmlType::Q6_K, &[0; 210], &mut [0.0; 256]).unwrap_err();
+        assert_eq!(error, BlockError::NeedsGgml { ggml_type: GgmlType::Q6_K });
+        let error = dequantize_row(GgmlType::I32, &[0; 4], &mut [0.0; 1]).unwrap_err();
+        assert!(matches!(error, BlockError::Unsupported { .. }));
     }
 }

@@ -1,19 +1,23 @@
-//! The binding to ggml's quantisers and dequantisers: with [`crate::map`], the only unsafe code of this crate.
+//! The binding to ggml's quantisers and dequantisers: with [`crate::map`], the only unsafe code of
+//! this crate.
 //!
-//! Callers have checked the lengths; they are checked again here because ggml trusts them.
+//! Callers validate the lengths; they are asserted again here because ggml does not check them.
 
 use llama_cpp_sys_2 as sys;
 
-use super::GgmlType;
+use super::types::GgmlType;
 
-/// Packs whole rows as `ggml_type`, which must be a block format that needs no importance matrix.
+/// Quantises whole rows to `ggml_type`, a block format that needs no importance matrix.
 ///
 /// # Panics
-/// If the lengths do not belong together.
+/// If the lengths do not match.
 pub(super) fn quantize(ggml_type: GgmlType, values: &[f32], row_len: usize, packed: &mut [u8]) {
     let row_bytes = ggml_type.row_bytes(row_len).expect("rows are whole blocks");
     let rows = values.len() / row_len;
-    assert!(values.len() == rows * row_len && packed.len() == rows * row_bytes, "buffers hold the same whole rows");
+    assert!(
+        values.len() == rows * row_len && packed.len() == rows * row_bytes,
+        "buffers hold the same number of whole rows"
+    );
     if !is_aligned(ggml_type, packed) {
         let mut copy = vec![0_u64; packed.len().div_ceil(8)];
         quantize_to(ggml_type, values, row_len, copy.as_mut_ptr().cast(), packed.len());
@@ -25,12 +29,13 @@ pub(super) fn quantize(ggml_type: GgmlType, values: &[f32], row_len: usize, pack
     quantize_to(ggml_type, values, row_len, packed.as_mut_ptr(), packed.len());
 }
 
-/// Calls ggml; `packed` points at `bytes` writable bytes, aligned for the type's blocks.
+/// Calls ggml; `packed` points to `bytes` writable bytes, aligned for the type's blocks.
 fn quantize_to(ggml_type: GgmlType, values: &[f32], row_len: usize, packed: *mut u8, bytes: usize) {
     let rows = (values.len() / row_len) as i64;
-    // SAFETY: the source holds `rows` rows of `row_len` floats and the destination as many bytes as ggml computes for them
-    // (a test compares the layouts); the type is one that ggml_quantize_chunk knows and that needs no importance matrix,
-    // so that a null matrix is allowed. ggml keeps no state for these types besides what its own lock guards.
+    // SAFETY: the source holds `rows` rows of `row_len` floats and the destination as many bytes as
+    // ggml computes for them (a test compares the layouts); the type is one that
+    // ggml_quantize_chunk knows and that needs no importance matrix, so that a null matrix is
+    // allowed. ggml keeps no state for these types besides what its own lock guards.
     let written = unsafe {
         sys::ggml_quantize_chunk(
             ggml_type.id(),
@@ -42,16 +47,17 @@ fn quantize_to(ggml_type: GgmlType, values: &[f32], row_len: usize, packed: *mut
             std::ptr::null(),
         )
     };
-    assert_eq!(written, bytes, "ggml writes as many bytes as the type's layout says");
+    assert_eq!(written, bytes, "ggml writes as many bytes as the type table says");
 }
 
-/// Unpacks one or more whole blocks; `false` if ggml has no dequantiser for the type.
+/// Dequantises one or more whole blocks; returns `false` if ggml has no dequantiser for the type.
 ///
 /// # Panics
-/// If the lengths do not belong together.
+/// If the lengths do not match.
 pub(super) fn dequantize(ggml_type: GgmlType, packed: &[u8], values: &mut [f32]) -> bool {
-    assert_eq!(ggml_type.row_bytes(values.len()), Some(packed.len()), "buffers hold the same blocks");
-    // SAFETY: the number is one of ggml's types, for which it returns a pointer into a static table.
+    assert_eq!(ggml_type.row_bytes(values.len()), Some(packed.len()), "buffers hold the same number of blocks");
+    // SAFETY: the number is one of ggml's types, for which it returns a pointer into a static
+    // table.
     let traits = unsafe { *sys::ggml_get_type_traits(ggml_type.id()) };
     let Some(to_float) = traits.to_float else { return false };
     let copy: Vec<u64>;
@@ -61,12 +67,14 @@ pub(super) fn dequantize(ggml_type: GgmlType, packed: &[u8], values: &mut [f32])
         copy = packed.chunks(8).map(word).collect();
         copy.as_ptr().cast()
     };
-    // SAFETY: the source holds, aligned, the blocks of as many values as the destination has room for.
+    // SAFETY: the source holds, aligned, the blocks of as many values as the destination has room
+    // for.
     unsafe { to_float(source.cast(), values.as_mut_ptr(), values.len() as i64) };
     true
 }
 
-/// Whether ggml may read blocks here: a block's size is a multiple of its alignment, which is 4 at most.
+/// Returns whether blocks may be accessed here: a block's size is a multiple of its alignment,
+/// which is at most 4.
 fn is_aligned(ggml_type: GgmlType, packed: &[u8]) -> bool {
     let alignment = 1 << ggml_type.block_bytes().trailing_zeros().min(2);
     (packed.as_ptr() as usize).is_multiple_of(alignment)
@@ -80,15 +88,15 @@ fn word(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TYPES;
+    use super::super::types::{TYPES, TypeRow};
     use super::*;
 
     #[test]
     fn the_table_of_types_is_the_one_of_the_linked_ggml() {
-        for (ggml_type, block, bytes) in TYPES {
+        for &TypeRow { ggml_type, block_len, block_bytes, .. } in TYPES {
             // SAFETY: plain look-ups of known types.
             let linked = unsafe { (sys::ggml_blck_size(ggml_type.id()), sys::ggml_type_size(ggml_type.id())) };
-            assert_eq!(linked, (block as i64, bytes as usize), "{ggml_type}");
+            assert_eq!(linked, (block_len as i64, block_bytes as usize), "{ggml_type}");
             // SAFETY: the name is a static string.
             let name = unsafe { std::ffi::CStr::from_ptr(sys::ggml_type_name(ggml_type.id())) };
             assert_eq!(name.to_str().unwrap().to_uppercase(), ggml_type.to_string().to_uppercase());

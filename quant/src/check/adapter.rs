@@ -1,15 +1,17 @@
-use super::{unsound, unsound_key};
+//! GGUF adapters: the two factors of each matrix match each other and the base.
+
+use super::keys::{unsound, unsound_key};
 use crate::blocks::GgmlType;
 use crate::gguf::{GgufError, GgufFile, GgufValue, TensorInfo};
 
-/// The embedding, of which llama.cpp takes A's rows instead of multiplying by them.
+/// The embedding: llama.cpp looks up rows of A instead of multiplying by it.
 const EMBEDDING: &str = "token_embd.weight";
 
-/// Checks an adapter of the model in `base`: llama.cpp looks at A and B of most tensors, but not that those of the embedding
-/// belong together, and it multiplies by them without looking where one table is embedding and head at once.
+/// Checks an adapter of the model in `base`. llama.cpp checks A and B of most tensors, but not
+/// those of the embedding, nor adapters of a table that is both embedding and head.
 ///
 /// # Errors
-/// [`GgufError`] with the key or tensor and what was expected.
+/// [`GgufError`] with the key or tensor and the expected value.
 pub fn adapter(file: &GgufFile, base: &GgufFile) -> Result<(), GgufError> {
     let arch = base.get_str("general.architecture")?;
     for (key, expected) in [("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", arch)] {
@@ -25,7 +27,11 @@ pub fn adapter(file: &GgufFile, base: &GgufFile) -> Result<(), GgufError> {
     }
     let key = "adapter.alora.invocation_tokens";
     if file.get(key).is_some() {
-        return Err(unsound_key(file, key, "adapters that wait for tokens are not supported".to_owned()));
+        return Err(unsound_key(
+            file,
+            key,
+            "found, expected none: adapters activated by tokens are not supported".to_owned(),
+        ));
     }
     file.tensors().iter().try_for_each(|tensor| one(file, base, tensor))
 }
@@ -34,24 +40,24 @@ fn one(file: &GgufFile, base: &GgufFile, tensor: &TensorInfo) -> Result<(), Gguf
     let wrong = |problem: String| Err(unsound(file, format!("tensor '{}'", tensor.name), problem));
     let known = [GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0];
     if !known.contains(&tensor.ggml_type) {
-        return wrong(format!("is {}, expected one of {known:?}", tensor.ggml_type));
+        return wrong(format!("is {}, expected one of F32, F16, BF16, Q8_0", tensor.ggml_type));
     }
     let parts = tensor.name.rsplit_once('.').filter(|(_, end)| matches!(*end, "lora_a" | "lora_b"));
     let Some((target, end)) = parts else {
         return wrong("expected a name that ends in .lora_a or .lora_b".into());
     };
-    let Some([width, rows]) = base.tensor(target).and_then(|own| own.dims.first_chunk()).copied() else {
-        return wrong(format!("'{target}' is no matrix of {}", base.path().display()));
+    let Some([width, rows]) = base.tensor(target).and_then(|base| base.dims.first_chunk()).copied() else {
+        return wrong(format!("'{target}' is not a matrix of {}", base.path().display()));
     };
     if end == "lora_b" {
-        // Seen with its other half.
+        // The shapes are checked at lora_a.
         let other = format!("{target}.lora_a");
         return if file.tensor(&other).is_some() { Ok(()) } else { wrong(format!("'{other}' is missing")) };
     }
     let other = format!("{target}.lora_b");
     let Some(up) = file.tensor(&other) else { return wrong(format!("'{other}' is missing")) };
     if target == EMBEDDING && base.tensor("output.weight").is_none() {
-        return wrong("the base's embedding is its head too, for which llama.cpp has no adapters".into());
+        return wrong("the base's embedding is also its head, for which llama.cpp supports no adapters".into());
     }
     let fits = match (tensor.dims.as_slice(), up.dims.as_slice()) {
         (&[rank, tokens], &[other_rank, outputs]) if target == EMBEDDING => {

@@ -1,13 +1,13 @@
-//! The vision tower: llama.cpp's `clip` asserts the types of its keys and looks at no shape.
+//! Vision towers: llama.cpp's `clip` asserts the types of its keys and does not check shapes.
 
-use super::{divides, positive, unsound, unsound_key};
+use super::keys::{divides, positive, unsound, unsound_key};
 use crate::blocks::GgmlType;
 use crate::gguf::{GgufArray, GgufError, GgufFile, GgufValue};
 
 /// Checks an `mmproj` file with an `InternVL` projector.
 ///
 /// # Errors
-/// [`GgufError`] with the key or tensor and what was expected.
+/// [`GgufError`] with the key or tensor and the expected value.
 pub fn vision(file: &GgufFile) -> Result<(), GgufError> {
     for (key, expected) in [("general.architecture", "clip"), ("clip.projector_type", "internvl")] {
         let found = file.get_str(key)?;
@@ -45,14 +45,14 @@ fn pixels(file: &GgufFile) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// Sizes of the tower, each stored as `u32`, the only type that `clip` does not abort on.
+/// Sizes of the tower, each stored as `u32`: `clip` aborts on any other type.
 struct Sizes {
     hidden: u64,
     feed_forward: u64,
     layers: u64,
     patch: u64,
     positions: u64,
-    /// Width of a token before the projector.
+    /// Width of a token at the projector's input.
     joined: u64,
     language: u64,
 }
@@ -67,11 +67,9 @@ impl Sizes {
         match file.get(&key("attention.layer_norm_epsilon")) {
             Some(GgufValue::F32(eps)) if *eps >= 0.0 => {}
             other => {
-                return Err(unsound_key(
-                    file,
-                    &key("attention.layer_norm_epsilon"),
-                    format!("{other:?}, expected f32"),
-                ));
+                let found = other.map_or_else(|| "missing".to_owned(), ToString::to_string);
+                let problem = format!("{found}, expected f32, at least 0");
+                return Err(unsound_key(file, &key("attention.layer_norm_epsilon"), problem));
             }
         }
         let (hidden, heads) = (number("embedding_length")?, number("attention.head_count")?);
@@ -81,10 +79,10 @@ impl Sizes {
         divides(file, &key("patch_size"), patch, image)?;
         divides(file, &key("projector.scale_factor"), shuffle, image / patch)?;
         let optional = |name: &str, default| if file.get(&key(name)).is_some() { number(name) } else { Ok(default) };
-        let (fewest, most) = (optional("preproc_min_tiles", 1)?, optional("preproc_max_tiles", 12)?);
-        // clip lists every grid of so many tiles, so the number is bounded too.
-        if fewest > most || most > 1024 {
-            let problem = format!("{most}, expected {fewest} (preproc_min_tiles) to 1024");
+        let (min_tiles, max_tiles) = (optional("preproc_min_tiles", 1)?, optional("preproc_max_tiles", 12)?);
+        // clip enumerates every grid of up to this many tiles, so the number is bounded.
+        if min_tiles > max_tiles || max_tiles > 1024 {
+            let problem = format!("{max_tiles}, expected {min_tiles} (preproc_min_tiles) to 1024");
             return Err(unsound_key(file, &key("preproc_max_tiles"), problem));
         }
         let grid = u64::from(image / patch);
@@ -113,7 +111,7 @@ fn tensors(file: &GgufFile, sizes: &Sizes) -> Result<(), GgufError> {
     required("v.patch_embd.weight", &[sizes.patch, sizes.patch, 3, hidden])?;
     optional("v.patch_embd.bias", &[hidden])?;
     required("v.position_embd.weight", &[hidden, sizes.positions])?;
-    // Every block needs tensors of its own, so a lying number of blocks ends at the first that has none.
+    // Each block needs its tensors, so a wrong number of blocks fails at the first that is missing.
     for layer in 0..sizes.layers {
         let name = |part: &str| format!("v.blk.{layer}.{part}");
         for norm in ["ln1", "ln2"] {
@@ -138,7 +136,8 @@ fn tensors(file: &GgufFile, sizes: &Sizes) -> Result<(), GgufError> {
     Ok(())
 }
 
-/// Checks a tensor's dimensions, trailing ones aside, and that what is not a matrix is in 32 bits.
+/// Checks a tensor's dimensions, ignoring trailing ones, and that tensors other than matrices are
+/// in 32 bits.
 fn shape(file: &GgufFile, name: &str, dims: &[u64], required: bool) -> Result<(), GgufError> {
     let place = || format!("tensor '{name}'");
     let Some(tensor) = file.tensor(name) else {

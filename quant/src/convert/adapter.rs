@@ -1,9 +1,10 @@
-//! A low-rank adapter becomes a GGUF adapter, which unmodified llama.cpp loads beside the converted base (`--lora`).
+//! Converts a low-rank adapter to a GGUF adapter, which unmodified llama.cpp loads with the
+//! converted base (`--lora`).
 //!
-//! Where conversion splits or reorders the rows of a matrix, B's rows go with them and A serves all parts. Rows of new tokens
-//! become adapters of their tables that are exact: differences to the base's rows on one side, and on the other a matrix that
-//! picks them. llama.cpp multiplies what an adapter adds by `alpha` over that tensor's own rank, which the picking side
-//! compensates.
+//! Where conversion splits or reorders the rows of a matrix, the rows of B follow and A is repeated
+//! for each part. Retrained rows of token tables become exact adapters of their tables: one factor
+//! holds the differences from the base's rows, the other selects them. llama.cpp scales each
+//! adapter by `alpha` over the rank of that tensor, which the selecting factor compensates.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -17,8 +18,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::mapper::PlannedTensor;
-use super::{ConvertError, WeightType, entry, language, model_name};
+use super::error::ConvertError;
+use super::language;
+use super::metadata::entry;
+use super::options::WeightType;
+use super::planned::{PlannedTensor, model_name};
 use crate::adapter::{Adapter, AdapterError, Matrix, Pair, TokenRows};
 use crate::blocks::{GgmlType, dequantize_row, quantize_rows};
 use crate::gguf::{GgufWriter, Metadata, TensorSpec};
@@ -33,24 +37,25 @@ pub struct AdapterTensor {
     values: Vec<f32>,
 }
 
-/// A GGUF adapter that is going to be written.
+/// A GGUF adapter to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterPlan {
-    /// Where.
+    /// Path.
     pub path: PathBuf,
-    /// Its metadata.
+    /// Metadata.
     pub metadata: Metadata,
-    /// Its tensors, in file order.
+    /// Tensors, in file order.
     pub tensors: Vec<AdapterTensor>,
-    /// What the user should know: parts of the adapter that such a file cannot carry.
+    /// Notes for the user: parts of the adapter that a GGUF adapter cannot contain.
     pub notes: Vec<String>,
 }
 
-/// Plans the conversion of an adapter of a base checkpoint into `<name>-lora-<type>.gguf` in `output`, where `<name>` is the
-/// adapter's directory's. Nothing is written.
+/// Plans the conversion of an adapter of the checkpoint `base` into `<name>-lora-<type>.gguf` in
+/// `output`, where `<name>` is the name of the adapter's directory. Nothing is written.
 ///
 /// # Errors
-/// [`ConvertError`] with the file and the key or tensor: what is broken, does not fit the base, or has no GGUF form.
+/// [`ConvertError`] with the file and the key or tensor that is invalid, does not match the base,
+/// or has no GGUF form.
 pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType) -> Result<AdapterPlan, ConvertError> {
     let name = model_name(adapter)?;
     let adapter = Adapter::open(adapter)?;
@@ -60,10 +65,10 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
     let planned = language::map(Some(&checkpoint), base, prefix, &config.language, weight_type)?;
     let tied = config.language.tied && config.language.arch == LanguageArch::Qwen2;
     if let Some(table) = adapter.rows.keys().next().filter(|_| tied) {
-        // One table is then both, and llama.cpp wants A and B the other way round in each of its uses.
+        // The table then has two uses, for which llama.cpp needs A and B in opposite orders.
         let problem =
-            "new rows of a table that is embedding and head at once have no GGUF form; merge the adapter instead";
-        return Err(adapter.wrong(table, problem).into());
+            "retrained rows of a table that is both embedding and head have no GGUF form; merge the adapter instead";
+        return Err(adapter.tensor_error(table, problem).into());
     }
     let mut tensors =
         Tensors { adapter: &adapter, base: &checkpoint, weight_type, list: Vec::new(), used: BTreeSet::new() };
@@ -77,14 +82,14 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
     }
     let Tensors { list, used, .. } = tensors;
     if let Some(unknown) = adapter.pairs.keys().chain(adapter.rows.keys()).find(|name| !used.contains(name.as_str())) {
-        let problem = "not a matrix of the base's language model, which is all that a GGUF adapter can adapt";
-        return Err(adapter.wrong(unknown, problem).into());
+        let problem = "not a matrix of the base's language model; a GGUF adapter can adapt only those";
+        return Err(adapter.tensor_error(unknown, problem).into());
     }
-    let notes = adapter.whole.keys().next().map(|whole| {
+    let notes = adapter.full_tensors.keys().next().map(|name| {
         format!(
-            "a GGUF adapter cannot carry '{whole}' and the other {} whole tensors of this one: merge it, and use the merged \
-             checkpoint's mmproj file",
-            adapter.whole.len() - 1
+            "a GGUF adapter cannot contain '{name}' and {} other fully trained tensors of this adapter: merge it, and use the \
+             mmproj file of the merged checkpoint",
+            adapter.full_tensors.len() - 1
         )
     });
     let metadata = vec![
@@ -100,30 +105,32 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
 }
 
 impl AdapterPlan {
-    /// Bytes of all tensors, without padding.
+    /// Returns the size of all tensors in bytes, without padding.
     pub fn data_size(&self) -> u64 {
-        self.tensors.iter().filter_map(|tensor| tensor.spec.ggml_type.tensor_bytes(&tensor.spec.dims)).sum()
+        self.tensors.iter().map(|tensor| size(&tensor.spec)).sum()
     }
 
-    /// Writes the file, which appears when it is complete.
+    /// Writes the file; it appears at its path when it is complete.
     ///
     /// # Errors
     /// [`ConvertError`] with the file and tensor.
     ///
-    /// # Panics
-    /// Never: types are chosen so that rows are whole blocks.
     pub fn write(&self) -> Result<(), ConvertError> {
         let specs: Vec<TensorSpec> = self.tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let mut writer = GgufWriter::create(&self.path, &self.metadata, &specs)?;
         for AdapterTensor { spec, values } in &self.tensors {
-            let bytes = spec.ggml_type.tensor_bytes(&spec.dims).expect("rows are whole blocks");
-            let mut packed = vec![0; bytes as usize];
+            let mut packed = vec![0; size(spec) as usize];
             quantize_rows(spec.ggml_type, values, spec.dims[0] as usize, &mut packed)
                 .map_err(|source| ConvertError::Value { path: self.path.clone(), tensor: spec.name.clone(), source })?;
             writer.write(&packed)?;
         }
         Ok(writer.finish()?)
     }
+}
+
+/// Returns the size of a tensor in bytes.
+fn size(spec: &TensorSpec) -> u64 {
+    spec.ggml_type.tensor_bytes(&spec.dims).expect("types are chosen so that rows are whole blocks")
 }
 
 /// Collects the tensors of an adapter.
@@ -136,7 +143,7 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Adds A and B, matrices of these rows and columns.
+    /// Adds A and B of a target tensor.
     fn add(&mut self, target: &PlannedTensor, [down, up]: [Matrix; 2]) {
         for (end, Matrix { rows, cols, values }) in [("lora_a", down), ("lora_b", up)] {
             let chosen = self.weight_type.ggml_type();
@@ -152,8 +159,8 @@ impl<'a> Tensors<'a> {
         let source = self.base.get(&target.source).expect("planned from this checkpoint");
         let found = [pair.up.rows, pair.down.cols];
         if source.shape != found {
-            let problem = format!("for a base of shape {found:?}, which is {:?}", source.shape);
-            return Err(self.adapter.wrong(&target.source, problem));
+            let problem = format!("for a base of shape {found:?}, expected the base's {:?}", source.shape);
+            return Err(self.adapter.tensor_error(&target.source, problem));
         }
         let rows = target.spec.dims[1];
         let values = (0..rows).flat_map(|row| pair.up.row(target.rows.source(row) as usize)).copied().collect();
@@ -163,17 +170,18 @@ impl<'a> Tensors<'a> {
         Ok(())
     }
 
-    /// The table's rows are those of the embedding, which llama.cpp takes, or of the head, which it multiplies by.
+    /// Adds retrained rows of the embedding, which llama.cpp looks up, or of the head, by which it
+    /// multiplies.
     fn rows(&mut self, target: &'a PlannedTensor, new: &TokenRows) -> Result<(), AdapterError> {
         let [width, vocabulary] = [target.spec.dims[0] as usize, target.spec.dims[1] as usize];
         let TokenRows { tokens, rows } = new;
         if rows.cols != width {
             let problem = format!("rows of {}, expected the base's {width}", rows.cols);
-            return Err(self.adapter.wrong(&target.source, problem));
+            return Err(self.adapter.tensor_error(&target.source, problem));
         }
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
             let problem = format!("a row for token {token}, expected tokens below {vocabulary}");
-            return Err(self.adapter.wrong(&target.source, problem));
+            return Err(self.adapter.tensor_error(&target.source, problem));
         }
         let count = tokens.len();
         let pick = (count as f64 / self.adapter.alpha) as f32;
@@ -181,12 +189,12 @@ impl<'a> Tensors<'a> {
         let mut differences = rows.clone();
         for (place, token) in tokens.iter().enumerate() {
             picks.values[*token as usize * count + place] = pick;
-            let own = self.base_row(target, *token as usize, width);
+            let base = self.base_row(target, *token as usize, width);
             let row = &mut differences.values[place * width..][..width];
-            row.iter_mut().zip(own).for_each(|(new, own)| *new -= own);
+            row.iter_mut().zip(base).for_each(|(new, base)| *new -= base);
         }
         if target.spec.name == "token_embd.weight" {
-            // A's row of the token, times B: B has the differences as columns.
+            // llama.cpp multiplies the token's row of A by B: the columns of B are the differences.
             let values =
                 (0..width * count).map(|place| differences.values[place % count * width + place / count]).collect();
             self.add(target, [picks, Matrix { rows: width, cols: count, values }]);
@@ -207,7 +215,7 @@ impl<'a> Tensors<'a> {
         let bytes = ggml_type.row_bytes(width).expect("floats have no blocks");
         let mut values = vec![0.0; width];
         dequantize_row(ggml_type, &self.base.data(source)[row * bytes..][..bytes], &mut values)
-            .expect("a row of floats has as many bytes as computed");
+            .expect("the buffers have matching lengths");
         values
     }
 }

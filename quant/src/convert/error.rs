@@ -1,4 +1,4 @@
-//! Why a checkpoint cannot be converted.
+//! Errors of conversion.
 
 use std::path::PathBuf;
 
@@ -8,71 +8,72 @@ use crate::gguf::GgufError;
 use crate::hf::HfError;
 use crate::safetensors::{Dtype, SafetensorsError};
 
-/// An error of planning or writing a conversion; every message names the file and the place in it.
+/// An error of planning or writing a conversion. Every message names the file and the key or
+/// tensor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConvertError {
-    /// The configuration or tokenizer.
+    /// The configuration or tokenizer cannot be read.
     #[error(transparent)]
     Hf(#[from] HfError),
-    /// The tensors' container.
+    /// The tensors cannot be read.
     #[error(transparent)]
     Safetensors(#[from] SafetensorsError),
-    /// The file being written.
+    /// The GGUF file cannot be written.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// The adapter.
+    /// The adapter is invalid or does not match the base.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
-    /// The directory has no name that files could be called after.
-    #[error("{}: has no name to call the files after", path.display())]
+    /// The directory has no name (it is a root), so the files have none.
+    #[error("{}: a directory without a name, expected one that names the files", path.display())]
     NoName {
         /// The directory.
         path: PathBuf,
     },
-    /// A tensor the architecture has is not there.
+    /// A tensor of the architecture is missing.
     #[error("{}: tensor '{tensor}': missing, expected shape {expected:?}", path.display())]
     MissingTensor {
         /// The directory.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its shape according to the configuration.
+        /// The shape according to the configuration.
         expected: Vec<u64>,
     },
-    /// A tensor's shape is not what the configuration says.
+    /// A tensor's shape contradicts the configuration.
     #[error("{}: tensor '{tensor}': shape {found:?}, expected {expected:?} from config.json", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its shape.
+        /// The shape found.
         found: Vec<usize>,
-        /// Its shape according to the configuration.
+        /// The shape according to the configuration.
         expected: Vec<u64>,
     },
-    /// A tensor's element type is not one of the floats that weights come in.
+    /// A tensor's element type is not a supported float.
     #[error("{}: tensor '{tensor}': {found}, expected F32, F16 or BF16", path.display())]
     Dtype {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its type.
+        /// The type found.
         found: Dtype,
     },
-    /// A tensor larger than a file can hold.
+    /// A tensor of 2^63 bytes or more.
     #[error("{}: tensor '{tensor}': shape {shape:?} exceeds 2^63 bytes", path.display())]
     TooLarge {
         /// The directory.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Its shape according to the configuration.
+        /// The shape according to the configuration.
         shape: Vec<u64>,
     },
-    /// A tensor that no part of the architecture has a place for.
+    /// A tensor that is not part of the architecture.
     #[error("{}: tensor '{tensor}': not part of this architecture, and dropping it would change the model", path.display())]
     UnexpectedTensor {
         /// The file.
@@ -80,17 +81,17 @@ pub enum ConvertError {
         /// The tensor.
         tensor: String,
     },
-    /// A value that the chosen type cannot hold.
+    /// A tensor cannot be converted to the chosen type.
     #[error("{}: tensor '{tensor}': {source}", path.display())]
     Value {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// Which value.
+        /// The value or type, and the reason.
         source: BlockError,
     },
-    /// The caller asked to stop.
+    /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
 }

@@ -1,10 +1,12 @@
-//! The tensors of the language models.
+//! The tensors of the language models: `InternLM2` and `Qwen2`.
 
 use std::path::Path;
 
-use super::mapper::{Mapper, PlannedTensor};
+use super::error::ConvertError;
+use super::mapper::Mapper;
+use super::options::WeightType;
+use super::planned::PlannedTensor;
 use super::rows::{QkvPart, RowMap};
-use super::{ConvertError, WeightType};
 use crate::hf::config::{LanguageArch, LanguageConfig};
 use crate::safetensors::Checkpoint;
 
@@ -50,7 +52,7 @@ fn internlm2(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), Con
         mapper.take(&target("ffn_down"), &source("feed_forward.w2"), &[hidden, ff])?;
     }
     mapper.take("output_norm.weight", "model.norm.weight", &[hidden])?;
-    // llama.cpp's InternLM2 has no tied form: the matrix is written twice.
+    // llama.cpp's InternLM2 does not support tied embeddings: the matrix is written twice.
     let head = if config.tied { embedding } else { "output.weight" };
     mapper.take("output.weight", head, &[config.vocab, hidden])
 }
@@ -78,7 +80,7 @@ fn qwen2(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), Convert
     }
     mapper.take("output_norm.weight", "model.norm.weight", &[hidden])?;
     if config.tied {
-        // llama.cpp uses the embeddings where there is no output matrix.
+        // Without an output matrix llama.cpp uses the embeddings.
         return Ok(());
     }
     mapper.take("output.weight", "lm_head.weight", &[config.vocab, hidden])

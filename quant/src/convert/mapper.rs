@@ -1,38 +1,19 @@
-//! Finds the checkpoint's tensors for the names llama.cpp gives them, and chooses their types.
+//! Maps llama.cpp's tensor names to the checkpoint's tensors, checks their shapes and chooses their
+//! types.
 
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::error::ConvertError;
+use super::options::WeightType;
+use super::planned::{PlannedFile, PlannedTensor};
 use super::rows::RowMap;
-use super::{ConvertError, PlannedFile, WeightType};
 use crate::blocks::GgmlType;
 use crate::gguf::TensorSpec;
 use crate::safetensors::{Checkpoint, Dtype};
 
-/// A tensor that is going to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedTensor {
-    /// Name, dimensions and type in the GGUF file.
-    pub spec: TensorSpec,
-    /// The checkpoint's tensor it is made of.
-    pub source: String,
-    size: u64,
-    pub(super) rows: RowMap,
-}
-
-impl PlannedTensor {
-    /// Bytes of its data.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Number of its elements.
-    pub(super) fn elements(&self) -> u64 {
-        self.spec.dims.iter().product()
-    }
-}
-
-/// Collects the tensors of one file. Without a checkpoint to look them up in, all tensors are taken to be there.
+/// Collects the tensors of one file. Without a checkpoint to look them up in, all tensors are
+/// assumed to exist.
 pub(super) struct Mapper<'a> {
     checkpoint: Option<&'a Checkpoint>,
     directory: &'a Path,
@@ -51,7 +32,8 @@ impl<'a> Mapper<'a> {
         Self { checkpoint, directory, prefix, weight_type, tensors: Vec::new() }
     }
 
-    /// Plans `target` from the whole of `source` (after the prefix), which must have the given shape.
+    /// Plans `target` from all rows of `source` (a name after the prefix), which must have the
+    /// given shape.
     pub(super) fn take(&mut self, target: &str, source: &str, shape: &[u64]) -> Result<(), ConvertError> {
         self.take_rows(target, source, shape, RowMap::From(0), shape[0])
     }
@@ -70,7 +52,8 @@ impl<'a> Mapper<'a> {
         self.plan(target, source, shape, dims, rows)
     }
 
-    /// Plans `target` from the rows of `source`, a batch of one matrix, in another order; the batch dimension is left out.
+    /// Plans `target` from the reordered rows of `source`, a batch of one matrix; the batch
+    /// dimension is dropped.
     pub(super) fn take_matrix(
         &mut self,
         target: &str,
@@ -103,7 +86,7 @@ impl<'a> Mapper<'a> {
         Ok(())
     }
 
-    /// Checks that the checkpoint has the tensor in a form that can be converted.
+    /// Checks that the checkpoint has the tensor, with the expected shape and a float type.
     fn look_up(&self, checkpoint: &Checkpoint, source: &str, shape: &[u64]) -> Result<(), ConvertError> {
         let source = source.to_owned();
         let Some(tensor) = checkpoint.get(&source) else {
@@ -126,8 +109,9 @@ impl<'a> Mapper<'a> {
     }
 }
 
-/// The type a tensor gets: vectors, norms and position embeddings are small and sensitive, and llama.cpp computes them
-/// in 32 bits; the patch embedding is a convolution, which has no other kernels than 16 and 32 bits.
+/// Chooses the type of a tensor: vectors, norms and position embeddings are small and sensitive,
+/// and llama.cpp computes them in 32 bits; the patch embedding is a convolution, for which only 16-
+/// and 32-bit kernels exist.
 fn tensor_type(name: &str, dims: &[u64], weight_type: WeightType) -> GgmlType {
     let is_matrix = dims.len() > 1 && name.ends_with(".weight");
     if !is_matrix || name.ends_with("_norm.weight") || name.contains("position_embd") {
@@ -140,7 +124,7 @@ fn tensor_type(name: &str, dims: &[u64], weight_type: WeightType) -> GgmlType {
     if dims[0].is_multiple_of(chosen.block_len()) { chosen } else { GgmlType::F16 }
 }
 
-/// Refuses a checkpoint with tensors that no file takes: leaving one out would silently change the model.
+/// Refuses a checkpoint with unmapped tensors: dropping one would silently change the model.
 pub(super) fn check_all_used(
     checkpoint: &Checkpoint,
     files: &[PlannedFile],
@@ -148,7 +132,7 @@ pub(super) fn check_all_used(
 ) -> Result<(), ConvertError> {
     let used: HashSet<&str> =
         files.iter().flat_map(|file| &file.tensors).map(|tensor| tensor.source.as_str()).collect();
-    // Rotary frequencies are computed, not learnt; a head that is tied to the embeddings is a copy of them.
+    // Rotary frequencies are computed, not learnt; a head tied to the embeddings is a copy of them.
     let head = if multimodal {
         ["language_model.lm_head.weight", "language_model.output.weight"]
     } else {

@@ -1,26 +1,26 @@
-//! The metadata llama.cpp needs, and what it has no keys for (`mmprm.*`).
+//! The metadata that llama.cpp needs, and `mmprm.*` for what it has no keys for.
 
-use super::entry;
-use crate::gguf::Metadata;
+use crate::gguf::{GgufValue, Metadata};
 use crate::hf::config::{Activation, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 
 /// Version of the block formats (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
 
-/// What a file says of itself before its architecture's keys.
+/// Values of the `general.*` keys.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct About<'a> {
+pub(crate) struct GeneralInfo<'a> {
+    /// `general.name`.
     pub name: &'a str,
     /// `general.file_type`.
     pub file_type: u32,
-    /// Elements of all tensors.
+    /// Number of elements of all tensors.
     pub parameters: u64,
 }
 
-/// The language model's metadata; `tokenizer` is the part that describes the vocabulary.
-pub(crate) fn language(about: About<'_>, config: &ModelConfig, tokenizer: Metadata) -> Metadata {
-    let mut metadata = general(config.language.arch.name(), "model", about);
+/// Returns the language model's metadata; `tokenizer` is the part that describes the vocabulary.
+pub(crate) fn language(info: GeneralInfo<'_>, config: &ModelConfig, tokenizer: Metadata) -> Metadata {
+    let mut metadata = general(config.language.arch.name(), "model", info);
     metadata.extend(model(&config.language));
     metadata.extend(tokenizer);
     if let Some(vision) = &config.vision {
@@ -35,18 +35,18 @@ pub(crate) fn language(about: About<'_>, config: &ModelConfig, tokenizer: Metada
     metadata
 }
 
-fn general(arch: &str, kind: &str, about: About<'_>) -> Metadata {
+fn general(arch: &str, kind: &str, info: GeneralInfo<'_>) -> Metadata {
     vec![
         entry("general.architecture", arch),
         entry("general.type", kind),
-        entry("general.name", about.name),
-        entry("general.size_label", size_label(about.parameters)),
-        entry("general.file_type", about.file_type),
+        entry("general.name", info.name),
+        entry("general.size_label", size_label(info.parameters)),
+        entry("general.file_type", info.file_type),
         entry("general.quantization_version", QUANTIZATION_VERSION),
     ]
 }
 
-/// A number of parameters the way model names say it: at least two digits and a unit.
+/// Formats a number of parameters as in model names: at least two digits and a unit.
 fn size_label(parameters: u64) -> String {
     let (scale, unit) = match parameters {
         0..=1_000_000 => (1e3, "K"),
@@ -127,14 +127,14 @@ pub(super) fn tokenizer(vocabulary: &Vocabulary) -> Metadata {
     metadata
 }
 
-/// The vision tower's metadata; `language` is the width of the language model.
-pub(crate) fn vision(about: About<'_>, config: &VisionConfig, language: u64) -> Metadata {
+/// Returns the vision tower's metadata; `language` is the width of the language model.
+pub(crate) fn vision(info: GeneralInfo<'_>, config: &VisionConfig, language: u64) -> Metadata {
     let key = |name: &str| format!("clip.vision.{name}");
     let activation = match config.activation {
         Activation::Gelu => "clip.use_gelu",
         Activation::Silu => "clip.use_silu",
     };
-    let mut metadata = general("clip", "mmproj", about);
+    let mut metadata = general("clip", "mmproj", info);
     metadata.extend([
         entry("clip.has_vision_encoder", true),
         entry("clip.projector_type", "internvl"),
@@ -158,12 +158,17 @@ pub(crate) fn vision(about: About<'_>, config: &VisionConfig, language: u64) -> 
     metadata
 }
 
+/// Returns a metadata entry.
+pub(super) fn entry(key: impl Into<String>, value: impl Into<GgufValue>) -> (String, GgufValue) {
+    (key.into(), value.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_said_in_two_digits() {
+    fn size_labels_have_two_digits() {
         let labels = [999, 1_000_000, 1_500_000, 7_738_000_000, 12_600_000_000, 99_600].map(size_label);
         assert_eq!(labels, ["1.0K", "1000K", "1.5M", "7.7B", "13B", "100K"]);
     }

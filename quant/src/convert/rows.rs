@@ -1,10 +1,10 @@
-//! Which row of a checkpoint's tensor becomes which row of a GGUF tensor.
+//! Maps rows of a GGUF tensor to rows of the checkpoint's tensor.
 //!
-//! All that conversion does to weights, besides changing their type, is to choose and reorder rows.
+//! Apart from the type, conversion changes weights only by selecting and reordering rows.
 
 /// A part of a fused matrix of queries, keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QkvPart {
+pub(super) enum QkvPart {
     /// Queries.
     Query,
     /// Keys.
@@ -15,18 +15,19 @@ pub enum QkvPart {
 
 /// Maps rows of the output to rows of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowMap {
-    /// All rows from the given one on.
+pub(super) enum RowMap {
+    /// Consecutive rows from this one.
     From(u64),
-    /// A vision tower's position embeddings: the checkpoint has the class token's first, llama.cpp's `InternVL` graph puts that
-    /// token behind the patches and adds row `i` to token `i`.
+    /// A vision tower's position embeddings: the checkpoint stores the class token's first;
+    /// llama.cpp's `InternVL` graph places that token after the patches and adds row `i` to token
+    /// `i`.
     ClassLast {
         /// Number of patches.
         patches: u64,
     },
-    /// `InternLM2`'s `wqkv`: per key-value head, its group of query heads, then the key head, then the value head. Queries
-    /// and keys are reordered within a head as well: the checkpoint rotates dimension `i` with `i + head / 2`, llama.cpp
-    /// with its neighbour.
+    /// `InternLM2`'s `wqkv`: per key-value head, its group of query heads, then the key head, then
+    /// the value head. Queries and keys are also reordered within a head: the checkpoint rotates
+    /// dimension `i` with `i + head / 2`, llama.cpp with the adjacent one.
     Wqkv {
         /// The part.
         part: QkvPart,
@@ -38,8 +39,8 @@ pub enum RowMap {
 }
 
 impl RowMap {
-    /// The source row of an output row.
-    pub fn source(self, row: u64) -> u64 {
+    /// Returns the source row of an output row.
+    pub(super) fn source(self, row: u64) -> u64 {
         match self {
             Self::From(start) => start + row,
             Self::ClassLast { patches } => (row + 1) % (patches + 1),
@@ -75,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn the_class_token_comes_after_the_patches() {
+    fn the_class_token_follows_the_patches() {
         let map = RowMap::ClassLast { patches: 3 };
         assert_eq!((0..4).map(|row| map.source(row)).collect::<Vec<_>>(), [1, 2, 3, 0]);
     }
 
     #[test]
-    fn rotated_halves_become_neighbours() {
+    fn rotated_halves_become_adjacent() {
         let map = RowMap::Wqkv { part: QkvPart::Key, group: 2, head: 4 };
         assert_eq!((0..8).map(|row| map.source(row)).collect::<Vec<_>>(), [8, 10, 9, 11, 24, 26, 25, 27]);
     }

@@ -2,22 +2,23 @@
 
 use rayon::prelude::*;
 
-use super::{ConvertError, PlannedFile, PlannedTensor};
+use super::error::ConvertError;
+use super::planned::{PlannedFile, PlannedTensor};
 use crate::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
 use crate::gguf::{GgufWriter, TensorSpec};
-use crate::progress::{Progress, Watch};
+use crate::progress::{Progress, ProgressFn};
 use crate::safetensors::{Checkpoint, Dtype, Tensor};
 
 /// Values converted at a time: 16 MiB as floats.
 const CHUNK: usize = 1 << 22;
 
-/// Values that one thread takes at a time.
+/// Values per parallel task.
 const TASK: usize = 1 << 14;
 
-/// A running conversion: the checkpoint, buffers that are reused, and who watches.
+/// A running conversion, with buffers that are reused.
 pub(super) struct Stream<'a, 'w> {
     checkpoint: &'a Checkpoint,
-    watch: &'a mut Watch<'w>,
+    on_progress: &'a mut ProgressFn<'w>,
     done: u64,
     total: u64,
     values: Vec<f32>,
@@ -25,8 +26,8 @@ pub(super) struct Stream<'a, 'w> {
 }
 
 impl<'a, 'w> Stream<'a, 'w> {
-    pub(super) fn new(checkpoint: &'a Checkpoint, total: u64, watch: &'a mut Watch<'w>) -> Self {
-        Self { checkpoint, watch, done: 0, total, values: Vec::new(), packed: Vec::new() }
+    pub(super) fn new(checkpoint: &'a Checkpoint, total: u64, on_progress: &'a mut ProgressFn<'w>) -> Self {
+        Self { checkpoint, on_progress, done: 0, total, values: Vec::new(), packed: Vec::new() }
     }
 
     pub(super) fn write(&mut self, file: &PlannedFile) -> Result<(), ConvertError> {
@@ -42,10 +43,11 @@ impl<'a, 'w> Stream<'a, 'w> {
         let source = self.checkpoint.get(&planned.source).expect("planned from this checkpoint");
         let ggml_type = planned.spec.ggml_type;
         let elements = planned.elements() as usize;
-        // A unit is what the row map moves: a row of the source's first dimension.
+        // A unit is what the row map selects: one index of the source's first dimension.
         let unit = elements / planned.spec.dims.last().map_or(1, |dim| *dim as usize);
         let per_chunk = (CHUNK / unit).max(1);
-        // Blocks lie along the contiguous dimension, of which a unit has one or more rows; vectors are never blocks.
+        // Blocks extend along the contiguous dimension; a unit has one or more rows of it. Vectors
+        // are never blocks.
         let row = if planned.spec.dims.len() == 1 { unit } else { planned.spec.dims[0] as usize };
         for start in (0..elements / unit).step_by(per_chunk) {
             let count = per_chunk.min(elements / unit - start);
@@ -58,7 +60,7 @@ impl<'a, 'w> Stream<'a, 'w> {
             writer.write(&self.packed)?;
             self.done += bytes as u64;
             let progress = Progress { done: self.done, total: self.total, item: &planned.spec.name };
-            if (self.watch)(progress).is_break() {
+            if (self.on_progress)(progress).is_break() {
                 return Err(ConvertError::Cancelled);
             }
         }
@@ -66,13 +68,13 @@ impl<'a, 'w> Stream<'a, 'w> {
         Ok(())
     }
 
-    /// Fills the buffer with the units from `start` on.
+    /// Reads units from `start` into the value buffer.
     fn read(&mut self, source: &Tensor, planned: &PlannedTensor, unit: usize, start: usize) {
         let source_type = match source.dtype {
             Dtype::F32 => GgmlType::F32,
             Dtype::F16 => GgmlType::F16,
             Dtype::BF16 => GgmlType::BF16,
-            _ => unreachable!("the mapper plans floats only"),
+            _ => unreachable!("the mapper plans only floats"),
         };
         let data = self.checkpoint.data(source);
         let bytes = source_type.row_bytes(unit).expect("floats have no blocks");
@@ -80,7 +82,7 @@ impl<'a, 'w> Stream<'a, 'w> {
         self.values.par_chunks_mut(unit).enumerate().with_min_len(tasks).for_each(|(index, values)| {
             let row = planned.rows.source((start + index) as u64) as usize;
             dequantize_row(source_type, &data[row * bytes..(row + 1) * bytes], values)
-                .expect("a unit of floats has as many bytes as computed");
+                .expect("the buffers have matching lengths");
         });
     }
 

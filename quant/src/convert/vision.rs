@@ -1,14 +1,17 @@
-//! The tensors of `InternViT` and of the projector that joins it to the language model.
+//! The tensors of `InternViT` and of the projector to the language model.
 
 use std::path::Path;
 
-use super::mapper::{Mapper, PlannedTensor};
+use super::error::ConvertError;
+use super::mapper::Mapper;
+use super::options::WeightType;
+use super::planned::PlannedTensor;
 use super::rows::RowMap;
-use super::{ConvertError, WeightType};
 use crate::hf::config::{VisionConfig, VisionNorm};
 use crate::safetensors::Checkpoint;
 
-/// Plans the tensors of the vision tower and projector; `language` is the width of the language model.
+/// Plans the tensors of the vision tower and projector; `language` is the width of the language
+/// model.
 pub(super) fn map(
     checkpoint: Option<&Checkpoint>,
     directory: &Path,
@@ -32,7 +35,8 @@ fn embeddings(mapper: &mut Mapper<'_>, config: &VisionConfig) -> Result<(), Conv
     mapper.take("v.patch_embd.weight", &source("patch_embedding.weight"), &[hidden, 3, patch, patch])?;
     mapper.take("v.patch_embd.bias", &source("patch_embedding.bias"), &[hidden])?;
     let patches = config.grid() * config.grid();
-    // llama.cpp's own converter keeps the checkpoint's order, and every patch then gets its neighbour's position.
+    // llama.cpp's own converter keeps the checkpoint's order, which shifts every patch to the next
+    // position.
     let order = RowMap::ClassLast { patches };
     mapper.take_matrix("v.position_embd.weight", &source("position_embedding"), [patches + 1, hidden], order)
 }

@@ -1,10 +1,10 @@
-//! Reading little-endian values from a byte slice, never past its end.
+//! Reads little-endian values from a byte slice, never past its end.
 
 use std::path::Path;
 
-use super::GgufError;
+use super::error::GgufError;
 
-/// A position in a file's bytes; every error it makes says where.
+/// A position in a file's bytes; errors carry the byte offset.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     position: usize,
@@ -15,7 +15,7 @@ macro_rules! numbers {
     ($($name:ident: $type:ty),*) => {$(
         pub(super) fn $name(&mut self, place: &str) -> Result<$type, GgufError> {
             let bytes = self.take(size_of::<$type>(), place)?;
-            Ok(<$type>::from_le_bytes(bytes.try_into().expect("take returns as many bytes as asked")))
+            Ok(<$type>::from_le_bytes(bytes.try_into().expect("take returns `count` bytes")))
         }
     )*};
 }
@@ -37,7 +37,7 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn take(&mut self, count: usize, place: &str) -> Result<&'a [u8], GgufError> {
         if count > self.remaining() {
-            let problem = format!("only {} bytes are left, expected {count}", self.remaining());
+            let problem = format!("{} bytes remain, expected {count}", self.remaining());
             return Err(self.error(place, problem));
         }
         let bytes = &self.bytes[self.position..self.position + count];
@@ -45,32 +45,33 @@ impl<'a> Cursor<'a> {
         Ok(bytes)
     }
 
-    /// A truth value: one byte, 0 or 1.
+    /// Reads a boolean: one byte, 0 or 1.
     pub(super) fn bool(&mut self, place: &str) -> Result<bool, GgufError> {
         match self.u8(place)? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(self.error(place, format!("a truth value of {other}, expected 0 or 1"))),
+            other => Err(self.error(place, format!("a boolean of {other}, expected 0 or 1"))),
         }
     }
 
-    /// A string: 64-bit length, then UTF-8, at most `limit` bytes.
-    pub(super) fn string(&mut self, limit: usize, place: &str) -> Result<&'a str, GgufError> {
+    /// Reads a string: 64-bit length, then UTF-8 of at most `max_len` bytes.
+    pub(super) fn string(&mut self, max_len: usize, place: &str) -> Result<&'a str, GgufError> {
         let length = self.count(1, place)?;
-        if length > limit {
-            return Err(self.error(place, format!("a string of {length} bytes, expected at most {limit}")));
+        if length > max_len {
+            return Err(self.error(place, format!("a string of {length} bytes, expected at most {max_len}")));
         }
         let bytes = self.take(length, place)?;
         std::str::from_utf8(bytes).map_err(|error| self.error(place, format!("text is not UTF-8: {error}")))
     }
 
-    /// A 64-bit count of elements that take at least `size` bytes each, so that a lying count is refused before anything
-    /// is allocated for it.
+    /// Reads a 64-bit count of elements of at least `size` bytes each; a count that exceeds the
+    /// remaining bytes is refused before anything is allocated for it.
     pub(super) fn count(&mut self, size: usize, place: &str) -> Result<usize, GgufError> {
         let count = self.u64(place)?;
-        let room = (self.remaining() / size) as u64;
-        if count > room {
-            let problem = format!("a count of {count}, but the {} bytes left hold at most {room}", self.remaining());
+        let max_count = (self.remaining() / size) as u64;
+        if count > max_count {
+            let problem =
+                format!("a count of {count}, but the remaining {} bytes hold at most {max_count}", self.remaining());
             return Err(self.error(place, problem));
         }
         Ok(count as usize)

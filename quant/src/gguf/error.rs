@@ -1,9 +1,9 @@
-//! What can be wrong with a GGUF file.
+//! Errors of reading and writing GGUF files.
 
 use std::io;
 use std::path::PathBuf;
 
-/// An error of reading or writing a GGUF file; every message names the file and the place in it.
+/// An error of reading or writing a GGUF file. Every message names the file and the key or tensor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GgufError {
@@ -12,67 +12,67 @@ pub enum GgufError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The file cannot be written; the source's message names it.
-    #[error("{source}")]
+    /// The file cannot be written; the message of the cause names it.
+    #[error(transparent)]
     Write {
-        /// Why, with the path.
+        /// The cause.
         source: io::Error,
     },
-    /// The bytes do not follow the format.
+    /// The bytes violate the format.
     #[error("{}: {place} (byte {offset}): {problem}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What was being read: `header`, `key 'x'`, `tensor 'x'`.
+        /// What was being read: `header`, `key 'x'` or `tensor 'x'`.
         place: String,
         /// Byte offset from the start of the file.
         offset: u64,
-        /// What is wrong and what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
-    /// A metadata key that is needed is not there.
+    /// A required metadata key is missing.
     #[error("{}: key '{key}': missing, expected {expected}", path.display())]
     MissingKey {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// The type it should have.
+        /// The expected type.
         expected: &'static str,
     },
-    /// A metadata value has another type than is needed.
+    /// A metadata value has the wrong type.
     #[error("{}: key '{key}': is {found}, expected {expected}", path.display())]
     WrongType {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// The type it has.
+        /// The type found.
         found: &'static str,
-        /// The type it should have.
+        /// The expected type.
         expected: &'static str,
     },
-    /// Metadata or tensors contradict each other in a way that llama.cpp would not survive.
+    /// Metadata or tensors contradict each other in a way that would abort llama.cpp.
     #[error("{}: {place}: {problem}", path.display())]
     Unsound {
         /// The file.
         path: PathBuf,
         /// `key 'x'` or `tensor 'x'`.
         place: String,
-        /// What is wrong and what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
-    /// What is to be written is not a valid GGUF file, or the data does not fit what was announced.
+    /// The header to be written is not valid, or the data does not match it.
     #[error("{}: {place}: {problem}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
         /// `key 'x'` or `tensor 'x'`.
         place: String,
-        /// What is wrong and what was expected.
+        /// What was found and what was expected.
         problem: String,
     },
 }

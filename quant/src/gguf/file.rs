@@ -1,46 +1,16 @@
-//! An open GGUF file.
+//! An open GGUF file: typed access to metadata and to tensor data. The header is parsed in
+//! [`super::parse`].
 
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::error::GgufError;
+use super::format::TensorInfo;
 use super::parse::{Header, parse};
-use super::{GgufError, GgufValue, Metadata};
-use crate::blocks::GgmlType;
+use super::value::{GgufValue, Metadata};
 use crate::map::MappedFile;
 
-/// Where a tensor is and what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Its name.
-    pub name: String,
-    /// Its dimensions, the contiguous one first (ggml's order).
-    pub dims: Vec<u64>,
-    /// The type of its elements.
-    pub ggml_type: GgmlType,
-    /// Byte offset of its data from the start of the file.
-    pub offset: u64,
-    /// Bytes of its data, without padding.
-    pub size: u64,
-}
-
-impl TensorInfo {
-    /// Elements per row, the contiguous dimension.
-    pub fn row_len(&self) -> u64 {
-        self.dims[0]
-    }
-
-    /// Rows of all other dimensions together.
-    pub fn rows(&self) -> u64 {
-        self.dims[1..].iter().product()
-    }
-
-    /// Elements in all.
-    pub fn elements(&self) -> u64 {
-        self.dims.iter().product()
-    }
-}
-
-/// A GGUF file, memory-mapped and checked: see the [module](super).
+/// A GGUF file, memory-mapped and validated: see the [module](super).
 #[derive(Debug)]
 pub struct GgufFile {
     map: MappedFile,
@@ -53,10 +23,11 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Maps the file and checks its whole header against its size.
+    /// Maps the file and validates its header against its size.
     ///
     /// # Errors
-    /// [`GgufError::Read`] if it cannot be opened, [`GgufError::Malformed`] with the place if it breaks the format.
+    /// [`GgufError::Read`] if it cannot be opened, [`GgufError::Malformed`] with the place if it
+    /// violates the format.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
         let map = MappedFile::open(path).map_err(|source| GgufError::Read { path: path.to_owned(), source })?;
         let Header { version, alignment, metadata, tensors } = parse(map.bytes(), path)?;
@@ -65,67 +36,67 @@ impl GgufFile {
         Ok(Self { map, version, alignment, metadata, tensors, keys, names })
     }
 
-    /// The path it was opened by.
+    /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         self.map.path()
     }
 
-    /// The format's version, 2 or 3.
+    /// Returns the format version, 2 or 3.
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// Alignment of tensor data in bytes.
+    /// Returns the alignment of tensor data in bytes.
     pub fn alignment(&self) -> u32 {
         self.alignment
     }
 
-    /// Size of the file in bytes.
+    /// Returns the size of the file in bytes.
     pub fn file_size(&self) -> u64 {
         self.map.bytes().len() as u64
     }
 
-    /// All metadata in file order.
+    /// Returns all metadata in file order.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// All tensors in file order.
+    /// Returns all tensors in file order.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
     }
 
-    /// The tensor of a name.
+    /// Looks up a tensor by name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.names.get(name).map(|&index| &self.tensors[index])
     }
 
-    /// The data of one of this file's tensors.
+    /// Returns the data of one of this file's tensors.
     ///
     /// # Panics
-    /// If the info is not from this file and reaches beyond it.
+    /// If `tensor` belongs to another file and exceeds this one.
     pub fn tensor_data(&self, tensor: &TensorInfo) -> &[u8] {
         let start = tensor.offset as usize;
         &self.map.bytes()[start..start + tensor.size as usize]
     }
 
-    /// The whole file.
+    /// Returns the content of the file.
     pub fn bytes(&self) -> &[u8] {
         self.map.bytes()
     }
 
-    /// Gives a tensor's resident pages back to the system after a pass over it.
+    /// Returns the resident pages of a tensor to the system after a pass over it.
     pub fn release(&self, tensor: &TensorInfo) {
         let start = tensor.offset as usize;
         self.map.release(start..start + tensor.size as usize);
     }
 
-    /// The value of a key, if it is there.
+    /// Looks up a metadata value.
     pub fn get(&self, key: &str) -> Option<&GgufValue> {
         self.keys.get(key).map(|&index| &self.metadata[index].1)
     }
 
-    /// The text of a key.
+    /// Returns the string of a key.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -133,7 +104,7 @@ impl GgufFile {
         self.require(key, "string", GgufValue::as_str)
     }
 
-    /// The non-negative integer of a key, stored in any width.
+    /// Returns the non-negative integer of a key, stored in any width.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -141,7 +112,7 @@ impl GgufFile {
         self.require(key, "u32", GgufValue::as_u32)
     }
 
-    /// The float of a key.
+    /// Returns the float of a key.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -149,7 +120,7 @@ impl GgufFile {
         self.require(key, "f32", GgufValue::as_f32)
     }
 
-    /// The truth value of a key.
+    /// Returns the boolean of a key.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
@@ -157,7 +128,7 @@ impl GgufFile {
         self.require(key, "bool", GgufValue::as_bool)
     }
 
-    /// The texts of a key.
+    /// Returns the strings of a key.
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].

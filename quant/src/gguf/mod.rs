@@ -1,9 +1,10 @@
-//! The GGUF container: a checked reader over a memory map and a streaming writer.
+//! The GGUF container: a validating reader over a memory map and a streaming writer.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian. The reader is at
-//! least as strict as llama.cpp's own (`ggml/src/gguf.cpp`), so that a file it accepts can be handed to C++: unique keys
-//! and names, known types, rows of whole blocks, tensors packed one after another at the file's alignment and inside the
-//! file. Which keys a model needs is left to [`crate::convert`] and to the users of [`GgufFile`].
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3,
+//! little-endian. The reader is at least as strict as llama.cpp's (`ggml/src/gguf.cpp`), so that a
+//! file it accepts can be passed to C++: unique keys and names, known types, rows of whole blocks,
+//! tensors packed one after another at the file's alignment and inside the file. The keys that a
+//! model needs are checked by [`crate::check`] and by the users of [`GgufFile`].
 //!
 //! ```
 //! use mmprm_quant::blocks::GgmlType;
@@ -24,26 +25,13 @@
 mod cursor;
 mod error;
 mod file;
+mod format;
 mod parse;
 mod value;
 mod write;
 
 pub use error::GgufError;
-pub use file::{GgufFile, TensorInfo};
+pub use file::GgufFile;
+pub use format::{TensorInfo, TensorSpec};
 pub use value::{GgufArray, GgufValue, Metadata};
-pub use write::{GgufWriter, TensorSpec};
-
-/// First bytes of every GGUF file.
-pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
-
-/// Alignment of tensor data unless `general.alignment` says otherwise, in bytes.
-pub(crate) const DEFAULT_ALIGNMENT: u32 = 32;
-
-/// Most dimensions of a tensor (ggml's `GGML_MAX_DIMS`).
-pub(crate) const MAX_DIMS: usize = 4;
-
-/// Longest tensor name in bytes (ggml's `GGML_MAX_NAME` less its terminator).
-pub(crate) const MAX_TENSOR_NAME: usize = 63;
-
-/// Longest metadata key in bytes (the format's limit).
-pub(crate) const MAX_KEY: usize = 65_535;
+pub use write::GgufWriter;

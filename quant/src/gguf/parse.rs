@@ -1,14 +1,15 @@
-//! The header: metadata and tensor infos, checked as they are read.
+//! Parses and validates the header: metadata and tensor descriptions.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use super::cursor::Cursor;
-use super::file::TensorInfo;
-use super::{DEFAULT_ALIGNMENT, GgufArray, GgufError, GgufValue, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, Metadata};
+use super::error::GgufError;
+use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorInfo};
+use super::value::{GgufArray, GgufValue, Metadata};
 use crate::blocks::GgmlType;
 
-/// What the header says; offsets are from the start of the file.
+/// A parsed header; tensor offsets are relative to the start of the file.
 pub(super) struct Header {
     pub version: u32,
     pub alignment: u32,
@@ -16,11 +17,9 @@ pub(super) struct Header {
     pub tensors: Vec<TensorInfo>,
 }
 
-/// Most bytes a header may take, so that a huge file of nothing but header cannot fill the memory; real ones take tens of
-/// megabytes at most.
+/// Maximum size of a header in bytes: bounds memory for a huge file that is all header. Real
+/// headers take up to tens of megabytes.
 const MAX_HEADER: usize = 256 << 20;
-
-const ALIGNMENT_KEY: &str = "general.alignment";
 
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header, GgufError> {
     let mut cursor = Cursor::new(&bytes[..bytes.len().min(MAX_HEADER)], path);
@@ -34,8 +33,8 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header, GgufError> {
     if !matches!(version, 2 | 3) {
         return Err(cursor.error("header", format!("version {version}, expected 2 or 3, little-endian")));
     }
-    // An info is at least an 8-byte name length, a count of dimensions, one dimension, a type and an offset; a pair at
-    // least a key's length, a type and one byte.
+    // A tensor takes at least an 8-byte name length, a dimension count, one dimension, a type and
+    // an offset; a metadata entry at least a key length, a type and one byte.
     let tensor_count = cursor.count(32, "header: tensor count")?;
     let pair_count = cursor.count(13, "header: metadata count")?;
     let metadata = pairs(&mut cursor, pair_count)?;
@@ -104,7 +103,7 @@ fn array(cursor: &mut Cursor<'_>, place: &str) -> Result<GgufArray, GgufError> {
         10 => GgufArray::U64(items(cursor, 8, place, |c| c.u64(place))?),
         11 => GgufArray::I64(items(cursor, 8, place, |c| c.i64(place))?),
         12 => GgufArray::F64(items(cursor, 8, place, |c| c.f64(place))?),
-        9 => return Err(cursor.error(place, "an array of arrays, which llama.cpp does not read".into())),
+        9 => return Err(cursor.error(place, "an array of arrays, which llama.cpp does not support".into())),
         other => return Err(cursor.error(place, format!("array element type {other}, expected 0 to 12"))),
     })
 }
@@ -114,7 +113,8 @@ fn alignment(cursor: &Cursor<'_>, metadata: &Metadata) -> Result<u32, GgufError>
     match value {
         GgufValue::U32(alignment) if alignment.is_power_of_two() => Ok(*alignment),
         other => {
-            Err(cursor.error(&format!("key '{ALIGNMENT_KEY}'"), format!("{other:?}, expected a u32 power of two")))
+            let problem = format!("{other} ({}), expected a u32 power of two", other.type_name());
+            Err(cursor.error(&format!("key '{ALIGNMENT_KEY}'"), problem))
         }
     }
 }
@@ -149,11 +149,11 @@ fn info(cursor: &mut Cursor<'_>, index: usize) -> Result<TensorInfo, GgufError> 
     }
     let number = cursor.u32(&place)?;
     let Some(ggml_type) = GgmlType::from_id(number) else {
-        return Err(cursor.error(&place, format!("type {number}, which ggml does not know")));
+        return Err(cursor.error(&place, format!("type {number}, expected one of ggml's types")));
     };
     let Some(size) = ggml_type.tensor_bytes(&dims) else {
         let problem = format!(
-            "dimensions {dims:?} as {ggml_type}: expected rows that are a multiple of {} and a size below 2^63 bytes",
+            "dimensions {dims:?} as {ggml_type}, expected rows of a multiple of {} elements and a size below 2^63 bytes",
             ggml_type.block_len()
         );
         return Err(cursor.error(&place, problem));
@@ -162,18 +162,18 @@ fn info(cursor: &mut Cursor<'_>, index: usize) -> Result<TensorInfo, GgufError> 
     Ok(TensorInfo { name, dims, ggml_type, offset, size })
 }
 
-/// Checks that the tensors lie one after another, each padded to the alignment, within the file (which excludes overlaps
-/// and gaps), and makes their offsets absolute.
+/// Checks that tensor data is contiguous, each tensor padded to the alignment, and inside the file
+/// (which excludes overlaps and gaps), and makes the offsets absolute.
 fn place(cursor: &Cursor<'_>, tensors: &mut [TensorInfo], alignment: u32, length: usize) -> Result<(), GgufError> {
     let alignment = u64::from(alignment);
-    let too_large = |name: &str| cursor.error(&format!("tensor '{name}'"), "its end is beyond 2^64 bytes".into());
+    let too_large = |name: &str| cursor.error(&format!("tensor '{name}'"), "ends beyond 2^64 bytes".into());
     let start = (cursor.position() as u64).next_multiple_of(alignment);
     let mut expected = 0_u64;
     for tensor in tensors {
         let place = format!("tensor '{}'", tensor.name);
         if tensor.offset != expected {
             let problem = format!(
-                "data at offset {} of the data section, expected {expected}: tensors follow one another, aligned to \
+                "data at offset {} of the data section, expected {expected}: tensors are contiguous, aligned to \
                  {alignment} bytes, without overlap or gap",
                 tensor.offset
             );

@@ -1,5 +1,7 @@
 //! Typed metadata values.
 
+use std::fmt;
+
 /// Metadata in file order.
 pub type Metadata = Vec<(String, GgufValue)>;
 
@@ -20,11 +22,11 @@ pub enum GgufValue {
     I32(i32),
     /// 32-bit float.
     F32(f32),
-    /// Truth value.
+    /// Boolean.
     Bool(bool),
-    /// UTF-8 text.
+    /// UTF-8 string.
     String(String),
-    /// Values of one type.
+    /// Array of one type.
     Array(GgufArray),
     /// 64-bit unsigned.
     U64(u64),
@@ -34,7 +36,7 @@ pub enum GgufValue {
     F64(f64),
 }
 
-/// An array of metadata values; arrays of arrays are not read by llama.cpp and not supported here.
+/// An array of metadata values. Arrays of arrays are not supported, as in llama.cpp.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GgufArray {
     /// 8-bit unsigned.
@@ -51,9 +53,9 @@ pub enum GgufArray {
     I32(Vec<i32>),
     /// 32-bit float.
     F32(Vec<f32>),
-    /// Truth values.
+    /// Booleans.
     Bool(Vec<bool>),
-    /// UTF-8 texts.
+    /// UTF-8 strings.
     String(Vec<String>),
     /// 64-bit unsigned.
     U64(Vec<u64>),
@@ -63,7 +65,7 @@ pub enum GgufArray {
     F64(Vec<f64>),
 }
 
-/// Runs `$body` with `$items` bound to the vector inside a [`GgufArray`], whatever its type.
+/// Evaluates `$body` with `$items` bound to the vector inside a [`GgufArray`] of any type.
 macro_rules! with_items {
     ($array:expr, $items:ident => $body:expr) => {
         match $array {
@@ -84,17 +86,17 @@ macro_rules! with_items {
 }
 
 impl GgufArray {
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         with_items!(self, items => items.len())
     }
 
-    /// Whether there is no element.
+    /// Returns whether the array is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Name of the array's type, as error messages and listings give it.
+    /// Returns the name of the array's type as in error messages and listings: `f32[]`.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::U8(_) => "u8[]",
@@ -112,7 +114,7 @@ impl GgufArray {
         }
     }
 
-    /// The format's number for the element type.
+    /// Returns the format's number for the element type.
     pub(crate) fn element_type(&self) -> u32 {
         match self {
             Self::U8(_) => 0,
@@ -132,7 +134,7 @@ impl GgufArray {
 }
 
 impl GgufValue {
-    /// Name of the value's type, as error messages and listings give it.
+    /// Returns the name of the value's type as in error messages and listings: `f32`, `string[]`.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::U8(_) => "u8",
@@ -151,7 +153,7 @@ impl GgufValue {
         }
     }
 
-    /// The text, if the value is one.
+    /// Returns the value if it is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -159,7 +161,7 @@ impl GgufValue {
         }
     }
 
-    /// The truth value, if the value is one.
+    /// Returns the value if it is a boolean.
     pub fn as_bool(&self) -> Option<bool> {
         match self {
             Self::Bool(value) => Some(*value),
@@ -167,7 +169,7 @@ impl GgufValue {
         }
     }
 
-    /// The value as a 64-bit unsigned number, if it is an integer of any width and not negative.
+    /// Returns the value if it is a non-negative integer of any width.
     pub fn as_u64(&self) -> Option<u64> {
         match *self {
             Self::U8(value) => Some(value.into()),
@@ -182,12 +184,12 @@ impl GgufValue {
         }
     }
 
-    /// The value as a 32-bit unsigned number, if it is an integer of any width in that range.
+    /// Returns the value if it is an integer of any width within the range of `u32`.
     pub fn as_u32(&self) -> Option<u32> {
         self.as_u64().and_then(|value| value.try_into().ok())
     }
 
-    /// The value as a 32-bit float, if it is a float.
+    /// Returns the value, rounded to 32 bits, if it is a float.
     pub fn as_f32(&self) -> Option<f32> {
         match *self {
             Self::F32(value) => Some(value),
@@ -196,11 +198,32 @@ impl GgufValue {
         }
     }
 
-    /// The texts, if the value is an array of them.
+    /// Returns the value if it is an array of strings.
     pub fn as_strings(&self) -> Option<&[String]> {
         match self {
             Self::Array(GgufArray::String(texts)) => Some(texts),
             _ => None,
+        }
+    }
+}
+
+/// Scalars as their value, strings in single quotes, arrays as type and length: for error messages.
+impl fmt::Display for GgufValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U8(value) => fmt::Display::fmt(value, formatter),
+            Self::I8(value) => fmt::Display::fmt(value, formatter),
+            Self::U16(value) => fmt::Display::fmt(value, formatter),
+            Self::I16(value) => fmt::Display::fmt(value, formatter),
+            Self::U32(value) => fmt::Display::fmt(value, formatter),
+            Self::I32(value) => fmt::Display::fmt(value, formatter),
+            Self::F32(value) => fmt::Display::fmt(value, formatter),
+            Self::Bool(value) => fmt::Display::fmt(value, formatter),
+            Self::String(text) => write!(formatter, "'{text}'"),
+            Self::Array(array) => write!(formatter, "{} of {} elements", array.type_name(), array.len()),
+            Self::U64(value) => fmt::Display::fmt(value, formatter),
+            Self::I64(value) => fmt::Display::fmt(value, formatter),
+            Self::F64(value) => fmt::Display::fmt(value, formatter),
         }
     }
 }

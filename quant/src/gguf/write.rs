@@ -1,79 +1,72 @@
-//! Writing: header first, then the tensors' data in order, in pieces of any size.
+//! Writes a file: the header first, then the tensors' data in order, in pieces of any size.
 
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::value::with_items;
-use super::{DEFAULT_ALIGNMENT, GgufArray, GgufError, GgufValue, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME};
+use super::error::GgufError;
+use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorSpec};
+use super::value::{GgufArray, GgufValue, with_items};
 use crate::atomic::AtomicFile;
-use crate::blocks::GgmlType;
 
-/// A tensor that is going to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Its name, at most 63 bytes.
-    pub name: String,
-    /// Its dimensions, the contiguous one first.
-    pub dims: Vec<u64>,
-    /// The type of its elements.
-    pub ggml_type: GgmlType,
-}
-
-/// A GGUF file (version 3) being written; it appears under its name when [`GgufWriter::finish`] succeeds.
+/// A GGUF file (version 3) being written; it appears at its path when [`GgufWriter::finish`]
+/// succeeds.
 #[derive(Debug)]
 pub struct GgufWriter {
     file: AtomicFile,
     path: PathBuf,
     tensors: Vec<(String, u64)>,
     current: usize,
-    left: u64,
+    /// Bytes of the current tensor still to be written.
+    remaining: u64,
 }
 
 impl GgufWriter {
-    /// Checks and writes the header.
+    /// Validates and writes the header.
     ///
     /// # Errors
-    /// [`GgufError::Unwritable`] if a key or tensor breaks the format, [`GgufError::Write`] if the file cannot be written.
+    /// [`GgufError::Unwritable`] if a key or tensor violates the format, [`GgufError::Write`] if
+    /// the file cannot be written.
     pub fn create(path: &Path, metadata: &[(String, GgufValue)], tensors: &[TensorSpec]) -> Result<Self, GgufError> {
         let (header, sizes) = header(path, metadata, tensors)?;
         let mut file = AtomicFile::create(path).map_err(|source| GgufError::Write { source })?;
         file.write_all(&header).map_err(|source| GgufError::Write { source })?;
         let tensors: Vec<_> = tensors.iter().map(|tensor| tensor.name.clone()).zip(sizes).collect();
-        let left = tensors.first().map_or(0, |(_, size)| *size);
-        Ok(Self { file, path: path.to_owned(), tensors, current: 0, left })
+        let remaining = tensors.first().map_or(0, |(_, size)| *size);
+        Ok(Self { file, path: path.to_owned(), tensors, current: 0, remaining })
     }
 
-    /// Writes the next bytes of the current tensor; when it is full, its padding too, and the next one begins.
+    /// Appends bytes to the current tensor; a complete tensor is padded and the next one becomes
+    /// current.
     ///
     /// # Errors
-    /// [`GgufError::Unwritable`] if there are more bytes than the tensor has left, [`GgufError::Write`] if the file cannot
-    /// be written.
+    /// [`GgufError::Unwritable`] if `bytes` exceed the tensor, [`GgufError::Write`] if the file
+    /// cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), GgufError> {
-        if bytes.len() as u64 > self.left {
-            let problem = format!("{} bytes of data, expected at most {}", bytes.len(), self.left);
+        if bytes.len() as u64 > self.remaining {
+            let problem = format!("{} bytes of data, expected at most {}", bytes.len(), self.remaining);
             return Err(self.unwritable(problem));
         }
         self.put(bytes)?;
-        self.left -= bytes.len() as u64;
-        if self.left == 0 && self.current < self.tensors.len() {
+        self.remaining -= bytes.len() as u64;
+        if self.remaining == 0 && self.current < self.tensors.len() {
             let (_, size) = self.tensors[self.current];
             let padding = size.next_multiple_of(u64::from(DEFAULT_ALIGNMENT)) - size;
             self.put(&vec![0; padding as usize])?;
             self.current += 1;
-            self.left = self.tensors.get(self.current).map_or(0, |(_, size)| *size);
+            self.remaining = self.tensors.get(self.current).map_or(0, |(_, size)| *size);
         }
         Ok(())
     }
 
-    /// Puts the file in place.
+    /// Moves the file to its path.
     ///
     /// # Errors
-    /// [`GgufError::Unwritable`] if a tensor's data is missing, [`GgufError::Write`] if the file cannot be put in place;
-    /// nothing is left behind then.
+    /// [`GgufError::Unwritable`] if a tensor's data is incomplete, [`GgufError::Write`] if the file
+    /// cannot be moved; the unfinished file is removed.
     pub fn finish(self) -> Result<(), GgufError> {
         if self.current < self.tensors.len() {
-            return Err(self.unwritable(format!("{} bytes of its data were not written", self.left)));
+            return Err(self.unwritable(format!("{} bytes of its data were not written", self.remaining)));
         }
         self.file.commit().map_err(|source| GgufError::Write { source })
     }
@@ -91,7 +84,7 @@ impl GgufWriter {
     }
 }
 
-/// The bytes before the data, and the size of each tensor's data.
+/// Returns the bytes before the data, and the size of each tensor's data.
 fn header(
     path: &Path,
     metadata: &[(String, GgufValue)],
@@ -110,7 +103,7 @@ fn header(
             format!("a key of {} bytes, expected 1 to {MAX_KEY}", key.len())
         } else if !seen.insert(key) {
             "occurs twice, expected unique keys".to_owned()
-        } else if key == "general.alignment" {
+        } else if key == ALIGNMENT_KEY {
             format!("is set by the writer, which aligns to {DEFAULT_ALIGNMENT}")
         } else {
             put_string(&mut bytes, key);
@@ -185,7 +178,9 @@ fn put_value(bytes: &mut Vec<u8>, value: &GgufValue) {
 }
 
 impl GgufValue {
-    /// Appends the value as a GGUF file stores it: its type, then its little-endian bytes. A stable form to hash.
+    /// Appends the value as a GGUF file stores it: the type, then the little-endian bytes. The form
+    /// is stable, for hashing.
+    #[doc(hidden)]
     pub fn encode(&self, bytes: &mut Vec<u8>) {
         put_value(bytes, self);
     }
@@ -196,7 +191,7 @@ fn put_array(bytes: &mut Vec<u8>, array: &GgufArray) {
     with_items!(array, items => items.iter().for_each(|item| item.put(bytes)));
 }
 
-/// An array element's little-endian bytes.
+/// An array element that has little-endian bytes.
 trait Put {
     fn put(&self, bytes: &mut Vec<u8>);
 }

@@ -1,20 +1,22 @@
-//! Tokens added to the base vocabulary, gathered from the four files that may list them.
+//! Tokens added to the base vocabulary, collected from the four files that may list them.
 //!
-//! `added_tokens.json` gives ids, `tokenizer_config.json` and `tokenizer.json` ids and whether a token is special,
-//! `special_tokens_map.json` names of special ones. They must agree on what an id is.
+//! `added_tokens.json` lists ids, `tokenizer_config.json` and `tokenizer.json` ids and whether a
+//! token is special, `special_tokens_map.json` the texts of special tokens. Files that disagree on
+//! the text of an id are refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{HfError, read_optional_json};
+use super::error::HfError;
+use super::files::read_optional_json;
 
 /// An added token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Added {
     pub text: String,
-    /// Special tokens are control tokens: never part of visible text.
+    /// Whether it is a control token: never part of visible text.
     pub special: bool,
     /// The file that lists it.
     pub file: PathBuf,
@@ -23,7 +25,7 @@ pub(super) struct Added {
 /// Added tokens by id.
 pub(super) type AddedTokens = BTreeMap<u32, Added>;
 
-/// A token given by its text, or by an object with the text and flags.
+/// A token as its text, or as an object with text and flags.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum TokenText {
@@ -39,7 +41,7 @@ impl TokenText {
     }
 }
 
-/// What of `tokenizer_config.json` is used.
+/// The used part of `tokenizer_config.json`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct TokenizerConfig {
     #[serde(default)]
@@ -58,7 +60,7 @@ struct Decoder {
     special: bool,
 }
 
-/// One template, or several with names.
+/// One template, or several named ones.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum ChatTemplate {
@@ -72,7 +74,7 @@ pub(super) struct NamedTemplate {
     pub template: String,
 }
 
-/// Texts of the tokens with a role, as `tokenizer_config.json` and `special_tokens_map.json` give them.
+/// Texts of the tokens with a role, in `tokenizer_config.json` and `special_tokens_map.json`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct SpecialTexts {
     pub bos_token: Option<TokenText>,
@@ -107,7 +109,7 @@ struct JsonToken {
     special: bool,
 }
 
-/// The added tokens and the two files that give tokens their roles.
+/// The added tokens, and the two files that assign roles to tokens.
 pub(super) struct TokenizerFiles {
     pub config: TokenizerConfig,
     pub map: SpecialTexts,
@@ -131,7 +133,8 @@ impl TokenizerFiles {
         let path = directory.join("added_tokens.json");
         let listed: BTreeMap<String, u32> = read_optional_json(&path)?.unwrap_or_default();
         for (text, id) in listed {
-            // Here only the id is said; the other files, or the maps of special tokens, know what it is.
+            // This file lists only ids; the other files, or the maps of special tokens, say which
+            // are special.
             let known = added.get(&id).map(|token| token.special);
             let special = known.unwrap_or_else(|| config.special.contains(&text) || map.contains(&text));
             add(&mut added, id, &text, special, &path)?;

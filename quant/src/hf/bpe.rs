@@ -5,15 +5,16 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{HfError, read_file, read_json};
+use super::error::HfError;
+use super::files::{read_json, read_text};
 
-/// How Qwen2's tokenizer splits text before merging; llama.cpp knows this splitter by name, and no other is accepted.
+/// Qwen2's pre-tokenizer pattern. llama.cpp knows it by name; no other is supported.
 const QWEN2_SPLIT: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
-/// A base vocabulary and its merges, in order of priority, each as two symbols with a blank between.
+/// A base vocabulary and its merges in order of priority, each two symbols separated by a space.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bpe {
     pub tokens: BTreeMap<u32, String>,
@@ -21,7 +22,7 @@ pub(super) struct Bpe {
 }
 
 impl Bpe {
-    /// Reads whichever form the directory has.
+    /// Reads the form that the directory has.
     pub(super) fn read(directory: &Path) -> Result<Self, HfError> {
         let (vocab, json) = (directory.join("vocab.json"), directory.join("tokenizer.json"));
         if vocab.exists() {
@@ -47,7 +48,7 @@ impl Bpe {
                 return Err(HfError::invalid(
                     path,
                     "key 'pre_tokenizer'",
-                    format!("splits by '{split}', expected Qwen2's way"),
+                    format!("splits by '{split}', expected Qwen2's pattern"),
                 ));
             }
         }
@@ -102,10 +103,10 @@ enum Pattern {
 
 impl PreTokenizer {
     fn patterns(&self) -> Vec<&str> {
-        let own = self.pattern.iter().map(|pattern| match pattern {
+        let patterns = self.pattern.iter().map(|pattern| match pattern {
             Pattern::Regex(text) | Pattern::String(text) => text.as_str(),
         });
-        own.chain(self.pretokenizers.iter().flat_map(Self::patterns)).collect()
+        patterns.chain(self.pretokenizers.iter().flat_map(Self::patterns)).collect()
     }
 }
 
@@ -116,15 +117,14 @@ fn by_id(vocab: BTreeMap<String, u32>, path: &Path) -> Result<BTreeMap<u32, Stri
             return Err(HfError::invalid(path, format!("token {id}"), "an empty text"));
         }
         if let Some(other) = tokens.insert(id, text) {
-            return Err(HfError::invalid(path, format!("token {id}"), format!("used twice, once for '{other}'")));
+            return Err(HfError::invalid(path, format!("token {id}"), format!("used twice, also for '{other}'")));
         }
     }
     Ok(tokens)
 }
 
 fn merges(path: &Path) -> Result<Vec<String>, HfError> {
-    let text = String::from_utf8(read_file(path)?)
-        .map_err(|error| HfError::invalid(path, "text", format!("is not UTF-8: {error}")))?;
+    let text = read_text(path)?;
     let lines = text.lines().enumerate().filter(|(index, line)| {
         let version = *index == 0 && line.starts_with("#version");
         !version && !line.trim().is_empty()
@@ -134,14 +134,14 @@ fn merges(path: &Path) -> Result<Vec<String>, HfError> {
         .collect()
 }
 
-/// The merge if it is two symbols with a blank between.
+/// Returns the merge if it is two symbols separated by a space.
 fn checked(merge: &str) -> Option<String> {
     let (left, right) = merge.trim().split_once(' ')?;
     (!left.is_empty() && !right.is_empty() && !right.contains(' ')).then(|| format!("{left} {right}"))
 }
 
 fn not_a_merge(path: &Path, place: &str, found: &str) -> HfError {
-    HfError::invalid(path, place, format!("'{found}', expected two symbols with a blank between"))
+    HfError::invalid(path, place, format!("'{found}', expected two symbols separated by a space"))
 }
 
 #[cfg(test)]
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_a_vocabulary_read_the_same() {
+    fn both_forms_of_a_vocabulary_are_read_alike() {
         let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(old.path().join("vocab.json"), "{\"#\": 0, \"a\": 1, \"##\": 2}").unwrap();
         std::fs::write(old.path().join("merges.txt"), "#version: 0.2\n# #\n\na b\n").unwrap();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_vocabularies_are_refused_by_place() {
+    fn invalid_vocabularies_are_refused_with_the_place() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         let error = || Bpe::read(dir.path()).unwrap_err().to_string();

@@ -1,7 +1,7 @@
-//! The few parts of the protocol buffers wire format that a sentencepiece model uses.
+//! The part of the protocol buffers wire format that sentencepiece models use.
 //!
-//! <https://protobuf.dev/programming-guides/encoding/>. Fields are visited in order without being copied, every length is
-//! checked against the message; groups (long deprecated) are refused.
+//! <https://protobuf.dev/programming-guides/encoding/>. Visits fields in order without copying and
+//! checks every length against the message; groups (deprecated) are refused.
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,7 +34,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Visits the fields of a message; the error says what is wrong at which byte of it.
+/// Visits the fields of a message. An error names the byte offset within the message.
 pub(super) fn fields<'a>(
     message: &'a [u8],
     mut visit: impl FnMut(u64, Value<'a>) -> Result<(), String>,

@@ -1,57 +1,45 @@
 //! `tokenizer.model`: a sentencepiece model.
 //!
-//! Reads the pieces with their scores and types and the flags of the normaliser that GGUF carries (fields of
-//! `sentencepiece_model.proto`). Only the BPE and unigram kinds that llama.cpp's `llama` tokenizer covers are accepted,
-//! with the identity normaliser. Which pieces a checkpoint renames is left to [`super::vocabulary`].
+//! Reads the tokens ("pieces") with scores and types, and the normaliser flags that GGUF carries
+//! (fields of `sentencepiece_model.proto`). Accepts only the BPE and unigram models that
+//! llama.cpp's `llama` tokenizer supports, with the identity normaliser. Tokens that a checkpoint
+//! adds or renames are handled by [`super::vocabulary`].
 
 use std::path::Path;
 
+use super::error::HfError;
+use super::files::read_file;
 use super::protobuf::{self, Value};
-use super::vocabulary::TokenType;
-use super::{HfError, read_file};
+use super::token::{Token, TokenType};
 
-/// Most pieces that are read; real models have up to 260 thousand.
+/// Maximum number of pieces; real models have up to 260 thousand.
 const MAX_PIECES: usize = 1 << 22;
-
-/// A piece of the vocabulary.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Piece {
-    /// Its text, with `▁` for a space.
-    pub text: String,
-    /// Its score: merges with higher scores come first.
-    pub score: f32,
-    /// Its type.
-    pub token_type: TokenType,
-}
 
 /// A sentencepiece model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SentencePiece {
-    /// The pieces; a piece's index is its token id.
-    pub pieces: Vec<Piece>,
-    /// Whether a space is put before the text.
-    pub add_dummy_prefix: bool,
-    /// Whether runs of spaces are shortened to one, and those at the ends removed.
-    pub remove_extra_whitespaces: bool,
+pub(super) struct SentencePiece {
+    /// The pieces; the index is the token id.
+    pub(super) pieces: Vec<Token>,
+    /// Whether a space is prepended to the text.
+    pub(super) add_dummy_prefix: bool,
+    /// Whether runs of spaces are collapsed to one, and removed at the ends.
+    pub(super) remove_extra_whitespaces: bool,
 }
 
 impl SentencePiece {
     /// Reads a model file.
-    ///
-    /// # Errors
-    /// [`HfError`] with the file and the piece or byte.
-    pub fn read(path: &Path) -> Result<Self, HfError> {
+    pub(super) fn read(path: &Path) -> Result<Self, HfError> {
         let bytes = read_file(path)?;
         Self::parse(&bytes).map_err(|problem| HfError::invalid(path, "sentencepiece model", problem))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        // The defaults of the format: fields of that value may be left out.
+        // The defaults of the format: fields with these values may be absent.
         let mut model = Self { pieces: Vec::new(), add_dummy_prefix: true, remove_extra_whitespaces: true };
         protobuf::fields(bytes, |number, value| match number {
             1 => {
                 if model.pieces.len() == MAX_PIECES {
-                    return Err(format!("more than {MAX_PIECES} pieces"));
+                    return Err(format!("more than {MAX_PIECES} pieces, the maximum"));
                 }
                 let index = model.pieces.len();
                 let piece = message(value).and_then(piece).map_err(|problem| format!("piece {index}: {problem}"))?;
@@ -88,21 +76,21 @@ fn message(value: Value<'_>) -> Result<&[u8], String> {
 }
 
 fn flag(value: Value<'_>) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| "expected a truth value".into())
+    value.as_bool().ok_or_else(|| "expected a boolean".into())
 }
 
 fn trainer(bytes: &[u8]) -> Result<(), String> {
     protobuf::fields(bytes, |number, value| match (number, value) {
         (3, Value::Varint(kind @ (3 | 4))) => {
-            Err(format!("model type {kind} (words or characters), expected unigram or BPE"))
+            Err(format!("model type {kind} (word or character), expected unigram or BPE"))
         }
         (24, Value::Varint(suffix)) if suffix != 0 => Err("whitespace as suffix, expected as prefix".into()),
         _ => Ok(()),
     })
 }
 
-fn piece(bytes: &[u8]) -> Result<Piece, String> {
-    let mut piece = Piece { text: String::new(), score: 0.0, token_type: TokenType::Normal };
+fn piece(bytes: &[u8]) -> Result<Token, String> {
+    let mut piece = Token { text: String::new(), score: 0.0, token_type: TokenType::Normal };
     protobuf::fields(bytes, |number, value| {
         match number {
             1 => {
@@ -118,7 +106,8 @@ fn piece(bytes: &[u8]) -> Result<Piece, String> {
                     Value::Varint(4) => TokenType::UserDefined,
                     Value::Varint(5) => TokenType::Unused,
                     Value::Varint(6) => TokenType::Byte,
-                    other => return Err(format!("type {other:?}, expected 1 to 6")),
+                    Value::Varint(other) => return Err(format!("type {other}, expected 1 to 6")),
+                    _ => return Err("type: not a number, expected 1 to 6".into()),
                 }
             }
             _ => {}
@@ -144,13 +133,13 @@ mod tests {
         let piece = [field(1, "▁the".as_bytes()), vec![0x15, 0, 0, 0x80, 0xbf], vec![0x18, 4]].concat();
         let bytes = [field(1, &field(1, b"<unk>")), field(1, &piece), field(3, &[0x18, 0])].concat();
         let model = SentencePiece::parse(&bytes).unwrap();
-        assert_eq!(model.pieces[0], Piece { text: "<unk>".into(), score: 0.0, token_type: TokenType::Normal });
-        assert_eq!(model.pieces[1], Piece { text: "▁the".into(), score: -1.0, token_type: TokenType::UserDefined });
+        assert_eq!(model.pieces[0], Token { text: "<unk>".into(), score: 0.0, token_type: TokenType::Normal });
+        assert_eq!(model.pieces[1], Token { text: "▁the".into(), score: -1.0, token_type: TokenType::UserDefined });
         assert!(!model.add_dummy_prefix && model.remove_extra_whitespaces);
     }
 
     #[test]
-    fn what_llama_cpp_does_not_do_is_refused() {
+    fn models_that_llama_cpp_does_not_support_are_refused() {
         let one = field(1, &field(1, b"x"));
         for (extra, expected) in [
             (field(3, &field(2, b"map")), "character map"),

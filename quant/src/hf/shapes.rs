@@ -1,4 +1,5 @@
-//! The shapes of the published InternVL2.5 models, for planning and measuring without a checkpoint at hand.
+//! Configurations of the published InternVL2.5 models, for planning and benchmarks without a
+//! checkpoint.
 //!
 //! ```
 //! use mmprm_quant::hf::shapes::Shape;
@@ -21,15 +22,15 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// All of them, smallest first.
+    /// All models, smallest first.
     pub const ALL: [Self; 3] = [Self::InternVl25B1, Self::InternVl25B2, Self::InternVl25B8];
 
-    /// The shape of a name, in any case.
+    /// Looks up a model by name, ignoring case.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|shape| shape.name().eq_ignore_ascii_case(name))
     }
 
-    /// The name on command lines.
+    /// Returns the name on command lines.
     pub fn name(self) -> &'static str {
         match self {
             Self::InternVl25B1 => "internvl2_5-1b",
@@ -38,7 +39,7 @@ impl Shape {
         }
     }
 
-    /// Its configuration, as its `config.json` has it.
+    /// Returns the configuration in the model's `config.json`.
     pub fn config(self) -> ModelConfig {
         let internlm2 = |hidden, layers, heads, feed_forward| LanguageConfig {
             arch: LanguageArch::InternLm2,

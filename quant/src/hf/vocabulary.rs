@@ -1,7 +1,8 @@
-//! The vocabulary of a checkpoint as llama.cpp needs it: one token per row of the embedding matrix.
+//! The vocabulary of a checkpoint in llama.cpp's form: one token per row of the embedding matrix.
 //!
-//! Takes the base vocabulary ([`super::sentencepiece`], or byte-level BPE), puts the added tokens in, fills the rows no
-//! token has, and finds the tokens with a role. llama.cpp aborts on two tokens with one text, so those are refused here.
+//! Reads the base vocabulary (sentencepiece or byte-level BPE), inserts the added tokens, fills
+//! rows without a token, and finds the tokens with a role. Two tokens with the same text are
+//! refused, because llama.cpp aborts on them.
 //!
 //! ```
 //! use mmprm_quant::hf::vocabulary::TokenType;
@@ -14,65 +15,31 @@ use std::path::Path;
 use super::added::{ChatTemplate, TokenText, TokenizerFiles};
 use super::bpe::Bpe;
 use super::config::{LanguageArch, LanguageConfig};
+use super::error::HfError;
+use super::files::read_text;
 use super::sentencepiece::SentencePiece;
-use super::{HfError, read_file};
+pub use super::token::{Token, TokenType};
 
-/// Ends every turn of the chat format all supported models use.
+/// End of turn in the chat format of all supported models.
 const TURN_END: &str = "<|im_end|>";
 
-/// Score of tokens that no merge makes: added ones, and fillers.
+/// Scores of tokens that no merge produces: added tokens and fillers.
 const ADDED_SCORE: f32 = -1000.0;
 pub(crate) const FILLER_SCORE: f32 = -10_000.0;
 
-/// A token's type (`llama_token_type`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
-pub enum TokenType {
-    /// Ordinary text.
-    Normal = 1,
-    /// Stands for what the vocabulary lacks.
-    Unknown = 2,
-    /// Never part of visible text.
-    Control = 3,
-    /// Matched whole in text, and visible.
-    UserDefined = 4,
-    /// Has a row but no meaning.
-    Unused = 5,
-    /// One byte.
-    Byte = 6,
-}
-
-impl TokenType {
-    /// The type's number in GGUF.
-    pub fn id(self) -> i32 {
-        self as i32
-    }
-}
-
-/// A token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Token {
-    /// Its text.
-    pub text: String,
-    /// Its score (0 in byte-level BPE, where merges decide).
-    pub score: f32,
-    /// Its type.
-    pub token_type: TokenType,
-}
-
-/// The algorithm that makes tokens of text.
+/// The tokenization algorithm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tokenizer {
-    /// Sentencepiece.
+    /// sentencepiece.
     SentencePiece {
-        /// Whether a space is put before the text.
+        /// Whether a space is prepended to the text.
         add_space_prefix: bool,
-        /// Whether runs of spaces are shortened, which llama.cpp does not do.
+        /// Whether runs of spaces are collapsed, which llama.cpp does not do.
         remove_extra_whitespaces: bool,
     },
-    /// Byte-level BPE with Qwen2's splitter.
+    /// Byte-level BPE with Qwen2's pre-tokenizer.
     Bpe {
-        /// Pairs in order of priority.
+        /// Merges in order of priority.
         merges: Vec<String>,
     },
 }
@@ -80,19 +47,19 @@ pub enum Tokenizer {
 /// Ids of the tokens with a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpecialIds {
-    /// Begins a text.
+    /// Beginning of text.
     pub bos: Option<u32>,
-    /// Ends what a model generates.
+    /// End of generation.
     pub eos: Option<u32>,
-    /// Ends a turn (`<|im_end|>`).
+    /// End of turn (`<|im_end|>`).
     pub eot: Option<u32>,
-    /// Stands for unknown text.
+    /// Unknown text.
     pub unk: Option<u32>,
-    /// Separates texts.
+    /// Separator.
     pub sep: Option<u32>,
-    /// Pads batches.
+    /// Padding.
     pub pad: Option<u32>,
-    /// Masks a token.
+    /// Mask.
     pub mask: Option<u32>,
 }
 
@@ -105,9 +72,9 @@ pub struct Vocabulary {
     pub tokenizer: Tokenizer,
     /// Tokens with a role.
     pub special: SpecialIds,
-    /// Whether a text gets a beginning token.
+    /// Whether a beginning-of-text token is prepended.
     pub add_bos: bool,
-    /// Whether a text gets an end token.
+    /// Whether an end token is appended.
     pub add_eos: bool,
     /// The chat template (Jinja), if there is one.
     pub chat_template: Option<String>,
@@ -117,8 +84,8 @@ impl Vocabulary {
     /// Reads the tokenizer files of a checkpoint whose language model has the given configuration.
     ///
     /// # Errors
-    /// [`HfError`] with the file and the token or line: files that are missing, broken or in conflict, tokens without a
-    /// row, two tokens with one text.
+    /// [`HfError`] with the file and the token or line: files that are missing, invalid or
+    /// contradictory, tokens beyond the embedding matrix, two tokens with the same text.
     pub fn read(directory: &Path, model: &LanguageConfig) -> Result<Self, HfError> {
         let files = TokenizerFiles::read(directory)?;
         let mut rows = Rows::new(directory, model.vocab);
@@ -134,7 +101,8 @@ impl Vocabulary {
         };
         let is_bpe = matches!(tokenizer, Tokenizer::Bpe { .. });
         for (id, added) in &files.added {
-            // As llama.cpp's converter has it: byte-level vocabularies often forget to mark their `<|…|>` as special.
+            // As in llama.cpp's converter: byte-level vocabularies often do not mark their `<|…|>`
+            // as special.
             let special = added.special || (is_bpe && added.text.starts_with("<|") && added.text.ends_with("|>"));
             let token_type = if special { TokenType::Control } else { TokenType::UserDefined };
             let score = if is_bpe { 0.0 } else { ADDED_SCORE };
@@ -145,7 +113,8 @@ impl Vocabulary {
         Ok(Self {
             tokens,
             special,
-            // The classes' defaults: sentencepiece tokenizers begin a text with a token, Qwen2's does not.
+            // The defaults of the tokenizer classes: sentencepiece prepends a token, Qwen2 does
+            // not.
             add_bos: files.config.add_bos_token.unwrap_or(!is_bpe),
             add_eos: files.config.add_eos_token.unwrap_or(false),
             chat_template: chat_template(directory, files.config.chat_template)?,
@@ -154,7 +123,7 @@ impl Vocabulary {
     }
 }
 
-/// Rows of the embedding matrix that get their tokens one by one.
+/// Tokens by row of the embedding matrix, inserted one by one.
 struct Rows<'a> {
     directory: &'a Path,
     tokens: Vec<Option<Token>>,
@@ -179,7 +148,8 @@ impl<'a> Rows<'a> {
     fn put_pieces(&mut self, path: &Path) -> Result<Tokenizer, HfError> {
         let model = SentencePiece::read(path)?;
         for (id, piece) in (0..).zip(model.pieces) {
-            // NUL would end the text in C++; its byte token covers it. InternLM2 reserves rows as `[UNUSED…]`.
+            // NUL would end the text in C++, and its byte token covers it. InternLM2 reserves rows
+            // as `[UNUSED…]`.
             let token_type = if piece.text.starts_with("[UNUSED") { TokenType::Unused } else { piece.token_type };
             if !piece.text.contains('\0') {
                 self.put(id, Token { text: piece.text, score: piece.score, token_type }, path)?;
@@ -189,7 +159,7 @@ impl<'a> Rows<'a> {
         Ok(Tokenizer::SentencePiece { add_space_prefix, remove_extra_whitespaces })
     }
 
-    /// Fills the rows without a token and checks that no text occurs twice.
+    /// Fills rows without a token and checks that texts are unique.
     fn finish(self) -> Result<(Vec<Token>, HashMap<String, u32>), HfError> {
         let mut ids = HashMap::with_capacity(self.tokens.len());
         let mut tokens = Vec::with_capacity(self.tokens.len());
@@ -205,7 +175,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The text of the token of a row that no token has.
+/// Returns the text of the token that fills an empty row.
 pub(crate) fn filler_text(id: u64) -> String {
     format!("[PAD{id}]")
 }
@@ -224,7 +194,8 @@ fn special_ids(files: &TokenizerFiles, ids: &HashMap<String, u32>, model: &Langu
     let eos = find(&config.eos_token, &map.eos_token).or(eos);
     SpecialIds {
         bos: find(&config.bos_token, &map.bos_token).or(bos),
-        // InternLM2 chat models end with the turn's end, whatever their files say; llama.cpp's converter knows it too.
+        // InternLM2 chat models end with the end of turn even if their files name another token, as
+        // in llama.cpp's converter.
         eos: if model.arch == LanguageArch::InternLm2 { eot.or(eos) } else { eos },
         eot,
         unk: find(&config.unk_token, &map.unk_token),
@@ -247,6 +218,5 @@ fn chat_template(directory: &Path, configured: Option<ChatTemplate>) -> Result<O
     if !path.exists() {
         return Ok(None);
     }
-    let text = String::from_utf8(read_file(&path)?);
-    text.map(Some).map_err(|error| HfError::invalid(&path, "text", format!("is not UTF-8: {error}")))
+    read_text(&path).map(Some)
 }

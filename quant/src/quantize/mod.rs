@@ -1,144 +1,118 @@
-//! GGUF to GGUF with fewer bits.
+//! Quantises a GGUF file.
 //!
-//! [`plan`] says what each tensor would become ([`choose`] is the recipe); [`QuantizePlan::write`] streams the tensors
-//! through ggml's own quantisers ([`crate::blocks`]), parallel over rows. Metadata is copied, but for the file type. A
-//! vision tower (`mmproj`) stays at 16 bits unless asked otherwise.
+//! [`plan`] chooses the new type of each tensor; [`QuantizePlan::write`] streams the tensors
+//! through ggml's own quantisers ([`crate::blocks`]), parallel over rows. Metadata is copied except
+//! for the file type. A vision tower (`mmproj`) stays at 16 bits unless [`QuantizeOptions::vision`]
+//! is set. Block formats need the feature `ggml`.
 //!
-//! ```no_run
-//! use std::path::Path;
+//! ```
+//! # #[cfg(feature = "ggml")] {
+//! # use mmprm_quant::{ConvertOptions, WeightType, convert};
+//! # let checkpoint = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/checkpoints/mini-mm-policy");
+//! # let folder = tempfile::tempdir()?;
+//! # let converted = convert::plan(&checkpoint, folder.path(), &ConvertOptions::new(WeightType::F16))?;
+//! # converted.write(&mut no_progress)?;
+//! # let (model, output) = (&converted.files[0].path, folder.path().join("q4_k_m.gguf"));
 //! use mmprm_quant::gguf::GgufFile;
-//! use mmprm_quant::progress::unwatched;
+//! use mmprm_quant::progress::no_progress;
 //! use mmprm_quant::quantize::{QuantType, QuantizeOptions, plan};
-//! let input = GgufFile::open(Path::new("model-f16.gguf"))?;
+//! let input = GgufFile::open(model)?;
 //! let plan = plan(&input, &QuantizeOptions::new(QuantType::Q4_K_M))?;
 //! for tensor in &plan.tensors {
 //!     println!("{} {} -> {} ({})", tensor.spec.name, tensor.from, tensor.spec.ggml_type, tensor.reason);
 //! }
-//! plan.write(Path::new("model-q4_k_m.gguf"), &mut unwatched)?;
+//! plan.write(&output, &mut no_progress)?;
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # How to add a quantisation type
+//!
+//! 1. `src/quantize/types.rs`: add the variant to [`QuantType`] and its row to `TYPES` (name, base
+//!    type, llama.cpp's file type, description). `mmprm quantize --help`, `mmprm bench synth` and
+//!    the tests take the types from that table.
+//! 2. `src/quantize/tensor_types.rs`: add its rules, as in llama.cpp's `llama_tensor_get_type`, if
+//!    some tensors get another type than the base type, and a fallback for rows that are not whole
+//!    blocks.
+//! 3. `src/blocks/convert.rs`: if the base type was not written before, add it to `check_writable`.
+//!    Only formats that need no importance matrix can be added. `src/blocks/types.rs`: add the
+//!    element type if ggml itself has a new one.
+//! 4. `tests/quantize.rs` compares every type with llama.cpp's quantiser tensor by tensor; add the
+//!    type's error bound to `every_writable_type_comes_back_close`.
 
+mod error;
 mod layout;
-mod recipe;
+mod tensor_types;
+mod types;
 
+pub use error::QuantizeError;
 pub use layout::layout;
-pub(crate) use layout::vision_mix;
-pub use recipe::{Choice, ModelShape, QuantType, TensorShape, choose};
+pub(crate) use layout::vision_type;
+pub use types::QuantType;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use crate::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
 use crate::convert::QUANTIZATION_VERSION;
 use crate::gguf::{GgufError, GgufFile, GgufValue, GgufWriter, Metadata, TensorInfo, TensorSpec};
-use crate::progress::{Progress, Watch};
+use crate::progress::{Progress, ProgressFn};
+use tensor_types::{ModelShape, TensorShape, choose};
 
 /// Values converted at a time: 16 MiB as floats.
 const CHUNK: usize = 1 << 22;
 
-/// Why a file cannot be quantised; every message names the file and the place in it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum QuantizeError {
-    /// The file that is read or written.
-    #[error(transparent)]
-    Gguf(#[from] GgufError),
-    /// The input has block formats already, and the caller did not say that losing precision twice is fine.
-    #[error(
-        "{}: tensor '{tensor}': is {found}, expected F32, F16 or BF16: requantising loses precision twice and must be \
-         asked for",
-        path.display()
-    )]
-    Requantize {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Its type.
-        found: GgmlType,
-    },
-    /// A tensor cannot be converted.
-    #[error("{}: tensor '{tensor}': {source}", path.display())]
-    Tensor {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// Why.
-        source: BlockError,
-    },
-    /// The tensor would become larger than a file can be.
-    #[error("{}: tensor '{tensor}': its new data would exceed 2^63 bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        tensor: String,
-    },
-    /// The file is one of several shards, which would have to be joined first.
-    #[error("{}: key 'split.count': {count} shards, expected a file of one", path.display())]
-    Split {
-        /// The file.
-        path: PathBuf,
-        /// Number of shards.
-        count: u32,
-    },
-    /// The caller asked to stop.
-    #[error("cancelled")]
-    Cancelled,
-}
-
-/// What to quantise to.
+/// Options of quantisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuantizeOptions {
-    /// The mix.
-    pub mix: QuantType,
-    /// Whether block formats may be unpacked and packed again.
+    /// The type.
+    pub quant_type: QuantType,
+    /// Whether quantised tensors may be dequantised and quantised again.
     pub requantize: bool,
-    /// Whether a vision tower is quantised too, instead of staying at 16 bits.
+    /// Whether a vision tower is quantised too instead of staying at 16 bits.
     pub vision: bool,
 }
 
 impl QuantizeOptions {
-    /// Options for a mix that refuse block formats as input and keep a vision tower at 16 bits.
-    pub fn new(mix: QuantType) -> Self {
-        Self { mix, requantize: false, vision: false }
+    /// Options that refuse quantised input and keep a vision tower at 16 bits.
+    pub fn new(quant_type: QuantType) -> Self {
+        Self { quant_type, requantize: false, vision: false }
     }
 }
 
-/// What a tensor would become.
+/// A tensor to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedTensor {
     /// Name, dimensions and new type.
     pub spec: TensorSpec,
-    /// Its present type.
+    /// Current type.
     pub from: GgmlType,
-    /// Why it gets the new type.
+    /// The rule that chose the new type, in a few words.
     pub reason: &'static str,
     size: u64,
 }
 
 impl PlannedTensor {
-    /// Bytes of its new data.
+    /// Returns the size of the new data in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 }
 
-/// What quantising a file would write.
+/// A quantisation before anything is written.
 #[derive(Debug)]
 pub struct QuantizePlan<'a> {
-    /// The mix, which for a vision tower may be another than was asked for.
-    pub mix: QuantType,
-    /// The metadata.
+    /// The type; for a vision tower it may differ from the one in the options.
+    pub quant_type: QuantType,
+    /// Metadata.
     pub metadata: Metadata,
-    /// The tensors, in the input's order.
+    /// Tensors, in the input's order.
     pub tensors: Vec<PlannedTensor>,
     input: &'a GgufFile,
 }
 
-/// Plans to quantise a file. Nothing is written.
+/// Plans the quantisation of a file. Nothing is written.
 ///
 /// # Errors
 /// [`QuantizeError`] with the file and the key or tensor.
@@ -147,13 +121,13 @@ pub fn plan<'a>(input: &'a GgufFile, options: &QuantizeOptions) -> Result<Quanti
         return Err(QuantizeError::Split { path: input.path().to_owned(), count });
     }
     let model = model_shape(input)?;
-    let keep_vision = model.vision && !options.vision && options.mix.base_type().is_quantized();
-    let mix = if keep_vision { QuantType::F16 } else { options.mix };
+    let keep_vision = model.vision && !options.vision && options.quant_type.base_type().is_quantized();
+    let quant_type = if keep_vision { QuantType::F16 } else { options.quant_type };
     let mut tensors = Vec::with_capacity(input.tensors().len());
     for tensor in input.tensors() {
         let from = tensor.ggml_type;
         let shape = TensorShape { name: &tensor.name, dims: &tensor.dims, ggml_type: from };
-        let choice = choose(mix, &model, &shape);
+        let choice = choose(quant_type, &model, &shape);
         if from.is_quantized() && choice.ggml_type != from && !options.requantize {
             let (path, tensor) = (input.path().to_owned(), tensor.name.clone());
             return Err(QuantizeError::Requantize { path, tensor, found: from });
@@ -165,7 +139,7 @@ pub fn plan<'a>(input: &'a GgufFile, options: &QuantizeOptions) -> Result<Quanti
         let spec = TensorSpec { name: tensor.name.clone(), dims: tensor.dims.clone(), ggml_type: choice.ggml_type };
         tensors.push(PlannedTensor { spec, from, size, reason: choice.reason });
     }
-    Ok(QuantizePlan { mix, metadata: metadata(input, mix), tensors, input })
+    Ok(QuantizePlan { quant_type, metadata: metadata(input, quant_type), tensors, input })
 }
 
 fn model_shape(input: &GgufFile) -> Result<ModelShape, GgufError> {
@@ -185,28 +159,28 @@ fn model_shape(input: &GgufFile) -> Result<ModelShape, GgufError> {
     })
 }
 
-fn metadata(input: &GgufFile, mix: QuantType) -> Metadata {
-    let own = ["general.file_type", "general.quantization_version", "general.alignment"];
-    let copied = input.metadata().iter().filter(|(key, _)| !own.contains(&key.as_str())).cloned();
+fn metadata(input: &GgufFile, quant_type: QuantType) -> Metadata {
+    let replaced = ["general.file_type", "general.quantization_version", "general.alignment"];
+    let copied = input.metadata().iter().filter(|(key, _)| !replaced.contains(&key.as_str())).cloned();
     let types = [
-        (own[0].to_owned(), GgufValue::U32(mix.file_type())),
-        (own[1].to_owned(), GgufValue::U32(QUANTIZATION_VERSION)),
+        (replaced[0].to_owned(), GgufValue::U32(quant_type.file_type())),
+        (replaced[1].to_owned(), GgufValue::U32(QUANTIZATION_VERSION)),
     ];
     copied.chain(types).collect()
 }
 
 impl QuantizePlan<'_> {
-    /// Bytes of all tensors' new data, without padding.
+    /// Returns the size of all new data in bytes, without padding.
     pub fn data_size(&self) -> u64 {
         self.tensors.iter().map(PlannedTensor::size).sum()
     }
 
-    /// Writes the file, which appears under its name when it is complete. Uses rayon's current pool.
+    /// Writes the file; it appears at its path when it is complete. Uses rayon's current pool.
     ///
     /// # Errors
-    /// [`QuantizeError`] with the file and tensor; [`QuantizeError::Cancelled`] if `watch` says so. Nothing is left behind
-    /// then.
-    pub fn write(&self, output: &Path, watch: &mut Watch<'_>) -> Result<(), QuantizeError> {
+    /// [`QuantizeError`] with the file and tensor; [`QuantizeError::Cancelled`] if `on_progress`
+    /// breaks. The unfinished file is removed.
+    pub fn write(&self, output: &Path, on_progress: &mut ProgressFn<'_>) -> Result<(), QuantizeError> {
         let specs: Vec<TensorSpec> = self.tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let mut writer = GgufWriter::create(output, &self.metadata, &specs)?;
         let (mut done, total) = (0, self.data_size());
@@ -223,7 +197,7 @@ impl QuantizePlan<'_> {
                 })?;
                 writer.write(packed)?;
                 done += packed.len() as u64;
-                if watch(Progress { done, total, item: &tensor.name }).is_break() {
+                if on_progress(Progress { done, total, item: &tensor.name }).is_break() {
                     return Err(QuantizeError::Cancelled);
                 }
             }
@@ -238,7 +212,7 @@ impl QuantizePlan<'_> {
     }
 }
 
-/// Buffers reused from chunk to chunk.
+/// Buffers reused between chunks.
 #[derive(Default)]
 struct Buffers {
     values: Vec<f32>,
@@ -246,7 +220,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    /// Converts whole rows from one type to another; rows of one type pass unchanged.
+    /// Converts whole rows between types; rows that keep their type are returned unchanged.
     fn convert<'a>(
         &'a mut self,
         from: GgmlType,

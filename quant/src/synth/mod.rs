@@ -1,152 +1,117 @@
-//! GGUF pairs of real shapes with random weights: to measure speed and memory of models that are not at hand.
+//! GGUF pairs of real shapes with random weights, to benchmark speed and memory without downloading
+//! a model.
 //!
-//! [`plan`] says what would be written; [`SynthPlan::write`] streams it. The files have the names, shapes, types and metadata
-//! that conversion and quantisation of a checkpoint of that shape would give, so that llama.cpp does the same work with them.
-//! What they say means nothing. The vocabulary is that of another GGUF file, filled up with unused tokens to the size of the
-//! shape: texts become as many tokens as they do there.
+//! [`plan`] lists what would be written; [`SynthPlan::write`] streams it. The files have the names,
+//! shapes, types and metadata of a converted and quantised checkpoint of that shape, so that
+//! llama.cpp does the same work with them; their output is meaningless. The vocabulary is that of
+//! another GGUF file, padded with unused tokens to the vocabulary size of the shape, so that texts
+//! become as many tokens as there.
 //!
-//! Drawing and quantising billions of weights would take longer than reading them ever does. So of each matrix only a panel of
-//! rows is drawn (uniform, scaled for its width so that activations neither vanish nor overflow), quantised by ggml's own
-//! quantisers, and repeated in shuffled order. Norms are 1, biases 0. The same seed gives the same bytes on any number of
-//! threads.
+//! Drawing and quantising billions of weights would take minutes, so only a panel of rows of each
+//! matrix is drawn (uniform, scaled by its width so that activations neither vanish nor overflow),
+//! quantised by ggml, and repeated in shuffled order. Norms are 1, biases 0. The same seed gives
+//! the same bytes with any number of threads.
 //!
 //! ```no_run
 //! use std::path::Path;
 //! use mmprm_quant::gguf::GgufFile;
 //! use mmprm_quant::hf::shapes::Shape;
-//! use mmprm_quant::progress::unwatched;
+//! use mmprm_quant::progress::no_progress;
 //! use mmprm_quant::quantize::QuantType;
 //! use mmprm_quant::synth::{SynthOptions, plan};
-//! let donor = GgufFile::open(Path::new("mini-prm-q8_0.gguf"))?;
+//! let donor = GgufFile::open(Path::new("prm-q8_0.gguf"))?;
 //! let config = Shape::InternVl25B8.config();
-//! let options = SynthOptions { name: "synth-8b", config: &config, mix: QuantType::Q4_K_M, vocabulary: &donor, seed: 0 };
-//! plan(&options, Path::new("models"))?.write(&mut unwatched)?;
+//! let quant_type = QuantType::Q4_K_M;
+//! let options = SynthOptions { name: "synth-8b", config: &config, quant_type, vocabulary: &donor, seed: 0 };
+//! plan(&options, Path::new("models"))?.write(&mut no_progress)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod error;
 mod values;
 mod vocabulary;
 
+pub use error::SynthError;
+
 use std::path::{Path, PathBuf};
 
-use crate::blocks::BlockError;
-use crate::convert::{About, ConvertError, language_metadata, vision_metadata};
-use crate::gguf::{GgufError, GgufFile, GgufWriter, Metadata, TensorSpec};
+use crate::convert::{GeneralInfo, language_metadata, vision_metadata};
+use crate::gguf::{GgufFile, GgufWriter, Metadata, TensorSpec};
 use crate::hf::config::ModelConfig;
-use crate::progress::{Progress, Watch};
-use crate::quantize::{QuantType, layout, vision_mix};
+use crate::progress::{Progress, ProgressFn};
+use crate::quantize::{QuantType, layout, vision_type};
+use error::MAX_LAYERS;
 use values::Weights;
 
-/// Most blocks of a language model or vision tower that llama.cpp has room for.
-const MAX_LAYERS: u64 = 512;
-
-/// Why a model cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SynthError {
-    /// A file that is read or written.
-    #[error(transparent)]
-    Gguf(#[from] GgufError),
-    /// The shape has a tensor that no file can hold.
-    #[error(transparent)]
-    Shape(#[from] ConvertError),
-    /// The shape has more blocks than llama.cpp has room for.
-    #[error("{layers} blocks, expected at most {MAX_LAYERS}")]
-    Layers {
-        /// How many blocks the shape has.
-        layers: u64,
-    },
-    /// The shape's embedding matrix has fewer rows than the vocabulary has tokens.
-    #[error("{}: has {tokens} tokens, but the shape has a vocabulary of {rows}", path.display())]
-    Vocabulary {
-        /// The file whose vocabulary was to be used.
-        path: PathBuf,
-        /// Its tokens.
-        tokens: usize,
-        /// Rows of the shape's embedding matrix.
-        rows: u64,
-    },
-    /// ggml cannot quantise to the type.
-    #[error("tensor '{tensor}': {source}")]
-    Tensor {
-        /// The tensor.
-        tensor: String,
-        /// Why.
-        source: BlockError,
-    },
-    /// The caller asked to stop.
-    #[error("cancelled")]
-    Cancelled,
-}
-
-/// What to make.
+/// Options of a synthetic model.
 #[derive(Debug, Clone, Copy)]
 pub struct SynthOptions<'a> {
-    /// What the files are called after.
+    /// Name of the model, which the files are named after.
     pub name: &'a str,
-    /// The shape.
+    /// The configuration.
     pub config: &'a ModelConfig,
-    /// The language model's mix; the vision tower stays at 16 bits in quantised mixes.
-    pub mix: QuantType,
-    /// A language model whose vocabulary is used.
+    /// The language model's type; the vision tower stays at 16 bits in block formats.
+    pub quant_type: QuantType,
+    /// The language model whose vocabulary is used.
     pub vocabulary: &'a GgufFile,
-    /// The same seed gives the same weights.
+    /// Random seed.
     pub seed: u64,
 }
 
-/// A file that is going to be written.
+/// A file to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SynthFile {
-    /// Where.
+    /// Path.
     pub path: PathBuf,
-    /// Its metadata.
+    /// Metadata.
     pub metadata: Metadata,
-    /// Its tensors.
+    /// Tensors.
     pub tensors: Vec<TensorSpec>,
 }
 
 impl SynthFile {
-    /// Bytes of all tensors, without padding.
+    /// Returns the size of all tensors in bytes, without padding.
     pub fn data_size(&self) -> u64 {
         self.tensors.iter().map(size).sum()
     }
 }
 
-/// What would be written.
+/// A synthetic model before anything is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SynthPlan {
-    /// The language model, then the vision tower if the shape has one.
+    /// The language model, then the vision tower if the configuration has one.
     pub files: Vec<SynthFile>,
     seed: u64,
 }
 
-/// Plans `<name>-<mix>.gguf` and `mmproj-<name>-<type>.gguf` in `output`. Nothing is written.
+/// Plans `<name>-<type>.gguf` and `mmproj-<name>-<type>.gguf` in `output`. Nothing is written.
 ///
 /// # Errors
-/// [`SynthError`] for a shape that llama.cpp cannot run or a vocabulary that does not fit it.
+/// [`SynthError`] for a shape that llama.cpp cannot run, or a vocabulary larger than the embedding
+/// matrix.
 pub fn plan(options: &SynthOptions<'_>, output: &Path) -> Result<SynthPlan, SynthError> {
-    let &SynthOptions { name, config, mix, vocabulary, seed } = options;
+    let &SynthOptions { name, config, quant_type, vocabulary, seed } = options;
     let layers = config.language.layers.max(config.vision.as_ref().map_or(0, |vision| vision.layers));
     if layers > MAX_LAYERS {
         return Err(SynthError::Layers { layers });
     }
     let tokenizer = vocabulary::padded(vocabulary, config.language.vocab)?;
-    let layout = layout(config, mix)?;
-    let about = |mix: QuantType, tensors: &[TensorSpec]| About {
+    let layout = layout(config, quant_type)?;
+    let info = |quant_type: QuantType, tensors: &[TensorSpec]| GeneralInfo {
         name,
-        file_type: mix.file_type(),
+        file_type: quant_type.file_type(),
         parameters: tensors.iter().map(|spec| spec.dims.iter().product::<u64>()).sum(),
     };
     let mut files = vec![SynthFile {
-        path: output.join(format!("{name}-{}.gguf", mix.name())),
-        metadata: language_metadata(about(mix, &layout.language), config, tokenizer),
+        path: output.join(format!("{name}-{quant_type}.gguf")),
+        metadata: language_metadata(info(quant_type, &layout.language), config, tokenizer),
         tensors: layout.language,
     }];
     if let Some(vision) = &config.vision {
-        let mix = vision_mix(mix);
+        let quant_type = vision_type(quant_type);
         files.push(SynthFile {
-            path: output.join(format!("mmproj-{name}-{}.gguf", mix.name())),
-            metadata: vision_metadata(about(mix, &layout.vision), vision, config.language.hidden),
+            path: output.join(format!("mmproj-{name}-{quant_type}.gguf")),
+            metadata: vision_metadata(info(quant_type, &layout.vision), vision, config.language.hidden),
             tensors: layout.vision,
         });
     }
@@ -154,24 +119,25 @@ pub fn plan(options: &SynthOptions<'_>, output: &Path) -> Result<SynthPlan, Synt
 }
 
 impl SynthPlan {
-    /// Writes the files, each appearing under its name when it is complete. Uses rayon's current pool, and some tens of
-    /// megabytes of memory.
+    /// Writes the files; each appears at its path when it is complete. Uses rayon's current pool
+    /// and tens of megabytes of memory.
     ///
     /// # Errors
-    /// [`SynthError`]; [`SynthError::Cancelled`] if `watch` says so. A file that is not complete leaves nothing behind.
-    pub fn write(&self, watch: &mut Watch<'_>) -> Result<(), SynthError> {
+    /// [`SynthError`]; [`SynthError::Cancelled`] if `on_progress` breaks. Unfinished files are
+    /// removed.
+    pub fn write(&self, on_progress: &mut ProgressFn<'_>) -> Result<(), SynthError> {
         let total = self.files.iter().map(SynthFile::data_size).sum();
         let mut done = 0;
         let mut weights = Weights::default();
         for file in &self.files {
             let mut writer = GgufWriter::create(&file.path, &file.metadata, &file.tensors)?;
             for spec in &file.tensors {
-                let wrong = |source| SynthError::Tensor { tensor: spec.name.clone(), source };
-                weights.draw(spec, self.seed).map_err(wrong)?;
+                let tensor_error = |source| SynthError::Tensor { tensor: spec.name.clone(), source };
+                weights.draw(spec, self.seed).map_err(tensor_error)?;
                 while let Some(bytes) = weights.next_rows() {
                     writer.write(bytes)?;
                     done += bytes.len() as u64;
-                    if watch(Progress { done, total, item: &spec.name }).is_break() {
+                    if on_progress(Progress { done, total, item: &spec.name }).is_break() {
                         return Err(SynthError::Cancelled);
                     }
                 }
@@ -182,7 +148,7 @@ impl SynthPlan {
     }
 }
 
-/// Bytes of a tensor's data.
+/// Returns the size of a tensor in bytes.
 fn size(spec: &TensorSpec) -> u64 {
-    spec.ggml_type.tensor_bytes(&spec.dims).expect("a layout has whole rows only")
+    spec.ggml_type.tensor_bytes(&spec.dims).expect("a layout has only whole blocks")
 }

@@ -1,19 +1,20 @@
-//! Random weights, a panel of rows at a time.
+//! Random weights: a panel of rows, repeated in shuffled order.
 
 use rayon::prelude::*;
 
 use crate::blocks::{BlockError, quantize_rows};
 use crate::gguf::TensorSpec;
+use crate::random::mix;
 
-/// Values drawn for a matrix.
+/// Maximum number of values drawn for a matrix.
 const PANEL: u64 = 1 << 20;
-/// Values drawn for the embeddings and the output: rows that are alike give tokens that are alike, and ties among the logits
-/// would make sampling another task.
+/// Maximum number of values drawn for the embeddings and the output. Equal rows make equal logits,
+/// and many ties would change the work of sampling.
 const VOCABULARY_PANEL: u64 = 1 << 24;
-/// Bytes handed out at a time.
+/// Bytes returned at a time.
 const CHUNK: usize = 4 << 20;
 
-/// The rows of one tensor after another.
+/// Generates the rows of one tensor after another.
 #[derive(Default)]
 pub(super) struct Weights {
     values: Vec<f32>,
@@ -26,7 +27,7 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Draws the panel of a tensor, whose rows then come from [`Weights::next_rows`].
+    /// Draws the panel of a tensor; [`Weights::next_rows`] then returns its rows.
     pub fn draw(&mut self, spec: &TensorSpec, seed: u64) -> Result<(), BlockError> {
         let row = spec.dims[0];
         self.rows = spec.dims[1..].iter().product();
@@ -43,12 +44,12 @@ impl Weights {
                 *value = kind.value(mix(stream ^ mix(index)));
             }
         });
-        self.row_bytes = spec.ggml_type.row_bytes(row as usize).expect("a layout has whole rows only");
+        self.row_bytes = spec.ggml_type.row_bytes(row as usize).expect("a layout has only whole blocks");
         self.panel.resize(self.row_bytes * panel_rows as usize, 0);
         quantize_rows(spec.ggml_type, &self.values, row as usize, &mut self.panel)
     }
 
-    /// The next rows of the tensor; nothing after the last.
+    /// Returns the next rows of the tensor; `None` after the last.
     pub fn next_rows(&mut self) -> Option<&[u8]> {
         let panel_rows = (self.panel.len() / self.row_bytes) as u64;
         let count = ((CHUNK / self.row_bytes).max(1) as u64).min(self.rows - self.next);
@@ -62,12 +63,12 @@ impl Weights {
     }
 }
 
-/// What a tensor's values are like.
+/// The distribution of a tensor's values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
-    /// All the same.
+    /// A constant.
     Constant(f32),
-    /// Uniform within plus and minus this.
+    /// Uniform within ± this value.
     Uniform(f32),
 }
 
@@ -80,10 +81,10 @@ impl Kind {
         } else if name.rsplit('.').next() == Some("bias") {
             Self::Constant(0.0)
         } else if name.ends_with("ls1.weight") || name.ends_with("ls2.weight") {
-            // LayerScale: how much a block adds to what passes it by.
+            // LayerScale: the weight of a block's output in the residual stream.
             Self::Constant(0.1)
         } else {
-            // Of variance one over the number of inputs.
+            // Variance 1 / number of inputs.
             let inputs = if name.contains("patch_embd") { spec.dims[..3].iter().product() } else { spec.dims[0] };
             Self::Uniform((3.0 / inputs as f32).sqrt())
         }
@@ -97,18 +98,13 @@ impl Kind {
     }
 }
 
-/// The finaliser of `SplitMix64` (Steele, Lea and Flood 2014).
-fn mix(value: u64) -> u64 {
-    let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::blocks::{GgmlType, dequantize_row};
+
+    /// A block format where there is one.
+    const TYPE: GgmlType = if cfg!(feature = "ggml") { GgmlType::Q4_K } else { GgmlType::F16 };
 
     fn rows_of(spec: &TensorSpec, seed: u64) -> Vec<u8> {
         let mut weights = Weights::default();
@@ -121,15 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_has_all_its_rows_and_they_differ() {
-        let spec = TensorSpec { name: "blk.0.ffn_up.weight".into(), dims: vec![256, 300], ggml_type: GgmlType::Q4_K };
+    fn rows_are_complete_and_differ() {
+        let spec = TensorSpec { name: "blk.0.ffn_up.weight".into(), dims: vec![256, 300], ggml_type: TYPE };
         let bytes = rows_of(&spec, 7);
         assert_eq!(bytes.len() as u64, spec.ggml_type.tensor_bytes(&spec.dims).unwrap());
         let mut values = vec![0.0; 256 * 300];
-        dequantize_row(GgmlType::Q4_K, &bytes, &mut values).unwrap();
+        dequantize_row(TYPE, &bytes, &mut values).unwrap();
         let variance = values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32;
         assert!((variance * 256.0 - 1.0).abs() < 0.05, "{variance}");
-        let mut rows: Vec<&[u8]> = bytes.chunks(144).collect();
+        let mut rows: Vec<&[u8]> = bytes.chunks(TYPE.row_bytes(256).unwrap()).collect();
         rows.sort_unstable();
         rows.dedup();
         assert!(rows.len() > 150, "{} distinct rows of 300", rows.len());
@@ -138,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn norms_pass_everything_and_biases_add_nothing() {
+    fn norms_are_one_and_biases_zero() {
         let value = |name: &str| {
             let spec = TensorSpec { name: name.into(), dims: vec![4], ggml_type: GgmlType::F32 };
             rows_of(&spec, 0)

@@ -1,10 +1,11 @@
-//! The vocabulary of one model in the size of another.
+//! Pads the vocabulary of one model to the size of another.
 
-use super::SynthError;
+use super::error::SynthError;
 use crate::gguf::{GgufArray, GgufFile, GgufValue, Metadata};
 use crate::hf::vocabulary::{FILLER_SCORE, TokenType, filler_text};
 
-/// What `donor` says of its vocabulary and its step and label tokens, with unused tokens up to `rows`.
+/// Returns the metadata of `donor`'s vocabulary and of its step and label tokens, padded with
+/// unused tokens to `rows`.
 pub(super) fn padded(donor: &GgufFile, rows: u64) -> Result<Metadata, SynthError> {
     let tokens = donor.get_strings("tokenizer.ggml.tokens")?.len();
     if tokens as u64 > rows {
@@ -15,7 +16,7 @@ pub(super) fn padded(donor: &GgufFile, rows: u64) -> Result<Metadata, SynthError
     Ok(copied.map(|(key, value)| (key.clone(), pad(key, value.clone(), tokens as u64..rows))).collect())
 }
 
-/// The value with an entry for each of `ids`, if it is one that has an entry a token.
+/// Appends an entry for each of `ids` to a value that has one entry per token.
 fn pad(key: &str, mut value: GgufValue, ids: std::ops::Range<u64>) -> GgufValue {
     let count = (ids.end - ids.start) as usize;
     match (key, &mut value) {

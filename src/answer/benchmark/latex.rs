@@ -1,20 +1,20 @@
-//! The value of a numeric LaTeX expression as MATH-Vision's checker sees it: `eval(str(latex2sympy(text)))`.
+//! Evaluates numeric LaTeX as MATH-Vision's checker does: `eval(str(latex2sympy(text)))`.
 //!
-//! It parses the longest valid beginning of the text and ignores the rest, a colon divides, factors may stand side by side,
-//! dollars and spacing are skipped. A symbol, a unit or a word has no value, and neither has a relation. What
-//! `latex2sympy` understands beyond numbers (sums, integrals, matrices) has no value here.
+//! It evaluates the longest valid prefix and ignores the rest; a colon divides, adjacent factors
+//! multiply, dollars and spacing are skipped. Symbols, units, words and relations have no value,
+//! nor have the non-numeric constructs of `latex2sympy` (sums, integrals, matrices).
 
-/// How deep brackets may be nested.
-const DEEPEST: usize = 48;
+/// Maximum nesting depth.
+const MAX_DEPTH: usize = 48;
 
-/// How long an expression may be, in bytes.
-const LONGEST: usize = 4096;
+/// Maximum length of an expression, in bytes.
+const MAX_BYTES: usize = 4096;
 
-/// A number, and whether Python would hold it as a whole number.
+/// A number, and whether Python may hold it as an integer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Value {
     pub number: f64,
-    /// No decimal point and no function made it: a result without a fraction is a whole number.
+    /// Whether no decimal point and no function is involved, so that a whole result is an integer.
     pub exact: bool,
 }
 
@@ -31,22 +31,24 @@ impl Value {
         Self::new(function(self.number, other.number), self.exact && other.exact)
     }
 
-    /// Whether it is a whole number to Python, which prints it without a decimal point.
+    /// Returns whether Python holds the value as an integer, which it prints without a decimal
+    /// point.
     pub fn is_integer(self) -> bool {
         self.exact && (self.number - self.number.round()).abs() < 1e-9
     }
 }
 
-/// The value of the expression that `text` begins with.
+/// Evaluates the expression that `text` starts with.
 pub(super) fn value(text: &str) -> Option<Value> {
-    if text.len() > LONGEST {
+    if text.len() > MAX_BYTES {
         return None;
     }
     let mut reader = Reader { rest: text, depth: 0 };
     let value = reader.sum()?;
-    // A relation makes the value a truth value; the others are tokens that the parser stumbles over.
-    let spoils = ["=", "<", ">", "\\le", "\\ge", "\\lt", "\\gt", "\\neq", "\\approx", ",", "\\)", "\\]", "%", "√"];
-    (!spoils.iter().any(|sign| reader.peek().starts_with(sign))).then_some(value)
+    // A relation has a truth value; the other tokens are parse errors.
+    let invalidating =
+        ["=", "<", ">", "\\le", "\\ge", "\\lt", "\\gt", "\\neq", "\\approx", ",", "\\)", "\\]", "%", "√"];
+    (!invalidating.iter().any(|sign| reader.peek().starts_with(sign))).then_some(value)
 }
 
 struct Reader<'a> {
@@ -55,7 +57,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// What comes next, behind spacing.
+    /// Returns the remaining text after any spacing.
     fn peek(&mut self) -> &'a str {
         const SKIPPED: [&str; 11] =
             ["\\left", "\\right", "\\displaystyle", "\\quad", "\\qquad", "\\,", "\\;", "\\:", "\\ ", "\\$", "$"];
@@ -73,7 +75,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes a sign or a command.
+    /// Consumes a sign or a command.
     fn take(&mut self, token: &str) -> bool {
         let Some(rest) = self.peek().strip_prefix(token) else { return false };
         if token.starts_with('\\') && token.len() > 2 && rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
@@ -89,7 +91,7 @@ impl<'a> Reader<'a> {
 
     fn sum(&mut self) -> Option<Value> {
         self.depth += 1;
-        if self.depth > DEEPEST {
+        if self.depth > MAX_DEPTH {
             return None;
         }
         let mut total = self.product()?;
@@ -120,7 +122,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether a factor follows without a sign. A letter or an unknown command is one too, and has no value.
+    /// Returns whether a factor follows without a sign. A letter or an unknown command is also a
+    /// factor, without a value.
     fn starts_factor(&mut self) -> bool {
         const NO_FACTORS: [&str; 9] = ["\\]", "\\)", "\\}", "\\le", "\\ge", "\\lt", "\\gt", "\\neq", "\\approx"];
         let next = self.peek();
@@ -143,7 +146,7 @@ impl<'a> Reader<'a> {
         if negative { value.map(true, |number| -number) } else { Some(value) }
     }
 
-    /// A factor with what stands behind it: exponents, factorials, percent signs.
+    /// Reads a factor with its exponents, factorials and percent signs.
     fn power(&mut self) -> Option<Value> {
         let mut value = self.atom()?;
         loop {
@@ -160,7 +163,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a command or an exponent applies to: a group in braces, or the next digit or atom.
+    /// Reads the operand of a command or an exponent: a group in braces, or the next digit or atom.
     fn argument(&mut self) -> Option<Value> {
         let next = self.peek();
         match next.bytes().next()? {
@@ -204,10 +207,11 @@ impl<'a> Reader<'a> {
         self.number()
     }
 
-    /// Reads something that may hold more of itself without opening a bracket, `\frac\frac…`.
+    /// Reads an operand that may contain another without a bracket, `\frac\frac…`, within the depth
+    /// limit.
     fn nested(&mut self, read: impl Fn(&mut Self) -> Option<Value>) -> Option<Value> {
         self.depth += 1;
-        let value = if self.depth > DEEPEST { None } else { read(self) };
+        let value = if self.depth > MAX_DEPTH { None } else { read(self) };
         self.depth -= 1;
         value
     }
@@ -233,7 +237,7 @@ impl<'a> Reader<'a> {
 
     fn function(&mut self) -> Option<Value> {
         type Function = fn(f64) -> f64;
-        // The inverse is what `^{-1}` behind the name makes of it.
+        // Name, function, and the inverse that `^{-1}` after the name denotes.
         const FUNCTIONS: [(&str, Function, Option<Function>); 10] = [
             ("\\arcsin", f64::asin, None),
             ("\\arccos", f64::acos, None),
@@ -256,7 +260,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a function without brackets takes: the factors up to the next sign.
+    /// Reads the argument of a function without brackets: the factors up to the next sign.
     fn applied(&mut self) -> Option<Value> {
         let mut total = self.power()?;
         while self.starts_factor() {
@@ -265,7 +269,7 @@ impl<'a> Reader<'a> {
         Some(total)
     }
 
-    /// A decimal number, perhaps with commas between thousands.
+    /// Reads a decimal number, possibly with commas between thousands.
     fn number(&mut self) -> Option<Value> {
         let text = self.peek();
         let bytes = text.as_bytes();
@@ -321,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_valid_beginning_is_ignored() {
+    fn text_after_a_valid_prefix_is_ignored() {
         is(r"\frac{7}{2}}.sotheansweris", 3.5);
         is("6.it is", 6.0);
     }

@@ -1,14 +1,15 @@
-//! MATH-Vision's rule: the texts are equal in lower case, or the tuples, or the values to two decimals.
+//! MATH-Vision's rule: equal texts in lower case, equal tuples, or equal values to two decimals.
 
 use std::borrow::Cow;
 
 use super::{latex, python};
+use crate::compat::text::strip;
 
-/// How long an answer may be that is looked at beyond equality, in bytes.
-const LONGEST: usize = 4096;
+/// Maximum length of an answer that is evaluated, in bytes.
+const MAX_BYTES: usize = 4096;
 
-/// Whether MATH-Vision counts the answer `said` as right where `gold` is expected: `gold` itself counts, and where there are
-/// `choices` and `gold` is a letter, so does the text of its option.
+/// Returns whether MATH-Vision counts the extracted answer `prediction` as correct. If `gold` is a
+/// letter of `choices`, the text of its option counts as well.
 ///
 /// ```
 /// use mmprm::answer::benchmark::mathvision;
@@ -17,37 +18,41 @@ const LONGEST: usize = 4096;
 /// assert!(mathvision("A", "0.33", &choices));
 /// assert!(!mathvision("A", "3", &choices));
 /// ```
-pub fn mathvision(gold: &str, said: &str, choices: &[String]) -> bool {
+pub fn mathvision(gold: &str, prediction: &str, choices: &[String]) -> bool {
     let mut characters = gold.chars();
     let letter = characters.next().filter(|_| characters.next().is_none());
     let place = letter.and_then(|letter| (letter as usize).checked_sub('A' as usize));
     let option = place.and_then(|place| choices.get(place));
-    is_equal(gold, said) || option.is_some_and(|option| is_equal(option, said))
+    is_equal(gold, prediction) || option.is_some_and(|option| is_equal(option, prediction))
 }
 
-/// Its `is_equal`.
-fn is_equal(gold: &str, said: &str) -> bool {
-    let (gold, said) = (gold.to_lowercase(), said.to_lowercase());
-    let (bare_gold, bare_said) = (gold.trim_matches(python::is_space), said.trim_matches(python::is_space));
+/// MATH-Vision's `is_equal`.
+fn is_equal(gold: &str, prediction: &str) -> bool {
+    let (gold, prediction) = (gold.to_lowercase(), prediction.to_lowercase());
+    let (bare_gold, bare_said) = (strip(&gold), strip(&prediction));
     if bare_gold.is_empty() || bare_said.is_empty() {
         return false;
     }
     if bare_gold == bare_said {
         return true;
     }
-    if gold.len() > LONGEST || said.len() > LONGEST {
+    if gold.len() > MAX_BYTES || prediction.len() > MAX_BYTES {
         return false;
     }
-    let (gold, said) = (evaluated_tuple(&gold), evaluated_tuple(&said));
-    gold == said || rounded(&gold).zip(rounded(&said)).is_some_and(|(gold, said)| gold.total_cmp(&said).is_eq())
+    let (gold, prediction) = (evaluated_tuple(&gold), evaluated_tuple(&prediction));
+    gold == prediction
+        || rounded(&gold)
+            .zip(rounded(&prediction))
+            .is_some_and(|(gold, prediction)| gold.total_cmp(&prediction).is_eq())
 }
 
-/// The value to two decimals, never a negative zero.
+/// Rounds the value to two decimals, without a negative zero.
 fn rounded(text: &str) -> Option<f64> {
     latex::value(text).map(|value| python::round(value.number, 2) + 0.0)
 }
 
-/// Its `eval_tuple`: a tuple or list with each element replaced by its value, as Python prints it; any other text as it is.
+/// MATH-Vision's `eval_tuple`: replaces each element of a tuple or list by its value as Python
+/// prints it. Any other text stays.
 fn evaluated_tuple(text: &str) -> Cow<'_, str> {
     for (open, close) in [('(', ')'), ('[', ']')] {
         let inside = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
@@ -82,11 +87,12 @@ mod tests {
     #[test]
     fn the_letter_or_the_options_text_or_value_counts() {
         let choices = choices(&["$2\\sqrt{5}$", "7 cm", "$1: 4$"]);
-        for (gold, said) in [("A", "a"), ("A", "2\\sqrt{5}"), ("A", "4.47"), ("B", "7 CM"), ("C", "\\frac{1}{4}")] {
-            assert!(mathvision(gold, said, &choices), "{gold} {said}");
+        for (gold, prediction) in [("A", "a"), ("A", "2\\sqrt{5}"), ("A", "4.47"), ("B", "7 CM"), ("C", "\\frac{1}{4}")]
+        {
+            assert!(mathvision(gold, prediction, &choices), "{gold} {prediction}");
         }
-        for (gold, said) in [("A", "b"), ("B", "7"), ("C", "4"), ("C", ""), ("Z", "a")] {
-            assert!(!mathvision(gold, said, &choices), "{gold} {said}");
+        for (gold, prediction) in [("A", "b"), ("B", "7"), ("C", "4"), ("C", ""), ("Z", "a")] {
+            assert!(!mathvision(gold, prediction, &choices), "{gold} {prediction}");
         }
     }
 

@@ -1,68 +1,74 @@
-//! `MathVista`'s rule: an extracted answer is brought into the form of the expected one, and then the texts are equal or not.
+//! `MathVista`'s rule: normalises an extracted answer and compares it as text.
 
 use super::python;
-use crate::answer::{AnswerSpec, AnswerType, Precision};
+use crate::answer::spec::{AnswerSpec, AnswerType, Precision};
+use crate::compat::text::strip;
 
-/// How much of a proposed answer and of an option the edit distance looks at, in characters. Both are far beyond what an
-/// extracted answer or an option has, and keep a hostile one from costing seconds.
-const LONGEST: (usize, usize) = (4096, 512);
+/// Maximum length of a prediction and of an option in the edit distance, in characters. Real
+/// answers and options are far shorter; the limits bound the time for hostile ones.
+const MAX_CHARACTERS: (usize, usize) = (4096, 512);
 
-/// Whether `MathVista` counts the extracted answer `said` as right where `gold` is expected.
+/// Returns whether `MathVista` counts the extracted answer `prediction` as correct.
 ///
 /// ```
-/// use mmprm::answer::{AnswerType, AnswerSpec, benchmark};
+/// use mmprm::answer::{AnswerSpec, AnswerType, benchmark};
 /// let spec = AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() };
 /// assert!(benchmark::mathvista("14", "14.6", &spec));
 /// assert!(!benchmark::mathvista("14", "14 cm", &spec));
 /// ```
-pub fn mathvista(gold: &str, said: &str, spec: &AnswerSpec) -> bool {
-    normalize(said, spec).is_some_and(|normal| normal == gold)
+pub fn mathvista(gold: &str, prediction: &str, spec: &AnswerSpec) -> bool {
+    normalize(prediction, spec).is_some_and(|normal| normal == gold)
 }
 
-/// What `MathVista` makes of an extracted answer (its `normalize_extracted_answer`): the text of the option that its letter
-/// names or that has the smallest edit distance; the whole number or rounded decimal that Python prints; lists and free texts
-/// stay as they are. Nothing where Python raises an error.
-pub fn normalize(said: &str, spec: &AnswerSpec) -> Option<String> {
+/// Normalises an extracted answer, as `MathVista`'s `normalize_extracted_answer` does.
+///
+/// With options, returns the text of the option that the answer's letter names, or that has the
+/// smallest edit distance. Integers and decimals take the form that Python prints; lists and free
+/// text stay unchanged. Returns `None` where Python raises an error.
+pub fn normalize(prediction: &str, spec: &AnswerSpec) -> Option<String> {
     if !spec.choices.is_empty() {
-        return Some(option(said.trim_matches(python::is_space), &spec.choices).to_owned());
+        return Some(chosen_option(strip(prediction), &spec.choices).to_owned());
     }
     match spec.answer_type {
-        Some(AnswerType::Integer) => python::int_text(python::float(said)?),
+        Some(AnswerType::Integer) => python::int_text(python::float(prediction)?),
         Some(AnswerType::Float) => {
-            let value = python::float(said)?;
+            let value = python::float(prediction)?;
             match spec.precision {
                 Some(Precision::Decimals(decimals)) => Some(python::float_text(python::round(value, decimals))),
                 Some(Precision::Within(_)) => None,
                 None => python::rounded_int_text(value),
             }
         }
-        Some(AnswerType::List | AnswerType::Text) | None => Some(said.to_owned()),
+        Some(AnswerType::List | AnswerType::Text) | None => Some(prediction.to_owned()),
     }
 }
 
-/// The option that an answer chooses.
-fn option<'a>(said: &str, choices: &'a [String]) -> &'a str {
-    let bracketed =
-        said.as_bytes().windows(3).find(|three| three[0] == b'(' && three[1].is_ascii_alphabetic() && three[2] == b')');
+/// Returns the option that an answer chooses.
+fn chosen_option<'a>(prediction: &str, choices: &'a [String]) -> &'a str {
+    let bracketed = prediction
+        .as_bytes()
+        .windows(3)
+        .find(|three| three[0] == b'(' && three[1].is_ascii_alphabetic() && three[2] == b')');
     let letter = match bracketed {
         Some(three) => Some(three[1].to_ascii_uppercase() as char),
-        None => Some(said).and_then(|said| said.chars().next().filter(|first| first.len_utf8() == said.len())),
+        None => Some(prediction)
+            .and_then(|prediction| prediction.chars().next().filter(|first| first.len_utf8() == prediction.len())),
     };
     let place = letter.and_then(|letter| (letter as usize).checked_sub('A' as usize));
     if let Some(choice) = place.and_then(|place| choices.get(place)) {
         return choice;
     }
     let bracketed = bracketed.and(letter).map(String::from);
-    let said: Vec<char> = bracketed.as_deref().unwrap_or(said).chars().take(LONGEST.0).collect();
-    let nearest = choices.iter().min_by_key(|choice| distance(&said, choice));
+    let prediction: Vec<char> = bracketed.as_deref().unwrap_or(prediction).chars().take(MAX_CHARACTERS.0).collect();
+    let nearest = choices.iter().min_by_key(|choice| distance(&prediction, choice));
     nearest.map_or("", String::as_str)
 }
 
-/// The Levenshtein distance: the fewest characters to insert, delete or replace.
-fn distance(said: &[char], choice: &str) -> usize {
-    let choice: Vec<char> = choice.chars().take(LONGEST.1).collect();
+/// Returns the Levenshtein distance.
+fn distance(prediction: &[char], choice: &str) -> usize {
+    let choice: Vec<char> = choice.chars().take(MAX_CHARACTERS.1).collect();
     let mut row: Vec<usize> = (0..=choice.len()).collect();
-    for (at, character) in said.iter().enumerate() {
+    for (at, character) in prediction.iter().enumerate() {
         let mut diagonal = row[0];
         row[0] = at + 1;
         for (column, other) in choice.iter().enumerate() {
@@ -89,16 +95,16 @@ mod tests {
     #[test]
     fn a_letter_names_its_option() {
         let spec = choices(&["red", "green", "blue"]);
-        for (said, text) in [("B", "green"), (" C ", "blue"), ("it is (c) red", "blue"), ("(a) or (b)", "red")] {
-            assert_eq!(normalize(said, &spec).as_deref(), Some(text), "{said}");
+        for (prediction, text) in [("B", "green"), (" C ", "blue"), ("it is (c) red", "blue"), ("(a) or (b)", "red")] {
+            assert_eq!(normalize(prediction, &spec).as_deref(), Some(text), "{prediction}");
         }
     }
 
     #[test]
-    fn anything_else_chooses_the_nearest_option_and_the_first_of_equals() {
+    fn other_text_chooses_the_nearest_option_and_the_first_on_ties() {
         let spec = choices(&["red", "green", "blue"]);
-        for (said, text) in [("greenish", "green"), ("b", "red"), ("", "red"), ("(Z)", "red"), ("blau", "blue")] {
-            assert_eq!(normalize(said, &spec).as_deref(), Some(text), "{said}");
+        for (prediction, text) in [("greenish", "green"), ("b", "red"), ("", "red"), ("(Z)", "red"), ("blau", "blue")] {
+            assert_eq!(normalize(prediction, &spec).as_deref(), Some(text), "{prediction}");
         }
         assert_eq!(normalize("3\u{b0}", &choices(&["30", "3\u{2033}"])).as_deref(), Some("30"));
     }

@@ -1,20 +1,18 @@
-//! Python's numbers as texts: what `float()` reads, and what `int()`, `round()` and `str()` make of it.
+//! Python's conversions between numbers and text: `float()`, `int()`, `round()` and `str()`.
 
-/// How long a text may be that is read as a number, in bytes. Longer ones are no numbers that anyone writes.
-const LONGEST: usize = 4096;
+use crate::compat::text::strip;
 
-/// The zeros of Unicode's decimal digits outside ASCII, as far as models write them.
+/// Maximum length of a number, in bytes.
+const MAX_BYTES: usize = 4096;
+
+/// The zero digits of Unicode scripts outside ASCII that models write.
 const ZEROS: [char; 8] = ['\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{e50}', '\u{ff10}'];
 
-/// Whether Python's `str.strip()` takes the character off.
-pub(super) fn is_space(character: char) -> bool {
-    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
-}
-
-/// `float(text)`: white space around it goes, underscores may stand between digits, infinities and `nan` are numbers.
+/// `float(text)`: strips white space, allows underscores between digits, reads infinities and
+/// `nan`.
 pub(super) fn float(text: &str) -> Option<f64> {
-    let text = text.trim_matches(is_space);
-    if text.is_empty() || text.len() > LONGEST {
+    let text = strip(text);
+    if text.is_empty() || text.len() > MAX_BYTES {
         return None;
     }
     let ascii: String = text.chars().map(ascii_digit).collect();
@@ -31,27 +29,29 @@ fn ascii_digit(character: char) -> char {
     digit.and_then(|digit| char::from_digit(digit, 10)).unwrap_or(character)
 }
 
-/// `str(int(value))`; nothing for infinities and `nan`, which raise.
+/// `str(int(value))`; `None` for infinities and `nan`, for which Python raises an error.
 pub(super) fn int_text(value: f64) -> Option<String> {
-    // Sixteen digits are exact in either notation; `{:.0}` spells larger numbers out in full, as Python does.
+    // Up to sixteen digits are exact in either notation; `{:.0}` writes larger numbers in full, as
+    // Python does.
     value.is_finite().then(|| format!("{:.0}", value.trunc() + 0.0))
 }
 
-/// `str(round(value))`: to a whole number, halves to the even one.
+/// `str(round(value))`: rounds to an integer, ties to even.
 pub(super) fn rounded_int_text(value: f64) -> Option<String> {
     int_text(value.round_ties_even())
 }
 
-/// `round(value, decimals)`: of the exact binary value, halves to the even digit.
+/// `round(value, decimals)`: rounds the exact binary value, ties to even.
 pub(super) fn round(value: f64, decimals: u32) -> f64 {
     if !value.is_finite() {
         return value;
     }
-    // Formatting rounds the exact value correctly, and reading gives the nearest double back.
+    // Formatting rounds the exact value correctly, and parsing returns the nearest double.
     format!("{value:.*}", decimals as usize).parse().unwrap_or(value)
 }
 
-/// `str(value)`: the shortest digits that read back as the same number, with an exponent below 1e-4 and from 1e16 on.
+/// `str(value)`: the shortest digits that parse to the same number, with an exponent below 1e-4 and
+/// from 1e16.
 pub(super) fn float_text(value: f64) -> String {
     if value.is_nan() {
         return "nan".into();

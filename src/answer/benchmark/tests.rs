@@ -1,4 +1,5 @@
-//! The rules against the verdicts that the benchmarks' authors released. The data lie in the folder that `MMPRM_DATA` names.
+//! The benchmark rules against the verdicts that the benchmarks' authors released. `MMPRM_DATA`
+//! names the data directory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,18 +7,19 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::{mathvision, mathvista, normalize};
-use crate::answer::AnswerSpec;
-use crate::answer::extract::{Found, extract_for};
+use crate::answer::extract::{Method, extract_for};
+use crate::answer::spec::AnswerSpec;
+use crate::util::skips::skip;
 
-/// The records of a data file; nothing where the data are not there.
+/// Reads the records of a data file; `None` if the data are not available.
 fn records(file: &str) -> Option<Vec<Map<String, Value>>> {
     let Some(folder) = std::env::var_os("MMPRM_DATA") else {
-        eprintln!("skipped: MMPRM_DATA is not set");
+        skip("MMPRM_DATA is not set");
         return None;
     };
     let path = PathBuf::from(folder).join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: no file {}", path.display());
+        skip(format_args!("no file {}", path.display()));
         return None;
     };
     let records: Vec<Map<String, Value>> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -34,7 +36,7 @@ fn verdict(record: &Map<String, Value>) -> bool {
 }
 
 fn options(record: &Map<String, Value>) -> AnswerSpec {
-    record.get("opts").and_then(Value::as_object).map(AnswerSpec::of).unwrap_or_default()
+    record.get("opts").and_then(Value::as_object).map(AnswerSpec::from_record).unwrap_or_default()
 }
 
 /// Counts of cases and of agreements.
@@ -63,11 +65,12 @@ fn mathvista_decides_as_released() {
     let Some(records) = records("answers/mathvista_results.shared.jsonl") else { return };
     let (mut verdicts, mut forms) = (Tally::default(), Tally::default());
     for record in &records {
-        let (said, spec) = (text(record, "pred"), options(record));
-        verdicts.count(mathvista(text(record, "gold"), said, &spec) == verdict(record));
-        // Some of the runs were scored by an older script that took no decimal for a whole number: they have no form there.
+        let (prediction, spec) = (text(record, "pred"), options(record));
+        verdicts.count(mathvista(text(record, "gold"), prediction, &spec) == verdict(record));
+        // Some runs were scored by an older script that rejects decimals as integers; they have no
+        // normalised form.
         if let Some(form) = record.get("normalized").and_then(Value::as_str) {
-            forms.count(normalize(said, &spec).as_deref() == Some(form));
+            forms.count(normalize(prediction, &spec).as_deref() == Some(form));
         }
     }
     verdicts.reaches(0.99, "MathVista's verdicts");
@@ -86,7 +89,7 @@ fn mathvision_decides_as_released() {
 }
 
 #[test]
-fn what_is_extracted_from_short_answers_decides_as_a_judge_did() {
+fn answers_extracted_from_short_texts_agree_with_a_judge() {
     for (file, vista) in
         [("answers/ursa_mathvista.shared.jsonl", true), ("answers/ursa_mathvision.shared.jsonl", false)]
     {
@@ -95,8 +98,9 @@ fn what_is_extracted_from_short_answers_decides_as_a_judge_did() {
         for record in &records {
             let (gold, spec) = (text(record, "gold"), options(record));
             let extraction = extract_for(text(record, "pred"), &spec);
-            let said = extraction.parts.first().map_or("", |part| part);
-            let correct = if vista { mathvista(gold, said, &spec) } else { mathvision(gold, said, &spec.choices) };
+            let prediction = extraction.parts.first().map_or("", |part| part);
+            let correct =
+                if vista { mathvista(gold, prediction, &spec) } else { mathvision(gold, prediction, &spec.choices) };
             verdicts.count(correct == verdict(record));
         }
         verdicts.reaches(0.98, file);
@@ -104,16 +108,16 @@ fn what_is_extracted_from_short_answers_decides_as_a_judge_did() {
 }
 
 #[test]
-fn what_is_extracted_from_responses_decides_as_the_accepted_extraction_did() {
+fn answers_extracted_from_responses_agree_with_the_released_extraction() {
     let Some(records) = records("extraction/mathvista.shared.jsonl") else { return };
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     for record in &records {
-        let spec = AnswerSpec::of(record);
+        let spec = AnswerSpec::from_record(record);
         let extraction = extract_for(text(record, "response"), &spec);
-        let said = extraction.parts.first().map_or("", |part| part);
-        let agrees = mathvista(text(record, "answer"), said, &spec) == verdict(record);
-        let kind = match extraction.found {
-            Found::Nothing => "none",
+        let prediction = extraction.parts.first().map_or("", |part| part);
+        let agrees = mathvista(text(record, "answer"), prediction, &spec) == verdict(record);
+        let kind = match extraction.method {
+            Method::Nothing => "none",
             found if found.is_fallback() => "guessed",
             _ => "stated",
         };
@@ -122,7 +126,8 @@ fn what_is_extracted_from_responses_decides_as_the_accepted_extraction_did() {
             tallies.entry(key).or_default().count(agrees);
         }
     }
-    // A guess or nothing is often a program that is not run, or a refusal, to which a lenient extractor still gave a letter.
+    // A guess or a missing answer often comes from a program that is not run, or from a refusal,
+    // for which a lenient extractor still returned a letter.
     for (key, share) in
         [("all", 0.89), ("stated", 0.96), ("free", 0.96), ("guessed", 0.8), ("none", 0.8), ("choice", 0.8)]
     {

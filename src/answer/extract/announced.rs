@@ -1,13 +1,15 @@
-//! "The final answer is …", "Answer: …", "答案是…": words that say that an answer comes, or that one has come.
+//! Finds the words that announce an answer or refer back to one: "The final answer is …", "Answer:
+//! …", "答案是…".
 
 use super::letters;
-use super::scan::{head, is_wordlike, strip_prefix_caseless, strip_word, undress_end, undress_front};
+use super::scan::{head, is_wordlike, strip_end, strip_front, strip_prefix_caseless, strip_word};
 use super::sentence;
 
-/// How many announcements of one kind are looked at, from the last one backwards.
-const MOST: usize = 8;
+/// Maximum number of occurrences of each word that are examined, from the last one backwards.
+const MAX_PER_WORD: usize = 8;
 
-/// The word "answer" in languages that models write in. Those with a capital that ASCII folding leaves alone come twice.
+/// The word "answer" in the languages that models write in. Words whose capital is not ASCII are
+/// listed in both forms.
 const ANSWER: [&str; 22] = [
     "answer",
     "ans",
@@ -33,10 +35,10 @@ const ANSWER: [&str; 22] = [
     "final result",
 ];
 
-/// "Option" where it stands for the answer. These need a verb.
+/// Words for "option" in place of "answer". These need a verb.
 const OPTION: [&str; 4] = ["option", "choice", "选项", "letter"];
 
-/// What links the word to the answer, longest first where one begins another.
+/// Words that link "answer" to the answer; a word comes after any longer one that starts with it.
 const VERBS: [&str; 38] = [
     "should be",
     "would be",
@@ -78,7 +80,7 @@ const VERBS: [&str; 38] = [
     "है",
 ];
 
-/// Words between the verb and the answer that add nothing to it.
+/// Words between the verb and the answer that add nothing.
 const FILLERS: [&str; 26] = [
     "therefore",
     "thus",
@@ -108,7 +110,7 @@ const FILLERS: [&str; 26] = [
     "donc",
 ];
 
-/// First words of a sentence that speaks about an answer and gives none.
+/// First words of a statement about an answer that does not give one.
 const EMPTY: [&str; 31] = [
     "not",
     "n't",
@@ -143,35 +145,35 @@ const EMPTY: [&str; 31] = [
     "不",
 ];
 
-/// An announcement and what it announces.
+/// An announced answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Announcement<'a> {
-    /// Where the announcing words begin.
+    /// Byte offset of the announcing word.
     pub start: usize,
-    /// What they announce, up to the end of its sentence.
-    pub said: &'a str,
+    /// The announced answer, up to the end of its sentence.
+    pub text: &'a str,
 }
 
-/// The announcements of a text, last first, as far as something plausible follows.
+/// Returns all announcements with a plausible answer, last first.
 pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
-    // Folding ASCII letters keeps every byte in its place.
+    // Lower-casing ASCII keeps all byte offsets.
     let folded = text.to_ascii_lowercase();
     let mut found = Vec::new();
     let mut occurring = [false; 256];
     folded.bytes().for_each(|byte| occurring[usize::from(byte)] = true);
-    // Where a letter of a word does not occur, the word need not be looked for.
+    // A word with a byte that does not occur in the text need not be searched.
     let possible = |word: &&&str| word.bytes().all(|byte| occurring[usize::from(byte)]);
     for word in ANSWER.iter().chain(&OPTION).filter(possible) {
         let places =
-            folded.rmatch_indices(word).map(|(at, _)| at).filter(|&at| stands_alone(text, at, word)).take(MOST);
+            folded.rmatch_indices(word).map(|(at, _)| at).filter(|&at| stands_alone(text, at, word)).take(MAX_PER_WORD);
         for at in places {
             let needs_verb = OPTION.contains(word);
             let after = at + word.len();
-            let said = behind(text, at, after, needs_verb)
-                .map(announced)
-                .or_else(|| (!needs_verb).then(|| before(&text[..at])).flatten())
-                .filter(|said| is_plausible(said));
-            found.extend(said.map(|said| Announcement { start: at, said }));
+            let announced = text_after_link(text, at, after, needs_verb)
+                .map(leading_answer)
+                .or_else(|| (!needs_verb).then(|| text_before_verb(&text[..at])).flatten())
+                .filter(|statement| is_plausible(statement));
+            found.extend(announced.map(|text| Announcement { start: at, text }));
         }
     }
     found.extend(chosen(text));
@@ -180,31 +182,32 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
 }
 
 fn stands_alone(text: &str, at: usize, word: &str) -> bool {
-    let behind = text[at + word.len()..].trim_start_matches(['s', 'S']);
+    let following = text[at + word.len()..].trim_start_matches(['s', 'S']);
     let first = word.starts_with(char::is_alphabetic);
-    let goes_on = first && text[..at].ends_with(is_wordlike) || behind.starts_with(is_wordlike);
+    let goes_on = first && text[..at].ends_with(is_wordlike) || following.starts_with(is_wordlike);
     !goes_on
 }
 
-/// The text behind a link (a colon, a verb, the end of a headline) that follows the announcing word.
-fn behind(text: &str, start: usize, after: usize, needs_verb: bool) -> Option<&str> {
+/// Returns the text after the link (a colon, a verb, or the end of a headline) that follows the
+/// announcing word.
+fn text_after_link(text: &str, start: usize, after: usize, needs_verb: bool) -> Option<&str> {
     let opens_line = opens_line(&text[..start]);
     let mut rest = text[after..].trim_start_matches(['s', 'S']);
     for _ in 0..8 {
-        let dressed = rest;
+        let linked = rest;
         rest = rest.trim_start_matches([' ', '\t', '*', '_', '"', '”', '\u{3000}']);
-        if let Some(behind) = rest.strip_prefix([':', '：', '﹕']).filter(|_| !needs_verb) {
-            return Some(behind);
+        if let Some(following) = rest.strip_prefix([':', '：', '﹕']).filter(|_| !needs_verb) {
+            return Some(following);
         }
-        if let Some(behind) = verb(rest).filter(|_| !(rest.starts_with('=') && is_program(text))) {
-            return Some(behind);
+        if let Some(following) = verb(rest).filter(|_| !(rest.starts_with('=') && is_program(text))) {
+            return Some(following);
         }
-        if !needs_verb && opens_line && dressed.len() == text.len() - after {
+        if !needs_verb && opens_line && linked.len() == text.len() - after {
             let next = rest.trim_start_matches(['.', '\r']);
             if next.starts_with('\n') || next.starts_with('$') || next.starts_with("\\(") || next.starts_with("\\[") {
                 return Some(next);
             }
-            if letters::at_start(next).is_some_and(|letters| letters.dressed) {
+            if letters::at_start(next).is_some_and(|letters| letters.marked) {
                 return Some(next);
             }
         }
@@ -213,7 +216,7 @@ fn behind(text: &str, start: usize, after: usize, needs_verb: bool) -> Option<&s
     None
 }
 
-/// Whether the line has so far held nothing but a headline's dress and its usual words.
+/// Returns whether the line so far contains only Markdown and the usual words of a headline.
 fn opens_line(before: &str) -> bool {
     let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
     line.len() < 40
@@ -222,7 +225,7 @@ fn opens_line(before: &str) -> bool {
         })
 }
 
-/// Whether the text is a program, in which `answer = …` only assigns a variable.
+/// Returns whether the text is a program, in which `answer = …` only assigns a variable.
 fn is_program(text: &str) -> bool {
     text.contains("print(") || text.contains("return ")
 }
@@ -237,7 +240,7 @@ fn verb(text: &str) -> Option<&str> {
     })
 }
 
-/// Skips a word or a short bracket; nothing at the end of a clause.
+/// Skips a word or a short bracket; `None` at the end of a clause.
 fn skip_word(text: &str) -> Option<&str> {
     if let Some(inside) = text.strip_prefix('(') {
         return head(inside, 60).find(')').map(|at| &inside[at + 1..]);
@@ -246,17 +249,17 @@ fn skip_word(text: &str) -> Option<&str> {
     (0 < end && end < 40).then(|| &text[end..])
 }
 
-/// The answer at the beginning of what follows an announcement.
-fn announced(rest: &str) -> &str {
-    let mut rest = undress_front(rest);
+/// Returns the answer at the start of the text after an announcement.
+fn leading_answer(rest: &str) -> &str {
+    let mut rest = strip_front(rest);
     while let Some(shorter) = FILLERS.iter().find_map(|filler| strip_word(rest, filler)) {
-        rest = undress_front(shorter);
+        rest = strip_front(shorter);
     }
-    undress_end(sentence::first_clause(&rest[..sentence::end(rest)]))
+    strip_end(sentence::first_clause(&rest[..sentence::end(rest)]))
 }
 
-/// The answer before "is the answer", where `before` ends just before the last of these words.
-fn before(before: &str) -> Option<&str> {
+/// Returns the answer in front of "is the answer"; `before` ends in front of the word "answer".
+fn text_before_verb(before: &str) -> Option<&str> {
     let mut rest = before.trim_end();
     for word in ["final", "correct", "right", "best", "the", "our", "my"] {
         let shorter = rest
@@ -271,34 +274,35 @@ fn before(before: &str) -> Option<&str> {
     let rest = rest.strip_suffix(" is").filter(|_| rest.len() < before.trim_end().len())?;
     let start = rest.rfind(['\n', '。', '，']).map(|at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
     let clause = &rest[start.unwrap_or(0).max(rest.rfind(". ").map_or(0, |at| at + 2))..];
-    // A comma within brackets separates no clauses.
+    // A comma inside brackets does not separate clauses.
     let last = clause.rsplit(", ").next().unwrap_or(clause);
     let clause = if last.contains([')', ']', '}', '$']) { clause } else { last };
-    let mut clause = undress_front(clause);
+    let mut clause = strip_front(clause);
     while let Some(shorter) = FILLERS.iter().find_map(|filler| strip_word(clause, filler)) {
-        clause = undress_front(shorter);
+        clause = strip_front(shorter);
     }
-    (clause.len() <= 80).then(|| undress_end(clause))
+    (clause.len() <= 80).then(|| strip_end(clause))
 }
 
-/// `故选：C`, `所以选择 B`: the Chinese word for choosing, with a letter behind it.
+/// Finds the Chinese verb for choosing, followed by a letter: `故选：C`, `所以选择 B`.
 fn chosen(text: &str) -> Vec<Announcement<'_>> {
-    let choices = text.rmatch_indices(['选', '選']).take(MOST);
+    let choices = text.rmatch_indices(['选', '選']).take(MAX_PER_WORD);
     choices
         .filter_map(|(start, word)| {
             let rest =
                 text[start + word.len()..].trim_start_matches(['择', '擇', '项', '項', '：', ':', ' ', '为', '是']);
-            let said = undress_end(&rest[..sentence::end(rest)]);
-            letters::at_start(said).map(|letters| Announcement { start, said: letters.text })
+            let statement = strip_end(&rest[..sentence::end(rest)]);
+            letters::at_start(statement).map(|letters| Announcement { start, text: letters.text })
         })
         .collect()
 }
 
-/// Whether this can be an answer at all.
-fn is_plausible(said: &str) -> bool {
-    !said.is_empty()
-        && said.contains(|c: char| c.is_alphanumeric() || c == '\\' || c == '∅' || c == '∞')
+/// Returns whether a statement can be an answer.
+fn is_plausible(statement: &str) -> bool {
+    !statement.is_empty()
+        && statement.contains(|c: char| c.is_alphanumeric() || c == '\\' || c == '∅' || c == '∞')
         && !EMPTY.iter().any(|word| {
-            strip_word(said, word).is_some() || (!word.is_ascii() && strip_prefix_caseless(said, word).is_some())
+            strip_word(statement, word).is_some()
+                || (!word.is_ascii() && strip_prefix_caseless(statement, word).is_some())
         })
 }

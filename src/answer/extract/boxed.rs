@@ -1,26 +1,27 @@
-//! `\boxed{…}` and `\fbox{…}`: the surest sign of a final answer.
+//! Finds `\boxed{…}` and `\fbox{…}`, the most reliable sign of a final answer.
 
 use std::borrow::Cow;
 
-use super::scan::{LONGEST, closing_brace, head, strip_prefix_caseless, strip_word};
+use super::scan::{MAX_ANSWER_BYTES, closing_brace, head, strip_prefix_caseless, strip_word};
 
-/// How many boxes are tried from the last one backwards, be it for one that is not empty or for a chain of them.
-const MOST: usize = 16;
+/// Maximum number of boxes examined, from the last one backwards.
+const MAX_BOXES: usize = 16;
 
-/// How long the words between two joined boxes may be, in bytes.
-const LONGEST_JOINT: usize = 80;
+/// Maximum length of the text between two joined boxes, in bytes.
+const MAX_JOINT_BYTES: usize = 80;
 
-/// What may stand between two boxes besides mathematics' own signs and the name of a variable: words that join.
+/// Words that join two boxes.
 const JOINTS: [&str; 8] = ["and", "or", "also", "respectively", "和", "或", "、", "以及"];
 
-/// Words that may go with them.
+/// Words that may accompany them.
 const FILLERS: [&str; 7] = ["for", "part", "case", "the", "other", "when", "text"];
 
-/// The last box of a text, or the last ones where words join them.
+/// The last box of a text, with the boxes that words join to it.
 pub(super) struct Boxes<'a> {
-    /// Where the first of them begins.
+    /// Byte offset of the first of them.
     pub start: usize,
-    /// What stands in each, first to last; a percent or degree sign just behind the box is taken in.
+    /// The content of each box in order, with a percent or degree sign that directly follows the
+    /// box.
     pub contents: Vec<Cow<'a, str>>,
 }
 
@@ -30,14 +31,14 @@ struct Boxed<'a> {
     content: Cow<'a, str>,
 }
 
-/// The last boxes that have something in them.
+/// Returns the last box with any content, and the boxes joined to it.
 pub(super) fn last(text: &str) -> Option<Boxes<'_>> {
-    let mut found = openings(text).take(MOST).filter_map(|(start, after)| read(text, start, after));
+    let mut found = openings(text).take(MAX_BOXES).filter_map(|(start, after)| read(text, start, after));
     let last = found.next()?;
     let mut start = last.start;
     let mut contents = vec![last.content];
     for earlier in found {
-        // A box around this box says the same.
+        // A box around this box has the same answer.
         if earlier.end > start {
             continue;
         }
@@ -51,8 +52,8 @@ pub(super) fn last(text: &str) -> Option<Boxes<'_>> {
     Some(Boxes { start, contents })
 }
 
-/// Where boxes open, last first: the command's beginning, and the index behind its name. A text that went through a careless
-/// reader of escapes has a backspace for `\b`.
+/// Returns the boxes, last first: the offsets of the command and of the end of its name. Text whose
+/// escapes were interpreted has a backspace for `\b`.
 fn openings(text: &str) -> impl Iterator<Item = (usize, usize)> {
     text.rmatch_indices("ox").filter_map(|(at, _)| {
         let (before, after) = (&text[..at], &text[at + 2..]);
@@ -65,7 +66,7 @@ fn openings(text: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// The box whose command starts and ends at these places; nothing if it is empty.
+/// Reads the box whose command starts and ends at these offsets; `None` if it is empty.
 fn read(text: &str, start: usize, after: usize) -> Option<Boxed<'_>> {
     let doubled = text[..start].ends_with('\\');
     let rest = text[after..].trim_start();
@@ -76,7 +77,7 @@ fn read(text: &str, start: usize, after: usize) -> Option<Boxed<'_>> {
         (content, opened + 1 + content.len() + usize::from(closing.is_some()))
     } else {
         let word = rest.split(|c: char| c.is_whitespace() || c == '$').next().unwrap_or(rest);
-        let word = head(word, LONGEST).trim_end_matches(['.', ',']);
+        let word = head(word, MAX_ANSWER_BYTES).trim_end_matches(['.', ',']);
         (word, opened + word.len())
     };
     let content = content.trim();
@@ -84,7 +85,7 @@ fn read(text: &str, start: usize, after: usize) -> Option<Boxed<'_>> {
     if content.is_empty() {
         return None;
     }
-    if let Some(sign) = sign_behind(&text[end..])
+    if let Some(sign) = sign_after(&text[end..])
         && !content.ends_with(sign)
     {
         content = Cow::Owned(format!("{content}{sign}"));
@@ -92,31 +93,33 @@ fn read(text: &str, start: usize, after: usize) -> Option<Boxed<'_>> {
     Some(Boxed { start, end, content })
 }
 
-/// What a box holds that nobody closed: all up to the end of the mathematics, of the paragraph or of the text.
+/// Returns the content of a box without a closing brace: everything up to the end of the
+/// mathematics, the paragraph or the text.
 fn unclosed(inside: &str) -> &str {
-    let inside = head(inside, LONGEST);
+    let inside = head(inside, MAX_ANSWER_BYTES);
     let end = ["$", "\\]", "\\)", "\n\n"].iter().filter_map(|end| inside.find(end)).min();
     &inside[..end.unwrap_or(inside.len())]
 }
 
-/// A sign or word behind a box, possibly outside the mathematics, that belongs to the number in it.
-fn sign_behind(behind: &str) -> Option<&'static str> {
+/// Returns the percent or degree sign after a box, possibly outside the mathematics, that belongs
+/// to the number in it.
+fn sign_after(following: &str) -> Option<&'static str> {
     const PERCENT: [&str; 5] = ["percent", "pct", "percentage", "per cent", "percentage points"];
-    let behind = head(behind, 64).trim_start();
-    if behind.starts_with("^\\circ") || behind.starts_with("^{\\circ}") || behind.starts_with('°') {
+    let following = head(following, 64).trim_start();
+    if following.starts_with("^\\circ") || following.starts_with("^{\\circ}") || following.starts_with('°') {
         return Some("^\\circ");
     }
-    let behind = ["$$", "$", "\\)", "\\]"].iter().find_map(|end| behind.strip_prefix(end)).unwrap_or(behind);
-    let behind = behind.trim_start().trim_start_matches("\\text{").trim_start();
-    let percent = behind.starts_with('%')
-        || behind.starts_with("\\%")
-        || PERCENT.iter().any(|word| strip_word(behind, word).is_some());
+    let following = ["$$", "$", "\\)", "\\]"].iter().find_map(|end| following.strip_prefix(end)).unwrap_or(following);
+    let following = following.trim_start().trim_start_matches("\\text{").trim_start();
+    let percent = following.starts_with('%')
+        || following.starts_with("\\%")
+        || PERCENT.iter().any(|word| strip_word(following, word).is_some());
     percent.then_some("\\%")
 }
 
-/// Whether what stands between two boxes says that both are the answer.
+/// Returns whether the text between two boxes says that both are the answer.
 fn joined(between: &str) -> bool {
-    if between.len() > LONGEST_JOINT || between.contains("\n\n") || between.contains(". ") {
+    if between.len() > MAX_JOINT_BYTES || between.contains("\n\n") || between.contains(". ") {
         return false;
     }
     let bare = between.trim_matches(|c: char| c.is_whitespace() || "$\\()[]".contains(c));
@@ -129,14 +132,15 @@ fn joined(between: &str) -> bool {
         } else if let Some(filler) = FILLERS.iter().find(|filler| strip_prefix_caseless(rest, filler).is_some()) {
             rest = &rest[filler.len()..];
         } else if rest.starts_with("\\quad") || rest.starts_with("\\qquad") {
-            rest = rest.split_once("quad").map_or("", |(_, behind)| behind);
+            rest = rest.split_once("quad").map_or("", |(_, following)| following);
         } else {
-            // A variable's name, `(a)`, an index; two letters in a row are a word that joins nothing.
-            let behind = &rest[character.len_utf8()..];
-            if character.is_alphabetic() && behind.starts_with(char::is_alphabetic) || character == '.' {
+            // Skip the name of a variable, `(a)`, an index; two letters in a row are a word, which
+            // does not join.
+            let following = &rest[character.len_utf8()..];
+            if character.is_alphabetic() && following.starts_with(char::is_alphabetic) || character == '.' {
                 return false;
             }
-            rest = behind;
+            rest = following;
         }
     }
     joins
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_box_counts_with_its_braces_balanced() {
+    fn the_last_box_is_read_with_balanced_braces() {
         assert_eq!(contents(r"\boxed{1}, no: $\boxed{\frac{2}{\{x\}}}$."), [r"\frac{2}{\{x\}}"]);
         assert_eq!(contents(r"\fbox{7} stands"), ["7"]);
         assert_eq!(contents(r"\boxed{\boxed{5}}"), ["5"]);
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_that_nobody_closed_ends_with_the_mathematics() {
+    fn an_unclosed_box_ends_with_the_mathematics() {
         assert_eq!(contents(r"$\boxed{12 kg$ of it"), ["12 kg"]);
         assert_eq!(contents(r"\boxed{x = 1"), ["x = 1"]);
         assert_eq!(contents(r"\boxed{"), Vec::<String>::new());
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_behind_the_box_belongs_to_it() {
+    fn a_sign_after_the_box_belongs_to_it() {
         assert_eq!(contents(r"rises by $\boxed{15}$ percent."), [r"15\%"]);
         assert_eq!(contents(r"$\boxed{15}\%$"), [r"15\%"]);
         assert_eq!(contents(r"$\boxed{15\%}$ percent"), [r"15\%"]);

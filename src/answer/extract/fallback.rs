@@ -1,18 +1,20 @@
-//! What to take for the answer where nothing announces one: what stands last. Such an extraction is marked as a guess.
+//! Guesses the answer of a text that states none: the last candidate in it.
 
+use super::extraction::Method;
 use super::letters;
-use super::scan::{LONGEST, head, is_wordlike};
-use super::{Found, sentence};
+use super::scan::{MAX_ANSWER_BYTES, head, is_wordlike};
+use super::sentence;
 
-/// In a text of so few words, mathematics that is not at the end is a part of the answer and not the answer.
+/// Up to this many words, mathematics that is not at the end is only a part of the answer.
 const FEW_WORDS: usize = 8;
 
-/// The last bold answer, mathematics, number or letter of a text, whichever says most.
-pub(super) fn last(text: &str) -> Option<(Found, &str)> {
-    let bold = bold(text).map(|bold| (Found::LastBold, bold));
+/// Returns the last bold answer, mathematics, number or letter of a text, whichever is the most
+/// informative.
+pub(super) fn last(text: &str) -> Option<(Method, &str)> {
+    let bold = bold(text).map(|bold| (Method::LastBold, bold));
     let math = last_mathematics(text);
-    let number = last_number(text).map(|number| (Found::LastNumber, number));
-    let math = math.map(|math| (Found::LastMath, math));
+    let number = last_number(text).map(|number| (Method::LastNumber, number));
+    let math = math.map(|math| (Method::LastMath, math));
     let later = match (math, number) {
         (Some(math), Some(number)) => {
             let telling = math.1.contains(|c: char| c.is_ascii_digit() || matches!(c, '=' | '\\'));
@@ -20,32 +22,32 @@ pub(super) fn last(text: &str) -> Option<(Found, &str)> {
         }
         (math, number) => number.or(math),
     };
-    let letter = last_letter(text).map(|letter| (Found::LastLetter, letter));
+    let letter = last_letter(text).map(|letter| (Method::LastLetter, letter));
     let letter = letter.filter(|letter| later.is_none_or(|later| end(text, later.1) < end(text, letter.1)));
     let found = bold.or(letter).or(later)?;
-    // In "$ABC$ is isosceles" the mathematics is what the answer is about. A number is more than that, and so is what is
-    // called the solution.
-    let value = !matches!(found.0, Found::LastMath | Found::LastLetter) || !found.1.contains(char::is_alphabetic);
+    // In "$ABC$ is isosceles" the mathematics is the subject of the answer. This does not apply to
+    // numbers, nor to what is called the solution.
+    let value = !matches!(found.0, Method::LastMath | Method::LastLetter) || !found.1.contains(char::is_alphabetic);
     let short = sentence::words(text) <= FEW_WORDS;
-    let behind = &text[end(text, found.1)..];
-    let called = ["solution", "answer", "result"].iter().any(|noun| behind.trim_end_matches('.').ends_with(noun));
-    (value || !short || called || sentence::words(behind) == 0).then_some(found)
+    let following = &text[end(text, found.1)..];
+    let called = ["solution", "answer", "result"].iter().any(|noun| following.trim_end_matches('.').ends_with(noun));
+    (value || !short || called || sentence::words(following) == 0).then_some(found)
 }
 
-/// Where `part`, a part of `text`, ends in it.
+/// Returns the offset in `text` at which its subslice `part` ends.
 fn end(text: &str, part: &str) -> usize {
     part.as_ptr().addr() - text.as_ptr().addr() + part.len()
 }
 
-/// The last `**…**` that holds a number, mathematics or a letter and is no headline.
+/// Returns the last `**…**` with a number, mathematics or a letter that is not a headline.
 pub(super) fn bold(text: &str) -> Option<&str> {
     let mut last = None;
     for line in text.lines() {
         let mut pieces = line.split("**");
         pieces.next();
-        while let (Some(inside), Some(behind)) = (pieces.next(), pieces.next()) {
+        while let (Some(inside), Some(following)) = (pieces.next(), pieces.next()) {
             let inside = inside.trim();
-            let headline = inside.ends_with([':', '：']) || behind.starts_with([':', '：']) || opens_list(inside);
+            let headline = inside.ends_with([':', '：']) || following.starts_with([':', '：']) || opens_list(inside);
             let tells = inside.contains(|c: char| c.is_ascii_digit()) || letters::at_start(inside).is_some();
             if !headline && tells && inside.len() <= 200 && sentence::is_bare(inside) {
                 last = Some(inside.trim_end_matches(['.', '。']));
@@ -55,30 +57,31 @@ pub(super) fn bold(text: &str) -> Option<&str> {
     last
 }
 
-/// `Step 3`, `2. …`: what numbers a part of the solution.
+/// Returns whether a text numbers a part of the solution: `Step 3`, `2. …`.
 fn opens_list(text: &str) -> bool {
-    let behind = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let following = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let numbered =
-        behind.len() < text.len() && behind.strip_prefix(['.', ')']).is_some_and(|rest| rest.starts_with(' '));
+        following.len() < text.len() && following.strip_prefix(['.', ')']).is_some_and(|rest| rest.starts_with(' '));
     numbered || ["step", "case", "part", "option"].iter().any(|word| super::scan::strip_word(text, word).is_some())
 }
 
-/// The inside of the last `$…$`, `$$…$$`, `\(…\)`, `\[…\]` or `\begin{…}…\end{…}`; a letter alone only if there is nothing else.
+/// Returns the inside of the last `$…$`, `$$…$$`, `\(…\)` or `\[…\]`; a single letter only if there
+/// is nothing else.
 fn last_mathematics(text: &str) -> Option<&str> {
     let (mut last, mut rest) = (None, text);
     let mut lone = None;
     while let Some(at) = rest.find(['$', '\\']) {
         rest = &rest[at..];
-        let Some((inside, behind)) = enclosed(rest) else {
+        let Some((inside, following)) = enclosed(rest) else {
             rest = &rest[1..];
             continue;
         };
         let mathematics = inside.trim();
-        if mathematics.len() <= LONGEST && is_mathematics(mathematics) {
+        if mathematics.len() <= MAX_ANSWER_BYTES && is_mathematics(mathematics) {
             let telling =
                 mathematics.contains(|c: char| c.is_ascii_digit() || matches!(c, '=' | '+' | '^' | '<' | '>'));
             *(if telling { &mut last } else { &mut lone }) = Some(mathematics);
-            rest = behind;
+            rest = following;
         } else {
             rest = &rest[1..];
         }
@@ -86,12 +89,12 @@ fn last_mathematics(text: &str) -> Option<&str> {
     last.or(lone)
 }
 
-/// The inside of the mathematics that `text` opens with, and what is behind it.
+/// Returns the inside of the mathematics at the start of `text`, and the text after it.
 fn enclosed(text: &str) -> Option<(&str, &str)> {
-    let window = head(text, LONGEST + 16);
+    let window = head(text, MAX_ANSWER_BYTES + 16);
     for (open, close) in [("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]")] {
         if let Some(inside) = window.strip_prefix(open) {
-            // Mathematics holds no other of its kind, and so no stretch is searched twice.
+            // Mathematics contains no other opening of its kind, so that nothing is searched twice.
             let other = if open == close { inside.len() } else { inside.find(open).unwrap_or(inside.len()) };
             let length = inside[..other].find(close)?;
             return Some((&inside[..length], &text[open.len() + length + close.len()..]));
@@ -106,8 +109,8 @@ fn is_mathematics(inside: &str) -> bool {
     !inside.is_empty() && !inside.ends_with(['+', '-', '=', '*', '/', '(', ',']) && sentence::words(inside) <= 1
 }
 
-/// The last number: its sign, thousands, decimals, the fraction it is part of, a percent or degree sign behind it. Numbers that
-/// are part of a word or count a list's items do not count.
+/// Returns the last number with its sign, thousands separators, decimals, fraction, and a percent
+/// or degree sign after it. Numbers inside words and numbers of list items are skipped.
 pub(super) fn last_number(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let mut end = bytes.len();
@@ -116,7 +119,7 @@ pub(super) fn last_number(text: &str) -> Option<&str> {
         while start > 0 && belongs(bytes, start - 1) {
             start -= 1;
         }
-        if is_own(text, start, at + 1) {
+        if stands_alone(text, start, at + 1) {
             let start = start - sign_length(&text[..start]);
             return Some(&text[start..at + 1 + mark_length(&text[at + 1..])]);
         }
@@ -125,7 +128,8 @@ pub(super) fn last_number(text: &str) -> Option<&str> {
     None
 }
 
-/// Whether the byte goes with the digits behind it: a digit, or a point, comma, slash or colon between digits.
+/// Returns whether a byte belongs to the digits after it: a digit, or a point, comma or slash
+/// between digits.
 fn belongs(bytes: &[u8], at: usize) -> bool {
     bytes[at].is_ascii_digit()
         || matches!(bytes[at], b'.' | b',' | b'/')
@@ -133,16 +137,17 @@ fn belongs(bytes: &[u8], at: usize) -> bool {
             && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
 }
 
-fn is_own(text: &str, start: usize, end: usize) -> bool {
-    let (before, behind) = (&text[..start], &text[end..]);
-    let counts = behind.starts_with(". ") || behind.starts_with(") ");
+fn stands_alone(text: &str, start: usize, end: usize) -> bool {
+    let (before, following) = (&text[..start], &text[end..]);
+    let counts = following.starts_with(". ") || following.starts_with(") ");
     let opens_line = before.trim_end_matches([' ', '*', '(']).chars().next_back().is_none_or(|c| c == '\n');
     let worded = before.ends_with(|c: char| is_wordlike(c) || c == '_') || before.ends_with('#');
-    let numbers_an_item = counts && opens_line && !behind[2..].trim().is_empty();
+    let numbers_an_item = counts && opens_line && !following[2..].trim().is_empty();
     !(worded || numbers_an_item)
 }
 
-/// The length of a minus sign that ends `before` and is no operator between two numbers.
+/// Returns the length of a minus sign at the end of `before` that is not an operator between two
+/// numbers.
 pub(super) fn sign_length(before: &str) -> usize {
     let Some(sign) = before.chars().next_back().filter(|c| matches!(c, '-' | '−' | '–')) else { return 0 };
     let further = &before[..before.len() - sign.len_utf8()];
@@ -151,29 +156,29 @@ pub(super) fn sign_length(before: &str) -> usize {
     if operator { 0 } else { sign.len_utf8() }
 }
 
-/// The length of a percent or degree sign behind a number.
-fn mark_length(behind: &str) -> usize {
+/// Returns the length of a percent or degree sign after a number.
+fn mark_length(following: &str) -> usize {
     ["%", "\\%", " %", " percent", "°", "^\\circ", "^{\\circ}", "％"]
         .iter()
-        .find(|mark| behind.starts_with(**mark))
+        .find(|mark| following.starts_with(**mark))
         .map_or(0, |mark| mark.len())
 }
 
-/// Whether the text has exactly one number.
+/// Returns whether a text contains exactly one number.
 pub(super) fn has_one_number(text: &str) -> bool {
     let Some(last) = last_number(text) else { return false };
     last_number(&text[..end(text, last) - last.len()]).is_none()
 }
 
-/// The last choice letter: one in brackets, or one that ends a sentence.
+/// Returns the last letter of an option: in brackets, or at the end of a sentence.
 pub(super) fn last_letter(text: &str) -> Option<&str> {
     let bytes = text.as_bytes();
     let mut end = bytes.len();
     while let Some(at) = bytes[..end].iter().rposition(|byte| (b'A'..=b'J').contains(byte)) {
         end = at;
-        let (before, behind) = (&text[..at], &text[at + 1..]);
-        let bracketed = before.ends_with(['(', '（']) && behind.starts_with([')', '）']);
-        let rest = behind.trim_start_matches(['*', '"', '”', ')']);
+        let (before, following) = (&text[..at], &text[at + 1..]);
+        let bracketed = before.ends_with(['(', '（']) && following.starts_with([')', '）']);
+        let rest = following.trim_start_matches(['*', '"', '”', ')']);
         let ends = rest.is_empty()
             || rest.starts_with(['。', '\n'])
             || rest.strip_prefix('.').is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));

@@ -1,49 +1,52 @@
-//! The number or the list that a response gives where one is expected.
+//! Extracts the number or list of a response to a problem that asks for one.
 
 use std::borrow::Cow;
 
-use super::super::numerals::UP_TO_TWENTY;
-use super::{Extraction, Found, announced, boxed, fallback, scan, sentence, tagged};
+use super::extraction::{Extraction, Method};
+use super::stated::tagged;
+use super::{announced, boxed, fallback, scan, sentence};
+use crate::answer::number_words::up_to_twenty;
 
-/// What stands before the number that a sentence is about.
+/// What precedes the number that a sentence is about.
 const LINKS: [&str; 10] =
     ["=", "≈", " is ", " are ", " was ", " were ", " be ", " equals ", " total of ", " approximately "];
 
-/// The number that a response gives for its answer, as Python would read it: no thousands, signs or units.
-pub(super) fn numeric(view: &str) -> Option<Extraction<'_>> {
-    let stated = stated(view);
-    if stated.is_none() && sentence::refuses(view) {
+/// Returns the number that a response gives, as Python reads it: without thousands separators,
+/// signs and units.
+pub(super) fn numeric(tail: &str) -> Option<Extraction<'_>> {
+    let stated = stated(tail);
+    if stated.is_none() && sentence::refuses(tail) {
         return Some(Extraction::nothing());
     }
     stated.or_else(|| {
-        let bold = fallback::bold(view).and_then(first).map(|number| Extraction::one(Found::LastBold, number));
-        bold.or_else(|| in_prose(view).map(|number| Extraction::one(Found::LastNumber, number)))
+        let bold = fallback::bold(tail).and_then(first).map(|number| Extraction::one(Method::LastBold, number));
+        bold.or_else(|| in_prose(tail).map(|number| Extraction::one(Method::LastNumber, number)))
     })
 }
 
-fn stated(view: &str) -> Option<Extraction<'_>> {
-    let tag = tagged(view).and_then(|(_, inside)| in_statement(inside));
+fn stated(tail: &str) -> Option<Extraction<'_>> {
+    let tag = tagged(tail).and_then(|(_, inside)| in_statement(inside));
     if let Some(number) = tag {
-        return Some(Extraction::one(Found::Tagged, number));
+        return Some(Extraction::one(Method::Tagged, number));
     }
-    let boxed = boxed::last(view).and_then(|boxes| in_statement(boxes.contents.last()?).map(Cow::into_owned));
+    let boxed = boxed::last(tail).and_then(|boxes| in_statement(boxes.contents.last()?).map(Cow::into_owned));
     if let Some(number) = boxed {
-        return Some(Extraction::one(Found::Boxed, number));
+        return Some(Extraction::one(Method::Boxed, number));
     }
-    let number = announced::all(view).into_iter().find_map(|announcement| in_statement(announcement.said))?;
-    Some(Extraction::one(Found::Announced, number))
+    let number = announced::all(tail).into_iter().find_map(|announcement| in_statement(announcement.text))?;
+    Some(Extraction::one(Method::Announced, number))
 }
 
-/// The first number of a statement, behind its last equals sign.
-fn in_statement(said: &str) -> Option<Cow<'_, str>> {
-    if let Some(value) = UP_TO_TWENTY.iter().position(|word| word.eq_ignore_ascii_case(said)) {
+/// Returns the first number of a statement, after its last equals sign.
+fn in_statement(statement: &str) -> Option<Cow<'_, str>> {
+    if let Some(value) = up_to_twenty(statement) {
         return Some(Cow::Owned(value.to_string()));
     }
-    let value = said.rsplit(['=', '≈']).find(|side| first(side).is_some()).unwrap_or(said);
+    let value = statement.rsplit(['=', '≈']).find(|side| first(side).is_some()).unwrap_or(statement);
     quotient(value.trim()).map(Cow::Owned).or_else(|| first(value))
 }
 
-/// The value of a statement that is a fraction of two numbers.
+/// Returns the value of a fraction of two numbers.
 fn quotient(value: &str) -> Option<String> {
     let (top, bottom) = value.split_once('/')?;
     let (top, bottom): (f64, f64) = (top.trim().parse().ok()?, bottom.trim().parse().ok()?);
@@ -51,9 +54,9 @@ fn quotient(value: &str) -> Option<String> {
     quotient.is_finite().then(|| quotient.to_string())
 }
 
-/// The number that the last sentence with a number is about.
-pub(super) fn in_prose(view: &str) -> Option<Cow<'_, str>> {
-    let mut rest = view;
+/// Returns the number that the last sentence with a number is about.
+pub(super) fn in_prose(tail: &str) -> Option<Cow<'_, str>> {
+    let mut rest = tail;
     for _ in 0..64 {
         let Some(last) = fallback::last_number(rest) else { break };
         let end = last.as_ptr().addr() - rest.as_ptr().addr();
@@ -73,11 +76,11 @@ pub(super) fn in_prose(view: &str) -> Option<Cow<'_, str>> {
         }
         rest = before;
     }
-    // No digits: a word.
-    first(scan::tail(view, 1024))
+    // Without digits, a number word.
+    first(scan::tail(tail, 1024))
 }
 
-/// The first number of a text that is no part of a word; number words are numbers too.
+/// Returns the first number or number word of a text that is not inside a word.
 fn first(text: &str) -> Option<Cow<'_, str>> {
     let text = scan::head(text, 1024);
     let bytes = text.as_bytes();
@@ -95,16 +98,16 @@ fn first(text: &str) -> Option<Cow<'_, str>> {
     in_words(text)
 }
 
-/// The first number word of a text, in digits.
+/// Returns the first number word from two to twenty, in digits.
 fn in_words(text: &str) -> Option<Cow<'static, str>> {
     let mut word = None;
     sentence::each_word(text, |next| {
-        word = word.or_else(|| UP_TO_TWENTY.iter().skip(2).position(|known| known.eq_ignore_ascii_case(next)));
+        word = word.or_else(|| up_to_twenty(next).filter(|value| *value >= 2));
     });
-    word.map(|value| Cow::Owned((value + 2).to_string()))
+    word.map(|value| Cow::Owned(value.to_string()))
 }
 
-/// A number without thousands' commas, with its sign and with a decimal point before it.
+/// Returns a number without thousands separators, with its sign and a leading decimal point.
 fn plain<'a>(before: &str, digits: &'a str) -> Cow<'a, str> {
     let point = before.ends_with('.');
     let before = before.strip_suffix('.').unwrap_or(before);
@@ -118,11 +121,11 @@ fn plain<'a>(before: &str, digits: &'a str) -> Cow<'a, str> {
     Cow::Owned(format!("{sign}{}{digits}", if point { "0." } else { "" }))
 }
 
-/// The last list in square brackets.
-pub(super) fn list(view: &str) -> Option<Extraction<'_>> {
-    let end = view.rfind(']')?;
-    let start = view[..end].rfind('[')?;
-    let list = &view[start..=end];
-    let plausible = list.contains(|c: char| c.is_ascii_digit()) && list.len() <= scan::LONGEST;
-    plausible.then(|| Extraction::one(Found::LastMath, list))
+/// Returns the last list in square brackets.
+pub(super) fn list(tail: &str) -> Option<Extraction<'_>> {
+    let end = tail.rfind(']')?;
+    let start = tail[..end].rfind('[')?;
+    let list = &tail[start..=end];
+    let plausible = list.contains(|c: char| c.is_ascii_digit()) && list.len() <= scan::MAX_ANSWER_BYTES;
+    plausible.then(|| Extraction::one(Method::LastMath, list))
 }

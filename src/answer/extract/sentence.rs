@@ -1,9 +1,9 @@
-//! Where a sentence and a clause end, and whether a text is prose at all.
+//! Finds the ends of sentences and clauses, and tells prose from a bare answer.
 
 use super::letters;
-use super::scan::{LONGEST, closing_brace, head, is_unspaced};
+use super::scan::{MAX_ANSWER_BYTES, closing_brace, head, is_unspaced};
 
-/// Words that make a sentence of a text. An answer that is only an answer has none of them.
+/// Words that occur in sentences and never in a bare answer.
 const SENTENCE_WORDS: [&str; 44] = [
     "is",
     "are",
@@ -55,7 +55,7 @@ const SENTENCE_WORDS: [&str; 44] = [
 const SENTENCE_SIGNS: [&str; 12] =
     ["因此", "所以", "答案", "首先", "我们", "那么", "因为", "不是", "是", "可以", "由于", "如果"];
 
-/// Words that begin a reason or an aside behind an answer.
+/// Words that start a reason or a remark after an answer.
 const ASIDES: [&str; 17] = [
     " because ",
     ", because ",
@@ -76,7 +76,7 @@ const ASIDES: [&str; 17] = [
     "，所以",
 ];
 
-/// What a response says that cannot tell.
+/// Phrases by which a response refuses to answer.
 const REFUSALS: [&str; 22] = [
     "not possible to",
     "impossible to",
@@ -102,13 +102,14 @@ const REFUSALS: [&str; 22] = [
     "unfortunately",
 ];
 
-/// How many words an answer in words may have.
-const MOST_WORDS: usize = 12;
+/// Maximum number of words in a bare answer.
+const MAX_WORDS: usize = 12;
 
-/// Where the sentence ends that `text` begins with: at a full stop, a blank line, or (outside brackets and mathematics) the
-/// end of the line. Decimal points do not end it, nor does anything within brackets or between dollars.
+/// Returns the offset at which the first sentence of `text` ends: at a full stop, a blank line, or
+/// (outside brackets and mathematics) a line break. Decimal points, brackets and mathematics do not
+/// end it.
 pub(super) fn end(text: &str) -> usize {
-    let text = head(text, LONGEST);
+    let text = head(text, MAX_ANSWER_BYTES);
     let mathematics = dollars_pair(text);
     let (mut depth, mut dollars, mut display) = (0_usize, false, false);
     let mut characters = text.char_indices().peekable();
@@ -139,25 +140,25 @@ pub(super) fn end(text: &str) -> usize {
     text.len()
 }
 
-/// Whether the dollars of this paragraph come in pairs, so that they enclose mathematics and are no currency.
+/// Returns whether the dollars of the first paragraph are paired, so that they delimit mathematics.
 fn dollars_pair(text: &str) -> bool {
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     paragraph.matches('$').count().is_multiple_of(2)
 }
 
-/// A sentence without the reason or the aside at its end.
+/// Returns a sentence without the reason or remark at its end.
 pub(super) fn first_clause(sentence: &str) -> &str {
     let end = ASIDES.iter().filter_map(|aside| sentence.find(aside)).filter(|&at| at > 0).min();
     &sentence[..end.unwrap_or(sentence.len())]
 }
 
-/// Whether a text is only an answer: short, and no sentence.
+/// Returns whether a text is a bare answer: short, and not a sentence.
 pub(super) fn is_bare(text: &str) -> bool {
     let text = text.trim();
-    if text.len() > LONGEST || text.contains("\n\n") || text.lines().count() > 12 {
+    if text.len() > MAX_ANSWER_BYTES || text.contains("\n\n") || text.lines().count() > 12 {
         return false;
     }
-    let behind_letter = letters::at_start(text).map_or(text, |letters| letters.rest);
+    let after_letter = letters::at_start(text).map_or(text, |letters| letters.rest);
     let mut words = 0;
     let mut sentence = false;
     each_word(text, |word| {
@@ -166,30 +167,30 @@ pub(super) fn is_bare(text: &str) -> bool {
     });
     let unspaced = text.chars().filter(|&c| is_unspaced(c)).count();
     let signs = unspaced > 0 && (SENTENCE_SIGNS.iter().any(|sign| text.contains(sign)) || unspaced > 40);
-    words <= MOST_WORDS && !sentence && !signs && !breaks(behind_letter)
+    words <= MAX_WORDS && !sentence && !signs && !breaks(after_letter)
 }
 
-/// How many words a text has outside its mathematics.
+/// Counts the words outside mathematics.
 pub(super) fn words(text: &str) -> usize {
     let mut words = 0;
     each_word(text, |_| words += 1);
     words
 }
 
-/// The sentences of a text, last first.
-pub(super) fn backwards(text: &str) -> impl Iterator<Item = &str> {
+/// Returns the sentences of a text, last first.
+pub(super) fn last_first(text: &str) -> impl Iterator<Item = &str> {
     text.rsplit(['\n', '。']).flat_map(|line| line.rsplit(". ")).filter(|sentence| !sentence.trim().is_empty())
 }
 
-/// Whether a response ends with saying that it cannot tell.
+/// Returns whether a response ends with a refusal.
 pub(super) fn refuses(text: &str) -> bool {
-    backwards(text).take(2).any(|sentence| {
+    last_first(text).take(2).any(|sentence| {
         let sentence = head(sentence, 1024).to_lowercase();
         REFUSALS.iter().any(|refusal| sentence.contains(refusal))
     })
 }
 
-/// Whether one sentence ends and another begins within the text.
+/// Returns whether one sentence ends and another starts inside the text.
 fn breaks(text: &str) -> bool {
     let text = text.trim_end();
     if text.find(['。', '？']).is_some_and(|at| at + '。'.len_utf8() < text.len()) {
@@ -198,40 +199,41 @@ fn breaks(text: &str) -> bool {
     text.match_indices(['.', '?', '!']).any(|(at, stop)| {
         let before = text[..at].chars().next_back();
         let ends = before.is_some_and(|c| c.is_lowercase() || matches!(c, '$' | ')' | '}') && stop != "!");
-        let behind = &text[at + 1..];
-        ends && behind.starts_with(char::is_whitespace) && behind.trim_start().starts_with(char::is_alphabetic)
+        let following = &text[at + 1..];
+        ends && following.starts_with(char::is_whitespace) && following.trim_start().starts_with(char::is_alphabetic)
     })
 }
 
-/// Calls `visit` with each word of two letters or more that stands outside of mathematics and is no command.
+/// Calls `visit` with each word of two letters or more outside mathematics and commands.
 pub(super) fn each_word<'a>(text: &'a str, mut visit: impl FnMut(&'a str)) {
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c == '\\' || c == '$' || c.is_alphabetic()) {
         rest = &rest[at..];
-        if let Some(behind) = rest.strip_prefix('$') {
-            // Currency has no second dollar.
-            let behind = behind.trim_start_matches('$');
-            rest = behind.split_once('$').map_or(behind, |(_, behind)| behind.trim_start_matches('$'));
-        } else if let Some(behind) = rest.strip_prefix('\\') {
-            rest = skip_command(behind);
+        if let Some(following) = rest.strip_prefix('$') {
+            // A currency sign has no second dollar.
+            let following = following.trim_start_matches('$');
+            rest = following.split_once('$').map_or(following, |(_, following)| following.trim_start_matches('$'));
+        } else if let Some(following) = rest.strip_prefix('\\') {
+            rest = skip_command(following);
         } else {
             let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’')) || is_unspaced(c));
-            let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            let (word, following) = rest.split_at(end.unwrap_or(rest.len()));
             if word.chars().nth(1).is_some() {
                 visit(word);
             }
-            rest = match behind.chars().next() {
-                Some(character) if is_unspaced(character) => &behind[character.len_utf8()..],
-                _ => behind,
+            rest = match following.chars().next() {
+                Some(character) if is_unspaced(character) => &following[character.len_utf8()..],
+                _ => following,
             };
         }
     }
 }
 
-/// The text behind a command whose backslash has been read; an argument in words goes with it.
+/// Returns the text after a command whose backslash has been read; an argument in words is skipped
+/// too.
 fn skip_command(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (name, behind) = text.split_at(end);
+    let (name, following) = text.split_at(end);
     if name.is_empty() {
         let mut characters = text.chars();
         characters.next();
@@ -240,8 +242,8 @@ fn skip_command(text: &str) -> &str {
     let worded = name.starts_with("text")
         || name.starts_with("math")
         || matches!(name, "mbox" | "operatorname" | "begin" | "end");
-    match behind.strip_prefix('{').filter(|_| worded) {
+    match following.strip_prefix('{').filter(|_| worded) {
         Some(inside) => closing_brace(inside, false).map_or(inside, |closing| &inside[closing + 1..]),
-        None => behind,
+        None => following,
     }
 }

@@ -1,14 +1,14 @@
 use super::*;
 
 #[track_caller]
-fn finds(text: &str, answer: &str, found: Found) {
+fn finds(text: &str, answer: &str, method: Method) {
     let extraction = extract(text);
     assert_eq!(extraction.parts, [answer], "{text}");
-    assert_eq!(extraction.found, found, "{text}");
+    assert_eq!(extraction.method, method, "{text}");
 }
 
 #[test]
-fn a_text_that_is_only_an_answer_stays_whole() {
+fn a_bare_answer_stays_whole() {
     for text in [
         "42",
         "x=3",
@@ -31,27 +31,27 @@ fn a_text_that_is_only_an_answer_stays_whole() {
         "-3.5e-4",
         "①3 ②4",
     ] {
-        finds(text, text, Found::Whole);
+        finds(text, text, Method::WholeText);
     }
 }
 
 #[test]
-fn a_box_counts_wherever_it_stands() {
-    finds(r"We get $x=\boxed{\frac{1}{2}}$, as was to be shown.", r"\frac{1}{2}", Found::Boxed);
-    finds(r"The answer is $\boxed{7}$ since 3 + 4 = 7.", "7", Found::Boxed);
-    finds(r"Therefore, $\boxed{\text{Anna}}$ is our answer.", r"\text{Anna}", Found::Boxed);
-    finds(r"$\boxed{35}$ pct", r"35\%", Found::Boxed);
+fn a_box_is_found_anywhere() {
+    finds(r"We get $x=\boxed{\frac{1}{2}}$, as was to be shown.", r"\frac{1}{2}", Method::Boxed);
+    finds(r"The answer is $\boxed{7}$ since 3 + 4 = 7.", "7", Method::Boxed);
+    finds(r"Therefore, $\boxed{\text{Anna}}$ is our answer.", r"\text{Anna}", Method::Boxed);
+    finds(r"$\boxed{35}$ pct", r"35\%", Method::Boxed);
     let both = extract(r"$\boxed{1} \text{ and } \boxed{-2}$");
     assert_eq!(both.parts, ["1", "-2"]);
 }
 
 #[test]
 fn the_last_statement_wins() {
-    finds(r"So $\boxed{5}$. Final Answer: The final answer is $6$. I hope it is correct.", "$6$", Found::Announced);
-    finds("The answer is 3. No, wait. The answer is 4.", "4", Found::Announced);
-    finds(r"\boxed{5} is the area. The answer is clear to everyone.", "5", Found::Boxed);
-    finds(r"<answer>3</answer> or rather \boxed{4}", "4", Found::Boxed);
-    finds(r"\boxed{3} <answer>The final answer is 4.</answer>", "4", Found::Tagged);
+    finds(r"So $\boxed{5}$. Final Answer: The final answer is $6$. I hope it is correct.", "$6$", Method::Announced);
+    finds("The answer is 3. No, wait. The answer is 4.", "4", Method::Announced);
+    finds(r"\boxed{5} is the area. The answer is clear to everyone.", "5", Method::Boxed);
+    finds(r"<answer>3</answer> or rather \boxed{4}", "4", Method::Boxed);
+    finds(r"\boxed{3} <answer>The final answer is 4.</answer>", "4", Method::Tagged);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn words_announce_an_answer() {
         ("La respuesta es 7 cm.", "7 cm"),
         ("The answer: \"$2$ or $3$\"", "$2$ or $3$"),
     ] {
-        finds(text, answer, Found::Announced);
+        finds(text, answer, Method::Announced);
     }
 }
 
@@ -88,69 +88,69 @@ fn an_announced_answer_ends_where_reasons_begin() {
         ("The answer is definitely E, so neither A nor C fits", "E"),
         ("The answer: D, which rules out what B says", "D"),
     ] {
-        finds(text, answer, Found::Announced);
+        finds(text, answer, Method::Announced);
     }
-    finds("Final answer: Tom has to wait 3 days more.", "3", Found::LastNumber);
-    finds("Final answer: The smallest $m$ is 21.", "21", Found::LastNumber);
+    finds("Final answer: Tom has to wait 3 days more.", "3", Method::LastNumber);
+    finds("Final answer: The smallest $m$ is 21.", "21", Method::LastNumber);
 }
 
 #[test]
-fn another_turn_and_thoughts_do_not_count() {
-    finds("The answer is 4.<|im_end|>\n<|im_start|>user\nThe answer is 5.", "4", Found::Announced);
-    finds("<think>The answer is 5?</think>The answer is 6.</s>", "6", Found::Announced);
+fn further_turns_and_thoughts_are_ignored() {
+    finds("The answer is 4.<|im_end|>\n<|im_start|>user\nThe answer is 5.", "4", Method::Announced);
+    finds("<think>The answer is 5?</think>The answer is 6.</s>", "6", Method::Announced);
 }
 
 #[test]
-fn a_letter_is_found_in_any_dress() {
-    finds("having looked at it twice the correct answer is C", "C", Found::Announced);
-    finds("It cannot be C as the sum is too large, so my choice would have to be B", "B", Found::LastLetter);
-    finds("E. it can't be smaller than C", "E", Found::Leading);
-    finds("C不是 D", "C", Found::Leading);
-    finds("(A) The number falls. If the plants die, so does what eats them.", "A", Found::Leading);
+fn a_letter_is_found_in_any_notation() {
+    finds("having looked at it twice the correct answer is C", "C", Method::Announced);
+    finds("It cannot be C as the sum is too large, so my choice would have to be B", "B", Method::LastLetter);
+    finds("E. it can't be smaller than C", "E", Method::Leading);
+    finds("C不是 D", "C", Method::Leading);
+    finds("(A) The number falls. If the plants die, so does what eats them.", "A", Method::Leading);
 }
 
 #[test]
-fn what_stands_last_is_a_guess() {
-    for (text, answer, found) in [
-        ("所以现在总共有6 + 8 = 14辆车。", "14", Found::LastNumber),
-        ("因此，小明的路比小红长 **7米**。", "7米", Found::LastBold),
-        ("We find that $x < 3$.", "x < 3", Found::LastMath),
+fn the_last_candidate_is_a_guess() {
+    for (text, answer, method) in [
+        ("所以现在总共有6 + 8 = 14辆车。", "14", Method::LastNumber),
+        ("因此，小明的路比小红长 **7米**。", "7米", Method::LastBold),
+        ("We find that $x < 3$.", "x < 3", Method::LastMath),
         (
             r"Adding both equations and then dividing by two gives \[ a + b = 7 \] as claimed.",
             "a + b = 7",
-            Found::LastMath,
+            Method::LastMath,
         ),
         (
             "So all of these things together cost them 1,250.50€ because that is the price",
             "1,250.50",
-            Found::LastNumber,
+            Method::LastNumber,
         ),
-        ("The two points: $(0, 1)$ and $(1, 0)$", "$(0, 1)$ and $(1, 0)$", Found::LastMath),
-        ("There are 12 apples.", "12", Found::LastNumber),
-        ("So it falls to -5°", "-5°", Found::LastNumber),
-        ("how much is that in $? we think it is around 8$", "8", Found::LastNumber),
-        ("1. **Step**: it is 3 + 4\n2. **Result**: this is 7", "7", Found::LastNumber),
+        ("The two points: $(0, 1)$ and $(1, 0)$", "$(0, 1)$ and $(1, 0)$", Method::LastMath),
+        ("There are 12 apples.", "12", Method::LastNumber),
+        ("So it falls to -5°", "-5°", Method::LastNumber),
+        ("how much is that in $? we think it is around 8$", "8", Method::LastNumber),
+        ("1. **Step**: it is 3 + 4\n2. **Result**: this is 7", "7", Method::LastNumber),
     ] {
-        finds(text, answer, found);
-        assert!(found.is_fallback());
+        finds(text, answer, method);
+        assert!(method.is_fallback());
     }
 }
 
 #[test]
 fn short_prose_without_a_value_stays_whole_and_long_prose_has_none() {
-    finds("$x = 2k$, where $k$ is an integer", "$x = 2k$, where $k$ is an integer", Found::Whole);
-    finds(r"$\triangle ABC$ is isosceles", r"$\triangle ABC$ is isosceles", Found::Whole);
+    finds("$x = 2k$, where $k$ is an integer", "$x = 2k$, where $k$ is an integer", Method::WholeText);
+    finds(r"$\triangle ABC$ is isosceles", r"$\triangle ABC$ is isosceles", Method::WholeText);
     assert_eq!(extract(&"it is what it is and so on ".repeat(20)), Extraction::nothing());
-    assert_eq!(extract(" \n ").found, Found::Nothing);
+    assert_eq!(extract(" \n ").method, Method::Nothing);
 }
 
-fn of(choices: &[&str]) -> AnswerSpec {
+fn with_choices(choices: &[&str]) -> AnswerSpec {
     AnswerSpec { choices: choices.iter().map(|&choice| choice.to_owned()).collect(), ..AnswerSpec::default() }
 }
 
 #[test]
-fn a_choice_comes_out_as_its_letter() {
-    let spec = of(&["30 cm", "40 cm", "$50 \\mathrm{~cm}$"]);
+fn a_choice_is_extracted_as_its_letter() {
+    let spec = with_choices(&["30 cm", "40 cm", "$50 \\mathrm{~cm}$"]);
     for (text, letter) in [
         ("(B) 40 cm", "B"),
         ("Option C is what I would choose: the answer is C.", "C"),
@@ -164,12 +164,12 @@ fn a_choice_comes_out_as_its_letter() {
         assert_eq!(extract_for(text, &spec).parts, [letter], "{text}");
     }
     assert_eq!(extract_for("The answer is 77 cm.", &spec).parts, ["77 cm"]);
-    assert_eq!(extract_for("There is not enough information.", &spec).found, Found::Nothing);
+    assert_eq!(extract_for("There is not enough information.", &spec).method, Method::Nothing);
 }
 
 #[test]
-fn yes_and_no_are_heard_in_what_is_concluded() {
-    let spec = of(&["yes", "no"]);
+fn yes_and_no_follow_from_the_conclusion() {
+    let spec = with_choices(&["yes", "no"]);
     for (text, letter) in [
         ("No, the left one is larger.", "B"),
         ("The left one is 3 and the right one 2. Therefore, the left one is not smaller.", "B"),
@@ -180,7 +180,7 @@ fn yes_and_no_are_heard_in_what_is_concluded() {
 }
 
 #[test]
-fn a_number_is_found_for_a_number() {
+fn a_number_is_extracted_if_one_is_expected() {
     let spec = AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() };
     for (text, number) in [
         ("14", "14"),
@@ -195,16 +195,16 @@ fn a_number_is_found_for_a_number() {
     ] {
         assert_eq!(extract_for(text, &spec).parts, [number], "{text}");
     }
-    assert_eq!(extract_for("I cannot answer that for 2 people.", &spec).found, Found::Nothing);
+    assert_eq!(extract_for("I cannot answer that for 2 people.", &spec).method, Method::Nothing);
     let list = AnswerSpec { answer_type: Some(AnswerType::List), ..AnswerSpec::default() };
     assert_eq!(extract_for("It goes [1, 2], then [3, 4].", &list).parts, ["[3, 4]"]);
 }
 
 #[test]
-fn hostile_texts_are_cheap_and_never_panic() {
-    let settings = [
-        of(&["yes", "no"]),
-        of(&["3", "x^2"]),
+fn hostile_texts_are_fast_and_never_panic() {
+    let specs = [
+        with_choices(&["yes", "no"]),
+        with_choices(&["3", "x^2"]),
         AnswerSpec { answer_type: Some(AnswerType::Float), ..AnswerSpec::default() },
     ];
     let pieces = [
@@ -253,7 +253,7 @@ fn hostile_texts_are_cheap_and_never_panic() {
         let text = piece.repeat((10 << 20) / piece.len());
         let start = std::time::Instant::now();
         extract(&text);
-        for spec in &settings {
+        for spec in &specs {
             extract_for(&text, spec);
         }
         let spent = start.elapsed();
@@ -276,7 +276,7 @@ fn random_characters_never_panic() {
             })
             .collect();
         extract(&text);
-        extract_for(&text, &of(&["answer", "1", "é"]));
+        extract_for(&text, &with_choices(&["answer", "1", "é"]));
         extract_for(&text, &AnswerSpec { answer_type: Some(AnswerType::Integer), ..AnswerSpec::default() });
     }
 }

@@ -1,19 +1,19 @@
-//! LaTeX commands and function calls inside expressions.
+//! Reads LaTeX commands and function calls inside expressions.
 
-use super::Unreadable;
-use super::expression::{Parser, Read, spell};
-use super::functions::{decorates, function, inverse};
+use super::error::Unreadable;
+use super::expression::{Parser, Read};
+use super::functions::{function, inverse_function, is_accent};
 use super::lex::Token;
 use crate::answer::math::{Constant, Expr, Function};
 
-/// Cells of a matrix beyond these are no answer.
+/// Maximum number of matrix cells.
 const MAX_CELLS: usize = 144;
 
 impl Parser<'_> {
-    /// What a command stands for; its name has been taken.
+    /// Reads what a command means; its name has been consumed.
     pub(super) fn command(&mut self, name: &str) -> Read {
         if let Some(known) = function(name) {
-            return self.known(known);
+            return self.function_call(known);
         }
         match name {
             "frac" => {
@@ -27,14 +27,14 @@ impl Parser<'_> {
             "lfloor" => self.between("rfloor", Function::Floor),
             "lceil" => self.between("rceil", Function::Ceil),
             "begin" => self.matrix(),
-            "sum" | "prod" | "int" | "iint" | "oint" | "lim" => self.big(name),
+            "sum" | "prod" | "int" | "iint" | "oint" | "lim" => self.large_operator(name),
             "operatorname" | "mathrm" | "text" => Err(Unreadable::Grammar),
-            _ if decorates(name) => self.decorated(name),
+            _ if is_accent(name) => self.accented(name),
             _ => self.symbol(format!("\\{name}")),
         }
     }
 
-    /// The argument of a command: a group, or one digit, letter or command.
+    /// Reads the argument of a command: a group, or one digit, letter or command.
     pub(super) fn argument(&mut self) -> Read {
         match self.peek().cloned() {
             Some(Token::Open('{')) => self.bracketed('}'),
@@ -65,7 +65,7 @@ impl Parser<'_> {
         if !(2..=64).contains(&degree) {
             return Err(Unreadable::Grammar);
         }
-        // Whoever writes \sqrt10 means the root of ten, whatever LaTeX makes of it.
+        // `\sqrt10` means the root of ten to its writer, although LaTeX sets the root of one.
         let radicand = if matches!(self.peek(), Some(Token::Number(_))) { self.primary()? } else { self.argument()? };
         Ok(Expr::Root(Box::new(radicand), degree))
     }
@@ -76,8 +76,8 @@ impl Parser<'_> {
         Ok(Expr::Call(function, vec![inside]))
     }
 
-    /// A named mark on letters or a number is one name: a vector, an angle.
-    fn decorated(&mut self, name: &str) -> Read {
+    /// Reads an accent over letters or a number as one name: a vector, an angle.
+    fn accented(&mut self, name: &str) -> Read {
         let letters = match self.peek().cloned() {
             Some(Token::Open('{')) => self.script()?,
             Some(Token::Word(word) | Token::Number(word)) => {
@@ -92,11 +92,11 @@ impl Parser<'_> {
         };
         let capitals = letters.bytes().all(|letter| letter.is_ascii_uppercase());
         match (name, letters.len()) {
-            // A segment is written as the product of its ends, with or without a bar.
+            // A segment equals the product of its end points, with or without a bar.
             ("overline", 2) if capitals => {
                 Ok(Expr::Product(letters.chars().map(|letter| Expr::Symbol(letter.into())).collect()))
             }
-            // An angle may be named from either side, a triangle from any corner.
+            // The ends of an angle and the corners of a triangle have no order.
             ("angle" | "measuredangle", 3) if capitals => {
                 let reversed: String = letters.chars().rev().collect();
                 self.symbol(format!("\\angle {}", letters.min(reversed)))
@@ -110,8 +110,8 @@ impl Parser<'_> {
         }
     }
 
-    /// A call of a known function; its name has been taken.
-    pub(super) fn known(&mut self, function: Function) -> Read {
+    /// Reads the call of a known function; its name has been consumed.
+    pub(super) fn function_call(&mut self, function: Function) -> Read {
         let mut function = function;
         let mut base = None;
         let mut exponent = None;
@@ -129,7 +129,7 @@ impl Parser<'_> {
             }
         }
         let one = Expr::integer(1);
-        if let (Some(Expr::Negative(inner)), Some(undo)) = (&exponent, inverse(function))
+        if let (Some(Expr::Negative(inner)), Some(undo)) = (&exponent, inverse_function(function))
             && **inner == one
         {
             function = undo;
@@ -158,7 +158,8 @@ impl Parser<'_> {
         })
     }
 
-    /// The argument of a function without brackets: factors side by side, up to a sign or the next function.
+    /// Reads the argument of a function without brackets: the factors up to a sign or the next
+    /// function.
     fn bare_argument(&mut self) -> Read {
         if self.peek() == Some(&Token::Sign('-')) {
             return Ok(self.take().bare_argument()?.negated());
@@ -180,7 +181,7 @@ impl Parser<'_> {
         Ok(if factors.len() == 1 { factors.remove(0) } else { Expr::Product(factors) })
     }
 
-    /// Arguments in brackets, with commas between.
+    /// Reads arguments in brackets, separated by commas.
     pub(super) fn arguments(&mut self) -> Result<Vec<Expr>, Unreadable> {
         let close = if self.peek() == Some(&Token::Open('<')) { '>' } else { ')' };
         self.take();
@@ -192,8 +193,9 @@ impl Parser<'_> {
         Ok(arguments)
     }
 
-    /// A sum, product, integral or limit: never carried out, equal where its parts are.
-    fn big(&mut self, name: &str) -> Read {
+    /// Reads a sum, product, integral or limit. None is evaluated; two are equal if their parts
+    /// are.
+    fn large_operator(&mut self, name: &str) -> Read {
         let mut label = name.to_owned();
         let mut arguments = Vec::new();
         let mut bound = None;
@@ -278,25 +280,11 @@ impl Parser<'_> {
         }
     }
 
-    /// The name of an environment in braces.
+    /// Reads the name of an environment in braces.
     fn environment(&mut self) -> Result<String, Unreadable> {
         if self.peek() != Some(&Token::Open('{')) {
             return Err(Unreadable::Grammar);
         }
         self.script()
     }
-}
-
-/// The text of a run of tokens with spaces between words, for units and words.
-pub fn phrase(tokens: &[Token], spaced: &[bool]) -> String {
-    let mut text = String::new();
-    for (token, space) in tokens.iter().zip(spaced) {
-        let part = spell(std::slice::from_ref(token));
-        let space = *space || matches!(token, Token::Text(text) if text.starts_with(' '));
-        if space && !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(&part);
-    }
-    text
 }

@@ -1,46 +1,48 @@
-//! Tokens to an expression, by recursive descent.
+//! Reads tokens as an expression, by recursive descent.
 
 use std::borrow::Cow;
 
-use super::Unreadable;
-use super::functions::{ends_expression, function, glued};
+use super::error::Unreadable;
+use super::functions::{ends_expression, function, function_prefix};
 use super::lex::Token;
 use crate::answer::math::{Constant, Expr, Function, Number};
 
-/// Brackets inside brackets beyond this are no answer.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 40;
 
-/// Reads expressions from a run of tokens.
+/// Reads expressions from tokens.
 pub struct Parser<'a> {
     pub(super) list: Cow<'a, [Token]>,
-    pub(super) spaced: Cow<'a, [bool]>,
+    pub(super) space_before: Cow<'a, [bool]>,
     pub(super) at: usize,
     depth: usize,
     bars: usize,
-    /// Whether a run of tokens, with where a space stands before one, is a unit.
+    /// Returns whether tokens, given whether a space precedes each, are a unit.
     is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool,
 }
 
 pub(super) type Read = Result<Expr, Unreadable>;
 
 impl<'a> Parser<'a> {
-    pub fn new(list: &'a [Token], spaced: &'a [bool], is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool) -> Self {
-        Self { list: Cow::Borrowed(list), spaced: Cow::Borrowed(spaced), at: 0, depth: 0, bars: 0, is_unit }
+    pub fn new(list: &'a [Token], space_before: &'a [bool], is_unit: &'a dyn Fn(&[Token], &[bool]) -> bool) -> Self {
+        Self { list: Cow::Borrowed(list), space_before: Cow::Borrowed(space_before), at: 0, depth: 0, bars: 0, is_unit }
     }
 
-    /// What has not been read.
+    /// Returns the unread tokens.
     pub fn rest(&self) -> &[Token] {
         &self.list[self.at..]
     }
 
-    /// Whether what has not been read is a unit, or goes on with a smaller one: `1 h 30 min`.
+    /// Returns whether the unread tokens are a unit, perhaps followed by a smaller one: `1 h 30
+    /// min`.
     fn at_unit(&self) -> bool {
-        let (rest, spaced) = (self.rest(), &self.spaced[self.at..]);
-        let next = rest.iter().zip(spaced).position(|(token, space)| *space && matches!(token, Token::Number(_)));
-        (self.is_unit)(rest, spaced) || next.is_some_and(|next| (self.is_unit)(&rest[..next], &spaced[..next]))
+        let (rest, space_before) = (self.rest(), &self.space_before[self.at..]);
+        let next = rest.iter().zip(space_before).position(|(token, space)| *space && matches!(token, Token::Number(_)));
+        (self.is_unit)(rest, space_before)
+            || next.is_some_and(|next| (self.is_unit)(&rest[..next], &space_before[..next]))
     }
 
-    /// A sum: as much as can be read.
+    /// Reads the longest sum.
     pub fn sum(&mut self) -> Read {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -60,7 +62,7 @@ impl<'a> Parser<'a> {
             terms.push(term);
         }
         let sum = if terms.len() == 1 { terms.remove(0) } else { Expr::Sum(terms) };
-        // TeX's own fractions and binomials stand between what they are made of.
+        // TeX's `\over` and `\choose` are infix operators.
         let joined = match self.peek() {
             Some(Token::Command(name)) if name == "over" => sum.over(self.take().sum()?),
             Some(Token::Command(name)) if name == "choose" => {
@@ -101,23 +103,24 @@ impl<'a> Parser<'a> {
         Ok(product)
     }
 
-    /// Whether the letter that comes next stands between two numbers, with spaces: `4 x 8` is a product.
+    /// Returns whether the next letter is between two numbers, with spaces: `4 x 8` is a product.
     fn between_numbers(&self) -> bool {
         let number = |token: Option<&Token>| matches!(token, Some(Token::Number(_)));
         self.at > 0
             && number(self.list.get(self.at - 1))
             && number(self.list.get(self.at + 1))
-            && self.spaced[self.at]
-            && self.spaced[self.at + 1]
+            && self.space_before[self.at]
+            && self.space_before[self.at + 1]
     }
 
-    /// Whether what follows a value at the top is its unit or other words rather than a factor.
+    /// Returns whether a unit or other words follow a value at the top level, rather than a factor.
     fn at_tail(&self, product: &Expr) -> bool {
         if self.depth > 1 {
             return false;
         }
         match self.peek() {
-            // One letter may be a variable; one character of another script is a counting word.
+            // One Latin letter may be a variable; one character of another script is a measure
+            // word.
             Some(Token::Text(text)) if text.trim().chars().count() > 1 || !text.is_ascii() => true,
             Some(Token::Open('{')) => match &self.list[self.at + 1..] {
                 [Token::Word(word), ..] => word.len() > 3 && unknown(word),
@@ -126,7 +129,7 @@ impl<'a> Parser<'a> {
             },
             Some(Token::Word(word)) if word.len() > 3 && unknown(word) || word == "pct" => true,
             Some(Token::Word(word)) if !product.is_constant() => {
-                word.len() > 1 && self.spaced[self.at] && self.at_unit()
+                word.len() > 1 && self.space_before[self.at] && self.at_unit()
             }
             Some(Token::Text(_) | Token::Word(_) | Token::Command(_)) => product.is_constant() && self.at_unit(),
             _ => false,
@@ -135,10 +138,10 @@ impl<'a> Parser<'a> {
 
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
-            // A number makes no product with a number before it, nor with letters before it and a space.
+            // A number is not a factor after another number, nor after letters and a space.
             Some(Token::Number(_)) => match self.at.checked_sub(1).and_then(|before| self.list.get(before)) {
                 Some(Token::Number(_)) => false,
-                Some(Token::Word(_)) => !self.spaced[self.at],
+                Some(Token::Word(_)) => !self.space_before[self.at],
                 _ => true,
             },
             Some(Token::Word(_) | Token::Open('(' | '{')) => true,
@@ -150,7 +153,7 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn factor(&mut self) -> Read {
-        // A run of signs recurses; it counts as depth.
+        // A run of signs recurses and counts as nesting.
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(Unreadable::TooLarge);
@@ -204,7 +207,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `\circ` or `{\circ}` after a caret.
+    /// Reads `\circ` or `{\circ}` after a caret.
     fn take_circle(&mut self) -> bool {
         let circle = |token: Option<&Token>| matches!(token, Some(Token::Command(name)) if name == "circ");
         if circle(self.peek()) {
@@ -220,12 +223,12 @@ impl<'a> Parser<'a> {
         grouped
     }
 
-    /// Minutes and seconds of arc after degrees: 30°15′36″.
+    /// Reads minutes and seconds of arc after degrees: 30°15′36″.
     fn minutes(&mut self, degrees: Expr) -> Expr {
         let mut terms = vec![degrees];
         for (mark, part) in [('\'', 60), ('"', 3600)] {
             let after = self.list.get(self.at + 1);
-            // The last mark may have been taken for a closing quotation mark.
+            // The last mark may have been dropped as a closing quotation mark.
             let marked = after == Some(&Token::Sign(mark)) || after.is_none() && terms.len() == 2;
             if let Some(Token::Number(number)) = self.peek()
                 && marked
@@ -238,7 +241,7 @@ impl<'a> Parser<'a> {
         if terms.len() == 1 { terms.remove(0) } else { Expr::Sum(terms) }
     }
 
-    /// What follows a caret: a group, or one number, symbol or bracket with its sign.
+    /// Reads the operand of a caret: a group, or one number, symbol or bracket with its sign.
     pub(super) fn exponent(&mut self) -> Read {
         match self.peek() {
             Some(Token::Open('{')) => self.bracketed('}'),
@@ -250,7 +253,7 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 let primary = self.primary()?;
-                // 2^3^4 is 2^(3^4), and 2^n! is a tower too.
+                // 2^3^4 means 2^(3^4), and 2^n! means 2^(n!).
                 if self.peek() == Some(&Token::Sign('^')) { self.postfix(primary) } else { Ok(primary) }
             }
         }
@@ -270,7 +273,7 @@ impl<'a> Parser<'a> {
                 match name {
                     "e" => Ok(Expr::Constant(Constant::E)),
                     "i" => Ok(Expr::Constant(Constant::ImaginaryUnit)),
-                    _ if function(name).is_some() => self.known(function(name).ok_or(Unreadable::Grammar)?),
+                    _ if function(name).is_some() => self.function_call(function(name).ok_or(Unreadable::Grammar)?),
                     _ if name.chars().count() == 1 && name.chars().all(char::is_alphabetic) => {
                         self.symbol(name.to_owned())
                     }
@@ -296,7 +299,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A sum between the bracket that comes next and `close`.
+    /// Reads a sum between the next bracket and `close`.
     pub(super) fn bracketed(&mut self, close: char) -> Read {
         self.take();
         let bars = std::mem::take(&mut self.bars);
@@ -315,7 +318,7 @@ impl<'a> Parser<'a> {
         self
     }
 
-    /// Takes `token`. What was cut off at the end may lack its closing braces.
+    /// Consumes `token`. A truncated text may lack its closing brackets.
     pub(super) fn expect(&mut self, token: &Token) -> Result<(), Unreadable> {
         if self.peek().is_none() && matches!(token, Token::Close('}' | ')')) {
             return Ok(());
@@ -327,14 +330,14 @@ impl<'a> Parser<'a> {
         Err(Unreadable::Grammar)
     }
 
-    /// Cuts the word that comes next into two after `length` letters.
+    /// Splits the next word after `length` letters.
     pub(super) fn split_word(&mut self, length: usize) {
         if let Some(Token::Word(word)) = self.list.get(self.at) {
             let (first, second) = (Token::Word(word[..length].to_owned()), Token::Word(word[length..].to_owned()));
             let list = self.list.to_mut();
             list[self.at] = second;
             list.insert(self.at, first);
-            self.spaced.to_mut().insert(self.at + 1, false);
+            self.space_before.to_mut().insert(self.at + 1, false);
         }
     }
 }
@@ -349,26 +352,11 @@ fn multiplied(product: Expr, factor: Expr) -> Expr {
     }
 }
 
-/// Whether a word is neither a function nor letters that stand for variables or points.
+/// Returns whether a word is neither a function nor letters that name variables or points.
 pub(super) fn unknown(word: &str) -> bool {
     let capitals = word.bytes().all(|byte| byte.is_ascii_uppercase());
-    function(word).is_none() && glued(word).is_none() && !capitals && !["sqrt", "infty", "infinity"].contains(&word)
-}
-
-/// Tokens as text, without spaces.
-pub fn spell(tokens: &[Token]) -> String {
-    tokens.iter().fold(String::new(), |mut text, token| {
-        match token {
-            Token::Number(part) | Token::Word(part) => text.push_str(part),
-            Token::Command(part) => {
-                text.push('\\');
-                text.push_str(part);
-            }
-            Token::Text(part) => text.push_str(part.trim()),
-            Token::Open('{') | Token::Close('}') => {}
-            Token::Open(sign) | Token::Close(sign) | Token::Sign(sign) | Token::Compare(sign) => text.push(*sign),
-            Token::Row => text.push_str("\\\\"),
-        }
-        text
-    })
+    function(word).is_none()
+        && function_prefix(word).is_none()
+        && !capitals
+        && !["sqrt", "infty", "infinity"].contains(&word)
 }

@@ -1,8 +1,8 @@
-//! Names of functions and symbols in LaTeX and in plain text.
+//! Names of functions and commands, in LaTeX and in plain text.
 
 use crate::answer::math::Function;
 
-/// The function of this name, with or without a backslash.
+/// Returns the function of this name (without a backslash).
 pub fn function(name: &str) -> Option<Function> {
     Some(match name {
         "sin" => Function::Sin,
@@ -29,8 +29,8 @@ pub fn function(name: &str) -> Option<Function> {
     })
 }
 
-/// What undoes a trigonometric function.
-pub fn inverse(function: Function) -> Option<Function> {
+/// Returns the inverse of a trigonometric function.
+pub fn inverse_function(function: Function) -> Option<Function> {
     Some(match function {
         Function::Sin => Function::Arcsin,
         Function::Cos => Function::Arccos,
@@ -39,16 +39,16 @@ pub fn inverse(function: Function) -> Option<Function> {
     })
 }
 
-/// A function name at the beginning of a word such as `sinx`, and how long it is; what is left is at most two letters, so
-/// that `single` is no sine.
-pub fn glued(word: &str) -> Option<(Function, usize)> {
+/// Finds a function name at the start of a word such as `sinx`, with its length in bytes. At most
+/// two letters may remain, so that `single` is not a sine.
+pub fn function_prefix(word: &str) -> Option<(Function, usize)> {
     (2..word.len())
         .filter(|length| word.len() - length <= 2)
         .rev()
         .find_map(|length| function(&word[..length]).map(|function| (function, length)))
 }
 
-/// Commands that join or relate sets and statements; no expression contains them.
+/// Returns whether a command joins or relates sets and statements, which no expression contains.
 pub fn ends_expression(command: &str) -> bool {
     matches!(
         command,
@@ -83,8 +83,8 @@ pub fn ends_expression(command: &str) -> bool {
     )
 }
 
-/// Commands that put a mark on letters to name something: a segment, an angle, a vector.
-pub fn decorates(command: &str) -> bool {
+/// Returns whether a command decorates letters to make a name: a segment, an angle, a vector.
+pub fn is_accent(command: &str) -> bool {
     matches!(
         command,
         "angle"

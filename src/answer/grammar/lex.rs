@@ -1,41 +1,41 @@
-//! Canonical text to tokens.
+//! Splits normalised text into tokens.
 
-use super::Unreadable;
+use super::error::Unreadable;
 
-/// A piece of canonical text.
+/// A token of normalised text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Token {
-    /// Digits, with a decimal point and an exponent where they are written together.
+    /// Digits, with an adjacent decimal point and exponent.
     Number(String),
-    /// A run of letters outside of commands.
+    /// A run of ASCII letters outside commands.
     Word(String),
     /// A LaTeX command, without its backslash.
     Command(String),
-    /// What a `\text{}` holds, or words of a script without capital letters.
+    /// The argument of `\text{}`, or words in a script other than Latin.
     Text(String),
     /// An opening bracket: `(`, `[`, `{`, or `\{` as `<`.
     Open(char),
     /// A closing bracket: `)`, `]`, `}`, or `\}` as `>`.
     Close(char),
-    /// Any other sign; a line break stands between parts.
+    /// Any other character, including the line break between parts.
     Sign(char),
-    /// `<=`, `>=`, `!=`, `==`.
+    /// A relation: `=`, `<`, `>`, `≤`, `≥`, `≠`, `≈`, `∈`, `≡`.
     Compare(char),
     /// `\\`: the end of a matrix row.
     Row,
 }
 
-/// The tokens of an answer, and where a space stood before one.
+/// The tokens of an answer, and for each whether a space precedes it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tokens {
     pub list: Vec<Token>,
-    pub spaced: Vec<bool>,
+    pub space_before: Vec<bool>,
 }
 
-/// More tokens than these are no answer.
+/// Maximum number of tokens in an answer.
 const MAX_TOKENS: usize = 1500;
 
-/// Commands whose argument is text or a letter in another face.
+/// Commands whose argument is text, or a letter in another typeface.
 pub const TEXT_COMMANDS: [&str; 13] = [
     "text",
     "textbf",
@@ -52,24 +52,25 @@ pub const TEXT_COMMANDS: [&str; 13] = [
     "texttt",
 ];
 
-/// Cuts canonical text into tokens. With `grouped`, commas and single spaces between groups of three digits belong to the
-/// number; with `comma_point`, a comma between digits is a decimal point.
+/// Splits normalised text into tokens. With `grouped`, commas and single spaces between groups of
+/// three digits belong to the number; with `comma_point`, a comma between digits is a decimal
+/// point.
 pub fn lex(text: &str, grouped: bool, comma_point: bool) -> Result<Tokens, Unreadable> {
     let mut tokens = Tokens::default();
     let mut rest = text;
-    let mut spaced = false;
+    let mut space_before = false;
     while let Some(character) = rest.chars().next() {
         if tokens.list.len() >= MAX_TOKENS {
             return Err(Unreadable::TooLarge);
         }
         if character.is_whitespace() && character != '\n' {
-            spaced = true;
+            space_before = true;
             rest = &rest[character.len_utf8()..];
             continue;
         }
         let (token, after) = next(rest, character, grouped, comma_point)?;
         tokens.list.push(token);
-        tokens.spaced.push(std::mem::take(&mut spaced));
+        tokens.space_before.push(std::mem::take(&mut space_before));
         rest = after;
     }
     Ok(tokens)
@@ -84,7 +85,7 @@ fn next(rest: &str, character: char, grouped: bool, comma_point: bool) -> Result
     }
     if character.is_ascii_alphabetic() {
         let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        // A conjunction may stick to the name after it: `x=1orY=2`.
+        // A conjunction may be attached to the name after it: `x=1orY=2`.
         let conjunction = ["or", "and"].into_iter().find(|word| {
             rest[..length]
                 .strip_prefix(word)
@@ -101,7 +102,7 @@ fn next(rest: &str, character: char, grouped: bool, comma_point: bool) -> Result
         return Ok((Token::Text(rest[..length].to_owned()), &rest[length..]));
     }
     for (written, sign) in [("<=", '≤'), (">=", '≥'), ("!=", '≠'), ("==", '=')] {
-        // `n!=5` is a factorial only where nothing but the equation makes sense; the comparison is far more common.
+        // `n!=5` is read as a comparison; a factorial in an equation is far rarer.
         if let Some(after) = rest.strip_prefix(written) {
             return Ok((Token::Compare(sign), after));
         }
@@ -148,7 +149,7 @@ fn command(after: &str) -> Result<(Token, &str), Unreadable> {
     Ok((Token::Command(name.to_owned()), rest))
 }
 
-/// Where the brace closes that was opened just before `text`.
+/// Returns the index of the brace that closes the one just before `text`.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1_usize;
     text.bytes().position(|byte| {
@@ -158,7 +159,7 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// The number at the beginning of `text` without its separators, and how long it is there.
+/// Reads the number at the start of `text`: without its separators, and its length in the text.
 fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
     let bytes = text.as_bytes();
     let digits =
@@ -179,7 +180,7 @@ fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
     if bytes.get(end).copied().is_some_and(point) {
         let places = digits(end + 1);
         let repeats = ["\\overline", "\\dot", "\\bar"].iter().any(|mark| text[end + 1..].starts_with(mark));
-        // A period that ends a sentence is no decimal point.
+        // A period at the end of a sentence is not a decimal point.
         if places > 0 || repeats {
             value.push('.');
             value.push_str(&text[end + 1..end + 1 + places]);
@@ -197,6 +198,38 @@ fn number(text: &str, grouped: bool, comma_point: bool) -> (String, usize) {
     (value, end)
 }
 
+/// Writes tokens as text without spaces.
+pub fn spell(tokens: &[Token]) -> String {
+    tokens.iter().fold(String::new(), |mut text, token| {
+        match token {
+            Token::Number(part) | Token::Word(part) => text.push_str(part),
+            Token::Command(part) => {
+                text.push('\\');
+                text.push_str(part);
+            }
+            Token::Text(part) => text.push_str(part.trim()),
+            Token::Open('{') | Token::Close('}') => {}
+            Token::Open(sign) | Token::Close(sign) | Token::Sign(sign) | Token::Compare(sign) => text.push(*sign),
+            Token::Row => text.push_str("\\\\"),
+        }
+        text
+    })
+}
+
+/// Writes tokens as text with the spaces between words, for units and words.
+pub fn phrase(tokens: &[Token], space_before: &[bool]) -> String {
+    let mut text = String::new();
+    for (token, space) in tokens.iter().zip(space_before) {
+        let part = spell(std::slice::from_ref(token));
+        let space = *space || matches!(token, Token::Text(text) if text.starts_with(' '));
+        if space && !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&part);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn commas_join_digits_only_where_they_are_asked_to() {
+    fn commas_join_digits_only_if_enabled() {
         assert_eq!(numbers("1,234,567.8", true, false), ["1234567.8"]);
         assert_eq!(numbers("1,234,567.8", false, false), ["1", "234", "567.8"]);
         assert_eq!(numbers("1 000 000", true, false), ["1000000"]);
@@ -218,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn words_commands_and_texts_are_told_apart() {
+    fn words_commands_and_texts_are_distinguished() {
         let tokens = lex(r"12\text{ cm} x <= \pi \{3\}", true, false).unwrap();
         assert_eq!(
             tokens.list,
@@ -236,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_a_limit() {
+    fn too_many_tokens_are_rejected() {
         assert_eq!(lex(&"(".repeat(10_000), true, false), Err(Unreadable::TooLarge));
     }
 }

@@ -1,32 +1,29 @@
-//! From the text of an answer to its shape.
+//! Reads the text of an answer as a [`Shape`]: a value, a list, a set, a relation, or words.
 //!
-//! One grammar for what people and models write: LaTeX, plain text, Unicode symbols, full-width and Chinese forms. A text is
-//! made [`canonical`](canonical::canonical), cut into [tokens](lex), and read as a [`Shape`]: a value, a list, a set, a
-//! relation, or words. Whether two shapes mean the same is the `rules`' business.
+//! One grammar covers LaTeX, plain text, Unicode symbols, full-width and Chinese forms.
+//! [`normalize`] gives each symbol one spelling, [`lex`] makes tokens, [`read`] makes the shape.
+//! Comparing shapes is left to the rules.
+//!
+//! The grammar is recursive: a bracket contains an expression, a row of a system contains a
+//! statement. `Parser` (expressions) and `Reader` (whole answers) are therefore each implemented in
+//! several files whose methods call each other.
 
-mod atoms;
-mod canonical;
-mod clause;
 mod commands;
-mod cuts;
+mod error;
 mod expression;
 mod functions;
 mod lex;
-mod seams;
+mod line_breaks;
+mod normalize;
+mod operands;
+mod patterns;
+mod reader;
 mod shape;
-mod symbols;
 mod systems;
-mod view;
+mod token_slice;
+mod unicode;
 
-pub use canonical::canonical;
-pub use clause::{Commas, read};
+pub use error::Unreadable;
+pub use normalize::normalize;
+pub use reader::{Commas, read};
 pub use shape::{Bracket, Relation, Shape};
-
-/// Why a text could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
-    /// It does not follow the grammar.
-    Grammar,
-    /// It is longer or nested deeper than answers are.
-    TooLarge,
-}

@@ -1,19 +1,19 @@
-//! `\begin{cases}` and its like: systems of relations, and functions given piece by piece.
+//! Reads `\begin{cases}` and similar environments: systems of relations, and piecewise functions.
 
-use super::Unreadable;
-use super::clause::{Read, Reader, relation};
+use super::error::Unreadable;
 use super::lex::{Token, Tokens};
+use super::reader::{Read, Reader, relation};
 use super::shape::Shape;
-use super::view::View;
+use super::token_slice::TokenSlice;
 
 impl Reader {
-    /// The system or the piecewise function that `view` is; nothing if it is neither.
-    pub(super) fn system(&self, view: View<'_>) -> Option<Read> {
-        let (braced, view) = match view.list.first() {
-            Some(Token::Open('<')) => (true, view.slice(1, view.list.len())),
-            _ => (false, view),
+    /// Reads a system or a piecewise function; `None` for anything else.
+    pub(super) fn system(&self, tokens: TokenSlice<'_>) -> Option<Read> {
+        let (braced, tokens) = match tokens.list.first() {
+            Some(Token::Open('<')) => (true, tokens.slice(1, tokens.list.len())),
+            _ => (false, tokens),
         };
-        let (name, body) = environment(view)?;
+        let (name, body) = environment(tokens)?;
         let relates = body.list.iter().any(|token| relation(token).is_some());
         let system = match name {
             "cases" | "dcases" => true,
@@ -23,14 +23,14 @@ impl Reader {
         system.then(|| self.rows(body))
     }
 
-    fn rows(&self, body: View<'_>) -> Read {
+    fn rows(&self, body: TokenSlice<'_>) -> Read {
         let rows = body.split(|_, token| *token == Token::Row).into_iter().filter(|row| !row.is_empty());
         let mut pieces = Vec::new();
         let mut parts = Vec::new();
         for row in rows {
             match conditional(row) {
                 Some((value, condition)) => pieces.push([self.clause(value)?, self.statement(condition)?]),
-                None => parts.push(self.statement(without_alignment(row).view().trimmed())?),
+                None => parts.push(self.statement(without_alignment(row).as_slice().trimmed())?),
             }
         }
         match (pieces.is_empty(), parts.is_empty()) {
@@ -41,16 +41,16 @@ impl Reader {
     }
 }
 
-/// The name of the environment that `view` is, and what is in it.
-fn environment(view: View<'_>) -> Option<(&str, View<'_>)> {
+/// Returns the name of an environment and its body.
+fn environment(tokens: TokenSlice<'_>) -> Option<(&str, TokenSlice<'_>)> {
     let command = |token: &Token, expected: &str| matches!(token, Token::Command(name) if name == expected);
-    let [begin, Token::Open('{'), Token::Word(name), Token::Close('}'), ..] = view.list else { return None };
-    let [.., end, Token::Open('{'), Token::Word(last), Token::Close('}')] = view.list else { return None };
-    if !command(begin, "begin") || !command(end, "end") || name != last || view.list.len() < 8 {
+    let [begin, Token::Open('{'), Token::Word(name), Token::Close('}'), ..] = tokens.list else { return None };
+    let [.., end, Token::Open('{'), Token::Word(last), Token::Close('}')] = tokens.list else { return None };
+    if !command(begin, "begin") || !command(end, "end") || name != last || tokens.list.len() < 8 {
         return None;
     }
-    let mut body = view.slice(4, view.list.len() - 4);
-    // How the columns are set: `{l}`.
+    let mut body = tokens.slice(4, tokens.list.len() - 4);
+    // The column specification: `{l}`.
     if name == "array"
         && let [Token::Open('{'), Token::Word(_), Token::Close('}'), ..] = body.list
     {
@@ -59,8 +59,8 @@ fn environment(view: View<'_>) -> Option<(&str, View<'_>)> {
     Some((name.as_str(), body))
 }
 
-/// A value and the condition behind it: `x^2, & x > 0`, `x^2 & \text{if } x > 0`.
-fn conditional(row: View<'_>) -> Option<(View<'_>, View<'_>)> {
+/// Splits a value from its condition: `x^2, & x > 0`, `x^2 & \text{if } x > 0`.
+fn conditional(row: TokenSlice<'_>) -> Option<(TokenSlice<'_>, TokenSlice<'_>)> {
     let (value, condition) = row.list.iter().position(|token| *token == Token::Sign('&')).map_or_else(
         || {
             let [place, ..] = row.outside(|_, token| *token == Token::Sign(','))[..] else { return None };
@@ -69,14 +69,14 @@ fn conditional(row: View<'_>) -> Option<(View<'_>, View<'_>)> {
         |place| Some((row.slice(0, place), row.slice(place + 1, row.list.len()))),
     )?;
     let (value, condition) = (value.trimmed(), without_conjunction(condition.trimmed()));
-    let related = |view: View<'_>| view.outside(|_, token| relation(token).is_some());
+    let related = |tokens: TokenSlice<'_>| tokens.outside(|_, token| relation(token).is_some());
     let alone = matches!(condition.list, [Token::Text(_) | Token::Word(_)]);
     let holds = related(condition).first().is_some_and(|place| *place > 0) || alone;
     (!value.is_empty() && related(value).is_empty() && holds).then_some((value, condition))
 }
 
-/// A condition without its "if".
-fn without_conjunction(condition: View<'_>) -> View<'_> {
+/// Drops the "if" of a condition.
+fn without_conjunction(condition: TokenSlice<'_>) -> TokenSlice<'_> {
     const CONJUNCTIONS: [&str; 7] = ["if", "when", "for", "where", "as", "当", "若"];
     let conjunction = |token: &Token| match token {
         Token::Word(word) | Token::Text(word) => {
@@ -88,9 +88,9 @@ fn without_conjunction(condition: View<'_>) -> View<'_> {
     condition.slice(skip, condition.list.len()).trimmed()
 }
 
-/// A row without the signs by which it is aligned.
-fn without_alignment(row: View<'_>) -> Tokens {
-    let kept = row.list.iter().zip(row.spaced).filter(|(token, _)| **token != Token::Sign('&'));
-    let (list, spaced) = kept.map(|(token, space)| (token.clone(), *space)).unzip();
-    Tokens { list, spaced }
+/// Drops the alignment marks of a row.
+fn without_alignment(row: TokenSlice<'_>) -> Tokens {
+    let kept = row.list.iter().zip(row.space_before).filter(|(token, _)| **token != Token::Sign('&'));
+    let (list, space_before) = kept.map(|(token, space)| (token.clone(), *space)).unzip();
+    Tokens { list, space_before }
 }

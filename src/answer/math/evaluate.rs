@@ -1,4 +1,4 @@
-//! The value of an expression at a random point, in the prime field and in floating point.
+//! Evaluates expressions at random points, in the prime field and in floating point.
 
 use std::f64::consts::{E, PI};
 
@@ -8,13 +8,13 @@ use super::expr::{Constant, Expr, Function};
 use super::field::Field;
 use super::gamma::gamma;
 
-/// Where an expression is evaluated: gives every variable a value that depends on its name and on the point.
+/// A point of evaluation: gives each variable a value that depends on its name and the point.
 #[derive(Debug, Clone, Copy)]
 pub struct Point(u32);
 
 impl Point {
-    /// Points from here on give variables values of either sign; the ones before it only positive ones, where roots and
-    /// logarithms are defined.
+    /// From this point on, variables have values of either sign; before it only positive ones, at
+    /// which roots and logarithms are defined.
     const SIGNED: u32 = 6;
 
     pub fn new(index: u32) -> Self {
@@ -22,42 +22,44 @@ impl Point {
     }
 
     fn variable(self, name: &str) -> Value {
-        let field = Field::hashed(&("variable", name, self.0));
-        let unit = field.to_unit();
+        let field = Field::from_hash(&("variable", name, self.0));
+        let unit = field.to_sample();
         let float = if self.0 < Self::SIGNED { unit } else { (unit - 1.7) * 2.0 };
-        Value { field: Some(field), exact: true, float: float.into(), solid: true }
+        Value { field: Some(field), field_is_exact: true, float: float.into(), float_is_known: true }
     }
 }
 
 /// The value of an expression at a [`Point`].
 #[derive(Debug, Clone, Copy)]
 pub struct Value {
-    /// In the prime field; nothing where it is not defined (a division by zero).
+    /// The value in the prime field; `None` where undefined (division by zero).
     pub field: Option<Field>,
-    /// Whether `field` is the value itself. Otherwise it stands for it: what has the same field value is equal, but what has
-    /// another may be equal too.
-    pub exact: bool,
-    /// In the complex numbers; not a number where it is not defined.
+    /// Whether `field` is the true value. Otherwise it is a hash of how the value was computed:
+    /// equal hashes mean equal values, different hashes mean nothing.
+    pub field_is_exact: bool,
+    /// The value in the complex numbers; NaN where undefined.
     pub float: Complex64,
-    /// Whether `float` is the value itself, rather than a random one for a function that only has a name.
-    pub solid: bool,
+    /// Whether `float` is the true value, rather than a random one for an unknown function.
+    pub float_is_known: bool,
 }
 
 impl Value {
-    const UNDEFINED: Self = Self { field: None, exact: true, float: Complex64 { re: f64::NAN, im: 0.0 }, solid: true };
+    const UNDEFINED: Self =
+        Self { field: None, field_is_exact: true, float: Complex64 { re: f64::NAN, im: 0.0 }, float_is_known: true };
 
-    fn exact(field: Field, float: impl Into<Complex64>) -> Self {
-        Self { field: Some(field), exact: true, float: float.into(), solid: true }
+    fn known(field: Field, float: impl Into<Complex64>) -> Self {
+        Self { field: Some(field), field_is_exact: true, float: float.into(), float_is_known: true }
     }
 
-    /// A value that only floating point knows; the field gets one that depends on how it came about.
+    /// Makes a value that is known in floating point only; its field element is a hash of how it
+    /// was computed.
     fn inexact(how: &impl std::hash::Hash, arguments: &[Self], float: Complex64) -> Self {
         let fields: Option<Vec<u64>> = arguments.iter().map(|value| value.field.map(Field::bits)).collect();
         Self {
-            field: fields.map(|fields| Field::hashed(&(how, fields))),
-            exact: false,
+            field: fields.map(|fields| Field::from_hash(&(how, fields))),
+            field_is_exact: false,
             float,
-            solid: arguments.iter().all(|value| value.solid),
+            float_is_known: arguments.iter().all(|value| value.float_is_known),
         }
     }
 
@@ -69,9 +71,9 @@ impl Value {
     ) -> Self {
         Self {
             field: self.field.zip(other.field).and_then(|(a, b)| field(a, b)),
-            exact: self.exact && other.exact,
+            field_is_exact: self.field_is_exact && other.field_is_exact,
             float: float(self.float, other.float),
-            solid: self.solid && other.solid,
+            float_is_known: self.float_is_known && other.float_is_known,
         }
     }
 
@@ -79,33 +81,33 @@ impl Value {
         Self { field: self.field.map(|field| field * factor), float: self.float * float, ..self }
     }
 
-    /// The float, on the upper side of the branch cut if it is a real number: −4 − 0i is −4.
+    /// Returns the float, on the upper side of the branch cut if it is real: −4 − 0i becomes −4.
     fn principal(self) -> Complex64 {
         self.real().map_or(self.float, Complex64::from)
     }
 
-    /// The float if it is a real number.
+    /// Returns the float if it is real.
     pub fn real(self) -> Option<f64> {
         let small = self.float.im.abs() <= 1e-12 * self.float.re.abs().max(1.0);
         (small && !self.float.re.is_nan()).then_some(self.float.re)
     }
 }
 
-/// Evaluates `expr` at `point`. A matrix or a ± has no value.
+/// Evaluates `expr` at `point`. A matrix or a ± is undefined.
 pub fn evaluate(expr: &Expr, point: Point) -> Value {
     match expr {
-        Expr::Number(number) => Value::exact(number.field(), number.float()),
+        Expr::Number(number) => Value::known(number.field(), number.float()),
         Expr::Constant(constant) => named(*constant),
         Expr::Symbol(name) => point.variable(name),
         Expr::Negative(a) => evaluate(a, point).scaled(-Field::ONE, -1.0),
         Expr::Sum(terms) => terms
             .iter()
             .map(|term| evaluate(term, point))
-            .fold(Value::exact(Field::ZERO, 0.0), |sum, term| sum.joined(term, |a, b| Some(a + b), |a, b| a + b)),
+            .fold(Value::known(Field::ZERO, 0.0), |sum, term| sum.joined(term, |a, b| Some(a + b), |a, b| a + b)),
         Expr::Product(factors) => factors
             .iter()
             .map(|factor| evaluate(factor, point))
-            .fold(Value::exact(Field::ONE, 1.0), |product, factor| {
+            .fold(Value::known(Field::ONE, 1.0), |product, factor| {
                 product.joined(factor, |a, b| Some(a * b), |a, b| a * b)
             }),
         Expr::Quotient(a, b) => evaluate(a, point).joined(
@@ -122,10 +124,11 @@ pub fn evaluate(expr: &Expr, point: Point) -> Value {
         Expr::Opaque(name, arguments) => {
             let arguments: Vec<Value> = arguments.iter().map(|argument| evaluate(argument, point)).collect();
             let value = Value::inexact(&("opaque", name, point.0), &arguments, f64::NAN.into());
-            let float = value.field.map_or(f64::NAN, Field::to_unit);
-            // Arguments that are equal but not in the field would give other random values.
-            let solid = value.solid && arguments.iter().all(|argument| argument.exact);
-            Value { exact: solid, float: float.into(), solid, ..value }
+            let float = value.field.map_or(f64::NAN, Field::to_sample);
+            // Equal arguments that are not exact in the field may have different hashes, and so
+            // different random values.
+            let float_is_known = value.float_is_known && arguments.iter().all(|argument| argument.field_is_exact);
+            Value { field_is_exact: float_is_known, float: float.into(), float_is_known, ..value }
         }
         Expr::Percent(a) => {
             let hundredth = Field::from_integer(100).inverse().unwrap_or(Field::ONE);
@@ -144,12 +147,12 @@ fn named(constant: Constant) -> Value {
         Constant::Pi => PI.into(),
         Constant::E => E.into(),
         Constant::Infinity => f64::INFINITY.into(),
-        Constant::ImaginaryUnit => return Value::exact(Field::imaginary_unit(), Complex64::i()),
+        Constant::ImaginaryUnit => return Value::known(Field::imaginary_unit(), Complex64::i()),
     };
     Value::inexact(&("constant", constant), &[], float)
 }
 
-/// Integer exponents beyond this are no part of an answer, and their powers no finite number.
+/// Maximum absolute value of an integer exponent.
 const MAX_EXPONENT: f64 = 1e6;
 
 fn power(base: Value, exponent: &Expr, point: Point) -> Value {
@@ -157,7 +160,7 @@ fn power(base: Value, exponent: &Expr, point: Point) -> Value {
         && let (Some(top), Some(degree)) = (whole(top, point), whole(bottom, point))
         && (2..=64).contains(&degree)
     {
-        // (−8)^(2/3) is real: the root first, then the power.
+        // (−8)^(2/3) is real: take the root first, then the power.
         return whole_power(root(base, degree as u32), top);
     }
     if let Some(whole) = whole(exponent, point) {
@@ -172,7 +175,7 @@ fn power(base: Value, exponent: &Expr, point: Point) -> Value {
     Value::inexact(&"power", &[base, exponent], float)
 }
 
-/// The value of an integer constant.
+/// Returns the value of an integer constant.
 fn whole(expr: &Expr, point: Point) -> Option<i64> {
     let value = match expr {
         Expr::Number(number) => number.float(),
@@ -246,11 +249,11 @@ fn call(function: Function, arguments: &[Value]) -> Value {
     Value::inexact(&function, arguments, float)
 }
 
-/// n! exactly for a whole n up to 170, and Γ(n + 1) otherwise.
+/// Computes n! exactly for an integer n up to 170, otherwise Γ(n + 1).
 fn factorial(argument: Value) -> Value {
     let float = argument.real().map_or(f64::NAN, |x| gamma(x + 1.0));
     match argument.real() {
-        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.exact => {
+        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.field_is_exact => {
             let field = (2..=x as i128).fold(Field::ONE, |product, factor| product * Field::from_integer(factor));
             let float = (2..=x as u32).fold(1.0, |product, factor| product * f64::from(factor));
             Value { field: Some(field), float: float.into(), ..argument }
@@ -260,7 +263,7 @@ fn factorial(argument: Value) -> Value {
 }
 
 trait RoundNear {
-    /// The nearest integer where that is within rounding error.
+    /// Rounds to the nearest integer if that is within rounding error.
     fn round_near(self) -> Self;
 }
 

@@ -2,7 +2,7 @@
 
 use super::number::Number;
 
-/// A mathematical expression as it was written; nothing is simplified.
+/// A mathematical expression as written; nothing is simplified.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
     Number(Number),
@@ -17,16 +17,17 @@ pub enum Expr {
     /// Radicand and degree.
     Root(Box<Expr>, u32),
     Call(Function, Vec<Expr>),
-    /// A function that only has a name, or a sum or integral that is not carried out: equal where its arguments are.
+    /// An unknown function, or a sum or integral that is not evaluated; two are equal if name and
+    /// arguments are.
     Opaque(String, Vec<Expr>),
-    /// Plus or minus; `true` where the upper sign is minus.
+    /// Plus or minus; `true` if the upper sign is minus.
     PlusMinus(bool, Box<Expr>),
     Percent(Box<Expr>),
     Degrees(Box<Expr>),
     Matrix(Vec<Vec<Expr>>),
 }
 
-/// Numbers that have a name.
+/// Named numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Constant {
     Pi,
@@ -35,7 +36,7 @@ pub enum Constant {
     Infinity,
 }
 
-/// Functions with a known value.
+/// Functions with known values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Function {
     Sin,
@@ -58,7 +59,7 @@ pub enum Function {
     Floor,
     Ceil,
     Factorial,
-    /// n over k.
+    /// The binomial coefficient, n over k.
     Binomial,
     Max,
     Min,
@@ -81,7 +82,7 @@ impl Expr {
         Self::Sum(vec![self, other.negated()])
     }
 
-    /// The expressions directly below this one.
+    /// Returns the direct children.
     pub fn children(&self) -> Vec<&Self> {
         match self {
             Self::Number(_) | Self::Constant(_) | Self::Symbol(_) => Vec::new(),
@@ -94,7 +95,7 @@ impl Expr {
         }
     }
 
-    /// Whether `test` holds for this expression or one inside it.
+    /// Returns whether `test` holds for this expression or any below it.
     pub fn any(&self, test: &impl Fn(&Self) -> bool) -> bool {
         test(self)
             || match self {
@@ -110,12 +111,12 @@ impl Expr {
             }
     }
 
-    /// Whether it depends on no variable.
+    /// Returns whether the expression contains no variable and no unknown function.
     pub fn is_constant(&self) -> bool {
         !self.any(&|expr| matches!(expr, Self::Symbol(_) | Self::Opaque(..)))
     }
 
-    /// The variables in it, each once.
+    /// Returns the names of all variables, without repetition.
     pub fn symbols(&self) -> Vec<&str> {
         fn collect<'a>(expr: &'a Expr, found: &mut Vec<&'a str>) {
             match expr {
@@ -128,8 +129,8 @@ impl Expr {
         found
     }
 
-    /// Whether it only names something, so that `it = value` says no more than the value: `x`, `f(x)`, `AB`, `NO/BO`,
-    /// `|AB|`, `V_1`.
+    /// Returns whether the expression only names something, so that `it = value` says no more than
+    /// the value: `x`, `f(x)`, `AB`, `NO/BO`, `|AB|`, `V_1`.
     pub fn is_name(&self) -> bool {
         match self {
             Self::Symbol(_) | Self::Opaque(..) | Self::Constant(Constant::E | Constant::ImaginaryUnit) => true,
@@ -139,7 +140,7 @@ impl Expr {
         }
     }
 
-    /// This expression with the parts replaced for which `change` has something else.
+    /// Replaces each part for which `change` returns an expression.
     pub fn replaced(&self, change: &impl Fn(&Self) -> Option<Self>) -> Self {
         if let Some(other) = change(self) {
             return other;
@@ -163,7 +164,7 @@ impl Expr {
         }
     }
 
-    /// This expression with its ± signs read as upper (`true`) or lower signs.
+    /// Replaces each ± by its upper (`true`) or lower sign.
     pub fn with_sign(&self, upper: bool) -> Self {
         self.replaced(&|expr| match expr {
             Self::PlusMinus(minus_first, a) if *minus_first == upper => Some(a.with_sign(upper).negated()),
@@ -172,17 +173,17 @@ impl Expr {
         })
     }
 
-    /// This expression with the variable `from` called `to`.
+    /// Renames the variable `from` to `to`.
     pub fn renamed(&self, from: &str, to: &str) -> Self {
         self.replaced(&|expr| matches!(expr, Self::Symbol(name) if name == from).then(|| Self::Symbol(to.to_owned())))
     }
 
-    /// Whether a decimal fraction occurs in it.
+    /// Returns whether the expression contains a decimal fraction.
     pub fn has_decimal(&self) -> bool {
         self.any(&|expr| matches!(expr, Self::Number(number) if number.is_decimal()))
     }
 
-    /// Whether a ± occurs in it.
+    /// Returns whether the expression contains a ±.
     pub fn has_plus_minus(&self) -> bool {
         self.any(&|expr| matches!(expr, Self::PlusMinus(..)))
     }

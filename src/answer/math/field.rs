@@ -3,6 +3,8 @@
 use std::hash::{Hash, Hasher};
 use std::ops::{Add, Mul, Neg, Sub};
 
+use crate::util::random::{STEP, finalise};
+
 const PRIME: u64 = 0xFFFF_FFFF_0000_0001;
 
 /// An element of the field.
@@ -13,7 +15,7 @@ impl Field {
     pub const ZERO: Self = Self(0);
     pub const ONE: Self = Self(1);
 
-    /// The image of an integer.
+    /// Returns the image of an integer.
     pub fn from_integer(value: i128) -> Self {
         match u64::try_from(value) {
             Ok(small) if small < PRIME => Self(small),
@@ -21,14 +23,14 @@ impl Field {
         }
     }
 
-    /// An element that depends on all of `parts`, for values that the field cannot express.
-    pub fn hashed(parts: &impl Hash) -> Self {
-        let mut hasher = Mix(0x9E37_79B9_7F4A_7C15);
+    /// Hashes `parts` to an element, for values that the field cannot express.
+    pub fn from_hash(parts: &impl Hash) -> Self {
+        let mut hasher = StableHasher(STEP);
         parts.hash(&mut hasher);
         Self(hasher.finish() % PRIME)
     }
 
-    /// A square root of −1: 7 generates the multiplicative group.
+    /// Returns a square root of −1; 7 generates the multiplicative group.
     pub fn imaginary_unit() -> Self {
         Self(7).power((PRIME - 1) / 4)
     }
@@ -45,13 +47,14 @@ impl Field {
         result
     }
 
-    /// Nothing for zero.
+    /// Returns the multiplicative inverse; `None` for zero.
     pub fn inverse(self) -> Option<Self> {
         if self == Self::ZERO {
             return None;
         }
         let squared = |value: Self, times: u32| (0..times).fold(value, |square, _| square * square);
-        // By Fermat the inverse is the power with exponent p − 2 = (2³¹ − 1) · 2³³ + (2³² − 1), of which `ones` has the ones.
+        // By Fermat, the inverse is the power p − 2 = (2³¹ − 1) · 2³³ + (2³² − 1). `ones` is the
+        // power whose exponent has `count` binary ones.
         let (mut ones, mut count) = (self, 1);
         while count < 31 {
             ones = squared(squared(ones, count) * ones, 1) * self;
@@ -60,13 +63,13 @@ impl Field {
         Some(squared(ones, 33) * squared(ones, 1) * self)
     }
 
-    /// The element as a number below the prime.
+    /// Returns the element as an integer below the prime.
     pub fn bits(self) -> u64 {
         self.0
     }
 
-    /// A floating-point number that depends on the element, from 0.25 to 3.25.
-    pub fn to_unit(self) -> f64 {
+    /// Maps the element to a floating-point number from 0.25 to 3.25.
+    pub fn to_sample(self) -> f64 {
         0.25 + 3.0 * (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
@@ -106,10 +109,11 @@ impl Mul for Field {
     }
 }
 
-/// FNV-1a with a final mix: the same on every machine and in every version, unlike the standard library's hasher.
-struct Mix(u64);
+/// FNV-1a with the finaliser of `SplitMix64`: unlike the standard library's hasher, it gives the
+/// same bits on every machine and in every version.
+struct StableHasher(u64);
 
-impl Hasher for Mix {
+impl Hasher for StableHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
@@ -117,10 +121,7 @@ impl Hasher for Mix {
     }
 
     fn finish(&self) -> u64 {
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^ (bits >> 31)
+        finalise(self.0)
     }
 }
 
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_field_obeys_the_laws_of_arithmetic() {
-        let (a, b) = (Field::from_integer(-12_345_678_901_234_567), Field::hashed(&"b"));
+        let (a, b) = (Field::from_integer(-12_345_678_901_234_567), Field::from_hash(&"b"));
         assert_eq!(a + b - b, a);
         assert_eq!(a * b * b.inverse().unwrap(), a);
         assert_eq!(a.power(3), a * a * a);

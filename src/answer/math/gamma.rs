@@ -1,6 +1,7 @@
-//! The gamma function, for factorials of anything.
+//! The gamma function, for factorials of real numbers.
 
-/// Lanczos coefficients for g = 7, n = 9 (Godfrey): relative error below 1e-13 for positive arguments.
+/// Lanczos coefficients for g = 7, n = 9 (Godfrey): relative error below 1e-13 for positive
+/// arguments.
 const COEFFICIENTS: [f64; 9] = [
     0.999_999_999_999_809_9,
     676.520_368_121_885_1,
@@ -13,7 +14,7 @@ const COEFFICIENTS: [f64; 9] = [
     1.505_632_735_149_311_6e-7,
 ];
 
-/// Γ(x) for real x; not a number at the poles 0, −1, −2, …
+/// Returns Γ(x) for real x; NaN at the poles 0, −1, −2, …
 pub fn gamma(x: f64) -> f64 {
     if x <= 0.0 && x.fract() == 0.0 {
         return f64::NAN;

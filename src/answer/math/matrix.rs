@@ -1,43 +1,43 @@
-//! Sums and products of matrices, carried out cell by cell.
+//! Evaluates sums and products of matrices cell by cell.
 
 use std::borrow::Cow;
 
 use super::expr::Expr;
 
-/// More factors and terms than these are not worked out: a product of matrices doubles its cells with each.
+/// Maximum number of matrices in one expression; each factor doubles the size of the cells.
 const MAX_MATRICES: usize = 5;
 
-/// Carries out what is done with matrices in `expr`: a matrix of expressions, or `expr` itself where there is none or where
-/// there are too many.
-pub fn carried_out(expr: &Expr) -> Cow<'_, Expr> {
+/// Evaluates the matrix operations in `expr` to one matrix of expressions. Returns `expr` unchanged
+/// if it has no matrix or more than [`MAX_MATRICES`].
+pub fn expand_matrices(expr: &Expr) -> Cow<'_, Expr> {
     if !expr.any(&|part| matches!(part, Expr::Matrix(_))) || matrices(expr) > MAX_MATRICES {
         return Cow::Borrowed(expr);
     }
-    Cow::Owned(work_out(expr))
+    Cow::Owned(expand(expr))
 }
 
 fn matrices(expr: &Expr) -> usize {
     usize::from(matches!(expr, Expr::Matrix(_))) + expr.children().into_iter().map(matrices).sum::<usize>()
 }
 
-fn work_out(expr: &Expr) -> Expr {
+fn expand(expr: &Expr) -> Expr {
     match expr {
-        Expr::Negative(a) => mapped(work_out(a), &Expr::negated),
-        Expr::Sum(terms) => terms.iter().map(work_out).reduce(added).unwrap_or_else(|| expr.clone()),
-        Expr::Product(factors) => factors.iter().map(work_out).reduce(multiplied).unwrap_or_else(|| expr.clone()),
-        Expr::Quotient(a, b) => mapped(work_out(a), &|cell| cell.over((**b).clone())),
+        Expr::Negative(a) => map_cells(expand(a), &Expr::negated),
+        Expr::Sum(terms) => terms.iter().map(expand).reduce(add).unwrap_or_else(|| expr.clone()),
+        Expr::Product(factors) => factors.iter().map(expand).reduce(multiply).unwrap_or_else(|| expr.clone()),
+        Expr::Quotient(a, b) => map_cells(expand(a), &|cell| cell.over((**b).clone())),
         other => other.clone(),
     }
 }
 
-fn mapped(expr: Expr, change: &impl Fn(Expr) -> Expr) -> Expr {
+fn map_cells(expr: Expr, change: &impl Fn(Expr) -> Expr) -> Expr {
     match expr {
         Expr::Matrix(rows) => Expr::Matrix(rows.into_iter().map(|row| row.into_iter().map(change).collect()).collect()),
         other => change(other),
     }
 }
 
-fn added(a: Expr, b: Expr) -> Expr {
+fn add(a: Expr, b: Expr) -> Expr {
     match (a, b) {
         (Expr::Matrix(a), Expr::Matrix(b)) if a.len() == b.len() && a[0].len() == b[0].len() => {
             let row =
@@ -48,7 +48,7 @@ fn added(a: Expr, b: Expr) -> Expr {
     }
 }
 
-fn multiplied(a: Expr, b: Expr) -> Expr {
+fn multiply(a: Expr, b: Expr) -> Expr {
     match (a, b) {
         (Expr::Matrix(a), Expr::Matrix(b)) if a[0].len() == b.len() => {
             let cell = |row: &[Expr], column: usize| {
@@ -62,7 +62,7 @@ fn multiplied(a: Expr, b: Expr) -> Expr {
             Expr::Matrix(a.iter().map(|row| (0..b[0].len()).map(|column| cell(row, column)).collect()).collect())
         }
         (scalar, matrix @ Expr::Matrix(_)) | (matrix @ Expr::Matrix(_), scalar) => {
-            mapped(matrix, &|cell| Expr::Product(vec![scalar.clone(), cell]))
+            map_cells(matrix, &|cell| Expr::Product(vec![scalar.clone(), cell]))
         }
         (a, b) => Expr::Product(vec![a, b]),
     }

@@ -1,20 +1,21 @@
-//! Expressions and whether two of them are the same function.
+//! Expression trees, and equality of two expressions as functions.
 //!
-//! An [`Expr`] is what the grammar reads. Whether two are equal is not decided by rewriting them but by evaluating both at
-//! random points, in two domains at once: in a prime field, where polynomials and fractions of them are exact and an
-//! agreement at random points proves equality but for odds of about 2⁻⁵⁸, and in complex floating-point numbers, which know
-//! roots, logarithms and angles. Nothing here knows of answers, units or wordings.
+//! The grammar reads text to an [`Expr`]. Equality is decided by evaluation at random points, not
+//! by rewriting, in two domains at once. In a prime field, polynomials and their quotients are
+//! exact; agreement at random points proves equality up to a probability of about 2⁻⁵⁸. Complex
+//! floating-point numbers add roots, logarithms and angles. This module knows nothing of answers,
+//! units or wording.
 
+mod equality;
 mod evaluate;
 mod expr;
 mod field;
 mod gamma;
 mod matrix;
 mod number;
-mod same;
 
+pub use equality::{Equality, Ratio, Tolerance, equality, proportion};
 pub use evaluate::{Point, evaluate};
 pub use expr::{Constant, Expr, Function};
-pub use matrix::carried_out;
+pub use matrix::expand_matrices;
 pub use number::Number;
-pub use same::{Ratio, Same, Tolerance, proportion, same};

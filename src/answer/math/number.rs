@@ -1,8 +1,8 @@
-//! Number literals, of any length.
+//! Number literals of any length, exact in the prime field.
 
 use super::field::Field;
 
-/// A literal without a sign: an integer or a decimal fraction, with a power of ten where it is written so.
+/// A literal without a sign: an integer or decimal fraction, with an optional power of ten.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Number {
     field: Field,
@@ -11,15 +11,16 @@ pub struct Number {
 }
 
 impl Number {
-    /// Digits beyond these are no answer to a question.
+    /// Maximum number of digits.
     const MAX_DIGITS: usize = 4000;
 
-    /// A small integer.
+    /// Makes an integer.
     pub fn integer(value: u64) -> Self {
         Self { field: Field::from_integer(i128::from(value)), float: value as f64, decimal: false }
     }
 
-    /// Reads `digits[.digits][e±digits]`; nothing for anything else, for too many digits, or for an exponent beyond ±400.
+    /// Reads `digits[.digits][e±digits]`; `None` for anything else, for more than 4,000 digits, and
+    /// for an exponent beyond ±400.
     pub fn parse(text: &str) -> Option<Self> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
@@ -43,7 +44,7 @@ impl Number {
         Some(Self { field, float: text.parse().ok()?, decimal: mantissa.contains('.') })
     }
 
-    /// `whole.fraction` followed by `period` for ever.
+    /// Makes `whole.fraction` followed by endless repetitions of `period`.
     pub fn repeating(whole: &str, fraction: &str, period: &str) -> Option<Self> {
         let nines = "9".repeat(period.len());
         let without = Self::parse(&format!("{whole}{fraction}"))?;
@@ -53,17 +54,17 @@ impl Number {
         Some(Self { field, float: (with.float - without.float) / divisor.float, decimal: false })
     }
 
-    /// Its image in the prime field.
+    /// Returns the image in the prime field.
     pub fn field(self) -> Field {
         self.field
     }
 
-    /// Its value, rounded; infinite where it is too large.
+    /// Returns the nearest floating-point number; infinite on overflow.
     pub fn float(self) -> f64 {
         self.float
     }
 
-    /// Whether it is written with a decimal point, so that it may stand for a rounded value.
+    /// Returns whether the literal has a decimal point, so that it may be a rounded value.
     pub fn is_decimal(self) -> bool {
         self.decimal
     }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn literals_have_the_same_value_however_they_are_written() {
+    fn all_notations_of_a_literal_have_one_value() {
         let number = |text| Number::parse(text).unwrap();
         assert_eq!(number("0.50").field(), number("5e-1").field());
         assert_eq!(number("1200").field(), number("1.2e3").field());

@@ -1,16 +1,17 @@
-//! Infinitely many values with a parameter that runs over the integers: `x = π/6 + 2kπ, k ∈ ℤ`.
+//! Compares families of solutions, with a parameter over the integers: `x = π/6 + 2kπ, k ∈ ℤ`.
 
-use super::agree::{Terms, agree};
+use super::part_spec::PartSpec;
+use super::shapes::compare_shapes;
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Relation, Shape};
 use crate::answer::math::{Constant, Expr, Point, evaluate};
-use crate::answer::{Comparison, Outcome};
 
-/// What the parameter is called while two families are compared.
+/// The common name of the parameter in both families.
 const PARAMETER: &str = "\\k";
 
-/// Compares two shapes of which one says that a parameter runs over the integers; nothing for others.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparison> {
-    let (first, second) = (family(gold), family(said));
+/// Compares two shapes of which at least one has an integer parameter; `None` otherwise.
+pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
+    let (first, second) = (family(gold), family(prediction));
     let (name, other) = match (&first, &second) {
         (Some((_, name)), Some((_, other))) => (*name, *other),
         (Some((_, name)), None) | (None, Some((_, name))) => (*name, *name),
@@ -18,24 +19,24 @@ pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparis
     };
     let bare = |shape: Option<(Shape, &str)>, name: &str, whole: &Shape| {
         let shape = shape.map_or_else(|| whole.clone(), |(shape, _)| shape);
-        shape.mapped(&|expr| expr.renamed(name, PARAMETER))
+        shape.map_exprs(&|expr| expr.renamed(name, PARAMETER))
     };
-    let (gold, said) = (bare(first, name, gold), bare(second, other, said));
-    let finding = agree(&gold, &said, terms);
-    if finding.outcome == Outcome::Equal {
-        return Some(finding);
+    let (gold, prediction) = (bare(first, name, gold), bare(second, other, prediction));
+    let comparison = compare_shapes(&gold, &prediction, spec);
+    if comparison.outcome == Outcome::Equal {
+        return Some(comparison);
     }
-    Some(match (value(&gold).and_then(progression), value(&said).and_then(progression)) {
+    Some(match (value(&gold).and_then(progression), value(&prediction).and_then(progression)) {
         (Some(first), Some(second)) if first.covers(&second) && second.covers(&first) => {
-            Comparison::equal("the same family of values")
+            Comparison::equal("the same family of solutions")
         }
-        (Some(_), Some(_)) => Comparison::different("another family of values"),
-        // Families in several parts may be divided otherwise.
-        _ => Comparison::undecided("families that may be the same"),
+        (Some(_), Some(_)) => Comparison::different("different families of solutions"),
+        // Families in several parts may be split differently.
+        _ => Comparison::undecided("families that may be equal"),
     })
 }
 
-/// What a shape says besides the domain of its parameter, and the parameter's name.
+/// Returns the shape without the domain of its parameter, and the parameter's name.
 fn family(shape: &Shape) -> Option<(Shape, &str)> {
     let Shape::List(parts) = shape else { return None };
     let (last, rest) = parts.split_last().filter(|(_, rest)| !rest.is_empty())?;
@@ -46,7 +47,7 @@ fn family(shape: &Shape) -> Option<(Shape, &str)> {
     (integers && relations[..] == [Relation::In]).then_some((rest, name.as_str()))
 }
 
-/// The one expression that a shape gives, with or without a name.
+/// Returns the single expression of a shape, named or not.
 fn value(shape: &Shape) -> Option<&Expr> {
     match shape {
         Shape::Value(Expr::Degrees(inner), _) => Some(inner),
@@ -69,7 +70,7 @@ impl Progression {
     }
 }
 
-/// The values of an expression that is linear in the parameter and depends on nothing else.
+/// Evaluates an expression that is linear in the parameter and contains no other variable.
 fn progression(expr: &Expr) -> Option<Progression> {
     if expr.symbols() != [PARAMETER] || expr.any(&|part| matches!(part, Expr::Constant(Constant::Infinity))) {
         return None;

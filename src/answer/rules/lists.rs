@@ -1,41 +1,50 @@
-//! Several answers at once: in an order or in any, with names or without, and functions piece by piece.
+//! Compares several answers at once: ordered or unordered, named or unnamed, and piecewise
+//! functions.
 
-use super::agree::{Terms, agree, not_equal};
-use super::fold;
+use super::combine;
+use super::combine::undecided_unless_different;
+use super::part_spec::PartSpec;
+use super::shapes::compare_shapes;
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::Expr;
-use crate::answer::{Comparison, Outcome};
 
-/// Part by part.
-pub fn ordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Comparison {
-    if gold.len() != said.len() {
-        return Comparison::different("another number of parts");
+/// Compares part by part.
+pub fn ordered(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Comparison {
+    if gold.len() != prediction.len() {
+        return Comparison::different("different numbers of parts");
     }
-    let findings = gold.iter().zip(said).enumerate().map(|(index, (gold, said))| agree(gold, said, &terms.part(index)));
-    fold::all(findings, "the same parts in the same order")
+    let comparisons = gold
+        .iter()
+        .zip(prediction)
+        .enumerate()
+        .map(|(index, (gold, prediction))| compare_shapes(gold, prediction, &spec.part(index)));
+    combine::all(comparisons, "the same parts in the same order")
 }
 
-/// Each part of one with a part of the other, in any order; what is said twice counts once.
-pub fn unordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Comparison {
-    let findings: Vec<Vec<Comparison>> = gold
+/// Matches each part of one with a part of the other, in any order; repetitions count once.
+pub fn unordered(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Comparison {
+    let comparisons: Vec<Vec<Comparison>> = gold
         .iter()
         .enumerate()
-        .map(|(index, gold)| said.iter().map(|said| agree(gold, said, &terms.part(index))).collect())
+        .map(|(index, gold)| {
+            prediction.iter().map(|prediction| compare_shapes(gold, prediction, &spec.part(index))).collect()
+        })
         .collect();
     let has = |part: &mut dyn Iterator<Item = &Comparison>| -> Option<Comparison> {
         let mut undecided = None;
-        for finding in part {
-            match finding.outcome {
-                Outcome::Equal => return Some(finding.clone()),
-                Outcome::Undecided => undecided = undecided.or(Some(finding.clone())),
+        for comparison in part {
+            match comparison.outcome {
+                Outcome::Equal => return Some(comparison.clone()),
+                Outcome::Undecided => undecided = undecided.or(Some(comparison.clone())),
                 Outcome::Different => {}
             }
         }
         undecided
     };
     let mut undecided = None;
-    let rows = findings.iter().map(|row| (has(&mut row.iter()), "a part is missing"));
-    let columns = (0..said.len()).map(|at| (has(&mut findings.iter().map(|row| &row[at])), "a part too many"));
+    let rows = comparisons.iter().map(|row| (has(&mut row.iter()), "a missing part"));
+    let columns = (0..prediction.len()).map(|at| (has(&mut comparisons.iter().map(|row| &row[at])), "an extra part"));
     for (best, otherwise) in rows.chain(columns) {
         match best {
             None => return Comparison::different(otherwise),
@@ -46,57 +55,61 @@ pub fn unordered(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Compariso
     undecided.unwrap_or_else(|| Comparison::equal("the same parts"))
 }
 
-/// Whether equal parts occur as often in both.
-fn as_often(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> bool {
-    let mut left: Vec<&Shape> = said.iter().collect();
-    gold.len() == said.len()
+/// Returns whether equal parts are equally frequent in both.
+fn as_often(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> bool {
+    let mut left: Vec<&Shape> = prediction.iter().collect();
+    gold.len() == prediction.len()
         && gold.iter().enumerate().all(|(index, gold)| {
-            let place = left.iter().position(|said| agree(gold, said, &terms.part(index)).outcome == Outcome::Equal);
+            let place = left
+                .iter()
+                .position(|prediction| compare_shapes(gold, prediction, &spec.part(index)).outcome == Outcome::Equal);
             place.map(|place| left.swap_remove(place)).is_some()
         })
 }
 
-/// Lists without brackets: in any order, but by name where the parts have names.
-pub fn lists(gold: &[Shape], said: &[Shape], terms: &Terms<'_>) -> Comparison {
-    if gold.len() != said.len() {
-        // Groups of parts, and the same parts in one row.
-        let (first, second) = (leaves(gold), leaves(said));
-        let finding = unordered(gold, said, terms);
-        return match finding.outcome {
-            // A point may be named twice; a number that is given twice may be two answers.
-            Outcome::Equal if gold.iter().all(|part| matches!(part, Shape::Bracketed(..))) => finding,
-            Outcome::Equal => Comparison::undecided("the same parts, some of them twice"),
-            _ if first.len() == second.len() => ordered(&first, &second, terms),
-            _ => finding,
+/// Compares lists without brackets: by name if the parts have names, otherwise in any order.
+pub fn lists(gold: &[Shape], prediction: &[Shape], spec: &PartSpec<'_>) -> Comparison {
+    if gold.len() != prediction.len() {
+        // One may group its parts while the other does not.
+        let (first, second) = (leaves(gold), leaves(prediction));
+        let comparison = unordered(gold, prediction, spec);
+        return match comparison.outcome {
+            // A point may be named twice; a repeated number may be two answers.
+            Outcome::Equal if gold.iter().all(|part| matches!(part, Shape::Bracketed(..))) => comparison,
+            Outcome::Equal => Comparison::undecided("the same parts, some repeated"),
+            _ if first.len() == second.len() => ordered(&first, &second, spec),
+            _ => comparison,
         };
     }
-    let finding = unordered(gold, said, terms);
-    match finding.outcome {
-        Outcome::Equal if as_often(gold, said, terms) => {}
-        Outcome::Equal => return Comparison::undecided("the same parts, but not as often"),
-        _ => return finding,
+    let comparison = unordered(gold, prediction, spec);
+    match comparison.outcome {
+        Outcome::Equal if as_often(gold, prediction, spec) => {}
+        Outcome::Equal => return Comparison::undecided("the same parts with different frequencies"),
+        _ => return comparison,
     }
-    let in_order = match (names(gold), names(said)) {
+    let in_order = match (names(gold), names(prediction)) {
         (Some(first), Some(second)) => {
             let places: Option<Vec<usize>> =
                 first.iter().map(|name| second.iter().position(|other| other == name)).collect();
-            let renamed = places.map(|places| places.into_iter().map(|place| said[place].clone()).collect::<Vec<_>>());
-            Some(ordered(gold, renamed.as_deref().unwrap_or(said), terms))
+            let renamed =
+                places.map(|places| places.into_iter().map(|place| prediction[place].clone()).collect::<Vec<_>>());
+            Some(ordered(gold, renamed.as_deref().unwrap_or(prediction), spec))
         }
-        (Some(_), None) if unnamed(said) => Some(ordered(gold, said, terms)),
-        (None, Some(_)) if unnamed(gold) => Some(ordered(gold, said, terms)),
+        (Some(_), None) if unnamed(prediction) => Some(ordered(gold, prediction, spec)),
+        (None, Some(_)) if unnamed(gold) => Some(ordered(gold, prediction, spec)),
         _ => None,
     };
     match in_order {
         Some(in_order) if in_order.outcome == Outcome::Different => {
-            not_equal(finding, "the same values for other names")
+            undecided_unless_different(comparison, "the same values for different names")
         }
         Some(in_order) => in_order,
-        None => finding,
+        None => comparison,
     }
 }
 
-/// The names of parts that each say what one thing is; nothing if one has no name, or two have the same but for an index.
+/// Returns the names of parts that each assign a value to a name; `None` if one has no name, or if
+/// two names differ only in their indices.
 fn names(parts: &[Shape]) -> Option<Vec<&Expr>> {
     let mut names: Vec<&Expr> = Vec::new();
     for part in parts {
@@ -114,7 +127,7 @@ fn names(parts: &[Shape]) -> Option<Vec<&Expr>> {
     Some(names)
 }
 
-/// What holds under a condition on its own variables: `y = 2x, x > 0`.
+/// Returns the first of two parts if the second is a condition on its variables: `y = 2x, x > 0`.
 pub fn under_condition(parts: &[Shape]) -> Option<&Shape> {
     let [main, Shape::Chain(sides, relations)] = parts else { return None };
     let limits =
@@ -136,22 +149,22 @@ fn unnamed(parts: &[Shape]) -> bool {
     !parts.iter().any(|part| matches!(part, Shape::Chain(..)))
 }
 
-/// Answers one after the other, each in the place of the other's.
-pub fn in_order(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Comparison {
+/// Compares the answers to several blanks, each in its place.
+pub fn in_blanks(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
     let several = |shape: &Shape| match shape {
         Shape::Parts(parts) | Shape::List(parts) => leaves(parts),
         Shape::Bracketed(Bracket::Round, parts, Bracket::Round) => parts.clone(),
         other => vec![other.clone()],
     };
-    let (gold, said) = (several(gold), several(said));
-    let finding = ordered(&gold, &said, terms);
-    if finding.outcome == Outcome::Different && gold.len() == said.len() {
-        return not_equal(unordered(&gold, &said, terms), "the same parts in another order");
+    let (gold, prediction) = (several(gold), several(prediction));
+    let comparison = ordered(&gold, &prediction, spec);
+    if comparison.outcome == Outcome::Different && gold.len() == prediction.len() {
+        return undecided_unless_different(unordered(&gold, &prediction, spec), "the same parts in a different order");
     }
-    finding
+    comparison
 }
 
-/// The parts of parts, in their order.
+/// Returns the parts of nested lists, in order.
 fn leaves(parts: &[Shape]) -> Vec<Shape> {
     let mut found = Vec::new();
     for part in parts {
@@ -163,18 +176,21 @@ fn leaves(parts: &[Shape]) -> Vec<Shape> {
     found
 }
 
-/// Functions piece by piece: the same values under the same conditions, in any order.
-pub fn piecewise(gold: &[[Shape; 2]], said: &[[Shape; 2]], terms: &Terms<'_>) -> Comparison {
+/// Compares piecewise functions: the same values under the same conditions, in any order.
+pub fn piecewise(gold: &[[Shape; 2]], prediction: &[[Shape; 2]], spec: &PartSpec<'_>) -> Comparison {
     let part =
         |pieces: &[[Shape; 2]], place: usize| pieces.iter().map(|piece| piece[place].clone()).collect::<Vec<_>>();
     let rows = |pieces: &[[Shape; 2]]| {
         let row = |piece: &[Shape; 2]| Shape::Bracketed(Bracket::Round, piece.to_vec(), Bracket::Round);
         pieces.iter().map(row).collect::<Vec<_>>()
     };
-    let finding = unordered(&rows(gold), &rows(said), terms);
-    if finding.outcome != Outcome::Different {
-        return finding;
+    let comparison = unordered(&rows(gold), &rows(prediction), spec);
+    if comparison.outcome != Outcome::Different {
+        return comparison;
     }
-    // At the seams of a continuous function either piece may hold.
-    not_equal(unordered(&part(gold, 0), &part(said, 0), terms), "the same pieces under other conditions")
+    // At the boundary of a continuous function either piece may include the point.
+    undecided_unless_different(
+        unordered(&part(gold, 0), &part(prediction, 0), spec),
+        "the same pieces under different conditions",
+    )
 }

@@ -1,12 +1,12 @@
-//! Numbers and expressions with their units.
+//! Compares numbers and expressions with their units.
 
-use super::agree::Terms;
+use super::part_spec::PartSpec;
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::Shape;
-use crate::answer::math::{Expr, Number, Same, Tolerance, carried_out, same};
+use crate::answer::math::{Equality, Expr, Number, Tolerance, equality, expand_matrices};
 use crate::answer::units::Unit;
-use crate::answer::{Comparison, Outcome};
 
-/// Whether letters that were read as units may be variables.
+/// Returns whether letters that were read as units may be variables.
 pub fn may_be_variables(shape: &Shape) -> bool {
     match shape {
         Shape::Value(_, unit) => {
@@ -17,35 +17,35 @@ pub fn may_be_variables(shape: &Shape) -> bool {
     }
 }
 
-/// Compares two values with their units or words.
-pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), terms: &Terms<'_>) -> Comparison {
+/// Compares two values with their units or the words after them.
+pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), spec: &PartSpec<'_>) -> Comparison {
     let (a, unit) = degrees(a, unit);
     let (b, other) = degrees(b, other);
-    let bare = || values(a, b, terms);
+    let bare = || values(a, b, spec);
     match (unit, other) {
         ("", "") => bare(),
-        ("", named) => one_named((b, named), a, terms),
-        (named, "") => one_named((a, named), b, terms),
+        ("", named) => named_and_bare((b, named), a, spec),
+        (named, "") => named_and_bare((a, named), b, spec),
         _ => match (Unit::parse(unit), Unit::parse(other)) {
             (Some(first), Some(second)) if first == second => bare(),
             (Some(first), Some(second)) if first.dimension == second.dimension => {
-                values(&converted(a, &first), &converted(b, &second), terms)
+                values(&converted(a, &first), &converted(b, &second), spec)
             }
-            (Some(_), Some(_)) => Comparison::different("units of different kinds"),
+            (Some(_), Some(_)) => Comparison::different("units of different dimensions"),
             _ if unit == other => bare(),
-            _ if unit.starts_with('_') && other.starts_with('_') => Comparison::undecided("numbers of different bases"),
-            _ if alike(unit, other) => bare(),
+            _ if unit.starts_with('_') && other.starts_with('_') => Comparison::undecided("numbers in different bases"),
+            _ if same_words(unit, other) => bare(),
             _ => match bare() {
-                finding if finding.outcome == Outcome::Equal => {
-                    Comparison::undecided("the same value of different things")
+                comparison if comparison.outcome == Outcome::Equal => {
+                    Comparison::undecided("the same value with different words")
                 }
-                finding => finding,
+                comparison => comparison,
             },
         },
     }
 }
 
-/// Degrees as a unit.
+/// Returns degrees as a unit.
 fn degrees<'a>(expr: &'a Expr, unit: &'a str) -> (&'a Expr, &'a str) {
     match expr {
         Expr::Degrees(inner) if unit.is_empty() => (inner, "^\\circ"),
@@ -53,30 +53,30 @@ fn degrees<'a>(expr: &'a Expr, unit: &'a str) -> (&'a Expr, &'a str) {
     }
 }
 
-/// A value with a unit or words and one without: the bare one is meant in the same, in the problem's unit, or (an angle) in
-/// radians.
-fn one_named((named, unit): (&Expr, &str), bare: &Expr, terms: &Terms<'_>) -> Comparison {
+/// Compares a value with a unit or words to one without. The bare value has the same unit, the
+/// problem's unit, or (for an angle) radians.
+fn named_and_bare((named, unit): (&Expr, &str), bare: &Expr, spec: &PartSpec<'_>) -> Comparison {
     let unit = Unit::parse(unit);
     if unit.is_some() && matches!(bare, Expr::Percent(_)) {
         return Comparison::different("a percentage and a quantity");
     }
-    let finding = values(named, bare, terms);
-    let Some(unit) = unit.filter(|_| finding.outcome != Outcome::Equal) else { return finding };
-    let given = match terms.unit() {
+    let comparison = values(named, bare, spec);
+    let Some(unit) = unit.filter(|_| comparison.outcome != Outcome::Equal) else { return comparison };
+    let given = match spec.unit() {
         Some(name) => Unit::parse(name),
         None if unit.dimension[7] == 1 => Unit::parse("rad"),
         None => None,
     };
     match given {
         Some(given) if given.dimension == unit.dimension && given != unit => {
-            let as_given = values(&converted(named, &unit), &converted(bare, &given), terms);
-            if as_given.outcome == Outcome::Equal { as_given } else { finding }
+            let as_given = values(&converted(named, &unit), &converted(bare, &given), spec);
+            if as_given.outcome == Outcome::Equal { as_given } else { comparison }
         }
-        _ => finding,
+        _ => comparison,
     }
 }
 
-/// A value in the base unit of its dimension.
+/// Converts a value to the base unit of its dimension.
 fn converted(value: &Expr, unit: &Unit) -> Expr {
     let mut factors = vec![value.clone()];
     for (literal, power) in &unit.factor {
@@ -88,35 +88,35 @@ fn converted(value: &Expr, unit: &Unit) -> Expr {
     Expr::Product(factors)
 }
 
-/// Words after a value that name the same thing.
-fn alike(a: &str, b: &str) -> bool {
+/// Returns whether the words after two values name the same thing.
+fn same_words(a: &str, b: &str) -> bool {
     let plain = |text: &str| text.to_lowercase().trim_end_matches('s').to_owned();
     let (a, b) = (plain(a), plain(b));
-    // A unit that nobody names may be squared in words or in figures.
+    // An unnamed unit may be squared in words or in digits.
     let unnamed = |text: &str| text.contains("unit");
     a == b || a.contains(&b) || b.contains(&a) || unnamed(&a) && unnamed(&b)
 }
 
-/// Compares two values without units; a percentage may stand for itself or for its hundredth.
-fn values(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Comparison {
+/// Compares two values without units; a percentage may mean itself or its hundredth.
+fn values(a: &Expr, b: &Expr, spec: &PartSpec<'_>) -> Comparison {
     match (a, b) {
-        (Expr::Percent(a), Expr::Percent(b)) => exprs(a, b, terms),
+        (Expr::Percent(a), Expr::Percent(b)) => exprs(a, b, spec),
         (Expr::Percent(inner), other) | (other, Expr::Percent(inner)) => {
-            let as_written = exprs(a, b, terms);
-            if as_written.outcome == Outcome::Equal { as_written } else { exprs(inner, other, terms) }
+            let as_written = exprs(a, b, spec);
+            if as_written.outcome == Outcome::Equal { as_written } else { exprs(inner, other, spec) }
         }
-        _ => exprs(a, b, terms),
+        _ => exprs(a, b, spec),
     }
 }
 
-/// Whether a sum, a product, an integral or a limit is left to be carried out.
+/// Returns whether an expression contains an unevaluated sum, product, integral or limit.
 fn is_open(expr: &Expr) -> bool {
     const BIG: [&str; 6] = ["sum", "prod", "int", "iint", "oint", "lim"];
     expr.any(&|part| matches!(part, Expr::Opaque(name, _) if BIG.iter().any(|big| name.starts_with(big))))
 }
 
-/// Whether two expressions are the same function if capital letters are small ones and vectors bear no arrows.
-fn respelt(a: &Expr, b: &Expr) -> bool {
+/// Returns whether two expressions are the same function when case and vector arrows are ignored.
+fn equal_ignoring_spelling(a: &Expr, b: &Expr) -> bool {
     let plain = |expr: &Expr| {
         expr.replaced(&|part| match part {
             Expr::Symbol(name) => Some(Expr::Symbol(name.strip_prefix("\\vec ").unwrap_or(name).to_lowercase())),
@@ -125,23 +125,23 @@ fn respelt(a: &Expr, b: &Expr) -> bool {
     };
     let (first, second) = (plain(a), plain(b));
     let distinct = |expr: &Expr, plain: &Expr| expr.symbols().len() == plain.symbols().len();
-    distinct(a, &first) && distinct(b, &second) && same(&first, &second, Tolerance::Exact) == Same::Yes
+    distinct(a, &first) && distinct(b, &second) && equality(&first, &second, Tolerance::Exact) == Equality::Equal
 }
 
-fn exprs(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Comparison {
-    let (a, b) = (carried_out(a), carried_out(b));
+fn exprs(a: &Expr, b: &Expr, spec: &PartSpec<'_>) -> Comparison {
+    let (a, b) = (expand_matrices(a), expand_matrices(b));
     match (&*a, &*b) {
         (Expr::Matrix(first), Expr::Matrix(second)) => {
             if first.len() != second.len() || first[0].len() != second[0].len() {
-                return Comparison::different("matrices of another size");
+                return Comparison::different("matrices of different sizes");
             }
             let cells = first.iter().flatten().zip(second.iter().flatten());
             let mut unknown = false;
             for (first, second) in cells {
-                match same(first, second, terms.tolerance()) {
-                    Same::Yes => {}
-                    Same::No => return Comparison::different("another matrix"),
-                    Same::Unknown => unknown = true,
+                match equality(first, second, spec.tolerance()) {
+                    Equality::Equal => {}
+                    Equality::Different => return Comparison::different("different matrices"),
+                    Equality::Unknown => unknown = true,
                 }
             }
             if unknown {
@@ -150,18 +150,18 @@ fn exprs(a: &Expr, b: &Expr, terms: &Terms<'_>) -> Comparison {
                 Comparison::equal("the same matrix")
             }
         }
-        (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Comparison::different("a matrix and no matrix"),
-        _ => match same(&a, &b, terms.tolerance()) {
-            Same::No if is_open(&a) != is_open(&b) => {
-                Comparison::undecided("a sum, an integral or a limit that is not carried out")
+        (Expr::Matrix(_), _) | (_, Expr::Matrix(_)) => Comparison::different("a matrix and another kind of answer"),
+        _ => match equality(&a, &b, spec.tolerance()) {
+            Equality::Different if is_open(&a) != is_open(&b) => {
+                Comparison::undecided("an unevaluated sum, integral or limit")
             }
-            Same::No if !a.is_constant() && respelt(&a, &b) => {
-                Comparison::undecided("the same but for how letters are written")
+            Equality::Different if !a.is_constant() && equal_ignoring_spelling(&a, &b) => {
+                Comparison::undecided("equal except for case or vector arrows")
             }
-            Same::Yes => Comparison::equal(if a.is_constant() { "the same number" } else { "the same function" }),
-            Same::No if a.is_constant() && b.is_constant() => Comparison::different("another number"),
-            Same::No => Comparison::different("another function"),
-            Same::Unknown => Comparison::undecided("values that cannot be told apart or evaluated"),
+            Equality::Equal => Comparison::equal(if a.is_constant() { "the same number" } else { "the same function" }),
+            Equality::Different if a.is_constant() && b.is_constant() => Comparison::different("different numbers"),
+            Equality::Different => Comparison::different("different functions"),
+            Equality::Unknown => Comparison::undecided("values that cannot be evaluated or distinguished"),
         },
     }
 }

@@ -1,11 +1,13 @@
-//! Sets of numbers: intervals and their unions, single points, and the conditions that describe them.
+//! Compares sets of numbers: intervals and their unions, single points, and the conditions that
+//! describe them.
 
-use super::agree::{Terms, agree};
+use super::part_spec::PartSpec;
+use super::shapes::compare_shapes;
+use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
 use crate::answer::math::{Constant, Expr, Point, evaluate};
-use crate::answer::{Comparison, Outcome};
 
-/// A stretch of the number line; a point is one from itself to itself.
+/// An interval of the number line; a point is a closed interval from itself to itself.
 #[derive(Debug, Clone)]
 struct Interval {
     low: Expr,
@@ -14,7 +16,7 @@ struct Interval {
     high_closed: bool,
 }
 
-/// Whether a shape is a set whatever it is compared with.
+/// Returns whether a shape is a set, whatever it is compared with.
 pub fn is_set(shape: &Shape) -> bool {
     match shape {
         Shape::Union(_) | Shape::SetOf(..) | Shape::Bracketed(Bracket::Curly, ..) => true,
@@ -24,34 +26,33 @@ pub fn is_set(shape: &Shape) -> bool {
     }
 }
 
-/// Compares two shapes as sets of numbers; nothing if one of them is no such set.
-pub fn compare(gold: &Shape, said: &Shape, terms: &Terms<'_>) -> Option<Comparison> {
-    // Two plain lists or tuples are no sets for having been looked at as such.
-    let (first, second) = (sorted(intervals(gold)?), sorted(intervals(said)?));
-    if terms.sets_apart() && is_order(gold) != is_order(said) {
-        return Some(Comparison::different("a set and an inequality, which are told apart here"));
+/// Compares two shapes as sets of numbers; `None` if one of them is not such a set.
+pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
+    let (first, second) = (sorted(intervals(gold)?), sorted(intervals(prediction)?));
+    if spec.strict_sets() && is_order(gold) != is_order(prediction) {
+        return Some(Comparison::different("a set and an inequality, which the spec distinguishes"));
     }
     if first.len() != second.len() {
-        return Some(Comparison::different("another set"));
+        return Some(Comparison::different("different sets"));
     }
     let mut undecided = None;
     for (a, b) in first.iter().zip(&second) {
         if a.low_closed != b.low_closed || a.high_closed != b.high_closed {
-            return Some(Comparison::different("ends that belong to one set only"));
+            return Some(Comparison::different("an end point that belongs to one set only"));
         }
         for (end, other) in [(&a.low, &b.low), (&a.high, &b.high)] {
-            let finding = agree(&Shape::value(end.clone()), &Shape::value(other.clone()), terms);
-            match finding.outcome {
+            let comparison = compare_shapes(&Shape::value(end.clone()), &Shape::value(other.clone()), spec);
+            match comparison.outcome {
                 Outcome::Equal => {}
-                Outcome::Different => return Some(Comparison::different("another set")),
-                Outcome::Undecided => undecided = Some(finding),
+                Outcome::Different => return Some(Comparison::different("different sets")),
+                Outcome::Undecided => undecided = Some(comparison),
             }
         }
     }
     Some(undecided.unwrap_or_else(|| Comparison::equal("the same set")))
 }
 
-/// Whether a shape is an inequality.
+/// Returns whether a shape is an inequality.
 fn is_order(shape: &Shape) -> bool {
     matches!(shape, Shape::Chain(_, relations) if relations.iter().any(|relation| relation.is_order()))
 }
@@ -70,7 +71,7 @@ fn everything() -> Interval {
     Interval { low: infinity().negated(), low_closed: false, high: infinity(), high_closed: false }
 }
 
-/// The parts of a set; nothing for what is no set of numbers.
+/// Returns the intervals of a set; `None` if the shape is not a set of numbers.
 fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
     match shape {
         Shape::Union(parts) => parts.iter().map(intervals).collect::<Option<Vec<_>>>().map(|parts| parts.concat()),
@@ -86,7 +87,7 @@ fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
         Shape::SetOf(_, condition) => intervals(condition),
         Shape::Chain(sides, relations) => condition(sides, relations),
         Shape::List(parts) => {
-            // Conditions side by side are alternatives; plain values are no set until something says so.
+            // Listed conditions are alternatives; listed values are not a set.
             let all = parts.iter().all(|part| matches!(part, Shape::Chain(..) | Shape::SetOf(..)));
             if !all {
                 return None;
@@ -108,7 +109,8 @@ fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
     }
 }
 
-/// Two half-lines that together are everything are meant to hold at once: `x > 1 and x < 6`.
+/// Intersects two half-lines whose union would be everything, since they are meant to hold at once:
+/// `x > 1 and x < 6`.
 fn overlap(parts: &[Interval]) -> Option<Interval> {
     let [a, b] = parts else { return None };
     let is_end = |end: &Expr| !end.any(&|part| matches!(part, Expr::Constant(Constant::Infinity)));
@@ -126,12 +128,12 @@ fn points(items: &[Shape]) -> Option<Vec<Interval>> {
     items.iter().map(point).collect()
 }
 
-/// An end of an interval: a value without a unit.
+/// Returns an end of an interval, a value without a unit.
 fn end(shape: &Shape) -> Option<Expr> {
     shape.expr().filter(|expr| !matches!(expr, Expr::Matrix(_))).cloned()
 }
 
-/// The numbers for which `a < x ≤ b`, `x ≠ a` or `x ∈ S` holds.
+/// Returns the numbers for which `a < x ≤ b`, `x ≠ a` or `x ∈ S` holds.
 fn condition(sides: &[Shape], relations: &[Relation]) -> Option<Vec<Interval>> {
     let is_variable = |shape: &Shape| matches!(shape.expr(), Some(Expr::Symbol(_)));
     let constant = |shape: &Shape| end(shape).filter(Expr::is_constant);
@@ -166,12 +168,12 @@ fn condition(sides: &[Shape], relations: &[Relation]) -> Option<Vec<Interval>> {
     }
 }
 
-/// Whether a relation points to larger numbers on the right.
+/// Returns whether the right side of a relation is the larger one.
 fn direction(relation: Relation) -> bool {
     matches!(relation, Relation::Less | Relation::AtMost)
 }
 
-/// The numbers x with `x relation end`.
+/// Returns the numbers x with `x relation end`.
 fn half(relation: Relation, end: Expr) -> Interval {
     let closed = matches!(relation, Relation::AtMost | Relation::AtLeast);
     if direction(relation) {

@@ -1,14 +1,15 @@
-//! Answers in words: yes and no, numbers, refusals, and texts that are the same but for what carries no meaning.
+//! Compares answers in words: yes and no, number words, refusals, and texts that differ only in
+//! form.
 
-use super::counting;
-use crate::answer::Comparison;
+use crate::answer::comparison::Comparison;
 use crate::answer::math::Expr;
+use crate::answer::number_words;
 
-/// Words that mean yes, and words that mean no.
+/// Words that mean yes, and words that mean no. The first two may start a sentence.
 const YES: [&str; 8] = ["yes", "true", "correct", "right", "是", "对", "正确", "是的"];
 const NO: [&str; 9] = ["no", "false", "incorrect", "wrong", "否", "错", "错误", "不是", "不对"];
 
-/// Phrases that give no answer at all, without their spaces.
+/// Phrases that refuse an answer, without spaces.
 const REFUSALS: [&str; 19] = [
     "cannotbedetermined",
     "can'tbedetermined",
@@ -31,26 +32,26 @@ const REFUSALS: [&str; 19] = [
     "无法回答",
 ];
 
-/// Compares answers from a closed class, yes or no, or tells that nothing was answered; nothing for all others.
-pub fn closed(gold: &str, said: &str) -> Option<Comparison> {
-    if let (Some(gold), Some(said)) = (comparison(gold), comparison(said)) {
-        return Some(if gold == said {
+/// Compares signs and yes/no answers, and detects refusals; `None` for anything else.
+pub fn closed_class(gold: &str, prediction: &str) -> Option<Comparison> {
+    if let (Some(gold), Some(prediction)) = (comparison_sign(gold), comparison_sign(prediction)) {
+        return Some(if gold == prediction {
             Comparison::equal("the same sign")
         } else {
-            Comparison::different("another sign")
+            Comparison::different("different signs")
         });
     }
-    if !said.contains(char::is_alphabetic) {
+    if !prediction.contains(char::is_alphabetic) {
         return None;
     }
-    let refused = refuses(said);
+    let refused = refuses(prediction);
     if gold.contains(char::is_alphabetic) {
-        let (gold, said) = (normalized(gold), normalized(said));
+        let (gold, prediction) = (normalized(gold), normalized(prediction));
         if (YES.contains(&gold.as_str()) || NO.contains(&gold.as_str()))
             && refused != Some(Refusal::Whole)
-            && let (Some(gold), Some(said)) = (polarity(&gold), polarity(&said))
+            && let (Some(gold), Some(prediction)) = (polarity(&gold), polarity(&prediction))
         {
-            return Some(if gold == said {
+            return Some(if gold == prediction {
                 Comparison::equal("yes or no")
             } else {
                 Comparison::different("yes or no")
@@ -58,15 +59,15 @@ pub fn closed(gold: &str, said: &str) -> Option<Comparison> {
         }
     }
     match (refuses(gold), refused) {
-        (None, Some(_)) => Some(Comparison::different("no answer was given")),
-        (Some(_), Some(_)) => Some(Comparison::equal("neither gives an answer")),
+        (None, Some(_)) => Some(Comparison::different("the prediction refuses to answer")),
+        (Some(_), Some(_)) => Some(Comparison::equal("both refuse to answer")),
         _ => None,
     }
 }
 
-/// Whether a text says yes.
+/// Returns whether a text means yes (`true`) or no (`false`).
 fn polarity(text: &str) -> Option<bool> {
-    // What follows the word: a mark, or a word that begins a reason.
+    // Words that start a reason after yes or no.
     const REASONS: [&str; 12] =
         ["it", "because", "since", "as", "they", "this", "that", "there", "he", "she", "we", "i"];
     let length = text.find([' ', ',', '.', ';', ':', '-']).unwrap_or(text.len());
@@ -80,12 +81,12 @@ fn polarity(text: &str) -> Option<bool> {
     }
 }
 
-/// How much of a text refuses to answer.
+/// How much of a text is a refusal.
 #[derive(Clone, Copy, PartialEq)]
 enum Refusal {
-    /// All of it, from its first word on.
+    /// All of it, from the first word.
     Whole,
-    /// A part.
+    /// Some part after the first word.
     Part,
 }
 
@@ -93,7 +94,7 @@ fn refuses(text: &str) -> Option<Refusal> {
     if text.len() < 3 || !text.contains(char::is_alphabetic) {
         return None;
     }
-    // In small letters it may be a quotient.
+    // In lower case it may be a quotient.
     if text.trim_matches(|c: char| !c.is_alphabetic()) == "N/A" {
         return Some(Refusal::Whole);
     }
@@ -102,58 +103,62 @@ fn refuses(text: &str) -> Option<Refusal> {
     places.min().map(|place| if place == 0 { Refusal::Whole } else { Refusal::Part })
 }
 
-/// A sign of comparison that goes into a blank between two values.
-fn comparison(text: &str) -> Option<&'static str> {
+/// Reads a relation sign that fills the blank between two values.
+fn comparison_sign(text: &str) -> Option<&'static str> {
     let text = text.trim().trim_start_matches("\\textbf").trim_matches(['{', '}', ' ']);
     ["<", ">", "=", "<=", ">=", "!=", "\\approx"].into_iter().find(|sign| *sign == text)
 }
 
-/// Compares two texts that are one word each; nothing where both are so short that they may be products of variables.
-pub fn single(gold: &str, said: &str) -> Option<Comparison> {
-    if !gold.contains(char::is_alphabetic) || !said.contains(char::is_alphabetic) {
+/// Compares two single words; `None` if both are short enough to be products of variables.
+pub fn single(gold: &str, prediction: &str) -> Option<Comparison> {
+    if !gold.contains(char::is_alphabetic) || !prediction.contains(char::is_alphabetic) {
         return None;
     }
-    let (plain_gold, plain_said) = (normalized(gold), normalized(said));
+    let (plain_gold, plain_said) = (normalized(gold), normalized(prediction));
     let word = |text: &str| text.len() > 2 && alphabetic(text) && !text.contains(' ');
     let longest = plain_gold.len().max(plain_said.len());
     let both = word(&plain_gold) && word(&plain_said) && longest > 3;
-    (both && number(gold).is_none() && number(said).is_none()).then(|| compare(gold, said))
+    (both && number(gold).is_none() && number(prediction).is_none()).then(|| compare(gold, prediction))
 }
 
-/// Compares two texts.
-pub fn compare(gold: &str, said: &str) -> Comparison {
-    let (gold, said) = (normalized(gold), normalized(said));
+/// Compares two texts as words.
+pub fn compare(gold: &str, prediction: &str) -> Comparison {
+    let (gold, prediction) = (normalized(gold), normalized(prediction));
     let squeezed = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
-    if gold == said || !squeezed(&gold).is_empty() && squeezed(&gold) == squeezed(&said) && alphabetic(&gold) {
+    if gold == prediction
+        || !squeezed(&gold).is_empty() && squeezed(&gold) == squeezed(&prediction) && alphabetic(&gold)
+    {
         return Comparison::equal("the same words");
     }
     let word = |text: &str| alphabetic(text) && !text.contains(' ');
-    if word(&gold) && word(&said) && gold.strip_suffix('s').unwrap_or(&gold) == said.strip_suffix('s').unwrap_or(&said)
+    if word(&gold)
+        && word(&prediction)
+        && gold.strip_suffix('s').unwrap_or(&gold) == prediction.strip_suffix('s').unwrap_or(&prediction)
     {
         return Comparison::equal("the same word");
     }
-    // Words of two languages may be translations.
-    if word(&gold) && word(&said) && gold.is_ascii() == said.is_ascii() {
-        return Comparison::different("another word");
+    // Words in two languages may be translations.
+    if word(&gold) && word(&prediction) && gold.is_ascii() == prediction.is_ascii() {
+        return Comparison::different("different words");
     }
-    if differs_in_numbers(&gold, &said) {
-        return Comparison::different("the same words with another number");
+    if differs_in_numbers(&gold, &prediction) {
+        return Comparison::different("the same words with different numbers");
     }
-    Comparison::undecided("words that only a reader can compare")
+    Comparison::undecided("different words, which may be synonymous")
 }
 
-/// Whether two texts are the same but for whole numbers in them.
-fn differs_in_numbers(gold: &str, said: &str) -> bool {
+/// Returns whether two texts differ only in whole numbers.
+fn differs_in_numbers(gold: &str, prediction: &str) -> bool {
     let frame =
         |text: &str| text.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<String>();
     let numbers = |text: &str| -> Option<Vec<u64>> {
         text.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).map(|run| run.parse().ok()).collect()
     };
-    match (numbers(gold), numbers(said)) {
+    match (numbers(gold), numbers(prediction)) {
         (Some(ours), Some(theirs)) => {
             ours.len() == theirs.len()
                 && ours != theirs
-                && frame(gold) == frame(said)
+                && frame(gold) == frame(prediction)
                 && frame(gold).contains(char::is_alphabetic)
         }
         _ => false,
@@ -164,7 +169,8 @@ fn alphabetic(text: &str) -> bool {
     text.chars().all(|c| c.is_alphabetic() || c == ' ' || c == '-')
 }
 
-/// Lower case, without LaTeX faces, articles, quotes and punctuation at the ends.
+/// Returns the text in lower case, without typeface commands, articles, quotes and outer
+/// punctuation.
 fn normalized(text: &str) -> String {
     let mut plain = text.to_lowercase();
     if plain.contains('\\') {
@@ -180,7 +186,7 @@ fn normalized(text: &str) -> String {
     words.join(" ").trim_matches(|c: char| ".,;:!?'*".contains(c)).trim().to_owned()
 }
 
-/// Whether a text has neither digits and mathematical signs nor words that count.
+/// Returns whether a text has neither digits or mathematical signs nor counting words.
 pub fn names_no_number(text: &str) -> bool {
     const COUNTING: [&str; 14] = [
         "half", "third", "quarter", "fourth", "dozen", "pair", "couple", "twice", "double", "triple", "hundred",
@@ -192,34 +198,34 @@ pub fn names_no_number(text: &str) -> bool {
     letters && plain.chars().any(char::is_alphabetic) && !plain.split([' ', '-']).any(counts)
 }
 
-/// A number in words.
+/// Reads a number in words.
 pub fn number(text: &str) -> Option<Expr> {
     if !text.contains(char::is_alphabetic) {
         return None;
     }
-    counting::number(&normalized(text))
+    number_words::parse(&normalized(text))
 }
 
-/// A number in words before the name of what is counted: "five people", where that is "people".
+/// Reads a number word in front of the counted noun `name`: "five people" for "people".
 pub fn counted(text: &str, name: &str) -> Option<Expr> {
     let name = name.to_lowercase();
     let plain = normalized(text);
-    counting::number(plain.strip_suffix(&name).filter(|_| !name.is_empty())?.trim_end())
+    number_words::parse(plain.strip_suffix(&name).filter(|_| !name.is_empty())?.trim_end())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Outcome;
+    use crate::answer::comparison::Outcome;
 
     #[test]
-    fn texts_agree_but_for_articles_case_and_faces() {
+    fn articles_case_and_typefaces_are_ignored() {
         assert_eq!(compare("the rhombus", r"\text{Rhombus}").outcome, Outcome::Equal);
         assert_eq!(compare("increase", "decrease").outcome, Outcome::Different);
         assert_eq!(compare("isosceles triangle", "right triangle").outcome, Outcome::Undecided);
-        assert_eq!(closed("Yes", "yes, it is").unwrap().outcome, Outcome::Equal);
-        assert_eq!(closed("true", "False").unwrap().outcome, Outcome::Different);
-        assert_eq!(closed("12", "It cannot be determined.").unwrap().outcome, Outcome::Different);
-        assert_eq!(closed("12", "13"), None);
+        assert_eq!(closed_class("Yes", "yes, it is").unwrap().outcome, Outcome::Equal);
+        assert_eq!(closed_class("true", "False").unwrap().outcome, Outcome::Different);
+        assert_eq!(closed_class("12", "It cannot be determined.").unwrap().outcome, Outcome::Different);
+        assert_eq!(closed_class("12", "13"), None);
     }
 }

@@ -1,40 +1,30 @@
-//! Problem files: an array of records, or one record a line.
+//! Problem files: an array of records, or one record a line (JSON Lines), told apart by the first
+//! character. The fields of a record are validated in `record`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::{Problem, ProblemError};
+use crate::util::io;
 
-/// Parsed JSON takes several times its text: this keeps a hostile file within the memory of a workstation.
+/// Parsed JSON takes several times the memory of its text; this keeps a hostile file within the
+/// memory of a workstation.
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_RECORDS: usize = 1_000_000;
 
 pub(super) fn read(path: &Path) -> Result<Vec<Problem>, ProblemError> {
-    let bytes = read_bounded(path)?;
+    let bytes = io::read(path, MAX_BYTES)?;
     let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let records = if is_array { array(path, &bytes)? } else { lines(path, &bytes)? };
     problems(records)
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, ProblemError> {
-    let read_error = |source| ProblemError::Read { path: path.into(), source };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(read_error)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(read_error)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(ProblemError::TooLarge { path: path.into(), limit: MAX_BYTES });
-    }
-    Ok(bytes)
-}
-
-/// A record and how to name its place in messages.
+/// A record, after its place for messages.
 type Placed = (String, Value);
 
 fn array(path: &Path, bytes: &[u8]) -> Result<Vec<Placed>, ProblemError> {
@@ -74,7 +64,8 @@ fn lines(path: &Path, bytes: &[u8]) -> Result<Vec<Placed>, ProblemError> {
     Ok(records)
 }
 
-/// The parser's message without its own " at line L column C".
+/// The parser's message without its own " at line L column C", which is relative to one line in a
+/// JSON Lines file.
 fn reason(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -103,7 +94,7 @@ fn problems(records: Vec<Placed>) -> Result<Vec<Problem>, ProblemError> {
     Ok(problems)
 }
 
-/// Collects an array; of one that is too long, one element more than the limit.
+/// Collects an array, up to one element more than the maximum.
 struct Records;
 
 impl<'de> Visitor<'de> for Records {
@@ -133,7 +124,7 @@ mod tests {
     use super::super::Problems;
     use super::*;
 
-    /// The file's problems, or the error's message with the folder left out.
+    /// The problems of a file, or the error message without the folder.
     fn load(name: &str, text: &str) -> Result<Problems, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
@@ -143,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_and_lines_of_the_same_records_are_the_same_problems() {
+    fn an_array_and_lines_of_the_same_records_give_the_same_problems() {
         let (a, b) = (r#"{"id": "a", "question": "q", "answer": "1"}"#, r#"{"question": "r", "answer": "2"}"#);
         let array = load("p.json", &format!(" [{a},\n{b}]\n")).unwrap();
         let lines = load("p.jsonl", &format!("{a}\r\n\n{b}")).unwrap();
@@ -182,15 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn two_records_with_one_id_are_refused_and_both_places_named() {
+    fn duplicate_ids_are_refused_and_both_places_named() {
         let record = |id: &str| format!(r#"{{"id": {id}, "question": "q", "answer": "1"}}"#);
         let text = [record("\"7\""), record("8"), record("7")].join("\n");
-        let expected = "p.jsonl:3: expected an id of its own, but `7` is also the id of p.jsonl:1";
+        let expected = "p.jsonl:3: expected a unique id, but `7` is also the id of p.jsonl:1";
         assert_eq!(load("p.jsonl", &text).unwrap_err(), expected);
     }
 
     #[test]
-    fn deeply_nested_json_is_an_error_and_no_stack_overflow() {
+    fn deeply_nested_json_is_an_error_not_a_stack_overflow() {
         let error = load("p.json", &"[".repeat(1_000_000)).unwrap_err();
         assert!(error.ends_with("recursion limit exceeded"), "{error}");
     }
@@ -198,6 +189,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let error = Problems::load(Path::new("nowhere/p.json"), None).unwrap_err().to_string();
-        assert!(error.starts_with("nowhere/p.json: cannot read the problem file"), "{error}");
+        assert!(error.starts_with("cannot read nowhere/p.json: "), "{error}");
     }
 }

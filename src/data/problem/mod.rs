@@ -1,8 +1,9 @@
-//! A problem, its images, its answer; problem files.
+//! Problems with their images and answers, and problem files.
 //!
-//! A problem file is the MM-PRM seed JSON: an array of records, or one record a line (JSONL). [`Problems::load`] checks
-//! what this project reads of a record and carries the rest along. Images are not opened here: `image::resolve` turns the
-//! paths of [`Problem::images`] into files below [`Problems::root`].
+//! A problem file is MM-PRM's seed JSON: an array of records, or one record a line (JSON Lines).
+//! [`Problems::load`] validates the fields that this project reads and carries the rest along.
+//! Images are not opened here: [`image::resolve`](crate::image::resolve) turns the paths of
+//! [`Problem::images`] into files below [`Problems::root`].
 //!
 //! ```
 //! use mmprm::data::problem::Problems;
@@ -16,110 +17,136 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod error;
 mod file;
 mod record;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// One problem of a problem file, with every field of its record carried along.
+pub use error::ProblemError;
+
+/// One problem, with every field of its record carried along.
+///
+/// From a file by [`Problems::load`], or written in code:
+///
+/// ```
+/// use mmprm::data::Problem;
+/// let problem = Problem::new("What is the area?").id("circle-1").answer("4π").image("circle.png");
+/// assert_eq!(problem.record["correct_answer"], "4π");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
-    /// The whole record as read, key order kept; names the tree file (md5) and carries fields unknown to this project.
+    /// The whole record, in the key order of its file. It names the problem's tree file, carries
+    /// unknown fields along, and holds what [`AnswerSpec`](crate::answer::AnswerSpec) reads about
+    /// the answer (choices, unit, precision).
     pub record: Map<String, Value>,
-    /// `id`, as text; the record's index in its file where it has none.
+    /// `id`, as text; without one, the record's index in its file.
     pub id: String,
     /// `question`.
     pub question: String,
     /// `correct_answer`, or `answer` where only that is present.
     pub answer: String,
-    /// `image_path` / `image_paths`, as written in the record; relative paths are below the data root. Empty for a problem
-    /// of text only.
+    /// `image_paths` or `image_path`, as written in the record; relative paths are below the data
+    /// root. Empty for a problem without images.
     pub images: Vec<String>,
 }
 
-/// A problem file's problems.
+impl Problem {
+    /// Returns a problem with this question, id `0`, an empty answer and no images.
+    ///
+    /// Problems of one run need different [ids](Self::id).
+    pub fn new(question: impl Into<String>) -> Self {
+        let question = question.into();
+        let record = Map::from_iter([("question".to_owned(), question.as_str().into())]);
+        Self { record, id: "0".to_owned(), question, answer: String::new(), images: Vec::new() }
+    }
+
+    /// Sets the id.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = id.into();
+        let id = self.id.as_str().into();
+        self.field("id", id)
+    }
+
+    /// Sets the expected answer.
+    #[must_use]
+    pub fn answer(mut self, answer: impl Into<String>) -> Self {
+        self.answer = answer.into();
+        let answer = self.answer.as_str().into();
+        self.field("correct_answer", answer)
+    }
+
+    /// Adds an image by its path, absolute or below the data root.
+    #[must_use]
+    pub fn image(mut self, path: impl Into<String>) -> Self {
+        self.images.push(path.into());
+        match &self.images[..] {
+            [one] => {
+                let one = one.as_str().into();
+                self.field("image_path", one)
+            }
+            several => {
+                let several = several.into();
+                self.record.shift_remove("image_path");
+                self.field("image_paths", several)
+            }
+        }
+    }
+
+    /// Sets another field of the record, such as `choices` or `unit`.
+    ///
+    /// ```
+    /// use mmprm::answer::AnswerSpec;
+    /// use mmprm::data::Problem;
+    /// let problem = Problem::new("How long?").answer("3").field("unit", "cm".into());
+    /// assert_eq!(AnswerSpec::from_record(&problem.record).unit.as_deref(), Some("cm"));
+    /// ```
+    #[must_use]
+    pub fn field(mut self, name: &str, value: Value) -> Self {
+        self.record.insert(name.to_owned(), value);
+        self
+    }
+}
+
+/// The problems of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problems {
-    /// The directory that image paths are confined to.
+    /// The data root: the directory that image paths are confined to.
     pub root: PathBuf,
-    /// The problems, in the file's order; no two share an id.
+    /// The problems in the file's order, with distinct ids.
     pub items: Vec<Problem>,
 }
 
 impl Problems {
-    /// Reads a problem file. Image paths are below `root`, or below the file's own directory where none is given.
+    /// Reads a problem file. The data root is `root`, or the file's own directory.
     ///
     /// # Errors
     /// [`ProblemError`] names the file, the line or record, and what was expected there.
     pub fn load(path: &Path, root: Option<&Path>) -> Result<Self, ProblemError> {
         let items = file::read(path)?;
-        // The parent of a bare file name is empty, and an empty path is no directory.
+        // The parent of a bare file name is empty, and an empty path is not a directory.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { root: root.unwrap_or(parent).to_owned(), items })
     }
 }
 
-/// Why a problem file cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProblemError {
-    /// The file cannot be opened or read.
-    #[error("{}: cannot read the problem file: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is larger than any problem file should be.
-    #[error("{}: the problem file has more than {limit} bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
-    /// The file has more records than any problem file should have.
-    #[error("{}: the problem file has more than {limit} records", path.display())]
-    TooMany {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: usize,
-    },
-    /// Not JSON.
-    #[error("{}:{line}:{column}: expected {expected}: {reason}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-        /// What should be there.
-        expected: &'static str,
-        /// What the parser found.
-        reason: String,
-    },
-    /// A record that lacks something or holds a value of another type.
-    #[error("{place}: expected {expected}")]
-    Record {
-        /// `file:line` in JSONL, `file[index]` in an array.
-        place: String,
-        /// What should be there.
-        expected: String,
-    },
-    /// Two records with one id.
-    #[error("{place}: expected an id of its own, but `{id}` is also the id of {first}")]
-    DuplicateId {
-        /// The later record.
-        place: String,
-        /// The id.
-        id: String,
-        /// The earlier record.
-        first: String,
-    },
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_written_in_code_equals_one_read_from_its_record() {
+        let written = Problem::new("q").id("7").answer("1/2").image("a.png").image("b.png").field("unit", "cm".into());
+        let record = json!({"question": "q", "id": "7", "correct_answer": "1/2", "image_paths": ["a.png", "b.png"],
+            "unit": "cm"});
+        assert_eq!(Value::Object(written.record.clone()).to_string(), record.to_string());
+        assert_eq!(written, Problem::from_record(written.record.clone(), 3).unwrap());
+        let plain = Problem::new("q").answer("1").image("a.png");
+        assert_eq!(plain, Problem::from_record(plain.record.clone(), 0).unwrap());
+    }
 }

@@ -1,11 +1,11 @@
-//! What this project reads of a record.
+//! The fields that this project reads from a record, validated.
 
 use serde_json::{Map, Value};
 
 use super::Problem;
 
 impl Problem {
-    /// Makes a problem of its record; `index` stands in for a missing id. The error says what was expected.
+    /// Reads a record; without an `id`, `index` becomes the id. The error says what was expected.
     pub(super) fn from_record(record: Map<String, Value>, index: usize) -> Result<Self, String> {
         let id = optional(&record, "id", "a string or a number", text)?.unwrap_or_else(|| index.to_string());
         let question = optional(&record, "question", "a string", string)?.ok_or("a field `question`")?;
@@ -18,7 +18,7 @@ impl Problem {
             Some(paths) => paths,
             None => optional(&record, "image_path", "a string", string)?.into_iter().collect(),
         };
-        // What `answer::AnswerSpec` reads of the record; here only its form is checked.
+        // `answer::AnswerSpec` reads these from the record; only their types are checked here.
         optional(&record, "choices", "a list of strings or numbers", texts)?;
         optional(&record, "answer_type", "a string", string)?;
         optional(&record, "unit", "a string", string)?;
@@ -27,7 +27,7 @@ impl Problem {
     }
 }
 
-/// The field as `read` takes it; a missing field and `null` are both none.
+/// The field's value through `read`; `None` for a missing field and for `null`.
 fn optional<T>(
     record: &Map<String, Value>,
     field: &str,
@@ -48,7 +48,7 @@ fn strings(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(string).collect()
 }
 
-/// A string, or a number as the file has it.
+/// A string, or a number as written in the file.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -57,7 +57,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A number, or several, each also as a string.
+/// A number or a list of numbers, each possibly as a string.
 fn numbers(value: &Value) -> Option<Vec<f64>> {
     let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
     match value {
@@ -81,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_answers_may_be_numbers_and_a_missing_id_is_the_index() {
+    fn ids_and_answers_may_be_numbers_and_a_missing_id_becomes_the_index() {
         let with_id = problem(&json!({"id": 12, "question": "q", "answer": 0.5})).unwrap();
         assert_eq!((with_id.id.as_str(), with_id.answer.as_str()), ("12", "0.5"));
         assert_eq!(problem(&json!({"question": "q", "answer": "a", "id": null})).unwrap().id, "4");
     }
 
     #[test]
-    fn the_correct_answer_goes_before_the_answer() {
+    fn correct_answer_takes_precedence_over_answer() {
         let both = problem(&json!({"question": "q", "answer": "a", "correct_answer": "b"})).unwrap();
         assert_eq!(both.answer, "b");
     }

@@ -1,21 +1,23 @@
-//! Trees → training samples for the PRM: the paths of a tree as texts with a soft label after every state.
+//! Training samples for the PRM, made from search trees: the paths of a tree as text, with a soft
+//! label (MC value) after every state.
 //!
-//! A sample is one path from the root of a tree: the steps of each state, then `<prm>`, and as its label the state's Monte
-//! Carlo value. A path that ends at a state without right rollouts is *negative* (the first wrong step is its last), one
-//! that ends at a leaf is *positive*. All negatives are kept and as many positives drawn by chance, so that the two balance.
-//! Trees whose root is always or never solved teach nothing about steps and are skipped.
+//! A sample is one path from the root of a tree: the steps of each state, then `<prm>`, with the
+//! state's Monte Carlo value as the label. A path that ends at a state without correct rollouts is
+//! *negative* (its last step is the first incorrect one); one that ends at any other leaf is
+//! *positive*. All negatives are kept and as many positives are drawn at random. Trees whose root
+//! is always or never solved carry no information about steps and are skipped (MM-PRM, arXiv
+//! 2505.13427).
 //!
-//! Samples are exactly the reference's, its habits included: a text may occur once in each class, one text may be a
-//! prefix of another with other labels. As in the goldens the generator is seeded anew for each tree, so that
-//! a tree's samples do not depend on what other trees there are.
+//! Samples equal MM-PRM's exactly: a text may occur once in each class, and one text may be a
+//! prefix of another with different labels. The random generator is seeded anew for each tree, so a
+//! tree's samples do not depend on the other trees.
 //!
-//! [`every_rollout`] makes other samples of the same trees: not paths of states but whole rollouts, with a label after each step,
-//! and [`relative()`] compares these with the problem's own success rate.
+//! [`every_rollout`] makes another kind of sample from the same trees: whole rollouts with a label
+//! after each step. [`make_relative`] then compares the labels with the problem's own success rate.
 //!
 //! ```
 //! use mmprm::data::samples::{Paths, sample_line};
-//! use mmprm::data::solution::Continue;
-//! use mmprm::data::tree::{Node, Tree};
+//! use mmprm::data::{Continue, Node, Tree};
 //! let leaf = |step: &str, mc_value| Node { partial_solution: vec![step.into()], mc_value, ..Node::default() };
 //! let tree = Tree {
 //!     question: "What is 1 + 1?".into(),
@@ -45,41 +47,42 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic::AtomicFile;
-use serde_json::{Value, json};
 
-use crate::compat;
-use crate::data::tree::json::TreeError;
-use crate::data::tree::{self, Tree};
+use super::tree::json::TreeError;
+use super::tree::{self, Tree};
 
 mod paths;
 mod relative;
 mod rollouts;
+mod sample;
 
-pub use paths::{Paths, Sample};
-pub use relative::relative;
+pub use paths::Paths;
+pub use relative::make_relative;
 pub use rollouts::every_rollout;
+pub use sample::{Sample, sample_line};
 
-/// What becomes a sample.
+/// Which samples to make of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Paths of states, as the reference makes them; `seed` is that of Python's `random`.
+pub enum SampleKind {
+    /// Paths of searched states, as in MM-PRM.
     States {
-        /// Draws the positives.
+        /// Seed of the draw of positives, as of Python's `random`.
         seed: u64,
     },
-    /// Every recorded rollout, of all trees: one that is always or never solved still shows right or wrong steps.
+    /// Every recorded rollout, also of trees that are always or never solved: their steps are still
+    /// examples of correct or incorrect ones.
     Rollouts {
-        /// Whether labels are [`relative()`] to the problem's success rate; trees that are always or never solved are then
-        /// skipped.
+        /// Whether labels are [made relative](make_relative) to the problem's success rate; trees
+        /// that are always or never solved are then skipped.
         relative: bool,
     },
 }
 
-/// Why samples could not be made.
+/// Why samples cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SamplesError {
-    /// A tree file is bad.
+    /// A tree file cannot be used.
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// A directory of trees cannot be listed.
@@ -87,7 +90,7 @@ pub enum SamplesError {
     List {
         /// The directory.
         directory: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
     /// The samples cannot be written.
@@ -95,31 +98,32 @@ pub enum SamplesError {
     Write(#[from] io::Error),
 }
 
-/// What became of the trees.
+/// Counts of trees and samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct SampleStats {
     /// Trees read.
     pub trees: usize,
-    /// Trees skipped because their root's Monte Carlo value is 0 or 1.
+    /// Trees skipped because their root's MC value is 0 or 1.
     pub skipped: usize,
     /// Negative samples written.
     pub negatives: usize,
     /// Positive samples written.
     pub positives: usize,
-    /// Positive paths that the draw left out.
+    /// Positive paths that were not drawn.
     pub not_drawn: usize,
-    /// Paths dropped because their text is too short.
+    /// Paths dropped because their text has too few words.
     pub short: usize,
-    /// Paths dropped because their class had their text already.
+    /// Paths dropped because their text occurred before in the same class.
     pub repeated: usize,
 }
 
-/// Whether the reference skips a tree: its root is always or never solved.
+/// Returns whether a tree's root is always or never solved: MM-PRM skips such trees.
 pub fn is_skipped(tree: &Tree) -> bool {
     tree.root.mc_value <= 0.0 || tree.root.mc_value >= 1.0
 }
 
-/// The tree files (`*.json`) of a directory, sorted by name, which is the order in which samples are numbered.
+/// Returns the tree files (`*.json`) of a directory, sorted by name; samples are numbered in this
+/// order.
 ///
 /// # Errors
 /// [`SamplesError::List`] if the directory cannot be read.
@@ -139,23 +143,23 @@ fn is_tree_name(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 
-/// Turns tree files into lines of training samples, one tree in memory at a time.
+/// Writes the training samples of tree files as JSON Lines, with one tree in memory at a time.
 ///
 /// # Errors
 /// [`SamplesError`] at the first bad file or failed write.
-pub fn write(files: &[PathBuf], form: Form, output: &mut impl Write) -> Result<SampleStats, SamplesError> {
+pub fn write(files: &[PathBuf], kind: SampleKind, output: &mut impl Write) -> Result<SampleStats, SamplesError> {
     let mut stats = SampleStats::default();
     let mut id = 0;
     for file in files {
         let tree = tree::json::read(file)?;
         stats.trees += 1;
-        let samples = match form {
-            Form::States { .. } | Form::Rollouts { relative: true } if is_skipped(&tree) => {
+        let samples = match kind {
+            SampleKind::States { .. } | SampleKind::Rollouts { relative: true } if is_skipped(&tree) => {
                 stats.skipped += 1;
                 continue;
             }
-            Form::States { seed } => of_states(&tree, seed, &mut stats),
-            Form::Rollouts { relative } => of_rollouts(&tree, relative, &mut stats),
+            SampleKind::States { seed } => of_states(&tree, seed, &mut stats),
+            SampleKind::Rollouts { relative } => of_rollouts(&tree, relative, &mut stats),
         };
         for sample in &samples {
             writeln!(output, "{}", sample_line(id, &tree.question, &tree.image_path, sample))?;
@@ -178,70 +182,31 @@ fn of_states(tree: &Tree, seed: u64, stats: &mut SampleStats) -> Vec<Sample> {
     samples
 }
 
-fn of_rollouts(tree: &Tree, compared: bool, stats: &mut SampleStats) -> Vec<Sample> {
+fn of_rollouts(tree: &Tree, is_relative: bool, stats: &mut SampleStats) -> Vec<Sample> {
     let mut samples = every_rollout(tree);
-    if compared {
-        relative(&mut samples, tree.root.mc_value);
+    if is_relative {
+        make_relative(&mut samples, tree.root.mc_value);
     }
-    let wrong = samples.iter().filter(|sample| sample.labels.last().is_some_and(|&label| label <= 0.0)).count();
-    stats.negatives += wrong;
-    stats.positives += samples.len() - wrong;
+    let negatives = samples.iter().filter(|sample| sample.labels.last().is_some_and(|&label| label <= 0.0)).count();
+    stats.negatives += negatives;
+    stats.positives += samples.len() - negatives;
     samples
 }
 
-/// [`write()`] to a file that appears whole or not at all.
+/// [Writes](write()) samples to a file atomically.
 ///
 /// # Errors
-/// [`SamplesError`]; the destination is then untouched.
-pub fn write_file(files: &[PathBuf], form: Form, destination: &Path) -> Result<SampleStats, SamplesError> {
+/// [`SamplesError`]; the destination is then unchanged.
+pub fn write_file(files: &[PathBuf], kind: SampleKind, destination: &Path) -> Result<SampleStats, SamplesError> {
     let mut output = AtomicFile::create(destination)?;
-    let stats = write(files, form, &mut output)?;
+    let stats = write(files, kind, &mut output)?;
     output.commit()?;
     Ok(stats)
-}
-
-/// One line of the training file, as `json.dumps(…, ensure_ascii=False)` writes it, without the newline.
-///
-/// `image` is the tree's: a string, an array of several, or null for none, and then the key is left out.
-pub fn sample_line(id: usize, question: &str, image: &Value, sample: &Sample) -> String {
-    let image = match image {
-        Value::Null => String::new(),
-        Value::Array(several) => {
-            let several: Vec<String> = several.iter().map(Value::to_string).collect();
-            format!("\"image\": [{}], ", several.join(", "))
-        }
-        one => format!("\"image\": {one}, "),
-    };
-    // A string is written alike by serde_json and by Python; numbers are not.
-    let human = json!(format!("Question: {question}\nProcess: {}", sample.process));
-    let labels = compat::json::dumps(&json!(sample.labels));
-    let weights =
-        sample.weights.as_ref().map(|weights| format!(", \"weights\": {}", compat::json::dumps(&json!(weights))));
-    let weights = weights.unwrap_or_default();
-    format!(
-        r#"{{"id": {id}, {image}"conversations": [{{"from": "human", "value": {human}}}, {{"from": "gpt", "value": {labels}}}]{weights}}}"#
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sample_without_image_has_no_image_key() {
-        let sample = Sample { process: "a \"b\"\n\u{1}é<prm>".into(), labels: vec![1.0, 0.0625], weights: None };
-        assert_eq!(
-            sample_line(0, "Q", &Value::Null, &sample),
-            r#"{"id": 0, "conversations": [{"from": "human", "value": "Question: Q\nProcess: a \"b\"\n\u0001é<prm>"}, {"from": "gpt", "value": [1.0, 0.0625]}]}"#
-        );
-        let weighted = Sample { weights: Some(vec![0.5, 1.0]), ..sample.clone() };
-        assert!(
-            sample_line(0, "Q", &Value::Null, &weighted)
-                .ends_with(r#""value": [1.0, 0.0625]}], "weights": [0.5, 1.0]}"#)
-        );
-        let several = sample_line(0, "Q", &json!(["a.png", "b.png"]), &sample);
-        assert!(several.starts_with(r#"{"id": 0, "image": ["a.png", "b.png"], "conversations""#));
-    }
 
     #[test]
     fn a_missing_directory_is_named() {

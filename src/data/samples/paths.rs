@@ -1,40 +1,31 @@
-//! The paths of a tree, and the draw among them.
+//! MM-PRM's samples: the paths of a tree from the root to its first unsolved states and its leaves,
+//! and the draw of positives.
 
 use std::collections::HashSet;
 
+use super::sample::Sample;
 use crate::compat::random::Random;
 use crate::compat::text::strip;
 use crate::data::tree::{Node, Tree};
 
-/// A path of at most this many words, counted at single spaces, is dropped.
-const SHORT_WORDS: usize = 10;
+/// A path of at most this many words is dropped; words are separated by single spaces.
+const MAX_SHORT_WORDS: usize = 10;
 
-/// One path of a tree.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    /// The steps of each state on the path, joined by blank lines, with `<prm>` at the end of each state.
-    pub process: String,
-    /// The Monte Carlo value of each state: one for every `<prm>`.
-    pub labels: Vec<f64>,
-    /// How much each label counts, where not all count alike.
-    pub weights: Option<Vec<f64>>,
-}
-
-/// The paths of one tree, long enough and without repeats.
+/// The paths of one tree without short and repeated ones.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Paths {
-    /// Paths that end at a state that is never solved.
+    /// Paths that end at a state whose rollouts are all incorrect.
     pub negatives: Vec<Sample>,
-    /// Paths that end at a leaf that is.
+    /// Paths that end at a leaf with a correct rollout.
     pub positives: Vec<Sample>,
-    /// Paths dropped because they have too few words.
+    /// Number of paths dropped because they have too few words.
     pub short: usize,
-    /// Paths dropped because their class had their text already.
+    /// Number of paths dropped because their text occurred before in the same class.
     pub repeated: usize,
 }
 
 impl Paths {
-    /// Walks a tree depth first. The root, without steps, is on no path.
+    /// Collects the paths of a tree, depth first. The root has no steps and is on no path.
     pub fn of(tree: &Tree) -> Self {
         let mut ends = Ends::default();
         for child in &tree.root.children {
@@ -46,8 +37,8 @@ impl Paths {
         paths
     }
 
-    /// All negatives, then as many positives, drawn as Python's `random.seed(seed); random.sample(…)` draws them; with fewer
-    /// positives than negatives, all in order.
+    /// Returns all negatives, then as many positives, drawn as Python's
+    /// `random.seed(seed); random.sample(…)` draws them; all positives in order if there are fewer.
     pub fn sampled(self, seed: u64) -> Vec<Sample> {
         let Self { negatives: mut samples, positives, .. } = self;
         if positives.len() < samples.len() {
@@ -64,7 +55,7 @@ impl Paths {
         let mut kept = Vec::new();
         for Sample { process, labels, .. } in ends {
             let process = strip(&process);
-            if process.split(' ').count() <= SHORT_WORDS {
+            if process.split(' ').count() <= MAX_SHORT_WORDS {
                 self.short += 1;
             } else if !seen.insert(process.to_owned()) {
                 self.repeated += 1;
@@ -76,7 +67,7 @@ impl Paths {
     }
 }
 
-/// The ends of all paths, as they are found.
+/// Whole paths in the order in which the walk ends them, duplicates included.
 #[derive(Default)]
 struct Ends {
     negatives: Vec<Sample>,
@@ -122,7 +113,7 @@ mod tests {
     const LONG: &str = "one two three four five six seven eight nine ten eleven";
 
     #[test]
-    fn a_path_ends_at_the_first_state_that_is_never_solved() {
+    fn a_path_ends_at_the_first_unsolved_state() {
         let paths = Paths::of(&tree(vec![node(LONG, 0.0, vec![node("more", 1.0, vec![])])]));
         assert_eq!(paths.negatives, [Sample { process: format!("{LONG}<prm>"), labels: vec![0.0], weights: None }]);
         assert_eq!(paths.positives, []);

@@ -1,18 +1,24 @@
-//! Every recorded rollout as a path, with a label after each single step.
+//! Every recorded rollout as a sample, with a label after each single step.
 //!
-//! A searched state stands for several steps, and most right rollouts are one state; so samples made of states alone rarely
-//! show a right step that is not an answer, or a wrong answer. But a tree holds all rollouts that were drawn, and each is
-//! evidence about every prefix it passes through: the share of right ones among them estimates the prefix's success rate as
-//! rollouts drawn for it would. Where a prefix was searched, its own Monte Carlo value is the label, since it was chosen for a
-//! wrong rollout, and those that led to it are no fair draw.
+//! A searched state usually spans several steps, and most correct rollouts are one state, so
+//! samples made of states alone rarely contain a correct step that is not an answer, or an
+//! incorrect answer. But a tree records all rollouts that were drawn, and each is evidence about
+//! every prefix it passes through: the fraction of correct ones estimates the prefix's success
+//! rate, as rollouts drawn from it would. Where a prefix was searched, its own MC value is the
+//! label, because the search chose it for an incorrect rollout and the rollouts that led to it are
+//! not an unbiased sample.
 
 use std::collections::HashMap;
 
-use super::paths::Sample;
+use super::sample::Sample;
 use crate::compat::text::strip;
 use crate::data::tree::{Node, Tree};
 
-/// The distinct rollouts of a tree from their first step to their answer, in the order of a depth-first walk.
+/// Returns the distinct rollouts of a tree from their first step to their answer, in the order of a
+/// depth-first walk.
+///
+/// The label of a step is the MC value of its prefix where the search measured it, and otherwise
+/// the fraction of correct rollouts among those that pass through it.
 ///
 /// ```
 /// use mmprm::data::samples::every_rollout;
@@ -26,7 +32,7 @@ use crate::data::tree::{Node, Tree};
 ///     id: 1.into(),
 ///     continues: Continue::User,
 ///     root: Node {
-///         mc_value: 0.75, // of four, three right ones that were equal
+///         mc_value: 0.75, // four rollouts, three of them correct and equal
 ///         correct_rollouts: vec![rollout(["We add.", "Answer: 3"])],
 ///         incorrect_rollouts: vec![rollout(["We add.", "Answer: 4"])],
 ///         ..Node::default()
@@ -38,34 +44,35 @@ use crate::data::tree::{Node, Tree};
 /// assert_eq!(samples[1].labels, [0.75, 0.0]);
 /// ```
 pub fn every_rollout(tree: &Tree) -> Vec<Sample> {
-    let mut prefixes = Prefixes { places: vec![Place::default()], ends: Vec::new() };
-    prefixes.walk(&tree.root, ROOT);
-    prefixes.ends.iter().map(|&end| prefixes.sample(end)).collect()
+    let mut trie = Trie { nodes: vec![Prefix::default()], ends: Vec::new() };
+    trie.walk(&tree.root, ROOT);
+    trie.ends.iter().map(|&end| trie.sample(end)).collect()
 }
 
-/// The place of the empty solution.
+/// The index of the empty prefix.
 const ROOT: usize = 0;
 
-/// All prefixes of a tree's rollouts, those that share steps together.
-struct Prefixes<'a> {
-    places: Vec<Place<'a>>,
-    /// The places of whole rollouts, in order of arrival.
+/// A trie of the prefixes of a tree's rollouts.
+struct Trie<'a> {
+    nodes: Vec<Prefix<'a>>,
+    /// The prefixes that are whole rollouts, in order of arrival.
     ends: Vec<usize>,
 }
 
 #[derive(Default)]
-struct Place<'a> {
-    /// The place before, and the step from there to here.
+struct Prefix<'a> {
+    /// The prefix one step shorter, and the step that extends it.
     step: Option<(usize, &'a str)>,
     next: HashMap<&'a str, usize>,
-    /// Rollouts that pass through from states before: right ones and all, as shares of their state's.
+    /// Correctness of the rollouts that pass through, each weighted by its share of its state's
+    /// rollouts.
     passing: Tally,
-    /// Monte Carlo values of the states that stand here.
+    /// MC values of the states with this partial solution.
     searched: Tally,
     is_end: bool,
 }
 
-/// A weighted mean in the making.
+/// A running weighted mean.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     sum: f64,
@@ -79,16 +86,17 @@ impl Tally {
     }
 }
 
-impl<'a> Prefixes<'a> {
+impl<'a> Trie<'a> {
     fn walk(&mut self, node: &'a Node, before: usize) {
         let mut here = before;
         for step in &node.partial_solution {
             here = self.after(here, step);
         }
         if here != ROOT {
-            self.places[here].searched.add(node.mc_value, 1.0);
+            self.nodes[here].searched.add(node.mc_value, 1.0);
         }
-        // Equal rollouts are kept once, but the value has counted them all: each stands for its share of its class.
+        // Equal rollouts are recorded once but counted in the MC value each time: the distinct ones
+        // share the weight of their class equally.
         let classes =
             [(&node.correct_rollouts, 1.0, node.mc_value), (&node.incorrect_rollouts, 0.0, 1.0 - node.mc_value)];
         for (rollouts, value, share) in classes {
@@ -101,48 +109,48 @@ impl<'a> Prefixes<'a> {
         }
     }
 
-    /// Takes in a rollout from a state.
+    /// Adds a rollout from a state.
     fn pass(&mut self, state: usize, rollout: &'a [String], value: f64, weight: f64) {
         let mut here = state;
         for step in rollout {
             here = self.after(here, step);
-            self.places[here].passing.add(value, weight);
+            self.nodes[here].passing.add(value, weight);
         }
-        if here != ROOT && !std::mem::replace(&mut self.places[here].is_end, true) {
+        if here != ROOT && !std::mem::replace(&mut self.nodes[here].is_end, true) {
             self.ends.push(here);
         }
     }
 
-    /// The place one step on.
+    /// Returns the prefix one step longer, added if it is new.
     fn after(&mut self, here: usize, step: &'a str) -> usize {
         let step = strip(step);
-        if let Some(&known) = self.places[here].next.get(step) {
+        if let Some(&known) = self.nodes[here].next.get(step) {
             return known;
         }
-        let new = self.places.len();
-        self.places[here].next.insert(step, new);
-        self.places.push(Place { step: Some((here, step)), ..Place::default() });
+        let new = self.nodes.len();
+        self.nodes[here].next.insert(step, new);
+        self.nodes.push(Prefix { step: Some((here, step)), ..Prefix::default() });
         new
     }
 
-    fn label(&self, place: usize) -> f64 {
-        let Place { passing, searched, .. } = &self.places[place];
+    fn label(&self, prefix: usize) -> f64 {
+        let Prefix { passing, searched, .. } = &self.nodes[prefix];
         let tally = if searched.weight > 0.0 { searched } else { passing };
-        // A class without weight is one that the state's value denies.
+        // The weight is 0 where the state's MC value contradicts the recorded class.
         if tally.weight > 0.0 { tally.sum / tally.weight } else { 0.0 }
     }
 
-    /// The path from the start to the end of a rollout.
+    /// Returns the path from the empty prefix to the end of a rollout.
     fn sample(&self, end: usize) -> Sample {
-        let mut places = Vec::new();
+        let mut path = Vec::new();
         let mut here = end;
-        while let Some((before, step)) = self.places[here].step {
-            places.push((here, step));
+        while let Some((before, step)) = self.nodes[here].step {
+            path.push((here, step));
             here = before;
         }
-        places.reverse();
-        let steps: Vec<String> = places.iter().map(|(_, step)| format!("{step}<prm>")).collect();
-        let labels = places.iter().map(|&(place, _)| self.label(place)).collect();
+        path.reverse();
+        let steps: Vec<String> = path.iter().map(|(_, step)| format!("{step}<prm>")).collect();
+        let labels = path.iter().map(|&(prefix, _)| self.label(prefix)).collect();
         Sample { process: steps.join("\n\n"), labels, weights: None }
     }
 }
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_searched_prefix_has_its_own_value_and_others_that_of_the_rollouts_through_them() {
+    fn a_searched_prefix_is_labelled_by_its_value_and_others_by_the_rollouts_through_them() {
         let searched = Node {
             partial_solution: steps(&["a"]),
             mc_value: 0.25,
@@ -198,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_rollouts_of_several_states_are_one_sample() {
+    fn equal_rollouts_of_several_states_give_one_sample() {
         let child = Node {
             partial_solution: steps(&["a "]),
             mc_value: 1.0,

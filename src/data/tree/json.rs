@@ -1,7 +1,7 @@
-//! Tree files: the reference's JSON, read with care and written byte for byte as it writes them.
+//! Tree files: MM-PRM's JSON, validated on reading and written byte for byte as MM-PRM writes it.
 //!
-//! Unknown fields are skipped, so that trees with further metadata can be read. One is written beyond the reference's, and
-//! only where rollouts continued the assistant's turn, as the reference's never do: `"continue": "assistant"`.
+//! Unknown fields are ignored on reading. One field is written beyond MM-PRM's, and only where
+//! rollouts continued the assistant's turn, which MM-PRM's never do: `"continue": "assistant"`.
 //!
 //! ```
 //! use mmprm::data::tree::json;
@@ -9,8 +9,6 @@
 //! assert_eq!(error.to_string(), "odd.json: at mc_value: expected a number from 0 to 1");
 //! ```
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -19,34 +17,24 @@ use serde_json::{Map, Value, json};
 use super::{MAX_DEPTH, Node, Tree};
 use crate::compat;
 use crate::data::solution::{Continue, Rollout};
+use crate::util::io::{self, FileError};
 
-/// The largest tree file that is read, in bytes. A tree of 1000 rollouts of 4096 tokens stays below.
+/// Maximum size of a tree file in bytes. A tree of 1,000 rollouts of 4,096 tokens stays below.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Why a tree file could not be read.
+/// Why a tree file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// The file could not be opened or read.
-    #[error("cannot read {file}: {source}")]
-    Read {
-        /// The file.
-        file: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is larger than any tree.
-    #[error("{file}: expected a tree of at most {MAX_FILE_BYTES} bytes, found a larger file")]
-    TooLarge {
-        /// The file.
-        file: String,
-    },
+    /// The file cannot be read, or is too large.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is not JSON.
     #[error("{file}: not JSON: {source}")]
     Json {
         /// The file.
         file: String,
-        /// What is wrong, with line and column.
+        /// The parser's error, with line and column.
         source: serde_json::Error,
     },
     /// The JSON nests deeper than any tree.
@@ -57,14 +45,14 @@ pub enum TreeError {
         /// Offset of the bracket that goes too deep.
         at: usize,
     },
-    /// The JSON is not of the form of a tree.
+    /// A value is missing or not what a tree has there.
     #[error("{file}: at {path}: expected {expected}")]
     Form {
         /// The file.
         file: String,
         /// Where in the file, as a path of keys and indices.
         path: String,
-        /// What should stand there.
+        /// What should be there.
         expected: &'static str,
     },
 }
@@ -74,36 +62,22 @@ pub enum TreeError {
 /// # Errors
 /// [`TreeError`], naming the file and the place in it.
 pub fn read(path: &Path) -> Result<Tree, TreeError> {
-    let (bytes, file) = load(path)?;
-    parse(&bytes, &file)
+    parse(&io::read(path, MAX_FILE_BYTES)?, &path.display().to_string())
 }
 
-/// Reads the tree file at `path` as it stands, with fields that trees do not have by themselves; its form is checked as
-/// [`read`] does.
+/// Reads the tree file at `path` as JSON with all its fields, unknown ones included; validated as
+/// by [`read`].
 ///
 /// # Errors
 /// [`TreeError`], naming the file and the place in it.
-pub fn read_value(path: &Path) -> Result<Value, TreeError> {
-    let (bytes, file) = load(path)?;
-    let value = parse_value(&bytes, &file)?;
+pub(crate) fn read_value(path: &Path) -> Result<Value, TreeError> {
+    let file = path.display().to_string();
+    let value = parse_value(&io::read(path, MAX_FILE_BYTES)?, &file)?;
     tree(&value, &Place { file: &file, step: None })?;
     Ok(value)
 }
 
-/// The bytes of the file at `path`, and its name for errors.
-fn load(path: &Path) -> Result<(Vec<u8>, String), TreeError> {
-    let file = path.display().to_string();
-    let mut bytes = Vec::new();
-    // The length is bounded while reading: a special file's metadata may say anything.
-    let read = File::open(path).and_then(|opened| opened.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Err(source) => Err(TreeError::Read { file, source }),
-        Ok(length) if length as u64 > MAX_FILE_BYTES => Err(TreeError::TooLarge { file }),
-        Ok(_) => Ok((bytes, file)),
-    }
-}
-
-/// Reads a tree from the bytes of its file; `file` names it in errors.
+/// Parses a tree from the bytes of its file; `file` names it in errors.
 ///
 /// # Errors
 /// [`TreeError`], naming the file and the place in it.
@@ -114,14 +88,15 @@ pub fn parse(bytes: &[u8], file: &str) -> Result<Tree, TreeError> {
 fn parse_value(bytes: &[u8], file: &str) -> Result<Value, TreeError> {
     check_depth(bytes, file)?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    // serde_json's own limit of 128 is less than a deep tree needs; the depth has just been checked.
+    // serde_json's own limit of 128 is less than a deep tree needs; the depth was checked above.
     deserializer.disable_recursion_limit();
     Value::deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|source| TreeError::Json { file: file.to_owned(), source })
 }
 
-/// The text of a tree's file: `json.dumps(tree, indent=4, ensure_ascii=False)`, without a newline at the end.
+/// Returns the text of a tree's file: `json.dumps(tree, indent=4, ensure_ascii=False)`, without a
+/// final newline.
 pub fn to_string(tree: &Tree) -> String {
     let mut object = Map::new();
     object.insert("question".into(), json!(tree.question));
@@ -132,7 +107,13 @@ pub fn to_string(tree: &Tree) -> String {
     if tree.continues != Continue::default() {
         object.insert("continue".into(), json!(tree.continues.to_string()));
     }
-    compat::json::dumps_indent(&Value::Object(object), 4, false)
+    value_to_string(&Value::Object(object))
+}
+
+/// Returns the text of a file with the JSON of a tree, such as [`read_value`] returns, formatted as
+/// [`to_string`] does.
+pub(crate) fn value_to_string(value: &Value) -> String {
+    compat::json::dumps_indent(value, 4, false)
 }
 
 fn write_state(node: &Node, object: &mut Map<String, Value>) {
@@ -149,8 +130,8 @@ fn write_state(node: &Node, object: &mut Map<String, Value>) {
     object.insert("children".into(), node.children.iter().map(child).collect());
 }
 
-/// A state at level `n` lies in `2n + 1` brackets (its own and, for each level, an object and its array of children), and its
-/// rollouts open two more.
+/// Maximum nesting of brackets: a state at level `n` is in `2n + 1` of them (its own and, for each
+/// level, an object and its array of children), and its rollouts open two more.
 const MAX_BRACKETS: usize = 2 * MAX_DEPTH + 3;
 
 fn check_depth(bytes: &[u8], file: &str) -> Result<(), TreeError> {
@@ -173,7 +154,8 @@ fn check_depth(bytes: &[u8], file: &str) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// Where a value stands in its file, as a chain back to the top, so that only an error pays for its path.
+/// Where a value is in its file, as a chain back to the top, so that only an error pays for its
+/// path.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     file: &'a str,
@@ -228,11 +210,11 @@ fn child(value: &Value, place: &Place<'_>) -> Result<Node, TreeError> {
     Ok(Node { partial_solution, ..state(object, place)? })
 }
 
-/// What the root and the other states have in common.
+/// Reads the fields that the root and the other states share.
 fn state(object: &Map<String, Value>, place: &Place<'_>) -> Result<Node, TreeError> {
     Ok(Node {
         partial_solution: Rollout::new(),
-        mc_value: field(object, "mc_value", place, share)?,
+        mc_value: field(object, "mc_value", place, fraction)?,
         visit_count: field(object, "visit_count", place, count)?,
         correct_rollouts: field(object, "correct_rollouts", place, |value, place| array(value, place, rollout))?,
         incorrect_rollouts: field(object, "incorrect_rollouts", place, |value, place| array(value, place, rollout))?,
@@ -280,9 +262,9 @@ fn count(value: &Value, place: &Place<'_>) -> Result<u64, TreeError> {
     value.as_u64().ok_or_else(|| place.expected("a whole number, not negative"))
 }
 
-fn share(value: &Value, place: &Place<'_>) -> Result<f64, TreeError> {
-    let share = value.as_f64().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| place.expected("a number from 0 to 1"))
+fn fraction(value: &Value, place: &Place<'_>) -> Result<f64, TreeError> {
+    let fraction = value.as_f64().filter(|fraction| (0.0..=1.0).contains(fraction));
+    fraction.ok_or_else(|| place.expected("a number from 0 to 1"))
 }
 
 #[cfg(test)]
@@ -301,13 +283,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_of_the_greatest_depth_reads_back_as_written() {
+    fn a_tree_of_maximum_depth_reads_back_as_written() {
         let tree = chain(MAX_DEPTH);
         assert_eq!(parse(to_string(&tree).as_bytes(), "deep.json").unwrap(), tree);
     }
 
     #[test]
-    fn where_rollouts_continued_is_told_if_it_is_not_the_references_way() {
+    fn the_continued_turn_is_written_only_where_it_is_not_the_users() {
         let usual = to_string(&chain(1));
         assert!(!usual.contains("continue"));
         let tree = Tree { continues: Continue::Assistant, ..chain(1) };
@@ -319,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn deeper_nesting_is_refused_before_it_is_parsed() {
+    fn deeper_nesting_is_refused_before_parsing() {
         let error = parse(to_string(&chain(MAX_DEPTH + 1)).as_bytes(), "deep.json").unwrap_err();
         assert!(matches!(error, TreeError::TooDeep { .. }), "{error}");
         let error = parse(&vec![b'['; 10_000_000], "brackets.json").unwrap_err();
@@ -346,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_and_trailing_text_are_not_a_tree() {
+    fn truncated_and_trailing_text_are_refused() {
         let good = to_string(&chain(1));
         for text in [&good[..good.len() - 5], &format!("{good} x"), ""] {
             assert!(matches!(parse(text.as_bytes(), "t.json"), Err(TreeError::Json { .. })));

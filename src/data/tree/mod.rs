@@ -1,7 +1,9 @@
-//! A searched problem: the tree of states that `OmegaPRM` built over its solutions, each with its Monte Carlo value.
+//! The search tree of one problem: the states that `OmegaPRM` (arXiv 2406.06592) built over its
+//! solutions, each with its Monte Carlo value.
 //!
-//! The tree is what search hands over and what samples are made of. Its file form (one JSON a problem, that of the
-//! reference) is in [`json`]; how a tree comes to be is the search's business, and where its file lies the annotation's.
+//! [`search`](crate::search) produces trees and [`samples`](super::samples) consumes them. The file
+//! format, one JSON per problem, is in [`json`]; where files are kept is decided by
+//! [`search::annotate`](crate::search::annotate).
 //!
 //! ```
 //! use mmprm::data::tree::{Tree, json};
@@ -17,64 +19,66 @@
 use md5::{Digest, Md5};
 use serde_json::Value;
 
+use super::problem::Problem;
+use super::solution::{Continue, Rollout};
 use crate::compat;
-use crate::data::problem::Problem;
-use crate::data::solution::{Continue, Rollout};
 
 pub mod json;
 
-/// How many states may lie on one path below the root. Every level adds a step to a solution, so that real trees stay far
-/// below; the bound keeps recursion over a tree within a thread's stack.
+/// Maximum number of states on one path below the root. Each level adds at least one step to a
+/// solution, so real trees stay far below; the limit keeps recursion over a tree within a thread's
+/// stack.
 pub const MAX_DEPTH: usize = 256;
 
-/// The tree of one problem, with what the reference writes beside it.
+/// The search tree of one problem, with the fields of its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tree {
     /// The problem's question.
     pub question: String,
-    /// The problem's answer, as its record has it.
+    /// The problem's answer, as in its record.
     pub answer: Value,
-    /// Where the problem's image lies, as its record has it: a string; an array of several; null for none.
+    /// The problem's image path, as in its record: a string, an array of several, or null for none.
     pub image_path: Value,
-    /// The problem's id, as its record has it.
+    /// The problem's id, as in its record.
     pub id: Value,
-    /// The empty solution.
+    /// The root state: the empty solution.
     pub root: Node,
-    /// Where rollouts had the steps before them.
+    /// Which turn held the previous steps when rollouts continued from a state.
     pub continues: Continue,
 }
 
-/// One state of the search: a solution up to some step.
+/// One state of the search: a partial solution.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Node {
-    /// The steps that this state adds to its parent's; none at the root.
+    /// The steps that this state adds to its parent's partial solution; none at the root.
     pub partial_solution: Rollout,
-    /// The share of rollouts from here that end in the right answer, 0 to 1.
+    /// Monte Carlo value: the fraction of rollouts from this state that end in the correct answer,
+    /// 0 to 1.
     pub mc_value: f64,
-    /// How often one of this state's rollouts was chosen for a search.
+    /// How often a rollout of this state was selected for a search.
     pub visit_count: u64,
-    /// Distinct right rollouts in order of arrival, each without the steps up to here.
+    /// Distinct correct rollouts in order of arrival, each without the steps up to this state.
     pub correct_rollouts: Vec<Rollout>,
-    /// Distinct wrong rollouts in order of arrival, each without the steps up to here.
+    /// Distinct incorrect rollouts in order of arrival, each without the steps up to this state.
     pub incorrect_rollouts: Vec<Rollout>,
     /// States that continue this one.
     pub children: Vec<Node>,
 }
 
 impl Node {
-    /// The number of states in this subtree, this one included.
+    /// Returns the number of states in this subtree, itself included.
     pub fn count(&self) -> usize {
         1 + self.children.iter().map(Node::count).sum::<usize>()
     }
 }
 
-/// The stem of a problem's tree file: the md5, in hexadecimal, of its record's `json.dumps`, as the reference names it.
+/// Returns the stem of a problem's tree file: the hexadecimal md5 of its record's `json.dumps`, as
+/// MM-PRM names it.
 ///
 /// ```
-/// # use mmprm::data::problem::Problem;
-/// # let record = serde_json::json!({"id": 1}).as_object().unwrap().clone();
-/// # let problem = Problem { record, id: "1".into(), question: "".into(), answer: "".into(), images: vec![] };
-/// assert_eq!(mmprm::data::tree::file_stem(&problem), "f3e56c602771e9541aef61d502562b89"); // of {"id": 1}
+/// use mmprm::data::{Problem, tree};
+/// let problem = Problem::new("1 + 1?"); // {"question": "1 + 1?"}
+/// assert_eq!(tree::file_stem(&problem), "c531e8a6ba91a503dc7170f1185c791c");
 /// ```
 pub fn file_stem(problem: &Problem) -> String {
     let text = compat::json::dumps(&Value::Object(problem.record.clone()));

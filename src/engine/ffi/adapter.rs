@@ -1,48 +1,68 @@
-//! A low-rank adapter that is applied whenever its model runs.
+//! `LoRA` adapters in GGUF form, applied whenever their model runs.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
 use mmprm_quant::check;
 use mmprm_quant::gguf::GgufFile;
 
-use super::{Model, ModelOptions, log, path_to_c};
+use super::{Model, log, path_to_c};
 use crate::engine::EngineError;
 
-/// A loaded adapter; llama.cpp frees it with its model.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Adapter(NonNull<sys::llama_adapter_lora>);
+/// A `LoRA` adapter to apply to a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraAdapter {
+    /// The adapter, a GGUF file made for the model's architecture and shape.
+    pub path: PathBuf,
+    /// Factor on the adapter's own scale (alpha over rank); 1 applies it as trained.
+    pub scale: f32,
+}
 
-impl Adapter {
-    /// Applies the adapter in a context of its model.
-    pub(super) fn apply(self, context: NonNull<sys::llama_context>) -> bool {
-        let (mut adapter, mut scale) = (self.0.as_ptr(), 1.0);
-        // SAFETY: context and adapter are valid and of the same model; llama.cpp copies the one pointer and the one scale.
-        let status = unsafe { sys::llama_set_adapters_lora(context.as_ptr(), &raw mut adapter, 1, &raw mut scale) };
-        status == 0
+impl LoraAdapter {
+    /// Returns the adapter at `path`, applied as trained.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), scale: 1.0 }
     }
 }
 
-impl Model {
-    /// Loads a model, and an adapter in GGUF form that every engine over it applies.
-    ///
-    /// # Errors
-    /// [`EngineError::Gguf`] for a file that is not sound, or an adapter of another model; [`EngineError::Load`] with
-    /// llama.cpp's own reason otherwise.
-    pub fn load_adapted(path: &Path, adapter: &Path, options: ModelOptions) -> Result<Arc<Self>, EngineError> {
-        let mut model = Self::open(path, options)?;
-        check::adapter(&GgufFile::open(adapter)?, model.file())?;
-        let c_path = path_to_c(adapter)?;
-        log::clear();
-        // SAFETY: the model is valid and has no contexts yet, the path is a valid C string for the duration of the call.
-        let loaded = unsafe { sys::llama_adapter_lora_init(model.as_ptr(), c_path.as_ptr()) };
-        let loaded = NonNull::new(loaded).ok_or_else(|| EngineError::Load {
-            path: adapter.to_owned(),
-            cause: log::complaint("llama.cpp gave no reason"),
-        })?;
-        model.adapter = Some(Adapter(loaded));
-        Ok(Arc::new(model))
+/// A loaded adapter; llama.cpp frees it with its model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Adapter {
+    pointer: NonNull<sys::llama_adapter_lora>,
+    scale: f32,
+}
+
+impl Adapter {
+    /// Loads an adapter of `model`, which must not have contexts yet.
+    pub(super) fn load(model: &Model, adapter: &LoraAdapter) -> Result<Self, EngineError> {
+        let LoraAdapter { path, scale } = adapter;
+        let refuse = |cause: String| EngineError::Load { path: path.clone(), cause };
+        check::adapter(&GgufFile::open(path)?, model.file())?;
+        if !scale.is_finite() {
+            return Err(refuse(format!("its scale is {scale}, expected a finite number")));
+        }
+        let c_path = path_to_c(path)?;
+        let errors = log::collect();
+        // SAFETY: the model is valid and has no contexts yet, the path is a valid C string for the
+        // duration of the call.
+        let pointer = unsafe { sys::llama_adapter_lora_init(model.as_ptr(), c_path.as_ptr()) };
+        let pointer = NonNull::new(pointer).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
+        Ok(Self { pointer, scale: *scale })
+    }
+
+    /// Applies the adapters in a context of their model; returns whether llama.cpp accepts them.
+    pub(super) fn apply(adapters: &[Self], context: NonNull<sys::llama_context>) -> bool {
+        if adapters.is_empty() {
+            return true;
+        }
+        let mut pointers: Vec<_> = adapters.iter().map(|adapter| adapter.pointer.as_ptr()).collect();
+        let mut scales: Vec<f32> = adapters.iter().map(|adapter| adapter.scale).collect();
+        // SAFETY: context and adapters are valid and of the same model; both arrays have the given
+        // length, and llama.cpp copies them.
+        let status = unsafe {
+            sys::llama_set_adapters_lora(context.as_ptr(), pointers.as_mut_ptr(), adapters.len(), scales.as_mut_ptr())
+        };
+        status == 0
     }
 }

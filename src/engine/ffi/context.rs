@@ -1,4 +1,4 @@
-//! A llama.cpp context (the KV cache and its scratch memory) and the batches it decodes.
+//! llama.cpp contexts (the KV cache and its scratch memory) and the batches they decode.
 
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -7,49 +7,53 @@ use std::time::{Duration, Instant};
 
 use llama_cpp_sys_2 as sys;
 
-use super::{Model, log, making};
-use crate::engine::governor::{ThreadGovernor, processor_time};
+use super::adapter::Adapter;
+use super::{Model, creation_lock, log};
+use crate::engine::exec::{ThreadGovernor, processor_time};
 use crate::engine::{EngineError, Token};
 
-/// llama.cpp's own limit on sequence ids.
-const MOST_SEQUENCES: u32 = 256;
+/// llama.cpp's limit on sequence ids.
+const MAX_SEQUENCES: u32 = 256;
 
-/// How to make a context.
+/// How to allocate a context.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ContextOptions {
-    /// Cells of the unified KV cache: tokens of all sequences together, shared prefixes counted once.
+    /// Cells of the unified KV cache: tokens of all sequences together, with shared prefixes
+    /// counted once.
     pub cells: u32,
-    /// Most tokens in one batch.
+    /// Maximum rows per batch.
     pub batch: u32,
-    /// Sequence ids in use, from 0.
+    /// Number of sequence ids.
     pub sequences: u32,
     /// Compute threads.
     pub threads: u32,
-    /// Fewer threads compute while other programs use the cores.
-    pub gives_way: bool,
-    /// Fused attention: faster, but results then depend on the shape of the batch and the number of threads.
+    /// Use fewer threads while other programs use the cores.
+    pub adapts_threads: bool,
+    /// Use fused attention. Results then depend on the shape of the batch and the number of
+    /// threads.
     pub flash_attention: bool,
-    /// Keys and values at 32 bits instead of 16.
-    pub wide_cache: bool,
+    /// Store keys and values in f32 instead of f16.
+    pub f32_cache: bool,
 }
 
 impl ContextOptions {
-    /// Most rows of logits in one batch. llama.cpp sets memory aside for as many, twice, and insists on one a sequence.
-    pub fn outputs(&self) -> u32 {
+    /// Returns the maximum rows of logits per batch. llama.cpp allocates them twice, and requires
+    /// at least one per sequence.
+    pub fn max_outputs(&self) -> u32 {
         self.sequences
     }
 }
 
-/// Why a batch was not decoded.
+/// Why a batch could not be decoded.
 #[derive(Debug)]
 pub(crate) enum DecodeError {
-    /// The cache has no room for the batch; nothing was changed.
+    /// The cache has no room for the batch; it is unchanged.
     Full,
-    /// Anything else.
+    /// Any other failure.
     Failed(EngineError),
 }
 
-/// What a batch row is: tokens to look up, or embeddings to take as they are.
+/// The input of a batch.
 #[derive(Debug)]
 enum Rows {
     Tokens(Vec<Token>),
@@ -57,15 +61,15 @@ enum Rows {
     Embeddings(Vec<f32>),
 }
 
-/// Rows to decode, each with its position, its sequence, and whether its logits are wanted.
+/// Rows to decode, each with its position, its sequences, and whether it outputs logits.
 #[derive(Debug)]
 pub(crate) struct Batch {
     rows: Rows,
     positions: Vec<i32>,
-    /// The sequences of all rows, and how many each row has.
+    /// The sequences of all rows, one row after the other, and the number of each row's.
     sequences: Vec<i32>,
     counts: Vec<i32>,
-    wanted: Vec<i8>,
+    outputs: Vec<i8>,
 }
 
 impl Batch {
@@ -73,7 +77,7 @@ impl Batch {
         Self::of(Rows::Tokens(Vec::new()))
     }
 
-    /// A batch of embeddings that `sequences` share, from position `start`.
+    /// Returns a batch of embeddings at positions from `start`, shared by `sequences`.
     pub fn embeddings(values: Vec<f32>, width: usize, start: usize, sequences: &[i32]) -> Self {
         let count = values.len() / width;
         let mut batch = Self::of(Rows::Embeddings(values));
@@ -84,28 +88,28 @@ impl Batch {
     }
 
     fn of(rows: Rows) -> Self {
-        Self { rows, positions: Vec::new(), sequences: Vec::new(), counts: Vec::new(), wanted: Vec::new() }
+        Self { rows, positions: Vec::new(), sequences: Vec::new(), counts: Vec::new(), outputs: Vec::new() }
     }
 
-    /// Adds a token row and returns its index in the batch.
-    pub fn push(&mut self, token: Token, position: usize, sequence: i32, wanted: bool) -> usize {
-        self.push_shared(token, position, &[sequence], wanted)
+    /// Appends a token row and returns its index.
+    pub fn push(&mut self, token: Token, position: usize, sequence: i32, outputs: bool) -> usize {
+        self.push_shared(token, position, &[sequence], outputs)
     }
 
-    /// Adds a token row that `sequences` share and returns its index in the batch.
-    pub fn push_shared(&mut self, token: Token, position: usize, sequences: &[i32], wanted: bool) -> usize {
+    /// Appends a token row that `sequences` share and returns its index.
+    pub fn push_shared(&mut self, token: Token, position: usize, sequences: &[i32], outputs: bool) -> usize {
         if let Rows::Tokens(tokens) = &mut self.rows {
             tokens.push(token);
-            self.row(position, sequences, wanted);
+            self.row(position, sequences, outputs);
         }
         self.positions.len() - 1
     }
 
-    fn row(&mut self, position: usize, sequences: &[i32], wanted: bool) {
+    fn row(&mut self, position: usize, sequences: &[i32], outputs: bool) {
         self.positions.push(position as i32);
         self.sequences.extend(sequences);
         self.counts.push(sequences.len() as i32);
-        self.wanted.push(i8::from(wanted));
+        self.outputs.push(i8::from(outputs));
     }
 
     pub fn len(&self) -> usize {
@@ -117,32 +121,29 @@ impl Batch {
     }
 }
 
-/// A context: decodes batches into its cache and answers with logits. Belongs to one thread at a time.
+/// A context: decodes batches into its cache and returns logits. One thread at a time may use it.
 #[derive(Debug)]
 pub(crate) struct Context {
     pointer: NonNull<sys::llama_context>,
     model: Arc<Model>,
     options: ContextOptions,
     vocabulary: usize,
+    /// Which rows of the last batch have logits.
     decoded: Vec<i8>,
     governor: Option<ThreadGovernor>,
-    /// Held for its life only.
+    /// Held for its destructor.
     _threads: Option<Threads>,
 }
 
-// SAFETY: a context may be used from any one thread at a time; `&mut self` on every call that changes it ensures that.
+// SAFETY: a context may be used from any one thread at a time; `&mut self` on every call that
+// changes it ensures that.
 unsafe impl Send for Context {}
 
 impl Context {
     pub fn new(model: Arc<Model>, options: ContextOptions) -> Result<Self, EngineError> {
-        if options.sequences == 0 || options.sequences > MOST_SEQUENCES {
-            return Err(EngineError::Limit(format!(
-                "{} sequences; 1 to {MOST_SEQUENCES} are possible",
-                options.sequences
-            )));
-        }
-        let turn = making();
-        log::clear();
+        in_range("sequence count", options.sequences.into(), 1, MAX_SEQUENCES.into())?;
+        let lock = creation_lock();
+        let errors = log::collect();
         // SAFETY: plain values; the model outlives the context, which holds an `Arc` of it.
         let pointer = unsafe {
             let mut parameters = sys::llama_context_default_params();
@@ -150,7 +151,7 @@ impl Context {
             parameters.n_batch = options.batch;
             parameters.n_ubatch = options.batch;
             parameters.n_seq_max = options.sequences;
-            parameters.n_outputs_max = options.outputs();
+            parameters.n_outputs_max = options.max_outputs();
             parameters.n_threads = options.threads as i32;
             parameters.n_threads_batch = options.threads as i32;
             parameters.kv_unified = true;
@@ -160,26 +161,28 @@ impl Context {
             } else {
                 sys::LLAMA_FLASH_ATTN_TYPE_DISABLED
             };
-            let cache_type = if options.wide_cache { sys::GGML_TYPE_F32 } else { sys::GGML_TYPE_F16 };
+            let cache_type = if options.f32_cache { sys::GGML_TYPE_F32 } else { sys::GGML_TYPE_F16 };
             parameters.type_k = cache_type;
             parameters.type_v = cache_type;
             sys::llama_init_from_model(model.as_ptr(), parameters)
         };
-        drop(turn);
-        let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
+        drop(lock);
+        let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Context {
             path: model.path().to_owned(),
-            cause: log::complaint("there is not enough memory for a context of this size; try a smaller --context"),
+            cells: options.cells,
+            cause: errors.error_or("not enough memory"),
         })?;
-        if model.adapter.is_some_and(|adapter| !adapter.apply(pointer)) {
-            let cause = log::complaint("llama.cpp did not take its adapter");
+        if !Adapter::apply(model.adapters(), pointer) {
+            let cause = errors.error_or("llama.cpp refused its adapters");
             // SAFETY: the context was made above and nobody else has it.
             unsafe { sys::llama_free(pointer.as_ptr()) };
             return Err(EngineError::Load { path: model.path().to_owned(), cause });
         }
         let vocabulary = model.vocabulary_size();
         let threads = (options.threads > 1).then(|| Threads::attached_to(pointer, options.threads)).flatten();
-        // A device computes while threads wait: processor time tells nothing there.
-        let governor = (options.gives_way && options.threads > 1 && !model.is_offloaded())
+        // While a GPU computes, threads wait, so their processor time says nothing about free
+        // cores.
+        let governor = (options.adapts_threads && options.threads > 1 && !model.is_offloaded())
             .then(|| ThreadGovernor::new(options.threads));
         Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), governor, _threads: threads })
     }
@@ -192,7 +195,7 @@ impl Context {
         &self.options
     }
 
-    /// Decodes `batch`; the logits of its wanted rows are then at [`Context::logits`].
+    /// Decodes `batch`; [`Context::logits`] then returns the logits of its output rows.
     pub fn decode(&mut self, batch: &mut Batch) -> Result<(), DecodeError> {
         self.check(batch).map_err(DecodeError::Failed)?;
         let mut all = batch.sequences.as_mut_slice();
@@ -213,81 +216,75 @@ impl Context {
             pos: batch.positions.as_mut_ptr(),
             n_seq_id: batch.counts.as_mut_ptr(),
             seq_id: sequences.as_mut_ptr(),
-            logits: batch.wanted.as_mut_ptr(),
+            logits: batch.outputs.as_mut_ptr(),
         };
-        log::clear();
+        let errors = log::collect();
         let before = self.governor.is_some().then(|| (Instant::now(), processor_time()));
-        // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says, and outlive the call; ids,
-        // tokens and sizes were checked above.
+        // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says,
+        // and outlive the call; ids, tokens and sizes were checked above.
         let status = unsafe {
             let status = sys::llama_decode(self.pointer.as_ptr(), raw);
-            // A device may still be at work: whoever measures this call measures all of it.
+            // A GPU may still compute; the call includes that, so that measured times are complete.
             sys::llama_synchronize(self.pointer.as_ptr());
             status
         };
         if let Some((started, Some(processor))) = before {
-            self.give_way(started.elapsed(), processor);
+            self.adapt_threads(started.elapsed(), processor);
         }
         match status {
             0 => {
-                self.decoded.clone_from(&batch.wanted);
+                self.decoded.clone_from(&batch.outputs);
                 Ok(())
             }
             1 => Err(DecodeError::Full),
-            status => Err(DecodeError::Failed(EngineError::Decode(log::complaint(&format!("status {status}"))))),
+            status => Err(DecodeError::Failed(EngineError::Decode(errors.error_or(&format!("status {status}"))))),
         }
     }
 
-    /// After a decode that took `elapsed`, before which the process had had so much `processor` time.
-    fn give_way(&mut self, elapsed: Duration, processor: Duration) {
+    /// Adapts the number of threads after a decode that took `elapsed` and began at processor time
+    /// `processor`.
+    fn adapt_threads(&mut self, elapsed: Duration, processor: Duration) {
         let (Some(governor), Some(now)) = (&mut self.governor, processor_time()) else { return };
         if let Some(threads) = governor.after(elapsed, now.saturating_sub(processor)) {
-            tracing::debug!(threads, "other programs use the cores, or no longer do");
-            // SAFETY: the context is valid, and between decodes; there are no more than it was made with.
+            tracing::debug!(threads, "number of compute threads changed");
+            // SAFETY: the context is valid, and between decodes; there are no more than it was made
+            // with.
             unsafe { sys::llama_set_n_threads(self.pointer.as_ptr(), threads as i32, threads as i32) };
         }
     }
 
-    /// What llama.cpp would answer with an abort of the whole process.
+    /// Refuses what would make llama.cpp abort the process.
     fn check(&self, batch: &Batch) -> Result<(), EngineError> {
         let limit = self.options.batch as usize;
-        if batch.is_empty() || batch.len() > limit {
-            return Err(EngineError::Limit(format!("a batch of {} rows; 1 to {limit} are possible", batch.len())));
-        }
-        let wanted = batch.wanted.iter().filter(|&&wanted| wanted != 0).count();
-        if wanted > self.options.outputs() as usize {
-            return Err(EngineError::Limit(format!("{wanted} rows of logits of {}", self.options.outputs())));
-        }
-        if batch.counts.contains(&0) {
-            return Err(EngineError::Limit("a row without a sequence".into()));
-        }
-        if let Some(id) = batch.sequences.iter().find(|&&id| id < 0 || id as u32 >= self.options.sequences) {
-            return Err(EngineError::Limit(format!("sequence {id} of {}", self.options.sequences)));
-        }
+        in_range("number of rows in a batch", batch.len() as i64, 1, limit as i64)?;
+        let outputs = batch.outputs.iter().filter(|&&output| output != 0).count();
+        in_range("number of output rows in a batch", outputs as i64, 0, self.options.max_outputs().into())?;
+        let sequences = i64::from(self.options.sequences);
+        batch
+            .counts
+            .iter()
+            .try_for_each(|&count| in_range("number of sequences of a row", count.into(), 1, sequences))?;
+        batch.sequences.iter().try_for_each(|&id| in_range("sequence id", id.into(), 0, sequences - 1))?;
         match &batch.rows {
-            Rows::Tokens(tokens) => match tokens.iter().find(|&&id| id < 0 || id as usize >= self.vocabulary) {
-                Some(id) => Err(EngineError::Limit(format!("token {id} of a vocabulary of {}", self.vocabulary))),
-                None => Ok(()),
-            },
+            Rows::Tokens(tokens) => {
+                let last = self.vocabulary as i64 - 1;
+                tokens.iter().try_for_each(|&token| in_range("token", token.into(), 0, last))
+            }
             Rows::Embeddings(values) => {
-                let expected = batch.len() * self.model.embedding_width();
-                if values.len() == expected {
-                    Ok(())
-                } else {
-                    Err(EngineError::Limit(format!("{} embedding values, expected {expected}", values.len())))
-                }
+                let expected = (batch.len() * self.model.embedding_width()) as i64;
+                in_range("number of embedding values", values.len() as i64, expected, expected)
             }
         }
     }
 
-    /// Logits `[vocabulary]` of row `row` of the last decoded batch.
+    /// Returns the logits `[vocabulary]` of row `row` of the last decoded batch.
     ///
     /// # Panics
-    /// If the row was not wanted: a mistake in the scheduler.
+    /// If the row is not an output row, which is a bug in the executor.
     pub fn logits(&self, row: usize) -> &[f32] {
-        assert!(self.decoded.get(row) == Some(&1), "logits of row {row} were not asked for");
-        // SAFETY: the row was decoded with its output flag set, so llama.cpp has a vocabulary-sized row for it, which stays
-        // valid until the next decode, and that takes `&mut self`.
+        assert!(self.decoded.get(row) == Some(&1), "row {row} is not an output row");
+        // SAFETY: the row was decoded with its output flag set, so llama.cpp has a vocabulary-sized
+        // row for it, which stays valid until the next decode, and that takes `&mut self`.
         unsafe {
             let pointer = sys::llama_get_logits_ith(self.pointer.as_ptr(), row as i32);
             assert!(!pointer.is_null(), "llama.cpp has no logits for row {row}");
@@ -295,27 +292,27 @@ impl Context {
         }
     }
 
-    /// Forgets everything.
+    /// Removes all positions of all sequences.
     pub fn clear(&mut self) {
         // SAFETY: the context is valid.
         unsafe { sys::llama_memory_clear(self.memory(), false) }
     }
 
-    /// Forgets positions `from..` of `sequence`; cells that other sequences use stay.
+    /// Removes positions `from..` of `sequence`; cells shared with other sequences stay.
     pub fn truncate(&mut self, sequence: i32, from: usize) {
         self.assert_sequence(sequence);
         // SAFETY: the sequence id is in range.
         unsafe { sys::llama_memory_seq_rm(self.memory(), sequence, from as i32, -1) };
     }
 
-    /// Forgets `positions` of `sequence` alone: what comes after them stays.
+    /// Removes `positions` of `sequence`; later positions stay.
     pub fn forget(&mut self, sequence: i32, positions: Range<usize>) {
         self.assert_sequence(sequence);
         // SAFETY: the sequence id is in range.
         unsafe { sys::llama_memory_seq_rm(self.memory(), sequence, positions.start as i32, positions.end as i32) };
     }
 
-    /// Lets `to` share `positions` of `from`; costs no memory.
+    /// Makes `to` share `positions` of `from`, without copying.
     pub fn share(&mut self, from: i32, to: i32, positions: Range<usize>) {
         self.assert_sequence(from);
         self.assert_sequence(to);
@@ -335,6 +332,11 @@ impl Context {
     }
 }
 
+/// Checks that `min <= value <= max`.
+fn in_range(what: &'static str, value: i64, min: i64, max: i64) -> Result<(), EngineError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(EngineError::out_of_range(what, value, min, max)) }
+}
+
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: the pointer is owned and freed once; its threads, a field, go after it.
@@ -342,8 +344,8 @@ impl Drop for Context {
     }
 }
 
-/// Compute threads that live as long as their context. Without them llama.cpp starts and ends its threads in every decode,
-/// which costs more than a small model's whole step.
+/// Compute threads that live as long as their context. Without them, llama.cpp starts and ends
+/// threads in every decode, which takes longer than a whole step of a small model.
 #[derive(Debug)]
 struct Threads(NonNull<sys::ggml_threadpool>);
 

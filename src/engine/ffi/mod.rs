@@ -1,22 +1,26 @@
-//! The one place where this crate calls C: small owning types over llama.cpp and its multimodal library.
+//! Owning types over llama.cpp and its multimodal library: the only place where this crate calls C.
 //!
-//! `llama-cpp-2` starts the backend and lists devices; its other safe types keep their pointers private, and this project
-//! needs what only the raw interface offers (batches of embeddings that several sequences share, vision embeddings copied
-//! out, abort callbacks), so models, contexts and batches are wrapped here over `llama-cpp-sys-2`. Every limit whose
-//! violation makes llama.cpp abort the process is checked here and becomes an [`EngineError`](super::EngineError).
-//! Nothing here knows of requests, caches or scheduling.
+//! `llama-cpp-2` starts the backend and lists devices. Its other safe types keep their pointers
+//! private, and this project needs what only the raw interface offers (batches of embeddings that
+//! several sequences share, vision embeddings copied out, abort callbacks), so models, contexts and
+//! batches are wrapped here over `llama-cpp-sys-2`. Limits whose violation makes llama.cpp abort
+//! the process are checked here and reported as [`EngineError`](super::EngineError). Requests,
+//! caches and scheduling are left to the other parts of the engine.
 #![allow(unsafe_code)]
 
 mod adapter;
+mod build;
 mod context;
 mod log;
 mod model;
 mod vision;
 
-pub(crate) use context::{Batch, Context, ContextOptions, DecodeError};
-pub(crate) use model::gpu_devices;
-pub use model::{Device, Model, ModelOptions};
-pub use vision::Vision;
+pub use adapter::LoraAdapter;
+pub use build::{BuildInfo, build_info};
+pub(super) use context::{Batch, Context, ContextOptions, DecodeError};
+pub(crate) use model::is_cache_f32;
+pub use model::{Device, Model, ModelOptions, gpu_devices};
+pub use vision::LlamaEncoder;
 
 use std::ffi::CString;
 use std::path::Path;
@@ -26,7 +30,7 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 
 use super::EngineError;
 
-/// Starts llama.cpp's backends once for the process and redirects what it prints.
+/// Starts llama.cpp's backends and redirects its log, once per process.
 fn start_backend() -> Result<(), EngineError> {
     static BACKEND: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
     log::redirect();
@@ -36,11 +40,12 @@ fn start_backend() -> Result<(), EngineError> {
     }
 }
 
-/// Held while llama.cpp makes a model, a context or a vision tower: its backends set a device up when it is first used, and not
-/// for two threads at once (seen with Vulkan: a call through a null pointer).
-fn making() -> MutexGuard<'static, ()> {
-    static MAKING: Mutex<()> = Mutex::new(());
-    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the creation of models, contexts and vision towers: llama.cpp's backends initialise a
+/// device when it is first used, and not safely from two threads at once (seen with Vulkan: a call
+/// through a null pointer).
+fn creation_lock() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn path_to_c(path: &Path) -> Result<CString, EngineError> {

@@ -1,4 +1,4 @@
-//! A loaded language model and its vocabulary.
+//! Language models and their vocabularies.
 
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use llama_cpp_sys_2 as sys;
 use mmprm_quant::gguf::GgufFile;
 use unicode_normalization::UnicodeNormalization;
 
-use super::adapter::Adapter;
-use super::{log, making, path_to_c, start_backend};
-use crate::engine::{EngineError, Token};
+use super::adapter::{Adapter, LoraAdapter};
+use super::{creation_lock, log, path_to_c, start_backend};
+use crate::engine::{EngineError, Token, TokenizeError};
 
 /// A compute device that llama.cpp found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its name, such as `CUDA0`.
+    /// The name, such as `CUDA0`.
     pub name: String,
     /// Free memory in bytes.
     pub free: u64,
-    /// All memory in bytes.
+    /// Total memory in bytes.
     pub total: u64,
 }
 
-/// The GPUs of this build and machine; empty without one.
-pub(crate) fn gpu_devices() -> Vec<Device> {
+/// Returns the GPUs that this build can use on this machine.
+pub fn gpu_devices() -> Vec<Device> {
     use llama_cpp_2::LlamaBackendDeviceType as Kind;
     llama_cpp_2::list_llama_ggml_backend_devices()
         .into_iter()
@@ -35,15 +35,17 @@ pub(crate) fn gpu_devices() -> Vec<Device> {
 }
 
 /// How to load a model.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ModelOptions {
-    /// Layers to place on the GPU; `None` places all that fit (none without a device).
+    /// Layers to offload to the GPU; `None` offloads all that fit.
     pub gpu_layers: Option<u32>,
-    /// Load the vocabulary only, to count tokens or compare tokenisation.
+    /// Load only the vocabulary, to count or compare tokens.
     pub vocab_only: bool,
+    /// `LoRA` adapters that every engine over the model applies, added to each other.
+    pub adapters: Vec<LoraAdapter>,
 }
 
-/// A language model in GGUF form, memory-mapped, with its vocabulary. Shared freely between threads.
+/// A language model in GGUF form, memory-mapped, with its vocabulary. Threads may share it.
 #[derive(Debug)]
 pub struct Model {
     pointer: NonNull<sys::llama_model>,
@@ -52,7 +54,7 @@ pub struct Model {
     path: PathBuf,
     normalises: bool,
     gpu_layers: u32,
-    pub(super) adapter: Option<Adapter>,
+    adapters: Vec<Adapter>,
 }
 
 // SAFETY: after loading, llama.cpp only reads a model; contexts of different threads may share it.
@@ -61,15 +63,21 @@ unsafe impl Send for Model {}
 unsafe impl Sync for Model {}
 
 impl Model {
-    /// Checks the file (sizes, offsets, types: hostile files never reach C++), then loads it.
+    /// Validates the file and its adapters (sizes, offsets, types: hostile files never reach C++),
+    /// then loads them.
     ///
     /// # Errors
-    /// [`EngineError::Gguf`] for a file that is not sound, [`EngineError::Load`] with llama.cpp's own reason otherwise.
+    /// [`EngineError::Gguf`] for an invalid file or an adapter of another model,
+    /// [`EngineError::Load`] with llama.cpp's cause for others.
+    #[expect(clippy::needless_pass_by_value, reason = "options are built where they are passed")]
     pub fn load(path: &Path, options: ModelOptions) -> Result<Arc<Self>, EngineError> {
-        Ok(Arc::new(Self::open(path, options)?))
+        let mut model = Self::open(path, &options)?;
+        let adapters = options.adapters.iter().filter(|_| !options.vocab_only);
+        model.adapters = adapters.map(|adapter| Adapter::load(&model, adapter)).collect::<Result<_, _>>()?;
+        Ok(Arc::new(model))
     }
 
-    pub(super) fn open(path: &Path, options: ModelOptions) -> Result<Self, EngineError> {
+    fn open(path: &Path, options: &ModelOptions) -> Result<Self, EngineError> {
         start_backend()?;
         let file = GgufFile::open(path)?;
         let architecture = file.get_str("general.architecture")?;
@@ -84,34 +92,35 @@ impl Model {
         }
         let c_path = path_to_c(path)?;
         let gpu_layers = gpu_layers(options.gpu_layers, &file);
-        let turn = making();
-        log::clear();
-        // SAFETY: the default parameters are a plain value; the path is a valid C string for the duration of the call.
+        let lock = creation_lock();
+        let errors = log::collect();
+        // SAFETY: the default parameters are a plain value; the path is a valid C string for the
+        // duration of the call.
         let pointer = unsafe {
             let mut parameters = sys::llama_model_default_params();
             parameters.vocab_only = options.vocab_only;
             parameters.n_gpu_layers = gpu_layers as i32;
             sys::llama_model_load_from_file(c_path.as_ptr(), parameters)
         };
-        drop(turn);
+        drop(lock);
         let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
             path: path.to_owned(),
-            cause: log::complaint("llama.cpp gave no reason"),
+            cause: errors.error_or("llama.cpp gave no cause"),
         })?;
         // SAFETY: the model is valid; its vocabulary lives as long as it does.
         let vocab = unsafe { sys::llama_model_get_vocab(pointer.as_ptr()) };
         let vocab = NonNull::new(vocab.cast_mut())
             .ok_or_else(|| EngineError::Load { path: path.to_owned(), cause: "it has no vocabulary".into() })?;
         let normalises = file.get_str("tokenizer.ggml.pre").is_ok_and(|pre| pre.starts_with("qwen"));
-        Ok(Self { pointer, vocab, file, path: path.to_owned(), normalises, gpu_layers, adapter: None })
+        Ok(Self { pointer, vocab, file, path: path.to_owned(), normalises, gpu_layers, adapters: Vec::new() })
     }
 
-    /// The file it came from.
+    /// Returns the path of the model's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its checked GGUF file: metadata and tensors.
+    /// Returns the validated GGUF file: metadata and tensors.
     pub fn file(&self) -> &GgufFile {
         &self.file
     }
@@ -120,43 +129,37 @@ impl Model {
         self.pointer.as_ptr()
     }
 
-    /// Width of a token embedding, the row length of [`Vision`](super::Vision) output.
+    pub(super) fn adapters(&self) -> &[Adapter] {
+        &self.adapters
+    }
+
+    /// Returns the width of a token embedding, which is also that of image embeddings.
     pub fn embedding_width(&self) -> usize {
         // SAFETY: the model is valid.
         unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) as usize }
     }
 
-    /// Whether the projector at `path`, which gives embeddings of `width` values, is this model's.
+    /// Checks that the projector at `path`, whose embeddings have `found` values, fits this model.
     ///
     /// # Errors
-    /// [`EngineError::Load`] if this model takes others.
-    pub fn check_projector(&self, path: &Path, width: usize) -> Result<(), EngineError> {
+    /// [`EngineError::NotAPair`].
+    pub(crate) fn check_projector(&self, path: &Path, found: usize) -> Result<(), EngineError> {
         let expected = self.embedding_width();
-        if width == expected {
+        if found == expected {
             return Ok(());
         }
-        let cause = format!(
-            "it projects to {width} values but {} takes {expected}; the two files are not a pair",
-            self.path().display()
-        );
-        Err(EngineError::Load { path: path.to_owned(), cause })
+        Err(EngineError::NotAPair { projector: path.to_owned(), model: self.path.clone(), found, expected })
     }
 
-    /// Number of tokens in the vocabulary, the row length of logits.
+    /// Returns the number of tokens in the vocabulary, which is the length of a row of logits.
     pub fn vocabulary_size(&self) -> usize {
         // SAFETY: the vocabulary is valid.
         unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) as usize }
     }
 
-    /// The longest sequence the model was trained for.
-    pub fn trained_context(&self) -> usize {
-        // SAFETY: the model is valid.
-        unsafe { sys::llama_model_n_ctx_train(self.as_ptr()).max(0) as usize }
-    }
-
-    /// Whether `token` ends a generation (`<|im_end|>`, the end-of-sequence token and the like).
+    /// Returns whether `token` ends a generation, like `<|im_end|>` or the end-of-sequence token.
     pub fn is_end(&self, token: Token) -> bool {
-        // SAFETY: the vocabulary is valid, and an unknown id is answered with false below.
+        // SAFETY: the vocabulary is valid, and `is_known` excludes other ids.
         self.is_known(token) && unsafe { sys::llama_vocab_is_eog(self.vocab.as_ptr(), token) }
     }
 
@@ -164,12 +167,13 @@ impl Model {
         token >= 0 && (token as usize) < self.vocabulary_size()
     }
 
-    /// Splits text into tokens, special tokens in it included; `first` adds what the model wants in front (`<s>`).
-    /// Text is first brought to Unicode normal form C where the model's own tokenizer does so (Qwen2).
+    /// Splits text into tokens and recognises special tokens in it; `first` prepends the model's
+    /// first token (`<s>`), if it has one. Normalises to Unicode NFC where the model's tokenizer
+    /// does (Qwen2).
     ///
     /// # Errors
-    /// [`EngineError::Tokenize`] when the text is longer than 2³¹ bytes or llama.cpp refuses it.
-    pub fn tokenize(&self, text: &str, first: bool) -> Result<Vec<Token>, EngineError> {
+    /// [`TokenizeError`] if the text has 2³¹ bytes or more, or llama.cpp refuses it.
+    pub fn tokenize(&self, text: &str, first: bool) -> Result<Vec<Token>, TokenizeError> {
         let normalised: String;
         let text = if self.normalises {
             normalised = text.nfc().collect();
@@ -177,10 +181,11 @@ impl Model {
         } else {
             text
         };
-        let length = i32::try_from(text.len()).map_err(|_| EngineError::Tokenize("the text is too long".into()))?;
+        let length = i32::try_from(text.len()).map_err(|_| TokenizeError::TooLong { bytes: text.len() })?;
         let mut tokens: Vec<Token> = vec![0; text.len() + 8];
         let capacity = tokens.len() as i32;
-        // SAFETY: pointer and length describe `text`; the output has `capacity` places, which bounds what is written.
+        // SAFETY: pointer and length describe `text`; the output has `capacity` places, which
+        // bounds what is written.
         let count = unsafe {
             sys::llama_tokenize(
                 self.vocab.as_ptr(),
@@ -193,12 +198,13 @@ impl Model {
             )
         };
         let count = usize::try_from(count)
-            .map_err(|_| EngineError::Tokenize(format!("{} bytes of text need {} tokens", text.len(), -count)))?;
+            .map_err(|_| TokenizeError::TooManyTokens { bytes: text.len(), tokens: count.unsigned_abs() as usize })?;
         tokens.truncate(count);
         Ok(tokens)
     }
 
-    /// The text of `tokens`, special tokens included; bytes that are not UTF-8 become replacement characters.
+    /// Returns the text of `tokens`, including special tokens; invalid UTF-8 becomes replacement
+    /// characters.
     pub fn detokenize(&self, tokens: &[Token]) -> String {
         let mut bytes = Vec::with_capacity(tokens.len() * 4);
         for &token in tokens {
@@ -212,7 +218,8 @@ impl Model {
             return;
         }
         let mut buffer = [0_u8; 256];
-        // SAFETY: the buffer's length is passed; a longer piece is answered with minus its length and written below.
+        // SAFETY: the buffer's length is passed; a longer piece is answered with minus its length
+        // and written below.
         let length = unsafe { self.piece(token, &mut buffer) };
         if length >= 0 {
             bytes.extend_from_slice(&buffer[..length as usize]);
@@ -227,7 +234,8 @@ impl Model {
     /// # Safety
     /// `token` must be in the vocabulary.
     unsafe fn piece(&self, token: Token, buffer: &mut [u8]) -> i32 {
-        // SAFETY: the vocabulary is valid, the token known (the caller's duty), the buffer's true length given.
+        // SAFETY: the vocabulary is valid, the token known (the caller's duty), the buffer's true
+        // length given.
         unsafe {
             sys::llama_token_to_piece(
                 self.vocab.as_ptr(),
@@ -240,7 +248,7 @@ impl Model {
         }
     }
 
-    /// The one token whose text is exactly `text`, such as `<prm>`; `None` if the vocabulary has none.
+    /// Returns the single token whose text is exactly `text`, such as `<prm>`.
     pub fn token(&self, text: &str) -> Option<Token> {
         let tokens = self.tokenize(text, false).ok()?;
         match tokens[..] {
@@ -249,7 +257,8 @@ impl Model {
         }
     }
 
-    /// The texts of all control tokens (`<|im_end|>`, `<img>`, …): what is taken out of generated text before parsing.
+    /// Returns the texts of all control tokens (`<|im_end|>`, `<img>`, …), which are removed from
+    /// generated text before parsing.
     pub fn special_texts(&self) -> Vec<String> {
         (0..self.vocabulary_size() as Token)
             .filter(|&token| {
@@ -263,36 +272,29 @@ impl Model {
     }
 
     fn text(&self, token: Token) -> String {
-        // SAFETY: the token is in the vocabulary (callers iterate over it); the string lives as long as the model.
+        // SAFETY: the token is in the vocabulary (callers iterate over it); the string lives as
+        // long as the model.
         unsafe {
             let text = sys::llama_vocab_get_text(self.vocab.as_ptr(), token);
             if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
         }
     }
 
-    /// One line about the model, as llama.cpp words it: architecture, size, quantisation.
-    pub fn description(&self) -> String {
-        let mut buffer = [0_u8; 256];
-        // SAFETY: the buffer's true length is given, and the text written is NUL-terminated within it.
-        unsafe { sys::llama_model_desc(self.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
-        CStr::from_bytes_until_nul(&buffer).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
-    /// Values in an attention head.
-    pub fn head_width(&self) -> usize {
+    /// Returns the width of an attention head.
+    pub(crate) fn head_width(&self) -> usize {
         // SAFETY: the model is valid.
         let (width, heads) =
             unsafe { (sys::llama_model_n_embd(self.as_ptr()), sys::llama_model_n_head(self.as_ptr())) };
         (width / heads.max(1)).max(0) as usize
     }
 
-    /// Whether any layers are on a GPU.
+    /// Returns whether any layers are on a GPU.
     pub fn is_offloaded(&self) -> bool {
         self.gpu_layers > 0
     }
 
-    /// Whether all layers are on a GPU, and the output besides.
-    pub fn is_wholly_offloaded(&self) -> bool {
+    /// Returns whether all layers and the output are on a GPU.
+    pub(crate) fn is_wholly_offloaded(&self) -> bool {
         self.gpu_layers > self.layers() as u32
     }
 
@@ -301,39 +303,49 @@ impl Model {
         unsafe { sys::llama_model_n_layer(self.as_ptr()).max(0) as u64 }
     }
 
-    /// Numbers in its weights.
-    pub fn parameters(&self) -> u64 {
+    /// Returns the number of parameters.
+    pub(crate) fn parameters(&self) -> u64 {
         // SAFETY: the model is valid.
         unsafe { sys::llama_model_n_params(self.as_ptr()) }
     }
 
-    /// Multiplications that attention to one cached position takes, in all layers.
-    pub fn attention_cost(&self) -> u64 {
+    /// Returns the multiplications of attention to one cached position, in all layers.
+    pub(crate) fn attention_cost(&self) -> u64 {
         // SAFETY: the model is valid.
         let width = unsafe { sys::llama_model_n_embd(self.as_ptr()) };
         2 * self.layers() * width.max(0) as u64
     }
 
-    /// Bytes of keys and values one cached token takes at two bytes a number.
-    pub fn cache_bytes_per_token(&self) -> u64 {
+    /// Returns the bytes of keys and values per cached token.
+    pub(crate) fn cache_bytes_per_token(&self) -> u64 {
         // SAFETY: the model is valid.
         let heads = unsafe { sys::llama_model_n_head_kv(self.as_ptr()) };
-        self.layers() * 2 * 2 * self.head_width() as u64 * heads.max(0) as u64
+        let bytes = if is_cache_f32(&self.file) { 4 } else { 2 };
+        self.layers() * 2 * bytes * self.head_width() as u64 * heads.max(0) as u64
     }
+}
+
+/// Whether keys and values of a model are cached in f32 instead of f16: where its weights are f32 or f16, so that the cache
+/// rounds no more than they do. f16 keys and values alone move step scores by up to 2e-3, as `tests/train/scores.rs` found.
+pub(crate) fn is_cache_f32(file: &GgufFile) -> bool {
+    const F32: u32 = 0;
+    const F16: u32 = 1;
+    file.get_u32("general.file_type").is_ok_and(|file_type| matches!(file_type, F32 | F16))
 }
 
 impl Drop for Model {
     fn drop(&mut self) {
-        // SAFETY: contexts hold an `Arc` of their model, so none is left; the pointer is freed once.
+        // SAFETY: contexts hold an `Arc` of their model, so none is left; the pointer is freed
+        // once.
         unsafe { sys::llama_model_free(self.pointer.as_ptr()) }
     }
 }
 
-/// As many layers as were asked for; or all if the weights fit in nine tenths of the device's free memory, else the share
-/// that does. None without a device.
-fn gpu_layers(asked: Option<u32>, file: &GgufFile) -> u32 {
+/// Returns the requested number of layers; or all, if the weights fit in nine tenths of the GPU's
+/// free memory, else the fraction that does. 0 without a GPU.
+fn gpu_layers(requested: Option<u32>, file: &GgufFile) -> u32 {
     let Some(device) = gpu_devices().into_iter().max_by_key(|device| device.free) else { return 0 };
-    if let Some(layers) = asked {
+    if let Some(layers) = requested {
         return layers;
     }
     let architecture = file.get_str("general.architecture").unwrap_or_default();
@@ -343,7 +355,7 @@ fn gpu_layers(asked: Option<u32>, file: &GgufFile) -> u32 {
     if size <= budget { layers } else { (layers as u64 * budget / size) as u32 }
 }
 
-/// A C string of a text that holds no NUL byte; NUL bytes in data are dropped.
+/// Returns `text` as a C string, without its NUL bytes.
 pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "")).expect("NUL bytes were removed")
 }

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use llama_cpp_sys_2 as sys;
 use mmprm_quant::gguf::GgufFile;
 
-use super::model::c_string;
-use super::{Model, log, making, path_to_c, start_backend};
-use crate::engine::{self, EngineError};
+use super::model::{c_string, gpu_devices};
+use super::{Model, creation_lock, log, path_to_c, start_backend};
+use crate::engine::EngineError;
+use crate::engine::memory::planning;
 
-/// Turns image tiles into embeddings of the language model's width.
+/// Encodes image tiles with llama.cpp's multimodal library.
 ///
-/// Tiles come in exactly the size the tower was made for, so that llama.cpp's own resizing and tiling, which differ from
-/// `InternVL`'s, never act. One tile is encoded at a time: a tile's embeddings do not depend on its neighbours.
+/// Tiles have exactly the tower's input size, so that llama.cpp's own resizing and tiling, which
+/// differ from `InternVL`'s, never apply. Tiles are encoded one at a time, so that embeddings do
+/// not depend on other tiles.
 #[derive(Debug)]
-pub struct Vision {
+pub struct LlamaEncoder {
     context: Mutex<Pointer>,
     model: Arc<Model>,
     file: GgufFile,
@@ -33,11 +35,13 @@ struct Pointer(NonNull<sys::mtmd_context>);
 // SAFETY: the context may be used from any one thread at a time; the mutex ensures that.
 unsafe impl Send for Pointer {}
 
-impl Vision {
-    /// Loads an mmproj file made for `model`; `threads` as in [`EngineOptions`](crate::engine::EngineOptions).
+impl LlamaEncoder {
+    /// Loads the mmproj file of `model`; `threads` as in
+    /// [`EngineOptions`](crate::engine::EngineOptions).
     ///
     /// # Errors
-    /// [`EngineError::Gguf`] for a file that is not sound, [`EngineError::Load`] for one that does not fit the model.
+    /// [`EngineError::Gguf`] for an invalid file, [`EngineError::Load`] or
+    /// [`EngineError::NotAPair`] for one that llama.cpp or the model cannot use.
     pub fn load(path: &Path, model: &Arc<Model>, threads: Option<u32>, gpu: bool) -> Result<Self, EngineError> {
         start_backend()?;
         let refuse = |cause: String| EngineError::Load { path: path.to_owned(), cause };
@@ -48,8 +52,8 @@ impl Vision {
         }
         if file.get("mmprm.vision.class_position").is_none() {
             tracing::warn!(
-                "{}: made by another converter, which leaves position embeddings one patch off for llama.cpp; image \
-                 embeddings will differ from the reference's (mmprm convert puts them right)",
+                "{}: written by another converter, whose position embeddings are one patch off in llama.cpp; image \
+                 embeddings will differ from MM-PRM's (files of `mmprm convert` are correct)",
                 path.display()
             );
         }
@@ -61,11 +65,12 @@ impl Vision {
             return Err(refuse(format!("image size {size} is not a multiple of patch size {patch} × {scale}")));
         }
         model.check_projector(path, width)?;
-        let threads = engine::planning::threads(threads, file.file_size())?;
+        let threads = planning::threads(threads, file.file_size())?;
         let c_path = path_to_c(path)?;
-        let turn = making();
-        log::clear();
-        // SAFETY: plain parameter values; the path is a valid C string for the call; the model outlives the context.
+        let lock = creation_lock();
+        let errors = log::collect();
+        // SAFETY: plain parameter values; the path is a valid C string for the call; the model
+        // outlives the context.
         let pointer = unsafe {
             let mut parameters = sys::mtmd_context_params_default();
             parameters.use_gpu = gpu;
@@ -76,71 +81,71 @@ impl Vision {
             parameters.cb_eval = Some(make_gelu_exact);
             sys::mtmd_init_from_file(c_path.as_ptr(), model.as_ptr(), parameters)
         };
-        drop(turn);
-        let pointer =
-            NonNull::new(pointer).ok_or_else(|| refuse(log::complaint("llama.cpp could not load the projector")))?;
+        drop(lock);
+        let pointer = NonNull::new(pointer).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
         Ok(Self {
             context: Mutex::new(Pointer(pointer)),
             model: Arc::clone(model),
             file,
-            gpu: gpu && !engine::gpu_devices().is_empty(),
+            gpu: gpu && !gpu_devices().is_empty(),
             size,
             tokens: (size / patch / scale).pow(2),
             threads,
         })
     }
 
-    /// Side of a tile in pixels.
+    /// Returns the side of a tile in pixels.
     pub fn tile_size(&self) -> usize {
         self.size
     }
 
-    /// Embeddings a tile gives.
+    /// Returns the number of embeddings per tile.
     pub fn tokens_per_tile(&self) -> usize {
         self.tokens
     }
 
-    /// Values of an embedding: the language model's width.
+    /// Returns the width of an embedding, that of the language model.
     pub fn width(&self) -> usize {
         self.model.embedding_width()
     }
 
-    /// The projector's file.
+    /// Returns the projector's file.
     pub fn file(&self) -> &GgufFile {
         &self.file
     }
 
-    /// Whether a GPU is used.
-    pub fn on_device(&self) -> bool {
+    /// Returns whether a GPU encodes.
+    pub fn on_gpu(&self) -> bool {
         self.gpu
     }
 
-    /// Compute threads.
+    /// Returns the number of compute threads.
     pub fn threads(&self) -> u32 {
         self.threads
     }
 
-    /// Embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB bytes.
+    /// Returns the embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB
+    /// pixels.
     ///
     /// # Errors
-    /// [`EngineError::Vision`] if the tile has another size or llama.cpp fails.
+    /// [`EngineError::Vision`] if the tile has another size, or llama.cpp fails.
     pub fn encode(&self, tile: &[u8]) -> Result<Vec<f32>, EngineError> {
         let fail = |cause: String| EngineError::Vision { path: self.file.path().to_owned(), cause };
         if tile.len() != self.size * self.size * 3 {
             return Err(fail(format!("a tile of {} bytes, expected {}×{}×3", tile.len(), self.size, self.size)));
         }
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        log::clear();
+        let errors = log::collect();
         // SAFETY: the bitmap copies `size × size × 3` bytes from `tile`, whose length was checked.
         let bitmap = Owned::new(
             unsafe { sys::mtmd_bitmap_init(self.size as u32, self.size as u32, tile.as_ptr()) },
             sys::mtmd_bitmap_free,
         )
         .ok_or_else(|| fail("out of memory".into()))?;
-        // SAFETY: makes an empty list.
+        // SAFETY: allocates an empty list.
         let chunks = Owned::new(unsafe { sys::mtmd_input_chunks_init() }, sys::mtmd_input_chunks_free)
             .ok_or_else(|| fail("out of memory".into()))?;
-        // SAFETY: returns a static string; it is the marker that stands for the one bitmap.
+        // SAFETY: returns a static string, the placeholder of a bitmap in a text.
         let marker = unsafe { std::ffi::CStr::from_ptr(sys::mtmd_default_marker()) }.to_string_lossy().into_owned();
         let text = c_string(&marker);
         let input = sys::mtmd_input_text {
@@ -150,31 +155,32 @@ impl Vision {
             parse_special: false,
         };
         let bitmaps = [bitmap.0.cast_const()];
-        // SAFETY: all pointers are valid for the call, and one bitmap stands against one marker.
+        // SAFETY: all pointers are valid for the call, and there is one bitmap for one marker.
         let status = unsafe {
             sys::mtmd_tokenize(context.0.as_ptr(), chunks.0, &raw const input, bitmaps.as_ptr().cast_mut(), 1)
         };
         if status != 0 {
-            return Err(fail(log::complaint("the tile was not accepted")));
+            return Err(fail(errors.error_or("llama.cpp refused the tile")));
         }
         let chunk = self.only_image(chunks.0).map_err(&fail)?;
         // SAFETY: the chunk belongs to `chunks`, which lives; the context is locked.
         if unsafe { sys::mtmd_encode_chunk(context.0.as_ptr(), chunk) } != 0 {
-            return Err(fail(log::complaint("encoding failed")));
+            return Err(fail(errors.error_or("llama.cpp gave no cause")));
         }
         let length = self.tokens * self.width();
-        // SAFETY: the last encode wrote tokens × width values (the token count was checked in `only_image`, the width at
-        // loading); they are copied before anything else uses the context.
+        // SAFETY: the last encode wrote tokens × width values (the token count was checked in
+        // `only_image`, the width at loading); they are copied before anything else uses the
+        // context.
         unsafe {
             let values = sys::mtmd_get_output_embd(context.0.as_ptr());
             if values.is_null() {
-                return Err(fail("no embeddings came back".into()));
+                return Err(fail("llama.cpp returned no embeddings".into()));
             }
             Ok(std::slice::from_raw_parts(values, length).to_vec())
         }
     }
 
-    /// The single image chunk among `chunks`, with the expected number of tokens.
+    /// Returns the only image chunk of `chunks`, with the expected number of tokens.
     fn only_image(&self, chunks: *mut sys::mtmd_input_chunks) -> Result<*const sys::mtmd_input_chunk, String> {
         let mut found = None;
         // SAFETY: indices stay below the list's own size.
@@ -184,19 +190,19 @@ impl Vision {
                 if sys::mtmd_input_chunk_get_type(chunk) == sys::MTMD_INPUT_CHUNK_TYPE_IMAGE
                     && found.replace(chunk).is_some()
                 {
-                    return Err("the tile was cut into several images".into());
+                    return Err("llama.cpp split the tile into several images".into());
                 }
             }
-            let chunk = found.ok_or("no image came of the tile")?;
+            let chunk = found.ok_or("llama.cpp made no image of the tile")?;
             match sys::mtmd_input_chunk_get_n_tokens(chunk) {
                 tokens if tokens == self.tokens => Ok(chunk),
-                tokens => Err(format!("{tokens} embeddings a tile, expected {}", self.tokens)),
+                tokens => Err(format!("{tokens} embeddings per tile, expected {}", self.tokens)),
             }
         }
     }
 }
 
-impl Drop for Vision {
+impl Drop for LlamaEncoder {
     fn drop(&mut self) {
         let context = self.context.get_mut().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the pointer is owned and freed once.
@@ -204,12 +210,14 @@ impl Drop for Vision {
     }
 }
 
-/// Called with every operation of the vision graph before it is computed (`ask`): turns the approximate GELU that
-/// llama.cpp uses (tanh form, through a 16-bit table) into the exact one that the models were trained with.
+/// Replaces llama.cpp's approximate GELU (tanh form, through a 16-bit table) by the exact one that
+/// the models were trained with. Called for every operation of the vision graph before it is
+/// computed (`ask`).
 unsafe extern "C" fn make_gelu_exact(operation: *mut sys::ggml_tensor, ask: bool, _user: *mut c_void) -> bool {
     if ask && !operation.is_null() {
-        // SAFETY: ggml passes a node of a graph that it has not started to compute, from the thread that runs it. The two
-        // operations have the same operands and result; which one it is stands in the first parameter.
+        // SAFETY: ggml passes a node of a graph that it has not started to compute, from the thread
+        // that runs it. The two operations have the same operands and result; the first parameter
+        // selects between them.
         unsafe {
             let operation = &mut *operation;
             if operation.op == sys::GGML_OP_UNARY && operation.op_params[0] == sys::GGML_UNARY_OP_GELU as i32 {
@@ -217,7 +225,7 @@ unsafe extern "C" fn make_gelu_exact(operation: *mut sys::ggml_tensor, ask: bool
             }
         }
     }
-    // Before: results of single operations are not asked for. After: go on.
+    // Before an operation: its result is not needed. After one: continue.
     !ask
 }
 
@@ -232,7 +240,8 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from the constructor that belongs to this free function, and is freed once.
+        // SAFETY: the pointer came from the constructor that belongs to this free function, and is
+        // freed once.
         unsafe { (self.1)(self.0) }
     }
 }

@@ -1,10 +1,11 @@
-//! Adapters and new rows: against the twin, against gradients of whole matrices, merged.
+//! `LoRA`: merged weights, gradients against those of merged matrices and finite differences,
+//! dropout.
 
 use std::sync::Arc;
 
 use super::{VOCABULARY, config, model, relative, sequence, towers};
 use crate::internvl::{
-    AdditionError, Additions, Dropout, Gradients, Layout, Model, Packed, Parameters, Role, Settings, Targets,
+    ComputeOptions, Dropout, Gradients, Layout, LoraConfig, LoraError, Model, Packed, Parameters, Role, Targets,
     Trainable, Weights,
 };
 use crate::nn::testing::Random;
@@ -22,47 +23,48 @@ fn targets() -> [Targets; 2] {
     ]
 }
 
-/// Plain model and layout with additions, whose values are random, of each architecture.
+/// For each architecture a layout with `LoRA`, the base parameters, parameters with random `LoRA`
+/// values, and a sequence.
 fn cases() -> impl Iterator<Item = (Arc<Layout>, Parameters, Parameters, Packed)> {
     let kinds = [("internlm2", false), ("qwen2", false), ("qwen2", true)];
-    kinds.into_iter().enumerate().map(|(number, (language, tied))| {
+    kinds.into_iter().enumerate().map(|(index, (language, tied))| {
         let layout = config(language, &towers()[0], tied);
-        let (_, plain) = model(&layout, 40 + number as u64);
-        let targets = layout.target_names();
-        let additions = Additions { rank: RANK, scale: SCALE, targets, tokens: TOKENS.to_vec() };
-        let adapted = layout.with_additions(&additions).unwrap();
-        let mut parameters = plain.clone().with_additions(&adapted, 5);
+        let (_, plain) = model(&layout, 40 + index as u64);
+        let targets = layout.lora_targets();
+        let lora = LoraConfig { rank: RANK, scale: SCALE, targets, tokens: TOKENS.to_vec() };
+        let adapted = layout.with_lora(&lora).unwrap();
+        let mut parameters = plain.clone().with_lora(&adapted, 5);
         let mut random = Random::new(7);
-        for number in adapted.own()..adapted.tensors().len() {
-            let values = parameters.get_mut(number).unwrap();
+        for index in adapted.base_len()..adapted.tensors().len() {
+            let values = parameters.get_mut(index).unwrap();
             for value in values {
                 *value += 0.2 * random.normal();
             }
         }
-        (adapted, plain, parameters, sequence(&mut Random::new(60 + number as u64), LENGTH))
+        (adapted, plain, parameters, sequence(&mut Random::new(60 + index as u64), LENGTH))
     })
 }
 
-fn added(layout: &Layout) -> Trainable {
-    Trainable::only(layout, |number| number >= layout.own())
+fn lora_only(layout: &Layout) -> Trainable {
+    Trainable::only(layout, |index| index >= layout.base_len())
 }
 
-/// The plain model with what was added folded in.
+/// Merges `LoRA` into the base parameters.
 fn merged(layout: &Layout, plain: &Parameters, adapted: &Parameters) -> Parameters {
     let mut merged = plain.clone();
-    for number in 0..layout.own() {
-        let Some(adapter) = layout.adapter(number) else { continue };
+    for index in 0..layout.base_len() {
+        let Some(adapter) = layout.adapter(index) else { continue };
         let (down, up) = (adapted.get(adapter.down).unwrap(), adapted.get(adapter.up).unwrap());
-        let (rows, cols) = layout.tensors()[number].matrix();
-        let weight = merged.get_mut(number).unwrap();
+        let (rows, cols) = layout.tensors()[index].matrix();
+        let weight = merged.get_mut(index).unwrap();
         for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
             let product: f32 = (0..RANK).map(|inner| up[row * RANK + inner] * down[inner * cols + col]).sum();
             weight[row * cols + col] += SCALE * product;
         }
     }
-    let rows = layout.new_rows().unwrap();
-    for (table, number) in [(layout.embedding(), rows.embedding), (layout.head(), rows.head)] {
-        let (width, new) = (layout.tensors()[table].matrix().1, adapted.get(number).unwrap());
+    let rows = layout.token_rows().unwrap();
+    for (table, index) in [(layout.embedding(), rows.embedding), (layout.head(), rows.head)] {
+        let (width, new) = (layout.tensors()[table].matrix().1, adapted.get(index).unwrap());
         for (row, token) in new.chunks(width).zip(&rows.tokens) {
             merged.get_mut(table).unwrap()[*token as usize * width..][..width].copy_from_slice(row);
         }
@@ -72,66 +74,67 @@ fn merged(layout: &Layout, plain: &Parameters, adapted: &Parameters) -> Paramete
 
 fn gradients(layout: &Arc<Layout>, weights: &Parameters, case: (&Packed, &Targets), trained: Trainable) -> Gradients {
     let mut found = Gradients::new(layout, trained);
-    Model::new(layout).gradients(weights, case.0, case.1, Settings::default(), &mut found).unwrap();
+    Model::new(layout).gradients(weights, case.0, case.1, ComputeOptions::default(), &mut found).unwrap();
     found
 }
 
 #[test]
-fn additions_begin_as_nothing() {
+fn initial_lora_does_not_change_the_output() {
     let layout = config("internlm2", &towers()[0], false);
     let (model, plain) = model(&layout, 3);
-    let targets = layout.target_names();
+    let targets = layout.lora_targets();
     assert_eq!(targets, ["wqkv", "wo", "w1", "w3", "w2"]);
-    let additions = Additions { rank: RANK, scale: SCALE, targets, tokens: TOKENS.to_vec() };
-    let adapted = layout.with_additions(&additions).unwrap();
-    let parameters = plain.clone().with_additions(&adapted, 5);
+    let lora = LoraConfig { rank: RANK, scale: SCALE, targets, tokens: TOKENS.to_vec() };
+    let adapted = layout.with_lora(&lora).unwrap();
+    let parameters = plain.clone().with_lora(&adapted, 5);
     let packed = sequence(&mut Random::new(60), LENGTH);
     for targets in self::targets() {
-        let before = model.loss(&plain, &packed, &targets, Settings::default()).unwrap().loss;
-        let after = Model::new(&adapted).loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss;
+        let before = model.loss(&plain, &packed, &targets, ComputeOptions::default()).unwrap().loss;
+        let after = Model::new(&adapted).loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap().loss;
         assert!((after / before - 1.0).abs() < 1e-6, "{after} for {before}");
     }
-    for (number, tensor) in adapted.tensors().iter().enumerate().skip(adapted.own()) {
-        let values = parameters.get(number).unwrap();
+    for (index, tensor) in adapted.tensors().iter().enumerate().skip(adapted.base_len()) {
+        let values = parameters.get(index).unwrap();
         let bound = 1.0 / (tensor.matrix().1 as f32).sqrt();
         let peak = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         match tensor.role {
-            Role::Down => assert!(peak < bound && peak > 0.8 * bound, "{}: {peak}", tensor.name),
-            Role::Up => assert!(peak == 0.0),
+            Role::LoraA => assert!(peak < bound && peak > 0.8 * bound, "{}: {peak}", tensor.name),
+            Role::LoraB => assert!(peak == 0.0),
             _ => {}
         }
     }
-    let name = |number: usize| adapted.tensors()[number].name.as_str();
-    assert_eq!(name(adapted.own()), "language_model.model.layers.0.attention.wqkv.lora_A.weight");
-    assert_eq!(name(adapted.new_rows().unwrap().head), "language_model.output.token_adapter.trainable_tokens_delta");
+    let name = |index: usize| adapted.tensors()[index].name.as_str();
+    assert_eq!(name(adapted.base_len()), "language_model.model.layers.0.attention.wqkv.lora_A.weight");
+    assert_eq!(name(adapted.token_rows().unwrap().head), "language_model.output.token_adapter.trainable_tokens_delta");
 }
 
 #[test]
-fn merged_weights_give_the_loss_of_base_and_adapter() {
+fn merged_weights_give_the_same_loss() {
     for (layout, plain, parameters, packed) in cases() {
         let merged = merged(&layout, &plain, &parameters);
         for targets in targets() {
-            let wanted = Model::new(plain.layout()).loss(&merged, &packed, &targets, Settings::default()).unwrap();
-            let found = Model::new(&layout).loss(&parameters, &packed, &targets, Settings::default()).unwrap();
-            assert!((found.loss / wanted.loss - 1.0).abs() < 5e-6, "{} for {}", found.loss, wanted.loss);
+            let expected =
+                Model::new(plain.layout()).loss(&merged, &packed, &targets, ComputeOptions::default()).unwrap();
+            let found = Model::new(&layout).loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap();
+            assert!((found.loss / expected.loss - 1.0).abs() < 5e-6, "{} for {}", found.loss, expected.loss);
         }
     }
 }
 
-/// A and B from the gradient of the matrix that they are merged to: `d_A = s · Bᵀ · d_W`, `d_B = s · d_W · Aᵀ`.
+/// With the gradient `d_W` of the merged matrix, `d_A = s · Bᵀ · d_W` and `d_B = s · d_W · Aᵀ`.
 #[test]
-fn gradients_are_those_of_the_whole_matrix_seen_through_the_adapter() {
+fn adapter_gradients_follow_from_that_of_the_merged_matrix() {
     for (layout, plain, parameters, packed) in cases() {
         let merged = merged(&layout, &plain, &parameters);
         for targets in targets() {
             let whole =
                 gradients(plain.layout(), &merged, (&packed, &targets), Trainable::without_vision(plain.layout()));
-            let found = gradients(&layout, &parameters, (&packed, &targets), added(&layout));
-            for number in (0..layout.own()).filter(|number| layout.adapter(*number).is_some()) {
-                let adapter = layout.adapter(number).unwrap();
+            let found = gradients(&layout, &parameters, (&packed, &targets), lora_only(&layout));
+            for index in (0..layout.base_len()).filter(|index| layout.adapter(*index).is_some()) {
+                let adapter = layout.adapter(index).unwrap();
                 let (down, up) = (parameters.get(adapter.down).unwrap(), parameters.get(adapter.up).unwrap());
-                let (rows, cols) = layout.tensors()[number].matrix();
-                let d_weight = whole.get(number).unwrap();
+                let (rows, cols) = layout.tensors()[index].matrix();
+                let d_weight = whole.get(index).unwrap();
                 let (mut d_down, mut d_up) = (vec![0.0; RANK * cols], vec![0.0; rows * RANK]);
                 for (place, d) in d_weight.iter().enumerate() {
                     for inner in 0..RANK {
@@ -139,73 +142,77 @@ fn gradients_are_those_of_the_whole_matrix_seen_through_the_adapter() {
                         d_up[place / cols * RANK + inner] += SCALE * down[inner * cols + place % cols] * d;
                     }
                 }
-                let name = &layout.tensors()[number].name;
-                for (which, wanted) in [(adapter.down, d_down), (adapter.up, d_up)] {
-                    let off = relative(found.get(which).unwrap(), &wanted);
+                let name = &layout.tensors()[index].name;
+                for (which, expected) in [(adapter.down, d_down), (adapter.up, d_up)] {
+                    let off = relative(found.get(which).unwrap(), &expected);
                     assert!(off < 1e-4, "{name}: {off}");
                 }
             }
-            let rows = layout.new_rows().unwrap();
-            for (table, number) in [(layout.embedding(), rows.embedding), (layout.head(), rows.head)] {
+            let rows = layout.token_rows().unwrap();
+            for (table, index) in [(layout.embedding(), rows.embedding), (layout.head(), rows.head)] {
                 let (width, d_table) = (layout.tensors()[table].matrix().1, whole.get(table).unwrap());
-                let wanted = rows.tokens.iter().flat_map(|token| &d_table[*token as usize * width..][..width]);
-                let wanted: Vec<f32> = wanted.copied().collect();
-                let off = relative(found.get(number).unwrap(), &wanted);
-                assert!(off < 1e-4, "{}: {off}", layout.tensors()[number].name);
+                let expected = rows.tokens.iter().flat_map(|token| &d_table[*token as usize * width..][..width]);
+                let expected: Vec<f32> = expected.copied().collect();
+                let off = relative(found.get(index).unwrap(), &expected);
+                assert!(off < 1e-4, "{}: {off}", layout.tensors()[index].name);
             }
         }
     }
 }
 
 #[test]
-fn gradients_are_differences_of_the_loss_with_dropout_too() {
+fn gradients_match_finite_differences_with_dropout() {
     for (layout, _, mut parameters, packed) in cases() {
         let model = Model::new(&layout);
         let dropout = Dropout::new(0.3, 1, 2, 3);
         for checkpointing in [false, true] {
-            let settings = Settings { checkpointing, ..Settings::default() };
+            let options = ComputeOptions { checkpointing, ..ComputeOptions::default() };
             let [_, targets] = targets();
-            let mut found = Gradients::new(&layout, added(&layout));
+            let mut found = Gradients::new(&layout, lora_only(&layout));
             let weights = Weights::from(&parameters).with_dropout(dropout);
-            model.gradients(weights, &packed, &targets, settings, &mut found).unwrap();
+            model.gradients(weights, &packed, &targets, options, &mut found).unwrap();
             let mut random = Random::new(5);
-            for (number, gradient) in found.iter() {
-                // Along the gradient's own direction, with a little noise, differences are largest beside their rounding.
+            for (index, gradient) in found.iter() {
+                // Finite differences along the gradient, with some noise, are largest relative to
+                // their rounding.
                 let direction: Vec<f32> = gradient.iter().map(|d| d * (1.0 + 0.3 * random.normal())).collect();
                 let length = direction.iter().map(|d| d * d).sum::<f32>().sqrt();
                 if length == 0.0 {
                     continue;
                 }
-                let before = parameters.get(number).unwrap().to_vec();
+                let before = parameters.get(index).unwrap().to_vec();
                 let mut moved = |by: f32| {
-                    let values = parameters.get_mut(number).unwrap();
+                    let values = parameters.get_mut(index).unwrap();
                     for ((value, before), d) in values.iter_mut().zip(&before).zip(&direction) {
                         *value = before + by * d / length;
                     }
                     let weights = Weights::from(&parameters).with_dropout(dropout);
-                    model.loss(weights, &packed, &targets, settings).unwrap().loss
+                    model.loss(weights, &packed, &targets, options).unwrap().loss
                 };
                 let step = 3e-3;
-                let wanted = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
+                let expected = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
                 moved(0.0);
-                let along: f64 =
+                let slope: f64 =
                     gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum::<f64>()
                         / f64::from(length);
-                let name = &layout.tensors()[number].name;
-                assert!((along - wanted).abs() < 1e-2 * wanted.abs() + 5e-4, "{name}: {along} for {wanted}");
+                let name = &layout.tensors()[index].name;
+                assert!(
+                    (slope - expected).abs() < 1e-2 * expected.abs() + 5e-4,
+                    "{name}: {slope}, expected {expected}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn dropout_drops_its_share_and_depends_on_its_numbers_alone() {
+fn dropout_drops_at_its_rate_and_depends_only_on_its_arguments() {
     let ones = vec![1.0; 100 * 64];
     let dropped =
         |step, sequence, matrix| Dropout::new(0.25, 9, step, sequence).applied(matrix, &ones, 64).into_owned();
     let mask = dropped(1, 1, 4);
-    let kept = mask.iter().filter(|value| **value != 0.0).count() as f64 / mask.len() as f64;
-    assert!((kept - 0.75).abs() < 0.02, "{kept}");
+    let remaining = mask.iter().filter(|value| **value != 0.0).count() as f64 / mask.len() as f64;
+    assert!((remaining - 0.75).abs() < 0.02, "{remaining}");
     assert!(mask.iter().all(|value| *value == 0.0 || (*value - 4.0 / 3.0).abs() < 1e-6));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     assert_eq!(pool.install(|| dropped(1, 1, 4)), mask);
@@ -216,16 +223,16 @@ fn dropout_drops_its_share_and_depends_on_its_numbers_alone() {
 }
 
 #[test]
-fn what_cannot_be_added_is_named() {
+fn invalid_configurations_are_rejected() {
     let layout = config("qwen2", &towers()[0], false);
-    let refusal = |change: &dyn Fn(&mut Additions)| {
-        let mut additions = Additions { rank: 2, scale: 1.0, targets: vec!["q_proj".into()], tokens: vec![1] };
-        change(&mut additions);
-        layout.with_additions(&additions).unwrap_err()
+    let refusal = |change: &dyn Fn(&mut LoraConfig)| {
+        let mut lora = LoraConfig { rank: 2, scale: 1.0, targets: vec!["q_proj".into()], tokens: vec![1] };
+        change(&mut lora);
+        layout.with_lora(&lora).unwrap_err()
     };
-    assert_eq!(refusal(&|additions| additions.rank = 0), AdditionError::Rank);
-    let token = refusal(&|additions| additions.tokens = vec![VOCABULARY as u32]);
-    assert_eq!(token, AdditionError::Token { token: VOCABULARY as u32, vocabulary: VOCABULARY });
-    let error = refusal(&|additions| additions.targets = vec!["wqkv".into()]).to_string();
-    assert!(error.starts_with("no matrix of the language model is called `wqkv`, expected some of [\"q_proj\""));
+    assert_eq!(refusal(&|lora| lora.rank = 0), LoraError::Rank);
+    let token = refusal(&|lora| lora.tokens = vec![VOCABULARY as u32]);
+    assert_eq!(token, LoraError::Token { token: VOCABULARY as u32, vocabulary: VOCABULARY });
+    let error = refusal(&|lora| lora.targets = vec!["wqkv".into()]).to_string();
+    assert!(error.starts_with("no matrix of the language model is called `wqkv`, expected some of q_proj, k_proj"));
 }

@@ -1,26 +1,26 @@
-//! Whole passes against a twin in `f64`, and against each other.
+//! Whole passes against a naive implementation in `f64`, and against each other.
 
 mod exact;
 mod lora;
+mod naive;
 mod passes;
 mod trees;
-mod twin;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Config, Image, Layout, Model, Packed, Parameters, Role, Store, Tiles};
+use super::{Config, ImageSpan, Layout, Model, Packed, Parameters, Role, Store, Tiles};
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
 /// Tokens of a tile in the test models.
 const TILE: usize = 4;
-/// Rows of the vocabulary.
+/// Vocabulary size.
 const VOCABULARY: usize = 13;
 
-/// A configuration with everything small.
+/// Layout of a small model.
 fn config(language: &str, vision: &Value, tied: bool) -> Arc<Layout> {
     let mut config = json!({
         "ps_version": "v2",
@@ -49,17 +49,17 @@ fn towers() -> [Value; 2] {
     ]
 }
 
-/// Values that are large enough for every nonlinearity to matter.
+/// Random values, large enough for every nonlinearity to matter.
 fn parameters(layout: &Arc<Layout>, seed: u64) -> Parameters {
     let mut random = Random::new(seed);
-    let load = |number: usize| {
-        let tensor = &layout.tensors()[number];
+    let load = |index: usize| {
+        let tensor = &layout.tensors()[index];
         let (centre, spread) = match tensor.role {
             Role::Matrix => (0.0, 1.0 / (tensor.matrix().1 as f32).sqrt()),
             Role::Embedding => (0.0, 0.7),
             Role::Norm => (1.0, 0.2),
             Role::Scale => (0.5, 0.2),
-            Role::Bias | Role::Down | Role::Up | Role::Rows => (0.0, 0.2),
+            Role::Bias | Role::LoraA | Role::LoraB | Role::TokenRows => (0.0, 0.2),
         };
         let values = (0..tensor.len()).map(|_| centre + spread * random.normal());
         Ok::<_, Infallible>(Store::F32(values.collect()))
@@ -71,13 +71,13 @@ fn model(layout: &Arc<Layout>, seed: u64) -> (Model, Parameters) {
     (Model::new(layout), parameters(layout, seed))
 }
 
-/// One sequence with an image of two tiles in it.
+/// A random sequence with one image of two tiles.
 fn sequence(random: &mut Random, length: usize) -> Packed {
     let tokens = (0..length).map(|_| random.below(VOCABULARY) as u32).collect();
     Packed {
         tokens,
         segments: Segments::plain(&[length], Mask::Causal),
-        images: vec![Image { first: 2, tiles: 0..2 }],
+        images: vec![ImageSpan { first: 2, tiles: 0..2 }],
         tiles: Tiles::Pixels(random.normals(2 * 3 * 28 * 28)),
     }
 }

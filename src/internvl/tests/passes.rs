@@ -1,10 +1,10 @@
 //! Losses and gradients of plain sequences.
 
-use super::twin::Twin;
+use super::naive::NaiveModel;
 use super::{TILE, VOCABULARY, config, model, relative, sequence, towers};
 use crate::internvl::{
-    Gradients, HalfCopies, HalfFormat, Image, InputError, Layout, Loss, Model, Packed, Parameters, Settings, Store,
-    Targets, Tiles, Trainable, Weights,
+    ComputeOptions, Gradients, HalfCopies, HalfFormat, ImageSpan, InputError, Layout, Loss, Model, Packed, Parameters,
+    Store, Targets, Tiles, Trainable, Weights,
 };
 use crate::nn::gemm::{Precision, RowSource};
 use crate::nn::testing::Random;
@@ -20,48 +20,48 @@ fn token_targets() -> Targets {
     Targets::Tokens { rows: vec![10, 11, 11, 20], ids: vec![3, 12, 0, 7], weights: vec![0.3, 0.5, 0.2, 1.0] }
 }
 
-fn twin_loss(twin: &Twin<'_>, packed: &Packed, targets: &Targets) -> f64 {
-    let Tiles::Pixels(pixels) = &packed.tiles else { panic!("the twin wants pixels") };
-    let features = twin.features(pixels);
+fn naive_loss(naive: &NaiveModel<'_>, packed: &Packed, targets: &Targets) -> f64 {
+    let Tiles::Pixels(pixels) = &packed.tiles else { panic!("the naive model requires pixel values") };
+    let features = naive.features(pixels);
     let mut tokens: Vec<(u32, Option<&Vec<f64>>)> = packed.tokens.iter().map(|token| (*token, None)).collect();
-    for Image { first, tiles } in &packed.images {
+    for ImageSpan { first, tiles } in &packed.images {
         for (row, feature) in (tiles.start * TILE..tiles.end * TILE).enumerate() {
             tokens[first + row].1 = Some(&features[feature]);
         }
     }
-    twin.loss(&twin.path(&tokens), targets)
+    naive.loss(&naive.path(&tokens), targets)
 }
 
 fn gradients(
     (model, parameters): (&Model, &Parameters),
     packed: &Packed,
     targets: &Targets,
-    settings: Settings,
+    options: ComputeOptions,
     trainable: Trainable,
 ) -> (Loss, Gradients) {
     let mut gradients = Gradients::new(model.layout(), trainable);
-    let loss = model.gradients(parameters, packed, targets, settings, &mut gradients).unwrap();
+    let loss = model.gradients(parameters, packed, targets, options, &mut gradients).unwrap();
     (loss, gradients)
 }
 
-/// Every architecture, and a sequence that is longer than the trained context.
+/// Every architecture, with a sequence longer than the trained context.
 fn cases() -> impl Iterator<Item = (std::sync::Arc<Layout>, Packed)> {
     let [first, second] = towers();
     let layouts = [("internlm2", first.clone(), false), ("qwen2", first, false), ("qwen2", second, true)];
-    layouts.into_iter().enumerate().map(|(number, (language, vision, tied))| {
-        (config(language, &vision, tied), sequence(&mut Random::new(90 + number as u64), LENGTH))
+    layouts.into_iter().enumerate().map(|(index, (language, vision, tied))| {
+        (config(language, &vision, tied), sequence(&mut Random::new(90 + index as u64), LENGTH))
     })
 }
 
 #[test]
-fn losses_and_scores_equal_the_twin_s() {
+fn losses_match_the_naive_model() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 7);
-        let twin = Twin::new(&parameters);
+        let naive = NaiveModel::new(&parameters);
         for targets in [step_targets(), token_targets()] {
-            let loss = model.loss(&parameters, &packed, &targets, Settings::default()).unwrap();
-            let wanted = twin_loss(&twin, &packed, &targets);
-            assert!((loss.loss / wanted - 1.0).abs() < 1e-5, "{} for {wanted}", loss.loss);
+            let loss = model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap();
+            let expected = naive_loss(&naive, &packed, &targets);
+            assert!((loss.loss / expected - 1.0).abs() < 1e-5, "{} for {expected}", loss.loss);
             let sum: f64 = loss.losses.iter().zip(targets.weights()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             assert!((sum - loss.loss).abs() < 1e-5);
         }
@@ -69,30 +69,30 @@ fn losses_and_scores_equal_the_twin_s() {
 }
 
 #[test]
-fn gradients_of_every_tensor_equal_the_twin_s_differences() {
+fn gradients_match_finite_differences_of_the_naive_model() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 8);
-        let mut twin = Twin::new(&parameters);
+        let mut naive = NaiveModel::new(&parameters);
         let mut random = Random::new(5);
         for targets in [step_targets(), token_targets()] {
             let all = Trainable::all(&layout);
-            let (_, found) = gradients((&model, &parameters), &packed, &targets, Settings::default(), all);
-            for (number, gradient) in found.iter() {
+            let (_, found) = gradients((&model, &parameters), &packed, &targets, ComputeOptions::default(), all);
+            for (index, gradient) in found.iter() {
                 let largest = gradient.iter().fold(0.0f32, |most, value| most.max(value.abs()));
                 for _ in 0..3 {
                     let place = random.below(gradient.len());
-                    let (at, step) = (twin.values[number][place], 1e-4);
+                    let (at, step) = (naive.values[index][place], 1e-4);
                     let mut moved = |by: f64| {
-                        twin.values[number][place] = at + by;
-                        twin_loss(&twin, &packed, &targets)
+                        naive.values[index][place] = at + by;
+                        naive_loss(&naive, &packed, &targets)
                     };
-                    let wanted = (moved(step) - moved(-step)) / (2.0 * step);
-                    twin.values[number][place] = at;
-                    let off = (f64::from(gradient[place]) - wanted).abs();
-                    let name = parameters.name(number);
+                    let expected = (moved(step) - moved(-step)) / (2.0 * step);
+                    naive.values[index][place] = at;
+                    let off = (f64::from(gradient[place]) - expected).abs();
+                    let name = parameters.name(index);
                     assert!(
                         off < 1e-4 * f64::from(largest) + 1e-8,
-                        "{name}[{place}]: {} for {wanted}",
+                        "{name}[{place}]: {} for {expected}",
                         gradient[place]
                     );
                 }
@@ -102,12 +102,12 @@ fn gradients_of_every_tensor_equal_the_twin_s_differences() {
 }
 
 #[test]
-fn checkpointing_changes_no_bit() {
+fn checkpointing_gives_bit_identical_results() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 9);
         let of = |checkpointing| {
-            let settings = Settings { checkpointing, ..Settings::default() };
-            gradients((&model, &parameters), &packed, &token_targets(), settings, Trainable::all(&layout))
+            let options = ComputeOptions { checkpointing, ..ComputeOptions::default() };
+            gradients((&model, &parameters), &packed, &token_targets(), options, Trainable::all(&layout))
         };
         let ((kept, all), (again, recomputed)) = (of(false), of(true));
         assert_eq!(kept, again);
@@ -116,11 +116,12 @@ fn checkpointing_changes_no_bit() {
 }
 
 #[test]
-fn gradients_of_a_part_are_those_of_the_whole() {
+fn gradients_do_not_depend_on_which_tensors_are_trained() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 10);
         let targets = step_targets();
-        let of = |trainable| gradients((&model, &parameters), &packed, &targets, Settings::default(), trainable).1;
+        let of =
+            |trainable| gradients((&model, &parameters), &packed, &targets, ComputeOptions::default(), trainable).1;
         let all = of(Trainable::all(&layout));
         let parts = [
             "language_model.model.layers.1",
@@ -130,21 +131,21 @@ fn gradients_of_a_part_are_those_of_the_whole() {
             "language_model.model.norm",
         ];
         for part in parts {
-            let some = of(Trainable::only(&layout, |number| layout.tensors()[number].name.contains(part)));
+            let some = of(Trainable::only(&layout, |index| layout.tensors()[index].name.contains(part)));
             assert!(some.iter().count() > 0, "{part}");
-            assert!(some.iter().all(|(number, gradient)| all.get(number) == Some(gradient)), "{part}");
+            assert!(some.iter().all(|(index, gradient)| all.get(index) == Some(gradient)), "{part}");
         }
     }
 }
 
 #[test]
-fn gradients_add_up_until_they_are_cleared() {
+fn gradients_accumulate_until_cleared() {
     let (layout, packed) = cases().next().unwrap();
     let (model, parameters) = model(&layout, 11);
     let trainable = Trainable::without_vision(&layout);
-    let (_, once) = gradients((&model, &parameters), &packed, &step_targets(), Settings::default(), trainable);
+    let (_, once) = gradients((&model, &parameters), &packed, &step_targets(), ComputeOptions::default(), trainable);
     let mut sum = once.clone();
-    model.gradients(&parameters, &packed, &step_targets(), Settings::default(), &mut sum).unwrap();
+    model.gradients(&parameters, &packed, &step_targets(), ComputeOptions::default(), &mut sum).unwrap();
     assert!((sum.norm() / once.norm() - 2.0).abs() < 1e-6);
     sum.scale(0.5);
     assert!(sum.iter().zip(once.iter()).all(|(a, b)| relative(a.1, b.1) < 1e-6));
@@ -155,42 +156,43 @@ fn gradients_add_up_until_they_are_cleared() {
 }
 
 #[test]
-fn features_that_were_computed_before_give_what_pixels_give() {
+fn precomputed_features_give_the_same_result_as_pixel_values() {
     for (layout, mut packed) in cases() {
         let (model, parameters) = model(&layout, 12);
         let of = |packed: &Packed| {
             let frozen = Trainable::without_vision(&layout);
-            gradients((&model, &parameters), packed, &step_targets(), Settings::default(), frozen)
+            gradients((&model, &parameters), packed, &step_targets(), ComputeOptions::default(), frozen)
         };
-        let wanted = of(&packed);
+        let expected = of(&packed);
         let Tiles::Pixels(pixels) = &packed.tiles else { panic!("no pixels") };
-        let features = model.vision_features(&parameters, pixels, Settings::default()).unwrap();
+        let features = model.vision_features(&parameters, pixels, ComputeOptions::default()).unwrap();
         packed.tiles = Tiles::Features(features);
         let found = of(&packed);
-        assert_eq!(found.0, wanted.0);
-        assert!(found.1.iter().zip(wanted.1.iter()).all(|(a, b)| a == b));
+        assert_eq!(found.0, expected.0);
+        assert!(found.1.iter().zip(expected.1.iter()).all(|(a, b)| a == b));
         let mut all = Gradients::new(&layout, Trainable::all(&layout));
-        let error = model.gradients(&parameters, &packed, &step_targets(), Settings::default(), &mut all).unwrap_err();
+        let error =
+            model.gradients(&parameters, &packed, &step_targets(), ComputeOptions::default(), &mut all).unwrap_err();
         assert_eq!(error, InputError::FrozenFeatures);
     }
 }
 
 #[test]
-fn half_precision_copies_stay_within_their_rounding() {
+fn half_precision_copies_deviate_by_their_rounding_only() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 13);
         let targets = token_targets();
-        let exact = model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss;
-        let rounded = Settings { precision: Precision::Bf16, ..Settings::default() };
-        for (format, settings, bound) in [
-            (HalfFormat::F16, Settings::default(), 2e-3),
-            (HalfFormat::Bf16, Settings::default(), 2e-2),
+        let exact = model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap().loss;
+        let rounded = ComputeOptions { precision: Precision::Bf16, ..ComputeOptions::default() };
+        for (format, options, bound) in [
+            (HalfFormat::F16, ComputeOptions::default(), 2e-3),
+            (HalfFormat::Bf16, ComputeOptions::default(), 2e-2),
             (HalfFormat::Bf16, rounded, 3e-2),
         ] {
             let half_copies = HalfCopies::new(&parameters, format);
-            let weights = Weights::with_shadows(&parameters, &half_copies);
+            let weights = Weights::with_half_copies(&parameters, &half_copies);
             let mut found = Gradients::new(&layout, Trainable::all(&layout));
-            let loss = model.gradients(weights, &packed, &targets, settings, &mut found).unwrap().loss;
+            let loss = model.gradients(weights, &packed, &targets, options, &mut found).unwrap().loss;
             let apart = (loss / exact - 1.0).abs();
             assert!(apart > 0.0 && apart < bound, "{format:?}: {loss} for {exact}");
             assert_eq!(found.not_finite(), None);
@@ -199,23 +201,23 @@ fn half_precision_copies_stay_within_their_rounding() {
 }
 
 #[test]
-fn refreshed_copies_are_those_of_the_changed_values() {
+fn refreshed_copies_have_the_changed_values() {
     let (layout, packed) = cases().next().unwrap();
     let (model, mut parameters) = model(&layout, 14);
     let mut half_copies = HalfCopies::new(&parameters, HalfFormat::Bf16);
-    let number = layout.index("language_model.model.layers.0.feed_forward.w1.weight").unwrap();
-    parameters.get_mut(number).unwrap().iter_mut().for_each(|value| *value *= -0.5);
+    let index = layout.index("language_model.model.layers.0.feed_forward.w1.weight").unwrap();
+    parameters.get_mut(index).unwrap().iter_mut().for_each(|value| *value *= -0.5);
     let of = |half_copies: &HalfCopies| {
-        let weights = Weights::with_shadows(&parameters, half_copies);
-        model.loss(weights, &packed, &step_targets(), Settings::default()).unwrap()
+        let weights = Weights::with_half_copies(&parameters, half_copies);
+        model.loss(weights, &packed, &step_targets(), ComputeOptions::default()).unwrap()
     };
     let stale = of(&half_copies);
-    half_copies.refresh(&parameters, |changed| changed == number);
+    half_copies.refresh(&parameters, |changed| changed == index);
     assert_ne!(of(&half_copies), stale);
     assert_eq!(of(&half_copies), of(&HalfCopies::new(&parameters, HalfFormat::Bf16)));
 }
 
-/// Rows that are made when asked.
+/// Rows generated on demand.
 struct Rows(Vec<f32>, usize);
 
 impl RowSource for Rows {
@@ -233,33 +235,33 @@ impl RowSource for Rows {
 }
 
 #[test]
-fn frozen_matrices_may_be_made_on_demand() {
+fn frozen_matrices_may_be_generated_on_demand() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 15);
-        let on_demand = Parameters::load(&layout, |number| {
-            let tensor = &layout.tensors()[number];
-            let values = parameters.get(number).unwrap().to_vec();
+        let on_demand = Parameters::load(&layout, |index| {
+            let tensor = &layout.tensors()[index];
+            let values = parameters.get(index).unwrap().to_vec();
             let cols = tensor.matrix().1;
             let rows = || Store::Rows(std::sync::Arc::new(Rows(values.clone(), cols)));
             Ok::<_, std::convert::Infallible>(if tensor.is_matrix() { rows() } else { Store::F32(values.clone()) })
         });
         let on_demand = on_demand.unwrap();
         for targets in [step_targets(), token_targets()] {
-            let wanted = model.loss(&parameters, &packed, &targets, Settings::default()).unwrap().loss;
-            let found = model.loss(&on_demand, &packed, &targets, Settings::default()).unwrap().loss;
-            assert!((found / wanted - 1.0).abs() < 1e-5);
+            let expected = model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap().loss;
+            let found = model.loss(&on_demand, &packed, &targets, ComputeOptions::default()).unwrap().loss;
+            assert!((found / expected - 1.0).abs() < 1e-5);
         }
     }
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn invalid_input_is_rejected() {
     let (layout, packed) = cases().next().unwrap();
     let (model, parameters) = model(&layout, 16);
     let refusal = |change: &dyn Fn(&mut Packed, &mut Targets)| {
         let (mut packed, mut targets) = (packed.clone(), step_targets());
         change(&mut packed, &mut targets);
-        model.loss(&parameters, &packed, &targets, Settings::default()).unwrap_err()
+        model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap_err()
     };
     let vocabulary = VOCABULARY;
     let long = refusal(&|packed, _| packed.tokens.push(1));
@@ -297,11 +299,11 @@ fn a_sequence_without_targets_has_no_loss() {
     let (layout, packed) = cases().next().unwrap();
     let (model, parameters) = model(&layout, 17);
     let targets = Targets::Tokens { rows: Vec::new(), ids: Vec::new(), weights: Vec::new() };
-    assert_eq!(model.loss(&parameters, &packed, &targets, Settings::default()).unwrap(), Loss::default());
+    assert_eq!(model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap(), Loss::default());
 }
 
 #[test]
-fn random_values_depend_on_the_seed_alone() {
+fn random_initialisation_depends_on_the_seed_only() {
     let (layout, _) = cases().next().unwrap();
     let (one, again, other) =
         (Parameters::random(&layout, 1), Parameters::random(&layout, 1), Parameters::random(&layout, 2));

@@ -1,19 +1,18 @@
-//! The backward: tiles are computed again from the log-sum-exp that the forward left.
+//! Backward pass: recomputes the tiles from the saved log-sum-exp.
 
 use rayon::prelude::*;
 
-use super::Attention;
-use super::segments::Queries;
-use super::tile::{KEYS, gather_keys, gather_queries, length};
+use super::segments::QueryTile;
+use super::tile::{Attention, KEYS, gather_keys, gather_queries, length};
 use crate::nn::gemm::Operand;
 use crate::nn::math;
 use crate::nn::simd::vectorised;
 use crate::nn::tensor::{Element, Mat, MatMut};
 use crate::nn::workspace;
 
-/// What the forward got and gave, and the gradient of its output.
+/// Inputs and outputs of the forward, saved for the backward.
 #[derive(Debug, Clone, Copy)]
-pub struct Kept<'a, T> {
+pub struct SavedAttention<'a, T> {
     /// Queries `[tokens, query heads · dim]`.
     pub q: Mat<'a, T>,
     /// Keys `[tokens, key heads · dim]`.
@@ -27,27 +26,35 @@ pub struct Kept<'a, T> {
 }
 
 impl Attention<'_> {
-    /// Gradients of queries, keys and values from that of the output; written, not added, in the forward's shapes.
+    /// Computes the gradients of queries, keys and values from that of the output; overwrites them,
+    /// shaped as their inputs.
     ///
-    /// Tasks are a tree and a key head each: more would have to add to the same keys in an order that changes.
+    /// A task is one tree and one key head: smaller tasks would add to the same keys in an order
+    /// that varies.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn backward<T: Element>(
         &self,
-        kept: Kept<'_, T>,
+        saved: SavedAttention<'_, T>,
         d_out: Mat<'_, f32>,
         d_q: MatMut<'_, f32>,
         d_k: MatMut<'_, f32>,
         d_v: MatMut<'_, f32>,
     ) {
-        self.check(kept.q, kept.k, kept.v);
-        let shape = (kept.q.rows(), kept.q.cols());
-        let key_shape = (kept.k.rows(), kept.k.cols());
-        assert!((kept.out.rows(), kept.out.cols()) == shape && (d_out.rows(), d_out.cols()) == shape, "out is as q");
+        self.check(saved.q, saved.k, saved.v);
+        let shape = (saved.q.rows(), saved.q.cols());
+        let key_shape = (saved.k.rows(), saved.k.cols());
+        assert!(
+            (saved.out.rows(), saved.out.cols()) == shape && (d_out.rows(), d_out.cols()) == shape,
+            "output and its gradient have the shape of the queries"
+        );
         assert!((d_q.rows(), d_q.cols()) == shape, "gradients have the shape of their inputs");
-        assert!((d_k.rows(), d_k.cols()) == key_shape && (d_v.rows(), d_v.cols()) == key_shape, "gradients' shape");
-        assert!(kept.lse.rows() == shape.0 && kept.lse.cols() == self.heads.query, "a log-sum-exp for each query");
+        assert!(
+            (d_k.rows(), d_k.cols()) == key_shape && (d_v.rows(), d_v.cols()) == key_shape,
+            "gradients have the shape of their inputs"
+        );
+        assert!(saved.lse.rows() == shape.0 && saved.lse.cols() == self.heads.query, "one log-sum-exp per query");
         let (group, dim) = (self.heads.group(), self.heads.dim);
         let trees = self.segments.trees(self.tile_tokens());
         let mut tasks = Vec::with_capacity(trees.len() * self.heads.key);
@@ -68,19 +75,20 @@ impl Attention<'_> {
                 gradients.v.row_mut(row).fill(0.0);
             }
             for queries in tiles {
-                self.tile_backward(&kept, d_out, queries, head, &mut gradients);
+                self.tile_backward(&saved, d_out, queries, head, &mut gradients);
             }
         });
     }
 
-    /// One tile of queries for the heads that share key head `head`.
+    /// Adds the gradients of one tile of queries, for the heads that share key head `head`.
     ///
-    /// With P = exp(S − lse): dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ∘ (dP − Σ dO ∘ O), dQ = dS·K, dK = dSᵀ·Q.
+    /// With P = exp(S − lse): dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P ∘ (dP − Σ dO ∘ O), dQ = dS·K, dK =
+    /// dSᵀ·Q.
     fn tile_backward<T: Element>(
         &self,
-        kept: &Kept<'_, T>,
+        saved: &SavedAttention<'_, T>,
         d_out: Mat<'_, f32>,
-        queries: &Queries,
+        queries: &QueryTile,
         head: usize,
         gradients: &mut Gradients<'_>,
     ) {
@@ -91,25 +99,25 @@ impl Attention<'_> {
             let (query, buffer) = buffer.split_at_mut(rows * dim);
             let (d_mixed, buffer) = buffer.split_at_mut(rows * dim);
             let (d_query, buffer) = buffer.split_at_mut(rows * dim);
-            let (along, buffer) = buffer.split_at_mut(rows);
+            let (dot, buffer) = buffer.split_at_mut(rows);
             let (key, buffer) = buffer.split_at_mut(KEYS * dim);
             let (value, buffer) = buffer.split_at_mut(KEYS * dim);
             let (d_chunk, buffer) = buffer.split_at_mut(KEYS * dim);
             let (scores, d_scores) = buffer.split_at_mut(rows * KEYS);
-            gather_queries(kept.out, queries, &query_columns, 1.0, query);
+            gather_queries(saved.out, queries, &query_columns, 1.0, query);
             gather_queries(d_out, queries, &query_columns, 1.0, d_mixed);
-            for ((along, out), d_out) in along.iter_mut().zip(query.chunks(dim)).zip(d_mixed.chunks(dim)) {
-                *along = math::dot(out, d_out);
+            for ((dot, out), d_out) in dot.iter_mut().zip(query.chunks(dim)).zip(d_mixed.chunks(dim)) {
+                *dot = math::dot(out, d_out);
             }
-            gather_queries(kept.q, queries, &query_columns, self.scale, query);
+            gather_queries(saved.q, queries, &query_columns, self.scale, query);
             d_query.fill(0.0);
             for chunk in self.segments.keys(queries, KEYS) {
                 let keys = length(&chunk);
                 let (key, value) = (&mut key[..keys * dim], &mut value[..keys * dim]);
                 let (scores, d_scores) = (&mut scores[..rows * keys], &mut d_scores[..rows * keys]);
                 let d_chunk = &mut d_chunk[..keys * dim];
-                gather_keys(kept.k, &chunk, &columns, key);
-                gather_keys(kept.v, &chunk, &columns, value);
+                gather_keys(saved.k, &chunk, &columns, key);
+                gather_keys(saved.v, &chunk, &columns, value);
                 let tile = |buffer| Operand::from(Mat::new(buffer, rows, dim));
                 let keyed = |buffer| Operand::from(Mat::new(buffer, keys, dim));
                 self.product(tile(query), keyed(key).t(), 0.0, MatMut::new(scores, rows, keys));
@@ -118,11 +126,11 @@ impl Attention<'_> {
                 for (row, (scores, d_scores)) in both.enumerate() {
                     let token = queries.tokens.start + row / group;
                     let visible = self.visible(&chunk, token);
-                    let lse = kept.lse.row(token)[head * group + row % group];
+                    let lse = saved.lse.row(token)[head * group + row % group];
                     scores[visible..].fill(0.0);
                     d_scores[visible..].fill(0.0);
                     math::exp_shifted(&mut scores[..visible], lse);
-                    slope(&scores[..visible], along[row], &mut d_scores[..visible]);
+                    slope(&scores[..visible], dot[row], &mut d_scores[..visible]);
                 }
                 let scores = Operand::from(Mat::new(scores, rows, keys));
                 let d_scores = Operand::from(Mat::new(d_scores, rows, keys));
@@ -140,16 +148,16 @@ impl Attention<'_> {
     }
 }
 
-/// The gradients that a task writes: a tree's tokens, the columns of one key head.
+/// Gradients of one task: the tokens of a tree, the columns of one key head.
 struct Gradients<'a> {
-    /// First token of the tree.
+    /// The tree's first token.
     first: usize,
     q: MatMut<'a, f32>,
     k: MatMut<'a, f32>,
     v: MatMut<'a, f32>,
 }
 
-/// Add the rows of a chunk's gradient to those of its tokens.
+/// Adds the gradient of a chunk to the rows of its tokens.
 fn scatter_keys(d_chunk: &[f32], chunk: &[std::ops::Range<usize>], first: usize, out: &mut MatMut<'_, f32>) {
     for (token, row) in chunk.iter().cloned().flatten().zip(d_chunk.chunks_exact(out.cols())) {
         math::add(out.row_mut(token - first), row);
@@ -157,10 +165,10 @@ fn scatter_keys(d_chunk: &[f32], chunk: &[std::ops::Range<usize>], first: usize,
 }
 
 vectorised! {
-    /// `d = p · (d − along)`
-    fn slope(p: &[f32], along: f32, d: &mut [f32]) {
+    /// `d = p · (d − dot)`
+    fn slope(p: &[f32], dot: f32, d: &mut [f32]) {
         for (d, p) in d.iter_mut().zip(p) {
-            *d = p * (*d - along);
+            *d = p * (*d - dot);
         }
     }
 }

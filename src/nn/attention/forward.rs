@@ -1,23 +1,23 @@
-//! The forward: a running softmax over chunks of keys.
+//! Forward pass: online softmax over chunks of keys.
 
 use rayon::prelude::*;
 
-use super::Attention;
-use super::segments::Queries;
-use super::tile::{KEYS, gather_keys, gather_queries, length};
+use super::segments::QueryTile;
+use super::tile::{Attention, KEYS, gather_keys, gather_queries, length};
 use crate::nn::gemm::Operand;
 use crate::nn::math;
 use crate::nn::tensor::{Element, Mat, MatMut};
 use crate::nn::workspace;
 
 impl Attention<'_> {
-    /// `out = softmax(q · kᵀ / √dim) · v` over what each token sees.
+    /// Computes `out = softmax(q · kᵀ / √dim) · v` over the tokens visible to each token.
     ///
-    /// `q` and `out` are `[tokens, query heads · dim]`, `k` and `v` `[tokens, key heads · dim]`. `lse` `[tokens, query heads]`
-    /// gets the logarithm of each row's sum of exponentials, which the backward needs.
+    /// `q` and `out` are `[tokens, query heads · dim]`, `k` and `v` `[tokens, key heads · dim]`.
+    /// Writes the log-sum-exp of each row, which the backward needs, to `lse`
+    /// `[tokens, query heads]`.
     ///
     /// # Panics
-    /// If the shapes do not fit each other.
+    /// If the shapes do not match.
     pub fn forward<T: Element>(
         &self,
         q: Mat<'_, T>,
@@ -27,8 +27,8 @@ impl Attention<'_> {
         lse: MatMut<'_, f32>,
     ) {
         self.check(q, k, v);
-        assert!(out.rows() == q.rows() && out.cols() == q.cols(), "an output for each query");
-        assert!(lse.rows() == q.rows() && lse.cols() == self.heads.query, "a log-sum-exp for each query");
+        assert!(out.rows() == q.rows() && out.cols() == q.cols(), "one output per query");
+        assert!(lse.rows() == q.rows() && lse.cols() == self.heads.query, "one log-sum-exp per query");
         let tiles = self.segments.tiles(self.tile_tokens());
         let (group, dim) = (self.heads.group(), self.heads.dim);
         let (mut out, mut lse) = (out, lse);
@@ -44,11 +44,11 @@ impl Attention<'_> {
         tasks.into_par_iter().for_each(|(queries, head, out, lse)| self.tile((q, k, v), queries, head, out, lse));
     }
 
-    /// One tile of queries for the heads that share key head `head`.
+    /// Computes one tile of queries for the heads that share key head `head`.
     fn tile<T: Element>(
         &self,
         (q, k, v): (Mat<'_, T>, Mat<'_, T>, Mat<'_, T>),
-        queries: &Queries,
+        queries: &QueryTile,
         head: usize,
         mut out: MatMut<'_, f32>,
         mut lse: MatMut<'_, f32>,
@@ -73,10 +73,10 @@ impl Attention<'_> {
                 let key = Operand::from(Mat::new(key, keys, dim));
                 self.product(Mat::new(query, rows, dim).into(), key.t(), 0.0, MatMut::new(scores, rows, keys));
                 for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
-                    let visible = self.visible(&chunk, queries.tokens.start + row / group);
-                    let (seen, hidden) = scores.split_at_mut(visible);
+                    let count = self.visible(&chunk, queries.tokens.start + row / group);
+                    let (visible, hidden) = scores.split_at_mut(count);
                     hidden.fill(0.0);
-                    let factor = running[row].take(seen);
+                    let factor = running[row].add(visible);
                     if factor < 1.0 {
                         math::scale(&mut mixed[row * dim..][..dim], factor);
                     }
@@ -94,7 +94,7 @@ impl Attention<'_> {
     }
 }
 
-/// The softmax of a row so far.
+/// Running softmax of a row.
 #[derive(Clone, Copy)]
 struct Running {
     peak: f32,
@@ -103,8 +103,9 @@ struct Running {
 }
 
 impl Running {
-    /// Take more scores in: they become exp(score − peak), and what came of earlier ones is to be scaled by the result.
-    fn take(&mut self, scores: &mut [f32]) -> f32 {
+    /// Adds scores and replaces them by exp(score − peak). Returns the factor that rescales the
+    /// results of earlier scores.
+    fn add(&mut self, scores: &mut [f32]) -> f32 {
         let peak = self.peak.max(math::max(scores));
         if scores.is_empty() || peak == f32::NEG_INFINITY {
             return 1.0;

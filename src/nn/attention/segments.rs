@@ -1,41 +1,42 @@
-//! Which tokens see which: a packed sequence as a forest of segments.
+//! Visibility between tokens: a packed sequence as a forest of segments.
 
 use std::ops::Range;
 
-/// What a token sees of its own segment.
+/// Visibility within a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
-    /// The tokens up to itself: language models.
+    /// Each token attends to itself and earlier tokens: language models.
     Causal,
-    /// All: vision models.
+    /// Each token attends to all tokens: vision models.
     Full,
 }
 
-/// Segments of a packed sequence, one after the other, each with at most one parent before it.
+/// Consecutive segments of a packed sequence, each with at most one parent before it.
 ///
-/// A token sees its ancestors' segments and its [`Mask`]. A plain sample is a root; a search tree has a segment for each node,
-/// so that what paths share is there once. The segments of a tree follow each other without another tree's between them.
+/// A token attends to all ancestors of its segment and, by the [`Mask`], to its own segment. A
+/// plain sample is one root; a search tree has one segment per node, so that shared prefixes occur
+/// once. The segments of a tree are contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segments {
     segments: Vec<Segment>,
-    own: Mask,
+    mask: Mask,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Segment {
-    /// Tokens in the packed sequence.
+    /// Its tokens in the packed sequence.
     tokens: Range<usize>,
     parent: Option<usize>,
-    /// Tokens of all ancestors.
+    /// Number of tokens in all ancestors.
     depth: usize,
 }
 
 impl Segments {
-    /// Segments from their lengths and parents, in packed order.
+    /// Creates segments from lengths and parents, in packed order.
     ///
     /// # Panics
-    /// If a parent does not come before its child, or lies in an earlier tree.
-    pub fn new(segments: &[(usize, Option<usize>)], own: Mask) -> Self {
+    /// If a parent does not precede its child, or belongs to an earlier tree.
+    pub fn new(segments: &[(usize, Option<usize>)], mask: Mask) -> Self {
         let mut all: Vec<Segment> = Vec::with_capacity(segments.len());
         let (mut start, mut root) = (0, 0);
         for (index, (length, parent)) in segments.iter().copied().enumerate() {
@@ -47,7 +48,7 @@ impl Segments {
                 Some(parent) => {
                     assert!(
                         (root..index).contains(&parent),
-                        "segment {index} has parent {parent}, its tree begins at {root}"
+                        "segment {index} has parent {parent}, but its tree begins at {root}"
                     );
                     all[parent].depth + all[parent].tokens.len()
                 }
@@ -55,42 +56,42 @@ impl Segments {
             all.push(Segment { tokens: start..start + length, parent, depth });
             start += length;
         }
-        Self { segments: all, own }
+        Self { segments: all, mask }
     }
 
-    /// Independent sequences of these lengths.
-    pub fn plain(lengths: &[usize], own: Mask) -> Self {
-        Self::new(&lengths.iter().map(|length| (*length, None)).collect::<Vec<_>>(), own)
+    /// Creates independent sequences of these lengths.
+    pub fn plain(lengths: &[usize], mask: Mask) -> Self {
+        Self::new(&lengths.iter().map(|length| (*length, None)).collect::<Vec<_>>(), mask)
     }
 
-    /// Tokens of the packed sequence.
+    /// Returns the number of tokens in the packed sequence.
     pub fn tokens(&self) -> usize {
         self.segments.last().map_or(0, |segment| segment.tokens.end)
     }
 
-    /// Each token's position in its path, as rotary embeddings need it: ancestors' tokens, then its own segment's.
+    /// Returns each token's position in its path from the root, for rotary embeddings.
     pub fn positions(&self) -> Vec<u32> {
         let positions = |segment: &Segment| segment.depth as u32..(segment.depth + segment.tokens.len()) as u32;
         self.segments.iter().flat_map(positions).collect()
     }
 
-    /// Pairs of a token and a token that it sees: what attention costs.
+    /// Returns the number of visible (query, key) pairs, which determines the cost of attention.
     pub fn pairs(&self) -> u64 {
         let pairs = |segment: &Segment| {
             let (length, depth) = (segment.tokens.len() as u64, segment.depth as u64);
-            let own = if self.own == Mask::Full { length * length } else { length * (length + 1) / 2 };
+            let own = if self.mask == Mask::Full { length * length } else { length * (length + 1) / 2 };
             length * depth + own
         };
         self.segments.iter().map(pairs).sum()
     }
 
-    /// Tiles of at most `rows` query tokens, each inside of one segment.
-    pub(super) fn tiles(&self, rows: usize) -> Vec<Queries> {
+    /// Returns tiles of at most `rows` query tokens, each within one segment.
+    pub(super) fn tiles(&self, rows: usize) -> Vec<QueryTile> {
         self.tiles_of(0..self.segments.len(), rows)
     }
 
-    /// For each tree its tokens and its tiles of at most `rows` query tokens.
-    pub(super) fn trees(&self, rows: usize) -> Vec<(Range<usize>, Vec<Queries>)> {
+    /// Returns for each tree its tokens and its tiles of at most `rows` query tokens.
+    pub(super) fn trees(&self, rows: usize) -> Vec<(Range<usize>, Vec<QueryTile>)> {
         let roots: Vec<usize> =
             (0..self.segments.len()).filter(|index| self.segments[*index].parent.is_none()).collect();
         let ends = roots.iter().copied().skip(1).chain([self.segments.len()]);
@@ -101,43 +102,45 @@ impl Segments {
         roots.iter().zip(ends).map(tree).collect()
     }
 
-    fn tiles_of(&self, segments: Range<usize>, rows: usize) -> Vec<Queries> {
+    fn tiles_of(&self, segments: Range<usize>, rows: usize) -> Vec<QueryTile> {
         let tiles = segments.flat_map(|index| {
             let tokens = self.segments[index].tokens.clone();
             let starts = tokens.clone().step_by(rows);
-            starts.map(move |start| Queries { segment: index, tokens: start..(start + rows).min(tokens.end) })
+            starts.map(move |start| QueryTile { segment: index, tokens: start..(start + rows).min(tokens.end) })
         });
         tiles.collect()
     }
 
-    /// The key tokens that some query of a tile sees, in order, in chunks of at most `size` tokens, each a few ranges.
+    /// Returns the key tokens visible to any query of a tile, in order, in chunks of at most `size`
+    /// tokens; a chunk is a few ranges.
     ///
-    /// For causal segments a query at token i sees of them those up to i: ancestors come before all of their descendants.
-    pub(super) fn keys(&self, queries: &Queries, size: usize) -> Vec<Vec<Range<usize>>> {
+    /// In causal segments the keys visible to a query at token i are those up to i, since ancestors
+    /// precede descendants.
+    pub(super) fn keys(&self, queries: &QueryTile, size: usize) -> Vec<Vec<Range<usize>>> {
         let own = &self.segments[queries.segment];
-        let end = if self.own == Mask::Full { own.tokens.end } else { queries.tokens.end };
+        let end = if self.mask == Mask::Full { own.tokens.end } else { queries.tokens.end };
         let mut ranges: Vec<Range<usize>> = Vec::new();
         ranges.push(own.tokens.start..end);
-        let mut above = own.parent;
-        while let Some(index) = above {
+        let mut ancestor = own.parent;
+        while let Some(index) = ancestor {
             ranges.push(self.segments[index].tokens.clone());
-            above = self.segments[index].parent;
+            ancestor = self.segments[index].parent;
         }
         let mut chunks: Vec<Vec<Range<usize>>> = Vec::new();
-        let mut room = 0;
+        let mut free = 0;
         for mut range in ranges.into_iter().rev() {
             while !range.is_empty() {
-                if room == 0 {
+                if free == 0 {
                     chunks.push(Vec::new());
-                    room = size;
+                    free = size;
                 }
-                let taken = range.start..range.end.min(range.start + room);
-                room -= taken.len();
-                range.start = taken.end;
+                let part = range.start..range.end.min(range.start + free);
+                free -= part.len();
+                range.start = part.end;
                 if let Some(chunk) = chunks.last_mut() {
                     match chunk.last_mut() {
-                        Some(last) if last.end == taken.start => last.end = taken.end,
-                        _ => chunk.push(taken),
+                        Some(last) if last.end == part.start => last.end = part.end,
+                        _ => chunk.push(part),
                     }
                 }
             }
@@ -146,13 +149,13 @@ impl Segments {
     }
 
     pub(super) fn is_causal(&self) -> bool {
-        self.own == Mask::Causal
+        self.mask == Mask::Causal
     }
 }
 
-/// Query tokens of one tile.
+/// A tile of query tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Queries {
+pub(super) struct QueryTile {
     segment: usize,
     pub tokens: Range<usize>,
 }
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_join_ancestors_that_lie_next_to_each_other() {
+    fn chunks_merge_adjacent_ancestors() {
         let segments = Segments::new(&[(3, None), (2, Some(0)), (4, Some(1)), (4, Some(0))], Mask::Causal);
         let tiles = segments.tiles(2);
         let last = |start: usize| tiles.iter().find(|tile| tile.tokens.start == start).unwrap();
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn trees_are_apart() {
+    fn trees_are_separate() {
         let segments = Segments::new(&[(3, None), (2, Some(0)), (4, None), (0, None)], Mask::Full);
         let trees = segments.trees(4);
         assert_eq!(trees.iter().map(|tree| tree.0.clone()).collect::<Vec<_>>(), [0..5, 5..9, 9..9]);
@@ -192,7 +195,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "its tree begins at 1")]
-    fn a_parent_in_an_earlier_tree_is_refused() {
+    fn a_parent_in_an_earlier_tree_is_rejected() {
         Segments::new(&[(1, None), (1, None), (1, Some(0))], Mask::Causal);
     }
 }

@@ -1,12 +1,13 @@
-//! Attention against its definition in `f64`, against differences, and packed trees against their paths.
+//! Attention against its definition in `f64` and finite differences, and packed trees against their
+//! paths.
 
 use half::bf16;
 
 use super::*;
-use crate::nn::tensor::MatMut;
+use crate::nn::tensor::{Mat, MatMut};
 use crate::nn::testing::{Random, check_gradient, deviation, wide};
 
-/// Inputs of an attention.
+/// Inputs of the forward.
 struct Inputs {
     tokens: usize,
     heads: Heads,
@@ -47,15 +48,16 @@ impl Inputs {
         let (q, k, v) = (of_query(&self.q), of_key(&self.k), of_key(&self.v));
         let out = MatMut::new(&mut results.out, self.tokens, query * dim);
         attention.forward(q, k, v, out, MatMut::new(&mut results.lse, self.tokens, query));
-        let kept = Kept { q, k, v, out: of_query(&results.out), lse: Mat::new(&results.lse, self.tokens, query) };
+        let saved =
+            SavedAttention { q, k, v, out: of_query(&results.out), lse: Mat::new(&results.lse, self.tokens, query) };
         let d_q = MatMut::new(&mut results.d_q, self.tokens, query * dim);
         let d_k = MatMut::new(&mut results.d_k, self.tokens, key * dim);
         let d_v = MatMut::new(&mut results.d_v, self.tokens, key * dim);
-        attention.backward(kept, of_query(d_out), d_q, d_k, d_v);
+        attention.backward(saved, of_query(d_out), d_q, d_k, d_v);
         results
     }
 
-    /// The same rows of all inputs.
+    /// Selects rows of all inputs.
     fn select(&self, tokens: &[usize]) -> Self {
         let Heads { query, key, dim } = self.heads;
         Self {
@@ -72,8 +74,8 @@ fn select(values: &[f32], width: usize, tokens: &[usize]) -> Vec<f32> {
     tokens.iter().flat_map(|token| values[token * width..][..width].iter().copied()).collect()
 }
 
-/// The definition, with `sees(i, j)` for every pair.
-fn twin(heads: Heads, tokens: usize, [q, k, v]: [&[f64]; 3], sees: &dyn Fn(usize, usize) -> bool) -> Vec<f64> {
+/// Attention by definition, with `sees(i, j)` for every pair.
+fn naive(heads: Heads, tokens: usize, [q, k, v]: [&[f64]; 3], sees: &dyn Fn(usize, usize) -> bool) -> Vec<f64> {
     let Heads { query, key, dim } = heads;
     let mut out = vec![0.0; tokens * query * dim];
     for head in 0..query {
@@ -96,38 +98,38 @@ fn twin(heads: Heads, tokens: usize, [q, k, v]: [&[f64]; 3], sees: &dyn Fn(usize
 }
 
 #[test]
-fn causal_and_full_attention_equal_the_definition() {
+fn causal_and_full_attention_match_the_definition() {
     let mut random = Random::new(71);
     for (tokens, query, key, dim) in [(1, 1, 1, 1), (17, 4, 2, 5), (70, 3, 3, 16), (300, 2, 1, 8), (40, 8, 1, 3)] {
         let heads = Heads { query, key, dim };
         let inputs = Inputs::random(&mut random, tokens, heads);
-        for own in [Mask::Causal, Mask::Full] {
-            let results = inputs.run(&Segments::plain(&[tokens], own), &inputs.q);
-            let sees = |i: usize, j: usize| own == Mask::Full || j <= i;
-            let wanted = twin(heads, tokens, [&wide(&inputs.q), &wide(&inputs.k), &wide(&inputs.v)], &sees);
-            let deviation = deviation(&results.out, &wanted);
-            assert!(deviation < 3e-6, "{tokens} tokens, {own:?}: {deviation:e}");
+        for mask in [Mask::Causal, Mask::Full] {
+            let results = inputs.run(&Segments::plain(&[tokens], mask), &inputs.q);
+            let sees = |i: usize, j: usize| mask == Mask::Full || j <= i;
+            let expected = naive(heads, tokens, [&wide(&inputs.q), &wide(&inputs.k), &wide(&inputs.v)], &sees);
+            let deviation = deviation(&results.out, &expected);
+            assert!(deviation < 3e-6, "{tokens} tokens, {mask:?}: {deviation:e}");
         }
     }
 }
 
 #[test]
-fn gradients_equal_the_differences() {
+fn gradients_match_finite_differences() {
     let mut random = Random::new(72);
-    for own in [Mask::Causal, Mask::Full] {
+    for mask in [Mask::Causal, Mask::Full] {
         let (tokens, heads) = (9, Heads { query: 4, key: 2, dim: 3 });
         let inputs = Inputs::random(&mut random, tokens, heads);
         let d_out = random.normals(inputs.q.len());
-        let segments = Segments::new(&[(3, None), (2, Some(0)), (4, Some(0))], own);
+        let segments = Segments::new(&[(3, None), (2, Some(0)), (4, Some(0))], mask);
         let segment = |token: usize| [0, 0, 0, 1, 1, 2, 2, 2, 2][token];
         let sees = |i: usize, j: usize| {
             let related = segment(i) == segment(j) || segment(j) == 0;
-            related && (j <= i || own == Mask::Full)
+            related && (j <= i || mask == Mask::Full)
         };
         let results = inputs.run(&segments, &d_out);
         let (q, k, v) = (wide(&inputs.q), wide(&inputs.k), wide(&inputs.v));
         let loss = |inputs: [&[f64]; 3]| -> f64 {
-            twin(heads, tokens, inputs, &sees).iter().zip(&d_out).map(|(out, d_out)| out * f64::from(*d_out)).sum()
+            naive(heads, tokens, inputs, &sees).iter().zip(&d_out).map(|(out, d_out)| out * f64::from(*d_out)).sum()
         };
         check_gradient(&q, &results.d_q, 1e-5, &|q| loss([q, &k, &v]));
         check_gradient(&k, &results.d_k, 1e-5, &|k| loss([&q, k, &v]));
@@ -135,7 +137,7 @@ fn gradients_equal_the_differences() {
     }
 }
 
-/// A random forest: lengths, parents.
+/// A random forest: lengths and parents.
 fn forest(random: &mut Random, segments: usize, longest: usize) -> Vec<(usize, Option<usize>)> {
     let mut root = 0;
     let segment = |index: usize| {
@@ -149,7 +151,7 @@ fn forest(random: &mut Random, segments: usize, longest: usize) -> Vec<(usize, O
     (0..segments).map(segment).collect()
 }
 
-/// Tokens of the path that ends with a segment.
+/// Tokens of the path from the root to a segment.
 fn path(segments: &[(usize, Option<usize>)], end: usize) -> Vec<usize> {
     let start = |index: usize| segments[..index].iter().map(|segment| segment.0).sum::<usize>();
     let mut path = Vec::new();
@@ -162,7 +164,7 @@ fn path(segments: &[(usize, Option<usize>)], end: usize) -> Vec<usize> {
 }
 
 #[test]
-fn a_packed_forest_equals_its_paths_one_by_one() {
+fn a_packed_forest_matches_its_separate_paths() {
     let mut random = Random::new(73);
     for (count, longest) in [(6, 9), (12, 40), (5, 300), (30, 4)] {
         let shape = forest(&mut random, count, longest);
@@ -172,11 +174,12 @@ fn a_packed_forest_equals_its_paths_one_by_one() {
         let d_out = random.normals(inputs.q.len());
         let packed = inputs.run(&segments, &d_out);
         let width = heads.query * heads.dim;
-        let mut wanted = [vec![0.0f64; inputs.q.len()], vec![0.0; inputs.k.len()], vec![0.0; inputs.v.len()]];
+        let mut expected = [vec![0.0f64; inputs.q.len()], vec![0.0; inputs.k.len()], vec![0.0; inputs.v.len()]];
         for end in 0..shape.len() {
             let tokens = path(&shape, end);
             let own = tokens.len() - shape[end].0;
-            // Each path gets the gradient of its last segment only, so that all paths together give the forest's.
+            // Each path gets the gradient of its last segment only, so that the paths add up to the
+            // forest.
             let mut d_path = select(&d_out, width, &tokens);
             d_path[..own * width].fill(0.0);
             let alone = inputs.select(&tokens).run(&Segments::plain(&[tokens.len()], Mask::Causal), &d_path);
@@ -185,24 +188,24 @@ fn a_packed_forest_equals_its_paths_one_by_one() {
                 assert!(deviation(&ours, &theirs) < 1e-5);
                 assert!(deviation(&select(&packed.lse, heads.query, &tokens), &wide(&alone.lse)) < 1e-5);
             }
-            for (wanted, part) in wanted.iter_mut().zip([&alone.d_q, &alone.d_k, &alone.d_v]) {
+            for (expected, part) in expected.iter_mut().zip([&alone.d_q, &alone.d_k, &alone.d_v]) {
                 let columns = part.len() / tokens.len().max(1);
                 for (token, row) in tokens.iter().zip(part.chunks(columns.max(1))) {
-                    for (wanted, part) in wanted[token * columns..].iter_mut().zip(row) {
-                        *wanted += f64::from(*part);
+                    for (expected, part) in expected[token * columns..].iter_mut().zip(row) {
+                        *expected += f64::from(*part);
                     }
                 }
             }
         }
-        for (ours, wanted) in [&packed.d_q, &packed.d_k, &packed.d_v].into_iter().zip(&wanted) {
-            let deviation = deviation(ours, wanted);
+        for (ours, expected) in [&packed.d_q, &packed.d_k, &packed.d_v].into_iter().zip(&expected) {
+            let deviation = deviation(ours, expected);
             assert!(deviation < 1e-5, "{deviation:e}");
         }
     }
 }
 
 #[test]
-fn bits_do_not_depend_on_the_number_of_threads() {
+fn results_do_not_depend_on_the_thread_count() {
     let mut random = Random::new(74);
     let shape = forest(&mut random, 10, 60);
     let segments = Segments::new(&shape, Mask::Causal);
@@ -217,7 +220,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn inputs_kept_as_bf16_are_widened() {
+fn bf16_inputs_are_widened() {
     let mut random = Random::new(75);
     let heads = Heads { query: 2, key: 2, dim: 4 };
     let mut inputs = Inputs::random(&mut random, 20, heads);

@@ -1,81 +1,82 @@
-//! The loops around the micro-kernel: blocks for the caches, tiles for the threads.
+//! Loops around the micro-kernel: blocks for the caches, tiles for the threads.
 //!
-//! k is cut at fixed places and never among threads: each element of C is summed in the same order whoever computes it.
+//! k is split at fixed places and never across threads, so each element of C is always summed in
+//! the same order.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::bf16_split::Encoding;
 use super::epilogue::Epilogue;
-use super::kernels::{Loose, MicroKernel, Scale};
+use super::kernels::{MicroKernel, Scale, Unpacked};
 use super::operand::Operand;
 use super::pack::{PackUnit, Packing, panel};
-use super::words::Parts;
-
 use crate::nn::tensor::{Mat, MatMut};
 use crate::nn::workspace;
 
-/// Units of k in a block. A panel of B of this depth stays in the first-level cache.
+/// Units along k per block; a panel of B of this depth fits the L1 cache.
 const UNITS: usize = 512;
-/// Rows of A packed at once; they and the block of B stay in the last-level cache.
+/// Rows of A packed at once; they and the block of B fit the last-level cache.
 const ROWS: usize = 3072;
 /// Columns of B packed at once.
 const COLUMNS: usize = 3072;
-/// Rows of a thread's tile, whose panels of A stay in the second-level cache.
+/// Rows of a thread's tile, whose panels of A fit the L2 cache.
 const TILE_ROWS: usize = 192;
-/// Units of B under a thread's tile, which stay in the second-level cache.
+/// Units of B per thread's tile, which fit the L2 cache.
 const TILE_UNITS: usize = 256 * UNITS;
 
-/// One product, with its kernel chosen.
+/// A product whose kernel is chosen.
 pub(super) struct Job<'a> {
     pub a: Operand<'a>,
     pub b: Operand<'a>,
     pub scale: Scale,
     pub epilogue: Epilogue<'a>,
-    /// How values of A and B become units.
-    pub parts: [Parts; 2],
-    /// Whether to use other threads.
+    /// Encodings of A and B.
+    pub encodings: [Encoding; 2],
+    /// Whether to run on all threads.
     pub parallel: bool,
 }
 
-/// Compute `job` into C `[m, n]`; no dimension is 0.
+/// Computes `job` into C `[m, n]`; no dimension is 0.
 pub(super) fn run<U: PackUnit>(job: &Job<'_>, kernel: &MicroKernel<U>, mut c: MatMut<'_, f32>) {
     let (m, n, k) = (c.rows(), c.cols(), job.a.cols());
-    // Values of k in a block: as many as give UNITS units, and whole blocks of rows made on demand.
-    let depth = UNITS * UNITS / U::count(UNITS, job.parts[0]);
+    // Values of k per block: as many as fill UNITS units, rounded up to what row sources can
+    // generate.
+    let depth = UNITS * UNITS / U::count(UNITS, job.encodings[0]);
     let depth = depth.next_multiple_of(super::operand::COLUMN_ALIGNMENT);
     for columns in blocks(n, COLUMNS) {
         for ks in blocks(k, depth) {
-            let units = U::count(ks.len(), job.parts[0]).next_multiple_of(kernel.depth);
+            let units = U::count(ks.len(), job.encodings[0]).next_multiple_of(kernel.depth);
             let (source, k_along_rows) = Packing::of_columns(&job.b);
-            let (width, parts) = (kernel.nr, job.parts[1]);
+            let (width, encoding) = (kernel.nr, job.encodings[1]);
             let lines = columns.clone();
-            let b = Packing { source, k_along_rows, lines, ks: ks.clone(), width, depth: 1, units, parts };
+            let b = Packing { source, k_along_rows, lines, ks: ks.clone(), width, depth: 1, units, encoding };
             workspace::with(b.length(), |packed_b: &mut [U]| {
                 pack(&b, packed_b, job.parallel);
                 let beta = if ks.start == 0 { job.scale.beta } else { 1.0 };
                 let scale = Scale { beta, ..job.scale };
                 let epilogue = |row| (ks.end == k).then(|| job.epilogue.at(row, columns.start));
-                if let Some(tile) = kernel.loose
+                if let Some(tile) = kernel.unpacked
                     && n <= kernel.nr
-                    && let Some(a) = U::plain(&job.a, job.parts[0])
+                    && let Some(a) = U::unpacked(&job.a, job.encodings[0])
                 {
-                    let a = Left::Loose(a.sub(0..m, ks.clone()), tile);
-                    let pass = Pass { kernel, units, a, b: packed_b, scale, epilogue: epilogue(0) };
-                    pass.multiply(c.reborrow(), job.parallel);
+                    let a = RowsOfA::Unpacked(a.sub(0..m, ks.clone()), tile);
+                    let update = Update { kernel, units, a, b: packed_b, scale, epilogue: epilogue(0) };
+                    update.multiply(c.reborrow(), job.parallel);
                     return;
                 }
                 for rows in blocks(m, ROWS) {
                     let (source, k_along_rows) = Packing::of_rows(&job.a);
-                    let (width, depth, parts) = (kernel.mr, kernel.depth, job.parts[0]);
+                    let (width, depth, encoding) = (kernel.mr, kernel.depth, job.encodings[0]);
                     let lines = rows.clone();
-                    let a = Packing { source, k_along_rows, lines, ks: ks.clone(), width, depth, units, parts };
+                    let a = Packing { source, k_along_rows, lines, ks: ks.clone(), width, depth, units, encoding };
                     workspace::with(a.length(), |packed_a: &mut [U]| {
                         pack(&a, packed_a, job.parallel);
                         let block = c.sub_mut(rows.start, columns.start, rows.len(), columns.len());
-                        let (a, epilogue) = (Left::Packed(packed_a), epilogue(rows.start));
-                        let pass = Pass { kernel, units, a, b: packed_b, scale, epilogue };
-                        pass.multiply(block, job.parallel);
+                        let (a, epilogue) = (RowsOfA::Packed(packed_a), epilogue(rows.start));
+                        let update = Update { kernel, units, a, b: packed_b, scale, epilogue };
+                        update.multiply(block, job.parallel);
                     });
                 }
             });
@@ -83,13 +84,13 @@ pub(super) fn run<U: PackUnit>(job: &Job<'_>, kernel: &MicroKernel<U>, mut c: Ma
     }
 }
 
-/// Ranges of `step` that cover `0..end`.
+/// Returns ranges of `step` that cover `0..end`.
 fn blocks(end: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     (0..end).step_by(step).map(move |start| start..(start + step).min(end))
 }
 
 fn pack<U: PackUnit>(packing: &Packing<'_>, out: &mut [U], parallel: bool) {
-    let chunk = packing.panels_together() * packing.panel();
+    let chunk = packing.panels_per_chunk() * packing.panel();
     if parallel && out.len() > chunk {
         out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| U::pack(&packing.chunk(i), out));
     } else {
@@ -97,24 +98,24 @@ fn pack<U: PackUnit>(packing: &Packing<'_>, out: &mut [U], parallel: bool) {
     }
 }
 
-/// Where the rows of A are.
-enum Left<'a, U: 'static> {
+/// Rows of A.
+enum RowsOfA<'a, U: 'static> {
     Packed(&'a [U]),
-    Loose(Mat<'a, U>, Loose<U>),
+    Unpacked(Mat<'a, U>, Unpacked<U>),
 }
 
-/// One pass over a block of C with packed panels.
-struct Pass<'a, U: 'static> {
+/// One update of a block of C by packed panels.
+struct Update<'a, U: 'static> {
     kernel: &'a MicroKernel<U>,
     units: usize,
-    a: Left<'a, U>,
+    a: RowsOfA<'a, U>,
     b: &'a [U],
     scale: Scale,
-    /// What to do after the last pass.
+    /// Applied after the last update.
     epilogue: Option<Epilogue<'a>>,
 }
 
-impl<U: PackUnit> Pass<'_, U> {
+impl<U: PackUnit> Update<'_, U> {
     fn multiply(&self, block: MatMut<'_, f32>, parallel: bool) {
         let (rows, columns) = self.tile_size(block.rows(), block.cols(), parallel);
         let across = block.cols().div_ceil(columns);
@@ -126,7 +127,8 @@ impl<U: PackUnit> Pass<'_, U> {
         }
     }
 
-    /// Whole panels, at most the constants above, small enough to keep all threads busy to the end.
+    /// Returns the size of a thread's tile: whole panels, at most the constants above, small enough
+    /// for an even load.
     fn tile_size(&self, m: usize, n: usize, parallel: bool) -> (usize, usize) {
         let wanted = if parallel { 4 * rayon::current_num_threads() } else { 1 };
         let MicroKernel { mr, nr, .. } = *self.kernel;
@@ -144,7 +146,8 @@ impl<U: PackUnit> Pass<'_, U> {
         (rows, columns)
     }
 
-    /// The part of the block from (`row`, `column`) on, panel of A by panel of A.
+    /// Computes the part `c` of the block, which starts at (`row`, `column`), one panel of A at a
+    /// time.
     fn tile(&self, row: usize, column: usize, mut c: MatMut<'_, f32>) {
         let MicroKernel { mr, nr, .. } = *self.kernel;
         for rows in blocks(c.rows(), mr) {
@@ -152,13 +155,13 @@ impl<U: PackUnit> Pass<'_, U> {
                 let b = &self.b[(column + columns.start) / nr * panel(nr, self.units)..];
                 let tile = c.sub_mut(rows.start, columns.start, rows.len(), columns.len());
                 match &self.a {
-                    Left::Packed(a) => {
+                    RowsOfA::Packed(a) => {
                         let a = &a[(row + rows.start) / mr * panel(mr, self.units)..];
                         (self.kernel.tile)(self.units, a, b, self.scale, tile);
                     }
-                    Left::Loose(a, loose) => {
+                    RowsOfA::Unpacked(a, unpacked) => {
                         let (a, stride) = (a.sub(row + rows.start..a.rows(), 0..self.units), a.stride());
-                        loose(self.units, a.data(), stride, b, self.scale, tile);
+                        unpacked(self.units, a.data(), stride, b, self.scale, tile);
                     }
                 }
             }

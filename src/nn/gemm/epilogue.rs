@@ -1,10 +1,10 @@
-//! What is done to C while it is still in the cache: bias, activation, residual.
+//! Bias, activation and residual, applied to C while it is in the cache.
 
 use crate::nn::activation::Activation;
 use crate::nn::math::add;
 use crate::nn::tensor::{Mat, MatMut};
 
-/// `C = activation(C + bias) + residual`, each part optional.
+/// `C = activation(C + bias) + residual`, each term optional.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
@@ -13,7 +13,7 @@ pub(super) struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
-    /// The same for the part of C from (`row`, `column`) on.
+    /// Returns the epilogue for the part of C that starts at (`row`, `column`).
     pub fn at(&self, row: usize, column: usize) -> Self {
         Self {
             bias: self.bias.map(|bias| &bias[column..]),
@@ -22,7 +22,8 @@ impl Epilogue<'_> {
         }
     }
 
-    /// Apply to C, whose first element is the one that bias and residual begin with.
+    /// Applies the epilogue to C, whose first element belongs to the first ones of bias and
+    /// residual.
     pub fn apply(&self, mut c: MatMut<'_, f32>) {
         if self.bias.is_none() && self.activation.is_none() && self.residual.is_none() {
             return;

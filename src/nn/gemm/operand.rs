@@ -1,28 +1,29 @@
-//! What a product multiplies: stored matrices, or rows that somebody makes when asked.
+//! Operands of a product: stored matrices, or rows generated on demand.
 
 use std::ops::Range;
 
 use half::{bf16, f16};
 
-use crate::nn::element::Stored;
 use crate::nn::simd::convert;
-use crate::nn::tensor::{Element, Mat};
+use crate::nn::tensor::{Element, Mat, Stored};
 
-/// Column ranges that [`RowSource::write_row`] is asked for begin at a multiple of this, and end at one or at the row's end.
+/// Column ranges passed to [`RowSource::write_row`] begin at a multiple of this and end at a
+/// multiple or at the row's end.
 pub const COLUMN_ALIGNMENT: usize = 256;
 
-/// A matrix whose rows are made on demand, such as quantised weights that are dequantised panel by panel.
+/// A matrix whose rows are generated on demand, such as quantised weights that are dequantised
+/// panel by panel.
 ///
-/// Each part of the matrix is asked for once for each pass of a product over it, from several threads at once.
+/// A product requests each part once per pass over the matrix, from several threads at once.
 pub trait RowSource: Sync {
-    /// Number of rows.
+    /// Returns the number of rows.
     fn rows(&self) -> usize;
 
-    /// Number of columns.
+    /// Returns the number of columns.
     fn cols(&self) -> usize;
 
-    /// Write the values of `columns` of row `row` to `out`, which has as many places. `columns` begins at a multiple of
-    /// [`COLUMN_ALIGNMENT`], and ends at one or at the end of the row.
+    /// Writes `columns` of row `row` to `out`, which has the same length. `columns` begins at a
+    /// multiple of [`COLUMN_ALIGNMENT`] and ends at a multiple or at the end of the row.
     fn write_row(&self, row: usize, columns: Range<usize>, out: &mut [f32]);
 }
 
@@ -42,23 +43,23 @@ pub(super) enum Source<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// A matrix whose rows are made on demand.
+    /// Creates an operand whose rows are generated on demand.
     pub fn from_rows(source: &'a dyn RowSource) -> Self {
         Self { source: Source::Rows(source), transposed: false }
     }
 
-    /// The transpose. Nothing is moved: packing reads the matrix the other way.
+    /// Transposes the operand without moving data: packing reads it the other way.
     #[must_use]
     pub fn t(self) -> Self {
         Self { transposed: !self.transposed, ..self }
     }
 
-    /// Rows of the operand (of the transpose, if it is one).
+    /// Returns the number of rows, after transposition.
     pub fn rows(&self) -> usize {
         if self.transposed { self.source.cols() } else { self.source.rows() }
     }
 
-    /// Columns of the operand (of the transpose, if it is one).
+    /// Returns the number of columns, after transposition.
     pub fn cols(&self) -> usize {
         if self.transposed { self.source.rows() } else { self.source.cols() }
     }
@@ -85,7 +86,7 @@ impl std::fmt::Debug for Operand<'_> {
             Source::F32(_) => "f32",
             Source::F16(_) => "f16",
             Source::Bf16(_) => "bf16",
-            Source::Rows(_) => "made on demand",
+            Source::Rows(_) => "generated on demand",
         };
         write!(f, "Operand({} × {}, {format})", self.rows(), self.cols())
     }
@@ -110,12 +111,12 @@ impl Source<'_> {
         }
     }
 
-    /// Whether parts may be asked for only at multiples of [`COLUMN_ALIGNMENT`].
+    /// Whether column ranges have to be aligned to [`COLUMN_ALIGNMENT`].
     pub(super) fn is_aligned(&self) -> bool {
         matches!(self, Self::Rows(_))
     }
 
-    /// Write the values of `columns` of row `row` to `out`.
+    /// Writes `columns` of row `row` to `out`.
     pub(super) fn copy_row(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
         match self {
             Self::F32(matrix) => out.copy_from_slice(&matrix.row(row)[columns]),
@@ -125,7 +126,8 @@ impl Source<'_> {
         }
     }
 
-    /// The values of `columns` of row `row`: in place for `f32`, else in `scratch`, which has as many places.
+    /// Returns `columns` of row `row`: borrowed for `f32`, else copied to `scratch`, which has the
+    /// same length.
     pub(super) fn row<'a>(&'a self, row: usize, columns: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
         if let Self::F32(matrix) = self {
             return &matrix.row(row)[columns];

@@ -1,18 +1,19 @@
-//! Packing: parts of operands, converted and interleaved into the panels that micro-kernels read.
+//! Packing: converts parts of operands and interleaves them into the panels that micro-kernels
+//! read.
 //!
-//! A is packed by rows and B by columns; both are called *lines* here, since apart from the names packing is the same: a
-//! panel holds `width` lines, and of each line the units along k. Where the matrix is stored with k along its rows a panel is
-//! a transpose; where it is stored the other way, a copy.
+//! A is packed by rows and B by columns. Both are called *lines* here, because packing treats them
+//! alike: a panel holds `width` lines, each with its units along k. If k runs along the stored
+//! rows, packing transposes; else it copies.
 
 use std::ops::Range;
 
+use super::bf16_split::{self, Encoding};
 use super::operand::{Operand, Source};
-use super::words::{self, Parts};
 use crate::nn::simd::transpose::transpose;
 use crate::nn::tensor::Mat;
 use crate::nn::workspace::{self, Unit};
 
-/// A part of an operand to be packed, and how.
+/// A part of an operand, and how to pack it.
 pub(super) struct Packing<'a> {
     pub source: Source<'a>,
     /// Whether k runs along the stored rows.
@@ -23,101 +24,101 @@ pub(super) struct Packing<'a> {
     pub ks: Range<usize>,
     /// Lines in a panel.
     pub width: usize,
-    /// Units of a line that lie together.
+    /// Consecutive units per line.
     pub depth: usize,
-    /// Units of each line, padding included.
+    /// Units per line, padding included.
     pub units: usize,
     /// How values become units.
-    pub parts: Parts,
+    pub encoding: Encoding,
 }
 
 impl<'a> Packing<'a> {
-    /// `op(A)`'s rows.
+    /// Returns the source of `op(A)`'s rows, and whether k runs along its stored rows.
     pub fn of_rows(operand: &Operand<'a>) -> (Source<'a>, bool) {
         (operand.source, !operand.transposed)
     }
 
-    /// `op(B)`'s columns.
+    /// Returns the source of `op(B)`'s columns, and whether k runs along its stored rows.
     pub fn of_columns(operand: &Operand<'a>) -> (Source<'a>, bool) {
         (operand.source, operand.transposed)
     }
 
-    /// Units that all panels take.
+    /// Returns the units of all panels.
     pub fn length(&self) -> usize {
         self.lines.len().div_ceil(self.width) * self.panel()
     }
 
-    /// Units from one panel to the next.
+    /// Returns the units from one panel to the next.
     pub fn panel(&self) -> usize {
         panel(self.width, self.units)
     }
 
-    /// Panels that are packed together, so that rows made on demand are asked for in whole blocks.
-    pub fn panels_together(&self) -> usize {
+    /// Returns the panels packed per task, so that row sources are read in aligned ranges.
+    pub fn panels_per_chunk(&self) -> usize {
         const LINES: usize = super::operand::COLUMN_ALIGNMENT;
         if self.k_along_rows {
             LINES.div_ceil(2 * self.width)
         } else if self.source.is_aligned() {
-            // As many lines as end with a panel and with a block both.
-            LINES / common_divisor(LINES, self.width)
+            // The least number of lines that ends both a panel and an aligned range.
+            LINES / gcd(LINES, self.width)
         } else {
-            // Long runs of each row, which pages and prefetching reward.
+            // Long runs of each row, for paging and prefetching.
             (2 * LINES).div_ceil(self.width)
         }
     }
 
-    /// The part of this packing that fills chunk `chunk` of panels.
+    /// Returns the part of this packing that fills chunk `chunk` of panels.
     pub fn chunk(&self, chunk: usize) -> Self {
-        let lines = self.panels_together() * self.width;
+        let lines = self.panels_per_chunk() * self.width;
         let start = self.lines.start + chunk * lines;
         let lines = start..(start + lines).min(self.lines.end);
         Self { lines, ks: self.ks.clone(), ..*self }
     }
 }
 
-/// Units from one panel to the next: a cache line more than it holds, because panels a power of two apart would share
-/// their places in the caches.
+/// Returns the units from one panel to the next: its size plus a cache line, because panels that
+/// are a power of two apart would compete for the same cache sets.
 pub(super) fn panel(width: usize, units: usize) -> usize {
     const LINE: usize = 16;
     width * units + LINE
 }
 
-/// The largest number that divides both.
-fn common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common_divisor(b, a % b) }
+/// Returns the greatest common divisor.
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// A unit that panels can be packed into.
+/// An element of packed panels.
 pub(super) trait PackUnit: Unit {
-    /// Units along k for `ks` values.
-    fn count(ks: usize, parts: Parts) -> usize;
+    /// Returns the units along k for `ks` values.
+    fn count(ks: usize, encoding: Encoding) -> usize;
 
-    /// The operand's rows as they are stored, if that is what packing would copy.
-    fn plain<'a>(operand: &Operand<'a>, parts: Parts) -> Option<Mat<'a, Self>>;
+    /// Returns the operand's stored rows, if packing would copy them unchanged.
+    fn unpacked<'a>(operand: &Operand<'a>, encoding: Encoding) -> Option<Mat<'a, Self>>;
 
-    /// Fill the panels of `packing`.
+    /// Fills the panels of `packing`.
     fn pack(packing: &Packing<'_>, out: &mut [Self]);
 }
 
 impl PackUnit for f32 {
-    fn count(ks: usize, _: Parts) -> usize {
+    fn count(ks: usize, _: Encoding) -> usize {
         ks
     }
 
-    fn plain<'a>(operand: &Operand<'a>, parts: Parts) -> Option<Mat<'a, Self>> {
+    fn unpacked<'a>(operand: &Operand<'a>, encoding: Encoding) -> Option<Mat<'a, Self>> {
         match operand.source {
-            Source::F32(matrix) if !operand.transposed && parts == Parts::Exact => Some(matrix),
+            Source::F32(matrix) if !operand.transposed && encoding == Encoding::Exact => Some(matrix),
             _ => None,
         }
     }
 
     fn pack(packing: &Packing<'_>, out: &mut [Self]) {
-        let Packing { source, lines, ks, width, units, parts, .. } = packing;
-        let rounded = !matches!(parts, Parts::Exact);
+        let Packing { source, lines, ks, width, units, encoding, .. } = packing;
+        let rounded = !matches!(encoding, Encoding::Exact);
         if packing.k_along_rows {
             transpose_lines(packing, rounded, out);
         } else {
-            // A few stored rows at once, because they fill whole cache lines of the panels together.
+            // Several stored rows at once, which together fill whole cache lines of the panels.
             const ROWS: usize = 4;
             workspace::with(ROWS * lines.len(), |scratch: &mut [f32]| {
                 for first in ks.clone().step_by(ROWS) {
@@ -131,22 +132,22 @@ impl PackUnit for f32 {
             });
         }
         if rounded {
-            words::round_to_bf16(out);
+            bf16_split::round_to_bf16(out);
         }
     }
 }
 
 impl PackUnit for u32 {
-    fn count(ks: usize, parts: Parts) -> usize {
-        ks.div_ceil(2) * parts.count()
+    fn count(ks: usize, encoding: Encoding) -> usize {
+        ks.div_ceil(2) * encoding.count()
     }
 
-    fn plain<'a>(_: &Operand<'a>, _: Parts) -> Option<Mat<'a, Self>> {
+    fn unpacked<'a>(_: &Operand<'a>, _: Encoding) -> Option<Mat<'a, Self>> {
         None
     }
 
     fn pack(packing: &Packing<'_>, out: &mut [Self]) {
-        let filled = Self::count(packing.ks.len(), packing.parts);
+        let filled = Self::count(packing.ks.len(), packing.encoding);
         if packing.k_along_rows {
             pack_lines(packing, filled, out);
         } else {
@@ -155,7 +156,7 @@ impl PackUnit for u32 {
     }
 }
 
-/// Rows of values along k, turned over into panels.
+/// Packs stored rows along k by transposing them into panels.
 fn transpose_lines(packing: &Packing<'_>, rounded: bool, out: &mut [f32]) {
     let Packing { source, lines, ks, width, .. } = packing;
     workspace::with(width * ks.len(), |scratch: &mut [f32]| {
@@ -177,18 +178,18 @@ fn transpose_lines(packing: &Packing<'_>, rounded: bool, out: &mut [f32]) {
     });
 }
 
-/// Pairs of values that follow each other in a stored row.
+/// Packs pairs of neighbours within a stored row.
 fn pack_lines(packing: &Packing<'_>, filled: usize, out: &mut [u32]) {
-    let Packing { source, lines, ks, width, depth, units, parts, .. } = packing;
+    let Packing { source, lines, ks, width, depth, units, encoding, .. } = packing;
     workspace::with(ks.len(), |values: &mut [f32]| {
         workspace::with(width * units, |rows: &mut [u32]| {
             for (panel, first) in out.chunks_exact_mut(packing.panel()).zip(lines.clone().step_by(*width)) {
                 let count = (*width).min(lines.end - first);
                 for (line, row) in (first..).zip(rows.chunks_exact_mut(*units)).take(count) {
-                    if let (Source::Bf16(matrix), 1) = (source, parts.count()) {
-                        words::pair_bf16(&matrix.row(line)[ks.clone()], row);
+                    if let (Source::Bf16(matrix), 1) = (source, encoding.count()) {
+                        bf16_split::pair_bf16(&matrix.row(line)[ks.clone()], row);
                     } else {
-                        words::pair(source.row(line, ks.clone(), values), *parts, row);
+                        bf16_split::pair(source.row(line, ks.clone(), values), *encoding, row);
                     }
                     row[filled..].fill(0);
                 }
@@ -207,11 +208,11 @@ fn pack_lines(packing: &Packing<'_>, filled: usize, out: &mut [u32]) {
     });
 }
 
-/// Pairs of values that lie below each other in two stored rows.
+/// Packs pairs of values from two consecutive stored rows.
 fn pack_columns(packing: &Packing<'_>, filled: usize, out: &mut [u32]) {
-    let Packing { source, lines, ks, width, depth, units, parts, .. } = packing;
+    let Packing { source, lines, ks, width, depth, units, encoding, .. } = packing;
     let (width, depth, units, length) = (*width, *depth, *units, lines.len());
-    let steps = filled / parts.count();
+    let steps = filled / encoding.count();
     workspace::with(2 * length, |values: &mut [f32]| {
         workspace::with(length.max(depth * width), |row: &mut [u32]| {
             let (upper, lower) = values.split_at_mut(length);
@@ -224,9 +225,9 @@ fn pack_columns(packing: &Packing<'_>, filled: usize, out: &mut [u32]) {
                     lower.fill(0.0);
                     &*lower
                 };
-                for (part, low) in parts.low_halves().iter().enumerate() {
+                for (part, low) in encoding.low_halves().iter().enumerate() {
                     let row = &mut row[..length];
-                    words::interleave(first, second, *low, row);
+                    bf16_split::interleave(first, second, *low, row);
                     scatter(&[row], part * steps + unit, (width, units), out);
                 }
             }
@@ -234,7 +235,7 @@ fn pack_columns(packing: &Packing<'_>, filled: usize, out: &mut [u32]) {
                 let panel = &mut panel[..width * units];
                 panel[filled * width..].fill(0);
                 if depth > 1 {
-                    // Blocks of `depth` units by `width` lines are turned over in place.
+                    // Transpose blocks of `depth` units by `width` lines in place.
                     for block in panel.chunks_exact_mut(depth * width) {
                         let copy = &mut row[..depth * width];
                         copy.copy_from_slice(block);
@@ -246,10 +247,10 @@ fn pack_columns(packing: &Packing<'_>, filled: usize, out: &mut [u32]) {
     });
 }
 
-/// Put a few units of every line, from `unit` on, into their places in the panels `[units, width]`; lines beyond the last
-/// are 0.
+/// Writes a few units of every line, starting at `unit`, to the panels `[units, width]`; pads
+/// missing lines with 0.
 fn scatter<U: Unit>(rows: &[&[U]], unit: usize, (width, units): (usize, usize), out: &mut [U]) {
-    // Copies of a length known to the compiler are a few moves instead of a call.
+    // Copies of constant length compile to a few moves instead of a call.
     match width {
         32 => scatter_wide::<U, 32>(rows, unit, units, out),
         16 => scatter_wide::<U, 16>(rows, unit, units, out),
@@ -274,7 +275,7 @@ fn scatter_wide<U: Unit, const WIDTH: usize>(rows: &[&[U]], unit: usize, units: 
     }
 }
 
-/// [`scatter`] for any width, of the lines from `from` on.
+/// [`scatter`] for any width, starting with line `from`.
 fn scatter_rest<U: Unit>(rows: &[&[U]], from: usize, unit: usize, (width, units): (usize, usize), out: &mut [U]) {
     for (unit, row) in (unit..).zip(rows) {
         for (values, panel) in row[from..].chunks(width).zip(out.chunks_exact_mut(panel(width, units))) {

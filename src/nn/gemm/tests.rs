@@ -1,4 +1,5 @@
-//! Whole products against sums in `f64`: shapes, transposes, formats, kernels, precisions, epilogues, threads.
+//! Whole products against sums in `f64`: shapes, transposes, formats, kernels, precisions,
+//! epilogues and threads.
 
 use half::{bf16, f16};
 
@@ -7,7 +8,7 @@ use super::kernels::amx;
 use super::*;
 use crate::nn::testing::{Random, wide};
 
-/// A stored matrix in one of the formats.
+/// A stored matrix in one of the three formats.
 enum Numbers {
     F32(Vec<f32>),
     F16(Vec<f16>),
@@ -32,7 +33,7 @@ impl Numbers {
         }
     }
 
-    /// `[rows, cols]` as an operand of that shape, stored either way.
+    /// Returns an operand `[rows, cols]` that is stored either way.
     fn operand(&self, rows: usize, cols: usize, transposed: bool) -> Operand<'_> {
         let (stored_rows, stored_cols) = if transposed { (cols, rows) } else { (rows, cols) };
         let operand = match self {
@@ -44,7 +45,7 @@ impl Numbers {
     }
 }
 
-/// Exact product and sums of absolute products, `[m, n]`.
+/// Sums of products and of absolute products in `f64`, `[m, n]`.
 fn exact(a: &[f64], b: &[f64], (m, n, k): (usize, usize, usize), (ta, tb): (bool, bool)) -> Vec<(f64, f64)> {
     let mut sums = vec![(0.0, 0.0); m * n];
     for i in 0..m {
@@ -60,7 +61,7 @@ fn exact(a: &[f64], b: &[f64], (m, n, k): (usize, usize, usize), (ta, tb): (bool
     sums
 }
 
-/// Largest error of C in units of Σ|a·b|.
+/// Largest error of C, as a fraction of Σ|a·b|.
 fn error(c: &[f32], sums: &[(f64, f64)]) -> f64 {
     assert!(c.iter().all(|value| value.is_finite()));
     c.iter().zip(sums).map(|(c, (sum, size))| (f64::from(*c) - sum).abs() / size.max(1e-30)).fold(0.0, f64::max)
@@ -71,7 +72,7 @@ fn available() -> impl Iterator<Item = Kernel> {
 }
 
 #[test]
-fn odd_shapes_formats_and_transposes_are_right_on_every_kernel() {
+fn odd_shapes_formats_and_transposes_are_correct_on_every_kernel() {
     let mut random = Random::new(11);
     for case in 0..120 {
         let shape @ (m, n, k) = (1 + random.below(70), 1 + random.below(70), 1 + random.below(70));
@@ -98,7 +99,7 @@ fn random_format(case: usize) -> usize {
 }
 
 #[test]
-fn shapes_that_cross_every_block_are_right() {
+fn shapes_that_cross_block_boundaries_are_correct() {
     let mut random = Random::new(12);
     for shape @ (m, n, k) in [(3100, 40, 30), (30, 3100, 40), (40, 50, 2100), (193, 800, 1100), (1, 1, 3000)] {
         for transposed in [(false, false), (false, true), (true, false), (true, true)] {
@@ -117,7 +118,7 @@ fn shapes_that_cross_every_block_are_right() {
 }
 
 #[test]
-fn precision_modes_keep_their_error_bounds() {
+fn precisions_stay_within_their_error_bounds() {
     let mut random = Random::new(13);
     let shape @ (m, n, k) = (33, 47, 700);
     for format in [0, 1] {
@@ -142,7 +143,7 @@ fn precision_modes_keep_their_error_bounds() {
 }
 
 #[test]
-fn single_rows_and_columns_are_right_without_packing() {
+fn matrix_vector_products_are_correct() {
     let mut random = Random::new(20);
     for shape @ (m, n, k) in [(1, 1, 1), (1, 70, 33), (70, 1, 33), (1, 1500, 900), (1500, 1, 900)] {
         for case in 0..12 {
@@ -165,7 +166,7 @@ fn single_rows_and_columns_are_right_without_packing() {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
-fn panels_packed_for_amx_give_the_product_when_its_arithmetic_is_emulated() {
+fn panels_packed_for_amx_are_correct_under_emulation() {
     let mut random = Random::new(14);
     for case in 0..24 {
         let shape @ (m, n, k) = (1 + random.below(70), 1 + random.below(70), 1 + random.below(170));
@@ -174,14 +175,15 @@ fn panels_packed_for_amx_give_the_product_when_its_arithmetic_is_emulated() {
         let a = Numbers::random(&mut random, format, m * k);
         let b = Numbers::random(&mut random, format, k * n);
         let sums = exact(&a.values(), &b.values(), shape, transposed);
-        let split = [Parts::SplitLeft, Parts::SplitRight];
-        let (parts, bound) = if format == 2 { ([Parts::Exact; 2], 1e-5) } else { (split, 2f64.powi(-16) + 1e-5) };
+        let split = [Encoding::SplitLeft, Encoding::SplitRight];
+        let (encodings, bound) =
+            if format == 2 { ([Encoding::Exact; 2], 1e-5) } else { (split, 2f64.powi(-16) + 1e-5) };
         let job = blocks::Job {
             a: a.operand(m, k, transposed.0),
             b: b.operand(k, n, transposed.1),
             scale: Scale { alpha: 1.0, beta: 0.0 },
             epilogue: Epilogue::default(),
-            parts,
+            encodings,
             parallel: case % 2 == 0,
         };
         let mut c = vec![f32::NAN; m * n];
@@ -192,7 +194,7 @@ fn panels_packed_for_amx_give_the_product_when_its_arithmetic_is_emulated() {
 }
 
 #[test]
-fn bits_do_not_depend_on_the_number_of_threads() {
+fn results_do_not_depend_on_the_thread_count() {
     let mut random = Random::new(15);
     for (m, n, k) in [(300, 500, 600), (5, 3000, 700), (2000, 17, 160), (1, 3000, 1500), (3000, 1, 1500)] {
         for precision in [Precision::Exact, Precision::Bf16] {
@@ -213,7 +215,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn scales_bias_activation_and_residual_come_in_that_order() {
+fn scales_bias_activation_and_residual_apply_in_that_order() {
     let mut random = Random::new(16);
     let (m, n, k) = (37, 45, 1050);
     let (a, b, old) = (random.normals(m * k), random.normals(k * n), random.normals(m * n));
@@ -230,13 +232,13 @@ fn scales_bias_activation_and_residual_come_in_that_order() {
         .run(Mat::new(&a, m, k), Mat::new(&b, k, n), MatMut::new(&mut c, m, n));
     for (i, value) in c.iter().enumerate() {
         let before = 0.05 * product[i] - 2.0 * old[i] + bias[i % n];
-        let wanted = before / (1.0 + (-before).exp()) + residual[i];
-        assert!((value - wanted).abs() < 2e-5, "{value} {wanted}");
+        let expected = before / (1.0 + (-before).exp()) + residual[i];
+        assert!((value - expected).abs() < 2e-5, "{value} {expected}");
     }
 }
 
 #[test]
-fn a_product_over_nothing_is_zero_and_still_has_its_epilogue() {
+fn a_product_over_an_empty_k_is_zero_and_still_has_its_epilogue() {
     let mut c = [f32::NAN; 4];
     Gemm::new().bias(&[1.0, 2.0]).run(
         Mat::new(&[0.0f32; 0], 2, 0),
@@ -247,7 +249,7 @@ fn a_product_over_nothing_is_zero_and_still_has_its_epilogue() {
 }
 
 #[test]
-fn views_with_strides_are_read_and_written_in_place() {
+fn strided_views_are_read_and_written_in_place() {
     let mut random = Random::new(17);
     let whole = random.normals(20 * 50);
     let head = Mat::new(&whole, 20, 50).sub(0..20, 10..30);
@@ -257,25 +259,25 @@ fn views_with_strides_are_read_and_written_in_place() {
     for i in 0..20 {
         for j in 0..33 {
             let dot: f32 = head.row(i).iter().zip(head.row(j % 20)).map(|(a, b)| a * b).sum();
-            let wanted = if j < 20 { dot } else { 7.0 };
-            assert!((c[i * 33 + j] - wanted).abs() < 1e-4);
+            let expected = if j < 20 { dot } else { 7.0 };
+            assert!((c[i * 33 + j] - expected).abs() < 1e-4);
         }
     }
 }
 
-/// Rows made on demand, which checks what it is asked for.
-struct Made {
+/// A row source that checks the alignment of requests.
+struct GeneratedRows {
     rows: usize,
     cols: usize,
 }
 
-impl Made {
+impl GeneratedRows {
     fn value(row: usize, col: usize) -> f32 {
         ((row * 31 + col * 17) % 23) as f32 - 11.0
     }
 }
 
-impl RowSource for Made {
+impl RowSource for GeneratedRows {
     fn rows(&self) -> usize {
         self.rows
     }
@@ -295,28 +297,28 @@ impl RowSource for Made {
 }
 
 #[test]
-fn rows_made_on_demand_are_asked_for_in_whole_blocks() {
-    let made = Made { rows: 300, cols: 1300 };
-    let all: Vec<f32> = (0..300 * 1300).map(|i| Made::value(i / 1300, i % 1300)).collect();
+fn row_sources_are_read_in_aligned_ranges() {
+    let shape = GeneratedRows { rows: 300, cols: 1300 };
+    let all: Vec<f32> = (0..300 * 1300).map(|i| GeneratedRows::value(i / 1300, i % 1300)).collect();
     let mut random = Random::new(18);
     for transposed in [false, true] {
         let (k, n) = if transposed { (1300, 300) } else { (300, 1300) };
         let x = random.normals(20 * k);
         let side = |operand: Operand<'static>| if transposed { operand.t() } else { operand };
-        let made: &'static Made = Box::leak(Box::new(Made { ..made }));
+        let source: &'static GeneratedRows = Box::leak(Box::new(GeneratedRows { ..shape }));
         let stored: &'static [f32] = Box::leak(all.clone().into_boxed_slice());
         for precision in [Precision::Exact, Precision::Bf16] {
-            let (mut c, mut wanted) = (vec![0.0; 20 * n], vec![0.0; 20 * n]);
+            let (mut c, mut expected) = (vec![0.0; 20 * n], vec![0.0; 20 * n]);
             let gemm = Gemm::new().precision(precision);
-            gemm.run(Mat::new(&x, 20, k), side(Operand::from_rows(made)), MatMut::new(&mut c, 20, n));
-            gemm.run(Mat::new(&x, 20, k), side(Mat::new(stored, 300, 1300).into()), MatMut::new(&mut wanted, 20, n));
-            assert_eq!(c, wanted);
+            gemm.run(Mat::new(&x, 20, k), side(Operand::from_rows(source)), MatMut::new(&mut c, 20, n));
+            gemm.run(Mat::new(&x, 20, k), side(Mat::new(stored, 300, 1300).into()), MatMut::new(&mut expected, 20, n));
+            assert_eq!(c, expected);
         }
-        // As the left operand, where panels are narrower.
-        let (mut c, mut wanted) = (vec![0.0; n * 20], vec![0.0; n * 20]);
+        // As the left operand, whose panels are narrower.
+        let (mut c, mut expected) = (vec![0.0; n * 20], vec![0.0; n * 20]);
         let right = Operand::from(Mat::new(&x, 20, k)).t();
-        Gemm::new().run(side(Operand::from_rows(made)).t(), right, MatMut::new(&mut c, n, 20));
-        Gemm::new().run(side(Mat::new(stored, 300, 1300).into()).t(), right, MatMut::new(&mut wanted, n, 20));
-        assert_eq!(c, wanted);
+        Gemm::new().run(side(Operand::from_rows(source)).t(), right, MatMut::new(&mut c, n, 20));
+        Gemm::new().run(side(Mat::new(stored, 300, 1300).into()).t(), right, MatMut::new(&mut expected, n, 20));
+        assert_eq!(c, expected);
     }
 }

@@ -1,7 +1,7 @@
-//! Rows from one number format to another.
+//! Converts rows between number formats.
 //!
-//! Widening is exact; rounding is to nearest, ties to even; NaN stays NaN. All levels give the same bits (of NaN: the same
-//! sign and quietness).
+//! Widening is exact; rounding is to nearest, ties to even; NaN stays NaN. All levels give the same
+//! bits (for NaN: the same sign, and quiet or signalling alike).
 
 use half::{bf16, f16};
 
@@ -10,7 +10,7 @@ use super::vectorised;
 use super::{Level, level};
 
 vectorised! {
-    /// `out[i] = row[i]`.
+    /// Widens: `out[i] = row[i]`.
     pub(crate) fn bf16_to_f32(row: &[bf16], out: &mut [f32]) {
         assert_eq!(row.len(), out.len());
         for (out, value) in out.iter_mut().zip(row) {
@@ -20,7 +20,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// `out[i] = row[i]`, rounded.
+    /// Rounds: `out[i] = row[i]`.
     pub(crate) fn f32_to_bf16(row: &[f32], out: &mut [bf16]) {
         assert_eq!(row.len(), out.len());
         for (out, value) in out.iter_mut().zip(row) {
@@ -29,8 +29,8 @@ vectorised! {
     }
 }
 
-/// Bits of the nearest bf16, without a branch so that loops vectorise.
-#[allow(clippy::inline_always, reason = "has to become part of vectorised loops")]
+/// Returns the bits of the nearest bf16; branch-free, so that loops vectorise.
+#[allow(clippy::inline_always, reason = "has to be inlined into vectorised loops")]
 #[inline(always)]
 pub(crate) fn bf16_bits(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -39,37 +39,38 @@ pub(crate) fn bf16_bits(value: f32) -> u16 {
     ((if value.is_nan() { quiet_nan } else { rounded }) >> 16) as u16
 }
 
-/// `out[i] = row[i]`.
+/// Widens: `out[i] = row[i]`.
 pub(crate) fn f16_to_f32(row: &[f16], out: &mut [f32]) {
     assert_eq!(row.len(), out.len());
     #[cfg(target_arch = "x86_64")]
     match level() {
-        // SAFETY: `level` gives AVX-512 only where the processor has it.
+        // SAFETY: `level` returns AVX-512 only where the processor has it.
         Level::Avx512 => return unsafe { x86::f16_to_f32_avx512(row, out) },
-        // SAFETY: likewise for F16C.
+        // SAFETY: `level` returns AVX2 only where the processor has F16C too.
         Level::Avx2 => return unsafe { x86::f16_to_f32_f16c(row, out) },
         Level::Baseline => {}
     }
     scalar::f16_to_f32(row, out);
 }
 
-/// `out[i] = row[i]`, rounded.
+/// Rounds: `out[i] = row[i]`.
 pub(crate) fn f32_to_f16(row: &[f32], out: &mut [f16]) {
     assert_eq!(row.len(), out.len());
     #[cfg(target_arch = "x86_64")]
     match level() {
-        // SAFETY: `level` gives AVX-512 only where the processor has it.
+        // SAFETY: `level` returns AVX-512 only where the processor has it.
         Level::Avx512 => return unsafe { x86::f32_to_f16_avx512(row, out) },
-        // SAFETY: likewise for F16C.
+        // SAFETY: `level` returns AVX2 only where the processor has F16C too.
         Level::Avx2 => return unsafe { x86::f32_to_f16_f16c(row, out) },
         Level::Baseline => {}
     }
     scalar::f32_to_f16(row, out);
 }
 
-/// `out[i] = pair of row[2i], row[2i + 1]`, rounded to bf16, the first in the lower half; an odd row ends with a zero.
+/// Packs neighbours as bf16 pairs: `out[i]` holds `row[2i]` in its lower and `row[2i + 1]` in its
+/// upper half, rounded; an odd row is padded with a zero.
 ///
-/// For kernels that take denormal numbers as zero: some levels round these to zero here already.
+/// For kernels that treat denormal numbers as zero: some levels flush them to zero here already.
 pub(crate) fn f32_to_bf16_pairs(row: &[f32], out: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if bf16_level() {
@@ -79,7 +80,8 @@ pub(crate) fn f32_to_bf16_pairs(row: &[f32], out: &mut [u32]) {
     scalar::pairs(row, out);
 }
 
-/// `out[i] = pair of first[i], second[i]`; as [`f32_to_bf16_pairs`].
+/// Packs two rows as bf16 pairs: `out[i]` holds `first[i]` and `second[i]`; rounding as in
+/// [`f32_to_bf16_pairs`].
 pub(crate) fn f32_to_bf16_interleaved(first: &[f32], second: &[f32], out: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if bf16_level() {
@@ -89,7 +91,7 @@ pub(crate) fn f32_to_bf16_interleaved(first: &[f32], second: &[f32], out: &mut [
     scalar::interleaved(first, second, out);
 }
 
-/// Whether the processor rounds to bf16 itself.
+/// Whether the processor has instructions that round to bf16.
 #[cfg(target_arch = "x86_64")]
 fn bf16_level() -> bool {
     level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16")
@@ -187,7 +189,8 @@ mod x86 {
         let (wholes, rest) = row.as_chunks::<32>();
         let (words, word_rest) = out.split_at_mut(16 * wholes.len());
         for (whole, words) in wholes.iter().zip(words.as_chunks_mut::<16>().0) {
-            // SAFETY: the chunks hold 32 floats and 16 words; 32 bf16 are 512 bits however they are typed.
+            // SAFETY: the chunks hold 32 floats and 16 words; 32 bf16 have 512 bits, as __m512i
+            // has.
             unsafe {
                 let (low, high) = (_mm512_loadu_ps(whole.as_ptr()), _mm512_loadu_ps(whole.as_ptr().add(16)));
                 _mm512_storeu_si512(
@@ -205,14 +208,15 @@ mod x86 {
         let (seconds, second_rest) = second.as_chunks::<16>();
         let (words, word_rest) = out.split_at_mut(16 * firsts.len().min(seconds.len()));
         for ((first, second), words) in firsts.iter().zip(seconds).zip(words.as_chunks_mut::<16>().0) {
-            // SAFETY: the chunks hold 16 floats and 16 words; 16 bf16 are 256 bits however they are typed.
+            // SAFETY: the chunks hold 16 floats and 16 words; 16 bf16 have 256 bits, as __m256i
+            // has.
             unsafe {
                 let half = |values: &[f32; 16]| {
                     let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(values.as_ptr()));
                     _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
                 };
-                let words_of_both = _mm512_or_si512(half(first), _mm512_slli_epi32::<16>(half(second)));
-                _mm512_storeu_si512(words.as_mut_ptr().cast(), words_of_both);
+                let pairs = _mm512_or_si512(half(first), _mm512_slli_epi32::<16>(half(second)));
+                _mm512_storeu_si512(words.as_mut_ptr().cast(), pairs);
             }
         }
         scalar::interleaved(first_rest, second_rest, word_rest);
@@ -237,7 +241,7 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// Every bit pattern of 16 bits.
+    /// Every 16-bit pattern.
     fn all_bits() -> Vec<u16> {
         (0..=u16::MAX).collect()
     }
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bf16_survives_the_way_there_and_back() {
+    fn every_bf16_survives_a_round_trip() {
         let row: Vec<bf16> = all_bits().into_iter().map(bf16::from_bits).collect();
         let mut wide = vec![0.0; row.len()];
         bf16_to_f32(&row, &mut wide);
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_equals_the_scalar_twin_between_and_at_ties() {
+    fn rounding_equals_the_scalar_version_between_and_at_ties() {
         let row: Vec<f32> = (0..200_003u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b1))).collect();
         let ties = [1.0 + 2f32.powi(-8), 1.0 + 3.0 * 2f32.powi(-8), 1.0 + 2f32.powi(-11), 65519.9, 65520.0, 1e-8, 3e38];
         let row: Vec<f32> = row.into_iter().chain(ties).collect();
@@ -285,21 +289,21 @@ mod tests {
 
     #[cfg(target_arch = "x86_64")]
     #[test]
-    fn pairs_equal_the_scalar_twin_but_for_denormals() {
+    fn pairs_equal_the_scalar_version_except_for_denormals() {
         let bits =
             (0..1u32 << 17).map(|i| i.wrapping_mul(0x9e37_79b1)).chain((0..512).map(|i| 0x3f80_0000 + (i << 14)));
         let values: Vec<f32> = bits.map(f32::from_bits).filter(|value| value.is_normal()).collect();
         for length in [values.len(), 33, 7] {
             let row = &values[..length];
-            let (mut ours, mut twin) = (vec![9; length.div_ceil(2)], vec![9; length.div_ceil(2)]);
+            let (mut ours, mut expected) = (vec![9; length.div_ceil(2)], vec![9; length.div_ceil(2)]);
             f32_to_bf16_pairs(row, &mut ours);
-            scalar::pairs(row, &mut twin);
-            assert_eq!(ours, twin);
-            let (mut ours, mut twin) = (vec![9; length], vec![9; length]);
-            let turned: Vec<f32> = row.iter().rev().copied().collect();
-            f32_to_bf16_interleaved(row, &turned, &mut ours);
-            scalar::interleaved(row, &turned, &mut twin);
-            assert_eq!(ours, twin);
+            scalar::pairs(row, &mut expected);
+            assert_eq!(ours, expected);
+            let (mut ours, mut expected) = (vec![9; length], vec![9; length]);
+            let reversed: Vec<f32> = row.iter().rev().copied().collect();
+            f32_to_bf16_interleaved(row, &reversed, &mut ours);
+            scalar::interleaved(row, &reversed, &mut expected);
+            assert_eq!(ours, expected);
         }
         let mut word = [0];
         f32_to_bf16_interleaved(&[f32::NAN], &[f32::INFINITY], &mut word);
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_levels_below_the_best_give_the_same() {
+    fn levels_below_the_best_give_the_same_result() {
         if level() == Level::Baseline {
             return;
         }

@@ -1,20 +1,21 @@
-//! What differs between processors, outside of the matrix product: run-time choice, conversions, transposes, views.
+//! Run-time choice of the instruction set, and the unsafe code outside the matrix product:
+//! conversions, transposes, views.
 //!
-//! Together with `gemm/kernels` this is where `nn` has unsafe code.
+//! Unsafe code of `nn` is here and in `gemm/kernels` only.
 #![allow(unsafe_code)]
 
 pub(crate) mod convert;
-pub mod disjoint;
+pub mod mat_mut;
 pub(crate) mod transpose;
 
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
-/// The instruction sets of x86-64 that vectorised loops are compiled for.
+/// The x86-64 instruction sets that [`vectorised`] loops are compiled for.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// What the target always has: SSE2.
+    /// SSE2, which every x86-64 processor has.
     Baseline,
     /// AVX2, FMA and F16C.
     Avx2,
@@ -22,7 +23,7 @@ pub(crate) enum Level {
     Avx512,
 }
 
-/// The best level of this processor.
+/// Returns the best level of this processor.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
@@ -43,10 +44,11 @@ fn detect() -> Level {
     }
 }
 
-/// Compile a function's loops once for each `Level` and choose at run time; other targets have what they need always.
+/// Compiles a function once for each [`Level`] and chooses at run time; other targets compile it
+/// once.
 ///
-/// The body is the same code for all levels and Rust neither fuses nor reorders float operations, so the result's bits are
-/// the same too. Reductions have to be written over independent lanes to be vectorised at all.
+/// All levels share one body, and Rust neither fuses nor reorders float operations, so results are
+/// bit-identical. Reductions have to be written over independent lanes, else they do not vectorise.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -61,9 +63,11 @@ macro_rules! vectorised {
                 #[target_feature(enable = "avx2,fma,f16c")]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
                 match $crate::nn::simd::level() {
-                    // SAFETY: `level` gives AVX-512 only where the processor has all features named above.
+                    // SAFETY: `level` returns AVX-512 only where the processor has all features
+                    // named above.
                     $crate::nn::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: likewise for AVX2.
+                    // SAFETY: `level` returns AVX2 only where the processor has all features named
+                    // above.
                     $crate::nn::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::nn::simd::Level::Baseline => {}
                 }

@@ -1,14 +1,15 @@
-//! Transposing blocks of 32-bit words, which packing spends its time on.
+//! Transposes blocks of 32-bit words; packing spends most of its time here.
 
 #[cfg(target_arch = "x86_64")]
 use super::{Level, level};
 
-/// A 32-bit word whose bits are moved, never looked at. Sealed by being crate-private.
+/// A 32-bit word that is moved without being interpreted. Crate-private, so that no other type can
+/// implement it.
 pub(crate) trait Word: Copy + Default + Send + Sync + 'static {}
 impl Word for f32 {}
 impl Word for u32 {}
 
-/// `out[c · out_stride + r] = source[r · stride + c]` for `r < rows`, `c < cols`.
+/// Transposes: `out[c · out_stride + r] = source[r · stride + c]` for `r < rows`, `c < cols`.
 pub(crate) fn transpose<W: Word>(
     source: &[W],
     stride: usize,
@@ -19,11 +20,12 @@ pub(crate) fn transpose<W: Word>(
     if rows == 0 || cols == 0 {
         return;
     }
-    assert!((rows - 1) * stride + cols <= source.len(), "the source ends before its last row");
-    assert!((cols - 1) * out_stride + rows <= out.len(), "the output ends before its last row");
+    assert!((rows - 1) * stride + cols <= source.len(), "the source is shorter than its last row's end");
+    assert!((cols - 1) * out_stride + rows <= out.len(), "the output is shorter than its last row's end");
     #[cfg(target_arch = "x86_64")]
     if level() >= Level::Avx2 {
-        // SAFETY: the processor has AVX2; the asserts above bound every address; a word has 32 bits as an f32 has.
+        // SAFETY: the processor has AVX2; the asserts above bound every address; a word has 32
+        // bits, as an f32 has.
         unsafe {
             x86::transpose(source.as_ptr().cast(), stride, (rows, cols), out.as_mut_ptr().cast(), out_stride);
         }
@@ -48,7 +50,8 @@ mod x86 {
     };
 
     /// # Safety
-    /// `source` is readable and `out` writable at all addresses that the definition of `transpose` names.
+    /// `source` is readable and `out` writable at all addresses that the definition of `transpose`
+    /// names.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn transpose(
         source: *const f32,
@@ -84,9 +87,11 @@ mod x86 {
         }
     }
 
+    /// # Safety
+    /// `source` is readable and `out` writable over a 4 × 4 block with these strides.
     #[target_feature(enable = "avx2")]
     unsafe fn block4(source: *const f32, stride: usize, out: *mut f32, out_stride: usize) {
-        // SAFETY: the caller gives a 4 × 4 block at both places.
+        // SAFETY: by the contract above, every address lies in the 4 × 4 block.
         unsafe {
             let mut a = _mm_loadu_ps(source);
             let mut b = _mm_loadu_ps(source.add(stride));
@@ -100,10 +105,13 @@ mod x86 {
         }
     }
 
-    /// Pairs of rows are interleaved, then pairs of pairs, then halves are exchanged.
+    /// Interleaves pairs of rows, then pairs of pairs, then swaps halves.
+    ///
+    /// # Safety
+    /// `source` is readable and `out` writable over an 8 × 8 block with these strides.
     #[target_feature(enable = "avx2")]
     unsafe fn block8(source: *const f32, stride: usize, out: *mut f32, out_stride: usize) {
-        // SAFETY: the caller gives an 8 × 8 block at both places.
+        // SAFETY: by the contract above, every address lies in the 8 × 8 block.
         unsafe {
             let row = |i: usize| _mm256_loadu_ps(source.add(i * stride));
             let rows = [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)];
@@ -127,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shape_up_to_21_equals_the_scalar_twin() {
+    fn every_shape_up_to_21_equals_the_scalar_version() {
         for rows in 0..=21 {
             for cols in 0..=21 {
                 let (stride, out_stride) = (cols + 3, rows + 2);

@@ -1,13 +1,13 @@
 //! The output directory: its lock and its trees.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
 
 use super::AnnotateError;
 use crate::data::tree::{Tree, json};
+use crate::util::io::FileError;
 
 /// File name of the log in the output directory: one JSON object per line for every problem
 /// finished or failed.
@@ -27,14 +27,14 @@ pub(super) struct Directory {
 impl Directory {
     /// Creates the directory if it is missing and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, AnnotateError> {
-        fs::create_dir_all(path).map_err(|source| AnnotateError::Io { path: path.to_owned(), source })?;
+        fs::create_dir_all(path).map_err(FileError::writing(path))?;
         let lock_path = path.join(LOCK_NAME);
-        let failed = |source: io::Error| AnnotateError::Io { path: lock_path.clone(), source };
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
+        let failed = FileError::writing(&lock_path);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(&failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(AnnotateError::InUse { directory: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+            Err(TryLockError::Error(source)) => Err(failed(source).into()),
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::directory::LOCK_NAME;
 use crate::search::ParamsError;
+use crate::util::io::FileError;
 
 /// Why a run ended early. Everything finished before is kept.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +40,8 @@ pub enum AnnotateError {
         path: PathBuf,
     },
     /// The output directory, its lock or its log cannot be opened, read or written.
-    #[error("cannot use {}: {source}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the operating system reported.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A tree cannot be written.
     #[error(transparent)]
     Write(std::io::Error),

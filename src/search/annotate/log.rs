@@ -1,13 +1,13 @@
 //! The log of an annotation: the result of each problem, over all runs in a directory.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::AnnotateError;
+use crate::util::jsonl::JsonLines;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,44 +54,28 @@ struct Past {
 }
 
 /// The open log.
-pub(super) struct Log {
-    file: File,
-    path: PathBuf,
-}
+pub(super) struct Log(JsonLines);
 
 impl Log {
-    /// Opens or creates the log; returns the file stems of problems whose last attempt failed. A
-    /// last line without a newline, which a crash truncated, is removed.
-    pub(super) fn open(path: PathBuf) -> Result<(Self, HashSet<String>), AnnotateError> {
-        let failed = |source: io::Error| AnnotateError::Io { path: path.clone(), source };
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = open().map_err(failed)?;
-        let mut reader = BufReader::new(&file);
-        let (mut failures, mut sound, mut text) = (HashSet::new(), 0, Vec::new());
-        for line in 1.. {
-            text.clear();
-            let length = reader.read_until(b'\n', &mut text).map_err(failed)?;
-            if text.last() != Some(&b'\n') {
-                break;
-            }
-            sound += length as u64;
-            let past: Past =
-                serde_json::from_slice(&text).map_err(|_| AnnotateError::Log { path: path.clone(), line })?;
+    /// Opens or creates the log; returns the file stems of problems whose last attempt failed. A last line without a newline,
+    /// which a crash truncated, is removed.
+    pub(super) fn open(path: &Path) -> Result<(Self, HashSet<String>), AnnotateError> {
+        let mut failures = HashSet::new();
+        let lines = JsonLines::open(path, |line| {
+            let damaged = || AnnotateError::Log { path: path.to_owned(), line: line.number };
+            let past: Past = line.json().ok_or_else(damaged)?;
             match past.status {
                 Status::Failed => failures.insert(past.stem),
                 Status::Done => failures.remove(&past.stem),
             };
-        }
-        let cut = |file: &mut File| file.set_len(sound).and_then(|()| file.seek(SeekFrom::Start(sound)));
-        cut(&mut file).map_err(failed)?;
-        Ok((Self { file, path }, failures))
+            Ok::<_, AnnotateError>(ControlFlow::Continue(()))
+        })?;
+        Ok((Self(lines), failures))
     }
 
     /// Appends a line; it survives the process once this returns.
     pub(super) fn append(&mut self, line: &Line<'_>) -> Result<(), AnnotateError> {
-        let text = serde_json::to_string(line).expect("a line is plain data") + "\n";
-        let write = self.file.write_all(text.as_bytes()).and_then(|()| self.file.flush());
-        write.map_err(|source| AnnotateError::Io { path: self.path.clone(), source })
+        Ok(self.0.append(line)?)
     }
 }
 
@@ -119,7 +103,7 @@ mod tests {
     fn the_last_attempt_at_a_problem_counts() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let (mut log, failures) = Log::open(path.clone()).unwrap();
+        let (mut log, failures) = Log::open(&path).unwrap();
         assert!(failures.is_empty());
         for (stem, status) in [
             ("a", Status::Failed),
@@ -130,7 +114,7 @@ mod tests {
         ] {
             log.append(&line(stem, status)).unwrap();
         }
-        let (_, failures) = Log::open(path).unwrap();
+        let (_, failures) = Log::open(&path).unwrap();
         assert_eq!(failures, HashSet::from(["b".to_owned(), "c".to_owned()]));
     }
 
@@ -140,7 +124,7 @@ mod tests {
         let path = directory.path().join("log");
         let whole = "{\"stem\": \"a\", \"status\": \"failed\"}\n";
         std::fs::write(&path, format!("{whole}{{\"stem\": \"b\", \"sta")).unwrap();
-        let (mut log, failures) = Log::open(path.clone()).unwrap();
+        let (mut log, failures) = Log::open(&path).unwrap();
         assert_eq!(failures, HashSet::from(["a".to_owned()]));
         log.append(&line("c", Status::Done)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -152,7 +136,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         std::fs::write(&path, "{\"stem\": \"a\", \"status\": \"done\"}\nnonsense\n").unwrap();
-        let Err(error) = Log::open(path) else { panic!("a damaged log was accepted") };
+        let Err(error) = Log::open(&path) else { panic!("a damaged log was accepted") };
         assert!(error.to_string().ends_with("line 2: expected an object with stem and status (done or failed)"));
     }
 }

@@ -16,7 +16,7 @@
 //! Reading problems, opening the policy and showing progress are left to the caller.
 //!
 //! ```
-//! # use mmprm::data::problem::Problem;
+//! use mmprm::data::problem::Problem;
 //! # use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 //! use mmprm::judge::RuleVerifier;
 //! use mmprm::search::annotate::{AnnotateOptions, annotate};
@@ -28,9 +28,7 @@
 //! #     }
 //! # }
 //! # let policy = Script;
-//! # let record = serde_json::json!({"id": "p"}).as_object().unwrap().clone();
-//! # let problems =
-//! #     [Problem { record, id: "p".into(), question: "1?".into(), answer: "1".into(), images: vec![] }];
+//! let problems = [Problem::new("1?").answer("1")];
 //! let directory = tempfile::tempdir().unwrap();
 //! let run = || {
 //!     let options = AnnotateOptions::default();

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use crate::judge::Verifier;
 use crate::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
 use crate::search::{Observer, Outcome, SearchError, SearchStats, search_observed};
 use crate::util::cancel::CancelToken;
+use crate::util::pool;
 
 /// Searches every problem that has no tree in `directory` yet; see the [module](super).
 ///
@@ -39,15 +39,13 @@ pub fn annotate(
     options.params.validate()?;
     let directory = Directory::open(directory)?;
     settings::record(directory.path(), &settings::settings(&options.params, &options.settings), options.mixed)?;
-    let (log, failed_before) = Log::open(directory.log_path())?;
+    let (log, failed_before) = Log::open(&directory.log_path())?;
     let (plan, tasks) = plan(problems, &directory, &failed_before, options.retry_failed);
     progress.event(Event::Planned(plan));
 
     let stop = cancel.child();
-    let shared = Shared { log, summary: Summary::default(), error: None };
+    let shared = Shared { log, summary: Summary::default() };
     let run = Run {
-        tasks: &tasks,
-        next: AtomicUsize::new(0),
         directory: &directory,
         options,
         policy: Cancellable { policy, stop: stop.clone(), slots: Slots::new(options.slots) },
@@ -55,27 +53,23 @@ pub fn annotate(
         progress,
         shared: Mutex::new(shared),
     };
-    std::thread::scope(|scope| {
-        for _ in 0..options.parallel.get().min(tasks.len()) {
-            scope.spawn(|| {
-                if !run.work() {
-                    stop.cancel();
-                }
-            });
+    let work = |task: &Task<'_>| {
+        let kept = run.work(task);
+        if !matches!(kept, Ok(true)) {
+            stop.cancel();
         }
-    });
+        kept
+    };
+    pool::run(&tasks, options.parallel.get(), &stop, work, |_, kept| kept.map(drop))?;
 
-    let Shared { summary, error, .. } = run.shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match error {
-        Some(error) => Err(error),
-        None => Ok(Summary {
-            already_done: plan.already_done,
-            failed_before: plan.failed_before,
-            repeated: plan.repeated,
-            cancelled: summary.done + summary.failed < tasks.len(),
-            ..summary
-        }),
-    }
+    let Shared { summary, .. } = run.shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Summary {
+        already_done: plan.already_done,
+        failed_before: plan.failed_before,
+        repeated: plan.repeated,
+        cancelled: summary.done + summary.failed < tasks.len(),
+        ..summary
+    })
 }
 
 /// A problem to search.
@@ -136,8 +130,6 @@ impl RolloutModel for Cancellable<'_> {
 
 /// State shared by the workers.
 struct Run<'a> {
-    tasks: &'a [Task<'a>],
-    next: AtomicUsize,
     directory: &'a Directory,
     options: &'a AnnotateOptions,
     policy: Cancellable<'a>,
@@ -150,8 +142,6 @@ struct Run<'a> {
 struct Shared {
     log: Log,
     summary: Summary,
-    /// The first error that ended the run.
-    error: Option<AnnotateError>,
 }
 
 /// How a search ended.
@@ -162,26 +152,19 @@ enum End {
 }
 
 impl Run<'_> {
-    /// Searches problems until none is left (true) or the run must stop (false).
-    fn work(&self) -> bool {
-        while !self.policy.is_cancelled() {
-            let Some(task) = self.tasks.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return true };
-            self.progress.event(Event::Started { problem: task.problem });
-            let started = Instant::now();
-            let mut counter = Counter { progress: self.progress, problem: task.problem, rollouts: 0, unjudged: 0 };
-            let end = self.search(task.problem, &mut counter);
-            self.count(&counter);
-            let kept = match &end {
-                End::Finished(outcome) => self.keep_tree(task, outcome, started.elapsed()),
-                End::Failed(cause) => self.keep_failure(task, cause, &counter, started.elapsed()),
-                End::Cancelled => return false,
-            };
-            if let Err(error) = kept {
-                self.shared().error.get_or_insert(error);
-                return false;
-            }
+    /// Searches a problem and writes its tree or its failure; returns false if the run is cancelled.
+    fn work(&self, task: &Task<'_>) -> Result<bool, AnnotateError> {
+        self.progress.event(Event::Started { problem: task.problem });
+        let started = Instant::now();
+        let mut counter = Counter { progress: self.progress, problem: task.problem, rollouts: 0, unjudged: 0 };
+        let end = self.search(task.problem, &mut counter);
+        self.count(&counter);
+        match &end {
+            End::Finished(outcome) => self.keep_tree(task, outcome, started.elapsed())?,
+            End::Failed(cause) => self.keep_failure(task, cause, &counter, started.elapsed())?,
+            End::Cancelled => return Ok(false),
         }
-        false
+        Ok(true)
     }
 
     fn search(&self, problem: &Problem, observer: &mut dyn Observer) -> End {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::AnnotateError;
 use crate::search::SearchParams;
+use crate::util::io::FileError;
 
 /// File name of the settings in the output directory.
 pub const SETTINGS_NAME: &str = "annotate.settings.jsonl";
@@ -44,7 +45,7 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
     let mut text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(AnnotateError::Io { path, source }),
+        Err(source) => return Err(FileError::Read { path, source }.into()),
     };
     if let Some(last) = text.lines().last() {
         let last: Value = serde_json::from_str(last).map_err(|_| AnnotateError::Settings { path: path.clone() })?;
@@ -54,7 +55,7 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
         }
         let directory = directory.to_owned();
         match has_trees(&directory) {
-            Err(source) => return Err(AnnotateError::Io { path: directory, source }),
+            Err(source) => return Err(FileError::reading(&directory)(source).into()),
             Ok(false) => text.clear(),
             Ok(true) if mixed => {}
             Ok(true) if last.get("format") != settings.get("format") => {

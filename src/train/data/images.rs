@@ -1,3 +1,5 @@
+//! The images of a data set, each distinct one once.
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -5,19 +7,19 @@ use rayon::prelude::*;
 
 use crate::image::{self, ImageError, Limits, Tile, Tiling};
 
-/// A image of a [`Dataset`](super::Dataset).
+/// An image of a [`Dataset`](super::Dataset).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Its file.
     pub path: PathBuf,
-    /// Tiles that it is cut into.
+    /// Number of its tiles.
     pub tiles: usize,
-    /// Hash of the tiles: images with the same one are one.
+    /// Hash of the tiles, equal for images that look the same.
     pub digest: [u8; 32],
 }
 
 impl Image {
-    /// Its tiles, decoded anew.
+    /// Decodes its tiles again.
     ///
     /// # Errors
     /// [`ImageError`] if the file has become unreadable.
@@ -26,7 +28,7 @@ impl Image {
     }
 }
 
-/// Images by what they show, so that each is encoded once however often and under whatever names it occurs.
+/// Images by content, so that each is encoded once however often, and under whatever names, it occurs.
 #[derive(Debug, Default)]
 pub(super) struct Images {
     pub all: Vec<Image>,
@@ -34,7 +36,7 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Decodes the files; for each that fails, the error.
+    /// Decodes the files; returns the error of each that fails.
     pub fn read(paths: &[PathBuf], tiling: &Tiling) -> (Self, HashMap<PathBuf, ImageError>) {
         let read = |path: &PathBuf| -> Result<Image, ImageError> {
             let tiles = image::tiles(&image::load(path, &Limits::default())?, tiling);
@@ -61,7 +63,7 @@ impl Images {
         (found, failed)
     }
 
-    /// The index of the image in a file that was read.
+    /// The index of the image of a file.
     pub fn index(&self, path: &Path) -> Option<usize> {
         self.by_path.get(path).copied()
     }

@@ -1,18 +1,17 @@
-//! Training files → samples: token ids, where images stand, and what is to be learnt at which token.
+//! Training files → samples: token ids, images, and the targets to learn.
 //!
-//! A file is JSON Lines. For [`Task::Prm`] its records are those of `mmprm samples`, written as the reference trains them, and
-//! may have `weights` beside their conversations, one a label; for [`Task::Policy`] they are conversations with a text as the
-//! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`. Whatever is wrong with a record is one sentence with
-//! its file, line and id: no record is left out or replaced.
-//! How samples become batches is [`super::pack`]'s business; what images look like to the model that of
-//! [`super::features`].
+//! A file is JSON Lines. For [`SampleKind::Prm`] its records are MM-PRM training samples as `mmprm samples` writes them,
+//! optionally with `weights`, one for each label. For [`SampleKind::Policy`] they are conversations with a text as the
+//! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`. Any defect of a record is an error with its
+//! file, line and id; no record is skipped or replaced. [`super::pack`] makes batches of samples, [`super::features`]
+//! encodes images.
 //!
 //! ```
 //! use mmprm::image::Tiling;
-//! use mmprm::train::data::{Dataset, Goal, Length, Options, Task, Tokenizer};
-//! struct Letters; // a token a character, special tokens from 256
+//! use mmprm::train::data::{Dataset, DatasetOptions, Length, SampleKind, TargetValue, Tokenizer, TokenizerError};
+//! struct Letters; // a token for each character, special tokens from 256
 //! impl Tokenizer for Letters {
-//!     fn encode(&self, text: &str, _: bool) -> Result<Vec<u32>, String> {
+//!     fn encode(&self, text: &str, _: bool) -> Result<Vec<u32>, TokenizerError> {
 //!         Ok(text.replace("<prm>", "\u{100}").chars().map(|letter| letter as u32).collect())
 //!     }
 //!     fn token(&self, text: &str) -> Option<u32> {
@@ -24,8 +23,8 @@
 //! let process = r"Question: 1 + 1?\nProcess: It is 3.<prm>";
 //! let turns = format!(r#"[{{"from": "human", "value": "{process}"}}, {{"from": "gpt", "value": [0.25]}}]"#);
 //! std::fs::write(&file, format!(r#"{{"id": 0, "conversations": {turns}}}"#)).unwrap();
-//! let options = Options {
-//!     task: Task::Prm,
+//! let options = DatasetOptions {
+//!     kind: SampleKind::Prm,
 //!     tiling: Tiling { size: 448, min_tiles: 1, max_tiles: 6, thumbnail: true },
 //!     tokens_per_tile: 256,
 //!     length: Length { tokens: 4096, truncate: false },
@@ -33,217 +32,91 @@
 //! };
 //! let data = Dataset::read(&file, folder.path(), &Letters, &options).unwrap();
 //! let target = data.samples[0].targets[0];
-//! assert_eq!((data.samples[0].tokens[target.row], target.goal), (256, Goal::Label(0.25)));
+//! assert_eq!((data.samples[0].tokens[target.row], target.value), (256, TargetValue::Label(0.25)));
 //! ```
 
 mod encode;
+mod error;
 mod images;
 mod record;
+mod sample;
+mod tokenizer;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-pub use encode::{Length, Tokenizer};
+pub use encode::Length;
+pub use error::{DataError, SampleError, TokenizerError};
 pub use images::Image;
-pub use record::{Forms, Task};
+pub use record::{SampleKind, SolutionForms};
+pub use sample::{Placed, Sample, Target, TargetValue};
+pub use tokenizer::{SpecialTokens, Tokenizer};
 
 use crate::image::{self, ImageError, Tiling};
-use crate::prompt::STEP_TOKEN;
 use encode::Encoder;
 use images::Images;
 use record::Record;
 
-/// Longest line that is read, in bytes.
+/// Maximum bytes of a line.
 const MAX_LINE: u64 = 64 << 20;
 
-/// Why training data cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DataError {
-    /// The file cannot be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line is no record.
-    #[error("{}:{line}: {problem}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong and what was expected.
-        problem: String,
-    },
-    /// A record cannot be learnt from.
-    #[error("{}:{line}: sample {id}: {problem}", path.display())]
-    Sample {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The record's id as JSON.
-        id: String,
-        /// What is wrong and what was expected.
-        problem: String,
-    },
-    /// An image of a record cannot be used.
-    #[error("{}:{line}: sample {id}: {source}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The record's id as JSON.
-        id: String,
-        /// What is wrong with the image.
-        source: Box<ImageError>,
-    },
-    /// The vocabulary lacks a token.
-    #[error("the vocabulary has no token `{token}`, expected it as a token of its own")]
-    NoToken {
-        /// Its text.
-        token: &'static str,
-    },
-    /// There is nothing in it.
-    #[error("{}: there are no samples in it", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-/// Tokens with a role.
+/// How a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpecialTokens {
-    /// `<IMG_CONTEXT>`, in whose place an image's embeddings stand.
-    pub context: u32,
-    /// `<prm>`.
-    pub step: u32,
-    /// `Yes`.
-    pub yes: u32,
-    /// `No`.
-    pub no: u32,
-}
-
-impl SpecialTokens {
-    /// Finds them.
-    ///
-    /// # Errors
-    /// [`DataError::NoToken`].
-    pub fn find(tokenizer: &dyn Tokenizer) -> Result<Self, DataError> {
-        let find = |token| tokenizer.token(token).ok_or(DataError::NoToken { token });
-        Ok(Self { context: find("<IMG_CONTEXT>")?, step: find(STEP_TOKEN)?, yes: find("Yes")?, no: find("No")? })
-    }
-}
-
-/// What is to be learnt at a token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Goal {
-    /// The probability of `Yes` against `No`.
-    Label(f32),
-    /// The next token.
-    Token(u32),
-}
-
-/// A goal and its place.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
-    /// The token's index in the sample.
-    pub row: usize,
-    /// What is to be learnt there.
-    pub goal: Goal,
-    /// How much it counts: 1 where nothing else is said.
-    pub weight: f32,
-}
-
-impl Target {
-    /// A target that counts once.
-    pub fn new(row: usize, goal: Goal) -> Self {
-        Self { row, goal, weight: 1.0 }
-    }
-}
-
-/// Where an image stands in a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed {
-    /// Index of its first context token.
-    pub start: usize,
-    /// Which of the data set's images.
-    pub image: usize,
-}
-
-/// One text to learn from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    /// The record's id as JSON.
-    pub id: String,
-    /// Equal for samples with the same question and images.
-    pub problem: u64,
-    /// Its token ids.
-    pub tokens: Vec<u32>,
-    /// Its images in order.
-    pub images: Vec<Placed>,
-    /// What is to be learnt, by row.
-    pub targets: Vec<Target>,
-}
-
-/// How a file becomes samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
-    /// What the file holds.
-    pub task: Task,
-    /// How images are cut.
+pub struct DatasetOptions {
+    /// The kind of its samples.
+    pub kind: SampleKind,
+    /// How images are cut into tiles.
     pub tiling: Tiling,
     /// Context tokens of a tile.
     pub tokens_per_tile: usize,
-    /// How long samples may be.
+    /// The length limit of samples.
     pub length: Length,
-    /// Whether the label of a step is also to be learnt at each of its tokens, not at its end alone. The tokens so far are a
-    /// prefix like any other, and the step's value is an estimate of theirs.
+    /// Puts a step's label at each of its tokens instead of its end alone.
     pub token_labels: bool,
 }
 
 /// The samples of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// In the file's order.
+    /// Samples in the file's order.
     pub samples: Vec<Sample>,
-    /// Their images, each once.
+    /// Their distinct images.
     pub images: Vec<Image>,
-    /// Tokens with a role.
-    pub words: SpecialTokens,
+    /// Ids of the special tokens.
+    pub special: SpecialTokens,
 }
 
 impl Dataset {
-    /// Reads a file whose image paths are relative, and confined, to `root`.
+    /// Reads a file. Image paths are relative to `root` and may not leave it.
     ///
     /// # Errors
     /// [`DataError`] for the first record that cannot be used.
     ///
     /// # Panics
-    /// Never: every image that a sample shows was read before.
-    pub fn read(path: &Path, root: &Path, tokenizer: &dyn Tokenizer, options: &Options) -> Result<Self, DataError> {
-        let words = SpecialTokens::find(tokenizer)?;
+    /// Never: every image of a sample is read before.
+    pub fn read(
+        path: &Path,
+        root: &Path,
+        tokenizer: &dyn Tokenizer,
+        options: &DatasetOptions,
+    ) -> Result<Self, DataError> {
+        let special = SpecialTokens::find(tokenizer)?;
         let records = read_records(path)?;
-        let place = Place { path, root };
-        let images: Vec<Vec<PathBuf>> = records.iter().map(|record| place.images(record)).collect::<Result<_, _>>()?;
+        let source = Source { path, root };
+        let images: Vec<Vec<PathBuf>> = records.iter().map(|record| source.images(record)).collect::<Result<_, _>>()?;
         let (loaded, mut failed) = Images::read(&distinct(&images), &options.tiling);
         for (numbered, images) in records.iter().zip(&images) {
             if let Some(error) = images.iter().find_map(|image| failed.remove(image)) {
-                return Err(place.image(numbered, error));
+                return Err(source.image(numbered, error));
             }
         }
-        let Options { tokens_per_tile, length, token_labels, .. } = *options;
-        let encoder = Encoder { tokenizer, words, tokens_per_tile, length, token_labels };
+        let DatasetOptions { tokens_per_tile, length, token_labels, .. } = *options;
+        let encoder = Encoder { tokenizer, special, tokens_per_tile, length, token_labels };
         let samples: Vec<Vec<Sample>> = records
             .par_iter()
             .zip(&images)
@@ -252,38 +125,37 @@ impl Dataset {
                 let shown: Vec<usize> = images.iter().map(index).collect();
                 let tiles: Vec<_> = shown.iter().map(|&index| (index, loaded.all[index].tiles)).collect();
                 let (line, record) = numbered;
-                let texts = record.texts(options.task, images.len());
+                let texts = record.texts(options.kind, images.len());
                 let digests = shown.iter().map(|&index| loaded.all[index].digest.as_slice());
                 let sample = |text: record::Text| {
                     let problem = problem_key(&text.question, digests.clone());
                     encoder.sample(&text, &tiles, record.id.to_string(), problem)
                 };
                 let samples = texts.and_then(|texts| texts.into_iter().map(sample).collect::<Result<Vec<_>, _>>());
-                samples.map_err(|problem| place.sample(*line, record, problem))
+                samples.map_err(|error| source.sample(*line, record, error))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { samples: samples.into_iter().flatten().collect(), images: loaded.all, words })
+        Ok(Self { samples: samples.into_iter().flatten().collect(), images: loaded.all, special })
     }
-}
 
-impl Dataset {
-    /// Labels become 1 from `threshold` on and 0 below.
+    /// Replaces labels of at least `threshold` by 1 and others by 0.
     pub fn harden(&mut self, threshold: f32) {
         for target in self.samples.iter_mut().flat_map(|sample| &mut sample.targets) {
-            if let Goal::Label(label) = &mut target.goal {
+            if let TargetValue::Label(label) = &mut target.value {
                 *label = f32::from(u8::from(*label >= threshold));
             }
         }
     }
 
-    /// Leaves labels at the ends of steps only.
-    pub fn steps_only(samples: &mut [Sample], words: SpecialTokens) {
+    /// Removes labels that are not at the ends of steps.
+    pub fn steps_only(samples: &mut [Sample], special: SpecialTokens) {
         for Sample { tokens, targets, .. } in samples {
-            targets.retain(|target| matches!(target.goal, Goal::Token(_)) || tokens[target.row] == words.step);
+            targets
+                .retain(|target| matches!(target.value, TargetValue::Token(_)) || tokens[target.row] == special.step);
         }
     }
 
-    /// Takes over the samples of another set, whose images join this one's; returns them.
+    /// Adds the images of another data set to this one's and returns its samples, referring to them.
     pub fn adopt(&mut self, other: Self) -> Vec<Sample> {
         let mut place = |image: Image| {
             let known = self.images.iter().position(|known| known.digest == image.digest);
@@ -298,24 +170,24 @@ impl Dataset {
         samples
     }
 
-    /// The same images and tokens for other samples.
+    /// The same images and special tokens without samples.
     #[must_use]
     pub fn without_samples(&self) -> Self {
-        Self { samples: Vec::new(), images: self.images.clone(), words: self.words }
+        Self { samples: Vec::new(), images: self.images.clone(), special: self.special }
     }
 }
 
-/// Where records come from, for messages.
-struct Place<'a> {
+/// The file of the records and the root of their images.
+struct Source<'a> {
     path: &'a Path,
     root: &'a Path,
 }
 
 type Numbered = (usize, Record);
 
-impl Place<'_> {
-    fn sample(&self, line: usize, record: &Record, problem: String) -> DataError {
-        DataError::Sample { path: self.path.to_owned(), line, id: record.id.to_string(), problem }
+impl Source<'_> {
+    fn sample(&self, line: usize, record: &Record, error: SampleError) -> DataError {
+        DataError::Sample { path: self.path.to_owned(), line, id: record.id.to_string(), source: Box::new(error) }
     }
 
     fn image(&self, (line, record): &Numbered, error: ImageError) -> DataError {
@@ -323,10 +195,10 @@ impl Place<'_> {
         DataError::Image { path, line: *line, id, source: Box::new(error) }
     }
 
-    /// The files of a record's images.
+    /// Paths of a record's images.
     fn images(&self, numbered: &Numbered) -> Result<Vec<PathBuf>, DataError> {
         let (line, record) = numbered;
-        let names = record.images().map_err(|problem| self.sample(*line, record, problem))?;
+        let names = record.images().map_err(|error| self.sample(*line, record, error))?;
         let resolve = |name| image::resolve(self.root, name).map_err(|error| self.image(numbered, error));
         names.into_iter().map(resolve).collect()
     }
@@ -343,14 +215,14 @@ fn read_records(path: &Path) -> Result<Vec<Numbered>, DataError> {
             break;
         }
         number += 1;
-        let wrong = |problem: String| DataError::Line { path: path.to_owned(), line: number, problem };
         if length as u64 > MAX_LINE {
-            return Err(wrong(format!("more than {MAX_LINE} bytes, expected one record a line")));
+            return Err(DataError::LongLine { path: path.to_owned(), line: number, limit: MAX_LINE });
         }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let record = serde_json::from_slice(&line).map_err(|error| wrong(format!("not a record: {error}")))?;
+        let wrong = |source| DataError::Line { path: path.to_owned(), line: number, source };
+        let record = serde_json::from_slice(&line).map_err(wrong)?;
         records.push((number, record));
     }
     if records.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(records) }
@@ -361,6 +233,7 @@ fn distinct(images: &[Vec<PathBuf>]) -> Vec<PathBuf> {
     images.iter().flatten().filter(|image| seen.insert(*image)).cloned().collect()
 }
 
+/// Hash of a problem's question and images.
 fn problem_key<'a>(question: &str, digests: impl Iterator<Item = &'a [u8]>) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(question);

@@ -1,23 +1,26 @@
+//! Records of training files, and the texts they become.
+
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::error::SampleError;
 use crate::prompt::{ChatTemplate, Images, Piece, PrmTemplate, STEP_TOKEN, prm, prm_text};
 
-/// What a training file holds, and so what the model learns from it.
+/// The kind of samples in a training file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
+pub enum SampleKind {
     /// Process supervision: a soft label at every `<prm>`.
     Prm,
-    /// Text to predict, in these forms.
-    Policy(Forms),
+    /// Text to predict; solutions are written in these forms.
+    Policy(SolutionForms),
 }
 
-/// In which forms the policy's solutions are written; conversations are as they are.
+/// The forms a policy's solutions are written in; conversations are used unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forms {
-    /// The rollout prompt and `<step>…</step>…<answer>…</answer>`.
+pub struct SolutionForms {
+    /// The rollout prompt, and `<step>…</step>…<answer>…</answer>` to predict.
     pub rollout: bool,
-    /// The text that a PRM reads, its process to be predicted.
+    /// The text that a PRM reads, with the steps to predict.
     pub prm: bool,
 }
 
@@ -42,31 +45,31 @@ struct Turn {
     value: Value,
 }
 
-/// A text to be tokenised: the pieces of the context, and what follows it.
+/// A text to tokenize: the pieces of the context, and the reply.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Text {
-    /// What the model is given. For process supervision it is everything.
+    /// The input; for process supervision all of the text.
     pub context: Vec<Piece>,
-    /// What it is to write.
+    /// The text to predict.
     pub reply: Option<String>,
-    /// One for each step.
+    /// A label for each step.
     pub labels: Vec<f32>,
-    /// How much each label counts.
+    /// The weight of each label.
     pub weights: Vec<f32>,
-    /// What names the problem, apart from its images.
+    /// Identifies the problem together with its images.
     pub question: String,
 }
 
 impl Text {
-    /// One whose reply is to be predicted, and nothing judged.
-    fn taught(context: Vec<Piece>, reply: String, question: &str) -> Self {
+    /// A text with a reply to predict.
+    fn with_reply(context: Vec<Piece>, reply: String, question: &str) -> Self {
         Self { context, reply: Some(reply), labels: Vec::new(), weights: Vec::new(), question: question.to_owned() }
     }
 }
 
 impl Record {
-    /// Paths of its images as the file has them.
-    pub fn images(&self) -> Result<Vec<&str>, String> {
+    /// Paths of its images as written in the file.
+    pub fn images(&self) -> Result<Vec<&str>, SampleError> {
         match &self.image {
             Value::Null => Ok(Vec::new()),
             Value::Array(several) => several.iter().map(path).collect(),
@@ -74,23 +77,21 @@ impl Record {
         }
     }
 
-    /// The texts that it stands for: one, or for solutions one in each form.
-    pub fn texts(&self, task: Task, images: usize) -> Result<Vec<Text>, String> {
-        match (task, &self.conversations) {
-            (Task::Prm, Some(turns)) => Ok(vec![process(turns, self.weights.as_deref(), images)?]),
-            (Task::Prm, None) => Err("there are no `conversations`, expected one of a human and a gpt turn".into()),
-            (Task::Policy(_), Some(turns)) => Ok(vec![conversation(turns, images)?]),
-            (Task::Policy(forms), None) => self.solutions(forms, images),
+    /// The record's texts: one, or for a solution one in each form.
+    pub fn texts(&self, kind: SampleKind, images: usize) -> Result<Vec<Text>, SampleError> {
+        match (kind, &self.conversations) {
+            (SampleKind::Prm, Some(turns)) => Ok(vec![process(turns, self.weights.as_deref(), images)?]),
+            (SampleKind::Prm, None) => Err(SampleError::NoConversations),
+            (SampleKind::Policy(_), Some(turns)) => Ok(vec![conversation(turns, images)?]),
+            (SampleKind::Policy(forms), None) => self.solutions(forms, images),
         }
     }
 
-    fn solutions(&self, forms: Forms, images: usize) -> Result<Vec<Text>, String> {
+    fn solutions(&self, forms: SolutionForms, images: usize) -> Result<Vec<Text>, SampleError> {
         let (Some(question), Some(solution)) = (&self.question, &self.solution) else {
-            return Err("expected `conversations`, or `question` and `solution`".into());
+            return Err(SampleError::NoSolution);
         };
-        let Some((answer, steps)) = solution.split_last() else {
-            return Err("its `solution` is empty, expected steps and an answer".into());
-        };
+        let (answer, steps) = solution.split_last().ok_or(SampleError::EmptySolution)?;
         let mut texts = Vec::new();
         if forms.rollout {
             let mut reply = String::new();
@@ -99,80 +100,80 @@ impl Record {
             }
             reply.extend(["<answer>", answer, "</answer>"]);
             let context = ChatTemplate::default().rollout(question, &self.previous, images, Images::All);
-            texts.push(Text::taught(context, reply, question));
+            texts.push(Text::with_reply(context, reply, question));
         }
         if forms.prm {
             let all: Vec<&String> = self.previous.iter().chain(solution).collect();
             let whole = prm_text(question, &all, PrmTemplate::Training);
-            // What the previous steps and the blank line after them take is given, the rest is to be predicted.
+            // The previous steps and the blank line after them are context, the rest is the reply.
             let mut given = prm_text(question, &self.previous, PrmTemplate::Training);
             if !self.previous.is_empty() {
                 given.push_str("\n\n");
             }
-            let reply = whole.strip_prefix(&given).expect("the steps so far begin the process").to_owned();
+            let reply = whole.strip_prefix(&given).expect("the text begins with its previous steps").to_owned();
             let mut context = prm(&given, images, PrmTemplate::Training, Images::All);
             if let Some(Piece::Text(last)) = context.last_mut() {
                 last.truncate(last.len() - TURN_END.len());
             }
-            texts.push(Text::taught(context, reply, question));
+            texts.push(Text::with_reply(context, reply, question));
         }
         Ok(texts)
     }
 }
 
-fn path(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| format!("`image` is {value}, expected a path, a list of paths, or nothing"))
+fn path(value: &Value) -> Result<&str, SampleError> {
+    value.as_str().ok_or_else(|| SampleError::ImagePath { found: value.clone() })
 }
 
-/// What [`prm`] ends with.
+/// The end of a prompt made by [`prm`].
 const TURN_END: &str = "<|im_end|>\n";
 
 /// The human and the gpt turn.
-fn turns(turns: &[Turn]) -> Result<(&str, &Value), String> {
+fn turns(turns: &[Turn]) -> Result<(&str, &Value), SampleError> {
     let [human, gpt] = turns else {
-        return Err(format!("{} turns, expected a human and a gpt turn", turns.len()));
+        return Err(SampleError::TurnCount { found: turns.len() });
     };
     match (&human.value, human.from.as_str(), gpt.from.as_str()) {
         (Value::String(text), "human", "gpt") => Ok((text, &gpt.value)),
         (Value::String(_), first, second) => {
-            Err(format!("turns of `{first}` and `{second}`, expected `human` and `gpt`"))
+            Err(SampleError::Speakers { first: first.to_owned(), second: second.to_owned() })
         }
-        _ => Err("the human turn is no text".into()),
+        _ => Err(SampleError::HumanTurn),
     }
 }
 
-fn conversation(conversation: &[Turn], images: usize) -> Result<Text, String> {
+fn conversation(conversation: &[Turn], images: usize) -> Result<Text, SampleError> {
     let (user, reply) = turns(conversation)?;
     let Value::String(reply) = reply else {
-        return Err("the gpt turn is no text, expected what the policy is to write".into());
+        return Err(SampleError::Reply);
     };
-    Ok(Text::taught(ChatTemplate::default().chat(user, images, Images::All), reply.clone(), user))
+    Ok(Text::with_reply(ChatTemplate::default().chat(user, images, Images::All), reply.clone(), user))
 }
 
-fn process(conversation: &[Turn], weights: Option<&[Value]>, images: usize) -> Result<Text, String> {
+fn process(conversation: &[Turn], weights: Option<&[Value]>, images: usize) -> Result<Text, SampleError> {
     let (text, labels) = turns(conversation)?;
     let Value::Array(labels) = labels else {
-        return Err("the gpt turn is no list, expected a label for each `<prm>`".into());
+        return Err(SampleError::Labels);
     };
     let (steps, count) = (text.matches(STEP_TOKEN).count(), labels.len());
     if steps != count {
-        return Err(format!("{count} labels, expected {steps}, one for each `<prm>`"));
+        return Err(SampleError::LabelCount { found: count, expected: steps });
     }
     if steps == 0 {
-        return Err("there is no `<prm>`, expected at least one".into());
+        return Err(SampleError::NoStep);
     }
     let label = |(index, label): (usize, &Value)| match label.as_f64() {
         Some(value) if (0.0..=1.0).contains(&value) => Ok(value as f32),
-        _ => Err(format!("label {} is {label}, expected a number from 0 to 1", index + 1)),
+        _ => Err(SampleError::Label { number: index + 1, found: label.clone() }),
     };
     let weight = |(index, weight): (usize, &Value)| match weight.as_f64() {
         Some(value) if value >= 0.0 && value <= f64::from(f32::MAX) => Ok(value as f32),
-        _ => Err(format!("weight {} is {weight}, expected a number from 0 on", index + 1)),
+        _ => Err(SampleError::Weight { number: index + 1, found: weight.clone() }),
     };
     let weights = match weights {
         None => vec![1.0; count],
         Some(weights) if weights.len() != count => {
-            return Err(format!("{} weights, expected {count}, one for each label", weights.len()));
+            return Err(SampleError::WeightCount { found: weights.len(), expected: count });
         }
         Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
     };
@@ -190,14 +191,14 @@ mod tests {
     use super::*;
     use crate::prompt::render;
 
-    const BOTH: Task = Task::Policy(Forms { rollout: true, prm: true });
+    const BOTH: SampleKind = SampleKind::Policy(SolutionForms { rollout: true, prm: true });
 
     fn record(json: &str) -> Record {
         serde_json::from_str(json).unwrap()
     }
 
-    fn problem(task: Task, json: &str) -> String {
-        record(json).texts(task, 0).unwrap_err()
+    fn problem(kind: SampleKind, json: &str) -> String {
+        record(json).texts(kind, 0).unwrap_err().to_string()
     }
 
     #[test]
@@ -208,26 +209,26 @@ mod tests {
                 {{"from": "gpt", "value": {labels}}}]}}"#
             )
         };
-        let refused = |process, labels| problem(Task::Prm, &sample(process, labels));
+        let refused = |process, labels| problem(SampleKind::Prm, &sample(process, labels));
         assert_eq!(refused("a<prm>", "[1, 0.5]"), "2 labels, expected 1, one for each `<prm>`");
         assert_eq!(refused("a<prm>", "[1.5]"), "label 1 is 1.5, expected a number from 0 to 1");
         assert_eq!(refused("a<prm>b<prm>", "[1, null]"), "label 2 is null, expected a number from 0 to 1");
         assert_eq!(refused("a<prm>", "[\"NaN\"]"), "label 1 is \"NaN\", expected a number from 0 to 1");
-        assert_eq!(refused("a", "[]"), "there is no `<prm>`, expected at least one");
-        assert_eq!(refused("a<prm>", "1"), "the gpt turn is no list, expected a label for each `<prm>`");
+        assert_eq!(refused("a", "[]"), "no `<prm>`, expected at least one");
+        assert_eq!(refused("a<prm>", "1"), "the gpt turn is not a list, expected a label for each `<prm>`");
         let weighted = |weights: &str| sample("a<prm>", "[1]").replacen('{', &format!("{{\"weights\": {weights}, "), 1);
-        assert_eq!(problem(Task::Prm, &weighted("[]")), "0 weights, expected 1, one for each label");
-        assert_eq!(problem(Task::Prm, &weighted("[-1]")), "weight 1 is -1, expected a number from 0 on");
-        assert_eq!(record(&weighted("[0.5]")).texts(Task::Prm, 0).unwrap()[0].weights, [0.5]);
-        let text = record(&sample("a<prm>", "[0.25]")).texts(Task::Prm, 0).unwrap().remove(0);
+        assert_eq!(problem(SampleKind::Prm, &weighted("[]")), "0 weights, expected 1, one for each label");
+        assert_eq!(problem(SampleKind::Prm, &weighted("[-1]")), "weight 1 is -1, expected 0 or more");
+        assert_eq!(record(&weighted("[0.5]")).texts(SampleKind::Prm, 0).unwrap()[0].weights, [0.5]);
+        let text = record(&sample("a<prm>", "[0.25]")).texts(SampleKind::Prm, 0).unwrap().remove(0);
         assert_eq!((text.labels.as_slice(), text.question.as_str()), ([0.25].as_slice(), "Question: q"));
     }
 
     #[test]
-    fn other_records_are_told_what_is_expected() {
+    fn other_records_are_refused_with_what_is_expected() {
         assert_eq!(
-            problem(Task::Prm, r#"{"question": "q"}"#),
-            "there are no `conversations`, expected one of a human and a gpt turn"
+            problem(SampleKind::Prm, r#"{"question": "q"}"#),
+            "no `conversations`, expected one of a human and a gpt turn"
         );
         assert_eq!(problem(BOTH, "{}"), "expected `conversations`, or `question` and `solution`");
         assert_eq!(problem(BOTH, r#"{"conversations": []}"#), "0 turns, expected a human and a gpt turn");
@@ -235,7 +236,9 @@ mod tests {
             problem(BOTH, r#"{"conversations": [{"from": "gpt", "value": ""}, {"from": "human", "value": ""}]}"#),
             "turns of `gpt` and `human`, expected `human` and `gpt`"
         );
-        assert!(record(r#"{"image": 3}"#).images().unwrap_err().starts_with("`image` is 3, expected a path"));
+        assert!(
+            record(r#"{"image": 3}"#).images().unwrap_err().to_string().starts_with("`image` is 3, expected a path")
+        );
     }
 
     #[test]

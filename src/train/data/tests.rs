@@ -2,13 +2,13 @@ use std::fs;
 
 use super::*;
 
-/// A token a character; special tokens are 1000 and up.
+/// A token for each character; special tokens from 1000.
 struct Letters;
 
 const SPECIAL: [&str; 8] = ["<prm>", "<IMG_CONTEXT>", "Yes", "No", "<img>", "</img>", "<|im_end|>", "<|im_start|>"];
 
 impl Tokenizer for Letters {
-    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, String> {
+    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError> {
         let (mut tokens, mut rest) = (if first { vec![1] } else { vec![] }, text);
         while let Some(letter) = rest.chars().next() {
             let special = SPECIAL.iter().position(|special| special.len() > 3 && rest.starts_with(special));
@@ -27,15 +27,15 @@ impl Tokenizer for Letters {
     }
 }
 
-const PRM: Options = Options {
-    task: Task::Prm,
+const PRM: DatasetOptions = DatasetOptions {
+    kind: SampleKind::Prm,
     tiling: Tiling { size: 16, min_tiles: 1, max_tiles: 4, thumbnail: true },
     tokens_per_tile: 3,
     length: Length { tokens: 500, truncate: false },
     token_labels: false,
 };
 
-fn read(text: &str, options: &Options) -> Result<Dataset, DataError> {
+fn read(text: &str, options: &DatasetOptions) -> Result<Dataset, DataError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.jsonl");
     fs::write(&path, text).unwrap();
@@ -44,7 +44,7 @@ fn read(text: &str, options: &Options) -> Result<Dataset, DataError> {
     Dataset::read(&path, folder.path(), &Letters, options)
 }
 
-fn refusal(text: &str, options: &Options) -> String {
+fn refusal(text: &str, options: &DatasetOptions) -> String {
     let message = read(text, options).unwrap_err().to_string();
     message.split_once("s.jsonl:").map_or(message.clone(), |(_, rest)| rest.to_owned())
 }
@@ -56,11 +56,11 @@ fn prm_record(id: u32, image: &str, process: &str, labels: &str) -> String {
 }
 
 #[test]
-fn labels_stand_at_step_tokens_and_images_between_their_marks() {
+fn labels_are_at_step_tokens_and_images_between_their_marks() {
     let data = read(&prm_record(3, "\"a.png\"", "one<prm>two<prm>", "[1, 0.37]"), &PRM).unwrap();
     let sample = &data.samples[0];
-    let targets: Vec<_> = sample.targets.iter().map(|target| (sample.tokens[target.row], target.goal)).collect();
-    assert_eq!(targets, [(1000, Goal::Label(1.0)), (1000, Goal::Label(0.37))]);
+    let targets: Vec<_> = sample.targets.iter().map(|target| (sample.tokens[target.row], target.value)).collect();
+    assert_eq!(targets, [(1000, TargetValue::Label(1.0)), (1000, TargetValue::Label(0.37))]);
     let placed = sample.images[0];
     // Two columns and the thumbnail, three tokens each.
     assert_eq!(data.images[placed.image].tiles, 3);
@@ -71,7 +71,7 @@ fn labels_stand_at_step_tokens_and_images_between_their_marks() {
 }
 
 #[test]
-fn images_that_look_alike_are_one_and_their_samples_one_problem() {
+fn equal_images_are_one_and_their_samples_one_problem() {
     let lines = [
         prm_record(0, "\"a.png\"", "x<prm>", "[1]"),
         prm_record(1, "\"same.png\"", "y<prm>", "[0]"),
@@ -85,15 +85,15 @@ fn images_that_look_alike_are_one_and_their_samples_one_problem() {
 }
 
 #[test]
-fn the_policy_learns_its_reply_and_the_end_of_the_turn() {
-    let options = Options { task: Task::Policy(Forms { rollout: true, prm: false }), ..PRM };
+fn the_policy_predicts_its_reply_and_the_end_of_the_turn() {
+    let options = DatasetOptions { kind: SampleKind::Policy(SolutionForms { rollout: true, prm: false }), ..PRM };
     let record = r#"{"id": "p", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "ok"}]}"#;
     let data = read(record, &options).unwrap();
     let sample = &data.samples[0];
-    let learnt: Vec<Goal> = sample.targets.iter().map(|target| target.goal).collect();
-    assert_eq!(learnt, [u32::from('o'), u32::from('k'), 1006].map(Goal::Token));
-    let next = |target: &Target| Goal::Token(sample.tokens[target.row + 1]);
-    assert!(sample.targets.iter().all(|target| next(target) == target.goal));
+    let learnt: Vec<TargetValue> = sample.targets.iter().map(|target| target.value).collect();
+    assert_eq!(learnt, [u32::from('o'), u32::from('k'), 1006].map(TargetValue::Token));
+    let next = |target: &Target| TargetValue::Token(sample.tokens[target.row + 1]);
+    assert!(sample.targets.iter().all(|target| next(target) == target.value));
     assert_eq!(sample.tokens[sample.targets[0].row], u32::from('\n'));
 }
 
@@ -105,26 +105,26 @@ fn bad_records_are_named_with_their_line_and_id() {
         "3: sample 7: 2 labels, expected 1, one for each `<prm>`"
     );
     let message = refusal(&prm_record(2, "\"gone.png\"", "x<prm>", "[1]"), &PRM);
-    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: cannot read the image"), "{message}");
+    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: No such file"), "{message}");
     let message = refusal(&prm_record(2, "\"../x.png\"", "x<prm>", "[1]"), &PRM);
     assert!(message.contains("lies outside the data root"), "{message}");
     assert!(refusal(&format!("{good}\n{{"), &PRM).starts_with("2: not a record: "));
-    assert!(refusal("\n", &PRM).ends_with("there are no samples in it"));
+    assert!(refusal("\n", &PRM).ends_with("no samples, expected at least one"));
     let message = refusal(&prm_record(2, "null", "<IMG_CONTEXT><prm>", "[1]"), &PRM);
-    assert_eq!(message, "1: sample 2: its text has `<IMG_CONTEXT>` in it, which only images have");
+    assert_eq!(message, "1: sample 2: the text contains `<IMG_CONTEXT>`, which only images may");
 }
 
 #[test]
-fn long_samples_are_refused_unless_truncation_is_asked_for() {
+fn long_samples_are_refused_unless_truncated() {
     let record = prm_record(5, "null", "one<prm>two<prm>", "[1, 0]");
     let full = read(&record, &PRM).unwrap().samples.remove(0);
     let tokens = full.targets[1].row;
-    let short = |truncate, tokens| Options { length: Length { tokens, truncate }, ..PRM };
-    let expected = format!("sample 5: {} tokens, expected at most {tokens}; ask", full.tokens.len());
+    let short = |truncate, tokens| DatasetOptions { length: Length { tokens, truncate }, ..PRM };
+    let expected = format!("sample 5: {} tokens, expected at most {tokens}; raise `max_tokens`", full.tokens.len());
     assert!(refusal(&record, &short(false, tokens)).contains(&expected));
     let cut = read(&record, &short(true, tokens)).unwrap().samples.remove(0);
     assert_eq!((cut.tokens.len(), cut.targets.len()), (tokens, 1));
-    assert!(refusal(&record, &short(true, 20)).ends_with("nothing to learn is left within the limit of 20 tokens"));
+    assert!(refusal(&record, &short(true, 20)).ends_with("no target is left within the limit of 20 tokens"));
     let with_image = prm_record(5, "\"a.png\"", "one<prm>", "[1]");
     let start = read(&with_image, &PRM).unwrap().samples[0].images[0].start;
     assert!(refusal(&with_image, &short(true, start + 4)).ends_with("would cut an image"));
@@ -134,8 +134,8 @@ fn long_samples_are_refused_unless_truncation_is_asked_for() {
 fn labels_can_be_made_hard() {
     let mut data = read(&prm_record(0, "null", "a<prm>b<prm>c<prm>", "[0.5, 0.49, 1]"), &PRM).unwrap();
     data.harden(0.5);
-    let labels: Vec<Goal> = data.samples[0].targets.iter().map(|target| target.goal).collect();
-    assert_eq!(labels, [1.0, 0.0, 1.0].map(Goal::Label));
+    let labels: Vec<TargetValue> = data.samples[0].targets.iter().map(|target| target.value).collect();
+    assert_eq!(labels, [1.0, 0.0, 1.0].map(TargetValue::Label));
 }
 
 #[test]
@@ -151,18 +151,19 @@ fn adopted_samples_share_the_images_that_are_known() {
 }
 
 #[test]
-fn labels_of_steps_reach_their_tokens_where_asked() {
+fn token_labels_cover_every_token_of_a_step() {
     let record = prm_record(5, "\"a.png\"", "one<prm>\\n\\ntwo<prm>", "[1, 0.25]");
-    let options = Options { token_labels: true, ..PRM };
+    let options = DatasetOptions { token_labels: true, ..PRM };
     let data = read(&record, &options).unwrap();
     let sample = &data.samples[0];
-    let ends: Vec<usize> = (0..sample.tokens.len()).filter(|row| sample.tokens[*row] == data.words.step).collect();
-    let labels =
-        |label| sample.targets.iter().filter(move |target| target.goal == Goal::Label(label)).map(|target| target.row);
-    // The tokenizer takes one character a token.
+    let ends: Vec<usize> = (0..sample.tokens.len()).filter(|row| sample.tokens[*row] == data.special.step).collect();
+    let labels = |label| {
+        sample.targets.iter().filter(move |target| target.value == TargetValue::Label(label)).map(|target| target.row)
+    };
+    // One token for each character.
     assert_eq!(labels(1.0).collect::<Vec<_>>(), (ends[0] - 3..=ends[0]).collect::<Vec<_>>());
     assert_eq!(labels(0.25).collect::<Vec<_>>(), (ends[0] + 1..=ends[1]).collect::<Vec<_>>());
     let mut samples = data.samples.clone();
-    Dataset::steps_only(&mut samples, data.words);
+    Dataset::steps_only(&mut samples, data.special);
     assert_eq!(samples, read(&record, &PRM).unwrap().samples);
 }

@@ -1,7 +1,7 @@
-//! What a run wrote down: `log.jsonl`, a line a step or validation, and an event file for `TensorBoard`.
+//! The log of a run: `log.jsonl` with a line for each step and validation, and a `TensorBoard` event file.
 //!
-//! A run that goes on drops the lines of steps that it is going to repeat. Event files only grow; `TensorBoard` takes the last
-//! value of a step.
+//! A resumed run drops the lines of steps that it repeats. Event files only grow; `TensorBoard` shows the last value of a
+//! step.
 //!
 //! ```
 //! use mmprm::train::log::Log;
@@ -19,38 +19,42 @@
 
 pub mod tensorboard;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mmprm_quant::atomic;
 use serde_json::{Map, Value};
 
+use crate::util::io::FileError;
+use crate::util::jsonl::{self, JsonLines, Line};
 use tensorboard::Events;
 
 /// An open log; see the [module](self).
 #[derive(Debug)]
 pub struct Log {
-    lines: File,
-    path: PathBuf,
-    /// Begun with the first value.
+    lines: JsonLines,
+    /// Opened with the first value.
     events: Option<Events<File>>,
 }
 
 impl Log {
-    /// Opens the log of a run in `directory` that has done `step` steps, or starts it.
+    /// Opens the log of a run in `directory` after `step` steps, or starts it.
     ///
     /// # Errors
     /// Any input/output error, with the path in its message.
     pub fn open(directory: &Path, step: u64) -> io::Result<Self> {
         let path = directory.join("log.jsonl");
-        keep_until(&path, step).map_err(|error| named(&error, &path))?;
-        let lines = append(&path).map_err(|error| named(&error, &path))?;
-        Ok(Self { lines, path, events: None })
+        let is_kept = |line: Line<'_>| {
+            line.json::<Value>().is_some_and(|values| values["step"].as_u64().is_some_and(|done| done <= step))
+        };
+        jsonl::retain(&path, is_kept)?;
+        let lines = JsonLines::open(&path, |_| Ok::<_, FileError>(ControlFlow::Continue(())))?;
+        Ok(Self { lines, events: None })
     }
 
-    /// Writes the fields of `values` as a line, and its numbers as scalars of this step.
+    /// Writes the fields of `values` as a line, and its numbers as scalars of the step.
     ///
     /// # Errors
     /// Any input/output error, with the path in its message.
@@ -61,9 +65,8 @@ impl Log {
         let scalars: Vec<(&str, f32)> =
             line.iter().skip(1).filter_map(|(name, value)| Some((name.as_str(), value.as_f64()? as f32))).collect();
         let written = self.events().and_then(|events| events.scalars(step, &scalars));
-        let mut text = Value::from(line.clone()).to_string();
-        text.push('\n');
-        written.and_then(|()| self.lines.write_all(text.as_bytes())).map_err(|error| named(&error, &self.path))
+        written.map_err(FileError::writing(self.lines.path()))?;
+        Ok(self.lines.append(&line)?)
     }
 
     fn events(&mut self) -> io::Result<&mut Events<File>> {
@@ -71,9 +74,9 @@ impl Log {
             events
         } else {
             let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            // `TensorBoard` finds files by this name; the number keeps those of one second apart.
+            // `TensorBoard` finds files by this name; the process id keeps names within a second distinct.
             let name = format!("events.out.tfevents.{}.mmprm.{}", time.as_secs(), std::process::id());
-            Events::start(append(&self.path.with_file_name(name))?)?
+            Events::start(append(&self.lines.path().with_file_name(name))?)?
         };
         Ok(self.events.insert(events))
     }
@@ -83,34 +86,15 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn named(error: &io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
-}
-
-/// Drops lines of later steps, and one that was cut short.
-fn keep_until(path: &Path, step: u64) -> io::Result<()> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return path.parent().map_or(Ok(()), fs::create_dir_all);
-        }
-        Err(error) => return Err(error),
-    };
-    let is_kept = |line: &&str| {
-        let values: Option<Value> = line.ends_with('\n').then(|| serde_json::from_str(line).ok()).flatten();
-        values.is_some_and(|values| values["step"].as_u64().is_some_and(|done| done <= step))
-    };
-    let kept: String = text.split_inclusive('\n').filter(is_kept).collect();
-    if kept == text { Ok(()) } else { atomic::write(path, kept.as_bytes()) }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use serde_json::json;
 
     #[test]
-    fn lines_of_repeated_steps_and_broken_lines_go() {
+    fn lines_of_repeated_steps_and_broken_lines_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         fs::write(&path, "{\"step\":1}\n{\"step\":3}\n{\"step\":2}\n{\"st").unwrap();
@@ -120,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_is_named() {
+    fn an_unwritable_directory_is_named() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
         let error = Log::open(&folder.path().join("file"), 0).unwrap_err();

@@ -1,7 +1,7 @@
-//! `TensorBoard` event files: records of protocol buffers, each with checksums.
+//! `TensorBoard` event files: checksummed records of protocol buffers.
 //!
-//! A record is the length as `u64`, its checksum, the bytes, their checksum; a checksum is CRC-32C, rotated and shifted so
-//! that a checksum of data with checksums in it is of use (`TFRecord`). The message is `tensorflow.Event` with
+//! A record (`TFRecord`) is the length as `u64`, its checksum, the bytes, and their checksum. A checksum is CRC-32C, rotated
+//! and offset so that data that contain checksums can be checksummed in turn. The message is `tensorflow.Event` with
 //! `wall_time = 1`, `step = 2`, `file_version = 3` and `summary = 5`, whose values have `tag = 1` and `simple_value = 2`.
 //!
 //! ```
@@ -15,19 +15,19 @@
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Polynomial of CRC-32C (Castagnoli), bits reversed.
+/// Polynomial of CRC-32C (Castagnoli), bit-reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
-/// What `TFRecord` adds to a rotated checksum.
+/// Offset that `TFRecord` adds to a rotated checksum.
 const MASK: u32 = 0xa282_ead8;
 
-/// An event file being written.
+/// An open event file.
 #[derive(Debug)]
 pub struct Events<W> {
     file: W,
 }
 
 impl<W: Write> Events<W> {
-    /// Begins a file.
+    /// Starts a file.
     ///
     /// # Errors
     /// Any error of the writer.
@@ -67,7 +67,7 @@ impl<W: Write> Events<W> {
     }
 }
 
-/// An event that has the time only.
+/// An event with only its time.
 fn time() -> Vec<u8> {
     let mut event = Vec::new();
     put_key(&mut event, 1, 1);
@@ -107,7 +107,7 @@ fn crc32c(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The messages of a file, every checksum and length checked.
+    /// The messages of a file; checks every checksum and length.
     fn records(mut file: &[u8]) -> Vec<&[u8]> {
         let mut records = Vec::new();
         while !file.is_empty() {
@@ -122,7 +122,7 @@ mod tests {
         records
     }
 
-    /// The fields of a message: number, and value as bytes.
+    /// The fields of a message: number and value bytes.
     fn fields(mut message: &[u8]) -> Vec<(u64, Vec<u8>)> {
         fn varint(message: &mut &[u8]) -> u64 {
             let mut value = 0;

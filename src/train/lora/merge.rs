@@ -1,3 +1,5 @@
+//! Folding an adapter into its base checkpoint, streaming the weights.
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -5,20 +7,20 @@ use std::path::{Path, PathBuf};
 use mmprm_quant::adapter::{Adapter, AdapterError, Pair};
 use mmprm_quant::atomic::{self, AtomicFile};
 use mmprm_quant::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
-use mmprm_quant::progress::{Progress, Watch};
+use mmprm_quant::progress::{Progress, ProgressFn};
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
 use crate::nn::gemm::Gemm;
 use crate::nn::tensor::{Mat, MatMut};
 use crate::train::checkpoint::{CheckpointError, companions};
 
-/// Values changed at a time: 16 MiB as floats.
+/// Values processed at a time: 16 MiB as f32.
 const CHUNK: usize = 1 << 22;
 
-/// The list of a checkpoint's files.
+/// The index of a sharded checkpoint.
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Why an adapter was not merged.
+/// An error of merging an adapter.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
@@ -28,7 +30,7 @@ pub enum MergeError {
     /// The base's tensors cannot be read.
     #[error(transparent)]
     Base(#[from] SafetensorsError),
-    /// What stands beside them cannot.
+    /// A companion file of the base cannot be read.
     #[error(transparent)]
     Companion(#[from] CheckpointError),
     /// The result cannot be written.
@@ -36,40 +38,40 @@ pub enum MergeError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A merged value has no place in the base's type.
+    /// A merged value is out of range of the base's type.
     #[error("{}: tensor '{name}': {source}", path.display())]
     Value {
         /// The base's file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// Which value.
+        /// The value and the type.
         source: BlockError,
     },
-    /// The base would be overwritten.
+    /// The target is the base.
     #[error("{}: is the base itself, expected another directory for the merged checkpoint", path.display())]
     SameDirectory {
         /// The directory.
         path: PathBuf,
     },
-    /// The caller asked to stop.
+    /// `watch` stopped the merge.
     #[error("cancelled")]
     Cancelled,
 }
 
-/// Folds an adapter into its base checkpoint: `target` gets the base's files, with the same tensors of the same names, shapes
-/// and types, of which the adapted ones have other values. The weights are streamed; each file appears whole or not at all, an
-/// index of several last.
+/// Folds an adapter into its base checkpoint. `target` gets the base's files, with tensors of the same names, shapes and
+/// types and merged values. Weights are streamed; each file appears whole or not at all, the index of a sharded checkpoint
+/// last.
 ///
 /// # Errors
 /// [`MergeError`]; an adapter that does not fit is refused before anything is written.
-pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut Watch<'_>) -> Result<(), MergeError> {
+pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<'_>) -> Result<(), MergeError> {
     let adapter = Adapter::open(adapter)?;
     let checkpoint = Checkpoint::open(base)?;
-    if target.exists() && same(base, target) {
+    if target.exists() && is_same_directory(base, target) {
         return Err(MergeError::SameDirectory { path: target.to_owned() });
     }
     check(&adapter, &checkpoint, base)?;
@@ -96,61 +98,63 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut Watch<'_>) 
     if index.exists() { copy(&index) } else { Ok(()) }
 }
 
-fn same(one: &Path, other: &Path) -> bool {
+fn is_same_directory(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Refuses an adapter that does not fit.
+/// Refuses an adapter that does not fit the base.
 fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), MergeError> {
     let shape = |name: &str| -> Result<&[usize], MergeError> {
-        let missing = || adapter.wrong(name, format!("not in {}, expected the adapter's base", base.display()));
+        let missing = || adapter.tensor_error(name, format!("not in {}, expected the adapter's base", base.display()));
         let tensor = checkpoint.get(name).ok_or_else(missing)?;
         if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             let problem = format!("{:?} in {}, expected F32, F16 or BF16", tensor.dtype, base.display());
-            return Err(adapter.wrong(name, problem).into());
+            return Err(adapter.tensor_error(name, problem).into());
         }
         Ok(&tensor.shape)
     };
-    let unlike = |name: &str, found: &[usize], own: &[usize]| {
+    let wrong_shape = |name: &str, found: &[usize], own: &[usize]| {
         let problem = format!("for a base of shape {found:?}, which in {} is {own:?}", base.display());
-        Err(adapter.wrong(name, problem).into())
+        Err(adapter.tensor_error(name, problem).into())
     };
     for (name, pair) in &adapter.pairs {
         let (own, found) = (shape(name)?, [pair.up.rows, pair.down.cols]);
         if own != found {
-            return unlike(name, &found, own);
+            return wrong_shape(name, &found, own);
         }
     }
-    for (name, whole) in &adapter.whole {
+    for (name, whole) in &adapter.full_tensors {
         let own = shape(name)?;
         if own != whole.shape {
-            return unlike(name, &whole.shape, own);
+            return wrong_shape(name, &whole.shape, own);
         }
     }
     for (name, new) in &adapter.rows {
         let own = shape(name)?;
-        let &[rows, width] = own else { return unlike(name, &[new.rows.rows, new.rows.cols], own) };
+        let &[rows, width] = own else { return wrong_shape(name, &[new.rows.rows, new.rows.cols], own) };
         if width != new.rows.cols {
-            return unlike(name, &[rows, new.rows.cols], own);
+            return wrong_shape(name, &[rows, new.rows.cols], own);
         }
         if let Some(token) = new.tokens.iter().find(|token| **token as usize >= rows) {
-            return Err(adapter.wrong(name, format!("a row for token {token}, expected tokens below {rows}")).into());
+            return Err(adapter
+                .tensor_error(name, format!("a row for token {token}, expected tokens below {rows}"))
+                .into());
         }
     }
     Ok(())
 }
 
-/// A merge at work.
+/// A merge in progress.
 struct Merging<'a, 'w> {
     adapter: &'a Adapter,
     checkpoint: &'a Checkpoint,
-    watch: &'a mut Watch<'w>,
+    watch: &'a mut ProgressFn<'w>,
     done: u64,
     total: u64,
 }
 
 impl Merging<'_, '_> {
-    /// Hands on the bytes of a merged tensor.
+    /// Passes the bytes of a merged tensor to `put`.
     fn tensor(
         &mut self,
         name: &str,
@@ -158,8 +162,8 @@ impl Merging<'_, '_> {
         put: &mut impl FnMut(&[u8]) -> Result<(), MergeError>,
     ) -> Result<(), MergeError> {
         let data = self.checkpoint.data(tensor);
-        let Adapter { pairs, rows, whole, .. } = self.adapter;
-        let is_changed = pairs.contains_key(name) || rows.contains_key(name) || whole.contains_key(name);
+        let Adapter { pairs, rows, full_tensors, .. } = self.adapter;
+        let is_changed = pairs.contains_key(name) || rows.contains_key(name) || full_tensors.contains_key(name);
         let width = tensor.shape.last().copied().unwrap_or(1).max(1);
         let row_bytes = (data.len() / (tensor.shape.iter().product::<usize>() / width).max(1)).max(1);
         let per_chunk = (CHUNK / width).max(1);
@@ -189,7 +193,7 @@ impl Merging<'_, '_> {
         Ok(())
     }
 
-    /// Changes the rows of a tensor from row `first` on as the adapter says.
+    /// Adds the adapter to the rows of a tensor from row `first` on.
     fn change(&self, name: &str, first: usize, width: usize, values: &mut [f32]) {
         let count = values.len() / width;
         if let Some(pair) = self.adapter.pairs.get(name) {
@@ -205,13 +209,13 @@ impl Merging<'_, '_> {
                 }
             }
         }
-        if let Some(whole) = self.adapter.whole.get(name) {
+        if let Some(whole) = self.adapter.full_tensors.get(name) {
             values.copy_from_slice(&whole.values[first * width..][..values.len()]);
         }
     }
 }
 
-/// The type of floats that [`check`] lets pass.
+/// The GGUF type of a float type that [`check`] accepts.
 fn float(dtype: Dtype) -> GgmlType {
     match dtype {
         Dtype::F16 => GgmlType::F16,

@@ -1,19 +1,16 @@
-//! Training adapters beside a model's weights (`LoRA`, arXiv 2106.09685), rows for new tokens, and the projector if asked.
+//! Training `LoRA` adapters (arXiv 2106.09685), rows for new tokens and, optionally, the projector over a frozen base.
 //!
-//! What is saved is a directory as Python's PEFT has it: `adapter_config.json`, and `adapter_model.safetensors` with A and B of
-//! each matrix (`base_model.model.<module>.lora_A.weight`, …), the whole rows of new tokens
-//! (`….token_adapter.trainable_tokens_delta`; which tokens is `trainable_token_indices` in the configuration) and, if it was
+//! An adapter is saved as a directory in the form of Python's PEFT: `adapter_config.json`, and
+//! `adapter_model.safetensors` with A and B of each matrix (`base_model.model.<module>.lora_A.weight`, …), the rows of new
+//! tokens (`….token_adapter.trainable_tokens_delta`; their ids are `trainable_token_indices` in the configuration) and, if
 //! trained, the whole projector (`base_model.model.mlp1.…`). [`merge()`] folds such a directory into its base;
-//! [`mmprm_quant::convert::adapter`] makes a GGUF adapter of it.
+//! [`mmprm_quant::convert::adapter`] converts it to a GGUF adapter.
 //!
 //! ```no_run
-//! use mmprm::train::{data::Dataset, lora::Lora, recipe::Recipe, vocabulary::Vocabulary};
-//! # fn of(data: &Dataset, vocabulary: &Vocabulary) -> Result<(), Box<dyn std::error::Error>> {
-//! let recipe = Recipe::parse("model = 'policy'\nsamples = 'train.jsonl'\nout = 'prm'\n[lora]\nrank = 8")?;
-//! let lora = Lora::open(&recipe, data.words, data.images.clone(), vocabulary)?;
-//! println!("{} trained values", lora.trained());
-//! # Ok(())
-//! # }
+//! use mmprm::train::lora::merge;
+//! let mut watch = |_: mmprm_quant::progress::Progress<'_>| std::ops::ControlFlow::Continue(());
+//! merge("runs/prm/last".as_ref(), "InternVL2_5-8B".as_ref(), "merged".as_ref(), &mut watch)?;
+//! # Ok::<(), mmprm::train::lora::MergeError>(())
 //! ```
 
 mod merge;
@@ -26,82 +23,83 @@ use serde_json::{Map, Value, json};
 
 pub use merge::{MergeError, merge};
 
+use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
+
 use super::checkpoint::CheckpointError;
 use super::data::{Image, SpecialTokens, Tokenizer};
-use super::network::{Network, Trains};
-use super::recipe::{self, Aim, Recipe};
-use super::tensors::{Stored, Tensor, WriteError, write};
-use crate::internvl::{self, AdditionError, Additions, Layout, Parameters, Trainable};
+use super::network::{Network, TrainableModel};
+use super::recipe::{LoraOptions, Recipe, Task};
+use crate::internvl::{self, Layout, LoraConfig, LoraError, Parameters, Trainable};
 
-/// Beginning of the names of the projector's tensors, which is the name of its module.
+/// The projector's module, the first part of its tensors' names.
 const PROJECTOR: &str = "mlp1";
 
-/// Why training cannot begin.
+/// An error of opening a base with new adapters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The model cannot be read.
     #[error(transparent)]
-    Model(#[from] internvl::CheckpointError),
+    Model(#[from] internvl::WeightsError),
     /// The adapters do not fit the model.
     #[error("`lora`: {0}")]
-    Addition(#[from] AdditionError),
-    /// A token has no rows.
+    Addition(#[from] LoraError),
+    /// A text is not one token of the vocabulary.
     #[error("`lora.tokens` has `{token}`, which is not one token of the model's vocabulary")]
     NoToken {
         /// Its text.
         token: String,
     },
-    /// Nothing is left to train.
+    /// Neither adapters nor tokens nor the projector are trained.
     #[error("`lora` has no targets, no tokens and no projector: nothing to train")]
-    Nothing,
+    NothingToTrain,
 }
 
-/// A model beside whose weights adapters are trained.
+/// A frozen model with trained adapters.
 #[derive(Debug)]
-pub struct Lora {
+pub struct LoraModel {
     network: Network,
     base: PathBuf,
-    stored: Stored,
-    settings: recipe::Lora,
+    stored: StoredType,
+    options: LoraOptions,
     targets: Vec<String>,
 }
 
-impl Lora {
-    /// The model of a recipe with new adapters, for samples with these images.
+impl LoraModel {
+    /// Opens the model of a recipe with new adapters for samples with these images.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(
         recipe: &Recipe,
-        words: SpecialTokens,
+        special: SpecialTokens,
         images: Vec<Image>,
         tokenizer: &dyn Tokenizer,
     ) -> Result<Self, OpenError> {
-        let settings = recipe.lora.clone().unwrap_or_default();
+        let options = recipe.lora.clone().unwrap_or_default();
         let own = internvl::read_layout(&recipe.model)?;
-        let targets = settings.targets.clone().unwrap_or_else(|| own.target_names());
-        let additions = Additions {
-            rank: settings.rank,
-            scale: (settings.alpha() / settings.rank as f64) as f32,
+        let targets = options.targets.clone().unwrap_or_else(|| own.lora_targets());
+        let additions = LoraConfig {
+            rank: options.rank,
+            scale: (options.alpha() / options.rank as f64) as f32,
             targets: targets.clone(),
-            tokens: tokens(recipe.task, &settings, words, tokenizer)?,
+            tokens: tokens(recipe.task, &options, special, tokenizer)?,
         };
-        let layout = own.with_additions(&additions)?;
+        let layout = own.with_lora(&additions)?;
         let trainable = Trainable::only(&layout, |number| {
-            number >= own.tensors().len() || (settings.projector && is_projector(&layout, number))
+            number >= own.tensors().len() || (options.projector && is_projector(&layout, number))
         });
-        if trainable.numbers().next().is_none() {
-            return Err(OpenError::Nothing);
+        if trainable.indices().next().is_none() {
+            return Err(OpenError::NothingToTrain);
         }
         let masters = |number: usize| trainable.contains(number);
-        let parameters = match &settings.base {
+        let parameters = match &options.base {
             None => internvl::read_parameters(&recipe.model, &own, masters)?,
             Some(gguf) => internvl::read_quantised(&recipe.model, gguf, &own, masters)?,
         };
-        let parameters = parameters.with_additions(&layout, recipe.seed);
-        let network = Network::new(recipe, parameters, trainable, words, images);
-        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, settings, targets })
+        let parameters = parameters.with_lora(&layout, recipe.seed);
+        let network = Network::new(recipe, parameters, trainable, special, images);
+        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, options, targets })
     }
 
     /// Number of trained values.
@@ -109,22 +107,22 @@ impl Lora {
         self.network.trained()
     }
 
-    /// The weights now: the model's own, and what is added to them.
+    /// The current weights: the base's and the adapters'.
     pub fn weights(&self) -> &Parameters {
         self.network.weights()
     }
 
-    /// What PEFT wants to know to load the adapter.
+    /// PEFT's configuration of the adapter.
     fn config(&self) -> Value {
         let layout = self.weights().layout();
         let mut tokens = Map::new();
-        if let Some(rows) = layout.new_rows() {
+        if let Some(rows) = layout.token_rows() {
             for table in [layout.embedding(), layout.head()] {
                 let module = layout.tensors()[table].name.rsplit('.').nth(1).unwrap_or_default();
                 tokens.insert(module.to_owned(), json!(rows.tokens));
             }
         }
-        let alpha = self.settings.alpha();
+        let alpha = self.options.alpha();
         json!({
             "auto_mapping": null,
             "base_model_name_or_path": self.base,
@@ -133,10 +131,10 @@ impl Lora {
             "inference_mode": true,
             "init_lora_weights": true,
             "lora_alpha": if alpha.fract() == 0.0 { json!(alpha as u64) } else { json!(alpha) },
-            "lora_dropout": self.settings.dropout,
-            "modules_to_save": self.settings.projector.then_some([PROJECTOR]),
+            "lora_dropout": self.options.dropout,
+            "modules_to_save": self.options.projector.then_some([PROJECTOR]),
             "peft_type": "LORA",
-            "r": self.settings.rank,
+            "r": self.options.rank,
             "target_modules": self.targets,
             "task_type": null,
             "trainable_token_indices": (!tokens.is_empty()).then_some(tokens),
@@ -148,15 +146,15 @@ fn is_projector(layout: &Layout, number: usize) -> bool {
     layout.tensors()[number].name.split('.').next() == Some(PROJECTOR)
 }
 
-/// The tokens whose rows are trained.
+/// Ids of the tokens whose rows are trained.
 fn tokens(
-    task: Aim,
-    settings: &recipe::Lora,
-    words: SpecialTokens,
+    task: Task,
+    options: &LoraOptions,
+    special: SpecialTokens,
     tokenizer: &dyn Tokenizer,
 ) -> Result<Vec<u32>, OpenError> {
-    match &settings.tokens {
-        None => Ok(if task == Aim::Prm { vec![words.step] } else { Vec::new() }),
+    match &options.tokens {
+        None => Ok(if task == Task::Prm { vec![special.step] } else { Vec::new() }),
         Some(texts) => {
             let find =
                 |token: &String| tokenizer.token(token).ok_or_else(|| OpenError::NoToken { token: token.clone() });
@@ -165,7 +163,7 @@ fn tokens(
     }
 }
 
-impl Trains for Lora {
+impl TrainableModel for LoraModel {
     fn network(&self) -> &Network {
         &self.network
     }
@@ -181,7 +179,7 @@ impl Trains for Lora {
         let tensors = self.weights().layout().tensors();
         let tensor =
             |number: usize| self.network.tensor(number, format!("{PREFIX}{}", tensors[number].name), self.stored);
-        let trained: Vec<Tensor<'_>> = self.network.numbers().map(tensor).collect();
+        let trained: Vec<NewTensor<'_>> = self.network.numbers().map(tensor).collect();
         Ok(write(&directory.join(WEIGHTS), &trained, &[])?)
     }
 }

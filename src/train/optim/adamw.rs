@@ -1,19 +1,21 @@
+//! `AdamW`: moments of the gradient and the update rule.
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Elements that one task updates; each depends on itself alone, so the tasks' number changes no bit.
+/// Elements updated by one task. Each depends on itself alone, so the number of threads does not change results.
 const TASK: usize = 1 << 16;
-/// Elements that are looked at together for being zero: a page of memory.
+/// Elements tested together for being zero: a page of memory.
 const PAGE: usize = 1 << 10;
 
-/// Constants of `AdamW` (Loshchilov and Hutter, arXiv 1711.05101).
+/// Hyper-parameters of `AdamW` (Loshchilov and Hutter, arXiv 1711.05101).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
-    /// Decay of the first moment.
+    /// Decay rate of the first moment.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Decay rate of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment (ε).
     pub epsilon: f64,
 }
 
@@ -37,8 +39,8 @@ impl Moments {
 }
 
 impl AdamW {
-    /// Update number `step` (the first is 1), in the order of operations of `torch.optim.AdamW`. The gradient is multiplied by
-    /// `scale` first.
+    /// Applies update number `step` (from 1) to the gradient times `scale`, with the order of operations of
+    /// `torch.optim.AdamW`.
     pub(super) fn update(
         &self,
         values: &mut [f32],
@@ -60,7 +62,7 @@ impl AdamW {
             let pages = values.chunks_mut(PAGE).zip(gradient.chunks(PAGE));
             for (((values, gradient), first), second) in pages.zip(first.chunks_mut(PAGE)).zip(second.chunks_mut(PAGE))
             {
-                // Rows of a vocabulary that no sample has used: nothing is written, so that their moments take no memory.
+                // Embedding rows of unused tokens: moments are not written, so that their pages take no memory.
                 if is_zero(gradient) && is_zero(first) && is_zero(second) {
                     for value in values {
                         *value *= keep;
@@ -85,7 +87,7 @@ fn is_zero(values: &[f32]) -> bool {
     values.chunks(TOGETHER).all(|values| values.iter().fold(0, |bits, value| bits | value.to_bits()) == 0)
 }
 
-/// The learning rate of one update, and the weight decay that goes with it.
+/// Learning rate and weight decay of one update.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
     pub rate: f64,
@@ -93,7 +95,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// What decoupled decay leaves of a value.
+    /// The factor that decoupled decay applies to a value.
     pub fn keep(self) -> f32 {
         (1.0 - self.rate * self.decay) as f32
     }
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_zero_moves_nothing_but_the_moments() {
+    fn a_rate_of_zero_changes_only_the_moments() {
         let (mut values, mut moments) = ([0.1_f32, -3.0], Moments::new(2));
         AdamW::default().update(&mut values, &[1.0, 1.0], &mut moments, 1.0, Rate { rate: 0.0, decay: 0.5 }, 1);
         assert_eq!(values, [0.1, -3.0]);
@@ -129,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn values_without_a_gradient_only_decay() {
+    fn values_without_gradient_only_decay() {
         let length = 2 * PAGE + 5;
         let mut gradient = vec![0.0_f32; length];
         let (mut values, mut moments) = (vec![2.0_f32; length], Moments::new(length));
         let rate = Rate { rate: 0.5, decay: 0.5 };
         AdamW::default().update(&mut values, &gradient, &mut moments, 1.0, rate, 1);
         assert!(values.iter().all(|value| *value == 1.5));
-        // The moments of a page that had a gradient once go on.
+        // Moments keep moving the values of a page that had a gradient once.
         gradient[PAGE] = 1.0;
         AdamW::default().update(&mut values, &gradient, &mut moments, 1.0, rate, 2);
         let moved = values.clone();
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn many_elements_are_updated_as_one_is() {
+    fn many_elements_are_updated_like_one() {
         let length = 3 * TASK + 17;
         let gradient: Vec<f32> = (0..length).map(|i| (i % 13) as f32 - 6.0).collect();
         let (mut values, mut moments) = (vec![0.5_f32; length], Moments::new(length));

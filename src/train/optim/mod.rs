@@ -1,18 +1,17 @@
-//! Optimisers and what goes with them: `AdamW`, Muon, clipping, schedules, loss scaling.
+//! Optimisers: `AdamW`, Muon, gradient clipping, learning-rate schedules, loss scaling.
 //!
-//! An [`Optimizer`] keeps a state for each tensor and updates the tensors in place from their gradients. Results have the same
-//! bits on any number of threads. Which tensors there are is the caller's business; how their state is stored that of
-//! [`super::state`].
+//! An [`Optimizer`] keeps a state for each tensor and updates tensors in place. Results do not depend on the number of
+//! threads. [`super::state`] stores the state.
 //!
 //! ```
-//! use mmprm::train::optim::{Decay, Kind, Optimizer, Options, Parameter};
-//! let options = Options { rate: 0.1, decay: 0.0, ..Options::default() };
+//! use mmprm::train::optim::{Decay, Optimizer, OptimizerKind, OptimizerOptions, Parameter};
+//! let options = OptimizerOptions { lr: 0.1, weight_decay: 0.0, ..OptimizerOptions::default() };
 //! let mut optimizer = Optimizer::new(options, [("w", [2].as_slice())]);
 //! let mut values = [1.0_f32, 1.0];
 //! optimizer.step(1.0, 1.0).update(0, Parameter { values: &mut values, gradient: &[3.0, -5.0] });
-//! // The first step of Adam has the size of the rate, whatever the gradient's.
+//! // The first step of Adam has the size of the learning rate, whatever the gradient's.
 //! assert!((values[0] - 0.9).abs() < 1e-6 && (values[1] - 1.1).abs() < 1e-6);
-//! assert_eq!((options.kind, options.decays), (Kind::AdamW, Decay::All));
+//! assert_eq!((options.kind, options.decay), (OptimizerKind::AdamW, Decay::All));
 //! ```
 
 mod adamw;
@@ -31,22 +30,22 @@ pub use schedule::{Schedule, warmup_steps};
 
 use adamw::{Moments, Rate};
 
-/// Which rule updates the tensors.
+/// The optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// [`AdamW`] for all.
+pub enum OptimizerKind {
+    /// [`AdamW`] for all tensors.
     #[default]
     AdamW,
-    /// [`Muon`] for the matrices inside the layers, [`AdamW`] for embeddings, the head and vectors.
+    /// [`Muon`] for matrices inside the layers, [`AdamW`] for embeddings, the head and vectors.
     Muon,
 }
 
-/// Which tensors weight decay applies to.
+/// Tensors that weight decay applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// Every tensor, norms and biases too: the reference.
+    /// Every tensor, norms and biases too, as MM-PRM.
     #[default]
     All,
     /// Tensors of two dimensions or more.
@@ -63,52 +62,52 @@ impl Decay {
     }
 }
 
-/// Settings of an [`Optimizer`].
+/// Hyper-parameters of an [`Optimizer`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Options {
-    /// The rule.
-    pub kind: Kind,
-    /// Full learning rate of [`AdamW`].
-    pub rate: f64,
-    /// Full learning rate of [`Muon`].
-    pub muon_rate: f64,
-    /// Weight decay, decoupled: a step takes `rate · decay` of a value away.
-    pub decay: f64,
-    /// What decays.
-    pub decays: Decay,
-    /// Constants of the one.
+pub struct OptimizerOptions {
+    /// The optimiser.
+    pub kind: OptimizerKind,
+    /// Peak learning rate of [`AdamW`].
+    pub lr: f64,
+    /// Peak learning rate of [`Muon`].
+    pub muon_lr: f64,
+    /// Decoupled weight decay: a step subtracts `lr · weight_decay` of each value.
+    pub weight_decay: f64,
+    /// Tensors that decay.
+    pub decay: Decay,
+    /// Hyper-parameters of [`AdamW`].
     pub adamw: AdamW,
-    /// Constants of the other.
+    /// Hyper-parameters of [`Muon`].
     pub muon: Muon,
 }
 
-impl Default for Options {
-    /// The reference's script; Muon with its authors' rate.
+impl Default for OptimizerOptions {
+    /// MM-PRM's training script; Muon with its authors' learning rate.
     fn default() -> Self {
         Self {
-            kind: Kind::AdamW,
-            rate: 2e-6,
-            muon_rate: 0.02,
-            decay: 0.05,
-            decays: Decay::All,
+            kind: OptimizerKind::AdamW,
+            lr: 2e-6,
+            muon_lr: 0.02,
+            weight_decay: 0.05,
+            decay: Decay::All,
             adamw: AdamW::default(),
             muon: Muon::default(),
         }
     }
 }
 
-/// A tensor to update, and its gradient of the same length.
+/// A tensor to update.
 #[derive(Debug)]
 pub struct Parameter<'a> {
     /// Its values.
     pub values: &'a mut [f32],
-    /// The gradient of the loss by each.
+    /// The gradient of the loss, one number for each value.
     pub gradient: &'a [f32],
 }
 
-/// What is remembered of one tensor.
+/// The state of one tensor.
 #[derive(Debug, Clone, PartialEq)]
-enum Memory {
+enum TensorState {
     AdamW(Moments),
     Muon { momentum: Vec<f32>, shape: [usize; 2] },
 }
@@ -118,20 +117,20 @@ struct Slot {
     name: String,
     shape: Vec<usize>,
     decays: bool,
-    memory: Memory,
+    state: TensorState,
 }
 
 /// Updates a fixed list of tensors step by step; see the [module](self).
 #[derive(Debug, Clone)]
 pub struct Optimizer {
-    options: Options,
+    options: OptimizerOptions,
     slots: Vec<Slot>,
     steps: u64,
 }
 
-/// Whether Muon is for this tensor: a matrix that maps activations to activations. Embeddings and the head have a row a
-/// token, which are not directions of one space.
-fn is_inner_matrix(name: &str, shape: &[usize]) -> Option<[usize; 2]> {
+/// The shape of a tensor that Muon updates: a matrix that maps activations to activations. Embeddings and the head have a
+/// row for each token, and rows are not directions of one space.
+fn muon_shape(name: &str, shape: &[usize]) -> Option<[usize; 2]> {
     let token_rows = ["tok_embeddings", "embed_tokens", "output.weight", "lm_head", "token_adapter"];
     match *shape {
         [rows, cols] if !token_rows.iter().any(|part| name.contains(part)) => Some([rows, cols]),
@@ -140,38 +139,37 @@ fn is_inner_matrix(name: &str, shape: &[usize]) -> Option<[usize; 2]> {
 }
 
 impl Optimizer {
-    /// An optimiser of tensors with these names and shapes, in this order.
-    pub fn new<'a>(options: Options, tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Self {
+    /// An optimiser for tensors of these names and shapes, in this order.
+    pub fn new<'a>(options: OptimizerOptions, tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Self {
         let slot = |(name, shape): (&str, &[usize])| {
             let length = shape.iter().product();
-            let memory = match is_inner_matrix(name, shape).filter(|_| options.kind == Kind::Muon) {
-                Some(shape) => Memory::Muon { momentum: vec![0.0; length], shape },
-                None => Memory::AdamW(Moments::new(length)),
+            let state = match muon_shape(name, shape).filter(|_| options.kind == OptimizerKind::Muon) {
+                Some(shape) => TensorState::Muon { momentum: vec![0.0; length], shape },
+                None => TensorState::AdamW(Moments::new(length)),
             };
-            Slot { name: name.to_owned(), shape: shape.to_vec(), decays: options.decays.applies(shape), memory }
+            Slot { name: name.to_owned(), shape: shape.to_vec(), decays: options.decay.applies(shape), state }
         };
         Self { options, slots: tensors.into_iter().map(slot).collect(), steps: 0 }
     }
 
-    /// Steps taken.
+    /// Number of steps taken.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Begins a step, in which each tensor is to be [updated](Step::update) once: rates are multiplied by `factor` (see
-    /// [`Schedule::factor`]), gradients by `scale` (see [`clip_factor`]).
+    /// Begins a step, in which each tensor must be [updated](Step::update) once. `factor` multiplies the learning rates (see
+    /// [`Schedule::factor`]), `scale` the gradients (see [`clip_factor`]).
     pub fn step(&mut self, factor: f64, scale: f32) -> Step<'_> {
         self.steps += 1;
         Step { optimizer: self, factor, scale }
     }
 
-    /// What is remembered of all tensors: a name (`first.`, `second.` or `momentum.` before the tensor's), the shape, the
-    /// values.
-    pub fn memory(&self) -> impl Iterator<Item = (String, &[usize], &[f32])> {
+    /// The state of all tensors: a name (the tensor's after `first.`, `second.` or `momentum.`), a shape, and values.
+    pub fn state(&self) -> impl Iterator<Item = (String, &[usize], &[f32])> {
         self.slots.iter().flat_map(|slot| {
-            let parts: Vec<(&str, &Vec<f32>)> = match &slot.memory {
-                Memory::AdamW(moments) => vec![("first", &moments.first), ("second", &moments.second)],
-                Memory::Muon { momentum, .. } => vec![("momentum", momentum)],
+            let parts: Vec<(&str, &Vec<f32>)> = match &slot.state {
+                TensorState::AdamW(moments) => vec![("first", &moments.first), ("second", &moments.second)],
+                TensorState::Muon { momentum, .. } => vec![("momentum", momentum)],
             };
             parts
                 .into_iter()
@@ -179,13 +177,13 @@ impl Optimizer {
         })
     }
 
-    /// [`Optimizer::memory`] to be filled in, for a run that goes on after `steps` steps.
+    /// The values of [`Optimizer::state`] to fill in, for a run that resumes after `steps` steps.
     pub fn restore(&mut self, steps: u64) -> impl Iterator<Item = (String, &mut [f32])> {
         self.steps = steps;
         self.slots.iter_mut().flat_map(|slot| {
-            let parts: Vec<(&str, &mut Vec<f32>)> = match &mut slot.memory {
-                Memory::AdamW(moments) => vec![("first", &mut moments.first), ("second", &mut moments.second)],
-                Memory::Muon { momentum, .. } => vec![("momentum", momentum)],
+            let parts: Vec<(&str, &mut Vec<f32>)> = match &mut slot.state {
+                TensorState::AdamW(moments) => vec![("first", &mut moments.first), ("second", &mut moments.second)],
+                TensorState::Muon { momentum, .. } => vec![("momentum", momentum)],
             };
             let name = &slot.name;
             parts.into_iter().map(move |(part, values)| (format!("{part}.{name}"), values.as_mut_slice()))
@@ -193,7 +191,7 @@ impl Optimizer {
     }
 }
 
-/// A step under way.
+/// A step in progress.
 #[derive(Debug)]
 #[must_use]
 pub struct Step<'a> {
@@ -203,24 +201,24 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Updates a tensor, on all threads of rayon's current pool.
+    /// Updates a tensor on the threads of rayon's current pool.
     ///
     /// # Panics
-    /// If there is no such tensor, or it has another length.
+    /// If there is no tensor `index`, or its length is another.
     pub fn update(&mut self, index: usize, parameter: Parameter<'_>) {
         let Parameter { values, gradient } = parameter;
         let Optimizer { options, slots, steps } = &mut *self.optimizer;
         let slot = &mut slots[index];
         let length = slot.shape.iter().product::<usize>();
         assert!(values.len() == length && gradient.len() == length, "{}: {:?}", slot.name, slot.shape);
-        let decay = if slot.decays { options.decay } else { 0.0 };
-        match &mut slot.memory {
-            Memory::AdamW(moments) => {
-                let rate = Rate { rate: options.rate * self.factor, decay };
+        let decay = if slot.decays { options.weight_decay } else { 0.0 };
+        match &mut slot.state {
+            TensorState::AdamW(moments) => {
+                let rate = Rate { rate: options.lr * self.factor, decay };
                 options.adamw.update(values, gradient, moments, self.scale, rate, *steps);
             }
-            Memory::Muon { momentum, shape } => {
-                let rate = Rate { rate: options.muon_rate * self.factor, decay };
+            TensorState::Muon { momentum, shape } => {
+                let rate = Rate { rate: options.muon_lr * self.factor, decay };
                 options.muon.update(values, gradient, *shape, momentum, self.scale, rate);
             }
         }
@@ -231,7 +229,7 @@ impl Step<'_> {
 mod tests {
     use super::*;
 
-    fn stepped(options: Options, threads: usize) -> Vec<Vec<f32>> {
+    fn stepped(options: OptimizerOptions, threads: usize) -> Vec<Vec<f32>> {
         let shapes: [(&str, &[usize]); 4] =
             [("tok_embeddings.weight", &[30, 8]), ("layers.0.wo.weight", &[40, 8]), ("norm", &[8]), ("w", &[300, 300])];
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -254,24 +252,26 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_bit() {
-        for kind in [Kind::AdamW, Kind::Muon] {
-            let options = Options { kind, rate: 1e-2, ..Options::default() };
+    fn the_number_of_threads_does_not_change_results() {
+        for kind in [OptimizerKind::AdamW, OptimizerKind::Muon] {
+            let options = OptimizerOptions { kind, lr: 1e-2, ..OptimizerOptions::default() };
             assert_eq!(stepped(options, 1), stepped(options, 3), "{kind:?}");
         }
     }
 
     #[test]
     fn muon_leaves_embeddings_and_vectors_to_adamw() {
-        let options = Options { rate: 1e-2, ..Options::default() };
-        let (adamw, muon) = (stepped(options, 1), stepped(Options { kind: Kind::Muon, ..options }, 1));
+        let options = OptimizerOptions { lr: 1e-2, ..OptimizerOptions::default() };
+        let (adamw, muon) =
+            (stepped(options, 1), stepped(OptimizerOptions { kind: OptimizerKind::Muon, ..options }, 1));
         assert_eq!((&adamw[0], &adamw[2]), (&muon[0], &muon[2]));
         assert_ne!(adamw[1], muon[1]);
     }
 
     #[test]
     fn vectors_do_not_decay_where_only_matrices_do() {
-        let options = Options { rate: 0.1, decay: 0.5, decays: Decay::Matrices, ..Options::default() };
+        let options =
+            OptimizerOptions { lr: 0.1, weight_decay: 0.5, decay: Decay::Matrices, ..OptimizerOptions::default() };
         let mut optimizer = Optimizer::new(options, [("w", [1, 1].as_slice()), ("b", [1].as_slice())]);
         let (mut matrix, mut vector) = ([1.0_f32], [1.0_f32]);
         let mut step = optimizer.step(1.0, 1.0);
@@ -282,8 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_optimiser_goes_on_as_if_nothing_had_happened() {
-        let options = Options { kind: Kind::Muon, rate: 1e-2, ..Options::default() };
+    fn a_restored_optimiser_resumes_bit_exactly() {
+        let options = OptimizerOptions { kind: OptimizerKind::Muon, lr: 1e-2, ..OptimizerOptions::default() };
         let shapes = [("layers.w", [3, 2].as_slice()), ("b", [2].as_slice())];
         let step = |optimizer: &mut Optimizer, tensors: &mut [Vec<f32>; 2]| {
             let [w, b] = tensors;
@@ -296,7 +296,7 @@ mod tests {
         step(&mut optimizer, &mut tensors);
         let mut other = Optimizer::new(options, shapes);
         let saved: Vec<(String, Vec<f32>)> =
-            optimizer.memory().map(|(name, _, values)| (name, values.to_vec())).collect();
+            optimizer.state().map(|(name, _, values)| (name, values.to_vec())).collect();
         assert_eq!(saved[0].0, "momentum.layers.w");
         for ((name, slot), (saved_name, values)) in other.restore(1).zip(&saved) {
             assert_eq!(name, *saved_name);

@@ -1,19 +1,21 @@
+//! Muon: orthogonalised momentum for matrices.
+
 use serde::{Deserialize, Serialize};
 
 use super::adamw::Rate;
 use crate::nn::gemm::{Gemm, Operand, Precision};
 use crate::nn::tensor::{Mat, MatMut};
 
-/// Coefficients of the quintic iteration, tuned by its author to bring singular values near 1 quickly.
+/// Coefficients of the quintic Newton-Schulz iteration, tuned by its author for fast convergence of singular values.
 const QUINTIC: [f32; 3] = [3.4445, -4.7750, 2.0315];
-/// Iterations of an update.
+/// Iterations in an update.
 const ITERATIONS: usize = 5;
 
-/// Constants of Muon (Jordan and others, 2024, <https://kellerjordan.github.io/posts/muon/>): momentum whose matrix is made
-/// nearly orthogonal by a Newton-Schulz iteration, so that all its directions move alike.
+/// Hyper-parameters of Muon (Jordan and others, 2024, <https://kellerjordan.github.io/posts/muon/>): momentum that a
+/// Newton-Schulz iteration makes nearly orthogonal, so that all directions of a matrix change alike.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Muon {
-    /// Decay of the momentum.
+    /// Decay rate of the momentum.
     pub momentum: f64,
 }
 
@@ -24,7 +26,7 @@ impl Default for Muon {
 }
 
 impl Muon {
-    /// Updates a matrix `[rows, cols]` with Nesterov's momentum. The gradient is multiplied by `scale` first.
+    /// Updates a matrix `[rows, cols]` by Nesterov momentum of the gradient times `scale`.
     pub(super) fn update(
         self,
         values: &mut [f32],
@@ -42,7 +44,7 @@ impl Muon {
             ahead.push(gradient + beta * (*momentum - gradient));
         }
         orthogonalise(&mut ahead, rows, cols);
-        // A tall matrix spreads its norm over more rows; this keeps the change of an output's size alike.
+        // A tall matrix spreads its norm over more rows; this keeps the change of its outputs comparable.
         let size = (rate.rate * (rows as f64 / cols as f64).max(1.0).sqrt()) as f32;
         let keep = rate.keep();
         for (value, direction) in values.iter_mut().zip(&ahead) {
@@ -51,14 +53,14 @@ impl Muon {
     }
 }
 
-/// Moves the singular values of a matrix `[rows, cols]` near 1 (between about 0.7 and 1.2), keeping its singular vectors.
+/// Moves the singular values of a matrix `[rows, cols]` to about 0.7 to 1.2 and keeps its singular vectors.
 fn orthogonalise(matrix: &mut [f32], rows: usize, cols: usize) {
     let norm = matrix.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     let scale = 1.0 / (norm as f32 + 1e-7);
     for value in &mut *matrix {
         *value *= scale;
     }
-    // The products of the shorter side are smaller; the iteration treats X and Xᵀ alike.
+    // The iteration treats X and Xᵀ alike, and Gram matrices of the shorter side are smaller.
     let (short, wide) = (rows.min(cols), rows <= cols);
     let long = rows.max(cols);
     let (mut gram, mut square) = (vec![0.0; short * short], vec![0.0; short * short]);
@@ -89,7 +91,7 @@ fn orthogonalise(matrix: &mut [f32], rows: usize, cols: usize) {
 mod tests {
     use super::*;
 
-    /// Numbers without a pattern.
+    /// Pseudo-random numbers.
     fn noise(length: usize) -> Vec<f32> {
         let mut state = 1_u32;
         let mut draw = || {
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_goes_against_the_gradient_with_the_size_of_the_rate() {
+    fn an_update_opposes_the_gradient_with_the_size_of_the_rate() {
         let mut values = vec![0.0; 64];
         let gradient: Vec<f32> = noise(64).iter().map(|value| value * 1e-6).collect();
         let mut momentum = vec![0.0; 64];
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn no_gradient_is_no_movement() {
+    fn a_zero_gradient_changes_nothing() {
         let (mut values, mut momentum) = (vec![1.0; 4], vec![0.0; 4]);
         Muon::default().update(&mut values, &[0.0; 4], [2, 2], &mut momentum, 1.0, Rate { rate: 0.02, decay: 0.0 });
         assert_eq!(values, [1.0; 4]);

@@ -1,12 +1,14 @@
+//! Dynamic loss scaling for f16.
+
 use serde::{Deserialize, Serialize};
 
-/// Steps without an overflow after which the scale is doubled.
-const PATIENCE: u32 = 2000;
-const LARGEST: f64 = (1_u64 << 24) as f64;
+/// Steps without overflow after which the scale doubles.
+const GROWTH_INTERVAL: u32 = 2000;
+const MAX_SCALE: f64 = (1_u64 << 24) as f64;
 
-/// What the loss is multiplied by, so that small gradients do not vanish in f16 (Micikevicius and others, arXiv 1710.03740).
+/// Factor of the loss that keeps small gradients from vanishing in f16 (Micikevicius and others, arXiv 1710.03740).
 ///
-/// A step whose gradients overflow is skipped and the scale halved; after 2000 good steps in a row it is doubled.
+/// A step whose gradients overflow is skipped and halves the scale; 2,000 consecutive steps without overflow double it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     scale: f64,
@@ -16,17 +18,17 @@ pub struct LossScale {
 }
 
 impl LossScale {
-    /// A scale of 1 that stays: f32 and bf16 have room enough.
+    /// A constant scale of 1, enough for f32 and bf16.
     pub fn none() -> Self {
         Self { scale: 1.0, good: 0, dynamic: false, skipped: 0 }
     }
 
-    /// A scale that begins at 2¹⁶ and follows the gradients.
+    /// A dynamic scale that starts at 2¹⁶.
     pub fn dynamic() -> Self {
         Self { scale: 65536.0, good: 0, dynamic: true, skipped: 0 }
     }
 
-    /// The factor now.
+    /// The current factor.
     pub fn factor(&self) -> f64 {
         self.scale
     }
@@ -36,24 +38,25 @@ impl LossScale {
         self.skipped
     }
 
-    /// Notes a step whose gradients were finite.
+    /// Records a step with finite gradients.
     pub fn passed(&mut self) {
         self.good += 1;
-        if self.dynamic && self.good >= PATIENCE {
+        if self.dynamic && self.good >= GROWTH_INTERVAL {
             self.good = 0;
-            self.scale = (self.scale * 2.0).min(LARGEST);
+            self.scale = (self.scale * 2.0).min(MAX_SCALE);
         }
     }
 
-    /// Notes a step whose gradients were not. Whether a lower scale may help: not if it does not move, or is 1 already.
+    /// Records a step with overflowing gradients. Returns whether the scale was lowered: a constant one, and one of 1, is
+    /// not.
     pub fn overflowed(&mut self) -> bool {
-        let hope = self.dynamic && self.scale > 1.0;
-        if hope {
+        let lowers = self.dynamic && self.scale > 1.0;
+        if lowers {
             self.good = 0;
             self.skipped += 1;
             self.scale = (self.scale / 2.0).max(1.0);
         }
-        hope
+        lowers
     }
 }
 
@@ -62,18 +65,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scale_halves_on_overflow_and_doubles_after_many_good_steps() {
+    fn the_scale_halves_on_overflow_and_doubles_after_many_sound_steps() {
         let mut scale = LossScale::dynamic();
         assert!(scale.overflowed());
         assert_eq!((scale.factor(), scale.skipped()), (32768.0, 1));
-        for _ in 0..PATIENCE {
+        for _ in 0..GROWTH_INTERVAL {
             scale.passed();
         }
         assert_eq!(scale.factor(), 65536.0);
     }
 
     #[test]
-    fn gradients_that_overflow_without_a_scale_are_beyond_hope() {
+    fn a_scale_that_cannot_be_lowered_says_so() {
         assert!(!LossScale::none().overflowed());
         let mut scale = LossScale::dynamic();
         assert_eq!((0..20).filter(|_| scale.overflowed()).count(), 16);

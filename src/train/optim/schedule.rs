@@ -1,16 +1,18 @@
+//! Learning-rate schedules with warm-up.
+
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate moves: a linear warmup from 0, then one of these.
+/// Learning-rate schedule after a linear warm-up from 0.
 ///
-/// Equal to transformers' `get_{constant,linear,cosine}_schedule_with_warmup` with their default cycles.
+/// Equals transformers' `get_{constant,linear,cosine}_schedule_with_warmup` with default cycles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// It stays.
+    /// Constant.
     Constant,
-    /// A straight line to 0 at the last step.
+    /// Linear to 0 at the last step.
     Linear,
     /// Half a cosine wave to 0 at the last step.
     #[default]
@@ -18,8 +20,8 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// What the learning rate is multiplied by at step `step` (the first is 0) of `total`, of which `warmup` warm up. The
-    /// first step of a warmup has factor 0, as in the reference.
+    /// Factor of the learning rate at step `step` (from 0) of `total`, of which the first `warmup` warm up. The first step
+    /// of a warm-up has factor 0, as in MM-PRM.
     pub fn factor(self, step: u64, warmup: u64, total: u64) -> f64 {
         if step < warmup {
             return step as f64 / warmup as f64;
@@ -33,7 +35,7 @@ impl Schedule {
     }
 }
 
-/// Warmup steps of a run: the share of its steps, rounded up.
+/// Warm-up steps of a run: the fraction `ratio` of all steps, rounded up.
 pub fn warmup_steps(ratio: f64, total: u64) -> u64 {
     (ratio * total as f64).ceil() as u64
 }
@@ -43,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_rises_to_its_full_value_and_falls_to_nothing() {
+    fn the_factor_rises_to_1_and_falls_to_0() {
         for schedule in [Schedule::Linear, Schedule::Cosine] {
             let factors: Vec<f64> = (0..=10).map(|step| schedule.factor(step, 2, 10)).collect();
             assert_eq!(factors[..3], [0.0, 0.5, 1.0]);
@@ -55,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_warmup_begins_at_the_full_rate() {
+    fn a_run_without_warmup_starts_at_the_full_rate() {
         assert_eq!(Schedule::Cosine.factor(0, 0, 3), 1.0);
         assert_eq!(Schedule::Linear.factor(0, 0, 1), 1.0);
     }

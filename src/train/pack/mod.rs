@@ -1,55 +1,63 @@
-//! Samples → packed sequences and batches: no padding, and what samples of one problem share is computed once.
+//! Samples → packed sequences and batches, without padding and with shared prefixes computed once.
 //!
-//! Samples with the same images and question begin alike, and those from one search tree go on alike. They are merged
-//! into a tree of segments by their longest common token prefixes (images count as tokens of their own); a target that
-//! several samples have is there once, with the weight of all, so that loss and gradients are those of the samples one by
-//! one. A sequence holds several such trees side by side. Which token sees which is told by its segments;
-//! [`crate::nn::attention`] keeps to them.
+//! Samples of one problem share images and question, those of one search tree also steps. They are merged into a tree of
+//! segments by their longest common token prefixes (images count as tokens). A target that several samples share occurs
+//! once, with the sum of their weights, so that loss and gradients equal those of the separate samples. A sequence holds
+//! several such trees side by side; [`crate::nn::attention`] masks attention by segments.
 //!
 //! ```
-//! use mmprm::train::data::{Goal, Sample, Target};
-//! use mmprm::train::pack::{Limits, Packing};
+//! use mmprm::train::data::{Sample, Target, TargetValue};
+//! use mmprm::train::pack::{Packing, PackingLimits};
 //! let sample = |tokens: &[u32], labels: [f32; 2]| Sample {
 //!     id: "0".into(),
 //!     problem: 1,
 //!     tokens: tokens.to_vec(),
 //!     images: vec![],
-//!     targets: [2, tokens.len() - 1].into_iter().zip(labels).map(|(row, label)| Target::new(row, Goal::Label(label))).collect(),
+//!     targets: [2, tokens.len() - 1]
+//!         .into_iter()
+//!         .zip(labels)
+//!         .map(|(row, label)| Target::new(row, TargetValue::Label(label)))
+//!         .collect(),
 //! };
 //! let samples = [sample(&[1, 2, 9, 3, 9], [0.5, 1.0]), sample(&[1, 2, 9, 4, 4, 9], [0.5, 0.0])];
-//! let packing = Packing::new(&samples, 7, &Limits::default(), 0);
+//! let packing = Packing::new(&samples, 7, &PackingLimits::default(), 0);
 //! let batch = packing.epoch(0).remove(0);
 //! let sequence = &packing.sequences(&samples, &batch)[0];
-//! assert_eq!(sequence.tokens, [1, 2, 9, 3, 9, 4, 4, 9]); // 8 of 11 tokens
+//! assert_eq!(sequence.tokens, [1, 2, 9, 3, 9, 4, 4, 9]); // 8 instead of 11 tokens
 //! assert_eq!(sequence.segments, [(3, None), (2, Some(0)), (3, Some(0))]);
-//! assert_eq!((sequence.rows.as_slice(), sequence.weights.as_slice()), ([2, 4, 7].as_slice(), [2.0, 1.0, 1.0].as_slice()));
+//! assert_eq!(sequence.rows, [2, 4, 7]);
+//! assert_eq!(sequence.weights, [2.0, 1.0, 1.0]);
 //! ```
 
+mod sequence;
 mod tree;
 
 use std::collections::BTreeMap;
 
 use crate::compat::random::Random;
-use crate::train::data::{Goal, Placed, Sample};
+use crate::train::data::{Sample, TargetValue};
+use crate::util::random::STEP;
 
-/// How much goes through the model at once, and into an optimiser step.
+pub use sequence::{Sequence, SequenceTargets};
+
+/// Sizes of sequences and of optimiser steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most tokens of a sequence; a longer sample is a sequence of its own.
+pub struct PackingLimits {
+    /// Maximum tokens of a sequence; a longer sample becomes a sequence of its own.
     pub sequence_tokens: usize,
-    /// Most samples of a sequence.
+    /// Maximum samples of a sequence.
     pub sequence_samples: usize,
-    /// Tokens at which a batch is full.
+    /// Maximum tokens of a batch.
     pub batch_tokens: usize,
-    /// Samples at which a batch is full.
+    /// Maximum samples of a batch.
     pub batch_samples: usize,
-    /// Whether samples of one problem are merged into trees.
+    /// Merges samples of one problem into trees.
     pub trees: bool,
-    /// Whether each epoch has an order of its own; otherwise the file's.
+    /// Shuffles each epoch instead of keeping the file's order.
     pub shuffle: bool,
 }
 
-impl Default for Limits {
+impl Default for PackingLimits {
     fn default() -> Self {
         Self {
             sequence_tokens: 4096,
@@ -62,63 +70,12 @@ impl Default for Limits {
     }
 }
 
-/// What the rows of a [`Sequence`] are to become.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Aims {
-    /// Labels of steps.
-    Labels(Vec<f32>),
-    /// Next tokens.
-    Tokens(Vec<u32>),
-}
-
-/// What goes through the model at once.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sequence {
-    /// Token ids.
-    pub tokens: Vec<u32>,
-    /// Lengths and parents of its segments, in order (see [`Segments`](crate::nn::attention::Segments)).
-    pub segments: Vec<(usize, Option<usize>)>,
-    /// Its images, by place.
-    pub images: Vec<Placed>,
-    /// Rows with something to learn, ascending; a row may come several times, with other next tokens.
-    pub rows: Vec<usize>,
-    /// For each row, what.
-    pub aims: Aims,
-    /// For each row, how much it counts: the weights of all samples that want it.
-    pub weights: Vec<f64>,
-    /// Samples in it.
-    pub paths: usize,
-    /// Tokens of those samples one by one.
-    pub effective: usize,
-}
-
-impl Sequence {
-    fn new(labels: bool) -> Self {
-        let aims = if labels { Aims::Labels(Vec::new()) } else { Aims::Tokens(Vec::new()) };
-        Self {
-            tokens: Vec::new(),
-            segments: Vec::new(),
-            images: Vec::new(),
-            rows: Vec::new(),
-            aims,
-            weights: Vec::new(),
-            paths: 0,
-            effective: 0,
-        }
-    }
-
-    /// Weight of all targets, those that samples share counted for each.
-    pub fn weight(&self) -> f64 {
-        self.weights.iter().sum()
-    }
-}
-
-/// What to divide a sum over targets by for their mean, given their weight: where nothing weighs anything the mean is 0.
+/// Divisor that turns a sum over targets of this total weight into a mean; 1 where nothing has weight.
 pub fn divisor(weight: f64) -> f64 {
     if weight > 0.0 { weight } else { 1.0 }
 }
 
-/// Samples that stay together: one, or some of one problem.
+/// Samples merged into one tree: one, or several of one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Unit {
     /// Sorted by their tokens.
@@ -127,72 +84,73 @@ struct Unit {
     tokens: usize,
 }
 
-/// Units of each sequence of an optimiser step.
+/// The sequences of an optimiser step, as lists of units.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch(Vec<Vec<usize>>);
 
-/// How a set of samples becomes batches; see the [module](self).
+/// Divides samples into batches; see the [module](self).
 #[derive(Debug, Clone)]
 pub struct Packing {
     units: Vec<Unit>,
-    limits: Limits,
+    limits: PackingLimits,
     seed: u64,
     context: u32,
     labels: bool,
 }
 
 impl Packing {
-    /// Decides which samples stay together. `context` is the token in the place of images; `seed` decides the order of the
-    /// epochs.
+    /// Merges samples into units. `context` is the placeholder token of images; `seed` determines the order of each epoch.
     ///
     /// # Panics
-    /// If a batch or a sequence may hold nothing.
-    pub fn new(samples: &[Sample], context: u32, limits: &Limits, seed: u64) -> Self {
-        let nothing = [limits.sequence_tokens, limits.sequence_samples, limits.batch_tokens, limits.batch_samples];
-        assert!(!nothing.contains(&0), "every limit is at least 1: {limits:?}");
+    /// If a limit is 0.
+    pub fn new(samples: &[Sample], context: u32, limits: &PackingLimits, seed: u64) -> Self {
+        let counts = [limits.sequence_tokens, limits.sequence_samples, limits.batch_tokens, limits.batch_samples];
+        assert!(!counts.contains(&0), "every limit is at least 1: {limits:?}");
         let mut problems: BTreeMap<(usize, u64), Vec<usize>> = BTreeMap::new();
         let mut first: BTreeMap<u64, usize> = BTreeMap::new();
         for (index, sample) in samples.iter().enumerate() {
-            // In the file's order, whatever the hash of the problem.
+            // Ordered by first occurrence in the file, not by hash.
             let place = if limits.trees { *first.entry(sample.problem).or_insert(index) } else { index };
             problems.entry((place, sample.problem)).or_default().push(index);
         }
         let units = problems.into_values().flat_map(|problem| split(samples, problem, context, limits)).collect();
-        let labels =
-            samples.iter().flat_map(|sample| &sample.targets).any(|target| matches!(target.goal, Goal::Label(_)));
+        let labels = samples
+            .iter()
+            .flat_map(|sample| &sample.targets)
+            .any(|target| matches!(target.value, TargetValue::Label(_)));
         Self { units, limits: *limits, seed, context, labels }
     }
 
-    /// Tokens that an epoch computes.
+    /// Tokens computed in an epoch.
     pub fn unique_tokens(&self) -> usize {
         self.units.iter().map(|unit| unit.tokens).sum()
     }
 
-    /// The batches of an epoch; they depend on samples, limits, seed and epoch alone.
+    /// The batches of an epoch, a function of samples, limits, seed and epoch.
     pub fn epoch(&self, epoch: u64) -> Vec<Batch> {
         let mut order: Vec<usize> = (0..self.units.len()).collect();
         if self.limits.shuffle {
-            Random::new(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(epoch)).shuffle(&mut order);
+            Random::new(self.seed.wrapping_mul(STEP).wrapping_add(epoch)).shuffle(&mut order);
         }
         let mut batches = Vec::new();
-        let mut filling = Filling::default();
+        let mut builder = BatchBuilder::default();
         for index in order {
             let unit = &self.units[index];
-            if !filling.takes(unit, &self.limits) {
-                batches.push(std::mem::take(&mut filling).batch());
+            if !builder.accepts(unit, &self.limits) {
+                batches.push(std::mem::take(&mut builder).batch());
             }
-            filling.put(index, unit, &self.limits);
+            builder.push(index, unit, &self.limits);
         }
-        if !filling.sequences.is_empty() {
-            batches.push(filling.batch());
+        if !builder.sequences.is_empty() {
+            batches.push(builder.batch());
         }
         batches
     }
 
-    /// The sequences of a batch.
+    /// Packs the sequences of a batch.
     ///
     /// # Panics
-    /// If the samples are not those that the packing was made of.
+    /// If `samples` are not those given to [`Packing::new`].
     pub fn sequences(&self, samples: &[Sample], batch: &Batch) -> Vec<Sequence> {
         let sequence = |units: &Vec<usize>| {
             let mut sequence = Sequence::new(self.labels);
@@ -200,7 +158,7 @@ impl Packing {
                 let samples: Vec<&Sample> = self.units[*unit].samples.iter().map(|index| &samples[*index]).collect();
                 let keys: Vec<Vec<u64>> = samples.iter().map(|sample| tree::keys(sample, self.context)).collect();
                 let keyed: Vec<tree::Keyed<'_>> = samples.into_iter().zip(keys.iter().map(Vec::as_slice)).collect();
-                tree::plant(&keyed, &mut sequence);
+                tree::append(&keyed, &mut sequence);
             }
             sequence
         };
@@ -208,17 +166,17 @@ impl Packing {
     }
 }
 
-/// Trees of a problem's samples, each within the limits; neighbours in the order of tokens share most.
-fn split(samples: &[Sample], problem: Vec<usize>, context: u32, limits: &Limits) -> Vec<Unit> {
+/// Splits the samples of a problem into trees within the limits. Sorted by tokens, neighbours share the longest prefixes.
+fn split(samples: &[Sample], problem: Vec<usize>, context: u32, limits: &PackingLimits) -> Vec<Unit> {
     let mut keyed: Vec<(Vec<u64>, usize)> =
         problem.into_iter().map(|index| (tree::keys(&samples[index], context), index)).collect();
     keyed.sort();
-    let most = limits.sequence_samples.min(limits.batch_samples);
+    let max_samples = limits.sequence_samples.min(limits.batch_samples);
     let mut units: Vec<Unit> = Vec::new();
     let mut last: &[u64] = &[];
     for (keys, index) in &keyed {
         let more = keys.len() - tree::shared(last, keys);
-        let fits = |unit: &&mut Unit| unit.tokens + more <= limits.sequence_tokens && unit.samples.len() < most;
+        let fits = |unit: &&mut Unit| unit.tokens + more <= limits.sequence_tokens && unit.samples.len() < max_samples;
         match units.last_mut().filter(fits) {
             Some(unit) => {
                 unit.samples.push(*index);
@@ -231,24 +189,24 @@ fn split(samples: &[Sample], problem: Vec<usize>, context: u32, limits: &Limits)
     units
 }
 
-/// A batch being filled.
+/// A batch under construction.
 #[derive(Debug, Default)]
-struct Filling {
+struct BatchBuilder {
     sequences: Vec<Vec<usize>>,
-    /// Tokens and samples of each.
+    /// Tokens and samples of each sequence.
     sizes: Vec<(usize, usize)>,
     tokens: usize,
     samples: usize,
 }
 
-impl Filling {
-    fn takes(&self, unit: &Unit, limits: &Limits) -> bool {
+impl BatchBuilder {
+    fn accepts(&self, unit: &Unit, limits: &PackingLimits) -> bool {
         let tokens = self.tokens.saturating_add(unit.tokens) <= limits.batch_tokens;
         self.sequences.is_empty() || (tokens && self.samples + unit.samples.len() <= limits.batch_samples)
     }
 
-    /// Into the first sequence that has room.
-    fn put(&mut self, index: usize, unit: &Unit, limits: &Limits) {
+    /// Adds a unit to the first sequence with room for it.
+    fn push(&mut self, index: usize, unit: &Unit, limits: &PackingLimits) {
         let room = |(tokens, samples): &(usize, usize)| {
             tokens.saturating_add(unit.tokens) <= limits.sequence_tokens
                 && samples + unit.samples.len() <= limits.sequence_samples

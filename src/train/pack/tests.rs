@@ -4,23 +4,23 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::nn::attention::{Mask, Segments};
-use crate::train::data::Target;
+use crate::train::data::{Placed, Target};
 
 const CONTEXT: u32 = 9;
 
-/// A step ends at each 7.
+/// A sample with a step end at each token 7.
 fn sample(problem: u64, tokens: &[u32], label: f32) -> Sample {
     let rows = (0..tokens.len()).filter(|row| tokens[*row] == 7);
-    let targets = rows.map(|row| Target::new(row, Goal::Label(label))).collect();
+    let targets = rows.map(|row| Target::new(row, TargetValue::Label(label))).collect();
     Sample { id: "0".into(), problem, tokens: tokens.to_vec(), images: vec![], targets }
 }
 
-fn whole(samples: &[Sample], limits: &Limits) -> Vec<Sequence> {
+fn whole(samples: &[Sample], limits: &PackingLimits) -> Vec<Sequence> {
     let packing = Packing::new(samples, CONTEXT, limits, 1);
     packing.epoch(0).iter().flat_map(|batch| packing.sequences(samples, batch)).collect()
 }
 
-/// The token ids that the token at `row` sees, itself last, by walking the segments.
+/// Ids of the tokens that the token at `row` attends to, itself last, found by walking the segments.
 fn path(sequence: &Sequence, row: usize) -> Vec<u32> {
     let mut starts = vec![0];
     for (length, _) in &sequence.segments {
@@ -36,23 +36,23 @@ fn path(sequence: &Sequence, row: usize) -> Vec<u32> {
 }
 
 #[test]
-fn a_sample_that_ends_inside_of_another_keeps_its_own_labels() {
+fn a_sample_that_ends_inside_another_keeps_its_labels() {
     let samples = [sample(1, &[1, 7], 0.25), sample(1, &[1, 7, 2, 7], 0.75)];
-    let sequence = whole(&samples, &Limits::default()).remove(0);
+    let sequence = whole(&samples, &PackingLimits::default()).remove(0);
     assert_eq!(sequence.segments, [(2, None), (2, Some(0))]);
-    assert_eq!(sequence.aims, Aims::Labels(vec![0.5, 0.75]));
+    assert_eq!(sequence.targets, SequenceTargets::Labels(vec![0.5, 0.75]));
     assert_eq!(sequence.weights, [2.0, 1.0]);
-    assert_eq!((sequence.tokens.len(), sequence.effective, sequence.paths, sequence.weight()), (4, 6, 2, 3.0));
+    assert_eq!((sequence.tokens.len(), sequence.effective_tokens, sequence.samples, sequence.weight()), (4, 6, 2, 3.0));
 }
 
 #[test]
-fn different_images_are_not_shared_though_their_tokens_are_the_same() {
+fn different_images_are_not_shared_although_their_tokens_are_equal() {
     let with_image = |image| {
         let mut sample = sample(1, &[1, CONTEXT, CONTEXT, 7], 0.5);
         sample.images = vec![Placed { start: 1, image }];
         sample
     };
-    let sequence = whole(&[with_image(0), with_image(1), with_image(0)], &Limits::default()).remove(0);
+    let sequence = whole(&[with_image(0), with_image(1), with_image(0)], &PackingLimits::default()).remove(0);
     assert_eq!(sequence.segments, [(1, None), (3, Some(0)), (3, Some(0))]);
     assert_eq!(sequence.images, [Placed { start: 1, image: 0 }, Placed { start: 4, image: 1 }]);
     assert_eq!(sequence.weights, [2.0, 1.0]);
@@ -61,41 +61,48 @@ fn different_images_are_not_shared_though_their_tokens_are_the_same() {
 #[test]
 fn the_last_shared_token_predicts_the_first_of_each_branch() {
     let reply = |tokens: &[u32]| Sample {
-        targets: (0..tokens.len() - 1).map(|row| Target::new(row, Goal::Token(tokens[row + 1]))).collect(),
+        targets: (0..tokens.len() - 1).map(|row| Target::new(row, TargetValue::Token(tokens[row + 1]))).collect(),
         ..sample(1, tokens, 0.0)
     };
-    let sequence = whole(&[reply(&[1, 2, 3]), reply(&[1, 2, 4]), reply(&[1, 2, 3])], &Limits::default()).remove(0);
+    let sequence =
+        whole(&[reply(&[1, 2, 3]), reply(&[1, 2, 4]), reply(&[1, 2, 3])], &PackingLimits::default()).remove(0);
     assert_eq!(sequence.rows, [0, 1, 1]);
-    assert_eq!(sequence.aims, Aims::Tokens(vec![2, 3, 4]));
+    assert_eq!(sequence.targets, SequenceTargets::Tokens(vec![2, 3, 4]));
     assert_eq!(sequence.weights, [3.0, 2.0, 1.0]);
 }
 
 #[test]
-fn plain_packing_shares_nothing_and_keeps_within_the_limits() {
+fn packing_without_trees_shares_nothing_and_respects_the_limits() {
     let samples: Vec<Sample> = (0..7).map(|_| sample(1, &[1, 2, 7], 1.0)).collect();
-    let limits = Limits { trees: false, sequence_tokens: 7, batch_samples: 5, shuffle: false, ..Limits::default() };
+    let limits = PackingLimits {
+        trees: false,
+        sequence_tokens: 7,
+        batch_samples: 5,
+        shuffle: false,
+        ..PackingLimits::default()
+    };
     let packing = Packing::new(&samples, CONTEXT, &limits, 1);
     let batches: Vec<Vec<usize>> = packing
         .epoch(0)
         .iter()
-        .map(|batch| packing.sequences(&samples, batch).iter().map(|s| s.paths).collect())
+        .map(|batch| packing.sequences(&samples, batch).iter().map(|s| s.samples).collect())
         .collect();
     assert_eq!(batches, [vec![2, 2, 1], vec![2]]);
     assert_eq!(packing.unique_tokens(), 21);
 }
 
 #[test]
-fn a_sample_beyond_the_budget_is_a_sequence_of_its_own() {
+fn a_sample_longer_than_a_sequence_is_a_sequence_of_its_own() {
     let samples = [sample(1, &[1, 7], 1.0), sample(2, &[1, 2, 3, 4, 5, 7], 1.0), sample(3, &[2, 7], 1.0)];
-    let limits = Limits { sequence_tokens: 4, shuffle: false, ..Limits::default() };
+    let limits = PackingLimits { sequence_tokens: 4, shuffle: false, ..PackingLimits::default() };
     let sequences = whole(&samples, &limits);
     assert_eq!(sequences.iter().map(|sequence| sequence.tokens.len()).collect::<Vec<_>>(), [4, 6]);
 }
 
 #[test]
-fn epochs_differ_in_order_and_are_the_same_again() {
+fn epochs_differ_in_order_and_are_reproducible() {
     let samples: Vec<Sample> = (0..50).map(|index| sample(index, &[index as u32 + 10, 7], 1.0)).collect();
-    let packing = |seed| Packing::new(&samples, CONTEXT, &Limits::default(), seed);
+    let packing = |seed| Packing::new(&samples, CONTEXT, &PackingLimits::default(), seed);
     assert_eq!(packing(3).epoch(1), packing(3).epoch(1));
     assert_ne!(packing(3).epoch(1), packing(3).epoch(2));
     assert_ne!(packing(3).epoch(1), packing(4).epoch(1));
@@ -105,7 +112,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn every_sample_is_there_with_all_it_sees_and_all_it_learns(
+    fn every_sample_keeps_its_context_and_its_targets(
         texts in prop::collection::vec((0..3_u64, prop::collection::vec(1..4_u32, 1..12), 0.0..=1.0_f32, 0.25..4.0_f32), 1..20),
         budget in 1..60_usize,
         trees: bool,
@@ -117,14 +124,14 @@ proptest! {
             sample.targets.iter_mut().for_each(|target| target.weight = *weight);
             sample
         }).collect();
-        let limits = Limits { sequence_tokens: budget, batch_samples: 8, trees, ..Limits::default() };
+        let limits = PackingLimits { sequence_tokens: budget, batch_samples: 8, trees, ..PackingLimits::default() };
         let sequences = whole(&samples, &limits);
-        // What is learnt after which tokens: how often, and the sum of the labels.
+        // For each context: total weight, and weighted sum of labels.
         let mut wanted: BTreeMap<Vec<u32>, (f64, f64)> = BTreeMap::new();
         let mut found = wanted.clone();
         for sample in &samples {
             for target in &sample.targets {
-                let Goal::Label(label) = target.goal else { unreachable!() };
+                let TargetValue::Label(label) = target.value else { unreachable!() };
                 let entry = wanted.entry(sample.tokens[..=target.row].to_vec()).or_default();
                 entry.0 += f64::from(target.weight);
                 entry.1 += f64::from(label) * f64::from(target.weight);
@@ -133,7 +140,7 @@ proptest! {
         for sequence in &sequences {
             let segments = Segments::new(&sequence.segments, Mask::Causal);
             prop_assert_eq!(segments.tokens(), sequence.tokens.len());
-            let Aims::Labels(labels) = &sequence.aims else { unreachable!() };
+            let SequenceTargets::Labels(labels) = &sequence.targets else { unreachable!() };
             for ((row, label), weight) in sequence.rows.iter().zip(labels).zip(&sequence.weights) {
                 let seen = path(sequence, *row);
                 prop_assert_eq!(segments.positions()[*row] as usize, seen.len() - 1);
@@ -141,10 +148,10 @@ proptest! {
                 entry.0 += *weight;
                 entry.1 += f64::from(*label) * weight;
             }
-            prop_assert!(sequence.tokens.len() <= budget || sequence.paths == 1);
+            prop_assert!(sequence.tokens.len() <= budget || sequence.samples == 1);
             prop_assert!(sequence.rows.windows(2).all(|pair| pair[0] <= pair[1]));
         }
-        prop_assert_eq!(sequences.iter().map(|s| s.paths).sum::<usize>(), samples.len());
+        prop_assert_eq!(sequences.iter().map(|s| s.samples).sum::<usize>(), samples.len());
         prop_assert_eq!(wanted.keys().collect::<HashSet<_>>(), found.keys().collect::<HashSet<_>>());
         for (key, (weight, sum)) in &wanted {
             prop_assert!((weight - found[key].0).abs() < 1e-5);

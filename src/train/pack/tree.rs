@@ -1,9 +1,12 @@
+//! Merges samples into a tree of segments by their common prefixes.
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use super::{Aims, Sequence};
-use crate::train::data::{Goal, Placed, Sample};
+use super::sequence::{Sequence, SequenceTargets};
+use crate::train::data::{Placed, Sample, TargetValue};
 
-/// What distinguishes the tokens of a sample: their ids, and for those of images which image and which row of it.
+/// Keys that identify the tokens of a sample: their ids, and for context tokens the image and the row in it.
 pub(super) fn keys(sample: &Sample, context: u32) -> Vec<u64> {
     let mut keys: Vec<u64> = sample.tokens.iter().map(|token| u64::from(*token)).collect();
     for placed in &sample.images {
@@ -15,7 +18,7 @@ pub(super) fn keys(sample: &Sample, context: u32) -> Vec<u64> {
     keys
 }
 
-/// Length of the common start.
+/// Length of the common prefix.
 pub(super) fn shared(a: &[u64], b: &[u64]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -23,22 +26,22 @@ pub(super) fn shared(a: &[u64], b: &[u64]) -> usize {
 /// A sample and its keys.
 pub(super) type Keyed<'a> = (&'a Sample, &'a [u64]);
 
-/// Samples that are going to share a part of their path.
+/// Samples that share a part of their path.
 struct Branch {
-    /// Of the sorted samples.
-    samples: std::ops::Range<usize>,
-    /// Tokens that are packed already.
+    /// Range of the sorted samples.
+    samples: Range<usize>,
+    /// Tokens already packed.
     depth: usize,
     parent: Option<usize>,
 }
 
-/// Adds a tree of samples, which are sorted by their keys, to a sequence. Each stretch of tokens that some of them share is
-/// there once; its targets count for each sample that has them.
-pub(super) fn plant(samples: &[Keyed<'_>], into: &mut Sequence) {
+/// Appends a tree of samples, sorted by their keys, to a sequence. Tokens that samples share occur once; their targets get
+/// the sum of the samples' weights.
+pub(super) fn append(samples: &[Keyed<'_>], into: &mut Sequence) {
     let mut open = vec![Branch { samples: 0..samples.len(), depth: 0, parent: None }];
     while let Some(Branch { samples: range, depth, parent }) = open.pop() {
         let (first, last) = (samples[range.start], samples[range.end - 1]);
-        // Sorted samples share what the first and the last share.
+        // The common prefix of sorted samples is that of the first and the last.
         let end = shared(first.1, last.1);
         let parent = if end > depth {
             segment(&samples[range.clone()], depth..end, into);
@@ -47,12 +50,13 @@ pub(super) fn plant(samples: &[Keyed<'_>], into: &mut Sequence) {
         } else {
             parent
         };
-        // Samples that end here come first; the others go on, in branches by their next token. Branches are taken from the
-        // end of the list, so the first is put there last.
-        let going = range.start + samples[range.clone()].iter().take_while(|(_, keys)| keys.len() == end).count();
-        let mut branches: Vec<Branch> = samples[going..range.end]
+        // Samples that end here come first; the others branch by their next token. Branches are popped from the end of the
+        // list, so the first one is pushed last.
+        let first_branch =
+            range.start + samples[range.clone()].iter().take_while(|(_, keys)| keys.len() == end).count();
+        let mut branches: Vec<Branch> = samples[first_branch..range.end]
             .chunk_by(|a, b| a.1[end] == b.1[end])
-            .scan(going, |start, branch| {
+            .scan(first_branch, |start, branch| {
                 let samples = *start..*start + branch.len();
                 *start = samples.end;
                 Some(Branch { samples, depth: end, parent })
@@ -61,40 +65,40 @@ pub(super) fn plant(samples: &[Keyed<'_>], into: &mut Sequence) {
         branches.reverse();
         open.extend(branches);
     }
-    into.paths += samples.len();
-    into.effective += samples.iter().map(|(sample, _)| sample.tokens.len()).sum::<usize>();
+    into.samples += samples.len();
+    into.effective_tokens += samples.iter().map(|(sample, _)| sample.tokens.len()).sum::<usize>();
 }
 
-/// Appends rows `rows` of samples that have them in common.
-fn segment(samples: &[Keyed<'_>], rows: std::ops::Range<usize>, into: &mut Sequence) {
+/// Appends rows `rows`, which all samples share.
+fn segment(samples: &[Keyed<'_>], rows: Range<usize>, into: &mut Sequence) {
     let start = into.tokens.len();
     let place = |row: usize| start + row - rows.start;
     let first = samples[0].0;
     let images = first.images.iter().filter(|placed| rows.contains(&placed.start));
     into.images.extend(images.map(|placed| Placed { start: place(placed.start), image: placed.image }));
     into.tokens.extend(&first.tokens[rows.clone()]);
-    // By row and next token: the weight of the samples that have the target, and the weighted sum of their labels. Cross
-    // entropy is linear in the label, so the mean label with the weight of all gives the sum of their losses exactly.
-    let mut goals: BTreeMap<(usize, u32), (f64, f64)> = BTreeMap::new();
+    // For each row and next token: the total weight, and the weighted sum of labels. Cross entropy is linear in the label,
+    // so the mean label with the total weight gives exactly the sum of the samples' losses.
+    let mut merged: BTreeMap<(usize, u32), (f64, f64)> = BTreeMap::new();
     for (sample, _) in samples {
         for target in sample.targets.iter().filter(|target| rows.contains(&target.row)) {
-            let (token, label) = match target.goal {
-                Goal::Label(label) => (0, f64::from(label)),
-                Goal::Token(token) => (token, 0.0),
+            let (token, label) = match target.value {
+                TargetValue::Label(label) => (0, f64::from(label)),
+                TargetValue::Token(token) => (token, 0.0),
             };
-            let goal = goals.entry((place(target.row), token)).or_default();
+            let sums = merged.entry((place(target.row), token)).or_default();
             let weight = f64::from(target.weight);
-            goal.0 += weight;
-            goal.1 += label * weight;
+            sums.0 += weight;
+            sums.1 += label * weight;
         }
     }
-    for ((row, token), (weight, labels)) in goals {
+    for ((row, token), (weight, labels)) in merged {
         into.rows.push(row);
         into.weights.push(weight);
-        match &mut into.aims {
-            // Labels without weight have no mean, and need none.
-            Aims::Labels(all) => all.push(if weight > 0.0 { (labels / weight) as f32 } else { 0.5 }),
-            Aims::Tokens(all) => all.push(token),
+        match &mut into.targets {
+            // Labels of weight 0 have no mean and do not count.
+            SequenceTargets::Labels(all) => all.push(if weight > 0.0 { (labels / weight) as f32 } else { 0.5 }),
+            SequenceTargets::Tokens(all) => all.push(token),
         }
     }
 }

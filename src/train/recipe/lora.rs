@@ -1,38 +1,40 @@
+//! The table `[lora]` of a recipe.
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::RecipeError;
+use super::error::RecipeError;
 
-/// The table `[lora]` of a recipe: adapters are trained beside weights that stay as they are.
+/// Options of `LoRA` training: adapters are trained and the base's weights are frozen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Lora {
-    /// Inner width of the adapters.
+pub struct LoraOptions {
+    /// Rank of the adapters.
     pub rank: usize,
-    /// What adapters add is multiplied by this over the rank; twice the rank if not given.
+    /// Scaling numerator: an adapter's output is multiplied by `alpha / rank`. Default: twice the rank.
     pub alpha: Option<f64>,
-    /// The language model's matrices that get an adapter, by the last part of their names; all if not given.
+    /// Matrices of the language model that get an adapter, by the last part of their names. Default: all.
     pub targets: Option<Vec<String>>,
-    /// Share of an adapter's inputs that is dropped.
+    /// Dropout probability of an adapter's inputs.
     pub dropout: f64,
-    /// Tokens whose rows of embedding and head are trained; the step token if not given, for a PRM.
+    /// Tokens whose rows of embedding and head are trained. Default for a PRM: the step token.
     pub tokens: Option<Vec<String>>,
-    /// Whether the projector is trained too.
+    /// Trains the projector too.
     pub projector: bool,
-    /// GGUF file that the language model's weights are taken from, and stay in: the checkpoint, converted and quantised.
+    /// GGUF file with the language model's weights, which are used as stored: the checkpoint, converted and quantised.
     pub base: Option<PathBuf>,
 }
 
-impl Default for Lora {
-    /// The reference's script where it has a value.
+impl Default for LoraOptions {
+    /// MM-PRM's training script where it has a value.
     fn default() -> Self {
         Self { rank: 16, alpha: None, targets: None, dropout: 0.05, tokens: None, projector: false, base: None }
     }
 }
 
-impl Lora {
-    /// With a value for each key.
+impl LoraOptions {
+    /// Options with a value for each key.
     pub(super) fn complete() -> Self {
         Self {
             alpha: Some(1.0),
@@ -43,20 +45,21 @@ impl Lora {
         }
     }
 
-    /// `alpha`, or what stands for it.
+    /// `alpha`, or its default.
     pub fn alpha(&self) -> f64 {
         self.alpha.unwrap_or(2.0 * self.rank as f64)
     }
 
     pub(super) fn check(&self) -> Result<(), RecipeError> {
+        let wrong = |key, found, expected| Err(RecipeError::Range { key, found, expected });
         if self.rank == 0 {
-            return Err(RecipeError::invalid("`lora.rank` is 0, expected at least 1"));
+            return wrong("lora.rank", 0.0, "at least 1");
         }
         if let Some(alpha) = self.alpha.filter(|alpha| !(alpha.is_finite() && *alpha > 0.0)) {
-            return Err(RecipeError::invalid(format!("`lora.alpha` is {alpha}, expected more than 0")));
+            return wrong("lora.alpha", alpha, "more than 0");
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(RecipeError::invalid(format!("`lora.dropout` is {}, expected 0 to less than 1", self.dropout)));
+            return wrong("lora.dropout", self.dropout, "0 to less than 1");
         }
         Ok(())
     }

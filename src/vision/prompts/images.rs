@@ -1,4 +1,5 @@
-//! The embeddings of images: each distinct image is encoded once, however many files and callers have it.
+//! The embeddings of image files: each distinct image is encoded once, however many files and
+//! callers use it.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -10,42 +11,42 @@ use crate::engine::Embeddings;
 use crate::image::{self, Limits, Tile, Tiling};
 use crate::vision::{DiskCache, VisionEncoder};
 
-/// Memory that embeddings may take before the oldest go, in bytes.
-const MEMORY: usize = 512 << 20;
+/// Bytes of embeddings in memory beyond which the oldest are dropped.
+const MAX_BYTES: usize = 512 << 20;
 
-/// Hash of an image's tiles.
-type Content = [u8; 32];
-/// What is being made, or was: whoever asks second waits for the first.
+/// The hash of an image's tiles.
+type ContentHash = [u8; 32];
+/// A value computed once: later callers wait for the first.
 type Slot<T> = Arc<OnceLock<Result<T, EncodeError>>>;
 
-/// Encodes images, and remembers.
+/// Encodes image files and keeps recent embeddings in memory.
 #[derive(Debug)]
-pub(super) struct Images {
+pub(super) struct ImageEmbeddings {
     encoder: Box<dyn VisionEncoder>,
     tiling: Tiling,
     cache: Option<DiskCache>,
-    /// Whether the cache could not be written to, which is told once.
-    full: AtomicBool,
-    /// What is in each file.
-    files: Mutex<HashMap<PathBuf, Slot<Content>>>,
+    /// Whether the warning that the cache cannot be written was logged.
+    warned: AtomicBool,
+    /// The content hash of each file.
+    files: Mutex<HashMap<PathBuf, Slot<ContentHash>>>,
     recent: Mutex<Recent>,
 }
 
 /// Embeddings of recent images, oldest first.
 #[derive(Debug, Default)]
-struct Recent(VecDeque<(Content, Slot<Arc<Embeddings>>)>);
+struct Recent(VecDeque<(ContentHash, Slot<Arc<Embeddings>>)>);
 
-impl Images {
+impl ImageEmbeddings {
     pub fn new(encoder: Box<dyn VisionEncoder>, tiling: Tiling, cache: Option<DiskCache>) -> Self {
-        let full = AtomicBool::new(false);
-        Self { encoder, tiling, cache, full, files: Mutex::default(), recent: Mutex::default() }
+        let warned = AtomicBool::new(false);
+        Self { encoder, tiling, cache, warned, files: Mutex::default(), recent: Mutex::default() }
     }
 
     pub fn tiling(&self) -> &Tiling {
         &self.tiling
     }
 
-    /// See [`Encoder::image`](super::Encoder::image).
+    /// See [`PromptEncoder::image`](super::PromptEncoder::image).
     pub fn get(&self, path: &Path) -> Result<Arc<Embeddings>, EncodeError> {
         let file = Arc::clone(lock(&self.files).entry(path.to_owned()).or_default());
         let mut fresh = None;
@@ -71,13 +72,13 @@ impl Images {
         Ok(image::tiles(&image::load(path, &Limits::default())?, &self.tiling))
     }
 
-    fn embeddings(&self, tiles: &[Tile], content: Content) -> Result<Arc<Embeddings>, EncodeError> {
+    fn embeddings(&self, tiles: &[Tile], content: ContentHash) -> Result<Arc<Embeddings>, EncodeError> {
         let slot = lock(&self.recent).slot(content);
-        slot.get_or_init(|| self.make(tiles, content)).clone()
+        slot.get_or_init(|| self.encode(tiles, content)).clone()
     }
 
-    /// From disk, or else from the encoder.
-    fn make(&self, tiles: &[Tile], content: Content) -> Result<Arc<Embeddings>, EncodeError> {
+    /// Reads embeddings from disk, or else encodes the tiles.
+    fn encode(&self, tiles: &[Tile], content: ContentHash) -> Result<Arc<Embeddings>, EncodeError> {
         let width = self.encoder.width();
         let count = tiles.len() * self.encoder.tokens_per_tile() * width;
         let known = self.cache.as_ref().and_then(|cache| cache.get(&content, count));
@@ -85,34 +86,35 @@ impl Images {
             values
         } else {
             let values = self.encoder.encode(tiles)?;
-            self.keep(content, &values);
+            self.store(content, &values);
             values
         };
         let digest = u64::from_le_bytes(*content.first_chunk().expect("a hash has 32 bytes"));
         Ok(Arc::new(Embeddings { values, width, digest }))
     }
 
-    /// Puts embeddings on disk. The run goes on where that fails: what is kept there only saves time.
-    fn keep(&self, content: Content, values: &[f32]) {
+    /// Writes embeddings to disk. A failure only costs time later, so it is logged and the run
+    /// continues.
+    fn store(&self, content: ContentHash, values: &[f32]) {
         let Some(cache) = &self.cache else { return };
         if let Err(error) = cache.put(&content, values)
-            && !self.full.swap(true, Ordering::Relaxed)
+            && !self.warned.swap(true, Ordering::Relaxed)
         {
-            tracing::warn!("{error}; embeddings that cannot be kept are made again in the next run");
+            tracing::warn!("{error}; the next run encodes these images again");
         }
     }
 }
 
 impl Recent {
-    fn find(&self, content: &Content) -> Option<Slot<Arc<Embeddings>>> {
+    fn find(&self, content: &ContentHash) -> Option<Slot<Arc<Embeddings>>> {
         self.0.iter().find(|(known, _)| known == content).map(|(_, slot)| Arc::clone(slot))
     }
 
-    fn slot(&mut self, content: Content) -> Slot<Arc<Embeddings>> {
+    fn slot(&mut self, content: ContentHash) -> Slot<Arc<Embeddings>> {
         if let Some(slot) = self.find(&content) {
             return slot;
         }
-        while self.bytes() > MEMORY {
+        while self.bytes() > MAX_BYTES {
             self.0.pop_front();
         }
         let slot = Slot::default();

@@ -1,82 +1,68 @@
-//! From text pieces and image files to a prompt the engine can run.
+//! Prompts with images: text pieces and image files become a prompt that the engine can run.
 //!
-//! Decodes and tiles images, has tiles encoded (`vision`), keeps the embeddings of recent images, tokenises the text
-//! around them. What the text says is `prompt`'s business; what to do with the prompt is that of `policy` and `reward`.
+//! Loads and tiles images, encodes the tiles, keeps recent embeddings in memory, and tokenises the
+//! text. The wording of the text is left to `prompt`; running prompts is left to `policy`, `prm`
+//! and `judge`.
+//!
+//! ```no_run
+//! use mmprm::engine::{Model, ModelOptions};
+//! use mmprm::prompt::{Images, rollout};
+//! use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = Model::load("policy.gguf".as_ref(), ModelOptions::default())?;
+//! let encoder = PromptEncoder::load(model, Some("mmproj.gguf".as_ref()), PromptEncoderOptions::default())?;
+//! let pieces = rollout("What is the area of the figure?", &[], 1, Images::All);
+//! let prompt = encoder.prompt(&pieces, &["figure.png".into()])?;
+//! println!("{} positions", prompt.len());
+//! # Ok(()) }
+//! ```
 
+mod error;
 mod images;
+
+pub use error::EncodeError;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::engine::{Chunk, Embeddings, EngineError, Model, Prompt, Token};
-use crate::image::{ImageError, Tiling, TilingError};
+use crate::image::{Tiling, TilingError};
 use crate::prompt::Piece;
 use crate::vision::{self, DiskCache, EncoderChoice, VisionEncoder, VisionError};
-use images::Images;
+use images::ImageEmbeddings;
 
-/// Tiling of a model whose files do not say: InternVL2.5's own defaults.
+/// Maximum tiles per image for models whose metadata has none: InternVL2.5's default.
 const DEFAULT_MAX_TILES: usize = 12;
 
-/// Why a prompt could not be made.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncodeError {
-    /// An image is missing, broken, too large, or outside the data root.
-    #[error(transparent)]
-    Image(Arc<ImageError>),
-    /// There is an image but no vision projector.
-    #[error("the problem has an image but the model is text-only here; give its vision projector with --mmproj")]
-    NoVision,
-    /// The text asks for an image that the problem does not have.
-    #[error("the text refers to image {number} but there are {count}")]
-    NoImage {
-        /// Which, from 1.
-        number: usize,
-        /// How many there are.
-        count: usize,
-    },
-    /// The engine refused.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The vision encoder failed.
-    #[error(transparent)]
-    Vision(#[from] VisionError),
-}
-
-impl From<ImageError> for EncodeError {
-    fn from(error: ImageError) -> Self {
-        Self::Image(Arc::new(error))
-    }
-}
-
-/// How to load an [`Encoder`].
+/// How to load a [`PromptEncoder`].
 #[derive(Debug, Clone, Default)]
-pub struct EncoderOptions {
-    /// Compute threads; `None` takes one a core.
+pub struct PromptEncoderOptions {
+    /// Compute threads of the vision tower; `None` uses one per core.
     pub threads: Option<u32>,
     /// Whether the vision tower may use a GPU.
     pub gpu: bool,
-    /// Most tiles an image is cut into, instead of the model's own number.
+    /// Maximum tiles per image; `None` uses the model's number.
     pub max_tiles: Option<usize>,
     /// Which encoder runs the vision tower.
     pub vision: EncoderChoice,
-    /// A folder to keep embeddings in from run to run ([`DiskCache`]).
+    /// Directory that caches embeddings between runs ([`DiskCache`]).
     pub vision_cache: Option<PathBuf>,
 }
 
-/// Makes prompts for one model.
+/// Makes prompts for a model.
 #[derive(Debug)]
-pub struct Encoder {
+pub struct PromptEncoder {
     model: Arc<Model>,
-    images: Option<Images>,
+    images: Option<ImageEmbeddings>,
 }
 
-impl Encoder {
-    /// Loads the vision projector for `model`, if there is one.
+impl PromptEncoder {
+    /// Loads the vision projector of `model`, if one is given.
     ///
     /// # Errors
-    /// [`VisionError`] for a file that cannot be used, or a folder that nothing can be kept in.
-    pub fn load(model: Arc<Model>, mmproj: Option<&Path>, options: EncoderOptions) -> Result<Self, VisionError> {
+    /// [`VisionError`] for a projector that cannot be used, or a cache directory that cannot be
+    /// written to.
+    pub fn load(model: Arc<Model>, mmproj: Option<&Path>, options: PromptEncoderOptions) -> Result<Self, VisionError> {
         let Some(path) = mmproj else { return Ok(Self { model, images: None }) };
         let encoder = vision::open(path, &model, options.vision, options.threads, options.gpu)?;
         let tiling = tiling(&model, encoder.as_ref(), options.max_tiles)
@@ -86,21 +72,22 @@ impl Encoder {
             let ready = cache.prepare().map(|()| cache);
             ready.map_err(|source| VisionError::Cache { path, source: Arc::new(source) })
         });
-        Ok(Self { model, images: Some(Images::new(encoder, tiling, cache.transpose()?)) })
+        Ok(Self { model, images: Some(ImageEmbeddings::new(encoder, tiling, cache.transpose()?)) })
     }
 
-    /// The model it makes prompts for.
+    /// Returns the model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
     }
 
-    /// How images are tiled; `None` without a vision projector.
+    /// Returns how images are tiled; `None` without a vision projector.
     pub fn tiling(&self) -> Option<&Tiling> {
-        self.images.as_ref().map(Images::tiling)
+        self.images.as_ref().map(ImageEmbeddings::tiling)
     }
 
-    /// The prompt of `pieces`, whose images are numbered into `images`. Each image stands between `<img>` and `</img>`,
-    /// and the model's own first token (`<s>`) is added where it wants one.
+    /// Returns the prompt of `pieces`, whose images are indices into `images`. Puts each image
+    /// between `<img>` and `</img>`, and the model's first token (`<s>`), if it has one, at the
+    /// start.
     ///
     /// # Errors
     /// [`EncodeError`].
@@ -108,7 +95,7 @@ impl Encoder {
         self.prompt_then(pieces, images, &[])
     }
 
-    /// The prompt of `pieces`, and behind it tokens as they are.
+    /// Returns the prompt of `pieces`, followed by the tokens `then`.
     ///
     /// # Errors
     /// [`EncodeError`].
@@ -116,7 +103,7 @@ impl Encoder {
         let mut chunks = Vec::new();
         let mut text = String::new();
         let mut first = true;
-        let mut flush = |text: &mut String, chunks: &mut Vec<Chunk>| -> Result<(), EngineError> {
+        let mut flush = |text: &mut String, chunks: &mut Vec<Chunk>| -> Result<(), EncodeError> {
             if !text.is_empty() {
                 chunks.push(Chunk::Tokens(self.model.tokenize(text, std::mem::take(&mut first))?));
                 text.clear();
@@ -141,16 +128,17 @@ impl Encoder {
         Ok(Prompt::new(chunks)?)
     }
 
-    /// The embeddings of an image file, `[tiles × tokens_per_tile, width]`, from memory if it was seen recently.
+    /// Returns the embeddings of an image file, `[tiles · tokens_per_tile, width]`, from memory if
+    /// it was used recently.
     ///
     /// # Errors
-    /// [`EncodeError`]; the same error again while the failure is remembered.
+    /// [`EncodeError`]; a failure is kept too, and returned again.
     pub fn image(&self, path: &Path) -> Result<Arc<Embeddings>, EncodeError> {
         self.images.as_ref().ok_or(EncodeError::NoVision)?.get(path)
     }
 }
 
-/// The model's own tiling, from the metadata that `mmprm convert` writes.
+/// Returns the model's tiling, from the metadata that `mmprm convert` writes.
 fn tiling(model: &Model, encoder: &dyn VisionEncoder, max_tiles: Option<usize>) -> Result<Tiling, TilingError> {
     let number = |key: &str| model.file().get_u32(&format!("mmprm.image.{key}")).ok().map(|number| number as usize);
     Tiling::new(

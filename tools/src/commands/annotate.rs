@@ -144,12 +144,14 @@ impl Args {
             policy.remove("parallel");
         }
         let sampling = self.sampling.sampling()?;
-        Ok(json!({
+        let mut settings = json!({
             "policy": policy, "continue": self.search.continues.to_string(), "sampling": args::sampling_settings(sampling),
             "max_tokens": self.sampling.max_tokens, "seed": self.sampling.seed,
             "deterministic": self.engine.deterministic, "vision_encoder": self.engine.vision_encoder(),
             "answers": judge,
-        }))
+        });
+        self.engine.add_adapters(&mut settings)?;
+        Ok(settings)
     }
 }
 

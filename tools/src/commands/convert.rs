@@ -1,4 +1,4 @@
-//! `mmprm convert`: a Hugging Face checkpoint becomes a GGUF pair.
+//! `mmprm convert`: converts a Hugging Face checkpoint or adapter to GGUF.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -17,33 +17,35 @@ use crate::ui::{Ui, bytes};
 
 /// Convert a Hugging Face checkpoint directory to GGUF.
 ///
-/// Reads config.json, safetensors (one file or shards) and the tokenizer of an InternVL2.5 checkpoint, or of a plain Qwen2 or
-/// InternLM2 text model, and writes NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, which llama.cpp loads. Needs no Python; memory
-/// use does not grow with the checkpoint. An adapter's directory (adapter_config.json) becomes NAME-lora-TYPE.gguf, which
-/// llama.cpp loads beside the converted base with --lora.
+/// Reads config.json, safetensors (one file or shards) and the tokenizer of an InternVL2.5
+/// checkpoint, or of a Qwen2 or InternLM2 text model, and writes NAME-TYPE.gguf and
+/// mmproj-NAME-TYPE.gguf, which llama.cpp loads. Needs no Python; memory use does not grow with the
+/// checkpoint. A LoRA adapter directory (adapter_config.json) is converted to NAME-lora-TYPE.gguf,
+/// which llama.cpp loads with the converted base (--lora).
 #[derive(clap::Args)]
 pub struct Args {
-    /// The checkpoint directory, or that of an adapter.
+    /// Checkpoint directory, or adapter directory.
     #[arg(value_name = "HF_DIR")]
     checkpoint: PathBuf,
 
-    /// The checkpoint that an adapter belongs to.
+    /// Base checkpoint of an adapter.
     #[arg(long, value_name = "HF_DIR")]
     base: Option<PathBuf>,
 
-    /// Directory for the files.
-    #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    /// Output directory.
+    #[arg(short, long, alias = "out", value_name = "DIR")]
+    output: PathBuf,
 
-    /// Type of the weights. The vision tower stays at f16 for q8_0.
+    /// Weight type. With q8_0 the vision tower stays at f16.
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = Type::F16)]
     r#type: Type,
 
-    /// Record in the file how a reward model was trained to read solutions: internvl2_5-scoring or internvl2_5-training.
+    /// Prompt template that a reward model was trained with, recorded in the file:
+    /// internvl2_5-scoring or internvl2_5-training.
     #[arg(long, value_name = "NAME")]
     prm_template: Option<PrmTemplate>,
 
-    /// List what would be written, and write nothing.
+    /// List what would be written without writing it.
     #[arg(long)]
     dry_run: bool,
 }
@@ -68,10 +70,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     match (&args.base, is_adapter(&args.checkpoint)) {
         (Some(base), true) => return convert_adapter(args, base, weight_type, ui),
         (None, true) => {
-            return Err(Usage("this is an adapter; name the checkpoint that it belongs to with --base".into()).into());
+            return Err(Usage("this is an adapter; give its base checkpoint with --base".into()).into());
         }
         (Some(_), false) => {
-            let problem = "no adapter_config.json, expected an adapter's directory where --base is given";
+            let problem = "no adapter_config.json, expected an adapter directory because --base is given";
             return Err(BadInput(format!("{}: {problem}", args.checkpoint.display())).into());
         }
         (None, false) => {}
@@ -80,7 +82,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(template) = args.prm_template {
         options.metadata.push(("mmprm.prm.template".into(), GgufValue::String(template.to_string())));
     }
-    let plan = plan(&args.checkpoint, &args.out, &options)?;
+    let plan = plan(&args.checkpoint, &args.output, &options)?;
     for note in &plan.notes {
         ui.note(note);
     }
@@ -121,9 +123,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
 fn convert_adapter(args: &Args, base: &Path, weight_type: WeightType, ui: &Ui) -> anyhow::Result<Exit> {
     if args.prm_template.is_some() {
-        return Err(Usage("--prm-template is for models; an adapter runs with its base's".into()).into());
+        return Err(Usage("--prm-template applies to models; an adapter uses that of its base".into()).into());
     }
-    let plan = adapter::plan(&args.checkpoint, base, &args.out, weight_type)?;
+    let plan = adapter::plan(&args.checkpoint, base, &args.output, weight_type)?;
     for note in &plan.notes {
         ui.note(note);
     }

@@ -1,40 +1,40 @@
-//! `mmprm grow`: a model with more layers.
+//! `mmprm train expand`: a model with more layers.
 
 use std::path::PathBuf;
 
-use mmprm::train::expand::{GrowError, grow};
+use mmprm::train::expand::{ExpandError, expand};
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
 use crate::ui::Ui;
 
-/// Put new layers on top of a model, which change nothing until they are trained.
+/// Append identity-initialised layers to a model (block expansion, a research aid).
 ///
-/// A reward model must notice where a text is not what it would have written itself. A model of few layers only knows that in
-/// its last one, where nothing can look at it any more: new layers give it room. Each is a copy of the last layer with outputs
-/// of zero. Models of real size have layers enough.
+/// Each new layer is a copy of the last one with output matrices of zero, so that the model computes the same until it is
+/// trained. A small policy needs them to become a reward model: what it would have written takes shape in its last layer,
+/// whose output no later position attends to. Models of real size have enough layers.
 #[derive(clap::Args)]
 pub struct Args {
     /// The model, a Hugging Face directory.
     #[arg(value_name = "HF_DIR")]
     model: PathBuf,
 
-    /// New layers of the language model.
+    /// Number of new layers of the language model.
     #[arg(long, value_name = "N")]
     layers: usize,
 
-    /// Directory for the grown checkpoint.
-    #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    /// Directory for the expanded checkpoint.
+    #[arg(short, long, alias = "out", value_name = "DIR")]
+    output: PathBuf,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    match grow(&args.model, args.layers, &args.out) {
-        Err(error @ GrowError::Write { .. }) => return Err(error.into()),
+    match expand(&args.model, args.layers, &args.output) {
+        Err(error @ ExpandError::Write { .. }) => return Err(error.into()),
         result => result.map_err(|error| BadInput(error.to_string()))?,
     }
-    ui.say(format_args!("{} more layers: {}", args.layers, args.out.display()))?;
-    ui.result(&json!({"model": args.model, "layers": args.layers, "out": args.out}))?;
+    ui.say(format_args!("{} more layers: {}", args.layers, args.output.display()))?;
+    ui.result(&json!({"model": args.model, "layers": args.layers, "out": args.output}))?;
     Ok(Exit::Done)
 }

@@ -55,7 +55,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, images, false, Continue::User, ui)?;
-    let settings = json!({
+    let mut settings = json!({
         "command": "generate", "policy": args.policy.settings(),
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "n": args.n, "sampling": args::sampling_settings(sampling),
@@ -63,6 +63,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         "deterministic": args.engine.deterministic, "vision_encoder": args.engine.vision_encoder(),
         "answers": args.judge.settings(judge.as_ref()),
     });
+    args.engine.add_adapters(&mut settings)?;
     let monitor = Monitor::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems in parallel that the batch stays full while the last rollouts of some finish.
     let workers = (2 * args.policy.width(&policy, args.n)).div_ceil(args.n.max(1)) + 1;

@@ -1,4 +1,4 @@
-//! `mmprm inspect`: what a GGUF file holds.
+//! `mmprm inspect`: shows the content of a GGUF file.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -14,11 +14,11 @@ use crate::ui::{Ui, bytes};
 
 /// Show a GGUF file's metadata, tensors, sizes and content hash.
 ///
-/// The hash covers the tensors alone (names, shapes, types, data), so files with the same weights have the same hash
-/// whatever their metadata say.
+/// The hash covers only the tensors (names, shapes, types, data): files with equal weights have
+/// equal hashes, whatever their metadata.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The file.
+    /// GGUF file.
     #[arg(value_name = "FILE.gguf")]
     file: PathBuf,
 
@@ -27,8 +27,8 @@ pub struct Args {
     tensors: bool,
 }
 
-/// Characters of a value shown.
-const SHOWN: usize = 60;
+/// Maximum number of characters shown of a value.
+const MAX_SHOWN: usize = 60;
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
@@ -98,14 +98,14 @@ fn type_name(value: &GgufValue) -> String {
     }
 }
 
-/// A value on one line, cut short.
+/// Returns a value on one line, truncated.
 fn brief(value: &GgufValue) -> String {
     let text = match to_json(value) {
         Value::String(text) => text,
         other => other.to_string(),
     };
-    let mut line: String = text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().count() > SHOWN {
+    let mut line: String = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().count() > MAX_SHOWN {
         line.push('…');
     }
     line

@@ -1,4 +1,4 @@
-//! `mmprm merge`: an adapter is folded into its base checkpoint.
+//! `mmprm merge`: folds an adapter into its base checkpoint.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -12,22 +12,22 @@ use crate::ui::Ui;
 
 /// Fold an adapter into its base checkpoint.
 ///
-/// The result is a checkpoint directory with the base's files: the same tensors of the same names, shapes and types, of which
-/// the adapted ones have other values, and the rows of new tokens and the projector where those were trained. Memory use does
-/// not grow with the checkpoint.
+/// The result is a checkpoint directory with the base's files: tensors of the same names, shapes and types with merged values,
+/// and the trained rows of new tokens and projector, if any. Weights are streamed, so memory does not depend on the size of the
+/// checkpoint.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The adapter's directory, as `mmprm train` with `lora` or Python's PEFT write it.
+    /// The adapter's directory, as written by `mmprm train` with `lora` or by Python's PEFT.
     #[arg(value_name = "ADAPTER")]
     adapter: PathBuf,
 
-    /// The checkpoint that it was trained beside.
+    /// The checkpoint that it was trained on.
     #[arg(long, value_name = "HF_DIR")]
     base: PathBuf,
 
     /// Directory for the merged checkpoint.
-    #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(short, long, alias = "out", value_name = "DIR")]
+    output: PathBuf,
 }
 
 /// Runs the command.
@@ -39,7 +39,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         bar.set_message(progress.item.to_owned());
         if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let result = merge(&args.adapter, &args.base, &args.out, &mut watch);
+    let result = merge(&args.adapter, &args.base, &args.output, &mut watch);
     bar.finish_and_clear();
     match result {
         Err(MergeError::Cancelled) => {
@@ -49,7 +49,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         Err(error @ MergeError::Write { .. }) => return Err(error.into()),
         result => result.map_err(|error| BadInput(error.to_string()))?,
     }
-    ui.say(format_args!("merged: {}", args.out.display()))?;
-    ui.result(&json!({"adapter": args.adapter, "base": args.base, "out": args.out}))?;
+    ui.say(format_args!("merged: {}", args.output.display()))?;
+    ui.result(&json!({"adapter": args.adapter, "base": args.base, "out": args.output}))?;
     Ok(Exit::Done)
 }

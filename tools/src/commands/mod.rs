@@ -1,4 +1,5 @@
-//! One file per subcommand.
+//! One file per subcommand: its flags, and what it calls in the library. `report` holds what
+//! several of them print.
 
 pub mod annotate;
 pub mod bench;
@@ -11,8 +12,10 @@ pub mod inspect;
 pub mod judge;
 pub mod merge;
 pub mod quantize;
+pub mod reference;
 pub mod report;
 pub mod samples;
 pub mod score;
 pub mod train;
 pub mod verify;
+pub mod version;

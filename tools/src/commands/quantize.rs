@@ -1,11 +1,12 @@
-//! `mmprm quantize`: a GGUF file with fewer bits.
+//! `mmprm quantize`: quantises a GGUF file.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::Progress;
-use mmprm_quant::quantize::{PlannedTensor, QuantType, QuantizeError, QuantizeOptions, plan};
+use mmprm_quant::quantize::{QuantType, QuantizeError, QuantizeOptions, plan};
 use serde_json::json;
 
 use crate::exit::Exit;
@@ -14,50 +15,56 @@ use crate::ui::{Ui, bytes};
 
 /// Quantise a GGUF file.
 ///
-/// Uses ggml's own quantisers. The mixes (q4_k_m and the like) give more bits to the tensors that need them; what each
-/// tensor became, and why, is printed. A vision projector (mmproj) stays at f16 unless --vision is given.
+/// Uses ggml's own quantisers. Some types give more bits to sensitive tensors (attention values and
+/// the last feed-forward matrix); the new type of each tensor and the reason are printed. A vision
+/// projector (mmproj) stays at f16 unless --vision is given. Bits per weight are those of the
+/// language model of InternVL2.5-8B.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The file to quantise, in f32, f16 or bf16.
+    /// GGUF file in f32, f16 or bf16.
     #[arg(value_name = "IN.gguf")]
     input: PathBuf,
 
-    /// Where the result goes.
-    #[arg(short, long, value_name = "OUT.gguf")]
-    out: PathBuf,
+    /// Output file.
+    #[arg(short, long, alias = "out", value_name = "OUT.gguf")]
+    output: PathBuf,
 
-    /// The type or mix to quantise to.
-    #[arg(long, value_name = "TYPE", value_parser = mix)]
+    /// Quantisation type.
+    #[arg(long, value_name = "TYPE", value_parser = quant_type(), ignore_case = true)]
     r#type: QuantType,
 
     /// Quantise a vision projector too.
     #[arg(long)]
     vision: bool,
 
-    /// Accept a file that is quantised already, and lose precision twice.
+    /// Accept a file that is already quantised, losing precision twice.
     #[arg(long)]
     requantize: bool,
 }
 
-/// The mix of a name.
-pub fn mix(text: &str) -> Result<QuantType, String> {
-    QuantType::from_name(&text.to_lowercase()).ok_or_else(|| {
-        let names: Vec<&str> = QuantType::all().map(QuantType::name).collect();
-        format!("expected one of {}", names.join(", "))
-    })
+/// Parses the name of a quantisation type; its help lists all types with their sizes.
+pub fn quant_type() -> impl TypedValueParser<Value = QuantType> {
+    let values = QuantType::all().map(|quant_type| {
+        let help = format!("{:5.2} bits per weight: {}", quant_type.bits_per_weight(), quant_type.description());
+        PossibleValue::new(quant_type.name()).help(help)
+    });
+    PossibleValuesParser::new(values)
+        .map(|name| QuantType::from_name(&name).expect("the parser accepts only known names"))
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let input = GgufFile::open(&args.input)?;
-    let options = QuantizeOptions { mix: args.r#type, requantize: args.requantize, vision: args.vision };
+    let options = QuantizeOptions { quant_type: args.r#type, requantize: args.requantize, vision: args.vision };
     let plan = plan(&input, &options).map_err(|error| match error {
-        QuantizeError::Requantize { .. } => anyhow::Error::new(error).context("--requantize is not given"),
+        QuantizeError::Requantize { .. } => {
+            anyhow::Error::new(error).context("already quantised; allow it with --requantize")
+        }
         error => error.into(),
     })?;
-    let size: u64 = plan.tensors.iter().map(PlannedTensor::size).sum();
+    let size = plan.data_size();
     let bar = ui.bar("quantize", size, "B");
-    let result = plan.write(&args.out, &mut |progress: Progress<'_>| {
+    let result = plan.write(&args.output, &mut |progress: Progress<'_>| {
         bar.set_position(progress.done);
         bar.set_message(progress.item.to_owned());
         if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -70,7 +77,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
         result => result?,
     }
-    let mut table = Table::new(["tensor", "shape", "from", "to", "bytes", "why"]);
+    let mut table = Table::new(["tensor", "shape", "from", "to", "bytes", "reason"]);
     for tensor in &plan.tensors {
         let shape: Vec<String> = tensor.spec.dims.iter().map(u64::to_string).collect();
         table.row([
@@ -85,8 +92,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     ui.say(&table)?;
     ui.say(format_args!(
         "written: {} as {} ({}; was {})",
-        args.out.display(),
-        plan.mix.name(),
+        args.output.display(),
+        plan.quant_type.name(),
         bytes(size),
         bytes(input.file_size())
     ))?;
@@ -95,6 +102,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         .iter()
         .map(|tensor| (tensor.spec.name.clone(), json!(tensor.spec.ggml_type.to_string())))
         .collect();
-    ui.result(&json!({"output": args.out, "type": plan.mix.name(), "data_bytes": size, "recipe": recipe}))?;
+    ui.result(&json!({"output": args.output, "type": plan.quant_type.name(), "data_bytes": size, "recipe": recipe}))?;
     Ok(Exit::Done)
 }

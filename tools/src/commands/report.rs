@@ -5,13 +5,13 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use mmprm::engine::Snapshot;
+use mmprm::engine::EngineStats;
 use mmprm::eval::batch::{Event, Summary};
 use mmprm::judge::VerdictCounts;
 use mmprm::policy::Traffic;
 use serde_json::{Value, json};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, with_hint};
 use crate::ui::Ui;
 
 /// Number of failures shown; the rest is in the output.
@@ -21,13 +21,13 @@ const SHOWN: usize = 5;
 #[derive(Debug, Clone, Copy)]
 pub enum Counters {
     /// A local model.
-    Engine(Snapshot),
+    Engine(EngineStats),
     /// A model on a server.
     Server(Traffic),
 }
 
-impl From<Snapshot> for Counters {
-    fn from(snapshot: Snapshot) -> Self {
+impl From<EngineStats> for Counters {
+    fn from(snapshot: EngineStats) -> Self {
         Self::Engine(snapshot)
     }
 }
@@ -125,7 +125,7 @@ impl<'a> Monitor<'a> {
     pub fn failed(&self, cause: &str) {
         let mut causes = self.causes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if causes.len() < SHOWN {
-            causes.push(cause.to_owned());
+            causes.push(with_hint(cause));
         }
     }
 

@@ -1,45 +1,45 @@
-//! `mmprm samples`: training samples from trees.
+//! `mmprm samples`: makes training samples from search trees.
 
 use std::path::PathBuf;
 
-use mmprm::data::samples::{self, Form};
+use mmprm::data::samples::{self, SampleKind};
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
 use crate::ui::Ui;
 
-/// Turn annotated trees into PRM training samples.
+/// Make PRM training samples from search trees.
 ///
-/// Walks each tree and writes MM-PRM's training form, one JSON object a line: the process so far with a `<prm>` after each
-/// step, and the Monte Carlo value of each step as its label. All paths that end in a wrong step are kept; paths that end
-/// well are sampled down to as many, with the seed. Trees that no rollout or every rollout solved give nothing.
+/// Writes MM-PRM's training format, one JSON object a line: a path of the tree with `<prm>` after each state, and the state's
+/// Monte Carlo (MC) value as its label. All paths that end in an incorrect step are kept; as many of the others are drawn at
+/// random. Trees that no rollout or every rollout solved give no samples.
 ///
-/// With `--every-rollout`, all rollouts recorded in the trees become samples, from their first step to their answer, with a label
-/// after each single step: the Monte Carlo value where the search measured one, else the share of right ones among the
-/// rollouts that pass. That is many times as many labels from the same search, and shows a PRM wrong answers and right steps too.
+/// With `--every-rollout`, each rollout recorded in the trees becomes a sample, with a label after each single step: the MC
+/// value of the prefix where the search measured it, and otherwise the fraction of correct rollouts among those that pass
+/// through it. The same search gives many more labels this way, including incorrect answers and correct steps before the answer.
 ///
-/// With `--relative`, the odds of these labels are divided by the odds that the problem is solved at all: 0.5 is then a step that
-/// leaves everything as it was, in easy problems and hard ones. Each label gets a weight, which `mmprm train` heeds. A PRM
-/// so trained no longer tells how hard a problem is; it tells the candidates of one problem apart.
+/// With `--relative`, the odds of each label are divided by the odds that the problem is solved: 0.5 is then a step that does not
+/// change the odds, in easy and hard problems alike. Each label gets a weight, which `mmprm train` applies. A PRM trained on
+/// these labels compares candidates of one problem and no longer predicts how hard a problem is.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A directory of trees, as `mmprm annotate` writes it.
+    /// Directory of trees, written by `mmprm annotate`.
     #[arg(value_name = "DIR")]
     trees: PathBuf,
 
-    /// Where the samples go.
+    /// Output file (JSON Lines).
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Seed of the sampling (as Python's `random.seed`).
+    /// Random seed for the draw of paths that do not end in an incorrect step (as Python's `random.seed`).
     #[arg(long, default_value_t = 0, conflicts_with = "every_rollout")]
     seed: u64,
 
-    /// Make a sample of every rollout instead of paths of searched states.
+    /// Make a sample of every recorded rollout instead of paths of searched states.
     #[arg(long)]
     every_rollout: bool,
 
-    /// Make labels relative to how often the problem is solved, for a PRM that chooses among candidates of one problem.
+    /// Make labels relative to the problem's success rate, for a PRM that chooses among candidates of one problem.
     #[arg(long, requires = "every_rollout")]
     relative: bool,
 }
@@ -48,14 +48,21 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let files = samples::tree_files(&args.trees)?;
     if files.is_empty() {
-        return Err(BadInput(format!("{}: no trees (*.json) in it", args.trees.display())).into());
+        return Err(BadInput(format!(
+            "{}: expected trees (*.json) in this directory, found none",
+            args.trees.display()
+        ))
+        .into());
     }
-    let form =
-        if args.every_rollout { Form::Rollouts { relative: args.relative } } else { Form::States { seed: args.seed } };
-    let stats = samples::write_file(&files, form, &args.output)?;
+    let kind = if args.every_rollout {
+        SampleKind::Rollouts { relative: args.relative }
+    } else {
+        SampleKind::States { seed: args.seed }
+    };
+    let stats = samples::write_file(&files, kind, &args.output)?;
     ui.result(&json!({"output": args.output, "stats": stats}))?;
     ui.say(format_args!(
-        "{} samples ({} end in a wrong step, {} end well) from {} trees; {} trees had nothing to teach",
+        "{} samples ({} end in an incorrect step, {} do not) from {} trees; {} trees skipped: always or never solved",
         stats.negatives + stats.positives,
         stats.negatives,
         stats.positives,

@@ -61,11 +61,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
     let prm = LocalPrm::new(engine, encoder, PrmOptions { data_root, template: args.template })
         .with_context(|| format!("--prm {}", args.prm.display()))?;
-    let settings = json!({
+    let mut settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj, "input": fingerprint(&args.input)?,
         "data_root": args.data_root, "template": prm.template().to_string(),
         "vision_encoder": args.engine.vision_encoder(),
     });
+    args.engine.add_adapters(&mut settings)?;
     let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
     let summary = score::score(
         &sets,

@@ -1,37 +1,27 @@
-//! `mmprm train`: fine-tune a policy or a process reward model.
+//! `mmprm train`: flags of a training run, and printing its progress. [`mmprm::train`] does the work.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
-use mmprm::internvl;
-use mmprm::train::data::Dataset;
-use mmprm::train::distillation::{Lesson, teach};
-use mmprm::train::full::Full;
-use mmprm::train::learner::Learner;
-use mmprm::train::lora::Lora;
-use mmprm::train::plan::Demand;
-use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::Recipe;
-use mmprm::train::run::{Event, Step, Summary, run as train};
-use mmprm::train::validation::Validation;
-use mmprm::train::vocabulary::Vocabulary;
+use mmprm::train::{self, Event, Step, Summary, TrainError, Validation};
 use serde::Serialize;
 use serde_json::json;
 
+use super::expand;
 use crate::exit::{BadInput, Exit};
 use crate::planning;
 use crate::ui::Ui;
 
-/// Fine-tune a model.
+/// Train a process reward model or a policy.
 ///
-/// A recipe says what to train on what and how; flags override it. The run's directory gets the resolved recipe, a log
-/// (JSON Lines and TensorBoard), the last and the best checkpoint as Hugging Face directories, and the state: an
-/// interrupted run continues when the same command is given again, to the same bits.
+/// A recipe (TOML) holds all settings of a run; flags override it. The run's directory gets the resolved recipe, a log (JSON
+/// Lines and TensorBoard), the last and the best checkpoint as Hugging Face directories, and the state. An interrupted run
+/// resumes bit-exactly when the same command is given again.
 ///
-/// With a table `[lora]` in the recipe, or one of the flags for it, adapters are trained beside weights that stay as they are,
-/// and the checkpoints are adapter directories as Python's PEFT has them: `mmprm merge` folds one into its base, `mmprm
-/// convert --base` makes a GGUF adapter of it.
+/// With a table `[lora]` in the recipe, or one of the flags for it, adapters are trained over frozen weights, and checkpoints
+/// are adapter directories in the form of Python's PEFT: `mmprm merge` folds one into its base, `mmprm convert --base`
+/// converts it to a GGUF adapter.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -42,43 +32,50 @@ pub struct Args {
 enum Task {
     /// Train a process reward model on samples with a soft label for each step (`mmprm samples`).
     ///
-    /// The loss is the cross entropy of Yes and No at each `<prm>`; nothing else is predicted.
+    /// The loss is the cross entropy of Yes against No at each `<prm>`.
     Prm(RunArgs),
     /// Train a policy on solutions or conversations.
     ///
-    /// Solutions are `question`, `image` and `solution`, a list of steps that ends in the answer, one object a line; the loss
-    /// is on what the model is to write.
+    /// Solutions are `question`, `image` and `solution`, a list of steps that ends in the answer, one object a line. The loss is
+    /// on the text that the model should write.
     Policy(RunArgs),
+    /// Append identity-initialised layers to a model (block expansion, a research aid).
+    Expand(expand::Args),
 }
 
 #[derive(clap::Args)]
 struct RunArgs {
-    /// The recipe, a TOML file. Its paths are relative to the working directory, as those of the flags are.
+    /// Recipe, a TOML file. Its paths, like those of flags, are relative to the working directory.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Any key of a recipe as KEY=VALUE, such as `sequence_samples=2`; may be given several times.
+    /// Set any key of the recipe, such as `sequence_samples=2`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
-    /// Tell how much memory the run would take, and train nothing. Without samples, for sequences of `sequence_tokens` tokens;
-    /// the model's directory needs no more than its config.json then.
+    /// Print the memory that the run needs and exit. Without samples, sequences of `sequence_tokens` tokens are assumed, and of
+    /// the model only config.json is read.
     #[arg(long)]
     plan: bool,
+
+    /// Allow distillation, a research aid: the recipe's logprob_of or expected_of replaces the samples' labels by targets from
+    /// a policy (PRM).
+    #[arg(long)]
+    distill: bool,
 
     #[command(flatten)]
     overrides: Overrides,
 }
 
-/// Values that take the place of the recipe's keys of the same names.
+/// Values that replace the recipe's keys of the same names.
 #[derive(clap::Args, Clone, Serialize)]
-#[command(next_help_heading = "Instead of the recipe's")]
+#[command(next_help_heading = "Recipe overrides")]
 struct Overrides {
-    /// What is learnt: the subcommand.
+    /// The subcommand.
     #[arg(skip)]
     task: Option<&'static str>,
 
-    /// Hugging Face directory of the model to begin with.
+    /// Hugging Face directory of the initial model.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
 
@@ -87,18 +84,18 @@ struct Overrides {
     samples: Option<PathBuf>,
 
     /// Directory of the run.
-    #[arg(short, long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    #[arg(short, long, alias = "out", value_name = "DIR")]
+    output: Option<PathBuf>,
 
-    /// Folder that image paths are relative to, and confined to.
+    /// Root of image paths, which may not leave it.
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
-    /// Share of the problems that is kept for validation.
-    #[arg(long, value_name = "SHARE")]
+    /// Fraction of problems held out for validation.
+    #[arg(long, value_name = "FRACTION")]
     validation: Option<f64>,
 
-    /// Samples to validate on, instead of a part of the others.
+    /// Validation samples, instead of a fraction of the training samples.
     #[arg(long, value_name = "FILE")]
     validation_samples: Option<PathBuf>,
 
@@ -106,7 +103,7 @@ struct Overrides {
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
 
-    /// Most optimiser steps.
+    /// Maximum optimiser steps.
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
 
@@ -114,63 +111,63 @@ struct Overrides {
     #[arg(long, value_name = "N")]
     batch_samples: Option<u64>,
 
-    /// Most tokens of an optimiser step.
+    /// Maximum tokens of an optimiser step.
     #[arg(long, value_name = "N")]
     batch_tokens: Option<u64>,
 
-    /// Most tokens that go through the model at once.
+    /// Maximum tokens of a packed sequence.
     #[arg(long, value_name = "N")]
     sequence_tokens: Option<u64>,
 
-    /// adamw or muon.
-    #[arg(long, value_name = "RULE")]
+    /// Optimiser: adamw or muon.
+    #[arg(long, value_name = "NAME")]
     optimizer: Option<String>,
 
-    /// Learning rate of AdamW.
+    /// Peak learning rate of AdamW.
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
 
-    /// Learning rate of Muon.
+    /// Peak learning rate of Muon.
     #[arg(long, value_name = "RATE")]
     muon_lr: Option<f64>,
 
-    /// constant, linear or cosine.
+    /// Learning-rate schedule: constant, linear or cosine.
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
 
-    /// Share of the steps that the learning rate rises in.
-    #[arg(long, value_name = "SHARE")]
+    /// Warm-up, as a fraction of all steps.
+    #[arg(long, value_name = "FRACTION")]
     warmup: Option<f64>,
 
     /// Decoupled weight decay.
     #[arg(long, value_name = "DECAY")]
     weight_decay: Option<f64>,
 
-    /// Most length of the gradient; 0 leaves it as it is.
-    #[arg(long, value_name = "LENGTH")]
+    /// Gradient-clipping norm (0 = off).
+    #[arg(long, value_name = "NORM")]
     clip: Option<f64>,
 
-    /// How products are computed: f32, bf16 or f16.
+    /// Arithmetic of matrix products: f32, bf16 or f16.
     #[arg(long, value_name = "TYPE")]
     precision: Option<String>,
 
-    /// Beginning of the names of tensors that are not trained; may be given several times.
-    #[arg(long, value_name = "NAME")]
+    /// Name prefix of frozen tensors. May be repeated.
+    #[arg(long, value_name = "PREFIX")]
     freeze: Option<Vec<String>>,
 
-    /// Labels become 1 from here on and 0 below, instead of staying soft.
+    /// Replace labels of at least this value by 1 and others by 0.
     #[arg(long, value_name = "THRESHOLD")]
     hard_labels: Option<f32>,
 
-    /// Learn this policy's logprob of each token instead of the samples' labels, as a first stage (PRM).
-    #[arg(long, value_name = "DIR")]
+    /// Distillation: learn this policy's probability of each token (Hugging Face directory).
+    #[arg(long, alias = "likelihood-of", value_name = "DIR", requires = "distill", hide = true)]
     logprob_of: Option<PathBuf>,
 
-    /// Learn instead which token this policy would have written in the place of each, as a first lesson (PRM).
-    #[arg(long, value_name = "DIR")]
+    /// Distillation: predict this policy's most probable token in place of each (Hugging Face directory).
+    #[arg(long, value_name = "DIR", requires = "distill", hide = true)]
     expected_of: Option<PathBuf>,
 
-    /// Mean of the sequences' means, as the reference has it.
+    /// Use the mean of the sequences' means, as MM-PRM, instead of the mean over the batch.
     #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
     reference_loss: Option<bool>,
 
@@ -178,19 +175,19 @@ struct Overrides {
     #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
     truncate: Option<bool>,
 
-    /// Decides order, split and random weights.
+    /// Random seed of order, split, dropout and initial weights.
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Steps between saves; 0 for one an epoch.
+    /// Steps between saves; 0 for one each epoch.
     #[arg(long, value_name = "N")]
     save_every: Option<u64>,
 
-    /// Steps between validations; 0 for one an epoch.
+    /// Steps between validations; 0 for one each epoch.
     #[arg(long, value_name = "N")]
     evaluate_every: Option<u64>,
 
-    /// Validations without a better loss after which the run stops.
+    /// Validations without improvement after which the run stops.
     #[arg(long, value_name = "N")]
     patience: Option<u64>,
 
@@ -199,28 +196,28 @@ struct Overrides {
     lora: LoraOverrides,
 }
 
-/// Values that take the place of those in the recipe's table `[lora]`; any of them asks for adapters.
+/// Values that replace those of the recipe's table `[lora]`; any of them turns adapters on.
 #[derive(clap::Args, Clone, Default, PartialEq, Serialize)]
-#[command(next_help_heading = "Adapters instead of whole weights")]
+#[command(next_help_heading = "LoRA")]
 struct LoraOverrides {
-    /// Inner width of the adapters.
+    /// Rank of the adapters.
     #[arg(long = "lora-rank", value_name = "N")]
     rank: Option<u64>,
 
-    /// What adapters add is multiplied by this over the rank; twice the rank if not given.
-    #[arg(long = "lora-alpha", value_name = "FACTOR")]
+    /// Scaling numerator: an adapter's output is multiplied by alpha / rank. Default: twice the rank.
+    #[arg(long = "lora-alpha", value_name = "ALPHA")]
     alpha: Option<f64>,
 
-    /// Matrices that get an adapter, by the last part of their names, such as wqkv or q_proj; all of the language model's if
-    /// not given.
+    /// Matrices that get an adapter, by the last part of their names, such as wqkv or q_proj. Default: all of the language
+    /// model's.
     #[arg(long = "lora-targets", value_name = "NAME,…", value_delimiter = ',')]
     targets: Option<Vec<String>>,
 
-    /// Share of an adapter's inputs that is dropped.
-    #[arg(long = "lora-dropout", value_name = "SHARE")]
+    /// Dropout probability of an adapter's inputs.
+    #[arg(long = "lora-dropout", value_name = "PROBABILITY")]
     dropout: Option<f64>,
 
-    /// Token whose rows of embedding and head are trained; may be given several times. The step token if not given, for a PRM.
+    /// Token whose rows of embedding and head are trained. May be repeated. Default for a PRM: the step token.
     #[arg(long = "lora-token", value_name = "TEXT")]
     tokens: Option<Vec<String>>,
 
@@ -228,7 +225,7 @@ struct LoraOverrides {
     #[arg(long = "lora-projector", num_args = 0, default_missing_value = "true", require_equals = true)]
     projector: Option<bool>,
 
-    /// GGUF file of the model (see convert and quantize) whose language model's weights are used as they are in it.
+    /// GGUF file of the model (see convert and quantize), whose language model's weights are used as stored.
     #[arg(long = "lora-base", value_name = "GGUF")]
     base: Option<PathBuf>,
 }
@@ -244,50 +241,37 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (task, args) = match &args.task {
         Task::Prm(args) => ("prm", args),
         Task::Policy(args) => ("policy", args),
+        Task::Expand(args) => return expand::run(args, ui),
     };
-    let mut overrides = Overrides { task: Some(task), ..args.overrides.clone() };
-    let bare = args.plan && args.config.is_none() && overrides.samples.is_none();
-    if bare {
-        overrides.samples = Some("none".into());
-        overrides.out.get_or_insert("none".into());
+    let recipe = read_recipe(task, args).map_err(bad_input)?;
+    if recipe.distills() && !args.distill {
+        return Err(bad_input(
+            "the recipe asks for distillation (logprob_of or expected_of: targets from a policy in place of the samples' \
+             labels), a research aid; give --distill to use it",
+        )
+        .into());
     }
-    let recipe = Recipe::read(args.config.as_deref(), &overrides, &args.settings).map_err(bad_input)?;
-    let layout = internvl::read_layout(&recipe.model).map_err(bad_input)?;
-    if bare {
-        return planning::show(&Demand::of(&recipe, &layout, None), ui);
-    }
-    let vocabulary = Vocabulary::open(&recipe.model).map_err(bad_input).context("cannot read the model's tokenizer")?;
-    let mut data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
-    let demand = Demand::of(&recipe, &layout, Some(&data));
     if args.plan {
-        return planning::show(&demand, ui);
+        return planning::show(&train::plan(&recipe).map_err(bad_input)?, ui);
     }
-    planning::refuse_too_large(&demand)?;
-    let lessons = [(Lesson::Logprob, &recipe.logprob_of), (Lesson::Expected, &recipe.expected_of)];
-    for (lesson, policy) in lessons {
-        if let Some(policy) = policy {
-            let Dataset { samples, images, words } = &mut data.train;
-            teach(samples, lesson, policy, &recipe, *words, images).map_err(bad_input)?;
-        }
-    }
-    let (words, images) = (data.train.words, data.train.images.clone());
-    let mut learner: Box<dyn Learner> = if recipe.lora.is_some() {
-        Box::new(Lora::open(&recipe, words, images, &vocabulary).map_err(bad_input)?)
-    } else {
-        Box::new(Full::open(&recipe, words, images).map_err(bad_input)?)
-    };
-    let trained: usize = learner.sums().iter().map(|gradient| gradient.len()).sum();
-    ui.say(format_args!(
-        "{} samples, {} held out; {trained} values are trained",
-        data.train.samples.len(),
-        data.held_out.len()
-    ))?;
     let bar = ui.bar("train", 0, "steps");
-    let mut watch = |event: &Event| match event {
+    let (mut samples, mut printed) = (0, Ok(()));
+    let cancel = ui.interrupted().child();
+    let mut on_event = |event: &Event| match event {
+        Event::Ready(ready) => {
+            samples = ready.samples;
+            printed = ui.say(format_args!(
+                "{samples} samples, {} held out; {} values are trained",
+                ready.held_out, ready.trained
+            ));
+            if printed.is_err() {
+                cancel.cancel();
+            }
+        }
         Event::Resumed { step } => {
             bar.set_position(*step);
             bar.reset_eta();
-            ui.note(format_args!("goes on after step {step}"));
+            ui.note(format_args!("resuming after step {step}"));
         }
         Event::Step(step) => {
             bar.set_length(step.total);
@@ -296,9 +280,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
         Event::Skipped { step, scale } => {
             bar.set_position(*step);
-            bar.println(format!(
-                "step {step} skipped: its gradients overflowed; the loss scale is {scale} from now on"
-            ));
+            bar.println(format!("step {step} skipped: gradient overflow; the loss scale is now {scale}"));
         }
         Event::Validated { step, results, best } => {
             let mark = if *best { ", the best so far" } else { "" };
@@ -306,22 +288,46 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
         _ => {}
     };
-    let summary = train(&mut *learner, &data, &recipe, &mut watch, ui.interrupted())?;
+    let summary = train::train(&recipe, &mut on_event, &cancel).map_err(error_of)?;
     bar.finish_and_clear();
+    printed?;
     ui.say(sentence(&summary))?;
-    ui.say(format_args!("checkpoints are in {}", recipe.out.display()))?;
-    ui.result(&json!({"out": recipe.out, "samples": data.train.samples.len(), "run": summary}))?;
+    ui.say(format_args!("checkpoints are in {}", recipe.output.display()))?;
+    ui.result(&json!({"out": recipe.output, "samples": samples, "run": summary}))?;
     Ok(if summary.interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+/// The recipe of the flags. For a plan without samples its `samples` is empty.
+fn read_recipe(task: &'static str, args: &RunArgs) -> Result<Recipe, train::recipe::RecipeError> {
+    let mut overrides = Overrides { task: Some(task), ..args.overrides.clone() };
+    let without_samples = args.plan && args.config.is_none() && overrides.samples.is_none();
+    if without_samples {
+        overrides.samples = Some("none".into());
+        overrides.output.get_or_insert("none".into());
+    }
+    let mut recipe = Recipe::read_with(args.config.as_deref(), &overrides, &args.settings)?;
+    if without_samples {
+        recipe.samples = PathBuf::new();
+    }
+    Ok(recipe)
 }
 
 fn bad_input(error: impl std::fmt::Display) -> BadInput {
     BadInput(error.to_string())
 }
 
-/// What stands beside the bar.
+fn error_of(error: TrainError) -> anyhow::Error {
+    match error {
+        TrainError::Memory(report) => planning::too_large(&report),
+        error if error.is_bad_input() => bad_input(error).into(),
+        error => error.into(),
+    }
+}
+
+/// The message beside the progress bar.
 fn progress(step: &Step) -> String {
     format!(
-        "loss {:.4}, lr {:.2e}, grad norm {:.3}, {:.0} tokens/s, {} to go",
+        "loss {:.4}, lr {:.2e}, grad norm {:.3}, {:.0} tokens/s, {} left",
         step.loss,
         step.lr,
         step.grad_norm,
@@ -344,8 +350,8 @@ fn validation(results: &Validation) -> String {
 
 fn sentence(summary: &Summary) -> String {
     let ended = match (summary.interrupted, summary.stopped_early) {
-        (true, _) => "interrupted, the same command continues",
-        (_, true) => "stopped early: validations got no better",
+        (true, _) => "interrupted; the same command resumes",
+        (_, true) => "stopped early: validation did not improve",
         _ => "done",
     };
     let mut parts = vec![format!("{} of {} steps, {ended}", summary.steps, summary.total)];
@@ -356,6 +362,9 @@ fn sentence(summary: &Summary) -> String {
         parts.push(format!("{} steps skipped", summary.skipped));
     }
     let ratio = summary.effective_tokens as f64 / (summary.tokens as f64).max(1.0);
-    parts.push(format!("{} tokens stood for {ratio:.2} times as many", summary.tokens));
+    parts.push(format!(
+        "{} tokens computed instead of {} (prefix sharing: {ratio:.2}×)",
+        summary.tokens, summary.effective_tokens
+    ));
     parts.join("; ")
 }

@@ -1,4 +1,4 @@
-//! `mmprm verify`: compare answers by rules.
+//! `mmprm verify`: compare predicted answers with the expected ones by rules.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,36 +15,37 @@ use crate::exit::{BadInput, Exit};
 use crate::table::Table;
 use crate::ui::Ui;
 
-/// Compare proposed answers with the expected ones, by rules and without a model.
+/// Compare predicted answers with the expected ones, by rules and without a model.
 ///
-/// Reads one JSON object a line: `gold`, the expected answer; `pred`, the proposed answer or a text that gives one; perhaps
-/// `opts` with `choices` (options, A first), `precision` (a number of decimals, or a distance such as 1e-3), `unit` and
-/// `answer_type`. Writes for each the outcome, equal, different or undecided, and the reason. Where lines have a `verdict`
-/// (true or false) and a `source`, it prints how well they agree.
+/// Reads JSON Lines with `gold` (the expected answer) and `pred` (the predicted answer, or a text
+/// that contains it). Optional: `opts` with `choices` (options, A first), `precision` (number of
+/// decimals, or a tolerance such as 1e-3), `unit` and `answer_type`; `verdict` (true or false) and
+/// `source` (a name). Writes one outcome (equal, different or undecided) with its reason for each
+/// line. With verdicts, prints the agreement for each source.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Files of answers, one JSON object a line.
+    /// JSON Lines files of answers.
     #[arg(value_name = "JSONL", required = true)]
     triples: Vec<PathBuf>,
 
-    /// Where the outcomes go, one line for each line read.
+    /// JSON Lines file for the outcomes, one for each input line.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Whose rule: our own, or a benchmark's exactly as published (these know no undecided).
+    /// Comparison rule: general, or that of a benchmark (never undecided).
     #[arg(long, value_name = "RULE", default_value = "general")]
     rule: RuleName,
 }
 
-/// Rules by name.
+/// Comparison rules by name.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum RuleName {
-    /// Mathematics, units, options and words, read with care.
+    /// Mathematical equality, with units, options and words.
     General,
-    /// MathVista: nearest option, or the number rounded.
+    /// MathVista: nearest option, or rounded number.
     #[value(name = "mathvista")]
     MathVista,
-    /// MATH-Vision: the letter or the option's value, to two decimals.
+    /// MATH-Vision: letter or value of the option, to two decimals.
     #[value(name = "mathvision")]
     MathVision,
 }
@@ -56,7 +57,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         all.extend(triples::load(path)?);
     }
     if all.is_empty() {
-        return Err(BadInput(format!("{}: there are no answers in it", args.triples[0].display())).into());
+        return Err(BadInput(format!("{}: expected at least one line, found none", args.triples[0].display())).into());
     }
     let rule = match args.rule {
         RuleName::General => Rule::General,
@@ -66,17 +67,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let bar = ui.bar("comparing", all.len() as u64, "");
     let started = Instant::now();
     let compare = |triple: &Triple| {
-        let finding = triple.compare(rule);
+        let comparison = triple.compare(rule);
         bar.inc(1);
-        finding
+        comparison
     };
-    let findings: Vec<Comparison> = all.par_iter().map(compare).collect();
+    let comparisons: Vec<Comparison> = all.par_iter().map(compare).collect();
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
-    write(&args.output, &findings).with_context(|| format!("cannot write {}", args.output.display()))?;
+    write(&args.output, &comparisons).with_context(|| format!("cannot write {}", args.output.display()))?;
 
-    let rows = triples::tally(&all, &findings);
+    let rows = triples::tally(&all, &comparisons);
     ui.result(&json!({"output": args.output, "sources": rows, "seconds": seconds}))?;
     ui.say(table(&rows))?;
     ui.say(format_args!("{} answers compared in {:.1} ms", all.len(), 1e3 * seconds))?;
@@ -84,10 +85,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn write(path: &Path, findings: &[Comparison]) -> std::io::Result<()> {
+fn write(path: &Path, comparisons: &[Comparison]) -> std::io::Result<()> {
     let mut file = AtomicFile::create(path)?;
-    for finding in findings {
-        writeln!(file, "{}", json!({"outcome": name(finding.outcome), "reason": finding.reason}))?;
+    for comparison in comparisons {
+        writeln!(file, "{}", json!({"outcome": name(comparison.outcome), "reason": comparison.reason}))?;
     }
     file.commit()
 }

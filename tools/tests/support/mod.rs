@@ -1,5 +1,6 @@
-//! What tests of the command line share: folders to run the real binary in, with small models converted by it.
-#![allow(dead_code, reason = "each test binary uses its part")]
+//! Shared by the tests of the command line: temporary directories to run the real binary in, with
+//! small models that it converted.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 pub mod png;
 
-/// How a run of the binary ended.
+/// The result of running the binary.
 #[derive(Debug)]
 pub struct Run {
     pub code: Option<i32>,
@@ -21,30 +22,30 @@ pub struct Run {
 }
 
 impl Run {
-    /// Asserts that all went well.
+    /// Asserts success without any output on standard error.
     #[track_caller]
     pub fn done(self) -> Self {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{self:?}");
         self
     }
 
-    /// Asserts that the run ended with `code` and one sentence that holds each of `parts`.
+    /// Asserts that the run ended with `code` and one sentence that contains each of `parts`.
     #[track_caller]
     pub fn refused(self, code: i32, parts: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
-        assert_eq!(self.out, "", "a refusal prints no result");
-        let sentence = self.err.strip_suffix('\n').expect("the sentence is a line");
+        assert_eq!(self.out, "", "a refused run prints no result");
+        let sentence = self.err.strip_suffix('\n').expect("the sentence ends its line");
         assert!(sentence.starts_with("mmprm: ") && !sentence.contains('\n'), "not one sentence: {}", self.err);
         for chatter in ["panicked", "backtrace", "llama_", "ggml_", "Custom {", "Os {", "Some("] {
-            assert!(!sentence.contains(chatter), "{sentence} holds {chatter}");
+            assert!(!sentence.contains(chatter), "{sentence} contains {chatter}");
         }
         for part in parts {
-            assert!(sentence.contains(part), "{sentence} lacks {part}");
+            assert!(sentence.contains(part), "{sentence} does not contain {part}");
         }
         self
     }
 
-    /// Standard output as the one JSON object that it must be.
+    /// Standard output, which must be one JSON object.
     #[track_caller]
     pub fn object(&self) -> Value {
         assert_eq!(self.out.lines().count(), 1, "{}", self.out);
@@ -54,15 +55,15 @@ impl Run {
     }
 }
 
-/// A temporary folder with what most commands need: `policy.gguf`, `mmproj.gguf`, `prm.gguf`, `prm-mmproj.gguf`, and the
-/// problems and images of the demo in `data/`.
+/// A temporary directory with the inputs of most commands: `policy.gguf`, `mmproj.gguf`,
+/// `prm.gguf`, `prm-mmproj.gguf`, and the problems and images of the demo in `data/`.
 pub struct Sandbox {
     folder: TempDir,
 }
 
-/// The flags of a policy, and a length of rollouts that suits the small one.
+/// The flags of the mini policy, with a rollout length that suits it.
 pub const POLICY: &str = "--policy policy.gguf --mmproj mmproj.gguf --max-tokens 150";
-/// The flags of a reward model.
+/// The flags of the mini reward model.
 pub const PRM: &str = "--prm prm.gguf --mmproj prm-mmproj.gguf";
 
 impl Sandbox {
@@ -79,6 +80,14 @@ impl Sandbox {
             symlink(target, folder.path().join(name)).unwrap();
         }
         Self { folder }
+    }
+
+    /// A sandbox with the source tree's `demo/`, which benchmarks look for above the program or the
+    /// current directory: the program may be built outside the source tree.
+    pub fn with_demo() -> Self {
+        let sandbox = Self::new();
+        symlink(demo(), sandbox.path("demo")).unwrap();
+        sandbox
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -99,7 +108,7 @@ impl Sandbox {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// The names in a folder below the sandbox, `""` for the sandbox itself.
+    /// The sorted names in a directory of the sandbox; `""` is the sandbox itself.
     pub fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).unwrap();
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -107,13 +116,13 @@ impl Sandbox {
         names
     }
 
-    /// The names of the trees in a folder below the sandbox.
+    /// The sorted names of the trees in a directory of the sandbox.
     pub fn trees(&self, folder: &str) -> Vec<String> {
         let is_tree = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "json");
         self.names(folder).into_iter().filter(is_tree).collect()
     }
 
-    /// The binary with `arguments`, separated by spaces, about to run at the sandbox.
+    /// A command that runs the binary in the sandbox with `arguments`, separated by spaces.
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mmprm"));
         self.prepare(&mut command);
@@ -126,7 +135,8 @@ impl Sandbox {
         finish(&mut self.command(arguments))
     }
 
-    /// As [`Sandbox::run`], where no file may grow beyond so many blocks of 512 bytes: writing fails as on a full disk.
+    /// As [`Sandbox::run`], with files limited to `blocks` blocks of 512 bytes: writing fails as on
+    /// a full disk.
     pub fn run_on_full_disk(&self, blocks: u32, arguments: &str) -> Run {
         let mut command = Command::new("sh");
         self.prepare(&mut command);
@@ -140,12 +150,13 @@ impl Sandbox {
         command.stdin(Stdio::null());
     }
 
-    /// Runs `arguments`, which must be refused with `code` and one sentence, and leave the sandbox as it was.
+    /// Runs `arguments`, which must be refused with `code` and one sentence, and must create no
+    /// files.
     #[track_caller]
     pub fn refuses(&self, arguments: &str, code: i32, parts: &[&str]) {
         let before = self.names("");
         self.run(arguments).refused(code, parts);
-        assert_eq!(self.names(""), before, "`{arguments}` left something behind");
+        assert_eq!(self.names(""), before, "`{arguments}` left files behind");
     }
 }
 
@@ -158,26 +169,26 @@ fn finish(command: &mut Command) -> Run {
     }
 }
 
-/// The demo's folder in the source tree.
+/// The directory `demo` of the source tree.
 pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo").canonicalize().unwrap()
 }
 
-/// The checkpoints of the demo as f16 GGUF pairs, converted once a test binary.
+/// The directory of the demo's checkpoints as f16 GGUF pairs, converted once per test binary.
 fn models() -> &'static Path {
     static MODELS: OnceLock<PathBuf> = OnceLock::new();
     MODELS.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("models-", env!("CARGO_CRATE_NAME")));
         for checkpoint in ["mini-mm-policy", "mini-prm"] {
             let source = demo().join("checkpoints").join(checkpoint);
-            let arguments: [&OsStr; 4] = ["convert".as_ref(), source.as_ref(), "--out".as_ref(), folder.as_ref()];
+            let arguments: [&OsStr; 4] = ["convert".as_ref(), source.as_ref(), "-o".as_ref(), folder.as_ref()];
             finish(Command::new(env!("CARGO_BIN_EXE_mmprm")).args(arguments)).done();
         }
         folder
     })
 }
 
-/// Copies a checkpoint of the demo to `name` at the sandbox, where a test may spoil it.
+/// Copies a checkpoint of the demo to `name` in the sandbox, where a test may damage it.
 pub fn copy_checkpoint(sandbox: &Sandbox, name: &str) {
     for entry in std::fs::read_dir(demo().join("checkpoints/mini-mm-policy")).unwrap() {
         let entry = entry.unwrap();
@@ -185,13 +196,13 @@ pub fn copy_checkpoint(sandbox: &Sandbox, name: &str) {
     }
 }
 
-/// Where `needle` occurs first.
+/// The position of the first `needle`.
 #[track_caller]
 pub fn find(bytes: &[u8], needle: &[u8]) -> usize {
     bytes.windows(needle.len()).position(|window| window == needle).expect("the bytes occur")
 }
 
-/// Replaces the first `old` by `new`, of the same length.
+/// Replaces the first `old` by `new`, which must have the same length.
 #[track_caller]
 pub fn replace(bytes: &mut [u8], old: &str, new: &str) {
     assert_eq!(old.len(), new.len());

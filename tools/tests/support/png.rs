@@ -1,6 +1,6 @@
-//! Images written by hand, so that they can be tiny or lie about their size.
+//! PNG files written by hand: tiny ones, and ones whose header states a false size.
 
-/// A grey PNG whose header says `width`×`height`, with pixels for an image of `rows` rows.
+/// A grey PNG whose header states `width`×`height`, with the pixels of `rows` rows.
 pub fn grey(width: u32, height: u32, rows: u32) -> Vec<u8> {
     let header = [width.to_be_bytes().as_slice(), &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     let row = [[0].as_slice(), &vec![128; width as usize]].concat();

@@ -1,33 +1,49 @@
-//! Reading and checking `config.json`.
+//! Reads and validates `config.json`.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
-use crate::hf::{HfError, read_json, read_optional_json};
+use super::model::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+use crate::hf::error::HfError;
+use crate::hf::files::{read_json, read_optional_json};
 
-/// Widest dimension or largest count a configuration may name; far above any real one, so that products of a few of them
-/// cannot overflow 64 bits.
+/// Maximum of any dimension or count: far above real ones, and low enough that products of a few of
+/// them cannot overflow 64 bits.
 const MAX_DIM: u64 = 1 << 22;
 
-/// Reads and checks a configuration, and the pixels' constants beside it.
-pub(super) fn model(path: &Path) -> Result<ModelConfig, HfError> {
-    let raw: RawModel = read_json(path)?;
-    let check = Check { path };
-    match raw.model_type.as_str() {
-        "internvl_chat" => {
-            let language = raw.llm_config.as_ref().ok_or_else(|| check.missing("llm_config"))?;
-            let language = check.language(language, "llm_config.")?;
-            let pixels = read_optional_json(&path.with_file_name("preprocessor_config.json"))?.unwrap_or_default();
-            let vision = Some(check.vision(&raw, &pixels)?);
-            Ok(ModelConfig { language, vision })
+impl ModelConfig {
+    /// Reads `config.json` of a checkpoint directory, and the pixel mean and deviation from
+    /// `preprocessor_config.json` if it exists.
+    ///
+    /// # Errors
+    /// [`HfError`] with the file and key, for a missing file, invalid JSON, or an unsupported
+    /// architecture or value.
+    pub fn read(directory: &Path) -> Result<Self, HfError> {
+        Self::read_file(&directory.join("config.json"))
+    }
+
+    /// Reads a configuration file of any name, and `preprocessor_config.json` in its directory.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::read`].
+    pub fn read_file(path: &Path) -> Result<Self, HfError> {
+        let raw: RawModel = read_json(path)?;
+        let check = Check { path };
+        match raw.model_type.as_str() {
+            "internvl_chat" => {
+                let language = raw.llm_config.as_ref().ok_or_else(|| check.missing("llm_config"))?;
+                let language = check.language(language, "llm_config.")?;
+                let pixels = read_optional_json(&path.with_file_name("preprocessor_config.json"))?.unwrap_or_default();
+                let vision = Some(check.vision(&raw, &pixels)?);
+                Ok(ModelConfig { language, vision })
+            }
+            "internlm2" | "qwen2" => {
+                let text: RawLanguage = read_json(path)?;
+                Ok(ModelConfig { language: check.language(&text, "")?, vision: None })
+            }
+            other => Err(check.invalid("model_type", format!("'{other}', expected internvl_chat, internlm2 or qwen2"))),
         }
-        "internlm2" | "qwen2" => {
-            let text: RawLanguage = read_json(path)?;
-            Ok(ModelConfig { language: check.language(&text, "")?, vision: None })
-        }
-        other => Err(check.invalid("model_type", format!("'{other}', expected internvl_chat, internlm2 or qwen2"))),
     }
 }
 
@@ -66,7 +82,7 @@ struct RawLanguage {
     pad_token_id: Option<TokenIds>,
 }
 
-/// One id or a list of them, of which the first counts.
+/// One id, or a list of which the first is used.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TokenIds {
@@ -113,7 +129,7 @@ struct RawPixels {
     image_std: Option<[f32; 3]>,
 }
 
-/// Makes errors that name the configuration file.
+/// Validates values; its errors name the configuration file.
 struct Check<'a> {
     path: &'a Path,
 }
@@ -135,7 +151,6 @@ impl Check<'_> {
         }
     }
 
-    /// A positive float; `key` is named if it is not.
     fn positive(&self, key: &str, value: f32) -> Result<f32, HfError> {
         if value.is_finite() && value > 0.0 {
             Ok(value)
@@ -232,7 +247,7 @@ impl Check<'_> {
         let ratio = model.downsample_ratio.unwrap_or(0.5);
         let shuffle = (1.0 / ratio).round();
         if !((shuffle * ratio - 1.0).abs() < 1e-6 && (1.0..=64.0).contains(&shuffle)) {
-            return Err(self.invalid("downsample_ratio", format!("{ratio}, expected one over a whole number")));
+            return Err(self.invalid("downsample_ratio", format!("{ratio}, expected 1 divided by an integer")));
         }
         let config = VisionConfig {
             hidden: self.dim(&key("hidden_size"), raw.hidden_size)?,

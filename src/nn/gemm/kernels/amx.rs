@@ -1,44 +1,47 @@
 //! The AMX kernel: 32 × 32 of C in four tile registers.
 //!
-//! The intrinsics are unstable in Rust, so the instructions are written as assembly. A tile register has 16 rows of 64 bytes.
-//! `tdpbf16ps` takes 16 rows of A with 16 pairs along k each, and of B 16 pairs along k as rows with 16 columns each; so a
-//! panel of A is `[units / 16, 32, 16]` and one of B `[units, 32]`, of which each tile takes half a row. Linux hands out the
-//! tile registers only to processes that ask for them.
+//! AMX intrinsics are unstable in Rust, so the instructions are inline assembly. A tile register
+//! has 16 rows of 64 bytes. `tdpbf16ps` multiplies 16 rows of A of 16 pairs each by 16 rows of B,
+//! one per pair along k, of 16 columns each; so a panel of A is `[units / 16, 32, 16]` and one of B
+//! `[units, 32]`, of which each tile register loads half a row. Linux enables the tile registers
+//! only for processes that request them.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-use super::{MicroKernel, Scale, check, write_sums};
+use super::micro::{MicroKernel, Scale, check, write_sums};
 use crate::nn::tensor::MatMut;
 
-/// Rows of a tile register, and units of k that one instruction multiplies.
+/// Rows of a tile register, and units along k per instruction.
 const TILE: usize = 16;
 const MR: usize = 2 * TILE;
 const NR: usize = 2 * TILE;
 
-pub(super) static KERNEL: MicroKernel<u32> = MicroKernel { mr: MR, nr: NR, depth: TILE, tile, loose: None };
+pub(super) static KERNEL: MicroKernel<u32> = MicroKernel { mr: MR, nr: NR, depth: TILE, tile, unpacked: None };
 
-/// Whether the processor has AMX with bf16 and the kernel lets this process use it.
+/// Whether the processor has AMX-BF16 and the operating system lets this process use it.
 pub(super) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| has_instructions() && may_use_tiles())
 }
 
-/// CPUID leaf 7: EDX bit 22 is AMX-BF16, bit 24 AMX-TILE. Leaf 0 gives the highest leaf.
+/// Reads CPUID leaf 7: EDX bit 22 is AMX-BF16, bit 24 AMX-TILE. EAX of leaf 0 is the highest leaf.
 fn has_instructions() -> bool {
-    const NEEDED: u32 = 1 << 22 | 1 << 24;
-    // Leaf 7 may be asked only where it exists.
-    __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx & NEEDED == NEEDED
+    const REQUIRED: u32 = 1 << 22 | 1 << 24;
+    // Leaf 7 may be queried only where it exists.
+    __cpuid_count(0, 0).eax >= 7 && __cpuid_count(7, 0).edx & REQUIRED == REQUIRED
 }
 
-/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`, which holds for all threads of the process.
+/// Calls `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`, which applies to all threads of the
+/// process.
 fn may_use_tiles() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const REQUEST_PERMISSION: u64 = 0x1023;
     const TILE_DATA: u64 = 18;
     let mut result = ARCH_PRCTL;
-    // SAFETY: a system call that reads and writes no memory of this process; it clobbers rcx and r11 as all of them do.
+    // SAFETY: the system call accesses no memory of this process; rcx and r11, which every system
+    // call clobbers, are declared.
     unsafe {
         asm!("syscall", inlateout("rax") result, in("rdi") REQUEST_PERMISSION, in("rsi") TILE_DATA,
              lateout("rcx") _, lateout("r11") _, options(nostack));
@@ -56,7 +59,7 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// Eight registers of 16 rows of 64 bytes.
+/// Eight tile registers of 16 rows of 64 bytes.
 static CONFIG: TileConfig = TileConfig {
     palette: 1,
     start_row: 0,
@@ -68,9 +71,10 @@ static CONFIG: TileConfig = TileConfig {
 fn tile(units: usize, a: &[u32], b: &[u32], scale: Scale, c: MatMut<'_, f32>) {
     check(&KERNEL, units, a, b, &c);
     let mut sums = [0.0f32; MR * NR];
-    // SAFETY: `check` saw that the panels hold `units` (whole blocks of 16) units for each row and column, so every load stays
-    // inside: a block of A is two tiles of 1024 bytes, one of B 16 rows of 128 bytes. The stores cover `sums` exactly. The
-    // kernel is handed out only where the processor and the system let it run, and the tile state is released at the end.
+    // SAFETY: `check` made sure that the panels hold `units` units (a multiple of 16) per row and
+    // column, so every load stays inside: a block of A is two tiles of 1024 bytes, one of B 16 rows
+    // of 128 bytes. The stores cover `sums` exactly. `Kernel::family` returns this kernel only
+    // where `is_available`, and the tile state is released at the end.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",
@@ -114,7 +118,7 @@ fn tile(units: usize, a: &[u32], b: &[u32], scale: Scale, c: MatMut<'_, f32>) {
     write_sums(&sums, NR, scale, c);
 }
 
-/// What the instructions above compute from the same panels, register by register.
+/// Emulates the instructions above on the same panels, register by register.
 #[cfg(test)]
 pub(in crate::nn::gemm) fn emulated(units: usize, a: &[u32], b: &[u32], scale: Scale, c: MatMut<'_, f32>) {
     check(&KERNEL, units, a, b, &c);
@@ -136,7 +140,7 @@ pub(in crate::nn::gemm) fn emulated(units: usize, a: &[u32], b: &[u32], scale: S
     write_sums(&sums, NR, scale, c);
 }
 
-/// The kernel with [`emulated`] arithmetic, for processors without AMX.
+/// The kernel with [`emulated`] arithmetic, to test packing on processors without AMX.
 #[cfg(test)]
 pub(in crate::nn::gemm) static EMULATED: MicroKernel<u32> =
-    MicroKernel { mr: MR, nr: NR, depth: TILE, tile: emulated, loose: None };
+    MicroKernel { mr: MR, nr: NR, depth: TILE, tile: emulated, unpacked: None };

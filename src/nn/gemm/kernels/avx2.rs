@@ -2,24 +2,25 @@
 
 use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps};
 
-use super::{MicroKernel, Scale, check, write_sums};
+use super::micro::{MicroKernel, Scale, check, write_sums};
 use crate::nn::tensor::MatMut;
 
 const MR: usize = 6;
 const NR: usize = 16;
 
-pub(super) static KERNEL: MicroKernel<f32> = MicroKernel { mr: MR, nr: NR, depth: 1, tile, loose: None };
+pub(super) static KERNEL: MicroKernel<f32> = MicroKernel { mr: MR, nr: NR, depth: 1, tile, unpacked: None };
 
 fn tile(units: usize, a: &[f32], b: &[f32], scale: Scale, c: MatMut<'_, f32>) {
     check(&KERNEL, units, a, b, &c);
     let tile = TILES[c.rows() - 1][c.cols().div_ceil(8) - 1];
-    // SAFETY: `check` saw that the panels are long enough; the kernel is handed out only where the processor has AVX2 and FMA.
+    // SAFETY: `check` made sure that the panels are long enough; `Kernel::family` returns this
+    // kernel only where the processor has AVX2 and FMA.
     unsafe { tile(units, a.as_ptr(), b.as_ptr(), scale, c) };
 }
 
 type Tile = unsafe fn(usize, *const f32, *const f32, Scale, MatMut<'_, f32>);
 
-/// The kernel for every number of rows and of vectors.
+/// One kernel per number of rows and of vectors.
 static TILES: [[Tile; 2]; MR] = [
     [sums::<1, 1>, sums::<1, 2>],
     [sums::<2, 1>, sums::<2, 2>],
@@ -41,7 +42,7 @@ unsafe fn sums<const ROWS: usize, const VECTORS: usize>(
 ) {
     let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
     let mut out = [[0.0; NR]; ROWS];
-    // SAFETY: each step reads MR and NR numbers, `units` times; a row of `out` holds two vectors.
+    // SAFETY: each of `units` steps reads MR and NR numbers; a row of `out` holds two vectors.
     unsafe {
         for _ in 0..units {
             let columns: [_; VECTORS] = std::array::from_fn(|vector| _mm256_loadu_ps(b.add(8 * vector)));

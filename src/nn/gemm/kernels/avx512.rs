@@ -1,29 +1,31 @@
 //! AVX-512 kernels: 12 rows by two vectors of 16 columns, 24 sums in registers.
 //!
-//! Both families share the shape: `f32` multiplies and adds one k at a time, pairs of bf16 two (`vdpbf16ps`, which rounds
-//! to nearest even after each of the two products and takes denormal numbers as zero).
+//! Both families share this shape: `f32` multiplies one k at a time, pairs of bf16 two
+//! (`vdpbf16ps`, which rounds to nearest even after each of the two products and treats denormal
+//! numbers as zero).
 
 use std::arch::x86_64::{
     __m512, __m512bh, __mmask16, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
-use super::{MicroKernel, Scale, check, check_loose};
+use super::micro::{MicroKernel, Scale, check, check_unpacked};
 use crate::nn::tensor::MatMut;
 
 const MR: usize = 12;
 const NR: usize = 32;
 
-pub(super) static SINGLE: MicroKernel<f32> =
-    MicroKernel { mr: MR, nr: NR, depth: 1, tile: single::tile, loose: Some(loose) };
-pub(super) static PAIRS: MicroKernel<u32> = MicroKernel { mr: MR, nr: NR, depth: 1, tile: pairs::tile, loose: None };
+pub(super) static F32: MicroKernel<f32> =
+    MicroKernel { mr: MR, nr: NR, depth: 1, tile: f32_rows::tile, unpacked: Some(unpacked) };
+pub(super) static BF16_PAIRS: MicroKernel<u32> =
+    MicroKernel { mr: MR, nr: NR, depth: 1, tile: bf16_pairs::tile, unpacked: None };
 
-/// Where a tile's sums go.
+/// The tile of C that sums are written to.
 #[derive(Clone, Copy)]
 struct Target {
     start: *mut f32,
     stride: usize,
-    /// Columns of each of the two vectors that are inside of C.
+    /// Which columns of each of the two vectors are inside C.
     masks: [__mmask16; 2],
     scale: Scale,
 }
@@ -36,14 +38,15 @@ impl Target {
     }
 
     /// # Safety
-    /// `start` is the place of a tile with `ROWS` rows and the columns that `masks` names.
+    /// `start` points to a writable tile with `ROWS` rows `stride` apart and the columns selected
+    /// by `masks`.
     #[target_feature(enable = "avx512f")]
     unsafe fn write<const ROWS: usize, const VECTORS: usize>(self, sums: &[[__m512; VECTORS]; ROWS]) {
         let alpha = _mm512_set1_ps(self.scale.alpha);
         let beta = _mm512_set1_ps(self.scale.beta);
         for (row, sums) in sums.iter().enumerate() {
             for (vector, sum) in sums.iter().enumerate() {
-                // SAFETY: masked loads and stores touch no element that is outside of the mask.
+                // SAFETY: masked loads and stores access no element outside the mask.
                 unsafe {
                     let place = self.start.add(row * self.stride + 16 * vector);
                     let mask = self.masks[vector];
@@ -65,25 +68,25 @@ macro_rules! kernel {
         mod $family {
             use super::*;
 
-
             pub(super) fn tile(units: usize, a: &[$unit], b: &[$unit], scale: Scale, c: MatMut<'_, f32>) {
                 check(&$kernel, units, a, b, &c);
                 let (rows, vectors) = (c.rows(), c.cols().div_ceil(16));
                 let target = Target::new(c, scale);
                 let sums = TILES[rows - 1][vectors - 1];
-                // SAFETY: `check` saw that the panels are long enough and that C is a tile; the kernel is handed out
-                // only where the processor has its features.
+                // SAFETY: `check` made sure that the panels are long enough and that C is a tile;
+                // `Kernel::family` returns this kernel only where the processor has its features.
                 unsafe { sums(units, a.as_ptr(), 1, b.as_ptr(), target) };
             }
 
             pub(super) type Tile = unsafe fn(usize, *const $unit, usize, *const $unit, Target);
 
-            /// The kernel for every number of rows and of vectors.
+            /// One kernel per number of rows and of vectors.
             static TILES: [[Tile; 2]; MR] = kernel!(@rows $family, true, 1 2 3 4 5 6 7 8 9 10 11 12);
 
             /// # Safety
-            /// `a` points to `units · MR` units if it is packed, else to `ROWS` rows of `units` units, `stride` apart; `b` to
-            /// `units · NR` units; `target` is as for [`Target::write`].
+            /// `a` points to `units · MR` units if `PACKED`, else to `ROWS` rows of `units` units,
+            /// `stride` apart; `b` points to `units · NR` units; `target` is as [`Target::write`]
+            /// requires.
             #[target_feature(enable = $features)]
             pub(super) unsafe fn sums<const PACKED: bool, const ROWS: usize, const VECTORS: usize>(
                 units: usize,
@@ -93,7 +96,7 @@ macro_rules! kernel {
                 target: Target,
             ) {
                 let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
-                // SAFETY: each step reads a unit of each row and NR of B, `units` times.
+                // SAFETY: each of `units` steps reads one unit of each row of A and NR units of B.
                 unsafe {
                     for _ in 0..units {
                         let columns: [_; VECTORS] = std::array::from_fn(|vector| $load(b.add(16 * vector)));
@@ -116,15 +119,17 @@ macro_rules! kernel {
     };
 }
 
+/// # Safety
+/// `place` points to 16 units.
 #[target_feature(enable = "avx512f")]
 unsafe fn load_pairs(place: *const u32) -> __m512bh {
-    // SAFETY: the caller gives 16 units; 16 pairs of bf16 are 512 bits however they are typed.
+    // SAFETY: the caller provides 16 units; both types are 512 plain bits.
     unsafe { std::mem::transmute(_mm512_loadu_si512(place.cast())) }
 }
 
 #[target_feature(enable = "avx512f")]
-unsafe fn splat_pair(pair: u32) -> __m512bh {
-    // SAFETY: 16 pairs of bf16 are 512 bits however they are typed.
+fn splat_pair(pair: u32) -> __m512bh {
+    // SAFETY: both types are 512 plain bits.
     unsafe { std::mem::transmute(_mm512_set1_epi32(pair as i32)) }
 }
 
@@ -133,18 +138,19 @@ fn dot_pairs(a: __m512bh, b: __m512bh, sum: __m512) -> __m512 {
     _mm512_dpbf16_ps(sum, a, b)
 }
 
-kernel!(single, SINGLE, f32, "avx512f", _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps);
-kernel!(pairs, PAIRS, u32, "avx512f,avx512bf16", load_pairs, splat_pair, dot_pairs);
+kernel!(f32_rows, F32, f32, "avx512f", _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps);
+kernel!(bf16_pairs, BF16_PAIRS, u32, "avx512f,avx512bf16", load_pairs, splat_pair, dot_pairs);
 
-/// The tiles of [`SINGLE`] over rows of A that are not packed.
-static LOOSE_TILES: [[single::Tile; 2]; MR] = kernel!(@rows single, false, 1 2 3 4 5 6 7 8 9 10 11 12);
+/// The kernels of [`F32`] over unpacked rows of A.
+static UNPACKED_TILES: [[f32_rows::Tile; 2]; MR] = kernel!(@rows f32_rows, false, 1 2 3 4 5 6 7 8 9 10 11 12);
 
-fn loose(units: usize, a: &[f32], stride: usize, b: &[f32], scale: Scale, c: MatMut<'_, f32>) {
-    check_loose(&SINGLE, units, a, stride, b, &c);
+fn unpacked(units: usize, a: &[f32], stride: usize, b: &[f32], scale: Scale, c: MatMut<'_, f32>) {
+    check_unpacked(&F32, units, a, stride, b, &c);
     let (rows, vectors) = (c.rows(), c.cols().div_ceil(16));
     let target = Target::new(c, scale);
-    let sums = LOOSE_TILES[rows - 1][vectors - 1];
-    // SAFETY: `check_loose` saw that the rows of A and the panel of B are long enough and that C is a tile; the kernel is
-    // handed out only where the processor has its features.
+    let sums = UNPACKED_TILES[rows - 1][vectors - 1];
+    // SAFETY: `check_unpacked` made sure that the rows of A and the panel of B are long enough and
+    // that C is a tile; `Kernel::family` returns this kernel only where the processor has its
+    // features.
     unsafe { sums(units, a.as_ptr(), stride, b.as_ptr(), target) };
 }

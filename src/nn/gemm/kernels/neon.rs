@@ -2,18 +2,18 @@
 
 use std::arch::aarch64::{vdupq_n_f32, vfmaq_n_f32, vld1q_f32, vst1q_f32};
 
-use super::{MicroKernel, Scale, check, write_sums};
+use super::micro::{MicroKernel, Scale, check, write_sums};
 use crate::nn::tensor::MatMut;
 
 const MR: usize = 6;
 const NR: usize = 16;
 
-pub(super) static KERNEL: MicroKernel<f32> = MicroKernel { mr: MR, nr: NR, depth: 1, tile, loose: None };
+pub(super) static KERNEL: MicroKernel<f32> = MicroKernel { mr: MR, nr: NR, depth: 1, tile, unpacked: None };
 
 fn tile(units: usize, a: &[f32], b: &[f32], scale: Scale, c: MatMut<'_, f32>) {
     check(&KERNEL, units, a, b, &c);
     let tile = [sums::<1>, sums::<2>, sums::<3>, sums::<4>, sums::<5>, sums::<6>][c.rows() - 1];
-    // SAFETY: `check` saw that the panels are long enough; every AArch64 processor has NEON.
+    // SAFETY: `check` made sure that the panels are long enough; every AArch64 processor has NEON.
     unsafe { tile(units, a.as_ptr(), b.as_ptr(), scale, c) };
 }
 
@@ -29,7 +29,7 @@ unsafe fn sums<const ROWS: usize>(
 ) {
     let mut sums = [[vdupq_n_f32(0.0); 4]; ROWS];
     let mut out = [[0.0; NR]; ROWS];
-    // SAFETY: each step reads MR and NR numbers, `units` times; a row of `out` holds four vectors.
+    // SAFETY: each of `units` steps reads MR and NR numbers; a row of `out` holds four vectors.
     unsafe {
         for _ in 0..units {
             let columns: [_; 4] = std::array::from_fn(|vector| vld1q_f32(b.add(4 * vector)));

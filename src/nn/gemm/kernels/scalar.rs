@@ -1,12 +1,12 @@
-//! The kernel for processors without a better one, and the twin that the others are tested against.
+//! The portable kernel, for processors without a better one.
 
-use super::{MicroKernel, Scale, check, write_sums};
+use super::micro::{MicroKernel, Scale, check, write_sums};
 use crate::nn::tensor::MatMut;
 
 const MR: usize = 4;
 const NR: usize = 8;
 
-pub(super) static KERNEL: MicroKernel<f32> = MicroKernel { mr: MR, nr: NR, depth: 1, tile, loose: None };
+pub(super) static KERNEL: MicroKernel<f32> = MicroKernel { mr: MR, nr: NR, depth: 1, tile, unpacked: None };
 
 fn tile(units: usize, a: &[f32], b: &[f32], scale: Scale, c: MatMut<'_, f32>) {
     check(&KERNEL, units, a, b, &c);

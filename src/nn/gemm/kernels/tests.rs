@@ -1,9 +1,10 @@
-//! Each micro-kernel on panels of random numbers, against sums in `f64`.
+//! Every micro-kernel on random panels, against sums in `f64`.
 
 use super::*;
+use crate::nn::tensor::MatMut;
 use crate::nn::testing::Random;
 
-/// Sums of the products in panels, in `f64`, with the sums of their absolute values.
+/// Sums of products and of absolute products, in `f64`.
 fn exact(
     units: usize,
     kernel: (usize, usize),
@@ -24,10 +25,10 @@ fn exact(
 }
 
 #[test]
-fn every_f32_kernel_fills_every_size_of_tile_and_nothing_else() {
+fn every_f32_kernel_writes_tiles_of_every_size_and_nothing_else() {
     let mut random = Random::new(7);
     for kernel in Kernel::ALL {
-        let Some(Family::Single(kernel)) = kernel.family() else { continue };
+        let Some(Family::F32(kernel)) = kernel.family() else { continue };
         for rows in 1..=kernel.mr {
             for cols in 1..=kernel.nr {
                 let units = random.below(70);
@@ -45,13 +46,13 @@ fn every_f32_kernel_fills_every_size_of_tile_and_nothing_else() {
                 for (i, (value, old)) in c.iter().zip(&old).enumerate() {
                     let (row, col) = (i / (cols + 3), i % (cols + 3));
                     if row >= rows || col >= cols {
-                        assert_eq!(value, old, "outside of the tile");
+                        assert_eq!(value, old, "outside the tile");
                         continue;
                     }
                     let (sum, size) = sums[row * kernel.nr + col];
-                    let wanted = 0.7 * sum + f64::from(beta) * f64::from(*old);
+                    let expected = 0.7 * sum + f64::from(beta) * f64::from(*old);
                     let bound = (units as f64 + 3.0) * 2f64.powi(-24) * (size + f64::from(*old).abs());
-                    assert!((f64::from(*value) - wanted).abs() <= bound, "{value} {wanted}");
+                    assert!((f64::from(*value) - expected).abs() <= bound, "{value} {expected}");
                 }
             }
         }
@@ -59,10 +60,10 @@ fn every_f32_kernel_fills_every_size_of_tile_and_nothing_else() {
 }
 
 #[test]
-fn every_bf16_kernel_fills_every_size_of_tile_and_nothing_else() {
+fn every_bf16_kernel_writes_tiles_of_every_size_and_nothing_else() {
     let mut random = Random::new(8);
     for kernel in Kernel::ALL {
-        let Some(Family::Pairs(kernel)) = kernel.family() else { continue };
+        let Some(Family::Bf16Pairs(kernel)) = kernel.family() else { continue };
         let half = |pair: u32, which: usize| f64::from(f32::from_bits(pair >> (16 * which) << 16));
         for rows in 1..=kernel.mr {
             for cols in [1, 2, 15, 16, 17, 31, kernel.nr] {
@@ -81,7 +82,7 @@ fn every_bf16_kernel_fills_every_size_of_tile_and_nothing_else() {
                 for (i, value) in c.iter().enumerate() {
                     let (row, col) = (i / (cols + 3), i % (cols + 3));
                     if row >= rows || col >= cols {
-                        assert_eq!(*value, 0.5, "outside of the tile");
+                        assert_eq!(*value, 0.5, "outside the tile");
                         continue;
                     }
                     let (sum, size) = sums[row * kernel.nr + col];

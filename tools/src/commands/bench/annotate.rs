@@ -1,4 +1,4 @@
-//! `mmprm bench annotate`: labels a second.
+//! `mmprm bench annotate`: labels per second.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use mmprm::judge::RuleVerifier;
 use mmprm::policy::{GenerationOptions, LocalPolicy};
 use mmprm::search::SearchParams;
 use mmprm::search::annotate::{AnnotateOptions, Event, annotate};
-use mmprm::vision::prompts::Encoder;
+use mmprm::vision::prompts::PromptEncoder;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -29,35 +29,36 @@ use crate::args::EngineArgs;
 use crate::exit::{Exit, Usage};
 use crate::ui::Ui;
 
-/// Labels a second: OmegaPRM over problems, from prompts to trees on disk.
+/// Labels per second: OmegaPRM over problems, from prompts to trees on disk.
 ///
-/// A label is the Monte Carlo value of a state below the root of a tree. Images are encoded before the clock starts (`bench
-/// vision` measures that), and nothing is kept from one run to the next. `overhead` is the time in which the engine did not
-/// decode, over that in which it did: scheduling, sampling, search, checking of answers, files. With --compare naive the engine
-/// keeps no prompt after its request, so that each estimate of a state computes the whole prompt again.
+/// A label is the Monte Carlo value of a state below the root of a tree. Images are encoded before
+/// the clock starts (`bench vision` measures that), and caches are cleared between runs. `overhead`
+/// is the time outside decoding (scheduling, sampling, search, answer checking, files) divided by
+/// the decoding time. With --compare naive the engine drops each prompt after its request, so that
+/// every estimate of a state computes its whole prompt again.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Problems, as for `mmprm annotate` [default: the test problems of demo/].
+    /// Problem file, as for `mmprm annotate` [default: the test problems of demo/].
     #[arg(long, value_name = "FILE")]
     problems: Option<PathBuf>,
 
-    /// Only the first N problems.
+    /// Use only the first N problems.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
 
-    /// Rollouts drawn to estimate a state.
+    /// Rollouts per Monte Carlo estimate of a state.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     rollouts: usize,
 
-    /// A problem is done when it has had this many rollouts (tested between searches).
+    /// A problem is finished after this many rollouts (checked between searches).
     #[arg(long, value_name = "N", default_value_t = 100)]
     rollout_budget: usize,
 
-    /// Most tokens in a rollout.
+    /// Maximum new tokens per rollout.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     max_tokens: usize,
 
-    /// Rollouts decoded side by side, of all problems together.
+    /// Rollouts decoded at once, of all problems together.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=128))]
     parallel: u32,
 
@@ -77,7 +78,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if args.compare.compare.is_some() && args.engine.deterministic {
-        let cause = "--compare naive: with --deterministic, prompts share what they begin with in any case";
+        let cause =
+            "--compare naive cannot be used with --deterministic, which shares prefixes in any case; leave one out";
         return Err(Usage(cause.into()).into());
     }
     let file = match &args.problems {
@@ -117,12 +119,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A policy and what its runs did, the one that does not count left out.
+/// A policy and its measured runs, the warm-up left out.
 struct Side {
     policy: LocalPolicy,
     subject: Subject,
     runs: RefCell<Vec<Run>>,
-    /// Monte Carlo values of the roots of the last run's trees, and digests of the trees.
+    /// Of the last run's trees by file stem: the Monte Carlo value of the root, and a digest of the
+    /// file.
     trees: RefCell<BTreeMap<String, (f64, u64)>>,
 }
 
@@ -138,13 +141,14 @@ struct Run {
 }
 
 impl Side {
-    /// Loads the policy; `keep` tells whether it keeps prompts for later requests.
+    /// Loads the policy; with `keep` it caches prompts for later requests.
     fn open(args: &Args, problems: &Problems, keep: bool, ui: &Ui) -> anyhow::Result<Self> {
         let (model, mmproj) = args.model.files(Mini::Policy)?;
         let engine = start(&model, &args.engine, args.parallel, None, false)?;
         let subject = Subject::of(&engine, &args.engine);
-        let encoder = Encoder::load(Arc::clone(engine.model()), mmproj.as_deref(), args.engine.encoder_options(None))
-            .context("cannot use the vision projector")?;
+        let encoder =
+            PromptEncoder::load(Arc::clone(engine.model()), mmproj.as_deref(), args.engine.encoder_options(None))
+                .context("cannot use the vision projector")?;
         let bar = ui.bar("images", problems.items.len() as u64, "");
         for problem in &problems.items {
             for path in &problem.images {
@@ -165,7 +169,7 @@ impl Side {
         Ok(Self { policy, subject, runs: RefCell::default(), trees: RefCell::default() })
     }
 
-    /// Annotates all problems; seconds.
+    /// Annotates all problems and returns the seconds it took.
     fn run(&self, args: &Args, problems: &[Problem], repetition: usize, ui: &Ui) -> anyhow::Result<f64> {
         let directory = tempfile::tempdir().context("cannot make a temporary folder")?;
         self.policy.forget()?;
@@ -177,7 +181,7 @@ impl Side {
         };
         let params =
             SearchParams { rollouts: args.rollouts, rollout_budget: args.rollout_budget, ..SearchParams::default() };
-        // As `mmprm annotate` does: a search waits for one estimate at a time.
+        // As `mmprm annotate` does: each search waits for one estimate at a time.
         let parallel = (args.parallel as usize).div_ceil(args.rollouts) + 1;
         let parallel = NonZeroUsize::new(parallel).unwrap_or(NonZeroUsize::MIN);
         let options = AnnotateOptions { params, parallel, slots: args.parallel as usize, ..AnnotateOptions::default() };
@@ -188,10 +192,14 @@ impl Side {
         let seconds = started.elapsed().as_secs_f64();
         let after = self.policy.stats();
         if summary.cancelled {
-            return Err(EngineError::Cancelled).context("interrupted; nothing was measured");
+            return Err(EngineError::Cancelled).context("interrupted before the measurement was complete");
         }
         if summary.failed > 0 {
-            bail!("{} of {} problems failed; `mmprm annotate` tells why", summary.failed, problems.len());
+            bail!(
+                "{} of {} problems failed; run `mmprm annotate` on them to see the causes",
+                summary.failed,
+                problems.len()
+            );
         }
         *self.trees.borrow_mut() = trees(directory.path(), problems)?;
         if repetition > 0 {
@@ -208,19 +216,19 @@ impl Side {
         Ok(seconds)
     }
 
-    /// What the engine did, from the middle of the runs.
+    /// Adds the medians over the runs of what the engine did.
     fn facts(&self, report: &mut Report) {
         let runs = self.runs.borrow();
         let middle = |value: &dyn Fn(&Run) -> f64| Series::new(runs.iter().map(value).collect()).median();
         let ratio = middle(&|run| run.processed as f64 / run.unique.max(1) as f64);
         report.fact("processed_per_unique", ratio, format!("processed / unique prompt tokens: {ratio:.3}"));
         let reuse = middle(&|run| run.requested as f64 / run.processed.max(1) as f64);
-        report.fact("reuse", reuse, format!("prompt tokens asked for / processed: {reuse:.1}"));
+        report.fact("reuse", reuse, format!("requested / processed prompt tokens: {reuse:.1}"));
         let overhead = middle(&|run| (run.seconds - run.decoding) / run.decoding);
         report.fact(
             "overhead",
             overhead,
-            format!("scheduler, sampler and search over engine time: {:.1} %", 100.0 * overhead),
+            format!("scheduler, sampler and search / engine time: {:.1} %", 100.0 * overhead),
         );
     }
 }
@@ -239,7 +247,7 @@ fn trees(directory: &std::path::Path, problems: &[Problem]) -> anyhow::Result<BT
     Ok(found)
 }
 
-/// How far the trees of two sides agree.
+/// Adds how far the trees of two sides agree.
 fn agreement(one: &Side, other: &Side, report: &mut Report) {
     let (one, other) = (one.trees.borrow(), other.trees.borrow());
     let pairs: Vec<_> = one.values().zip(other.values()).collect();

@@ -1,4 +1,4 @@
-//! `mmprm bench infer`: tokens read and drawn a second.
+//! `mmprm bench infer`: prompt and decode tokens per second.
 
 use std::time::Instant;
 
@@ -7,29 +7,30 @@ use mmprm::engine::{Completion, Engine, EngineError, GenerateRequest, Prompt, Sa
 use serde_json::json;
 
 use super::measure::{Arm, Report, Series, in_turns};
-use super::subject::{Mini, ModelArgs, Subject, Words, prompt, start};
+use super::subject::{Mini, ModelArgs, RandomTokens, Subject, prompt, start};
 use super::{CompareArgs, MeasureArgs};
 use crate::args::EngineArgs;
 use crate::exit::Exit;
 use crate::ui::Ui;
 
-/// Prompt and decode tokens a second at batch sizes.
+/// Prompt and decode tokens per second at several batch sizes.
 ///
-/// As llama-bench does: `pp512 × 4` reads four prompts of 512 tokens at once, `tg64 × 4` draws 64 tokens for each of four
-/// rollouts at once (by the default sampling, which is part of the time; ends of texts do not end them). With --compare naive,
-/// the largest batch of rollouts after one prompt of --prompt tokens, against the same rollouts one by one, each of which reads
-/// the prompt again.
+/// As llama-bench does: `pp512 × 4` processes four prompts of 512 tokens at once, `tg64 × 4`
+/// decodes 64 tokens for each of four rollouts at once (with default sampling, which is part of the
+/// time; end-of-text tokens are ignored). With --compare naive: the largest batch of rollouts after
+/// one prompt of --prompt tokens, against the same rollouts one by one, each of which processes the
+/// prompt again.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Tokens of a prompt.
+    /// Tokens per prompt.
     #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     prompt: usize,
 
-    /// Tokens drawn a rollout.
+    /// Tokens decoded per rollout.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     generate: usize,
 
-    /// Batch sizes: prompts, or rollouts, at once.
+    /// Batch sizes: prompts or rollouts at once.
     #[arg(short, long, value_name = "N,…", default_value = "1,4,16", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=128))]
     batch: Vec<u32>,
 
@@ -52,9 +53,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let cells = largest as usize * (args.prompt + args.generate) + args.prompt;
     let engine = start(&args.model.files(Mini::Policy)?.0, &args.engine, largest, Some(cells), false)?;
     let subject = Subject::of(&engine, &args.engine);
-    let mut words = Words::new(engine.model(), &[], args.measure.seed);
+    let mut tokens = RandomTokens::new(engine.model(), &[], args.measure.seed);
     let prompts: Vec<Prompt> =
-        (0..largest).map(|_| prompt(words.take(args.prompt))).collect::<Result<_, EngineError>>()?;
+        (0..largest).map(|_| prompt(tokens.take(args.prompt))).collect::<Result<_, EngineError>>()?;
     let mut report = Report::new("infer");
     let repetitions = args.measure.repetitions;
     if args.compare.compare.is_some() {
@@ -62,12 +63,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         report.print(ui)?;
         return Ok(Exit::Done);
     }
-    let start = prompt(words.take(1))?;
+    let start = prompt(tokens.take(1))?;
     let (engine, start) = (&engine, &start);
     let mut arms: Vec<Arm<'_>> = Vec::new();
     for &batch in &args.batch {
         let prompts = &prompts[..batch as usize];
-        arms.push(Box::new(move |_| timed(|| read(engine, prompts))));
+        arms.push(Box::new(move |_| timed(|| process(engine, prompts))));
         arms.push(Box::new(move |_| {
             let rollouts = Rollouts { prompt: start, tokens: args.generate, seed: args.measure.seed, logprob: false };
             timed(|| rollouts.together(engine, batch as usize).map(drop))
@@ -83,7 +84,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The rollouts of one prompt, together and one by one.
+/// Measures the rollouts of one prompt, together and one by one.
 fn compare(
     args: &Args,
     engine: &Engine,
@@ -104,14 +105,14 @@ fn compare(
     report.row(subject, work.clone(), "tokens/s", times[0].rate(tokens));
     report.row(subject, format!("{work}, one by one"), "tokens/s", times[1].rate(tokens));
     report.speedup(&times[0], &times[1]);
-    let watched = Rollouts { logprob: true, ..rollouts };
-    let agreement = Agreement::of(&watched.together(engine, count)?, &watched.one_by_one(engine, count)?);
+    let with_logprobs = Rollouts { logprob: true, ..rollouts };
+    let agreement = Agreement::of(&with_logprobs.together(engine, count)?, &with_logprobs.one_by_one(engine, count)?);
     report.fact(
         "agreement",
         json!({"rollouts": count, "equal": agreement.equal, "largest_difference": agreement.difference}),
         format!(
-            "{} of {count} rollouts equal token by token; up to where the others part, log-probabilities of tokens differ \
-             by at most {:.4}",
+            "{} of {count} rollouts equal token by token; before the first different token, log-probabilities differ by \
+             at most {:.4}",
             agreement.equal, agreement.difference
         ),
     );
@@ -124,20 +125,20 @@ fn timed(work: impl FnOnce() -> Result<(), EngineError>) -> anyhow::Result<f64> 
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// Reads all prompts at once.
-fn read(engine: &Engine, prompts: &[Prompt]) -> Result<(), EngineError> {
+/// Processes all prompts at once.
+fn process(engine: &Engine, prompts: &[Prompt]) -> Result<(), EngineError> {
     let one = |prompt: &Prompt| {
         let streams = vec![Stream::named(0, "bench", 0, 0)];
         let request = GenerateRequest::new(prompt.clone(), Sampling::GREEDY, streams, 1);
         engine.generate(GenerateRequest { keep: false, ..request }).map(drop)
     };
     std::thread::scope(|scope| {
-        let readers: Vec<_> = prompts.iter().map(|prompt| scope.spawn(|| one(prompt))).collect();
-        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Err(EngineError::Stopped)))
+        let callers: Vec<_> = prompts.iter().map(|prompt| scope.spawn(|| one(prompt))).collect();
+        callers.into_iter().try_for_each(|caller| caller.join().unwrap_or(Err(EngineError::Stopped)))
     })
 }
 
-/// Rollouts of one prompt, all of one length.
+/// Rollouts of one prompt, all of the same length.
 #[derive(Clone, Copy)]
 struct Rollouts<'a> {
     prompt: &'a Prompt,
@@ -153,13 +154,13 @@ impl Rollouts<'_> {
         engine.generate(GenerateRequest { keep: false, ignore_ends: true, logprob: self.logprob, ..request })
     }
 
-    /// The prompt is read once, the rollouts are drawn side by side.
+    /// Processes the prompt once and decodes all rollouts in one batch.
     fn together(&self, engine: &Engine, count: usize) -> Result<Vec<Completion>, EngineError> {
         engine.forget()?;
         self.draw(engine, 0..count)
     }
 
-    /// Each reads the prompt again and is drawn alone.
+    /// Processes the prompt again for each rollout and decodes it alone.
     fn one_by_one(&self, engine: &Engine, count: usize) -> Result<Vec<Completion>, EngineError> {
         let mut completions = Vec::with_capacity(count);
         for index in 0..count {
@@ -170,10 +171,11 @@ impl Rollouts<'_> {
     }
 }
 
-/// How far rollouts drawn in two ways agree.
+/// How far rollouts decoded in two ways agree.
 struct Agreement {
     equal: usize,
-    /// The largest difference of a token's log-probability, as long as all tokens before it were the same.
+    /// The maximum difference of a token's log-probability, over tokens before the first different
+    /// one.
     difference: f32,
 }
 

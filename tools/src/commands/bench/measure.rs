@@ -1,4 +1,5 @@
-//! Repeated measurements: run in turns, summed up, shown as a table for people or an object for machines.
+//! Repeated measurements: alternating runs, their statistics, and the report as a table or a JSON
+//! object.
 
 use anyhow::Context;
 use mmprm::engine::EngineError;
@@ -8,23 +9,23 @@ use super::subject::Subject;
 use crate::table::Table;
 use crate::ui::Ui;
 
-/// One quantity measured several times.
+/// Repeated measurements of one quantity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series(Vec<f64>);
 
 impl Series {
-    /// Of at least one value.
+    /// Wraps at least one value.
     pub fn new(values: Vec<f64>) -> Self {
         debug_assert!(!values.is_empty());
         Self(values)
     }
 
-    /// `work` divided by each value: a rate from times.
+    /// Rates from seconds: `work` divided by each value.
     pub fn rate(&self, work: f64) -> Self {
         Self(self.0.iter().map(|seconds| work / seconds.max(1e-9)).collect())
     }
 
-    /// This over `other`, run by run.
+    /// The ratio to `other`, run by run.
     pub fn over(&self, other: &Self) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(a, b)| a / b.max(1e-9)).collect())
     }
@@ -60,12 +61,13 @@ impl Series {
         if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1].midpoint(sorted[middle]) }
     }
 
-    /// An interval for the median that assumes nothing of the distribution: the narrowest pair of order statistics that hold
-    /// it with a probability of at least 0.9, or the extremes where no pair does; and that probability.
+    /// A distribution-free confidence interval for the median and its coverage: the narrowest pair
+    /// of order statistics with a coverage of at least 0.9, or the extremes where no pair has that.
     pub fn interval(&self) -> ([f64; 2], f64) {
         let sorted = self.sorted();
         let n = sorted.len();
-        // The `k` smallest and `k` largest values left out: the median is outside if at most `k` values are on one side of it.
+        // Without the `k` smallest and `k` largest values, the interval misses the median if at
+        // most `k` values lie on one side of it.
         let coverage = |k: usize| 1.0 - 2.0 * (0..=k).map(|below| binomial(n, below)).sum::<f64>();
         let left_out = (0..n.div_ceil(2)).take_while(|&k| coverage(k) >= 0.9).last().unwrap_or(0);
         ([sorted[left_out], sorted[n - 1 - left_out]], coverage(left_out).max(0.0))
@@ -77,16 +79,18 @@ impl Series {
     }
 }
 
-/// The probability that of `n` fair coins `k` show heads.
+/// The probability of `k` heads among `n` fair coins.
 fn binomial(n: usize, k: usize) -> f64 {
     (0..k).fold(0.5_f64.powi(n as i32), |value, i| value * (n - i) as f64 / (i + 1) as f64)
 }
 
-/// Something to run: given the number of the run it does its work and tells how many seconds it took.
+/// Work to measure: takes the number of the run, 0 for the warm-up, and returns the seconds it
+/// took.
 pub type Arm<'a> = Box<dyn FnMut(usize) -> anyhow::Result<f64> + 'a>;
 
-/// Runs each of `arms` once without looking at the clock, then all of them in turns `repetitions` times, every other time in
-/// the opposite order, so that a machine that gets slower or faster does so for all of them. Seconds of each.
+/// Runs each of `arms` once as a warm-up, then all of them alternately `repetitions` times, every
+/// other time in reverse order, so that a drift of the machine's speed affects all alike. Returns
+/// the seconds of each.
 pub fn in_turns(label: &str, repetitions: usize, arms: &mut [Arm<'_>], ui: &Ui) -> anyhow::Result<Vec<Series>> {
     let bar = ui.bar(label, ((repetitions + 1) * arms.len()) as u64, "");
     let mut times = vec![Vec::with_capacity(repetitions); arms.len()];
@@ -97,7 +101,7 @@ pub fn in_turns(label: &str, repetitions: usize, arms: &mut [Arm<'_>], ui: &Ui) 
         }
         for arm in order {
             if ui.is_interrupted() {
-                return Err(EngineError::Cancelled).context("interrupted; nothing was measured");
+                return Err(EngineError::Cancelled).context("interrupted before the measurement was complete");
             }
             let seconds = arms[arm](repetition)?;
             if repetition > 0 {
@@ -119,7 +123,7 @@ struct Row {
     series: Series,
 }
 
-/// What a bench found.
+/// The results of one benchmark.
 #[derive(Debug)]
 pub struct Report {
     bench: &'static str,
@@ -133,18 +137,18 @@ impl Report {
         Self { bench, rows: Vec::new(), lines: Vec::new(), object: Map::new() }
     }
 
-    /// Adds a row of the table.
+    /// Adds a row to the table.
     pub fn row(&mut self, subject: &Subject, work: impl Into<String>, unit: &'static str, series: Series) {
         self.rows.push(Row { subject: subject.clone(), work: work.into(), unit, series });
     }
 
-    /// Adds a fact: to the object under `key`, and as a line below the table.
+    /// Adds a fact: `value` to the object under `key`, and `line` below the table.
     pub fn fact(&mut self, key: &str, value: impl Into<Value>, line: impl Into<String>) {
         self.object.insert(key.into(), value.into());
         self.lines.push(line.into());
     }
 
-    /// Adds how much faster the first of two series of seconds is.
+    /// Adds the speedup of the first of two series of seconds.
     pub fn speedup(&mut self, fast: &Series, slow: &Series) {
         let ratios = slow.over(fast);
         let ([from, to], coverage) = ratios.interval();
@@ -152,15 +156,15 @@ impl Report {
             "speedup".into(),
             json!({"median": ratios.median(), "interval": [from, to], "coverage": coverage, "values": ratios.0}),
         );
-        // Fewer than four runs hold the median with no probability worth a word.
+        // The coverage of fewer than four runs is too low to state.
         let range = match 100.0 * coverage {
-            percent if percent >= 90.0 => format!("a {percent:.0} % interval for the median"),
+            percent if percent >= 90.0 => format!("{percent:.0} % confidence interval of the median"),
             _ => "all runs".to_owned(),
         };
         self.lines.push(format!("speedup over naive: {:.2} ({from:.2}…{to:.2}, {range})", ratios.median()));
     }
 
-    /// Prints it.
+    /// Prints the table and the lines, or the object.
     pub fn print(self, ui: &Ui) -> anyhow::Result<()> {
         let mut table =
             Table::new(["model", "quantisation", "backend", "threads", "work", "unit", "mean ± sd", "min…max"]);
@@ -182,7 +186,7 @@ impl Report {
         }
         let rows: Vec<Value> = self.rows.iter().map(Row::to_json).collect();
         let mut object = json!({"bench": self.bench, "rows": rows});
-        object.as_object_mut().expect("it was made as one").extend(self.object);
+        object.as_object_mut().expect("json! made an object").extend(self.object);
         ui.result(&object)
     }
 }
@@ -200,7 +204,7 @@ impl Row {
     }
 }
 
-/// Three significant digits or so.
+/// About three significant digits.
 fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
@@ -215,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_series_is_summed_up() {
+    fn statistics_of_a_series() {
         let series = Series::new(vec![4.0, 1.0, 2.0, 3.0]);
         assert_eq!((series.mean(), series.median(), series.min(), series.max()), (2.5, 2.5, 1.0, 4.0));
         assert!((series.deviation() - (5.0_f64 / 3.0).sqrt()).abs() < 1e-12);
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_five_is_their_range_and_of_many_is_narrower() {
+    fn the_interval_is_the_range_for_five_values_and_narrower_for_many() {
         let (range, coverage) = Series::new(vec![5.0, 1.0, 3.0, 2.0, 4.0]).interval();
         assert_eq!((range, coverage), ([1.0, 5.0], 0.9375));
         let (range, coverage) = Series::new((1..=20).map(f64::from).collect()).interval();

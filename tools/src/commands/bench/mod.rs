@@ -1,4 +1,4 @@
-//! `mmprm bench`: how fast this machine is, one file a kind of work.
+//! `mmprm bench`: speed and memory of each kind of work, one file per kind.
 
 mod annotate;
 mod infer;
@@ -15,11 +15,11 @@ use clap::builder::RangedU64ValueParser;
 use crate::exit::Exit;
 use crate::ui::Ui;
 
-/// Measure speed and memory: of raw inference, of scoring, of annotation, of encoding images, of
-/// training.
+/// Measure speed and memory of inference, scoring, annotation, image encoding and training.
 ///
-/// Without arguments, each runs the mini models that come with the source. Results are a Markdown table, or with --json an
-/// object with every single run. `bench synth` makes models of real shapes with random weights to measure.
+/// Without arguments, each benchmark runs the mini models of the source tree. Results are a
+/// Markdown table, or with --json an object with every single run. `bench synth` writes models of
+/// real shapes with random weights to measure.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -40,22 +40,22 @@ enum What {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Measuring")]
 pub struct MeasureArgs {
-    /// Runs that count, after one that does not.
+    /// Measured runs, after one unmeasured warm-up run.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     repetitions: usize,
 
-    /// Names the prompts' tokens and the random streams; the same seed measures the same work.
+    /// Random seed of prompts and rollouts; the same seed measures the same work.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
-/// Run the same work in a second way, in turns with the first.
+/// Run the same work in a second way, alternating with the first.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Measuring")]
 pub struct CompareArgs {
-    /// Also run the same work without sharing what requests have in common, in turns in the same process, check that the
-    /// results are the same, and give the speedup: the median over the runs, with an interval that assumes nothing of how
-    /// times are distributed.
+    /// Also run the same work without prefix sharing, alternating in the same process; check that
+    /// the results agree, and print the speedup: the median over the runs with a distribution-free
+    /// confidence interval.
     #[arg(long, value_name = "WITH")]
     compare: Option<Compare>,
 }
@@ -63,7 +63,7 @@ pub struct CompareArgs {
 /// What to compare with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Compare {
-    /// No prefix is computed once for many.
+    /// Compute every prompt whole.
     Naive,
 }
 

@@ -1,51 +1,52 @@
-//! `mmprm bench score`: step scores a second, and what they take of memory and time to begin.
+//! `mmprm bench score`: step scores per second, time to the first score, and peak memory.
 
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
-use mmprm::engine::memory::{Needs, Setting};
+use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm::engine::{Chunk, Engine, EngineError, Prompt, Token};
-use mmprm::vision::prompts::Encoder;
+use mmprm::util::machine;
+use mmprm::vision::prompts::PromptEncoder;
 use mmprm_quant::gguf::GgufFile;
 use serde_json::{Value, json};
 
 use super::measure::{Arm, Report, in_turns};
-use super::subject::{Mini, ModelArgs, Subject, Words, demo, prompt, start};
+use super::subject::{Mini, ModelArgs, RandomTokens, Subject, demo, prompt, start};
 use super::{CompareArgs, MeasureArgs};
 use crate::args::EngineArgs;
 use crate::exit::Exit;
-use crate::machine;
 use crate::ui::Ui;
 
-/// The largest difference of a score between two ways to compute it that is taken for rounding.
+/// The maximum difference of a score between two ways to compute it that rounding explains.
 const TOLERANCE: f64 = 0.05;
-/// Bytes of a mebibyte.
+/// Bytes per mebibyte.
 const MIB: f64 = (1 << 20) as f64;
 
-/// Step scores a second: candidates of several steps after a common beginning.
+/// Step scores per second: candidates of several steps with a common prefix.
 ///
-/// All candidates are given to the engine at once, which computes what they have in common once. With --compare naive each is
-/// given alone and its whole prompt is computed again. Also told: the time from the start of the program to the first score (of
-/// a candidate of one step, with the first image of demo/ where there is a projector), and the most memory taken, in all and
-/// beyond weights, cache and llama.cpp's scratch buffers. Works with any language model: one without step and label tokens is
-/// read at another token.
+/// All candidates go to the engine at once, which computes their common prefixes once. With
+/// --compare naive each goes alone and its whole prompt is computed again. Also prints the time
+/// from the start of the program to the first score (a candidate of one step, with the first image
+/// of demo/ if there is a projector), and the peak memory: total, and beyond weights, cache and
+/// llama.cpp's scratch buffers. Works with any language model: for one without step and label
+/// tokens other tokens are read.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Candidates.
+    /// Number of candidates.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     candidates: usize,
 
-    /// Steps of each.
+    /// Steps per candidate.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     steps: usize,
 
-    /// Tokens of each step, its mark included.
+    /// Tokens per step, including the step token.
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = RangedU64ValueParser::<usize>::new().range(2..=4096))]
     step_tokens: usize,
 
-    /// Tokens before the steps, the same for all candidates.
+    /// Tokens before the steps, equal for all candidates.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     prefix: usize,
 
@@ -113,7 +114,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         );
         if difference > TOLERANCE {
             ui.warn(format_args!(
-                "scores differ by {difference:.3}, more than rounding does: the times do not compare"
+                "scores differ by {difference:.3}, more than rounding explains ({TOLERANCE}): the times are not comparable"
             ));
             exit = Exit::Failed;
         }
@@ -124,9 +125,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Where scores are read and what of.
+/// Where scores are read: after each step token, from the logits of the two label tokens.
 struct Reading {
-    mark: Token,
+    step: Token,
     labels: [Token; 2],
 }
 
@@ -135,20 +136,21 @@ impl Reading {
         let model = engine.model();
         let last = model.vocabulary_size() as Token - 1;
         let token = |text: &str, instead: Token| model.token(text).unwrap_or(instead);
-        Self { mark: token("<prm>", last), labels: [token("Yes", 1), token("No", 2)] }
+        Self { step: token("<prm>", last), labels: [token("Yes", 1), token("No", 2)] }
     }
 
     fn scores(&self, engine: &Engine, prompts: Vec<Prompt>) -> Result<Vec<Vec<f64>>, EngineError> {
         let score = |row: &Vec<f32>| 1.0 / (1.0 + f64::from(row[1] - row[0]).exp());
-        let readings = engine.probe(prompts, self.mark, &self.labels)?;
+        let readings = engine.probe(prompts, self.step, &self.labels)?;
         Ok(readings.iter().map(|rows| rows.iter().map(score).collect()).collect())
     }
 }
 
-/// Scores one step, so that everything is loaded and has run once; says with what.
+/// Scores one step, so that everything is loaded and has run once. Returns what the report adds
+/// about it.
 fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Reading) -> anyhow::Result<&'static str> {
-    let mut words = Words::new(engine.model(), &[reading.mark], args.measure.seed);
-    let encoder = Encoder::load(engine.model().clone(), mmproj, args.engine.encoder_options(None))
+    let mut random = RandomTokens::new(engine.model(), &[reading.step], args.measure.seed);
+    let encoder = PromptEncoder::load(engine.model().clone(), mmproj, args.engine.encoder_options(None))
         .context("cannot use the vision projector")?;
     let image = match mmproj {
         Some(_) => demo("--model without --mmproj").ok().map(|demo| demo.join("mini-k12/test/images")),
@@ -157,25 +159,25 @@ fn first_score(args: &Args, engine: &Engine, mmproj: Option<&Path>, reading: &Re
     let image = image.and_then(|folder| std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).min());
     let mut chunks = Vec::new();
     if let Some(image) = &image {
-        chunks.push(Chunk::Tokens(words.take(4)));
+        chunks.push(Chunk::Tokens(random.take(4)));
         chunks.push(Chunk::Image(encoder.image(image)?));
     }
-    let mut tokens = words.take(28);
-    tokens.push(reading.mark);
+    let mut tokens = random.take(28);
+    tokens.push(reading.step);
     chunks.push(Chunk::Tokens(tokens));
     reading.scores(engine, vec![Prompt::new(chunks)?])?;
     Ok(if image.is_some() { ", with an image" } else { "" })
 }
 
-/// The prompts to score, which part after the prefix.
+/// The prompts to score, equal up to the prefix.
 fn candidates(args: &Args, engine: &Engine, reading: &Reading) -> Result<Vec<Prompt>, EngineError> {
-    let mut words = Words::new(engine.model(), &[reading.mark], args.measure.seed);
-    let prefix = words.take(args.prefix);
+    let mut random = RandomTokens::new(engine.model(), &[reading.step], args.measure.seed);
+    let prefix = random.take(args.prefix);
     let mut candidate = || {
         let mut tokens = prefix.clone();
         for _ in 0..args.steps {
-            tokens.extend(words.take(args.step_tokens - 1));
-            tokens.push(reading.mark);
+            tokens.extend(random.take(args.step_tokens - 1));
+            tokens.push(reading.step);
         }
         prompt(tokens)
     };
@@ -187,23 +189,23 @@ fn largest_difference(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// The most memory taken so far, and how much of it is beyond what the model itself needs.
+/// Adds the peak memory so far, and how much of it is beyond what the model itself needs.
 fn memory(engine: &Engine, mmproj: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
-    let Some(peak) = machine::peak_memory() else {
-        report.fact("peak_memory_mib", Value::Null, "peak memory: this system does not tell");
+    let Some(peak) = machine::peak() else {
+        report.fact("peak_memory_mib", Value::Null, "peak memory: unknown on this system");
         return Ok(());
     };
     let peak = peak as f64 / MIB;
     report.fact("peak_memory_mib", peak, format!("peak memory: {peak:.0} MiB"));
     if engine.model().is_offloaded() {
-        // What the model needs is elsewhere, and what the device's driver needs here is not the model's.
-        report.fact("above_model_mib", Value::Null, "  weights and cache are on the GPU, and not in it");
+        // The model's memory is on the GPU, and the memory here includes the driver's.
+        report.fact("above_model_mib", Value::Null, "  without weights and cache, which are on the GPU");
         return Ok(());
     }
     let mmproj = mmproj.map(GgufFile::open).transpose()?;
-    let needs = Needs::of_files(engine.model().file(), mmproj.as_ref())?;
+    let needs = MemoryNeeds::of_files(engine.model().file(), mmproj.as_ref())?;
     let cells = engine.stats().cells as u32;
-    let model = needs.total(cells, &Setting::SCORES);
+    let model = needs.total(cells, &Workload::SCORES);
     let above = peak - model as f64 / MIB;
     report.fact(
         "above_model_mib",

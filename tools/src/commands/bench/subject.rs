@@ -1,4 +1,4 @@
-//! The models a bench runs, and the words to fill their prompts with.
+//! The models that a benchmark runs, and random tokens for their prompts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use mmprm_quant::quantize::QuantType;
 use crate::args::EngineArgs;
 use crate::exit::Usage;
 
-/// Which models to run.
+/// The model to run.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model, a GGUF file [default: the mini model that comes with the source].
+    /// The model, a GGUF file [default: the mini model in demo/].
     #[arg(short, long, value_name = "GGUF")]
     pub model: Option<PathBuf>,
 
-    /// Its vision projector [default: that of the mini model, if --model is not given].
+    /// Its vision projector [default: that of the mini model, without --model].
     #[arg(long, value_name = "GGUF", requires = "model")]
     pub mmproj: Option<PathBuf>,
 }
 
-/// Models that come with the source.
+/// The mini models in demo/.
 #[derive(Debug, Clone, Copy)]
 pub enum Mini {
     Policy,
@@ -31,32 +31,32 @@ pub enum Mini {
 }
 
 impl ModelArgs {
-    /// The model and its projector, those asked for or the mini ones.
+    /// The model and its projector: those of the flags, or the mini ones.
     pub fn files(&self, mini: Mini) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
         if let Some(model) = &self.model {
             return Ok((model.clone(), self.mmproj.clone()));
         }
         let name = match mini {
-            Mini::Policy => "mini-mm-policy",
-            Mini::Prm => "mini-prm",
+            Mini::Policy => "policy",
+            Mini::Prm => "prm",
         };
         let models = demo("--model")?.join("models");
         Ok((models.join(format!("{name}-q8_0.gguf")), Some(models.join(format!("mmproj-{name}-f16.gguf")))))
     }
 }
 
-/// The folder `demo` of the source: above this program, as in a build of the source, or above the current directory. `flag`
-/// is what to give where there is none.
+/// The directory `demo` of the source tree, searched above this program (as in a build of the
+/// source) and above the current directory. The error names `flag`, which does without it.
 pub fn demo(flag: &str) -> anyhow::Result<PathBuf> {
     let places = [std::env::current_exe().ok(), std::env::current_dir().ok()];
     let above = places.iter().flatten().flat_map(|place| place.ancestors());
-    let found = above.map(|folder| folder.join("demo")).find(|demo| demo.join("models/mini-prm-q8_0.gguf").is_file());
+    let found = above.map(|folder| folder.join("demo")).find(|demo| demo.join("models/prm-q8_0.gguf").is_file());
     let missing =
-        || format!("there is no demo/ of the source above this program or the current directory; give {flag}");
+        || format!("found no demo/ of the source tree above this program or the current directory; give {flag}");
     Ok(found.ok_or_else(|| Usage(missing()))?)
 }
 
-/// What is measured, as the first columns of a table name it.
+/// The model that is measured: the first columns of the table.
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub name: String,
@@ -67,20 +67,20 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A model as an engine runs it.
+    /// The model that `engine` runs.
     pub fn of(engine: &Engine, args: &EngineArgs) -> Self {
         let model = engine.model();
         Self::of_file(model.path(), model.file(), args.backend(), engine.stats().threads)
     }
 
-    /// A GGUF file run on `backend` with so many threads.
+    /// A GGUF file that is run on `backend` with `threads` threads.
     pub fn of_file(path: &Path, file: &GgufFile, backend: String, threads: u64) -> Self {
         let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file_type = file.get_u32("general.file_type").ok();
-        let mix = QuantType::all().find(|mix| Some(mix.file_type()) == file_type);
+        let quant_type = QuantType::all().find(|one| Some(one.file_type()) == file_type);
         Self {
             name: file.get_str("general.name").map_or_else(|_| stem(), str::to_owned),
-            quantisation: mix.map_or("unknown", QuantType::name).to_owned(),
+            quantisation: quant_type.map_or("unknown", QuantType::name).to_owned(),
             backend,
             threads,
             file: path.to_owned(),
@@ -88,37 +88,38 @@ impl Subject {
     }
 }
 
-/// Loads a model and starts an engine on it, with `cells` cells unless the flags say how many.
+/// Loads a model and starts an engine on it, with `cells` cache positions unless the flags set
+/// them.
 pub fn start(
     model: &Path,
     args: &EngineArgs,
     parallel: u32,
     cells: Option<usize>,
-    exact: bool,
+    fixed_schedule: bool,
 ) -> Result<Engine, EngineError> {
     let model = Model::load(model, args.model_options())?;
-    let mut options = args.options(&model, Some(parallel), exact);
+    let mut options = args.options(&model, Some(parallel), fixed_schedule);
     options.context = options.context.or(cells.map(|cells| cells.try_into().unwrap_or(u32::MAX)));
     Engine::start(&model, options)
 }
 
-/// Tokens without meaning, the same in every run of the program.
+/// Random tokens, the same in every run with the same seed.
 #[derive(Debug)]
-pub struct Words {
+pub struct RandomTokens {
     ordinary: Vec<Token>,
     stream: Stream,
     drawn: u64,
 }
 
-impl Words {
-    /// Words of `model`'s vocabulary but for `without`, a list that depends on `seed`.
+impl RandomTokens {
+    /// Tokens of `model`'s vocabulary except `without` and end-of-text tokens, drawn with `seed`.
     pub fn new(model: &Arc<Model>, without: &[Token], seed: u64) -> Self {
         let is_ordinary = |token: &Token| !without.contains(token) && !model.is_end(*token);
         let ordinary: Vec<Token> = (0..model.vocabulary_size() as Token).filter(is_ordinary).collect();
         Self { ordinary, stream: Stream::named(seed, "bench", 0, 0), drawn: 0 }
     }
 
-    /// The next `count` of them.
+    /// Draws the next `count` tokens.
     pub fn take(&mut self, count: usize) -> Vec<Token> {
         (0..count)
             .map(|_| {
@@ -132,5 +133,5 @@ impl Words {
 
 /// A prompt of these tokens.
 pub fn prompt(tokens: Vec<Token>) -> Result<Prompt, EngineError> {
-    Prompt::new([Chunk::Tokens(tokens)])
+    Ok(Prompt::new([Chunk::Tokens(tokens)])?)
 }

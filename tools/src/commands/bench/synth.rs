@@ -1,4 +1,4 @@
-//! `mmprm bench synth`: models of real shapes with random weights.
+//! `mmprm bench synth`: models of real shapes with random weights, to measure.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,34 +12,39 @@ use mmprm_quant::synth::{SynthError, SynthFile, SynthOptions, plan};
 use serde_json::{Value, json};
 
 use super::subject::demo;
-use crate::commands::quantize::mix;
+use crate::commands::quantize::quant_type;
 use crate::exit::{Exit, Usage};
 use crate::ui::{Ui, bytes};
 
-/// Write a GGUF pair of a real shape with random weights, to measure speed and memory without downloading anything.
+/// Write a GGUF pair of a real shape with random weights, to measure speed and memory without a
+/// download.
 ///
-/// llama.cpp does the same work with it as with the model of that shape: names, sizes, types and metadata are the same. Only a
-/// panel of rows of each matrix is drawn and quantised, and then repeated in shuffled order, so that a model of 8 billion
-/// parameters takes as long as writing its file. What it says means nothing.
+/// llama.cpp does the same work as with the real model: names, sizes, types and metadata are the
+/// same. Only a panel of rows of each matrix is drawn and quantised, then repeated in shuffled
+/// order, so that writing a model of 8 billion parameters takes as long as writing its file. The
+/// model's output is meaningless.
 #[derive(clap::Args)]
 pub struct Args {
-    /// internvl2_5-1b, internvl2_5-2b, internvl2_5-8b, or the config.json of a checkpoint (internvl_chat, internlm2 or qwen2).
+    /// internvl2_5-1b, internvl2_5-2b, internvl2_5-8b, or the config.json of a checkpoint
+    /// (internvl_chat, internlm2 or qwen2).
     #[arg(long, value_name = "NAME|FILE")]
     shape: String,
 
-    /// The type or mix of the language model, as for `mmprm quantize`; the vision tower stays at f16 in quantised mixes.
-    #[arg(long, value_name = "TYPE", default_value = "q4_k_m", value_parser = mix)]
+    /// Type of the language model, as for `mmprm quantize`; the vision tower stays at f16 with
+    /// quantised types.
+    #[arg(long, value_name = "TYPE", default_value = "q4_k_m", value_parser = quant_type(), ignore_case = true)]
     r#type: QuantType,
 
-    /// The folder that the files go to.
-    #[arg(short, long, value_name = "DIR")]
+    /// Directory for the files.
+    #[arg(short, long, alias = "out", value_name = "DIR")]
     output: PathBuf,
 
-    /// A GGUF file whose vocabulary is used, filled up with unused tokens [default: the mini PRM's of demo/].
+    /// GGUF file whose vocabulary is used, padded with unused tokens [default: that of the mini PRM
+    /// in demo/].
     #[arg(long, value_name = "GGUF")]
     vocabulary: Option<PathBuf>,
 
-    /// The same seed gives the same files.
+    /// Random seed of the weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -49,13 +54,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (name, config) = shape(&args.shape)?;
     let donor = match &args.vocabulary {
         Some(path) => path.clone(),
-        None => demo("--vocabulary")?.join("models/mini-prm-q8_0.gguf"),
+        None => demo("--vocabulary")?.join("models/prm-q8_0.gguf"),
     };
     let vocabulary = GgufFile::open(&donor)?;
     let options = SynthOptions {
         name: &format!("synth-{name}"),
         config: &config,
-        mix: args.r#type,
+        quant_type: args.r#type,
         vocabulary: &vocabulary,
         seed: args.seed,
     };
@@ -83,7 +88,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The shape of a published model, or of a configuration file.
+/// The name and configuration of a published model, or of the config.json at a path.
 fn shape(text: &str) -> anyhow::Result<(String, ModelConfig)> {
     if let Some(shape) = Shape::from_name(text) {
         return Ok((shape.name().to_owned(), shape.config()));
@@ -91,9 +96,11 @@ fn shape(text: &str) -> anyhow::Result<(String, ModelConfig)> {
     let path = Path::new(text);
     if path.extension().is_none_or(|extension| extension != "json") {
         let names: Vec<&str> = Shape::ALL.iter().map(|shape| shape.name()).collect();
-        return Err(Usage(format!("--shape {text}: expected {}, or a config.json", names.join(", "))).into());
+        return Err(
+            Usage(format!("--shape {text}: expected {}, or the path of a config.json", names.join(", "))).into()
+        );
     }
-    // A config.json is called after its checkpoint, the folder it is in.
+    // A config.json is named after its checkpoint, the directory that contains it.
     let folder =
         path.canonicalize().ok().and_then(|path| Some(path.parent()?.file_name()?.to_string_lossy().into_owned()));
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

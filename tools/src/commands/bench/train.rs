@@ -1,14 +1,12 @@
-//! `mmprm bench train`: tokens a second, what packing gives, and memory.
+//! `mmprm bench train`: tokens per second, the speedup of packing, and memory.
 
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use mmprm::internvl::TensorInfo;
 use mmprm::train::data::Sample;
-use mmprm::train::full::Full;
-use mmprm::train::learner::Learner;
-use mmprm::train::measure::{Course, Lap, Shape, lap};
-use mmprm::train::optim::Optimizer;
+use mmprm::train::full::FullModel;
+use mmprm::train::measure::{EpochBatches, EpochTiming, ModelShape, optimizer, time_epoch};
 use mmprm::train::prepare::prepare;
 use mmprm::train::recipe::Recipe;
 use mmprm::train::vocabulary::Vocabulary;
@@ -19,30 +17,30 @@ use crate::exit::{BadInput, Exit, Usage};
 use crate::table::Table;
 use crate::ui::Ui;
 
-/// Measure whole training steps: tokens a second, packed and one by one, and peak memory.
+/// Measure training steps: tokens per second, packed and one by one, and peak memory.
 ///
-/// Packed, samples of one problem are a tree and others stand side by side; one by one, each goes through the model alone.
-/// Both see all samples once in a repetition, in turns. Nothing is learnt and nothing written. Effective tokens are those of the
-/// samples one by one, whether they were computed or shared.
+/// Packed, the samples of a problem form a tree and trees stand side by side in a sequence; one by one, each sample passes
+/// through the model alone. Both process all samples once in a repetition, in turns. Nothing is learnt or written. Effective
+/// tokens are those of the samples before sharing.
 #[derive(clap::Args)]
 pub struct Args {
     /// The recipe whose model and samples are measured.
     #[arg(short, long, value_name = "FILE", required_unless_present = "shape", conflicts_with = "shape")]
     config: Option<PathBuf>,
 
-    /// Any key of a recipe as KEY=VALUE, such as `checkpointing=true`; may be given several times.
+    /// Set any key of the recipe, such as `checkpointing=true`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 
-    /// Measure this many of the samples, the first ones.
+    /// Measure the first N samples only.
     #[arg(long, value_name = "N", requires = "config")]
     first: Option<usize>,
 
-    /// Epochs that count, of each kind, after one that does not.
+    /// Measured epochs of each kind, after one warm-up epoch.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     repetitions: usize,
 
-    /// Measure an InternLM2-shaped language model with random weights on random text instead.
+    /// Measure an InternLM2-shaped language model with random weights on random text.
     #[arg(long)]
     shape: bool,
 
@@ -50,11 +48,11 @@ pub struct Args {
     sizes: Sizes,
 }
 
-/// What `--shape` is.
+/// Sizes of the model of `--shape`.
 #[derive(clap::Args)]
 #[command(next_help_heading = "The shape")]
 struct Sizes {
-    /// Width of the stream.
+    /// Hidden size.
     #[arg(long, value_name = "N", default_value_t = 768, requires = "shape")]
     width: usize,
 
@@ -62,11 +60,11 @@ struct Sizes {
     #[arg(long, value_name = "N", default_value_t = 12, requires = "shape")]
     layers: usize,
 
-    /// Query heads.
+    /// Number of query heads.
     #[arg(long, value_name = "N", default_value_t = 12, requires = "shape")]
     heads: usize,
 
-    /// Key and value heads.
+    /// Number of key and value heads.
     #[arg(long, value_name = "N", default_value_t = 4, requires = "shape")]
     keys: usize,
 
@@ -74,7 +72,7 @@ struct Sizes {
     #[arg(long, value_name = "N", default_value_t = 2048, requires = "shape")]
     inner: usize,
 
-    /// Tokens of the vocabulary.
+    /// Vocabulary size.
     #[arg(long, value_name = "N", default_value_t = 32_000, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(5..))]
     vocabulary: usize,
 
@@ -82,25 +80,25 @@ struct Sizes {
     #[arg(long, value_name = "N", default_value_t = 4, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     batch: usize,
 
-    /// Tokens of each.
+    /// Tokens of a sample.
     #[arg(long, value_name = "N", default_value_t = 512, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     tokens: usize,
 }
 
-/// Recipe keys that a shape does not read.
+/// Recipe keys that `--shape` sets.
 #[derive(Serialize)]
 struct Places {
     model: &'static str,
     samples: &'static str,
-    out: &'static str,
+    output: &'static str,
     batch_samples: usize,
     sequence_tokens: usize,
 }
 
-/// What is measured.
+/// The measured model and samples.
 struct Subject {
     recipe: Recipe,
-    learner: Full,
+    model: FullModel,
     samples: Vec<Sample>,
     context: u32,
 }
@@ -108,21 +106,19 @@ struct Subject {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let mut subject = if args.shape { shaped(args)? } else { configured(args)? };
-    let tensors = subject.learner.tensors();
-    let shapes = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
-    let mut optimizer = Optimizer::new(subject.recipe.optim(), shapes);
-    let (limits, seed) = (subject.recipe.limits(), subject.recipe.seed);
-    let courses = [
-        ("packed", Course::new(&subject.samples, subject.context, &limits, seed)),
-        ("one by one", Course::one_by_one(&subject.samples, subject.context, &limits, seed)),
+    let mut optimizer = optimizer(&subject.recipe, &subject.model);
+    let (limits, seed) = (subject.recipe.packing_limits(), subject.recipe.seed);
+    let epochs = [
+        ("packed", EpochBatches::new(&subject.samples, subject.context, &limits, seed)),
+        ("one by one", EpochBatches::one_by_one(&subject.samples, subject.context, &limits, seed)),
     ];
-    let bar = ui.bar("bench", (courses.len() * (args.repetitions + 1)) as u64, "epochs");
-    let mut laps = [Vec::new(), Vec::new()];
+    let bar = ui.bar("bench", (epochs.len() * (args.repetitions + 1)) as u64, "epochs");
+    let mut timings = [Vec::new(), Vec::new()];
     for repetition in 0..=args.repetitions {
-        for (laps, (_, course)) in laps.iter_mut().zip(&courses) {
-            let lap = lap(&mut subject.learner, &mut optimizer, course)?;
+        for (timings, (_, epoch)) in timings.iter_mut().zip(&epochs) {
+            let timing = time_epoch(&mut subject.model, &mut optimizer, epoch)?;
             if repetition > 0 {
-                laps.push(lap);
+                timings.push(timing);
             }
             bar.inc(1);
             if ui.is_interrupted() {
@@ -132,11 +128,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
     }
     bar.finish_and_clear();
-    let rows = [0, 1].map(|kind| Row::of(courses[kind].0, &laps[kind]));
-    let ratio: Vec<f64> = laps[0].iter().zip(&laps[1]).map(|(packed, alone)| alone.seconds / packed.seconds).collect();
+    let rows = [0, 1].map(|kind| Row::of(epochs[kind].0, &timings[kind]));
+    let ratio: Vec<f64> =
+        timings[0].iter().zip(&timings[1]).map(|(packed, alone)| alone.seconds / packed.seconds).collect();
     let ratio = Spread::of(&ratio);
-    let parameters: usize = subject.learner.weights().layout().tensors().iter().map(TensorInfo::len).sum();
-    let trained = subject.learner.trained();
+    let parameters: usize = subject.model.weights().layout().tensors().iter().map(TensorInfo::len).sum();
+    let trained = subject.model.trained();
     let threads = rayon::current_num_threads();
     ui.say(format_args!(
         "{} samples, {parameters} parameters of which {trained} are trained, {threads} threads, {} repetitions\n",
@@ -160,26 +157,26 @@ fn bad_input(error: impl std::fmt::Display) -> BadInput {
 
 fn shaped(args: &Args) -> anyhow::Result<Subject> {
     let Sizes { width, layers, heads, keys, inner, vocabulary, batch, tokens } = args.sizes;
-    let shape = Shape { width, layers, heads, keys, inner, vocabulary };
+    let shape = ModelShape { width, layers, heads, keys, inner, vocabulary };
     let (places, sequence_tokens) = ("shape", batch * tokens);
-    let places = Places { model: places, samples: places, out: places, batch_samples: batch, sequence_tokens };
-    let recipe = Recipe::read(None, &places, &args.settings).map_err(|error| Usage(error.to_string()))?;
-    let learner = shape.model(&recipe).map_err(|error| Usage(error.to_string()))?;
-    Ok(Subject { recipe, learner, samples: shape.samples(batch, tokens), context: 0 })
+    let places = Places { model: places, samples: places, output: places, batch_samples: batch, sequence_tokens };
+    let recipe = Recipe::read_with(None, &places, &args.settings).map_err(|error| Usage(error.to_string()))?;
+    let model = shape.model(&recipe).map_err(|error| Usage(error.to_string()))?;
+    Ok(Subject { recipe, model, samples: shape.samples(batch, tokens), context: 0 })
 }
 
 fn configured(args: &Args) -> anyhow::Result<Subject> {
-    let recipe = Recipe::read(args.config.as_deref(), &Value::Object(serde_json::Map::new()), &args.settings);
+    let recipe = Recipe::read_with(args.config.as_deref(), &Value::Object(serde_json::Map::new()), &args.settings);
     let recipe = recipe.map_err(bad_input)?;
     let vocabulary = Vocabulary::open(&recipe.model).map_err(bad_input)?;
     let data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
-    let learner = Full::open(&recipe, data.train.words, data.train.images.clone()).map_err(bad_input)?;
+    let model = FullModel::open(&recipe, data.train.special, data.train.images.clone()).map_err(bad_input)?;
     let mut samples = data.train.samples;
     samples.truncate(args.first.unwrap_or(usize::MAX));
-    Ok(Subject { recipe, learner, samples, context: data.train.words.context })
+    Ok(Subject { recipe, model, samples, context: data.train.special.context })
 }
 
-/// What several laps say about one number.
+/// Mean, standard deviation and range of several measurements.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Spread {
     mean: f64,
@@ -204,10 +201,10 @@ impl Spread {
     }
 }
 
-/// One kind of laps.
+/// The timings of one kind of epoch.
 struct Row {
     name: &'static str,
-    lap: Lap,
+    timing: EpochTiming,
     unique: Spread,
     effective: Spread,
     seconds: Spread,
@@ -215,22 +212,22 @@ struct Row {
 }
 
 impl Row {
-    fn of(name: &'static str, laps: &[Lap]) -> Self {
-        let spread = |value: &dyn Fn(&Lap) -> f64| Spread::of(&laps.iter().map(value).collect::<Vec<_>>());
+    fn of(name: &'static str, timings: &[EpochTiming]) -> Self {
+        let spread = |value: &dyn Fn(&EpochTiming) -> f64| Spread::of(&timings.iter().map(value).collect::<Vec<_>>());
         Self {
             name,
-            lap: laps[0],
-            unique: spread(&|lap| lap.tokens as f64 / lap.seconds),
-            effective: spread(&|lap| lap.effective as f64 / lap.seconds),
-            seconds: spread(&|lap| lap.seconds),
-            peak: laps.iter().filter_map(|lap| lap.peak).max(),
+            timing: timings[0],
+            unique: spread(&|timing| timing.tokens as f64 / timing.seconds),
+            effective: spread(&|timing| timing.effective_tokens as f64 / timing.seconds),
+            seconds: spread(&|timing| timing.seconds),
+            peak: timings.iter().filter_map(|timing| timing.peak).max(),
         }
     }
 
     fn json(&self) -> Value {
         json!({
-            "steps": self.lap.steps, "sequences": self.lap.sequences,
-            "unique_tokens": self.lap.tokens, "effective_tokens": self.lap.effective,
+            "steps": self.timing.steps, "sequences": self.timing.sequences,
+            "unique_tokens": self.timing.tokens, "effective_tokens": self.timing.effective_tokens,
             "unique_tokens_per_second": self.unique, "effective_tokens_per_second": self.effective,
             "seconds": self.seconds, "peak_bytes": self.peak,
         })
@@ -239,10 +236,10 @@ impl Row {
 
 fn table(rows: &[Row]) -> Table {
     let mut table =
-        Table::new(["samples", "sequences", "unique tokens/s", "effective tokens/s", "seconds an epoch", "peak MiB"]);
+        Table::new(["samples", "sequences", "unique tokens/s", "effective tokens/s", "seconds per epoch", "peak MiB"]);
     for row in rows {
         let peak = row.peak.map_or_else(|| "?".into(), |peak| (peak >> 20).to_string());
-        let sequences = row.lap.sequences.to_string();
+        let sequences = row.timing.sequences.to_string();
         table.row([row.name.into(), sequences, row.unique.text(0), row.effective.text(0), row.seconds.text(3), peak]);
     }
     table

@@ -1,9 +1,9 @@
-//! `mmprm bench vision`: tiles encoded a second.
+//! `mmprm bench vision`: image tiles encoded per second.
 
 use std::time::Instant;
 
 use clap::builder::RangedU64ValueParser;
-use mmprm::engine::{EngineError, Model, Stream, Vision};
+use mmprm::engine::{EngineError, LlamaEncoder, Model, Stream};
 use mmprm_quant::gguf::GgufFile;
 
 use super::MeasureArgs;
@@ -13,12 +13,13 @@ use crate::args::EngineArgs;
 use crate::exit::{Exit, Usage};
 use crate::ui::Ui;
 
-/// Tiles a second: how fast images become embeddings.
+/// Image tiles encoded per second by llama.cpp's vision encoder.
 ///
-/// Tiles of noise, of the size the vision tower was made for, one after the other, as images are encoded.
+/// Encodes tiles of noise of the vision tower's input size one after the other, as images are
+/// encoded.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Tiles a run.
+    /// Tiles per run.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     tiles: usize,
 
@@ -36,11 +37,11 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (model, mmproj) = args.model.files(Mini::Policy)?;
     let Some(mmproj) = mmproj else {
-        return Err(Usage("--mmproj: expected a vision projector, which is what this measures".into()).into());
+        return Err(Usage("expected --mmproj: this benchmark measures a vision projector".into()).into());
     };
     let options = args.engine.encoder_options(None);
     let model = Model::load(&model, args.engine.model_options())?;
-    let vision = Vision::load(&mmproj, &model, options.threads, options.gpu)?;
+    let vision = LlamaEncoder::load(&mmproj, &model, options.threads, options.gpu)?;
     let side = vision.tile_size();
     let tiles: Vec<Vec<u8>> = (0..args.tiles).map(|index| noise(side, args.measure.seed, index as u64)).collect();
     let encode = |_| -> anyhow::Result<f64> {
@@ -58,7 +59,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// RGB bytes of a tile of `side × side` pixels.
+/// RGB bytes of a random tile of `side × side` pixels.
 fn noise(side: usize, seed: u64, index: u64) -> Vec<u8> {
     let stream = Stream::named(seed, "tile", 0, index);
     (0..3 * side * side).map(|at| (stream.uniform(at as u64) * 256.0) as u8).collect()

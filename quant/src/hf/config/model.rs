@@ -1,0 +1,165 @@
+//! The types of a configuration. Reading and validation are in [`super::read`].
+
+use serde::Deserialize;
+
+/// Architecture of the language model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LanguageArch {
+    /// `InternLM2`: fused `wqkv`, `SwiGLU`, `RMSNorm`.
+    InternLm2,
+    /// `Qwen2` and `Qwen2.5`: biases on Q, K, V.
+    Qwen2,
+}
+
+impl LanguageArch {
+    /// Returns the name in llama.cpp and Hugging Face.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InternLm2 => "internlm2",
+            Self::Qwen2 => "qwen2",
+        }
+    }
+}
+
+/// Scaling of rotary positions beyond the trained length.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum RopeScaling {
+    /// None, or `dynamic`, which changes nothing up to the trained length and which llama.cpp does
+    /// not apply beyond.
+    None,
+    /// Positions divided by a factor.
+    Linear {
+        /// The factor.
+        factor: f32,
+    },
+    /// `YaRN` (arXiv 2309.00071).
+    Yarn {
+        /// The factor.
+        factor: f32,
+        /// Context length before the extension.
+        original_context: u32,
+    },
+}
+
+/// The language model's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LanguageConfig {
+    /// Architecture.
+    pub arch: LanguageArch,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Width of the feed-forward layers.
+    pub feed_forward: u64,
+    /// Number of blocks.
+    pub layers: u64,
+    /// Number of query heads.
+    pub heads: u64,
+    /// Number of key and value heads.
+    pub kv_heads: u64,
+    /// Rows of the embedding matrix.
+    pub vocab: u64,
+    /// Trained context length.
+    pub context: u64,
+    /// Epsilon of `RMSNorm`.
+    pub norm_eps: f32,
+    /// Base of the rotary frequencies (`rope_theta`).
+    pub rope_base: f32,
+    /// Rotary scaling.
+    pub rope_scaling: RopeScaling,
+    /// Whether the output matrix is the embedding matrix.
+    pub tied: bool,
+    /// Whether attention has a sliding window, which llama.cpp ignores for this architecture.
+    pub sliding_window: bool,
+    /// Ids of the beginning, end and padding tokens.
+    pub token_ids: [Option<u32>; 3],
+}
+
+impl LanguageConfig {
+    /// Returns the width of an attention head.
+    pub fn head(&self) -> u64 {
+        self.hidden / self.heads
+    }
+}
+
+/// Kind of norm in the vision tower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum VisionNorm {
+    /// `LayerNorm`, with biases (InternViT-300M).
+    LayerNorm,
+    /// `RMSNorm`, without biases (InternViT-6B).
+    RmsNorm,
+}
+
+/// Activation of the vision tower's feed-forward layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// GELU.
+    Gelu,
+    /// `SiLU`.
+    Silu,
+}
+
+/// The configuration of the vision tower and of the projection to tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VisionConfig {
+    /// Width.
+    pub hidden: u64,
+    /// Width of the feed-forward layers.
+    pub feed_forward: u64,
+    /// Number of blocks.
+    pub layers: u64,
+    /// Number of heads.
+    pub heads: u64,
+    /// Side of a tile in pixels.
+    pub image_size: u64,
+    /// Side of a patch in pixels.
+    pub patch_size: u64,
+    /// Epsilon of the norms.
+    pub norm_eps: f32,
+    /// Kind of norm.
+    pub norm: VisionNorm,
+    /// Whether queries and keys are normalised.
+    pub qk_norm: bool,
+    /// Activation of the feed-forward layers.
+    pub activation: Activation,
+    /// Patches joined per side by the pixel shuffle (1 / `downsample_ratio`).
+    pub shuffle: u64,
+    /// Whether Q, K and V have biases.
+    pub qkv_bias: bool,
+    /// Minimum tiles per image.
+    pub min_tiles: u32,
+    /// Maximum tiles per image, without the thumbnail.
+    pub max_tiles: u32,
+    /// Whether a thumbnail is added to images of several tiles.
+    pub thumbnail: bool,
+    /// Mean of the pixel values, per channel.
+    pub mean: [f32; 3],
+    /// Standard deviation of the pixel values, per channel.
+    pub std: [f32; 3],
+}
+
+impl VisionConfig {
+    /// Returns the number of patches per side of a tile.
+    pub fn grid(&self) -> u64 {
+        self.image_size / self.patch_size
+    }
+
+    /// Returns the number of language-model tokens per tile.
+    pub fn tokens_per_tile(&self) -> u64 {
+        (self.grid() / self.shuffle).pow(2)
+    }
+}
+
+/// A checkpoint's configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// The language model.
+    pub language: LanguageConfig,
+    /// The vision tower; `None` for a text model.
+    pub vision: Option<VisionConfig>,
+}

@@ -1,0 +1,104 @@
+//! Compares letters that name options: `B`, `(b)`, `A and C`.
+
+use std::borrow::Cow;
+
+use crate::answer::comparison::Comparison;
+
+/// Compares single letters or sets of letters when the options are unknown; a capital letter from A
+/// to H counts as an option.
+pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
+    if !gold.contains(|c: char| c.is_ascii_alphabetic()) || !prediction.contains(|c: char| c.is_ascii_alphabetic()) {
+        return None;
+    }
+    if let (Some(gold), Some(prediction)) = (several(gold), several(prediction)) {
+        return Some(if gold == prediction {
+            Comparison::equal("the same options")
+        } else {
+            Comparison::different("different options")
+        });
+    }
+    let ours = letter(gold).filter(|letter| (b'A'..=b'H').contains(letter))?;
+    let theirs = letter(prediction)?;
+    let capital = |text: &str, letter: u8| text.contains(char::from(letter));
+    match ours == theirs {
+        true if capital(gold, ours) || capital(prediction, theirs) => Some(Comparison::equal("the same letter")),
+        false if capital(gold, ours) => Some(Comparison::different("different letters")),
+        _ => None,
+    }
+}
+
+/// Returns the sorted letters of several options: `ABD`, `A, C`, `A and C`.
+fn several(text: &str) -> Option<Vec<u8>> {
+    let plain = text.replace("\\text{ and }", " ").replace(" and ", " ");
+    let separated = plain.contains([' ', ',', ';']);
+    let mut letters: Vec<u8> = plain.bytes().filter(|byte| !b" ,;.()".contains(byte)).collect();
+    let rising = letters.windows(2).all(|pair| pair[0] < pair[1]);
+    letters.sort_unstable();
+    let distinct = letters.windows(2).all(|pair| pair[0] != pair[1]);
+    let options = letters.len() > 1 && distinct && letters.iter().all(|letter| (b'A'..=b'H').contains(letter));
+    (options && (rising || separated)).then_some(letters)
+}
+
+/// Returns the upper-case letter that an answer consists of or starts with: `B`, `(b)`, `B.`, `B)
+/// 12 cm`, `option B`, `选B`.
+pub fn letter(text: &str) -> Option<u8> {
+    const FACES: [&str; 5] = ["\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf"];
+    let mut bare = Cow::Borrowed(text);
+    for face in FACES.iter().filter(|_| text.contains('\\')) {
+        bare = Cow::Owned(bare.replace(face, ""));
+    }
+    let mut text = bare.trim().trim_matches(|c: char| "{}$*\"'`".contains(c) || c.is_whitespace());
+    for lead in ["option", "Option", "OPTION", "choice", "Choice", "answer", "Answer", "选项", "选择", "选", "答案"]
+    {
+        text = text.strip_prefix(lead).unwrap_or(text).trim_start_matches([' ', ':', '：']);
+    }
+    let bracketed = text.starts_with(['(', '[', '（', '【', '{']);
+    let inside = text.trim_start_matches(['(', '[', '（', '【', '{', '*', ' ']);
+    let first = inside.bytes().next().filter(u8::is_ascii_alphabetic)?;
+    let rest = &inside[1..];
+    let rest = rest.trim_start_matches('}').trim_start();
+    // Letters in brackets may number the parts of an answer.
+    let marks = |mark: &[char]| text.chars().filter(|c| mark.contains(c)).count() > 1;
+    if bracketed && marks(&['(', '（']) && "abAB".contains(char::from(first)) && text.contains(['b', 'B']) {
+        return None;
+    }
+    // After the letter comes nothing, a delimiter, or (for a capital letter) a capitalised word.
+    let closed = bracketed && rest.starts_with([')', ']', '）', '】']);
+    let marked = rest
+        .strip_prefix(['.', ')', ':', '、', '。', '：'])
+        .is_some_and(|after| !after.starts_with(|c: char| c.is_ascii_digit() || c.is_ascii_lowercase()));
+    let named = first.is_ascii_uppercase()
+        && inside[1..].starts_with([' ', '\n'])
+        && rest.starts_with(|c: char| c.is_ascii_uppercase());
+    let foreign = rest.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii());
+    (rest.is_empty() || closed || marked && first.is_ascii_uppercase() || named || foreign)
+        .then(|| first.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_recognised_in_any_form() {
+        for text in [
+            "B",
+            "(b)",
+            "B.",
+            "B) 12 cm",
+            "(B) 12 cm",
+            "option B",
+            r"\text{B}",
+            "选B",
+            "B、菱形",
+            "B Peter",
+            "**B**",
+            r"\mathbf{(B)}",
+        ] {
+            assert_eq!(letter(text), Some(b'B'), "{text}");
+        }
+        for text in ["Bob", "b cm", "12", "", "B*2", "A triangle", "b.c", "B,1", "C, D, E"] {
+            assert_eq!(letter(text), None, "{text}");
+        }
+    }
+}

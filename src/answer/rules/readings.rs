@@ -1,0 +1,60 @@
+//! Reads a normalised text in every way that makes sense, and compares all pairs of readings.
+
+use super::part_spec::PartSpec;
+use super::shapes::compare_shapes;
+use super::{combine, quantity, words};
+use crate::answer::comparison::Comparison;
+use crate::answer::grammar::{Commas, Shape, Unreadable, read};
+
+/// Compares each reading of one text with each reading of the other.
+pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Comparison {
+    let (Ok(golds), Ok(predictions)) = (readings(gold), readings(prediction)) else {
+        return Comparison::undecided("larger or more deeply nested than an answer may be");
+    };
+    combine::any(
+        golds.iter().flat_map(|gold| predictions.iter().map(|prediction| compare_shapes(gold, prediction, spec))),
+    )
+}
+
+/// Returns the readings of a normalised text.
+fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
+    if let Some(number) = words::number(text) {
+        // "None" is zero, or an empty set.
+        let words = text.eq_ignore_ascii_case("none").then(|| Shape::Words(text.to_owned()));
+        return Ok([Shape::value(number)].into_iter().chain(words).collect());
+    }
+    let mut found = vec![read(text, Commas::Thousands, true)?];
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let between =
+        |separator: u8| move |at: &usize| bytes[*at] == separator && *at > 0 && digit(at - 1) && digit(at + 1);
+    let commas: Vec<usize> = (0..bytes.len()).filter(between(b',')).collect();
+    if !commas.is_empty() || (0..bytes.len()).any(|at| between(b' ')(&at)) {
+        found.push(read(text, Commas::Parts, true)?);
+    }
+    if let [comma] = commas[..]
+        && !groups_thousands(bytes, comma)
+        && !text.contains(['(', '[', '{'])
+    {
+        found.push(read(text, Commas::Point, true)?);
+    }
+    // `3m` is a length, or a multiple of a variable.
+    if found.iter().any(quantity::may_be_variables) {
+        let variables = read(text, Commas::Thousands, false)?;
+        found.extend(Some(variables).filter(|shape| !matches!(shape, Shape::Words(_))));
+    }
+    // `160 to 165` is a ratio, or a range.
+    if text.contains(" to ") {
+        found.push(Shape::Words(text.to_owned()));
+    }
+    found.dedup();
+    Ok(found)
+}
+
+/// Returns whether a comma between digits can only group thousands: at most three digits precede it
+/// and exactly three follow.
+fn groups_thousands(bytes: &[u8], comma: usize) -> bool {
+    let behind = bytes[comma + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let before = bytes[..comma].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    behind == 3 && before <= 3 && bytes[comma - before] != b'0'
+}

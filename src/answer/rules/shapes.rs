@@ -1,0 +1,158 @@
+//! Compares two shapes: picks the rule for each pair of kinds.
+
+use std::borrow::Cow;
+
+use super::combine::undecided_unless_different;
+use super::lists::{self, in_blanks, ordered, piecewise, unordered};
+use super::part_spec::PartSpec;
+use super::{families, quantity, relations, sets, words};
+use crate::answer::comparison::{Comparison, Outcome};
+use crate::answer::grammar::{Bracket, Shape};
+use crate::answer::math::Expr;
+
+/// Compares two shapes.
+pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
+    if let Some(comparison) = families::compare(gold, prediction, spec) {
+        return comparison;
+    }
+    let (gold, prediction) = (expanded(gold), expanded(prediction));
+    match (&*gold, &*prediction) {
+        (Shape::Words(a), Shape::Words(b)) => match words::compare(a, b) {
+            // Different words may name the same set.
+            comparison if comparison.outcome != Outcome::Equal => {
+                sets::compare(&gold, &prediction, spec).unwrap_or(comparison)
+            }
+            comparison => comparison,
+        },
+        (Shape::Words(text), other) | (other, Shape::Words(text)) => worded(text, other, spec),
+        (Shape::Value(a, unit), Shape::Value(b, other)) => quantity::compare((a, unit), (b, other), spec),
+        (Shape::SetOf(_, a), Shape::SetOf(_, b)) => {
+            sets::compare(&gold, &prediction, spec).unwrap_or_else(|| compare_shapes(a, b, spec))
+        }
+        (Shape::SetOf(_, condition), Shape::List(_) | Shape::Chain(..)) => {
+            sets::compare(&gold, &prediction, spec).unwrap_or_else(|| compare_shapes(condition, &prediction, spec))
+        }
+        (Shape::List(_) | Shape::Chain(..), Shape::SetOf(_, condition)) => {
+            sets::compare(&gold, &prediction, spec).unwrap_or_else(|| compare_shapes(&gold, condition, spec))
+        }
+        (Shape::List(parts), one @ Shape::Chain(..)) | (one @ Shape::Chain(..), Shape::List(parts))
+            if let Some(main) = lists::under_condition(parts) =>
+        {
+            undecided_unless_different(compare_shapes(main, one, spec), "equal except for a condition")
+        }
+        (Shape::Chain(..), _) | (_, Shape::Chain(..)) => relations::compare(&gold, &prediction, spec),
+        (Shape::Ratio(_), _) | (_, Shape::Ratio(_)) => relations::ratios(&gold, &prediction, spec),
+        (Shape::Parts(_), _) | (_, Shape::Parts(_)) => in_blanks(&gold, &prediction, spec),
+        (Shape::Piecewise(a), Shape::Piecewise(b)) => piecewise(a, b, spec),
+        (Shape::List(a), Shape::List(b)) => lists::lists(a, b, spec),
+        (Shape::Bracketed(Bracket::Curly, items, _), other @ Shape::Bracketed(open, ..))
+        | (other @ Shape::Bracketed(open, ..), Shape::Bracketed(Bracket::Curly, items, _))
+            if *open != Bracket::Curly && matches!(items[..], [Shape::Bracketed(..)]) =>
+        {
+            compare_shapes(&items[0], other, spec)
+        }
+        (Shape::Bracketed(open, a, close), Shape::Bracketed(other_open, b, other_close)) => {
+            match (*open == Bracket::Curly, *other_open == Bracket::Curly) {
+                (true, true) => unordered(a, b, spec),
+                (false, false) => {
+                    let items = ordered(a, b, spec);
+                    let alike = open == other_open && close == other_close;
+                    if items.outcome == Outcome::Equal && !alike {
+                        Comparison::different("different brackets")
+                    } else {
+                        items
+                    }
+                }
+                _ => sets::compare(&gold, &prediction, spec)
+                    .unwrap_or_else(|| undecided_unless_different(unordered(a, b, spec), "a set and a tuple")),
+            }
+        }
+        (Shape::List(a), Shape::Bracketed(open, b, close)) | (Shape::Bracketed(open, b, close), Shape::List(a)) => {
+            match (open, close) {
+                (Bracket::Round, Bracket::Round) if b.len() > 1 => ordered(a, b, spec),
+                _ if open == close => unordered(a, b, spec),
+                _ => Comparison::different("a list and an interval"),
+            }
+        }
+        (Shape::Value(matrix, unit), Shape::Bracketed(open, items, close))
+        | (Shape::Bracketed(open, items, close), Shape::Value(matrix, unit))
+            if open == close && *open != Bracket::Curly && unit.is_empty() && vector(matrix).is_some() =>
+        {
+            let cells: Vec<Shape> =
+                vector(matrix).into_iter().flatten().map(|cell| Shape::value(cell.clone())).collect();
+            ordered(&cells, items, spec)
+        }
+        (Shape::Bracketed(Bracket::Curly, items, _), other) | (other, Shape::Bracketed(Bracket::Curly, items, _))
+            if items.len() == 1 =>
+        {
+            compare_shapes(&items[0], other, spec)
+        }
+        (Shape::SetOf(..), set) | (set, Shape::SetOf(..)) if sets::is_set(set) => {
+            sets::compare(&gold, &prediction, spec).unwrap_or(Comparison::undecided("a set and an unsolved condition"))
+        }
+        (Shape::List(parts), one) | (one, Shape::List(parts)) if let Some(main) = lists::under_condition(parts) => {
+            undecided_unless_different(compare_shapes(main, one, spec), "equal except for a condition")
+        }
+        (Shape::Piecewise(_), _) | (_, Shape::Piecewise(_)) => {
+            Comparison::undecided("a piecewise function and another kind of answer")
+        }
+        _ => sets::compare(&gold, &prediction, spec)
+            .unwrap_or_else(|| Comparison::different("different kinds of answers")),
+    }
+}
+
+/// Expands ± to two values or two relations.
+fn expanded(shape: &Shape) -> Cow<'_, Shape> {
+    let signed = |shape: &Shape, upper: bool| match shape {
+        Shape::Value(expr, unit) => Shape::Value(expr.with_sign(upper), unit.clone()),
+        other => other.clone(),
+    };
+    Cow::Owned(match shape {
+        Shape::Value(expr, _) if expr.has_plus_minus() => Shape::List(vec![signed(shape, true), signed(shape, false)]),
+        Shape::Chain(sides, relations) if sides.iter().any(|side| side.expr().is_some_and(Expr::has_plus_minus)) => {
+            let of = |upper| Shape::Chain(sides.iter().map(|side| signed(side, upper)).collect(), relations.clone());
+            Shape::List(vec![of(true), of(false)])
+        }
+        Shape::List(items) => Shape::List(flattened(items)),
+        Shape::Bracketed(Bracket::Curly, items, close) => Shape::Bracketed(Bracket::Curly, flattened(items), *close),
+        other => return Cow::Borrowed(other),
+    })
+}
+
+fn flattened(items: &[Shape]) -> Vec<Shape> {
+    let mut result = Vec::new();
+    for item in items {
+        match (item, expanded(item).into_owned()) {
+            // Only lists made from ± are flattened; written lists are parts.
+            (Shape::Value(..) | Shape::Chain(..), Shape::List(both)) => result.extend(both),
+            (_, other) => result.push(other),
+        }
+    }
+    result
+}
+
+/// Returns the cells of a matrix with one row or one column.
+fn vector(expr: &Expr) -> Option<Vec<&Expr>> {
+    let Expr::Matrix(rows) = expr else { return None };
+    (rows.len() == 1 || rows[0].len() == 1).then(|| rows.iter().flatten().collect())
+}
+
+/// Compares words with another shape: as a number word or a set in words, otherwise undecided.
+fn worded(text: &str, other: &Shape, spec: &PartSpec<'_>) -> Comparison {
+    if let Some(number) = words::number(text) {
+        return compare_shapes(&Shape::value(number), other, spec);
+    }
+    if let Some(comparison) = sets::compare(&Shape::Words(text.to_owned()), other, spec) {
+        return comparison;
+    }
+    match other {
+        Shape::Value(expr, unit) if let Some(number) = words::counted(text, unit) => {
+            compare_shapes(&Shape::value(number), &Shape::value(expr.clone()), spec)
+        }
+        // A name is not a number; words that count something may be one.
+        Shape::Value(expr, _) if expr.is_constant() && words::names_no_number(text) => {
+            Comparison::different("words and a number")
+        }
+        _ => Comparison::undecided("words and another kind of answer"),
+    }
+}

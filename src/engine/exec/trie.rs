@@ -1,0 +1,218 @@
+//! The trie executor: all prompts of a probe at once, for GPUs.
+//!
+//! A GPU takes about as long for hundreds of rows as for one, so all prompts of a probe are decoded
+//! together. A position that several prompts share is one row, whose cell belongs to all their
+//! sequences. Rounding depends on batch composition; the `serial` executor avoids that.
+
+use std::ops::Range;
+
+use crate::engine::ffi::{Batch, Context, DecodeError};
+use crate::engine::prompt::{Prompt, Span, common_prefix};
+use crate::engine::request::Reading;
+use crate::engine::stats::{Phase, Stats};
+use crate::engine::{EngineError, LimitError, Token};
+
+/// See the module documentation.
+pub(super) struct TrieExecutor<'a> {
+    context: &'a mut Context,
+    reading: &'a Reading,
+    stats: &'a Stats,
+}
+
+impl<'a> TrieExecutor<'a> {
+    pub fn new(context: &'a mut Context, reading: &'a Reading, stats: &'a Stats) -> Self {
+        Self { context, reading, stats }
+    }
+
+    /// Returns for each prompt, in the order of `prompts`, one row of logits per position read.
+    /// Leaves the cache empty.
+    pub fn probe(self, prompts: &[Prompt]) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        let Self { context, reading, stats } = self;
+        let cells = context.options().cells as usize;
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        order.sort_by(|&a, &b| prompts[a].keys().cmp(prompts[b].keys()));
+        let mut readings = vec![Vec::new(); prompts.len()];
+        let mut rest = order.as_slice();
+        while !rest.is_empty() {
+            context.clear();
+            let mut group = PromptGroup { context: &mut *context, reading, stats, members: Vec::new() };
+            let mut used = 0;
+            for &index in rest.iter().take(group.context.options().sequences as usize) {
+                let prompt = &prompts[index];
+                let length = prompt.last_position_of(reading.at).map_or(0, |last| last + 1);
+                let keys = &prompt.keys()[..length];
+                let shared = group.members.last().map_or(0, |member| common_prefix(member.keys(), keys));
+                if length > cells {
+                    return Err(LimitError::PromptTooLong { positions: prompt.len(), context: cells }.into());
+                }
+                used += length - shared;
+                if used > cells {
+                    break;
+                }
+                stats.prompt(keys, 1);
+                group.members.push(Member { prompt, length, shared, rows: Vec::new() });
+            }
+            let finished = group.run()?;
+            let (done, left) = rest.split_at(finished.len());
+            for (&index, member) in done.iter().zip(finished) {
+                readings[index] = member.rows;
+            }
+            rest = left;
+        }
+        context.clear();
+        Ok(readings)
+    }
+}
+
+/// Prompts, sorted by their keys, that fit in the cache together.
+struct PromptGroup<'a> {
+    context: &'a mut Context,
+    reading: &'a Reading,
+    stats: &'a Stats,
+    members: Vec<Member<'a>>,
+}
+
+struct Member<'a> {
+    prompt: &'a Prompt,
+    /// Positions to decode.
+    length: usize,
+    /// The length of the prefix shared with the previous member.
+    shared: usize,
+    rows: Vec<Vec<f32>>,
+}
+
+impl Member<'_> {
+    fn keys(&self) -> &[u64] {
+        &self.prompt.keys()[..self.length]
+    }
+}
+
+/// Token rows to decode, and which of them are read for which members.
+struct Pending {
+    batch: Batch,
+    read: Vec<(usize, Range<usize>)>,
+}
+
+impl<'a> PromptGroup<'a> {
+    /// Decodes each distinct position once; returns the members with what was read.
+    fn run(mut self) -> Result<Vec<Member<'a>>, EngineError> {
+        let options = *self.context.options();
+        let mut pending = Pending { batch: Batch::tokens(), read: Vec::new() };
+        for index in 0..self.members.len() {
+            let mut position = self.members[index].shared;
+            while position < self.members[index].length {
+                let room = options.batch as usize - pending.batch.len();
+                if room == 0 || pending.read.len() >= options.max_outputs() as usize {
+                    self.flush(&mut pending)?;
+                    continue;
+                }
+                let (sharers, end) = self.sharers(index, position);
+                let sequences: Vec<i32> = sharers.clone().map(|member| member as i32).collect();
+                match self.members[index].prompt.span(position, room.min(end - position)) {
+                    Span::Embeddings { values, width } => {
+                        let mut batch = Batch::embeddings(values.to_vec(), width, position, &sequences);
+                        self.flush(&mut pending)?;
+                        self.decode(&mut batch)?;
+                        position += batch.len();
+                    }
+                    Span::Tokens(tokens) => {
+                        // Each iteration reads at most one row, so the limit on outputs holds.
+                        let until =
+                            tokens.iter().position(|&token| self.is_read(token)).map_or(tokens.len(), |at| at + 1);
+                        for &token in &tokens[..until] {
+                            let is_read = self.is_read(token);
+                            let row = pending.batch.push_shared(token, position, &sequences, is_read);
+                            if is_read {
+                                pending.read.push((row, sharers.clone()));
+                            }
+                            position += 1;
+                        }
+                    }
+                }
+            }
+        }
+        self.flush(&mut pending)?;
+        Ok(self.members)
+    }
+
+    fn is_read(&self, token: Token) -> bool {
+        token == self.reading.at
+    }
+
+    /// Returns the members from `index` on that share its `position`, and the end of the range that
+    /// they all share.
+    fn sharers(&self, index: usize, position: usize) -> (Range<usize>, usize) {
+        let mut end = self.members[index].length;
+        let mut last = index + 1;
+        while let Some(member) = self.members.get(last).filter(|member| member.shared > position) {
+            end = end.min(member.shared);
+            last += 1;
+        }
+        (index..last, end)
+    }
+
+    fn flush(&mut self, pending: &mut Pending) -> Result<(), EngineError> {
+        if pending.batch.is_empty() {
+            return Ok(());
+        }
+        self.decode(&mut pending.batch)?;
+        for (row, sharers) in pending.read.drain(..) {
+            let logits = self.context.logits(row);
+            let values: Vec<f32> = self.reading.read.iter().map(|&token| logits[token as usize]).collect();
+            for member in &mut self.members[sharers] {
+                member.rows.push(values.clone());
+            }
+        }
+        pending.batch = Batch::tokens();
+        Ok(())
+    }
+
+    fn decode(&mut self, batch: &mut Batch) -> Result<(), EngineError> {
+        let context = &mut *self.context;
+        self.stats.timed(Phase::Decode, || context.decode(batch)).map_err(|error| match error {
+            DecodeError::Full => LimitError::ContextFull { context: context.options().cells as usize }.into(),
+            DecodeError::Failed(error) => error,
+        })?;
+        self.stats.decoded(batch.len());
+        self.stats.in_use(self.members.iter().map(|member| member.length - member.shared).sum());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::serial::SerialExecutor;
+    use super::*;
+    use crate::engine::testing::{context, prompt};
+
+    #[test]
+    fn prompts_probed_together_read_as_alone_and_nothing_is_decoded_twice() {
+        let candidate = |turns: &[Token]| {
+            let step = |&turn: &Token| (0..9).map(move |index| 50 + (index * 31 + turn * 11) % 600).chain([5]);
+            prompt((0..70).map(|index| 300 + index).chain(turns.iter().flat_map(step)).chain([6, 7]))
+        };
+        let prompts: Vec<Prompt> =
+            [&[1, 2, 3][..], &[4], &[1, 2, 9], &[1, 2], &[1, 2, 3], &[], &[8, 2, 3]].map(candidate).into();
+        let reading = Reading { at: 5, read: vec![10, 20] };
+        let mut alone = context(512, 8);
+        let stats = Stats::new(512, 1);
+        let expected: Vec<_> = prompts
+            .iter()
+            .map(|prompt| SerialExecutor::default().probe(&mut alone, prompt, &reading, &stats).unwrap())
+            .collect();
+        // All at once; fewer sequences than prompts; fewer cells than all of them take.
+        for (cells, sequences) in [(512, 8), (512, 3), (256, 8)] {
+            let stats = Stats::new(cells, 1);
+            let mut context = context(cells, sequences);
+            let readings = TrieExecutor::new(&mut context, &reading, &stats).probe(&prompts).unwrap();
+            for (readings, expected) in readings.iter().zip(&expected) {
+                assert_eq!(readings.len(), expected.len());
+                for (value, expected) in readings.iter().flatten().zip(expected.iter().flatten()) {
+                    approx::assert_abs_diff_eq!(value, expected, epsilon = 1e-3);
+                }
+            }
+            let snapshot = stats.snapshot();
+            assert!(sequences < 8 || snapshot.processed == snapshot.unique, "{snapshot:?}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A process reward model that runs here, and choosing the best of N with it.
+
+use std::path::{Path, PathBuf};
+
+use super::models::{Lazy, ModelFiles, absolute};
+use super::{Error, Policy};
+use crate::data::problem::Problem;
+use crate::data::solution::Rollout;
+use crate::eval::metrics::{Aggregator, best};
+use crate::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
+use crate::prompt::PrmTemplate;
+
+/// A model that scores the steps of solutions, from a GGUF file.
+///
+/// Files are checked when they are named; the model is loaded at first use. Scores depend on the candidate, the question and
+/// the images alone, not on the other candidates, the batch or the number of threads (on a GPU with
+/// [`Prm::deterministic`]).
+///
+/// ```no_run
+/// # fn main() -> Result<(), mmprm::Error> {
+/// let prm = mmprm::Prm::open("prm.gguf")?.mmproj("mmproj.gguf")?;
+/// let candidates = vec![vec!["2 + 2 = 4.".to_owned(), "The final answer is 4.".to_owned()]];
+/// let scores = prm.score("What is 2 + 2?", &["figure.png"], &candidates)?;
+/// assert_eq!(scores[0].len(), 2);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Prm {
+    files: ModelFiles,
+    template: Option<PrmTemplate>,
+    loaded: Lazy<LocalPrm>,
+}
+
+impl Prm {
+    /// Opens a PRM, a GGUF file that `mmprm convert` wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`](crate::ErrorKind::Input) for a file that is missing or not a sound GGUF file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Ok(Self { files: ModelFiles::open(path.as_ref())?, template: None, loaded: Lazy::new() })
+    }
+
+    /// Adds the vision projector, which problems with images need.
+    ///
+    /// # Errors
+    /// As [`Prm::open`].
+    pub fn mmproj(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        self.files = self.files.with_mmproj(path.as_ref())?;
+        Ok(self)
+    }
+
+    /// Places this many layers on the GPU; without it, all that fit.
+    #[must_use]
+    pub fn gpu_layers(mut self, layers: u32) -> Self {
+        self.files.gpu_layers = Some(layers);
+        self
+    }
+
+    /// Sets the number of compute threads; without it, one per core.
+    #[must_use]
+    pub fn threads(mut self, threads: u32) -> Self {
+        self.files.threads = Some(threads);
+        self
+    }
+
+    /// Makes scores independent of batch composition on a GPU too, at some cost; on a CPU they always are.
+    #[must_use]
+    pub fn deterministic(mut self) -> Self {
+        self.files.deterministic = true;
+        self
+    }
+
+    /// Sets the text form candidates are read in, instead of the one named in the model's metadata.
+    #[must_use]
+    pub fn template(mut self, template: PrmTemplate) -> Self {
+        self.template = Some(template);
+        self
+    }
+
+    /// Scores every step: one list a candidate, one number a step, the probability (0 to 1) that the step is right. `images`
+    /// are the problem's image files, perhaps none; a candidate without steps has an empty list.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`](crate::ErrorKind::Input) where the file is not a PRM, an image cannot be used, or a candidate is longer
+    /// than the context; [`ErrorKind::Failed`](crate::ErrorKind::Failed) where the engine fails.
+    pub fn score<P: AsRef<Path>>(
+        &self,
+        question: &str,
+        images: &[P],
+        candidates: &[Rollout],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let images = absolute(images)?;
+        let scores = self.loaded()?.score(&ScoreRequest { question, images: &images, solutions: candidates })?;
+        Ok(scores.into_iter().map(|steps| steps.into_iter().map(|score| score as f32).collect()).collect())
+    }
+
+    fn loaded(&self) -> Result<&LocalPrm, Error> {
+        self.loaded.get(|| {
+            let (engine, encoder) = self.files.start(true)?;
+            let options = PrmOptions { data_root: PathBuf::from("/"), template: self.template };
+            Ok(LocalPrm::new(engine, encoder, options)?)
+        })
+    }
+}
+
+/// The candidate that a PRM prefers.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Best {
+    /// Its index among the candidates.
+    pub index: usize,
+    /// Its steps; the last one holds the answer.
+    pub steps: Rollout,
+    /// The score of each step, 0 to 1.
+    pub scores: Vec<f32>,
+}
+
+/// Draws `n` solutions of `problem`, scores their steps, and returns the one with the largest product of step scores; the
+/// first of equals.
+///
+/// # Errors
+/// As [`Policy::sample`] and [`Prm::score`]; [`ErrorKind::Input`](crate::ErrorKind::Input) for `n` 0.
+pub fn best_of_n(policy: &Policy, prm: &Prm, problem: &Problem, n: usize) -> Result<Best, Error> {
+    let mut candidates = policy.sample(problem, n)?;
+    let mut scores = prm.score(&problem.question, &policy.image_paths(problem)?, &candidates)?;
+    let products: Vec<f64> = scores
+        .iter()
+        .map(|steps| {
+            let steps: Vec<f64> = steps.iter().map(|score| f64::from(*score)).collect();
+            Aggregator::Product.apply(&steps).unwrap_or(f64::NEG_INFINITY)
+        })
+        .collect();
+    let index = best(&products).ok_or(Error::NoCandidates)?;
+    Ok(Best { index, steps: candidates.swap_remove(index), scores: scores.swap_remove(index) })
+}

@@ -1,0 +1,199 @@
+//! Errors of reading training data: the file and line, and what is wrong with the record.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::image::ImageError;
+
+/// An error of reading training data.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The file cannot be read.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A line is longer than the limit.
+    #[error("{}:{line}: more than {limit} bytes, expected one record a line", path.display())]
+    LongLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A line is not a JSON record.
+    #[error("{}:{line}: not a record: {source}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The parser's error.
+        source: serde_json::Error,
+    },
+    /// A record cannot be trained on.
+    #[error("{}:{line}: sample {id}: {source}", path.display())]
+    Sample {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The record's id as JSON.
+        id: String,
+        /// What is wrong and what was expected.
+        source: Box<SampleError>,
+    },
+    /// An image of a record cannot be used.
+    #[error("{}:{line}: sample {id}: {source}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The record's id as JSON.
+        id: String,
+        /// What is wrong with the image.
+        source: Box<ImageError>,
+    },
+    /// The vocabulary lacks a special token.
+    #[error("the vocabulary has no token `{token}`, expected it as one token")]
+    NoToken {
+        /// Its text.
+        token: &'static str,
+    },
+    /// The file has no records.
+    #[error("{}: no samples, expected at least one", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What is wrong with one record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SampleError {
+    /// A PRM record without conversations.
+    #[error("no `conversations`, expected one of a human and a gpt turn")]
+    NoConversations,
+    /// A policy record of neither form.
+    #[error("expected `conversations`, or `question` and `solution`")]
+    NoSolution,
+    /// A solution without an answer.
+    #[error("`solution` is empty, expected steps and an answer")]
+    EmptySolution,
+    /// `image` is of another type.
+    #[error("`image` is {found}, expected a path, a list of paths, or null")]
+    ImagePath {
+        /// The value.
+        found: Value,
+    },
+    /// Not two turns.
+    #[error("{found} turns, expected a human and a gpt turn")]
+    TurnCount {
+        /// Their number.
+        found: usize,
+    },
+    /// Turns of other speakers.
+    #[error("turns of `{first}` and `{second}`, expected `human` and `gpt`")]
+    Speakers {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// The human turn is not a string.
+    #[error("the human turn is not a string")]
+    HumanTurn,
+    /// The gpt turn of a policy record is not a string.
+    #[error("the gpt turn is not a string, expected the text that the policy should write")]
+    Reply,
+    /// The gpt turn of a PRM record is not a list.
+    #[error("the gpt turn is not a list, expected a label for each `<prm>`")]
+    Labels,
+    /// Not as many labels as steps.
+    #[error("{found} labels, expected {expected}, one for each `<prm>`")]
+    LabelCount {
+        /// Labels.
+        found: usize,
+        /// Occurrences of `<prm>`.
+        expected: usize,
+    },
+    /// No step.
+    #[error("no `<prm>`, expected at least one")]
+    NoStep,
+    /// A label outside 0 to 1.
+    #[error("label {number} is {found}, expected a number from 0 to 1")]
+    Label {
+        /// Which, from 1.
+        number: usize,
+        /// The value.
+        found: Value,
+    },
+    /// Not as many weights as labels.
+    #[error("{found} weights, expected {expected}, one for each label")]
+    WeightCount {
+        /// Weights.
+        found: usize,
+        /// Labels.
+        expected: usize,
+    },
+    /// A negative weight.
+    #[error("weight {number} is {found}, expected 0 or more")]
+    Weight {
+        /// Which, from 1.
+        number: usize,
+        /// The value.
+        found: Value,
+    },
+    /// The tokenizer failed.
+    #[error("cannot tokenize: {0}")]
+    Tokenizer(#[source] TokenizerError),
+    /// The tokenizer splits or merges `<prm>`.
+    #[error("{found} tokens `<prm>`, expected {expected}, one for each label")]
+    StepTokens {
+        /// Tokens found.
+        found: usize,
+        /// Labels.
+        expected: usize,
+    },
+    /// The text itself has the image placeholder.
+    #[error("the text contains `<IMG_CONTEXT>`, which only images may")]
+    ContextInText,
+    /// The text has more image marks than the record has images.
+    #[error("the text refers to an image that the record does not have")]
+    NoSuchImage,
+    /// Longer than the limit.
+    #[error("{found} tokens, expected at most {limit}; raise `max_tokens` or set `truncate`")]
+    TooLong {
+        /// Tokens of the sample.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The limit falls inside an image.
+    #[error("{found} tokens, and the limit of {limit} would cut an image")]
+    CutImage {
+        /// Tokens of the sample.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Truncation removes every target.
+    #[error("no target is left within the limit of {limit} tokens")]
+    CutTargets {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Why a tokenizer cannot split a text.
+pub type TokenizerError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,54 @@
+//! A packed sequence: what passes through the model at once.
+
+use crate::train::data::Placed;
+
+/// The targets of a [`Sequence`], one for each of its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SequenceTargets {
+    /// Soft labels of steps, 0 to 1.
+    Labels(Vec<f32>),
+    /// Ids of next tokens.
+    Tokens(Vec<u32>),
+}
+
+/// A packed sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequence {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Length and parent of each segment, in order (see [`Segments`](crate::nn::attention::Segments)).
+    pub segments: Vec<(usize, Option<usize>)>,
+    /// Images in order of their places.
+    pub images: Vec<Placed>,
+    /// Rows with targets, ascending; a row with several next tokens occurs several times.
+    pub rows: Vec<usize>,
+    /// The target of each row.
+    pub targets: SequenceTargets,
+    /// The weight of each row, summed over the samples that share it.
+    pub weights: Vec<f64>,
+    /// Number of samples.
+    pub samples: usize,
+    /// Tokens of those samples before sharing.
+    pub effective_tokens: usize,
+}
+
+impl Sequence {
+    pub(super) fn new(labels: bool) -> Self {
+        let targets = if labels { SequenceTargets::Labels(Vec::new()) } else { SequenceTargets::Tokens(Vec::new()) };
+        Self {
+            tokens: Vec::new(),
+            segments: Vec::new(),
+            images: Vec::new(),
+            rows: Vec::new(),
+            targets,
+            weights: Vec::new(),
+            samples: 0,
+            effective_tokens: 0,
+        }
+    }
+
+    /// Total weight of the targets.
+    pub fn weight(&self) -> f64 {
+        self.weights.iter().sum()
+    }
+}

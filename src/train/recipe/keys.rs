@@ -1,0 +1,285 @@
+//! The keys of a recipe: their types and default values.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::lora::LoraOptions;
+use crate::train::data::SolutionForms;
+use crate::train::optim::{AdamW, Decay, Muon, OptimizerKind, OptimizerOptions, Schedule};
+use crate::train::pack::PackingLimits;
+use mmprm_quant::safetensors::StoredType;
+
+/// What the model is trained for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Scoring steps.
+    #[default]
+    Prm,
+    /// Writing solutions.
+    Policy,
+}
+
+/// A form of a policy's solutions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SolutionForm {
+    /// The rollout prompt, and `<step>…</step>…<answer>…</answer>` to predict.
+    Rollout,
+    /// The text that a PRM reads, with the steps to predict.
+    Prm,
+}
+
+/// Arithmetic of matrix products. Values, sums and activations are f32 in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compute {
+    /// f32 operands.
+    F32,
+    /// Weights and activations rounded to bf16.
+    #[default]
+    Bf16,
+    /// Weights rounded to f16, with dynamic loss scaling.
+    F16,
+}
+
+impl Compute {
+    /// The name in recipes and in cache keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+/// The source of the initial weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// The checkpoint.
+    #[default]
+    Checkpoint,
+    /// Random weights for its configuration, drawn by the seed.
+    Random,
+}
+
+/// A recipe; see the [module](super). Keys absent from a file take the values of [`Recipe::default`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each switch is a key of the file")]
+pub struct Recipe {
+    /// What the model is trained for.
+    pub task: Task,
+    /// Hugging Face directory of the initial model.
+    pub model: PathBuf,
+    /// The source of the initial weights.
+    pub init: Init,
+    /// Training samples, JSON Lines.
+    pub samples: PathBuf,
+    /// Validation samples, instead of a fraction of `samples`.
+    pub validation_samples: Option<PathBuf>,
+    /// Root of image paths, which may not leave it. Default: the samples' folder.
+    pub data_root: Option<PathBuf>,
+    /// The run's directory (formerly `out`).
+    pub output: PathBuf,
+    /// Cache of image features. Default: `features` in the run's directory.
+    pub features: Option<PathBuf>,
+
+    /// Forms of solutions (policy).
+    pub forms: Vec<SolutionForm>,
+    /// Maximum tiles of an image.
+    pub max_tiles: usize,
+    /// Maximum tokens of a sample. Default: `sequence_tokens`.
+    pub max_tokens: Option<usize>,
+    /// Cuts longer samples instead of refusing them.
+    pub truncate: bool,
+    /// Replaces labels of at least this value by 1 and others by 0.
+    pub hard_labels: Option<f32>,
+    /// Distillation (PRM): a policy's Hugging Face directory, whose probability of each token replaces the labels (formerly
+    /// `likelihood_of`).
+    pub logprob_of: Option<PathBuf>,
+    /// Distillation (PRM): a policy's Hugging Face directory, whose most probable token in place of each is the target.
+    pub expected_of: Option<PathBuf>,
+    /// Fraction of problems held out for validation.
+    pub validation: f64,
+
+    /// Passes over the samples.
+    pub epochs: u64,
+    /// Maximum optimiser steps.
+    pub steps: Option<u64>,
+    /// Maximum tokens of a packed sequence.
+    pub sequence_tokens: usize,
+    /// Maximum samples of a packed sequence.
+    pub sequence_samples: Option<usize>,
+    /// Samples of an optimiser step.
+    pub batch_samples: usize,
+    /// Maximum tokens of an optimiser step.
+    pub batch_tokens: Option<usize>,
+    /// Merges samples of one problem into trees.
+    pub trees: bool,
+    /// Shuffles each epoch.
+    pub shuffle: bool,
+    /// Uses the mean of the sequences' means, as MM-PRM, instead of the mean over the whole batch.
+    pub reference_loss: bool,
+
+    /// The optimiser.
+    pub optimizer: OptimizerKind,
+    /// Peak learning rate of `AdamW`.
+    pub lr: f64,
+    /// Peak learning rate of Muon.
+    pub muon_lr: f64,
+    /// Muon's momentum.
+    pub momentum: f64,
+    /// Decay rate of `AdamW`'s first moment.
+    pub beta1: f64,
+    /// Decay rate of `AdamW`'s second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment (ε).
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Tensors that decay.
+    pub decay: Decay,
+    /// Gradient-clipping norm; 0 turns clipping off.
+    pub clip: f64,
+    /// Learning-rate schedule.
+    pub schedule: Schedule,
+    /// Warm-up, as a fraction of all steps.
+    pub warmup: f64,
+
+    /// Name prefixes of frozen tensors.
+    pub freeze: Vec<String>,
+    /// Arithmetic of matrix products.
+    pub precision: Compute,
+    /// Recomputes activations in the backward pass to save memory.
+    pub checkpointing: bool,
+    /// Random seed of order, split, dropout and initial weights.
+    pub seed: u64,
+
+    /// Steps between validations; 0 for one each epoch.
+    pub evaluate_every: u64,
+    /// Validations without improvement after which the run stops.
+    pub patience: Option<u64>,
+    /// Steps between saves; 0 for one each epoch.
+    pub save_every: u64,
+    /// Type of the weights in checkpoints.
+    pub save_as: StoredType,
+
+    /// Trains adapters instead of the weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraOptions>,
+}
+
+impl Default for Recipe {
+    /// MM-PRM's training script where it has a value, otherwise values for one workstation.
+    fn default() -> Self {
+        let (optim, limits) = (OptimizerOptions::default(), PackingLimits::default());
+        Self {
+            task: Task::Prm,
+            model: PathBuf::new(),
+            init: Init::Checkpoint,
+            samples: PathBuf::new(),
+            validation_samples: None,
+            data_root: None,
+            output: PathBuf::new(),
+            features: None,
+            forms: vec![SolutionForm::Rollout],
+            max_tiles: 6,
+            max_tokens: None,
+            truncate: false,
+            hard_labels: None,
+            logprob_of: None,
+            expected_of: None,
+            validation: 0.0,
+            epochs: 1,
+            steps: None,
+            sequence_tokens: limits.sequence_tokens,
+            sequence_samples: None,
+            batch_samples: limits.batch_samples,
+            batch_tokens: None,
+            trees: limits.trees,
+            shuffle: limits.shuffle,
+            reference_loss: false,
+            optimizer: optim.kind,
+            lr: optim.lr,
+            muon_lr: optim.muon_lr,
+            momentum: optim.muon.momentum,
+            beta1: optim.adamw.beta1,
+            beta2: optim.adamw.beta2,
+            epsilon: optim.adamw.epsilon,
+            weight_decay: optim.weight_decay,
+            decay: optim.decay,
+            clip: 1.0,
+            schedule: Schedule::Cosine,
+            warmup: 0.03,
+            freeze: default_freeze(),
+            precision: Compute::Bf16,
+            checkpointing: false,
+            seed: 0,
+            evaluate_every: 0,
+            patience: None,
+            save_every: 0,
+            save_as: StoredType::Bf16,
+            lora: None,
+        }
+    }
+}
+
+/// The default of `freeze`: the vision tower.
+pub(super) fn default_freeze() -> Vec<String> {
+    vec!["vision_model.".into()]
+}
+
+impl Recipe {
+    /// Whether targets come from a policy instead of the samples' labels (see [`Recipe::logprob_of`] and
+    /// [`Recipe::expected_of`]).
+    pub fn distills(&self) -> bool {
+        self.logprob_of.is_some() || self.expected_of.is_some()
+    }
+
+    /// The optimiser's hyper-parameters.
+    pub(crate) fn optimizer_options(&self) -> OptimizerOptions {
+        OptimizerOptions {
+            kind: self.optimizer,
+            lr: self.lr,
+            muon_lr: self.muon_lr,
+            weight_decay: self.weight_decay,
+            decay: self.decay,
+            adamw: AdamW { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon },
+            muon: Muon { momentum: self.momentum },
+        }
+    }
+
+    /// How samples are packed.
+    #[doc(hidden)]
+    pub fn packing_limits(&self) -> PackingLimits {
+        PackingLimits {
+            sequence_tokens: self.sequence_tokens,
+            sequence_samples: self.sequence_samples.unwrap_or(usize::MAX),
+            batch_tokens: self.batch_tokens.unwrap_or(usize::MAX),
+            batch_samples: self.batch_samples,
+            trees: self.trees,
+            shuffle: self.shuffle,
+        }
+    }
+
+    /// Forms of the policy's solutions.
+    pub(crate) fn solution_forms(&self) -> SolutionForms {
+        SolutionForms {
+            rollout: self.forms.contains(&SolutionForm::Rollout),
+            prm: self.forms.contains(&SolutionForm::Prm),
+        }
+    }
+
+    /// Root of the image paths in `samples`.
+    pub(crate) fn image_root(&self, samples: &Path) -> PathBuf {
+        match (&self.data_root, samples.parent()) {
+            (Some(given), _) => given.clone(),
+            (None, Some(folder)) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            (None, _) => PathBuf::from("."),
+        }
+    }
+}
