@@ -2,9 +2,8 @@
 //! Best-of-N file.
 //!
 //! ```
-//! # use mmprm::data::problem::Problem;
 //! # use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
-//! use mmprm::data::candidates;
+//! use mmprm::data::{candidates, problem::Problem};
 //! use mmprm::eval::batch::Batch;
 //! use mmprm::eval::generate::generate;
 //! use mmprm::judge::{OnUnjudged, RuleVerifier};
@@ -16,8 +15,7 @@
 //! #     }
 //! # }
 //! # let policy = Script;
-//! # let (record, id) = (serde_json::Map::new(), "p".to_owned());
-//! # let problems = [Problem { record, id, question: "2 - 1?".into(), answer: "1".into(), images: vec![] }];
+//! let problems = [Problem::new("2 - 1?").answer("1")];
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let output = directory.path().join("candidates.json");
 //! let (settings, cancel) = (serde_json::json!({"seed": 0}), CancelToken::new());
