@@ -1,5 +1,29 @@
 //! Generating candidates for a data set: `n` labelled rollouts per problem, in the form of a
 //! Best-of-N file.
+//!
+//! ```
+//! # use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
+//! use mmprm::data::{candidates, problem::Problem};
+//! use mmprm::eval::batch::Batch;
+//! use mmprm::eval::generate::generate;
+//! use mmprm::judge::{OnUnjudged, RuleVerifier};
+//! use mmprm::util::cancel::CancelToken;
+//! # struct Script;
+//! # impl RolloutModel for Script {
+//! #     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+//! #         Ok((0..request.count).map(|index| vec![format!("The final answer is {index}")].into()).collect())
+//! #     }
+//! # }
+//! # let policy = Script;
+//! let problems = [Problem::new("2 - 1?").answer("1")];
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let output = directory.path().join("candidates.json");
+//! let (settings, cancel) = (serde_json::json!({"seed": 0}), CancelToken::new());
+//! let batch = Batch { output: &output, settings: &settings, workers: 1, cancel: &cancel, progress: &|_| () };
+//! generate(&problems, 3, &policy, &RuleVerifier, OnUnjudged::Drop, &batch).unwrap();
+//! let labels = candidates::load(&output).unwrap()[0].labels.clone();
+//! assert_eq!(labels, Some(vec![false, true, false]));
+//! ```
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,28 @@
 //! Scoring the steps of a Best-of-N file.
+//!
+//! ```
+//! # use mmprm::prm::{PrmError, ScoreRequest, StepScorer};
+//! use mmprm::data::candidates;
+//! use mmprm::eval::batch::Batch;
+//! use mmprm::eval::score::score;
+//! use mmprm::judge::RuleVerifier;
+//! use mmprm::util::cancel::CancelToken;
+//! # struct Half;
+//! # impl StepScorer for Half {
+//! #     fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
+//! #         Ok(request.solutions.iter().map(|steps| vec![0.5; steps.len()]).collect())
+//! #     }
+//! # }
+//! # let prm = Half;
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let output = directory.path().join("scored.json");
+//! let text = r#"[{"question": "1 + 1?", "solutions_splits": [["Add.", "Answer: 2"]]}]"#;
+//! let sets = candidates::parse("candidates.json".as_ref(), text.as_bytes()).unwrap();
+//! let (settings, cancel) = (serde_json::json!({"prm": "half"}), CancelToken::new());
+//! let batch = Batch { output: &output, settings: &settings, workers: 1, cancel: &cancel, progress: &|_| () };
+//! score(&sets, &prm, &RuleVerifier, &batch).unwrap();
+//! assert_eq!(candidates::load(&output).unwrap()[0].scores, Some(vec![vec![0.5, 0.5]]));
+//! ```
 
 use serde_json::{Map, Value, json};
 
