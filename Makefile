@@ -47,7 +47,7 @@ demo: build
 SKIPS := $(abspath $(TARGET))/skipped-tests
 export MMPRM_SKIPS = $(SKIPS)
 begin_skips = mkdir -p $(dir $(SKIPS)) && : > $(SKIPS)
-show_skips = printf '%s skipped for want of data or devices outside the repository (list: %s)\n' "$$(grep -c . $(SKIPS))" $(SKIPS)
+show_skips = printf '%s tests skipped: they need data or devices outside the repository (list: %s)\n' "$$(grep -c . $(SKIPS))" $(SKIPS)
 
 test: setup
 	@$(begin_skips)

@@ -7,7 +7,7 @@ if(NOT MSVC)
   add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:SHELL:-include \"${CMAKE_CURRENT_LIST_DIR}/amx-tile-config.h\">")
 endif()
 
-# ggml's Vulkan backend names an extension that the headers of Debian 12 do not have yet; the header below fills in.
+# ggml's Vulkan backend uses an extension that the headers of Debian 12 lack; the header below declares it.
 if(GGML_VULKAN AND NOT MSVC)
   find_path(MMPRM_VULKAN_HEADERS vulkan/vulkan_core.h HINTS "$ENV{VULKAN_SDK}/include")
   if(MMPRM_VULKAN_HEADERS)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the Vulkan backend needs to be built, and Mesa's device in software (lavapipe) to run it without a graphics
-# card. Does nothing where all of it is there. On systems without apt it prints what to install.
+# Installs what building the Vulkan backend needs, and Mesa's software device (lavapipe) to run it without a GPU.
+# Does nothing where all of it is there. On systems without apt it prints what to install.
 set -eu
 
 missing=""

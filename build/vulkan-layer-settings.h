@@ -1,4 +1,4 @@
-/* See llama-cpp.cmake. What ggml's Vulkan backend names of VK_EXT_layer_settings, for Vulkan headers from before it (1.3.272): the
+/* See llama-cpp.cmake. What ggml's Vulkan backend uses of VK_EXT_layer_settings, for Vulkan headers from before it (1.3.272): the
  * C structures of its specification under their C++ names. They are read only where the validation layer is installed. */
 #ifdef __cplusplus
 #include <cstdint>

@@ -5,8 +5,8 @@
 //! `reference_order` means its released code, whose numbers are reproduced.
 //!
 //! A [`Policy`] writes solutions as lists of steps. A [`Prm`] gives every step the probability that it is right. A
-//! [`Judge`] tells whether a final answer is right. [`search`] labels steps with success rates (`OmegaPRM`), [`train`] turns
-//! them into a new PRM, [`eval`] measures ways of choosing among candidates.
+//! [`Judge`] decides whether a final answer is right. [`search`] labels steps with success rates (`OmegaPRM`),
+//! [`train`] turns them into a new PRM, [`eval`] evaluates selection among candidates.
 //!
 //! # Score the steps of candidates
 //!

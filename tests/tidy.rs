@@ -1,5 +1,6 @@
-//! Rules for the source tree that the compiler does not hold: the order of the rooms, cycles between files, where unsafe
-//! code may be, how long a file may get, and words that `CONTRIBUTING.md` bans. Sources are parsed, not searched as text.
+//! Rules for the source tree that the compiler does not check: the order of the rooms, cycles between files, where
+//! unsafe code may be, how long a file may get, and words that `CONTRIBUTING.md` bans. Sources are parsed, not searched
+//! as text.
 
 #[path = "tidy/imports.rs"]
 mod imports;
@@ -28,7 +29,7 @@ fn is_allowed(user: &str, used: &str) -> bool {
     if user == used || EXTRA.contains(&(user, used)) {
         return true;
     }
-    // The facade is made of all rooms, and none of them knows it.
+    // The facade uses all rooms, and none of them uses it.
     if HELPERS.contains(&used) || user == "facade" {
         return true;
     }
@@ -90,7 +91,7 @@ fn files_do_not_use_each_other_in_circles() {
 }
 
 /// For each file the files it names items of. A module may name its children and they may name what it defines: parent and
-/// child are no cycle.
+/// child are not a cycle.
 fn file_graph(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let files: BTreeMap<&[String], &str> =
         sources.iter().map(|source| (source.module.as_slice(), source.path.as_str())).collect();

@@ -1,4 +1,4 @@
-"""A llama-server, as the other scripts of this folder drive it: started, asked over kept-open connections, stopped.
+"""A llama-server, as the other scripts of this folder use it: started, queried over persistent connections, stopped.
 
 Only the standard library. `--server` is the program, any version with `/completion`, `/tokenize` and `/props`.
 """
@@ -82,7 +82,7 @@ class Server:
             response = connection.getresponse()
             text = response.read()
         except (http.client.HTTPException, ConnectionError):
-            # The server may close a connection that has been idle; it is asked once more over a new one.
+            # The server may close a connection that has been idle; the request is repeated once over a new one.
             connection.close()
             connection.request(method, path, data, {"Content-Type": "application/json"})
             response = connection.getresponse()
@@ -95,7 +95,7 @@ class Server:
         return self._ask("GET", path, None)
 
     def complete(self, prompt, **settings):
-        """`prompt` is a text, or a text with markers and its pictures in base64."""
+        """`prompt` is a text, or a text with markers and its images in base64."""
         return self._ask("POST", "/completion", {"prompt": prompt, **settings})
 
     def tokens(self, text):
@@ -117,6 +117,6 @@ def with_pictures(text, pictures):
 
 
 def version(program):
-    """The version that the program says it is."""
+    """The version that the program reports."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     return next((line for line in (said.stderr + said.stdout).splitlines() if "version" in line), "unknown")

@@ -104,7 +104,7 @@ class Search:
     def pop(self):
         while self.heap:
             priority, state, rollout = heapq.heappop(self.heap)
-            # An entry that was pushed again since, or taken already, is passed over.
+            # Skips entries that were pushed again since or already taken.
             if self.present.get((id(state), tuple(rollout))) == -priority:
                 del self.present[id(state), tuple(rollout)]
                 state.waiting.remove(rollout)

@@ -3,7 +3,7 @@
     python benches/peers/rollouts_server.py --server llama-server --model policy.gguf --how alone|cached|slots|together
         [--prompt 500] [--rollouts 16] [--tokens 64]
 
-`alone`: one request after another, each reading its prompt again. `cached`: one after another, with the prompt cache.
+`alone`: one request after another, each processing its prompt again. `cached`: one after another, with the prompt cache.
 `slots`: all at once, a slot each. `together`: one request for all (`n_cmpl`). Prints one JSON object.
 """
 
@@ -36,7 +36,7 @@ def main():
         pieces = server.tokens(" ".join(f"{number} and" for number in range(2000)))
         seconds, processed, generated = [], 0, 0
         for run in range(options.runs):
-            # Another prompt each time: the one before is still in the cache.
+            # A new prompt each time: the previous one is still in the cache.
             random.seed(run)
             prompt = random.sample(pieces, options.prompt)
             started = time.perf_counter()

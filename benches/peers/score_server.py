@@ -1,11 +1,11 @@
-"""Step scores from llama-server, one request a step, as its interface asks for it: the peer of `mmprm score`.
+"""Step scores from llama-server, one request a step, as its interface requires: the peer of `mmprm score`.
 
     python benches/peers/score_server.py --server llama-server --model prm.gguf [--mmproj …] -i candidates.json
         [--slots 1] [--scored scored.json --tolerance 1e-3] [--limit N]
 
-Each step of each candidate is one `/completion` of one token whose prompt ends in that step's mark, with the prompt cache on;
-the scores are the two label tokens' chances, which a bias lifts above all others. With `--slots 1` everything is asked in
-turn, which lets the one cache serve every candidate; with more, candidates are scored side by side, a slot each. `--scored`
+Each step of each candidate is one `/completion` of one token whose prompt ends in that step's token, with the prompt cache on;
+the scores are the two label tokens' probabilities, which a bias lifts above all others. With `--slots 1` requests run one by
+one, so that the one cache serves every candidate; with more, candidates are scored side by side, a slot each. `--scored`
 is the output of `mmprm score` for the same file: scores must agree within `--tolerance`. Prints one JSON object.
 """
 
@@ -25,7 +25,7 @@ LIFT = 100.0
 
 
 def prompts(record, steps, pictures, marker, template):
-    """What a candidate's steps are asked with, the first step's prompt first."""
+    """The prompts of a candidate's steps, in order."""
     turn = "<|im_start|>user\n" + ("<|im_end|>\n" if template == "training" else "") + "<|im_start|>assistant\n"
     between = "\n\n" if template == "training" else ""
     text = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n{turn}" + f"{marker}\n" * len(pictures)

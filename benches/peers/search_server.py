@@ -3,7 +3,7 @@
     python benches/peers/search_server.py --server llama-server --model policy.gguf [--mmproj …] --problems problems.json
         [-o TREES] [--together] [search and sampling as for `mmprm annotate`]
 
-The same prompts, sampling, budgets and seeds (as far as a server keeps to seeds). 16 slots with the prompt cache on, 16 requests
+The same prompts, sampling, budgets and seeds (as far as a server reproduces them). 16 slots with the prompt cache on, 16 requests
 in flight, several problems at once, so that the slots stay full; `--together` asks for all rollouts of a state in one request
 (`n_cmpl`), which reads a prompt once for all of them. Prints one JSON object; a label is the Monte Carlo value of
 a state below the root of a tree.

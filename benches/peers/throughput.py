@@ -32,8 +32,8 @@ SEARCH = "--limit 20 --rollouts 16 --rollout-budget 100 --repetition-penalty 1 -
 # it is not slower; heads 32 wide are slower with it in any work.
 EXACT = "--server-flags=--cache-ram 0 --flash-attn off"
 FLAGS = {"mini": EXACT, "smollm2": "--server-flags=--cache-ram 0", "1b": "--server-flags=--cache-ram 0"}
-# How far scores of the two sides may be apart. With 16 slots rows have other company and so go through other code, which four-bit
-# weights (and activations of eight) make much of: 0.043 was found for SmolLM2 in one step of 32; with one slot, 2e-6.
+# Maximum difference between the scores of the two sides. With 16 slots the batch composition differs, so rows take other code paths,
+# which matters most with 4-bit weights (and 8-bit activations): 0.043 for SmolLM2 in one step of 32; with one slot, 2e-6.
 TOLERANCE = {"mini": 1e-2, "smollm2": 1e-1, "1b": 1e-2}
 PROBLEMS = ROOT / "demo/mini-k12/test/test.json"
 
@@ -52,7 +52,7 @@ def peer(script, *arguments):
 
 
 def processor_seconds():
-    """Of all processes that have ended, those of a server included."""
+    """Processor time of all processes that have ended, including servers."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -103,7 +103,7 @@ class Models:
         self.work = work
 
     def threads(self, name):
-        # As mmprm chooses: more than one thread do not pay for a model of 3 MiB.
+        # As mmprm chooses: more than one thread does not help a model of 3 MiB.
         return "1" if name == "mini" else str(os.cpu_count())
 
     def prm(self, name):
@@ -161,7 +161,7 @@ def first_score():
     model = ["--model", ROOT / "demo/models/prm-q8_0.gguf", "--mmproj", ROOT / "demo/models/mmproj-prm-f16.gguf"]
     small = ["--candidates", 1, "--steps", 1, "--prefix", 1, "--repetitions", 1]
     found = [run(MMPRM, "--json", "bench", "score", *model, *small)["first_score_s"] for _ in range(RUNS)]
-    row("start to first score", "mini", "", "≤ 0.3 s", spread(found, "{:.3f}") + " s", "with a picture")
+    row("start to first score", "mini", "", "≤ 0.3 s", spread(found, "{:.3f}") + " s", "with an image")
 
 
 def infer(model, runs):

@@ -3,13 +3,12 @@
     python benches/peers/workload.py --server llama-server --model prm.gguf -o candidates.json
         [--prefix 1000] [--candidates 16] [--steps 8] [--step-tokens 25]
 
-One problem without a picture, in the form that `mmprm score` reads: a question of `--prefix` tokens, the conversation around it
+One problem without an image, in the form that `mmprm score` reads: a question of `--prefix` tokens, the conversation around it
 included, and candidates that share no step.
 
     python benches/peers/workload.py rename IN.gguf OUT.gguf '<file_sep>' '<prm>'
 
-copies a GGUF and calls one token of its vocabulary by another name: a plain language model then has a step mark, and can be
-scored with.
+copies a GGUF file and renames one token of its vocabulary: a plain language model then has a step token and can score.
 """
 
 import argparse
@@ -56,7 +55,7 @@ SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 
 
 class Reader:
-    """Walks over the start of a GGUF file."""
+    """Reads the header of a GGUF file."""
 
     def __init__(self, data):
         self.data, self.at = data, 0

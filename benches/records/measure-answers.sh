@@ -1,5 +1,5 @@
 #!/bin/sh
-# Rules for answers beside Math-Verify (PyPI `math-verify`) on the same triples: agreement with the verdicts, and time.
+# Answer rules compared with Math-Verify (PyPI `math-verify`) on the same triples: agreement with the verdicts, and time.
 #
 #   MMPRM_DATA=… PYTHON=… sh benches/records/measure-answers.sh
 #

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What other programs on the machine cost, as Markdown: 8 rollouts of 32 tokens after 128 with none, one and two busy loops beside,
-# by a thread a core (--threads) and by the default, which uses fewer where others use the cores. In turns, RUNS (3) times.
+# Decoding speed while other programs use the cores, as Markdown: 8 rollouts of 32 tokens after 128, beside zero, one and two busy
+# loops, with one thread per core (--threads) and with the default, which then uses fewer. Alternating, RUNS (3) times.
 #
 #   MODEL=policy.gguf sh benches/records/measure-busy.sh        a model of 64 MiB or more
 #

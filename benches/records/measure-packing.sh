@@ -1,5 +1,5 @@
 #!/bin/sh
-# An epoch of trees packed beside the same samples one by one: `mmprm bench train` on annotated trees.
+# An epoch of packed trees compared with the same samples one by one: `mmprm bench train` on annotated trees.
 #
 #   sh benches/records/measure-packing.sh TREES [IMAGES]
 #

@@ -1,10 +1,10 @@
 #!/bin/sh
-# A training step here beside PyTorch's: the same shapes, batches, tokens and threads, in turns.
+# A training step compared with PyTorch's: the same shapes, batches, tokens and threads, alternating.
 #
 #   PYTHON=… sh benches/records/measure-train.sh [rounds]
 #
-# $PYTHON is a Python that has torch. One step a process run after one that does not count, so that both sides see the same
-# disturbances; medians over the rounds. Prints Markdown. The machine should do nothing else.
+# $PYTHON is a Python that has torch. One step per process after a warm-up step, so that both sides see the same
+# disturbances; medians over the rounds. Prints Markdown. Needs an otherwise idle machine.
 set -eu
 here=$(dirname "$0")
 mmprm=${MMPRM:-$here/../../target/release/mmprm}

@@ -3,7 +3,7 @@
     python solutions.py FOLDER [--previous 0.4] [--seed 0] > FOLDER/solutions.jsonl
 
 FOLDER holds `problems.json` and `problems.truth.json`, as `minik12.py gen` writes them. Each problem gives its two wordings of
-the right solution; in a share of them the first steps are given, so that the policy learns to go on from there.
+the right solution; in a share of them the first steps are given, so that the policy learns to continue them.
 """
 
 import argparse

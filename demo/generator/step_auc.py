@@ -1,9 +1,9 @@
-"""How well step scores tell right steps from wrong ones, against the truth that MiniK12 carries.
+"""ROC AUC of step scores: how well they separate right steps from wrong ones, by the truth that MiniK12 records.
 
     python step_auc.py scored.json TRUTH.json
 
 `scored.json` is what `mmprm score` writes, TRUTH.json the side file of its problems. Each solution counts up to and including its
-first wrong step: what follows from an error is neither right nor wrong by itself. Prints the area under the ROC curve over
+first wrong step: what follows from an error is neither right nor wrong by itself. Prints the ROC AUC over
 all steps, over steps of the same problem only, and by family.
 """
 
@@ -15,7 +15,7 @@ import minik12
 
 
 def auc(pairs):
-    """Of (score, is right): the odds that a right step has more than a wrong one; ties count half."""
+    """ROC AUC of (score, is right) pairs; ties count one half."""
     ranked = sorted(pairs)
     below = right_seen = wrong_seen = 0.0
     position = 0

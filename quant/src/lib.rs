@@ -54,7 +54,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Every file is treated as hostile: sizes and counts are checked against the file before anything
+//! Every file is treated as untrusted: sizes and counts are checked against the file before anything
 //! is allocated, and an invalid file gives one error that names the file, the key or tensor, what
 //! was found and what was expected. Nothing here prints; long work reports [`Progress`] and can be
 //! cancelled.

@@ -21,8 +21,8 @@
 //!
 //! A response passes through `extract` (find the answer), `grammar::normalize` (one spelling for
 //! each symbol), `grammar::lex` and `grammar::reader` (read a `Shape`), `rules` (compare two
-//! shapes) and `math` (compare two expressions). Change the first of these that does not know the
-//! form:
+//! shapes) and `math` (compare two expressions). Change the first of these that does not handle
+//! the form:
 //!
 //! * a symbol, or a LaTeX command that is a synonym or carries no meaning: `grammar/unicode.rs`,
 //!   `grammar/normalize.rs`;

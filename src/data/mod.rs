@@ -10,9 +10,9 @@
 //! | candidates | [`CandidateSet`] | MM-PRM's Best-of-N JSON: `question, image_path, solutions_splits, labels`, to which scoring adds `prm_scores` |
 //!
 //! `annotate` turns problems into trees, [`samples`] turns trees into training samples; `generate`
-//! turns problems into candidates and `score` adds their step scores. The format of each file is
-//! known to its own submodule alone, and each is validated on reading: an error names the file, the
-//! place in it and what was expected. Opening images is left to [`image`](crate::image), comparing
+//! turns problems into candidates and `score` adds their step scores. Each file format is
+//! implemented in one submodule only and validated on reading: an error names the file, the place
+//! in it and what was expected. Opening images is left to [`image`](crate::image), comparing
 //! answers to [`answer`](crate::answer).
 //!
 //! ```

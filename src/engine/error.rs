@@ -27,7 +27,7 @@ pub enum EngineError {
     Load {
         /// The file.
         path: PathBuf,
-        /// The cause, in llama.cpp's words where it gave one.
+        /// The cause, from llama.cpp's log where it gives one.
         cause: String,
     },
     /// A vision projector whose embeddings have another width than the language model's.
@@ -53,7 +53,7 @@ pub enum EngineError {
         path: PathBuf,
         /// Cells of the KV cache.
         cells: u32,
-        /// The cause, in llama.cpp's words where it gave one.
+        /// The cause, from llama.cpp's log where it gives one.
         cause: String,
     },
     /// Text that cannot be tokenised.
@@ -70,7 +70,7 @@ pub enum EngineError {
     Vision {
         /// The mmproj file.
         path: PathBuf,
-        /// The cause, in llama.cpp's words where it gave one.
+        /// The cause, from llama.cpp's log where it gives one.
         cause: String,
     },
     /// llama.cpp failed to decode a batch.

@@ -1,4 +1,4 @@
-//! What callers ask of the engine and what they get back.
+//! Requests to the engine and their results.
 
 use super::prompt::Prompt;
 use super::sampling::{Sampler, Sampling, Stream};

@@ -1,4 +1,4 @@
-//! Rules, and a judge model behind them, that tell whether a final answer is right.
+//! Decides whether a final answer is right, by rules and an optional judge model.
 
 #[cfg(feature = "engine")]
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::judge::{RuleVerifier, Verdict, Verifier, VerifyError};
 #[cfg(feature = "engine")]
 use crate::util::cancel::CancelToken;
 
-/// Tells whether an answer means the same as the problem's own.
+/// Decides whether an answer is equivalent to the problem's own.
 ///
-/// Rules decide what they can: numbers, expressions, units, sets, equations, options, words. What they leave undecided is
-/// put to a model where there is one, and is [`Verdict::Unjudged`] otherwise.
+/// Rules compare numbers, expressions, units, sets, equations, options and words. What they leave undecided goes to the
+/// judge model, if there is one, and is [`Verdict::Unjudged`] otherwise.
 ///
 /// ```
 /// use mmprm::{Judge, Problem, Verdict};
@@ -39,7 +39,7 @@ impl Judge {
         }
     }
 
-    /// Opens a text model, a GGUF file, that is asked where the rules cannot tell.
+    /// Opens a text model, a GGUF file, that decides where the rules cannot.
     ///
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) for a file that is missing or not a sound GGUF file.

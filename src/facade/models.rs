@@ -36,8 +36,8 @@ impl ModelFiles {
         Ok(self)
     }
 
-    /// Loads both files and starts the engine. `exact` asks for scores that do not depend on what else is scored, which on a
-    /// CPU costs nothing.
+    /// Loads both files and starts the engine. On a CPU, `exact` makes scores independent of batch composition, at no
+    /// cost.
     pub fn start(&self, exact: bool) -> Result<(Engine, PromptEncoder), Error> {
         let model = Model::load(&self.model, ModelOptions { gpu_layers: self.gpu_layers, ..ModelOptions::default() })?;
         let gpu = self.gpu_layers != Some(0);

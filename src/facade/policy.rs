@@ -1,4 +1,4 @@
-//! A policy that runs here: problems in, solutions out.
+//! A policy on this machine: samples solutions of a problem.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A process reward model that runs here, and choosing the best of N with it.
+//! A process reward model on this machine, and Best-of-N with it.
 
 use std::path::{Path, PathBuf};
 

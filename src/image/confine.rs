@@ -19,7 +19,7 @@ pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, ImageError> {
     match joined.canonicalize() {
         Ok(real) if real.starts_with(&real_root) => Ok(real),
         Ok(_) => Err(outside()),
-        // For a path that points outside, this tells more than that the file is missing.
+        // For a path that points outside, this error is more specific than a missing file.
         Err(_) if is_written_outside(&real_root, root, Path::new(path)) => Err(outside()),
         Err(source) => Err(FileError::Read { path: joined, source }.into()),
     }

@@ -15,7 +15,7 @@ pub enum JudgeError {
     /// The judge's server cannot be used as configured: every question would fail.
     #[error("the judge cannot be used: {0}")]
     Setup(#[source] SetupError),
-    /// A local model does not know `ChatML`, the default chat template.
+    /// A local model has no tokens for `ChatML`, the default chat template.
     #[error("{}: its vocabulary has no <|im_start|>; give its chat template", path.display())]
     NoChatTemplate {
         /// The model.

@@ -27,7 +27,7 @@ impl LocalJudge {
     /// [`JudgeError::Cancelled`].
     ///
     /// # Errors
-    /// [`JudgeError::NoChatTemplate`] if no template is given and the model does not know `ChatML`.
+    /// [`JudgeError::NoChatTemplate`] if no template is given and the model has no `ChatML` tokens.
     pub fn new(
         engine: Engine,
         encoder: PromptEncoder,

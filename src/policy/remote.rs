@@ -85,7 +85,7 @@ pub struct Traffic {
 ///
 /// `temperature`, `top_p`, `top_k`, `min_p` (0), `repetition_penalty` and `max_tokens` are always
 /// sent, so that no default of the server or model applies; the penalty also under llama-server's
-/// name, `repeat_penalty`, with `repeat_last_n`. Servers ignore what they do not know: vLLM and
+/// name, `repeat_penalty`, with `repeat_last_n`. Servers ignore unknown fields: vLLM and
 /// `SGLang` these two, llama-server `repetition_penalty` and `skip_special_tokens`, Ollama `top_k`,
 /// `min_p` and the penalty under either name.
 ///

@@ -1,5 +1,4 @@
-//! What callers ask of a policy and what they get: the request, the sampled rollouts, and the
-//! trait.
+//! Requests to a policy: the request, the sampled rollouts, and the trait.
 
 use super::{PolicyError, Speculation, StepTokens};
 use crate::data::problem::Problem;

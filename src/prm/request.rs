@@ -1,4 +1,4 @@
-//! What callers ask of a process reward model: candidates to score, and the trait.
+//! Requests to a process reward model: candidates to score, and the trait.
 
 use super::PrmError;
 

@@ -65,7 +65,7 @@ impl fmt::Display for PrmTemplate {
     }
 }
 
-/// A template name that this version does not know.
+/// An unknown template name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected the PRM template {known}, found `{found}`", known = known_templates(), found = .0)]
 pub struct UnknownTemplate(String);

@@ -74,7 +74,7 @@ pub enum SetupError {
         reply: String,
     },
     /// Status 404.
-    #[error("{address} does not know the address or the model {model:?} ({reply}); addresses usually end in /v1")]
+    #[error("{address}: wrong address, or unknown model {model:?} ({reply}); addresses usually end in /v1")]
     NotFound {
         /// The URL of the request.
         address: String,

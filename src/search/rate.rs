@@ -3,9 +3,9 @@
 //! By default every state gets all `N` rollouts, and its rate is the fraction of right ones. With
 //! *adaptive* rollouts, states below the root are sampled in two stages: the first has `5/16 N`
 //! rollouts. If none of them is right, the state counts as unsolvable: with five of 16 rollouts,
-//! this is wrong for a state with a success rate of 0.45 or more in at most one case of
-//! 20. Otherwise a second stage brings the total to `N/2`. The root, on whose rollouts the whole
-//!     problem depends, always gets all `N`.
+//! this is wrong in at most one case in 20 for a state with a success rate of 0.45 or more.
+//! Otherwise a second stage brings the total to `N/2`. The root, on whose rollouts the whole problem
+//! depends, always gets all `N`.
 //!
 //! The fraction of right rollouts would be biased: a state whose first stage happens to fail keeps
 //! the rate 0 and never gets the rollouts that would correct it. The rate is therefore the expected

@@ -3,8 +3,8 @@
 //! A policy gives a target at every token, where Monte Carlo values give one noisy number for each step.
 //! [`Distillation::Expected`] trains a PRM to predict the token that the policy would write in place of each;
 //! [`Distillation::Logprob`] trains it to output the policy's probability of each token, and at the `<prm>` after a step
-//! that of the whole step. A log-probability is no judgement, since a policy can be sure of an error; labels follow in a
-//! later run. What it brought is in `benches/records/2026-11-25-prm.md`.
+//! that of the whole step. A high log-probability does not make a step correct, since a policy can be sure of an error;
+//! labels follow in a later run. Results are in `benches/records/2026-11-25-prm.md`.
 //!
 //! ```no_run
 //! use mmprm::train::data::Dataset;

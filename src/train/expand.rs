@@ -1,9 +1,9 @@
 //! Block expansion: appending identity-initialised layers to a language model (research aid).
 //!
-//! What a model would write next takes shape in its last layers, whose output no later position attends to. Comparing a text
-//! with what the model would have written needs further layers, which small models lack. Each new layer is a copy of the last
-//! one with zeros in its two output matrices, so that the expanded model computes the same function until it is trained
-//! (compare LLaMA Pro, arXiv 2401.02415). What it brought is in `benches/records/2026-11-25-prm.md`.
+//! A model's prediction of the next token forms in its last layers, whose output no later position attends to.
+//! Comparing a text with the model's own predictions needs further layers, which small models lack. Each new layer is a
+//! copy of the last one with zeros in its two output matrices, so that the expanded model computes the same function
+//! until it is trained (compare LLaMA Pro, arXiv 2401.02415). Results are in `benches/records/2026-11-25-prm.md`.
 //!
 //! ```
 //! use mmprm::train::expand::expand;

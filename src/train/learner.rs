@@ -1,6 +1,6 @@
 //! The model that the trainer optimises, as a list of tensors with gradients.
 //!
-//! The [trainer](super::trainer) knows sequences, losses and tensors by name; how a model computes them and becomes a
+//! The [trainer](super::trainer) handles sequences, losses and named tensors; how a model computes them and becomes a
 //! checkpoint is up to its [`Learner`]. [`super::full`] trains a model's weights, [`super::lora`] adapters.
 //!
 //! ```
@@ -60,7 +60,7 @@ pub enum LearnerError {
     Io(#[from] std::io::Error),
 }
 
-/// A model that learns; see the [module](self).
+/// A model to train; see the [module](self).
 pub trait Learner {
     /// Names and shapes of the trained tensors.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;

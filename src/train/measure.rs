@@ -63,7 +63,7 @@ pub struct EpochTiming {
     pub tokens: usize,
     /// Tokens of the samples before sharing.
     pub effective_tokens: usize,
-    /// Peak resident bytes of the process, if the system says.
+    /// Peak resident bytes of the process, if the system reports them.
     pub peak: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! The one way to ask a long piece of work to stop.
+//! Cancellation of long work: the one token that all rooms use.
 //!
 //! ```
 //! use mmprm::util::cancel::CancelToken;

@@ -1,6 +1,6 @@
 //! Reading whole files up to a maximum size, and the one error for files.
 //!
-//! The size is checked while reading, because the metadata of a special file can say anything.
+//! The size is checked while reading, because the metadata of a special file does not give its size.
 //! Atomic writes are in [`mmprm_quant::atomic`].
 //!
 //! ```

@@ -1,9 +1,9 @@
-//! The finished pieces of a long run, kept as they come, so that a killed run resumes where it was.
+//! Finished records of a long run, stored as they come, so that a killed run resumes where it was.
 //!
 //! A journal is a [JSON Lines file](super::jsonl) beside the artefact that it becomes: a header
-//! that names the run's settings, then one line per finished piece. When the run is complete, the
-//! caller writes the artefact atomically and removes the journal; what the pieces mean is up to the
-//! caller.
+//! that names the run's settings, then one line per finished record. When the run is complete, the
+//! caller writes the artefact atomically and removes the journal; what the records mean is up to
+//! the caller.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

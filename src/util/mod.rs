@@ -2,10 +2,10 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`cancel`] | the one token that asks a long piece of work to stop |
+//! | [`cancel`] | the one token that cancels long work |
 //! | [`io`] | reading a file up to a maximum size, and the one error for files |
 //! | [`jsonl`] | a JSON Lines file that survives a crash in the middle of a line |
-//! | [`journal`] | the finished pieces of a long run, on top of [`jsonl`] |
+//! | [`journal`] | finished records of a long run, on top of [`jsonl`] |
 //! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
 pub mod cancel;

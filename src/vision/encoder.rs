@@ -56,7 +56,7 @@ impl Display for EncoderChoice {
     }
 }
 
-/// A name that is no [`EncoderChoice`].
+/// A name that is not an [`EncoderChoice`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}', expected auto, native or llama.cpp")]
 pub struct UnknownEncoder(String);

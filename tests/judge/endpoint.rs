@@ -131,7 +131,7 @@ fn setup_errors_are_reported_at_once_in_one_sentence() {
     for (status, body, expected) in [
         ("401 Unauthorized", body("Incorrect API key"), "requires an API key"),
         ("403 Forbidden", String::new(), "requires an API key"),
-        ("404 Not Found", body("no model judge-1"), "does not know the address or the model \"judge-1\""),
+        ("404 Not Found", body("no model judge-1"), "wrong address, or unknown model \"judge-1\""),
         ("400 Bad Request", body("unknown field"), "does not accept the requests (400 Bad Request, unknown field)"),
         ("307 Temporary Redirect", String::new(), "points to https://elsewhere.example/; give that address"),
     ] {

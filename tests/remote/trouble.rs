@@ -120,7 +120,7 @@ fn a_server_that_cannot_be_used_ends_the_run_with_its_cause() {
     let body = |message: &str| json!({"error": {"message": message}}).to_string();
     for (status, body, expected, requests) in [
         ("401 Unauthorized", body("Incorrect API key"), "requires an API key", 1),
-        ("404 Not Found", body("no model policy-1"), "does not know the address or the model \"policy-1\"", 1),
+        ("404 Not Found", body("no model policy-1"), "wrong address, or unknown model \"policy-1\"", 1),
         // It might write one rollout at a time, which is tried.
         ("400 Bad Request", body("unknown field top_k"), "does not accept the requests (400", 2),
     ] {

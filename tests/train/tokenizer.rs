@@ -38,7 +38,7 @@ impl GreedyTokenizer {
     }
 }
 
-/// The byte that a character of a byte-level vocabulary stands for (GPT-2's table).
+/// The byte that a character of a byte-level vocabulary encodes (GPT-2's table).
 fn byte(character: char) -> u8 {
     let code = u32::from(character);
     let moved = (0..=255_u32).filter(|byte| !matches!(byte, 33..=126 | 161..=172 | 174..=255));

@@ -5,7 +5,7 @@ use crate::answer::spec::{AnswerSpec, AnswerType, Precision};
 use crate::compat::text::strip;
 
 /// Maximum length of a prediction and of an option in the edit distance, in characters. Real
-/// answers and options are far shorter; the limits bound the time for hostile ones.
+/// answers and options are far shorter; the limits bound the time for malicious ones.
 const MAX_CHARACTERS: (usize, usize) = (4096, 512);
 
 /// Returns whether `MathVista` counts the extracted answer `prediction` as correct.

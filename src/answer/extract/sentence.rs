@@ -1,4 +1,4 @@
-//! Finds the ends of sentences and clauses, and tells prose from a bare answer.
+//! Finds the ends of sentences and clauses, and distinguishes prose from a bare answer.
 
 use super::letters;
 use super::scan::{MAX_ANSWER_BYTES, closing_brace, head, is_unspaced};

@@ -3,8 +3,8 @@
 //! The grammar reads text to an [`Expr`]. Equality is decided by evaluation at random points, not
 //! by rewriting, in two domains at once. In a prime field, polynomials and their quotients are
 //! exact; agreement at random points proves equality up to a probability of about 2⁻⁵⁸. Complex
-//! floating-point numbers add roots, logarithms and angles. This module knows nothing of answers,
-//! units or wording.
+//! floating-point numbers add roots, logarithms and angles. Answers, units and wording
+//! are left to other modules.
 
 mod equality;
 mod evaluate;

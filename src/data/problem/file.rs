@@ -1,5 +1,5 @@
-//! Problem files: an array of records, or one record a line (JSON Lines), told apart by the first
-//! character. The fields of a record are validated in `record`.
+//! Problem files: an array of records, or one record a line (JSON Lines), distinguished by the
+//! first character. The fields of a record are validated in `record`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{Problem, ProblemError};
 use crate::util::io;
 
-/// Parsed JSON takes several times the memory of its text; this keeps a hostile file within the
+/// Parsed JSON takes several times the memory of its text; this keeps a malicious file within the
 /// memory of a workstation.
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_RECORDS: usize = 1_000_000;

@@ -63,7 +63,7 @@ unsafe impl Send for Model {}
 unsafe impl Sync for Model {}
 
 impl Model {
-    /// Validates the file and its adapters (sizes, offsets, types: hostile files never reach C++),
+    /// Validates the file and its adapters (sizes, offsets, types: invalid files never reach C++),
     /// then loads them.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ impl<'a> Packing<'a> {
         if self.k_along_rows {
             LINES.div_ceil(2 * self.width)
         } else if self.source.is_aligned() {
-            // The least number of lines that ends both a panel and an aligned range.
+            // The smallest number of lines that ends both a panel and an aligned range.
             LINES / gcd(LINES, self.width)
         } else {
             // Long runs of each row, for paging and prefetching.

@@ -103,8 +103,8 @@ fn plan<'a>(
     (plan, tasks)
 }
 
-/// A policy whose requests end once the run is stopped, whether or not it knows of that, and whose
-/// speculative requests wait for room.
+/// A policy whose requests end once the run is stopped, even if it has no cancel token itself, and
+/// whose speculative requests wait for room.
 struct Cancellable<'a> {
     policy: &'a dyn RolloutModel,
     stop: CancelToken,

@@ -1,4 +1,4 @@
-//! What the trainer asks of a tokenizer, and the tokens that have a role.
+//! The tokenizer trait that the trainer uses, and the tokens that have a role.
 
 use super::error::{DataError, TokenizerError};
 use crate::prompt::STEP_TOKEN;

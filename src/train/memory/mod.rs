@@ -205,7 +205,7 @@ pub struct MemoryReport {
     pub parts: Vec<Part>,
     /// Total bytes.
     pub total: u64,
-    /// Bytes that the process can have in total, if the system says.
+    /// Bytes that the process can have in total, if the system reports them.
     pub available: Option<u64>,
     /// Maximum tokens of a sequence.
     pub tokens: usize,
@@ -223,7 +223,7 @@ impl MemoryReport {
         Self { parts: plan.parts, total, available, tokens: workload.tokens, advice }
     }
 
-    /// Whether the run fits; true if the system does not say what is available.
+    /// Whether the run fits; true if the system does not report the available memory.
     pub fn fits(&self) -> bool {
         self.available.is_none_or(|available| self.total <= available)
     }

@@ -60,7 +60,7 @@ pub struct Adapters {
     pub token_rows: usize,
 }
 
-/// Bytes of a process before it trains, where the system does not say.
+/// Bytes of a process before it trains, where the system does not report them.
 const PROGRAM_BYTES: u64 = 32 << 20;
 /// Tokens for each target, where samples are unknown.
 const TOKENS_PER_TARGET: usize = 32;

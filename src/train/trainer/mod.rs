@@ -1,8 +1,8 @@
 //! The training loop: batches, gradients, updates, validations and saves until done, stopped early or cancelled.
 //!
 //! Every step depends on the recipe, the samples and the state before it alone, so a killed run resumes bit-exactly from its
-//! last save. How a batch is computed is up to the [`Learner`]; the loop knows tensors by name. [`crate::train::train_with`]
-//! is the whole job; its tests are in `tests/train`.
+//! last save. How a batch is computed is up to the [`Learner`]; the loop sees named tensors only.
+//! [`crate::train::train_with`] is the whole job; its tests are in `tests/train`.
 
 mod directory;
 mod event;

@@ -11,8 +11,8 @@ use crate::ui::Ui;
 /// Append identity-initialised layers to a model (block expansion, a research aid).
 ///
 /// Each new layer is a copy of the last one with output matrices of zero, so that the model computes the same until it is
-/// trained. A small policy needs them to become a reward model: what it would have written takes shape in its last layer,
-/// whose output no later position attends to. Models of real size have enough layers.
+/// trained. A small policy needs them to become a reward model: its prediction of the next token forms in its last
+/// layer, whose output no later position attends to. Models of real size have enough layers.
 #[derive(clap::Args)]
 pub struct Args {
     /// The model, a Hugging Face directory.

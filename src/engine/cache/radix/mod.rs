@@ -4,7 +4,7 @@
 //! ids that hold its cells, as llama.cpp's cells have, so the tree mirrors the cache exactly: a
 //! position in the tree is one cell, however many sequences share it. A sequence is *running* while
 //! a request needs it, which protects all its cells; afterwards it is *idle* and its cells stay
-//! until they are the least recently used. The tree calls nothing: the caller removes evicted
+//! until they are the least recently used. The tree calls no C code: the caller removes evicted
 //! sequences from llama.cpp.
 
 mod ids;
