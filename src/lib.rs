@@ -10,7 +10,8 @@
 //!
 //! # Score the steps of candidates
 //!
-//! ```no_run
+#![cfg_attr(feature = "engine", doc = "```no_run")]
+#![cfg_attr(not(feature = "engine"), doc = "```ignore")]
 //! # fn main() -> Result<(), mmprm::Error> {
 //! let candidates = vec![
 //!     vec!["AB is 3 and BC is 4.".to_owned(), "So AC is 5.".to_owned()],
@@ -24,7 +25,8 @@
 //!
 //! # Best of N
 //!
-//! ```no_run
+#![cfg_attr(feature = "engine", doc = "```no_run")]
+#![cfg_attr(not(feature = "engine"), doc = "```ignore")]
 //! use mmprm::{Policy, Prm, Problem};
 //! # fn main() -> Result<(), mmprm::Error> {
 //! let policy = Policy::open("policy.gguf")?.mmproj("mmproj-policy.gguf")?;

@@ -13,7 +13,8 @@
 //! | `sampling` | draws tokens from logits and counter-based random streams |
 //! | [`memory`] | predicts memory, and chooses cells, width and threads |
 //!
-//! ```no_run
+#![cfg_attr(feature = "engine", doc = "```no_run")]
+#![cfg_attr(not(feature = "engine"), doc = "```ignore")]
 //! use mmprm::engine::{Chunk, Engine, EngineOptions, GenerateRequest, Model, ModelOptions, Prompt, Sampling, Stream};
 //! # fn main() -> Result<(), mmprm::engine::EngineError> {
 //! let model = Model::load("policy.gguf".as_ref(), ModelOptions::default())?;

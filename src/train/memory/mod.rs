@@ -101,17 +101,18 @@ struct Weights {
 impl Weights {
     fn of(workload: &Workload<'_>) -> Self {
         let (mut weights, layout) = (Self::default(), workload.layout);
+        // A match, so that a new optimiser has to say what it keeps.
+        let is_muon = match workload.optimizer {
+            OptimizerKind::Muon => true,
+            OptimizerKind::AdamW => false,
+        };
         for (number, tensor) in layout.tensors().iter().enumerate() {
             let values = tensor.len() as u64;
             let adapter = workload.adapter_values(tensor) as u64;
-            weights.add_trained(adapter, adapter, workload.optimizer == OptimizerKind::Muon);
+            weights.add_trained(adapter, adapter, is_muon);
             if workload.is_trained(number) {
                 let inner = tensor.is_matrix() && number != layout.embedding() && number != layout.head();
-                weights.add_trained(
-                    values,
-                    touched(workload, number),
-                    inner && workload.optimizer == OptimizerKind::Muon,
-                );
+                weights.add_trained(values, touched(workload, number), inner && is_muon);
                 if tensor.is_matrix() && workload.precision == Compute::F16 {
                     weights.copies += 2 * values;
                 }
