@@ -4,7 +4,7 @@
 #   make build         target/release/mmprm
 #   make demo          builds, then runs the whole pipeline on the shipped mini models
 #   make test          all tests, with debug assertions and overflow checks (profile `checked`)
-#   make test-fast     what needs no llama.cpp: no C++ compiler, under two minutes from cold
+#   make test-fast     what needs no llama.cpp and no C++ compiler
 #   make examples      runs examples/ on the demo's models
 #   make lint          rustfmt, clippy, rustdoc
 #   make bench         criterion benches
