@@ -5,9 +5,10 @@ use std::process::Command;
 
 use mmprm::internvl::{Config, Layout, Trainable};
 use mmprm::train::measure::{EpochBatches, ModelShape, optimizer, time_epoch};
-use mmprm::train::memory::{MemoryPlan, Workload, machine};
+use mmprm::train::memory::{MemoryPlan, Workload};
 use mmprm::train::pack::PackingLimits;
 use mmprm::train::recipe::{Recipe, Task};
+use mmprm::util::machine;
 
 /// The environment variable with the number of the case, set in the measured process.
 const CHILD: &str = "MMPRM_TRAIN_MEMORY_CHILD";

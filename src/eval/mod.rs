@@ -2,6 +2,14 @@
 //! confidence intervals, and answer comparison against human verdicts.
 //!
 //! Works on files of candidates; models are used through the traits of `policy`, `prm` and `judge`.
+//!
+//! ```
+//! use mmprm::eval::metrics::{Aggregator, best};
+//! // Step scores of two candidates: the second one has no weak step.
+//! let scores = [vec![0.9, 0.2], vec![0.8, 0.7]];
+//! let products: Vec<f64> = scores.iter().map(|steps| Aggregator::Product.apply(steps).unwrap()).collect();
+//! assert_eq!(best(&products), Some(1));
+//! ```
 
 pub mod batch;
 pub mod bon;

@@ -24,11 +24,12 @@ use serde::Serialize;
 use super::data::{Sample, SpecialTokens, Target, TargetValue};
 use super::full::{FullModel, OpenError};
 use super::learner::{Learner, LearnerError};
-use super::memory::machine;
+
 use super::optim::{Optimizer, clip_factor, global_norm};
 use super::pack::{Packing, PackingLimits, Sequence, divisor};
 use super::recipe::{Init, Recipe};
 use crate::compat::random::Random;
+use crate::util::machine;
 
 /// The batches of an epoch.
 #[derive(Debug, Clone)]

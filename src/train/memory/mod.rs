@@ -31,7 +31,6 @@
 //! ```
 
 mod layers;
-pub mod machine;
 mod workload;
 
 use serde::Serialize;
@@ -39,6 +38,7 @@ use serde::Serialize;
 use super::optim::OptimizerKind;
 use super::recipe::{Compute, Task};
 use crate::internvl::Trainable;
+use crate::util::machine;
 use layers::Layers;
 
 pub use workload::{Adapters, Workload};
@@ -218,7 +218,7 @@ impl MemoryReport {
     /// Plans a workload and compares it with the available memory.
     pub fn of(workload: &Workload<'_>) -> Self {
         let plan = MemoryPlan::of(workload);
-        let (total, available) = (plan.total(), machine::available());
+        let (total, available) = (plan.total(), machine::budget());
         let advice = available.filter(|available| total > *available);
         let advice = advice.map_or_else(Vec::new, |available| advice_for(workload, available));
         Self { parts: plan.parts, total, available, tokens: workload.tokens, advice }

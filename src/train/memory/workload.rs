@@ -1,12 +1,12 @@
 //! The sizes of a run that its memory depends on.
 
-use super::machine;
 use crate::internvl::{Layout, TensorInfo, Trainable};
 use crate::train::features::MAX_MEMORY;
 use crate::train::optim::OptimizerKind;
 use crate::train::pack::Packing;
 use crate::train::prepare::TrainingData;
 use crate::train::recipe::{Compute, LoraOptions, Recipe, Task};
+use crate::util::machine;
 
 /// The sizes of a run that its memory depends on.
 #[derive(Debug, Clone)]
