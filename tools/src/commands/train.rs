@@ -168,11 +168,11 @@ struct Overrides {
     expected_of: Option<PathBuf>,
 
     /// Use the mean of the sequences' means, as MM-PRM, instead of the mean over the batch.
-    #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     reference_loss: Option<bool>,
 
     /// Cut samples that are too long instead of refusing them.
-    #[arg(long, num_args = 0, default_missing_value = "true", require_equals = true)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     truncate: Option<bool>,
 
     /// Random seed of order, split, dropout and initial weights.
@@ -222,7 +222,7 @@ struct LoraOverrides {
     tokens: Option<Vec<String>>,
 
     /// Train the projector too.
-    #[arg(long = "lora-projector", num_args = 0, default_missing_value = "true", require_equals = true)]
+    #[arg(long = "lora-projector", num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     projector: Option<bool>,
 
     /// GGUF file of the model (see convert and quantize), whose language model's weights are used as stored.
