@@ -53,71 +53,69 @@ impl Policy {
     /// As [`Policy::open`].
     pub fn mmproj(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
         self.files = self.files.with_mmproj(path.as_ref())?;
-        Ok(self)
+        Ok(self.with(|_| ()))
+    }
+
+    /// Changes a setting. A model that was loaded with other settings is loaded again at the next use.
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self.loaded = Lazy::new();
+        self
     }
 
     /// Places this many layers on the GPU; without it, all that fit.
     #[must_use]
-    pub fn gpu_layers(mut self, layers: u32) -> Self {
-        self.files.gpu_layers = Some(layers);
-        self
+    pub fn gpu_layers(self, layers: u32) -> Self {
+        self.with(|policy| policy.files.gpu_layers = Some(layers))
     }
 
     /// Sets the number of compute threads; without it, one per core.
     #[must_use]
-    pub fn threads(mut self, threads: u32) -> Self {
-        self.files.threads = Some(threads);
-        self
+    pub fn threads(self, threads: u32) -> Self {
+        self.with(|policy| policy.files.threads = Some(threads))
     }
 
     /// Sets how many rollouts are decoded side by side, 1 to 128.
     #[must_use]
-    pub fn parallel(mut self, rollouts: u32) -> Self {
-        self.files.parallel = Some(rollouts);
-        self
+    pub fn parallel(self, rollouts: u32) -> Self {
+        self.with(|policy| policy.files.parallel = Some(rollouts))
     }
 
     /// Makes results independent of threads, batch composition and what else runs.
     #[must_use]
-    pub fn deterministic(mut self) -> Self {
-        self.files.deterministic = true;
-        self
+    pub fn deterministic(self) -> Self {
+        self.with(|policy| policy.files.deterministic = true)
     }
 
     /// Sets how tokens are drawn and the maximum number of new tokens per rollout. The defaults are MM-PRM's annotation
     /// settings: temperature 1, top-k 50, top-p 0.9, repetition penalty 1.05, 4,096 tokens.
     #[must_use]
-    pub fn sampling(mut self, sampling: Sampling, max_tokens: usize) -> Self {
-        (self.options.sampling, self.options.max_tokens) = (sampling, max_tokens);
-        self
+    pub fn sampling(self, sampling: Sampling, max_tokens: usize) -> Self {
+        self.with(|policy| (policy.options.sampling, policy.options.max_tokens) = (sampling, max_tokens))
     }
 
     /// Sets the random seed (0 without it).
     #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.options.seed = seed;
-        self
+    pub fn seed(self, seed: u64) -> Self {
+        self.with(|policy| policy.options.seed = seed)
     }
 
     /// Sets the conversation template of an instruct model other than InternVL2.5.
     #[must_use]
-    pub fn template(mut self, template: ChatTemplate) -> Self {
-        self.options.template = template;
-        self
+    pub fn template(self, template: ChatTemplate) -> Self {
+        self.with(|policy| policy.options.template = template)
     }
 
     /// Takes image paths as relative to `folder` and refuses images outside it.
     #[must_use]
-    pub fn images_in(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.images_in = Some(folder.into());
-        self
+    pub fn images_in(self, folder: impl Into<PathBuf>) -> Self {
+        self.with(|policy| policy.images_in = Some(folder.into()))
     }
 
     /// Ends requests under way and later ones with [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) once `cancel` is set.
     #[must_use]
-    pub fn cancelled_by(mut self, cancel: CancelToken) -> Self {
-        self.options.cancel = cancel;
-        self
+    pub fn cancelled_by(self, cancel: CancelToken) -> Self {
+        self.with(|policy| policy.options.cancel = cancel)
     }
 
     /// Writes `n` solutions of `problem`, each a list of steps whose last element holds the answer. The list is empty where
@@ -167,5 +165,19 @@ impl RolloutModel for Policy {
         };
         let problem = self.placed(request.problem).map_err(failed)?;
         self.loaded().map_err(failed)?.rollouts(&RolloutRequest { problem: &problem, ..*request })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_changed_after_the_first_use_takes_effect() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models");
+        let policy = Policy::open(demo.join("policy-q8_0.gguf")).unwrap().gpu_layers(0).threads(1);
+        assert_eq!(policy.loaded().unwrap().parallel(), 8, "the default of a small model");
+        let policy = policy.parallel(3);
+        assert_eq!(policy.loaded().unwrap().parallel(), 3);
     }
 }

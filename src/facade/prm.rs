@@ -46,35 +46,38 @@ impl Prm {
     /// As [`Prm::open`].
     pub fn mmproj(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
         self.files = self.files.with_mmproj(path.as_ref())?;
-        Ok(self)
+        Ok(self.with(|_| ()))
+    }
+
+    /// Changes a setting. A model that was loaded with other settings is loaded again at the next use.
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self.loaded = Lazy::new();
+        self
     }
 
     /// Places this many layers on the GPU; without it, all that fit.
     #[must_use]
-    pub fn gpu_layers(mut self, layers: u32) -> Self {
-        self.files.gpu_layers = Some(layers);
-        self
+    pub fn gpu_layers(self, layers: u32) -> Self {
+        self.with(|prm| prm.files.gpu_layers = Some(layers))
     }
 
     /// Sets the number of compute threads; without it, one per core.
     #[must_use]
-    pub fn threads(mut self, threads: u32) -> Self {
-        self.files.threads = Some(threads);
-        self
+    pub fn threads(self, threads: u32) -> Self {
+        self.with(|prm| prm.files.threads = Some(threads))
     }
 
     /// Makes scores independent of batch composition on a GPU too, at some cost; on a CPU they always are.
     #[must_use]
-    pub fn deterministic(mut self) -> Self {
-        self.files.deterministic = true;
-        self
+    pub fn deterministic(self) -> Self {
+        self.with(|prm| prm.files.deterministic = true)
     }
 
     /// Sets the text form candidates are read in, instead of the one named in the model's metadata.
     #[must_use]
-    pub fn template(mut self, template: PrmTemplate) -> Self {
-        self.template = Some(template);
-        self
+    pub fn template(self, template: PrmTemplate) -> Self {
+        self.with(|prm| prm.template = Some(template))
     }
 
     /// Scores every step: one list a candidate, one number a step, the probability (0 to 1) that the step is right. `images`
