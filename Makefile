@@ -56,8 +56,7 @@ test: setup
 
 test-fast:
 	@$(begin_skips)
-	$(CARGO) test --package mmprm-quant --no-default-features
-	$(CARGO) test --package mmprm --no-default-features
+	$(CARGO) test --package mmprm-quant --package mmprm --no-default-features
 	@$(show_skips)
 
 EXAMPLES := score best_of_n annotate train_prm verify convert

@@ -107,7 +107,7 @@ fn synthetic(path: &Path, shape: &Shape) {
 }
 
 fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/models")
 }
 
 /// Loads a projector file into an encoder.

@@ -1,5 +1,5 @@
 //! Converts a checkpoint directory to a pair of GGUF files that llama.cpp loads:
-//! `cargo run --release --example convert [HF_DIR] [OUTPUT_DIR]`.
+//! `cargo run --release --example convert [HF_DIR] [OUTPUT_DIR]`. Without OUTPUT_DIR the files are removed at the end.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let demo = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/demo/checkpoints/mini-mm-policy"));
     let checkpoint = arguments.next().unwrap_or(demo);
-    let output = arguments.next().unwrap_or_else(|| std::env::temp_dir().join("mmprm-example"));
+    let temporary = tempfile::tempdir()?;
+    let output = arguments.next().unwrap_or_else(|| temporary.path().to_path_buf());
     let plan = plan(&checkpoint, &output, &ConvertOptions::new(WeightType::F16))?;
     plan.write(&mut no_progress)?;
     for file in &plan.files {

@@ -1,4 +1,4 @@
-//! Trains a PRM for one epoch on two labelled solutions, in a temporary directory: `cargo run --release --example train_prm`.
+//! Trains a PRM for one epoch on two labelled solutions, in a directory that is removed at the end: `cargo run --release --example train_prm`.
 //! Real samples come from `mmprm samples`, real recipes look like those in demo/recipes.
 
 use mmprm::train::recipe::Recipe;
@@ -6,8 +6,8 @@ use mmprm::train::train;
 use mmprm::util::cancel::CancelToken;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::temp_dir().join("mmprm-example-train");
-    std::fs::create_dir_all(&folder)?;
+    let temporary = tempfile::tempdir()?;
+    let folder = temporary.path();
     let sample = |id: u32, steps: &str, labels: &str| {
         format!(
             "{{\"id\": {id}, \"image\": null, \"conversations\": [\
@@ -24,6 +24,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         folder = folder.display(),
     ))?;
     let summary = train(&recipe, &mut |event| println!("{event:?}"), &CancelToken::new())?;
-    println!("{} steps; the checkpoint is in {}", summary.steps, folder.join("prm/last").display());
+    println!("{} steps; the checkpoint was in {}", summary.steps, folder.join("prm/last").display());
     Ok(())
 }

@@ -147,6 +147,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
     fn no_text_causes_a_panic(gold in ".{0,60}", prediction in ".{0,120}") {
         let choices = AnswerSpec { choices: vec![gold.clone(), "2".into()], ..AnswerSpec::default() };
         for rule in [Rule::General, Rule::MathVista, Rule::MathVision] {

@@ -57,6 +57,7 @@ fn worst_gradient(gradients: &Gradients, expected: &Tensors) -> (f64, String) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn golden_train_gradients_agree_to_1e_5_with_and_without_checkpointing() {
     let mut compared = 0;
     for folder in cases("train") {
@@ -97,6 +98,7 @@ impl Deviations {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn golden_train_half_precision_is_as_accurate_as_the_references() {
     let mut compared = 0;
     for folder in cases("train") {
@@ -140,6 +142,7 @@ fn golden_train_half_precision_is_as_accurate_as_the_references() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn golden_train_gradients_of_one_pack_with_precomputed_features_agree_to_1e_5() {
     let mut compared = 0;
     for folder in cases("train") {
@@ -198,6 +201,7 @@ fn golden_train_hidden_states_agree_layer_by_layer() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn golden_train_scores_of_whole_solutions_agree_with_the_references_reward_model() {
     let mut compared = 0;
     for folder in cases("score") {

@@ -65,6 +65,7 @@ fn train(case: &Case) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn plans_are_within_a_tenth_of_the_peak() {
     let cases = cases();
     if let Ok(number) = std::env::var(CHILD) {

@@ -28,7 +28,7 @@ ROLLOUTS = "16 rollouts × 64 tokens after 500"
 ANNOTATION = "annotate 20 problems"
 # The same problems, budgets and sampling for both sides.
 SEARCH = "--limit 20 --rollouts 16 --rollout-budget 100 --repetition-penalty 1 --max-tokens 300".split()
-# A second cache in main memory only costs copies here. Without fused attention the server's scores are this program's to 1e-6, and
+# The server's second cache in main memory is switched off: it copies states and is never hit by these requests. Without fused attention the server's scores are this program's to 1e-6, and
 # it is not slower; heads 32 wide are slower with it in any work.
 EXACT = "--server-flags=--cache-ram 0 --flash-attn off"
 FLAGS = {"mini": EXACT, "smollm2": "--server-flags=--cache-ram 0", "1b": "--server-flags=--cache-ram 0"}

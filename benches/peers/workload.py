@@ -37,7 +37,7 @@ def make():
     with Server(options) as server:
 
         def text(tokens, before=""):
-            """Words until they are so many tokens."""
+            """Random words, together `tokens` tokens long."""
             chosen = []
             while (missing := tokens - len(server.tokens(before + " ".join(chosen)))) > 0:
                 # Hardly a word is more than four tokens.

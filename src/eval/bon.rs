@@ -54,7 +54,8 @@ pub struct MethodAccuracy {
 /// The accuracy of each selection method, in order: a random candidate, pass@k, any right candidate
 /// (oracle), the [majority](super::majority); where all records have step scores, each
 /// [`Aggregator`] and the majority weighted by three of them; where all have log-probabilities, the
-/// best worst step and the best mean token. Records without labels are left out.
+/// solution whose least likely step is likeliest and the one with the highest mean of token
+/// log-probabilities. Records without labels are left out.
 pub fn report(sets: &[CandidateSet], options: BonOptions) -> Vec<MethodAccuracy> {
     let labelled: Vec<Labelled<'_>> = sets
         .iter()

@@ -14,13 +14,13 @@
 //! assert_eq!((table[0].source.as_str(), table[0].agreed), ("quiz", 1));
 //! ```
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::answer::{AnswerSpec, Comparison, Outcome, Rule};
+use crate::util::io::{self, FileError};
 
 /// Maximum size of a file of triples, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
@@ -52,21 +52,8 @@ impl Triple {
 #[non_exhaustive]
 pub enum TriplesError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The file is larger than this version reads.
-    #[error("cannot read {}: {size} bytes, expected at most {MAX_BYTES}; split the file", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size in bytes.
-        size: u64,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A line is not a triple.
     #[error("{}:{line}: {source}", path.display())]
     Line {
@@ -99,12 +86,7 @@ pub enum LineError {
 /// # Errors
 /// If the file cannot be read, is larger than 1 GiB, or has a malformed line.
 pub fn load(path: &Path) -> Result<Vec<Triple>, TriplesError> {
-    let unreadable = |source| TriplesError::Read { path: path.to_owned(), source };
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_BYTES {
-        return Err(TriplesError::TooLarge { path: path.to_owned(), size });
-    }
-    parse(path, &std::fs::read(path).map_err(unreadable)?)
+    parse(path, &io::read(path, MAX_BYTES)?)
 }
 
 /// Reads triples from memory; `path` is only for messages.

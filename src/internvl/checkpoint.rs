@@ -11,6 +11,7 @@ use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 use super::config::{Config, ConfigError};
 use super::layout::{Layout, TensorInfo};
 use super::parameters::{Parameters, Store};
+use crate::util::io::{self, FileError};
 
 /// Maximum size of `config.json`, in bytes.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -20,13 +21,8 @@ const MAX_CONFIG: u64 = 16 << 20;
 #[non_exhaustive]
 pub enum WeightsError {
     /// `config.json` cannot be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// `config.json` is not valid JSON.
     #[error("{}: {source}", path.display())]
     Json {
@@ -124,21 +120,15 @@ pub enum WeightsError {
 /// ```
 /// use mmprm::internvl::{WeightsError, read_layout};
 /// let directory = tempfile::tempdir().unwrap();
-/// assert!(matches!(read_layout(directory.path()), Err(WeightsError::Read { .. })));
+/// assert!(matches!(read_layout(directory.path()), Err(WeightsError::File(_))));
 /// ```
 ///
 /// # Errors
 /// [`WeightsError`] with the file and field.
 pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
     let path = directory.join("config.json");
-    let fail = |source| WeightsError::Read { path: path.clone(), source };
-    let length = std::fs::metadata(&path).map_err(fail)?.len();
-    if length > MAX_CONFIG {
-        let problem = format!("{length} bytes, expected at most {MAX_CONFIG}");
-        return Err(fail(std::io::Error::new(std::io::ErrorKind::FileTooLarge, problem)));
-    }
-    let text = std::fs::read(&path).map_err(fail)?;
-    let json = serde_json::from_slice(&text).map_err(|source| WeightsError::Json { path: path.clone(), source })?;
+    let json = serde_json::from_slice(&io::read(&path, MAX_CONFIG)?)
+        .map_err(|source| WeightsError::Json { path: path.clone(), source })?;
     let config = Config::from_json(&json);
     let config = config.map_err(|source| WeightsError::Config { path: directory.to_owned(), source })?;
     Ok(Layout::new(&config))

@@ -194,6 +194,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
     fn forward_matches_f64_and_backward_finite_differences() {
         let mut random = Random::new(1);
         for activation in [Activation::Gelu, Activation::Silu] {

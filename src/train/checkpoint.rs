@@ -18,12 +18,13 @@
 //! ```
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
+
+use crate::util::io::FileError;
 
 /// Maximum bytes of a file to copy; tokenizers are below 40 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -50,13 +51,8 @@ const COMPANIONS: &[&str] = &[
 #[non_exhaustive]
 pub enum CheckpointError {
     /// A file of the base checkpoint cannot be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The base's configuration is not JSON.
     #[error("{}: {source}", path.display())]
     Config {
@@ -75,10 +71,7 @@ pub enum CheckpointError {
 /// # Errors
 /// [`CheckpointError`].
 pub fn prepare(base: &Path, target: &Path, stored: StoredType) -> Result<(), CheckpointError> {
-    let read = |path: &Path| {
-        let fail = |source| CheckpointError::Read { path: path.to_owned(), source };
-        fs::read(path).map_err(fail)
-    };
+    let read = |path: &Path| fs::read(path).map_err(FileError::reading(path));
     for path in companions(base)? {
         let Some(name) = path.file_name() else { continue };
         let bytes = if name == "config.json" { config(&path, &read(&path)?, stored)? } else { read(&path)? };
@@ -89,7 +82,7 @@ pub fn prepare(base: &Path, target: &Path, stored: StoredType) -> Result<(), Che
 
 /// Files that accompany the weights of a checkpoint, sorted.
 pub(super) fn companions(base: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
-    let list = fs::read_dir(base).map_err(|source| CheckpointError::Read { path: base.to_owned(), source })?;
+    let list = fs::read_dir(base).map_err(FileError::reading(base))?;
     let mut files: Vec<PathBuf> = list.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     files.retain(|path| is_companion(path));
     files.sort();
@@ -161,6 +154,6 @@ mod tests {
     #[test]
     fn a_missing_base_is_named() {
         let error = prepare(Path::new("nowhere"), Path::new("out"), StoredType::F32).unwrap_err();
-        assert!(error.to_string().starts_with("nowhere: cannot read: "), "{error}");
+        assert!(error.to_string().starts_with("cannot read nowhere: "), "{error}");
     }
 }

@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use super::checkpoint::{CheckpointError, companions};
 use crate::internvl;
+use crate::util::io::FileError;
 
 /// Maximum number of new layers.
 const MAX_LAYERS: usize = 256;
@@ -55,13 +56,8 @@ pub enum ExpandError {
     #[error("{0} new layers, expected 1 to {MAX_LAYERS}")]
     Layers(usize),
     /// The result cannot be written.
-    #[error("{}: cannot write: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The target is the base.
     #[error("{}: is the model itself, expected another directory", path.display())]
     SameDirectory {
@@ -93,16 +89,15 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
     let checkpoint = Checkpoint::open(base)?;
     for path in companions(base)? {
         let destination = target.join(path.file_name().unwrap_or_default());
-        let fail = |source| ExpandError::Write { path: destination.clone(), source };
-        let mut bytes = fs::read(&path).map_err(|source| CheckpointError::Read { path: path.clone(), source })?;
+        let mut bytes = fs::read(&path).map_err(FileError::reading(&path))?;
         if path.file_name().is_some_and(|name| name == "config.json") {
             bytes = config(&bytes, count + layers).ok_or(ExpandError::Config { path })?;
         }
-        atomic::write(&destination, &bytes).map_err(fail)?;
+        atomic::write(&destination, &bytes).map_err(FileError::writing(&destination))?;
     }
     let destination = target.join("model.safetensors");
-    write(&destination, &checkpoint, &tensors(&checkpoint, count, layers))
-        .map_err(|source| ExpandError::Write { path: destination, source })
+    let written = write(&destination, &checkpoint, &tensors(&checkpoint, count, layers));
+    Ok(written.map_err(FileError::writing(&destination))?)
 }
 
 fn config(bytes: &[u8], layers: usize) -> Option<Vec<u8>> {

@@ -29,6 +29,7 @@ use super::optim::{Optimizer, clip_factor, global_norm};
 use super::pack::{Packing, PackingLimits, Sequence, divisor};
 use super::recipe::{Init, Recipe};
 use crate::compat::random::Random;
+use crate::util::io::FileError;
 use crate::util::machine;
 
 /// The batches of an epoch.
@@ -134,16 +135,12 @@ impl ModelShape {
     /// # Errors
     /// [`OpenError`] if no model has this shape, or the folder for temporary files is not writable.
     pub fn model(&self, recipe: &Recipe) -> Result<FullModel, OpenError> {
-        let folder = tempfile::tempdir().map_err(|source| self.unwritable(source))?;
+        let unwritable = |source| OpenError::Model(FileError::writing(&std::env::temp_dir())(source).into());
+        let folder = tempfile::tempdir().map_err(unwritable)?;
         let path = folder.path().join("config.json");
-        std::fs::write(&path, self.config().to_string()).map_err(|source| self.unwritable(source))?;
+        std::fs::write(&path, self.config().to_string()).map_err(unwritable)?;
         let (model, output) = (folder.path().to_owned(), folder.path().to_owned());
         FullModel::open(&Recipe { model, output, init: Init::Random, ..recipe.clone() }, SPECIAL, Vec::new())
-    }
-
-    #[expect(clippy::unused_self, reason = "the error is one of opening this shape")]
-    fn unwritable(&self, source: std::io::Error) -> OpenError {
-        OpenError::Model(crate::internvl::WeightsError::Read { path: std::env::temp_dir(), source })
     }
 
     /// Its `config.json`.

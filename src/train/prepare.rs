@@ -12,6 +12,7 @@ use super::network::tiling;
 use super::recipe::{Recipe, Task};
 use super::validation::hold_out;
 use crate::internvl;
+use crate::util::io::FileError;
 
 /// The data of a run.
 #[derive(Debug)]
@@ -35,13 +36,8 @@ pub enum PrepareError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// A file could not be read again to hash it.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Validation holds out every problem.
     #[error("{}: no training samples are left after {held} are held out; lower `validation`", path.display())]
     NothingLeft {
@@ -97,8 +93,8 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
 
 /// SHA-256 of a file, in hexadecimal.
 fn fingerprint(path: &Path) -> Result<Value, PrepareError> {
-    let fail = |source| PrepareError::Read { path: path.to_owned(), source };
+    let fail = FileError::reading(path);
     let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path).map_err(fail)?, &mut hasher).map_err(fail)?;
+    io::copy(&mut File::open(path).map_err(&fail)?, &mut hasher).map_err(&fail)?;
     Ok(format!("{:x}", hasher.finalize()).into())
 }

@@ -8,6 +8,7 @@ use crate::loops::problems;
 use crate::{Bench, tokenizer};
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_recipe_is_trained_and_resumed_by_one_call() {
     let Some(mut bench) = Bench::new(&problems()) else { return };
     bench.recipe.validation = 0.2;

@@ -40,6 +40,7 @@ fn sums() -> String {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn thirty_two_samples_with_hard_labels_are_overfitted() {
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &sums()) else { continue };
@@ -56,6 +57,7 @@ fn thirty_two_samples_with_hard_labels_are_overfitted() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn soft_labels_are_reproduced() {
     for architecture in ARCHITECTURES {
         let Some(mut bench) = Bench::of(architecture, &paths()) else { continue };
@@ -71,6 +73,7 @@ fn soft_labels_are_reproduced() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn contradictory_labels_become_their_mean() {
     for architecture in ARCHITECTURES {
         let both = [("2 + 2 = 4.", 1.0), ("2 + 2 = 4.", 0.0), ("2 + 2 = 4.", 0.5)];

@@ -31,6 +31,7 @@ fn bench() -> Option<Bench> {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_killed_run_resumes_bit_exactly() {
     for (kind, precision) in [(OptimizerKind::AdamW, Compute::F32), (OptimizerKind::Muon, Compute::F16)] {
         let Some(mut whole) = bench() else { return };
@@ -69,6 +70,7 @@ fn a_killed_run_resumes_bit_exactly() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn an_interrupted_run_saves_and_resumes() {
     let Some(bench) = bench() else { return };
     let cancel = CancelToken::new();
@@ -91,6 +93,7 @@ fn an_interrupted_run_saves_and_resumes() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn the_last_and_the_best_checkpoint_have_the_form_of_the_initial_model() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.save_as = mmprm_quant::safetensors::StoredType::F32;
@@ -118,6 +121,7 @@ fn the_last_and_the_best_checkpoint_have_the_form_of_the_initial_model() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_directory_of_another_run_is_refused() {
     let Some(mut bench) = bench() else { return };
     bench.run(&mut |_| ()).unwrap();
@@ -152,6 +156,7 @@ fn a_directory_in_use_is_refused_and_old_temporary_files_are_removed() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_checkpoint_that_cannot_be_written_ends_the_run_with_its_path() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.save_every = 2;
@@ -184,6 +189,7 @@ fn non_finite_numbers_end_the_run_with_their_name() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_run_stops_when_validation_does_not_improve() {
     let Some(mut bench) = bench() else { return };
     bench.recipe.epochs = 50;
@@ -199,6 +205,7 @@ fn a_run_stops_when_validation_does_not_improve() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_policy_overfits_its_solutions_in_both_forms() {
     let line = |number: usize| {
         let solution = [format!("We get {number} + 1 = {}.", number + 1), format!("Answer: {}", number + 1)];
@@ -222,6 +229,7 @@ fn a_policy_overfits_its_solutions_in_both_forms() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn images_are_encoded_once_and_their_features_cached() {
     let Some(mut bench) = bench() else { return };
     let root = bench.folder.path();

@@ -68,6 +68,7 @@ pub fn merged(bench: &Bench) -> PathBuf {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_killed_run_of_adapters_resumes_bit_exactly() {
     for (kind, precision) in [(OptimizerKind::AdamW, Compute::F32), (OptimizerKind::Muon, Compute::F16)] {
         let Some(mut whole) = bench("internlm2") else { return };
@@ -94,6 +95,7 @@ fn a_killed_run_of_adapters_resumes_bit_exactly() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn adapters_learn_and_leave_the_base_unchanged() {
     let Some(mut bench) = bench("internlm2") else { return };
     bench.recipe.epochs = 20;
@@ -115,6 +117,7 @@ fn adapters_learn_and_leave_the_base_unchanged() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn an_adapter_is_saved_in_the_form_of_peft() {
     for (architecture, [module, table, head]) in [
         ("internlm2", ["attention.wqkv", "tok_embeddings", "output"]),
@@ -145,6 +148,7 @@ fn an_adapter_is_saved_in_the_form_of_peft() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn a_merged_checkpoint_has_the_loss_of_base_and_adapter_and_the_base_s_form() {
     for architecture in ["internlm2", "qwen2"] {
         let Some(mut bench) = bench(architecture) else { return };
@@ -189,6 +193,7 @@ fn a_merged_checkpoint_has_the_loss_of_base_and_adapter_and_the_base_s_form() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn an_adapter_that_does_not_fit_is_refused_before_anything_is_written() {
     let (Some(bench), Some(other)) = (bench("internlm2"), checkpoint("qwen2")) else { return };
     train(&bench, &mut |_| ()).unwrap();

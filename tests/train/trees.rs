@@ -85,6 +85,7 @@ fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn trees_of_steps_have_the_loss_and_gradients_of_their_paths() {
     for architecture in ARCHITECTURES {
         let Some(bench) = Bench::of(architecture, &paths()) else { continue };
@@ -96,6 +97,7 @@ fn trees_of_steps_have_the_loss_and_gradients_of_their_paths() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn trees_with_images_have_the_loss_and_gradients_of_their_paths() {
     if ["img1.png", "img2.png"].iter().any(|image| golden_path(&format!("images/{image}")).is_none()) {
         return;
@@ -121,6 +123,7 @@ fn trees_with_images_have_the_loss_and_gradients_of_their_paths() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
     let reply = |answer: &str| {
         let solution = ["Read the numbers 3 and 4.", "So we get 3 * 4 = 12.", answer];
@@ -140,6 +143,7 @@ fn trees_of_replies_have_the_loss_and_gradients_of_their_paths() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn samples_side_by_side_in_one_sequence_have_the_loss_and_gradients_of_separate_ones() {
     for architecture in ARCHITECTURES {
         let Some(bench) = Bench::of(architecture, &paths()) else { continue };

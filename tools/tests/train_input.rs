@@ -63,7 +63,7 @@ fn a_sample_that_cannot_be_learnt_from_is_named_with_its_line() {
     sandbox.write("s.jsonl", "\n");
     sandbox.refuses(TRAIN, 3, &["s.jsonl: no samples"]);
     fs::remove_file(sandbox.path("s.jsonl")).unwrap();
-    sandbox.refuses(TRAIN, 3, &["s.jsonl: cannot read: No such file"]);
+    sandbox.refuses(TRAIN, 3, &["cannot read s.jsonl: No such file"]);
 }
 
 #[test]

@@ -201,6 +201,7 @@ fn a_number_is_extracted_if_one_is_expected() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn hostile_texts_are_fast_and_never_panic() {
     let specs = [
         with_choices(&["yes", "no"]),

@@ -6,7 +6,7 @@
 //! difference first, but it does not help to choose among candidates of *one* problem. Cross
 //! entropy with label v learns the odds v : 1 − v. Here the correct part of a label weighs 1 − r
 //! and the incorrect part r, where r is the problem's success rate, so odds are learnt relative to
-//! the problem's own: one half is a step that does not change the odds. Problems near r = 0 or 1,
+//! the problem's own: a label of one half means that the step leaves the odds as they were. Problems near r = 0 or 1,
 //! whose labels carry the least information, weigh the least.
 
 use super::sample::Sample;

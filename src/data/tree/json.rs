@@ -154,8 +154,7 @@ fn check_depth(bytes: &[u8], file: &str) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// Where a value is in its file, as a chain back to the top, so that only an error pays for its
-/// path.
+/// Where a value is in its file: a list of keys from the value back to the top. The path is built only for an error.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     file: &'a str,

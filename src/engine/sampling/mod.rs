@@ -261,6 +261,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
     fn draws_follow_the_definition_for_any_parameters() {
         let mut scratch = Scratch::default();
         for (flatness, count) in [(1.0_f32, 70), (4.0, 3000), (0.05, 3000)] {

@@ -57,6 +57,7 @@ fn pixels(samples: &[Sample], layout: &Layout) -> HashMap<String, Vec<f32>> {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn golden_train_losses_match_f64_within_f32_rounding() {
     let mut compared = 0;
     for architecture in ["internlm2", "qwen2"] {

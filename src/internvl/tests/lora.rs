@@ -161,6 +161,7 @@ fn adapter_gradients_follow_from_that_of_the_merged_matrix() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn gradients_match_finite_differences_with_dropout() {
     for (layout, _, mut parameters, packed) in cases() {
         let model = Model::new(&layout);

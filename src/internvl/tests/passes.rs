@@ -69,6 +69,7 @@ fn losses_match_the_naive_model() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn gradients_match_finite_differences_of_the_naive_model() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 8);

@@ -99,6 +99,7 @@ fn random_format(case: usize) -> usize {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn shapes_that_cross_block_boundaries_are_correct() {
     let mut random = Random::new(12);
     for shape @ (m, n, k) in [(3100, 40, 30), (30, 3100, 40), (40, 50, 2100), (193, 800, 1100), (1, 1, 3000)] {
@@ -143,6 +144,7 @@ fn precisions_stay_within_their_error_bounds() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn matrix_vector_products_are_correct() {
     let mut random = Random::new(20);
     for shape @ (m, n, k) in [(1, 1, 1), (1, 70, 33), (70, 1, 33), (1, 1500, 900), (1500, 1, 900)] {
@@ -194,6 +196,7 @@ fn panels_packed_for_amx_are_correct_under_emulation() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn results_do_not_depend_on_the_thread_count() {
     let mut random = Random::new(15);
     for (m, n, k) in [(300, 500, 600), (5, 3000, 700), (2000, 17, 160), (1, 3000, 1500), (3000, 1, 1500)] {

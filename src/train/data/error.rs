@@ -1,24 +1,19 @@
 //! Errors of reading training data: the file and line, and what is wrong with the record.
 
-use std::io;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::image::ImageError;
+use crate::util::io::FileError;
 
 /// An error of reading training data.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The file cannot be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A line is longer than the limit.
     #[error("{}:{line}: more than {limit} bytes, expected one record a line", path.display())]
     LongLine {

@@ -58,6 +58,7 @@ pub use sample::{Placed, Sample, Target, TargetValue};
 pub use tokenizer::{SpecialTokens, Tokenizer};
 
 use crate::image::{self, ImageError, Tiling};
+use crate::util::io::FileError;
 use encode::Encoder;
 use images::Images;
 use record::Record;
@@ -205,12 +206,12 @@ impl Source<'_> {
 }
 
 fn read_records(path: &Path) -> Result<Vec<Numbered>, DataError> {
-    let fail = |source| DataError::Read { path: path.to_owned(), source };
-    let mut reader = BufReader::new(File::open(path).map_err(fail)?);
+    let fail = FileError::reading(path);
+    let mut reader = BufReader::new(File::open(path).map_err(&fail)?);
     let (mut records, mut line, mut number) = (Vec::new(), Vec::new(), 0);
     loop {
         line.clear();
-        let length = reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line).map_err(fail)?;
+        let length = reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line).map_err(&fail)?;
         if length == 0 {
             break;
         }

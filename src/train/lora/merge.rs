@@ -1,7 +1,7 @@
 //! Folding an adapter into its base checkpoint, streaming the weights.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::adapter::{Adapter, AdapterError, Pair};
@@ -13,6 +13,7 @@ use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 use crate::nn::gemm::Gemm;
 use crate::nn::tensor::{Mat, MatMut};
 use crate::train::checkpoint::{CheckpointError, companions};
+use crate::util::io::FileError;
 
 /// Values processed at a time: 16 MiB as f32.
 const CHUNK: usize = 1 << 22;
@@ -34,13 +35,8 @@ pub enum MergeError {
     #[error(transparent)]
     Companion(#[from] CheckpointError),
     /// The result cannot be written.
-    #[error("{}: cannot write: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A merged value is out of range of the base's type.
     #[error("{}: tensor '{name}': {source}", path.display())]
     Value {
@@ -78,7 +74,7 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
     let copy = |path: &Path| {
         let destination = target.join(path.file_name().unwrap_or_default());
         let written = fs::read(path).and_then(|bytes| atomic::write(&destination, &bytes));
-        written.map_err(|source| MergeError::Write { path: destination, source })
+        written.map_err(FileError::writing(&destination))
     };
     companions(base)?.iter().try_for_each(|path| copy(path))?;
     let total = checkpoint.names().filter_map(|name| checkpoint.get(name)).map(|tensor| checkpoint.data(tensor).len());
@@ -86,16 +82,19 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
         Merging { adapter: &adapter, checkpoint: &checkpoint, watch, done: 0, total: total.sum::<usize>() as u64 };
     for (path, header, tensors) in checkpoint.files() {
         let destination = target.join(path.file_name().unwrap_or_default());
-        let fail = |source| MergeError::Write { path: destination.clone(), source };
-        let mut file = AtomicFile::create(&destination).map_err(fail)?;
-        file.write_all(header).map_err(fail)?;
+        let fail = FileError::writing(&destination);
+        let mut file = AtomicFile::create(&destination).map_err(&fail)?;
+        file.write_all(header).map_err(&fail)?;
         for (name, tensor) in tensors {
-            merging.tensor(name, tensor, &mut |bytes| file.write_all(bytes).map_err(fail))?;
+            merging.tensor(name, tensor, &mut |bytes| Ok(file.write_all(bytes).map_err(&fail)?))?;
         }
-        file.commit().map_err(fail)?;
+        file.commit().map_err(&fail)?;
     }
     let index = base.join(INDEX);
-    if index.exists() { copy(&index) } else { Ok(()) }
+    if index.exists() {
+        copy(&index)?;
+    }
+    Ok(())
 }
 
 fn is_same_directory(one: &Path, other: &Path) -> bool {

@@ -2,28 +2,15 @@
 
 use std::path::PathBuf;
 
+use crate::util::io::FileError;
+
 /// An error of reading a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
     /// The file cannot be read.
-    #[error("{}: cannot read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// The file is too large.
-    #[error("{}: {found} bytes, expected at most {limit}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size in bytes.
-        found: u64,
-        /// The limit in bytes.
-        limit: u64,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// The file is not TOML.
     #[error("{}: {}", path.display(), one_line(source))]
     File {

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::error::RecipeError;
 use super::keys::Recipe;
 use super::lora::LoraOptions;
+use crate::util::io::read_to_string;
 
 /// Maximum bytes of a recipe.
 const MAX_FILE: u64 = 1 << 20;
@@ -67,12 +68,7 @@ impl Recipe {
 }
 
 fn read_table(path: &Path) -> Result<Table, RecipeError> {
-    let fail = |source| RecipeError::Read { path: path.to_owned(), source };
-    let found = std::fs::metadata(path).map_err(fail)?.len();
-    if found > MAX_FILE {
-        return Err(RecipeError::TooLarge { path: path.to_owned(), found, limit: MAX_FILE });
-    }
-    let text = std::fs::read_to_string(path).map_err(fail)?;
+    let text = read_to_string(path, MAX_FILE)?;
     renamed(text.parse().map_err(|source| RecipeError::File { path: path.to_owned(), source })?)
 }
 

@@ -101,9 +101,9 @@ struct SearchArgs {
     #[arg(long, value_name = "N", default_value_t = SearchParams::default().rollout_budget)]
     rollout_budget: usize,
 
-    /// Message of the prompt that holds a state's steps: the user's, for which MM-PRM's models are
-    /// trained, or the assistant's, where rollouts continue the parent's own tokens and its cache
-    /// is reused.
+    /// Where the prompt of a rollout has the steps so far: in the user's message, as MM-PRM's models
+    /// are trained, or at the start of the assistant's, so that the model continues its own text and
+    /// the cached prefix is reused.
     #[arg(long = "continue", value_name = "user|assistant", default_value_t = Continue::User)]
     continues: Continue,
 

@@ -29,8 +29,8 @@ enum What {
 ///
 /// Methods: a random candidate, pass@k, any right candidate (oracle), majority vote over equal
 /// answers; where the file has `prm_scores`, every aggregator of step scores and votes weighted by
-/// it; where it has the policy's log-probabilities (`generate` writes them), the best worst step
-/// and the best mean token.
+/// it; where it has the policy's log-probabilities (`generate` writes them), the solution whose
+/// least likely step is likeliest and the one with the highest mean of token log-probabilities.
 #[derive(clap::Args)]
 struct BonArgs {
     /// Best-of-N file with `labels`, from `mmprm generate` or `mmprm score`.
