@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mmprm::train::expand::{ExpandError, expand};
+use mmprm::util::io::FileError;
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
@@ -31,7 +32,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     match expand(&args.model, args.layers, &args.output) {
-        Err(error @ ExpandError::Write { .. }) => return Err(error.into()),
+        Err(error @ ExpandError::File(FileError::Write { .. })) => return Err(error.into()),
         result => result.map_err(|error| BadInput(error.to_string()))?,
     }
     ui.say(format_args!("{} more layers: {}", args.layers, args.output.display()))?;

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use mmprm::train::lora::{MergeError, merge};
+use mmprm::util::io::FileError;
 use mmprm_quant::progress::Progress;
 use serde_json::json;
 
@@ -46,7 +47,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             ui.warn("interrupted; unfinished files were removed");
             return Ok(Exit::Interrupted);
         }
-        Err(error @ MergeError::Write { .. }) => return Err(error.into()),
+        Err(error @ MergeError::File(FileError::Write { .. })) => return Err(error.into()),
         result => result.map_err(|error| BadInput(error.to_string()))?,
     }
     ui.say(format_args!("merged: {}", args.output.display()))?;
