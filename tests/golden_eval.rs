@@ -21,7 +21,7 @@ fn golden_accuracies_of_every_aggregator_agree() {
         let sets = candidates::load(&path).unwrap();
         let report = report(&sets, BonOptions { reference: true, ..BonOptions::default() });
         let most = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
-        for choice in report {
+        for choice in report.methods {
             let Some(expected) = expected.get(&choice.name) else { continue };
             // MM-PRM draws 5,000 times at random, and once for each pass@k: the first comes close
             // to the expectation, the others only where every candidate is drawn.

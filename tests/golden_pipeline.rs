@@ -105,7 +105,9 @@ fn compare(samples: &[Sample], expected: &Value, tree: &Tree, what: &str) {
 
 fn sample(record: &Value) -> Sample {
     let labels = list(&record["labels"]).iter().map(|label| label.as_f64().unwrap()).collect();
-    Sample { process: text(&record["process"]).to_owned(), labels, weights: None }
+    let process = text(&record["process"]);
+    let parts = process.strip_suffix("<prm>").unwrap().split("<prm>\n\n").map(str::to_owned).collect();
+    Sample { parts, labels, weights: None }
 }
 
 fn load(name: &str, hand_made: &HashMap<String, Tree>) -> Option<Tree> {

@@ -38,7 +38,7 @@ fn image_tokens(name: &str) -> Option<usize> {
 /// Returns the prompt with image placeholders, as MM-PRM's chat template leaves it.
 fn with_placeholders(pieces: &[Piece]) -> String {
     let write = |piece: &Piece| match piece {
-        Piece::Text(text) => text.clone(),
+        Piece::Text(text) | Piece::Plain(text) => text.clone(),
         Piece::Image(_) => "<image>".to_owned(),
     };
     pieces.iter().map(write).collect()

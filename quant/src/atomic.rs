@@ -6,8 +6,12 @@
 //! failure. [`AtomicFile::commit_unsynced`] leaves that out, for files that can be recomputed
 //! (caches): after a power failure such a file may be missing, old or damaged, so its reader must
 //! validate it. Dropping an [`AtomicFile`] without a commit removes the temporary file.
+//!
+//! A destination that is a symbolic link stays one: the file that it leads to is replaced. What is no
+//! regular file (a device, a pipe, the standard output as `/dev/stdout`) cannot be replaced and is
+//! written through.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -29,23 +33,96 @@ use tempfile::NamedTempFile;
 /// ```
 #[derive(Debug)]
 pub struct AtomicFile {
-    writer: BufWriter<NamedTempFile>,
+    writer: BufWriter<Sink>,
     destination: PathBuf,
 }
 
+/// Where the bytes go until the commit.
+#[derive(Debug)]
+enum Sink {
+    /// To a temporary file that is renamed to `place`.
+    Temporary { file: NamedTempFile, place: PathBuf },
+    /// To the destination itself.
+    Through(File),
+}
+
+impl Sink {
+    fn file(&mut self) -> &mut File {
+        match self {
+            Self::Temporary { file, .. } => file.as_file_mut(),
+            Self::Through(file) => file,
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file().flush()
+    }
+}
+
+impl Seek for Sink {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file().seek(position)
+    }
+}
+
+/// Returns whether `destination` is written through instead of being replaced: it exists and is no
+/// regular file, or it is the name of an open file, such as `/dev/stdout`.
+///
+/// ```
+/// use mmprm_quant::atomic::is_written_through;
+/// assert!(!is_written_through("new.json".as_ref()));
+/// # #[cfg(unix)]
+/// assert!(is_written_through("/dev/null".as_ref()));
+/// ```
+pub fn is_written_through(destination: &Path) -> bool {
+    let names_open_file = ["/dev/stdout", "/dev/stderr"].iter().any(|name| destination == Path::new(name))
+        || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| destination.starts_with(folder));
+    names_open_file || fs::metadata(destination).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Maximum symbolic links followed, as in Linux.
+const MAX_LINKS: usize = 40;
+
+/// The file that a path leads to over symbolic links, which need not exist.
+fn target(destination: &Path) -> io::Result<PathBuf> {
+    let mut path = destination.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(link) => path = parent(&path).join(link),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many levels of symbolic links"))
+}
+
 impl AtomicFile {
-    /// Opens a temporary file in the destination's directory, which is created if missing.
+    /// Opens a temporary file in the destination's directory, which is created if missing; or the
+    /// destination itself, if it [is written through](is_written_through).
     ///
     /// # Errors
     /// Any input/output error; its message names the destination.
     pub fn create(destination: &Path) -> io::Result<Self> {
-        let directory = parent(destination);
         let open = || {
-            std::fs::create_dir_all(directory)?;
-            tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(directory)
+            if is_written_through(destination) {
+                // Appending keeps what is before in an open file; devices and pipes do not mind.
+                return Ok(Sink::Through(OpenOptions::new().append(true).open(destination)?));
+            }
+            let place = target(destination)?;
+            if place.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::IsADirectory));
+            }
+            fs::create_dir_all(parent(&place))?;
+            let file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent(&place))?;
+            Ok(Sink::Temporary { file, place })
         };
-        let file = open().map_err(|source| named(source, destination))?;
-        Ok(Self { writer: BufWriter::with_capacity(1 << 20, file), destination: destination.to_owned() })
+        let sink = open().map_err(|source| named(source, destination))?;
+        Ok(Self { writer: BufWriter::with_capacity(1 << 20, sink), destination: destination.to_owned() })
     }
 
     /// Flushes and syncs the file, renames it to its destination and syncs the directory.
@@ -70,7 +147,8 @@ impl AtomicFile {
         let destination = self.destination;
         let finish = || {
             self.writer.flush()?;
-            let file = self.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+            let sink = self.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+            let Sink::Temporary { file, place } = sink else { return Ok(()) };
             #[cfg(unix)]
             {
                 // Temporary files are private by default; the file gets the usual mode of new
@@ -81,8 +159,8 @@ impl AtomicFile {
             if sync {
                 file.as_file().sync_all()?;
             }
-            file.persist(&destination).map_err(|error| error.error)?;
-            if sync { sync_directory(parent(&destination)) } else { Ok(()) }
+            file.persist(&place).map_err(|error| error.error)?;
+            if sync { sync_directory(parent(&place)) } else { Ok(()) }
         };
         finish().map_err(|source| named(source, &destination))
     }
@@ -177,6 +255,56 @@ mod tests {
         write_unsynced(&path, b"3").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"3");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_its_target_is_replaced() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("real")).unwrap();
+        fs::write(path("real/x"), b"old").unwrap();
+        symlink("real/x", path("first")).unwrap();
+        symlink(path("first"), path("second")).unwrap();
+        symlink("real/new", path("dangling")).unwrap();
+        symlink("loop", path("loop")).unwrap();
+        write(&path("second"), b"new").unwrap();
+        write(&path("dangling"), b"1").unwrap();
+        for link in ["first", "second", "dangling"] {
+            assert!(fs::symlink_metadata(path(link)).unwrap().is_symlink(), "{link}");
+        }
+        assert_eq!(
+            (fs::read(path("real/x")).unwrap(), fs::read(path("real/new")).unwrap()),
+            (b"new".to_vec(), b"1".to_vec())
+        );
+        assert!(write(&path("loop"), b"x").is_err() && write(&path("real"), b"x").is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pipes_and_devices_are_written_through() {
+        use std::io::Read;
+        use std::os::unix::fs::FileTypeExt;
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || {
+                let mut text = String::new();
+                File::open(pipe).unwrap().read_to_string(&mut text).unwrap();
+                text
+            }
+        });
+        write(&pipe, b"through").unwrap();
+        assert_eq!(reader.join().unwrap(), "through");
+        assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+        let full = write(Path::new("/dev/full"), b"x").unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
+        assert!(write(Path::new("/dev/null"), b"x").is_ok());
+        assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert!(is_written_through(Path::new("/dev/stdout")) && is_written_through(Path::new("/dev/fd/1")));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::images::{ImageFieldError, check_markers, image_paths, shown};
+use super::question::with_options;
 use crate::util::io::{self, FileError};
 
 /// Maximum size of a file in bytes.
@@ -27,13 +29,16 @@ pub type Logprobs = Vec<Vec<(f64, usize)>>;
 pub struct CandidateSet {
     /// The whole record as read, in the key order of its file.
     pub record: Map<String, Value>,
-    /// `question`; optional in files that already have scores.
+    /// `question`, followed by its options where the record has any
+    /// ([`with_options`](super::question::with_options)); optional in files that already have scores.
     pub question: Option<String>,
-    /// `image_paths` or `image_path`, as written; empty for text-only problems.
+    /// The paths of its [image fields](super::images), as written; empty for text-only problems.
     pub images: Vec<String>,
     /// `solutions_splits`: the steps of each candidate. A candidate may have none, and has none in
     /// a file with scores only.
     pub solutions: Vec<Vec<String>>,
+    /// Whether the record has `error`: its candidates could not be generated.
+    pub failed: bool,
     /// `labels`: whether each candidate's answer is correct.
     pub labels: Option<Vec<bool>>,
     /// `prm_scores`: for each candidate, one score per step, 0 to 1.
@@ -66,17 +71,45 @@ pub enum CandidatesError {
         index: usize,
     },
     /// A field is missing or has an unexpected value.
-    #[error("{}: record {index}, field \"{field}\": {cause}", path.display())]
+    #[error("{}: {record}, field \"{field}\": {cause}", path.display())]
     Field {
         /// The file.
         path: PathBuf,
-        /// The record's index, from 0.
-        index: usize,
+        /// The record: its index from 0, and its id if it has one.
+        record: String,
         /// The field.
         field: &'static str,
         /// What was expected, or what does not fit together.
         cause: String,
     },
+    /// The images of a record are not known.
+    #[error("{}: {record}: {source}", path.display())]
+    Images {
+        /// The file.
+        path: PathBuf,
+        /// The record: its index from 0, and its id if it has one.
+        record: String,
+        /// What is wrong with its fields.
+        source: ImageFieldError,
+    },
+}
+
+/// What is wrong with a record.
+enum Defect {
+    Field(&'static str, String),
+    Images(ImageFieldError),
+}
+
+impl From<(&'static str, String)> for Defect {
+    fn from((field, cause): (&'static str, String)) -> Self {
+        Self::Field(field, cause)
+    }
+}
+
+impl From<ImageFieldError> for Defect {
+    fn from(error: ImageFieldError) -> Self {
+        Self::Images(error)
+    }
 }
 
 /// Reads a Best-of-N file.
@@ -84,7 +117,7 @@ pub enum CandidatesError {
 /// # Errors
 /// [`CandidatesError`] naming the file, the record and the field.
 pub fn load(path: &Path) -> Result<Vec<CandidateSet>, CandidatesError> {
-    parse(path, &io::read(path, MAX_BYTES)?)
+    parse(path, &io::read_text(path, MAX_BYTES)?)
 }
 
 /// Parses a Best-of-N file from memory; `path` names it in errors.
@@ -98,29 +131,31 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesE
         let Value::Object(record) = record else {
             return Err(CandidatesError::NotARecord { path: path.to_owned(), index });
         };
-        read_record(record).map_err(|(field, cause)| CandidatesError::Field {
-            path: path.to_owned(),
-            index,
-            field,
-            cause,
+        let place = match record.get("id").filter(|id| !id.is_null()) {
+            Some(id) => format!("record {index} (id {})", shown(id)),
+            None => format!("record {index}"),
+        };
+        read_record(record).map_err(|defect| match defect {
+            Defect::Field(field, cause) => {
+                CandidatesError::Field { path: path.to_owned(), record: place, field, cause }
+            }
+            Defect::Images(source) => CandidatesError::Images { path: path.to_owned(), record: place, source },
         })
     });
     sets.collect()
 }
 
-fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str, String)> {
+fn read_record(record: Map<String, Value>) -> Result<CandidateSet, Defect> {
     let question = match record.get("question") {
         Some(Value::String(question)) => Some(question.clone()),
         None if record.contains_key("prm_scores") => None,
-        _ => return Err(("question", "expected a string".into())),
+        _ => return Err(("question", "expected a string".to_owned()).into()),
     };
-    let images = match (record.get("image_paths"), record.get("image_path")) {
-        (Some(paths), _) => strings(paths).ok_or(("image_paths", "expected an array of strings".to_owned()))?,
-        (None, None | Some(Value::Null)) => Vec::new(),
-        (None, Some(Value::String(path))) if path.is_empty() => Vec::new(),
-        (None, Some(Value::String(path))) => vec![path.clone()],
-        (None, Some(_)) => return Err(("image_path", "expected a string".into())),
-    };
+    let images = image_paths(&record)?;
+    if let Some(question) = &question {
+        check_markers(question, images.len())?;
+    }
+    let question = question.map(|question| with_options(&question, &record));
     let solutions = match (record.get("solutions_splits"), record.get("prm_scores")) {
         (None, Some(Value::Array(scores))) => vec![Vec::new(); scores.len()],
         (splits, _) => splits
@@ -134,7 +169,7 @@ fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str
             let read = labels.as_array().and_then(|labels| labels.iter().map(label).collect::<Option<Vec<_>>>());
             let read = read.ok_or(("labels", "expected an array of 0, 1, true or false".to_owned()))?;
             if read.len() != solutions.len() {
-                return Err(("labels", format!("{} labels for {} candidates", read.len(), solutions.len())));
+                return Err(("labels", format!("{} labels for {} candidates", read.len(), solutions.len())).into());
             }
             Some(read)
         }
@@ -145,13 +180,16 @@ fn read_record(record: Map<String, Value>) -> Result<CandidateSet, (&'static str
             let read: Vec<Vec<f64>> = serde_json::from_value(scores.clone())
                 .map_err(|_| ("prm_scores", "expected an array of arrays of numbers".to_owned()))?;
             if read.len() != solutions.len() {
-                return Err(("prm_scores", format!("{} score lists for {} candidates", read.len(), solutions.len())));
+                return Err(
+                    ("prm_scores", format!("{} score lists for {} candidates", read.len(), solutions.len())).into()
+                );
             }
             Some(read)
         }
     };
     let logprobs = logprobs(&record, solutions.len())?;
-    Ok(CandidateSet { record, question, images, solutions, labels, scores, logprobs })
+    let failed = record.get("error").is_some_and(|error| !error.is_null());
+    Ok(CandidateSet { record, question, images, solutions, failed, labels, scores, logprobs })
 }
 
 /// Reads `step_logprobs` and `step_tokens` as pairs.

@@ -3,7 +3,7 @@
 //!
 //! | thing | type | file |
 //! |---|---|---|
-//! | problem | [`Problem`], [`Problems`] | MM-PRM's seed JSON: an array or JSON Lines of `{id, question, correct_answer, image_path}`, plus optional `image_paths`, `choices`, `answer_type`, `unit`, `precision`; unknown fields are carried along |
+//! | problem | [`Problem`], [`Problems`] | MM-PRM's seed JSON: an array or JSON Lines of `{id, question, correct_answer, image_path}`, plus optional `image_paths` (or another of the names in [`images`]), `choices` or `options` ([shown](question) to the model), `answer_type`, `unit`, `precision`; unknown fields are carried along |
 //! | solution | [`Rollout`] | none of its own: the steps and the answer parsed out of model text |
 //! | search tree | [`Tree`] of [`Node`]s | one JSON per problem, byte for byte MM-PRM's, named by the md5 of the problem's record |
 //! | training samples | [`samples::Sample`] | MM-PRM's JSON Lines: `{id, image, conversations: [{from: human, value: "Question: …\nProcess: …<prm>…"}, {from: gpt, value: [labels]}]}` |
@@ -41,7 +41,9 @@
 //! ```
 
 pub mod candidates;
+pub mod images;
 pub mod problem;
+pub mod question;
 pub mod samples;
 pub mod solution;
 pub mod tree;

@@ -1,6 +1,9 @@
 //! Processing many records with parallel workers, a journal and one output file: what generation
 //! and scoring share.
 //!
+//! Beside the output lies `OUTPUT.settings.json`: the settings of the run, by which a later run knows
+//! whether the output is its own, the indices of failed records, and the folder of the images.
+//!
 //! ```
 //! use mmprm::eval::batch::{Batch, Outcome};
 //! use mmprm::util::cancel::CancelToken;
@@ -8,7 +11,7 @@
 //! let directory = tempfile::tempdir().unwrap();
 //! let output = directory.path().join("squares.json");
 //! let (settings, cancel) = (json!({"command": "square"}), CancelToken::new());
-//! let batch = Batch { output: &output, settings: &settings, workers: 2, cancel: &cancel, progress: &|_| () };
+//! let batch = Batch { workers: 2, ..Batch::new(&output, &settings, &cancel) };
 //! let square = |index: usize| Outcome::Done(Map::from_iter([("square".to_owned(), json!(index * index))]));
 //! assert_eq!(batch.run(3, &square).unwrap().done, 3);
 //! let text = std::fs::read_to_string(&output).unwrap();
@@ -16,14 +19,17 @@
 //! ```
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::util::cancel::CancelToken;
-use mmprm_quant::atomic::AtomicFile;
+use mmprm_quant::atomic::{self, AtomicFile};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::util::cancel::CancelToken;
+use crate::util::io::{self, FileError};
 use crate::util::journal::{Journal, JournalError};
 use crate::util::pool;
+use crate::util::settings::differences;
 
 /// Why a run over records ended early. Records finished before are in the journal.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,31 @@ pub enum BatchError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A file of an earlier run cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The output exists, and it is not known how it was made.
+    #[error("{} exists, and without {} it is not known how it was made", path.display(), settings.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+        /// The file of its settings, which is missing or of another form.
+        settings: PathBuf,
+    },
+    /// The output is of a run with other settings.
+    #[error("{} was made with other settings: {differences}", path.display())]
+    OtherSettings {
+        /// The output.
+        path: PathBuf,
+        /// The settings that differ, with both values.
+        differences: String,
+    },
+    /// The output is not that of its settings' run.
+    #[error("{} is not as the run wrote it that its settings name", path.display())]
+    Changed {
+        /// The output.
+        path: PathBuf,
+    },
     /// The output cannot be written.
     #[error(transparent)]
     Write(#[from] std::io::Error),
@@ -72,12 +103,73 @@ pub enum Event<'a> {
     Failed(&'a str),
 }
 
+/// What to do about an output that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// An output with the same settings is finished work; another one is refused.
+    #[default]
+    Keep,
+    /// As `Keep`, and records that failed are processed again.
+    RetryFailed,
+    /// It is replaced, and so is the journal of an unfinished run with other settings.
+    Replace,
+}
+
+/// What is stored beside an output.
+#[derive(Debug, Serialize, Deserialize)]
+struct Origin {
+    format: u32,
+    /// The settings of the run.
+    settings: Value,
+    /// Indices of the records that failed.
+    failed: Vec<usize>,
+    /// Number of records.
+    records: usize,
+    /// The folder of the images, absolute.
+    data_root: Option<PathBuf>,
+}
+
+impl Origin {
+    const FORMAT: u32 = 1;
+    const MAX_BYTES: u64 = 256 << 20;
+
+    fn path(output: &Path) -> PathBuf {
+        let mut name = output.as_os_str().to_owned();
+        name.push(".settings.json");
+        name.into()
+    }
+
+    /// Reads what is stored beside an output; `None` where nothing is, or nothing that this version
+    /// knows.
+    fn read(output: &Path) -> Result<Option<Self>, FileError> {
+        let path = Self::path(output);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let origin: Option<Self> = serde_json::from_slice(&io::read_text(&path, Self::MAX_BYTES)?).ok();
+        Ok(origin.filter(|origin| origin.format == Self::FORMAT))
+    }
+}
+
+/// Returns the folder of the images of an output's records, if the output was made by a [`Batch`]
+/// that knew it and the folder is still there.
+pub fn data_root(output: &Path) -> Option<PathBuf> {
+    Origin::read(output).ok()??.data_root.filter(|folder| folder.is_dir())
+}
+
+/// Maximum size in bytes of an output whose failed records are processed again.
+const MAX_OUTPUT: u64 = 4 << 30;
+
 /// A run over records.
 pub struct Batch<'a> {
     /// The output file: a JSON array with one record per line, in order.
     pub output: &'a Path,
-    /// Identifies the run: settings and input. A journal with other settings is refused.
+    /// Identifies the run: settings and input. A journal or an output with other settings is refused.
     pub settings: &'a Value,
+    /// The folder of the images, stored for commands that read the output.
+    pub data_root: Option<&'a Path>,
+    /// What to do about an output that exists.
+    pub existing: Existing,
     /// Number of records processed in parallel.
     pub workers: usize,
     /// Cancels the run.
@@ -86,15 +178,90 @@ pub struct Batch<'a> {
     pub progress: &'a (dyn Fn(Event<'_>) + Sync),
 }
 
-impl Batch<'_> {
+/// A record and whether it failed; `None` before it is processed.
+type Slot = Option<(Value, bool)>;
+
+impl<'a> Batch<'a> {
+    /// Returns a run with one worker and without progress that keeps an output that exists.
+    pub fn new(output: &'a Path, settings: &'a Value, cancel: &'a CancelToken) -> Self {
+        let existing = Existing::default();
+        Self { output, settings, data_root: None, existing, workers: 1, cancel, progress: &|_| () }
+    }
+
+    /// Checks, before any model is loaded, that [`run`](Self::run) will not refuse the output.
+    ///
+    /// # Errors
+    /// [`BatchError`].
+    pub fn check(&self) -> Result<(), BatchError> {
+        self.finished().map(drop)
+    }
+
+    /// The output's origin, if there is an output with the same settings.
+    fn finished(&self) -> Result<Option<Origin>, BatchError> {
+        // An unfinished run with these settings goes on, whatever the output.
+        let replaces = self.existing == Existing::Replace;
+        if replaces || atomic::is_written_through(self.output) || !self.output.exists() {
+            return Ok(None);
+        }
+        let path = self.output.to_owned();
+        let Some(origin) = Origin::read(self.output)? else {
+            return Err(BatchError::Exists { settings: Origin::path(&path), path });
+        };
+        let differences = differences(&origin.settings, self.settings);
+        if differences.is_empty() { Ok(Some(origin)) } else { Err(BatchError::OtherSettings { path, differences }) }
+    }
+
+    /// The records of a finished output that need not be processed again.
+    fn kept(&self, origin: &Origin) -> Result<Vec<Slot>, BatchError> {
+        let changed = || BatchError::Changed { path: self.output.to_owned() };
+        let bytes = io::read(self.output, MAX_OUTPUT)?;
+        let records: Vec<Value> = serde_json::from_slice(&bytes).map_err(|_| changed())?;
+        if records.len() != origin.records {
+            return Err(changed());
+        }
+        let mut slots: Vec<Slot> = records.into_iter().map(|record| Some((record, false))).collect();
+        for &index in &origin.failed {
+            *slots.get_mut(index).ok_or_else(changed)? = None;
+        }
+        Ok(slots)
+    }
+
+    fn journal(&self) -> Result<(Option<Journal>, Vec<Value>), BatchError> {
+        // Beside a device or a pipe there is no place for one.
+        if atomic::is_written_through(self.output) {
+            return Ok((None, Vec::new()));
+        }
+        let (journal, pieces) = match Journal::open(self.output, self.settings) {
+            Err(JournalError::OtherRun { path }) if self.existing == Existing::Replace => {
+                std::fs::remove_file(&path).map_err(FileError::writing(&path))?;
+                Journal::open(self.output, self.settings)?
+            }
+            opened => opened?,
+        };
+        Ok((Some(journal), pieces))
+    }
+
     /// Calls `work` for each index below `count` that no earlier run finished, then writes the
-    /// output.
+    /// output. A finished output with the same settings is left as it is.
     ///
     /// # Errors
     /// [`BatchError`].
     pub fn run(&self, count: usize, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Result<Summary, BatchError> {
-        let (mut journal, pieces) = Journal::open(self.output, self.settings)?;
-        let mut records: Vec<Option<(Value, bool)>> = vec![None; count];
+        let mut records: Vec<Slot> = match self.finished()? {
+            None => vec![None; count],
+            Some(origin) if self.existing == Existing::RetryFailed && !origin.failed.is_empty() => {
+                self.kept(&origin)?
+            }
+            Some(origin) => {
+                let (done, failed) = (origin.records, origin.failed.len());
+                (self.progress)(Event::Resumed(done));
+                return Ok(Summary { done, failed, resumed: done, cancelled: false });
+            }
+        };
+        if records.len() != count {
+            return Err(BatchError::Changed { path: self.output.to_owned() });
+        }
+        let (mut journal, pieces) = self.journal()?;
         for piece in pieces {
             if let Some(place) = piece["index"].as_u64().and_then(|index| records.get_mut(index as usize)) {
                 *place = Some((piece["record"].clone(), piece["failed"] == json!(true)));
@@ -116,19 +283,30 @@ impl Batch<'_> {
                 }
             };
             let index = todo[place];
-            journal.append(&json!({"index": index, "failed": failed, "record": record}))?;
+            if let Some(journal) = &mut journal {
+                journal.append(&json!({"index": index, "failed": failed, "record": record}))?;
+            }
             records[index] = Some((record, failed));
             Ok::<(), BatchError>(())
         };
         pool::run(&todo, self.workers, self.cancel, |&index| work(index), keep)?;
         let done = records.iter().flatten().count();
-        let failed = records.iter().flatten().filter(|(_, failed)| *failed).count();
-        if done < count {
-            return Ok(Summary { done, failed, resumed, cancelled: true });
+        let has_failed = |index: &usize| matches!(records[*index], Some((_, true)));
+        let failed: Vec<usize> = (0..count).filter(has_failed).collect();
+        let summary = Summary { done, failed: failed.len(), resumed, cancelled: done < count };
+        if summary.cancelled {
+            return Ok(summary);
         }
         self.write(records.iter().flatten().map(|(record, _)| record))?;
-        journal.remove()?;
-        Ok(Summary { done, failed, resumed, cancelled: false })
+        if let Some(journal) = journal {
+            let data_root = self.data_root.and_then(|folder| std::path::absolute(folder).ok());
+            let settings = self.settings.clone();
+            let origin = Origin { format: Origin::FORMAT, settings, failed, records: count, data_root };
+            let text = serde_json::to_string(&origin).map_err(std::io::Error::from)?;
+            atomic::write(&Origin::path(self.output), format!("{text}\n").as_bytes())?;
+            journal.remove()?;
+        }
+        Ok(summary)
     }
 
     fn write<'r>(&self, records: impl Iterator<Item = &'r Value>) -> Result<(), BatchError> {
@@ -152,8 +330,7 @@ mod tests {
     }
 
     fn run(output: &Path, cancel: &CancelToken, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Summary {
-        let batch = Batch { output, settings: &json!("s"), workers: 3, cancel, progress: &|_| () };
-        batch.run(10, work).unwrap()
+        Batch { workers: 3, ..Batch::new(output, &json!({"seed": 1}), cancel) }.run(10, work).unwrap()
     }
 
     #[test]
@@ -177,7 +354,54 @@ mod tests {
         });
         assert_eq!(second, Summary { done: 10, failed: 1, resumed: 5, cancelled: false });
         assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the journals are gone");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4, "the journals are gone");
+    }
+
+    #[test]
+    fn an_output_is_kept_by_the_same_settings_and_refused_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (output, never) = (dir.path().join("x.json"), CancelToken::new());
+        let run = |settings: &Value, existing, work: &(dyn Fn(usize) -> Outcome + Sync)| {
+            let data_root = Some(dir.path());
+            Batch { existing, data_root, ..Batch::new(&output, settings, &never) }.run(3, work)
+        };
+        let (one, two) = (json!({"seed": 1}), json!({"seed": 2}));
+        std::fs::write(&output, "mine").unwrap();
+        let done = |index: usize| Outcome::Done(record(index));
+        assert!(matches!(run(&one, Existing::Keep, &done), Err(BatchError::Exists { .. })));
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), "mine");
+        let fails = |index: usize| match index {
+            1 => Outcome::Failed(record(index), "broken".into()),
+            _ => Outcome::Done(record(index)),
+        };
+        assert_eq!(run(&one, Existing::Replace, &fails).unwrap().failed, 1);
+        assert_eq!(data_root(&output).as_deref(), Some(dir.path()));
+        let text = std::fs::read_to_string(&output).unwrap();
+        let nothing = |_| panic!("the work is done");
+        let again = run(&one, Existing::Keep, &nothing).unwrap();
+        assert_eq!(again, Summary { done: 3, failed: 1, resumed: 3, cancelled: false });
+        let error = run(&two, Existing::Keep, &nothing).unwrap_err().to_string();
+        assert!(error.ends_with("x.json was made with other settings: seed (1 there, 2 here)"), "{error}");
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), text);
+        let retried = run(&one, Existing::RetryFailed, &|index| {
+            assert_eq!(index, 1, "records that did not fail are kept");
+            done(index)
+        });
+        assert_eq!(retried.unwrap(), Summary { done: 3, failed: 0, resumed: 2, cancelled: false });
+        assert_eq!(run(&two, Existing::Replace, &done).unwrap().failed, 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn beside_a_device_there_is_no_journal() {
+        let never = CancelToken::new();
+        let settings = json!({});
+        let run = |path: &str| Batch::new(Path::new(path), &settings, &never).run(2, &|i| Outcome::Done(record(i)));
+        assert_eq!(run("/dev/null").unwrap().done, 2);
+        assert!(!Path::new("/dev/null.settings.json").exists());
+        if Path::new("/dev/full").exists() {
+            assert!(run("/dev/full").is_err());
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //!                 "prm_scores": [[0.1], [0.9]]}]"#;
 //! let sets = parse("scored.json".as_ref(), text.as_bytes()).unwrap();
 //! let report = report(&sets, BonOptions::default());
-//! let min = report.iter().find(|method| method.name == "min").unwrap();
+//! assert_eq!((report.used, report.failed, report.unlabelled, report.unscored), (1, 0, 0, 0));
+//! let min = report.methods.iter().find(|method| method.name == "min").unwrap();
 //! assert_eq!((min.correct, min.total), (1.0, 1));
 //! ```
 
@@ -44,20 +45,48 @@ pub struct MethodAccuracy {
     pub accuracy: f64,
     /// The number of these problems; an expectation for random methods.
     pub correct: f64,
-    /// Problems with labels.
+    /// Problems that count.
     pub total: usize,
     /// 95 % confidence interval of the accuracy: percentiles over bootstrap resamples of the
     /// problems.
     pub ci: [f64; 2],
 }
 
+/// The accuracy of each selection method, and which problems it is of.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Problems that every figure is of.
+    pub used: usize,
+    /// Problems left out because their candidates could not be generated.
+    pub failed: usize,
+    /// Problems left out because they have no labels, or no labelled candidate.
+    pub unlabelled: usize,
+    /// Problems left out because they could not be scored, where others have step scores.
+    pub unscored: usize,
+    /// Problems without the policy's log-probabilities, where others have them; then no method that
+    /// uses these is listed.
+    pub without_logprobs: usize,
+    /// The methods.
+    #[serde(skip)]
+    pub methods: Vec<MethodAccuracy>,
+}
+
 /// The accuracy of each selection method, in order: a random candidate, pass@k, any right candidate
-/// (oracle), the [majority](super::majority); where all records have step scores, each
+/// (oracle), the [majority](super::majority); where records have step scores, each
 /// [`Aggregator`] and the majority weighted by three of them; where all have log-probabilities, the
 /// solution whose least likely step is likeliest and the one with the highest mean of token
-/// log-probabilities. Records without labels are left out.
-pub fn report(sets: &[CandidateSet], options: BonOptions) -> Vec<MethodAccuracy> {
-    let labelled: Vec<Labelled<'_>> = sets
+/// log-probabilities. Problems that failed, are not labelled or not scored are left out of every figure
+/// and counted.
+pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
+    let failed = sets.iter().filter(|set| set.failed).count();
+    let has_labels = |set: &&CandidateSet| set.labels.as_ref().is_some_and(|labels| !labels.is_empty());
+    let candidates: Vec<&CandidateSet> = sets.iter().filter(|set| !set.failed).filter(has_labels).collect();
+    let unlabelled = sets.len() - failed - candidates.len();
+    let is_scored = candidates.iter().any(|set| set.scores.is_some());
+    let used: Vec<&CandidateSet> =
+        candidates.iter().filter(|set| !is_scored || set.scores.is_some()).copied().collect();
+    let unscored = candidates.len() - used.len();
+    let labelled: Vec<Labelled<'_>> = used
         .iter()
         .filter_map(|set| Some(Labelled { labels: set.labels.as_deref()?, classes: answer_classes(set), set }))
         .collect();
@@ -69,7 +98,7 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Vec<MethodAccuracy>
     }
     methods.add("oracle", |record| record.pass(record.labels.len()));
     methods.add("majority", |record| record.selected(vote(&record.classes)));
-    if labelled.iter().all(|record| record.set.scores.is_some()) {
+    if is_scored {
         for aggregator in Aggregator::ALL {
             methods
                 .add(aggregator.name(), |record| record.selected(best(&record.values(aggregator, options.reference))));
@@ -80,11 +109,14 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Vec<MethodAccuracy>
             });
         }
     }
-    if labelled.iter().all(|record| record.set.logprobs.is_some()) {
+    let without_logprobs = labelled.iter().filter(|record| record.set.logprobs.is_none()).count();
+    if without_logprobs == 0 && !labelled.is_empty() {
         methods.add("logprob_worst_step", |record| record.selected(best(&record.logprobs(worst_step))));
         methods.add("logprob_mean", |record| record.selected(best(&record.logprobs(mean_token))));
     }
-    methods.methods
+    let (methods, used) = (methods.methods, labelled.len());
+    let without_logprobs = if without_logprobs == used { 0 } else { without_logprobs };
+    Report { used, failed, unlabelled, unscored, without_logprobs, methods }
 }
 
 struct Labelled<'a> {
@@ -161,4 +193,33 @@ fn interval(successes: &[f64], seed: u64) -> [f64; 2] {
         .collect();
     means.sort_by(f64::total_cmp);
     [means[RESAMPLES / 40], means[RESAMPLES - 1 - RESAMPLES / 40]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::candidates::parse;
+
+    #[test]
+    fn problems_that_failed_are_left_out_and_counted() {
+        let good = r#"{"question": "q", "solutions_splits": [["Answer: 3"], ["Answer: 2"]], "labels": [0, 1], "prm_scores": [[0.1], [0.9]]}"#;
+        let failed =
+            r#"{"question": "q", "solutions_splits": [], "labels": [], "error": "no image", "prm_scores": []}"#;
+        let unscored =
+            r#"{"question": "q", "solutions_splits": [["a"]], "labels": [1], "prm_scores": null, "prm_error": "x"}"#;
+        let unlabelled = r#"{"question": "q", "solutions_splits": [["a"]], "prm_scores": [[0.5]]}"#;
+        let undrawn = r#"{"question": "q", "solutions_splits": [], "labels": [], "unjudged": 2, "prm_scores": []}"#;
+        let of = |records: &[&str]| {
+            let sets = parse("c.json".as_ref(), format!("[{}]", records.join(",")).as_bytes()).unwrap();
+            report(&sets, BonOptions::default())
+        };
+        let (alone, among) = (of(&[good]), of(&[failed, unscored, good, unlabelled, undrawn]));
+        assert_eq!(alone.methods, among.methods);
+        assert_eq!((among.used, among.failed, among.unlabelled, among.unscored), (1, 1, 2, 1));
+        assert!(among.methods.iter().any(|method| method.name == "min"));
+        let none = of(&[failed, failed]);
+        assert_eq!((none.used, none.failed), (0, 2));
+        let plain = of(&[r#"{"question": "q", "solutions_splits": [["a"]], "labels": [1]}"#]);
+        assert!(plain.used == 1 && plain.unscored == 0 && !plain.methods.iter().any(|method| method.name == "min"));
+    }
 }

@@ -19,7 +19,7 @@
 //! # let directory = tempfile::tempdir().unwrap();
 //! # let output = directory.path().join("candidates.json");
 //! let (settings, cancel) = (serde_json::json!({"seed": 0}), CancelToken::new());
-//! let batch = Batch { output: &output, settings: &settings, workers: 1, cancel: &cancel, progress: &|_| () };
+//! let batch = Batch::new(&output, &settings, &cancel);
 //! generate(&problems, 3, &policy, &RuleVerifier, OnUnjudged::Drop, &batch).unwrap();
 //! let labels = candidates::load(&output).unwrap()[0].labels.clone();
 //! assert_eq!(labels, Some(vec![false, true, false]));
@@ -118,5 +118,5 @@ fn record(problem: &Problem, rollouts: &[Rollout], labels: &[u8]) -> Map<String,
 fn failed(problem: &Problem, cause: &str) -> Outcome {
     let mut record = record(problem, &[], &[]);
     record.insert("error".into(), cause.into());
-    Outcome::Failed(record, cause.to_owned())
+    Outcome::Failed(record, format!("problem {}: {cause}", problem.id))
 }

@@ -19,7 +19,7 @@
 //! let text = r#"[{"question": "1 + 1?", "solutions_splits": [["Add.", "Answer: 2"]]}]"#;
 //! let sets = candidates::parse("candidates.json".as_ref(), text.as_bytes()).unwrap();
 //! let (settings, cancel) = (serde_json::json!({"prm": "half"}), CancelToken::new());
-//! let batch = Batch { output: &output, settings: &settings, workers: 1, cancel: &cancel, progress: &|_| () };
+//! let batch = Batch::new(&output, &settings, &cancel);
 //! score(&sets, &prm, &RuleVerifier, &batch).unwrap();
 //! assert_eq!(candidates::load(&output).unwrap()[0].scores, Some(vec![vec![0.5, 0.5]]));
 //! ```
@@ -48,6 +48,7 @@ pub fn score(
         let set = &sets[index];
         let mut record = set.record.clone();
         record.shift_remove("prm_error");
+        let failed = |record, cause: String| failed(record, index, &cause);
         let Some(question) = &set.question else { return failed(record, "the record has no question".into()) };
         match prm.score(&ScoreRequest { question, images: &set.images, solutions: &set.solutions }) {
             Err(PrmError::Cancelled) => Outcome::Cancelled,
@@ -65,10 +66,14 @@ pub fn score(
     })
 }
 
-fn failed(mut record: Map<String, Value>, cause: String) -> Outcome {
+fn failed(mut record: Map<String, Value>, index: usize, cause: &str) -> Outcome {
     record.insert("prm_scores".into(), Value::Null);
-    record.insert("prm_error".into(), cause.clone().into());
-    Outcome::Failed(record, cause)
+    record.insert("prm_error".into(), cause.into());
+    let place = match record.get("id").filter(|id| !id.is_null()) {
+        Some(id) => format!("record {index} (id {id})"),
+        None => format!("record {index}"),
+    };
+    Outcome::Failed(record, format!("{place}: {cause}"))
 }
 
 /// 1 for each right candidate and 0 for each wrong one; `None` without a correct answer, or where a

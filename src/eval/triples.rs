@@ -86,7 +86,7 @@ pub enum LineError {
 /// # Errors
 /// If the file cannot be read, is larger than 1 GiB, or has a malformed line.
 pub fn load(path: &Path) -> Result<Vec<Triple>, TriplesError> {
-    parse(path, &io::read(path, MAX_BYTES)?)
+    parse(path, &io::read_text(path, MAX_BYTES)?)
 }
 
 /// Reads triples from memory; `path` is only for messages.

@@ -10,8 +10,8 @@ use crate::util::io::FileError;
 /// check, so none leads out.
 ///
 /// # Errors
-/// [`ImageError::OutsideRoot`] for anything outside `root`, [`ImageError::File`] if the file (or
-/// `root`) is missing.
+/// [`ImageError::OutsideRoot`] for anything outside `root`, [`ImageError::Missing`] if there is no
+/// such file, [`ImageError::File`] if `root` is missing.
 pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, ImageError> {
     let real_root = root.canonicalize().map_err(FileError::reading(root))?;
     let outside = || ImageError::OutsideRoot { path: path.into(), root: root.into() };
@@ -21,6 +21,9 @@ pub fn resolve(root: &Path, path: &str) -> Result<PathBuf, ImageError> {
         Ok(_) => Err(outside()),
         // For a path that points outside, this error is more specific than a missing file.
         Err(_) if is_written_outside(&real_root, root, Path::new(path)) => Err(outside()),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(ImageError::Missing { path: path.into(), root: root.into() })
+        }
         Err(source) => Err(FileError::Read { path: joined, source }.into()),
     }
 }
@@ -84,7 +87,7 @@ mod tests {
     fn a_missing_image_inside_the_root_is_named() {
         let outer = data_root();
         let error = resolve(&outer.path().join("data"), "images/b.png").unwrap_err();
-        assert!(matches!(error, ImageError::File(FileError::Read { .. })));
+        assert!(matches!(error, ImageError::Missing { .. }));
         assert!(error.to_string().contains("images/b.png"));
     }
 

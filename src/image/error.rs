@@ -18,6 +18,14 @@ pub enum ImageError {
         /// The path.
         path: PathBuf,
     },
+    /// There is no such file below the data root.
+    #[error("{}: no such image below the data root {}", path.display(), root.display())]
+    Missing {
+        /// The path as written.
+        path: PathBuf,
+        /// The directory that images are below.
+        root: PathBuf,
+    },
     /// The path leads out of the data root.
     #[error("{}: the image lies outside the data root {}", path.display(), root.display())]
     OutsideRoot {

@@ -16,6 +16,7 @@
 mod confine;
 mod decode;
 mod error;
+mod fingerprint;
 mod grid;
 mod pixels;
 mod resize;
@@ -24,6 +25,7 @@ mod tiling;
 pub use confine::resolve;
 pub use decode::{Limits, load};
 pub use error::ImageError;
+pub use fingerprint::fingerprints;
 #[doc(hidden)]
 pub use grid::candidate_grids;
 pub(crate) use pixels::content_hash;

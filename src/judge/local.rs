@@ -16,7 +16,6 @@ pub struct LocalJudge {
     engine: Engine,
     encoder: PromptEncoder,
     template: ChatTemplate,
-    special_texts: Vec<String>,
     parallel: usize,
     cancel: CancelToken,
 }
@@ -39,20 +38,14 @@ impl LocalJudge {
         if template.is_none() && model.token("<|im_start|>").is_none() {
             return Err(JudgeError::NoChatTemplate { path: model.path().to_owned() });
         }
-        let special_texts = model.special_texts();
         let template = template.unwrap_or_else(ChatTemplate::chatml);
-        Ok(Self { engine, encoder, template, special_texts, parallel, cancel })
+        Ok(Self { engine, encoder, template, parallel, cancel })
     }
 
-    /// Builds the prompt. Special tokens are removed from the question, so that an answer cannot
-    /// end the user's message.
+    /// Builds the prompt. Special tokens in it are text, so that an answer cannot end the user's
+    /// message.
     fn prompt(&self, problem: &Problem, answer: &str) -> Result<Prompt, EncodeError> {
-        let mut text = wording::answer(&problem.question, &problem.answer, answer);
-        for special in self.special_texts.iter().filter(|special| !special.is_empty()) {
-            if text.contains(special.as_str()) {
-                text = text.replace(special.as_str(), "");
-            }
-        }
+        let text = wording::answer(&problem.question, &problem.answer, answer);
         self.encoder.prompt(&self.template.chat(&text, 0, Images::All), &[])
     }
 }

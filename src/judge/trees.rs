@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::JudgeError;
 use super::reply::StepScore;
 use super::steps::{StepJudge, StepQuestion};
+use crate::data::images::{ImageFieldError, image_paths};
 use crate::data::tree::json::TreeError;
 use crate::image::{self, ImageError};
 use crate::remote::images::data_url;
@@ -34,7 +35,7 @@ struct State {
 pub(super) fn judge_tree(tree: &mut Value, judge: &StepJudge, data_root: &Path) -> Result<JudgedStates, TreeFailure> {
     let problem = text(&tree["question"]);
     let answer = text(&tree["answer"]);
-    let images = images(&tree["image_path"], data_root)?;
+    let images = images(tree, data_root)?;
     let mut states = Vec::new();
     collect(tree, &mut Vec::new(), &mut states);
     let broken = AtomicBool::new(false);
@@ -64,8 +65,8 @@ pub(super) enum TreeFailure {
     Tree(#[from] TreeError),
     #[error(transparent)]
     Image(#[from] ImageError),
-    #[error("image_path: expected a string or an array of strings")]
-    ImagePath,
+    #[error(transparent)]
+    ImageField(#[from] ImageFieldError),
     #[error(transparent)]
     Judge(#[from] JudgeError),
 }
@@ -75,17 +76,9 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn images(paths: &Value, data_root: &Path) -> Result<Vec<String>, TreeFailure> {
-    let paths: Vec<&Value> = match paths {
-        Value::Null => Vec::new(),
-        Value::Array(several) => several.iter().collect(),
-        one => vec![one],
-    };
-    let load = |path: &&Value| {
-        let path = path.as_str().ok_or(TreeFailure::ImagePath)?;
-        Ok(data_url(&image::resolve(data_root, path)?)?)
-    };
-    paths.iter().filter(|path| path.as_str() != Some("")).map(load).collect()
+fn images(tree: &Value, data_root: &Path) -> Result<Vec<String>, TreeFailure> {
+    let paths = tree.as_object().map_or_else(|| Ok(Vec::new()), image_paths)?;
+    paths.iter().map(|path| Ok(data_url(&image::resolve(data_root, path)?)?)).collect()
 }
 
 fn children(node: &Value) -> &[Value] {

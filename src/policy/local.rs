@@ -4,10 +4,11 @@ use super::{
     Detail, GenerationOptions, PolicyError, RolloutModel, RolloutRequest, SampledRollout, StepLogprob, StepTokens,
     logprob, step_tokens,
 };
+use crate::compat::text::strip;
 use crate::data::solution::{self, Continue};
 use crate::engine::{Completion, Engine, EngineError, EngineStats, GenerateRequest, Prompt, Stream, Token};
 use crate::image;
-use crate::prompt::{self, Images};
+use crate::prompt::{Images, Run};
 use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// A language model, its vision encoder and the engine that runs them, as a [`RolloutModel`].
@@ -71,8 +72,17 @@ impl LocalPolicy {
         if let Some(tokens) = step_tokens::tokens(request.step_tokens, request.prefix.len()) {
             Ok(tokens)
         } else {
-            let text = prompt::tagged_steps(request.prefix);
-            Ok(self.encoder.model().tokenize(&text, false).map_err(EncodeError::from)?)
+            let mut run = Run::default();
+            for step in request.prefix {
+                run.template("<step>");
+                if self.encoder.has_reference_special_tokens() {
+                    run.template(strip(step))
+                } else {
+                    run.plain(strip(step))
+                }
+                run.template("</step>");
+            }
+            Ok(self.encoder.model().tokenize_run(&run, false).map_err(EncodeError::from)?)
         }
     }
 

@@ -298,16 +298,17 @@ impl RolloutModel for RemotePolicy {
     }
 }
 
-/// A message's content: plain text, which every server inserts verbatim, or parts with images.
+/// A message's content: a string, which every server inserts verbatim, or parts with images.
 fn content(pieces: &[Piece], images: &[String]) -> Value {
-    if let [Piece::Text(text)] = pieces {
-        return json!(text);
+    if !pieces.iter().any(|piece| matches!(piece, Piece::Image(_))) {
+        return json!(prompt::render(pieces, &[]));
     }
-    let part = |piece: &Piece| match piece {
-        Piece::Text(text) => json!({"type": "text", "text": text}),
-        Piece::Image(index) => json!({"type": "image_url", "image_url": {"url": images.get(*index)}}),
+    let is_text = |piece: &Piece| !matches!(piece, Piece::Image(_));
+    let part = |pieces: &[Piece]| match pieces {
+        [Piece::Image(index)] => json!({"type": "image_url", "image_url": {"url": images.get(*index)}}),
+        text => json!({"type": "text", "text": prompt::render(text, &[])}),
     };
-    pieces.iter().map(part).collect()
+    pieces.chunk_by(|piece, next| is_text(piece) && is_text(next)).map(part).collect()
 }
 
 /// The fields of a request besides model and messages.

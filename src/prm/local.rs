@@ -67,18 +67,18 @@ impl LocalPrm {
     fn scores(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, EncodeError> {
         let resolve = |path: &String| image::resolve(&self.data_root, path);
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        // A step token inside the text would be read as the end of a step.
-        let without_step_token = |text: &str| text.replace(STEP_TOKEN, "");
-        let question = without_step_token(request.question);
-        let prompt = |steps: &[String]| {
-            let text = prompt::prm_text(&question, steps, self.template);
-            self.encoder.prompt(&prompt::prm(&text, images.len(), self.template, Images::All), &images)
+        // MM-PRM's code would read a step token inside the text as the end of a step; here it is text.
+        let text = |text: &str| {
+            if self.encoder.has_reference_special_tokens() { text.replace(STEP_TOKEN, "") } else { text.to_owned() }
         };
-        let mut prompts = Vec::new();
-        for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
-            let steps: Vec<String> = steps.iter().map(|step| without_step_token(step)).collect();
-            prompts.push(prompt(&steps)?);
-        }
+        let question = text(request.question);
+        let prompt = |steps: &[String]| {
+            let steps: Vec<String> = steps.iter().map(|step| text(step)).collect();
+            let pieces = prompt::prm_of(&question, &steps, images.len(), self.template, Images::All);
+            self.encoder.prompt(&pieces, &images)
+        };
+        let solutions = request.solutions.iter().filter(|steps| !steps.is_empty());
+        let prompts = solutions.map(|steps| prompt(steps)).collect::<Result<Vec<_>, _>>()?;
         let mut readings = self.engine.probe(prompts, self.step, &self.labels)?.into_iter();
         request
             .solutions

@@ -1,6 +1,6 @@
 //! Prompts for the policy: the task, the question and previous steps in a model's chat template.
 
-use super::pieces::{Builder, IMAGE_PLACEHOLDER, Images, Piece};
+use super::pieces::{Builder, IMAGE_PLACEHOLDER, Images, Part, Piece};
 use crate::compat::text::strip;
 
 /// The system message that InternVL2.5 was trained with.
@@ -12,19 +12,19 @@ const INTERNVL_SYSTEM: &str =
 const TASK: &str = " Your task is to answer the question below. Give complete reasoning steps before you answer, and when \
                     you are ready to answer, use Answer: The final answer is ..";
 
+/// What comes before the question, and between it and the steps so far.
+const BEFORE_QUESTION: &str = "\n\nQuestion: ";
+const BEFORE_STEPS: &str = "\nPrevious Steps:";
+
 /// The placeholder for the user's message in the text given to [`ChatTemplate::new`].
 const MESSAGE_PLACEHOLDER: &str = "{prompt}";
 
 /// Returns MM-PRM's user message to the policy: an image placeholder, the task, the question and,
 /// below the root of a search, the steps so far.
 pub fn rollout_user(question: &str, prefix: &[String]) -> String {
-    format!("{IMAGE_PLACEHOLDER}\n{}", rollout_task(question, prefix))
-}
-
-fn rollout_task(question: &str, prefix: &[String]) -> String {
-    let mut text = format!("{TASK}\n\nQuestion: {question}");
+    let mut text = format!("{IMAGE_PLACEHOLDER}\n{TASK}{BEFORE_QUESTION}{question}");
     if !prefix.is_empty() {
-        text.push_str("\nPrevious Steps:");
+        text.push_str(BEFORE_STEPS);
     }
     text.push_str(&tagged_steps(prefix));
     text
@@ -108,18 +108,29 @@ impl ChatTemplate {
 
     /// Returns the prompt for a rollout, as the function [`rollout`], in this template.
     pub fn rollout(&self, question: &str, prefix: &[String], images: usize, mode: Images) -> Vec<Piece> {
-        let user = match mode {
-            Images::All => rollout_task(question, prefix),
-            Images::Reference => rollout_user(question, prefix),
-        };
-        self.chat(&user, images, mode)
+        let mut parts = Vec::new();
+        if mode == Images::Reference {
+            parts.extend([Part::Template(IMAGE_PLACEHOLDER), Part::Template("\n")]);
+        }
+        parts.extend([Part::Template(TASK), Part::Template(BEFORE_QUESTION), Part::Question(question)]);
+        if !prefix.is_empty() {
+            parts.push(Part::Template(BEFORE_STEPS));
+        }
+        for step in prefix {
+            parts.extend([Part::Template("<step>"), Part::Step(strip(step)), Part::Template("</step>")]);
+        }
+        self.message(&parts, images, mode)
     }
 
     /// Returns the prompt for a model's answer to one user message.
     pub fn chat(&self, user: &str, images: usize, mode: Images) -> Vec<Piece> {
+        self.message(&[Part::Question(user)], images, mode)
+    }
+
+    fn message(&self, parts: &[Part<'_>], images: usize, mode: Images) -> Vec<Piece> {
         let mut prompt = Builder::default();
         prompt.text(&self.before);
-        prompt.text_with_images(user, images, mode);
+        prompt.message(parts, images, mode);
         prompt.text(&self.after);
         prompt.finish()
     }

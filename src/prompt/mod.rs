@@ -9,8 +9,9 @@
 //! | judge | [`judge::answer`], [`judge::steps`] | any instruct model that compares answers or checks steps |
 //!
 //! A prompt is a list of [`Piece`]s: text and image positions. Special tokens are written out in
-//! the text; the tokeniser parses them and adds the beginning-of-sequence token where the
-//! vocabulary has one. The engine replaces an image by `<img>`, its embeddings and `</img>`;
+//! the template's text and recognised there; in a question, a step or an answer they are text, so
+//! that none can end a turn or forge a step token ([`Run`]). The tokeniser adds the
+//! beginning-of-sequence token where the vocabulary has one. The engine replaces an image by `<img>`, its embeddings and `</img>`;
 //! [`render`] writes it with context tokens, as MM-PRM does.
 //!
 //! Images take the `<image>` placeholders of a text from left to right. MM-PRM shows only as many
@@ -37,7 +38,10 @@ mod chat;
 pub mod judge;
 mod pieces;
 mod prm;
+mod run;
 
 pub use chat::{ChatTemplate, TemplateError, rollout, rollout_user, tagged_steps};
 pub use pieces::{IMAGE_PLACEHOLDER, Images, Piece, render};
-pub use prm::{PrmTemplate, STEP_TOKEN, UnknownTemplate, prm, prm_text};
+pub(crate) use prm::{PROCESS, prm_with, split_prm_text};
+pub use prm::{PrmTemplate, STEP_TOKEN, UnknownTemplate, prm, prm_of, prm_text};
+pub use run::{Fragment, Run, Special};

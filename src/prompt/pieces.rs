@@ -6,8 +6,10 @@ pub const IMAGE_PLACEHOLDER: &str = "<image>";
 /// A run of text, or an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Text with special tokens written out.
+    /// Text of the template, in which special tokens are recognised.
     Text(String),
+    /// Text of a question, a step or an answer, in which special tokens are text.
+    Plain(String),
     /// An image, by its index in the problem's list.
     Image(usize),
 }
@@ -15,12 +17,12 @@ pub enum Piece {
 /// Which images a prompt shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Images {
-    /// Every image: if a text has fewer placeholders than images, the missing ones are put in front
-    /// of it, one a line.
+    /// Every image: if a question has fewer placeholders than images, the missing ones are put in
+    /// front of the text, one a line. A placeholder in a step is text.
     #[default]
     All,
-    /// As MM-PRM: if a text has no placeholder, one is put in front of it; images beyond the
-    /// placeholders are dropped.
+    /// As MM-PRM: if a text has no placeholder, in the question or in a step, one is put in front of
+    /// it; images beyond the placeholders are dropped.
     Reference,
 }
 
@@ -30,7 +32,7 @@ pub fn render(pieces: &[Piece], tokens_per_image: &[usize]) -> String {
     let mut text = String::new();
     for piece in pieces {
         match piece {
-            Piece::Text(part) => text.push_str(part),
+            Piece::Text(part) | Piece::Plain(part) => text.push_str(part),
             Piece::Image(index) => {
                 let tokens = tokens_per_image.get(*index).copied().unwrap_or(0);
                 text.extend(["<img>", &"<IMG_CONTEXT>".repeat(tokens), "</img>"]);
@@ -40,7 +42,31 @@ pub fn render(pieces: &[Piece], tokens_per_image: &[usize]) -> String {
     text
 }
 
-/// Builds a prompt; consecutive texts become one piece.
+/// A part of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    /// The template's own words.
+    Template(&'a str),
+    /// A question, which may have image placeholders.
+    Question(&'a str),
+    /// A step of a solution.
+    Step(&'a str),
+}
+
+impl Part<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Self::Template(text) | Self::Question(text) | Self::Step(text) => text,
+        }
+    }
+
+    /// Whether its placeholders become images.
+    fn has_images(&self, mode: Images) -> bool {
+        matches!((self, mode), (Self::Question(_), _) | (_, Images::Reference))
+    }
+}
+
+/// Builds a prompt; consecutive texts of a kind become one piece.
 #[derive(Default)]
 pub(super) struct Builder {
     pieces: Vec<Piece>,
@@ -55,9 +81,25 @@ impl Builder {
         }
     }
 
-    /// Appends text whose placeholders become images; placeholders beyond the images stay as text.
-    pub(super) fn text_with_images(&mut self, text: &str, images: usize, mode: Images) {
-        let placeholders = text.matches(IMAGE_PLACEHOLDER).count();
+    fn plain(&mut self, text: &str) {
+        match self.pieces.last_mut() {
+            Some(Piece::Plain(last)) => last.push_str(text),
+            _ if text.is_empty() => {}
+            _ => self.pieces.push(Piece::Plain(text.to_owned())),
+        }
+    }
+
+    fn part(&mut self, part: Part<'_>, text: &str) {
+        match part {
+            Part::Template(_) => self.text(text),
+            Part::Question(_) | Part::Step(_) => self.plain(text),
+        }
+    }
+
+    /// Appends a message whose placeholders become images; placeholders beyond the images stay as text.
+    pub(super) fn message(&mut self, parts: &[Part<'_>], images: usize, mode: Images) {
+        let with_images = parts.iter().filter(|part| part.has_images(mode));
+        let placeholders: usize = with_images.map(|part| part.text().matches(IMAGE_PLACEHOLDER).count()).sum();
         let in_front = match mode {
             Images::All => images.saturating_sub(placeholders),
             Images::Reference => usize::from(images > 0 && placeholders == 0),
@@ -66,14 +108,20 @@ impl Builder {
             self.pieces.push(Piece::Image(image));
             self.text("\n");
         }
-        let mut rest = text;
-        for image in in_front..images {
-            let Some((before, after)) = rest.split_once(IMAGE_PLACEHOLDER) else { break };
-            self.text(before);
-            self.pieces.push(Piece::Image(image));
-            rest = after;
+        let mut next = in_front;
+        for part in parts {
+            let mut rest = part.text();
+            while next < images
+                && part.has_images(mode)
+                && let Some((before, after)) = rest.split_once(IMAGE_PLACEHOLDER)
+            {
+                self.part(*part, before);
+                self.pieces.push(Piece::Image(next));
+                next += 1;
+                rest = after;
+            }
+            self.part(*part, rest);
         }
-        self.text(rest);
     }
 
     pub(super) fn finish(self) -> Vec<Piece> {
@@ -88,9 +136,9 @@ mod tests {
     /// The text with `[i]` for image `i`.
     fn laid_out(text: &str, images: usize, mode: Images) -> String {
         let mut builder = Builder::default();
-        builder.text_with_images(text, images, mode);
+        builder.message(&[Part::Question(text)], images, mode);
         let write = |piece: &Piece| match piece {
-            Piece::Text(text) => text.clone(),
+            Piece::Text(text) | Piece::Plain(text) => text.clone(),
             Piece::Image(index) => format!("[{index}]"),
         };
         builder.finish().iter().map(write).collect()
@@ -111,6 +159,19 @@ mod tests {
             assert_eq!(laid_out("<image> and <image>", 1, mode), "[0] and <image>");
             assert_eq!(laid_out("<image>", 0, mode), "<image>");
         }
+    }
+
+    #[test]
+    fn a_step_does_not_take_the_image_of_the_question() {
+        let pieces = |mode| {
+            let mut builder = Builder::default();
+            builder.message(&[Part::Question("q"), Part::Template("\n"), Part::Step("<image>")], 1, mode);
+            builder.finish()
+        };
+        let text = |text: &str| Piece::Text(text.into());
+        let plain = |text: &str| Piece::Plain(text.into());
+        assert_eq!(pieces(Images::All), [Piece::Image(0), text("\n"), plain("q"), text("\n"), plain("<image>")]);
+        assert_eq!(pieces(Images::Reference), [plain("q"), text("\n"), Piece::Image(0)]);
     }
 
     #[test]

@@ -8,10 +8,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::chat::system_turn;
-use super::pieces::{Builder, Images, Piece};
-
-/// Ends a step; the PRM's scores are read at its positions.
-pub const STEP_TOKEN: &str = "<prm>";
+use super::pieces::{Builder, Images, Part, Piece};
+pub(crate) use crate::data::samples::PROCESS;
+pub use crate::data::samples::STEP_TOKEN;
 
 /// The prompt format that a PRM was trained with; GGUF metadata `mmprm.prm.template`.
 ///
@@ -93,23 +92,114 @@ pub fn prm_text<S: AsRef<str>>(question: &str, steps: &[S], template: PrmTemplat
     format!("Question: {question}\nProcess: {}", prm_process(steps, template))
 }
 
-/// Returns the prompt in which a PRM scores `text` (see [`prm_text`]) with `images` images.
+/// Returns the prompt in which a PRM scores `text` (see [`prm_text`]) with `images` images. Each
+/// step token after `Process: ` ends a step; text without that word is a solution from its start.
 pub fn prm(text: &str, images: usize, template: PrmTemplate, mode: Images) -> Vec<Piece> {
+    prompt_of(split_prm_text(text, None), images, template, mode)
+}
+
+/// Returns the prompt of [`prm`] for a text of so many steps.
+pub(crate) fn prm_with(text: &str, steps: usize, images: usize, template: PrmTemplate, mode: Images) -> Vec<Piece> {
+    prompt_of(split_prm_text(text, Some(steps)), images, template, mode)
+}
+
+fn prompt_of(
+    (question, process): (Option<&str>, &str),
+    images: usize,
+    template: PrmTemplate,
+    mode: Images,
+) -> Vec<Piece> {
+    let mut parts = Vec::new();
+    if let Some(question) = question {
+        parts.extend([Part::Template(QUESTION), Part::Question(question), Part::Template(PROCESS)]);
+    }
+    for (index, step) in process.split(STEP_TOKEN).enumerate() {
+        if index > 0 {
+            parts.push(Part::Template(STEP_TOKEN));
+        }
+        // Without a question, placeholders of images are where the text has them.
+        parts.push(if question.is_some() { Part::Step(step) } else { Part::Question(step) });
+    }
+    whole(&parts, images, template, mode)
+}
+
+/// Returns the prompt in which a PRM scores the steps of a solution to a question with `images`
+/// images: that of [`prm`], in which a step token that the question or a step spells out is text.
+pub fn prm_of<S: AsRef<str>>(
+    question: &str,
+    steps: &[S],
+    images: usize,
+    template: PrmTemplate,
+    mode: Images,
+) -> Vec<Piece> {
+    let mut parts = vec![Part::Template(QUESTION), Part::Question(question), Part::Template(PROCESS)];
+    for (index, step) in steps.iter().enumerate() {
+        if index > 0 {
+            parts.push(Part::Template(template.layout().separator));
+        }
+        parts.extend([Part::Step(step.as_ref()), Part::Template(STEP_TOKEN)]);
+    }
+    whole(&parts, images, template, mode)
+}
+
+/// What comes before a question.
+const QUESTION: &str = "Question: ";
+
+/// Splits the text that a PRM reads into question and process. A question may itself have the word
+/// between them: with `steps`, the number of its steps, the process is the first that has so many.
+/// `None` for the question of another text.
+pub(crate) fn split_prm_text(text: &str, steps: Option<usize>) -> (Option<&str>, &str) {
+    let Some(rest) = text.strip_prefix(QUESTION) else { return (None, text) };
+    let split = |(at, _): (usize, &str)| (&rest[..at], &rest[at + PROCESS.len()..]);
+    let mut splits = rest.match_indices(PROCESS).map(split);
+    let has_steps = |process: &str| steps.is_none_or(|steps| process.matches(STEP_TOKEN).count() == steps);
+    let found = splits.clone().find(|(_, process)| has_steps(process)).or_else(|| splits.next());
+    found.map_or((None, text), |(question, process)| (Some(question), process))
+}
+
+fn whole(parts: &[Part<'_>], images: usize, template: PrmTemplate, mode: Images) -> Vec<Piece> {
     let mut prompt = Builder::default();
     prompt.text(&system_turn());
     prompt.text(template.layout().turns);
-    prompt.text_with_images(text, images, mode);
+    prompt.message(parts, images, mode);
     prompt.text(TURN_END);
     prompt.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::render;
     use super::*;
 
     #[test]
     fn a_candidate_without_steps_has_an_empty_process() {
         assert_eq!(prm_text::<&str>("q", &[], PrmTemplate::Scoring), "Question: q\nProcess: ");
+    }
+
+    #[test]
+    fn a_step_token_that_a_question_or_step_spells_out_is_text() {
+        let template = PrmTemplate::Training;
+        let pieces = prm_of("is <prm> a token?", &["no <prm>", "<|im_end|>"], 0, template, Images::All);
+        let plain: Vec<&str> = pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Plain(text) => Some(&text[..]),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(plain, ["is <prm> a token?", "no <prm>", "<|im_end|>"]);
+        let text = prm_text("is <prm> a token?", &["no", "yes"], template);
+        let pieces = prm_of("is <prm> a token?", &["no", "yes"], 0, template, Images::All);
+        assert_eq!(render(&prm(&text, 0, template, Images::All), &[]), render(&pieces, &[]));
+    }
+
+    #[test]
+    fn the_number_of_steps_tells_where_the_process_begins() {
+        let text = "Question: a\nProcess: b<prm>\nProcess: c<prm>";
+        assert_eq!(split_prm_text(text, Some(1)), (Some("a\nProcess: b<prm>"), "c<prm>"));
+        assert_eq!(split_prm_text(text, Some(2)), (Some("a"), "b<prm>\nProcess: c<prm>"));
+        assert_eq!(split_prm_text(text, None), (Some("a"), "b<prm>\nProcess: c<prm>"));
+        assert_eq!(split_prm_text("x<prm>", Some(1)), (None, "x<prm>"));
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub fn train_with(
     let policies = [(Distillation::Logprob, &recipe.logprob_of), (Distillation::Expected, &recipe.expected_of)];
     for (kind, policy) in policies {
         if let Some(policy) = policy {
-            let Dataset { samples, images, special } = &mut data.train;
+            let Dataset { samples, images, special, .. } = &mut data.train;
             relabel(samples, kind, policy, recipe, *special, images)?;
         }
     }
@@ -109,8 +109,8 @@ pub fn train_with(
         None => Box::new(FullModel::open(recipe, special, images)?),
     };
     let trained = learner.gradients().iter().map(|gradient| gradient.len()).sum();
-    let (samples, held_out) = (data.train.samples.len(), data.held_out.len());
-    on_event(&Event::Ready(Ready { samples, held_out, trained }));
+    let (samples, held_out, left_out) = (data.train.samples.len(), data.held_out.len(), data.train.left_out);
+    on_event(&Event::Ready(Ready { samples, held_out, left_out, trained }));
     Ok(trainer::run(&mut *learner, &data, recipe, on_event, cancel)?)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::data::{DataError, Dataset, DatasetOptions, Length, Sample, SampleKind, Tokenizer};
+use super::data::{DataError, Dataset, DatasetOptions, Image, Length, Sample, SampleKind, Tokenizer};
 use super::network::tiling;
 use super::recipe::{Recipe, Task};
 use super::validation::hold_out;
@@ -39,12 +39,14 @@ pub enum PrepareError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Validation holds out every problem.
-    #[error("{}: no training samples are left after {held} are held out; lower `validation`", path.display())]
+    #[error("{}: no training samples are left: {held} are held out (`validation`), {left_out} have nothing to learn within `max_tokens`", path.display())]
     NothingLeft {
         /// The samples.
         path: PathBuf,
         /// Number of held-out samples.
         held: usize,
+        /// Number of samples left out because of their length.
+        left_out: usize,
     },
 }
 
@@ -63,6 +65,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         tokens_per_tile: layout.config().tokens_per_tile(),
         length: Length { tokens: recipe.max_tokens.unwrap_or(recipe.sequence_tokens), truncate: recipe.truncate },
         token_labels: recipe.distills(),
+        reference_special_tokens: recipe.reference_special_tokens,
     };
     let read = |path: &Path| -> Result<Dataset, PrepareError> {
         let mut data = Dataset::read(path, &recipe.image_root(path), tokenizer, &options)?;
@@ -85,10 +88,19 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
     };
     // Validation measures step scores, also where training has a target at every token.
     Dataset::steps_only(&mut held_out, train.special);
+    fingerprints.insert("images".into(), image_fingerprint(&train.images).into());
     if train.samples.is_empty() {
-        return Err(PrepareError::NothingLeft { path: recipe.samples.clone(), held: held_out.len() });
+        let (path, held, left_out) = (recipe.samples.clone(), held_out.len(), train.left_out);
+        return Err(PrepareError::NothingLeft { path, held, left_out });
     }
     Ok(TrainingData { train, held_out, fingerprints: fingerprints.into() })
+}
+
+/// SHA-256 over the images of all samples, in hexadecimal.
+fn image_fingerprint(images: &[Image]) -> String {
+    let mut hasher = Sha256::new();
+    images.iter().for_each(|image| hasher.update(image.digest));
+    format!("{:x}", hasher.finalize())
 }
 
 /// SHA-256 of a file, in hexadecimal.

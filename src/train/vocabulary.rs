@@ -16,6 +16,7 @@ use mmprm_quant::gguf::{GgufError, GgufWriter};
 
 use super::data::{Tokenizer, TokenizerError};
 use crate::engine::{EngineError, Model, ModelOptions};
+use crate::prompt::Run;
 
 /// An error of opening a vocabulary.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +57,8 @@ impl Vocabulary {
 }
 
 impl Tokenizer for Vocabulary {
-    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError> {
-        let tokens = self.0.tokenize(text, first)?;
+    fn encode(&self, text: &Run, first: bool) -> Result<Vec<u32>, TokenizerError> {
+        let tokens = self.0.tokenize_run(text, first)?;
         Ok(tokens.into_iter().map(|token| token as u32).collect())
     }
 

@@ -97,12 +97,40 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Reads the whole UTF-8 file at `path`, at most `max_bytes`.
+/// Reads the whole text file at `path`, at most `max_bytes`, without its byte order mark; UTF-16
+/// with one becomes UTF-8. Other text is returned as it is.
 ///
 /// # Errors
-/// As [`read()`]; text that is not UTF-8 is [`FileError::Read`] with the kind `InvalidData`.
+/// As [`read()`]; UTF-16 that is not valid is [`FileError::Read`] with the kind `InvalidData`.
+pub fn read_text(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = read(path, max_bytes)?;
+    let order: fn([u8; 2]) -> u16 = match bytes[..] {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => {
+            let mark = if bytes.starts_with(MARK) { MARK.len() } else { 0 };
+            bytes.drain(..mark);
+            return Ok(bytes);
+        }
+    };
+    let invalid = |cause: String| FileError::reading(path)(io::Error::new(io::ErrorKind::InvalidData, cause));
+    if !bytes.len().is_multiple_of(2) {
+        return Err(invalid("UTF-16 with an odd number of bytes".into()));
+    }
+    let units = bytes[2..].chunks_exact(2).map(|pair| order([pair[0], pair[1]]));
+    let text = char::decode_utf16(units).collect::<Result<String, _>>();
+    text.map(String::into_bytes).map_err(|error| invalid(error.to_string()))
+}
+
+/// The byte order mark of UTF-8.
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads the whole UTF-8 file at `path`, at most `max_bytes`, as [`read_text`].
+///
+/// # Errors
+/// As [`read_text`]; text that is not UTF-8 is [`FileError::Read`] with the kind `InvalidData`.
 pub fn read_to_string(path: &Path, max_bytes: u64) -> Result<String, FileError> {
-    String::from_utf8(read(path, max_bytes)?)
+    String::from_utf8(read_text(path, max_bytes)?)
         .map_err(|error| FileError::reading(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
@@ -111,13 +139,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn byte_order_marks_are_no_part_of_a_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let utf16 = |mark: &str, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            format!("{mark}[\u{3b1}]").encode_utf16().flat_map(order).collect()
+        };
+        for bytes in [
+            "[\u{3b1}]".as_bytes().to_vec(),
+            "\u{feff}[\u{3b1}]".as_bytes().to_vec(),
+            utf16("\u{feff}", u16::to_le_bytes),
+            utf16("\u{feff}", u16::to_be_bytes),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read_to_string(&path, 100).unwrap(), "[\u{3b1}]");
+        }
+        std::fs::write(&path, [0xff, 0xfe, 0x00, 0xd8]).unwrap();
+        assert!(read_text(&path, 100).is_err());
+    }
+
+    #[test]
     fn files_up_to_the_maximum_are_read_and_errors_name_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let error = read(&path, 10).unwrap_err();
         assert!(matches!(error, FileError::Read { .. }) && error.to_string().contains("cannot read "), "{error}");
-        std::fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert_eq!(read(&path, 2).unwrap(), [0xff, 0xfe]);
+        std::fs::write(&path, [0xc3, 0x28]).unwrap();
+        assert_eq!(read(&path, 2).unwrap(), [0xc3, 0x28]);
         assert!(matches!(read(&path, 1), Err(FileError::TooLarge { .. })));
         let error = read_to_string(&path, 2).unwrap_err().to_string();
         assert!(error.contains("invalid utf-8"), "{error}");

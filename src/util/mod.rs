@@ -17,6 +17,7 @@ pub mod jsonl;
 pub mod machine;
 pub(crate) mod pool;
 pub mod random;
+pub mod settings;
 #[cfg(test)]
 #[path = "../../tests/support/skips.rs"]
 pub(crate) mod skips;

@@ -39,7 +39,7 @@ fn sandbox(trees: &[(&str, String)]) -> tempfile::TempDir {
 }
 
 fn run(sandbox: &Path, server: &Server) -> (Result<TreesSummary, TreesError>, Vec<String>) {
-    let files: Vec<PathBuf> = mmprm::data::samples::tree_files(&sandbox.join("trees")).unwrap();
+    let files: Vec<PathBuf> = mmprm::data::samples::tree_files(&sandbox.join("trees")).unwrap().trees;
     let judge = StepJudge::new(Endpoint::new(options(&server.url())).unwrap());
     let (causes, cancel) = (Mutex::new(Vec::new()), CancelToken::new());
     let note = |event: TreeEvent<'_>| {

@@ -128,7 +128,8 @@ fn unjudged_candidates_are_left_out_count_as_wrong_or_fail_the_problem() {
     let candidates = |answers: &'static [&'static str], on_unjudged| {
         let output = directory.path().join("c.json");
         let cancel = CancelToken::new();
-        let batch = Batch { output: &output, settings: &json!("s"), workers: 1, cancel: &cancel, progress: &|_| () };
+        let settings = json!({});
+        let batch = Batch::new(&output, &settings, &cancel);
         let count = answers.len();
         let summary = generate(&[problem("p")], count, &Says(answers), &Literal, on_unjudged, &batch).unwrap();
         let records: Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use mmprm::prompt::Run;
 use mmprm::train::{Tokenizer, TokenizerError};
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::hf::vocabulary::{TokenType, Tokenizer as Algorithm, Vocabulary};
@@ -47,9 +48,9 @@ fn byte(character: char) -> u8 {
 }
 
 impl Tokenizer for GreedyTokenizer {
-    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError> {
+    fn encode(&self, run: &Run, first: bool) -> Result<Vec<u32>, TokenizerError> {
         let mut tokens: Vec<u32> = self.first.filter(|_| first).into_iter().collect();
-        let mut rest = text.as_bytes();
+        let mut rest = run.text().as_bytes();
         while !rest.is_empty() {
             let lengths = (1..=self.longest.min(rest.len())).rev();
             let found = lengths.into_iter().find_map(|length| Some((self.ids.get(&rest[..length])?, length)));

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use mmprm::data::problem::{Problem, Problems};
 use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sampling, gpu_devices};
+use mmprm::eval::batch::{BatchError, Existing};
 use mmprm::prompt::ChatTemplate;
 use mmprm::remote::ApiKey;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
@@ -46,6 +47,11 @@ pub struct EngineArgs {
     /// [default: 1]; may be given several times.
     #[arg(long, value_name = "FILE[=SCALE]", value_parser = adapter)]
     lora: Vec<LoraAdapter>,
+
+    /// Recognise special tokens that questions and solutions spell out, as MM-PRM's code does.
+    /// Otherwise they are text, so that a solution cannot forge a step token or end a turn.
+    #[arg(long)]
+    reference_special_tokens: bool,
 
     #[command(flatten)]
     vision: VisionArgs,
@@ -106,6 +112,7 @@ impl EngineArgs {
             (self.context.is_some(), "--context"),
             (self.deterministic, "--deterministic"),
             (self.has_adapters(), "--lora"),
+            (self.reference_special_tokens, "--reference-special-tokens"),
             (self.vision.vision_encoder != EncoderChoice::Auto, "--vision-encoder"),
             (self.vision.vision_cache.is_some(), "--vision-cache"),
         ];
@@ -122,8 +129,12 @@ impl EngineArgs {
         !self.lora.is_empty()
     }
 
-    /// Adds the adapters to the settings of a run, by content and scale; nothing without adapters.
-    pub fn add_adapters(&self, settings: &mut Value) -> anyhow::Result<()> {
+    /// Adds to the settings of a run what is not the default: the adapters, by content and scale, and
+    /// how special tokens are read.
+    pub fn add_settings(&self, settings: &mut Value) -> anyhow::Result<()> {
+        if self.reference_special_tokens {
+            settings["reference_special_tokens"] = true.into();
+        }
         if self.has_adapters() {
             let adapters = self.lora.iter().map(|LoraAdapter { path, scale }| {
                 let adapter = fingerprint(path).map_err(|error| BadInput(format!("{error:#}")))?;
@@ -154,6 +165,7 @@ impl EngineArgs {
             max_tiles,
             vision: self.vision.vision_encoder,
             vision_cache: self.vision.vision_cache.clone(),
+            reference_special_tokens: self.reference_special_tokens,
         }
     }
 
@@ -213,10 +225,12 @@ impl EngineArgs {
     }
 }
 
+/// Maximum size of a conversation template in bytes.
+const MAX_TEMPLATE: u64 = 1 << 20;
+
 /// Reads the conversation template in the file at `path`.
 pub fn prompt_template(path: &Path) -> anyhow::Result<ChatTemplate> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
+    let text = mmprm::util::io::read_to_string(path, MAX_TEMPLATE)?;
     ChatTemplate::new(&text).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
 }
 
@@ -334,6 +348,48 @@ pub fn api_key(flag: &str, named: Option<&str>, usual: &[&str]) -> anyhow::Resul
         }
     };
     found.map(|(name, key)| ApiKey::new(&key).map_err(|error| Usage(format!("{name}: {error}")).into())).transpose()
+}
+
+/// The images of a run, for its settings: size and hash of each.
+pub fn images_of<'a>(root: &Path, images: impl IntoIterator<Item = &'a [String]>) -> Value {
+    json!(mmprm::image::fingerprints(root, images.into_iter().flatten().map(String::as_str)))
+}
+
+/// What to do about an output that exists.
+#[derive(clap::Args, Debug)]
+pub struct ExistingArgs {
+    /// Replace an output that exists. Without it, an output with the same settings is finished work
+    /// and one with other settings is refused.
+    #[arg(long, conflicts_with = "retry_failed")]
+    force: bool,
+
+    /// Process the records again that failed in a finished run.
+    #[arg(long)]
+    retry_failed: bool,
+}
+
+impl ExistingArgs {
+    /// The choice.
+    pub fn choice(&self) -> Existing {
+        match (self.force, self.retry_failed) {
+            (true, _) => Existing::Replace,
+            (false, true) => Existing::RetryFailed,
+            (false, false) => Existing::Keep,
+        }
+    }
+}
+
+/// An output of another run is a usage error.
+pub fn refusal(error: BatchError) -> anyhow::Error {
+    match error {
+        BatchError::Exists { .. } | BatchError::OtherSettings { .. } => {
+            Usage(format!("{error}; give another --output, or --force to replace it")).into()
+        }
+        BatchError::Changed { .. } => {
+            BadInput(format!("{error}; give another --output, or --force to replace it")).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// SHA-256 of a file in hexadecimal, which identifies an input in the settings of a journal.

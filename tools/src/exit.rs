@@ -101,10 +101,12 @@ fn option_flag(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str
 /// Adds the flag to change to a message of the library, whose errors name none. Causes of failed records
 /// reach the command line as text, so hints are found by text; the tests hold them to the errors.
 pub fn with_hint(message: &str) -> String {
-    const HINTS: [(&str, &str); 4] = [
+    const HINTS: [(&str, &str); 6] = [
         ("positions but the context has ", "raise --context"),
         (" cells is full", "raise --context"),
         ("cannot allocate a context of ", "try a smaller --context"),
+        ("no such image below the data root", "name the folder of the images with --data-root"),
+        ("the image lies outside the data root", "name the folder of the images with --data-root"),
         ("the model was loaded without its vision projector", "give it with --mmproj"),
     ];
     let hint = HINTS.iter().find(|(part, _)| message.contains(part));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::data::images::ImageFieldError;
 use crate::util::io::FileError;
 
 /// Why a problem file cannot be used.
@@ -33,13 +34,13 @@ pub enum ProblemError {
         /// What the parser found.
         reason: String,
     },
-    /// A record lacks a field or has a value of another type.
-    #[error("{place}: expected {expected}")]
+    /// A record cannot be used.
+    #[error("{place}: {source}")]
     Record {
-        /// `file:line` in JSON Lines, `file[index]` in an array.
+        /// `file:line` in JSON Lines, `file[index]` in an array, and the record's id if it has one.
         place: String,
-        /// What should be there.
-        expected: String,
+        /// What is wrong with it.
+        source: RecordError,
     },
     /// Two records have the same id.
     #[error("{place}: expected a unique id, but `{id}` is also the id of {first}")]
@@ -51,4 +52,16 @@ pub enum ProblemError {
         /// The earlier record.
         first: String,
     },
+}
+
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// A field is missing, or a value has another type.
+    #[error("expected {0}")]
+    Expected(String),
+    /// Its images are not known.
+    #[error(transparent)]
+    Images(#[from] ImageFieldError),
 }

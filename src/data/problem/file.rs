@@ -9,7 +9,9 @@ use std::path::Path;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::error::RecordError;
 use super::{Problem, ProblemError};
+use crate::data::images::shown;
 use crate::util::io;
 
 /// Parsed JSON takes several times the memory of its text; this keeps a malicious file within the
@@ -18,7 +20,7 @@ const MAX_BYTES: u64 = 256 << 20;
 const MAX_RECORDS: usize = 1_000_000;
 
 pub(super) fn read(path: &Path) -> Result<Vec<Problem>, ProblemError> {
-    let bytes = io::read(path, MAX_BYTES)?;
+    let bytes = io::read_text(path, MAX_BYTES)?;
     let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let records = if is_array { array(path, &bytes)? } else { lines(path, &bytes)? };
     problems(records)
@@ -77,12 +79,14 @@ fn problems(records: Vec<Placed>) -> Result<Vec<Problem>, ProblemError> {
     let mut problems = Vec::with_capacity(records.len());
     for (index, (place, record)) in records.into_iter().enumerate() {
         let Value::Object(record) = record else {
-            return Err(ProblemError::Record { place, expected: "a record (a JSON object)".into() });
+            let source = RecordError::Expected("a record (a JSON object)".into());
+            return Err(ProblemError::Record { place, source });
         };
-        let problem = match Problem::from_record(record, index) {
-            Ok(problem) => problem,
-            Err(expected) => return Err(ProblemError::Record { place, expected }),
-        };
+        let id = record.get("id").filter(|id| !id.is_null()).map(shown);
+        let problem = Problem::from_record(record, index).map_err(|source| {
+            let place = id.map_or_else(|| place.clone(), |id| format!("{place} (id {id})"));
+            ProblemError::Record { place, source }
+        })?;
         match places.entry(problem.id.clone()) {
             Entry::Vacant(entry) => entry.insert(place),
             Entry::Occupied(entry) => {

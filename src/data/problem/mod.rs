@@ -25,7 +25,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-pub use error::ProblemError;
+use super::question::with_options;
+pub use error::{ProblemError, RecordError};
 
 /// One problem, with every field of its record carried along.
 ///
@@ -44,12 +45,14 @@ pub struct Problem {
     pub record: Map<String, Value>,
     /// `id`, as text; without one, the record's index in its file.
     pub id: String,
-    /// `question`.
+    /// `question`, followed by its options where the record has any ([`with_options`]).
+    ///
+    /// [`with_options`]: super::question::with_options
     pub question: String,
     /// `correct_answer`, or `answer` where only that is present.
     pub answer: String,
-    /// `image_paths` or `image_path`, as written in the record; relative paths are below the data
-    /// root. Empty for a problem without images.
+    /// The paths of its [image fields](super::images), as written in the record; relative paths are
+    /// below the data root. Empty for a problem without images.
     pub images: Vec<String>,
 }
 
@@ -107,6 +110,9 @@ impl Problem {
     #[must_use]
     pub fn field(mut self, name: &str, value: Value) -> Self {
         self.record.insert(name.to_owned(), value);
+        if let ("choices" | "options", Some(question)) = (name, self.record.get("question").and_then(Value::as_str)) {
+            self.question = with_options(question, &self.record);
+        }
         self
     }
 }
@@ -141,9 +147,10 @@ mod tests {
 
     #[test]
     fn a_problem_written_in_code_equals_one_read_from_its_record() {
-        let written = Problem::new("q").id("7").answer("1/2").image("a.png").image("b.png").field("unit", "cm".into());
+        let written =
+            Problem::new("q").id("7").answer("1/2").image("a.png").image("b.png").field("choices", json!(["1", "2"]));
         let record = json!({"question": "q", "id": "7", "correct_answer": "1/2", "image_paths": ["a.png", "b.png"],
-            "unit": "cm"});
+            "choices": ["1", "2"]});
         assert_eq!(Value::Object(written.record.clone()).to_string(), record.to_string());
         assert_eq!(written, Problem::from_record(written.record.clone(), 3).unwrap());
         let plain = Problem::new("q").answer("1").image("a.png");

@@ -3,26 +3,30 @@
 use serde_json::{Map, Value};
 
 use super::Problem;
+use super::error::RecordError;
+use crate::data::images::{check_markers, image_paths};
+use crate::data::question::with_options;
 
 impl Problem {
-    /// Reads a record; without an `id`, `index` becomes the id. The error says what was expected.
-    pub(super) fn from_record(record: Map<String, Value>, index: usize) -> Result<Self, String> {
+    /// Reads a record; without an `id`, `index` becomes the id.
+    pub(super) fn from_record(record: Map<String, Value>, index: usize) -> Result<Self, RecordError> {
         let id = optional(&record, "id", "a string or a number", text)?.unwrap_or_else(|| index.to_string());
-        let question = optional(&record, "question", "a string", string)?.ok_or("a field `question`")?;
+        let question = optional(&record, "question", "a string", string)?
+            .ok_or_else(|| RecordError::Expected("a field `question`".into()))?;
         let answer = match optional(&record, "correct_answer", "a string or a number", text)? {
             Some(answer) => answer,
             None => optional(&record, "answer", "a string or a number", text)?
-                .ok_or("a field `correct_answer` or `answer`")?,
+                .ok_or_else(|| RecordError::Expected("a field `correct_answer` or `answer`".into()))?,
         };
-        let images = match optional(&record, "image_paths", "a list of strings", strings)? {
-            Some(paths) => paths,
-            None => optional(&record, "image_path", "a string", string)?.into_iter().collect(),
-        };
+        let images = image_paths(&record)?;
+        check_markers(&question, images.len())?;
         // `answer::AnswerSpec` reads these from the record; only their types are checked here.
         optional(&record, "choices", "a list of strings or numbers", texts)?;
+        optional(&record, "options", "a list of strings or numbers", texts)?;
         optional(&record, "answer_type", "a string", string)?;
         optional(&record, "unit", "a string", string)?;
         optional(&record, "precision", "a number, or a list of numbers, also as strings", numbers)?;
+        let question = with_options(&question, &record);
         Ok(Self { record, id, question, answer, images })
     }
 }
@@ -33,19 +37,17 @@ fn optional<T>(
     field: &str,
     kind: &str,
     read: impl Fn(&Value) -> Option<T>,
-) -> Result<Option<T>, String> {
+) -> Result<Option<T>, RecordError> {
     match record.get(field) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => read(value).map(Some).ok_or_else(|| format!("{kind} in the field `{field}`")),
+        Some(value) => {
+            read(value).map(Some).ok_or_else(|| RecordError::Expected(format!("{kind} in the field `{field}`")))
+        }
     }
 }
 
 fn string(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
-}
-
-fn strings(value: &Value) -> Option<Vec<String>> {
-    value.as_array()?.iter().map(string).collect()
 }
 
 /// A string, or a number as written in the file.
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     fn problem(record: &Value) -> Result<Problem, String> {
-        Problem::from_record(record.as_object().unwrap().clone(), 4)
+        Problem::from_record(record.as_object().unwrap().clone(), 4).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -109,19 +111,22 @@ mod tests {
     #[test]
     fn values_of_another_type_are_named() {
         for (record, expected) in [
-            (json!({"answer": "a"}), "a field `question`"),
-            (json!({"question": "q"}), "a field `correct_answer` or `answer`"),
-            (json!({"question": 1, "answer": "a"}), "a string in the field `question`"),
-            (json!({"question": "q", "answer": []}), "a string or a number in the field `answer`"),
-            (json!({"question": "q", "answer": "a", "id": true}), "a string or a number in the field `id`"),
-            (json!({"question": "q", "answer": "a", "image_path": 3}), "a string in the field `image_path`"),
+            (json!({"answer": "a"}), "expected a field `question`"),
+            (json!({"question": "q"}), "expected a field `correct_answer` or `answer`"),
+            (json!({"question": 1, "answer": "a"}), "expected a string in the field `question`"),
+            (json!({"question": "q", "answer": []}), "expected a string or a number in the field `answer`"),
+            (json!({"question": "q", "answer": "a", "id": true}), "expected a string or a number in the field `id`"),
             (
-                json!({"question": "q", "answer": "a", "image_paths": "x"}),
-                "a list of strings in the field `image_paths`",
+                json!({"question": "q", "answer": "a", "image_path": 3}),
+                "the field `image_path` is 3, expected the path of an image, a list of paths, or null",
+            ),
+            (
+                json!({"question": "see <image1>", "answer": "a"}),
+                "the question has the marker `<image1>`, but the record has no image",
             ),
             (
                 json!({"question": "q", "answer": "a", "precision": "high"}),
-                "a number, or a list of numbers, also as strings in the field `precision`",
+                "expected a number, or a list of numbers, also as strings in the field `precision`",
             ),
         ] {
             assert_eq!(problem(&record).unwrap_err(), expected);

@@ -59,7 +59,8 @@ mod sample;
 pub use paths::Paths;
 pub use relative::make_relative;
 pub use rollouts::every_rollout;
-pub use sample::{Sample, sample_line};
+pub(crate) use sample::PROCESS;
+pub use sample::{STEP_TOKEN, Sample, sample_line};
 
 /// Which samples to make of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,25 +123,55 @@ pub fn is_skipped(tree: &Tree) -> bool {
     tree.root.mc_value <= 0.0 || tree.root.mc_value >= 1.0
 }
 
-/// Returns the tree files (`*.json`) of a directory, sorted by name; samples are numbered in this
-/// order.
+/// The files of a directory of trees.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TreeFiles {
+    /// Trees (`*.json`), sorted by name; samples are numbered in this order.
+    pub trees: Vec<PathBuf>,
+    /// What has such a name but is no tree, sorted: hidden files (those that macOS writes beside others),
+    /// directories, pipes, and JSON without any field of a tree.
+    pub strays: Vec<PathBuf>,
+}
+
+/// Lists the files of a directory of trees. A damaged tree is listed as a tree, so that reading it
+/// fails with its name.
 ///
 /// # Errors
 /// [`SamplesError::List`] if the directory cannot be read.
-pub fn tree_files(directory: &Path) -> Result<Vec<PathBuf>, SamplesError> {
-    let list = || -> io::Result<Vec<PathBuf>> {
-        let mut files = fs::read_dir(directory)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .filter(|path| path.as_ref().map_or(true, |path| is_tree_name(path)))
-            .collect::<io::Result<Vec<_>>>()?;
-        files.sort();
+pub fn tree_files(directory: &Path) -> Result<TreeFiles, SamplesError> {
+    let list = || -> io::Result<TreeFiles> {
+        let mut files = TreeFiles::default();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                if is_stray(&path) { files.strays.push(path) } else { files.trees.push(path) }
+            }
+        }
+        files.trees.sort();
+        files.strays.sort();
         Ok(files)
     };
     list().map_err(|source| SamplesError::List { directory: directory.to_owned(), source })
 }
 
-fn is_tree_name(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "json")
+/// Fields of which every tree has some.
+const TREE_FIELDS: [&str; 4] = ["question", "mc_value", "children", "correct_rollouts"];
+
+fn is_stray(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    if stem.starts_with('.') || !path.is_file() {
+        return true;
+    }
+    // Trees are named by a hash; only files of other names are read twice.
+    if stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return false;
+    }
+    let text = crate::util::io::read_text(path, tree::json::MAX_FILE_BYTES).unwrap_or_default();
+    match serde_json::from_slice::<serde_json::Value>(&text) {
+        Ok(serde_json::Value::Object(fields)) => !TREE_FIELDS.iter().any(|field| fields.contains_key(*field)),
+        Ok(_) => true,
+        Err(_) => false,
+    }
 }
 
 /// Writes the training samples of tree files as JSON Lines, with one tree in memory at a time.
@@ -212,5 +243,25 @@ mod tests {
     fn a_missing_directory_is_named() {
         let error = tree_files(Path::new("nowhere")).unwrap_err();
         assert!(error.to_string().starts_with("cannot list nowhere: "), "{error}");
+    }
+
+    #[test]
+    fn stray_files_are_no_trees() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("0123456789abcdef0123456789abcdef.json", "damaged");
+        write("tree.json", r#"{"question": "q"}"#);
+        write("damaged.json", r#"{"question": "#);
+        write("._tree.json", "\0\u{5}\u{16}\u{7}");
+        write("package.json", r#"{"name": "x"}"#);
+        write("list.json", "[]");
+        write("notes.txt", "");
+        fs::create_dir(folder.path().join("folder.json")).unwrap();
+        let names = |paths: &[PathBuf]| -> Vec<String> {
+            paths.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+        };
+        let files = tree_files(folder.path()).unwrap();
+        assert_eq!(names(&files.trees), ["0123456789abcdef0123456789abcdef.json", "damaged.json", "tree.json"]);
+        assert_eq!(names(&files.strays), ["._tree.json", "folder.json", "list.json", "package.json"]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::sample::Sample;
+use super::sample::{STEP_TOKEN, Sample};
 use crate::compat::random::Random;
 use crate::compat::text::strip;
 use crate::data::tree::{Node, Tree};
@@ -29,7 +29,7 @@ impl Paths {
     pub fn of(tree: &Tree) -> Self {
         let mut ends = Ends::default();
         for child in &tree.root.children {
-            ends.walk(child, &Sample { process: String::new(), labels: Vec::new(), weights: None });
+            ends.walk(child, &Sample { parts: Vec::new(), labels: Vec::new(), weights: None });
         }
         let mut paths = Self::default();
         paths.negatives = paths.clean(ends.negatives);
@@ -53,14 +53,20 @@ impl Paths {
     fn clean(&mut self, ends: Vec<Sample>) -> Vec<Sample> {
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
-        for Sample { process, labels, .. } in ends {
+        for mut sample in ends {
+            let process = sample.process();
             let process = strip(&process);
             if process.split(' ').count() <= MAX_SHORT_WORDS {
                 self.short += 1;
             } else if !seen.insert(process.to_owned()) {
                 self.repeated += 1;
             } else {
-                kept.push(Sample { process: process.to_owned(), labels, weights: None });
+                // The text of the process without white space before it.
+                if let Some(first) = sample.parts.first_mut() {
+                    let marked = format!("{first}{STEP_TOKEN}");
+                    *first = strip(&marked).strip_suffix(STEP_TOKEN).unwrap_or_default().to_owned();
+                }
+                kept.push(sample);
             }
         }
         kept
@@ -78,8 +84,7 @@ impl Ends {
     fn walk(&mut self, node: &Node, before: &Sample) {
         let mut here = before.clone();
         let steps: Vec<&str> = node.partial_solution.iter().map(|step| strip(step)).collect();
-        here.process.push_str(&steps.join("\n\n"));
-        here.process.push_str("<prm>\n\n");
+        here.parts.push(steps.join("\n\n"));
         here.labels.push(node.mc_value);
         if node.mc_value <= 0.0 {
             self.negatives.push(here);
@@ -115,7 +120,7 @@ mod tests {
     #[test]
     fn a_path_ends_at_the_first_unsolved_state() {
         let paths = Paths::of(&tree(vec![node(LONG, 0.0, vec![node("more", 1.0, vec![])])]));
-        assert_eq!(paths.negatives, [Sample { process: format!("{LONG}<prm>"), labels: vec![0.0], weights: None }]);
+        assert_eq!(paths.negatives, [Sample { parts: vec![LONG.into()], labels: vec![0.0], weights: None }]);
         assert_eq!(paths.positives, []);
     }
 

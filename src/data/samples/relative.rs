@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn ends(correct: usize, incorrect: usize) -> Vec<Sample> {
-        let sample = |label| Sample { process: String::new(), labels: vec![label], weights: None };
+        let sample = |label| Sample { parts: Vec::new(), labels: vec![label], weights: None };
         [vec![sample(1.0); correct], vec![sample(0.0); incorrect]].concat()
     }
 

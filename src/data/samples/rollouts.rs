@@ -39,7 +39,7 @@ use crate::data::tree::{Node, Tree};
 ///     },
 /// };
 /// let samples = every_rollout(&tree);
-/// assert_eq!(samples[0].process, "We add.<prm>\n\nAnswer: 3<prm>");
+/// assert_eq!(samples[0].process(), "We add.<prm>\n\nAnswer: 3<prm>");
 /// assert_eq!(samples[0].labels, [0.75, 1.0]);
 /// assert_eq!(samples[1].labels, [0.75, 0.0]);
 /// ```
@@ -149,9 +149,9 @@ impl<'a> Trie<'a> {
             here = before;
         }
         path.reverse();
-        let steps: Vec<String> = path.iter().map(|(_, step)| format!("{step}<prm>")).collect();
+        let parts = path.iter().map(|&(_, step)| step.to_owned()).collect();
         let labels = path.iter().map(|&(prefix, _)| self.label(prefix)).collect();
-        Sample { process: steps.join("\n\n"), labels, weights: None }
+        Sample { parts, labels, weights: None }
     }
 }
 
@@ -194,14 +194,16 @@ mod tests {
             ..Node::default()
         };
         let samples = every_rollout(&tree(root));
-        let found: Vec<(&str, &[f64])> =
-            samples.iter().map(|sample| (sample.process.as_str(), sample.labels.as_slice())).collect();
-        let expected: [(&str, &[f64]); 4] = [
-            ("c<prm>\n\nright<prm>", &[1.0, 1.0]),
-            ("a<prm>\n\nwrong<prm>", &[0.25, 0.0]),
-            ("a<prm>\n\nb<prm>\n\nright<prm>", &[0.25, 0.25, 1.0]),
-            ("a<prm>\n\nb<prm>\n\nwrong<prm>", &[0.25, 0.25, 0.0]),
+        let found: Vec<(&[String], &[f64])> =
+            samples.iter().map(|sample| (sample.parts.as_slice(), sample.labels.as_slice())).collect();
+        let expected: [(&[&str], &[f64]); 4] = [
+            (&["c", "right"], &[1.0, 1.0]),
+            (&["a", "wrong"], &[0.25, 0.0]),
+            (&["a", "b", "right"], &[0.25, 0.25, 1.0]),
+            (&["a", "b", "wrong"], &[0.25, 0.25, 0.0]),
         ];
+        let expected = expected.map(|(parts, labels)| (steps(parts), labels));
+        let expected: Vec<(&[String], &[f64])> = expected.iter().map(|(parts, labels)| (&parts[..], *labels)).collect();
         assert_eq!(found, expected);
     }
 
@@ -220,6 +222,6 @@ mod tests {
             ..Node::default()
         };
         let samples = every_rollout(&tree(root));
-        assert_eq!(samples, [Sample { process: "a<prm>\n\nb<prm>".into(), labels: vec![1.0, 1.0], weights: None }]);
+        assert_eq!(samples, [Sample { parts: steps(&["a", "b"]), labels: vec![1.0, 1.0], weights: None }]);
     }
 }

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::{MAX_DEPTH, Node, Tree};
 use crate::compat;
+use crate::data::images::{ImageFieldError, image_paths};
 use crate::data::solution::{Continue, Rollout};
 use crate::util::io::{self, FileError};
 
@@ -36,6 +37,14 @@ pub enum TreeError {
         file: String,
         /// The parser's error, with line and column.
         source: serde_json::Error,
+    },
+    /// The images are not known.
+    #[error("{file}: {source}")]
+    Images {
+        /// The file.
+        file: String,
+        /// What is wrong with the fields.
+        source: ImageFieldError,
     },
     /// The JSON nests deeper than any tree.
     #[error("{file}: expected a tree of at most {MAX_DEPTH} levels, found deeper nesting at byte {at}")]
@@ -62,7 +71,7 @@ pub enum TreeError {
 /// # Errors
 /// [`TreeError`], naming the file and the place in it.
 pub fn read(path: &Path) -> Result<Tree, TreeError> {
-    parse(&io::read(path, MAX_FILE_BYTES)?, &path.display().to_string())
+    parse(&io::read_text(path, MAX_FILE_BYTES)?, &path.display().to_string())
 }
 
 /// Reads the tree file at `path` as JSON with all its fields, unknown ones included; validated as
@@ -72,7 +81,7 @@ pub fn read(path: &Path) -> Result<Tree, TreeError> {
 /// [`TreeError`], naming the file and the place in it.
 pub(crate) fn read_value(path: &Path) -> Result<Value, TreeError> {
     let file = path.display().to_string();
-    let value = parse_value(&io::read(path, MAX_FILE_BYTES)?, &file)?;
+    let value = parse_value(&io::read_text(path, MAX_FILE_BYTES)?, &file)?;
     tree(&value, &Place { file: &file, step: None })?;
     Ok(value)
 }
@@ -190,10 +199,20 @@ impl<'a> Place<'a> {
 fn tree(value: &Value, place: &Place<'_>) -> Result<Tree, TreeError> {
     let object = object(value, place)?;
     let or_null = |key: &str| object.get(key).cloned().unwrap_or_default();
+    let images = image_paths(object);
+    let images = images.map_err(|source| TreeError::Images { file: place.file.to_owned(), source })?;
     Ok(Tree {
         question: field(object, "question", place, string)?,
         answer: field(object, "answer", place, |value, _| Ok(value.clone()))?,
-        image_path: or_null("image_path"),
+        // Written back as it was read; other names of the field are read too.
+        image_path: match object.get("image_path") {
+            Some(path) if !path.is_null() || images.is_empty() => path.clone(),
+            _ => match &images[..] {
+                [] => Value::Null,
+                [one] => one.as_str().into(),
+                several => several.into(),
+            },
+        },
         root: state(object, place)?,
         id: or_null("id"),
         continues: match object.get("continue") {

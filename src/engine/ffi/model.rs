@@ -12,6 +12,10 @@ use unicode_normalization::UnicodeNormalization;
 use super::adapter::{Adapter, LoraAdapter};
 use super::{creation_lock, log, path_to_c, start_backend};
 use crate::engine::{EngineError, Token, TokenizeError};
+use crate::prompt::{Fragment, Run, STEP_TOKEN, Special};
+
+/// Tokens of the prompts, which some vocabularies have as user-defined ones.
+const OWN_TOKENS: [&str; 6] = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", STEP_TOKEN];
 
 /// A compute device that llama.cpp found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub struct Model {
     normalises: bool,
     gpu_layers: u32,
     adapters: Vec<Adapter>,
+    /// Special tokens that plain text must not forge, with their ids.
+    specials: (Vec<Special>, Vec<Token>),
 }
 
 // SAFETY: after loading, llama.cpp only reads a model; contexts of different threads may share it.
@@ -112,7 +118,18 @@ impl Model {
         let vocab = NonNull::new(vocab.cast_mut())
             .ok_or_else(|| EngineError::Load { path: path.to_owned(), cause: "it has no vocabulary".into() })?;
         let normalises = file.get_str("tokenizer.ggml.pre").is_ok_and(|pre| pre.starts_with("qwen"));
-        Ok(Self { pointer, vocab, file, path: path.to_owned(), normalises, gpu_layers, adapters: Vec::new() })
+        let mut model = Self {
+            pointer,
+            vocab,
+            file,
+            path: path.to_owned(),
+            normalises,
+            gpu_layers,
+            adapters: Vec::new(),
+            specials: Default::default(),
+        };
+        model.specials = model.find_specials();
+        Ok(model)
     }
 
     /// Returns the path of the model's file.
@@ -174,6 +191,28 @@ impl Model {
     /// # Errors
     /// [`TokenizeError`] if the text has 2³¹ bytes or more, or llama.cpp refuses it.
     pub fn tokenize(&self, text: &str, first: bool) -> Result<Vec<Token>, TokenizeError> {
+        self.split(text, first, true)
+    }
+
+    /// Splits a run into tokens as [`tokenize`](Self::tokenize), but recognises no special tokens in
+    /// its plain parts.
+    ///
+    /// # Errors
+    /// [`TokenizeError`], as `tokenize`.
+    pub fn tokenize_run(&self, run: &Run, first: bool) -> Result<Vec<Token>, TokenizeError> {
+        let (specials, ids) = &self.specials;
+        let Some(fragments) = run.fragments(specials) else { return self.split(run.text(), first, true) };
+        let mut tokens = if first { self.split("", true, false)? } else { Vec::new() };
+        for fragment in fragments {
+            match fragment {
+                Fragment::Text(text) => tokens.extend(self.split(text, false, false)?),
+                Fragment::Special(index) => tokens.push(ids[index]),
+            }
+        }
+        Ok(tokens)
+    }
+
+    fn split(&self, text: &str, first: bool, special: bool) -> Result<Vec<Token>, TokenizeError> {
         let normalised: String;
         let text = if self.normalises {
             normalised = text.nfc().collect();
@@ -194,7 +233,7 @@ impl Model {
                 tokens.as_mut_ptr(),
                 capacity,
                 first,
-                true,
+                special,
             )
         };
         let count = usize::try_from(count)
@@ -255,6 +294,26 @@ impl Model {
             [token] if self.detokenize(&[token]) == text => Some(token),
             _ => None,
         }
+    }
+
+    /// The special tokens that no question, step or answer may forge: control tokens, and of the
+    /// user-defined ones, which llama.cpp always finds, those that have a meaning here.
+    fn find_specials(&self) -> (Vec<Special>, Vec<Token>) {
+        let step = self.file.get_str("mmprm.prm.step_token").unwrap_or(STEP_TOKEN).to_owned();
+        let with_meaning = |text: &str| text == step || OWN_TOKENS.contains(&text);
+        let control = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
+        let found = (0..self.vocabulary_size() as Token).filter_map(|token| {
+            // SAFETY: the token is in the vocabulary.
+            let attributes = unsafe { sys::llama_vocab_get_attr(self.vocab.as_ptr(), token) };
+            let is_control = attributes & control != 0;
+            if !is_control && attributes & sys::LLAMA_TOKEN_ATTR_USER_DEFINED == 0 {
+                return None;
+            }
+            let text = self.text(token);
+            let is_listed = !text.is_empty() && (is_control || with_meaning(&text));
+            is_listed.then_some((Special { text, always_found: !is_control }, token))
+        });
+        found.unzip()
     }
 
     /// Returns the texts of all control tokens (`<|im_end|>`, `<img>`, …), which are removed from

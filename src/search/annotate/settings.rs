@@ -3,7 +3,6 @@
 //! Trees do not contain them, and mixing trees of different settings is rarely intended. A run
 //! therefore stores its settings beside its trees, one JSON object per line, the last run's last.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use mmprm_quant::atomic;
@@ -12,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::AnnotateError;
 use crate::search::SearchParams;
 use crate::util::io::FileError;
+use crate::util::settings::{add_images, differences};
 
 /// File name of the settings in the output directory.
 pub const SETTINGS_NAME: &str = "annotate.settings.jsonl";
@@ -47,10 +47,15 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(FileError::Read { path, source }.into()),
     };
-    if let Some(last) = text.lines().last() {
-        let last: Value = serde_json::from_str(last).map_err(|_| AnnotateError::Settings { path: path.clone() })?;
+    if let Some(line) = text.lines().last() {
+        let mut last: Value = serde_json::from_str(line).map_err(|_| AnnotateError::Settings { path: path.clone() })?;
         let differences = differences(&last, settings);
         if differences.is_empty() {
+            if add_images(&mut last, settings) {
+                text.truncate(text.trim_end().len() - line.len());
+                text = format!("{text}{last}\n");
+                atomic::write(&path, text.as_bytes()).map_err(AnnotateError::Write)?;
+            }
             return Ok(());
         }
         let directory = directory.to_owned();
@@ -74,47 +79,9 @@ fn has_trees(directory: &Path) -> std::io::Result<bool> {
     Ok(names.any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "json"))))
 }
 
-/// The differing settings as `name (value there, value here)`; empty where none differ.
-fn differences(there: &Value, here: &Value) -> String {
-    let (mut flat_there, mut flat_here) = (BTreeMap::new(), BTreeMap::new());
-    flatten(there, "", &mut flat_there);
-    flatten(here, "", &mut flat_here);
-    let names: std::collections::BTreeSet<&String> = flat_there.keys().chain(flat_here.keys()).collect();
-    let text = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), Value::to_string);
-    let differing = names.into_iter().filter(|&name| flat_there.get(name) != flat_here.get(name));
-    let differing = differing
-        .map(|name| format!("{name} ({} there, {} here)", text(flat_there.get(name)), text(flat_here.get(name))));
-    differing.collect::<Vec<_>>().join(", ")
-}
-
-/// Inserts every value that is not an object under its path; null counts as absent.
-fn flatten(value: &Value, name: &str, flat: &mut BTreeMap<String, Value>) {
-    match value {
-        Value::Null => {}
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                flatten(value, &name, flat);
-            }
-        }
-        value => drop(flat.insert(name.to_owned(), value.clone())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn differences_are_named_with_both_values() {
-        let there = json!({"seed": 0, "policy": {"model": "a.gguf", "mmproj": null}, "n": 1});
-        let here = json!({"seed": 1, "policy": {"model": "a.gguf"}, "limit": 2});
-        assert_eq!(
-            differences(&there, &here),
-            "limit (none there, 2 here), n (1 there, none here), seed (0 there, 1 here)"
-        );
-        assert_eq!(differences(&there, &there), "");
-    }
 
     #[test]
     fn other_settings_are_refused_unless_mixed_and_the_last_ones_count() {
@@ -133,6 +100,18 @@ mod tests {
         assert_eq!(text, "{\"seed\":0}\n{\"seed\":1}\n");
         std::fs::write(folder.path().join(SETTINGS_NAME), "nonsense\n").unwrap();
         assert!(matches!(note(0, false), Err(AnnotateError::Settings { .. })));
+    }
+
+    #[test]
+    fn a_changed_image_is_refused_and_new_ones_are_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = |image: &str, hash: &str| record(folder.path(), &json!({"images": {image: hash}}), false);
+        note("a.png", "1").unwrap();
+        std::fs::write(folder.path().join("tree.json"), "").unwrap();
+        note("b.png", "2").unwrap();
+        assert!(note("a.png", "1").is_ok() && note("b.png", "2").is_ok());
+        let error = note("b.png", "3").unwrap_err().to_string();
+        assert!(error.contains("images.b.png (\"2\" there, \"3\" here)"), "{error}");
     }
 
     #[test]

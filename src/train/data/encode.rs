@@ -4,14 +4,14 @@ use super::error::SampleError;
 use super::record::Text;
 use super::sample::{Placed, Sample, Target, TargetValue};
 use super::tokenizer::{SpecialTokens, Tokenizer};
-use crate::prompt::Piece;
+use crate::prompt::{PROCESS, Piece, Run};
 
 /// The length limit of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {
     /// Maximum tokens of a sample.
     pub tokens: usize,
-    /// Cuts longer samples there instead of refusing them.
+    /// Cuts longer samples there instead of refusing them; samples with nothing to learn before it are left out.
     pub truncate: bool,
 }
 
@@ -22,10 +22,9 @@ pub(super) struct Encoder<'a> {
     pub tokens_per_tile: usize,
     pub length: Length,
     pub token_labels: bool,
+    /// Whether special tokens in questions and solutions are recognised, as in MM-PRM's code.
+    pub reference_special_tokens: bool,
 }
-
-/// Separates question and steps in the text that a PRM reads.
-const PROCESS: &str = "\nProcess: ";
 
 /// Images of a text: their indices in the data set, and their numbers of tiles.
 pub(super) type TextImages<'a> = &'a [(usize, usize)];
@@ -55,8 +54,8 @@ impl Encoder<'_> {
 
     /// Context and reply as tokens, with the places of the images.
     fn tokens(&self, text: &Text, text_images: TextImages<'_>) -> Result<(Vec<u32>, Vec<Placed>), SampleError> {
-        let (mut tokens, mut images, mut run) = (Vec::new(), Vec::new(), String::new());
-        let flush = |run: &mut String, tokens: &mut Vec<u32>| -> Result<(), SampleError> {
+        let (mut tokens, mut images, mut run) = (Vec::new(), Vec::new(), Run::default());
+        let flush = |run: &mut Run, tokens: &mut Vec<u32>| -> Result<(), SampleError> {
             if !run.is_empty() {
                 let ids = self.tokenizer.encode(run, tokens.is_empty()).map_err(SampleError::Tokenizer)?;
                 if ids.contains(&self.special.context) {
@@ -67,22 +66,23 @@ impl Encoder<'_> {
             }
             Ok(())
         };
-        for piece in &text.context {
+        for piece in text.context.iter().chain(text.reply.iter().flatten()) {
             match piece {
-                Piece::Text(more) => run.push_str(more),
+                Piece::Text(more) => run.template(more),
+                Piece::Plain(more) if self.reference_special_tokens => run.template(more),
+                Piece::Plain(more) => run.plain(more),
                 Piece::Image(index) => {
                     let &(image, tiles) = text_images.get(*index).ok_or(SampleError::NoSuchImage)?;
-                    run.push_str("<img>");
+                    run.template("<img>");
                     flush(&mut run, &mut tokens)?;
                     images.push(Placed { start: tokens.len(), image });
                     tokens.extend(std::iter::repeat_n(self.special.context, tiles * self.tokens_per_tile));
-                    run.push_str("</img>");
+                    run.template("</img>");
                 }
             }
         }
-        if let Some(reply) = &text.reply {
-            run.push_str(reply);
-            run.push_str("<|im_end|>");
+        if text.reply.is_some() {
+            run.template("<|im_end|>");
         }
         flush(&mut run, &mut tokens)?;
         Ok((tokens, images))
@@ -110,7 +110,7 @@ impl Encoder<'_> {
         let mut before = text.clone();
         let place = |piece: &Piece| match piece {
             Piece::Text(text) => text.find(PROCESS),
-            Piece::Image(_) => None,
+            Piece::Plain(_) | Piece::Image(_) => None,
         };
         let Some((index, cut)) = before.context.iter().enumerate().find_map(|(i, piece)| Some((i, place(piece)?)))
         else {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::data::images::ImageFieldError;
 use crate::image::ImageError;
 use crate::util::io::FileError;
 
@@ -85,12 +86,12 @@ pub enum SampleError {
     /// A solution without an answer.
     #[error("`solution` is empty, expected steps and an answer")]
     EmptySolution,
-    /// `image` is of another type.
-    #[error("`image` is {found}, expected a path, a list of paths, or null")]
-    ImagePath {
-        /// The value.
-        found: Value,
-    },
+    /// Its images are not known.
+    #[error(transparent)]
+    Images(#[from] ImageFieldError),
+    /// `question` and `steps` beside a human turn of something else.
+    #[error("`question` and `steps` are not those of the human turn; remove them, or write all three anew")]
+    OtherSteps,
     /// Not two turns.
     #[error("{found} turns, expected a human and a gpt turn")]
     TurnCount {

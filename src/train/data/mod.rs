@@ -3,16 +3,17 @@
 //! A file is JSON Lines. For [`SampleKind::Prm`] its records are MM-PRM training samples as `mmprm samples` writes them,
 //! optionally with `weights`, one for each label. For [`SampleKind::Policy`] they are conversations with a text as the
 //! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`. Any defect of a record is an error with its
-//! file, line and id; no record is skipped or replaced. [`super::pack`] makes batches of samples, [`super::features`]
+//! file, line and id; no record is skipped or replaced, but for samples that [`Length::truncate`] leaves nothing of, which are counted. [`super::pack`] makes batches of samples, [`super::features`]
 //! encodes images.
 //!
 //! ```
 //! use mmprm::image::Tiling;
+//! use mmprm::prompt::Run;
 //! use mmprm::train::data::{Dataset, DatasetOptions, Length, SampleKind, TargetValue, Tokenizer, TokenizerError};
 //! struct Letters; // a token for each character, special tokens from 256
 //! impl Tokenizer for Letters {
-//!     fn encode(&self, text: &str, _: bool) -> Result<Vec<u32>, TokenizerError> {
-//!         Ok(text.replace("<prm>", "\u{100}").chars().map(|letter| letter as u32).collect())
+//!     fn encode(&self, run: &Run, _: bool) -> Result<Vec<u32>, TokenizerError> {
+//!         Ok(run.text().replace("<prm>", "\u{100}").chars().map(|letter| letter as u32).collect())
 //!     }
 //!     fn token(&self, text: &str) -> Option<u32> {
 //!         ["<prm>", "<IMG_CONTEXT>", "Yes", "No"].iter().position(|known| *known == text).map(|index| 256 + index as u32)
@@ -29,6 +30,7 @@
 //!     tokens_per_tile: 256,
 //!     length: Length { tokens: 4096, truncate: false },
 //!     token_labels: false,
+//!     reference_special_tokens: false,
 //! };
 //! let data = Dataset::read(&file, folder.path(), &Letters, &options).unwrap();
 //! let target = data.samples[0].targets[0];
@@ -46,6 +48,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -58,7 +61,7 @@ pub use sample::{Placed, Sample, Target, TargetValue};
 pub use tokenizer::{SpecialTokens, Tokenizer};
 
 use crate::image::{self, ImageError, Tiling};
-use crate::util::io::FileError;
+use crate::util::io::{FileError, MARK};
 use encode::Encoder;
 use images::Images;
 use record::Record;
@@ -79,6 +82,8 @@ pub struct DatasetOptions {
     pub length: Length,
     /// Puts a step's label at each of its tokens instead of its end alone.
     pub token_labels: bool,
+    /// Recognises special tokens in questions and solutions, as MM-PRM's code does; otherwise they are text there.
+    pub reference_special_tokens: bool,
 }
 
 /// The samples of a file.
@@ -86,6 +91,8 @@ pub struct DatasetOptions {
 pub struct Dataset {
     /// Samples in the file's order.
     pub samples: Vec<Sample>,
+    /// The number of samples left out because nothing to learn is within the length limit.
+    pub left_out: usize,
     /// Their distinct images.
     pub images: Vec<Image>,
     /// Ids of the special tokens.
@@ -116,9 +123,10 @@ impl Dataset {
                 return Err(source.image(numbered, error));
             }
         }
-        let DatasetOptions { tokens_per_tile, length, token_labels, .. } = *options;
-        let encoder = Encoder { tokenizer, special, tokens_per_tile, length, token_labels };
-        let samples: Vec<Vec<Sample>> = records
+        let DatasetOptions { tokens_per_tile, length, token_labels, reference_special_tokens, .. } = *options;
+        let encoder = Encoder { tokenizer, special, tokens_per_tile, length, token_labels, reference_special_tokens };
+        let left_out = AtomicUsize::new(0);
+        let samples: Vec<Vec<Option<Sample>>> = records
             .par_iter()
             .zip(&images)
             .map(|(numbered, images)| {
@@ -130,13 +138,21 @@ impl Dataset {
                 let digests = shown.iter().map(|&index| loaded.all[index].digest.as_slice());
                 let sample = |text: record::Text| {
                     let problem = problem_key(&text.question, digests.clone());
-                    encoder.sample(&text, &tiles, record.id.to_string(), problem)
+                    match encoder.sample(&text, &tiles, record.id.to_string(), problem) {
+                        // Only samples that may be cut at all end so.
+                        Err(SampleError::CutImage { .. } | SampleError::CutTargets { .. }) => {
+                            left_out.fetch_add(1, Ordering::Relaxed);
+                            Ok(None)
+                        }
+                        sample => sample.map(Some),
+                    }
                 };
                 let samples = texts.and_then(|texts| texts.into_iter().map(sample).collect::<Result<Vec<_>, _>>());
                 samples.map_err(|error| source.sample(*line, record, error))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { samples: samples.into_iter().flatten().collect(), images: loaded.all, special })
+        let samples = samples.into_iter().flatten().flatten().collect();
+        Ok(Self { samples, left_out: left_out.into_inner(), images: loaded.all, special })
     }
 
     /// Replaces labels of at least `threshold` by 1 and others by 0.
@@ -165,6 +181,7 @@ impl Dataset {
                 self.images.len() - 1
             })
         };
+        self.left_out += other.left_out;
         let places: Vec<usize> = other.images.into_iter().map(&mut place).collect();
         let mut samples = other.samples;
         samples.iter_mut().flat_map(|sample| &mut sample.images).for_each(|placed| placed.image = places[placed.image]);
@@ -174,7 +191,7 @@ impl Dataset {
     /// The same images and special tokens without samples.
     #[must_use]
     pub fn without_samples(&self) -> Self {
-        Self { samples: Vec::new(), images: self.images.clone(), special: self.special }
+        Self { samples: Vec::new(), left_out: 0, images: self.images.clone(), special: self.special }
     }
 }
 
@@ -200,8 +217,8 @@ impl Source<'_> {
     fn images(&self, numbered: &Numbered) -> Result<Vec<PathBuf>, DataError> {
         let (line, record) = numbered;
         let names = record.images().map_err(|error| self.sample(*line, record, error))?;
-        let resolve = |name| image::resolve(self.root, name).map_err(|error| self.image(numbered, error));
-        names.into_iter().map(resolve).collect()
+        let resolve = |name: &String| image::resolve(self.root, name).map_err(|error| self.image(numbered, error));
+        names.iter().map(resolve).collect()
     }
 }
 
@@ -218,6 +235,9 @@ fn read_records(path: &Path) -> Result<Vec<Numbered>, DataError> {
         number += 1;
         if length as u64 > MAX_LINE {
             return Err(DataError::LongLine { path: path.to_owned(), line: number, limit: MAX_LINE });
+        }
+        if number == 1 && line.starts_with(MARK) {
+            line.drain(..MARK.len());
         }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;

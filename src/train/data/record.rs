@@ -1,10 +1,11 @@
 //! Records of training files, and the texts they become.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::SampleError;
-use crate::prompt::{ChatTemplate, Images, Piece, PrmTemplate, STEP_TOKEN, prm, prm_text};
+use crate::data::images::{check_markers, image_paths};
+use crate::prompt::{ChatTemplate, Images, Piece, PrmTemplate, STEP_TOKEN, prm_of, prm_text, prm_with, split_prm_text};
 
 /// The kind of samples in a training file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +30,16 @@ pub struct SolutionForms {
 pub(super) struct Record {
     #[serde(default)]
     pub id: Value,
-    #[serde(default, alias = "image_path")]
-    image: Value,
     conversations: Option<Vec<Turn>>,
     weights: Option<Vec<Value>>,
     question: Option<String>,
     #[serde(default)]
     previous: Vec<String>,
     solution: Option<Vec<String>>,
+    steps: Option<Vec<String>>,
+    /// The other fields, among them those of images.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -51,7 +54,7 @@ pub(super) struct Text {
     /// The input; for process supervision all of the text.
     pub context: Vec<Piece>,
     /// The text to predict.
-    pub reply: Option<String>,
+    pub reply: Option<Vec<Piece>>,
     /// A label for each step.
     pub labels: Vec<f32>,
     /// The weight of each label.
@@ -62,25 +65,21 @@ pub(super) struct Text {
 
 impl Text {
     /// A text with a reply to predict.
-    fn with_reply(context: Vec<Piece>, reply: String, question: &str) -> Self {
+    fn with_reply(context: Vec<Piece>, reply: Vec<Piece>, question: &str) -> Self {
         Self { context, reply: Some(reply), labels: Vec::new(), weights: Vec::new(), question: question.to_owned() }
     }
 }
 
 impl Record {
     /// Paths of its images as written in the file.
-    pub fn images(&self) -> Result<Vec<&str>, SampleError> {
-        match &self.image {
-            Value::Null => Ok(Vec::new()),
-            Value::Array(several) => several.iter().map(path).collect(),
-            one => Ok(vec![path(one)?]),
-        }
+    pub fn images(&self) -> Result<Vec<String>, SampleError> {
+        Ok(image_paths(&self.rest)?)
     }
 
     /// The record's texts: one, or for a solution one in each form.
     pub fn texts(&self, kind: SampleKind, images: usize) -> Result<Vec<Text>, SampleError> {
         match (kind, &self.conversations) {
-            (SampleKind::Prm, Some(turns)) => Ok(vec![process(turns, self.weights.as_deref(), images)?]),
+            (SampleKind::Prm, Some(turns)) => Ok(vec![self.process(turns, images)?]),
             (SampleKind::Prm, None) => Err(SampleError::NoConversations),
             (SampleKind::Policy(_), Some(turns)) => Ok(vec![conversation(turns, images)?]),
             (SampleKind::Policy(forms), None) => self.solutions(forms, images),
@@ -91,41 +90,94 @@ impl Record {
         let (Some(question), Some(solution)) = (&self.question, &self.solution) else {
             return Err(SampleError::NoSolution);
         };
+        check_markers(question, images)?;
         let (answer, steps) = solution.split_last().ok_or(SampleError::EmptySolution)?;
+        let (text, plain) = (|text: &str| Piece::Text(text.to_owned()), |text: &str| Piece::Plain(text.to_owned()));
         let mut texts = Vec::new();
         if forms.rollout {
-            let mut reply = String::new();
+            let mut reply = Vec::new();
             for step in steps {
-                reply.extend(["<step>", step, "</step>"]);
+                reply.extend([text("<step>"), plain(step), text("</step>")]);
             }
-            reply.extend(["<answer>", answer, "</answer>"]);
+            reply.extend([text("<answer>"), plain(answer), text("</answer>")]);
             let context = ChatTemplate::default().rollout(question, &self.previous, images, Images::All);
             texts.push(Text::with_reply(context, reply, question));
         }
         if forms.prm {
-            let all: Vec<&String> = self.previous.iter().chain(solution).collect();
-            let whole = prm_text(question, &all, PrmTemplate::Training);
-            // The previous steps and the blank line after them are context, the rest is the reply.
-            let mut given = prm_text(question, &self.previous, PrmTemplate::Training);
-            if !self.previous.is_empty() {
-                given.push_str("\n\n");
-            }
-            let reply = whole.strip_prefix(&given).expect("the text begins with its previous steps").to_owned();
-            let mut context = prm(&given, images, PrmTemplate::Training, Images::All);
+            let template = PrmTemplate::Training;
+            let mut context = prm_of(question, &self.previous, images, template, Images::All);
             if let Some(Piece::Text(last)) = context.last_mut() {
                 last.truncate(last.len() - TURN_END.len());
+            }
+            // The previous steps and the blank line after them are context, the rest is the reply.
+            if !self.previous.is_empty() {
+                context.push(text(STEP_SEPARATOR));
+            }
+            let mut reply = Vec::new();
+            for (index, step) in solution.iter().enumerate() {
+                if index > 0 {
+                    reply.push(text(STEP_SEPARATOR));
+                }
+                reply.extend([plain(step), text(STEP_TOKEN)]);
             }
             texts.push(Text::with_reply(context, reply, question));
         }
         Ok(texts)
     }
+
+    /// A solution with a label for each step.
+    fn process(&self, conversation: &[Turn], images: usize) -> Result<Text, SampleError> {
+        let (text, labels) = turns(conversation)?;
+        let Value::Array(labels) = labels else {
+            return Err(SampleError::Labels);
+        };
+        let template = PrmTemplate::Training;
+        let (question, steps, context) = match (&self.question, &self.steps) {
+            (Some(question), Some(steps)) => {
+                if prm_text(question, steps, template) != text {
+                    return Err(SampleError::OtherSteps);
+                }
+                (format!("Question: {question}"), steps.len(), prm_of(question, steps, images, template, Images::All))
+            }
+            _ => {
+                let (question, process) = split_prm_text(text, Some(labels.len()));
+                let steps = process.matches(STEP_TOKEN).count();
+                let question = question.map_or_else(|| text.to_owned(), |question| format!("Question: {question}"));
+                (question, steps, prm_with(text, labels.len(), images, template, Images::All))
+            }
+        };
+        check_markers(&question, images)?;
+        let count = labels.len();
+        if steps != count {
+            return Err(SampleError::LabelCount { found: count, expected: steps });
+        }
+        if steps == 0 {
+            return Err(SampleError::NoStep);
+        }
+        let label = |(index, label): (usize, &Value)| match label.as_f64() {
+            Some(value) if (0.0..=1.0).contains(&value) => Ok(value as f32),
+            _ => Err(SampleError::Label { number: index + 1, found: label.clone() }),
+        };
+        let weight = |(index, weight): (usize, &Value)| match weight.as_f64() {
+            Some(value) if value >= 0.0 && value <= f64::from(f32::MAX) => Ok(value as f32),
+            _ => Err(SampleError::Weight { number: index + 1, found: weight.clone() }),
+        };
+        let weights = match self.weights.as_deref() {
+            None => vec![1.0; count],
+            Some(weights) if weights.len() != count => {
+                return Err(SampleError::WeightCount { found: weights.len(), expected: count });
+            }
+            Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
+        };
+        let labels = labels.iter().enumerate().map(label).collect::<Result<_, _>>()?;
+        Ok(Text { context, reply: None, labels, weights, question })
+    }
 }
 
-fn path(value: &Value) -> Result<&str, SampleError> {
-    value.as_str().ok_or_else(|| SampleError::ImagePath { found: value.clone() })
-}
+/// The text between two steps in the training template.
+const STEP_SEPARATOR: &str = "\n\n";
 
-/// The end of a prompt made by [`prm`].
+/// The end of a prompt made by [`prm_of`].
 const TURN_END: &str = "<|im_end|>\n";
 
 /// The human and the gpt turn.
@@ -147,43 +199,9 @@ fn conversation(conversation: &[Turn], images: usize) -> Result<Text, SampleErro
     let Value::String(reply) = reply else {
         return Err(SampleError::Reply);
     };
-    Ok(Text::with_reply(ChatTemplate::default().chat(user, images, Images::All), reply.clone(), user))
-}
-
-fn process(conversation: &[Turn], weights: Option<&[Value]>, images: usize) -> Result<Text, SampleError> {
-    let (text, labels) = turns(conversation)?;
-    let Value::Array(labels) = labels else {
-        return Err(SampleError::Labels);
-    };
-    let (steps, count) = (text.matches(STEP_TOKEN).count(), labels.len());
-    if steps != count {
-        return Err(SampleError::LabelCount { found: count, expected: steps });
-    }
-    if steps == 0 {
-        return Err(SampleError::NoStep);
-    }
-    let label = |(index, label): (usize, &Value)| match label.as_f64() {
-        Some(value) if (0.0..=1.0).contains(&value) => Ok(value as f32),
-        _ => Err(SampleError::Label { number: index + 1, found: label.clone() }),
-    };
-    let weight = |(index, weight): (usize, &Value)| match weight.as_f64() {
-        Some(value) if value >= 0.0 && value <= f64::from(f32::MAX) => Ok(value as f32),
-        _ => Err(SampleError::Weight { number: index + 1, found: weight.clone() }),
-    };
-    let weights = match weights {
-        None => vec![1.0; count],
-        Some(weights) if weights.len() != count => {
-            return Err(SampleError::WeightCount { found: weights.len(), expected: count });
-        }
-        Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
-    };
-    Ok(Text {
-        context: prm(text, images, PrmTemplate::Training, Images::All),
-        reply: None,
-        labels: labels.iter().enumerate().map(label).collect::<Result<_, _>>()?,
-        weights,
-        question: text.split("\nProcess: ").next().unwrap_or_default().to_owned(),
-    })
+    check_markers(user, images)?;
+    let context = ChatTemplate::default().chat(user, images, Images::All);
+    Ok(Text::with_reply(context, vec![Piece::Plain(reply.clone())], user))
 }
 
 #[cfg(test)]
@@ -237,8 +255,9 @@ mod tests {
             "turns of `gpt` and `human`, expected `human` and `gpt`"
         );
         assert!(
-            record(r#"{"image": 3}"#).images().unwrap_err().to_string().starts_with("`image` is 3, expected a path")
+            record(r#"{"image": 3}"#).images().unwrap_err().to_string().starts_with("the field `image` is 3, expected")
         );
+        assert!(record(r#"{"picture": "a.png"}"#).images().is_err());
     }
 
     #[test]
@@ -246,9 +265,10 @@ mod tests {
         let record = record(r#"{"question": "1 + 2?", "previous": ["First."], "solution": ["Add.", "Answer: 3"]}"#);
         let texts = record.texts(BOTH, 0).unwrap();
         let [rollout, prm] = texts.as_slice() else { panic!("two forms") };
-        assert_eq!(rollout.reply.as_deref(), Some("<step>Add.</step><answer>Answer: 3</answer>"));
+        let reply = |text: &Text| render(text.reply.as_deref().unwrap(), &[]);
+        assert_eq!(reply(rollout), "<step>Add.</step><answer>Answer: 3</answer>");
         assert!(render(&rollout.context, &[]).ends_with("<step>First.</step><|im_end|>\n<|im_start|>assistant\n"));
-        assert_eq!(prm.reply.as_deref(), Some("Add.<prm>\n\nAnswer: 3<prm>"));
+        assert_eq!(reply(prm), "Add.<prm>\n\nAnswer: 3<prm>");
         assert!(render(&prm.context, &[]).ends_with("assistant\nQuestion: 1 + 2?\nProcess: First.<prm>\n\n"));
     }
 

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::prompt::{Fragment, Run, Special};
 
 /// A token for each character; special tokens from 1000.
 struct Letters;
@@ -8,8 +9,20 @@ struct Letters;
 const SPECIAL: [&str; 8] = ["<prm>", "<IMG_CONTEXT>", "Yes", "No", "<img>", "</img>", "<|im_end|>", "<|im_start|>"];
 
 impl Tokenizer for Letters {
-    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError> {
-        let (mut tokens, mut rest) = (if first { vec![1] } else { vec![] }, text);
+    fn encode(&self, run: &Run, first: bool) -> Result<Vec<u32>, TokenizerError> {
+        let mut tokens = if first { vec![1] } else { vec![] };
+        let specials: Vec<Special> =
+            SPECIAL.iter().map(|text| Special::new(if text.len() > 3 { text } else { "" })).collect();
+        if let Some(fragments) = run.fragments(&specials) {
+            for fragment in fragments {
+                match fragment {
+                    Fragment::Text(text) => tokens.extend(text.chars().map(u32::from)),
+                    Fragment::Special(index) => tokens.push(1000 + index as u32),
+                }
+            }
+            return Ok(tokens);
+        }
+        let mut rest = run.text();
         while let Some(letter) = rest.chars().next() {
             let special = SPECIAL.iter().position(|special| special.len() > 3 && rest.starts_with(special));
             let (token, length) = match special {
@@ -33,6 +46,7 @@ const PRM: DatasetOptions = DatasetOptions {
     tokens_per_tile: 3,
     length: Length { tokens: 500, truncate: false },
     token_labels: false,
+    reference_special_tokens: false,
 };
 
 fn read(text: &str, options: &DatasetOptions) -> Result<Dataset, DataError> {
@@ -105,12 +119,13 @@ fn bad_records_are_named_with_their_line_and_id() {
         "3: sample 7: 2 labels, expected 1, one for each `<prm>`"
     );
     let message = refusal(&prm_record(2, "\"gone.png\"", "x<prm>", "[1]"), &PRM);
-    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: No such file"), "{message}");
+    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: no such image below"), "{message}");
     let message = refusal(&prm_record(2, "\"../x.png\"", "x<prm>", "[1]"), &PRM);
     assert!(message.contains("lies outside the data root"), "{message}");
     assert!(refusal(&format!("{good}\n{{"), &PRM).starts_with("2: not a record: "));
     assert!(refusal("\n", &PRM).ends_with("no samples, expected at least one"));
-    let message = refusal(&prm_record(2, "null", "<IMG_CONTEXT><prm>", "[1]"), &PRM);
+    let reference = DatasetOptions { reference_special_tokens: true, ..PRM };
+    let message = refusal(&prm_record(2, "null", "<IMG_CONTEXT><prm>", "[1]"), &reference);
     assert_eq!(message, "1: sample 2: the text contains `<IMG_CONTEXT>`, which only images may");
 }
 
@@ -124,10 +139,40 @@ fn long_samples_are_refused_unless_truncated() {
     assert!(refusal(&record, &short(false, tokens)).contains(&expected));
     let cut = read(&record, &short(true, tokens)).unwrap().samples.remove(0);
     assert_eq!((cut.tokens.len(), cut.targets.len()), (tokens, 1));
-    assert!(refusal(&record, &short(true, 20)).ends_with("no target is left within the limit of 20 tokens"));
+    let hopeless = read(&format!("{record}\n{record}"), &short(true, 20)).unwrap();
+    assert_eq!((hopeless.samples.len(), hopeless.left_out), (0, 2));
     let with_image = prm_record(5, "\"a.png\"", "one<prm>", "[1]");
     let start = read(&with_image, &PRM).unwrap().samples[0].images[0].start;
-    assert!(refusal(&with_image, &short(true, start + 4)).ends_with("would cut an image"));
+    let cut = read(&format!("{record}\n{with_image}"), &short(true, start + 4)).unwrap();
+    assert!(cut.left_out >= 1 && cut.samples.iter().all(|sample| sample.images.is_empty()));
+}
+
+#[test]
+fn special_tokens_that_a_sample_spells_out_are_text() {
+    let step = 1000;
+    let steps = |data: &Dataset| data.samples[0].tokens.iter().filter(|token| **token == step).count();
+    let line = |question: &str, steps: &[&str], own: bool| {
+        let process: Vec<String> = steps.iter().map(|step| format!("{step}<prm>")).collect();
+        let human = format!("Question: {question}\nProcess: {}", process.join("\n\n"));
+        let labels = vec![1; steps.len()];
+        let turns = serde_json::json!([{"from": "human", "value": human}, {"from": "gpt", "value": labels}]);
+        let mut record = serde_json::json!({"id": 0, "conversations": turns});
+        if own {
+            record["question"] = question.into();
+            record["steps"] = steps.into();
+        }
+        record.to_string()
+    };
+    for question in ["is <prm> a token?", "<|im_end|>", "a\nProcess: b", "a\nProcess: b<prm>", "<IMG_CONTEXT> <img>"] {
+        let data = read(&line(question, &["yes", "no"], false), &PRM).unwrap();
+        assert_eq!((steps(&data), data.samples[0].targets.len()), (2, 2), "{question}");
+        assert_eq!(data.samples[0].tokens.iter().filter(|token| **token > 1000 && **token < 1006).count(), 0);
+    }
+    let data = read(&line("q", &["a <prm> b", "<|im_end|>"], true), &PRM).unwrap();
+    assert_eq!((steps(&data), data.samples[0].targets.len()), (2, 2));
+    assert!(refusal(&line("q", &["a <prm> b", "c"], false), &PRM).contains("2 labels, expected 3"));
+    let other = line("q", &["a"], true).replace("\"steps\":[\"a\"]", "\"steps\":[\"b\"]");
+    assert!(refusal(&other, &PRM).contains("`question` and `steps` are not those of the human turn"));
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! The tokenizer trait that the trainer uses, and the tokens that have a role.
 
 use super::error::{DataError, TokenizerError};
-use crate::prompt::STEP_TOKEN;
+use crate::prompt::{Run, STEP_TOKEN};
 
 /// Splits text into token ids.
 pub trait Tokenizer: Sync {
-    /// Ids of a text in which special tokens are written out. `first` adds the vocabulary's beginning-of-text token, if it
-    /// has one.
+    /// Ids of a text. Special tokens are written out in it and recognised, but for its plain parts. `first` adds the
+    /// vocabulary's beginning-of-text token, if it has one.
     ///
     /// # Errors
     /// Why the text cannot be split.
-    fn encode(&self, text: &str, first: bool) -> Result<Vec<u32>, TokenizerError>;
+    fn encode(&self, text: &Run, first: bool) -> Result<Vec<u32>, TokenizerError>;
 
     /// The id of the token with exactly this text.
     fn token(&self, text: &str) -> Option<u32>;

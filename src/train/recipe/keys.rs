@@ -94,8 +94,10 @@ pub struct Recipe {
     pub max_tiles: usize,
     /// Maximum tokens of a sample. Default: `sequence_tokens`.
     pub max_tokens: Option<usize>,
-    /// Cuts longer samples instead of refusing them.
+    /// Cuts longer samples instead of refusing them; leaves out those with nothing to learn within the limit.
     pub truncate: bool,
+    /// Recognises special tokens that questions and solutions spell out, as MM-PRM's code does; otherwise they are text.
+    pub reference_special_tokens: bool,
     /// Replaces labels of at least this value by 1 and others by 0.
     pub hard_labels: Option<f32>,
     /// Distillation (PRM): a policy's Hugging Face directory, whose probability of each token replaces the labels (formerly
@@ -190,6 +192,7 @@ impl Default for Recipe {
             max_tiles: 6,
             max_tokens: None,
             truncate: false,
+            reference_special_tokens: false,
             hard_labels: None,
             logprob_of: None,
             expected_of: None,

@@ -97,6 +97,8 @@ pub struct Ready {
     pub samples: usize,
     /// Validation samples.
     pub held_out: usize,
+    /// Samples left out because nothing to learn is within the length limit.
+    pub left_out: usize,
     /// Trained values.
     pub trained: usize,
 }

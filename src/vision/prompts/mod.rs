@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use crate::engine::{Chunk, Embeddings, EngineError, Model, Prompt, Token};
 use crate::image::{Tiling, TilingError};
-use crate::prompt::Piece;
+use crate::prompt::{Piece, Run};
 use crate::vision::{self, DiskCache, EncoderChoice, VisionEncoder, VisionError};
 use images::ImageEmbeddings;
 
@@ -47,6 +47,9 @@ pub struct PromptEncoderOptions {
     pub vision: EncoderChoice,
     /// Directory that caches embeddings between runs ([`DiskCache`]).
     pub vision_cache: Option<PathBuf>,
+    /// Recognises special tokens that questions and solutions spell out, as MM-PRM's code does;
+    /// otherwise they are text.
+    pub reference_special_tokens: bool,
 }
 
 /// Makes prompts for a model.
@@ -54,6 +57,7 @@ pub struct PromptEncoderOptions {
 pub struct PromptEncoder {
     model: Arc<Model>,
     images: Option<ImageEmbeddings>,
+    reference_special_tokens: bool,
 }
 
 impl PromptEncoder {
@@ -63,7 +67,8 @@ impl PromptEncoder {
     /// [`VisionError`] for a projector that cannot be used, or a cache directory that cannot be
     /// written to.
     pub fn load(model: Arc<Model>, mmproj: Option<&Path>, options: PromptEncoderOptions) -> Result<Self, VisionError> {
-        let Some(path) = mmproj else { return Ok(Self { model, images: None }) };
+        let reference_special_tokens = options.reference_special_tokens;
+        let Some(path) = mmproj else { return Ok(Self { model, images: None, reference_special_tokens }) };
         let encoder = vision::open(path, &model, options.vision, options.threads, options.gpu)?;
         let tiling = tiling(&model, encoder.as_ref(), options.max_tiles)
             .map_err(|error| EngineError::Load { path: model.path().to_owned(), cause: error.to_string() })?;
@@ -72,7 +77,13 @@ impl PromptEncoder {
             let ready = cache.prepare().map(|()| cache);
             ready.map_err(|source| VisionError::Cache { path, source: Arc::new(source) })
         });
-        Ok(Self { model, images: Some(ImageEmbeddings::new(encoder, tiling, cache.transpose()?)) })
+        let images = Some(ImageEmbeddings::new(encoder, tiling, cache.transpose()?));
+        Ok(Self { model, images, reference_special_tokens })
+    }
+
+    /// Returns whether special tokens that questions and solutions spell out are recognised.
+    pub fn has_reference_special_tokens(&self) -> bool {
+        self.reference_special_tokens
     }
 
     /// Returns the model.
@@ -101,29 +112,31 @@ impl PromptEncoder {
     /// [`EncodeError`].
     pub fn prompt_then(&self, pieces: &[Piece], images: &[PathBuf], then: &[Token]) -> Result<Prompt, EncodeError> {
         let mut chunks = Vec::new();
-        let mut text = String::new();
+        let mut run = Run::default();
         let mut first = true;
-        let mut flush = |text: &mut String, chunks: &mut Vec<Chunk>| -> Result<(), EncodeError> {
-            if !text.is_empty() {
-                chunks.push(Chunk::Tokens(self.model.tokenize(text, std::mem::take(&mut first))?));
-                text.clear();
+        let mut flush = |run: &mut Run, chunks: &mut Vec<Chunk>| -> Result<(), EncodeError> {
+            if !run.is_empty() {
+                chunks.push(Chunk::Tokens(self.model.tokenize_run(run, std::mem::take(&mut first))?));
+                run.clear();
             }
             Ok(())
         };
         for piece in pieces {
             match piece {
-                Piece::Text(more) => text.push_str(more),
+                Piece::Text(more) => run.template(more),
+                Piece::Plain(more) if self.reference_special_tokens => run.template(more),
+                Piece::Plain(more) => run.plain(more),
                 Piece::Image(index) => {
                     let missing = EncodeError::NoImage { number: index + 1, count: images.len() };
                     let image = images.get(*index).ok_or(missing)?;
-                    text.push_str("<img>");
-                    flush(&mut text, &mut chunks)?;
+                    run.template("<img>");
+                    flush(&mut run, &mut chunks)?;
                     chunks.push(Chunk::Image(self.image(image)?));
-                    text.push_str("</img>");
+                    run.template("</img>");
                 }
             }
         }
-        flush(&mut text, &mut chunks)?;
+        flush(&mut run, &mut chunks)?;
         chunks.push(Chunk::Tokens(then.to_vec()));
         Ok(Prompt::new(chunks)?)
     }

@@ -150,7 +150,7 @@ impl Args {
             "deterministic": self.engine.deterministic, "vision_encoder": self.engine.vision_encoder(),
             "answers": judge,
         });
-        self.engine.add_adapters(&mut settings)?;
+        self.engine.add_settings(&mut settings)?;
         Ok(settings)
     }
 }
@@ -176,7 +176,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let judge = args.judge.open(&args.engine, &args.output, ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
-    let settings = args.settings(&args.judge.settings(judge.as_ref()))?;
+    let mut settings = args.settings(&args.judge.settings(judge.as_ref()))?;
+    settings["images"] = args::images_of(&data_root, problems.iter().map(|problem| &problem.images[..]));
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, args.search.continues, ui)?;
     // A search waits for one state at a time, so several problems in parallel fill the batch.
     let slots = args.policy.width(&policy, args.search.rollouts);

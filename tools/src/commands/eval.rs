@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use mmprm::data::candidates;
-use mmprm::eval::bon::{self, BonOptions, MethodAccuracy};
+use mmprm::eval::bon::{self, BonOptions, MethodAccuracy, Report};
 use mmprm_quant::atomic::AtomicFile;
 use serde_json::{Map, Value, json};
 
@@ -31,6 +31,9 @@ enum What {
 /// answers; where the file has `prm_scores`, every aggregator of step scores and votes weighted by
 /// it; where it has the policy's log-probabilities (`generate` writes them), the solution whose
 /// least likely step is likeliest and the one with the highest mean of token log-probabilities.
+///
+/// Problems that failed, have no labels or could not be scored are left out of every figure, and
+/// counted.
 #[derive(clap::Args)]
 struct BonArgs {
     /// Best-of-N file with `labels`, from `mmprm generate` or `mmprm score`.
@@ -60,13 +63,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
 fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let sets = candidates::load(&args.input)?;
-    let labelled = sets.iter().filter(|set| set.labels.is_some()).count();
-    if labelled == 0 {
-        return Err(BadInput(format!("{}: expected records with labels, found none", args.input.display())).into());
+    let report = bon::report(&sets, BonOptions { reference: args.reference, seed: args.seed });
+    if report.used == 0 {
+        let left_out = left_out(&report).map_or_else(String::new, |line| format!(": {line}"));
+        let message = format!("{}: no problem counts{left_out}", args.input.display());
+        // A file without labels is of the wrong kind; one of failed records is a failed run.
+        let has_failures = report.failed + report.unscored > 0;
+        return Err(if has_failures { anyhow!(message) } else { BadInput(message).into() });
     }
-    let methods = bon::report(&sets, BonOptions { reference: args.reference, seed: args.seed });
+    let methods = &report.methods;
     let aggregators: Map<String, Value> = methods.iter().map(|method| (method.name.clone(), json!(method))).collect();
-    let result = json!({"input": args.input, "problems": labelled, "aggregators": aggregators});
+    let result = json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators});
     if let Some(output) = &args.output {
         let write = || {
             let mut file = AtomicFile::create(output)?;
@@ -77,11 +84,27 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     }
     ui.result(&result)?;
     let max = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
-    ui.say(format_args!("{labelled} problems, up to {max} candidates each\n\n{}", table(&methods)))?;
+    ui.say(format_args!("{} problems, up to {max} candidates each", report.used))?;
+    if let Some(line) = left_out(&report) {
+        ui.say(format_args!("left out of every figure: {line}"))?;
+    }
+    if report.without_logprobs > 0 {
+        let count = report.without_logprobs;
+        ui.say(format_args!("{count} problems have no log-probabilities, so methods that need them are not listed"))?;
+    }
+    ui.say(format_args!("\n{}", table(methods)))?;
     if let Some(output) = &args.output {
         ui.say(format_args!("written: {}", output.display()))?;
     }
     Ok(Exit::Done)
+}
+
+/// The problems left out, by reason.
+fn left_out(report: &Report) -> Option<String> {
+    let reasons = [(report.failed, "failed"), (report.unlabelled, "without labels"), (report.unscored, "not scored")];
+    let counted = reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}"));
+    let counted: Vec<String> = counted.collect();
+    (!counted.is_empty()).then(|| counted.join(", "))
 }
 
 fn table(methods: &[MethodAccuracy]) -> Table {

@@ -8,7 +8,7 @@ use mmprm::eval::batch::Batch;
 use mmprm::eval::generate::generate;
 use serde_json::json;
 
-use crate::args::{self, EngineArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
+use crate::args::{self, EngineArgs, ExistingArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
 use crate::commands::report::{self, Monitor};
 use crate::exit::Exit;
 use crate::judging::{self, JudgeArgs};
@@ -20,7 +20,7 @@ use crate::ui::Ui;
 /// The output is a Best-of-N file: each problem's record with `solutions_splits` (the steps of
 /// every candidate) and `labels` (1 where the final answer is right, by rules or, where these are
 /// undecided, a judge model). `mmprm score` adds step scores, `mmprm eval bon` evaluates the
-/// selection. The same command resumes an interrupted run.
+/// selection. The same command resumes an interrupted run and leaves a finished one as it is.
 #[derive(clap::Args)]
 pub struct Args {
     /// Candidates per problem.
@@ -30,6 +30,9 @@ pub struct Args {
     /// Output file.
     #[arg(short, long, alias = "out", value_name = "FILE")]
     output: PathBuf,
+
+    #[command(flatten)]
+    existing: ExistingArgs,
 
     #[command(flatten)]
     policy: PolicyArgs,
@@ -54,7 +57,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (problems, images) = args.problems.load()?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
-    let policy = args.policy.open(&args.engine, &args.sampling, images, false, Continue::User, ui)?;
     let mut settings = json!({
         "command": "generate", "policy": args.policy.settings(),
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
@@ -62,8 +64,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
         "deterministic": args.engine.deterministic, "vision_encoder": args.engine.vision_encoder(),
         "answers": args.judge.settings(judge.as_ref()),
+        "images": args::images_of(&images, problems.iter().map(|problem| &problem.images[..])),
     });
-    args.engine.add_adapters(&mut settings)?;
+    args.engine.add_settings(&mut settings)?;
+    let batch = Batch {
+        data_root: Some(&images),
+        existing: args.existing.choice(),
+        ..Batch::new(&args.output, &settings, ui.interrupted())
+    };
+    batch.check().map_err(args::refusal)?;
+    let policy = args.policy.open(&args.engine, &args.sampling, images.clone(), false, Continue::User, ui)?;
     let monitor = Monitor::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems in parallel that the batch stays full while the last rollouts of some finish.
     let workers = (2 * args.policy.width(&policy, args.n)).div_ceil(args.n.max(1)) + 1;
@@ -73,14 +83,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         &policy,
         &verifier,
         args.judge.on_unjudged(),
-        &Batch {
-            output: &args.output,
-            settings: &settings,
-            workers,
-            cancel: ui.interrupted(),
-            progress: &|event| monitor.event(event),
-        },
-    )?;
+        &Batch { workers, progress: &|event| monitor.event(event), ..batch },
+    )
+    .map_err(args::refusal)?;
     monitor.bar().finish_and_clear();
     policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use mmprm::data::samples;
 use mmprm::judge::{StepJudge, TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
 use serde_json::{Value, json};
 
+use crate::commands::report;
 use crate::exit::{BadInput, Exit, Usage};
 use crate::judging::EndpointArgs;
 use crate::ui::Ui;
@@ -49,7 +49,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let files = samples::tree_files(&args.trees)?;
+    let files = report::trees(&args.trees, ui)?;
     if files.is_empty() {
         return Err(BadInput(format!("{}: no trees (*.json) in it", args.trees.display())).into());
     }
@@ -79,10 +79,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     })?;
     bar.finish_and_clear();
     let failures = failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    report(&summary, &failures, &args.output, started.elapsed().as_secs_f64(), ui)
+    finish(&summary, &failures, &args.output, started.elapsed().as_secs_f64(), ui)
 }
 
-fn report(summary: &TreesSummary, failures: &[Value], output: &Path, seconds: f64, ui: &Ui) -> anyhow::Result<Exit> {
+fn finish(summary: &TreesSummary, failures: &[Value], output: &Path, seconds: f64, ui: &Ui) -> anyhow::Result<Exit> {
     ui.result(&json!({"trees": output, "summary": summary, "failures": failures, "seconds": seconds}))?;
     ui.say(format_args!(
         "{} trees: {} judged ({} states) in {seconds:.1} s, {} already done, {} failed",

@@ -1,10 +1,11 @@
 //! Progress and final report of the commands that run a model over many records.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
+use mmprm::data::samples::{self, TreeFiles};
 use mmprm::engine::EngineStats;
 use mmprm::eval::batch::{Event, Summary};
 use mmprm::judge::VerdictCounts;
@@ -13,6 +14,16 @@ use serde_json::{Value, json};
 
 use crate::exit::{Exit, with_hint};
 use crate::ui::Ui;
+
+/// The trees of a directory; a note names what else has a tree's name.
+pub fn trees(directory: &Path, ui: &Ui) -> anyhow::Result<Vec<PathBuf>> {
+    let TreeFiles { trees, strays } = samples::tree_files(directory)?;
+    if let Some(first) = strays.first() {
+        let others = if strays.len() > 1 { format!(" and {} others", strays.len() - 1) } else { String::new() };
+        ui.note(format_args!("{}{others} skipped: not a tree", first.display()));
+    }
+    Ok(trees)
+}
 
 /// Number of failures shown; the rest is in the output.
 const SHOWN: usize = 5;

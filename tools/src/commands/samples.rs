@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use mmprm::data::samples::{self, SampleKind};
 use serde_json::json;
 
+use crate::commands::report;
 use crate::exit::{BadInput, Exit};
 use crate::ui::Ui;
 
@@ -46,7 +47,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let files = samples::tree_files(&args.trees)?;
+    let files = report::trees(&args.trees, ui)?;
     if files.is_empty() {
         return Err(BadInput(format!(
             "{}: expected trees (*.json) in this directory, found none",

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use mmprm::data::candidates;
-use mmprm::eval::batch::Batch;
+use mmprm::eval::batch::{self, Batch};
 use mmprm::eval::score;
 use mmprm::judge::RuleVerifier;
 use mmprm::prm::{LocalPrm, PrmOptions};
 use mmprm::prompt::PrmTemplate;
 use serde_json::json;
 
-use crate::args::{EngineArgs, fingerprint};
+use crate::args::{self, EngineArgs, ExistingArgs, fingerprint};
 use crate::commands::report::{self, Monitor};
 use crate::exit::Exit;
 use crate::ui::Ui;
@@ -22,7 +22,7 @@ use crate::ui::Ui;
 /// list per candidate, one number per step, the probability that the step is correct. Where a
 /// record has a correct answer (`correct_answer` or `answer`) but no `labels`, the candidates are
 /// labelled by rules. Scores do not depend on the other records of the file. The same command
-/// resumes an interrupted run.
+/// resumes an interrupted run and leaves a finished one as it is.
 #[derive(clap::Args)]
 pub struct Args {
     /// Process reward model.
@@ -41,7 +41,8 @@ pub struct Args {
     #[arg(short, long, alias = "out", value_name = "FILE")]
     output: PathBuf,
 
-    /// Folder that image paths are relative to and confined to [default: the folder of the input].
+    /// Folder that image paths are relative to and confined to [default: that of the problems, where
+    /// the input is from `mmprm generate`, else the folder of the input].
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
@@ -51,35 +52,41 @@ pub struct Args {
     template: Option<PrmTemplate>,
 
     #[command(flatten)]
+    existing: ExistingArgs,
+
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let sets = candidates::load(&args.input)?;
-    let data_root = crate::args::data_root(args.data_root.as_deref(), &args.input);
+    let known = if args.data_root.is_none() { batch::data_root(&args.input) } else { None };
+    let data_root = known.unwrap_or_else(|| args::data_root(args.data_root.as_deref(), &args.input));
+    let images = args::images_of(&data_root, sets.iter().map(|set| &set.images[..]));
     let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
-    let prm = LocalPrm::new(engine, encoder, PrmOptions { data_root, template: args.template })
+    let prm = LocalPrm::new(engine, encoder, PrmOptions { data_root: data_root.clone(), template: args.template })
         .with_context(|| format!("--prm {}", args.prm.display()))?;
     let mut settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj, "input": fingerprint(&args.input)?,
         "data_root": args.data_root, "template": prm.template().to_string(),
-        "vision_encoder": args.engine.vision_encoder(),
+        "vision_encoder": args.engine.vision_encoder(), "images": images,
     });
-    args.engine.add_adapters(&mut settings)?;
+    args.engine.add_settings(&mut settings)?;
     let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
     let summary = score::score(
         &sets,
         &prm,
         &RuleVerifier,
         &Batch {
-            output: &args.output,
-            settings: &settings,
+            data_root: Some(&data_root),
+            existing: args.existing.choice(),
             // Decodes the next problem's image while one is scored.
             workers: 2,
-            cancel: ui.interrupted(),
             progress: &|event| monitor.event(event),
+            ..Batch::new(&args.output, &settings, ui.interrupted())
         },
-    )?;
+    )
+    .map_err(args::refusal)?;
     report::finish(&summary, &args.output, &monitor, None, ui)
 }

@@ -171,9 +171,15 @@ struct Overrides {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     reference_loss: Option<bool>,
 
-    /// Cut samples that are too long instead of refusing them.
+    /// Cut samples that are too long instead of refusing them, and leave out those with nothing to
+    /// learn within the limit.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     truncate: Option<bool>,
+
+    /// Recognise special tokens that questions and solutions spell out, as MM-PRM's code does.
+    /// Otherwise they are text.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    reference_special_tokens: Option<bool>,
 
     /// Random seed of order, split, dropout and initial weights.
     #[arg(long)]
@@ -260,8 +266,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let mut on_event = |event: &Event| match event {
         Event::Ready(ready) => {
             samples = ready.samples;
+            let left_out = match ready.left_out {
+                0 => String::new(),
+                count => format!(", {count} left out: nothing to learn is within the length limit"),
+            };
             printed = ui.say(format_args!(
-                "{samples} samples, {} held out; {} values are trained",
+                "{samples} samples, {} held out{left_out}; {} values are trained",
                 ready.held_out, ready.trained
             ));
             if printed.is_err() {
