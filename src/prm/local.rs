@@ -33,23 +33,26 @@ impl LocalPrm {
     /// Wraps a running engine and the encoder of the same model.
     ///
     /// # Errors
-    /// [`EngineError::Load`] if the model is not a PRM: it has no step or label tokens, or names an
-    /// unknown template.
+    /// [`EngineError::Load`] if the model is not a PRM: it has no step or label tokens, was trained as
+    /// a policy, or names an unknown template.
     pub fn new(engine: Engine, encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
         let token = |key: &str, text: &str| {
-            let text = model.file().get_str(key).unwrap_or(text);
+            let text = model.own_text(key).unwrap_or(text);
             model.token(text).ok_or_else(|| {
                 refuse(format!("its vocabulary has no single token {text:?}; is this a process reward model?"))
             })
         };
+        if model.own_text("mmprm.task") == Some("policy") {
+            return Err(refuse("it was trained as a policy (mmprm.task), expected a process reward model".into()));
+        }
         let step = token("mmprm.prm.step_token", STEP_TOKEN)?;
         let labels = [token("mmprm.prm.yes_token", "Yes")?, token("mmprm.prm.no_token", "No")?];
-        let template = match (options.template, model.file().get_str("mmprm.prm.template")) {
+        let template = match (options.template, model.own_text("mmprm.prm.template")) {
             (Some(template), _) => template,
-            (None, Ok(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,
-            (None, Err(_)) => PrmTemplate::Scoring,
+            (None, Some(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,
+            (None, None) => PrmTemplate::Scoring,
         };
         Ok(Self { engine, data_root: options.data_root, template, step, labels, encoder })
     }

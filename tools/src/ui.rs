@@ -5,10 +5,12 @@
 //! to standard error.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mmprm_quant::atomic::is_written_through;
 use serde_json::Value;
 
 use crate::exit::Usage;
@@ -107,6 +109,18 @@ impl Ui {
             return Ok(());
         }
         writeln!(std::io::stdout().lock(), "{line}")?;
+        Ok(())
+    }
+
+    /// Prints a line about a run that writes to `output`: as [`say`](Self::say), or on standard error
+    /// where the output itself is a device or a pipe, such as standard output.
+    pub fn say_beside(&self, output: &Path, line: impl std::fmt::Display) -> anyhow::Result<()> {
+        if !is_written_through(output) {
+            return self.say(line);
+        }
+        if !self.json && !self.quiet {
+            eprintln!("{line}");
+        }
         Ok(())
     }
 

@@ -26,6 +26,9 @@ impl LoraAdapter {
     }
 }
 
+/// Keys by which an adapter says what it makes of its model.
+const OWN_KEYS: [&str; 2] = ["mmprm.task", "mmprm.prm.template"];
+
 /// A loaded adapter; llama.cpp frees it with its model.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Adapter {
@@ -34,11 +37,15 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    /// Loads an adapter of `model`, which must not have contexts yet.
-    pub(super) fn load(model: &Model, adapter: &LoraAdapter) -> Result<Self, EngineError> {
+    /// Loads an adapter of `model`, which must not have contexts yet; also returns the texts under
+    /// `mmprm.` keys in its metadata.
+    pub(super) fn load(model: &Model, adapter: &LoraAdapter) -> Result<(Self, Vec<(String, String)>), EngineError> {
         let LoraAdapter { path, scale } = adapter;
         let refuse = |cause: String| EngineError::Load { path: path.clone(), cause };
-        check::adapter(&GgufFile::open(path)?, model.file())?;
+        let file = GgufFile::open(path)?;
+        check::adapter(&file, model.file())?;
+        let texts = OWN_KEYS.iter().filter_map(|key| Some(((*key).to_owned(), file.get_str(key).ok()?.to_owned())));
+        let texts = texts.collect();
         if !scale.is_finite() {
             return Err(refuse(format!("its scale is {scale}, expected a finite number")));
         }
@@ -48,7 +55,7 @@ impl Adapter {
         // duration of the call.
         let pointer = unsafe { sys::llama_adapter_lora_init(model.as_ptr(), c_path.as_ptr()) };
         let pointer = NonNull::new(pointer).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
-        Ok(Self { pointer, scale: *scale })
+        Ok((Self { pointer, scale: *scale }, texts))
     }
 
     /// Applies the adapters in a context of their model; returns whether llama.cpp accepts them.

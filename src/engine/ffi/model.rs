@@ -1,5 +1,6 @@
 //! Language models and their vocabularies.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -59,6 +60,8 @@ pub struct Model {
     normalises: bool,
     gpu_layers: u32,
     adapters: Vec<Adapter>,
+    /// The texts under `mmprm.` keys in the metadata of the adapters.
+    adapter_texts: BTreeMap<String, String>,
     /// Special tokens that plain text must not forge, with their ids.
     specials: (Vec<Special>, Vec<Token>),
 }
@@ -79,7 +82,11 @@ impl Model {
     pub fn load(path: &Path, options: ModelOptions) -> Result<Arc<Self>, EngineError> {
         let mut model = Self::open(path, &options)?;
         let adapters = options.adapters.iter().filter(|_| !options.vocab_only);
-        model.adapters = adapters.map(|adapter| Adapter::load(&model, adapter)).collect::<Result<_, _>>()?;
+        let loaded = adapters.map(|adapter| Adapter::load(&model, adapter)).collect::<Result<Vec<_>, _>>()?;
+        for (adapter, texts) in loaded {
+            model.adapters.push(adapter);
+            model.adapter_texts.extend(texts);
+        }
         Ok(Arc::new(model))
     }
 
@@ -126,6 +133,7 @@ impl Model {
             normalises,
             gpu_layers,
             adapters: Vec::new(),
+            adapter_texts: BTreeMap::new(),
             specials: Default::default(),
         };
         model.specials = model.find_specials();
@@ -135,6 +143,12 @@ impl Model {
     /// Returns the path of the model's file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns a text of this project's metadata (`mmprm.…`): an adapter's, which was trained last, or
+    /// else the model's.
+    pub fn own_text(&self, key: &str) -> Option<&str> {
+        self.adapter_texts.get(key).map(String::as_str).or_else(|| self.file.get_str(key).ok())
     }
 
     /// Returns the validated GGUF file: metadata and tensors.

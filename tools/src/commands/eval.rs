@@ -1,7 +1,7 @@
 //! `mmprm eval`: evaluation of selection methods.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use mmprm::data::candidates;
@@ -82,19 +82,23 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         };
         write().with_context(|| format!("cannot write {}", output.display()))?;
     }
+    let beside = args.output.as_deref().unwrap_or(Path::new(""));
     ui.result(&result)?;
     let max = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
-    ui.say(format_args!("{} problems, up to {max} candidates each", report.used))?;
+    ui.say_beside(beside, format_args!("{} problems, up to {max} candidates each", report.used))?;
     if let Some(line) = left_out(&report) {
-        ui.say(format_args!("left out of every figure: {line}"))?;
+        ui.say_beside(beside, format_args!("left out of every figure: {line}"))?;
     }
     if report.without_logprobs > 0 {
         let count = report.without_logprobs;
-        ui.say(format_args!("{count} problems have no log-probabilities, so methods that need them are not listed"))?;
+        ui.say_beside(
+            beside,
+            format_args!("{count} problems have no log-probabilities, so methods that need them are not listed"),
+        )?;
     }
-    ui.say(format_args!("\n{}", table(methods)))?;
+    ui.say_beside(beside, format_args!("\n{}", table(methods)))?;
     if let Some(output) = &args.output {
-        ui.say(format_args!("written: {}", output.display()))?;
+        ui.say_beside(beside, format_args!("written: {}", output.display()))?;
     }
     Ok(Exit::Done)
 }

@@ -189,10 +189,18 @@ pub fn finish(
         ui.warn(format_args!("interrupted after {} records; the same command resumes", summary.done));
         return Ok(Exit::Interrupted);
     }
-    ui.say(format_args!("{} records in {seconds:.1} s ({})", summary.done, counters.rates(seconds)))?;
-    ui.say(format_args!("written: {}", output.display()))?;
+    if summary.resumed == summary.done {
+        ui.say_beside(output, format_args!("{}: finished by an earlier run; --force makes it anew", output.display()))?;
+    } else {
+        let rates = counters.rates(seconds);
+        ui.say_beside(output, format_args!("{} records in {seconds:.1} s ({rates})", summary.done))?;
+        ui.say_beside(output, format_args!("written: {}", output.display()))?;
+    }
     if summary.failed > 0 {
-        ui.warn(format_args!("{} of {} records failed; their causes are in the output", summary.failed, summary.done));
+        ui.warn(format_args!(
+            "{} of {} records failed; their causes are in the output, and --retry-failed retries them",
+            summary.failed, summary.done
+        ));
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)

@@ -62,7 +62,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     };
     let stats = samples::write_file(&files, kind, &args.output)?;
     ui.result(&json!({"output": args.output, "stats": stats}))?;
-    ui.say(format_args!(
+    ui.say_beside(&args.output, format_args!(
         "{} samples ({} end in an incorrect step, {} do not) from {} trees; {} trees skipped: always or never solved",
         stats.negatives + stats.positives,
         stats.negatives,
@@ -70,6 +70,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         stats.trees,
         stats.skipped,
     ))?;
-    ui.say(format_args!("written: {}", args.output.display()))?;
+    ui.say_beside(&args.output, format_args!("written: {}", args.output.display()))?;
     Ok(Exit::Done)
 }
