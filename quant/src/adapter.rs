@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::blocks::{GgmlType, dequantize_row};
-use crate::hf::{HfError, read_json};
+use crate::hf::{HfError, present, read_json};
 use crate::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
 /// File name of an adapter's configuration.
@@ -116,7 +116,7 @@ pub struct Adapter {
 
 /// Returns whether a directory contains an adapter.
 pub fn is_adapter(directory: &Path) -> bool {
-    directory.join(CONFIG).exists()
+    present(&directory.join(CONFIG))
 }
 
 impl Adapter {

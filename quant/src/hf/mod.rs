@@ -26,4 +26,4 @@ mod token;
 pub mod vocabulary;
 
 pub use error::HfError;
-pub(crate) use files::read_json;
+pub(crate) use files::{present, read_json};
