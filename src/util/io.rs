@@ -1,6 +1,6 @@
 //! Reading whole files up to a maximum size, and the one error for files.
 //!
-//! The size is checked while reading, because the metadata of a special file does not give its size.
+//! The size is checked while reading, because a file may grow; pipes and devices are refused.
 //! Atomic writes are in [`mmprm_quant::atomic`].
 //!
 //! ```
@@ -16,6 +16,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use mmprm_quant::read::{open as open_regular, without_bom};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,17 +81,16 @@ impl From<FileError> for io::Error {
 
 /// Reads the whole file at `path`, at most `max_bytes`.
 ///
+/// Anything but a regular file is refused before it is opened, because opening a pipe waits for a
+/// writer; `/dev/stdin` and `/dev/fd/N` are open already and are read.
+///
 /// # Errors
 /// [`FileError::Read`] and [`FileError::TooLarge`].
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     let failed = FileError::reading(path);
-    let file = File::open(path).map_err(&failed)?;
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    if length > max_bytes {
-        return Err(FileError::TooLarge { path: path.to_owned(), limit: max_bytes });
-    }
-    let mut bytes = Vec::with_capacity(length as usize);
-    // A special file reports no length, and a regular one may have grown since.
+    let file = if is_descriptor(path) { File::open(path) } else { open_regular(path) }.map_err(&failed)?;
+    let mut bytes = Vec::new();
+    // The file may grow while it is read.
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(&failed)?;
     if bytes.len() as u64 > max_bytes {
         return Err(FileError::TooLarge { path: path.to_owned(), limit: max_bytes });
@@ -97,12 +98,18 @@ pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Reads the whole UTF-8 file at `path`, at most `max_bytes`.
+/// Whether a path names a descriptor that this process has open.
+fn is_descriptor(path: &Path) -> bool {
+    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd")
+}
+
+/// Reads the whole UTF-8 file at `path`, at most `max_bytes`, without the byte order mark that it
+/// may begin with.
 ///
 /// # Errors
 /// As [`read()`]; text that is not UTF-8 is [`FileError::Read`] with the kind `InvalidData`.
 pub fn read_to_string(path: &Path, max_bytes: u64) -> Result<String, FileError> {
-    String::from_utf8(read(path, max_bytes)?)
+    String::from_utf8(without_bom(&read(path, max_bytes)?).to_vec())
         .map_err(|error| FileError::reading(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
@@ -123,9 +130,28 @@ mod tests {
         assert!(error.contains("invalid utf-8"), "{error}");
     }
 
+    #[test]
+    fn a_byte_order_mark_is_not_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("recipe.toml");
+        std::fs::write(&path, "\u{feff}a = 1").unwrap();
+        assert_eq!(read_to_string(&path, 100).unwrap(), "a = 1");
+    }
+
     #[cfg(unix)]
     #[test]
-    fn endless_files_are_refused() {
-        assert!(matches!(read(Path::new("/dev/zero"), 1000), Err(FileError::TooLarge { limit: 1000, .. })));
+    fn pipes_and_devices_are_refused_without_waiting_and_open_descriptors_are_read() {
+        use std::os::fd::AsRawFd;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("tree.json");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
+            let error = read(path, 1000).unwrap_err().to_string();
+            assert!(error.contains("expected a regular file"), "{error}");
+        }
+        let (reader, mut writer) = io::pipe().unwrap();
+        io::Write::write_all(&mut writer, b"{}").unwrap();
+        drop(writer);
+        assert_eq!(read(Path::new(&format!("/dev/fd/{}", reader.as_raw_fd())), 10).unwrap(), b"{}");
     }
 }

@@ -119,7 +119,7 @@ fn shown(value: &Value) -> String {
 
 /// Checks every key of a `config.json` and returns the unknown ones, which are ignored.
 ///
-/// A multimodal configuration is recognised by its `model_type`; anything else is checked as a
+/// A configuration with an `llm_config` is a multimodal model's; anything else is checked as a
 /// language model's.
 ///
 /// # Errors
@@ -129,7 +129,7 @@ pub fn check(config: &Value) -> Result<Vec<String>, KeyError> {
     let Value::Object(root) = config else {
         return Err(KeyError::new("the configuration", Some(config), "an object"));
     };
-    if root.get("model_type").is_some_and(|kind| kind == "internvl_chat") {
+    if root.contains_key("llm_config") || root.contains_key("vision_config") {
         section(root, "", &[tables::MODEL, tables::COMMON], &mut unknown)?;
         if let Some(Value::Object(vision)) = root.get("vision_config") {
             section(vision, "vision_config.", &[tables::VISION, tables::COMMON], &mut unknown)?;
