@@ -196,7 +196,7 @@ impl Merging<'_, '_> {
     fn change(&self, name: &str, first: usize, width: usize, values: &mut [f32]) {
         let count = values.len() / width;
         if let Some(pair) = self.adapter.pairs.get(name) {
-            let Pair { down, up } = pair;
+            let Pair { down, up, .. } = pair;
             let up = Mat::new(&up.values, up.rows, up.cols).sub(first..first + count, 0..up.cols);
             let product = Gemm::new().alpha(self.adapter.scale(pair)).accumulate();
             product.run(up, Mat::new(&down.values, down.rows, down.cols), MatMut::new(values, count, width));

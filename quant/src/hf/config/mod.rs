@@ -21,6 +21,7 @@ mod read;
 mod rope;
 mod tables;
 
+pub(crate) use keys::is_off;
 pub use keys::{KeyError, check as check_keys};
 pub use model::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
 pub use rope::{RopeConfig, read as read_rope};
