@@ -13,15 +13,15 @@
 //! assert_eq!(layout.config().language.layers, 6);
 //! ```
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
+use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, SafetensorsError, SafetensorsWriter, Tensor, TensorSpec};
 use serde_json::Value;
 
-use super::checkpoint::{CheckpointError, companions};
+use super::checkpoint::{CheckpointError, companions, read_companion};
 use crate::internvl;
 use crate::util::io::FileError;
 
@@ -89,7 +89,7 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
     let checkpoint = Checkpoint::open(base)?;
     for path in companions(base)? {
         let destination = target.join(path.file_name().unwrap_or_default());
-        let mut bytes = fs::read(&path).map_err(FileError::reading(&path))?;
+        let mut bytes = read_companion(&path)?;
         if path.file_name().is_some_and(|name| name == "config.json") {
             bytes = config(&bytes, count + layers).ok_or(ExpandError::Config { path })?;
         }
@@ -101,7 +101,7 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
 }
 
 fn config(bytes: &[u8], layers: usize) -> Option<Vec<u8>> {
-    let mut config: Value = serde_json::from_slice(bytes).ok()?;
+    let mut config: Value = serde_json::from_slice(without_bom(bytes)).ok()?;
     *config.pointer_mut(COUNT)? = layers.into();
     if let Some(Value::Array(kinds)) = config.pointer_mut("/llm_config/layer_types")
         && let Some(last) = kinds.last().cloned()

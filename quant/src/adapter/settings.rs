@@ -123,7 +123,7 @@ impl Settings {
     /// What is wrong.
     pub(super) fn check(&self, module: &str, rank: usize) -> Result<(), String> {
         let expected = find(&self.ranks, module).or(self.rank.map(|rank| rank as f64));
-        if let Some(expected) = expected.filter(|expected| *expected != rank as f64) {
+        if let Some(expected) = expected.filter(|expected| expected.total_cmp(&(rank as f64)).is_ne()) {
             return Err(format!("rank {rank}, expected {expected} by `r` and `rank_pattern`"));
         }
         if let Some(name) = self.excluded.iter().find(|name| is_end(name, module)) {

@@ -5,7 +5,7 @@ use mmprm_quant::convert::{DYNAMIC_ROPE, WeightType};
 use mmprm_quant::gguf::GgufValue;
 use serde_json::{Value, json};
 
-fn converted(scaling: Value) -> Vec<(String, GgufValue)> {
+fn converted(scaling: &Value) -> Vec<(String, GgufValue)> {
     let mut checkpoint = Checkpoint::internvl();
     for (key, value) in scaling.as_object().unwrap() {
         checkpoint.config["llm_config"][key] = value.clone();
@@ -19,7 +19,7 @@ fn number(metadata: &[(String, GgufValue)], key: &str) -> Option<f32> {
 
 #[test]
 fn rotary_positions_of_transformers_5_are_those_of_transformers_4() {
-    let old = converted(json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}));
+    let old = converted(&json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}));
     let mut new = Checkpoint::internvl();
     let language = new.config["llm_config"].as_object_mut().unwrap();
     language.remove("rope_theta");
@@ -30,7 +30,7 @@ fn rotary_positions_of_transformers_5_are_those_of_transformers_4() {
 
 #[test]
 fn dynamic_scaling_is_recorded_and_not_written_as_another_kind() {
-    let metadata = converted(json!({"rope_scaling": {"type": "dynamic", "factor": 2.0}}));
+    let metadata = converted(&json!({"rope_scaling": {"type": "dynamic", "factor": 2.0}}));
     assert_eq!(number(&metadata, DYNAMIC_ROPE), Some(2.0));
     assert!(metadata.iter().all(|(key, _)| !key.contains("rope.scaling")), "{metadata:?}");
     let mut checkpoint = Checkpoint::internvl();
@@ -43,10 +43,10 @@ fn dynamic_scaling_is_recorded_and_not_written_as_another_kind() {
 fn attention_factors_are_written_where_they_are_not_the_usual_one() {
     let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16});
     let key = "qwen2.rope.scaling.attn_factor";
-    assert_eq!(number(&converted(json!({"rope_scaling": yarn})), key), None);
+    assert_eq!(number(&converted(&json!({"rope_scaling": yarn})), key), None);
     let mut other = yarn;
     other["attention_factor"] = json!(1.0);
-    let written = number(&converted(json!({"rope_scaling": other})), key).unwrap();
+    let written = number(&converted(&json!({"rope_scaling": other})), key).unwrap();
     assert!((written * (1.0 + 0.1 * 4f32.ln()) - 1.0).abs() < 1e-6, "{written}");
 }
 

@@ -43,10 +43,10 @@ mod sample;
 mod tokenizer;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use mmprm_quant::read;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -207,7 +207,7 @@ impl Source<'_> {
 
 fn read_records(path: &Path) -> Result<Vec<Numbered>, DataError> {
     let fail = FileError::reading(path);
-    let mut reader = BufReader::new(File::open(path).map_err(&fail)?);
+    let mut reader = BufReader::new(read::open(path).map_err(&fail)?);
     let (mut records, mut line, mut number) = (Vec::new(), Vec::new(), 0);
     loop {
         line.clear();
@@ -223,7 +223,8 @@ fn read_records(path: &Path) -> Result<Vec<Numbered>, DataError> {
             continue;
         }
         let wrong = |source| DataError::Line { path: path.to_owned(), line: number, source };
-        let record = serde_json::from_slice(&line).map_err(wrong)?;
+        let record =
+            serde_json::from_slice(if number == 1 { read::without_bom(&line) } else { &line }).map_err(wrong)?;
         records.push((number, record));
     }
     if records.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(records) }

@@ -1,6 +1,5 @@
 //! Folding an adapter into its base checkpoint, streaming the weights.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
 use crate::nn::gemm::Gemm;
 use crate::nn::tensor::{Mat, MatMut};
-use crate::train::checkpoint::{CheckpointError, companions};
+use crate::train::checkpoint::{CheckpointError, companions, read_companion};
 use crate::util::io::FileError;
 
 /// Values processed at a time: 16 MiB as f32.
@@ -73,8 +72,7 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
     check(&adapter, &checkpoint, base)?;
     let copy = |path: &Path| {
         let destination = target.join(path.file_name().unwrap_or_default());
-        let written = fs::read(path).and_then(|bytes| atomic::write(&destination, &bytes));
-        written.map_err(FileError::writing(&destination))
+        atomic::write(&destination, &read_companion(path)?).map_err(FileError::writing(&destination))
     };
     companions(base)?.iter().try_for_each(|path| copy(path))?;
     let total = checkpoint.names().filter_map(|name| checkpoint.get(name)).map(|tensor| checkpoint.data(tensor).len());
@@ -127,6 +125,15 @@ fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), 
         if own != whole.shape {
             return wrong_shape(name, &whole.shape, own);
         }
+    }
+    let is_table = |name: &&String| name.ends_with(".embed_tokens.weight") || name.ends_with(".tok_embeddings.weight");
+    let is_head = |name: &str| name.ends_with("lm_head.weight") || name.ends_with("language_model.output.weight");
+    if let Some(table) = adapter.full_tensors.keys().find(is_table)
+        && !checkpoint.names().any(is_head)
+    {
+        let problem = "a whole embedding matrix for a base whose head is tied to it: the two then differ, which this base \
+                       cannot represent";
+        return Err(adapter.tensor_error(table, problem).into());
     }
     for (name, new) in &adapter.rows {
         let own = shape(name)?;

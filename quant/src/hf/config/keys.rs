@@ -254,7 +254,7 @@ fn window(keys: &Map<String, Value>, prefix: &str) -> Result<(), KeyError> {
     {
         return Err(KeyError::new(format!("{prefix}layer_types"), Some(kind), "\"full_attention\" in every layer"));
     }
-    if keys.get("use_sliding_window").is_none_or(|on| is_off(on)) {
+    if keys.get("use_sliding_window").is_none_or(is_off) {
         return Ok(());
     }
     let number = |key: &str| keys.get(key).and_then(Value::as_u64);

@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
             let Some(value) = self.find(path) else { continue };
             let number = value.as_f64().filter(|number| number.is_finite() && *number > 0.0);
             let Some(number) = number else { return Err(self.wrong(path, Some(value), "a positive number")) };
-            if let Some((other, _)) = base.filter(|(_, known)| *known != number) {
+            if let Some((other, _)) = base.filter(|(_, known)| !same(*known, number)) {
                 return Err(self.wrong(path, Some(value), &format!("the value of {}{other}", self.prefix)));
             }
             base = Some((path, number));
@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
         let number = |key: &str| self.number(name, object, key);
         // llama.cpp reads neither of these for the supported architectures.
         for (key, supported) in [("beta_fast", 32.0), ("beta_slow", 1.0)] {
-            if number(key)?.is_some_and(|found| found != supported && found != 0.0) {
+            if number(key)?.is_some_and(|found| !same(found, supported) && !same(found, 0.0)) {
                 return Err(self.wrong(&format!("{name}.{key}"), object.get(key), &supported.to_string()));
             }
         }
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
         let outer = self.find(original).and_then(Value::as_f64);
         let inner = number(original)?;
         if let (Some(inner), Some(outer)) = (inner, outer)
-            && inner != outer
+            && !same(inner, outer)
         {
             let expected = format!("the value of {}{original}", self.prefix);
             return Err(self.wrong(&format!("{name}.{original}"), object.get(original), &expected));
@@ -251,8 +251,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether two numbers of a configuration are the same.
+fn same(one: f64, other: f64) -> bool {
+    one.total_cmp(&other).is_eq()
+}
+
 /// Returns `YaRN`'s factor of queries and keys for a scaling factor (equation 22 of the paper, with
-/// DeepSeek's coefficient).
+/// `DeepSeek`'s coefficient).
 fn magnitude(factor: f64, coefficient: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * coefficient * factor.ln() + 1.0 }
 }
