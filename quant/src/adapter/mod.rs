@@ -140,6 +140,10 @@ impl Adapter {
             full_tensors: BTreeMap::new(),
         };
         tensors::read(&mut adapter, &settings, &directory.join(WEIGHTS))?;
+        match settings.without_tensors(adapter.full_tensors.keys(), adapter.rows.len()) {
+            Some((key, problem)) => return Err(HfError::invalid(&config_path, key, problem).into()),
+            None => {}
+        }
         Ok(adapter)
     }
 

@@ -20,7 +20,6 @@ const IGNORED: &[&str] = &[
     "layers_pattern",
     "lora_dropout",
     "megatron_core",
-    "modules_to_save",
     "parent_library",
     "peft_version",
     "qalora_group_size",
@@ -36,6 +35,7 @@ const READ: &[&str] = &[
     "init_lora_weights",
     "layers_to_transform",
     "lora_alpha",
+    "modules_to_save",
     "peft_type",
     "r",
     "rank_pattern",
@@ -61,6 +61,7 @@ pub(super) struct Settings {
     targets: Option<Vec<String>>,
     excluded: Vec<String>,
     layers: Option<Vec<u64>>,
+    saved: Vec<String>,
     tokens: Value,
 }
 
@@ -108,6 +109,7 @@ impl Settings {
             targets: reader.names("target_modules")?,
             excluded: reader.excluded()?,
             layers: reader.layers()?,
+            saved: reader.names("modules_to_save")?.unwrap_or_default(),
             tokens: config["trainable_token_indices"].clone(),
         })
     }
@@ -141,6 +143,25 @@ impl Settings {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns a setting that announces tensors which the adapter does not have, given the names of
+    /// its fully trained tensors and the number of its tables with retrained rows.
+    pub(super) fn without_tensors<'n>(
+        &self,
+        full: impl Iterator<Item = &'n String> + Clone,
+        tables: usize,
+    ) -> Option<(&'static str, String)> {
+        // PEFT lists the heads of classifiers whether the model has them or not.
+        let optional = |name: &&String| matches!(name.as_str(), "classifier" | "score");
+        let is_in = |name: &str, module: &str| format!(".{name}").contains(&format!(".{module}."));
+        let missing = |module: &&String| !full.clone().any(|name| is_in(name, module));
+        if let Some(module) = self.saved.iter().filter(|name| !optional(name)).find(missing) {
+            return Some(("modules_to_save", format!("'{module}', but the adapter has no tensor of it")));
+        }
+        let has_tokens = !crate::hf::is_off(&self.tokens);
+        (has_tokens && tables == 0)
+            .then(|| ("trainable_token_indices", format!("{}, but the adapter has no rows of tokens", self.tokens)))
     }
 
     /// Returns the tokens with rows in a table: one list for all tables, or lists keyed by the end

@@ -83,6 +83,8 @@ fn configurations_other_than_plain_lora_are_refused() {
     ] {
         refused(&|_, tensors| tensors.push((format!("{QUERY}.{name}"), vec![2, 2])), expected);
     }
+    refused(&|config, _| config["modules_to_save"] = json!(["lm_head"]), "modules_to_save: 'lm_head', but");
+    refused(&|_, _| (), "trainable_token_indices: {\"lm_head\":[7]}, but");
     refused(&|config, _| config["lora_alpha"] = json!(0), "lora_alpha: 0, expected a positive number");
     refused(&|config, _| config["bias"] = json!("all"), "bias: \"all\", expected \"none\"");
     refused(&|config, _| *config = json!([]), "peft_type: null");
@@ -146,7 +148,8 @@ fn whole_and_resized_heads_are_errors_and_a_projector_a_note() {
             list.push((format!("base_model.model.{name}"), vec![3, inputs]));
             list
         };
-        let Some(result) = planned(directory.path(), &json!({"modules_to_save": ["lm_head"]}), &tensors) else {
+        let module = name.rsplit('.').nth(1);
+        let Some(result) = planned(directory.path(), &json!({"modules_to_save": [module]}), &tensors) else {
             return;
         };
         let message = result.unwrap_err().to_string();

@@ -133,6 +133,7 @@ pub fn check(config: &Value) -> Result<Vec<String>, KeyError> {
         section(root, "", &[tables::MODEL, tables::COMMON], &mut unknown)?;
         if let Some(Value::Object(vision)) = root.get("vision_config") {
             section(vision, "vision_config.", &[tables::VISION, tables::COMMON], &mut unknown)?;
+            head_width(vision, "vision_config.")?;
         }
         if let Some(Value::Object(language)) = root.get("llm_config") {
             self::language(language, "llm_config.", &mut unknown)?;
@@ -175,7 +176,11 @@ fn section(
     known: &[Table],
     unknown: &mut Vec<String>,
 ) -> Result<(), KeyError> {
+    let has_no_experts = keys.get("use_moe").is_some_and(|on| *on == false);
     for (name, value) in keys {
+        if has_no_experts && tables::EXPERTS.contains(&name.as_str()) {
+            continue;
+        }
         let key = || format!("{prefix}{name}");
         let supported = known.iter().find_map(|table| table.only.iter().find(|(key, _)| key == name));
         let is_known =
@@ -326,6 +331,45 @@ mod tests {
             let error = check(&config).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}, expected {expected}");
         }
+    }
+
+    /// What the configuration of InternVL3-1B has beside sizes, as transformers 4.56 writes it.
+    #[test]
+    fn a_published_configuration_has_no_unknown_keys() {
+        let vision = json!({
+            "_name_or_path": "OpenGVLab/InternViT-6B-448px-V1-5", "architectures": ["InternVisionModel"],
+            "attention_dropout": 0.0, "auto_map": {"AutoConfig": "x"}, "capacity_factor": 1.2, "drop_path_rate": 0.1,
+            "dropout": 0.0, "eval_capacity_factor": 1.4, "hidden_act": "gelu", "hidden_size": 1024,
+            "initializer_factor": 0.1, "initializer_range": 1e-10, "laux_allreduce": "all_nodes", "layer_norm_eps": 1e-6,
+            "model_type": "intern_vit_6b", "moe_coeff_ratio": 0.5, "moe_intermediate_size": 768, "moe_output_scale": 4.0,
+            "noisy_gate_policy": "RSample_before", "norm_type": "layer_norm", "num_attention_heads": 16, "num_experts": 8,
+            "num_routed_experts": 4, "num_shared_experts": 4, "qk_normalization": false, "qkv_bias": true,
+            "shared_expert_intermediate_size": 3072, "torch_dtype": "bfloat16", "use_bfloat16": true,
+            "use_flash_attn": false, "use_moe": false, "use_residual": true, "use_rts": false,
+            "use_weighted_residual": false
+        });
+        let language = json!({
+            "_name_or_path": "./pretrained/Qwen2.5-32B-Instruct", "architectures": ["Qwen2ForCausalLM"],
+            "attention_dropout": 0.0, "bos_token_id": 151_643, "eos_token_id": 151_643, "hidden_act": "silu",
+            "hidden_size": 896, "initializer_range": 0.02, "layer_types": ["full_attention", "full_attention"],
+            "max_position_embeddings": 32768, "max_window_layers": 70, "model_type": "qwen2", "moe_config": null,
+            "num_attention_heads": 14, "num_hidden_layers": 2, "rms_norm_eps": 1e-6, "sliding_window": null,
+            "rope_scaling": {"factor": 2.0, "rope_type": "dynamic", "type": "dynamic"}, "rope_theta": 1e6,
+            "use_bfloat16": true, "use_cache": false, "use_sliding_window": false
+        });
+        let mut config = json!({
+            "architectures": ["InternVLChatModel"], "auto_map": {"AutoConfig": "x"}, "downsample_ratio": 0.5,
+            "dynamic_image_size": true, "force_image_size": 448, "hidden_size": 896, "image_fold": null,
+            "llm_config": language, "max_dynamic_patch": 12, "min_dynamic_patch": 1, "model_type": "internvl_chat",
+            "output_attentions": false, "pad2square": false, "ps_version": "v2", "select_layer": -1,
+            "system_message": null, "template": "internvl2_5", "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+            "transformers_version": null, "use_backbone_lora": 0, "use_llm_lora": 0, "use_thumbnail": true,
+            "vision_config": vision
+        });
+        assert_eq!(check(&config).unwrap(), Vec::<String>::new());
+        config["vision_config"]["use_moe"] = json!(true);
+        let error = check(&config).unwrap_err();
+        assert!(error.key.starts_with("vision_config."), "{error}");
     }
 
     #[test]

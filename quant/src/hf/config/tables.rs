@@ -118,8 +118,29 @@ pub(super) const COMMON: Table = Table {
         ("is_encoder_decoder", &["false"]),
         ("pruned_heads", &["{}"]),
         ("quantization_config", &[]),
+        ("moe_config", &[]),
+        ("use_moe", &["false"]),
     ],
 };
+
+/// Keys of a mixture of experts, which configurations of `InternVL` have beside `"use_moe": false`.
+pub(super) const EXPERTS: &[&str] = &[
+    "capacity_factor",
+    "ep_size",
+    "eval_capacity_factor",
+    "laux_allreduce",
+    "moe_coeff_ratio",
+    "moe_intermediate_size",
+    "moe_output_scale",
+    "noisy_gate_policy",
+    "num_experts",
+    "num_routed_experts",
+    "num_shared_experts",
+    "shared_expert_intermediate_size",
+    "use_residual",
+    "use_rts",
+    "use_weighted_residual",
+];
 
 /// The top level of `internvl_chat`.
 pub(super) const MODEL: Table = Table {
@@ -274,6 +295,7 @@ pub(super) const QWEN2: Table = Table {
 /// `InternViT`.
 pub(super) const VISION: Table = Table {
     read: &[
+        "head_dim",
         "hidden_act",
         "hidden_size",
         "image_size",
@@ -293,16 +315,12 @@ pub(super) const VISION: Table = Table {
         ("attention_bias", &[]),
         ("downsample_ratio", &[]),
         ("fullatt_block_indexes", &[]),
-        ("head_dim", &[]),
         ("layer_scale_init_value", &[]),
         ("mlp_ratio", &[]),
         ("model_type", &["\"intern_vit_6b\"", "\"intern_vit_300m\"", "\"intern_vit\""]),
-        ("moe_config", &[]),
         ("num_experts", &["0"]),
         ("num_key_value_heads", &[]),
-        ("shared_expert", &["false"]),
         ("use_absolute_position_embeddings", &["true"]),
-        ("use_moe", &["false"]),
         ("use_rope", &["false"]),
         ("use_vit_merger", &["false"]),
         ("vision_use_head", &["false"]),
