@@ -17,6 +17,7 @@
 //! assert_eq!(config, "{\n  \"torch_dtype\": \"float16\",\n  \"vocab_size\": 1\n}\n");
 //! ```
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,15 @@ pub(super) fn companions(base: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
         inside(base, path).map_err(FileError::reading(path))?;
     }
     Ok(files)
+}
+
+/// Returns weights in `target` that writing the files `names` would leave beside them, so that the directory would have two
+/// checkpoints.
+pub(super) fn other_weights(target: &Path, names: &[&OsStr]) -> Option<PathBuf> {
+    let list = ["model.safetensors", "model.safetensors.index.json"]
+        .into_iter()
+        .filter(|name| !names.contains(&OsStr::new(name)));
+    list.map(|name| target.join(name)).find(|path| path.exists())
 }
 
 /// Reads a companion file.

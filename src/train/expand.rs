@@ -13,6 +13,7 @@
 //! assert_eq!(layout.config().language.layers, 6);
 //! ```
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, SafetensorsError, SafetensorsWriter, Tensor, TensorSpec};
 use serde_json::Value;
 
-use super::checkpoint::{CheckpointError, companions, read_companion};
+use super::checkpoint::{CheckpointError, companions, other_weights, read_companion};
 use crate::internvl;
 use crate::util::io::FileError;
 
@@ -58,6 +59,12 @@ pub enum ExpandError {
     /// The result cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The target has weights that are not replaced.
+    #[error("{}: weights of another checkpoint, expected a directory without them", path.display())]
+    OtherWeights {
+        /// The file.
+        path: PathBuf,
+    },
     /// The target is the base.
     #[error("{}: is the model itself, expected another directory", path.display())]
     SameDirectory {
@@ -87,6 +94,9 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
     }
     let count = internvl::read_layout(base)?.config().language.layers;
     let checkpoint = Checkpoint::open(base)?;
+    if let Some(path) = other_weights(target, &[OsStr::new("model.safetensors")]) {
+        return Err(ExpandError::OtherWeights { path });
+    }
     for path in companions(base)? {
         let destination = target.join(path.file_name().unwrap_or_default());
         let mut bytes = read_companion(&path)?;

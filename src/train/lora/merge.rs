@@ -1,5 +1,6 @@
 //! Folding an adapter into its base checkpoint, streaming the weights.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
 use crate::nn::gemm::Gemm;
 use crate::nn::tensor::{Mat, MatMut};
-use crate::train::checkpoint::{CheckpointError, companions, read_companion};
+use crate::train::checkpoint::{CheckpointError, companions, other_weights, read_companion};
 use crate::util::io::FileError;
 
 /// Values processed at a time: 16 MiB as f32.
@@ -52,6 +53,12 @@ pub enum MergeError {
         /// The directory.
         path: PathBuf,
     },
+    /// The target has weights that are not replaced.
+    #[error("{}: weights of another checkpoint, expected a directory without them", path.display())]
+    OtherWeights {
+        /// The file.
+        path: PathBuf,
+    },
     /// `watch` stopped the merge.
     #[error("cancelled")]
     Cancelled,
@@ -70,6 +77,12 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
         return Err(MergeError::SameDirectory { path: target.to_owned() });
     }
     check(&adapter, &checkpoint, base)?;
+    let index = base.join(INDEX);
+    let mut names: Vec<&OsStr> = checkpoint.files().filter_map(|(path, _, _)| path.file_name()).collect();
+    names.extend(index.exists().then_some(OsStr::new(INDEX)));
+    if let Some(path) = other_weights(target, &names) {
+        return Err(MergeError::OtherWeights { path });
+    }
     let copy = |path: &Path| {
         let destination = target.join(path.file_name().unwrap_or_default());
         atomic::write(&destination, &read_companion(path)?).map_err(FileError::writing(&destination))
@@ -88,7 +101,6 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
         }
         file.commit().map_err(&fail)?;
     }
-    let index = base.join(INDEX);
     if index.exists() {
         copy(&index)?;
     }
