@@ -81,7 +81,7 @@ impl Counters {
     fn warning(&self) -> Option<String> {
         match self {
             Self::Engine(EngineStats { beyond_trained: count @ 1.., .. }) => Some(format!(
-                "{count} prompts are longer than the context that the model was trained with; their results may be poor"
+                "prompts longer than the context that the model was trained with: {count}; their results may be poor"
             )),
             _ => None,
         }
