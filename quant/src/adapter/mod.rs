@@ -140,9 +140,9 @@ impl Adapter {
             full_tensors: BTreeMap::new(),
         };
         tensors::read(&mut adapter, &settings, &directory.join(WEIGHTS))?;
-        match settings.without_tensors(adapter.full_tensors.keys(), adapter.rows.len()) {
-            Some((key, problem)) => return Err(HfError::invalid(&config_path, key, problem).into()),
-            None => {}
+        let full: Vec<&str> = adapter.full_tensors.keys().map(String::as_str).collect();
+        if let Some((key, problem)) = settings.without_tensors(&full, adapter.rows.len()) {
+            return Err(HfError::invalid(&config_path, key, problem).into());
         }
         Ok(adapter)
     }

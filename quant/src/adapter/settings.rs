@@ -147,15 +147,11 @@ impl Settings {
 
     /// Returns a setting that announces tensors which the adapter does not have, given the names of
     /// its fully trained tensors and the number of its tables with retrained rows.
-    pub(super) fn without_tensors<'n>(
-        &self,
-        full: impl Iterator<Item = &'n String> + Clone,
-        tables: usize,
-    ) -> Option<(&'static str, String)> {
+    pub(super) fn without_tensors(&self, full: &[&str], tables: usize) -> Option<(&'static str, String)> {
         // PEFT lists the heads of classifiers whether the model has them or not.
         let optional = |name: &&String| matches!(name.as_str(), "classifier" | "score");
         let is_in = |name: &str, module: &str| format!(".{name}").contains(&format!(".{module}."));
-        let missing = |module: &&String| !full.clone().any(|name| is_in(name, module));
+        let missing = |module: &&String| !full.iter().any(|name| is_in(name, module));
         if let Some(module) = self.saved.iter().filter(|name| !optional(name)).find(missing) {
             return Some(("modules_to_save", format!("'{module}', but the adapter has no tensor of it")));
         }
