@@ -80,6 +80,8 @@ pub mod progress;
 pub mod quantize;
 #[doc(hidden)]
 pub mod random;
+#[doc(hidden)]
+pub mod read;
 pub mod safetensors;
 #[doc(hidden)]
 pub mod synth;

@@ -5,12 +5,13 @@
 //! streaming pass over a large file keeps little memory resident. The bytes are interpreted by
 //! [`crate::gguf`] and [`crate::safetensors`].
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+
+use crate::read;
 
 /// A file mapped read-only; an empty file is an empty slice.
 #[derive(Debug)]
@@ -26,12 +27,8 @@ impl MappedFile {
     /// Any error of opening or mapping the file; [`io::ErrorKind::InvalidInput`] if it is not a
     /// regular file. The message does not name the path: the caller's error does.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        // Checked before opening as well: opening a pipe blocks until it has a writer.
-        regular(&std::fs::metadata(path)?)?;
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        regular(&metadata)?;
-        if metadata.len() == 0 {
+        let file = read::open(path)?;
+        if file.metadata()?.len() == 0 {
             return Ok(Self { path: path.to_owned(), map: None });
         }
         // SAFETY: the map is read-only. That the file is not shortened while it is mapped is an
@@ -69,10 +66,6 @@ impl MappedFile {
         #[cfg(not(unix))]
         let _ = range;
     }
-}
-
-fn regular(metadata: &std::fs::Metadata) -> io::Result<()> {
-    if metadata.is_file() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")) }
 }
 
 #[cfg(test)]

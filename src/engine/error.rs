@@ -160,6 +160,18 @@ pub enum LimitError {
         /// Cells of the context.
         context: usize,
     },
+    /// A prompt beyond the trained context of a model whose positions are then scaled dynamically,
+    /// which llama.cpp does not compute.
+    #[error(
+        "the prompt takes {positions} positions, more than the trained context of {trained}, beyond which this model's \
+         dynamic scaling of positions is not supported"
+    )]
+    BeyondTrained {
+        /// Positions of the prompt.
+        positions: usize,
+        /// The trained context in positions.
+        trained: usize,
+    },
     /// The context is full and nothing in it can be dropped.
     #[error("the context of {context} cells is full")]
     ContextFull {

@@ -8,6 +8,7 @@ use super::ffi::{Context, ContextOptions, is_cache_f32};
 use super::memory::planning;
 use super::request::{ProbeRequest, Reading};
 use super::stats::{EngineStats, Stats};
+use super::trained::TrainedContext;
 use super::{Completion, EngineError, EngineOptions, Finish, GenerateRequest, Model, Prompt, PromptError, Token};
 
 /// A model run by its own thread. Dropping it waits for the thread.
@@ -18,6 +19,7 @@ pub struct Engine {
     stats: Arc<Stats>,
     model: Arc<Model>,
     parallel: u32,
+    trained: TrainedContext,
 }
 
 /// Maximum cells of a context: more than any machine can use, few enough that no size in llama.cpp
@@ -64,7 +66,8 @@ impl Engine {
             .spawn(move || run(context, limits, mode, &receiver, &shared))
             .map_err(|error| EngineError::Thread(Arc::new(error)))?;
         let (commands, thread) = (Some(commands), Some(thread));
-        Ok(Self { commands, thread, stats, model: Arc::clone(model), parallel: width.rollouts })
+        let trained = TrainedContext::of(model.file());
+        Ok(Self { commands, thread, stats, model: Arc::clone(model), parallel: width.rollouts, trained })
     }
 
     /// Returns the number of rollouts decoded in parallel.
@@ -77,13 +80,15 @@ impl Engine {
         &self.model
     }
 
-    /// Draws the request's rollouts, in the order of its streams.
+    /// Draws the request's rollouts, in the order of its streams. A model with dynamic scaling of
+    /// positions draws tokens up to its trained context only.
     ///
     /// # Errors
     /// [`EngineError::Prompt`] for a prompt made for another model, [`EngineError::Limit`] for one
     /// longer than the context, [`EngineError::Cancelled`], or [`EngineError::Decode`].
-    pub fn generate(&self, request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
+    pub fn generate(&self, mut request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
         self.check(&request.prompt)?;
+        request.max_tokens = request.max_tokens.min(self.trained.room(request.prompt.len()));
         if request.streams.is_empty() || request.max_tokens == 0 {
             return Ok(vec![
                 Completion { tokens: Vec::new(), logprob: Vec::new(), finish: Finish::Length };
@@ -126,10 +131,14 @@ impl Engine {
         answer.recv().map_err(|_| EngineError::Stopped)
     }
 
-    /// Refuses a prompt that llama.cpp would refuse, so that it cannot fail requests decoded beside
-    /// it.
+    /// Refuses a prompt that llama.cpp would refuse or compute differently, so that it cannot fail
+    /// requests decoded beside it, and counts one beyond the trained context.
     fn check(&self, prompt: &Prompt) -> Result<(), EngineError> {
-        Ok(prompt.check(self.model.vocabulary_size(), self.model.embedding_width())?)
+        prompt.check(self.model.vocabulary_size(), self.model.embedding_width())?;
+        if !self.trained.admit(prompt.len())? {
+            self.stats.beyond_trained();
+        }
+        Ok(())
     }
 
     fn send(&self, command: Command) -> Result<(), EngineError> {

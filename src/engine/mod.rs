@@ -27,6 +27,7 @@
 
 mod error;
 mod sampling;
+mod trained;
 
 #[cfg(feature = "engine")]
 mod cache;
@@ -54,6 +55,8 @@ pub use ffi::{BuildInfo, build_info};
 #[doc(hidden)]
 pub use sampling::{Sampler, Scratch, draw_all};
 pub use sampling::{Sampling, Stream};
+#[doc(hidden)]
+pub use trained::TrainedContext;
 #[cfg(feature = "engine")]
 pub use {
     ffi::{Device, LlamaEncoder, LoraAdapter, Model, ModelOptions, gpu_devices},

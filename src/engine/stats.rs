@@ -23,6 +23,7 @@ pub(super) struct Stats {
     seen: Mutex<Seen>,
     /// Distinct positions counted before the cache was last cleared.
     forgotten: AtomicU64,
+    beyond_trained: AtomicU64,
 }
 
 /// What the engine's thread spends time on.
@@ -81,6 +82,8 @@ pub struct EngineStats {
     pub used: u64,
     /// Compute threads of the context.
     pub threads: u64,
+    /// Prompts longer than the context that the model was trained with; their results may be poor.
+    pub beyond_trained: u64,
     /// Time in which the engine had work; serialised in seconds, like `decode` and `sample`.
     #[serde(serialize_with = "seconds")]
     pub busy: Duration,
@@ -147,6 +150,11 @@ impl Stats {
         self.used.store(cells as u64, Relaxed);
     }
 
+    /// Counts a prompt longer than the trained context.
+    pub fn beyond_trained(&self) {
+        self.beyond_trained.fetch_add(1, Relaxed);
+    }
+
     pub fn finished(&self) {
         self.finished.fetch_add(1, Relaxed);
     }
@@ -173,6 +181,7 @@ impl Stats {
             cells: self.cells.load(Relaxed),
             used: self.used.load(Relaxed),
             threads: self.threads,
+            beyond_trained: self.beyond_trained.load(Relaxed),
             busy: self.spent(Phase::Busy),
             decode: self.spent(Phase::Decode),
             sample: self.spent(Phase::Sample),

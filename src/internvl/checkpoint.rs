@@ -6,6 +6,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use mmprm_quant::blocks::BlockError;
 use mmprm_quant::gguf::GgufError;
+use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 
 use super::config::{Config, ConfigError};
@@ -64,6 +65,14 @@ pub enum WeightsError {
         name: String,
         /// Its shape, in the file's order of dimensions.
         expected: Vec<u64>,
+    },
+    /// A tensor is not part of the model that the configuration describes.
+    #[error("{}: tensor '{name}': not part of the model by config.json, and leaving it out would change the model", path.display())]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
     },
     /// A tensor has another shape than the configuration implies.
     #[error("{}: tensor '{name}': shape {found:?}, expected {expected:?} by config.json", path.display())]
@@ -127,7 +136,7 @@ pub enum WeightsError {
 /// [`WeightsError`] with the file and field.
 pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
     let path = directory.join("config.json");
-    let json = serde_json::from_slice(&io::read(&path, MAX_CONFIG)?)
+    let json = serde_json::from_slice(without_bom(&io::read(&path, MAX_CONFIG)?))
         .map_err(|source| WeightsError::Json { path: path.clone(), source })?;
     let config = Config::from_json(&json);
     let config = config.map_err(|source| WeightsError::Config { path: directory.to_owned(), source })?;
@@ -137,10 +146,8 @@ pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
 /// Reads the weights of a model from its directory: vectors, and tensors for which `masters` is
 /// true, as `f32`; other matrices in the format of the file.
 ///
-/// Ignores tensors that are not in the layout.
-///
 /// # Errors
-/// [`WeightsError`] if a tensor is missing, has the wrong shape or format, or a file is invalid.
+/// [`WeightsError`] if a tensor is missing or not part of the model, has the wrong shape or format, or a file is invalid.
 pub fn read_parameters(
     directory: &Path,
     layout: &Arc<Layout>,
@@ -175,6 +182,10 @@ pub(super) fn read_some(
             return Err(WeightsError::Format { path: path(), name: name(), found: found.dtype });
         }
     }
+    if let Some(name) = checkpoint.names().find(|name| !is_known(layout, &checkpoint, name)) {
+        let path = checkpoint.get(name).map_or(directory, |tensor| checkpoint.file(tensor)).to_owned();
+        return Err(WeightsError::Unexpected { path, name: name.to_owned() });
+    }
     let read = |(index, info): (usize, &TensorInfo)| {
         let tensor = checkpoint.get(&info.name).filter(|_| wanted(index))?;
         let bytes = checkpoint.data(tensor);
@@ -191,4 +202,21 @@ pub(super) fn read_some(
         Some(store)
     };
     Ok(all().map(read).collect())
+}
+
+/// Whether a tensor is part of the model, or can be left out: rotary frequencies, which are
+/// computed, and a copy of the embedding matrix as the head that is tied to it.
+fn is_known(layout: &Layout, checkpoint: &Checkpoint, name: &str) -> bool {
+    let is_copy = || {
+        let table = checkpoint.get(&layout.tensors()[layout.embedding()].name);
+        match (checkpoint.get(name), table) {
+            (Some(head), Some(table)) => {
+                let types = head.dtype == table.dtype && head.shape == table.shape;
+                types && checkpoint.data(head) == checkpoint.data(table)
+            }
+            _ => false,
+        }
+    };
+    let is_head = matches!(name, "language_model.lm_head.weight" | "language_model.output.weight");
+    layout.index(name).is_some() || name.ends_with(".rotary_emb.inv_freq") || (is_head && is_copy())
 }

@@ -1,6 +1,7 @@
 //! Shapes and hyperparameters of a model, parsed from the `config.json` of a Hugging Face
 //! directory.
 
+use mmprm_quant::hf::config::{self as checkpoint, KeyError};
 use serde_json::Value;
 
 use crate::nn::rope::RopeScaling;
@@ -21,6 +22,12 @@ pub struct ConfigError {
     pub found: Option<String>,
     /// The supported values.
     pub expected: String,
+}
+
+impl From<KeyError> for ConfigError {
+    fn from(KeyError { key: field, found, expected, .. }: KeyError) -> Self {
+        Self { field, found, expected }
+    }
 }
 
 /// Kind of norm in a vision tower.
@@ -142,7 +149,8 @@ pub struct Config {
 
 impl Config {
     /// Reads a parsed `config.json` of `model_type` `internvl_chat`, with the defaults of
-    /// `InternVL`'s configuration classes.
+    /// `InternVL`'s configuration classes. Keys are known or refused as in conversion
+    /// ([`mmprm_quant::hf::config::check_keys`]).
     ///
     /// ```
     /// use mmprm::internvl::Config;
@@ -154,6 +162,8 @@ impl Config {
     /// [`ConfigError`] with the first field that is missing, out of bounds or not supported.
     pub fn from_json(json: &Value) -> Result<Self, ConfigError> {
         let root = Section { json, prefix: "" };
+        root.only("model_type", "internvl_chat", &["internvl_chat"])?;
+        checkpoint::check_keys(json)?;
         let vision = vision(&root.section("vision_config")?)?;
         let language = language(&root.section("llm_config")?)?;
         root.only("ps_version", "v1", &["v2"])?;
@@ -216,11 +226,7 @@ fn language(section: &Section<'_>) -> Result<LanguageConfig, ConfigError> {
         other => return Err(section.wrong("model_type", quoted(other), "internlm2 or qwen2")),
     };
     section.only("hidden_act", "silu", &["silu"])?;
-    for field in ["bias", "use_sliding_window"] {
-        if section.flag(field, false)? {
-            return Err(section.wrong(field, true, "false"));
-        }
-    }
+    let (rope_base, rope_scaling) = rope(section)?;
     let heads = section.size("num_attention_heads", None)?;
     let config = LanguageConfig {
         kind,
@@ -230,8 +236,8 @@ fn language(section: &Section<'_>) -> Result<LanguageConfig, ConfigError> {
         kv_heads: section.size("num_key_value_heads", Some(heads))?,
         feed_forward: section.size("intermediate_size", None)?,
         vocabulary: section.size("vocab_size", None)?,
-        rope_base: section.positive("rope_theta", 10_000.0)?,
-        rope_scaling: scaling(section)?,
+        rope_base,
+        rope_scaling,
         epsilon: section.positive("rms_norm_eps", 1e-6)?,
         qkv_bias: kind == LanguageKind::Qwen2,
         tied: section.flag("tie_word_embeddings", false)?,
@@ -245,22 +251,18 @@ fn language(section: &Section<'_>) -> Result<LanguageConfig, ConfigError> {
     Ok(config)
 }
 
-fn scaling(section: &Section<'_>) -> Result<RopeScaling, ConfigError> {
-    if section.json.get("rope_scaling").is_none_or(Value::is_null) {
-        return Ok(RopeScaling::None);
-    }
-    let rope = section.section("rope_scaling")?;
-    let kind = if rope.json.get("rope_type").is_some() { "rope_type" } else { "type" };
-    let factor = || rope.positive("factor", f64::NAN);
-    match rope.text(kind, "default")? {
-        "default" => Ok(RopeScaling::None),
-        "linear" => Ok(RopeScaling::Linear { factor: factor()? }),
-        "dynamic" => {
-            let trained = section.size("max_position_embeddings", Some(2048))?;
-            Ok(RopeScaling::Dynamic { factor: factor()?, trained })
+/// Returns base and scaling of the rotary positions.
+fn rope(section: &Section<'_>) -> Result<(f32, RopeScaling), ConfigError> {
+    let rope = checkpoint::read_rope(section.json, "llm_config.")?;
+    let scaling = match rope.scaling {
+        checkpoint::RopeScaling::None => RopeScaling::None,
+        checkpoint::RopeScaling::Linear { factor } => RopeScaling::Linear { factor },
+        checkpoint::RopeScaling::Dynamic { factor } => {
+            RopeScaling::Dynamic { factor, trained: section.size("max_position_embeddings", Some(2048))? }
         }
-        other => Err(rope.wrong(kind, quoted(other), "dynamic or linear")),
-    }
+        _ => return Err(section.wrong("rope_scaling.type", quoted("yarn"), "dynamic or linear for training")),
+    };
+    Ok((rope.base, scaling))
 }
 
 fn quoted(text: &str) -> String {
@@ -381,15 +383,37 @@ mod tests {
     }
 
     #[test]
+    fn rotary_positions_of_transformers_5_are_read() {
+        let mut json = sample();
+        let language = json["llm_config"].as_object_mut().unwrap();
+        language.remove("rope_scaling");
+        language.insert("rope_parameters".into(), json!({"rope_type": "linear", "factor": 4, "rope_theta": 5e5}));
+        let language = Config::from_json(&json).unwrap().language;
+        assert_eq!((language.rope_base, language.rope_scaling), (5e5, RopeScaling::Linear { factor: 4.0 }));
+    }
+
+    #[test]
     fn unsupported_values_are_reported_with_their_field() {
         let cases = [
             ("/llm_config/model_type", json!("llama"), "llm_config.model_type"),
             ("/llm_config/hidden_size", json!(0), "llm_config.hidden_size"),
             ("/llm_config/hidden_size", json!(1u64 << 40), "llm_config.hidden_size"),
             ("/llm_config/num_key_value_heads", json!(3), "llm_config.num_key_value_heads"),
-            ("/llm_config/rope_scaling/type", json!("yarn"), "rope_scaling.type"),
-            ("/llm_config/rope_scaling/factor", json!("2"), "rope_scaling.factor"),
+            ("/llm_config/rope_scaling/type", json!("longrope"), "llm_config.rope_scaling.type"),
+            ("/llm_config/rope_scaling/factor", json!("2"), "llm_config.rope_scaling.factor"),
             ("/llm_config/bias", json!(true), "llm_config.bias"),
+            (
+                "/llm_config/rope_scaling",
+                json!({"type": "yarn", "factor": 2, "original_max_position_embeddings": 32}),
+                "llm_config.rope_scaling.type",
+            ),
+            ("/llm_config/rope_scaling/attention_factor", json!(1.5), "llm_config.rope_scaling.attention_factor"),
+            ("/llm_config/rope_parameters", json!({"rope_theta": 5}), "llm_config.rope_parameters"),
+            ("/llm_config/rope_pos_id_version", json!("v2pe_fix"), "llm_config.rope_pos_id_version"),
+            ("/llm_config/qk_norm", json!(true), "llm_config.qk_norm"),
+            ("/vision_config/window_size", json!(2), "vision_config.window_size"),
+            ("/use_llm_lora", json!(8), "use_llm_lora"),
+            ("/model_type", json!("internvl"), "model_type"),
             ("/vision_config/patch_size", json!(5), "vision_config.patch_size"),
             ("/vision_config/hidden_act", json!("silu"), "vision_config.hidden_act"),
             ("/downsample_ratio", json!(0.3), "downsample_ratio"),
@@ -400,7 +424,8 @@ mod tests {
         ];
         for (place, value, field) in cases {
             let mut json = sample();
-            *json.pointer_mut(place).unwrap() = value;
+            let (section, key) = place.rsplit_once('/').unwrap();
+            json.pointer_mut(section).unwrap()[key] = value;
             let error = Config::from_json(&json).unwrap_err();
             assert_eq!(error.field, field, "{error}");
         }

@@ -17,14 +17,16 @@
 //! assert_eq!(config, "{\n  \"torch_dtype\": \"float16\",\n  \"vocab_size\": 1\n}\n");
 //! ```
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
+use mmprm_quant::read::{inside, without_bom};
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
 
-use crate::util::io::FileError;
+use crate::util::io::{self, FileError};
 
 /// Maximum bytes of a file to copy; tokenizers are below 40 MB.
 const MAX_FILE: u64 = 256 << 20;
@@ -71,35 +73,52 @@ pub enum CheckpointError {
 /// # Errors
 /// [`CheckpointError`].
 pub fn prepare(base: &Path, target: &Path, stored: StoredType) -> Result<(), CheckpointError> {
-    let read = |path: &Path| fs::read(path).map_err(FileError::reading(path));
     for path in companions(base)? {
         let Some(name) = path.file_name() else { continue };
-        let bytes = if name == "config.json" { config(&path, &read(&path)?, stored)? } else { read(&path)? };
+        let bytes = read_companion(&path)?;
+        let bytes = if name == "config.json" { config(&path, &bytes, stored)? } else { bytes };
         atomic::write(&target.join(name), &bytes).map_err(WriteError::from)?;
     }
     Ok(())
 }
 
-/// Files that accompany the weights of a checkpoint, sorted.
+/// Files that accompany the weights of a checkpoint, sorted. Each is a regular file of the checkpoint: a link that leaves it
+/// could bring any file of this machine into the result.
 pub(super) fn companions(base: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let list = fs::read_dir(base).map_err(FileError::reading(base))?;
     let mut files: Vec<PathBuf> = list.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     files.retain(|path| is_companion(path));
     files.sort();
+    for path in &files {
+        inside(base, path).map_err(FileError::reading(path))?;
+    }
     Ok(files)
+}
+
+/// Returns weights in `target` that writing the files `names` would leave beside them, so that the directory would have two
+/// checkpoints.
+pub(super) fn other_weights(target: &Path, names: &[&OsStr]) -> Option<PathBuf> {
+    let list = ["model.safetensors", "model.safetensors.index.json"]
+        .into_iter()
+        .filter(|name| !names.contains(&OsStr::new(name)));
+    list.map(|name| target.join(name)).find(|path| path.exists())
+}
+
+/// Reads a companion file.
+pub(super) fn read_companion(path: &Path) -> Result<Vec<u8>, FileError> {
+    io::read(path, MAX_FILE)
 }
 
 /// Whether a file belongs to every checkpoint made from a base: neither weights nor records of the base's training.
 fn is_companion(path: &Path) -> bool {
-    let small = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_FILE);
     let known = path.file_name().is_some_and(|name| COMPANIONS.iter().any(|companion| *companion == name));
-    small && (known || path.extension().is_some_and(|extension| extension == "py"))
+    known || path.extension().is_some_and(|extension| extension == "py")
 }
 
 /// The configuration with every `torch_dtype` set to the stored type.
 fn config(path: &Path, bytes: &[u8], stored: StoredType) -> Result<Vec<u8>, CheckpointError> {
     let fail = |source| CheckpointError::Config { path: path.to_owned(), source };
-    let mut config: Value = serde_json::from_slice(bytes).map_err(fail)?;
+    let mut config: Value = serde_json::from_slice(without_bom(bytes)).map_err(fail)?;
     let name = match stored {
         StoredType::F32 => "float32",
         StoredType::F16 => "float16",
@@ -149,6 +168,42 @@ mod tests {
         let config: Value = serde_json::from_slice(&fs::read(target.join("config.json")).unwrap()).unwrap();
         assert_eq!(config["llm_config"]["torch_dtype"], "float32");
         assert!(config["torch_dtype"].is_null());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn companions_are_regular_files_inside_the_checkpoint() {
+        use std::os::unix::fs::symlink;
+        /// A name, and what makes the file.
+        type Case<'a> = (&'a str, &'a dyn Fn(&Path));
+        let folder = tempfile::tempdir().unwrap();
+        let (base, target) = (folder.path().join("base"), folder.path().join("out"));
+        let secret = folder.path().join("secret");
+        fs::write(&secret, "secret").unwrap();
+        let link = |to: &'static str| move |path: &Path| symlink(to, path).unwrap();
+        let pipe = |path: &Path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        let cases: [Case<'_>; 6] = [
+            ("chat_template.jinja", &|path| symlink(&secret, path).unwrap()),
+            ("modeling.py", &link("../secret")),
+            ("vocab.json", &link("nowhere")),
+            ("tokenizer.json", &pipe),
+            ("merges.txt", &link("/dev/zero")),
+            ("config.json", &|path| fs::create_dir(path).unwrap()),
+        ];
+        for (name, make) in cases {
+            fs::create_dir(&base).unwrap();
+            make(&base.join(name));
+            let error = prepare(&base, &target, StoredType::F32).unwrap_err().to_string();
+            assert!(error.starts_with("cannot read ") && error.contains(name), "{error}");
+            assert!(!target.exists());
+            fs::remove_dir_all(&base).unwrap();
+        }
+        fs::create_dir(&base).unwrap();
+        fs::write(base.join("code.py"), "x").unwrap();
+        symlink("code.py", base.join("alias.py")).unwrap();
+        fs::write(base.join("config.json"), "\u{feff}{}").unwrap();
+        prepare(&base, &target, StoredType::F32).unwrap();
+        assert_eq!(fs::read_to_string(target.join("alias.py")).unwrap(), "x");
     }
 
     #[test]

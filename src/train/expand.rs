@@ -13,15 +13,16 @@
 //! assert_eq!(layout.config().language.layers, 6);
 //! ```
 
-use std::fs;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
+use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, SafetensorsError, SafetensorsWriter, Tensor, TensorSpec};
 use serde_json::Value;
 
-use super::checkpoint::{CheckpointError, companions};
+use super::checkpoint::{CheckpointError, companions, other_weights, read_companion};
 use crate::internvl;
 use crate::util::io::FileError;
 
@@ -58,6 +59,12 @@ pub enum ExpandError {
     /// The result cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The target has weights that are not replaced.
+    #[error("{}: weights of another checkpoint, expected a directory without them", path.display())]
+    OtherWeights {
+        /// The file.
+        path: PathBuf,
+    },
     /// The target is the base.
     #[error("{}: is the model itself, expected another directory", path.display())]
     SameDirectory {
@@ -87,9 +94,12 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
     }
     let count = internvl::read_layout(base)?.config().language.layers;
     let checkpoint = Checkpoint::open(base)?;
+    if let Some(path) = other_weights(target, &[OsStr::new("model.safetensors")]) {
+        return Err(ExpandError::OtherWeights { path });
+    }
     for path in companions(base)? {
         let destination = target.join(path.file_name().unwrap_or_default());
-        let mut bytes = fs::read(&path).map_err(FileError::reading(&path))?;
+        let mut bytes = read_companion(&path)?;
         if path.file_name().is_some_and(|name| name == "config.json") {
             bytes = config(&bytes, count + layers).ok_or(ExpandError::Config { path })?;
         }
@@ -101,7 +111,7 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
 }
 
 fn config(bytes: &[u8], layers: usize) -> Option<Vec<u8>> {
-    let mut config: Value = serde_json::from_slice(bytes).ok()?;
+    let mut config: Value = serde_json::from_slice(without_bom(bytes)).ok()?;
     *config.pointer_mut(COUNT)? = layers.into();
     if let Some(Value::Array(kinds)) = config.pointer_mut("/llm_config/layer_types")
         && let Some(last) = kinds.last().cloned()

@@ -29,6 +29,9 @@ pub enum OpenError {
     /// The model cannot be read.
     #[error(transparent)]
     Model(#[from] internvl::WeightsError),
+    /// A file that checkpoints get a copy of cannot be copied.
+    #[error(transparent)]
+    Companion(#[from] CheckpointError),
     /// All tensors are frozen.
     #[error("`freeze` leaves no tensor to train, expected at least one")]
     NothingToTrain,
@@ -66,6 +69,8 @@ impl FullModel {
         if trainable.indices().next().is_none() {
             return Err(OpenError::NothingToTrain);
         }
+        // Checked before the run, not at its first checkpoint.
+        checkpoint::companions(&recipe.model)?;
         let parameters = match recipe.init {
             Init::Checkpoint => internvl::read_parameters(&recipe.model, &layout, |number| trainable.contains(number))?,
             Init::Random => Parameters::random(&layout, recipe.seed),
@@ -102,5 +107,25 @@ impl TrainableModel for FullModel {
         let tensors: Vec<NewTensor<'_>> =
             tensors.map(|(number, info)| self.network.tensor(number, info.name.clone(), self.stored)).collect();
         Ok(checkpoint::save(directory, &tensors)?)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_companion_that_leaves_the_model_is_refused_before_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        std::fs::create_dir(&model).unwrap();
+        std::fs::copy("tests/golden/ckpt/internlm2/config.json", model.join("config.json")).unwrap();
+        std::fs::write(folder.path().join("secret"), "x").unwrap();
+        std::os::unix::fs::symlink("../secret", model.join("modeling.py")).unwrap();
+        let text = format!("model = '{}'\nsamples = 's.jsonl'\noutput = 'prm'\ninit = 'random'", model.display());
+        let recipe = Recipe::parse(&text).unwrap();
+        let special = SpecialTokens { context: 1, step: 2, yes: 3, no: 4 };
+        let error = FullModel::open(&recipe, special, Vec::new()).unwrap_err();
+        assert!(matches!(error, OpenError::Companion(_)) && error.to_string().contains("modeling.py"), "{error}");
     }
 }

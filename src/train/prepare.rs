@@ -1,6 +1,5 @@
 //! Reads the samples of a recipe: training and validation sets, and hashes of their files.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +106,6 @@ fn image_fingerprint(images: &[Image]) -> String {
 fn fingerprint(path: &Path) -> Result<Value, PrepareError> {
     let fail = FileError::reading(path);
     let mut hasher = Sha256::new();
-    io::copy(&mut File::open(path).map_err(&fail)?, &mut hasher).map_err(&fail)?;
+    io::copy(&mut mmprm_quant::read::open(path).map_err(&fail)?, &mut hasher).map_err(&fail)?;
     Ok(format!("{:x}", hasher.finalize()).into())
 }

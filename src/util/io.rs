@@ -1,6 +1,6 @@
 //! Reading whole files up to a maximum size, and the one error for files.
 //!
-//! The size is checked while reading, because the metadata of a special file does not give its size.
+//! The size is checked while reading, because a file may grow; pipes and devices are refused.
 //! Atomic writes are in [`mmprm_quant::atomic`].
 //!
 //! ```
@@ -16,6 +16,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use mmprm_quant::read::{open as open_regular, without_bom};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,22 +81,26 @@ impl From<FileError> for io::Error {
 
 /// Reads the whole file at `path`, at most `max_bytes`.
 ///
+/// Anything but a regular file is refused before it is opened, because opening a pipe waits for a
+/// writer; `/dev/stdin` and `/dev/fd/N` are open already and are read.
+///
 /// # Errors
 /// [`FileError::Read`] and [`FileError::TooLarge`].
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     let failed = FileError::reading(path);
-    let file = File::open(path).map_err(&failed)?;
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    if length > max_bytes {
-        return Err(FileError::TooLarge { path: path.to_owned(), limit: max_bytes });
-    }
-    let mut bytes = Vec::with_capacity(length as usize);
-    // A special file reports no length, and a regular one may have grown since.
+    let file = if is_descriptor(path) { File::open(path) } else { open_regular(path) }.map_err(&failed)?;
+    let mut bytes = Vec::new();
+    // The file may grow while it is read.
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(&failed)?;
     if bytes.len() as u64 > max_bytes {
         return Err(FileError::TooLarge { path: path.to_owned(), limit: max_bytes });
     }
     Ok(bytes)
+}
+
+/// Whether a path names a descriptor that this process has open.
+fn is_descriptor(path: &Path) -> bool {
+    path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd")
 }
 
 /// Reads the whole text file at `path`, at most `max_bytes`, without its byte order mark; UTF-16
@@ -108,7 +114,7 @@ pub fn read_text(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
         [0xfe, 0xff, ..] => u16::from_be_bytes,
         _ => {
-            let mark = if bytes.starts_with(MARK) { MARK.len() } else { 0 };
+            let mark = bytes.len() - without_bom(&bytes).len();
             bytes.drain(..mark);
             return Ok(bytes);
         }
@@ -121,9 +127,6 @@ pub fn read_text(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     let text = char::decode_utf16(units).collect::<Result<String, _>>();
     text.map(String::into_bytes).map_err(|error| invalid(error.to_string()))
 }
-
-/// The byte order mark of UTF-8.
-pub const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads the whole UTF-8 file at `path`, at most `max_bytes`, as [`read_text`].
 ///
@@ -173,7 +176,18 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn endless_files_are_refused() {
-        assert!(matches!(read(Path::new("/dev/zero"), 1000), Err(FileError::TooLarge { limit: 1000, .. })));
+    fn pipes_and_devices_are_refused_without_waiting_and_open_descriptors_are_read() {
+        use std::os::fd::AsRawFd;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("tree.json");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
+            let error = read(path, 1000).unwrap_err().to_string();
+            assert!(error.contains("expected a regular file"), "{error}");
+        }
+        let (reader, mut writer) = io::pipe().unwrap();
+        io::Write::write_all(&mut writer, b"{}").unwrap();
+        drop(writer);
+        assert_eq!(read(Path::new(&format!("/dev/fd/{}", reader.as_raw_fd())), 10).unwrap(), b"{}");
     }
 }

@@ -13,6 +13,7 @@ mod images;
 mod limits;
 mod probing;
 mod sharing;
+mod trained;
 
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;

@@ -33,6 +33,12 @@ pub fn adapter(file: &GgufFile, base: &GgufFile) -> Result<(), GgufError> {
             "found, expected none: adapters activated by tokens are not supported".to_owned(),
         ));
     }
+    let known = ["adapter.type", "adapter.lora.alpha", "adapter.lora.task_name"];
+    if let Some((key, value)) =
+        file.metadata().iter().find(|(key, _)| key.starts_with("adapter.") && !known.contains(&key.as_str()))
+    {
+        return Err(unsound_key(file, key, format!("{value}, expected none: this setting is not supported")));
+    }
     file.tensors().iter().try_for_each(|tensor| one(file, base, tensor))
 }
 

@@ -4,7 +4,8 @@
 //! Where conversion splits or reorders the rows of a matrix, the rows of B follow and A is repeated
 //! for each part. Retrained rows of token tables become exact adapters of their tables: one factor
 //! holds the differences from the base's rows, the other selects them. llama.cpp scales each
-//! adapter by `alpha` over the rank of that tensor, which the selecting factor compensates.
+//! adapter by `alpha` over the rank of that tensor, which the selecting factor compensates; a matrix
+//! with another scale (rank-stabilised `LoRA`, `alpha_pattern`) has the rest of it in B.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -85,6 +86,13 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
         let problem = "not a matrix of the base's language model; a GGUF adapter can adapt only those";
         return Err(adapter.tensor_error(unknown, problem).into());
     }
+    let in_mmproj =
+        |name: &str| config.vision.is_some() && (name.starts_with("mlp1.") || name.starts_with("vision_model."));
+    if let Some(name) = adapter.full_tensors.keys().find(|name| !in_mmproj(name)) {
+        let problem = "a fully trained tensor of the language model, which a GGUF adapter cannot contain; merge the adapter \
+                       instead";
+        return Err(adapter.tensor_error(name, problem).into());
+    }
     let notes = adapter.full_tensors.keys().next().map(|name| {
         format!(
             "a GGUF adapter cannot contain '{name}' and {} other fully trained tensors of this adapter: merge it, and use the \
@@ -163,7 +171,11 @@ impl<'a> Tensors<'a> {
             return Err(self.adapter.tensor_error(&target.source, problem));
         }
         let rows = target.spec.dims[1];
-        let values = (0..rows).flat_map(|row| pair.up.row(target.rows.source(row) as usize)).copied().collect();
+        // llama.cpp multiplies by alpha over the rank; a pair with another scale has the rest in B.
+        let usual = self.adapter.alpha / pair.down.rows as f64;
+        let rest = if (pair.scale / usual - 1.0).abs() < 1e-12 { 1.0 } else { (pair.scale / usual) as f32 };
+        let values = (0..rows).flat_map(|row| pair.up.row(target.rows.source(row) as usize));
+        let values = values.map(|value| value * rest).collect();
         let up = Matrix { rows: rows as usize, cols: pair.up.cols, values };
         self.add(target, [pair.down.clone(), up]);
         self.used.insert(&target.source);

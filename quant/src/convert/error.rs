@@ -81,6 +81,17 @@ pub enum ConvertError {
         /// The tensor.
         tensor: String,
     },
+    /// A head that the configuration does not use, with other values than the embeddings.
+    #[error(
+        "{}: tensor '{tensor}': differs from the embeddings, expected their copy because config.json ties the head to them",
+        path.display()
+    )]
+    TiedHead {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
     /// A tensor cannot be converted to the chosen type.
     #[error("{}: tensor '{tensor}': {source}", path.display())]
     Value {

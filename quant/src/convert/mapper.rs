@@ -10,7 +10,7 @@ use super::planned::{PlannedFile, PlannedTensor};
 use super::rows::RowMap;
 use crate::blocks::GgmlType;
 use crate::gguf::TensorSpec;
-use crate::safetensors::{Checkpoint, Dtype};
+use crate::safetensors::{Checkpoint, Dtype, Tensor};
 
 /// Collects the tensors of one file. Without a checkpoint to look them up in, all tensors are
 /// assumed to exist.
@@ -132,18 +132,30 @@ pub(super) fn check_all_used(
 ) -> Result<(), ConvertError> {
     let used: HashSet<&str> =
         files.iter().flat_map(|file| &file.tensors).map(|tensor| tensor.source.as_str()).collect();
-    // Rotary frequencies are computed, not learnt; a head tied to the embeddings is a copy of them.
-    let head = if multimodal {
-        ["language_model.lm_head.weight", "language_model.output.weight"]
-    } else {
-        ["lm_head.weight", "output.weight"]
-    };
-    let ignored = |name: &str| name.ends_with(".rotary_emb.inv_freq") || head.contains(&name);
-    match checkpoint.names().find(|name| !used.contains(name) && !ignored(name)) {
-        Some(name) => {
-            let tensor = checkpoint.get(name).expect("the name is from the checkpoint");
-            Err(ConvertError::UnexpectedTensor { path: checkpoint.file(tensor).to_owned(), tensor: name.to_owned() })
+    // Rotary frequencies are computed, not learnt.
+    let ignored = |name: &str| name.ends_with(".rotary_emb.inv_freq");
+    let prefix = if multimodal { "language_model." } else { "" };
+    for name in checkpoint.names().filter(|name| !used.contains(name) && !ignored(name)) {
+        let tensor = checkpoint.get(name).expect("the name is from the checkpoint");
+        let path = checkpoint.file(tensor).to_owned();
+        // A head tied to the embeddings is stored as a copy of them, or not at all.
+        let own = name.strip_prefix(prefix);
+        let table = ["model.embed_tokens.weight", "model.tok_embeddings.weight"]
+            .into_iter()
+            .find_map(|table| checkpoint.get(&format!("{prefix}{table}")));
+        match table.filter(|_| matches!(own, Some("lm_head.weight" | "output.weight"))) {
+            Some(table) if is_copy(checkpoint, tensor, table) => {}
+            Some(_) => return Err(ConvertError::TiedHead { path, tensor: name.to_owned() }),
+            None => return Err(ConvertError::UnexpectedTensor { path, tensor: name.to_owned() }),
         }
-        None => Ok(()),
     }
+    Ok(())
+}
+
+/// Whether two tensors have the same shape, type and values.
+fn is_copy(checkpoint: &Checkpoint, one: &Tensor, other: &Tensor) -> bool {
+    let same = one.shape == other.shape && one.dtype == other.dtype && checkpoint.data(one) == checkpoint.data(other);
+    checkpoint.release(one);
+    checkpoint.release(other);
+    same
 }

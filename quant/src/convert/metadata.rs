@@ -7,6 +7,10 @@ use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 /// Version of the block formats (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
 
+/// The factor of dynamic NTK scaling, which llama.cpp has no key for: a model with it computes
+/// something else beyond its trained context than its checkpoint's own code.
+pub const DYNAMIC_ROPE: &str = "mmprm.rope.dynamic_factor";
+
 /// Values of the `general.*` keys.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GeneralInfo<'a> {
@@ -77,14 +81,18 @@ fn model(config: &LanguageConfig) -> Metadata {
     ];
     match config.rope_scaling {
         RopeScaling::None => {}
+        RopeScaling::Dynamic { factor } => metadata.push(entry(DYNAMIC_ROPE, factor)),
         RopeScaling::Linear { factor } => {
             metadata.push(entry(key("rope.scaling.type"), "linear"));
             metadata.push(entry(key("rope.scaling.factor"), factor));
         }
-        RopeScaling::Yarn { factor, original_context } => {
+        RopeScaling::Yarn { factor, original_context, attention } => {
             metadata.push(entry(key("rope.scaling.type"), "yarn"));
             metadata.push(entry(key("rope.scaling.factor"), factor));
             metadata.push(entry(key("rope.scaling.original_context_length"), original_context));
+            if (attention - 1.0).abs() > 1e-6 {
+                metadata.push(entry(key("rope.scaling.attn_factor"), attention));
+            }
         }
     }
     metadata

@@ -34,6 +34,7 @@ mod stream;
 mod vision;
 
 pub use error::ConvertError;
+pub use metadata::DYNAMIC_ROPE;
 pub(crate) use metadata::{
     GeneralInfo, QUANTIZATION_VERSION, language as language_metadata, vision as vision_metadata,
 };
@@ -43,7 +44,7 @@ pub use planned::{PlannedFile, PlannedTensor};
 use std::path::Path;
 
 use crate::gguf::TensorSpec;
-use crate::hf::config::{ModelConfig, VisionNorm};
+use crate::hf::config::{ModelConfig, RopeScaling, VisionNorm};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 use crate::progress::ProgressFn;
 use crate::safetensors::Checkpoint;
@@ -66,7 +67,7 @@ pub struct ConversionPlan {
 /// [`ConvertError`] with the file and the key, token or tensor that is missing, invalid or not
 /// supported.
 pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Result<ConversionPlan, ConvertError> {
-    let config = ModelConfig::read(checkpoint)?;
+    let (config, unknown) = ModelConfig::read_noting(&checkpoint.join("config.json"))?;
     let name = planned::model_name(checkpoint)?;
     let tensors = Checkpoint::open(checkpoint)?;
     let multimodal = config.vision.is_some();
@@ -93,7 +94,7 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
         files.push(PlannedFile { path, metadata, tensors });
     }
     mapper::check_all_used(&tensors, &files, multimodal)?;
-    Ok(ConversionPlan { files, notes: notes(&config, &vocabulary), checkpoint: tensors })
+    Ok(ConversionPlan { files, notes: notes(&config, &vocabulary, &unknown), checkpoint: tensors })
 }
 
 /// The tensors of a converted checkpoint.
@@ -137,8 +138,11 @@ impl ConversionPlan {
     }
 }
 
-fn notes(config: &ModelConfig, vocabulary: &Vocabulary) -> Vec<String> {
+fn notes(config: &ModelConfig, vocabulary: &Vocabulary, unknown: &[String]) -> Vec<String> {
     let mut notes = Vec::new();
+    if !unknown.is_empty() {
+        notes.push(format!("keys of the configuration that are unknown and ignored: {}", unknown.join(", ")));
+    }
     if let Some(vision) = &config.vision {
         // clip.cpp has no key for the kind of norm: it recognises the 6B tower by its size.
         let is_6b = (vision.hidden, vision.layers) == (3200, 45);
@@ -153,11 +157,12 @@ fn notes(config: &ModelConfig, vocabulary: &Vocabulary) -> Vec<String> {
             ));
         }
     }
-    if config.language.sliding_window {
-        notes.push(
-            "llama.cpp ignores this model's sliding attention window: longer texts will give different results"
-                .to_owned(),
-        );
+    if let RopeScaling::Dynamic { .. } = config.language.rope_scaling {
+        notes.push(format!(
+            "dynamic scaling of positions begins beyond the trained context of {} tokens and is not computed by llama.cpp: \
+             longer prompts are refused",
+            config.language.context
+        ));
     }
     if let Tokenizer::SentencePiece { remove_extra_whitespaces: true, .. } = vocabulary.tokenizer {
         notes.push(

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::error::HfError;
-use super::files::{read_json, read_text};
+use super::files::{present, read_json, read_text};
 
 /// Qwen2's pre-tokenizer pattern. llama.cpp knows it by name; no other is supported.
 const QWEN2_SPLIT: &str = concat!(
@@ -25,11 +25,11 @@ impl Bpe {
     /// Reads the form that the directory has.
     pub(super) fn read(directory: &Path) -> Result<Self, HfError> {
         let (vocab, json) = (directory.join("vocab.json"), directory.join("tokenizer.json"));
-        if vocab.exists() {
+        if present(&vocab) {
             let tokens = by_id(read_json(&vocab)?, &vocab)?;
             let merges = merges(&directory.join("merges.txt"))?;
             Ok(Self { tokens, merges })
-        } else if json.exists() {
+        } else if present(&json) {
             Self::from_json(&json)
         } else {
             let expected = "expected tokenizer.model, vocab.json and merges.txt, or tokenizer.json";

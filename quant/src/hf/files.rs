@@ -1,44 +1,50 @@
-//! Bounded reading of small files.
+//! The small files of a checkpoint as JSON and text.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use super::error::HfError;
+use crate::read::{self, without_bom};
 
 /// Maximum size of a configuration or tokenizer file in bytes; real ones are below 40 MB.
 const MAX_FILE: u64 = 256 << 20;
 
 /// Reads a small file.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, HfError> {
-    let fail = |source| HfError::Read { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(fail)?;
-    if !metadata.is_file() {
-        return Err(HfError::invalid(path, "file", "not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    // The limit applies to what is read, not to the reported size, so that a growing file is
-    // bounded too.
-    File::open(path).map_err(fail)?.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(HfError::invalid(path, "file", format!("larger than {MAX_FILE} bytes, the maximum")));
-    }
-    Ok(bytes)
+    read::bytes(path, MAX_FILE).map_err(|source| HfError::Read { path: path.to_owned(), source })
 }
 
-/// Reads a small text file.
+/// Reads a small text file, without a byte order mark.
 pub(super) fn read_text(path: &Path) -> Result<String, HfError> {
-    String::from_utf8(read_file(path)?).map_err(|source| HfError::Text { path: path.to_owned(), source })
+    let bytes = read_file(path)?;
+    String::from_utf8(without_bom(&bytes).to_vec()).map_err(|source| HfError::Text { path: path.to_owned(), source })
 }
 
-/// Reads a JSON file.
+/// Reads a text file whose content becomes part of a result: not through a link that leaves its
+/// directory.
+pub(super) fn read_text_inside(directory: &Path, path: &Path) -> Result<String, HfError> {
+    read::inside(directory, path).map_err(|source| HfError::Read { path: path.to_owned(), source })?;
+    read_text(path)
+}
+
+/// Reads a JSON file, which may begin with a byte order mark.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, HfError> {
-    serde_json::from_slice(&read_file(path)?).map_err(|source| HfError::Json { path: path.to_owned(), source })
+    parse_json(&read_file(path)?, path)
+}
+
+/// Parses the content of a JSON file, which may begin with a byte order mark.
+pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, HfError> {
+    serde_json::from_slice(without_bom(bytes)).map_err(|source| HfError::Json { path: path.to_owned(), source })
 }
 
 /// Reads a JSON file if it exists.
 pub(super) fn read_optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, HfError> {
-    if path.exists() { read_json(path).map(Some) } else { Ok(None) }
+    if present(path) { read_json(path).map(Some) } else { Ok(None) }
+}
+
+/// Returns whether a directory has an entry of this name; a link to nothing is one, so that it is
+/// not taken for a missing file.
+pub(crate) fn present(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }

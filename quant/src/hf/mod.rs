@@ -25,5 +25,6 @@ mod token;
 #[doc(hidden)]
 pub mod vocabulary;
 
+pub(crate) use config::is_off;
 pub use error::HfError;
-pub(crate) use files::read_json;
+pub(crate) use files::{present, read_json};

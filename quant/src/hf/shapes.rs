@@ -54,7 +54,6 @@ impl Shape {
             rope_base: 1e6,
             rope_scaling: RopeScaling::None,
             tied: false,
-            sliding_window: false,
             token_ids: [Some(1), Some(2), Some(2)],
         };
         let language = match self {

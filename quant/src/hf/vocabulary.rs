@@ -16,7 +16,7 @@ use super::added::{ChatTemplate, TokenText, TokenizerFiles};
 use super::bpe::Bpe;
 use super::config::{LanguageArch, LanguageConfig};
 use super::error::HfError;
-use super::files::read_text;
+use super::files::{present, read_text_inside};
 use super::sentencepiece::SentencePiece;
 pub use super::token::{Token, TokenType};
 
@@ -90,7 +90,7 @@ impl Vocabulary {
         let files = TokenizerFiles::read(directory)?;
         let mut rows = Rows::new(directory, model.vocab);
         let sentencepiece = directory.join("tokenizer.model");
-        let tokenizer = if sentencepiece.exists() {
+        let tokenizer = if present(&sentencepiece) {
             rows.put_pieces(&sentencepiece)?
         } else {
             let bpe = Bpe::read(directory)?;
@@ -215,8 +215,8 @@ fn chat_template(directory: &Path, configured: Option<ChatTemplate>) -> Result<O
         None => {}
     }
     let path = directory.join("chat_template.jinja");
-    if !path.exists() {
+    if !present(&path) {
         return Ok(None);
     }
-    read_text(&path).map(Some)
+    read_text_inside(directory, &path).map(Some)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::dtype::Dtype;
-use crate::hf::{HfError, read_json};
+use crate::hf::{HfError, present, read_json};
 use crate::map::MappedFile;
 
 /// Maximum length of a header in bytes (the limit of the reference implementation).
@@ -65,6 +65,20 @@ pub enum SafetensorsError {
     /// The index of the shards cannot be read.
     #[error(transparent)]
     Index(#[from] HfError),
+    /// A single file beside shards: two checkpoints in one directory.
+    #[error("{}: beside {}, expected one checkpoint: remove the one that is not meant", path.display(), other.display())]
+    TwoCheckpoints {
+        /// The single file.
+        path: PathBuf,
+        /// The index, or a shard without an index.
+        other: PathBuf,
+    },
+    /// A shard without an index.
+    #[error("{}: a shard without {INDEX}, expected the index beside it", path.display())]
+    NoIndex {
+        /// The shard.
+        path: PathBuf,
+    },
     /// The directory contains neither a single file nor an index.
     #[error("{}: no weights, expected {SINGLE} or {INDEX}", path.display())]
     NoWeights {
@@ -108,18 +122,31 @@ struct Entry {
 impl Checkpoint {
     /// Opens `model.safetensors`, or the shards listed in `model.safetensors.index.json`, which
     /// must be plain file names in the same directory and contain exactly the tensors that the
-    /// index lists.
+    /// index lists. A directory with both is refused, because other programs differ in which one
+    /// they use, unless the index lists the single file.
     ///
     /// # Errors
     /// [`SafetensorsError`] with the file and the tensor.
     pub fn open(directory: &Path) -> Result<Self, SafetensorsError> {
         let (single, index) = (directory.join(SINGLE), directory.join(INDEX));
-        if index.exists() {
-            Self::open_shards(directory, &index)
-        } else if single.exists() {
-            Self::open_file(&single)
-        } else {
-            Err(SafetensorsError::NoWeights { path: directory.to_owned() })
+        let two = |other: PathBuf| SafetensorsError::TwoCheckpoints { path: single.clone(), other };
+        match (present(&index), present(&single)) {
+            (true, true) => {
+                let Index { weight_map } = read_json(&index)?;
+                if !weight_map.values().any(|shard| shard == SINGLE) {
+                    return Err(two(index));
+                }
+                Self::open_shards(directory, &index)
+            }
+            (true, false) => Self::open_shards(directory, &index),
+            (false, true) => match first_shard(directory) {
+                Some(shard) => Err(two(shard)),
+                None => Self::open_file(&single),
+            },
+            (false, false) => match first_shard(directory) {
+                Some(path) => Err(SafetensorsError::NoIndex { path }),
+                None => Err(SafetensorsError::NoWeights { path: directory.to_owned() }),
+            },
         }
     }
 
@@ -223,6 +250,20 @@ impl Checkpoint {
     pub fn release(&self, tensor: &Tensor) {
         self.shards[tensor.shard].release(tensor.range.clone());
     }
+}
+
+/// Returns the first file in a directory whose name is that of a shard, such as
+/// `model-00001-of-00003.safetensors`.
+fn first_shard(directory: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| is_shard(path)).min()
+}
+
+fn is_shard(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let numbers = name.strip_prefix("model-").and_then(|name| name.strip_suffix(".safetensors"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers.and_then(|numbers| numbers.split_once("-of-")).is_some_and(|(one, all)| digits(one) && digits(all))
 }
 
 fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>) -> SafetensorsError {

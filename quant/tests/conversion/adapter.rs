@@ -7,7 +7,7 @@ use crate::common::{golden_path, write_safetensors};
 use mmprm_quant::adapter::Adapter;
 use mmprm_quant::blocks::GgmlType;
 use mmprm_quant::check;
-use mmprm_quant::convert::{ConvertOptions, WeightType, adapter, plan};
+use mmprm_quant::convert::{ConvertError, ConvertOptions, WeightType, adapter, plan};
 use mmprm_quant::gguf::{GgufFile, GgufValue, GgufWriter, TensorSpec};
 use mmprm_quant::progress::no_progress;
 use serde_json::{Value, json};
@@ -68,7 +68,23 @@ fn configurations_other_than_plain_lora_are_refused() {
         &|config, _| config["use_dora"] = json!(true),
         "adapter_config.json: use_dora: true, which is not supported",
     );
-    refused(&|config, _| config["rank_pattern"] = json!({"q_proj": 4}), "rank_pattern");
+    refused(&|config, _| config["init_lora_weights"] = json!("pissa_niter_4"), "init_lora_weights: \"pissa_niter_4\"");
+    refused(&|config, _| config["rank_pattern"] = json!({"q_proj": 4}), "rank 2, expected 4");
+    refused(&|config, _| config["exclude_modules"] = json!(["q_proj"]), "excluded by 'q_proj'");
+    for (name, expected) in [
+        ("lora_B.bias", "lora_B.bias': the bias of an adapter"),
+        ("lora_embedding_A", "an adapter of an embedding"),
+        ("lora_magnitude_vector.weight", "the magnitude of DoRA"),
+        ("lora_magnitude_vector", "the magnitude of DoRA"),
+        ("lora_A.default.weight", "a name with that of the adapter"),
+        ("base_layer.weight", "a tensor of the base inside PEFT's wrapper"),
+        ("modules_to_save.default.weight", "a tensor inside PEFT's wrapper"),
+        ("lora_diag", "a tensor of another variant of LoRA"),
+    ] {
+        refused(&|_, tensors| tensors.push((format!("{QUERY}.{name}"), vec![2, 2])), expected);
+    }
+    refused(&|config, _| config["modules_to_save"] = json!(["lm_head"]), "modules_to_save: 'lm_head', but");
+    refused(&|_, _| (), "trainable_token_indices: {\"lm_head\":[7]}, but");
     refused(&|config, _| config["lora_alpha"] = json!(0), "lora_alpha: 0, expected a positive number");
     refused(&|config, _| config["bias"] = json!("all"), "bias: \"all\", expected \"none\"");
     refused(&|config, _| *config = json!([]), "peft_type: null");
@@ -85,6 +101,67 @@ fn configurations_other_than_plain_lora_are_refused() {
         },
         "1 rows, expected one per token",
     );
+}
+
+/// Plans the conversion of an adapter of the golden base in 32 bits; `tensors` gets its inputs and outputs.
+fn planned(
+    directory: &Path,
+    change: &Value,
+    tensors: &dyn Fn(usize, usize) -> Vec<(String, Vec<usize>)>,
+) -> Option<Result<adapter::AdapterPlan, ConvertError>> {
+    let base = golden_path("ckpt/qwen2")?;
+    let model = plan(&base, directory, &ConvertOptions::new(WeightType::F32)).unwrap();
+    let query = model.files[0].tensors.iter().find(|tensor| tensor.spec.name == "blk.0.attn_q.weight").unwrap();
+    let [inputs, outputs] = query.spec.dims[..] else { panic!("not a matrix") };
+    let mut config = config();
+    config["trainable_token_indices"] = Value::Null;
+    for (key, value) in change.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    write(directory, &config, &named(&tensors(inputs as usize, outputs as usize)));
+    Some(adapter::plan(directory, &base, directory, WeightType::F32))
+}
+
+#[test]
+fn other_scales_than_alpha_over_rank_are_written_into_b() {
+    let directory = tempfile::tempdir().unwrap();
+    let tensors = |inputs: usize, outputs: usize| pair(vec![2, inputs], vec![outputs, 2]);
+    let up = |change: &Value| {
+        let plan = planned(directory.path(), change, &tensors)?.unwrap();
+        plan.write().unwrap();
+        let values = floats(&GgufFile::open(&plan.path).unwrap(), "blk.0.attn_q.weight.lora_b");
+        Some(values[5])
+    };
+    let Some(plain) = up(&json!({})) else { return };
+    let near = |found: Option<f32>, factor: f32| (found.unwrap() / plain / factor - 1.0).abs() < 1e-6;
+    assert!(near(up(&json!({"use_rslora": true})), 2f32.sqrt()));
+    assert!(near(up(&json!({"alpha_pattern": {"q_proj": 6}})), 2.0));
+    assert!(near(up(&json!({"r": 64, "rank_pattern": {"self_attn.q_proj": 2}})), 1.0));
+}
+
+#[test]
+fn whole_and_resized_heads_are_errors_and_a_projector_a_note() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["language_model.lm_head.weight", "language_model.model.embed_tokens.weight"] {
+        let tensors = |inputs: usize, outputs: usize| {
+            let mut list = pair(vec![2, inputs], vec![outputs, 2]);
+            list.push((format!("base_model.model.{name}"), vec![3, inputs]));
+            list
+        };
+        let module = name.rsplit('.').nth(1);
+        let Some(result) = planned(directory.path(), &json!({"modules_to_save": [module]}), &tensors) else {
+            return;
+        };
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(&format!("tensor '{name}': a fully trained tensor")), "{message}");
+    }
+    let tensors = |inputs: usize, outputs: usize| {
+        let mut list = pair(vec![2, inputs], vec![outputs, 2]);
+        list.push(("base_model.model.mlp1.1.bias".into(), vec![4]));
+        list
+    };
+    let plan = planned(directory.path(), &json!({"modules_to_save": ["mlp1"]}), &tensors).unwrap().unwrap();
+    assert!(plan.notes[0].contains("use the mmproj file of the merged checkpoint"), "{:?}", plan.notes);
 }
 
 /// Returns the paths of a converted base and of a converted adapter of one of its matrices, in 32 bits.

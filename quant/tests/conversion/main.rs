@@ -3,8 +3,10 @@
 mod adapter;
 mod check;
 mod checkpoint;
+mod checkpoint_files;
 #[path = "../common/mod.rs"]
 mod common;
+mod configuration;
 mod convert;
 mod convert_refuses;
 mod golden_converter;

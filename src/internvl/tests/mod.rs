@@ -1,6 +1,7 @@
 //! Whole passes against a naive implementation in `f64`, and against each other.
 
 mod exact;
+mod files;
 mod lora;
 mod naive;
 mod passes;

@@ -45,11 +45,11 @@ mod sample;
 mod tokenizer;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mmprm_quant::read;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -61,7 +61,7 @@ pub use sample::{Placed, Sample, Target, TargetValue};
 pub use tokenizer::{SpecialTokens, Tokenizer};
 
 use crate::image::{self, ImageError, Tiling};
-use crate::util::io::{FileError, MARK};
+use crate::util::io::FileError;
 use encode::Encoder;
 use images::Images;
 use record::Record;
@@ -224,7 +224,7 @@ impl Source<'_> {
 
 fn read_records(path: &Path) -> Result<Vec<Numbered>, DataError> {
     let fail = FileError::reading(path);
-    let mut reader = BufReader::new(File::open(path).map_err(&fail)?);
+    let mut reader = BufReader::new(read::open(path).map_err(&fail)?);
     let (mut records, mut line, mut number) = (Vec::new(), Vec::new(), 0);
     loop {
         line.clear();
@@ -236,14 +236,12 @@ fn read_records(path: &Path) -> Result<Vec<Numbered>, DataError> {
         if length as u64 > MAX_LINE {
             return Err(DataError::LongLine { path: path.to_owned(), line: number, limit: MAX_LINE });
         }
-        if number == 1 && line.starts_with(MARK) {
-            line.drain(..MARK.len());
-        }
-        if line.iter().all(u8::is_ascii_whitespace) {
+        let text = if number == 1 { read::without_bom(&line) } else { &line[..] };
+        if text.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let wrong = |source| DataError::Line { path: path.to_owned(), line: number, source };
-        let record = serde_json::from_slice(&line).map_err(wrong)?;
+        let record = serde_json::from_slice(text).map_err(wrong)?;
         records.push((number, record));
     }
     if records.is_empty() { Err(DataError::Empty { path: path.to_owned() }) } else { Ok(records) }

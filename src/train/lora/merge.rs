@@ -1,6 +1,6 @@
 //! Folding an adapter into its base checkpoint, streaming the weights.
 
-use std::fs;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
 use crate::nn::gemm::Gemm;
 use crate::nn::tensor::{Mat, MatMut};
-use crate::train::checkpoint::{CheckpointError, companions};
+use crate::train::checkpoint::{CheckpointError, companions, other_weights, read_companion};
 use crate::util::io::FileError;
 
 /// Values processed at a time: 16 MiB as f32.
@@ -53,6 +53,12 @@ pub enum MergeError {
         /// The directory.
         path: PathBuf,
     },
+    /// The target has weights that are not replaced.
+    #[error("{}: weights of another checkpoint, expected a directory without them", path.display())]
+    OtherWeights {
+        /// The file.
+        path: PathBuf,
+    },
     /// `watch` stopped the merge.
     #[error("cancelled")]
     Cancelled,
@@ -71,10 +77,15 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
         return Err(MergeError::SameDirectory { path: target.to_owned() });
     }
     check(&adapter, &checkpoint, base)?;
+    let index = base.join(INDEX);
+    let mut names: Vec<&OsStr> = checkpoint.files().filter_map(|(path, _, _)| path.file_name()).collect();
+    names.extend(index.exists().then_some(OsStr::new(INDEX)));
+    if let Some(path) = other_weights(target, &names) {
+        return Err(MergeError::OtherWeights { path });
+    }
     let copy = |path: &Path| {
         let destination = target.join(path.file_name().unwrap_or_default());
-        let written = fs::read(path).and_then(|bytes| atomic::write(&destination, &bytes));
-        written.map_err(FileError::writing(&destination))
+        atomic::write(&destination, &read_companion(path)?).map_err(FileError::writing(&destination))
     };
     companions(base)?.iter().try_for_each(|path| copy(path))?;
     let total = checkpoint.names().filter_map(|name| checkpoint.get(name)).map(|tensor| checkpoint.data(tensor).len());
@@ -90,7 +101,6 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
         }
         file.commit().map_err(&fail)?;
     }
-    let index = base.join(INDEX);
     if index.exists() {
         copy(&index)?;
     }
@@ -127,6 +137,15 @@ fn check(adapter: &Adapter, checkpoint: &Checkpoint, base: &Path) -> Result<(), 
         if own != whole.shape {
             return wrong_shape(name, &whole.shape, own);
         }
+    }
+    let is_table = |name: &&String| name.ends_with(".embed_tokens.weight") || name.ends_with(".tok_embeddings.weight");
+    let is_head = |name: &str| name.ends_with("lm_head.weight") || name.ends_with("language_model.output.weight");
+    if let Some(table) = adapter.full_tensors.keys().find(is_table)
+        && !checkpoint.names().any(is_head)
+    {
+        let problem = "a whole embedding matrix for a base whose head is tied to it: the two then differ, which this base \
+                       cannot represent";
+        return Err(adapter.tensor_error(table, problem).into());
     }
     for (name, new) in &adapter.rows {
         let own = shape(name)?;
@@ -196,7 +215,7 @@ impl Merging<'_, '_> {
     fn change(&self, name: &str, first: usize, width: usize, values: &mut [f32]) {
         let count = values.len() / width;
         if let Some(pair) = self.adapter.pairs.get(name) {
-            let Pair { down, up } = pair;
+            let Pair { down, up, .. } = pair;
             let up = Mat::new(&up.values, up.rows, up.cols).sub(first..first + count, 0..up.cols);
             let product = Gemm::new().alpha(self.adapter.scale(pair)).accumulate();
             product.run(up, Mat::new(&down.values, down.rows, down.cols), MatMut::new(values, count, width));

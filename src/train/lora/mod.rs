@@ -14,6 +14,8 @@
 //! ```
 
 mod merge;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

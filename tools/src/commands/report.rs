@@ -88,6 +88,16 @@ impl Counters {
         }
     }
 
+    /// Why results may be poor, if they may.
+    fn warning(&self) -> Option<String> {
+        match self {
+            Self::Engine(EngineStats { beyond_trained: count @ 1.., .. }) => Some(format!(
+                "prompts longer than the context that the model was trained with: {count}; their results may be poor"
+            )),
+            _ => None,
+        }
+    }
+
     /// Adds the counters to a JSON result, as `engine` and `processed_per_unique` or as `server`.
     pub fn put_into(&self, result: &mut Value) {
         match self {
@@ -161,6 +171,9 @@ impl<'a> Monitor<'a> {
         self.bar.finish_and_clear();
         for cause in self.causes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
             ui.warn(format_args!("failed: {cause}"));
+        }
+        if let Some(warning) = self.totals().0.warning() {
+            ui.warn(warning);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Supports `internvl_chat` (vision tower, projector and language model) and plain `internlm2` and
 //! `qwen2`. Defaults are those of the Hugging Face configuration classes; settings that llama.cpp
-//! computes differently are refused here or reported in the notes of the conversion plan. Tensors
-//! are mapped by [`crate::convert`].
+//! computes differently are refused here by name, as is every key that would make it another model
+//! ([`check_keys`]). Tensors are mapped by [`crate::convert`].
 //!
 //! ```
 //! use mmprm_quant::hf::config::{LanguageArch, ModelConfig};
@@ -15,7 +15,13 @@
 //! assert_eq!((config.language.arch, config.language.head()), (LanguageArch::Qwen2, 16));
 //! ```
 
+mod keys;
 mod model;
 mod read;
+mod rope;
+mod tables;
 
+pub(crate) use keys::is_off;
+pub use keys::{KeyError, check as check_keys};
 pub use model::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+pub use rope::{RopeConfig, read as read_rope};

@@ -26,9 +26,14 @@ impl LanguageArch {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// None, or `dynamic`, which changes nothing up to the trained length and which llama.cpp does
-    /// not apply beyond.
+    /// None.
     None,
+    /// Dynamic NTK scaling, which changes nothing up to the trained length. llama.cpp does not
+    /// compute it, so that longer prompts are refused when the model runs.
+    Dynamic {
+        /// The factor.
+        factor: f32,
+    },
     /// Positions divided by a factor.
     Linear {
         /// The factor.
@@ -40,6 +45,8 @@ pub enum RopeScaling {
         factor: f32,
         /// Context length before the extension.
         original_context: u32,
+        /// Factor of queries and keys, relative to `YaRN`'s usual one (1 + 0.1 ln `factor`).
+        attention: f32,
     },
 }
 
@@ -70,8 +77,6 @@ pub struct LanguageConfig {
     pub rope_scaling: RopeScaling,
     /// Whether the output matrix is the embedding matrix.
     pub tied: bool,
-    /// Whether attention has a sliding window, which llama.cpp ignores for this architecture.
-    pub sliding_window: bool,
     /// Ids of the beginning, end and padding tokens.
     pub token_ids: [Option<u32>; 3],
 }

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::model::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+use super::keys::{KeyError, check as check_keys, check_pixels};
+use super::model::{Activation, LanguageArch, LanguageConfig, ModelConfig, VisionConfig, VisionNorm};
+use super::rope;
 use crate::hf::error::HfError;
-use crate::hf::files::{read_json, read_optional_json};
+use crate::hf::files::{parse_json, present, read_file};
 
 /// Maximum of any dimension or count: far above real ones, and low enough that products of a few of
 /// them cannot overflow 64 bits.
@@ -28,23 +31,58 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::read`].
     pub fn read_file(path: &Path) -> Result<Self, HfError> {
-        let raw: RawModel = read_json(path)?;
+        Ok(Self::read_noting(path)?.0)
+    }
+
+    /// Reads a configuration file as [`ModelConfig::read_file`] does, and returns the keys that are
+    /// unknown and ignored.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::read`].
+    pub(crate) fn read_noting(path: &Path) -> Result<(Self, Vec<String>), HfError> {
+        let bytes = read_file(path)?;
+        let json: Value = parse_json(&bytes, path)?;
         let check = Check { path };
-        match raw.model_type.as_str() {
+        let mut unknown = check.keys(check_keys(&json))?;
+        // Parsed from the bytes, so that errors have a line.
+        let raw: RawModel = parse_json(&bytes, path)?;
+        let config = match raw.model_type.as_str() {
             "internvl_chat" => {
                 let language = raw.llm_config.as_ref().ok_or_else(|| check.missing("llm_config"))?;
-                let language = check.language(language, "llm_config.")?;
-                let pixels = read_optional_json(&path.with_file_name("preprocessor_config.json"))?.unwrap_or_default();
+                let language = check.language(language, &json["llm_config"], "llm_config.")?;
+                let (pixels, more) = pixels(&path.with_file_name("preprocessor_config.json"))?;
+                unknown.extend(more);
                 let vision = Some(check.vision(&raw, &pixels)?);
-                Ok(ModelConfig { language, vision })
+                ModelConfig { language, vision }
             }
             "internlm2" | "qwen2" => {
-                let text: RawLanguage = read_json(path)?;
-                Ok(ModelConfig { language: check.language(&text, "")?, vision: None })
+                let text: RawLanguage = parse_json(&bytes, path)?;
+                ModelConfig { language: check.language(&text, &json, "")?, vision: None }
             }
-            other => Err(check.invalid("model_type", format!("'{other}', expected internvl_chat, internlm2 or qwen2"))),
-        }
+            other => {
+                return Err(
+                    check.invalid("model_type", format!("'{other}', expected internvl_chat, internlm2 or qwen2"))
+                );
+            }
+        };
+        Ok((config, unknown))
     }
+}
+
+/// Reads the pixel mean and deviation of a `preprocessor_config.json`, if it exists, and returns
+/// the keys that are unknown.
+fn pixels(path: &Path) -> Result<(RawPixels, Vec<String>), HfError> {
+    if !present(path) {
+        return Ok((RawPixels::default(), Vec::new()));
+    }
+    let bytes = read_file(path)?;
+    let check = Check { path };
+    let unknown = check.keys(check_pixels(&parse_json(&bytes, path)?))?;
+    let pixels: RawPixels = parse_json(&bytes, path)?;
+    for deviation in pixels.image_std.into_iter().flatten() {
+        check.positive("image_std", deviation)?;
+    }
+    Ok((pixels, unknown))
 }
 
 #[derive(Deserialize)]
@@ -59,6 +97,7 @@ struct RawModel {
     min_dynamic_patch: Option<u32>,
     max_dynamic_patch: Option<u32>,
     use_thumbnail: Option<bool>,
+    dynamic_image_size: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -72,11 +111,8 @@ struct RawLanguage {
     vocab_size: u64,
     max_position_embeddings: Option<u64>,
     rms_norm_eps: Option<f32>,
-    rope_theta: Option<f32>,
-    rope_scaling: Option<RawRope>,
     hidden_act: Option<String>,
     tie_word_embeddings: Option<bool>,
-    use_sliding_window: Option<bool>,
     bos_token_id: Option<TokenIds>,
     eos_token_id: Option<TokenIds>,
     pad_token_id: Option<TokenIds>,
@@ -97,14 +133,6 @@ impl TokenIds {
             Self::Many(ids) => ids.first().copied(),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct RawRope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    factor: Option<f32>,
-    original_max_position_embeddings: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +167,13 @@ impl Check<'_> {
         HfError::invalid(self.path, format!("key '{key}'"), problem)
     }
 
+    /// Names the file in an error of a key.
+    fn keys<T>(&self, result: Result<T, KeyError>) -> Result<T, HfError> {
+        result.map_err(|KeyError { key, found, expected }| {
+            self.invalid(&key, format!("{}, expected {expected}", found.as_deref().unwrap_or("missing")))
+        })
+    }
+
     fn missing(&self, key: &str) -> HfError {
         self.invalid(key, "missing")
     }
@@ -167,7 +202,7 @@ impl Check<'_> {
         }
     }
 
-    fn language(&self, raw: &RawLanguage, prefix: &str) -> Result<LanguageConfig, HfError> {
+    fn language(&self, raw: &RawLanguage, json: &Value, prefix: &str) -> Result<LanguageConfig, HfError> {
         let key = |name: &str| format!("{prefix}{name}");
         let arch = match raw.model_type.as_str() {
             "internlm2" => LanguageArch::InternLm2,
@@ -177,6 +212,7 @@ impl Check<'_> {
         if let Some(act) = raw.hidden_act.as_deref().filter(|act| *act != "silu") {
             return Err(self.invalid(&key("hidden_act"), format!("'{act}', expected silu")));
         }
+        let rope = self.keys(rope::read(json, prefix))?;
         let config = LanguageConfig {
             arch,
             hidden: self.dim(&key("hidden_size"), raw.hidden_size)?,
@@ -188,10 +224,9 @@ impl Check<'_> {
             vocab: self.dim(&key("vocab_size"), raw.vocab_size)?,
             context: self.dim(&key("max_position_embeddings"), raw.max_position_embeddings.unwrap_or(2048))?,
             norm_eps: self.positive(&key("rms_norm_eps"), raw.rms_norm_eps.unwrap_or(1e-6))?,
-            rope_base: self.positive(&key("rope_theta"), raw.rope_theta.unwrap_or(10_000.0))?,
-            rope_scaling: self.rope(raw.rope_scaling.as_ref(), &key("rope_scaling"))?,
+            rope_base: self.positive(&key("rope_theta"), rope.base)?,
+            rope_scaling: rope.scaling,
             tied: raw.tie_word_embeddings.unwrap_or(false),
-            sliding_window: arch == LanguageArch::Qwen2 && raw.use_sliding_window.unwrap_or(false),
             token_ids: [&raw.bos_token_id, &raw.eos_token_id, &raw.pad_token_id]
                 .map(|ids| TokenIds::first(ids.as_ref())),
         };
@@ -204,24 +239,6 @@ impl Check<'_> {
             ));
         }
         Ok(config)
-    }
-
-    fn rope(&self, raw: Option<&RawRope>, key: &str) -> Result<RopeScaling, HfError> {
-        let Some(raw) = raw else { return Ok(RopeScaling::None) };
-        let factor = || self.positive(&format!("{key}.factor"), raw.factor.unwrap_or(f32::NAN));
-        match raw.rope_type.as_deref() {
-            None | Some("default" | "dynamic") => Ok(RopeScaling::None),
-            Some("linear") => Ok(RopeScaling::Linear { factor: factor()? }),
-            Some("yarn") => {
-                let name = "original_max_position_embeddings";
-                let original_context =
-                    raw.original_max_position_embeddings.ok_or_else(|| self.missing(&format!("{key}.{name}")))?;
-                Ok(RopeScaling::Yarn { factor: factor()?, original_context })
-            }
-            Some(other) => {
-                Err(self.invalid(&format!("{key}.type"), format!("'{other}', expected dynamic, linear or yarn")))
-            }
-        }
     }
 
     fn vision(&self, model: &RawModel, pixels: &RawPixels) -> Result<VisionConfig, HfError> {
@@ -249,6 +266,10 @@ impl Check<'_> {
         if !((shuffle * ratio - 1.0).abs() < 1e-6 && (1.0..=64.0).contains(&shuffle)) {
             return Err(self.invalid("downsample_ratio", format!("{ratio}, expected 1 divided by an integer")));
         }
+        let (min_tiles, max_tiles) = match model.dynamic_image_size {
+            Some(false) => (1, 1),
+            _ => (model.min_dynamic_patch.unwrap_or(1), model.max_dynamic_patch.unwrap_or(6)),
+        };
         let config = VisionConfig {
             hidden: self.dim(&key("hidden_size"), raw.hidden_size)?,
             feed_forward: self.dim(&key("intermediate_size"), raw.intermediate_size)?,
@@ -262,8 +283,8 @@ impl Check<'_> {
             qkv_bias: raw.qkv_bias.unwrap_or(false),
             activation,
             shuffle: shuffle as u64,
-            min_tiles: model.min_dynamic_patch.unwrap_or(1),
-            max_tiles: model.max_dynamic_patch.unwrap_or(6),
+            min_tiles,
+            max_tiles,
             thumbnail: model.use_thumbnail.unwrap_or(false),
             mean: pixels.image_mean.unwrap_or([0.485, 0.456, 0.406]),
             std: pixels.image_std.unwrap_or([0.229, 0.224, 0.225]),
