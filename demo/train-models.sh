@@ -9,7 +9,7 @@ case "$mmprm" in /*) ;; */*) mmprm=../$mmprm ;; esac
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 # Converts a checkpoint to GGUF and quantises its language model; the projector stays f16.
 convert() {
-    "$mmprm" convert "$1" -o run/gguf --type f16 --prm-template internvl2_5-training
+    "$mmprm" convert "$1" -o run/gguf --type f16
     name=$(basename "$1")
     "$mmprm" quantize "run/gguf/$name-f16.gguf" -o "models/$2-q8_0.gguf" --type q8_0
     cp "run/gguf/mmproj-$name-f16.gguf" "models/mmproj-$2-f16.gguf"

@@ -22,9 +22,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
+use mmprm_quant::hf::origin::{self, Origin};
 use mmprm_quant::read::{inside, without_bom};
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
+
+use super::recipe::Task;
+use crate::prompt::PrmTemplate;
 
 use crate::util::io::{self, FileError};
 
@@ -39,6 +43,7 @@ const COMPANIONS: &[&str] = &[
     "config.json",
     "generation_config.json",
     "merges.txt",
+    "mmprm.json",
     "preprocessor_config.json",
     "processor_config.json",
     "special_tokens_map.json",
@@ -66,6 +71,18 @@ pub enum CheckpointError {
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+/// Writes what the checkpoint or adapter in `target` is trained for, by which conversion and scoring read it.
+///
+/// # Errors
+/// [`CheckpointError::Write`].
+pub(super) fn write_origin(target: &Path, task: Task) -> Result<(), CheckpointError> {
+    let origin = match task {
+        Task::Prm => Origin { task: origin::Task::Prm, prm_template: Some(PrmTemplate::Training.to_string()) },
+        Task::Policy => Origin { task: origin::Task::Policy, prm_template: None },
+    };
+    Ok(atomic::write(&target.join(origin::FILE), origin.to_json().as_bytes()).map_err(WriteError::from)?)
 }
 
 /// Copies the files that accompany the weights of `base` to `target`: configuration (with the stored type), tokenizer, code.

@@ -19,7 +19,7 @@ use mmprm_quant::safetensors::{NewTensor, StoredType};
 use super::checkpoint::{self, CheckpointError};
 use super::data::{Image, SpecialTokens};
 use super::network::{Network, TrainableModel};
-use super::recipe::{Init, Recipe};
+use super::recipe::{Init, Recipe, Task};
 use crate::internvl::{self, Parameters, Trainable};
 
 /// An error of opening a model to train.
@@ -49,6 +49,7 @@ pub struct FullModel {
     network: Network,
     base: PathBuf,
     stored: StoredType,
+    task: Task,
 }
 
 impl FullModel {
@@ -76,7 +77,7 @@ impl FullModel {
             Init::Random => Parameters::random(&layout, recipe.seed),
         };
         let network = Network::new(recipe, parameters, trainable, special, images);
-        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as })
+        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, task: recipe.task })
     }
 
     /// Number of trained values.
@@ -102,6 +103,7 @@ impl TrainableModel for FullModel {
     fn write(&self, directory: &Path) -> Result<(), CheckpointError> {
         if !directory.join("model.safetensors").exists() {
             checkpoint::prepare(&self.base, directory, self.stored)?;
+            checkpoint::write_origin(directory, self.task)?;
         }
         let tensors = self.weights().layout().tensors().iter().enumerate();
         let tensors: Vec<NewTensor<'_>> =

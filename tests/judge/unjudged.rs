@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mmprm::data::problem::Problem;
-use mmprm::eval::batch::Batch;
+use mmprm::eval::batch::{Batch, Existing};
 use mmprm::eval::generate::generate;
 use mmprm::judge::{JudgeMode, OnUnjudged, RulesThenJudge, Verdict, Verifier, VerifyError};
 use mmprm::policy::{PolicyError, RolloutModel, RolloutRequest, SampledRollout};
@@ -129,7 +129,7 @@ fn unjudged_candidates_are_left_out_count_as_wrong_or_fail_the_problem() {
         let output = directory.path().join("c.json");
         let cancel = CancelToken::new();
         let settings = json!({});
-        let batch = Batch::new(&output, &settings, &cancel);
+        let batch = Batch { existing: Existing::Replace, ..Batch::new(&output, &settings, &cancel) };
         let count = answers.len();
         let summary = generate(&[problem("p")], count, &Says(answers), &Literal, on_unjudged, &batch).unwrap();
         let records: Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();

@@ -28,6 +28,7 @@ use crate::adapter::{Adapter, AdapterError, Matrix, Pair, TokenRows};
 use crate::blocks::{GgmlType, dequantize_row, quantize_rows};
 use crate::gguf::{GgufWriter, Metadata, TensorSpec};
 use crate::hf::config::{LanguageArch, ModelConfig};
+use crate::hf::origin::Origin;
 use crate::safetensors::{Checkpoint, Dtype};
 
 /// A tensor of a GGUF adapter.
@@ -100,7 +101,7 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
             adapter.full_tensors.len() - 1
         )
     });
-    let metadata = vec![
+    let mut metadata = vec![
         entry("general.architecture", config.language.arch.name()),
         entry("general.type", "adapter"),
         entry("general.name", name.as_str()),
@@ -108,6 +109,9 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
         entry("adapter.type", "lora"),
         entry("adapter.lora.alpha", adapter.alpha as f32),
     ];
+    if let Some(origin) = Origin::read(&adapter.path)? {
+        metadata.extend(origin.metadata());
+    }
     let path = output.join(format!("{name}-lora-{}.gguf", weight_type.name()));
     Ok(AdapterPlan { path, metadata, tensors: list, notes: notes.into_iter().collect() })
 }

@@ -31,6 +31,12 @@ pub enum ConvertError {
         /// The directory.
         path: PathBuf,
     },
+    /// A PRM template for a checkpoint that was trained as a policy.
+    #[error("{}: this checkpoint was trained as a policy, which has no PRM template", path.display())]
+    Policy {
+        /// The file that says so.
+        path: PathBuf,
+    },
     /// A tensor of the architecture is missing.
     #[error("{}: tensor '{tensor}': missing, expected shape {expected:?}", path.display())]
     MissingTensor {

@@ -43,8 +43,10 @@ pub use planned::{PlannedFile, PlannedTensor};
 
 use std::path::Path;
 
+use crate::gguf::Metadata;
 use crate::gguf::TensorSpec;
 use crate::hf::config::{ModelConfig, RopeScaling, VisionNorm};
+use crate::hf::origin::{self, Origin, TEMPLATE_KEY, Task};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 use crate::progress::ProgressFn;
 use crate::safetensors::Checkpoint;
@@ -84,6 +86,10 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
     };
     let mut metadata =
         metadata::language(info(options.weight_type, &language_tensors), &config, metadata::tokenizer(&vocabulary));
+    let mut notes = notes(&config, &vocabulary, &unknown);
+    if let Some(origin) = Origin::read(checkpoint)? {
+        add_origin(&mut metadata, &origin, options, checkpoint, &mut notes)?;
+    }
     metadata.extend(options.metadata.iter().cloned());
     let path = output.join(format!("{name}-{}.gguf", options.weight_type.name()));
     files.push(PlannedFile { path, metadata, tensors: language_tensors });
@@ -94,7 +100,7 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
         files.push(PlannedFile { path, metadata, tensors });
     }
     mapper::check_all_used(&tensors, &files, multimodal)?;
-    Ok(ConversionPlan { files, notes: notes(&config, &vocabulary, &unknown), checkpoint: tensors })
+    Ok(ConversionPlan { files, notes, checkpoint: tensors })
 }
 
 /// The tensors of a converted checkpoint.
@@ -136,6 +142,30 @@ impl ConversionPlan {
         let mut stream = stream::Stream::new(&self.checkpoint, total, on_progress);
         self.files.iter().try_for_each(|file| stream.write(file))
     }
+}
+
+/// Adds what the checkpoint was trained for, but for what the options say themselves.
+fn add_origin(
+    metadata: &mut Metadata,
+    origin: &Origin,
+    options: &ConvertOptions,
+    checkpoint: &Path,
+    notes: &mut Vec<String>,
+) -> Result<(), ConvertError> {
+    let given = options.metadata.iter().find(|(key, _)| key == TEMPLATE_KEY);
+    if given.is_some() && origin.task == Task::Policy {
+        return Err(ConvertError::Policy { path: checkpoint.join(origin::FILE) });
+    }
+    for (key, value) in origin.metadata() {
+        match options.metadata.iter().find(|(other, _)| *other == key) {
+            None => metadata.push((key, value)),
+            Some((_, other)) if *other != value => {
+                notes.push(format!("{key} is {other} as given, and the checkpoint was trained with {value}"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn notes(config: &ModelConfig, vocabulary: &Vocabulary, unknown: &[String]) -> Vec<String> {

@@ -18,6 +18,7 @@ mod bpe;
 pub mod config;
 mod error;
 mod files;
+pub mod origin;
 mod protobuf;
 mod sentencepiece;
 pub mod shapes;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use mmprm_quant::adapter::{Adapter, AdapterError, Pair};
 use mmprm_quant::atomic::{self, AtomicFile};
 use mmprm_quant::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
+use mmprm_quant::hf::origin;
 use mmprm_quant::progress::{Progress, ProgressFn};
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError, Tensor};
 
@@ -88,6 +89,10 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
         atomic::write(&destination, &read_companion(path)?).map_err(FileError::writing(&destination))
     };
     companions(base)?.iter().try_for_each(|path| copy(path))?;
+    let origin = adapter.path.join(origin::FILE);
+    if origin.exists() {
+        copy(&origin)?;
+    }
     let total = checkpoint.names().filter_map(|name| checkpoint.get(name)).map(|tensor| checkpoint.data(tensor).len());
     let mut merging =
         Merging { adapter: &adapter, checkpoint: &checkpoint, watch, done: 0, total: total.sum::<usize>() as u64 };

@@ -27,7 +27,7 @@ pub use merge::{MergeError, merge};
 
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 
-use super::checkpoint::CheckpointError;
+use super::checkpoint::{CheckpointError, write_origin};
 use super::data::{Image, SpecialTokens, Tokenizer};
 use super::network::{Network, TrainableModel};
 use super::recipe::{LoraOptions, Recipe, Task};
@@ -63,6 +63,7 @@ pub struct LoraModel {
     network: Network,
     base: PathBuf,
     stored: StoredType,
+    task: Task,
     options: LoraOptions,
     targets: Vec<String>,
 }
@@ -101,7 +102,7 @@ impl LoraModel {
         };
         let parameters = parameters.with_lora(&layout, recipe.seed);
         let network = Network::new(recipe, parameters, trainable, special, images);
-        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, options, targets })
+        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, task: recipe.task, options, targets })
     }
 
     /// Number of trained values.
@@ -178,6 +179,7 @@ impl TrainableModel for LoraModel {
         let mut config = serde_json::to_string_pretty(&self.config()).unwrap_or_default();
         config.push('\n');
         atomic::write(&directory.join(CONFIG), config.as_bytes()).map_err(WriteError::from)?;
+        write_origin(directory, self.task)?;
         let tensors = self.weights().layout().tensors();
         let tensor =
             |number: usize| self.network.tensor(number, format!("{PREFIX}{}", tensors[number].name), self.stored);

@@ -123,7 +123,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
 fn convert_adapter(args: &Args, base: &Path, weight_type: WeightType, ui: &Ui) -> anyhow::Result<Exit> {
     if args.prm_template.is_some() {
-        return Err(Usage("--prm-template applies to models; an adapter uses that of its base".into()).into());
+        return Err(Usage("--prm-template applies to models; an adapter has that of its training".into()).into());
     }
     let plan = adapter::plan(&args.checkpoint, base, &args.output, weight_type)?;
     for note in &plan.notes {

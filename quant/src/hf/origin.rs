@@ -1,0 +1,83 @@
+//! What a checkpoint or an adapter was trained for: the file `mmprm.json` that `mmprm train` writes beside its weights.
+//!
+//! Checkpoints of others have none. Conversion writes it into GGUF metadata (`mmprm.task`, `mmprm.prm.template`), by which
+//! scoring refuses policies and reads solutions as they were in training.
+//!
+//! ```
+//! use mmprm_quant::hf::origin::{Origin, Task};
+//! let folder = tempfile::tempdir().unwrap();
+//! assert_eq!(Origin::read(folder.path()).unwrap(), None);
+//! let origin = Origin { task: Task::Prm, prm_template: Some("internvl2_5-training".into()) };
+//! std::fs::write(folder.path().join("mmprm.json"), origin.to_json()).unwrap();
+//! assert_eq!(Origin::read(folder.path()).unwrap(), Some(origin));
+//! ```
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::HfError;
+use super::files::read_optional_json;
+use crate::gguf::{GgufValue, Metadata};
+
+/// The file's name.
+pub const FILE: &str = "mmprm.json";
+
+/// The GGUF key of the prompt template of a PRM.
+pub const TEMPLATE_KEY: &str = "mmprm.prm.template";
+
+/// The GGUF key of the task.
+pub const TASK_KEY: &str = "mmprm.task";
+
+/// What a model was trained for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The task.
+    pub task: Task,
+    /// The prompt template of a PRM, by its name in GGUF metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prm_template: Option<String>,
+}
+
+/// The task of a training run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// To score steps.
+    Prm,
+    /// To write solutions.
+    Policy,
+}
+
+impl Origin {
+    /// Reads the file of a directory; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`HfError`] if the file is not of this form.
+    pub fn read(directory: &Path) -> Result<Option<Self>, HfError> {
+        read_optional_json(&directory.join(FILE))
+    }
+
+    /// Returns the content of the file.
+    pub fn to_json(&self) -> String {
+        format!("{}\n", serde_json::json!(self))
+    }
+
+    /// Returns it as GGUF metadata.
+    pub fn metadata(&self) -> Metadata {
+        let text = |text: &str| GgufValue::String(text.to_owned());
+        let template = self.prm_template.as_deref().map(|template| (TEMPLATE_KEY.to_owned(), text(template)));
+        [(TASK_KEY.to_owned(), text(self.task.name()))].into_iter().chain(template).collect()
+    }
+}
+
+impl Task {
+    /// Returns its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Prm => "prm",
+            Self::Policy => "policy",
+        }
+    }
+}
