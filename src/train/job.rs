@@ -110,6 +110,10 @@ pub fn train_with(
     };
     let trained = learner.gradients().iter().map(|gradient| gradient.len()).sum();
     let (samples, held_out) = (data.train.samples.len(), data.held_out.len());
+    let unknown = internvl::unknown_keys(&recipe.model)?;
+    if !unknown.is_empty() {
+        on_event(&Event::UnknownKeys(unknown));
+    }
     on_event(&Event::Ready(Ready { samples, held_out, trained }));
     Ok(trainer::run(&mut *learner, &data, recipe, on_event, cancel)?)
 }
