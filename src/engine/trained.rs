@@ -63,7 +63,7 @@ impl TrainedContext {
     /// Returns the number of tokens that can be drawn after an admitted prompt without decoding one
     /// beyond the last position that is computed exactly.
     pub fn room(self, positions: usize) -> usize {
-        if self.is_dynamic { (self.positions + 1).saturating_sub(positions) } else { usize::MAX }
+        if self.is_dynamic { self.positions.saturating_add(1).saturating_sub(positions) } else { usize::MAX }
     }
 }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use mmprm_quant::blocks::BlockError;
 use mmprm_quant::gguf::GgufError;
+use mmprm_quant::hf::config::{KeyError, check_keys};
 use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
+use serde_json::Value;
 
 use super::config::{Config, ConfigError};
 use super::layout::{Layout, TensorInfo};
@@ -135,12 +137,24 @@ pub enum WeightsError {
 /// # Errors
 /// [`WeightsError`] with the file and field.
 pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
-    let path = directory.join("config.json");
-    let json = serde_json::from_slice(without_bom(&io::read(&path, MAX_CONFIG)?))
-        .map_err(|source| WeightsError::Json { path: path.clone(), source })?;
-    let config = Config::from_json(&json);
+    let config = Config::from_json(&read_json(directory)?);
     let config = config.map_err(|source| WeightsError::Config { path: directory.to_owned(), source })?;
     Ok(Layout::new(&config))
+}
+
+/// Returns the keys of `config.json` that are unknown and ignored.
+///
+/// # Errors
+/// As [`read_layout`].
+pub fn unknown_keys(directory: &Path) -> Result<Vec<String>, WeightsError> {
+    let source = |error: KeyError| WeightsError::Config { path: directory.to_owned(), source: error.into() };
+    check_keys(&read_json(directory)?).map_err(source)
+}
+
+fn read_json(directory: &Path) -> Result<Value, WeightsError> {
+    let path = directory.join("config.json");
+    let bytes = io::read(&path, MAX_CONFIG)?;
+    serde_json::from_slice(without_bom(&bytes)).map_err(|source| WeightsError::Json { path, source })
 }
 
 /// Reads the weights of a model from its directory: vectors, and tensors for which `masters` is

@@ -64,7 +64,7 @@ mod tests;
 mod trainable;
 mod vision;
 
-pub use checkpoint::{WeightsError, read_layout, read_parameters};
+pub use checkpoint::{WeightsError, read_layout, read_parameters, unknown_keys};
 pub use config::{Config, ConfigError, LanguageConfig, LanguageKind, NormKind, VisionConfig};
 pub use layout::{Adapter, Layout, Role, TensorInfo, TokenRows};
 pub use lora::{Dropout, LoraConfig, LoraError};

@@ -109,6 +109,10 @@ pub fn train_with(
         None => Box::new(FullModel::open(recipe, special, images)?),
     };
     let trained = learner.gradients().iter().map(|gradient| gradient.len()).sum();
+    let unknown = internvl::unknown_keys(&recipe.model)?;
+    if !unknown.is_empty() {
+        on_event(&Event::UnknownKeys(unknown));
+    }
     let (samples, held_out, left_out) = (data.train.samples.len(), data.held_out.len(), data.train.left_out);
     on_event(&Event::Ready(Ready { samples, held_out, left_out, trained }));
     Ok(trainer::run(&mut *learner, &data, recipe, on_event, cancel)?)

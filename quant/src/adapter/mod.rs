@@ -140,6 +140,10 @@ impl Adapter {
             full_tensors: BTreeMap::new(),
         };
         tensors::read(&mut adapter, &settings, &directory.join(WEIGHTS))?;
+        if adapter.pairs.is_empty() && adapter.rows.is_empty() && adapter.full_tensors.is_empty() {
+            let problem = "none, expected the tensors of an adapter";
+            return Err(HfError::invalid(&directory.join(WEIGHTS), "tensors", problem).into());
+        }
         let full: Vec<&str> = adapter.full_tensors.keys().map(String::as_str).collect();
         if let Some((key, problem)) = settings.without_tensors(&full, adapter.rows.len()) {
             return Err(HfError::invalid(&config_path, key, problem).into());

@@ -45,7 +45,7 @@ use std::path::Path;
 
 use crate::gguf::Metadata;
 use crate::gguf::TensorSpec;
-use crate::hf::config::{ModelConfig, RopeScaling, VisionNorm};
+use crate::hf::config::{ModelConfig, VisionNorm};
 use crate::hf::origin::{self, Origin, TEMPLATE_KEY, Task};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 use crate::progress::ProgressFn;
@@ -186,13 +186,6 @@ fn notes(config: &ModelConfig, vocabulary: &Vocabulary, unknown: &[String]) -> V
                 if is_6b { "LayerNorm" } else { "RMSNorm" },
             ));
         }
-    }
-    if let RopeScaling::Dynamic { .. } = config.language.rope_scaling {
-        notes.push(format!(
-            "dynamic scaling of positions begins beyond the trained context of {} tokens and is not computed by llama.cpp: \
-             longer prompts are refused",
-            config.language.context
-        ));
     }
     if let Tokenizer::SentencePiece { remove_extra_whitespaces: true, .. } = vocabulary.tokenizer {
         notes.push(

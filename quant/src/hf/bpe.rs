@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::HfError;
 use super::files::{present, read_json, read_text};
@@ -52,6 +53,10 @@ impl Bpe {
                 ));
             }
         }
+        if let Some((key, found)) = json.unsupported() {
+            let problem = format!("{found}, expected what Qwen2's tokenizer has");
+            return Err(HfError::invalid(path, format!("key '{key}'"), problem));
+        }
         let mut merges = Vec::with_capacity(json.model.merges.len());
         for (index, merge) in json.model.merges.into_iter().enumerate() {
             let merge = match merge {
@@ -68,6 +73,27 @@ impl Bpe {
 struct TokenizerJson {
     model: JsonModel,
     pre_tokenizer: Option<PreTokenizer>,
+    #[serde(default)]
+    normalizer: Value,
+}
+
+impl TokenizerJson {
+    /// Returns a setting with which texts would be split differently from llama.cpp's Qwen2.
+    fn unsupported(&self) -> Option<(&'static str, &Value)> {
+        let normalises = !self.normalizer.is_null() && self.normalizer["type"] != "NFC";
+        let off = |value: &Value| value.is_null() || *value == false || *value == "";
+        let settings = [
+            ("model.continuing_subword_prefix", &self.model.continuing_subword_prefix),
+            ("model.end_of_word_suffix", &self.model.end_of_word_suffix),
+            ("model.ignore_merges", &self.model.ignore_merges),
+        ];
+        let steps = self.pre_tokenizer.iter().flat_map(PreTokenizer::steps);
+        let steps = steps.flat_map(|step| {
+            [("pre_tokenizer.add_prefix_space", &step.add_prefix_space), ("pre_tokenizer.use_regex", &step.use_regex)]
+        });
+        let found = normalises.then_some(("normalizer", &self.normalizer));
+        found.or_else(|| settings.into_iter().chain(steps).find(|(_, value)| !off(value)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -76,6 +102,12 @@ struct JsonModel {
     kind: String,
     #[serde(default)]
     byte_fallback: bool,
+    #[serde(default)]
+    continuing_subword_prefix: Value,
+    #[serde(default)]
+    end_of_word_suffix: Value,
+    #[serde(default)]
+    ignore_merges: Value,
     vocab: BTreeMap<String, u32>,
     merges: Vec<Merge>,
 }
@@ -91,6 +123,10 @@ enum Merge {
 struct PreTokenizer {
     pattern: Option<Pattern>,
     #[serde(default)]
+    add_prefix_space: Value,
+    #[serde(default)]
+    use_regex: Value,
+    #[serde(default)]
     pretokenizers: Vec<PreTokenizer>,
 }
 
@@ -102,6 +138,11 @@ enum Pattern {
 }
 
 impl PreTokenizer {
+    /// Returns this step and those inside it.
+    fn steps(&self) -> Vec<&Self> {
+        std::iter::once(self).chain(self.pretokenizers.iter().flat_map(Self::steps)).collect()
+    }
+
     fn patterns(&self) -> Vec<&str> {
         let patterns = self.pattern.iter().map(|pattern| match pattern {
             Pattern::Regex(text) | Pattern::String(text) => text.as_str(),
@@ -174,6 +215,16 @@ mod tests {
         assert!(error().contains("expected tokenizer.model"));
         write("tokenizer.json", r#"{"model": {"type": "Unigram", "vocab": {}, "merges": []}}"#);
         assert!(error().contains("a Unigram model"));
+        for (setting, expected) in [
+            (r#""normalizer": {"type": "Lowercase"}, "#, "key 'normalizer'"),
+            (r#""pre_tokenizer": {"type": "ByteLevel", "use_regex": true}, "#, "key 'pre_tokenizer.use_regex': true"),
+        ] {
+            write(
+                "tokenizer.json",
+                &format!(r#"{{{setting}"model": {{"type": "BPE", "vocab": {{}}, "merges": []}}}}"#),
+            );
+            assert!(error().contains(expected), "{}", error());
+        }
         write("vocab.json", r#"{"a": 1, "b": 1}"#);
         assert!(error().contains("token 1: used twice"));
         write("vocab.json", r#"{"a": 1}"#);

@@ -133,13 +133,13 @@ impl Checkpoint {
         match (present(&index), present(&single)) {
             (true, true) => {
                 let Index { weight_map } = read_json(&index)?;
-                if !weight_map.values().any(|shard| shard == SINGLE) {
+                if !weight_map.values().any(|shard| is_same(&directory.join(shard), &single)) {
                     return Err(two(index));
                 }
                 Self::open_shards(directory, &index)
             }
             (true, false) => Self::open_shards(directory, &index),
-            (false, true) => match first_shard(directory) {
+            (false, true) => match first_shard(directory).filter(|shard| !is_same(shard, &single)) {
                 Some(shard) => Err(two(shard)),
                 None => Self::open_file(&single),
             },
@@ -257,6 +257,11 @@ impl Checkpoint {
 fn first_shard(directory: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| is_shard(path)).min()
+}
+
+/// Whether two paths are one file, possibly through links.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 fn is_shard(path: &Path) -> bool {

@@ -84,6 +84,7 @@ fn configurations_other_than_plain_lora_are_refused() {
         refused(&|_, tensors| tensors.push((format!("{QUERY}.{name}"), vec![2, 2])), expected);
     }
     refused(&|config, _| config["modules_to_save"] = json!(["lm_head"]), "modules_to_save: 'lm_head', but");
+    refused(&|_, tensors| tensors.clear(), "adapter_model.safetensors: tensors: none");
     refused(&|_, _| (), "trainable_token_indices: {\"lm_head\":[7]}, but");
     refused(&|config, _| config["lora_alpha"] = json!(0), "lora_alpha: 0, expected a positive number");
     refused(&|config, _| config["bias"] = json!("all"), "bias: \"all\", expected \"none\"");

@@ -56,6 +56,11 @@ fn a_single_file_beside_shards_is_refused_unless_they_are_one() {
     std::fs::remove_file(checkpoint.path().join("model.safetensors.index.json")).unwrap();
     std::fs::rename(checkpoint.path().join("model.safetensors"), &shard).unwrap();
     refused(["model-00001-of-00002.safetensors: a shard without", "model.safetensors.index.json"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&shard, checkpoint.path().join("model.safetensors")).unwrap();
+        assert!(checkpoint.plan_saved(WeightType::F32).is_ok(), "one file with two names");
+    }
 }
 
 #[test]

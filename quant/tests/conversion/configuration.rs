@@ -80,3 +80,57 @@ fn unknown_keys_are_listed_in_one_note() {
     let notes = checkpoint.plan(WeightType::F32).unwrap().notes;
     assert_eq!(notes, ["keys of the configuration that are unknown and ignored: house, llm_config.street"]);
 }
+
+#[test]
+fn without_dynamic_images_there_is_one_tile() {
+    let mut checkpoint = Checkpoint::internvl();
+    checkpoint.config["dynamic_image_size"] = json!(false);
+    let metadata = checkpoint.plan(WeightType::F32).unwrap().files.remove(0).metadata;
+    let tiles = |key: &str| metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+    assert_eq!(tiles("mmprm.image.max_tiles"), Some(GgufValue::U32(1)));
+    assert_eq!(tiles("mmprm.image.min_tiles"), Some(GgufValue::U32(1)));
+}
+
+/// Calls `change` with the path of every key below `value`.
+fn each_key(value: &Value, path: &str, change: &mut dyn FnMut(&str)) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}/{key}");
+        change(&path);
+        each_key(value, &path, change);
+    }
+}
+
+#[test]
+fn any_value_of_any_key_is_accepted_or_refused_with_the_file() {
+    let mut checkpoint = Checkpoint::internvl();
+    checkpoint.config["llm_config"]["rope_scaling"] = json!({"type": "yarn", "factor": 2.0,
+        "original_max_position_embeddings": 32, "attention_factor": 1.5, "beta_fast": 32, "truncate": true});
+    checkpoint.save(|_, _| 0.0);
+    let whole = checkpoint.config.clone();
+    let values = [
+        Value::Null,
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!("x"),
+        json!([]),
+        json!([{}]),
+        json!({}),
+        json!({"type": {}, "factor": [1]}),
+    ];
+    let mut refused = 0;
+    each_key(&whole, "", &mut |path| {
+        for value in &values {
+            let mut config = whole.clone();
+            *config.pointer_mut(path).unwrap() = value.clone();
+            checkpoint.write("config.json", &config.to_string());
+            if let Err(error) = checkpoint.plan_saved(WeightType::F32) {
+                refused += 1;
+                assert!(error.to_string().contains("tiny"), "{path} = {value}: {error}");
+            }
+        }
+    });
+    assert!(refused > 200, "{refused}");
+}

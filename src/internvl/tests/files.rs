@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mmprm_quant::safetensors::{NewTensor, StoredType, Values, write};
 
-use crate::internvl::{Layout, WeightsError, read_layout, read_parameters};
+use crate::internvl::{Layout, WeightsError, read_layout, read_parameters, unknown_keys};
 
 /// Saves a model of the layout in a directory, with one more tensor.
 fn save(directory: &Path, layout: &std::sync::Arc<Layout>, more: Option<(&str, &[f32])>) {
@@ -37,6 +37,19 @@ fn a_configuration_may_begin_with_a_byte_order_mark() {
     let (marked, plain) =
         (read_layout(folder.path()).unwrap(), read_layout(Path::new("tests/golden/ckpt/qwen2")).unwrap());
     assert_eq!(marked.config(), plain.config());
+}
+
+#[test]
+fn unknown_keys_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config =
+        serde_json::json!({"model_type": "internvl_chat", "llm_config": {"model_type": "qwen2", "house": 1}});
+    let write = |config: &serde_json::Value| fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    write(&config);
+    assert_eq!(unknown_keys(folder.path()).unwrap(), ["llm_config.house"]);
+    config["llm_config"]["qk_norm"] = true.into();
+    write(&config);
+    assert!(matches!(unknown_keys(folder.path()), Err(WeightsError::Config { .. })));
 }
 
 #[test]

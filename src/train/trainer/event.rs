@@ -58,6 +58,8 @@ pub enum RunError {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
+    /// Keys of the model's configuration that are unknown and ignored, if there are any.
+    UnknownKeys(Vec<String>),
     /// Data and model are loaded; steps follow.
     Ready(Ready),
     /// The run resumes after this many steps.

@@ -264,6 +264,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (mut samples, mut printed) = (0, Ok(()));
     let cancel = ui.interrupted().child();
     let mut on_event = |event: &Event| match event {
+        Event::UnknownKeys(keys) => {
+            let keys = keys.join(", ");
+            ui.note(format_args!("keys of the configuration that are unknown and ignored: {keys}"));
+        }
         Event::Ready(ready) => {
             samples = ready.samples;
             let left_out = match ready.left_out {
