@@ -10,49 +10,12 @@ use serde_json::{Map, Value};
 const NAMES: [&str; 5] = ["image_paths", "images", "image_path", "image", "decoded_image"];
 
 /// Words that make a field's name that of an image.
-const IMAGE_WORDS: [&str; 13] = [
-    "image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "figure", "figures",
-    "diagram",
-];
+const IMAGE_WORDS: &str =
+    "image images img imgs picture pictures pic pics photo photos figure figures diagram diagrams";
 
 /// Words that make it something about an image instead.
-const ABOUT_WORDS: [&str; 35] = [
-    "alt",
-    "caption",
-    "captions",
-    "category",
-    "count",
-    "context",
-    "description",
-    "descriptions",
-    "dir",
-    "dpi",
-    "folder",
-    "format",
-    "has",
-    "hash",
-    "height",
-    "id",
-    "ids",
-    "index",
-    "is",
-    "license",
-    "md5",
-    "mode",
-    "num",
-    "number",
-    "ocr",
-    "resolution",
-    "root",
-    "sha256",
-    "shape",
-    "size",
-    "source",
-    "tag",
-    "tags",
-    "type",
-    "width",
-];
+const ABOUT_WORDS: &str = "alt caption captions category context count description descriptions dir dpi folder format has hash height \
+                           id ids index is license md5 mode num number ocr resolution root sha256 shape size source tag tags type width";
 
 /// Maximum characters of a value in a message.
 const SHOWN: usize = 80;
@@ -252,8 +215,8 @@ fn is_image(name: &str) -> bool {
         }
         previous = letter;
     }
-    let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
-    has(&IMAGE_WORDS) && !has(&ABOUT_WORDS)
+    let has = |list: &str| list.split(' ').any(|known| words.iter().any(|word| word == known));
+    has(IMAGE_WORDS) && !has(ABOUT_WORDS)
 }
 
 /// A value for a message.
