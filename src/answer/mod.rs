@@ -36,6 +36,7 @@
 //! * a unit or a currency: a row of a table in `units.rs`;
 //! * a word that announces an answer, in any language: a list in `extract/announced.rs`;
 //! * number words: `number_words.rs`;
+//! * options in the text of a question: `options.rs`;
 //! * the rule of a benchmark: a file in `benchmark`, and a variant of [`Rule`] in `rule.rs` (the
 //!   command `mmprm verify` lists the rules by name).
 //!
@@ -47,6 +48,7 @@ pub mod extract;
 mod grammar;
 mod math;
 mod number_words;
+mod options;
 mod rule;
 mod rules;
 mod spec;

@@ -144,20 +144,6 @@ pub fn is_reals(tokens: TokenSlice<'_>) -> bool {
     }
 }
 
-/// Returns whether the tokens are a time of day with a.m. or p.m.: `8:40 a.m.`
-pub fn is_time_of_day(tokens: TokenSlice<'_>) -> bool {
-    let [Token::Number(_), Token::Sign(':'), Token::Number(_), half @ ..] = tokens.list else { return false };
-    match half {
-        [Token::Word(half) | Token::Text(half)] => {
-            ["am", "pm"].iter().any(|name| half.trim().eq_ignore_ascii_case(name))
-        }
-        [Token::Word(half), Token::Sign('.'), Token::Word(m), ..] => {
-            m.eq_ignore_ascii_case("m") && (half.eq_ignore_ascii_case("a") || half.eq_ignore_ascii_case("p"))
-        }
-        _ => false,
-    }
-}
-
 /// Returns whether the token at `index` is the "to" of a ratio: "3 to 4".
 pub fn is_to(tokens: TokenSlice<'_>, index: usize) -> bool {
     matches!(tokens.list, [Token::Number(_), Token::Word(word), Token::Number(_)] if word == "to") && index == 1

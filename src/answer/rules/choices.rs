@@ -24,7 +24,11 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
         let free_answer = extract(prediction);
         let text = free::joined(free_answer.clone());
         let alone = free_answer.method == Method::WholeText
-            && free::compare(&spec.choices[expected], &text, &without_choices).outcome == Outcome::Different;
+            && match free::compare(&spec.choices[expected], &text, &without_choices).outcome {
+                Outcome::Different => true,
+                Outcome::Undecided => letter(&text).is_some() || letter(&spec.choices[expected]).is_some(),
+                Outcome::Equal => false,
+            };
         if alone || !free_answer.method.is_fallback() && option(&text, spec, &without_choices).is_some() {
             extraction = free_answer;
         }
@@ -41,12 +45,17 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
             Comparison::different("a different option")
         });
     }
+    if letter(part).is_some() {
+        return Some(Comparison::different("a letter without an option"));
+    }
     if spec.choices.iter().all(|choice| letter(choice).is_some() && choice.trim().len() == 1) {
         return Some(Comparison::different("no option is chosen"));
     }
     let comparison = free::compare(&spec.choices[expected], part, &without_choices);
     Some(match comparison.outcome {
         Outcome::Different => Comparison::different("different from the text of the option"),
+        // Otherwise the answer would have been resolved to the option.
+        Outcome::Equal => Comparison::undecided("equal to several options"),
         _ => comparison,
     })
 }

@@ -1,14 +1,16 @@
 //! Compares equations, inequalities, assignments and ratios.
 
+use super::clocks;
 use super::combine::undecided_unless_different;
 use super::lists::ordered;
 use super::part_spec::PartSpec;
+use super::quantities;
 use super::sets;
 use super::shapes::compare_shapes;
 use super::variable_names::{Naming, names_points, naming};
 use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
-use crate::answer::math::{Expr, Ratio, proportion};
+use crate::answer::math::{Expr, Ratio, Solutions, proportion, solutions};
 
 /// The meaning of a chain of relations.
 enum Meaning<'a> {
@@ -24,6 +26,7 @@ enum Meaning<'a> {
 
 /// Compares two shapes of which at least one is a chain.
 pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
+    let (gold, prediction) = (&*quantities::without_steps(gold), &*quantities::without_steps(prediction));
     if let (Shape::List(all), one @ Shape::Chain(sides, _)) | (one @ Shape::Chain(sides, _), Shape::List(all)) =
         (gold, prediction)
         && sides.iter().all(names)
@@ -38,8 +41,10 @@ pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Compari
         (Some(first), Some(second)) => chains((gold, &first), (prediction, &second), spec),
         (Some(Meaning::Assignment(_, value) | Meaning::Value(value)), None) => compare_shapes(value, prediction, spec),
         (None, Some(Meaning::Assignment(_, value) | Meaning::Value(value))) => compare_shapes(gold, value, spec),
-        (Some(_), None) => other_than_chain(gold, prediction, spec),
-        _ => other_than_chain(prediction, gold, spec),
+        (Some(_), None) => quantities::compare(gold, prediction, true, spec)
+            .unwrap_or_else(|| other_than_chain(gold, prediction, spec)),
+        _ => quantities::compare(prediction, gold, false, spec)
+            .unwrap_or_else(|| other_than_chain(prediction, gold, spec)),
     }
 }
 
@@ -201,7 +206,7 @@ fn chains_by_side(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Opti
     };
     if relations == other_relations {
         let comparison = ordered(sides, others, spec);
-        if comparison.outcome == Outcome::Equal {
+        if comparison.outcome != Outcome::Different {
             return Some(comparison);
         }
     }
@@ -235,8 +240,11 @@ fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Comparison {
     match proportion(&first, &second) {
         Ratio::Constant { .. } => Comparison::equal("the same equation, rearranged"),
         Ratio::Varies if linear(&first) && linear(&second) => Comparison::different("different equations"),
-        Ratio::Varies => Comparison::undecided("equations that are not multiples of each other"),
-        Ratio::Unknown => Comparison::undecided("equations that cannot be evaluated"),
+        _ => match solutions(&first, &second) {
+            Solutions::Same => Comparison::equal("equations with the same solutions"),
+            Solutions::Different => Comparison::different("equations with different solutions"),
+            Solutions::Unknown => Comparison::undecided("equations that are not multiples of each other"),
+        },
     }
 }
 
@@ -331,8 +339,12 @@ pub fn ratios(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparis
             if comparison.outcome == Outcome::Equal {
                 return comparison;
             }
-            if is_time(a) && is_time(b) {
-                return undecided_unless_different(ordered(&scaled(a), &scaled(b), spec), "ratios or times of day");
+            if clocks::may_be_time(a) && clocks::may_be_time(b) {
+                let as_ratios = ordered(&scaled(a), &scaled(b), spec);
+                let as_times = clocks::compare(gold, prediction);
+                let open = as_times.outcome == Outcome::Undecided && as_ratios.outcome == Outcome::Different;
+                let comparison = undecided_unless_different(as_ratios, "ratios or times of day");
+                return if open { as_times } else { comparison };
             }
             ordered(&scaled(a), &scaled(b), spec)
         }
@@ -342,12 +354,4 @@ pub fn ratios(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparis
         },
         _ => Comparison::different("different kinds of answers"),
     }
-}
-
-/// Returns whether a ratio may be a time of day: hours, and minutes of two digits.
-fn is_time(ratio: &[Expr]) -> bool {
-    let whole = |expr: &Expr| if let Expr::Number(number) = expr { Some(number.float()) } else { None };
-    let [hours, minutes] = ratio else { return false };
-    whole(hours).is_some_and(|hours| hours <= 24.0)
-        && whole(minutes).is_some_and(|minutes| (10.0..=60.0).contains(&minutes))
 }
