@@ -9,14 +9,14 @@ type Pair<'a> = (&'a str, &'a str);
 /// Checks pairs in both directions, and lists all that fail.
 fn check(expected: Outcome, pairs: &[Pair<'_>]) {
     let spec = AnswerSpec::default();
-    let mut failed = String::new();
+    let mut failed = Vec::new();
     for (gold, prediction) in pairs.iter().flat_map(|(a, b)| [(a, b), (b, a)]) {
         let comparison = compare(gold, prediction, &spec);
         if comparison.outcome != expected {
-            failed += &format!("{gold}  |  {prediction}  is {:?}: {}\n", comparison.outcome, comparison.reason);
+            failed.push(format!("{gold}  |  {prediction}  is {:?}: {}", comparison.outcome, comparison.reason));
         }
     }
-    assert!(failed.is_empty(), "expected {expected:?}:\n{failed}");
+    assert!(failed.is_empty(), "expected {expected:?}:\n{}", failed.join("\n"));
 }
 
 fn same(pairs: &[Pair<'_>]) {

@@ -10,16 +10,16 @@ type Pair<'a> = (&'a str, &'a str);
 /// Checks pairs (in both directions if `both`), and lists all that fail.
 fn check(expected: Outcome, both: bool, pairs: &[Pair<'_>]) {
     let spec = AnswerSpec::default();
-    let mut failed = String::new();
+    let mut failed = Vec::new();
     for (gold, prediction) in
         pairs.iter().flat_map(|(a, b)| [(a, b, true), (b, a, both)]).filter(|case| case.2).map(|case| (case.0, case.1))
     {
         let comparison = compare(gold, prediction, &spec);
         if comparison.outcome != expected {
-            failed += &format!("{gold}  |  {prediction}  is {:?}: {}\n", comparison.outcome, comparison.reason);
+            failed.push(format!("{gold}  |  {prediction}  is {:?}: {}", comparison.outcome, comparison.reason));
         }
     }
-    assert!(failed.is_empty(), "expected {expected:?}:\n{failed}");
+    assert!(failed.is_empty(), "expected {expected:?}:\n{}", failed.join("\n"));
 }
 
 fn same(pairs: &[Pair<'_>]) {

@@ -10,7 +10,7 @@ const MAX_PER_WORD: usize = 8;
 
 /// The word "answer" in the languages that models write in. Words whose capital is not ASCII are
 /// listed in both forms.
-const ANSWER: [&str; 44] = [
+const ANSWER: [&str; 51] = [
     "answer",
     "ans",
     "réponse",
@@ -38,6 +38,12 @@ const ANSWER: [&str; 44] = [
     "απάντηση",
     "Απάντηση",
     "jawaban",
+    "jawabannya",
+    "svaret",
+    "răspunsul",
+    "תשובה",
+    "התשובה",
+    "正解",
     "đáp số",
     "Đáp án",
     "Đáp số",
@@ -48,6 +54,7 @@ const ANSWER: [&str; 44] = [
     "คำตอบ",
     "答案",
     "答え",
+    "答",
     "回答",
     "정답",
     "답",
@@ -67,7 +74,7 @@ const MAX_LEAD_BYTES: usize = 200;
 const OPTION: [&str; 4] = ["option", "choice", "选项", "letter"];
 
 /// Words that link "answer" to the answer; a word comes after any longer one that starts with it.
-const VERBS: [&str; 49] = [
+const VERBS: [&str; 57] = [
     "should be",
     "would be",
     "will be",
@@ -93,6 +100,14 @@ const VERBS: [&str; 49] = [
     "wäre",
     "är",
     "равен",
+    "adalah",
+    "είναι",
+    "היא",
+    "er",
+    "este",
+    "คือ",
+    "هي",
+    "هو",
     "은",
     "는",
     "이",
@@ -120,7 +135,7 @@ const VERBS: [&str; 49] = [
 ];
 
 /// Words between the verb and the answer that add nothing.
-const FILLERS: [&str; 26] = [
+const FILLERS: [&str; 28] = [
     "therefore",
     "thus",
     "hence",
@@ -147,6 +162,8 @@ const FILLERS: [&str; 26] = [
     "letter",
     "answer",
     "donc",
+    "la",
+    "opción",
 ];
 
 /// First words of a statement about an answer that does not give one.
@@ -221,6 +238,12 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
 }
 
 fn stands_alone(text: &str, at: usize, word: &str) -> bool {
+    // The single character also ends other words.
+    if word == "答"
+        && !(text[..at].is_empty() || text[..at].ends_with(|c: char| c.is_whitespace() || "。，；".contains(c)))
+    {
+        return false;
+    }
     let following = text[at + word.len()..].trim_start_matches(['s', 'S']);
     let first = word.starts_with(char::is_alphabetic);
     let goes_on = first && text[..at].ends_with(is_wordlike) || following.starts_with(is_wordlike);
@@ -245,6 +268,9 @@ fn text_after_link(text: &str, start: usize, after: usize, needs_verb: bool) -> 
         if !needs_verb && (opens_line || foreign) && linked.len() == text.len() - after {
             let next = rest.trim_start_matches(['.', '\r']);
             if next.starts_with('\n') || next.starts_with('$') || next.starts_with("\\(") || next.starts_with("\\[") {
+                return Some(next);
+            }
+            if opens_line && foreign && next.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
                 return Some(next);
             }
             if opens_line && letters::at_start(next).is_some_and(|letters| letters.marked) {
@@ -320,7 +346,7 @@ fn in_formula(text: &str, at: usize) -> bool {
     let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
     line.ends_with(|c: char| c == '{' || c == ' ' || c.is_alphabetic())
         && line.matches('$').count() % 2 == 1
-        && line.rfind('$').is_some_and(|at| line[at + 1..].contains("\\"))
+        && line.rfind('$').is_some_and(|at| line[at + 1..].contains('\\'))
 }
 
 /// Returns the answer in front of "is the answer"; `before` ends in front of the word "answer".
@@ -337,6 +363,7 @@ fn text_before_verb(before: &str) -> Option<&str> {
         }
     }
     let rest = rest.strip_suffix(" is").filter(|_| rest.len() < before.trim_end().len())?;
+    let rest = [", which", ", and this", ", this"].iter().find_map(|link| rest.strip_suffix(link)).unwrap_or(rest);
     let start = rest.rfind(['\n', '。', '，']).map(|at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
     let clause = &rest[start.unwrap_or(0).max(rest.rfind(". ").map_or(0, |at| at + 2))..];
     // A comma inside brackets does not separate clauses.
@@ -364,7 +391,8 @@ fn chosen(text: &str) -> Vec<Announcement<'_>> {
 
 /// Returns whether a statement can be an answer.
 fn is_plausible(statement: &str) -> bool {
-    !statement.is_empty()
+    !["this", "that", "it", "which", "here"].iter().any(|word| statement.eq_ignore_ascii_case(word))
+        && !statement.is_empty()
         && statement.contains(|c: char| c.is_alphanumeric() || c == '\\' || c == '∅' || c == '∞')
         && !EMPTY.iter().any(|word| {
             strip_word(statement, word).is_some()

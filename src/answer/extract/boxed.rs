@@ -189,9 +189,21 @@ fn beside(between: &str) -> bool {
     ];
     let mut rest = between;
     loop {
-        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || "$~&,;/|、，；".contains(c));
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || "$~&,;/|、，；*".contains(c));
         if rest.is_empty() {
             return true;
+        }
+        // The number of the next part: `(2)`, `(b)`.
+        if let Some((number, after)) = rest.strip_prefix('(').and_then(|inside| inside.split_once(')'))
+            && (1..=3).contains(&number.len())
+            && number.chars().all(char::is_alphanumeric)
+        {
+            rest = after;
+            continue;
+        }
+        if let Some((_, after)) = rest.strip_prefix("\\hspace{").and_then(|inside| inside.split_once('}')) {
+            rest = after;
+            continue;
         }
         // The name of the next value: `x = \boxed{1}, y = \boxed{2}`.
         if rest.len() < between.trim_start().len()

@@ -50,9 +50,10 @@ pub fn read(tokens: &[Token]) -> Option<Clock> {
     }
     let (before, tokens) = half_before(tokens);
     let (numbers, rest) = numbers(tokens)?;
-    let (half, marked) = match (before, half_after(rest)) {
+    let (half, marked) = match (before, mark_after(rest)) {
         (Some(half), _) if rest.is_empty() => (Some(half), true),
-        (None, Some(half)) => (half, true),
+        (None, Some(Mark::Half(half))) => (Some(half), true),
+        (None, Some(Mark::OClock)) => (None, true),
         (None, None) if rest.is_empty() => (None, false),
         _ => return None,
     };
@@ -61,9 +62,9 @@ pub fn read(tokens: &[Token]) -> Option<Clock> {
     let minute = numbers.get(1).map_or(Some(0), value)?;
     let second = numbers.get(2).map_or(Some(0), value)?;
     let two_digits = numbers[1..].iter().all(|digits| digits.len() == 2);
-    let zero = numbers.iter().any(|digits| digits.len() == 2 && digits.starts_with('0'));
+    let zero = numbers.iter().any(|digits| digits.starts_with('0'));
     let written = marked || matches!(tokens.get(1), Some(Token::Text(_)));
-    if !written && !(numbers.len() > 1 && two_digits && zero) {
+    if !(written || numbers.len() > 1 && two_digits && zero) {
         return None;
     }
     Clock::new(hour, minute, second)?.in_half(half)
@@ -80,8 +81,14 @@ fn half_before(tokens: &[Token]) -> (Option<Half>, &[Token]) {
     (Some(half), &tokens[1..])
 }
 
-/// Reads the half of the day after a time; the inner `None` for "o'clock".
-fn half_after(rest: &[Token]) -> Option<Option<Half>> {
+/// Words after a time.
+enum Mark {
+    Half(Half),
+    OClock,
+}
+
+/// Reads the half of the day, or "o'clock", after a time.
+fn mark_after(rest: &[Token]) -> Option<Mark> {
     let mut letters = String::new();
     for token in rest {
         match token {
@@ -92,10 +99,9 @@ fn half_after(rest: &[Token]) -> Option<Option<Half>> {
     }
     letters.retain(|character| !character.is_whitespace() && character != '.' && character != '\'');
     Some(match letters.to_ascii_lowercase().as_str() {
-        "am" | "inthemorning" => Some(Half::Morning),
-        "pm" | "intheafternoon" | "intheevening" | "noon" => Some(Half::Afternoon),
-        "midnight" => Some(Half::Morning),
-        "oclock" => None,
+        "am" | "inthemorning" | "midnight" => Mark::Half(Half::Morning),
+        "pm" | "intheafternoon" | "intheevening" | "noon" => Mark::Half(Half::Afternoon),
+        "oclock" => Mark::OClock,
         _ => return None,
     })
 }
@@ -111,7 +117,6 @@ fn numbers(tokens: &[Token]) -> Option<(Vec<String>, &[Token])> {
         found.push(digits.clone());
         rest = match (found.len(), after) {
             (1 | 2, [Token::Sign(':'), next @ ..]) => next,
-            (1 | 2, [Token::Open('{'), Token::Sign(':'), Token::Close('}'), next @ ..]) => next,
             (1, [Token::Text(unit), next @ ..]) if ["时", "点"].contains(&unit.trim()) => next,
             (1, [Token::Text(unit), next @ ..]) if ["点整", "时整"].contains(&unit.trim()) => {
                 return Some((found, next));

@@ -14,7 +14,7 @@ pub fn without_hedges(tokens: TokenSlice<'_>) -> TokenSlice<'_> {
         ["about", "approximately", "around", "roughly", "exactly", "is", "are", "equals", "nearly", "so"];
     let chinese = |text: &str| text.ends_with(['为', '是', '得', '约', '共', '有', '于', '点']) && text.len() > 2;
     let hedge = |token: &Token| match token {
-        Token::Text(text) if chinese(text) => true,
+        Token::Text(text) if chinese(text) || text.trim_end().ends_with([':', '：']) => true,
         Token::Word(word) | Token::Text(word) => HEDGES.iter().any(|hedge| word.trim().eq_ignore_ascii_case(hedge)),
         _ => false,
     };

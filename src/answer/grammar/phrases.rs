@@ -41,6 +41,22 @@ const RELATIONS: [(&str, &str); 33] = [
 /// Shorter Chinese phrases, replaced after the others.
 const SHORT: [(&str, &str); 2] = [("大于", ">"), ("小于", "<")];
 
+/// Names of sets of real numbers, and the sets.
+const REALS: [(&str, &str); 12] = [
+    ("\\mathbb{R}^{+}", "(0,\\infty)"),
+    ("\\mathbb{R}^+", "(0,\\infty)"),
+    ("\\mathbb{R}_{+}", "(0,\\infty)"),
+    ("\\mathbb{R}_+", "(0,\\infty)"),
+    ("\\mathbb{R}_{>0}", "(0,\\infty)"),
+    ("\\mathbb{R}_{> 0}", "(0,\\infty)"),
+    ("\\mathbb{R}_{>=0}", "[0,\\infty)"),
+    ("\\mathbb{R}_{>= 0}", "[0,\\infty)"),
+    ("\\mathbb{R}^{-}", "(-\\infty,0)"),
+    ("\\mathbb{R}^-", "(-\\infty,0)"),
+    ("\\mathbb{R}^{*}", "(-\\infty,0)\\cup(0,\\infty)"),
+    ("\\mathbb{R}^*", "(-\\infty,0)\\cup(0,\\infty)"),
+];
+
 /// Phrases for all real numbers but those that follow.
 const EXCEPT: [&str; 10] = [
     "all real numbers except for",
@@ -102,6 +118,8 @@ fn excluded(text: &str) -> Option<String> {
 /// "exclusive" the ends are unknown.
 fn between(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('.');
+    let text =
+        text.find("between ").filter(|at| *at < 12 && text[..*at].contains(" is")).map_or(text, |at| &text[at..]);
     let (rest, closed) = [("exclusive", false), ("inclusive", true), ("(inclusive)", true), ("(exclusive)", false)]
         .iter()
         .find_map(|(word, closed)| Some((text.strip_suffix(word)?, *closed)))?;
@@ -116,6 +134,14 @@ fn between(text: &str) -> Option<String> {
 /// Replaces phrases for relations.
 fn related(text: &str) -> Option<String> {
     let mut result = text.to_owned();
+    if text.contains('&') && !text.contains("\\begin") {
+        result = result.replace("&&", " & ").replace(" & ", "\\text{ and }");
+    }
+    if text.contains("\\mathbb") {
+        for (name, set) in REALS {
+            result = result.replace(name, set);
+        }
+    }
     for (phrase, sign) in RELATIONS.iter().chain(&SHORT) {
         if result.contains(phrase) {
             result = result.replace(&format!("\\text{{ {phrase} }}"), sign);

@@ -150,6 +150,15 @@ impl Reader {
             }
             return pieces.into_iter().map(|piece| self.clause(piece)).collect::<Result<_, _>>().map(Shape::Parts);
         }
+        for (sign, joint) in [("cap", Joint::And), ("cup", Joint::Or)] {
+            let parts = tokens.split(|_, token| matches!(token, Token::Command(name) if name == sign));
+            let related =
+                |part: &TokenSlice<'_>| part.list.iter().any(|token| relation(token).is_some_and(Relation::is_order));
+            if parts.len() > 1 && parts.iter().all(related) {
+                let parts = parts.into_iter().map(|part| self.clause(part)).collect::<Result<_, _>>()?;
+                return Ok(Shape::Joined(joint, parts));
+            }
+        }
         if let Some((main, domain)) = split_condition(tokens) {
             return Ok(joined(vec![self.clause(main)?, self.clause(domain)?], &[]).unwrap_or_else(Shape::List));
         }

@@ -120,7 +120,8 @@ impl Shape {
             return None;
         }
         let symbols = sides.iter().filter_map(Self::expr).flat_map(Expr::symbols);
-        let mut variables = symbols.filter(|name| !name.starts_with("\\mathbb") && *name != "\\emptyset");
+        let mut variables =
+            symbols.filter(|name| !name.starts_with("\\mathbb") && *name != "R" && *name != "\\emptyset");
         let first = variables.next()?;
         variables.all(|other| other == first).then_some(first)
     }

@@ -68,6 +68,7 @@ fn symbol(character: char) -> Option<&'static str> {
         '∪' | '⋃' => "\\cup ",
         '∩' | '⋂' => "\\cap ",
         '∈' => "\\in ",
+        '∖' => "\\setminus ",
         '∅' | '⌀' => "\\emptyset ",
         'ℝ' => "\\mathbb{R}",
         'ℤ' => "\\mathbb{Z}",

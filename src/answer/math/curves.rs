@@ -6,7 +6,7 @@ use super::expr::Expr;
 /// Maximum number of nodes of an equation that is sampled.
 const MAX_NODES: usize = 120;
 /// Maximum number of variables.
-const MAX_VARIABLES: usize = 4;
+const MAX_VARIABLES: usize = 6;
 /// Number of values of the other variables for which one variable is solved.
 const SAMPLES: u32 = 5;
 /// Number of intervals on each side of zero that are searched for a root.
@@ -55,7 +55,7 @@ fn covers(a: &Expr, b: &Expr, names: &[&str]) -> Option<bool> {
             let point = Point::new(if index % 2 == 0 { index } else { index + 6 });
             let at = |expr: &Expr, value: f64| {
                 let value = evaluate(expr, point.with(name, value));
-                value.real().filter(|real| real.is_finite() && !value.leaves_reals)
+                value.real().filter(|real| real.is_finite() && !value.leaves_reals())
             };
             for root in roots(&|value| at(a, value)) {
                 let near = |value: f64| at(b, value).map(f64::abs);
@@ -132,4 +132,19 @@ fn touched(function: &impl Fn(f64) -> Option<f64>, left: (f64, f64), right: (f64
     }
     let lowest = f64::midpoint(a, b);
     (function(lowest)?.abs() <= 1e-10 * left.1.abs().min(right.1.abs())).then_some(lowest)
+}
+
+/// Returns whether `a < 0` and `b < 0` (or `a > 0`, `b > 0`) hold at different points of a sample.
+pub fn regions_differ(a: (&Expr, bool), b: (&Expr, bool)) -> bool {
+    const POINTS: u32 = 36;
+    const MARGIN: f64 = 1e-6;
+    (0..POINTS).any(|index| {
+        let at = |(expr, below): (&Expr, bool)| {
+            let value = evaluate(expr, Point::new(index));
+            let real =
+                value.real().filter(|real| real.abs() > MARGIN && value.float_is_known && !value.leaves_reals())?;
+            Some((real < 0.0) == below)
+        };
+        matches!((at(a), at(b)), (Some(first), Some(second)) if first != second)
+    })
 }

@@ -4,7 +4,7 @@ use num_complex::Complex64;
 
 use super::evaluate::{Point, Value, evaluate};
 use super::expr::Expr;
-use super::huge::huge;
+use super::huge::{Huge, huge};
 use super::positive;
 
 /// Whether two expressions are equal.
@@ -75,6 +75,11 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
         if representable { Some(float) } else { huge(expr)?.float().map(Complex64::from) }
     };
     let (x, y) = (in_range(first.float, a).unwrap_or(first.float), in_range(second.float, b).unwrap_or(second.float));
+    // Rounding leaves a remainder of the order of 1e-16 where the value is zero.
+    let zero = |value: Complex64, expr: &Expr| value == Complex64::ZERO && huge(expr).is_some_and(Huge::is_zero);
+    if !exact && (zero(x, a) || vanishes(x, a)) && (zero(y, b) || vanishes(y, b)) {
+        return Equality::Equal;
+    }
     let readable = |float: Complex64| float.is_finite() && float != Complex64::ZERO;
     if !readable(x) || !readable(y) {
         if let (Some(a), Some(b)) = (huge(a), huge(b))
@@ -135,6 +140,22 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
         }
         _ => Equality::Unknown,
     }
+}
+
+/// Returns whether a tiny value is what rounding leaves of zero: of a difference of larger terms, or
+/// of a trigonometric function.
+fn vanishes(value: Complex64, expr: &Expr) -> bool {
+    const TINY: f64 = 1e-14;
+    let periodic = |part: &Expr| {
+        use super::expr::Function::{Cos, Cot, Sin, Tan};
+        matches!(part, Expr::Call(Sin | Cos | Tan | Cot, arguments) if arguments[0].is_constant()
+            && evaluate(&arguments[0], Point::new(0)).float.norm() > 0.1)
+    };
+    let cancels = |part: &Expr| {
+        let Expr::Sum(terms) = part else { return false };
+        terms.iter().any(|term| evaluate(term, Point::new(0)).float.norm() > 0.1)
+    };
+    value.norm() < TINY && expr.any(&|part| periodic(part) || cancels(part))
 }
 
 /// Returns whether a value is, up to rounding, a decimal fraction of at most six places.
@@ -201,7 +222,7 @@ impl Points {
         }
         let distance = (first.float - second.float).norm();
         let relative = distance / first.float.norm().max(second.float.norm()).max(1e-3);
-        match (first.leaves_reals, second.leaves_reals) {
+        match (first.leaves_reals(), second.leaves_reals()) {
             (false, false) => {}
             (true, true) => {
                 self.complex += 1;
@@ -253,8 +274,8 @@ pub fn proportion(a: &Expr, b: &Expr) -> Ratio {
             && y.abs() > 1e-9
             && x.is_finite()
             && y.is_finite()
-            && !first.leaves_reals
-            && !second.leaves_reals
+            && !first.leaves_reals()
+            && !second.leaves_reals()
         {
             let field = first.field.zip(second.field).and_then(|(x, y)| Some(x * y.inverse()?));
             quotients.push((x / y, field));

@@ -41,7 +41,7 @@ impl<'a> Point<'a> {
         let field = Field::from_hash(&("variable", name, self.index));
         let unit = field.to_sample();
         if let Some((_, value)) = self.fixed.filter(|(fixed, _)| *fixed == name) {
-            return Value { varies: true, field_is_exact: false, ..Value::known(field, value) };
+            return Value { origin: Origin::Variable, field_is_exact: false, ..Value::known(field, value) };
         }
         let float = match self.index {
             _ if name.starts_with(Self::POSITIVE) => unit,
@@ -49,7 +49,7 @@ impl<'a> Point<'a> {
             Self::SIGNED..Self::DISTANT => (unit - 1.7) * 2.0,
             index => (unit - 1.7) * if index % 2 == 0 { 20.0 } else { 200.0 },
         };
-        Value { varies: true, ..Value::known(field, float) }
+        Value { origin: Origin::Variable, ..Value::known(field, float) }
     }
 }
 
@@ -65,11 +65,20 @@ pub struct Value {
     pub float: Complex64,
     /// Whether `float` is the true value, rather than a random one for an unknown function.
     pub float_is_known: bool,
-    /// Whether the value depends on a variable.
-    pub varies: bool,
-    /// Whether the value was computed from the root of a negative number that depends on a variable,
-    /// so that it is undefined over the reals.
-    pub leaves_reals: bool,
+    /// What the value depends on.
+    pub origin: Origin,
+}
+
+/// What a value depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// On no variable.
+    Constant,
+    /// On a variable.
+    Variable,
+    /// On the root of a negative number that depends on a variable: over the reals, the value is
+    /// undefined.
+    NegativeRoot,
 }
 
 impl Value {
@@ -78,8 +87,7 @@ impl Value {
         field_is_exact: true,
         float: Complex64 { re: f64::NAN, im: 0.0 },
         float_is_known: true,
-        varies: false,
-        leaves_reals: false,
+        origin: Origin::Constant,
     };
 
     fn known(field: Field, float: impl Into<Complex64>) -> Self {
@@ -95,8 +103,7 @@ impl Value {
             field_is_exact: false,
             float,
             float_is_known: arguments.iter().all(|value| value.float_is_known),
-            varies: arguments.iter().any(|value| value.varies),
-            leaves_reals: arguments.iter().any(|value| value.leaves_reals),
+            origin: arguments.iter().map(|value| value.origin).max().unwrap_or(Origin::Constant),
         }
     }
 
@@ -111,8 +118,7 @@ impl Value {
             field_is_exact: self.field_is_exact && other.field_is_exact,
             float: float(self.float, other.float),
             float_is_known: self.float_is_known && other.float_is_known,
-            varies: self.varies || other.varies,
-            leaves_reals: self.leaves_reals || other.leaves_reals,
+            origin: self.origin.max(other.origin),
         }
     }
 
@@ -120,9 +126,14 @@ impl Value {
         Self { field: self.field.map(|field| field * factor), float: self.float * float, ..self }
     }
 
+    /// Returns whether the value is undefined over the reals.
+    pub fn leaves_reals(self) -> bool {
+        self.origin == Origin::NegativeRoot
+    }
+
     /// Returns whether it is a negative number that depends on a variable.
     fn varies_below_zero(self) -> bool {
-        self.varies && self.real().is_none_or(|real| real < 0.0)
+        self.origin > Origin::Constant && self.real().is_none_or(|real| real < 0.0)
     }
 
     /// Returns the float, on the upper side of the branch cut if it is real: −4 − 0i becomes −4.
@@ -217,7 +228,7 @@ fn power(base: Value, exponent: &Expr, point: Point<'_>) -> Value {
         _ => base.principal().powc(exponent.float),
     };
     let value = Value::inexact(&"power", &[base, exponent], float);
-    Value { leaves_reals: value.leaves_reals || base.varies_below_zero(), ..value }
+    if base.varies_below_zero() { Value { origin: Origin::NegativeRoot, ..value } } else { value }
 }
 
 /// Returns the value of an integer constant.
@@ -258,7 +269,8 @@ fn root(radicand: Value, degree: u32) -> Value {
         _ => radicand.principal().powf(1.0 / f64::from(degree)),
     };
     let value = Value::inexact(&("root", degree), &[radicand], float);
-    Value { leaves_reals: value.leaves_reals || degree.is_multiple_of(2) && radicand.varies_below_zero(), ..value }
+    let leaves = degree.is_multiple_of(2) && radicand.varies_below_zero();
+    if leaves { Value { origin: Origin::NegativeRoot, ..value } } else { value }
 }
 
 fn call(function: Function, arguments: &[Value]) -> Value {

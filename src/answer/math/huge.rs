@@ -34,7 +34,7 @@ impl Huge {
 
     /// Makes 2 to the power `log`.
     fn from_log(log: f64, error: f64) -> Option<Self> {
-        if !(log.abs() <= MAX_LOG) {
+        if log.is_nan() || log.abs() > MAX_LOG {
             return None;
         }
         Self::new((log - log.floor()).exp2(), log.floor() as i64, error + log.abs() * ROUNDING)
@@ -42,6 +42,11 @@ impl Huge {
 
     fn log(self) -> f64 {
         self.mantissa.abs().log2() + self.exponent as f64
+    }
+
+    fn natural_log(self) -> Option<Self> {
+        let log = self.log() * std::f64::consts::LN_2;
+        (self.mantissa > 0.0).then(|| Self::new(log, 0, self.error / log.abs() + ROUNDING))?
     }
 
     fn times(self, other: Self) -> Option<Self> {
@@ -72,6 +77,10 @@ impl Huge {
         Some(if odd { Self { mantissa: -size.mantissa, ..size } } else { size })
     }
 
+    pub fn is_zero(self) -> bool {
+        self.mantissa == 0.0
+    }
+
     /// Returns the nearest floating-point number if the value is in its range and accurate.
     pub fn float(self) -> Option<f64> {
         let fits = (-1000..1000).contains(&self.exponent) && self.error < 1e-11;
@@ -81,7 +90,7 @@ impl Huge {
     /// Returns whether two values differ by more than their errors.
     pub fn differs(self, other: Self) -> bool {
         if self.mantissa == 0.0 || other.mantissa == 0.0 {
-            return self.mantissa != other.mantissa;
+            return self.is_zero() != other.is_zero();
         }
         if self.mantissa.signum() != other.mantissa.signum() {
             return self.error < 0.1 && other.error < 0.1;
@@ -108,6 +117,11 @@ pub fn huge(expr: &Expr) -> Option<Huge> {
             huge(base)?.power(exponent)
         }
         Expr::Root(radicand, degree) => huge(radicand)?.power(1.0 / f64::from(*degree)),
+        Expr::Call(Function::Ln, arguments) => huge(arguments.first()?)?.natural_log(),
+        Expr::Call(Function::Log, arguments) => {
+            let [base, inside] = arguments.as_slice() else { return None };
+            huge(inside)?.natural_log()?.times(huge(base)?.natural_log()?.inverse()?)
+        }
         Expr::Percent(a) => huge(a)?.times(Huge::new(0.01, 0, ROUNDING)?),
         Expr::Call(Function::Factorial, arguments) => {
             let x = evaluate(arguments.first()?, Point::new(0)).real().filter(|x| *x >= 0.0 && x.fract() == 0.0)?;

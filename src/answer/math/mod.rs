@@ -17,7 +17,7 @@ mod matrix;
 mod number;
 mod positive;
 
-pub use curves::{Solutions, solutions};
+pub use curves::{Solutions, regions_differ, solutions};
 pub use equality::{Equality, Ratio, Tolerance, equality, proportion};
 pub use evaluate::{Point, evaluate};
 pub use expr::{Constant, Expr, Function};

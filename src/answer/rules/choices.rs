@@ -2,9 +2,13 @@
 
 use super::free;
 use super::letters::letter;
+use super::words;
 use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::extract::{Method, extract, extract_for};
 use crate::answer::spec::AnswerSpec;
+
+/// Maximum length of a prediction that is only a refusal, in bytes.
+const MAX_REFUSAL_BYTES: usize = 400;
 
 /// Compares two answers as options. Returns `None` if the spec has no options or the expected
 /// answer is not one of them.
@@ -33,6 +37,11 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
             extraction = free_answer;
         }
     }
+    if extraction.parts.is_empty() {
+        let short = prediction.len() <= MAX_REFUSAL_BYTES;
+        let refused = short.then(|| words::closed_class(&spec.choices[expected], prediction)).flatten();
+        return Some(refused.unwrap_or(Comparison::undecided("no option is chosen")));
+    }
     let [part] = extraction.parts.as_slice() else {
         return Some(Comparison::undecided("several answers to a multiple-choice problem"));
     };
@@ -56,7 +65,7 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
         Outcome::Different => Comparison::different("different from the text of the option"),
         // Otherwise the answer would have been resolved to the option.
         Outcome::Equal => Comparison::undecided("equal to several options"),
-        _ => comparison,
+        Outcome::Undecided => comparison,
     })
 }
 

@@ -41,12 +41,10 @@ pub fn ratio(sides: &[Expr]) -> Option<Clock> {
     }
 }
 
-/// Returns whether a ratio may be a time or a duration: minutes and seconds have two digits.
+/// Returns whether a ratio may be a time of day: the minutes have two digits.
 pub fn may_be_time(sides: &[Expr]) -> bool {
     let within = |expr: &Expr, low: f64, high: f64| matches!(expr, Expr::Number(number) if (low..=high).contains(&number.float()));
-    (2..=3).contains(&sides.len())
-        && within(&sides[0], 0.0, 24.0)
-        && sides[1..].iter().all(|part| within(part, 10.0, 60.0))
+    sides.len() == 2 && within(&sides[0], 0.0, 24.0) && sides[1..].iter().all(|part| within(part, 10.0, 60.0))
 }
 
 fn times(a: Clock, b: Clock) -> Comparison {

@@ -12,6 +12,14 @@ pub fn solve(sides: &[Shape], relations: &[Relation]) -> Option<Vec<Interval>> {
     if !relations.iter().all(limits) {
         return None;
     }
+    // `3 < third side < 7`: words name the variable.
+    let sides: Vec<Shape> = sides
+        .iter()
+        .map(|side| match side {
+            Shape::Words(text) => Shape::value(Expr::Symbol(text.clone())),
+            other => other.clone(),
+        })
+        .collect();
     let exprs: Vec<&Expr> = sides.iter().map(Shape::expr).collect::<Option<_>>()?;
     let mut varying = exprs.iter().filter(|side| !side.is_constant());
     let subject = varying.next()?;

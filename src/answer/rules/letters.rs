@@ -17,6 +17,11 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
             Comparison::different("different options")
         });
     }
+    let listed = |text: &str| several(text).is_some() && text.contains([' ', ',', ';']);
+    let single = |text: &str| letter(text).is_some() && labelled(text).is_none();
+    if listed(gold) && single(prediction) || single(gold) && listed(prediction) {
+        return Some(Comparison::different("one option and several"));
+    }
     let option = |text: &str| letter(text).filter(|letter| (b'A'..=b'H').contains(letter));
     let ours = option(gold)?;
     let theirs = letter(prediction)?;
@@ -33,7 +38,7 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
 pub fn letter_and_value(gold: &str, prediction: &str) -> bool {
     let option = |text: &str| {
         let capital = |letter: &u8| (b'A'..=b'H').contains(letter) && text.contains(char::from(*letter));
-        letter(text).filter(capital).is_some() && labelled(text).is_none()
+        letter(text).as_ref().is_some_and(capital) && labelled(text).is_none()
     };
     let lettered = |text: &str| text.contains(|c: char| c.is_ascii_alphabetic());
     let one_way = |ours: &str, theirs: &str| {

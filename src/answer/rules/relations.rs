@@ -10,7 +10,7 @@ use super::shapes::compare_shapes;
 use super::variable_names::{Naming, names_points, naming};
 use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
-use crate::answer::math::{Expr, Ratio, Solutions, proportion, solutions};
+use crate::answer::math::{Expr, Ratio, Solutions, proportion, regions_differ, solutions};
 
 /// The meaning of a chain of relations.
 enum Meaning<'a> {
@@ -34,6 +34,9 @@ pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Compari
     {
         return Comparison::undecided("one of several relations between names");
     }
+    if let Some(comparison) = branches(gold, prediction).or_else(|| branches(prediction, gold)) {
+        return comparison;
+    }
     if is_point(gold) && ranges(prediction) || is_point(prediction) && ranges(gold) {
         return Comparison::different("a point and a range");
     }
@@ -46,6 +49,20 @@ pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Compari
         _ => quantities::compare(prediction, gold, false, spec)
             .unwrap_or_else(|| other_than_chain(prediction, gold, spec)),
     }
+}
+
+/// Compares the branches of a curve with its equation: `y = ±2√x` with `y² = 4x`. Returns `None`
+/// unless they are equal.
+fn branches(parts: &Shape, equation: &Shape) -> Option<Comparison> {
+    let Shape::List(parts) = parts else { return None };
+    let difference = |shape: &Shape| sides(shape).map(|(a, b)| a.clone().minus(b.clone()));
+    let whole = difference(equation)?;
+    let each: Vec<Expr> = parts.iter().map(difference).collect::<Option<_>>()?;
+    if whole.symbols().len() < 2 || !each.iter().all(|part| same_variables(part, &whole)) {
+        return None;
+    }
+    (solutions(&Expr::Product(each), &whole) == Solutions::Same)
+        .then(|| Comparison::equal("the same curve in branches"))
 }
 
 /// Returns whether a chain gives the coordinates of a point: `A = (1, 2)`, `(x, y) = (1, 2)`.
@@ -167,6 +184,15 @@ fn chains(
                     comparison if comparison.outcome == Outcome::Equal && !same_variables(&first, &second) => {
                         Comparison::undecided("the same range of a different variable")
                     }
+                    comparison
+                        if comparison.outcome == Outcome::Undecided
+                            && same_variables(&first, &second)
+                            && relation.is_order()
+                            && other.is_order()
+                            && regions_differ((&first, is_below(*relation)), (&second, is_below(*other))) =>
+                    {
+                        Comparison::different("inequalities that hold at different points")
+                    }
                     comparison => comparison,
                 },
             }
@@ -183,6 +209,10 @@ fn chains(
             },
         },
     }
+}
+
+fn is_below(relation: Relation) -> bool {
+    matches!(relation, Relation::Less | Relation::AtMost)
 }
 
 /// Returns whether two expressions have the same variables, ignoring case.
@@ -237,8 +267,13 @@ fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Comparison {
     if !same_variables(&first, &second) {
         return Comparison::different("equations in different variables");
     }
+    let polar = first.symbols().iter().any(|name| ["\\theta", "θ"].contains(name));
     match proportion(&first, &second) {
         Ratio::Constant { .. } => Comparison::equal("the same equation, rearranged"),
+        // A factor ρ adds the pole, which the curve may contain anyway.
+        Ratio::Varies if polar && differ_by_a_variable(&first, &second) => {
+            Comparison::undecided("equations that differ by a factor")
+        }
         Ratio::Varies if linear(&first) && linear(&second) => Comparison::different("different equations"),
         _ => match solutions(&first, &second) {
             Solutions::Same => Comparison::equal("equations with the same solutions"),
@@ -246,6 +281,15 @@ fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Comparison {
             Solutions::Unknown => Comparison::undecided("equations that are not multiples of each other"),
         },
     }
+}
+
+/// Returns whether one expression is a multiple of the other times a variable.
+fn differ_by_a_variable(a: &Expr, b: &Expr) -> bool {
+    a.symbols().into_iter().any(|name| {
+        let times = |expr: &Expr| Expr::Product(vec![expr.clone(), Expr::Symbol(name.to_owned())]);
+        let multiple = |a: &Expr, b: &Expr| matches!(proportion(a, b), Ratio::Constant { .. });
+        multiple(&times(a), b) || multiple(a, &times(b))
+    })
 }
 
 /// Returns whether an expression is linear in all its variables together.

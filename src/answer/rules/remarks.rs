@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::answer::units::Unit;
 
 /// First words of a remark. Words that restrict an answer (for, if, when) are not listed.
-const STARTS: [&str; 34] = [
+const STARTS: [&str; 39] = [
     "at",
     "to",
     "rounded",
@@ -38,6 +38,11 @@ const STARTS: [&str; 34] = [
     "given",
     "according",
     "after",
+    "unit",
+    "units",
+    "square",
+    "only",
+    "cubic",
     "约",
     "精确到",
     "保留",
@@ -111,14 +116,18 @@ fn shorter(text: &str) -> Option<String> {
     if let Some(inside) = unquoted(ended) {
         return Some(inside.to_owned());
     }
+    if let Some(main) = without_circumstances(ended) {
+        return Some(main.to_owned());
+    }
     let (main, note) = bracket(ended)?;
     let main = main.trim_end_matches(|c: char| c.is_whitespace() || c == ',');
     if main.is_empty() {
         return None;
     }
     // A unit in brackets: `5 (cm)`.
-    if main.ends_with(|c: char| c.is_ascii_digit()) && note.len() > 1 && Unit::parse(&note).is_some() {
-        return Some(format!("{main} {note}"));
+    let unit = note.strip_prefix("in ").unwrap_or(&note);
+    if main.ends_with(|c: char| c.is_ascii_digit()) && unit.len() > 1 && Unit::parse(unit).is_some() {
+        return Some(format!("{main} {unit}"));
     }
     is_remark(&note).then(|| main.to_owned())
 }
@@ -129,6 +138,14 @@ fn unquoted(text: &str) -> Option<&str> {
         let inside = text.strip_prefix(open)?.strip_suffix(close)?.trim();
         (!inside.is_empty() && !inside.contains(open)).then_some(inside)
     })
+}
+
+/// Drops the temperature or the point at which a value holds: `1.2 g/mL at 25 °C`.
+fn without_circumstances(text: &str) -> Option<&str> {
+    let (main, rest) = [" at ", "\\text{ at }"].iter().find_map(|at| text.rsplit_once(at))?;
+    let degrees = rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains("\\circ");
+    let named = ["STP", "room temperature", "standard", "constant"].iter().any(|name| rest.starts_with(name));
+    (main.contains(|c: char| c.is_ascii_digit()) && (degrees || named)).then_some(main.trim())
 }
 
 /// Splits the bracket at the end of a text from what precedes it; the bracket may be inside a text

@@ -114,6 +114,9 @@ fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
         },
         Shape::SetOf(_, condition) => intervals(condition),
         Shape::Chain(sides, relations) => match (sides.as_slice(), relations.as_slice()) {
+            ([_, Shape::Value(Expr::Symbol(name), _)], [Relation::In]) if name == "R" => {
+                Some(vec![Interval::everything()])
+            }
             ([Shape::Value(name, _), set], [Relation::In]) if name.is_name() => intervals(set),
             // `x ≠ ±1`.
             (_, [Relation::Unequal]) if sides.iter().any(|side| side.expr().is_some_and(Expr::has_plus_minus)) => {
@@ -128,8 +131,19 @@ fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
         Shape::Joined(Joint::And, parts) => {
             parts.iter().try_fold(vec![Interval::everything()], |all, part| intersection(&all, &intervals(part)?))
         }
-        Shape::Without(set, removed) => difference(&intervals(set)?, &intervals(removed)?),
-        Shape::List(parts) => {
+        Shape::Without(set, removed) => {
+            let removed = match &**removed {
+                Shape::List(items) => points(items),
+                value @ Shape::Value(expr, _) if expr.is_constant() => points(std::slice::from_ref(value)),
+                set => intervals(set),
+            };
+            difference(&intervals(set)?, &removed?)
+        }
+        Shape::List(parts) | Shape::Parts(parts) => {
+            let variable = parts.first().and_then(Shape::condition_variable);
+            if parts.iter().any(|part| part.condition_variable() != variable) {
+                return None;
+            }
             // Listed conditions are alternatives; listed values are not a set.
             let all = parts.iter().all(|part| matches!(part, Shape::Chain(..) | Shape::SetOf(..)));
             if !all {
@@ -138,11 +152,26 @@ fn intervals(shape: &Shape) -> Option<Vec<Interval>> {
             let parts = parts.iter().map(intervals).collect::<Option<Vec<_>>>()?.concat();
             Some(overlap(&parts).map_or(parts, |both| vec![both]))
         }
-        Shape::Value(Expr::Symbol(name), _) if name == "\\mathbb R" => Some(vec![Interval::everything()]),
+        Shape::Value(Expr::Symbol(name), _) if name == "\\mathbb R" || name == "R" => {
+            Some(vec![Interval::everything()])
+        }
         Shape::Value(Expr::Symbol(name), _) if name == "\\emptyset" => Some(Vec::new()),
         Shape::Words(text) => match text.to_lowercase().trim_end_matches('.') {
             "all real numbers" | "all reals" | "real numbers" | "any real number" | "全体实数" | "任意实数" => {
                 Some(vec![Interval::everything()])
+            }
+            "positive real numbers" | "all positive real numbers" | "positive reals" | "全体正实数" => {
+                Some(vec![Interval { low: Expr::integer(0), ..Interval::everything() }])
+            }
+            "nonnegative real numbers"
+            | "non-negative real numbers"
+            | "all nonnegative real numbers"
+            | "all non-negative real numbers"
+            | "非负实数" => {
+                Some(vec![Interval { low: Expr::integer(0), low_closed: true, ..Interval::everything() }])
+            }
+            "negative real numbers" | "all negative real numbers" | "negative reals" => {
+                Some(vec![Interval { high: Expr::integer(0), ..Interval::everything() }])
             }
             "none" | "no solution" | "no solutions" | "no real solution" | "no real solutions" | "empty set"
             | "the empty set" | "无解" | "空集" => Some(Vec::new()),

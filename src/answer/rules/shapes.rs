@@ -8,14 +8,18 @@ use super::part_spec::PartSpec;
 use super::{clocks, families, quantity, relations, sets, words};
 use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Joint, Relation, Shape};
-use crate::answer::math::Expr;
+use crate::answer::math::{Expr, Function};
 
 /// Compares two shapes.
 pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
     if let Some(comparison) = families::compare(gold, prediction, spec) {
         return comparison;
     }
-    let (gold, prediction) = (expanded(gold), expanded(prediction));
+    let (gold, prediction) = match (without_bars(gold), without_bars(prediction)) {
+        (Some(both), None) if is_solved(prediction) => (Cow::Owned(both), expanded(prediction)),
+        (None, Some(both)) if is_solved(gold) => (expanded(gold), Cow::Owned(both)),
+        _ => (expanded(gold), expanded(prediction)),
+    };
     if let Some(comparison) = joined(&gold, &prediction, spec) {
         return comparison;
     }
@@ -114,7 +118,7 @@ fn is_worded(shape: &Shape) -> bool {
 /// Compares joined conditions and differences of sets, as sets or else as lists; `None` if neither
 /// shape is one.
 fn joined(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
-    let conditions = |shape: &Shape| matches!(shape, Shape::List(parts) if parts.iter().all(|part| part.condition_variable().is_some()));
+    let conditions = |shape: &Shape| matches!(shape, Shape::List(parts) | Shape::Parts(parts) if parts.iter().all(|part| part.condition_variable().is_some()));
     match (gold, prediction) {
         (Shape::Joined(..) | Shape::Without(..), _) | (_, Shape::Joined(..) | Shape::Without(..)) => {}
         (one, Shape::Bracketed(..)) | (Shape::Bracketed(..), one) if conditions(one) => {
@@ -133,6 +137,31 @@ fn joined(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Compa
         other => other.clone(),
     };
     Some(compare_shapes(&listed(gold), &listed(prediction), spec))
+}
+
+/// Returns both solutions of `|x| = a`.
+fn without_bars(shape: &Shape) -> Option<Shape> {
+    let Shape::Chain(sides, relations) = shape else { return None };
+    let ([left, right], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else { return None };
+    let (Some(Expr::Call(Function::Abs, inside)), Some(value)) = (left.expr(), right.expr()) else { return None };
+    let [Expr::Symbol(name)] = inside.as_slice() else { return None };
+    let solved = |value: Expr| {
+        let sides = vec![Shape::value(Expr::Symbol(name.clone())), Shape::value(value)];
+        Shape::Chain(sides, vec![Relation::Equal])
+    };
+    let both = vec![solved(value.clone()), solved(value.clone().negated())];
+    (value.is_constant() && name.starts_with(|c: char| c.is_ascii_lowercase())).then_some(Shape::List(both))
+}
+
+/// Returns whether a shape gives the values of a variable.
+fn is_solved(shape: &Shape) -> bool {
+    match shape {
+        Shape::List(parts) => parts.iter().all(|part| matches!(part, Shape::Value(..)) || is_solved(part)),
+        Shape::Chain(sides, relations) => {
+            relations[..] == [Relation::Equal] && matches!(sides[0].expr(), Some(Expr::Symbol(_)))
+        }
+        _ => false,
+    }
 }
 
 /// Expands ± to two values or two relations.

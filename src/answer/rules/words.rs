@@ -134,6 +134,12 @@ pub fn single(gold: &str, prediction: &str) -> Option<Comparison> {
         return None;
     }
     let (plain_gold, plain_said) = (normalized(gold), normalized(prediction));
+    // "The function is odd."
+    let stated = plain_said.rsplit_once(" is ").filter(|(subject, _)| subject.split(' ').count() < 8);
+    let stated = stated.filter(|(subject, said)| alphabetic(subject) && *said == plain_gold && !said.contains(' '));
+    if stated.is_some() && plain_gold.len() > 2 && alphabetic(&plain_gold) {
+        return Some(Comparison::equal("the same word"));
+    }
     let word = |text: &str| text.len() > 2 && alphabetic(text) && !text.contains(' ');
     // Letters in a typeface or in quotation marks are a word, and so is a short capitalised one.
     let marked = |text: &str| text.contains('\\') || text.contains('"');
