@@ -137,6 +137,11 @@ impl Reader {
         if let Some(time) = clock::read(tokens.list) {
             return Ok(Shape::Time(time));
         }
+        // "The clock shows 2:15": words before a time or a ratio.
+        let words = tokens.list.iter().take_while(|token| matches!(token, Token::Word(word) if word.len() > 1)).count();
+        if words > 1 && matches!(tokens.list[words..], [Token::Number(_), Token::Sign(':'), Token::Number(_), ..]) {
+            return self.clause(tokens.slice(words, tokens.list.len()));
+        }
         let tokens = without_hedges(tokens);
         if let Some(('{', inside, '}')) = tokens.unwrapped() {
             return self.braced(inside);

@@ -82,14 +82,11 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     }
     let readable = |float: Complex64| float.is_finite() && float != Complex64::ZERO;
     if !readable(x) || !readable(y) {
-        if let (Some(a), Some(b)) = (huge(a), huge(b))
-            && a.differs(b)
-            && tolerance == Tolerance::Exact
-        {
-            return Equality::Different;
-        }
-        if exact && tolerance == Tolerance::Exact && (x.is_nan() || y.is_nan()) {
-            return Equality::Different;
+        match (huge(a), huge(b)) {
+            (Some(a), Some(b)) if tolerance == Tolerance::Exact && a.differs(b) => return Equality::Different,
+            (Some(a), Some(b)) if !exact && a.agrees(b) => return Equality::Equal,
+            _ if exact && tolerance == Tolerance::Exact && (x.is_nan() || y.is_nan()) => return Equality::Different,
+            _ => {}
         }
     }
     if x.is_nan() || y.is_nan() {

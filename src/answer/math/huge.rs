@@ -87,6 +87,13 @@ impl Huge {
         fits.then(|| self.mantissa * (self.exponent as f64).exp2())
     }
 
+    /// Returns whether two values are equal up to rounding.
+    pub fn agrees(self, other: Self) -> bool {
+        let distance = (self.log() - other.log()).abs() * std::f64::consts::LN_2;
+        let accurate = self.error + other.error + (self.log().abs() + other.log().abs()) * ROUNDING < 1e-10;
+        self.mantissa * other.mantissa > 0.0 && distance <= 1e-10 && accurate
+    }
+
     /// Returns whether two values differ by more than their errors.
     pub fn differs(self, other: Self) -> bool {
         if self.mantissa == 0.0 || other.mantissa == 0.0 {

@@ -48,6 +48,23 @@ const STARTS: [&str; 39] = [
     "保留",
 ];
 
+/// Words in a bracket that change the answer.
+const LIMITS: [&str; 13] = [
+    "at least",
+    "at most",
+    "only if",
+    "only when",
+    "only for",
+    "not ",
+    "incorrect",
+    "wrong",
+    "reject",
+    "extraneous",
+    "invalid",
+    "thousand",
+    "million",
+];
+
 /// Ends of a remark about precision.
 const PRECISION: [&str; 12] = [
     "d.p.",
@@ -168,6 +185,9 @@ fn bracket(text: &str) -> Option<(&str, String)> {
 
 fn is_remark(note: &str) -> bool {
     let lower = note.to_lowercase();
+    if LIMITS.iter().any(|limit| lower.contains(limit)) {
+        return false;
+    }
     let first = lower.split([' ', ',', ':']).next().unwrap_or_default();
     let about = STARTS.contains(&first) || STARTS.iter().any(|start| !start.is_ascii() && lower.starts_with(start));
     about || lower.starts_with(|c: char| c.is_ascii_digit()) && PRECISION.iter().any(|end| lower.ends_with(end))
@@ -189,8 +209,17 @@ mod tests {
         ] {
             assert_eq!(without_remarks(text), expected, "{text}");
         }
-        for text in ["f(x)", "x > 2 (for all n)", "4 (mod 7)", "12 (thousand)", "A(1,2)", "(1, 2)", "30°15'", "2(a+b)"]
-        {
+        for text in [
+            "f(x)",
+            "5 (at most)",
+            "x > 2 (for all n)",
+            "4 (mod 7)",
+            "12 (thousand)",
+            "A(1,2)",
+            "(1, 2)",
+            "30°15'",
+            "2(a+b)",
+        ] {
             assert_eq!(without_remarks(text), text, "{text}");
         }
     }
