@@ -33,6 +33,9 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
     }
 }
 
+/// Maximum length of an expression in which a letter is searched, in bytes.
+const MAX_PRODUCT_BYTES: usize = 24;
+
 /// Returns whether one answer is the letter of an unknown option, or several letters, and the other
 /// is no letter at all.
 pub fn letter_and_value(gold: &str, prediction: &str) -> bool {
@@ -41,8 +44,13 @@ pub fn letter_and_value(gold: &str, prediction: &str) -> bool {
         letter(text).as_ref().is_some_and(capital) && labelled(text).is_none()
     };
     let lettered = |text: &str| text.contains(|c: char| c.is_ascii_alphabetic());
+    // In `2B` the letter is a variable.
+    let multiple = |ours: &str, theirs: &str| {
+        theirs.len() <= MAX_PRODUCT_BYTES && letter(ours).is_some_and(|letter| theirs.contains(char::from(letter)))
+    };
     let one_way = |ours: &str, theirs: &str| {
-        option(ours) && letter(theirs).is_none() || several(ours).is_some() && !lettered(theirs)
+        option(ours) && letter(theirs).is_none() && !multiple(ours, theirs)
+            || several(ours).is_some() && !lettered(theirs)
     };
     one_way(gold, prediction) || one_way(prediction, gold)
 }
