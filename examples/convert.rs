@@ -1,5 +1,5 @@
 //! Converts a checkpoint directory to a pair of GGUF files that llama.cpp loads:
-//! `cargo run --release --example convert [HF_DIR] [OUTPUT_DIR]`. Without OUTPUT_DIR the files are removed at the end.
+//! `cargo run --release --example convert [HF_DIR] [OUTPUT_DIR]`. Without `OUTPUT_DIR` the files are removed at the end.
 
 use std::path::PathBuf;
 
