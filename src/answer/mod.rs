@@ -33,13 +33,17 @@
 //!   that `rules/shapes.rs` calls;
 //! * a form outside the grammar, such as words or numbered parts: a rule that `rules/free.rs`
 //!   calls;
+//! * a phrase for a condition or a range ("is at least"): `grammar/phrases.rs`; a notation of a time
+//!   of day: `grammar/clock.rs`;
+//! * a remark around an answer, such as "(at 25 °C)": `rules/remarks.rs`;
 //! * a unit or a currency: a row of a table in `units.rs`;
 //! * a word that announces an answer, in any language: a list in `extract/announced.rs`;
 //! * number words: `number_words.rs`;
+//! * options in the text of a question: `options.rs`;
 //! * the rule of a benchmark: a file in `benchmark`, and a variant of [`Rule`] in `rule.rs` (the
 //!   command `mmprm verify` lists the rules by name).
 //!
-//! Then add the form to `tests/answers_kinds.rs`, with pairs that are equal and pairs that are not.
+//! Then add the form to `tests/answers_kinds.rs` (rarer spellings of it to `tests/answers_pairs.rs`), with pairs that are equal and pairs that are not.
 
 pub mod benchmark;
 mod comparison;
@@ -47,6 +51,7 @@ pub mod extract;
 mod grammar;
 mod math;
 mod number_words;
+mod options;
 mod rule;
 mod rules;
 mod spec;

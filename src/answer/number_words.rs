@@ -65,6 +65,24 @@ pub fn parse(text: &str) -> Option<Expr> {
     }
 }
 
+/// Reads an ordinal number in lower-case English words: `third`, `twenty-first`.
+pub fn ordinal(text: &str) -> Option<u64> {
+    const IRREGULAR: [(&str, u64); 7] =
+        [("first", 1), ("second", 2), ("third", 3), ("fifth", 5), ("eighth", 8), ("ninth", 9), ("twelfth", 12)];
+    if !text.is_ascii() || text.len() > 80 {
+        return None;
+    }
+    let (tens, last) = text
+        .rsplit_once(['-', ' '])
+        .map_or((0, text), |(tens, last)| (place(&TENS, tens).map_or(u64::MAX, |place| 10 * (place + 2)), last));
+    let regular = || match last.strip_suffix("ieth") {
+        Some(stem) => place(&TENS, &format!("{stem}y")).map(|place| 10 * (place + 2)),
+        None => last.strip_suffix("th").and_then(up_to_twenty).filter(|number| *number > 3),
+    };
+    let number = IRREGULAR.iter().find(|(name, _)| *name == last).map(|(_, number)| *number).or_else(regular)?;
+    (tens == 0 || tens < 100 && number < 10).then_some(tens + number)
+}
+
 fn fraction(top: u64, bottom: u64) -> Expr {
     Expr::integer(top).over(Expr::integer(bottom))
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::options;
+
 /// How an answer is expected: options, tolerance, unit and type.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AnswerSpec {
@@ -42,7 +44,7 @@ pub enum AnswerType {
 }
 
 impl AnswerSpec {
-    /// Reads `choices` (or `options`), `precision`, `unit`, `answer_type` and
+    /// Reads `choices` (or `options`; without either, the options in the text of `question`), `precision`, `unit`, `answer_type` and
     /// `allow_set_relation_comp` from a problem's record or from the options of an answer triple.
     /// Missing and malformed fields are ignored.
     ///
@@ -57,7 +59,10 @@ impl AnswerSpec {
         let choices = ["choices", "options"].iter().find_map(|key| record.get(*key)?.as_array());
         let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
         Self {
-            choices: choices.map(|choices| choices.iter().map(as_text).collect()).unwrap_or_default(),
+            choices: choices.map_or_else(
+                || text("question").map(options::in_question).unwrap_or_default(),
+                |choices| choices.iter().map(as_text).collect(),
+            ),
             precision: record.get("precision").and_then(precision),
             unit: text("unit").map(str::to_owned),
             strict_sets: record.get("allow_set_relation_comp").and_then(Value::as_bool) == Some(false),

@@ -70,7 +70,7 @@ pub enum ImageFieldError {
 /// use mmprm::data::images::image_paths;
 /// let record = serde_json::json!({"question": "?", "image": "a.png", "image_path": null});
 /// assert_eq!(image_paths(record.as_object().unwrap()).unwrap(), ["a.png"]);
-/// let record = serde_json::json!({"question": "?", "picture": "a.png"});
+/// let record = serde_json::json!({"question": "?", "photo": "a.png"});
 /// assert!(image_paths(record.as_object().unwrap()).is_err());
 /// ```
 ///
@@ -124,7 +124,7 @@ pub fn image_paths(record: &Map<String, Value>) -> Result<Vec<String>, ImageFiel
 }
 
 /// Checks that a question with numbered markers, such as `<image1>`, has an image. It may have fewer
-/// images than markers: MATH-Vision puts all of a problem's pictures into one file.
+/// images than markers: MATH-Vision puts all images of a problem into one file.
 ///
 /// # Errors
 /// [`ImageFieldError::Marker`].
@@ -275,7 +275,7 @@ mod tests {
             json!({"image": null, "images": [], "image_path": "", "image_paths": [null], "decoded_image": " "}),
             json!({"image": {"path": null, "bytes": null}}),
             json!({"img_height": 100, "image_id": "a", "image_width": 3, "has_image": true, "imageSize": [1, 2]}),
-            json!({"image_caption": "a triangle", "picture": null, "figures": [], "imagine": "x", "magic": "x"}),
+            json!({"image_caption": "a triangle", "photo": null, "figures": [], "imagine": "x", "magic": "x"}),
         ] {
             assert!(paths(&record).unwrap().is_empty(), "{record}");
         }
@@ -291,7 +291,7 @@ mod tests {
             (json!({"image": {"bytes": "iVBO", "path": "a.png"}}), "the field `image` has an image itself"),
             (json!({"decoded_image": {"bytes": [137, 80]}}), "the field `decoded_image` has an image itself"),
             (json!({"image": "data:image/png;base64,iVBO"}), "the field `image` has an image itself"),
-            (json!({"picture": "a.png"}), "the field `picture` seems to name an image"),
+            (json!({"photo": "a.png"}), "the field `photo` seems to name an image"),
             (json!({"img_path": "a.png"}), "the field `img_path` seems"),
             (json!({"imagePath": "a.png"}), "the field `imagePath` seems"),
             (json!({"image_url": "http://h/a.png"}), "the field `image_url` seems"),

@@ -1,8 +1,8 @@
 //! Answer triples (expected answer, prediction, verdict), and the agreement of a rule with them.
 //!
 //! A file has one JSON object per line: `gold`, `pred`, and optionally `verdict` (true or false),
-//! `source` (a name) and `opts` (`choices`, `precision`, `unit`, `answer_type`: see
-//! [`AnswerSpec`]).
+//! `source` (a name), `opts` (`choices`, `precision`, `unit`, `answer_type`: see
+//! [`AnswerSpec`]) and `question` (searched for options if `opts` has no `choices`).
 //!
 //! ```
 //! use mmprm::answer::Rule;
@@ -113,15 +113,20 @@ fn triple(line: &[u8]) -> Result<Triple, LineError> {
         None | Some(Value::Null) => None,
         Some(value) => Some(value.as_bool().ok_or(LineError::Verdict)?),
     };
-    let nothing = Map::new();
-    let options = record.get("opts").and_then(Value::as_object).unwrap_or(&nothing);
+    let mut options = record.get("opts").and_then(Value::as_object).cloned().unwrap_or_default();
+    // The options of a multiple-choice problem may be in its question.
+    if let Some(question) = record.get("question")
+        && !options.contains_key("question")
+    {
+        options.insert("question".to_owned(), question.clone());
+    }
     let source = record.get("source").and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(Triple {
         gold: answer("gold")?,
         prediction: answer("pred")?,
         verdict,
         source,
-        spec: AnswerSpec::from_record(options),
+        spec: AnswerSpec::from_record(&options),
     })
 }
 

@@ -2,7 +2,7 @@
 //! …", "答案是…".
 
 use super::letters;
-use super::scan::{head, is_wordlike, strip_end, strip_front, strip_prefix_caseless, strip_word};
+use super::scan::{head, is_wordlike, strip_end, strip_front, strip_prefix_caseless, strip_word, tail};
 use super::sentence;
 
 /// Maximum number of occurrences of each word that are examined, from the last one backwards.
@@ -10,7 +10,7 @@ const MAX_PER_WORD: usize = 8;
 
 /// The word "answer" in the languages that models write in. Words whose capital is not ASCII are
 /// listed in both forms.
-const ANSWER: [&str; 22] = [
+const ANSWER: [&str; 51] = [
     "answer",
     "ans",
     "réponse",
@@ -24,8 +24,37 @@ const ANSWER: [&str; 22] = [
     "đáp án",
     "ответ",
     "Ответ",
+    "ОТВЕТ",
+    "відповідь",
+    "Відповідь",
+    "отговор",
+    "Отговор",
+    "RÉPONSE",
+    "svar",
+    "vastaus",
+    "válasz",
+    "Válasz",
+    "răspuns",
+    "απάντηση",
+    "Απάντηση",
+    "jawaban",
+    "jawabannya",
+    "svaret",
+    "răspunsul",
+    "תשובה",
+    "התשובה",
+    "正解",
+    "đáp số",
+    "Đáp án",
+    "Đáp số",
+    "endergebnis",
+    "resultado final",
+    "risultato finale",
+    "résultat final",
+    "คำตอบ",
     "答案",
     "答え",
+    "答",
     "回答",
     "정답",
     "답",
@@ -35,11 +64,17 @@ const ANSWER: [&str; 22] = [
     "final result",
 ];
 
+/// Verbs at the end of a sentence in Korean and Japanese.
+const ENDINGS: [&str; 8] = ["입니다", "이다", "이에요", "예요", "です", "である", "となる", "になります"];
+
+/// Maximum number of bytes searched for the start of a formula around the announcing words.
+const MAX_LEAD_BYTES: usize = 200;
+
 /// Words for "option" in place of "answer". These need a verb.
 const OPTION: [&str; 4] = ["option", "choice", "选项", "letter"];
 
 /// Words that link "answer" to the answer; a word comes after any longer one that starts with it.
-const VERBS: [&str; 38] = [
+const VERBS: [&str; 57] = [
     "should be",
     "would be",
     "will be",
@@ -58,6 +93,25 @@ const VERBS: [&str; 38] = [
     "=",
     "est",
     "sont",
+    "era",
+    "sería",
+    "vaut",
+    "beträgt",
+    "wäre",
+    "är",
+    "равен",
+    "adalah",
+    "είναι",
+    "היא",
+    "er",
+    "este",
+    "คือ",
+    "هي",
+    "هو",
+    "은",
+    "는",
+    "이",
+    "가",
     "ist",
     "lautet",
     "es",
@@ -81,7 +135,7 @@ const VERBS: [&str; 38] = [
 ];
 
 /// Words between the verb and the answer that add nothing.
-const FILLERS: [&str; 26] = [
+const FILLERS: [&str; 28] = [
     "therefore",
     "thus",
     "hence",
@@ -108,6 +162,8 @@ const FILLERS: [&str; 26] = [
     "letter",
     "answer",
     "donc",
+    "la",
+    "opción",
 ];
 
 /// First words of a statement about an answer that does not give one.
@@ -170,7 +226,7 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
             let needs_verb = OPTION.contains(word);
             let after = at + word.len();
             let announced = text_after_link(text, at, after, needs_verb)
-                .map(leading_answer)
+                .map(|rest| leading_answer(rest, in_formula(text, at)))
                 .or_else(|| (!needs_verb).then(|| text_before_verb(&text[..at])).flatten())
                 .filter(|statement| is_plausible(statement));
             found.extend(announced.map(|text| Announcement { start: at, text }));
@@ -182,6 +238,12 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
 }
 
 fn stands_alone(text: &str, at: usize, word: &str) -> bool {
+    // The single character also ends other words.
+    if word == "答"
+        && !(text[..at].is_empty() || text[..at].ends_with(|c: char| c.is_whitespace() || "。，；".contains(c)))
+    {
+        return false;
+    }
     let following = text[at + word.len()..].trim_start_matches(['s', 'S']);
     let first = word.starts_with(char::is_alphabetic);
     let goes_on = first && text[..at].ends_with(is_wordlike) || following.starts_with(is_wordlike);
@@ -202,12 +264,16 @@ fn text_after_link(text: &str, start: usize, after: usize, needs_verb: bool) -> 
         if let Some(following) = verb(rest).filter(|_| !(rest.starts_with('=') && is_program(text))) {
             return Some(following);
         }
-        if !needs_verb && opens_line && linked.len() == text.len() - after {
+        let foreign = !text[start..after].is_ascii();
+        if !needs_verb && (opens_line || foreign) && linked.len() == text.len() - after {
             let next = rest.trim_start_matches(['.', '\r']);
             if next.starts_with('\n') || next.starts_with('$') || next.starts_with("\\(") || next.starts_with("\\[") {
                 return Some(next);
             }
-            if letters::at_start(next).is_some_and(|letters| letters.marked) {
+            if opens_line && foreign && next.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+                return Some(next);
+            }
+            if opens_line && letters::at_start(next).is_some_and(|letters| letters.marked) {
                 return Some(next);
             }
         }
@@ -250,12 +316,37 @@ fn skip_word(text: &str) -> Option<&str> {
 }
 
 /// Returns the answer at the start of the text after an announcement.
-fn leading_answer(rest: &str) -> &str {
+///
+/// The announcing words may be a text command inside a formula: `$\text{Answer: } 5$`, of which
+/// `rest` has the end.
+fn leading_answer(rest: &str, in_formula: bool) -> &str {
     let mut rest = strip_front(rest);
+    if let Some(inside) = rest.strip_prefix('}') {
+        rest = strip_front(inside.strip_prefix("\\ ").unwrap_or(inside));
+    }
     while let Some(shorter) = FILLERS.iter().find_map(|filler| strip_word(rest, filler)) {
         rest = strip_front(shorter);
     }
-    strip_end(sentence::first_clause(&rest[..sentence::end(rest)]))
+    if in_formula && let Some((inside, _)) = rest.split_once('$') {
+        rest = inside;
+    }
+    let answer = strip_end(sentence::first_clause(&rest[..sentence::end(rest)]));
+    let ending = ENDINGS.iter().find_map(|ending| answer.strip_suffix(ending));
+    let answer = ending.map_or(answer, strip_end);
+    // The end of a formula that starts before the announcing words.
+    [("\\(", "\\)"), ("\\[", "\\]")].iter().fold(answer, |answer, (open, close)| match answer.strip_suffix(close) {
+        Some(inside) if !inside.contains(open) => inside.trim_end(),
+        _ => answer,
+    })
+}
+
+/// Returns whether the text at this offset is inside a formula between dollar signs.
+fn in_formula(text: &str, at: usize) -> bool {
+    let before = tail(&text[..at], MAX_LEAD_BYTES);
+    let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+    line.ends_with(|c: char| c == '{' || c == ' ' || c.is_alphabetic())
+        && line.matches('$').count() % 2 == 1
+        && line.rfind('$').is_some_and(|at| line[at + 1..].contains('\\'))
 }
 
 /// Returns the answer in front of "is the answer"; `before` ends in front of the word "answer".
@@ -272,6 +363,7 @@ fn text_before_verb(before: &str) -> Option<&str> {
         }
     }
     let rest = rest.strip_suffix(" is").filter(|_| rest.len() < before.trim_end().len())?;
+    let rest = [", which", ", and this", ", this"].iter().find_map(|link| rest.strip_suffix(link)).unwrap_or(rest);
     let start = rest.rfind(['\n', '。', '，']).map(|at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
     let clause = &rest[start.unwrap_or(0).max(rest.rfind(". ").map_or(0, |at| at + 2))..];
     // A comma inside brackets does not separate clauses.
@@ -299,7 +391,8 @@ fn chosen(text: &str) -> Vec<Announcement<'_>> {
 
 /// Returns whether a statement can be an answer.
 fn is_plausible(statement: &str) -> bool {
-    !statement.is_empty()
+    !["this", "that", "it", "which", "here"].iter().any(|word| statement.eq_ignore_ascii_case(word))
+        && !statement.is_empty()
         && statement.contains(|c: char| c.is_alphanumeric() || c == '\\' || c == '∅' || c == '∞')
         && !EMPTY.iter().any(|word| {
             strip_word(statement, word).is_some()

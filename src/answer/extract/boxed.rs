@@ -11,7 +11,24 @@ const MAX_BOXES: usize = 16;
 const MAX_JOINT_BYTES: usize = 80;
 
 /// Words that join two boxes.
-const JOINTS: [&str; 8] = ["and", "or", "also", "respectively", "和", "或", "、", "以及"];
+const JOINTS: [&str; 16] = [
+    "and",
+    "or",
+    "also",
+    "respectively",
+    "和",
+    "或",
+    "、",
+    "以及",
+    "及",
+    "与",
+    "und",
+    "oder",
+    "et",
+    "ou",
+    " y ",
+    " или ",
+];
 
 /// Words that may accompany them.
 const FILLERS: [&str; 7] = ["for", "part", "case", "the", "other", "when", "text"];
@@ -49,6 +66,10 @@ pub(super) fn last(text: &str) -> Option<Boxes<'_>> {
         contents.push(earlier.content);
     }
     contents.reverse();
+    // The same box again repeats the answer.
+    if contents.iter().all(|content| *content == contents[0]) {
+        contents.truncate(1);
+    }
     Some(Boxes { start, contents })
 }
 
@@ -122,8 +143,10 @@ fn joined(between: &str) -> bool {
     if between.len() > MAX_JOINT_BYTES || between.contains("\n\n") || between.contains(". ") {
         return false;
     }
-    let bare = between.trim_matches(|c: char| c.is_whitespace() || "$\\()[]".contains(c));
-    let mut joins = bare == "," || between.trim().is_empty();
+    if beside(between) {
+        return true;
+    }
+    let mut joins = false;
     let mut rest = between;
     while let Some(character) = rest.chars().next() {
         if let Some(joint) = JOINTS.iter().find(|joint| strip_prefix_caseless(rest, joint).is_some()) {
@@ -144,6 +167,55 @@ fn joined(between: &str) -> bool {
         }
     }
     joins
+}
+
+/// Returns whether there are only spaces, delimiters of formulas and separators between two boxes.
+fn beside(between: &str) -> bool {
+    const SPACES: [&str; 14] = [
+        "\\qquad",
+        "\\quad",
+        "\\text{ }",
+        "\\,",
+        "\\;",
+        "\\:",
+        "\\!",
+        "\\ ",
+        "\\(",
+        "\\)",
+        "\\[",
+        "\\]",
+        "\\\\",
+        "\\&",
+    ];
+    let mut rest = between;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || "$~&,;/|、，；*".contains(c));
+        if rest.is_empty() {
+            return true;
+        }
+        // The number of the next part: `(2)`, `(b)`.
+        if let Some((number, after)) = rest.strip_prefix('(').and_then(|inside| inside.split_once(')'))
+            && (1..=3).contains(&number.len())
+            && number.chars().all(char::is_alphanumeric)
+        {
+            rest = after;
+            continue;
+        }
+        if let Some((_, after)) = rest.strip_prefix("\\hspace{").and_then(|inside| inside.split_once('}')) {
+            rest = after;
+            continue;
+        }
+        // The name of the next value: `x = \boxed{1}, y = \boxed{2}`.
+        if rest.len() < between.trim_start().len()
+            && let Some(name) = rest.trim_end_matches(|c: char| c.is_whitespace() || c == '$').strip_suffix('=')
+            && name.trim().len() == 1
+            && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        {
+            return true;
+        }
+        let Some(after) = SPACES.iter().find_map(|space| rest.strip_prefix(space)) else { return false };
+        rest = after;
+    }
 }
 
 #[cfg(test)]

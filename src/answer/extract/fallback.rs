@@ -128,11 +128,11 @@ pub(super) fn last_number(text: &str) -> Option<&str> {
     None
 }
 
-/// Returns whether a byte belongs to the digits after it: a digit, or a point, comma or slash
+/// Returns whether a byte belongs to the digits after it: a digit, or a point, comma, slash or colon
 /// between digits.
 fn belongs(bytes: &[u8], at: usize) -> bool {
     bytes[at].is_ascii_digit()
-        || matches!(bytes[at], b'.' | b',' | b'/')
+        || matches!(bytes[at], b'.' | b',' | b'/' | b':')
             && (at > 0 && bytes[at - 1].is_ascii_digit() || bytes[at] == b'.')
             && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
 }
@@ -156,9 +156,9 @@ pub(super) fn sign_length(before: &str) -> usize {
     if operator { 0 } else { sign.len_utf8() }
 }
 
-/// Returns the length of a percent or degree sign after a number.
+/// Returns the length of a percent or degree sign, or the half of the day, after a number.
 fn mark_length(following: &str) -> usize {
-    ["%", "\\%", " %", " percent", "°", "^\\circ", "^{\\circ}", "％"]
+    [" a.m.", " p.m.", " AM", " PM", " am", " pm", "%", "\\%", " %", " percent", "°", "^\\circ", "^{\\circ}", "％"]
         .iter()
         .find(|mark| following.starts_with(**mark))
         .map_or(0, |mark| mark.len())

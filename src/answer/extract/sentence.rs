@@ -56,7 +56,7 @@ const SENTENCE_SIGNS: [&str; 12] =
     ["因此", "所以", "答案", "首先", "我们", "那么", "因为", "不是", "是", "可以", "由于", "如果"];
 
 /// Words that start a reason or a remark after an answer.
-const ASIDES: [&str; 17] = [
+const ASIDES: [&str; 28] = [
     " because ",
     ", because ",
     " since ",
@@ -72,6 +72,17 @@ const ASIDES: [&str; 17] = [
     ", i.e.",
     ", since",
     " I hope",
+    " car ",
+    " parce que ",
+    " puisque ",
+    " weil ",
+    ", weil ",
+    ", denn ",
+    " porque ",
+    " ya que ",
+    " perché ",
+    ", так как ",
+    ", потому что ",
     "，因为",
     "，所以",
 ];

@@ -86,7 +86,7 @@ impl<'a> Parser<'a> {
                     if self.depth == 1 && product.is_constant() && self.at_unit() {
                         break;
                     }
-                    let divisor = self.take().factor()?;
+                    let divisor = self.take().divisor()?;
                     product = product.over(divisor);
                 }
                 Some(Token::Word(word)) if word.eq_ignore_ascii_case("x") && self.between_numbers() => {
@@ -101,6 +101,20 @@ impl<'a> Parser<'a> {
             }
         }
         Ok(product)
+    }
+
+    /// Reads the operand of a slash; the capital letters of a segment belong together: `AB/CD`.
+    fn divisor(&mut self) -> Read {
+        let letters = match self.peek() {
+            Some(Token::Word(word)) if word.bytes().all(|letter| letter.is_ascii_uppercase()) => word.len(),
+            _ => 1,
+        };
+        let mut divisor = self.factor()?;
+        for _ in 1..letters {
+            let factor = self.factor()?;
+            divisor = multiplied(divisor, factor);
+        }
+        Ok(divisor)
     }
 
     /// Returns whether the next letter is between two numbers, with spaces: `4 x 8` is a product.

@@ -36,7 +36,7 @@ pub struct Tokens {
 const MAX_TOKENS: usize = 1500;
 
 /// Commands whose argument is text, or a letter in another typeface.
-pub const TEXT_COMMANDS: [&str; 13] = [
+pub const TEXT_COMMANDS: [&str; 17] = [
     "text",
     "textbf",
     "textit",
@@ -50,6 +50,10 @@ pub const TEXT_COMMANDS: [&str; 13] = [
     "operatorname",
     "textsf",
     "texttt",
+    "textup",
+    "textsc",
+    "textmd",
+    "emph",
 ];
 
 /// Splits normalised text into tokens. With `grouped`, commas and single spaces between groups of

@@ -8,6 +8,7 @@
 //! statement. `Parser` (expressions) and `Reader` (whole answers) are therefore each implemented in
 //! several files whose methods call each other.
 
+mod clock;
 mod commands;
 mod error;
 mod expression;
@@ -16,14 +17,19 @@ mod lex;
 mod line_breaks;
 mod normalize;
 mod operands;
+mod ordinals;
 mod patterns;
+mod phrases;
 mod reader;
 mod shape;
 mod systems;
 mod token_slice;
 mod unicode;
 
+pub use clock::Clock;
 pub use error::Unreadable;
 pub use normalize::normalize;
+pub use ordinals::without_ordinals;
+pub use phrases::{in_symbols, with_round_ends};
 pub use reader::{Commas, read};
-pub use shape::{Bracket, Relation, Shape};
+pub use shape::{Bracket, Joint, Relation, Shape};

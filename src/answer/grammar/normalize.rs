@@ -25,7 +25,17 @@ pub fn normalize(text: &str) -> String {
             rest = after;
         } else {
             match character {
-                '~' | '`' | '\r' | '\t' => result.push(' '),
+                '`' => {
+                    // Quotation marks of LaTeX and Markdown.
+                    let closed = rest.trim_end_matches(['.', ' ', '`', '\'']).len() + 1 < rest.len();
+                    result.push(if result.trim().is_empty() && closed { '"' } else { ' ' });
+                }
+                '~' | '\r' | '\t' => result.push(' '),
+                // A colon without spaces around it.
+                '{' if rest.starts_with("{:}") => {
+                    result.push(':');
+                    rest = &rest[2..];
+                }
                 // An empty group in front of an exponent.
                 '{' if rest.starts_with("{}^") => rest = &rest[1..],
                 other => result.push(other),

@@ -14,7 +14,7 @@ pub fn without_hedges(tokens: TokenSlice<'_>) -> TokenSlice<'_> {
         ["about", "approximately", "around", "roughly", "exactly", "is", "are", "equals", "nearly", "so"];
     let chinese = |text: &str| text.ends_with(['为', '是', '得', '约', '共', '有', '于', '点']) && text.len() > 2;
     let hedge = |token: &Token| match token {
-        Token::Text(text) if chinese(text) => true,
+        Token::Text(text) if chinese(text) || text.trim_end().ends_with([':', '：']) => true,
         Token::Word(word) | Token::Text(word) => HEDGES.iter().any(|hedge| word.trim().eq_ignore_ascii_case(hedge)),
         _ => false,
     };
@@ -139,20 +139,6 @@ pub fn is_reals(tokens: TokenSlice<'_>) -> bool {
         [Token::Text(name)] => name.trim() == "R",
         [Token::Command(face), Token::Open('{'), Token::Word(name), Token::Close('}')] => {
             face == "mathbb" && name == "R"
-        }
-        _ => false,
-    }
-}
-
-/// Returns whether the tokens are a time of day with a.m. or p.m.: `8:40 a.m.`
-pub fn is_time_of_day(tokens: TokenSlice<'_>) -> bool {
-    let [Token::Number(_), Token::Sign(':'), Token::Number(_), half @ ..] = tokens.list else { return false };
-    match half {
-        [Token::Word(half) | Token::Text(half)] => {
-            ["am", "pm"].iter().any(|name| half.trim().eq_ignore_ascii_case(name))
-        }
-        [Token::Word(half), Token::Sign('.'), Token::Word(m), ..] => {
-            m.eq_ignore_ascii_case("m") && (half.eq_ignore_ascii_case("a") || half.eq_ignore_ascii_case("p"))
         }
         _ => false,
     }

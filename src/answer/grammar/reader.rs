@@ -1,12 +1,13 @@
 //! Reads tokens as the shape of a whole answer: lists, relations, sets and single values.
 
+use super::clock;
 use super::error::Unreadable;
 use super::expression::Parser;
 use super::lex::{Token, lex, phrase};
 use super::patterns::{
-    currency, is_reals, is_time_of_day, is_to, split_condition, split_point_label, split_unseparated, without_hedges,
+    currency, is_reals, is_to, split_condition, split_point_label, split_unseparated, without_hedges,
 };
-use super::shape::{Bracket, Relation, Shape};
+use super::shape::{Bracket, Joint, Relation, Shape};
 use super::token_slice::TokenSlice;
 use crate::answer::math::{Constant, Expr};
 use crate::answer::units::Unit;
@@ -112,7 +113,7 @@ impl Reader {
         match groups.as_slice() {
             [] => Err(Unreadable::Grammar),
             [parts] if parts.len() == 1 => self.clause(parts[0]),
-            [parts] => Ok(Shape::List(grouped(read(parts)?))),
+            [parts] => Ok(joined(read(parts)?, &[]).unwrap_or_else(|parts| Shape::List(grouped(parts)))),
             several => {
                 // Groups of equal size above one are parts themselves: `p=5, q=2; p=7, q=2`.
                 let size = several[0].len();
@@ -124,16 +125,29 @@ impl Reader {
                         .map(Shape::List);
                 }
                 let flat: Vec<TokenSlice<'_>> = several.iter().flatten().copied().collect();
-                Ok(Shape::List(read(&flat)?))
+                let joints: Vec<&Token> =
+                    tokens.outside(|_, token| joins(token)).into_iter().map(|place| &tokens.list[place]).collect();
+                Ok(joined(read(&flat)?, &joints).unwrap_or_else(Shape::List))
             }
         }
     }
 
     /// Reads one part: sides with relations between them.
     pub fn clause(&self, tokens: TokenSlice<'_>) -> Read {
+        if let Some(time) = clock::read(tokens.list) {
+            return Ok(Shape::Time(time));
+        }
+        // "The clock shows 2:15": words before a time or a ratio.
+        let words = tokens.list.iter().take_while(|token| matches!(token, Token::Word(word) if word.len() > 1)).count();
+        if words > 1 && matches!(tokens.list[words..], [Token::Number(_), Token::Sign(':'), Token::Number(_), ..]) {
+            return self.clause(tokens.slice(words, tokens.list.len()));
+        }
         let tokens = without_hedges(tokens);
         if let Some(('{', inside, '}')) = tokens.unwrapped() {
             return self.braced(inside);
+        }
+        if let Some(time) = clock::read(tokens.list) {
+            return Ok(Shape::Time(time));
         }
         if let Some(pieces) = split_unseparated(tokens) {
             if pieces.len() > MAX_PARTS {
@@ -141,8 +155,17 @@ impl Reader {
             }
             return pieces.into_iter().map(|piece| self.clause(piece)).collect::<Result<_, _>>().map(Shape::Parts);
         }
+        for (sign, joint) in [("cap", Joint::And), ("cup", Joint::Or)] {
+            let parts = tokens.split(|_, token| matches!(token, Token::Command(name) if name == sign));
+            let related =
+                |part: &TokenSlice<'_>| part.list.iter().any(|token| relation(token).is_some_and(Relation::is_order));
+            if parts.len() > 1 && parts.iter().all(related) {
+                let parts = parts.into_iter().map(|part| self.clause(part)).collect::<Result<_, _>>()?;
+                return Ok(Shape::Joined(joint, parts));
+            }
+        }
         if let Some((main, domain)) = split_condition(tokens) {
-            return Ok(Shape::List(vec![self.clause(main)?, self.clause(domain)?]));
+            return Ok(joined(vec![self.clause(main)?, self.clause(domain)?], &[]).unwrap_or_else(Shape::List));
         }
         let relates = |_, token: &Token| relation(token).is_some();
         let places = tokens.outside(relates);
@@ -202,13 +225,26 @@ impl Reader {
         if sets.len() > 1 {
             return sets.into_iter().map(|set| self.side(set)).collect::<Result<_, _>>().map(Shape::Union);
         }
+        let command =
+            |token: &Token, names: &[&str]| matches!(token, Token::Command(name) if names.contains(&name.as_str()));
+        let sets = tokens.split(|_, token| command(token, &["cap"]));
+        if sets.len() > 1 {
+            let sets = sets.into_iter().map(|set| self.side(set)).collect::<Result<_, _>>()?;
+            return Ok(Shape::Joined(Joint::And, sets));
+        }
+        let removes = |index: usize, token: &Token| {
+            command(token, &["setminus", "smallsetminus", "backslash"])
+                || *token == Token::Sign('-') && index > 0 && tokens.list.get(index + 1) == Some(&Token::Open('<'))
+        };
+        if let [set, removed] = tokens.split(removes)[..]
+            && !set.is_empty()
+        {
+            return Ok(Shape::Without(Box::new(self.side(set)?), Box::new(self.side(removed)?)));
+        }
         if let Some((open, inside, close)) = tokens.unwrapped()
             && let Some(shape) = self.bracketed(open, inside, close)?
         {
             return Ok(shape);
-        }
-        if is_time_of_day(tokens) {
-            return Err(Unreadable::Grammar);
         }
         let parts = tokens.split(|index, token| *token == Token::Sign(':') || is_to(tokens, index));
         if parts.len() > 1 && parts.iter().all(|part| !part.is_empty()) {
@@ -254,7 +290,7 @@ impl Reader {
         }
         Some(self.statement(condition).and_then(|condition| {
             let condition = match domain {
-                Some(_) => Shape::List(vec![condition, self.clause(head)?]),
+                Some(_) => joined(vec![condition, self.clause(head)?], &[]).unwrap_or_else(Shape::List),
                 None => condition,
             };
             Ok(Shape::SetOf(name.clone(), Box::new(condition)))
@@ -339,6 +375,43 @@ impl Reader {
         let factor = unit.factor_to(&Unit::parse(&smaller)?)?;
         let total = Expr::Sum(vec![Expr::Product(vec![first.clone(), factor]), second]);
         Some(Shape::Value(total, smaller))
+    }
+}
+
+/// Joins conditions on one variable: those joined by "and" have to hold at once, as do listed ones
+/// with `≠` or `∈`; by "or", one of them. Returns the parts if they are not such conditions.
+fn joined(mut parts: Vec<Shape>, joints: &[&Token]) -> Result<Shape, Vec<Shape>> {
+    // `x ≠ 1, 2` excludes both.
+    if let Some(Shape::Chain(sides, relations)) = parts.first().cloned()
+        && relations[..] == [Relation::Unequal]
+        && parts[1..].iter().all(|part| part.expr().is_some_and(Expr::is_constant))
+    {
+        for part in &mut parts[1..] {
+            *part = Shape::Chain(vec![sides[0].clone(), part.clone()], relations.clone());
+        }
+        return Ok(Shape::Joined(Joint::And, parts));
+    }
+    let Some(variable) = parts[0].condition_variable() else { return Err(parts) };
+    if !parts.iter().all(|part| part.condition_variable() == Some(variable)) {
+        return Err(parts);
+    }
+    let says = |token: &&Token, word: &str| match token {
+        Token::Word(text) | Token::Text(text) => {
+            text.trim().trim_matches(|c: char| ",.;".contains(c)).to_ascii_lowercase().ends_with(word)
+        }
+        _ => false,
+    };
+    let excludes = |part: &Shape| {
+        let Shape::Chain(_, relations) = part else { return false };
+        relations.iter().any(|relation| matches!(relation, Relation::Unequal | Relation::In))
+    };
+    match joints {
+        [] if parts.iter().any(excludes) => Ok(Shape::Joined(Joint::And, parts)),
+        [_, ..] if joints.iter().all(|joint| says(joint, "and")) => Ok(Shape::Joined(Joint::And, parts)),
+        [_, ..] if joints.iter().all(|joint| says(joint, "or") || says(joint, "或者")) => {
+            Ok(Shape::Joined(Joint::Or, parts))
+        }
+        _ => Err(parts),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::error::Unreadable;
 use super::lex::{Token, Tokens};
 use super::reader::{Read, Reader, relation};
-use super::shape::Shape;
+use super::shape::{Joint, Shape};
 use super::token_slice::TokenSlice;
 
 impl Reader {
@@ -34,7 +34,13 @@ impl Reader {
             }
         }
         match (pieces.is_empty(), parts.is_empty()) {
-            (true, false) => Ok(Shape::List(parts)),
+            // The relations of a system hold at once.
+            (true, false) => match parts[0].condition_variable() {
+                variable @ Some(_) if parts.iter().all(|part| part.condition_variable() == variable) => {
+                    Ok(Shape::Joined(Joint::And, parts))
+                }
+                _ => Ok(Shape::List(parts)),
+            },
             (false, true) => Ok(Shape::Piecewise(pieces)),
             _ => Err(Unreadable::Grammar),
         }

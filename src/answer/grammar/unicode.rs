@@ -44,9 +44,9 @@ pub fn to_latex(text: &str) -> Cow<'_, str> {
 
 /// Returns `^` or `_` with the plain form of a raised or lowered character.
 fn script(character: char) -> Option<(char, char)> {
-    const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ";
+    const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿᵗʰˢᵈʳ";
     const LOWERED: &str = "₀₁₂₃₄₅₆₇₈₉₊₋ₙ";
-    const PLAIN: &[u8] = b"0123456789+-n";
+    const PLAIN: &[u8] = b"0123456789+-nthsdr";
     let find = |set: &str| set.chars().position(|other| other == character).map(|index| char::from(PLAIN[index]));
     find(RAISED).map(|plain| ('^', plain)).or_else(|| find(LOWERED).map(|plain| ('_', plain)))
 }
@@ -68,6 +68,7 @@ fn symbol(character: char) -> Option<&'static str> {
         '∪' | '⋃' => "\\cup ",
         '∩' | '⋂' => "\\cap ",
         '∈' => "\\in ",
+        '∖' => "\\setminus ",
         '∅' | '⌀' => "\\emptyset ",
         'ℝ' => "\\mathbb{R}",
         'ℤ' => "\\mathbb{Z}",
@@ -79,7 +80,7 @@ fn symbol(character: char) -> Option<&'static str> {
         '℃' => "^\\circ C",
         '℉' => "^\\circ F",
         '′' | '’' | '‘' => "'",
-        '″' | '“' | '”' | '「' | '」' | '『' | '』' => "\"",
+        '″' | '“' | '”' | '„' | '‟' | '«' | '»' | '「' | '」' | '『' | '』' => "\"",
         '½' => "\\frac{1}{2}",
         '⅓' => "\\frac{1}{3}",
         '⅔' => "\\frac{2}{3}",

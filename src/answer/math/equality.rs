@@ -4,6 +4,8 @@ use num_complex::Complex64;
 
 use super::evaluate::{Point, Value, evaluate};
 use super::expr::Expr;
+use super::huge::{Huge, huge};
+use super::positive;
 
 /// Whether two expressions are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,9 @@ const MAX_DECIMAL_ERROR: f64 = 1e-6;
 /// Maximum relative error of a printed double: 0.30000000000000004.
 const MAX_PRINTED_ERROR: f64 = 1e-15;
 /// Number of points at which functions are compared in floating point.
-const POINTS: u32 = 12;
+const POINTS: u32 = Point::DISTANT;
+/// Number of further points, for functions that are rarely real near zero.
+const DISTANT_POINTS: u32 = 24;
 /// Minimum number of points at which both functions are defined.
 const MIN_POINTS: usize = 4;
 
@@ -54,15 +58,40 @@ pub fn equality(a: &Expr, b: &Expr, tolerance: Tolerance) -> Equality {
     if exact && tolerance == Tolerance::Exact {
         return Equality::Different;
     }
-    functions(a, b)
+    match functions(a, b) {
+        Equality::Equal => Equality::Equal,
+        // Quantities whose product is under a root are positive: √(2h/g) is √(2gh)/g.
+        otherwise => match positive::assumed(a, b) {
+            Some((a, b)) if functions(&a, &b) == Equality::Equal => Equality::Equal,
+            _ => otherwise,
+        },
+    }
 }
 
 fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: Tolerance) -> Equality {
-    let (x, y) = (first.float, second.float);
+    let exact = first.field_is_exact && second.field_is_exact && first.field.is_some() && second.field.is_some();
+    let in_range = |float: Complex64, expr: &Expr| {
+        let representable = float.is_finite() && float != Complex64::ZERO;
+        if representable { Some(float) } else { huge(expr)?.float().map(Complex64::from) }
+    };
+    let (x, y) = (in_range(first.float, a).unwrap_or(first.float), in_range(second.float, b).unwrap_or(second.float));
+    // Rounding leaves a remainder of the order of 1e-16 where the value is zero.
+    let zero = |value: Complex64, expr: &Expr| value == Complex64::ZERO && huge(expr).is_some_and(Huge::is_zero);
+    if !exact && (zero(x, a) || vanishes(x, a)) && (zero(y, b) || vanishes(y, b)) {
+        return Equality::Equal;
+    }
+    let readable = |float: Complex64| float.is_finite() && float != Complex64::ZERO;
+    if !readable(x) || !readable(y) {
+        match (huge(a), huge(b)) {
+            (Some(a), Some(b)) if tolerance == Tolerance::Exact && a.differs(b) => return Equality::Different,
+            (Some(a), Some(b)) if !exact && a.agrees(b) => return Equality::Equal,
+            _ if exact && tolerance == Tolerance::Exact && (x.is_nan() || y.is_nan()) => return Equality::Different,
+            _ => {}
+        }
+    }
     if x.is_nan() || y.is_nan() {
         return Equality::Unknown;
     }
-    let exact = first.field_is_exact && second.field_is_exact && first.field.is_some() && second.field.is_some();
     if exact && !(x.is_finite() && y.is_finite()) {
         // Both numbers overflow floating point; the field says that they differ.
         return Equality::Different;
@@ -110,6 +139,22 @@ fn numbers((a, first): (&Expr, Value), (b, second): (&Expr, Value), tolerance: T
     }
 }
 
+/// Returns whether a tiny value is what rounding leaves of zero: of a difference of larger terms, or
+/// of a trigonometric function.
+fn vanishes(value: Complex64, expr: &Expr) -> bool {
+    const TINY: f64 = 1e-14;
+    let periodic = |part: &Expr| {
+        use super::expr::Function::{Cos, Cot, Sin, Tan};
+        matches!(part, Expr::Call(Sin | Cos | Tan | Cot, arguments) if arguments[0].is_constant()
+            && evaluate(&arguments[0], Point::new(0)).float.norm() > 0.1)
+    };
+    let cancels = |part: &Expr| {
+        let Expr::Sum(terms) = part else { return false };
+        terms.iter().any(|term| evaluate(term, Point::new(0)).float.norm() > 0.1)
+    };
+    value.norm() < TINY && expr.any(&|part| periodic(part) || cancels(part))
+}
+
 /// Returns whether a value is, up to rounding, a decimal fraction of at most six places.
 fn is_short(value: Complex64) -> bool {
     let scaled = value.re * 1e6;
@@ -127,25 +172,75 @@ fn terminates(value: Value) -> bool {
         })
 }
 
+/// Compares functions at points at which both are real; elsewhere they say nothing about each
+/// other.
 fn functions(a: &Expr, b: &Expr) -> Equality {
-    let mut equal_points = 0;
+    let mut points = Points::default();
     for index in 0..POINTS {
+        if let Some(decided) = points.compare(a, b, index) {
+            return decided;
+        }
+    }
+    if points.equal < MIN_POINTS && points.one_sided + points.complex > 0 {
+        for index in POINTS..POINTS + DISTANT_POINTS {
+            if let Some(decided) = points.compare(a, b, index) {
+                return decided;
+            }
+        }
+    }
+    match points {
+        _ if points.equal >= MIN_POINTS => Equality::Equal,
+        // Never both real.
+        Points { equal: 0, one_sided: MIN_POINTS.., .. } => Equality::Different,
+        Points { equal: 0, complex: MIN_POINTS.., complex_differ: false, .. } => Equality::Equal,
+        _ => Equality::Unknown,
+    }
+}
+
+/// What points have shown about two functions.
+#[derive(Default)]
+struct Points {
+    /// Number of points at which both are real and equal.
+    equal: usize,
+    /// Number of points at which only one is real.
+    one_sided: usize,
+    /// Number of points at which both leave the reals.
+    complex: usize,
+    /// Whether the principal values differ at one of these.
+    complex_differ: bool,
+}
+
+impl Points {
+    /// Compares the functions at one point; returns the result if the point decides.
+    fn compare(&mut self, a: &Expr, b: &Expr, index: u32) -> Option<Equality> {
         let (first, second) = (evaluate(a, Point::new(index)), evaluate(b, Point::new(index)));
-        // Over the reals, a point at which one function is undefined says nothing about the other.
         if !first.float.is_finite() || !second.float.is_finite() {
-            continue;
+            return None;
         }
         let distance = (first.float - second.float).norm();
         let relative = distance / first.float.norm().max(second.float.norm()).max(1e-3);
+        match (first.leaves_reals(), second.leaves_reals()) {
+            (false, false) => {}
+            (true, true) => {
+                self.complex += 1;
+                self.complex_differ |= relative > 1e-9;
+                return None;
+            }
+            _ => {
+                self.one_sided += 1;
+                return None;
+            }
+        }
         if relative > MIN_DIFFERENCE {
-            return if first.float_is_known && second.float_is_known { Equality::Different } else { Equality::Unknown };
+            let known = first.float_is_known && second.float_is_known;
+            return Some(if known { Equality::Different } else { Equality::Unknown });
         }
         if relative > 1e-9 {
-            return Equality::Unknown;
+            return Some(Equality::Unknown);
         }
-        equal_points += 1;
+        self.equal += 1;
+        None
     }
-    if equal_points >= MIN_POINTS { Equality::Equal } else { Equality::Unknown }
 }
 
 /// How one expression is a multiple of another.
@@ -176,6 +271,8 @@ pub fn proportion(a: &Expr, b: &Expr) -> Ratio {
             && y.abs() > 1e-9
             && x.is_finite()
             && y.is_finite()
+            && !first.leaves_reals()
+            && !second.leaves_reals()
         {
             let field = first.field.zip(second.field).and_then(|(x, y)| Some(x * y.inverse()?));
             quotients.push((x / y, field));

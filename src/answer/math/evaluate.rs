@@ -1,6 +1,7 @@
 //! Evaluates expressions at random points, in the prime field and in floating point.
 
 use std::f64::consts::{E, PI};
+use std::sync::OnceLock;
 
 use num_complex::Complex64;
 
@@ -10,22 +11,45 @@ use super::gamma::gamma;
 
 /// A point of evaluation: gives each variable a value that depends on its name and the point.
 #[derive(Debug, Clone, Copy)]
-pub struct Point(u32);
+pub struct Point<'a> {
+    index: u32,
+    /// A variable with a value of its own.
+    fixed: Option<(&'a str, f64)>,
+}
 
-impl Point {
+impl<'a> Point<'a> {
+    /// Prefix of the names of variables that are positive at every point.
+    pub const POSITIVE: &'static str = "+";
+
     /// From this point on, variables have values of either sign; before it only positive ones, at
     /// which roots and logarithms are defined.
     const SIGNED: u32 = 6;
 
+    /// From this point on, variables are far from zero, at which roots of sums are defined.
+    pub const DISTANT: u32 = 12;
+
     pub fn new(index: u32) -> Self {
-        Self(index)
+        Self { index, fixed: None }
+    }
+
+    /// Returns the point with a value for one variable.
+    pub fn with(self, name: &'a str, value: f64) -> Self {
+        Self { fixed: Some((name, value)), ..self }
     }
 
     fn variable(self, name: &str) -> Value {
-        let field = Field::from_hash(&("variable", name, self.0));
+        let field = Field::from_hash(&("variable", name, self.index));
         let unit = field.to_sample();
-        let float = if self.0 < Self::SIGNED { unit } else { (unit - 1.7) * 2.0 };
-        Value { field: Some(field), field_is_exact: true, float: float.into(), float_is_known: true }
+        if let Some((_, value)) = self.fixed.filter(|(fixed, _)| *fixed == name) {
+            return Value { origin: Origin::Variable, field_is_exact: false, ..Value::known(field, value) };
+        }
+        let float = match self.index {
+            _ if name.starts_with(Self::POSITIVE) => unit,
+            0..Self::SIGNED => unit,
+            Self::SIGNED..Self::DISTANT => (unit - 1.7) * 2.0,
+            index => (unit - 1.7) * if index % 2 == 0 { 20.0 } else { 200.0 },
+        };
+        Value { origin: Origin::Variable, ..Value::known(field, float) }
     }
 }
 
@@ -41,14 +65,33 @@ pub struct Value {
     pub float: Complex64,
     /// Whether `float` is the true value, rather than a random one for an unknown function.
     pub float_is_known: bool,
+    /// What the value depends on.
+    pub origin: Origin,
+}
+
+/// What a value depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// On no variable.
+    Constant,
+    /// On a variable.
+    Variable,
+    /// On the root of a negative number that depends on a variable: over the reals, the value is
+    /// undefined.
+    NegativeRoot,
 }
 
 impl Value {
-    const UNDEFINED: Self =
-        Self { field: None, field_is_exact: true, float: Complex64 { re: f64::NAN, im: 0.0 }, float_is_known: true };
+    const UNDEFINED: Self = Self {
+        field: None,
+        field_is_exact: true,
+        float: Complex64 { re: f64::NAN, im: 0.0 },
+        float_is_known: true,
+        origin: Origin::Constant,
+    };
 
     fn known(field: Field, float: impl Into<Complex64>) -> Self {
-        Self { field: Some(field), field_is_exact: true, float: float.into(), float_is_known: true }
+        Self { field: Some(field), float: float.into(), ..Self::UNDEFINED }
     }
 
     /// Makes a value that is known in floating point only; its field element is a hash of how it
@@ -60,6 +103,7 @@ impl Value {
             field_is_exact: false,
             float,
             float_is_known: arguments.iter().all(|value| value.float_is_known),
+            origin: arguments.iter().map(|value| value.origin).max().unwrap_or(Origin::Constant),
         }
     }
 
@@ -74,11 +118,22 @@ impl Value {
             field_is_exact: self.field_is_exact && other.field_is_exact,
             float: float(self.float, other.float),
             float_is_known: self.float_is_known && other.float_is_known,
+            origin: self.origin.max(other.origin),
         }
     }
 
     fn scaled(self, factor: Field, float: f64) -> Self {
         Self { field: self.field.map(|field| field * factor), float: self.float * float, ..self }
+    }
+
+    /// Returns whether the value is undefined over the reals.
+    pub fn leaves_reals(self) -> bool {
+        self.origin == Origin::NegativeRoot
+    }
+
+    /// Returns whether it is a negative number that depends on a variable.
+    fn varies_below_zero(self) -> bool {
+        self.origin > Origin::Constant && self.real().is_none_or(|real| real < 0.0)
     }
 
     /// Returns the float, on the upper side of the branch cut if it is real: −4 − 0i becomes −4.
@@ -94,7 +149,7 @@ impl Value {
 }
 
 /// Evaluates `expr` at `point`. A matrix or a ± is undefined.
-pub fn evaluate(expr: &Expr, point: Point) -> Value {
+pub fn evaluate(expr: &Expr, point: Point<'_>) -> Value {
     match expr {
         Expr::Number(number) => Value::known(number.field(), number.float()),
         Expr::Constant(constant) => named(*constant),
@@ -123,7 +178,7 @@ pub fn evaluate(expr: &Expr, point: Point) -> Value {
         }
         Expr::Opaque(name, arguments) => {
             let arguments: Vec<Value> = arguments.iter().map(|argument| evaluate(argument, point)).collect();
-            let value = Value::inexact(&("opaque", name, point.0), &arguments, f64::NAN.into());
+            let value = Value::inexact(&("opaque", name, point.index), &arguments, f64::NAN.into());
             let float = value.field.map_or(f64::NAN, Field::to_sample);
             // Equal arguments that are not exact in the field may have different hashes, and so
             // different random values.
@@ -155,7 +210,7 @@ fn named(constant: Constant) -> Value {
 /// Maximum absolute value of an integer exponent.
 const MAX_EXPONENT: f64 = 1e6;
 
-fn power(base: Value, exponent: &Expr, point: Point) -> Value {
+fn power(base: Value, exponent: &Expr, point: Point<'_>) -> Value {
     if let Expr::Quotient(top, bottom) = exponent
         && let (Some(top), Some(degree)) = (whole(top, point), whole(bottom, point))
         && (2..=64).contains(&degree)
@@ -172,11 +227,12 @@ fn power(base: Value, exponent: &Expr, point: Point) -> Value {
         _ if base.float == Complex64::ZERO => f64::NAN.into(),
         _ => base.principal().powc(exponent.float),
     };
-    Value::inexact(&"power", &[base, exponent], float)
+    let value = Value::inexact(&"power", &[base, exponent], float);
+    if base.varies_below_zero() { Value { origin: Origin::NegativeRoot, ..value } } else { value }
 }
 
 /// Returns the value of an integer constant.
-fn whole(expr: &Expr, point: Point) -> Option<i64> {
+fn whole(expr: &Expr, point: Point<'_>) -> Option<i64> {
     let value = match expr {
         Expr::Number(number) => number.float(),
         Expr::Negative(inner) => return whole(inner, point).map(|value| -value),
@@ -212,7 +268,9 @@ fn root(radicand: Value, degree: u32) -> Value {
         _ if degree == 2 => radicand.principal().sqrt(),
         _ => radicand.principal().powf(1.0 / f64::from(degree)),
     };
-    Value::inexact(&("root", degree), &[radicand], float)
+    let value = Value::inexact(&("root", degree), &[radicand], float);
+    let leaves = degree.is_multiple_of(2) && radicand.varies_below_zero();
+    if leaves { Value { origin: Origin::NegativeRoot, ..value } } else { value }
 }
 
 fn call(function: Function, arguments: &[Value]) -> Value {
@@ -240,6 +298,7 @@ fn call(function: Function, arguments: &[Value]) -> Value {
         Function::Floor => real(&|x| x[0].floor()),
         Function::Ceil => real(&|x| x[0].ceil()),
         Function::Factorial => return factorial(arguments[0]),
+        Function::Binomial if let Some(value) = binomial(arguments) => return value,
         Function::Binomial => {
             real(&|x| (gamma(x[0] + 1.0) / (gamma(x[1] + 1.0) * gamma(x[0] - x[1] + 1.0))).round_near())
         }
@@ -249,17 +308,49 @@ fn call(function: Function, arguments: &[Value]) -> Value {
     Value::inexact(&function, arguments, float)
 }
 
-/// Computes n! exactly for an integer n up to 170, otherwise Γ(n + 1).
+/// Computes n! exactly for an integer n up to [`MAX_FACTORIAL`], otherwise Γ(n + 1).
 fn factorial(argument: Value) -> Value {
     let float = argument.real().map_or(f64::NAN, |x| gamma(x + 1.0));
-    match argument.real() {
-        Some(x) if x.fract() == 0.0 && (0.0..=170.0).contains(&x) && argument.field_is_exact => {
-            let field = (2..=x as i128).fold(Field::ONE, |product, factor| product * Field::from_integer(factor));
+    match argument.real().and_then(|x| exact_factorial(x, argument)) {
+        Some(field) => {
+            let x = argument.real().unwrap_or(f64::NAN).min(171.0);
             let float = (2..=x as u32).fold(1.0, |product, factor| product * f64::from(factor));
             Value { field: Some(field), float: float.into(), ..argument }
         }
-        _ => Value::inexact(&"factorial", &[argument], float.into()),
+        None => Value::inexact(&"factorial", &[argument], float.into()),
     }
+}
+
+/// Maximum number whose factorial is exact in the field.
+const MAX_FACTORIAL: usize = 10_000;
+
+/// Returns x! in the field for a whole number x that is exact.
+fn exact_factorial(x: f64, argument: Value) -> Option<Field> {
+    static FACTORIALS: OnceLock<Vec<Field>> = OnceLock::new();
+    if x.fract() != 0.0 || !(0.0..=MAX_FACTORIAL as f64).contains(&x) || !argument.field_is_exact {
+        return None;
+    }
+    let all = FACTORIALS.get_or_init(|| {
+        let mut all = vec![Field::ONE];
+        for factor in 1..=MAX_FACTORIAL as i128 {
+            all.push(all[all.len() - 1] * Field::from_integer(factor));
+        }
+        all
+    });
+    all.get(x as usize).copied()
+}
+
+/// Computes a binomial coefficient exactly in the field, for whole numbers up to [`MAX_FACTORIAL`].
+fn binomial(arguments: &[Value]) -> Option<Value> {
+    let [n, k] = arguments else { return None };
+    let (x, y) = (n.real()?, k.real()?);
+    let (top, bottom) = (exact_factorial(x, *n)?, exact_factorial(y, *k)?);
+    let rest = exact_factorial(x - y, *n)?;
+    let field = top * (bottom * rest).inverse()?;
+    let small = y.min(x - y);
+    let float = (0..small as u64).fold(1.0, |product, step| product * (x - step as f64) / (step as f64 + 1.0));
+    let float: Complex64 = float.round_near().into();
+    Some(Value { field: Some(field), float, ..n.joined(*k, |a, _| Some(a), |a, _| a) })
 }
 
 trait RoundNear {

@@ -6,14 +6,18 @@
 //! floating-point numbers add roots, logarithms and angles. Answers, units and wording
 //! are left to other modules.
 
+mod curves;
 mod equality;
 mod evaluate;
 mod expr;
 mod field;
 mod gamma;
+mod huge;
 mod matrix;
 mod number;
+mod positive;
 
+pub use curves::{Solutions, regions_differ, solutions};
 pub use equality::{Equality, Ratio, Tolerance, equality, proportion};
 pub use evaluate::{Point, evaluate};
 pub use expr::{Constant, Expr, Function};

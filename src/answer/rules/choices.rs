@@ -2,9 +2,13 @@
 
 use super::free;
 use super::letters::letter;
+use super::words;
 use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::extract::{Method, extract, extract_for};
 use crate::answer::spec::AnswerSpec;
+
+/// Maximum length of a prediction that is only a refusal, in bytes.
+const MAX_REFUSAL_BYTES: usize = 400;
 
 /// Compares two answers as options. Returns `None` if the spec has no options or the expected
 /// answer is not one of them.
@@ -24,10 +28,19 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
         let free_answer = extract(prediction);
         let text = free::joined(free_answer.clone());
         let alone = free_answer.method == Method::WholeText
-            && free::compare(&spec.choices[expected], &text, &without_choices).outcome == Outcome::Different;
+            && match free::compare(&spec.choices[expected], &text, &without_choices).outcome {
+                Outcome::Different => true,
+                Outcome::Undecided => letter(&text).is_some() || letter(&spec.choices[expected]).is_some(),
+                Outcome::Equal => false,
+            };
         if alone || !free_answer.method.is_fallback() && option(&text, spec, &without_choices).is_some() {
             extraction = free_answer;
         }
+    }
+    if extraction.parts.is_empty() {
+        let short = prediction.len() <= MAX_REFUSAL_BYTES;
+        let refused = short.then(|| words::closed_class(&spec.choices[expected], prediction)).flatten();
+        return Some(refused.unwrap_or(Comparison::undecided("no option is chosen")));
     }
     let [part] = extraction.parts.as_slice() else {
         return Some(Comparison::undecided("several answers to a multiple-choice problem"));
@@ -41,13 +54,18 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
             Comparison::different("a different option")
         });
     }
+    if letter(part).is_some() {
+        return Some(Comparison::different("a letter without an option"));
+    }
     if spec.choices.iter().all(|choice| letter(choice).is_some() && choice.trim().len() == 1) {
         return Some(Comparison::different("no option is chosen"));
     }
     let comparison = free::compare(&spec.choices[expected], part, &without_choices);
     Some(match comparison.outcome {
         Outcome::Different => Comparison::different("different from the text of the option"),
-        _ => comparison,
+        // Otherwise the answer would have been resolved to the option.
+        Outcome::Equal => Comparison::undecided("equal to several options"),
+        Outcome::Undecided => comparison,
     })
 }
 

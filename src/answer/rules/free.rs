@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::part_spec::PartSpec;
+use super::remarks::without_remarks;
 use super::{combine, key_notes, letters, numbered_parts, readings, statement_numbers, words};
 use crate::answer::comparison::Comparison;
 use crate::answer::extract::Extraction;
@@ -28,6 +29,7 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison {
         return Comparison::undecided("longer than an answer may be");
     }
     let (gold, prediction) = (normalize(gold), normalize(prediction));
+    let (gold, prediction) = (without_remarks(&gold), without_remarks(&prediction));
     let Some(note) = key_notes::parse(&gold) else { return compare_texts(&gold, &prediction, spec) };
     if same_text(&gold, &prediction) {
         return Comparison::equal("the same text");
@@ -44,6 +46,15 @@ fn compare_texts(gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison 
     let by_words = || words::closed_class(gold, prediction).or_else(|| words::single(gold, prediction));
     if let Some(comparison) = by_words().or_else(|| letters::compare(gold, prediction)) {
         return comparison;
+    }
+    let numbered = [gold, prediction].into_iter().any(numbered_parts::has_parts);
+    if !numbered && letters::letter_and_value(gold, prediction) {
+        return Comparison::undecided("a letter and a value; the options are unknown");
+    }
+    match (letters::labelled(gold), letters::labelled(prediction)) {
+        (Some(gold), None) => return compare_texts(&gold, prediction, spec),
+        (None, Some(prediction)) => return compare_texts(gold, &prediction, spec),
+        _ => {}
     }
     let spec = PartSpec::of(spec);
     let by_number =

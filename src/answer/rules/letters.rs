@@ -17,7 +17,13 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
             Comparison::different("different options")
         });
     }
-    let ours = letter(gold).filter(|letter| (b'A'..=b'H').contains(letter))?;
+    let listed = |text: &str| several(text).is_some() && text.contains([' ', ',', ';']);
+    let single = |text: &str| letter(text).is_some() && labelled(text).is_none();
+    if listed(gold) && single(prediction) || single(gold) && listed(prediction) {
+        return Some(Comparison::different("one option and several"));
+    }
+    let option = |text: &str| letter(text).filter(|letter| (b'A'..=b'H').contains(letter));
+    let ours = option(gold)?;
     let theirs = letter(prediction)?;
     let capital = |text: &str, letter: u8| text.contains(char::from(letter));
     match ours == theirs {
@@ -25,6 +31,44 @@ pub fn compare(gold: &str, prediction: &str) -> Option<Comparison> {
         false if capital(gold, ours) => Some(Comparison::different("different letters")),
         _ => None,
     }
+}
+
+/// Maximum length of an expression in which a letter is searched, in bytes.
+const MAX_PRODUCT_BYTES: usize = 24;
+
+/// Returns whether one answer is the letter of an unknown option, or several letters, and the other
+/// is no letter at all.
+pub fn letter_and_value(gold: &str, prediction: &str) -> bool {
+    let option = |text: &str| {
+        let capital = |letter: &u8| (b'A'..=b'H').contains(letter) && text.contains(char::from(*letter));
+        letter(text).as_ref().is_some_and(capital) && labelled(text).is_none()
+    };
+    let lettered = |text: &str| text.contains(|c: char| c.is_ascii_alphabetic());
+    // In `2B` the letter is a variable.
+    let multiple = |ours: &str, theirs: &str| {
+        theirs.len() <= MAX_PRODUCT_BYTES && letter(ours).is_some_and(|letter| theirs.contains(char::from(letter)))
+    };
+    let one_way = |ours: &str, theirs: &str| {
+        option(ours) && letter(theirs).is_none() && !multiple(ours, theirs)
+            || several(ours).is_some() && !lettered(theirs)
+    };
+    one_way(gold, prediction) || one_way(prediction, gold)
+}
+
+/// Returns the answer after the letter of its option: `18` for `(B) 18` and `B. 18`.
+pub fn labelled(text: &str) -> Option<String> {
+    let bare = without_faces(text);
+    let (letter_of, rest) = split(&bare)?;
+    let option = (b'A'..=b'H').contains(&letter_of) && bare.contains(char::from(letter_of));
+    if !option {
+        return None;
+    }
+    let marked = rest.strip_prefix([')', ']', '）', '】', '.', ':', '、', '。', '：'])?;
+    let value = marked.trim_matches(|c: char| "}*$".contains(c) || c.is_whitespace());
+    // Without braces that the letter opened.
+    let opened = value.matches('{').count() == value.matches('}').count();
+    let value = if opened { value } else { marked.trim_start_matches(['}', ' ', '*']).trim() };
+    (value.contains(char::is_alphanumeric) && letter(value).is_none()).then(|| value.to_owned())
 }
 
 /// Returns the sorted letters of several options: `ABD`, `A, C`, `A and C`.
@@ -42,11 +86,22 @@ fn several(text: &str) -> Option<Vec<u8>> {
 /// Returns the upper-case letter that an answer consists of or starts with: `B`, `(b)`, `B.`, `B)
 /// 12 cm`, `option B`, `选B`.
 pub fn letter(text: &str) -> Option<u8> {
+    split(&without_faces(text)).map(|(letter, _)| letter)
+}
+
+/// Drops the commands that set letters in a typeface.
+fn without_faces(text: &str) -> Cow<'_, str> {
     const FACES: [&str; 5] = ["\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf"];
     let mut bare = Cow::Borrowed(text);
     for face in FACES.iter().filter(|_| text.contains('\\')) {
         bare = Cow::Owned(bare.replace(face, ""));
     }
+    bare
+}
+
+/// Returns the upper-case letter at the start of an answer, and the text from its bracket or mark
+/// on.
+fn split(bare: &str) -> Option<(u8, &str)> {
     let mut text = bare.trim().trim_matches(|c: char| "{}$*\"'`".contains(c) || c.is_whitespace());
     for lead in ["option", "Option", "OPTION", "choice", "Choice", "answer", "Answer", "选项", "选择", "选", "答案"]
     {
@@ -71,8 +126,8 @@ pub fn letter(text: &str) -> Option<u8> {
         && inside[1..].starts_with([' ', '\n'])
         && rest.starts_with(|c: char| c.is_ascii_uppercase());
     let foreign = rest.starts_with(|c: char| c.is_alphabetic() && !c.is_ascii());
-    (rest.is_empty() || closed || marked && first.is_ascii_uppercase() || named || foreign)
-        .then(|| first.to_ascii_uppercase())
+    (matches!(rest, "" | ")") || closed || marked && first.is_ascii_uppercase() || named || foreign)
+        .then(|| (first.to_ascii_uppercase(), rest))
 }
 
 #[cfg(test)]

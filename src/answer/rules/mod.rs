@@ -6,21 +6,26 @@
 //!
 //! The files depend on each other in one direction: this one, `choices`, `free`, `readings`,
 //! `shapes`. The exception is deliberate: an answer contains answers (a list of sets of relations
-//! of values), so `shapes` calls `families`, `lists`, `relations` and `sets`, and they call
-//! `shapes` for each part.
+//! of values), so `shapes` calls `families`, `lists`, `quantities`, `relations` and `sets`,
+//! and they call `shapes` for each part.
 
 mod choices;
+mod clocks;
 mod combine;
+mod conditions;
 mod families;
 mod free;
+mod intervals;
 mod key_notes;
 mod letters;
 mod lists;
 mod numbered_parts;
 mod part_spec;
+mod quantities;
 mod quantity;
 mod readings;
 mod relations;
+mod remarks;
 mod sets;
 mod shapes;
 mod statement_numbers;
@@ -28,7 +33,8 @@ mod variable_names;
 mod words;
 
 use super::comparison::{Comparison, Outcome};
-use super::extract::extract;
+use super::extract::{Extraction, extract};
+use super::grammar::{in_symbols, normalize};
 use super::spec::AnswerSpec;
 
 /// Compares the answer in `prediction` with the expected answer `gold`. Either may be a whole
@@ -53,9 +59,11 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison {
         return comparison;
     }
     let (expected, given) = (extract(gold), extract(prediction));
-    let uncertain = expected.method.is_fallback();
-    let guessed = given.method.is_fallback();
-    let (gold, prediction) = (free::joined(expected), free::joined(given));
+    let (expected_condition, condition) = (condition(gold, &expected), condition(prediction, &given));
+    let uncertain = expected.method.is_fallback() && expected_condition.is_none();
+    let guessed = given.method.is_fallback() && condition.is_none();
+    let gold = expected_condition.map_or_else(|| free::joined(expected), Into::into);
+    let prediction = condition.map_or_else(|| free::joined(given), Into::into);
     if prediction.trim().is_empty() {
         return Comparison::different("the prediction contains no answer");
     }
@@ -70,4 +78,16 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Comparison {
         reason: format!("{} (answer guessed: the last one in the prediction)", comparison.reason).into(),
         ..comparison
     }
+}
+
+/// Returns a short text that states a condition in words ("x is at least 2"), instead of the answer
+/// guessed from it.
+fn condition<'a>(text: &'a str, extraction: &Extraction<'_>) -> Option<&'a str> {
+    const MAX_BYTES: usize = 80;
+    let text = text.trim();
+    let short = text.len() <= MAX_BYTES && extraction.method.is_fallback();
+    let starts = text.trim_start_matches(['$', '\\', '(', ' ']);
+    let variable = starts.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !starts[1..].starts_with(|c: char| c.is_ascii_alphabetic());
+    (short && variable && in_symbols(&normalize(text)).is_some()).then_some(text)
 }

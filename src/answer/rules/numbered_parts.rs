@@ -29,6 +29,11 @@ pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Option<Comp
     Some(combine::all(comparisons, "the same parts"))
 }
 
+/// Returns whether a text numbers its parts.
+pub fn has_parts(text: &str) -> bool {
+    split(text).is_some()
+}
+
 /// Splits a text that starts with the first number and continues with the next ones.
 fn split(text: &str) -> Option<Vec<String>> {
     let circled = |index: usize| CIRCLED.get(index).map(char::to_string);

@@ -19,6 +19,12 @@ pub fn may_be_variables(shape: &Shape) -> bool {
 
 /// Compares two values with their units or the words after them.
 pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), spec: &PartSpec<'_>) -> Comparison {
+    if let Some((a, unit)) = multiplied(a, unit) {
+        return compare((&a, unit), (b, other), spec);
+    }
+    if let Some((b, other)) = multiplied(b, other) {
+        return compare((a, unit), (&b, other), spec);
+    }
     let (a, unit) = degrees(a, unit);
     let (b, other) = degrees(b, other);
     let bare = || values(a, b, spec);
@@ -43,6 +49,24 @@ pub fn compare((a, unit): (&Expr, &str), (b, other): (&Expr, &str), spec: &PartS
             },
         },
     }
+}
+
+/// Multiplies a value by the number word after it: `12 thousand`, `3 million dollars`.
+fn multiplied<'a>(value: &Expr, unit: &'a str) -> Option<(Expr, &'a str)> {
+    const WORDS: [(&str, u64); 9] = [
+        ("hundred", 100),
+        ("thousand", 1000),
+        ("million", 1_000_000),
+        ("billion", 1_000_000_000),
+        ("trillion", 1_000_000_000_000),
+        ("dozen", 12),
+        ("万", 10_000),
+        ("亿", 100_000_000),
+        ("百万", 1_000_000),
+    ];
+    let (factor, rest) = WORDS.iter().find_map(|(word, factor)| Some((*factor, unit.strip_prefix(word)?)))?;
+    let ends = rest.is_empty() || rest.starts_with(' ') || !unit.is_ascii() && rest != "元";
+    ends.then(|| (Expr::Product(vec![value.clone(), Expr::integer(factor)]), rest.trim_start()))
 }
 
 /// Returns degrees as a unit.

@@ -4,7 +4,7 @@ use super::part_spec::PartSpec;
 use super::shapes::compare_shapes;
 use super::{combine, quantity, words};
 use crate::answer::comparison::Comparison;
-use crate::answer::grammar::{Commas, Shape, Unreadable, read};
+use crate::answer::grammar::{Commas, Shape, Unreadable, in_symbols, read, with_round_ends, without_ordinals};
 
 /// Compares each reading of one text with each reading of the other.
 pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Comparison {
@@ -18,12 +18,17 @@ pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Comparison 
 
 /// Returns the readings of a normalised text.
 fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
+    let rounded = with_round_ends(text);
+    let text = unwrapped(rounded.as_deref().unwrap_or(text));
     if let Some(number) = words::number(text) {
         // "None" is zero, or an empty set.
         let words = text.eq_ignore_ascii_case("none").then(|| Shape::Words(text.to_owned()));
         return Ok([Shape::value(number)].into_iter().chain(words).collect());
     }
     let mut found = vec![read(text, Commas::Thousands, true)?];
+    for text in [without_ordinals(text), in_symbols(text)].into_iter().flatten() {
+        found.push(read(&text, Commas::Thousands, true)?);
+    }
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let between =
@@ -49,6 +54,17 @@ fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
     }
     found.dedup();
     Ok(found)
+}
+
+/// Returns the inside of a text command that contains the whole answer, if it has a number:
+/// `\text{6:00 PM}`.
+fn unwrapped(text: &str) -> &str {
+    let inside =
+        ["\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{"].iter().find_map(|face| text.trim().strip_prefix(face));
+    let inside = inside.and_then(|inside| inside.strip_suffix('}'));
+    inside
+        .filter(|inside| !inside.contains(['{', '}']) && inside.contains(|c: char| c.is_ascii_digit()))
+        .unwrap_or(text)
 }
 
 /// Returns whether a comma between digits can only group thousands: at most three digits precede it

@@ -1,14 +1,16 @@
 //! Compares equations, inequalities, assignments and ratios.
 
+use super::clocks;
 use super::combine::undecided_unless_different;
 use super::lists::ordered;
 use super::part_spec::PartSpec;
+use super::quantities;
 use super::sets;
 use super::shapes::compare_shapes;
 use super::variable_names::{Naming, names_points, naming};
 use crate::answer::comparison::{Comparison, Outcome};
 use crate::answer::grammar::{Bracket, Relation, Shape};
-use crate::answer::math::{Expr, Ratio, proportion};
+use crate::answer::math::{Expr, Ratio, Solutions, proportion, regions_differ, solutions};
 
 /// The meaning of a chain of relations.
 enum Meaning<'a> {
@@ -24,12 +26,16 @@ enum Meaning<'a> {
 
 /// Compares two shapes of which at least one is a chain.
 pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
+    let (gold, prediction) = (&*quantities::without_steps(gold), &*quantities::without_steps(prediction));
     if let (Shape::List(all), one @ Shape::Chain(sides, _)) | (one @ Shape::Chain(sides, _), Shape::List(all)) =
         (gold, prediction)
         && sides.iter().all(names)
         && all.iter().any(|part| compare_shapes(part, one, spec).outcome == Outcome::Equal)
     {
         return Comparison::undecided("one of several relations between names");
+    }
+    if let Some(comparison) = branches(gold, prediction).or_else(|| branches(prediction, gold)) {
+        return comparison;
     }
     if is_point(gold) && ranges(prediction) || is_point(prediction) && ranges(gold) {
         return Comparison::different("a point and a range");
@@ -38,9 +44,25 @@ pub fn compare(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Compari
         (Some(first), Some(second)) => chains((gold, &first), (prediction, &second), spec),
         (Some(Meaning::Assignment(_, value) | Meaning::Value(value)), None) => compare_shapes(value, prediction, spec),
         (None, Some(Meaning::Assignment(_, value) | Meaning::Value(value))) => compare_shapes(gold, value, spec),
-        (Some(_), None) => other_than_chain(gold, prediction, spec),
-        _ => other_than_chain(prediction, gold, spec),
+        (Some(_), None) => quantities::compare(gold, prediction, true, spec)
+            .unwrap_or_else(|| other_than_chain(gold, prediction, spec)),
+        _ => quantities::compare(prediction, gold, false, spec)
+            .unwrap_or_else(|| other_than_chain(prediction, gold, spec)),
     }
+}
+
+/// Compares the branches of a curve with its equation: `y = ±2√x` with `y² = 4x`. Returns `None`
+/// unless they are equal.
+fn branches(parts: &Shape, equation: &Shape) -> Option<Comparison> {
+    let Shape::List(parts) = parts else { return None };
+    let difference = |shape: &Shape| sides(shape).map(|(a, b)| a.clone().minus(b.clone()));
+    let whole = difference(equation)?;
+    let each: Vec<Expr> = parts.iter().map(difference).collect::<Option<_>>()?;
+    if whole.symbols().len() < 2 || !each.iter().all(|part| same_variables(part, &whole)) {
+        return None;
+    }
+    (solutions(&Expr::Product(each), &whole) == Solutions::Same)
+        .then(|| Comparison::equal("the same curve in branches"))
 }
 
 /// Returns whether a chain gives the coordinates of a point: `A = (1, 2)`, `(x, y) = (1, 2)`.
@@ -162,6 +184,15 @@ fn chains(
                     comparison if comparison.outcome == Outcome::Equal && !same_variables(&first, &second) => {
                         Comparison::undecided("the same range of a different variable")
                     }
+                    comparison
+                        if comparison.outcome == Outcome::Undecided
+                            && same_variables(&first, &second)
+                            && relation.is_order()
+                            && other.is_order()
+                            && regions_differ((&first, is_below(*relation)), (&second, is_below(*other))) =>
+                    {
+                        Comparison::different("inequalities that hold at different points")
+                    }
                     comparison => comparison,
                 },
             }
@@ -178,6 +209,10 @@ fn chains(
             },
         },
     }
+}
+
+fn is_below(relation: Relation) -> bool {
+    matches!(relation, Relation::Less | Relation::AtMost)
 }
 
 /// Returns whether two expressions have the same variables, ignoring case.
@@ -201,7 +236,7 @@ fn chains_by_side(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Opti
     };
     if relations == other_relations {
         let comparison = ordered(sides, others, spec);
-        if comparison.outcome == Outcome::Equal {
+        if comparison.outcome != Outcome::Different {
             return Some(comparison);
         }
     }
@@ -232,12 +267,29 @@ fn equations((a, b): (&Expr, &Expr), (c, d): (&Expr, &Expr)) -> Comparison {
     if !same_variables(&first, &second) {
         return Comparison::different("equations in different variables");
     }
+    let polar = first.symbols().iter().any(|name| ["\\theta", "θ"].contains(name));
     match proportion(&first, &second) {
         Ratio::Constant { .. } => Comparison::equal("the same equation, rearranged"),
+        // A factor ρ adds the pole, which the curve may contain anyway.
+        Ratio::Varies if polar && differ_by_a_variable(&first, &second) => {
+            Comparison::undecided("equations that differ by a factor")
+        }
         Ratio::Varies if linear(&first) && linear(&second) => Comparison::different("different equations"),
-        Ratio::Varies => Comparison::undecided("equations that are not multiples of each other"),
-        Ratio::Unknown => Comparison::undecided("equations that cannot be evaluated"),
+        _ => match solutions(&first, &second) {
+            Solutions::Same => Comparison::equal("equations with the same solutions"),
+            Solutions::Different => Comparison::different("equations with different solutions"),
+            Solutions::Unknown => Comparison::undecided("equations that are not multiples of each other"),
+        },
     }
+}
+
+/// Returns whether one expression is a multiple of the other times a variable.
+fn differ_by_a_variable(a: &Expr, b: &Expr) -> bool {
+    a.symbols().into_iter().any(|name| {
+        let times = |expr: &Expr| Expr::Product(vec![expr.clone(), Expr::Symbol(name.to_owned())]);
+        let multiple = |a: &Expr, b: &Expr| matches!(proportion(a, b), Ratio::Constant { .. });
+        multiple(&times(a), b) || multiple(a, &times(b))
+    })
 }
 
 /// Returns whether an expression is linear in all its variables together.
@@ -331,8 +383,12 @@ pub fn ratios(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparis
             if comparison.outcome == Outcome::Equal {
                 return comparison;
             }
-            if is_time(a) && is_time(b) {
-                return undecided_unless_different(ordered(&scaled(a), &scaled(b), spec), "ratios or times of day");
+            if clocks::may_be_time(a) && clocks::may_be_time(b) {
+                let as_ratios = ordered(&scaled(a), &scaled(b), spec);
+                let as_times = clocks::compare(gold, prediction);
+                let open = as_times.outcome == Outcome::Undecided && as_ratios.outcome == Outcome::Different;
+                let comparison = undecided_unless_different(as_ratios, "ratios or times of day");
+                return if open { as_times } else { comparison };
             }
             ordered(&scaled(a), &scaled(b), spec)
         }
@@ -342,12 +398,4 @@ pub fn ratios(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparis
         },
         _ => Comparison::different("different kinds of answers"),
     }
-}
-
-/// Returns whether a ratio may be a time of day: hours, and minutes of two digits.
-fn is_time(ratio: &[Expr]) -> bool {
-    let whole = |expr: &Expr| if let Expr::Number(number) = expr { Some(number.float()) } else { None };
-    let [hours, minutes] = ratio else { return false };
-    whole(hours).is_some_and(|hours| hours <= 24.0)
-        && whole(minutes).is_some_and(|minutes| (10.0..=60.0).contains(&minutes))
 }

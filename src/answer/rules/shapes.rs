@@ -5,17 +5,24 @@ use std::borrow::Cow;
 use super::combine::undecided_unless_different;
 use super::lists::{self, in_blanks, ordered, piecewise, unordered};
 use super::part_spec::PartSpec;
-use super::{families, quantity, relations, sets, words};
+use super::{clocks, families, quantity, relations, sets, words};
 use crate::answer::comparison::{Comparison, Outcome};
-use crate::answer::grammar::{Bracket, Shape};
-use crate::answer::math::Expr;
+use crate::answer::grammar::{Bracket, Joint, Relation, Shape};
+use crate::answer::math::{Expr, Function};
 
 /// Compares two shapes.
 pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Comparison {
     if let Some(comparison) = families::compare(gold, prediction, spec) {
         return comparison;
     }
-    let (gold, prediction) = (expanded(gold), expanded(prediction));
+    let (gold, prediction) = match (without_bars(gold), without_bars(prediction)) {
+        (Some(both), None) if is_solved(prediction) => (Cow::Owned(both), expanded(prediction)),
+        (None, Some(both)) if is_solved(gold) => (expanded(gold), Cow::Owned(both)),
+        _ => (expanded(gold), expanded(prediction)),
+    };
+    if let Some(comparison) = joined(&gold, &prediction, spec) {
+        return comparison;
+    }
     match (&*gold, &*prediction) {
         (Shape::Words(a), Shape::Words(b)) => match words::compare(a, b) {
             // Different words may name the same set.
@@ -24,6 +31,9 @@ pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> 
             }
             comparison => comparison,
         },
+        (Shape::Time(_), _) | (_, Shape::Time(_)) if !is_worded(&gold) && !is_worded(&prediction) => {
+            clocks::compare(&gold, &prediction)
+        }
         (Shape::Words(text), other) | (other, Shape::Words(text)) => worded(text, other, spec),
         (Shape::Value(a, unit), Shape::Value(b, other)) => quantity::compare((a, unit), (b, other), spec),
         (Shape::SetOf(_, a), Shape::SetOf(_, b)) => {
@@ -101,6 +111,59 @@ pub fn compare_shapes(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> 
     }
 }
 
+fn is_worded(shape: &Shape) -> bool {
+    matches!(shape, Shape::Words(_))
+}
+
+/// Compares joined conditions and differences of sets, as sets or else as lists; `None` if neither
+/// shape is one.
+fn joined(gold: &Shape, prediction: &Shape, spec: &PartSpec<'_>) -> Option<Comparison> {
+    let conditions = |shape: &Shape| matches!(shape, Shape::List(parts) | Shape::Parts(parts) if parts.iter().all(|part| part.condition_variable().is_some()));
+    match (gold, prediction) {
+        (Shape::Joined(..) | Shape::Without(..), _) | (_, Shape::Joined(..) | Shape::Without(..)) => {}
+        (one, Shape::Bracketed(..)) | (Shape::Bracketed(..), one) if conditions(one) => {
+            return sets::compare(gold, prediction, spec);
+        }
+        _ => return None,
+    }
+    if let Some(comparison) = sets::compare(gold, prediction, spec) {
+        return Some(comparison);
+    }
+    if matches!(gold, Shape::Without(..)) || matches!(prediction, Shape::Without(..)) {
+        return Some(Comparison::undecided("a difference of sets that cannot be evaluated"));
+    }
+    let listed = |shape: &Shape| match shape {
+        Shape::Joined(_, parts) => Shape::List(parts.clone()),
+        other => other.clone(),
+    };
+    Some(compare_shapes(&listed(gold), &listed(prediction), spec))
+}
+
+/// Returns both solutions of `|x| = a`.
+fn without_bars(shape: &Shape) -> Option<Shape> {
+    let Shape::Chain(sides, relations) = shape else { return None };
+    let ([left, right], [Relation::Equal]) = (sides.as_slice(), relations.as_slice()) else { return None };
+    let (Some(Expr::Call(Function::Abs, inside)), Some(value)) = (left.expr(), right.expr()) else { return None };
+    let [Expr::Symbol(name)] = inside.as_slice() else { return None };
+    let solved = |value: Expr| {
+        let sides = vec![Shape::value(Expr::Symbol(name.clone())), Shape::value(value)];
+        Shape::Chain(sides, vec![Relation::Equal])
+    };
+    let both = vec![solved(value.clone()), solved(value.clone().negated())];
+    (value.is_constant() && name.starts_with(|c: char| c.is_ascii_lowercase())).then_some(Shape::List(both))
+}
+
+/// Returns whether a shape gives the values of a variable.
+fn is_solved(shape: &Shape) -> bool {
+    match shape {
+        Shape::List(parts) => parts.iter().all(|part| matches!(part, Shape::Value(..)) || is_solved(part)),
+        Shape::Chain(sides, relations) => {
+            relations[..] == [Relation::Equal] && matches!(sides[0].expr(), Some(Expr::Symbol(_)))
+        }
+        _ => false,
+    }
+}
+
 /// Expands ± to two values or two relations.
 fn expanded(shape: &Shape) -> Cow<'_, Shape> {
     let signed = |shape: &Shape, upper: bool| match shape {
@@ -111,7 +174,8 @@ fn expanded(shape: &Shape) -> Cow<'_, Shape> {
         Shape::Value(expr, _) if expr.has_plus_minus() => Shape::List(vec![signed(shape, true), signed(shape, false)]),
         Shape::Chain(sides, relations) if sides.iter().any(|side| side.expr().is_some_and(Expr::has_plus_minus)) => {
             let of = |upper| Shape::Chain(sides.iter().map(|side| signed(side, upper)).collect(), relations.clone());
-            Shape::List(vec![of(true), of(false)])
+            let both = vec![of(true), of(false)];
+            if relations[..] == [Relation::Unequal] { Shape::Joined(Joint::And, both) } else { Shape::List(both) }
         }
         Shape::List(items) => Shape::List(flattened(items)),
         Shape::Bracketed(Bracket::Curly, items, close) => Shape::Bracketed(Bracket::Curly, flattened(items), *close),
@@ -124,7 +188,7 @@ fn flattened(items: &[Shape]) -> Vec<Shape> {
     for item in items {
         match (item, expanded(item).into_owned()) {
             // Only lists made from ± are flattened; written lists are parts.
-            (Shape::Value(..) | Shape::Chain(..), Shape::List(both)) => result.extend(both),
+            (Shape::Value(..) | Shape::Chain(..), Shape::List(both) | Shape::Joined(_, both)) => result.extend(both),
             (_, other) => result.push(other),
         }
     }

@@ -21,6 +21,14 @@ pub fn naming(a: &Expr, b: &Expr) -> Naming {
     match (a, b) {
         (Expr::Opaque(f, _), Expr::Opaque(g, _)) if f != g => Naming::Unclear,
         (Expr::Opaque(..), _) | (_, Expr::Opaque(..)) => Naming::Same,
+        // A quotient has a direction.
+        (Expr::Quotient(top, bottom), Expr::Quotient(other_top, other_bottom)) => {
+            match (naming(top, other_top), naming(bottom, other_bottom)) {
+                (Naming::Same, Naming::Same) => Naming::Same,
+                _ => Naming::Unclear,
+            }
+        }
+        (Expr::Quotient(..), _) | (_, Expr::Quotient(..)) => Naming::Unclear,
         _ if letters(a).eq_ignore_ascii_case(&letters(b)) => {
             if indexed(a) && indexed(b) && a != b {
                 Naming::Unclear

@@ -32,6 +32,25 @@ const REFUSALS: [&str; 19] = [
     "无法回答",
 ];
 
+/// Commands that set words in a typeface, a longer one before those that it starts with.
+const FACES: [&str; 15] = [
+    "\\textbf",
+    "\\textit",
+    "\\textrm",
+    "\\textsf",
+    "\\texttt",
+    "\\textup",
+    "\\textnormal",
+    "\\text",
+    "\\mathrm",
+    "\\mathbf",
+    "\\mathit",
+    "\\mathsf",
+    "\\mbox",
+    "\\emph",
+    "\\operatorname",
+];
+
 /// Compares signs and yes/no answers, and detects refusals; `None` for anything else.
 pub fn closed_class(gold: &str, prediction: &str) -> Option<Comparison> {
     if let (Some(gold), Some(prediction)) = (comparison_sign(gold), comparison_sign(prediction)) {
@@ -115,7 +134,27 @@ pub fn single(gold: &str, prediction: &str) -> Option<Comparison> {
         return None;
     }
     let (plain_gold, plain_said) = (normalized(gold), normalized(prediction));
+    // "The function is odd."
+    let stated = plain_said.rsplit_once(" is ").filter(|(subject, _)| subject.split(' ').count() < 8);
+    let stated = stated.filter(|(subject, said)| alphabetic(subject) && *said == plain_gold && !said.contains(' '));
+    if stated.is_some() && plain_gold.len() > 2 && alphabetic(&plain_gold) {
+        return Some(Comparison::equal("the same word"));
+    }
     let word = |text: &str| text.len() > 2 && alphabetic(text) && !text.contains(' ');
+    // Letters in a typeface or in quotation marks are a word, and so is a short capitalised one.
+    let marked = |text: &str| text.contains('\\') || text.contains('"');
+    let title = |text: &str| {
+        let text = text.trim_end_matches('.');
+        text.len() == 3
+            && text.starts_with(|c: char| c.is_ascii_uppercase())
+            && text[1..].contains(['a', 'e', 'i', 'o', 'u', 'd'])
+    };
+    if word(&plain_gold)
+        && plain_gold == plain_said
+        && (marked(gold) || marked(prediction) || title(gold) || title(prediction))
+    {
+        return Some(Comparison::equal("the same word"));
+    }
     let longest = plain_gold.len().max(plain_said.len());
     let both = word(&plain_gold) && word(&plain_said) && longest > 3;
     (both && number(gold).is_none() && number(prediction).is_none()).then(|| compare(gold, prediction))
@@ -174,7 +213,7 @@ fn alphabetic(text: &str) -> bool {
 fn normalized(text: &str) -> String {
     let mut plain = text.to_lowercase();
     if plain.contains('\\') {
-        for face in ["\\textbf", "\\textit", "\\text", "\\mathrm", "\\mathbf", "\\mbox"] {
+        for face in FACES {
             plain = plain.replace(face, " ");
         }
     }
@@ -203,7 +242,10 @@ pub fn number(text: &str) -> Option<Expr> {
     if !text.contains(char::is_alphabetic) {
         return None;
     }
-    number_words::parse(&normalized(text))
+    let plain = normalized(text);
+    let article = text.trim_start().get(..2).is_some_and(|start| start.eq_ignore_ascii_case("a "));
+    // "A third" is a part, "the third" has a place.
+    number_words::parse(&plain).or_else(|| number_words::ordinal(&plain).filter(|_| !article).map(Expr::integer))
 }
 
 /// Reads a number word in front of the counted noun `name`: "five people" for "people".

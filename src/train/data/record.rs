@@ -257,7 +257,7 @@ mod tests {
         assert!(
             record(r#"{"image": 3}"#).images().unwrap_err().to_string().starts_with("the field `image` is 3, expected")
         );
-        assert!(record(r#"{"picture": "a.png"}"#).images().is_err());
+        assert!(record(r#"{"photo": "a.png"}"#).images().is_err());
     }
 
     #[test]

@@ -19,9 +19,10 @@ use crate::ui::Ui;
 ///
 /// Reads JSON Lines with `gold` (the expected answer) and `pred` (the predicted answer, or a text
 /// that contains it). Optional: `opts` with `choices` (options, A first), `precision` (number of
-/// decimals, or a tolerance such as 1e-3), `unit` and `answer_type`; `verdict` (true or false) and
-/// `source` (a name). Writes one outcome (equal, different or undecided) with its reason for each
-/// line. With verdicts, prints the agreement for each source.
+/// decimals, or a tolerance such as 1e-3), `unit` and `answer_type`; `question` (searched for
+/// options without `choices`); `verdict` (true or false) and `source` (a name). Writes one outcome
+/// (equal, different or undecided) with its reason for each line. With verdicts, prints the
+/// agreement for each source.
 #[derive(clap::Args)]
 pub struct Args {
     /// JSON Lines files of answers.
