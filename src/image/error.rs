@@ -19,7 +19,7 @@ pub enum ImageError {
         path: PathBuf,
     },
     /// There is no such file below the data root.
-    #[error("{}: no such image below the data root {}", path.display(), root.display())]
+    #[error("cannot read {}: No such file or directory below the data root {}", root.join(path).display(), root.display())]
     Missing {
         /// The path as written.
         path: PathBuf,

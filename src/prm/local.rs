@@ -44,11 +44,11 @@ impl LocalPrm {
                 refuse(format!("its vocabulary has no single token {text:?}; is this a process reward model?"))
             })
         };
+        let step = token("mmprm.prm.step_token", STEP_TOKEN)?;
+        let labels = [token("mmprm.prm.yes_token", "Yes")?, token("mmprm.prm.no_token", "No")?];
         if model.own_text("mmprm.task") == Some("policy") {
             return Err(refuse("it was trained as a policy (mmprm.task), expected a process reward model".into()));
         }
-        let step = token("mmprm.prm.step_token", STEP_TOKEN)?;
-        let labels = [token("mmprm.prm.yes_token", "Yes")?, token("mmprm.prm.no_token", "No")?];
         let template = match (options.template, model.own_text("mmprm.prm.template")) {
             (Some(template), _) => template,
             (None, Some(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,

@@ -105,7 +105,7 @@ pub fn with_hint(message: &str) -> String {
         ("positions but the context has ", "raise --context"),
         (" cells is full", "raise --context"),
         ("cannot allocate a context of ", "try a smaller --context"),
-        ("no such image below the data root", "name the folder of the images with --data-root"),
+        ("No such file or directory below the data root ", "name the folder of the images with --data-root"),
         ("the image lies outside the data root", "name the folder of the images with --data-root"),
         ("the model was loaded without its vision projector", "give it with --mmproj"),
     ];

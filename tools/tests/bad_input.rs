@@ -110,7 +110,17 @@ fn a_problem_with_an_unusable_image_fails_with_its_cause_and_the_others_succeed(
     }
     assert_eq!(
         sandbox.names(""),
-        ["c.json", "data", "in", "mmproj.gguf", "outside.png", "policy.gguf", "prm-mmproj.gguf", "prm.gguf"]
+        [
+            "c.json",
+            "c.json.settings.json",
+            "data",
+            "in",
+            "mmproj.gguf",
+            "outside.png",
+            "policy.gguf",
+            "prm-mmproj.gguf",
+            "prm.gguf"
+        ]
     );
 }
 
@@ -181,7 +191,9 @@ fn a_run_stopped_by_a_full_disk_continues_when_there_is_room() {
     assert!(!sandbox.path("c.json").exists());
     sandbox.run(&format!("{generate} -o c.json")).done();
     assert_eq!(sandbox.read("c.json"), sandbox.read("whole.json"));
-    std::fs::remove_file(sandbox.path("c.json")).unwrap();
+    for name in ["c.json", "c.json.settings.json"] {
+        std::fs::remove_file(sandbox.path(name)).unwrap();
+    }
     assert_eq!(sandbox.names(""), before, "the journal is gone");
 }
 

@@ -53,7 +53,7 @@ fn a_judge_that_is_always_asked_labels_every_candidate_and_no_question_is_asked_
     let answers = &result["answers"];
     assert_eq!((&answers["by_rules"], &answers["unjudged"]), (&json!(0), &json!(0)));
     assert_eq!(answers["by_judge"], 6);
-    assert_eq!(sandbox.names("out"), ["c.json", "judge-cache.jsonl"]);
+    assert_eq!(sandbox.names("out"), ["c.json", "c.json.settings.json", "judge-cache.jsonl"]);
 
     let asked = server.requests().len();
     std::fs::remove_file(sandbox.path("out/c.json")).unwrap();
@@ -70,7 +70,7 @@ fn rules_come_first_and_a_summary_counts_who_decided() {
     assert_eq!(run.code, Some(0), "{run:?}");
     assert!(run.err.starts_with("mmprm: note: answers: ") && run.err.contains(" decided by rules, "), "{}", run.err);
     assert!(server.requests().len() < 6, "the rules decide most");
-    sandbox.run(&generate(&server, "--judge never --judge-timeout 1 --quiet")).done();
+    sandbox.run(&generate(&server, "--judge never --judge-timeout 1 --quiet --force")).done();
 }
 
 #[test]

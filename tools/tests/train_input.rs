@@ -48,7 +48,7 @@ fn a_sample_that_cannot_be_learnt_from_is_named_with_its_line() {
         (plain("One.<prm>", "[\"NaN\"]"), "label 1 is \"NaN\", expected a number from 0 to 1"),
         (plain("One.<prm>", "\"yes\""), "the gpt turn is not a list"),
         (plain("<IMG_CONTEXT><prm>", "[1]"), "`<IMG_CONTEXT>`"),
-        (with_image("gone.png"), "gone.png: no such image below the data root"),
+        (with_image("gone.png"), "gone.png: No such file"),
         (with_image("text.png"), "text.png: expected a PNG, JPEG"),
         (with_image("../gone.png"), "lies outside the data root"),
     ] {

@@ -83,9 +83,11 @@ impl Model {
         let mut model = Self::open(path, &options)?;
         let adapters = options.adapters.iter().filter(|_| !options.vocab_only);
         let loaded = adapters.map(|adapter| Adapter::load(&model, adapter)).collect::<Result<Vec<_>, _>>()?;
-        for (adapter, texts) in loaded {
+        for ((adapter, texts), options) in loaded.into_iter().zip(&options.adapters) {
             model.adapters.push(adapter);
-            model.adapter_texts.extend(texts);
+            if options.scale != 0.0 {
+                model.adapter_texts.extend(texts);
+            }
         }
         Ok(Arc::new(model))
     }

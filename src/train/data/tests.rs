@@ -119,7 +119,7 @@ fn bad_records_are_named_with_their_line_and_id() {
         "3: sample 7: 2 labels, expected 1, one for each `<prm>`"
     );
     let message = refusal(&prm_record(2, "\"gone.png\"", "x<prm>", "[1]"), &PRM);
-    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: no such image below"), "{message}");
+    assert!(message.starts_with("1: sample 2: ") && message.contains("gone.png: No such file"), "{message}");
     let message = refusal(&prm_record(2, "\"../x.png\"", "x<prm>", "[1]"), &PRM);
     assert!(message.contains("lies outside the data root"), "{message}");
     assert!(refusal(&format!("{good}\n{{"), &PRM).starts_with("2: not a record: "));

@@ -210,10 +210,8 @@ pub fn finish(
         ui.say_beside(output, format_args!("written: {}", output.display()))?;
     }
     if summary.failed > 0 {
-        ui.warn(format_args!(
-            "{} of {} records failed; their causes are in the output, and --retry-failed retries them",
-            summary.failed, summary.done
-        ));
+        ui.note("--retry-failed processes the failed records again");
+        ui.warn(format_args!("{} of {} records failed; their causes are in the output", summary.failed, summary.done));
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
