@@ -33,11 +33,11 @@ pub fn with_options(question: &str, record: &Map<String, Value>) -> String {
         return question.to_owned();
     }
     let has_own_mark = lettered().all(|(letter, option)| mark_at(option, letter));
-    let mut shown = format!("{question}{heading}");
-    for (letter, option) in lettered() {
-        shown += &if has_own_mark { format!("\n{option}") } else { format!("\n({letter}) {option}") };
-    }
-    shown
+    let line = |(letter, option): (char, &String)| {
+        if has_own_mark { format!("\n{option}") } else { format!("\n({letter}) {option}") }
+    };
+    let lines: String = lettered().map(line).collect();
+    format!("{question}{heading}{lines}")
 }
 
 /// Whether a text has the mark of an option: `(A)`, `A.`, `A)`, `A:` or `A、`.

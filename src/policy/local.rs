@@ -76,9 +76,9 @@ impl LocalPolicy {
             for step in request.prefix {
                 run.template("<step>");
                 if self.encoder.has_reference_special_tokens() {
-                    run.template(strip(step))
+                    run.template(strip(step));
                 } else {
-                    run.plain(strip(step))
+                    run.plain(strip(step));
                 }
                 run.template("</step>");
             }

@@ -12,7 +12,7 @@
 //! use mmprm::train::recipe::Recipe;
 //! # fn of(mut data: Dataset) -> Result<(), Box<dyn std::error::Error>> {
 //! let recipe = Recipe::parse("model = 'expanded'\nsamples = 'prm.jsonl'\noutput = 'prm'\nlogprob_of = 'policy'")?;
-//! let Dataset { samples, images, special } = &mut data;
+//! let Dataset { samples, images, special, .. } = &mut data;
 //! relabel(samples, Distillation::Logprob, "policy".as_ref(), &recipe, *special, images)?;
 //! # Ok(())
 //! # }

@@ -47,7 +47,6 @@ fn a_sample_that_cannot_be_learnt_from_is_named_with_its_line() {
         (plain("One.<prm>", "[null]"), "label 1 is null, expected a number from 0 to 1"),
         (plain("One.<prm>", "[\"NaN\"]"), "label 1 is \"NaN\", expected a number from 0 to 1"),
         (plain("One.<prm>", "\"yes\""), "the gpt turn is not a list"),
-        (plain("<IMG_CONTEXT><prm>", "[1]"), "`<IMG_CONTEXT>`"),
         (with_image("gone.png"), "gone.png: No such file"),
         (with_image("text.png"), "text.png: expected a PNG, JPEG"),
         (with_image("../gone.png"), "lies outside the data root"),
@@ -55,6 +54,12 @@ fn a_sample_that_cannot_be_learnt_from_is_named_with_its_line() {
         sandbox.write("s.jsonl", good("a") + &line + &good("b"));
         sandbox.refuses(TRAIN, 3, &["s.jsonl:2: sample \"bad\": ", part]);
     }
+    // Special tokens are text, unless they are read as MM-PRM reads them.
+    sandbox.write("s.jsonl", good("a") + &plain("<IMG_CONTEXT><prm>", "[1]"));
+    let reference = format!("{TRAIN} --reference-special-tokens");
+    sandbox.refuses(&reference, 3, &["s.jsonl:2: sample \"bad\": ", "`<IMG_CONTEXT>`"]);
+    sandbox.run(TRAIN).done();
+    fs::remove_dir_all(sandbox.path("run")).unwrap();
     // Numbers that Python writes and JSON does not have.
     for label in ["NaN", "Infinity", "1e999"] {
         sandbox.write("s.jsonl", good("a") + &plain("One.<prm>", &format!("[{label}]")));

@@ -17,7 +17,7 @@ use super::sample::Sample;
 ///
 /// ```
 /// use mmprm::data::samples::{Sample, make_relative};
-/// let sample = |labels: [f64; 2]| Sample { process: "…".into(), labels: labels.to_vec(), weights: None };
+/// let sample = |labels: [f64; 2]| Sample { parts: vec!["…".into(); 2], labels: labels.to_vec(), weights: None };
 /// let mut samples = vec![sample([0.25, 1.0]), sample([0.4, 0.0])];
 /// make_relative(&mut samples, 0.25);
 /// assert_eq!(samples[0].labels, [0.5, 1.0]); // as good as the problem's start

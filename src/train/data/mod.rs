@@ -48,6 +48,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use mmprm_quant::read;
 use rayon::prelude::*;
@@ -125,7 +126,7 @@ impl Dataset {
         }
         let DatasetOptions { tokens_per_tile, length, token_labels, reference_special_tokens, .. } = *options;
         let encoder = Encoder { tokenizer, special, tokens_per_tile, length, token_labels, reference_special_tokens };
-        let left_out = AtomicUsize::new(0);
+        let (left_out, first_left_out) = (AtomicUsize::new(0), Mutex::new(None));
         let samples: Vec<Vec<Option<Sample>>> = records
             .par_iter()
             .zip(&images)
@@ -140,8 +141,12 @@ impl Dataset {
                     let problem = problem_key(&text.question, digests.clone());
                     match encoder.sample(&text, &tiles, record.id.to_string(), problem) {
                         // Only samples that may be cut at all end so.
-                        Err(SampleError::CutImage { .. } | SampleError::CutTargets { .. }) => {
+                        Err(error @ (SampleError::CutImage { .. } | SampleError::CutTargets { .. })) => {
                             left_out.fetch_add(1, Ordering::Relaxed);
+                            let mut first = first_left_out.lock().unwrap_or_else(PoisonError::into_inner);
+                            if first.as_ref().is_none_or(|(known, _)| known > line) {
+                                *first = Some((*line, source.sample(*line, record, error)));
+                            }
                             Ok(None)
                         }
                         sample => sample.map(Some),
@@ -151,7 +156,11 @@ impl Dataset {
                 samples.map_err(|error| source.sample(*line, record, error))
             })
             .collect::<Result<_, _>>()?;
-        let samples = samples.into_iter().flatten().flatten().collect();
+        let samples: Vec<Sample> = samples.into_iter().flatten().flatten().collect();
+        let first = first_left_out.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let (true, Some((_, error))) = (samples.is_empty(), first) {
+            return Err(error);
+        }
         Ok(Self { samples, left_out: left_out.into_inner(), images: loaded.all, special })
     }
 

@@ -139,8 +139,13 @@ fn long_samples_are_refused_unless_truncated() {
     assert!(refusal(&record, &short(false, tokens)).contains(&expected));
     let cut = read(&record, &short(true, tokens)).unwrap().samples.remove(0);
     assert_eq!((cut.tokens.len(), cut.targets.len()), (tokens, 1));
-    let hopeless = read(&format!("{record}\n{record}"), &short(true, 20)).unwrap();
-    assert_eq!((hopeless.samples.len(), hopeless.left_out), (0, 2));
+    assert!(
+        refusal(&format!("{record}\n{record}"), &short(true, 20))
+            .ends_with("no target is left within the limit of 20 tokens")
+    );
+    let longer = prm_record(6, "null", &format!("{}<prm>", "long ".repeat(50)), "[1]");
+    let hopeless = read(&format!("{longer}\n{record}\n{longer}"), &short(true, full.tokens.len())).unwrap();
+    assert_eq!((hopeless.samples.len(), hopeless.left_out), (1, 2));
     let with_image = prm_record(5, "\"a.png\"", "one<prm>", "[1]");
     let start = read(&with_image, &PRM).unwrap().samples[0].images[0].start;
     let cut = read(&format!("{record}\n{with_image}"), &short(true, start + 4)).unwrap();
