@@ -6,6 +6,7 @@
 //! | [`io`] | reading a file up to a maximum size, and the one error for files |
 //! | [`jsonl`] | a JSON Lines file that survives a crash in the middle of a line |
 //! | [`journal`] | finished records of a long run, on top of [`jsonl`] |
+//! | `own_file` | opening and locking a file that only this program writes (crate-internal) |
 //! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
 pub mod cancel;
@@ -15,6 +16,7 @@ pub mod journal;
 #[doc(hidden)]
 pub mod jsonl;
 pub mod machine;
+pub(crate) mod own_file;
 pub(crate) mod pool;
 pub mod random;
 pub mod settings;
