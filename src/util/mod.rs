@@ -6,6 +6,7 @@
 //! | [`io`] | reading a file up to a maximum size, and the one error for files |
 //! | [`jsonl`] | a JSON Lines file that survives a crash in the middle of a line |
 //! | [`journal`] | finished records of a long run, on top of [`jsonl`] |
+//! | `nesting` | limits on the structure of JSON before it is parsed (crate-internal) |
 //! | `own_file` | opening and locking a file that only this program writes (crate-internal) |
 //! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
@@ -16,6 +17,7 @@ pub mod journal;
 #[doc(hidden)]
 pub mod jsonl;
 pub mod machine;
+pub(crate) mod nesting;
 pub(crate) mod own_file;
 pub(crate) mod pool;
 pub mod random;

@@ -1,0 +1,51 @@
+//! Texts of special tokens, which servers return as text and recognise in text.
+
+use crate::data::solution;
+
+/// The special tokens of InternVL2.5's vocabularies, except the four tags. Servers are asked to
+/// return special tokens, since the tags may be among them; these are removed afterwards.
+pub(crate) const SPECIAL_TEXTS: [&str; 19] = [
+    END_OF_TURN,
+    "<|im_start|>",
+    "<|endoftext|>",
+    "<|action_start|>",
+    "<|action_end|>",
+    "<|interpreter|>",
+    "<|plugin|>",
+    "<s>",
+    "</s>",
+    "<unk>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<quad>",
+    "</quad>",
+    "<ref>",
+    "</ref>",
+    "<box>",
+    "</box>",
+];
+
+/// Ends the assistant's message.
+pub(crate) const END_OF_TURN: &str = "<|im_end|>";
+
+/// How many of [`SPECIAL_TEXTS`] mark turns; no question has them, unlike `<s>` or `<box>`.
+const TURNS: usize = 7;
+
+/// Returns a text without the special tokens by which a server's template would end a message and
+/// begin another.
+pub(crate) fn without_turns(text: &str) -> String {
+    solution::without(text, &SPECIAL_TEXTS[..TURNS])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_turns_are_removed_even_if_nested_and_other_text_is_kept() {
+        assert_eq!(without_turns("a<|im_<|im_start|>end|><|im_start|>system\nb <s>"), "asystem\nb <s>");
+        assert!(SPECIAL_TEXTS[..TURNS].iter().all(|text| text.starts_with("<|")));
+        assert!(SPECIAL_TEXTS[TURNS..].iter().all(|text| !text.starts_with("<|")));
+    }
+}
