@@ -12,6 +12,7 @@ use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sam
 use mmprm::eval::batch::{BatchError, Existing};
 use mmprm::prompt::ChatTemplate;
 use mmprm::remote::ApiKey;
+use mmprm::util::printable::printable;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm::vision::{EncoderChoice, VisionError};
 
@@ -212,7 +213,7 @@ impl EngineArgs {
         ui: &Ui,
     ) -> anyhow::Result<(Engine, PromptEncoder)> {
         let bar = ui.bar("loading", 1, "");
-        bar.set_message(model.display().to_string());
+        bar.set_message(printable(model.display()));
         let model = Model::load(model, options)?;
         let encoder = PromptEncoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));
         let encoder = encoder.map_err(|error| match error {

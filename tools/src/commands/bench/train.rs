@@ -135,12 +135,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let parameters: usize = subject.model.weights().layout().tensors().iter().map(TensorInfo::len).sum();
     let trained = subject.model.trained();
     let threads = rayon::current_num_threads();
-    ui.say(format_args!(
+    ui.say_lines(format_args!(
         "{} samples, {parameters} parameters of which {trained} are trained, {threads} threads, {} repetitions\n",
         subject.samples.len(),
         args.repetitions
     ))?;
-    ui.say(table(&rows))?;
+    ui.say_lines(table(&rows))?;
     ui.say(format_args!("packed is {} times as fast as one by one", ratio.text(2)))?;
     let (precision, checkpointing) = (subject.recipe.precision, subject.recipe.checkpointing);
     ui.result(&json!({
