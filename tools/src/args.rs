@@ -2,6 +2,7 @@
 //!
 //! Flags of the policy are in `policy`, those of the judge in `judging`, those of output in `ui`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,6 +103,12 @@ pub fn parallel(text: &str) -> Result<Automatic, String> {
         Ok(parallel) => Ok(parallel),
         Err(_) => Err("expected 1 to 128, or auto".into()),
     }
+}
+
+/// Parses a number of things done at once, each of which takes a thread.
+pub fn at_once(text: &str) -> Result<NonZeroUsize, String> {
+    const MAX: usize = 4096;
+    text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX).ok_or_else(|| format!("expected 1 to {MAX}"))
 }
 
 impl EngineArgs {
@@ -244,7 +251,7 @@ pub struct SamplingArgs {
     temperature: f32,
 
     /// Top-k: sample from the K most likely tokens (0 = off).
-    #[arg(long, value_name = "K", default_value_t = 50)]
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1 << 24))]
     top_k: usize,
 
     /// Top-p: sample from the most likely tokens whose probabilities sum to P (1 = off).
@@ -256,7 +263,7 @@ pub struct SamplingArgs {
     repetition_penalty: f32,
 
     /// Maximum new tokens per rollout.
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     pub max_tokens: usize,
 
     /// Random seed.

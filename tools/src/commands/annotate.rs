@@ -32,7 +32,7 @@ pub struct Args {
     output: PathBuf,
 
     /// Problems searched in parallel [default: enough to fill --parallel or --policy-parallel].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::at_once)]
     problems_at_once: Option<NonZeroUsize>,
 
     /// Retry problems that failed in an earlier run.
