@@ -37,7 +37,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::atomic;
+use mmprm_quant::{atomic, temporary};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -285,10 +285,8 @@ fn set_aside(file: &mut File, path: &Path, parts: &[Range<u64>]) -> Result<(), F
 /// Replaces the file at `path` by its first `end` bytes without `parts`; the new file is locked
 /// before it is in place, so that no other process gets between.
 fn without(file: &mut File, path: &Path, parts: &[Range<u64>], end: u64) -> io::Result<File> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    let place = directory.unwrap_or(Path::new("."));
-    let mut new = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(place)?;
-    new.as_file().lock()?;
+    // Its lock goes with it to its place.
+    let mut new = temporary::create(path)?;
     let mut start = 0;
     for part in parts.iter().cloned().chain([end..end]) {
         file.seek(SeekFrom::Start(start))?;
