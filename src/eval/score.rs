@@ -97,6 +97,7 @@ mod tests {
     use super::*;
     use crate::data::candidates::parse;
     use crate::judge::RuleVerifier;
+    use crate::util::cancel::CancelToken;
 
     /// Gives every step of a candidate the score in its text.
     struct Written;
@@ -116,7 +117,7 @@ mod tests {
             {"id": "c", "question": "q", "solutions_splits": [["0.5"]]}]"#;
         let sets = parse("c.json".as_ref(), text.as_bytes()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (output, settings, cancel) = (folder.path().join("s.json"), json!({}), Default::default());
+        let (output, settings, cancel) = (folder.path().join("s.json"), json!({}), CancelToken::default());
         let summary = score(&sets, &Written, &RuleVerifier, &Batch::new(&output, &settings, &cancel)).unwrap();
         assert_eq!((summary.done, summary.failed), (3, 2));
         let records: Vec<Value> = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();

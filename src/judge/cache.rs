@@ -169,15 +169,12 @@ fn read(path: &Path) -> Result<Lines, FileError> {
         let hash = line.hash(&[]);
         hashed |= hash == Hash::Right;
         let is_right = hash == Hash::Right || (hash == Hash::Missing && !hashed);
-        match verdict(line.bytes).filter(|_| is_right) {
-            Some((key, correct)) => {
-                known.insert(key, correct);
-                sound += 1;
-            }
-            None => {
-                damaged += usize::from(line.is_whole());
-                is_beginning = line.number == 1 && !line.is_whole() && line.bytes.starts_with(b"{\"key\"");
-            }
+        if let Some((key, correct)) = verdict(line.bytes).filter(|_| is_right) {
+            known.insert(key, correct);
+            sound += 1;
+        } else {
+            damaged += usize::from(line.is_whole());
+            is_beginning = line.number == 1 && !line.is_whole() && line.bytes.starts_with(b"{\"key\"");
         }
         let is_other = sound == 0 && line.number >= LOOKED_AT;
         Ok(if is_other { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

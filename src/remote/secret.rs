@@ -19,11 +19,16 @@ const KEY_PART: usize = 4;
 /// Shortest part of an encoded key that is removed from messages, in bytes.
 const ENCODED_PART: usize = 8;
 
+/// Shortest key that is removed from texts which are kept, in bytes.
+const DISTINCT: usize = 8;
+
 /// The forms of a key.
 #[derive(Clone, Default)]
 pub(super) struct Secret {
-    /// The key itself and its encodings, lower case.
-    whole: Vec<Vec<u8>>,
+    /// The key itself and its encodings, lower case, each in a set of its own.
+    whole: Vec<HashSet<Vec<u8>>>,
+    /// Length of the key, if no ordinary text holds it by chance.
+    distinct: Option<usize>,
     /// Parts of the key, lower case; all of one length.
     parts: HashSet<Vec<u8>>,
     /// Parts of its encodings, lower case; all of one length.
@@ -51,7 +56,9 @@ impl Secret {
                 encoded.push(text.as_bytes()[start..end.max(start)].to_vec());
             }
         }
-        encoded.iter_mut().for_each(|text| text.make_ascii_lowercase());
+        for text in &mut encoded {
+            text.make_ascii_lowercase();
+        }
         let key = key.to_ascii_lowercase().into_bytes();
         let windows = |text: &[u8], length: usize| -> Vec<Vec<u8>> {
             text.windows(length.min(text.len()).max(1)).map(<[u8]>::to_vec).collect()
@@ -59,9 +66,12 @@ impl Secret {
         let parts = windows(&key, KEY_PART).into_iter().collect();
         let long = |text: &&Vec<u8>| text.len() >= ENCODED_PART;
         let encoded_parts = encoded.iter().filter(long).flat_map(|text| windows(text, ENCODED_PART)).collect();
-        let mut whole = vec![key];
-        whole.extend(encoded.into_iter().filter(|text| text.len() >= ENCODED_PART));
-        Self { whole, parts, encoded_parts }
+        // Servers that need no key are often given a word such as `EMPTY`.
+        let is_distinct = key.len() >= DISTINCT && !key.iter().all(u8::is_ascii_alphabetic);
+        let distinct = is_distinct.then_some(key.len());
+        let encoded = encoded.into_iter().filter(|text| text.len() >= ENCODED_PART);
+        let whole = std::iter::once(key).chain(encoded).map(|form| HashSet::from([form])).collect();
+        Self { whole, distinct, parts, encoded_parts }
     }
 
     /// Returns a message without the key, its encodings, and parts of them.
@@ -70,19 +80,12 @@ impl Secret {
     }
 
     /// Removes the key and its encodings from all texts of a reply, which may be kept; parts of the
-    /// key are left, since a solution may hold the same few characters.
+    /// key, and keys that are short or a word, are left, since a solution may hold them by chance.
     pub(super) fn mask_whole(&self, value: &mut Value) {
-        if self.whole.is_empty() {
-            return;
-        }
+        let Some(length) = self.distinct else { return };
         match value {
-            Value::String(text) => {
-                let sets: Vec<HashSet<Vec<u8>>> = self.whole.iter().map(|form| HashSet::from([form.clone()])).collect();
-                let masked = self.replaced(text, &sets);
-                if masked != *text {
-                    *text = masked;
-                }
-            }
+            // No form is shorter than the key.
+            Value::String(text) if text.len() >= length => *text = self.replaced(text, &self.whole),
             Value::Array(values) => values.iter_mut().for_each(|value| self.mask_whole(value)),
             Value::Object(object) => {
                 object.values_mut().for_each(|value| self.mask_whole(value));
@@ -91,10 +94,10 @@ impl Secret {
         }
     }
 
-    /// Whether a text holds the key itself.
+    /// Whether a text holds the key itself, and not by chance.
     pub(super) fn is_in(&self, text: &str) -> bool {
-        let text = text.to_ascii_lowercase();
-        self.whole.first().is_some_and(|key| text.as_bytes().windows(key.len()).any(|part| part == key))
+        let is_replaced = |key: &HashSet<Vec<u8>>| self.replaced(text, [key]) != text;
+        self.distinct.is_some() && self.whole.first().is_some_and(is_replaced)
     }
 
     /// Replaces each run of bytes that parts of one of the sets cover. Percent-encoded bytes count
@@ -166,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_key_its_parts_and_its_encodings_are_removed() {
-        let percent: String = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let percent = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         let reserved = KEY.replace('/', "%2F").replace('+', "%2b");
         let twice = reserved.replace('%', "%25");
         for (form, expected) in [
@@ -190,7 +193,7 @@ mod tests {
                 assert!(told.contains("(the key)") && left.len() + KEY.len() <= form.len(), "{form}: {told}");
             }
         }
-        let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = KEY.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         assert_eq!(secret().masked(&hex), "(the key)");
         assert_eq!(Secret::new(None).masked(KEY), KEY);
     }
@@ -207,5 +210,12 @@ mod tests {
     fn a_short_key_is_removed_whole() {
         let secret = Secret::new(Some(&ApiKey::new("ab").unwrap()));
         assert_eq!(secret.masked("xaby"), "x(the key)y");
+        for word in ["x", "EMPTY", "password"] {
+            let secret = Secret::new(Some(&ApiKey::new(word).unwrap()));
+            let mut kept = json!(format!("the {word} set"));
+            secret.mask_whole(&mut kept);
+            assert_eq!(kept, json!(format!("the {word} set")));
+            assert!(!secret.is_in(&format!("http://{word}/v1")));
+        }
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::data::solution;
 
-/// The special tokens of InternVL2.5's vocabularies, except the four tags. Servers are asked to
-/// return special tokens, since the tags may be among them; these are removed afterwards.
-pub(crate) const SPECIAL_TEXTS: [&str; 19] = [
+/// The special tokens of InternVL2.5's vocabularies (`InternLM2`'s and Qwen2.5's), except the four
+/// tags. Servers are asked to return special tokens, since the tags may be among them; these are
+/// removed afterwards, as a local model's are.
+pub(crate) const SPECIAL_TEXTS: [&str; 30] = [
     END_OF_TURN,
     "<|im_start|>",
     "<|endoftext|>",
@@ -12,6 +13,17 @@ pub(crate) const SPECIAL_TEXTS: [&str; 19] = [
     "<|action_end|>",
     "<|interpreter|>",
     "<|plugin|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
     "<s>",
     "</s>",
     "<unk>",
@@ -29,11 +41,11 @@ pub(crate) const SPECIAL_TEXTS: [&str; 19] = [
 /// Ends the assistant's message.
 pub(crate) const END_OF_TURN: &str = "<|im_end|>";
 
-/// How many of [`SPECIAL_TEXTS`] mark turns; no question has them, unlike `<s>` or `<box>`.
-const TURNS: usize = 7;
+/// How many of [`SPECIAL_TEXTS`], from the first, no question has, unlike `<s>` or `<box>`.
+const TURNS: usize = 18;
 
-/// Returns a text without the special tokens by which a server's template would end a message and
-/// begin another.
+/// Returns a text without the special tokens by which a server would end a message, begin another
+/// or see an image.
 pub(crate) fn without_turns(text: &str) -> String {
     solution::without(text, &SPECIAL_TEXTS[..TURNS])
 }

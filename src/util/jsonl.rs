@@ -288,7 +288,7 @@ fn without(file: &mut File, path: &Path, parts: &[Range<u64>], end: u64) -> io::
     // Its lock goes with it to its place.
     let mut new = temporary::create(path)?;
     let mut start = 0;
-    for part in parts.iter().cloned().chain([end..end]) {
+    for part in parts.iter().cloned().chain(std::iter::once(end..end)) {
         file.seek(SeekFrom::Start(start))?;
         io::copy(&mut file.take(part.start - start), new.as_file_mut())?;
         start = part.end;

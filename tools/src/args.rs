@@ -89,10 +89,17 @@ fn adapter(text: &str) -> Result<LoraAdapter, String> {
 #[derive(Debug, Clone, Copy)]
 pub struct Automatic(pub Option<u32>);
 
+/// Maximum number of layers to offload; no model has as many.
+const MAX_LAYERS: u32 = 1 << 16;
+
 fn layers(text: &str) -> Result<Automatic, String> {
     match text {
         "auto" => Ok(Automatic(None)),
-        number => number.parse().map(|count| Automatic(Some(count))).map_err(|_| "expected a number or auto".into()),
+        number => match number.parse() {
+            Ok(count @ 0..=MAX_LAYERS) => Ok(Automatic(Some(count))),
+            Ok(_) => Err(format!("expected 0 to {MAX_LAYERS}, or auto")),
+            Err(_) => Err("expected a number or auto".into()),
+        },
     }
 }
 

@@ -73,15 +73,15 @@ struct Sizes {
     inner: usize,
 
     /// Vocabulary size.
-    #[arg(long, value_name = "N", default_value_t = 32_000, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(5..))]
+    #[arg(long, value_name = "N", default_value_t = 32_000, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(5..=1 << 20))]
     vocabulary: usize,
 
     /// Samples of a step.
-    #[arg(long, value_name = "N", default_value_t = 4, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
     batch: usize,
 
     /// Tokens of a sample.
-    #[arg(long, value_name = "N", default_value_t = 512, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     tokens: usize,
 }
 
