@@ -35,7 +35,8 @@ pub fn with_options(question: &str, record: &Map<String, Value>) -> String {
     let has_own_mark = lettered().all(|(letter, option)| mark_at(option, letter));
     let mut shown = format!("{question}{heading}");
     for (letter, option) in lettered() {
-        shown += &if has_own_mark { format!("\n{option}") } else { format!("\n({letter}) {option}") };
+        let line = if has_own_mark { option.clone() } else { format!("({letter}) {option}") };
+        shown.extend(["\n", &line]);
     }
     shown
 }

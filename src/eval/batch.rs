@@ -383,7 +383,7 @@ mod tests {
         let (output, never) = (dir.path().join("x.json"), CancelToken::new());
         let run = |settings: &Value, existing, work: &(dyn Fn(usize) -> Outcome + Sync)| {
             let data_root = Some(dir.path());
-            Batch { existing, data_root, ..Batch::new(&output, settings, &never) }.run(3, work)
+            Batch { data_root, existing, ..Batch::new(&output, settings, &never) }.run(3, work)
         };
         let (one, two) = (json!({"seed": 1}), json!({"seed": 2}));
         std::fs::write(&output, "mine").unwrap();

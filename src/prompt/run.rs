@@ -157,7 +157,7 @@ mod tests {
             .iter()
             .map(|fragment| match fragment {
                 Fragment::Text(text) => *text,
-                Fragment::Special(index) => &run_specials()[*index],
+                Fragment::Special(index) => run_specials()[*index],
             })
             .collect();
         assert_eq!(written, run.text(), "nothing is lost");

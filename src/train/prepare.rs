@@ -98,7 +98,9 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
 /// SHA-256 over the images of all samples, in hexadecimal.
 fn image_fingerprint(images: &[Image]) -> String {
     let mut hasher = Sha256::new();
-    images.iter().for_each(|image| hasher.update(image.digest));
+    for image in images {
+        hasher.update(image.digest);
+    }
     format!("{:x}", hasher.finalize())
 }
 

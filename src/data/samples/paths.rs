@@ -64,7 +64,7 @@ impl Paths {
                 // The text of the process without white space before it.
                 if let Some(first) = sample.parts.first_mut() {
                     let marked = format!("{first}{STEP_TOKEN}");
-                    *first = strip(&marked).strip_suffix(STEP_TOKEN).unwrap_or_default().to_owned();
+                    strip(&marked).strip_suffix(STEP_TOKEN).unwrap_or_default().clone_into(first);
                 }
                 kept.push(sample);
             }

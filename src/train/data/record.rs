@@ -132,19 +132,16 @@ impl Record {
             return Err(SampleError::Labels);
         };
         let template = PrmTemplate::Training;
-        let (question, steps, context) = match (&self.question, &self.steps) {
-            (Some(question), Some(steps)) => {
-                if prm_text(question, steps, template) != text {
-                    return Err(SampleError::OtherSteps);
-                }
-                (format!("Question: {question}"), steps.len(), prm_of(question, steps, images, template, Images::All))
+        let (question, steps, context) = if let (Some(question), Some(steps)) = (&self.question, &self.steps) {
+            if prm_text(question, steps, template) != text {
+                return Err(SampleError::OtherSteps);
             }
-            _ => {
-                let (question, process) = split_prm_text(text, Some(labels.len()));
-                let steps = process.matches(STEP_TOKEN).count();
-                let question = question.map_or_else(|| text.to_owned(), |question| format!("Question: {question}"));
-                (question, steps, prm_with(text, labels.len(), images, template, Images::All))
-            }
+            (format!("Question: {question}"), steps.len(), prm_of(question, steps, images, template, Images::All))
+        } else {
+            let (question, process) = split_prm_text(text, Some(labels.len()));
+            let steps = process.matches(STEP_TOKEN).count();
+            let question = question.map_or_else(|| text.to_owned(), |question| format!("Question: {question}"));
+            (question, steps, prm_with(text, labels.len(), images, template, Images::All))
         };
         check_markers(&question, images)?;
         let count = labels.len();
