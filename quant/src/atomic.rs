@@ -5,7 +5,8 @@
 //! the new one. [`AtomicFile::commit`] also syncs: after it returns, the file survives a power
 //! failure. [`AtomicFile::commit_unsynced`] leaves that out, for files that can be recomputed
 //! (caches): after a power failure such a file may be missing, old or damaged, so its reader must
-//! validate it. Dropping an [`AtomicFile`] without a commit removes the temporary file.
+//! validate it. Dropping an [`AtomicFile`] without a commit removes the temporary file; one that a
+//! killed process left is removed by the [next write](crate::temporary) of the same file.
 //!
 //! A destination that is a symbolic link stays one: the file that it leads to is replaced. What is no
 //! regular file (a device, a pipe, the standard output as `/dev/stdout`) cannot be replaced and is
@@ -16,6 +17,8 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+use crate::temporary;
 
 /// A file being written; [`AtomicFile::commit`] moves it to its destination, dropping it leaves
 /// nothing behind.
@@ -118,7 +121,7 @@ impl AtomicFile {
                 return Err(io::Error::from(io::ErrorKind::IsADirectory));
             }
             fs::create_dir_all(parent(&place))?;
-            let file = tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(parent(&place))?;
+            let file = temporary::create(&place)?;
             Ok(Sink::Temporary { file, place })
         };
         let sink = open().map_err(|source| named(source, destination))?;

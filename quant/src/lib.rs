@@ -85,6 +85,8 @@ pub mod read;
 pub mod safetensors;
 #[doc(hidden)]
 pub mod synth;
+#[doc(hidden)]
+pub mod temporary;
 
 pub use blocks::GgmlType;
 pub use convert::{ConvertError, ConvertOptions, WeightType};

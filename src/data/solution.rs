@@ -66,17 +66,38 @@ impl FromStr for Continue {
 
 /// Parses model text into a rollout.
 ///
-/// `special_tokens` (those of the model's vocabulary without the four tags) are removed first, one
-/// after the other in list order. Then every closed tag pair is taken, up to the nearest closing
-/// tag, and its content [stripped](strip). Runs in time linear in the text.
+/// `special_tokens` (those of the model's vocabulary without the four tags) are [removed](without)
+/// first. Then every closed tag pair is taken, up to the nearest closing tag, and its content
+/// [stripped](strip). Runs in time linear in the text.
 pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
-    let mut text = text.to_owned();
-    for token in special_tokens.iter().map(AsRef::as_ref).filter(|token| !token.is_empty()) {
-        if text.contains(token) {
-            text = text.replace(token, "");
+    let text = without(text, special_tokens);
+    spans(&text).into_iter().map(|span| text[span].to_owned()).collect()
+}
+
+/// Returns `text` without any of `special_tokens`. What is left contains none either: removing one
+/// may make another out of what was around it, which is removed too. (MM-PRM removes each of them
+/// once.) Runs in time linear in the text.
+pub(crate) fn without<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> String {
+    let tokens = || special_tokens.iter().map(AsRef::as_ref).filter(|token| !token.is_empty());
+    if !tokens().any(|token| text.contains(token)) {
+        return text.to_owned();
+    }
+    let mut ends = [false; 256];
+    for token in tokens() {
+        ends[usize::from(token.as_bytes()[token.len() - 1])] = true;
+    }
+    // No token is ever complete in what is kept: the one that a byte completes is taken off the end.
+    let mut kept = Vec::with_capacity(text.len());
+    for &byte in text.as_bytes() {
+        kept.push(byte);
+        if ends[usize::from(byte)]
+            && let Some(token) =
+                tokens().filter(|token| kept.ends_with(token.as_bytes())).max_by_key(|token| token.len())
+        {
+            kept.truncate(kept.len() - token.len());
         }
     }
-    spans(&text).into_iter().map(|span| text[span].to_owned()).collect()
+    String::from_utf8(kept).expect("text without whole texts stays text")
 }
 
 struct Tag {
@@ -137,10 +158,18 @@ mod tests {
     }
 
     #[test]
-    fn special_tokens_are_removed_one_after_the_other_in_list_order() {
+    fn special_tokens_are_removed_until_none_is_left() {
         assert_eq!(parse("<st</s>ep>a</step>", &["</s>"]), ["a"]);
         assert_eq!(parse("<step>x<b<a>>y</step>", &["<a>", "<b>", ""]), ["xy"]);
-        assert_eq!(parse("<step>x<b<a>>y</step>", &["<b>", "<a>"]), ["x<b>y"]);
+        assert_eq!(parse("<step>x<b<a>>y</step>", &["<b>", "<a>"]), ["xy"]);
+        let end = "<|im_end|>";
+        assert_eq!(parse("<answer>2<|im_<|im_end|>end|></answer>", &[end]), ["2"]);
+        for depth in [2, 3, 1000, 50_000] {
+            let nested = "<|im_".repeat(depth) + &"end|>".repeat(depth);
+            assert_eq!(without(&nested, &[end, "<s>"]), "");
+            assert_eq!(without(&format!("{nested}é{nested}end|>"), &[end]), "éend|>");
+        }
+        assert_eq!(without("a<b", &NO_TOKENS), "a<b");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 
 use crate::util::cancel::CancelToken;
 use crate::util::io::{self, FileError};
-use crate::util::journal::{Journal, JournalError};
+use crate::util::journal::{Finished, Journal, JournalError};
 use crate::util::pool;
 use crate::util::settings::differences;
 
@@ -101,6 +101,9 @@ pub enum Event<'a> {
     Done,
     /// A record failed, with its cause.
     Failed(&'a str),
+    /// The journal of an earlier run had this many damaged lines, which were moved to
+    /// `<journal>.damaged`; their records are processed again.
+    Damaged(usize),
 }
 
 /// What to do about an output that exists.
@@ -193,7 +196,18 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`BatchError`].
     pub fn check(&self) -> Result<(), BatchError> {
-        self.finished().map(drop)
+        if self.finished()?.is_some_and(|origin| !self.retries(&origin)) || atomic::is_written_through(self.output) {
+            return Ok(());
+        }
+        match Journal::check(self.output, self.settings) {
+            Err(JournalError::OtherRun { .. }) if self.existing == Existing::Replace => Ok(()),
+            checked => Ok(checked?),
+        }
+    }
+
+    /// Whether records of a finished output are processed again.
+    fn retries(&self, origin: &Origin) -> bool {
+        self.existing == Existing::RetryFailed && !origin.failed.is_empty()
     }
 
     /// The output's origin, if there is an output with the same settings.
@@ -226,19 +240,14 @@ impl<'a> Batch<'a> {
         Ok(slots)
     }
 
-    fn journal(&self) -> Result<(Option<Journal>, Vec<Value>), BatchError> {
+    fn journal(&self) -> Result<(Option<Journal>, Finished), BatchError> {
         // Beside a device or a pipe there is no place for one.
         if atomic::is_written_through(self.output) {
-            return Ok((None, Vec::new()));
+            return Ok((None, Finished::default()));
         }
-        let (journal, pieces) = match Journal::open(self.output, self.settings) {
-            Err(JournalError::OtherRun { path }) if self.existing == Existing::Replace => {
-                std::fs::remove_file(&path).map_err(FileError::writing(&path))?;
-                Journal::open(self.output, self.settings)?
-            }
-            opened => opened?,
-        };
-        Ok((Some(journal), pieces))
+        let open = if self.existing == Existing::Replace { Journal::replace } else { Journal::open };
+        let (journal, finished) = open(self.output, self.settings)?;
+        Ok((Some(journal), finished))
     }
 
     /// Calls `work` for each index below `count` that no earlier run finished, then writes the
@@ -247,21 +256,32 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// [`BatchError`].
     pub fn run(&self, count: usize, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Result<Summary, BatchError> {
+        let finished = |origin: &Origin| {
+            let (done, failed) = (origin.records, origin.failed.len());
+            (self.progress)(Event::Resumed(done));
+            Ok(Summary { done, failed, resumed: done, cancelled: false })
+        };
+        if let Some(origin) = self.finished()?.filter(|origin| !self.retries(origin)) {
+            return finished(&origin);
+        }
+        let (mut journal, Finished { pieces, damaged }) = self.journal()?;
+        // Another process may have finished the output before the journal was locked.
         let mut records: Vec<Slot> = match self.finished()? {
             None => vec![None; count],
-            Some(origin) if self.existing == Existing::RetryFailed && !origin.failed.is_empty() => {
-                self.kept(&origin)?
-            }
+            Some(origin) if self.retries(&origin) => self.kept(&origin)?,
             Some(origin) => {
-                let (done, failed) = (origin.records, origin.failed.len());
-                (self.progress)(Event::Resumed(done));
-                return Ok(Summary { done, failed, resumed: done, cancelled: false });
+                if let Some(journal) = journal {
+                    journal.remove()?;
+                }
+                return finished(&origin);
             }
         };
         if records.len() != count {
             return Err(BatchError::Changed { path: self.output.to_owned() });
         }
-        let (mut journal, pieces) = self.journal()?;
+        if damaged > 0 {
+            (self.progress)(Event::Damaged(damaged));
+        }
         for piece in pieces {
             if let Some(place) = piece["index"].as_u64().and_then(|index| records.get_mut(index as usize)) {
                 *place = Some((piece["record"].clone(), piece["failed"] == json!(true)));
@@ -389,6 +409,47 @@ mod tests {
         });
         assert_eq!(retried.unwrap(), Summary { done: 3, failed: 0, resumed: 2, cancelled: false });
         assert_eq!(run(&two, Existing::Replace, &done).unwrap().failed, 0);
+    }
+
+    #[test]
+    fn a_damaged_record_is_counted_and_processed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (output, never, settings) = (dir.path().join("x.json"), CancelToken::new(), json!({"seed": 1}));
+        run(&output, &never, &|index| if index < 5 { Outcome::Done(record(index)) } else { Outcome::Cancelled });
+        let journal = dir.path().join("x.json.journal");
+        let text = std::fs::read_to_string(&journal).unwrap();
+        std::fs::write(&journal, text.replace("{\"n\":3}", "{\"n\":0}")).unwrap();
+        let (damaged, worked) = (std::sync::Mutex::new(0), std::sync::Mutex::new(Vec::new()));
+        let progress = |event: Event<'_>| {
+            if let Event::Damaged(count) = event {
+                *damaged.lock().unwrap() += count;
+            }
+        };
+        let batch = Batch { progress: &progress, ..Batch::new(&output, &settings, &never) };
+        let summary = batch.run(10, &|index| {
+            worked.lock().unwrap().push(index);
+            Outcome::Done(record(index))
+        });
+        assert_eq!(summary.unwrap(), Summary { done: 10, failed: 0, resumed: 4, cancelled: false });
+        assert_eq!((*damaged.lock().unwrap(), worked.into_inner().unwrap()), (1, vec![3, 5, 6, 7, 8, 9]));
+        assert!(dir.path().join("x.json.journal.damaged").exists() && !journal.exists());
+    }
+
+    #[test]
+    fn a_second_run_is_refused_before_its_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let (output, never, settings) = (dir.path().join("x.json"), CancelToken::new(), json!({"seed": 1}));
+        let second = |existing| {
+            let batch = Batch { existing, ..Batch::new(&output, &settings, &never) };
+            let in_use = |error| matches!(error, BatchError::Journal(JournalError::InUse { .. }));
+            in_use(batch.check().unwrap_err()) && in_use(batch.run(1, &|_| panic!("nothing may start")).unwrap_err())
+        };
+        run(&output, &never, &|index| {
+            assert!(second(Existing::Keep) && second(Existing::Replace));
+            Outcome::Done(record(index))
+        });
+        let text = std::fs::read_to_string(&output).unwrap();
+        assert_eq!(text.lines().count(), 12);
     }
 
     #[cfg(unix)]

@@ -92,6 +92,14 @@ fn finished(
             kept_logprobs.push(logprobs);
         }
     }
+    // JSON has no such number; a step that has it was computed by a damaged model.
+    let broken = |steps: &Vec<StepLogprob>| steps.iter().position(|step| !step.log_probability.is_finite());
+    if let Some((candidate, step)) = kept_logprobs.iter().enumerate().find_map(|(at, steps)| Some((at, broken(steps)?)))
+    {
+        let value = kept_logprobs[candidate][step].log_probability;
+        let place = format!("candidate {} of {}, step {}", candidate + 1, kept.len(), step + 1);
+        return failed(problem, &format!("{place}: the log-probability is {value}, expected a finite number"));
+    }
     let mut record = record(problem, &kept, &labels);
     let complete = kept.iter().zip(&kept_logprobs).all(|(rollout, logprobs)| rollout.len() == logprobs.len());
     if complete && kept_logprobs.iter().any(|logprobs| !logprobs.is_empty()) {

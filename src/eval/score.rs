@@ -30,7 +30,7 @@ use super::batch::{Batch, BatchError, Outcome, Summary};
 use crate::data::candidates::CandidateSet;
 use crate::data::problem::Problem;
 use crate::judge::{self, OnUnjudged, Verifier};
-use crate::prm::{PrmError, ScoreRequest, StepScorer};
+use crate::prm::{self, PrmError, ScoreRequest, StepScorer};
 
 /// Adds `prm_scores` to each record and writes them to the batch's output. A failed record has
 /// `prm_scores` null and its cause in `prm_error`. A record with a correct answer but without
@@ -40,7 +40,7 @@ use crate::prm::{PrmError, ScoreRequest, StepScorer};
 /// [`BatchError`]; a failed record does not end the run.
 pub fn score(
     sets: &[CandidateSet],
-    prm: &dyn StepScorer,
+    model: &dyn StepScorer,
     verifier: &dyn Verifier,
     batch: &Batch<'_>,
 ) -> Result<Summary, BatchError> {
@@ -50,7 +50,8 @@ pub fn score(
         record.shift_remove("prm_error");
         let failed = |record, cause: String| failed(record, index, &cause);
         let Some(question) = &set.question else { return failed(record, "the record has no question".into()) };
-        match prm.score(&ScoreRequest { question, images: &set.images, solutions: &set.solutions }) {
+        let request = ScoreRequest { question, images: &set.images, solutions: &set.solutions };
+        match model.score(&request).and_then(prm::finite) {
             Err(PrmError::Cancelled) => Outcome::Cancelled,
             Err(error) => failed(record, error.to_string()),
             Ok(scores) => {
@@ -96,6 +97,40 @@ mod tests {
     use super::*;
     use crate::data::candidates::parse;
     use crate::judge::RuleVerifier;
+    use crate::util::cancel::CancelToken;
+
+    /// Gives every step of a candidate the score in its text.
+    struct Written;
+
+    impl StepScorer for Written {
+        fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
+            let score = |step: &String| step.parse().unwrap();
+            Ok(request.solutions.iter().map(|steps| steps.iter().map(score).collect()).collect())
+        }
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_fails_its_record_and_names_candidate_and_step() {
+        let text = r#"[
+            {"id": "a", "question": "q", "solutions_splits": [["0.5"], ["0.25", "NaN", "1"]]},
+            {"id": "b", "question": "q", "solutions_splits": [["-inf"]]},
+            {"id": "c", "question": "q", "solutions_splits": [["0.5"]]}]"#;
+        let sets = parse("c.json".as_ref(), text.as_bytes()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (output, settings, cancel) = (folder.path().join("s.json"), json!({}), CancelToken::default());
+        let summary = score(&sets, &Written, &RuleVerifier, &Batch::new(&output, &settings, &cancel)).unwrap();
+        assert_eq!((summary.done, summary.failed), (3, 2));
+        let records: Vec<Value> = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        let errors: Vec<&str> = records.iter().filter_map(|record| record["prm_error"].as_str()).collect();
+        assert_eq!(
+            errors,
+            [
+                "candidate 2 of 2, step 2 of 3: the score is NaN, expected a number from 0 to 1",
+                "candidate 1 of 1, step 1 of 1: the score is -inf, expected a number from 0 to 1",
+            ]
+        );
+        assert!(records[0]["prm_scores"].is_null() && records[2]["prm_scores"] == json!([[0.5]]));
+    }
 
     #[test]
     fn candidates_are_labelled_where_all_can_be_judged() {

@@ -1,15 +1,21 @@
 //! Decodes image files to RGB bytes as Pillow does, within limits.
 //!
+//! All threads together stay within a budget of memory: an image waits until there is room for its
+//! file and its pixels. One that needs more than the budget is decoded while no other is.
+//!
 //! EXIF orientation and colour profiles are not applied, as in MM-PRM.
 
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
+use super::budget::{Budget, Share};
 use super::{ImageError, Rgb8};
 use crate::util::io::{self, FileError};
+use crate::util::machine;
 
 /// Maximum sizes of an image file, checked before memory in proportion to them is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +43,32 @@ impl Default for Limits {
 /// [`ImageError`] for a file that is unreadable, beyond `limits`, of an unknown format, damaged or
 /// truncated.
 pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
-    let bytes = read_bounded(path, limits)?;
+    static MEMORY: LazyLock<Memory> = LazyLock::new(Memory::of_this_machine);
+    load_within(path, limits, &MEMORY)
+}
+
+/// The memory that images being decoded may take together. Files and pixels have their own budgets:
+/// who holds a file waits for pixels, and who holds pixels waits for nothing.
+#[derive(Debug)]
+struct Memory {
+    files: Budget,
+    pixels: Budget,
+}
+
+impl Memory {
+    fn new(bytes: u64) -> Self {
+        Self { files: Budget::new(bytes / 4), pixels: Budget::new(bytes - bytes / 4) }
+    }
+
+    /// An eighth of the machine's memory, at most 1 GiB.
+    fn of_this_machine() -> Self {
+        const MAX: u64 = 1 << 30;
+        Self::new(machine::memory().map_or(MAX, |memory| (memory.total / 8).min(MAX)))
+    }
+}
+
+fn load_within(path: &Path, limits: &Limits, memory: &Memory) -> Result<Rgb8, ImageError> {
+    let (bytes, _file) = read_bounded(path, limits, memory)?;
     let format = image::guess_format(&bytes).ok().and_then(|format| Some((format, name(format)?)));
     let Some((format, format_name)) = format else {
         return Err(ImageError::UnknownFormat { path: path.into() });
@@ -59,6 +90,9 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
     decoder_limits.max_alloc = Some(u64::from(width) * u64::from(height) * 32 + (64 << 20));
     decoder.set_limits(decoder_limits).map_err(|error| undecodable(error.to_string()))?;
 
+    // The decoded pixels, as much again in the decoder, and the RGB bytes made of them.
+    let pixels = u64::from(width) * u64::from(height);
+    let _pixels = memory.pixels.take(pixels * (2 * u64::from(decoder.color_type().bytes_per_pixel()) + 3));
     let decoded = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(error.to_string()))?;
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     if width == 0 || height == 0 {
@@ -70,12 +104,14 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Rgb8, ImageError> {
     Ok(Rgb8 { width, height, data })
 }
 
-fn read_bounded(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
+fn read_bounded<'a>(path: &Path, limits: &Limits, memory: &'a Memory) -> Result<(Vec<u8>, Share<'a>), ImageError> {
     // Checked before opening, because opening a pipe waits for its other end.
-    if !fs::metadata(path).map_err(FileError::reading(path))?.is_file() {
+    let metadata = fs::metadata(path).map_err(FileError::reading(path))?;
+    if !metadata.is_file() {
         return Err(ImageError::NotAFile { path: path.into() });
     }
-    Ok(io::read(path, limits.max_file_bytes)?)
+    let share = memory.files.take(metadata.len().min(limits.max_file_bytes));
+    Ok((io::read(path, limits.max_file_bytes)?, share))
 }
 
 fn check_size(path: &Path, width: u32, height: u32, limits: &Limits) -> Result<(), ImageError> {
@@ -231,6 +267,37 @@ mod tests {
         for bytes in [b"".as_slice(), b"<html>", b"%PDF-1.4"] {
             assert_eq!(refusal("x.png", bytes), "x.png: expected a PNG, JPEG, WebP, BMP, GIF or TIFF image");
         }
+    }
+
+    #[test]
+    fn images_wait_for_a_small_budget_and_a_larger_image_is_decoded_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        fs::write(&path, encoded(ImageFormat::Png)).unwrap();
+        let expected = load(&path, &Limits::default()).unwrap().data;
+        for bytes in [0, 1000, 40_000] {
+            let memory = Memory::new(bytes);
+            let image = || load_within(&path, &Limits::default(), &memory).unwrap().data;
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| assert!(image() == expected && image() == expected));
+                }
+            });
+        }
+        // While another image has all the memory, this one waits.
+        let memory = Memory::new(40_000);
+        let other = memory.pixels.take(30_000);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| load_within(&path, &Limits::default(), &memory));
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            assert!(!waiting.is_finished());
+            drop(other);
+            assert_eq!(waiting.join().unwrap().unwrap().data, expected);
+        });
+        // A refused file returns its share.
+        let limits = Limits { max_pixels: 1, ..Limits::default() };
+        assert!(load_within(&path, &limits, &memory).is_err() && load_within(&path, &limits, &memory).is_err());
+        assert!(load_within(&path, &Limits::default(), &memory).is_ok());
     }
 
     #[test]

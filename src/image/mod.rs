@@ -13,6 +13,7 @@
 //! assert_eq!(tiles(&image, &tiling).len(), 3); // two columns, one row, and the thumbnail
 //! ```
 
+mod budget;
 mod confine;
 mod decode;
 mod error;

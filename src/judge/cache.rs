@@ -14,7 +14,7 @@ use super::{JudgeError, JudgeModel};
 use crate::data::problem::Problem;
 use crate::remote::reply::short;
 use crate::util::io::FileError;
-use crate::util::jsonl::{self, JsonLines};
+use crate::util::jsonl::{self, Hash, JsonLines};
 
 /// Maximum length of a line in bytes. A verdict takes some hundreds.
 const MAX_LINE: u64 = 1 << 16;
@@ -34,6 +34,7 @@ pub struct CachedJudge<'a> {
     path: PathBuf,
     state: Mutex<State>,
     hits: AtomicU64,
+    damaged: usize,
 }
 
 struct State {
@@ -53,12 +54,17 @@ impl<'a> CachedJudge<'a> {
     /// [`JudgeError::Cache`] if the file cannot be read, [`JudgeError::NotACache`] if it holds
     /// something else than verdicts.
     pub fn open(judge: Box<dyn JudgeModel + 'a>, path: &Path) -> Result<Self, JudgeError> {
-        let Lines { known, first_is_sound, torn } = read(path).map_err(failed)?;
-        if !first_is_sound {
+        let Lines { known, is_cache, torn, damaged } = read(path).map_err(failed)?;
+        if !is_cache {
             return Err(JudgeError::NotACache { path: path.to_owned() });
         }
         let state = Mutex::new(State { file: None, torn, known, pending: HashMap::new() });
-        Ok(Self { identity: judge.identity(), judge, path: path.to_owned(), state, hits: AtomicU64::new(0) })
+        Ok(Self { identity: judge.identity(), judge, path: path.to_owned(), state, hits: AtomicU64::new(0), damaged })
+    }
+
+    /// Number of damaged lines in the file, which are skipped and stay in it.
+    pub fn damaged_lines(&self) -> usize {
+        self.damaged
     }
 
     fn key(&self, problem: &Problem, answer: &str) -> Key {
@@ -144,29 +150,36 @@ impl JudgeModel for CachedJudge<'_> {
 
 struct Lines {
     known: HashMap<Key, bool>,
-    /// Whether the first line is a verdict, or the beginning of one with nothing after it, or
-    /// missing.
-    first_is_sound: bool,
+    /// Whether a line is a verdict, or the only one is the beginning of one, or there is none.
+    is_cache: bool,
     /// Whether its last line is truncated.
     torn: bool,
+    /// Number of damaged lines.
+    damaged: usize,
 }
 
+/// A file without a verdict in this many lines is not a cache.
+const LOOKED_AT: usize = 100;
+
 fn read(path: &Path) -> Result<Lines, FileError> {
-    let (mut known, mut first_is_sound) = (HashMap::new(), true);
+    let (mut known, mut sound, mut damaged, mut is_beginning) = (HashMap::new(), 0, 0, true);
+    // Lines without a hash are from an earlier version.
+    let mut hashed = false;
     let torn = jsonl::read(path, MAX_LINE, |line| -> Result<_, FileError> {
-        match verdict(line.bytes) {
-            Some((key, correct)) => {
-                known.insert(key, correct);
-            }
-            None if line.number == 1 && (line.is_whole() || !line.bytes.starts_with(b"{\"key\"")) => {
-                first_is_sound = false;
-                return Ok(ControlFlow::Break(()));
-            }
-            None => {}
+        let hash = line.hash(&[]);
+        hashed |= hash == Hash::Right;
+        let is_right = hash == Hash::Right || (hash == Hash::Missing && !hashed);
+        if let Some((key, correct)) = verdict(line.bytes).filter(|_| is_right) {
+            known.insert(key, correct);
+            sound += 1;
+        } else {
+            damaged += usize::from(line.is_whole());
+            is_beginning = line.number == 1 && !line.is_whole() && line.bytes.starts_with(b"{\"key\"");
         }
-        Ok(ControlFlow::Continue(()))
+        let is_other = sound == 0 && line.number >= LOOKED_AT;
+        Ok(if is_other { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    Ok(Lines { known, first_is_sound, torn })
+    Ok(Lines { known, is_cache: sound > 0 || (damaged == 0 && is_beginning), torn, damaged })
 }
 
 fn verdict(line: &[u8]) -> Option<(Key, bool)> {
@@ -289,6 +302,36 @@ mod tests {
         // Even where only the beginning of the first line reached the disk.
         std::fs::write(&path, &whole[..20]).unwrap();
         open(&even, &path);
+    }
+
+    #[test]
+    fn a_verdict_that_was_changed_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.jsonl");
+        let even = Even::default();
+        let judge = open(&even, &path);
+        judge.judge(&problem("g"), "4").unwrap();
+        judge.judge(&problem("g"), "6").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("\"correct\":true", "\"correct\":false", 1)).unwrap();
+        let judge = open(&even, &path);
+        assert_eq!(judge.damaged_lines(), 1);
+        assert!(judge.judge(&problem("g"), "4").unwrap() && judge.judge(&problem("g"), "6").unwrap());
+        assert_eq!((even.asked.load(Ordering::Relaxed), judge.cache_hits()), (3, 1));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_or_a_pipe_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, pipe) = (directory.path().join("link"), directory.path().join("pipe"));
+        std::os::unix::fs::symlink("other", &link).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [link, pipe] {
+            let even = Even::default();
+            let Err(error) = CachedJudge::open(Box::new(&even), &path) else { panic!("{} was taken", path.display()) };
+            assert!(error.to_string().contains("expected a regular file"), "{error}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::model::{MAX_REPLY, VERDICT_TOKENS};
 use super::{JudgeError, JudgeModel, reply};
 use crate::data::problem::Problem;
 use crate::prompt::judge as wording;
+use crate::remote::special::without_turns;
 use crate::remote::{ChatRequest, Endpoint};
 
 /// Asks a model behind an [`Endpoint`] MM-PRM's question (`check_correctness`) at temperature 0.
@@ -26,7 +27,7 @@ impl EndpointJudge {
 impl JudgeModel for EndpointJudge {
     fn judge(&self, problem: &Problem, answer: &str) -> Result<bool, JudgeError> {
         let prompt = wording::answer(&problem.question, &problem.answer, answer);
-        let messages = messages(&prompt);
+        let messages = messages(&without_turns(&prompt));
         let fields = [("max_tokens", json!(VERDICT_TOKENS)), ("temperature", json!(0.0))];
         let fields = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
         let request = ChatRequest { messages: &messages, fields, max_reply: MAX_REPLY, is_cancelled: &|| false };

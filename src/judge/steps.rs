@@ -6,6 +6,7 @@ use super::JudgeError;
 use super::model::MAX_REPLY;
 use super::reply::{self, StepScore};
 use crate::prompt::judge as wording;
+use crate::remote::special::without_turns;
 use crate::remote::{ChatRequest, Endpoint};
 
 /// Asks a vision model behind an [`Endpoint`] whether steps are valid, as MM-PRM's
@@ -55,7 +56,8 @@ impl StepJudge {
 
 fn messages(question: &StepQuestion<'_>) -> Value {
     let StepQuestion { problem, answer, images, previous, following } = *question;
-    let mut content = vec![json!({"type": "text", "text": wording::steps(problem, answer, previous, following)})];
+    let text = without_turns(&wording::steps(problem, answer, previous, following));
+    let mut content = vec![json!({"type": "text", "text": text})];
     content.extend(images.iter().map(|image| json!({"type": "image_url", "image_url": {"url": image}})));
     json!([{"role": "user", "content": content}])
 }

@@ -14,35 +14,9 @@ use crate::engine::{Sampling, Stream};
 use crate::image::{self, Limits};
 use crate::prompt::{self, ChatTemplate, Images, Piece};
 use crate::remote::reply::{self, ReplyError};
+use crate::remote::special::{END_OF_TURN, SPECIAL_TEXTS, without_turns};
 use crate::remote::{ChatRequest, Endpoint, EndpointError, SetupError, images};
 use crate::util::pool;
-
-/// The special tokens of InternVL2.5's vocabularies, except the four tags. Servers are asked to
-/// return special tokens, since the tags may be among them; these are removed afterwards.
-const SPECIAL_TEXTS: [&str; 19] = [
-    END_OF_TURN,
-    "<|im_start|>",
-    "<|endoftext|>",
-    "<|action_start|>",
-    "<|action_end|>",
-    "<|interpreter|>",
-    "<|plugin|>",
-    "<s>",
-    "</s>",
-    "<unk>",
-    "<img>",
-    "</img>",
-    "<IMG_CONTEXT>",
-    "<quad>",
-    "</quad>",
-    "<ref>",
-    "</ref>",
-    "<box>",
-    "</box>",
-];
-
-/// Ends the assistant's message.
-const END_OF_TURN: &str = "<|im_end|>";
 
 /// The window of llama-server's repetition penalty in tokens: more than a prompt and a rollout have
 /// together. It has no value for "all of them".
@@ -209,7 +183,7 @@ impl RemotePolicy {
         if self.is_continuation(request) {
             let steps =
                 step_tokens::text(request.step_tokens, prefix.len()).unwrap_or_else(|| prompt::tagged_steps(prefix));
-            messages.push(json!({"role": "assistant", "content": steps}));
+            messages.push(json!({"role": "assistant", "content": without_turns(&steps)}));
         }
         Ok(Value::Array(messages))
     }
@@ -298,15 +272,16 @@ impl RolloutModel for RemotePolicy {
     }
 }
 
-/// A message's content: a string, which every server inserts verbatim, or parts with images.
+/// A message's content: a string, which every server inserts verbatim, or parts with images. Its
+/// server's template would recognise special tokens in it, so that those are removed.
 fn content(pieces: &[Piece], images: &[String]) -> Value {
     if !pieces.iter().any(|piece| matches!(piece, Piece::Image(_))) {
-        return json!(prompt::render(pieces, &[]));
+        return json!(without_turns(&prompt::render(pieces, &[])));
     }
     let is_text = |piece: &Piece| !matches!(piece, Piece::Image(_));
     let part = |pieces: &[Piece]| match pieces {
         [Piece::Image(index)] => json!({"type": "image_url", "image_url": {"url": images.get(*index)}}),
-        text => json!({"type": "text", "text": prompt::render(text, &[])}),
+        text => json!({"type": "text", "text": without_turns(&prompt::render(text, &[]))}),
     };
     pieces.chunk_by(|piece, next| is_text(piece) && is_text(next)).map(part).collect()
 }

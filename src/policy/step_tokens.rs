@@ -63,7 +63,7 @@ pub(super) fn from_tokens<S: AsRef<str>>(
 /// Divides `text` into the steps of `rollout`, which was parsed from it; `special` texts are
 /// removed.
 pub(super) fn from_text<S: AsRef<str>>(text: &str, special: &[S], rollout: &[String]) -> Option<Vec<StepTokens>> {
-    let text = special.iter().fold(text.to_owned(), |text, special| text.replace(special.as_ref(), ""));
+    let text = solution::without(text, special);
     let mut from = 0;
     let piece = |end: usize| StepTokens(Form::Text(text[std::mem::replace(&mut from, end)..end].into()));
     let steps: Vec<StepTokens> = step_ends(&text).into_iter().map(piece).collect();

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{PrmError, ScoreRequest, StepScorer};
+use super::{PrmError, ScoreRequest, StepScorer, finite};
+use crate::data::solution;
 use crate::engine::{Engine, EngineError, EngineStats, PromptError, Token};
 use crate::image;
 use crate::prompt::{self, Images, PrmTemplate, STEP_TOKEN};
@@ -72,7 +73,11 @@ impl LocalPrm {
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         // MM-PRM's code would read a step token inside the text as the end of a step; here it is text.
         let text = |text: &str| {
-            if self.encoder.has_reference_special_tokens() { text.replace(STEP_TOKEN, "") } else { text.to_owned() }
+            if self.encoder.has_reference_special_tokens() {
+                solution::without(text, &[STEP_TOKEN])
+            } else {
+                text.to_owned()
+            }
         };
         let question = text(request.question);
         let prompt = |steps: &[String]| {
@@ -102,15 +107,18 @@ impl LocalPrm {
 
 impl StepScorer for LocalPrm {
     fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
-        self.scores(request).map_err(|error| match error {
-            EncodeError::Engine(EngineError::Cancelled) => PrmError::Cancelled,
-            EncodeError::Engine(error @ (EngineError::Limit(_) | EngineError::Prompt(_))) => {
-                PrmError::Problem(Box::new(error))
-            }
-            EncodeError::Engine(error) => PrmError::Model(Box::new(error)),
-            EncodeError::Vision(error) => PrmError::Model(Box::new(error)),
-            error => PrmError::Problem(Box::new(error)),
-        })
+        let scores = self.scores(request);
+        scores
+            .map_err(|error| match error {
+                EncodeError::Engine(EngineError::Cancelled) => PrmError::Cancelled,
+                EncodeError::Engine(error @ (EngineError::Limit(_) | EngineError::Prompt(_))) => {
+                    PrmError::Problem(Box::new(error))
+                }
+                EncodeError::Engine(error) => PrmError::Model(Box::new(error)),
+                EncodeError::Vision(error) => PrmError::Model(Box::new(error)),
+                error => PrmError::Problem(Box::new(error)),
+            })
+            .and_then(finite)
     }
 }
 

@@ -26,6 +26,7 @@ mod local;
 mod request;
 
 pub use error::PrmError;
+pub(crate) use error::finite;
 #[cfg(feature = "engine")]
 pub use local::{LocalPrm, PrmOptions};
 pub use request::{ScoreRequest, StepScorer};

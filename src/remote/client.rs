@@ -10,9 +10,11 @@ use ureq::Agent;
 use ureq::http::StatusCode;
 
 use super::exchange::{self, ExchangeError, Post, Refusal, Response};
-use super::reply::ReplyError;
+use super::reply::{ReplyError, short};
+use super::secret::Secret;
 use super::wait::{self, Permits};
-use super::{ApiKey, EndpointError, EndpointOptions, SetupError};
+use super::{EndpointError, EndpointOptions, SetupError};
+use crate::util::nesting::{Excess, Structure};
 
 /// A model on an OpenAI-compatible server; see the [module](super).
 ///
@@ -25,6 +27,7 @@ pub struct Endpoint {
     agent: Agent,
     address: String,
     options: EndpointOptions,
+    secret: Secret,
     permits: Permits,
     /// Whether any request succeeded, which shows that the configuration is right.
     answered: AtomicBool,
@@ -90,6 +93,10 @@ impl Endpoint {
     /// [`SetupError::Address`].
     pub fn new(options: EndpointOptions) -> Result<Self, EndpointError> {
         let (address, local) = exchange::address(&options.url)?;
+        let secret = Secret::new(options.key.as_ref());
+        if secret.is_in(&address) || secret.is_in(&options.model) {
+            return Err(SetupError::Address("or the model's name holds the API key; expected it in neither").into());
+        }
         let mut config = Agent::config_builder()
             .timeout_global(Some(options.timeout))
             .http_status_as_error(false)
@@ -103,7 +110,8 @@ impl Endpoint {
             config = config.proxy(None);
         }
         let permits = Permits::new(options.parallel.get());
-        Ok(Self { agent: config.build().new_agent(), address, options, permits, answered: AtomicBool::new(false) })
+        let answered = AtomicBool::new(false);
+        Ok(Self { agent: config.build().new_agent(), address, options, secret, permits, answered })
     }
 
     /// The URL that requests are posted to.
@@ -181,17 +189,22 @@ impl Endpoint {
             }
             self.post(request)?
         };
-        let reply: Value = serde_json::from_slice(&reply)
+        if let Some(Excess { what, limit, .. }) = structure(request.max_reply).excess(&reply) {
+            return Err(Retry::because(format!("its reply has more than {limit} {what}")));
+        }
+        let mut reply: Value = serde_json::from_slice(&reply)
             .map_err(|error| Retry::because(format!("its reply is not JSON ({error})")))?;
+        // Texts of a reply reach files; causes of failure, which may be cut short, reach messages.
+        self.secret.mask_whole(&mut reply);
         read(&reply).map_err(|error| match error {
             // The server works, so that there is no reason to wait.
             ReplyError::Content { cause, temperature } => AttemptError::Retry(Retry {
-                cause,
+                cause: self.secret.masked(&cause),
                 wait: Some(Duration::ZERO),
                 temperature: Some(temperature),
                 unreachable: false,
             }),
-            ReplyError::Form(cause) => Retry::because(cause),
+            ReplyError::Form(cause) => Retry::because(self.secret.masked(&cause)),
             ReplyError::Missing(missing) if self.has_answered() => Retry::because(format!("its reply lacks {missing}")),
             ReplyError::Missing(missing) => {
                 AttemptError::Final(SetupError::Missing { address: self.address.clone(), missing }.into())
@@ -223,7 +236,7 @@ impl Endpoint {
             ureq::Error::Timeout(_) => {
                 format!("there was no whole reply within {} s", self.options.timeout.as_secs_f64())
             }
-            error => self.without_key(&error.to_string()),
+            error => short(&self.secret.masked(&error.to_string())),
         };
         let unreachable = match error {
             ureq::Error::HostNotFound
@@ -240,7 +253,8 @@ impl Endpoint {
     /// A reply of another status than 2xx, to a request for one completion or `several`.
     fn refused(&self, refusal: Refusal, several: bool) -> AttemptError {
         let Refusal { status, wait, location, explanation } = refusal;
-        let explanation = self.without_key(&explanation);
+        // Masked first: what is cut off could not be recognised.
+        let explanation = short(&self.secret.masked(&explanation));
         let reply = if explanation.is_empty() { status.to_string() } else { format!("{status}, {explanation}") };
         let address = self.address.clone();
         let setup = |error: SetupError| AttemptError::Final(error.into());
@@ -250,7 +264,8 @@ impl Endpoint {
             }
             StatusCode::NOT_FOUND => setup(SetupError::NotFound { address, model: self.model().to_owned(), reply }),
             _ if status.is_redirection() => {
-                let target = location.unwrap_or_else(|| "another address".into());
+                let target = location.map(|target| short(&self.secret.masked(&target)));
+                let target = target.unwrap_or_else(|| "another address".into());
                 setup(SetupError::Redirect { address, target, status: status.to_string() })
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
@@ -274,15 +289,17 @@ impl Endpoint {
             _ => AttemptError::Retry(Retry { cause: reply, wait, temperature: None, unreachable: false }),
         }
     }
-
-    /// Removes the key from a text, in case the server repeats it.
-    fn without_key(&self, text: &str) -> String {
-        match &self.options.key {
-            Some(ApiKey(key)) => text.replace(key.as_str(), "(the key)"),
-            None => text.to_owned(),
-        }
-    }
 }
+
+/// Maximum structure of a reply of at most `max_bytes` bytes. A token with its log-probability
+/// takes some hundred bytes, three arrays and objects, and about ten values.
+fn structure(max_bytes: u64) -> Structure {
+    let most = |bytes_each: u64| usize::try_from(max_bytes / bytes_each).unwrap_or(usize::MAX).max(1 << 12);
+    Structure { levels: MAX_LEVELS, brackets: most(128), commas: most(16) }
+}
+
+/// Maximum levels of arrays and objects in a reply; a chat completion has up to eight.
+const MAX_LEVELS: usize = 64;
 
 /// Whether an internal error is a refusal of several completions: llama-server answers 500 with
 /// "Only one completion choice is allowed", or "`n_cmpl` cannot be greater than the number of

@@ -31,6 +31,8 @@ mod exchange;
 pub(crate) mod images;
 mod options;
 pub(crate) mod reply;
+mod secret;
+pub(crate) mod special;
 mod wait;
 
 pub(crate) use client::ChatRequest;

@@ -46,6 +46,11 @@ impl Default for SearchParams {
     }
 }
 
+/// Maximum of `rollouts`, which are requested at once.
+const MAX_ROLLOUTS: usize = 1 << 16;
+/// Maximum of `max_searches` and `rollout_budget`.
+const MAX_BUDGET: usize = 1 << 30;
+
 /// A parameter is out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("search parameter {name}: expected {expected}, got {value}")]
@@ -83,7 +88,12 @@ impl SearchParams {
         }
         let scale = self.length_scale;
         check(scale > 0.0 && scale.is_finite(), "length_scale", "a number above 0", &scale)?;
-        check(self.rollouts > 0, "rollouts", "at least 1", &self.rollouts)
+        check(self.rollouts > 0, "rollouts", "at least 1", &self.rollouts)?;
+        check(self.rollouts <= MAX_ROLLOUTS, "rollouts", "at most 65536", &self.rollouts)?;
+        for (name, number) in [("max_searches", self.max_searches), ("rollout_budget", self.rollout_budget)] {
+            check(number <= MAX_BUDGET, name, "at most 1073741824", &number)?;
+        }
+        Ok(())
     }
 }
 
@@ -102,5 +112,10 @@ mod tests {
         assert_eq!(error.to_string(), "search parameter alpha: expected a number of at least 0, got NaN");
         let error = SearchParams { rollouts: 0, ..SearchParams::default() }.validate().unwrap_err();
         assert_eq!(error.to_string(), "search parameter rollouts: expected at least 1, got 0");
+        let most = |params: SearchParams| params.validate().unwrap_err().to_string();
+        let error = most(SearchParams { rollouts: usize::MAX, ..SearchParams::default() });
+        assert!(error.starts_with("search parameter rollouts: expected at most 65536, got 18"), "{error}");
+        let error = most(SearchParams { max_searches: usize::MAX, ..SearchParams::default() });
+        assert!(error.starts_with("search parameter max_searches: expected at most 1073741824, got "), "{error}");
     }
 }

@@ -1,17 +1,19 @@
 //! Finished records of a long run, stored as they come, so that a killed run resumes where it was.
 //!
 //! A journal is a [JSON Lines file](super::jsonl) beside the artefact that it becomes: a header
-//! that names the run's settings, then one line per finished record. When the run is complete, the
-//! caller writes the artefact atomically and removes the journal; what the records mean is up to
-//! the caller.
+//! with the run's settings, then one line per finished record. It is locked while it is open.
+//! When the run is complete, the caller writes the artefact atomically and removes the journal;
+//! what the records mean is up to the caller.
 
-use std::ops::ControlFlow;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::io::FileError;
-use super::jsonl::JsonLines;
+use super::jsonl::{Found, Hash, JsonLines, Line, Scan, line_of};
+use super::own_file;
 
 /// An open journal; see the [module](self).
 ///
@@ -24,15 +26,25 @@ use super::jsonl::JsonLines;
 /// journal.append(&json!({"problem": 0})).unwrap();
 /// drop(journal); // the run is killed here
 /// let (journal, finished) = Journal::open(&artefact, &json!({"seed": 1})).unwrap();
-/// assert_eq!(finished, [json!({"problem": 0})]);
+/// assert_eq!(finished.pieces, [json!({"problem": 0})]);
 /// journal.remove().unwrap();
 /// ```
 #[derive(Debug)]
 pub struct Journal {
     lines: JsonLines,
+    salt: Vec<u8>,
 }
 
-/// Why a journal cannot be used.
+/// What is in a journal that was opened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// The finished pieces.
+    pub pieces: Vec<Value>,
+    /// Number of damaged lines, which were moved to `<journal>.damaged`.
+    pub damaged: usize,
+}
+
+/// Why a journal cannot be used. The file is then unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
@@ -45,34 +57,110 @@ pub enum JournalError {
         /// The journal.
         path: PathBuf,
     },
+    /// Another process has the journal open.
+    #[error("{} is in use by another run: expected no other process to write the same output", path.display())]
+    InUse {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// The file in the journal's place does not begin with the header of a journal.
+    #[error("{} is not a journal of this version: expected a file that begins with {HEADER:?} and an undamaged first line; move it away to start over", path.display())]
+    NotAJournal {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What a journal begins with. Journals of earlier versions, which began with the settings, are
+/// refused.
+const HEADER: &str = "{\"mmprm_journal\":2,";
+
+/// Maximum length of a header in bytes.
+const MAX_HEADER: u64 = 256 << 20;
+
+/// What the first line of a journal says.
+enum Header {
+    /// It is complete.
+    Whole(Vec<u8>),
+    /// The file is empty, or its only line is the beginning of a header.
+    Unfinished,
 }
 
 impl Journal {
-    /// Opens the journal of `artefact`, or starts it with `header`; returns the finished pieces in
-    /// it. The first line that is damaged and all after it are dropped.
+    /// Opens and locks the journal of `artefact`, or starts it with `header`; returns the finished
+    /// pieces in it. A last line without its newline is dropped; damaged lines before it are moved
+    /// to `<journal>.damaged`.
     ///
     /// # Errors
-    /// [`JournalError::OtherRun`] if it was started with another header, [`JournalError::File`]
-    /// otherwise.
-    pub fn open(artefact: &Path, header: &Value) -> Result<(Self, Vec<Value>), JournalError> {
-        let mut name = artefact.as_os_str().to_owned();
-        name.push(".journal");
-        let (mut found, mut pieces) = (None, Vec::new());
-        let lines = JsonLines::open(Path::new(&name), |line| -> Result<_, FileError> {
-            match line.json() {
-                None => return Ok(ControlFlow::Break(())),
-                Some(value) if found.is_none() => found = Some(value),
-                Some(value) => pieces.push(value),
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let mut journal = Self { lines };
-        match found {
-            None => journal.append(header)?,
-            Some(found) if found == *header => {}
-            Some(_) => return Err(JournalError::OtherRun { path: name.into() }),
+    /// [`JournalError`].
+    pub fn open(artefact: &Path, header: &Value) -> Result<(Self, Finished), JournalError> {
+        Self::start(artefact, header, false)
+    }
+
+    /// As [`open`](Self::open), and replaces the journal of a run with other settings.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn replace(artefact: &Path, header: &Value) -> Result<(Self, Finished), JournalError> {
+        Self::start(artefact, header, true)
+    }
+
+    /// Checks, without changing anything, that [`open`](Self::open) would open the journal.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn check(artefact: &Path, header: &Value) -> Result<(), JournalError> {
+        let path = path(artefact);
+        let file = match own_file::open(&path, OpenOptions::new().read(true)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(FileError::reading(&path))?,
+        };
+        if file.try_lock_shared().is_err() {
+            return Err(JournalError::InUse { path });
         }
-        Ok((journal, pieces))
+        match read_header(&file, &path)? {
+            Header::Whole(line) if line != header_line(header, &path)? => Err(JournalError::OtherRun { path }),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(artefact: &Path, header: &Value, replace: bool) -> Result<(Self, Finished), JournalError> {
+        let path = path(artefact);
+        let locked = own_file::lock(&path).map_err(FileError::writing(&path))?;
+        let file = locked.ok_or_else(|| JournalError::InUse { path: path.clone() })?;
+        let expected = header_line(header, &path)?;
+        let found = read_header(&file, &path)?;
+        let starts_over = match &found {
+            Header::Unfinished => true,
+            Header::Whole(line) if *line == expected => false,
+            Header::Whole(_) if replace => true,
+            Header::Whole(_) => return Err(JournalError::OtherRun { path }),
+        };
+        // The hash of the header ties the lines to it.
+        let salt = expected.clone().split_off(expected.len().saturating_sub(SALT));
+        if starts_over {
+            let lines = Scan::read(file, &path, |_| Ok::<_, FileError>(Found::Sound))?.open()?;
+            let mut journal = Self { lines, salt };
+            journal.lines.clear()?;
+            journal.lines.append(&header_object(header))?;
+            journal.lines.sync()?;
+            return Ok((journal, Finished::default()));
+        }
+        let mut pieces = Vec::new();
+        let scan = Scan::read(file, &path, |line| {
+            if line.number == 1 {
+                return Ok::<_, FileError>(Found::Sound);
+            }
+            Ok(match piece(line, &salt) {
+                Some(piece) => {
+                    pieces.push(piece);
+                    Found::Sound
+                }
+                None => Found::Damaged,
+            })
+        })?;
+        let damaged = scan.damaged();
+        Ok((Self { lines: scan.open()?, salt }, Finished { pieces, damaged }))
     }
 
     /// Appends a finished piece and syncs it to disk.
@@ -80,7 +168,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::File`].
     pub fn append(&mut self, piece: &Value) -> Result<(), JournalError> {
-        self.lines.append(piece)?;
+        self.lines.append_salted(&json!({"piece": piece}), &self.salt)?;
         Ok(self.lines.sync()?)
     }
 
@@ -93,34 +181,187 @@ impl Journal {
     }
 }
 
+/// Number of bytes at the end of the header's line that its lines' hashes depend on: its hash.
+const SALT: usize = 20;
+
+fn path(artefact: &Path) -> PathBuf {
+    let mut name = artefact.as_os_str().to_owned();
+    name.push(".journal");
+    name.into()
+}
+
+fn header_object(header: &Value) -> Value {
+    json!({"mmprm_journal": 2, "settings": header})
+}
+
+fn header_line(header: &Value, path: &Path) -> Result<Vec<u8>, FileError> {
+    line_of(&header_object(header), &[]).map_err(FileError::writing(path))
+}
+
+fn piece(line: Line<'_>, salt: &[u8]) -> Option<Value> {
+    if line.hash(salt) != Hash::Right {
+        return None;
+    }
+    let mut object: Value = serde_json::from_slice(line.bytes).ok()?;
+    object.get_mut("piece").map(Value::take)
+}
+
+/// Reads the first line of a file, no more of which is read if it is not that of a journal.
+fn read_header(file: &std::fs::File, path: &Path) -> Result<Header, JournalError> {
+    use std::io::Seek;
+    let reading = FileError::reading(path);
+    let not_ours = || JournalError::NotAJournal { path: path.to_owned() };
+    let mut bytes = Vec::new();
+    let mut file = file;
+    file.rewind().map_err(&reading)?;
+    let mut reader = BufReader::new(file).take(MAX_HEADER);
+    reader.by_ref().take(HEADER.len() as u64).read_to_end(&mut bytes).map_err(&reading)?;
+    if !bytes.is_empty() && bytes != HEADER.as_bytes() {
+        return Err(not_ours());
+    }
+    reader.read_until(b'\n', &mut bytes).map_err(&reading)?;
+    file.rewind().map_err(&reading)?;
+    let line = Line { number: 1, bytes: &bytes };
+    match line.hash(&[]) {
+        Hash::Right => Ok(Header::Whole(bytes)),
+        _ if line.is_whole() || bytes.len() as u64 >= MAX_HEADER => Err(not_ours()),
+        _ => Ok(Header::Unfinished),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use super::*;
-    use serde_json::json;
+
+    /// A journal with the header 1 and these pieces; returns its path.
+    fn journal(artefact: &Path, pieces: &[Value]) -> PathBuf {
+        let (mut journal, _) = Journal::open(artefact, &json!(1)).unwrap();
+        for piece in pieces {
+            journal.append(piece).unwrap();
+        }
+        journal.lines.path().to_owned()
+    }
+
+    fn append(path: &Path, bytes: &[u8]) {
+        std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
+    }
 
     #[test]
     fn a_torn_line_is_dropped_and_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let artefact = dir.path().join("x.json");
-        let (mut journal, _) = Journal::open(&artefact, &json!(1)).unwrap();
-        journal.append(&json!({"a": 1})).unwrap();
-        let mut file = std::fs::OpenOptions::new().append(true).open(dir.path().join("x.json.journal")).unwrap();
-        file.write_all(b"{\"a\": 2").unwrap();
-        let (mut journal, pieces) = Journal::open(&artefact, &json!(1)).unwrap();
-        assert_eq!(pieces, [json!({"a": 1})]);
+        let path = journal(&artefact, &[json!({"a": 1})]);
+        append(&path, b"{\"piece\":{\"a\": 2");
+        let (mut journal, finished) = Journal::open(&artefact, &json!(1)).unwrap();
+        assert_eq!(finished, Finished { pieces: vec![json!({"a": 1})], damaged: 0 });
         journal.append(&json!({"a": 3})).unwrap();
-        let (_, pieces) = Journal::open(&artefact, &json!(1)).unwrap();
-        assert_eq!(pieces, [json!({"a": 1}), json!({"a": 3})]);
+        drop(journal);
+        let (_, finished) = Journal::open(&artefact, &json!(1)).unwrap();
+        assert_eq!(finished.pieces, [json!({"a": 1}), json!({"a": 3})]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn the_journal_of_another_run_is_refused() {
+    fn the_journal_of_another_run_is_refused_and_replaced_on_request() {
         let dir = tempfile::tempdir().unwrap();
         let artefact = dir.path().join("x.json");
-        Journal::open(&artefact, &json!({"seed": 1})).unwrap();
-        let error = Journal::open(&artefact, &json!({"seed": 2})).unwrap_err();
+        let path = journal(&artefact, &[json!(7)]);
+        append(&path, b"torn");
+        let text = std::fs::read(&path).unwrap();
+        let error = Journal::open(&artefact, &json!(2)).unwrap_err();
         assert!(matches!(error, JournalError::OtherRun { .. }), "{error}");
+        assert!(matches!(Journal::check(&artefact, &json!(2)), Err(JournalError::OtherRun { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), text);
+        let (journal, finished) = Journal::replace(&artefact, &json!(2)).unwrap();
+        assert_eq!(finished, Finished::default());
+        drop(journal);
+        assert!(Journal::check(&artefact, &json!(2)).is_ok());
+    }
+
+    #[test]
+    fn only_one_process_opens_a_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let artefact = dir.path().join("x.json");
+        let (first, _) = Journal::open(&artefact, &json!(1)).unwrap();
+        for refused in [Journal::open(&artefact, &json!(1)).map(drop), Journal::check(&artefact, &json!(1))] {
+            assert!(matches!(refused, Err(JournalError::InUse { .. })), "{refused:?}");
+        }
+        first.remove().unwrap();
+        assert!(Journal::open(&artefact, &json!(1)).is_ok());
+    }
+
+    #[test]
+    fn damaged_lines_are_set_aside_and_the_others_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let artefact = dir.path().join("x.json");
+        let path = journal(&artefact, &[1, 2, 3, 4].map(|n| json!({"n": n})));
+        let text = std::fs::read_to_string(&path).unwrap();
+        // One line stays JSON, one does not, and one was written for another header.
+        let (mut other, _) = Journal::open(&dir.path().join("y.json"), &json!(2)).unwrap();
+        other.append(&json!({"n": 5})).unwrap();
+        let foreign = std::fs::read_to_string(other.lines.path()).unwrap();
+        other.remove().unwrap();
+        let changed = text.replace("{\"n\":2}", "{\"n\":9}").replace("{\"n\":3}", "\u{1}");
+        std::fs::write(&path, changed + foreign.lines().last().unwrap() + "\n{\"pie").unwrap();
+        let (mut journal, finished) = Journal::open(&artefact, &json!(1)).unwrap();
+        assert_eq!(finished, Finished { pieces: vec![json!({"n": 1}), json!({"n": 4})], damaged: 3 });
+        assert!(matches!(Journal::check(&artefact, &json!(1)), Err(JournalError::InUse { .. })), "still locked");
+        journal.append(&json!({"n": 2})).unwrap();
+        drop(journal);
+        let (_, finished) = Journal::open(&artefact, &json!(1)).unwrap();
+        assert_eq!((finished.pieces.len(), finished.damaged), (3, 0));
+        let aside = std::fs::read_to_string(dir.path().join("x.json.journal.damaged")).unwrap();
+        assert_eq!(aside.lines().count(), 3);
+    }
+
+    #[test]
+    fn a_journal_whose_header_was_never_finished_starts_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let artefact = dir.path().join("x.json");
+        let path = journal(&artefact, &[]);
+        let header = std::fs::read(&path).unwrap();
+        for length in [0, HEADER.len(), header.len() - 1] {
+            std::fs::write(&path, &header[..length]).unwrap();
+            assert_eq!(Journal::open(&artefact, &json!(1)).unwrap().1, Finished::default());
+            assert_eq!(std::fs::read(&path).unwrap(), header);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_journal_is_refused_and_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let artefact = dir.path().join("x.json");
+        let path = journal(&artefact, &[json!(1)]);
+        let damaged = std::fs::read_to_string(&path).unwrap().replace("settings\":1", "settings\":2");
+        let early = "{\"command\":\"score\"}\n{\"index\":0,\"failed\":false,\"record\":{}}\n";
+        for text in [early, "letter", "\n", "\u{0}\u{1}\n\n", "{}\n", "{\"mmprm_journal\":1,\"x\":1}\n", &damaged] {
+            std::fs::write(&path, text).unwrap();
+            for refused in [
+                Journal::open(&artefact, &json!(1)).map(drop),
+                Journal::replace(&artefact, &json!(1)).map(drop),
+                Journal::check(&artefact, &json!(1)),
+            ] {
+                assert!(matches!(refused, Err(JournalError::NotAJournal { .. })), "{text:?}: {refused:?}");
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_pipes_in_its_place_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = journal(&dir.path().join("real.json"), &[json!(1)]);
+        std::os::unix::fs::symlink(&real, dir.path().join("link.json.journal")).unwrap();
+        let pipe = dir.path().join("pipe.json.journal");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for artefact in ["link.json", "pipe.json"].map(|name| dir.path().join(name)) {
+            for refused in [Journal::open(&artefact, &json!(1)).map(drop), Journal::check(&artefact, &json!(1))] {
+                let error = refused.unwrap_err().to_string();
+                assert!(error.contains("expected a regular file"), "{error}");
+            }
+        }
     }
 }

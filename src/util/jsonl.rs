@@ -1,38 +1,52 @@
-//! A crash-safe JSON Lines file: one JSON value a line, appended in one write each.
+//! A crash-safe JSON Lines file: one JSON object a line, appended in one write each, with a hash by
+//! which damage is found.
 //!
-//! A process that dies while appending leaves a last line without its newline. [`JsonLines::open`],
-//! for a file with one writer, cuts such a line off; [`JsonLines::open_shared`], for a file that
-//! several processes append to, starts a new line after it and leaves it for readers to skip. What
-//! the lines mean, and what to do about a damaged one in the middle, is up to the caller.
+//! A process that dies while appending leaves a last line without its newline. For a file with one
+//! writer, [`JsonLines::scan`] reads all lines without changing anything, and [`Scan::open`] then
+//! cuts such a line off and moves damaged lines before it to `<file>.damaged`;
+//! [`JsonLines::open_shared`], for a file that several processes append to, starts a new line after
+//! it and leaves it for readers to skip. What the lines mean is up to the caller.
+//!
+//! The last field of each line, `hash`, is the beginning of the SHA-256 of the object without it.
+//! Lines of earlier versions have none.
 //!
 //! ```
-//! use std::ops::ControlFlow;
 //! use mmprm::util::io::FileError;
-//! use mmprm::util::jsonl::JsonLines;
+//! use mmprm::util::jsonl::{Found, JsonLines};
 //! # let folder = tempfile::tempdir().unwrap();
 //! let path = folder.path().join("log.jsonl");
-//! std::fs::write(&path, "{\"n\":1}\n{\"n\":2}\n{\"n\"").unwrap(); // killed while writing the third line
+//! std::fs::write(&path, "{\"n\":1}\nnoise\n{\"n\":2}\n{\"n\"").unwrap(); // killed while writing the last line
 //! let mut found = Vec::new();
-//! let mut file = JsonLines::open(&path, |line| {
-//!     found.extend(line.json::<serde_json::Value>());
-//!     Ok::<_, FileError>(ControlFlow::Continue(()))
+//! let scan = JsonLines::scan(&path, |line| match line.json::<serde_json::Value>() {
+//!     Some(value) => {
+//!         found.push(value);
+//!         Ok::<_, FileError>(Found::Sound)
+//!     }
+//!     None => Ok(Found::Damaged),
 //! })?;
+//! assert_eq!((scan.sound(), scan.damaged()), (2, 1));
+//! let mut file = scan.open()?;
 //! file.append(&serde_json::json!({"n": 3}))?;
-//! assert_eq!(found.len(), 2);
-//! assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
+//! let text = std::fs::read_to_string(&path).unwrap();
+//! assert!(text.starts_with("{\"n\":1}\n{\"n\":2}\n{\"n\":3,\"hash\":\""), "{text}");
 //! # Ok::<(), FileError>(())
 //! ```
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::atomic;
+use mmprm_quant::{atomic, temporary};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use super::io::FileError;
+use super::own_file;
+
+/// Maximum length in bytes of a line of a file with one writer; a longer one is damaged.
+const MAX_LINE: u64 = 256 << 20;
 
 /// A line as read.
 #[derive(Debug, Clone, Copy)]
@@ -43,16 +57,74 @@ pub struct Line<'a> {
     pub bytes: &'a [u8],
 }
 
+/// What the hash of a line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// The line is as it was written.
+    Right,
+    /// It is not.
+    Wrong,
+    /// The line has none: it is damaged, or from an earlier version.
+    Missing,
+}
+
+/// What a caller of [`JsonLines::scan`] finds in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A line of this file.
+    Sound,
+    /// Anything else, to be set aside.
+    Damaged,
+}
+
+/// What stands before and behind the hash, which ends a line.
+const BEFORE_HASH: &[u8] = b"\"hash\":\"";
+const AFTER_HASH: &[u8] = b"\"}\n";
+/// Length of the hash in hexadecimal digits.
+const HASH_DIGITS: usize = 16;
+
 impl Line<'_> {
     /// Returns whether the line has its newline, and so was written completely.
     pub fn is_whole(&self) -> bool {
         self.bytes.ends_with(b"\n")
     }
 
-    /// Parses the line; `None` if it is not whole, not JSON, or not a `T`.
+    /// Parses the line; `None` if it is not whole, not JSON, not a `T`, or its hash is wrong.
     pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
-        if self.is_whole() { serde_json::from_slice(self.bytes).ok() } else { None }
+        if self.is_whole() && self.hash(&[]) != Hash::Wrong { serde_json::from_slice(self.bytes).ok() } else { None }
     }
+
+    /// Compares the line with its hash, which `salt` was part of when it was
+    /// [written](JsonLines::append_salted).
+    pub fn hash(&self, salt: &[u8]) -> Hash {
+        let Some(rest) = self.bytes.strip_suffix(AFTER_HASH) else { return Hash::Missing };
+        let Some((before, digits)) = rest.split_last_chunk::<HASH_DIGITS>() else { return Hash::Missing };
+        let Some(object) = before.strip_suffix(BEFORE_HASH) else { return Hash::Missing };
+        if hash(salt, object) == *digits { Hash::Right } else { Hash::Wrong }
+    }
+}
+
+fn hash(salt: &[u8], object: &[u8]) -> [u8; HASH_DIGITS] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = Sha256::new().chain_update((salt.len() as u64).to_le_bytes()).chain_update(salt).chain_update(object);
+    let digest = digest.finalize();
+    std::array::from_fn(|index| DIGITS[usize::from(digest[index / 2] >> (4 * (1 - index % 2)) & 15)])
+}
+
+/// The line of an object, with its hash.
+pub(super) fn line_of(value: &impl Serialize, salt: &[u8]) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    if line.pop() != Some(b'}') {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "a line is a JSON object"));
+    }
+    if line.len() > 1 {
+        line.push(b',');
+    }
+    let digits = hash(salt, &line);
+    for part in [BEFORE_HASH, &digits, AFTER_HASH] {
+        line.extend_from_slice(part);
+    }
+    Ok(line)
 }
 
 /// Reads the lines of the file at `path` in order, until the end or until `each` breaks; a missing
@@ -60,13 +132,13 @@ impl Line<'_> {
 /// the last line read lacks its newline.
 ///
 /// # Errors
-/// [`FileError::Read`], and any error of `each`.
+/// [`FileError::Read`], also if the path is not a regular file, and any error of `each`.
 pub fn read<E: From<FileError>>(
     path: &Path,
     max_line_bytes: u64,
     mut each: impl FnMut(Line<'_>) -> Result<ControlFlow<()>, E>,
 ) -> Result<bool, E> {
-    let file = match File::open(path) {
+    let file = match own_file::open(path, OpenOptions::new().read(true)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(FileError::reading(path)(error).into()),
@@ -104,7 +176,7 @@ fn read_lines<E: From<FileError>>(
 /// [`FileError`].
 pub fn retain(path: &Path, mut keep: impl FnMut(Line<'_>) -> bool) -> Result<(), FileError> {
     let (mut kept, mut dropped) = (Vec::new(), false);
-    read(path, u64::MAX, |line| {
+    read(path, MAX_LINE, |line| {
         if keep(line) {
             kept.extend_from_slice(line.bytes);
         } else {
@@ -113,6 +185,117 @@ pub fn retain(path: &Path, mut keep: impl FnMut(Line<'_>) -> bool) -> Result<(),
         Ok::<_, FileError>(ControlFlow::Continue(()))
     })?;
     if dropped { atomic::write(path, &kept).map_err(FileError::writing(path)) } else { Ok(()) }
+}
+
+/// A file as [`JsonLines::scan`] read it, still unchanged.
+#[derive(Debug)]
+pub struct Scan {
+    file: File,
+    path: PathBuf,
+    /// Number of sound lines.
+    sound: usize,
+    /// Where the damaged lines are.
+    damaged: Vec<Range<u64>>,
+    /// Where the last line begins that lacks its newline, or the end of the file.
+    end: u64,
+    /// The beginning of the last line, if it lacks its newline.
+    torn: Vec<u8>,
+}
+
+/// How many bytes of a torn line a [`Scan`] shows.
+const TORN_SHOWN: usize = 64;
+
+impl Scan {
+    pub(super) fn read<E: From<FileError>>(
+        file: File,
+        path: &Path,
+        mut each: impl FnMut(Line<'_>) -> Result<Found, E>,
+    ) -> Result<Self, E> {
+        let (mut sound, mut damaged, mut end, mut torn) = (0, Vec::new(), 0, Vec::new());
+        read_lines(&file, path, MAX_LINE, |line| -> Result<_, E> {
+            let start = end;
+            // A line that is too long comes in pieces, which are damaged lines.
+            if line.is_whole() || line.bytes.len() as u64 == MAX_LINE {
+                end += line.bytes.len() as u64;
+                match each(line)? {
+                    Found::Sound => sound += 1,
+                    Found::Damaged => damaged.push(start..end),
+                }
+            } else {
+                torn = line.bytes[..line.bytes.len().min(TORN_SHOWN)].to_vec();
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(Self { file, path: path.to_owned(), sound, damaged, end, torn })
+    }
+
+    /// Returns the number of sound lines.
+    pub fn sound(&self) -> usize {
+        self.sound
+    }
+
+    /// Returns the number of damaged lines.
+    pub fn damaged(&self) -> usize {
+        self.damaged.len()
+    }
+
+    /// Returns the beginning of the last line, if it lacks its newline.
+    pub fn torn(&self) -> &[u8] {
+        &self.torn
+    }
+
+    /// Makes the file ready for appending: a last line without its newline is cut off, and damaged
+    /// lines are moved to `<file>.damaged`, which keeps them.
+    ///
+    /// # Errors
+    /// [`FileError`]; the sound lines are then still in the file.
+    pub fn open(self) -> Result<JsonLines, FileError> {
+        let writing = FileError::writing(&self.path);
+        let mut file = self.file;
+        if self.damaged.is_empty() {
+            if !self.torn.is_empty() {
+                file.set_len(self.end).map_err(&writing)?;
+            }
+        } else {
+            set_aside(&mut file, &self.path, &self.damaged)?;
+            file = without(&mut file, &self.path, &self.damaged, self.end).map_err(&writing)?;
+        }
+        file.seek(SeekFrom::End(0)).map_err(&writing)?;
+        drop(writing);
+        Ok(JsonLines { file, path: self.path, is_torn: false })
+    }
+}
+
+/// Appends parts of a file to `<file>.damaged`.
+fn set_aside(file: &mut File, path: &Path, parts: &[Range<u64>]) -> Result<(), FileError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    let aside = PathBuf::from(name);
+    let mut write = || {
+        let mut kept = own_file::open_or_create(&aside, OpenOptions::new().append(true))?;
+        for part in parts {
+            file.seek(SeekFrom::Start(part.start))?;
+            io::copy(&mut file.take(part.end - part.start), &mut kept)?;
+        }
+        kept.sync_data()
+    };
+    write().map_err(FileError::writing(&aside))
+}
+
+/// Replaces the file at `path` by its first `end` bytes without `parts`; the new file is locked
+/// before it is in place, so that no other process gets between.
+fn without(file: &mut File, path: &Path, parts: &[Range<u64>], end: u64) -> io::Result<File> {
+    // Its lock goes with it to its place.
+    let mut new = temporary::create(path)?;
+    let mut start = 0;
+    for part in parts.iter().cloned().chain(std::iter::once(end..end)) {
+        file.seek(SeekFrom::Start(start))?;
+        io::copy(&mut file.take(part.start - start), new.as_file_mut())?;
+        start = part.end;
+    }
+    new.as_file().set_permissions(file.metadata()?.permissions())?;
+    new.as_file().sync_all()?;
+    Ok(new.persist(path)?)
 }
 
 /// A JSON Lines file open for appending.
@@ -125,30 +308,14 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Opens the file at `path`, or creates it with its directory, for one writer. `each` sees the
-    /// whole lines in order; where it breaks, that line and all after it are cut off, and so is a
-    /// last line without its newline.
+    /// Reads the file at `path`, or creates it with its directory, for one writer. `each` sees the
+    /// whole lines in order. [`Scan::open`] then opens the file; until then it is unchanged.
     ///
     /// # Errors
-    /// [`FileError`], and any error of `each`; the file is then unchanged.
-    pub fn open<E: From<FileError>>(
-        path: &Path,
-        mut each: impl FnMut(Line<'_>) -> Result<ControlFlow<()>, E>,
-    ) -> Result<Self, E> {
-        let writing = FileError::writing(path);
-        create_parent(path).map_err(&writing)?;
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(&writing)?;
-        let mut sound = 0;
-        read_lines(&file, path, u64::MAX, |line| -> Result<_, E> {
-            if !line.is_whole() || each(line)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            sound += line.bytes.len() as u64;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        file.set_len(sound).and_then(|()| file.seek(SeekFrom::Start(sound))).map_err(&writing)?;
-        Ok(Self { file, path: path.to_owned(), is_torn: false })
+    /// [`FileError`], also if the path is not a regular file, and any error of `each`.
+    pub fn scan<E: From<FileError>>(path: &Path, each: impl FnMut(Line<'_>) -> Result<Found, E>) -> Result<Scan, E> {
+        let file = own_file::open_or_create(path, OpenOptions::new().read(true).write(true));
+        Scan::read(file.map_err(FileError::writing(path))?, path, each)
     }
 
     /// Opens the file at `path`, or creates it with its directory, to append beside other
@@ -157,24 +324,47 @@ impl JsonLines {
     /// # Errors
     /// [`FileError::Write`].
     pub fn open_shared(path: &Path, is_torn: bool) -> Result<Self, FileError> {
-        let open = || {
-            create_parent(path)?;
-            OpenOptions::new().append(true).create(true).open(path)
-        };
-        Ok(Self { file: open().map_err(FileError::writing(path))?, path: path.to_owned(), is_torn })
+        let file = own_file::open_or_create(path, OpenOptions::new().append(true));
+        Ok(Self { file: file.map_err(FileError::writing(path))?, path: path.to_owned(), is_torn })
     }
 
-    /// Appends `value` as one line in one write, so that the lines of several processes do not mix.
+    /// Appends an object as one line with its hash, in one write, so that the lines of several
+    /// processes do not mix.
     ///
     /// # Errors
-    /// [`FileError::Write`]; also if `value` cannot be written as JSON.
+    /// [`FileError::Write`]; also if `value` is not an object or cannot be written as JSON.
     pub fn append(&mut self, value: &impl Serialize) -> Result<(), FileError> {
-        let mut line = if std::mem::take(&mut self.is_torn) { b"\n".to_vec() } else { Vec::new() };
-        let written = serde_json::to_writer(&mut line, value).map_err(io::Error::from).and_then(|()| {
+        self.append_salted(value, &[])
+    }
+
+    /// As [`append`](Self::append), with a hash that `salt` is part of: a line copied from a file
+    /// with another salt is found to be damaged.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_salted(&mut self, value: &impl Serialize, salt: &[u8]) -> Result<(), FileError> {
+        let written = line_of(value, salt).and_then(|line| self.write(&line));
+        written.map_err(FileError::writing(&self.path))
+    }
+
+    /// As [`append`](Self::append), without a hash, for files that other programs read.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_plain(&mut self, value: &impl Serialize) -> Result<(), FileError> {
+        let line = serde_json::to_vec(value).map_err(io::Error::from);
+        let written = line.and_then(|mut line| {
             line.push(b'\n');
-            self.file.write_all(&line)
+            self.write(&line)
         });
         written.map_err(FileError::writing(&self.path))
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if std::mem::take(&mut self.is_torn) {
+            return self.file.write_all(&[b"\n", line].concat());
+        }
+        self.file.write_all(line)
     }
 
     /// Waits until what was appended is on disk.
@@ -183,6 +373,11 @@ impl JsonLines {
     /// [`FileError::Write`].
     pub fn sync(&self) -> Result<(), FileError> {
         self.file.sync_data().map_err(FileError::writing(&self.path))
+    }
+
+    /// Empties the file.
+    pub(super) fn clear(&mut self) -> Result<(), FileError> {
+        self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(FileError::writing(&self.path))
     }
 
     /// Returns the file's path.
@@ -199,13 +394,6 @@ impl JsonLines {
     }
 }
 
-fn create_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => std::fs::create_dir_all(directory),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -213,27 +401,41 @@ mod tests {
     use super::*;
 
     #[expect(clippy::unnecessary_wraps, reason = "the form that the readers take")]
-    fn keep_all(_: Line<'_>) -> Result<ControlFlow<()>, FileError> {
-        Ok(ControlFlow::Continue(()))
+    fn objects(line: Line<'_>) -> Result<Found, FileError> {
+        Ok(if line.json::<Value>().is_some() { Found::Sound } else { Found::Damaged })
     }
 
     #[test]
-    fn one_writer_cuts_where_the_caller_breaks_and_at_a_torn_line() {
+    fn one_writer_cuts_a_torn_line_and_sets_damaged_ones_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/x.jsonl");
-        let mut file = JsonLines::open(&path, keep_all).unwrap();
+        let mut file = JsonLines::scan(&path, objects).unwrap().open().unwrap();
         for n in [1, 2, 3] {
-            file.append(&json!(n)).unwrap();
+            file.append(&json!({"n": n})).unwrap();
         }
-        file.file.write_all(b"4").unwrap();
+        file.file.write_all(b"{\"n\":4").unwrap();
         drop(file);
-        let at_two = |line: Line<'_>| -> Result<_, FileError> {
-            Ok(if line.number == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        };
-        JsonLines::open(&path, keep_all).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n");
-        JsonLines::open(&path, at_two).unwrap().append(&json!("x")).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n\"x\"\n");
+        let text = std::fs::read_to_string(&path).unwrap();
+        JsonLines::scan(&path, objects).unwrap().open().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap() + "{\"n\":4", text);
+        assert!(!path.with_extension("jsonl.damaged").exists());
+
+        // The change stays JSON.
+        std::fs::write(&path, text.replace("{\"n\":2", "{\"n\":7")).unwrap();
+        let scan = JsonLines::scan(&path, objects).unwrap();
+        assert_eq!((scan.sound(), scan.damaged(), scan.torn()), (2, 1, &b"{\"n\":4"[..]));
+        scan.open().unwrap().append(&json!({})).unwrap();
+        let mut lines = Vec::new();
+        JsonLines::scan(&path, |line| {
+            assert_eq!(line.hash(&[]), Hash::Right);
+            lines.push(line.json::<Value>().unwrap()["n"].clone());
+            Ok::<_, FileError>(Found::Sound)
+        })
+        .unwrap();
+        assert_eq!(lines, [json!(1), json!(3), Value::Null]);
+        let aside = std::fs::read_to_string(path.with_extension("jsonl.damaged")).unwrap();
+        assert!(aside.starts_with("{\"n\":7,\"hash\":") && aside.ends_with("\"}\n"), "{aside}");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 2, "no other file is left");
     }
 
     #[test]
@@ -242,10 +444,10 @@ mod tests {
         let path = folder.path().join("x.jsonl");
         std::fs::write(&path, "1\nx\n3").unwrap();
         let refuse = |line: Line<'_>| match line.json::<Value>() {
-            Some(_) => Ok(ControlFlow::Continue(())),
+            Some(_) => Ok(Found::Sound),
             None => Err(FileError::TooLarge { path: path.clone(), limit: line.number as u64 }),
         };
-        assert!(matches!(JsonLines::open(&path, refuse), Err(FileError::TooLarge { limit: 2, .. })));
+        assert!(matches!(JsonLines::scan(&path, refuse), Err(FileError::TooLarge { limit: 2, .. })));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\nx\n3");
     }
 
@@ -253,13 +455,14 @@ mod tests {
     fn shared_files_keep_a_torn_line_and_go_on_behind_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
+        let keep_all = |_: Line<'_>| Ok::<_, FileError>(ControlFlow::Continue(()));
         assert!(!read(&path, 100, keep_all).unwrap());
         std::fs::write(&path, "1\n2").unwrap();
         let is_torn = read(&path, 100, keep_all).unwrap();
         let mut file = JsonLines::open_shared(&path, is_torn).unwrap();
-        file.append(&json!(3)).unwrap();
-        JsonLines::open_shared(&path, false).unwrap().append(&json!(4)).unwrap();
-        file.append(&json!(5)).unwrap();
+        file.append_plain(&json!(3)).unwrap();
+        JsonLines::open_shared(&path, false).unwrap().append_plain(&json!(4)).unwrap();
+        file.append_plain(&json!(5)).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n4\n5\n");
     }
 
@@ -287,5 +490,16 @@ mod tests {
         std::fs::write(&path, "1\n4\n2\n1").unwrap();
         retain(&path, small).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n");
+    }
+
+    #[test]
+    fn a_salted_line_belongs_to_its_file() {
+        let bytes = line_of(&json!({"n": 1}), b"one").unwrap();
+        let line = Line { number: 1, bytes: &bytes };
+        assert_eq!((line.hash(b"one"), line.hash(b"other")), (Hash::Right, Hash::Wrong));
+        for (number, bytes) in [&b"\n"[..], b"{}\n", b"\"}\n", b"\xff\0"].into_iter().enumerate() {
+            assert_eq!(Line { number, bytes }.hash(&[]), Hash::Missing);
+        }
+        assert!(line_of(&json!(1), &[]).is_err());
     }
 }

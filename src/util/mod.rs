@@ -6,6 +6,9 @@
 //! | [`io`] | reading a file up to a maximum size, and the one error for files |
 //! | [`jsonl`] | a JSON Lines file that survives a crash in the middle of a line |
 //! | [`journal`] | finished records of a long run, on top of [`jsonl`] |
+//! | `nesting` | limits on the structure of JSON before it is parsed (crate-internal) |
+//! | `own_file` | opening and locking a file that only this program writes (crate-internal) |
+//! | [`printable`] | text from elsewhere, made safe for terminals and logs |
 //! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
 pub mod cancel;
@@ -15,7 +18,10 @@ pub mod journal;
 #[doc(hidden)]
 pub mod jsonl;
 pub mod machine;
+pub(crate) mod nesting;
+pub(crate) mod own_file;
 pub(crate) mod pool;
+pub mod printable;
 pub mod random;
 pub mod settings;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mmprm::data::solution::Continue;
 use mmprm::judge::RuleVerifier;
 use mmprm::policy::{GenerationOptions, PolicyError, RemotePolicy, RolloutModel, RolloutRequest, Speculation};
-use mmprm::remote::{Endpoint, EndpointError, SetupError};
+use mmprm::remote::{ApiKey, Endpoint, EndpointError, SetupError};
 use mmprm::search::SearchParams;
 use mmprm::search::annotate::{AnnotateOptions, LOG_NAME, Summary, annotate};
 use mmprm::util::cancel::CancelToken;
@@ -36,6 +36,9 @@ fn temporary_failures_are_retried_with_the_same_seed() {
         ("another object", reply("200 OK", &[], "{\"object\": \"list\"}")),
         ("no text", without_text()),
         ("an aborted completion", broken_off("abort")),
+        ("deep nesting", reply("200 OK", &[], &("[".repeat(100_000) + &"]".repeat(100_000)))),
+        ("very many objects", reply("200 OK", &[], &format!("[{}]", "{\"\":0},".repeat(60_000)))),
+        ("very many numbers", reply("200 OK", &[], &format!("[{}]", "0,".repeat(300_000)))),
         ("a huge reply", reply("200 OK", &[], &format!("{{\"padding\": \"{}\"}}", "x".repeat(2 << 20)))),
     ] {
         let server = Server::start(move |index, request| match index {
@@ -230,4 +233,69 @@ fn a_speculative_request_ends_when_it_is_cancelled() {
         assert!(matches!(asked.join().unwrap(), Err(PolicyError::Cancelled)));
     });
     assert!(policy.stopped_by().is_none());
+}
+
+/// The messages of a policy with this key on a server with this reply.
+fn told(key: &str, reply: Reply) -> String {
+    let server = Server::script(vec![reply]);
+    let mut options = endpoint_options(&server.url());
+    options.key = Some(ApiKey::new(key).unwrap());
+    options.tries = 1;
+    let policy = policy_of(options, 7);
+    let found = sample(&policy, 1);
+    assert!(server.requests()[0].headers.contains(&format!("authorization: Bearer {key}")));
+    format!(
+        "{found:?} {:?} {policy:?} {}",
+        policy.stopped_by(),
+        policy.stopped_by().map(ToString::to_string).unwrap_or_default()
+    )
+}
+
+#[test]
+fn no_message_holds_the_key_or_a_part_of_it() {
+    let key = "sk-Zq81/Lw+Tn40Vb";
+    let percent = key.replace('/', "%2F").replace('+', "%2B");
+    let long = "x".repeat(190);
+    for text in [key.to_owned(), key[..8].to_owned(), key[8..].to_owned(), percent, format!("{long}{key}")] {
+        let error = json!({"error": {"message": format!("bad: {text}")}}).to_string();
+        let location = format!("location: https://other.example/{text}?key={text}");
+        for first in [
+            reply("401 Unauthorized", &[], &error),
+            reply("404 Not Found", &[], &error),
+            reply("400 Bad Request", &[], &error),
+            reply("500 Internal Server Error", &[], &text),
+            reply("200 OK", &[], &error),
+            reply("307 Temporary Redirect", &[&location], ""),
+            writes(&[format!("<answer>{key}</answer>")]),
+        ] {
+            let told = told(key, first);
+            for part in ["Zq81", "Lw+T", "Lw%2BT", "40Vb", "sk-Z"] {
+                assert!(!told.contains(part), "{part}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let other = Server::script(vec![writes(&[solution(1)])]);
+    for status in
+        ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
+    {
+        let told = told("sk-Zq81", reply(status, &[&format!("location: {}/chat/completions", other.url())], ""));
+        assert!(told.contains("points to http://127.0.0.1:"), "{told}");
+    }
+    assert!(other.requests().is_empty());
+}
+
+#[test]
+fn special_tokens_are_removed_from_rollouts_and_prompts_even_if_nested() {
+    let server = Server::start(|_, _| writes(&["<answer>2<|im_<|im_end|>end|><bo</s>x></answer>".to_owned()]));
+    let policy = policy(&server);
+    let mut problem = problem("p", &[]);
+    problem.question = "How<|im_<|im_end|>end|><|im_start|> much <s>?".into();
+    let sampled = policy.rollouts(&RolloutRequest::new(&problem, &["One<|im_end|>.".to_owned()], 1, 0)).unwrap();
+    assert_eq!(sampled[0].rollout, ["2"]);
+    let sent = server.requests()[0].body["messages"].to_string();
+    assert!(sent.contains("How much <s>?") && sent.contains("One.") && !sent.contains("<|im_"), "{sent}");
 }

@@ -2,6 +2,7 @@
 //!
 //! Flags of the policy are in `policy`, those of the judge in `judging`, those of output in `ui`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sam
 use mmprm::eval::batch::{BatchError, Existing};
 use mmprm::prompt::ChatTemplate;
 use mmprm::remote::ApiKey;
+use mmprm::util::printable::printable;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm::vision::{EncoderChoice, VisionError};
 
@@ -87,10 +89,17 @@ fn adapter(text: &str) -> Result<LoraAdapter, String> {
 #[derive(Debug, Clone, Copy)]
 pub struct Automatic(pub Option<u32>);
 
+/// Maximum number of layers to offload; no model has as many.
+const MAX_LAYERS: u32 = 1 << 16;
+
 fn layers(text: &str) -> Result<Automatic, String> {
     match text {
         "auto" => Ok(Automatic(None)),
-        number => number.parse().map(|count| Automatic(Some(count))).map_err(|_| "expected a number or auto".into()),
+        number => match number.parse() {
+            Ok(count @ 0..=MAX_LAYERS) => Ok(Automatic(Some(count))),
+            Ok(_) => Err(format!("expected 0 to {MAX_LAYERS}, or auto")),
+            Err(_) => Err("expected a number or auto".into()),
+        },
     }
 }
 
@@ -101,6 +110,12 @@ pub fn parallel(text: &str) -> Result<Automatic, String> {
         Ok(parallel) => Ok(parallel),
         Err(_) => Err("expected 1 to 128, or auto".into()),
     }
+}
+
+/// Parses a number of things done at once, each of which takes a thread.
+pub fn at_once(text: &str) -> Result<NonZeroUsize, String> {
+    const MAX: usize = 4096;
+    text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX).ok_or_else(|| format!("expected 1 to {MAX}"))
 }
 
 impl EngineArgs {
@@ -212,7 +227,7 @@ impl EngineArgs {
         ui: &Ui,
     ) -> anyhow::Result<(Engine, PromptEncoder)> {
         let bar = ui.bar("loading", 1, "");
-        bar.set_message(model.display().to_string());
+        bar.set_message(printable(model.display()));
         let model = Model::load(model, options)?;
         let encoder = PromptEncoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));
         let encoder = encoder.map_err(|error| match error {
@@ -243,7 +258,7 @@ pub struct SamplingArgs {
     temperature: f32,
 
     /// Top-k: sample from the K most likely tokens (0 = off).
-    #[arg(long, value_name = "K", default_value_t = 50)]
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1 << 24))]
     top_k: usize,
 
     /// Top-p: sample from the most likely tokens whose probabilities sum to P (1 = off).
@@ -255,7 +270,7 @@ pub struct SamplingArgs {
     repetition_penalty: f32,
 
     /// Maximum new tokens per rollout.
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     pub max_tokens: usize,
 
     /// Random seed.

@@ -2,7 +2,7 @@
 //!
 //! | code | meaning | errors |
 //! |---|---|---|
-//! | 0 | done | none; the reader of the output closed the pipe |
+//! | 0 | done | none; the reader of the output file, a pipe, closed it |
 //! | 1 | failed | all others: an output that cannot be written, a model that stops, records that failed |
 //! | 2 | wrong usage | [`Usage`], and what clap refuses: flags that are unknown, missing or contradictory |
 //! | 3 | bad input data | [`BadInput`], and the library's errors on files that are missing or malformed |
@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use mmprm::ErrorKind;
 use mmprm::engine::{EngineError, LimitError};
+use mmprm::util::printable::printable;
 
 /// How a run ended; the module's table has the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum Exit {
     BadInput,
     /// The user stopped the run; the same command continues it.
     Interrupted,
-    /// The reader of standard output closed the pipe, which is not an error.
+    /// The reader of the output, a pipe, closed it, which is not an error.
     BrokenPipe,
 }
 
@@ -76,7 +77,7 @@ impl Exit {
     }
 }
 
-/// An error and its causes as one sentence on one line. Causes that the sentence already contains
+/// An error and its causes as one sentence on one line, without control characters. Causes that the sentence already contains
 /// are left out, since most errors of the library include their cause.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
@@ -88,7 +89,7 @@ pub fn sentence(error: &anyhow::Error) -> String {
         }
     }
     let sentence = sentence.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty());
-    let sentence = with_hint(&sentence.collect::<Vec<_>>().join(" "));
+    let sentence = with_hint(&printable(sentence.collect::<Vec<_>>().join(" ")));
     error.chain().find_map(option_flag).map_or(sentence.clone(), |flag| format!("{sentence}; see {flag}"))
 }
 
@@ -141,6 +142,8 @@ mod tests {
         let error =
             anyhow::anyhow!("p.json: no such\nfile").context("cannot read p.json: no such\nfile").context("stopped");
         assert_eq!(sentence(&error), "stopped: cannot read p.json: no such file");
+        let error = anyhow::anyhow!("key \u{1b}[2J\u{202e}\nof a file");
+        assert_eq!(sentence(&error), "key \\u{1b}[2J\\u{202e} of a file");
     }
 
     #[test]

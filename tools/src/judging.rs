@@ -145,7 +145,11 @@ impl JudgeArgs {
             (None, None) => return Ok(None),
         };
         let cache = self.judge_cache.clone().unwrap_or_else(|| directory.join("judge-cache.jsonl"));
-        Ok(Some(CachedJudge::open(judge, &cache).map_err(|error| BadInput(error.to_string()))?))
+        let judge = CachedJudge::open(judge, &cache).map_err(|error| BadInput(error.to_string()))?;
+        if judge.damaged_lines() > 0 {
+            ui.note(format_args!("{}: {} damaged lines are skipped", cache.display(), judge.damaged_lines()));
+        }
+        Ok(Some(judge))
     }
 
     fn local(&self, gguf: &Path, engine: &EngineArgs, ui: &Ui) -> anyhow::Result<LocalJudge> {

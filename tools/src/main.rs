@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     let ui = match Ui::start(&cli.output) {
         Ok(ui) => ui,
         Err(error) => {
-            eprintln!("mmprm: {}", exit::sentence(&error));
+            ui::print_error(&format!("mmprm: {}", exit::sentence(&error)));
             return Exit::of(&error).into();
         }
     };
@@ -109,7 +109,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let exit = Exit::of(&error);
             if exit != Exit::BrokenPipe {
-                eprintln!("mmprm: {}", exit::sentence(&error));
+                ui::print_error(&format!("mmprm: {}", exit::sentence(&error)));
             }
             exit.into()
         }

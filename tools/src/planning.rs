@@ -15,7 +15,7 @@ pub fn show(report: &MemoryReport, ui: &Ui) -> anyhow::Result<Exit> {
         table.row([part.name.into(), mebibytes(part.bytes)]);
     }
     table.row(["total".into(), mebibytes(*total)]);
-    ui.say(table)?;
+    ui.say_lines(table)?;
     if let Some(available) = available {
         let fits = if report.fits() { "it fits".into() } else { format!("it does not fit: {}", sentence_of(advice)) };
         ui.say(format_args!("{} MiB are available; {fits}", mebibytes(*available)))?;

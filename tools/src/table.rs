@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mmprm::util::printable::printable;
+
 /// Rows of cells under a header; columns of numbers are right-aligned.
 #[derive(Debug)]
 pub struct Table {
@@ -15,10 +17,10 @@ impl Table {
         Self { header: header.map(str::to_owned).to_vec(), rows: Vec::new() }
     }
 
-    /// Appends a row, one cell per column.
+    /// Appends a row, one cell per column; control characters are [escaped](printable).
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         debug_assert_eq!(N, self.header.len());
-        self.rows.push(cells.into());
+        self.rows.push(cells.map(printable).into());
     }
 }
 
@@ -43,5 +45,20 @@ impl fmt::Display for Table {
         line(&self.header)?;
         line(&widths.iter().map(|&width| "-".repeat(width)).collect::<Vec<_>>())?;
         self.rows.iter().try_for_each(|row| line(row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_escaped_before_they_are_aligned() {
+        let mut table = Table::new(["key", "n"]);
+        table.row(["a\u{1b}[2J\nb".to_owned(), "1".to_owned()]);
+        table.row(["c".to_owned(), "22".to_owned()]);
+        let text = table.to_string();
+        let widths: Vec<usize> = text.lines().map(str::len).collect();
+        assert!(text.contains("| a\\u{1b}[2J\\nb |  1 |") && widths.iter().all(|&width| width == widths[0]), "{text}");
     }
 }

@@ -4,7 +4,7 @@
 //! Also sets up logging and the handler of Ctrl-C. Results go to standard output, everything else
 //! to standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::exit::Usage;
 use mmprm::util::cancel::CancelToken;
+use mmprm::util::printable::{printable, printable_lines};
 
 /// How to report.
 #[derive(clap::Args)]
@@ -53,7 +54,7 @@ impl Ui {
                 args.log
             ))
         })?;
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().init();
         let interrupted = CancelToken::new();
         let flag = interrupted.clone();
         // The first interrupt asks the run to stop and keep its state; the second ends the process
@@ -103,23 +104,30 @@ impl Ui {
         bar
     }
 
-    /// Prints a line on standard output; nothing with `--quiet` or `--json`.
+    /// Prints a line on standard output; nothing with `--quiet` or `--json`. Control characters are
+    /// [escaped](printable).
     pub fn say(&self, line: impl std::fmt::Display) -> anyhow::Result<()> {
-        if self.json || self.quiet {
-            return Ok(());
-        }
-        writeln!(std::io::stdout().lock(), "{line}")?;
-        Ok(())
+        if self.json || self.quiet { Ok(()) } else { print(&printable(line)) }
+    }
+
+    /// As [`say`](Self::say), for several lines, such as a table.
+    pub fn say_lines(&self, lines: impl std::fmt::Display) -> anyhow::Result<()> {
+        if self.json || self.quiet { Ok(()) } else { print(&printable_lines(lines)) }
     }
 
     /// Prints a line about a run that writes to `output`: as [`say`](Self::say), or on standard error
     /// where the output itself is a device or a pipe, such as standard output.
     pub fn say_beside(&self, output: &Path, line: impl std::fmt::Display) -> anyhow::Result<()> {
+        self.say_lines_beside(output, printable(line))
+    }
+
+    /// As [`say_beside`](Self::say_beside), for several lines.
+    pub fn say_lines_beside(&self, output: &Path, lines: impl std::fmt::Display) -> anyhow::Result<()> {
         if !is_written_through(output) {
-            return self.say(line);
+            return self.say_lines(lines);
         }
         if !self.json && !self.quiet {
-            eprintln!("{line}");
+            print_error(&printable_lines(lines));
         }
         Ok(())
     }
@@ -128,21 +136,47 @@ impl Ui {
     /// `--json`.
     pub fn note(&self, line: impl std::fmt::Display) {
         if !self.json && !self.quiet {
-            eprintln!("mmprm: note: {line}");
+            print_error(&printable(format_args!("mmprm: note: {line}")));
         }
     }
 
     /// Prints a line about a failure that does not end the run, on standard error, in every mode.
     #[expect(clippy::unused_self, reason = "all output goes through the run's Ui")]
     pub fn warn(&self, line: impl std::fmt::Display) {
-        eprintln!("mmprm: {line}");
+        print_error(&printable(format_args!("mmprm: {line}")));
     }
 
     /// Prints the result on standard output; nothing without `--json`.
     pub fn result(&self, value: &Value) -> anyhow::Result<()> {
-        if self.json {
-            writeln!(std::io::stdout().lock(), "{value}")?;
-        }
+        if self.json { print(&value.to_string()) } else { Ok(()) }
+    }
+}
+
+/// Prints a line on standard output. That its reader has gone does not end the run, whose work and
+/// exit code do not depend on it; a full disk does.
+fn print(line: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
+    }
+}
+
+/// Prints a line on standard error. There is nowhere to say that this failed.
+pub fn print_error(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// The log on standard error: one line an event, without control characters.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        print_error(&printable(text.strip_suffix('\n').unwrap_or(&text)));
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }

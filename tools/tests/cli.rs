@@ -190,6 +190,32 @@ fn a_closed_pipe_is_not_an_error() {
     }
 }
 
+/// Runs a command whose standard output and standard error are pipes that nobody reads.
+fn unread(sandbox: &Sandbox, arguments: &str) -> Option<i32> {
+    let mut child = sandbox.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn a_run_whose_output_nobody_reads_does_its_work_and_keeps_its_exit_code() {
+    let sandbox = Sandbox::new();
+    let problems = "--problems data/test.json --limit 2";
+    assert_eq!(unread(&sandbox, &format!("generate {POLICY} {problems} -n 2 -o c.json")), Some(0));
+    assert_eq!(unread(&sandbox, &format!("score {PRM} -i c.json --data-root data -o s.json --json")), Some(0));
+    assert!(sandbox.path("c.json").exists() && sandbox.path("s.json").exists());
+    assert_eq!(unread(&sandbox, "eval bon missing.json"), Some(3));
+    assert_eq!(unread(&sandbox, "eval bon c.json --nonsense"), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn control_characters_of_data_do_not_reach_the_terminal() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.run("eval bon \u{1b}]0;title\u{7}\u{202e}.json");
+    run.refused(3, &["\\u{1b}]0;title\\u{7}\\u{202e}.json"]);
+}
+
 #[test]
 fn help_describes_every_flag_of_every_command() {
     let sandbox = Sandbox::new();
@@ -250,6 +276,11 @@ fn wrong_usage_exits_with_2() {
         &format!("{generate} --limit 0"),
         &format!("{generate} --max-tiles 0"),
         &format!("{generate} --context 1"),
+        &format!("{generate} -n 18446744073709551615"),
+        &format!("{generate} --max-tokens 18446744073709551615"),
+        &format!("{generate} --max-tiles 1000"),
+        &format!("annotate {POLICY} --problems data/test.json -o trees --problems-at-once 1000000"),
+        "train prm --samples s --model m -o o --epochs 18446744073709551615",
         &format!("{generate} --parallel 0"),
         &format!("{generate} --threads 0"),
         &format!("{generate} --threads 100000"),

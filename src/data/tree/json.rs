@@ -19,6 +19,7 @@ use crate::compat;
 use crate::data::images::{ImageFieldError, image_paths};
 use crate::data::solution::{Continue, Rollout};
 use crate::util::io::{self, FileError};
+use crate::util::nesting::Structure;
 
 /// Maximum size of a tree file in bytes. A tree of 1,000 rollouts of 4,096 tokens stays below.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -144,23 +145,10 @@ fn write_state(node: &Node, object: &mut Map<String, Value>) {
 const MAX_BRACKETS: usize = 2 * MAX_DEPTH + 3;
 
 fn check_depth(bytes: &[u8], file: &str) -> Result<(), TreeError> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, &byte) in bytes.iter().enumerate() {
-        match (in_string, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (_, b'"') => in_string = !in_string,
-            (false, b'[' | b'{') => {
-                depth += 1;
-                if depth > MAX_BRACKETS {
-                    return Err(TreeError::TooDeep { file: file.to_owned(), at });
-                }
-            }
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+    match Structure::levels(MAX_BRACKETS).excess(bytes) {
+        Some(excess) => Err(TreeError::TooDeep { file: file.to_owned(), at: excess.at }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Where a value is in its file: a list of keys from the value back to the top. The path is built only for an error.

@@ -1,6 +1,6 @@
 //! The output directory: its lock and its trees.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
@@ -8,6 +8,7 @@ use mmprm_quant::atomic;
 use super::AnnotateError;
 use crate::data::tree::{Tree, json};
 use crate::util::io::FileError;
+use crate::util::own_file;
 
 /// File name of the log in the output directory: one JSON object per line for every problem
 /// finished or failed.
@@ -29,12 +30,9 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self, AnnotateError> {
         fs::create_dir_all(path).map_err(FileError::writing(path))?;
         let lock_path = path.join(LOCK_NAME);
-        let failed = FileError::writing(&lock_path);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(&failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(AnnotateError::InUse { directory: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(failed(source).into()),
+        match own_file::lock(&lock_path).map_err(FileError::writing(&lock_path))? {
+            Some(lock) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            None => Err(AnnotateError::InUse { directory: path.to_owned() }),
         }
     }
 

@@ -45,12 +45,10 @@ pub enum AnnotateError {
     /// A tree cannot be written.
     #[error(transparent)]
     Write(std::io::Error),
-    /// The log is damaged before its last line.
-    #[error("{}: line {line}: expected an object with stem and status (done or failed)", path.display())]
-    Log {
-        /// The log.
+    /// The file in the log's place has no line of a log.
+    #[error("{}: expected the log of an annotation, found another file", path.display())]
+    NotALog {
+        /// The file.
         path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
     },
 }

@@ -1,13 +1,12 @@
 //! The log of an annotation: the result of each problem, over all runs in a directory.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::AnnotateError;
-use crate::util::jsonl::JsonLines;
+use crate::util::jsonl::{Found, Hash, JsonLines};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,24 +52,48 @@ struct Past {
     status: Status,
 }
 
+/// What every line begins with.
+const BEGINNING: &[u8] = b"{\"id\":";
+
 /// The open log.
 pub(super) struct Log(JsonLines);
 
+/// What earlier runs left in the log.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// The file stems of problems whose last attempt failed.
+    pub(super) failures: HashSet<String>,
+    /// Number of damaged lines, which were moved to `<log>.damaged`.
+    pub(super) damaged: usize,
+}
+
 impl Log {
-    /// Opens or creates the log; returns the file stems of problems whose last attempt failed. A last line without a newline,
-    /// which a crash truncated, is removed.
-    pub(super) fn open(path: &Path) -> Result<(Self, HashSet<String>), AnnotateError> {
+    /// Opens or creates the log. A last line without its newline, which a crash truncated, is
+    /// removed; other damaged lines are set aside.
+    ///
+    /// # Errors
+    /// [`AnnotateError::NotALog`] if no line is one of a log; the file is then unchanged.
+    pub(super) fn open(path: &Path) -> Result<(Self, History), AnnotateError> {
         let mut failures = HashSet::new();
-        let lines = JsonLines::open(path, |line| {
-            let damaged = || AnnotateError::Log { path: path.to_owned(), line: line.number };
-            let past: Past = line.json().ok_or_else(damaged)?;
+        // Lines without a hash are from an earlier version, and stand before those with one.
+        let mut hashed = false;
+        let scan = JsonLines::scan(path, |line| {
+            let hash = line.hash(&[]);
+            hashed |= hash == Hash::Right;
+            let past: Option<Past> = if hashed && hash == Hash::Missing { None } else { line.json() };
+            let Some(past) = past else { return Ok::<_, AnnotateError>(Found::Damaged) };
             match past.status {
                 Status::Failed => failures.insert(past.stem),
                 Status::Done => failures.remove(&past.stem),
             };
-            Ok::<_, AnnotateError>(ControlFlow::Continue(()))
+            Ok(Found::Sound)
         })?;
-        Ok((Self(lines), failures))
+        let is_torn_line = scan.torn().starts_with(BEGINNING) || BEGINNING.starts_with(scan.torn());
+        if scan.sound() == 0 && (scan.damaged() > 0 || !is_torn_line) {
+            return Err(AnnotateError::NotALog { path: path.to_owned() });
+        }
+        let damaged = scan.damaged();
+        Ok((Self(scan.open()?), History { failures, damaged }))
     }
 
     /// Appends a line; it survives the process once this returns.
@@ -103,8 +126,8 @@ mod tests {
     fn the_last_attempt_at_a_problem_counts() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let (mut log, failures) = Log::open(&path).unwrap();
-        assert!(failures.is_empty());
+        let (mut log, history) = Log::open(&path).unwrap();
+        assert!(history.failures.is_empty());
         for (stem, status) in [
             ("a", Status::Failed),
             ("b", Status::Failed),
@@ -114,8 +137,8 @@ mod tests {
         ] {
             log.append(&line(stem, status)).unwrap();
         }
-        let (_, failures) = Log::open(&path).unwrap();
-        assert_eq!(failures, HashSet::from(["b".to_owned(), "c".to_owned()]));
+        let (_, history) = Log::open(&path).unwrap();
+        assert_eq!(history.failures, HashSet::from(["b".to_owned(), "c".to_owned()]));
     }
 
     #[test]
@@ -124,19 +147,43 @@ mod tests {
         let path = directory.path().join("log");
         let whole = "{\"stem\": \"a\", \"status\": \"failed\"}\n";
         std::fs::write(&path, format!("{whole}{{\"stem\": \"b\", \"sta")).unwrap();
-        let (mut log, failures) = Log::open(&path).unwrap();
-        assert_eq!(failures, HashSet::from(["a".to_owned()]));
+        let (mut log, history) = Log::open(&path).unwrap();
+        assert_eq!((history.failures, history.damaged), (HashSet::from(["a".to_owned()]), 0));
         log.append(&line("c", Status::Done)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with(&format!("{whole}{{\"id\":\"p\",\"stem\":\"c\"")), "{text}");
     }
 
     #[test]
-    fn a_damaged_line_is_named() {
+    fn damaged_lines_are_set_aside_and_the_others_count() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        std::fs::write(&path, "{\"stem\": \"a\", \"status\": \"done\"}\nnonsense\n").unwrap();
-        let Err(error) = Log::open(&path) else { panic!("a damaged log was accepted") };
-        assert!(error.to_string().ends_with("line 2: expected an object with stem and status (done or failed)"));
+        std::fs::write(&path, "{\"stem\": \"old\", \"status\": \"failed\"}\n").unwrap();
+        let (mut log, _) = Log::open(&path).unwrap();
+        for stem in ["a", "b", "c"] {
+            log.append(&line(stem, Status::Failed)).unwrap();
+        }
+        // One line stays an object; its hash, or the hash's name, no longer fits.
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (from, to) in [("\"stem\":\"b\"", "\"stem\":\"x\""), ("\"b\",\"status\"", "\"b\",\"state\"")] {
+            std::fs::write(&path, text.replace(from, to)).unwrap();
+            let (_, history) = Log::open(&path).unwrap();
+            assert_eq!(history.damaged, 1);
+            assert_eq!(history.failures, ["old", "a", "c"].map(str::to_owned).into());
+        }
+        assert_eq!(std::fs::read_to_string(directory.path().join("log.damaged")).unwrap().lines().count(), 2);
+        assert_eq!(Log::open(&path).unwrap().1.damaged, 0);
+    }
+
+    #[test]
+    fn another_file_is_refused_and_unchanged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        for text in ["nonsense", "nonsense\n", "{}\n{}\n", "\0\x01\n\n", "[1,\n2]"] {
+            std::fs::write(&path, text).unwrap();
+            let Err(error) = Log::open(&path) else { panic!("{text:?} was accepted") };
+            assert!(error.to_string().ends_with("expected the log of an annotation, found another file"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 }

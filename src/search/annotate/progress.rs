@@ -1,5 +1,6 @@
 //! Progress and result of an annotation.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::data::problem::Problem;
@@ -56,6 +57,13 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// The log of earlier runs had damaged lines, which were moved to `<log>.damaged`.
+    Damaged {
+        /// The log.
+        log: &'a Path,
+        /// How many.
+        lines: usize,
+    },
     /// The run begins.
     Planned(Plan),
     /// The search of a problem begins.

@@ -39,8 +39,11 @@ pub fn annotate(
     options.params.validate()?;
     let directory = Directory::open(directory)?;
     settings::record(directory.path(), &settings::settings(&options.params, &options.settings), options.mixed)?;
-    let (log, failed_before) = Log::open(&directory.log_path())?;
-    let (plan, tasks) = plan(problems, &directory, &failed_before, options.retry_failed);
+    let (log, history) = Log::open(&directory.log_path())?;
+    if history.damaged > 0 {
+        progress.event(Event::Damaged { log: &directory.log_path(), lines: history.damaged });
+    }
+    let (plan, tasks) = plan(problems, &directory, &history.failures, options.retry_failed);
     progress.event(Event::Planned(plan));
 
     let stop = cancel.child();

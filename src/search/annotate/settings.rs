@@ -3,6 +3,8 @@
 //! Trees do not contain them, and mixing trees of different settings is rarely intended. A run
 //! therefore stores its settings beside its trees, one JSON object per line, the last run's last.
 
+use std::fs::OpenOptions;
+use std::io::Read;
 use std::path::Path;
 
 use mmprm_quant::atomic;
@@ -11,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::AnnotateError;
 use crate::search::SearchParams;
 use crate::util::io::FileError;
+use crate::util::own_file;
 use crate::util::settings::{add_images, differences};
 
 /// File name of the settings in the output directory.
@@ -19,6 +22,9 @@ pub const SETTINGS_NAME: &str = "annotate.settings.jsonl";
 /// The format of the settings. Lines without a format are from versions that stored the sampling
 /// parameters as Rust debug text.
 const FORMAT: u64 = 2;
+
+/// Maximum size in bytes of the file of settings.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// The settings of a run: its search parameters and those that its caller passes.
 pub(super) fn settings(params: &SearchParams, others: &Value) -> Value {
@@ -42,11 +48,13 @@ pub(super) fn settings(params: &SearchParams, others: &Value) -> Value {
 /// an error unless `mixed` allows them or the directory has no trees.
 pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<(), AnnotateError> {
     let path = directory.join(SETTINGS_NAME);
-    let mut text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(FileError::Read { path, source }.into()),
-    };
+    let mut text = String::new();
+    match own_file::open(&path, OpenOptions::new().read(true)) {
+        Ok(file) => file.take(MAX_BYTES).read_to_string(&mut text).map(drop),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+    .map_err(FileError::reading(&path))?;
     if let Some(line) = text.lines().last() {
         let mut last: Value = serde_json::from_str(line).map_err(|_| AnnotateError::Settings { path: path.clone() })?;
         let differences = differences(&last, settings);

@@ -148,8 +148,7 @@ fn long_samples_are_refused_unless_truncated() {
     assert_eq!((hopeless.samples.len(), hopeless.left_out), (1, 2));
     let with_image = prm_record(5, "\"a.png\"", "one<prm>", "[1]");
     let start = read(&with_image, &PRM).unwrap().samples[0].images[0].start;
-    let cut = read(&format!("{record}\n{with_image}"), &short(true, start + 4)).unwrap();
-    assert!(cut.left_out >= 1 && cut.samples.iter().all(|sample| sample.images.is_empty()));
+    assert!(refusal(&with_image, &short(true, start + 4)).ends_with("would cut an image"));
 }
 
 #[test]

@@ -21,14 +21,13 @@ pub mod tensorboard;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
 use crate::util::io::FileError;
-use crate::util::jsonl::{self, JsonLines, Line};
+use crate::util::jsonl::{self, Found, JsonLines, Line};
 use tensorboard::Events;
 
 /// An open log; see the [module](self).
@@ -50,7 +49,7 @@ impl Log {
             line.json::<Value>().is_some_and(|values| values["step"].as_u64().is_some_and(|done| done <= step))
         };
         jsonl::retain(&path, is_kept)?;
-        let lines = JsonLines::open(&path, |_| Ok::<_, FileError>(ControlFlow::Continue(())))?;
+        let lines = JsonLines::scan(&path, |_| Ok::<_, FileError>(Found::Sound))?.open()?;
         Ok(Self { lines, events: None })
     }
 
@@ -66,7 +65,7 @@ impl Log {
             line.iter().skip(1).filter_map(|(name, value)| Some((name.as_str(), value.as_f64()? as f32))).collect();
         let written = self.events().and_then(|events| events.scalars(step, &scalars));
         written.map_err(FileError::writing(self.lines.path()))?;
-        Ok(self.lines.append(&line)?)
+        Ok(self.lines.append_plain(&line)?)
     }
 
     fn events(&mut self) -> io::Result<&mut Events<File>> {

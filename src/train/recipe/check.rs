@@ -3,6 +3,19 @@
 use super::error::RecipeError;
 use super::keys::{Init, Recipe, Task, default_freeze};
 
+/// Largest counts, with the range as text. They are far beyond any run; larger numbers would overflow memory, or the loop
+/// that counts the steps of all epochs would take hours.
+type Max = (u64, &'static str);
+const MAX_TILES: Max = (64, "1 to 64");
+const MAX_TOKENS: Max = (1 << 24, "1 to 16777216");
+const MAX_BATCH_TOKENS: Max = (1 << 32, "1 to 4294967296");
+const MAX_EPOCHS: Max = (10_000, "1 to 10000");
+const MAX_STEPS: Max = (1 << 40, "1 to 1099511627776");
+/// TOML has no larger integers.
+const MAX_SEED: Max = (i64::MAX as u64, "0 to 9223372036854775807");
+/// Largest rate, whose products stay far from the largest f32.
+const MAX_RATE: f64 = 1e9;
+
 impl Recipe {
     /// Checks values, alone and together.
     pub(crate) fn check(&self) -> Result<(), RecipeError> {
@@ -12,28 +25,42 @@ impl Recipe {
             }
         }
         let counts = [
-            ("max_tiles", Some(self.max_tiles)),
-            ("max_tokens", self.max_tokens),
-            ("epochs", Some(self.epochs as usize)),
-            ("steps", self.steps.map(|steps| steps as usize)),
-            ("sequence_tokens", Some(self.sequence_tokens)),
-            ("sequence_samples", self.sequence_samples),
-            ("batch_samples", Some(self.batch_samples)),
-            ("batch_tokens", self.batch_tokens),
-            ("patience", self.patience.map(|patience| patience as usize)),
+            ("max_tiles", Some(self.max_tiles as u64), MAX_TILES),
+            ("max_tokens", self.max_tokens.map(|count| count as u64), MAX_TOKENS),
+            ("epochs", Some(self.epochs), MAX_EPOCHS),
+            ("steps", self.steps, MAX_STEPS),
+            ("sequence_tokens", Some(self.sequence_tokens as u64), MAX_TOKENS),
+            ("sequence_samples", self.sequence_samples.map(|count| count as u64), MAX_TOKENS),
+            ("batch_samples", Some(self.batch_samples as u64), MAX_TOKENS),
+            ("batch_tokens", self.batch_tokens.map(|count| count as u64), MAX_BATCH_TOKENS),
+            ("patience", self.patience, MAX_STEPS),
+            // 0 is once each epoch.
+            ("evaluate_every", Some(self.evaluate_every.max(1)), MAX_STEPS),
+            ("save_every", Some(self.save_every.max(1)), MAX_STEPS),
+            ("seed", Some(self.seed.max(1)), MAX_SEED),
         ];
         let conflict = |problem| Err(RecipeError::Conflict(problem));
         let wrong = |key, found, expected| Err(RecipeError::Range { key, found, expected });
-        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == Some(0)) {
-            return wrong(*key, 0.0, "at least 1");
+        for (key, count, (max, expected)) in counts {
+            match count {
+                Some(0) => return wrong(key, 0.0, "at least 1"),
+                Some(count) if count > max => return wrong(key, count as f64, expected),
+                _ => {}
+            }
         }
         let rates =
             [("lr", self.lr), ("muon_lr", self.muon_lr), ("weight_decay", self.weight_decay), ("clip", self.clip)];
         if let Some((key, value)) = rates.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
             return wrong(*key, *value, "0 or more");
         }
+        if let Some((key, value)) = rates.iter().find(|(_, value)| *value > MAX_RATE) {
+            return wrong(*key, *value, "at most 1000000000");
+        }
         if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
             return wrong("epsilon", self.epsilon, "more than 0");
+        }
+        if self.epsilon > MAX_RATE {
+            return wrong("epsilon", self.epsilon, "at most 1000000000");
         }
         let decays = [("momentum", self.momentum), ("beta1", self.beta1), ("beta2", self.beta2)];
         let shares = [("validation", self.validation), ("warmup", self.warmup)];
@@ -59,5 +86,41 @@ impl Recipe {
             return conflict("`patience` needs `validation` or `validation_samples`");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &str) -> String {
+        let (rest, lora) = if line.starts_with("[lora]") { ("", line) } else { (line, "") };
+        Recipe::parse(&format!("model = 'm'\nsamples = 's'\noutput = 'o'\n{rest}\n{lora}")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_named_with_their_range() {
+        for key in ["max_tiles", "epochs", "sequence_tokens", "batch_samples", "max_tokens", "steps", "patience"] {
+            for value in ["0", "9223372036854775807"] {
+                let error = refusal(&format!("{key} = {value}\nvalidation = 0.5"));
+                let range = if value == "0" { "expected at least 1" } else { "expected 1 to " };
+                assert!(error.starts_with(&format!("recipe: `{key}` is ")) && error.contains(range), "{error}");
+            }
+        }
+        for key in ["sequence_samples", "batch_tokens", "evaluate_every", "save_every"] {
+            let error = refusal(&format!("{key} = 9223372036854775807"));
+            assert!(error.starts_with(&format!("recipe: `{key}` is ")) && error.contains("expected 1 to "), "{error}");
+        }
+        for line in ["lr = 1e300", "muon_lr = inf", "weight_decay = nan", "clip = 1e10", "epsilon = 1e10"] {
+            let key = line.split(' ').next().unwrap();
+            assert!(refusal(line).starts_with(&format!("recipe: `{key}` is ")), "{}", refusal(line));
+        }
+        assert!(
+            refusal("[lora]\nrank = 9223372036854775807")
+                .contains("`lora.rank` is 9223372036854776000, expected 1 to 65536")
+        );
+        assert!(refusal("[lora]\nalpha = 1e300").contains("`lora.alpha` is "));
+        let recipe = Recipe { seed: u64::MAX, ..Recipe::parse("model = 'm'\nsamples = 's'\noutput = 'o'").unwrap() };
+        assert!(matches!(recipe.check(), Err(RecipeError::Range { key: "seed", .. })));
     }
 }

@@ -55,8 +55,14 @@ impl LoraOptions {
         if self.rank == 0 {
             return wrong("lora.rank", 0.0, "at least 1");
         }
+        if self.rank > 1 << 16 {
+            return wrong("lora.rank", self.rank as f64, "1 to 65536");
+        }
         if let Some(alpha) = self.alpha.filter(|alpha| !(alpha.is_finite() && *alpha > 0.0)) {
             return wrong("lora.alpha", alpha, "more than 0");
+        }
+        if let Some(alpha) = self.alpha.filter(|alpha| *alpha > 1e9) {
+            return wrong("lora.alpha", alpha, "at most 1000000000");
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return wrong("lora.dropout", self.dropout, "0 to less than 1");

@@ -1,11 +1,12 @@
 //! The directory of a run: locked by one process, without temporary files of killed ones.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use super::event::RunError;
 use crate::train::state;
+use crate::util::own_file;
 
 /// The lock file in a run's directory.
 const LOCK_NAME: &str = "train.lock";
@@ -23,12 +24,8 @@ impl Directory {
             RunError::Io(io::Error::new(error.kind(), format!("cannot use {}: {error}", lock_path.display())))
         };
         fs::create_dir_all(path).map_err(failed)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RunError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        let lock = own_file::lock(&lock_path).map_err(failed)?;
+        let lock = lock.ok_or_else(|| RunError::InUse { path: path.to_owned() })?;
         for folder in [path.to_owned(), state::path(path), path.join("last"), path.join("best")] {
             remove_temporary(&folder);
         }

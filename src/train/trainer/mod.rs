@@ -124,8 +124,15 @@ impl<'a> Trainer<'a> {
         };
         let packing =
             Packing::new(&data.train.samples, data.train.special.context, &recipe.packing_limits(), recipe.seed);
-        let planned: u64 = (0..recipe.epochs).map(|epoch| packing.epoch(epoch).len() as u64).sum();
-        let total = recipe.steps.map_or(planned, |limit| planned.min(limit));
+        let limit = recipe.steps.unwrap_or(u64::MAX);
+        let mut total = 0;
+        for epoch in 0..recipe.epochs {
+            total = limit.min(total + packing.epoch(epoch).len() as u64);
+            // Each epoch is packed to count its steps.
+            if total == limit {
+                break;
+            }
+        }
         let has_next = state.step >= total || state.batch < packing.epoch(state.epoch).len();
         if !has_next {
             return Err(RunError::OtherRun { path: recipe.output.clone(), key: "position".into() });

@@ -32,7 +32,7 @@ pub struct Args {
     output: PathBuf,
 
     /// Problems searched in parallel [default: enough to fill --parallel or --policy-parallel].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::at_once)]
     problems_at_once: Option<NonZeroUsize>,
 
     /// Retry problems that failed in an earlier run.
@@ -187,6 +187,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let rollouts = AtomicUsize::new(0);
     let progress = |event: Event<'_>| {
         match event {
+            Event::Damaged { log, lines } => {
+                let log = log.display();
+                monitor.note(format!("{log}: {lines} damaged lines were moved to {log}.damaged"));
+            }
             Event::Planned(plan) => monitor.bar().inc((problems.len() - plan.pending) as u64),
             Event::Rollouts { count, .. } => {
                 rollouts.fetch_add(count, Ordering::Relaxed);

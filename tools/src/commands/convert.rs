@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use mmprm::prompt::PrmTemplate;
+use mmprm::util::printable::printable;
 use mmprm_quant::adapter::is_adapter;
 use mmprm_quant::convert::{ConvertError, ConvertOptions, PlannedFile, WeightType, adapter, plan};
 use mmprm_quant::gguf::GgufValue;
@@ -88,13 +89,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     if args.dry_run {
         for file in &plan.files {
-            ui.say(format_args!("{}\n\n{}", headline(file), tensors(file)))?;
+            ui.say_lines(format_args!("{}\n\n{}", printable(headline(file)), tensors(file)))?;
         }
     } else {
         let bar = ui.bar("convert", plan.files.iter().map(PlannedFile::data_size).sum(), "B");
         let result = plan.write(&mut |progress: Progress<'_>| {
             bar.set_position(progress.done);
-            bar.set_message(progress.item.to_owned());
+            bar.set_message(printable(progress.item));
             if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         bar.finish_and_clear();

@@ -78,7 +78,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     if let (Some(path), Some(model)) = (&args.model, &model) {
         let advice = Advice::on(&MemoryNeeds::of_files(model, mmproj.as_ref())?, memory, gpu);
-        ui.say(format_args!("\n{}: {}", path.display(), advice.text))?;
+        ui.say("")?;
+        ui.say(format_args!("{}: {}", path.display(), advice.text))?;
         ui.say(format_args!("  flags: {}", advice.flags))?;
         result.insert(
             "model".into(),
@@ -139,7 +140,7 @@ fn machine_lines(
 
 /// Prints the memory that the published models need, and whether they fit.
 fn shapes(memory: Option<Memory>, gpu: Option<u64>, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()> {
-    ui.say(format_args!("\nMemory for rollouts with a KV cache of {CELLS} positions:\n"))?;
+    ui.say_lines(format_args!("\nMemory for rollouts with a KV cache of {CELLS} positions:\n"))?;
     let mut table =
         Table::new(["model", "type", "weights", "vision", "cache / 1000", "scratch", "total", "fits here", "fits GPU"]);
     let mut rows = Vec::new();
@@ -169,7 +170,7 @@ fn shapes(memory: Option<Memory>, gpu: Option<u64>, result: &mut Map<String, Val
             );
         }
     }
-    ui.say(&table)?;
+    ui.say_lines(&table)?;
     result.insert("fits".into(), Value::Array(rows));
     Ok(())
 }
@@ -196,7 +197,7 @@ fn pair(gpu: u64, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()
         let layers = needs.layers_on_device(memory, CELLS, &Workload::ROLLOUTS);
         format!("do not fit; {layers} of the {} layers of one do (--gpu-layers {layers})", needs.layers + 1)
     };
-    ui.say(format_args!(
+    ui.say_lines(format_args!(
         "\nAn 8B policy and an 8B reward model at q4_k_m on a GPU with {} ({} usable): {text}",
         bytes(gpu),
         bytes(memory)

@@ -96,7 +96,7 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
             format_args!("{count} problems have no log-probabilities, so methods that need them are not listed"),
         )?;
     }
-    ui.say_beside(beside, format_args!("\n{}", table(methods)))?;
+    ui.say_lines_beside(beside, format_args!("\n{}", table(methods)))?;
     if let Some(output) = &args.output {
         ui.say_beside(beside, format_args!("written: {}", output.display()))?;
     }

@@ -24,7 +24,7 @@ use crate::ui::Ui;
 #[derive(clap::Args)]
 pub struct Args {
     /// Candidates per problem.
-    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
     n: usize,
 
     /// Output file.

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use mmprm::util::printable::printable;
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
 use mmprm_quant::inspect::{content_hash, summary};
 use mmprm_quant::progress::Progress;
@@ -46,9 +47,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     for (key, value) in file.metadata() {
         metadata.row([key.clone(), type_name(value), brief(value)]);
     }
-    ui.say(format_args!(
+    ui.say_lines(format_args!(
         "{} (GGUF version {}, {})\n\n{metadata}",
-        args.file.display(),
+        printable(args.file.display()),
         file.version(),
         bytes(file.file_size())
     ))?;
@@ -58,7 +59,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             let shape: Vec<String> = tensor.dims.iter().map(u64::to_string).collect();
             tensors.row([tensor.name.clone(), shape.join("x"), tensor.ggml_type.to_string(), tensor.size.to_string()]);
         }
-        ui.say(&tensors)?;
+        ui.say_lines(&tensors)?;
     }
     let mut types = Table::new(["type", "tensors", "parameters", "bytes"]);
     for size in &summary.types {
@@ -69,8 +70,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             size.bytes.to_string(),
         ]);
     }
-    ui.say(&types)?;
-    ui.say(format_args!(
+    ui.say_lines(&types)?;
+    ui.say_lines(format_args!(
         "{} parameters, {:.2} bits each\ncontent sha256 {hash}",
         summary.parameters,
         summary.bits_per_parameter()

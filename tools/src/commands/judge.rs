@@ -8,6 +8,7 @@ use std::time::Instant;
 use mmprm::judge::{StepJudge, TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
 use serde_json::{Value, json};
 
+use crate::args;
 use crate::commands::report;
 use crate::exit::{BadInput, Exit, Usage};
 use crate::judging::EndpointArgs;
@@ -40,7 +41,7 @@ pub struct Args {
     data_root: Option<PathBuf>,
 
     /// Maximum requests at once.
-    #[arg(long, value_name = "N", default_value = "16")]
+    #[arg(long, value_name = "N", default_value = "16", value_parser = args::at_once)]
     parallel: NonZeroUsize,
 
     #[command(flatten)]

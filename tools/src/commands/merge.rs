@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use mmprm::train::lora::{MergeError, merge};
 use mmprm::util::io::FileError;
+use mmprm::util::printable::printable;
 use mmprm_quant::progress::Progress;
 use serde_json::json;
 
@@ -37,7 +38,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let mut watch = |progress: Progress<'_>| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
-        bar.set_message(progress.item.to_owned());
+        bar.set_message(printable(progress.item));
         if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let result = merge(&args.adapter, &args.base, &args.output, &mut watch);

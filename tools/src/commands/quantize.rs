@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use mmprm::util::printable::printable;
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::Progress;
 use mmprm_quant::quantize::{QuantType, QuantizeError, QuantizeOptions, plan};
@@ -66,7 +67,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let bar = ui.bar("quantize", size, "B");
     let result = plan.write(&args.output, &mut |progress: Progress<'_>| {
         bar.set_position(progress.done);
-        bar.set_message(progress.item.to_owned());
+        bar.set_message(printable(progress.item));
         if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
@@ -89,7 +90,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             tensor.reason.to_owned(),
         ]);
     }
-    ui.say(&table)?;
+    ui.say_lines(&table)?;
     ui.say(format_args!(
         "written: {} as {} ({}; was {})",
         args.output.display(),

@@ -116,6 +116,7 @@ pub struct Monitor<'a> {
     started: Instant,
     counters: Box<dyn Fn() -> Counters + Sync + 'a>,
     causes: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
 }
 
 impl<'a> Monitor<'a> {
@@ -126,6 +127,7 @@ impl<'a> Monitor<'a> {
             started: Instant::now(),
             counters: Box::new(move || read().into()),
             causes: Mutex::default(),
+            notes: Mutex::default(),
         }
     }
 
@@ -138,8 +140,16 @@ impl<'a> Monitor<'a> {
                 self.bar.inc(1);
                 self.failed(cause);
             }
+            Event::Damaged(lines) => self.note(format!(
+                "{lines} damaged lines of the journal were moved to a file .damaged beside it; their records are made again"
+            )),
         }
         self.tick();
+    }
+
+    /// Stores a note for the end of the run.
+    pub fn note(&self, note: String) {
+        self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(note);
     }
 
     /// Stores a cause of failure.
@@ -169,6 +179,9 @@ impl<'a> Monitor<'a> {
     /// Clears the bar and prints the causes of failure.
     pub fn close(&self, ui: &Ui) {
         self.bar.finish_and_clear();
+        for note in self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+            ui.note(note);
+        }
         for cause in self.causes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
             ui.warn(format_args!("failed: {cause}"));
         }

@@ -67,6 +67,9 @@ struct RunArgs {
     overrides: Overrides,
 }
 
+/// The largest integer of a recipe, which is TOML. The keys have smaller ranges.
+const MAX_NUMBER: u64 = i64::MAX as u64;
+
 /// Values that replace the recipe's keys of the same names.
 #[derive(clap::Args, Clone, Serialize)]
 #[command(next_help_heading = "Recipe overrides")]
@@ -100,23 +103,23 @@ struct Overrides {
     validation_samples: Option<PathBuf>,
 
     /// Passes over the samples.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     epochs: Option<u64>,
 
     /// Maximum optimiser steps.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     steps: Option<u64>,
 
     /// Samples of an optimiser step.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     batch_samples: Option<u64>,
 
     /// Maximum tokens of an optimiser step.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     batch_tokens: Option<u64>,
 
     /// Maximum tokens of a packed sequence.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     sequence_tokens: Option<u64>,
 
     /// Optimiser: adamw or muon.
@@ -182,19 +185,19 @@ struct Overrides {
     reference_special_tokens: Option<bool>,
 
     /// Random seed of order, split, dropout and initial weights.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     seed: Option<u64>,
 
     /// Steps between saves; 0 for one each epoch.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     save_every: Option<u64>,
 
     /// Steps between validations; 0 for one each epoch.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     evaluate_every: Option<u64>,
 
     /// Validations without improvement after which the run stops.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     patience: Option<u64>,
 
     #[command(flatten)]
@@ -207,7 +210,7 @@ struct Overrides {
 #[command(next_help_heading = "LoRA")]
 struct LoraOverrides {
     /// Rank of the adapters.
-    #[arg(long = "lora-rank", value_name = "N")]
+    #[arg(long = "lora-rank", value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     rank: Option<u64>,
 
     /// Scaling numerator: an adapter's output is multiplied by alpha / rank. Default: twice the rank.

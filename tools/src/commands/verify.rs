@@ -80,7 +80,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
     let rows = triples::tally(&all, &comparisons);
     ui.result(&json!({"output": args.output, "sources": rows, "seconds": seconds}))?;
-    ui.say_beside(&args.output, table(&rows))?;
+    ui.say_lines_beside(&args.output, table(&rows))?;
     ui.say_beside(&args.output, format_args!("{} answers compared in {:.1} ms", all.len(), 1e3 * seconds))?;
     ui.say_beside(&args.output, format_args!("written: {}", args.output.display()))?;
     Ok(Exit::Done)

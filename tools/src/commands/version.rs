@@ -12,7 +12,7 @@ pub struct Args {}
 
 /// Runs the command.
 pub fn run(_args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    ui.say(format_args!("mmprm {}", build_info::version()))?;
+    ui.say_lines(format_args!("mmprm {}", build_info::version()))?;
     ui.result(&build_info::to_json())?;
     Ok(Exit::Done)
 }

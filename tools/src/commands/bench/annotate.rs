@@ -51,11 +51,11 @@ pub struct Args {
     rollouts: usize,
 
     /// A problem is finished after this many rollouts (checked between searches).
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1 << 30))]
     rollout_budget: usize,
 
     /// Maximum new tokens per rollout.
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     max_tokens: usize,
 
     /// Rollouts decoded at once, of all problems together.

@@ -180,7 +180,7 @@ impl Report {
                 format!("{}…{}", number(series.min()), number(series.max())),
             ]);
         }
-        ui.say(&table)?;
+        ui.say_lines(&table)?;
         for line in &self.lines {
             ui.say(line)?;
         }

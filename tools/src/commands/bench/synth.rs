@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use mmprm::util::printable::printable;
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::hf::shapes::Shape;
@@ -68,7 +69,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let bar = ui.bar("synth", plan.files.iter().map(SynthFile::data_size).sum(), "B");
     let result = plan.write(&mut |progress: Progress<'_>| {
         bar.set_position(progress.done);
-        bar.set_message(progress.item.to_owned());
+        bar.set_message(printable(progress.item));
         if ui.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();

@@ -73,15 +73,15 @@ struct Sizes {
     inner: usize,
 
     /// Vocabulary size.
-    #[arg(long, value_name = "N", default_value_t = 32_000, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(5..))]
+    #[arg(long, value_name = "N", default_value_t = 32_000, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(5..=1 << 20))]
     vocabulary: usize,
 
     /// Samples of a step.
-    #[arg(long, value_name = "N", default_value_t = 4, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
     batch: usize,
 
     /// Tokens of a sample.
-    #[arg(long, value_name = "N", default_value_t = 512, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "shape", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20))]
     tokens: usize,
 }
 
@@ -135,12 +135,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let parameters: usize = subject.model.weights().layout().tensors().iter().map(TensorInfo::len).sum();
     let trained = subject.model.trained();
     let threads = rayon::current_num_threads();
-    ui.say(format_args!(
+    ui.say_lines(format_args!(
         "{} samples, {parameters} parameters of which {trained} are trained, {threads} threads, {} repetitions\n",
         subject.samples.len(),
         args.repetitions
     ))?;
-    ui.say(table(&rows))?;
+    ui.say_lines(table(&rows))?;
     ui.say(format_args!("packed is {} times as fast as one by one", ratio.text(2)))?;
     let (precision, checkpointing) = (subject.recipe.precision, subject.recipe.checkpointing);
     ui.result(&json!({
