@@ -175,6 +175,11 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Returns the text of a byte's token in a sentencepiece vocabulary.
+pub(crate) fn byte_text(byte: u8) -> String {
+    format!("<0x{byte:02X}>")
+}
+
 /// Returns the text of the token that fills an empty row.
 pub(crate) fn filler_text(id: u64) -> String {
     format!("[PAD{id}]")
