@@ -28,5 +28,7 @@ mod vocabulary;
 
 pub use adapter::adapter;
 pub use language::language;
+#[doc(hidden)]
+pub use rules::table_keys;
 pub use vision::vision;
 pub use vocabulary::vocabulary;

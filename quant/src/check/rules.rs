@@ -94,6 +94,13 @@ pub(super) fn is_known(key: &str, arch: &str, kinds: &[Of]) -> bool {
     TABLE.iter().any(|rule| kinds.contains(&rule.of) && rule.key(arch) == key)
 }
 
+/// Returns the keys of the table in files of this architecture, for tests that mutate them.
+#[doc(hidden)]
+pub fn table_keys(arch: &str) -> Vec<String> {
+    let kinds: &[Of] = if arch == "clip" { &[Of::Any, Of::Vision] } else { &[Of::Any, Of::Vocabulary, Of::Language] };
+    TABLE.iter().filter(|rule| kinds.contains(&rule.of)).map(|rule| rule.key(arch)).collect()
+}
+
 fn one(file: &GgufFile, key: &str, rule: &Rule) -> Result<(), GgufError> {
     let expected = rule.kind.type_name();
     let Some(value) = file.get(key) else {
