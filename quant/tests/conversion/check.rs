@@ -27,6 +27,26 @@ fn golden_conversions_pass() {
     }
 }
 
+#[test]
+fn the_demos_models_pass() {
+    let folder = crate::common::workspace().join("demo/models");
+    let mut passed = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "gguf") {
+            let file = GgufFile::open(&path).unwrap();
+            if file.get_str("general.architecture").unwrap() == "clip" {
+                check::vision(&file).unwrap();
+            } else {
+                check::vocabulary(&file).unwrap();
+                check::language(&file).unwrap();
+            }
+            passed += 1;
+        }
+    }
+    assert!(passed > 0, "no model of the demo found");
+}
+
 /// A valid pair of files, and copies of them with one change.
 struct Pair {
     directory: tempfile::TempDir,
