@@ -113,7 +113,9 @@ fn layout(arch: &str, sizes: &Sizes, file: &GgufFile) -> Layout {
                 Some("longrope") => &["rope_factors_long.weight", "rope_factors_short.weight"],
                 _ => &["rope_freqs.weight"],
             };
-            factors.iter().for_each(|name| layout.may(*name, &[head / 2], Role::Vector));
+            for name in factors {
+                layout.may(*name, &[head / 2], Role::Vector);
+            }
         }
         _ => {}
     }

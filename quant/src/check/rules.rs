@@ -51,8 +51,12 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// An array of strings with at least this many elements.
     Strings(usize),
-    /// An array of finite `f32` with at least this many elements, each above the number.
-    Floats(usize, f32),
+    /// A finite `f32`.
+    Finite,
+    /// An array of finite `f32` with at least this many elements.
+    Floats(usize),
+    /// The same with elements above 0.
+    Positives(usize),
     /// An array of `i32` with elements in this range.
     Ints(i32, i32),
     /// No value: the feature is not supported.
@@ -94,10 +98,15 @@ pub(super) fn is_known(key: &str, arch: &str, kinds: &[Of]) -> bool {
     TABLE.iter().any(|rule| kinds.contains(&rule.of) && rule.key(arch) == key)
 }
 
-/// Returns the keys of the table in files of this architecture, for tests that mutate them.
+/// Returns the keys of the table in files of this architecture, in vision towers (`clip`) or in
+/// adapters (`adapter`), for tests that mutate them.
 #[doc(hidden)]
 pub fn table_keys(arch: &str) -> Vec<String> {
-    let kinds: &[Of] = if arch == "clip" { &[Of::Any, Of::Vision] } else { &[Of::Any, Of::Vocabulary, Of::Language] };
+    let kinds: &[Of] = match arch {
+        "clip" => &[Of::Any, Of::Vision],
+        "adapter" => &[Of::Any, Of::Adapter],
+        _ => &[Of::Any, Of::Vocabulary, Of::Language],
+    };
     TABLE.iter().filter(|rule| kinds.contains(&rule.of)).map(|rule| rule.key(arch)).collect()
 }
 
@@ -137,11 +146,11 @@ impl Kind {
         match self {
             Self::Count(..) | Self::TokenId => "u32",
             Self::Short(..) => "u16",
-            Self::Float(..) => "f32",
+            Self::Float(..) | Self::Finite => "f32",
             Self::Flag | Self::Always(_) => "bool",
             Self::Text | Self::OneOf(_) => "string",
             Self::Strings(_) => "string[]",
-            Self::Floats(..) => "f32[]",
+            Self::Floats(_) | Self::Positives(_) => "f32[]",
             Self::Ints(..) => "i32[]",
             Self::Absent => "no value",
         }
@@ -163,13 +172,10 @@ impl Kind {
                 range((*id as usize) < tokens, format!("the id of one of {tokens} tokens"))
             }
             (Self::Float(above, max), GgufValue::F32(number)) => {
-                let expected = if max == f32::MAX {
-                    format!("a finite number above {above}")
-                } else {
-                    format!("a number above {above}, up to {max}")
-                };
+                let expected = format!("a number above {above}, up to {max}");
                 range(number.is_finite() && *number > above && *number <= max, expected)
             }
+            (Self::Finite, GgufValue::F32(number)) => range(number.is_finite(), "a finite number".to_owned()),
             (Self::Flag, GgufValue::Bool(_)) | (Self::Text, GgufValue::String(_)) => Fit::Yes,
             (Self::Always(expected), GgufValue::Bool(found)) => range(*found == expected, expected.to_string()),
             (Self::OneOf(known), GgufValue::String(text)) => {
@@ -182,16 +188,15 @@ impl Kind {
             (Self::Strings(min), GgufValue::Array(GgufArray::String(texts))) => {
                 range(texts.len() >= min, format!("at least {min}"))
             }
-            (Self::Floats(min, above), GgufValue::Array(GgufArray::F32(numbers))) => {
-                if let Some(at) = numbers.iter().position(|number| !(number.is_finite() && *number > above)) {
-                    let expected = if above == f32::MIN {
-                        "a finite number".to_owned()
-                    } else {
-                        format!("a finite number above {above}")
-                    };
-                    return Fit::Range(format!("element {at} is {}", numbers[at]), expected);
+            (Self::Floats(min) | Self::Positives(min), GgufValue::Array(GgufArray::F32(numbers))) => {
+                let positive = matches!(self, Self::Positives(_));
+                match numbers.iter().position(|number| !number.is_finite() || (positive && *number <= 0.0)) {
+                    Some(at) => {
+                        let expected = if positive { "a finite number above 0" } else { "a finite number" };
+                        Fit::Range(format!("element {at} is {}", numbers[at]), expected.to_owned())
+                    }
+                    None => range(numbers.len() >= min, format!("at least {min}")),
                 }
-                range(numbers.len() >= min, format!("at least {min}"))
             }
             (Self::Ints(min, max), GgufValue::Array(GgufArray::I32(numbers))) => {
                 match numbers.iter().position(|number| !(min..=max).contains(number)) {

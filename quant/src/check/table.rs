@@ -6,7 +6,9 @@
 //! Rules between keys are in [`super::language`], [`super::vocabulary`] and [`super::vision`].
 
 use super::rules::{
-    Kind::{self, Absent, Always, Count, Flag, Float, Floats, Ints, OneOf, Short, Strings, Text, TokenId},
+    Kind::{
+        self, Absent, Always, Count, Finite, Flag, Float, Floats, Ints, OneOf, Positives, Short, Strings, Text, TokenId,
+    },
     Need::{Optional, Required},
     Of::{self, Adapter, Any, Language, Vision, Vocabulary},
     Rule,
@@ -20,9 +22,11 @@ const MAX_LAYERS: u32 = 512;
 /// Maximum number of blocks of a vision tower: `clip`'s graphs have 8192 nodes, some 30 per block.
 const MAX_VISION_LAYERS: u32 = 128;
 /// Maximum width of hidden states.
-const MAX_WIDTH: u32 = 1 << 18;
+const MAX_WIDTH: u32 = 1 << 16;
 /// Maximum number of heads.
-const MAX_HEADS: u32 = 1 << 12;
+const MAX_HEADS: u32 = 512;
+/// Maximum number of heads of a vision tower, each of which takes memory for all pairs of patches.
+const MAX_VISION_HEADS: u32 = 64;
 /// Maximum of the trained context in tokens; llama.cpp computes with signed 32-bit integers.
 const MAX_CONTEXT: u32 = 1 << 24;
 /// Maximum side of an image in pixels.
@@ -40,6 +44,9 @@ const fn may(key: &'static str, of: Of, kind: Kind) -> Rule {
 
 /// A norm's epsilon. ggml asserts that it is not negative; 0 gives NaN.
 const EPSILON: Kind = Float(0.0, 1.0);
+
+/// A factor of rotary embeddings, also its inverse: outside of this range angles are not finite.
+const FACTOR: Kind = Float(1e-6, 1e6);
 
 /// All rules.
 pub(super) const TABLE: &[Rule] = &[
@@ -59,7 +66,7 @@ pub(super) const TABLE: &[Rule] = &[
     must("tokenizer.ggml.model", Vocabulary, OneOf(&["llama", "gpt2"])),
     may("tokenizer.ggml.pre", Vocabulary, Text),
     must("tokenizer.ggml.tokens", Vocabulary, Strings(1)),
-    may("tokenizer.ggml.scores", Vocabulary, Floats(0, f32::MIN)),
+    may("tokenizer.ggml.scores", Vocabulary, Floats(0)),
     may("tokenizer.ggml.token_type", Vocabulary, Ints(0, 6)),
     may("tokenizer.ggml.merges", Vocabulary, Strings(0)),
     may("tokenizer.ggml.token_type_count", Vocabulary, Count(0, u16::MAX as u32)),
@@ -104,10 +111,10 @@ pub(super) const TABLE: &[Rule] = &[
     may("ARCH.rope.dimension_count", Language, Count(1, MAX_WIDTH)),
     may("ARCH.rope.freq_base", Language, Float(1.0, 1e15)),
     may("ARCH.rope.scaling.type", Language, OneOf(&["none", "linear", "yarn", "longrope"])),
-    may("ARCH.rope.scaling.factor", Language, Float(0.0, 1e6)),
-    may("ARCH.rope.scale_linear", Language, Float(0.0, 1e6)),
-    may("ARCH.rope.scaling.attn_factor", Language, Float(0.0, 1e6)),
-    may("ARCH.rope.scaling.alpha", Language, Float(0.0, 1e6)),
+    may("ARCH.rope.scaling.factor", Language, FACTOR),
+    may("ARCH.rope.scale_linear", Language, FACTOR),
+    may("ARCH.rope.scaling.attn_factor", Language, FACTOR),
+    may("ARCH.rope.scaling.alpha", Language, FACTOR),
     may("ARCH.rope.scaling.original_context_length", Language, Count(1, MAX_CONTEXT)),
     may("ARCH.rope.scaling.finetuned", Language, Flag),
     may("ARCH.vocab_size", Language, Count(1, i32::MAX as u32)),
@@ -137,18 +144,18 @@ pub(super) const TABLE: &[Rule] = &[
     must("clip.vision.feed_forward_length", Vision, Count(1, 4 * MAX_WIDTH)),
     must("clip.vision.block_count", Vision, Count(1, MAX_VISION_LAYERS)),
     must("clip.vision.projection_dim", Vision, Count(1, MAX_WIDTH)),
-    must("clip.vision.attention.head_count", Vision, Count(1, MAX_HEADS)),
-    may("clip.vision.attention.head_count_kv", Vision, Count(1, MAX_HEADS)),
+    must("clip.vision.attention.head_count", Vision, Count(1, MAX_VISION_HEADS)),
+    may("clip.vision.attention.head_count_kv", Vision, Count(1, MAX_VISION_HEADS)),
     may("clip.vision.attention.head_dim", Vision, Count(1, MAX_WIDTH)),
     must("clip.vision.attention.layer_norm_epsilon", Vision, EPSILON),
-    must("clip.vision.image_mean", Vision, Floats(3, f32::MIN)),
-    must("clip.vision.image_std", Vision, Floats(3, 0.0)),
+    must("clip.vision.image_mean", Vision, Floats(3)),
+    must("clip.vision.image_std", Vision, Positives(3)),
     must("clip.vision.projector.scale_factor", Vision, Count(1, MAX_IMAGE)),
     may("clip.vision.preproc_min_tiles", Vision, Count(1, MAX_TILES)),
     may("clip.vision.preproc_max_tiles", Vision, Count(1, MAX_TILES)),
     // llama_adapter_lora_init_impl.
     must("adapter.type", Adapter, OneOf(&["lora"])),
-    must("adapter.lora.alpha", Adapter, Float(f32::MIN, f32::MAX)),
+    must("adapter.lora.alpha", Adapter, Finite),
     may("adapter.lora.task_name", Adapter, Text),
     may("adapter.alora.invocation_tokens", Adapter, Absent),
 ];

@@ -98,11 +98,10 @@ fn significant(dims: &[u64]) -> &[u64] {
 /// has no such kernel for integers, doubles and the formats of activations.
 fn has_kernel(of: GgmlType) -> bool {
     use GgmlType as T;
-    match of {
-        T::F32 | T::F16 | T::BF16 => true,
-        T::I8 | T::I16 | T::I32 | T::I64 | T::F64 | T::Q8_1 | T::Q8_K => false,
-        T::Q4_0 | T::Q4_1 | T::Q5_0 | T::Q5_1 | T::Q8_0 | T::Q2_K | T::Q3_K | T::Q4_K | T::Q5_K | T::Q6_K => true,
-        T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ1_S | T::IQ1_M | T::IQ4_NL | T::IQ4_XS => true,
-        T::TQ1_0 | T::TQ2_0 | T::MXFP4 | T::NVFP4 | T::Q1_0 | T::Q2_0 => true,
-    }
+    let number = matches!(of, T::F32 | T::F16 | T::BF16);
+    let simple = matches!(of, T::Q4_0 | T::Q4_1 | T::Q5_0 | T::Q5_1 | T::Q8_0 | T::IQ4_NL | T::Q1_0 | T::Q2_0);
+    let k_quant = matches!(of, T::Q2_K | T::Q3_K | T::Q4_K | T::Q5_K | T::Q6_K | T::IQ4_XS);
+    let codebook = matches!(of, T::IQ2_XXS | T::IQ2_XS | T::IQ2_S | T::IQ3_XXS | T::IQ3_S | T::IQ1_S | T::IQ1_M);
+    let other = matches!(of, T::TQ1_0 | T::TQ2_0 | T::MXFP4 | T::NVFP4);
+    number || simple || k_quant || codebook || other
 }

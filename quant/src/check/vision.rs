@@ -6,6 +6,10 @@ use super::rules::{Of, apply, is_known};
 use super::tensors::{Layout, Role};
 use crate::gguf::{GgufError, GgufFile, GgufValue};
 
+/// Maximum number of patches per side: attention takes memory for all pairs of patches, and ggml
+/// aborts when it is not there. `InternVL` has 32.
+const MAX_GRID: u64 = 64;
+
 /// Checks an `mmproj` file with an `InternVL` projector.
 ///
 /// # Errors
@@ -52,6 +56,10 @@ impl Sizes {
         let shuffle = number("projector.scale_factor")?;
         divides(file, &key("patch_size"), patch, image)?;
         let grid = image / patch;
+        if grid > MAX_GRID {
+            let expected = format!("at most {MAX_GRID} patches of {patch} pixels per side");
+            return Err(bad_key(file, &key("image_size"), image.to_string(), expected));
+        }
         divides(file, &key("projector.scale_factor"), shuffle, grid)?;
         let min_tiles = optional(file, &key("preproc_min_tiles")).unwrap_or(1);
         let max_tiles = optional(file, &key("preproc_max_tiles")).unwrap_or(12);

@@ -13,6 +13,9 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 const MERGES: &str = "tokenizer.ggml.merges";
 const PRE: &str = "tokenizer.ggml.pre";
 
+/// Maximum number of tokens; real vocabularies have up to 260 thousand.
+const MAX_TOKENS: usize = 1 << 22;
+
 /// Pre-tokenizers of byte-level BPE for which llama.cpp has a splitter of its own; for others it
 /// uses `std::regex`, whose recursion overflows the stack on long texts.
 const PRE_TOKENIZERS: &[&str] = &["qwen2", "deepseek-r1-qwen", "llama-bpe", "llama3", "llama-v3", "gpt-2"];
@@ -25,6 +28,9 @@ pub fn vocabulary(file: &GgufFile) -> Result<(), GgufError> {
     let arch = architecture(file)?;
     apply(file, arch, &[Of::Any, Of::Vocabulary])?;
     let tokens = file.get_strings(TOKENS)?;
+    if tokens.len() > MAX_TOKENS {
+        return Err(bad_key(file, TOKENS, format!("{} tokens", tokens.len()), format!("at most {MAX_TOKENS}")));
+    }
     let ids = distinct(file, tokens)?;
     lengths(file, tokens.len())?;
     byte_tokens(file, tokens)?;

@@ -59,7 +59,7 @@ impl Header {
         for Entry { name, dims, type_id, offset } in &self.tensors {
             string(&mut bytes, name);
             bytes.extend((dims.len() as u32).to_le_bytes());
-            dims.iter().for_each(|dim| bytes.extend(dim.to_le_bytes()));
+            bytes.extend(dims.iter().flat_map(|dim| dim.to_le_bytes()));
             bytes.extend(type_id.to_le_bytes());
             bytes.extend(offset.to_le_bytes());
         }
@@ -85,11 +85,13 @@ impl Header {
     }
 }
 
+type Check = Box<dyn Fn(&GgufFile) -> Result<(), GgufError>>;
+
 /// A kind of file and the check for it.
 struct Case {
     name: &'static str,
     header: Header,
-    check: fn(&GgufFile) -> Result<(), GgufError>,
+    check: Check,
 }
 
 fn convert(directory: &Path, checkpoint: &str) -> Vec<PathBuf> {
@@ -104,7 +106,7 @@ fn header(file: &GgufFile) -> Header {
     Header::of(file.metadata(), tensors)
 }
 
-/// A Llama model made from the InternLM2 one: the same tensors under another name.
+/// A Llama model made from the `InternLM2` one: the same tensors under another name.
 fn llama(internlm2: &Header) -> Header {
     let mut header = internlm2.clone();
     for (key, value) in &mut header.metadata {
@@ -118,22 +120,45 @@ fn llama(internlm2: &Header) -> Header {
     header
 }
 
+/// An adapter of two matrices of `base`.
+fn adapter(base: &GgufFile) -> Header {
+    let text = |key: &str, value: &str| (key.to_owned(), GgufValue::from(value));
+    let metadata = vec![
+        text("general.architecture", "internlm2"),
+        text("general.type", "adapter"),
+        text("adapter.type", "lora"),
+        ("adapter.lora.alpha".to_owned(), GgufValue::F32(2.0)),
+        text("adapter.lora.task_name", "scores"),
+    ];
+    let pairs = ["blk.0.attn_q.weight", "blk.1.ffn_down.weight"].into_iter().flat_map(|name| {
+        let [inputs, outputs] = base.tensor(name).unwrap().dims[..] else { panic!("not a matrix") };
+        [(format!("{name}.lora_a"), vec![inputs, 4]), (format!("{name}.lora_b"), vec![4, outputs])]
+    });
+    Header::of(&metadata, pairs.map(|(name, dims)| (name, dims, GgmlType::F32)))
+}
+
 fn cases(directory: &Path) -> Vec<Case> {
     let open = |path: &PathBuf| header(&GgufFile::open(path).unwrap());
     let internlm2 = convert(directory, "mini-mm-policy");
     let golden = crate::common::golden_path("ckpt");
     let mut cases = vec![
-        Case { name: "internlm2", header: open(&internlm2[0]), check: check::language },
-        Case { name: "llama", header: llama(&open(&internlm2[0])), check: check::language },
-        Case { name: "clip", header: open(&internlm2[1]), check: check::vision },
+        Case { name: "internlm2", header: open(&internlm2[0]), check: Box::new(check::language) },
+        Case { name: "llama", header: llama(&open(&internlm2[0])), check: Box::new(check::language) },
+        Case { name: "clip", header: open(&internlm2[1]), check: Box::new(check::vision) },
     ];
+    let base = GgufFile::open(&internlm2[0]).unwrap();
+    cases.push(Case {
+        name: "adapter",
+        header: adapter(&base),
+        check: Box::new(move |file| check::adapter(file, &base)),
+    });
     for checkpoint in golden.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let folder = tempfile::tempdir_in(directory).unwrap();
         let plan = plan(&checkpoint.unwrap().path(), folder.path(), &ConvertOptions::new(WeightType::F32)).unwrap();
         plan.write(&mut mmprm_quant::no_progress).unwrap();
         let header = open(&plan.files[0].path);
         if header.metadata.iter().any(|(_, value)| value.as_str() == Some("qwen2")) {
-            cases.push(Case { name: "qwen2", header, check: check::language });
+            cases.push(Case { name: "qwen2", header, check: Box::new(check::language) });
             break;
         }
     }
@@ -177,6 +202,7 @@ fn values() -> Vec<GgufValue> {
 
 /// Whether a changed key is harmless: C++ reads it, if at all, as a value that it accepts. `name` is
 /// the key without the architecture.
+#[expect(clippy::match_same_arms, clippy::float_cmp, reason = "a list with a line per key, and exact values")]
 fn is_harmless(case: &Case, key: &str, value: Option<&GgufValue>) -> bool {
     let name = ["internlm2.", "llama.", "qwen2.", "clip."].iter().find_map(|arch| key.strip_prefix(arch));
     let name = name.unwrap_or(key);
@@ -184,16 +210,20 @@ fn is_harmless(case: &Case, key: &str, value: Option<&GgufValue>) -> bool {
     let Some(value) = value else {
         // Optional: the default is as good, or does not change what is accepted.
         return key.starts_with("mmprm.")
-            || key.starts_with("general.") && key != "general.architecture"
+            || key.starts_with("general.") && key != "general.architecture" && case.name != "adapter"
             || name.ends_with("_token_id")
             || name.starts_with("tokenizer.ggml.add_")
             || name.starts_with("use_")
             || name.starts_with("vision.preproc_")
             || name == "tokenizer.ggml.pre" && sentencepiece
+            || name == "adapter.lora.task_name"
             || matches!(name, "tokenizer.ggml.token_type" | "tokenizer.chat_template" | "rope.freq_base");
     };
     match (name, value) {
         _ if name.starts_with("mmprm.") || name == "general.size_label" => true,
+        ("general.type", _) if case.name == "adapter" => false,
+        ("adapter.lora.alpha", GgufValue::F32(alpha)) => alpha.is_finite(),
+        ("adapter.lora.task_name", GgufValue::String(_)) => true,
         ("general.name" | "general.type" | "general.description" | "tokenizer.chat_template", GgufValue::String(_)) => {
             true
         }
@@ -216,9 +246,7 @@ fn is_harmless(case: &Case, key: &str, value: Option<&GgufValue>) -> bool {
         ("expert_count" | "expert_used_count" | "expert_group_count", GgufValue::U32(0)) => true,
         ("expert_group_used_count" | "nextn_predict_layers" | "pooling_type", GgufValue::U32(0)) => true,
         ("context_length" | "rope.scaling.original_context_length", GgufValue::U32(1 | 3)) => true,
-        ("vision.preproc_min_tiles", GgufValue::U32(1 | 3)) | ("vision.preproc_max_tiles", GgufValue::U32(1 | 3)) => {
-            true
-        }
+        ("vision.preproc_min_tiles" | "vision.preproc_max_tiles", GgufValue::U32(1 | 3)) => true,
         ("attention.layer_norm_rms_epsilon" | "vision.attention.layer_norm_epsilon", GgufValue::F32(epsilon)) => {
             *epsilon == 1.0
         }
@@ -230,7 +258,10 @@ fn is_harmless(case: &Case, key: &str, value: Option<&GgufValue>) -> bool {
 }
 
 /// Whether a changed tensor is harmless: a matrix may have any type of weights.
-fn is_harmless_type(tensor: &Entry, to: GgmlType) -> bool {
+fn is_harmless_type(case: &Case, tensor: &Entry, to: GgmlType) -> bool {
+    if case.name == "adapter" {
+        return matches!(to, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 | GgmlType::Q8_0);
+    }
     let weights = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S \
                    IQ1_S IQ1_M IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0";
     let is_matrix = tensor.dims.iter().filter(|dim| **dim > 1).count() == 2 && !tensor.name.contains("position");
@@ -323,8 +354,9 @@ fn every_mutation_of_a_tensor_is_refused_or_known_to_be_harmless() {
             let is_first = !tensor.name.contains("blk.") || tensor.name.contains("blk.0.");
             let types = (0..45).filter(|id| is_first || matches!(id, 9 | 15 | 24..=28));
             for id in types.filter(|id| *id != tensor.type_id) {
-                let harmless = GgmlType::from_id(id)
-                    .is_some_and(|to| tensor.dims[0].is_multiple_of(to.block_len()) && is_harmless_type(tensor, to));
+                let harmless = GgmlType::from_id(id).is_some_and(|to| {
+                    tensor.dims[0].is_multiple_of(to.block_len()) && is_harmless_type(&case, tensor, to)
+                });
                 mutate(&format!("type {id}"), harmless, &|tensor| tensor.type_id = id);
             }
             for (at, dim) in tensor.dims.iter().enumerate() {
@@ -333,9 +365,11 @@ fn every_mutation_of_a_tensor_is_refused_or_known_to_be_harmless() {
                 }
             }
             mutate("without its last dimension", tensor.dims.last() == Some(&1), &|tensor| {
-                tensor.dims.truncate(tensor.dims.len() - 1)
+                tensor.dims.truncate(tensor.dims.len() - 1);
             });
-            mutate("with another dimension of 1", tensor.dims.len() < 4, &|tensor| tensor.dims.push(1));
+            mutate("with another dimension of 1", tensor.dims.len() < 4 && case.name != "adapter", &|tensor| {
+                tensor.dims.push(1);
+            });
             mutate("with another dimension of 2", false, &|tensor| tensor.dims.push(2));
             mutate("under another name", false, &|tensor| tensor.name = "other".into());
             for offset in [1, 8, 32, 1 << 40, u64::MAX, u64::MAX - 31] {
