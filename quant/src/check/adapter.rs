@@ -1,7 +1,8 @@
 //! GGUF adapters: the two factors of each matrix match each other and the base.
 
+use super::apply::{apply, is_known};
 use super::keys::{bad_key, bad_tensor};
-use super::rules::{Of, apply, is_known};
+use super::rules::Of;
 use crate::blocks::GgmlType;
 use crate::gguf::{GgufError, GgufFile, TensorInfo};
 

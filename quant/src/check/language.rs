@@ -1,7 +1,8 @@
 //! Language models: how keys relate to each other, and the tensors of each architecture.
 
+use super::apply::apply;
 use super::keys::{bad_key, divides, equals, number, optional};
-use super::rules::{Of, apply};
+use super::rules::Of;
 use super::tensors::{Layout, Role};
 use super::vocabulary::vocabulary;
 use crate::gguf::{GgufError, GgufFile, GgufValue};

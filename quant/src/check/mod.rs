@@ -18,6 +18,7 @@
 //! ```
 
 mod adapter;
+mod apply;
 mod keys;
 mod language;
 mod rules;
@@ -27,8 +28,8 @@ mod vision;
 mod vocabulary;
 
 pub use adapter::adapter;
-pub use language::language;
 #[doc(hidden)]
-pub use rules::table_keys;
+pub use apply::table_keys;
+pub use language::language;
 pub use vision::vision;
 pub use vocabulary::vocabulary;

@@ -1,8 +1,9 @@
 //! Vision towers: `clip` asserts the types of its keys and checks no shape. The same checks hold
 //! for both encoders, this project's and llama.cpp's.
 
+use super::apply::{apply, is_known};
 use super::keys::{bad_key, divides, equals, number, optional};
-use super::rules::{Of, apply, is_known};
+use super::rules::Of;
 use super::tensors::{Layout, Role};
 use crate::gguf::{GgufError, GgufFile, GgufValue};
 

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use super::apply::apply;
 use super::keys::bad_key;
-use super::rules::{Of, apply};
+use super::rules::Of;
 use super::table::ARCHITECTURES;
 use crate::gguf::{GgufArray, GgufError, GgufFile, GgufValue};
 use crate::hf::vocabulary::{TokenType, byte_text};
