@@ -64,8 +64,9 @@ impl Sizes {
         divides(file, &key("projector.scale_factor"), shuffle, grid)?;
         let min_tiles = optional(file, &key("preproc_min_tiles")).unwrap_or(1);
         let max_tiles = optional(file, &key("preproc_max_tiles")).unwrap_or(12);
-        if min_tiles > max_tiles {
-            let expected = format!("at least preproc_min_tiles, {min_tiles}");
+        // clip lists the grids of at least min_tiles columns and rows, and asserts that there is one.
+        if min_tiles * min_tiles > max_tiles {
+            let expected = format!("at least the square of preproc_min_tiles, {min_tiles}");
             return Err(bad_key(file, &key("preproc_max_tiles"), max_tiles.to_string(), expected));
         }
         Ok(Self {

@@ -246,7 +246,7 @@ fn is_harmless(case: &Case, key: &str, value: Option<&GgufValue>) -> bool {
         ("expert_count" | "expert_used_count" | "expert_group_count", GgufValue::U32(0)) => true,
         ("expert_group_used_count" | "nextn_predict_layers" | "pooling_type", GgufValue::U32(0)) => true,
         ("context_length" | "rope.scaling.original_context_length", GgufValue::U32(1 | 3)) => true,
-        ("vision.preproc_min_tiles" | "vision.preproc_max_tiles", GgufValue::U32(1 | 3)) => true,
+        ("vision.preproc_min_tiles", GgufValue::U32(1)) | ("vision.preproc_max_tiles", GgufValue::U32(1 | 3)) => true,
         ("attention.layer_norm_rms_epsilon" | "vision.attention.layer_norm_epsilon", GgufValue::F32(epsilon)) => {
             *epsilon == 1.0
         }
@@ -529,6 +529,18 @@ fn keys_and_tensors_that_clip_would_read_unchecked_are_refused() {
         let message = check::vision(&mutant.open(&path, 32).unwrap()).unwrap_err().to_string();
         assert!(message.contains(&format!("key '{key}'")), "{message}");
     }
+    for (min, max, accepted) in [(1, 1, true), (2, 4, true), (3, 9, true), (2, 3, false), (3, 3, false), (4, 12, false)]
+    {
+        let mut mutant = case.header.clone();
+        mutant.set("clip.vision.preproc_min_tiles", GgufValue::U32(min));
+        mutant.set("clip.vision.preproc_max_tiles", GgufValue::U32(max));
+        let result = check::vision(&mutant.open(&path, 32).unwrap());
+        assert_eq!(result.is_ok(), accepted, "{min} to {max} tiles: {result:?}");
+    }
+    let mut mutant = case.header.clone();
+    mutant.set("clip.vision.image_size", GgufValue::U32(14 * 65));
+    let message = check::vision(&mutant.open(&path, 32).unwrap()).unwrap_err().to_string();
+    assert!(message.contains("key 'clip.vision.image_size': 910, expected at most 64 patches"), "{message}");
     for name in ["v.pre_ln.weight", "v.post_ln.bias", "v.blk.0.attn_qkv.weight", "v.blk.0.ffn_gate.weight", "a.conv"] {
         let mut mutant = case.header.clone();
         mutant.tensors.push(Entry { name: name.into(), dims: vec![1], type_id: 0, offset: 0 });
