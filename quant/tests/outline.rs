@@ -70,11 +70,11 @@ fn the_outline_of_any_file_takes_less_than_64_mib() {
     }
     // Many short arrays of strings, each below the limit of an array.
     let texts = || [&8_u64.to_le_bytes()[..], b"12345678"].concat().repeat(900);
-    let many = (0..10_000).map(|key| (format!("key {key}"), [array(8, 900), texts()].concat()));
+    let many = (0..8000).map(|key| (format!("key {key}"), [array(8, 900), texts()].concat()));
     write(&path, many, 0);
     let (file, grown) = growth(|| GgufFile::open_outline(&path).unwrap());
     assert!(grown < 64, "{grown} MiB");
-    assert_eq!((file.full_length("key 0"), file.full_length("key 9999")), (None, Some(900)));
+    assert_eq!((file.full_length("key 0"), file.full_length("key 7999")), (None, Some(900)));
     // One long text.
     let text = [&8_u32.to_le_bytes()[..], &(100_u64 << 20).to_le_bytes()].concat();
     write(&path, [("text".to_owned(), text)].into_iter(), 100 << 20);
@@ -83,8 +83,8 @@ fn the_outline_of_any_file_takes_less_than_64_mib() {
     // More keys than any model has.
     write(&path, (0..20_000).map(|key| (format!("key {key}"), vec![0, 0, 0, 0, 1])), 0);
     let message = GgufFile::open_outline(&path).unwrap_err().to_string();
-    assert!(message.contains("metadata count") && message.contains("20000, expected at most 16384"), "{message}");
+    assert!(message.contains("metadata count") && message.contains("20000, expected at most 8192"), "{message}");
     write(&path, (0..100).map(|key| (format!("{key:060000}"), vec![0, 0, 0, 0, 1])), 0);
     let message = GgufFile::open_outline(&path).unwrap_err().to_string();
-    assert!(message.contains("keys of more than 4194304 bytes"), "{message}");
+    assert!(message.contains("keys of more than 1048576 bytes"), "{message}");
 }

@@ -18,7 +18,7 @@ const MAX_GRID: u64 = 64;
 pub fn vision(file: &GgufFile) -> Result<(), GgufError> {
     let arch = file.get_str("general.architecture")?;
     if arch != "clip" {
-        return Err(bad_key(file, "general.architecture", format!("'{arch}'"), "'clip'"));
+        return Err(bad_key(file, "general.architecture", format!("'{arch}'"), "'clip', a vision projector (mmproj)"));
     }
     let kinds = [Of::Any, Of::Vision];
     apply(file, arch, &kinds)?;

@@ -10,7 +10,7 @@ const ITEMS: usize = 16;
 /// Strings of more bytes are cut in an outline, to this length.
 const LONG_TEXT: usize = 64 << 10;
 /// Maximum size in bytes of all values kept in an outline.
-const BUDGET: usize = 8 << 20;
+const BUDGET: usize = 4 << 20;
 /// Bytes counted per element beside its own: it is copied to be shown.
 const PER_ITEM: usize = 64;
 

@@ -25,10 +25,10 @@ pub(super) struct Header {
 const MAX_HEADER: usize = 256 << 20;
 
 /// Maximum number of keys, and of tensors. Real files have up to some hundred and some thousand.
-const MAX_ENTRIES: usize = 1 << 14;
+const MAX_ENTRIES: usize = 1 << 13;
 
 /// Maximum size of all keys in bytes.
-const MAX_KEY_BYTES: usize = 4 << 20;
+const MAX_KEY_BYTES: usize = 1 << 20;
 
 pub(super) fn parse(bytes: &[u8], path: &Path, mut keep: Keep) -> Result<Header, GgufError> {
     let mut cursor = Cursor::new(&bytes[..bytes.len().min(MAX_HEADER)], path);
