@@ -335,7 +335,7 @@ fn every_mutation_of_a_key_is_refused_or_known_to_be_harmless() {
             }
         }
     }
-    report.finish(5000);
+    report.finish(8000);
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn every_mutation_of_a_tensor_is_refused_or_known_to_be_harmless() {
             report.add(&case, &mutant, &tensor.name, "missing", is_optional(&case, &tensor.name));
         }
     }
-    report.finish(5000);
+    report.finish(8000);
 }
 
 /// Whether a tensor may be missing.

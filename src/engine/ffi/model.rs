@@ -102,9 +102,9 @@ impl Model {
             });
         }
         if options.vocab_only {
-            check::vocabulary(&file)?
+            check::vocabulary(&file)?;
         } else {
-            check::language(&file)?
+            check::language(&file)?;
         }
         let c_path = path_to_c(path)?;
         let gpu_layers = gpu_layers(options.gpu_layers, &file);
