@@ -1,30 +1,49 @@
-//! Checks of single keys, and the errors of this module.
+//! Errors about keys and tensors, and the checks that relate one key to another.
 
-use crate::gguf::{GgufError, GgufFile};
+use crate::gguf::{GgufError, GgufFile, GgufValue};
 
-/// Returns the integer of a key, at least 1.
-pub(super) fn positive(file: &GgufFile, key: &str) -> Result<u32, GgufError> {
-    match file.get_u32(key)? {
-        0 => Err(unsound_key(file, key, "0, expected at least 1".to_owned())),
-        value => Ok(value),
-    }
+/// Returns an error about a key's value.
+pub(super) fn bad_key(file: &GgufFile, key: &str, found: impl Into<String>, expected: impl Into<String>) -> GgufError {
+    let (path, key) = (file.path().to_owned(), key.to_owned());
+    GgufError::UnsoundKey { path, key, found: found.into(), expected: expected.into() }
+}
+
+/// Returns an error about a tensor.
+pub(super) fn bad_tensor(
+    file: &GgufFile,
+    tensor: &str,
+    found: impl Into<String>,
+    expected: impl Into<String>,
+) -> GgufError {
+    let (path, tensor) = (file.path().to_owned(), tensor.to_owned());
+    GgufError::UnsoundTensor { path, tensor, found: found.into(), expected: expected.into() }
+}
+
+/// Returns a required `u32`; the table has checked its range.
+pub(super) fn number(file: &GgufFile, key: &str) -> Result<u64, GgufError> {
+    file.get_u32(key).map(u64::from)
+}
+
+/// Returns an optional `u32`; the table has checked its range.
+pub(super) fn optional(file: &GgufFile, key: &str) -> Option<u64> {
+    file.get(key).and_then(GgufValue::as_u64)
 }
 
 /// Checks that `part`, the value of a key, divides `whole`.
-pub(super) fn divides(file: &GgufFile, key: &str, part: u32, whole: u32) -> Result<(), GgufError> {
-    if whole.is_multiple_of(part) {
+pub(super) fn divides(file: &GgufFile, key: &str, part: u64, whole: u64) -> Result<(), GgufError> {
+    if part > 0 && whole.is_multiple_of(part) {
         Ok(())
     } else {
-        Err(unsound_key(file, key, format!("{part}, expected a divisor of {whole}")))
+        Err(bad_key(file, key, part.to_string(), format!("a divisor of {whole}")))
     }
 }
 
-/// Returns an error about a key.
-pub(super) fn unsound_key(file: &GgufFile, key: &str, problem: String) -> GgufError {
-    unsound(file, format!("key '{key}'"), problem)
-}
-
-/// Returns an error about a key or tensor.
-pub(super) fn unsound(file: &GgufFile, place: String, problem: String) -> GgufError {
-    GgufError::Unsound { path: file.path().to_owned(), place, problem }
+/// Checks that the value of an optional key, if present, is `expected`; `meaning` is what it is.
+pub(super) fn equals(file: &GgufFile, key: &str, expected: u64, meaning: &str) -> Result<(), GgufError> {
+    match optional(file, key) {
+        Some(found) if found != expected => {
+            Err(bad_key(file, key, found.to_string(), format!("{meaning}, {expected}")))
+        }
+        _ => Ok(()),
+    }
 }

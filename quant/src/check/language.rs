@@ -1,92 +1,124 @@
-//! Language models: vocabulary, head counts, and types of vectors.
+//! Language models: how keys relate to each other, and the tensors of each architecture.
 
-use std::collections::HashMap;
+use super::apply::apply;
+use super::keys::{bad_key, divides, equals, number, optional};
+use super::rules::Of;
+use super::tensors::{Layout, Role};
+use super::vocabulary::vocabulary;
+use crate::gguf::{GgufError, GgufFile, GgufValue};
 
-use super::keys::{divides, positive, unsound, unsound_key};
-use crate::blocks::GgmlType;
-use crate::gguf::{GgufArray, GgufError, GgufFile, GgufValue};
-
-/// Maximum number of blocks in llama.cpp (`LLAMA_MAX_LAYERS`).
-const MAX_LAYERS: u32 = 512;
-
-/// Checks a language model of any architecture, with further checks for `internlm2` and `qwen2`.
+/// Checks a language model: its architecture is one that is let in, and keys, vocabulary and
+/// tensors are as llama.cpp expects them.
 ///
 /// # Errors
 /// [`GgufError`] with the key or tensor and the expected value.
 pub fn language(file: &GgufFile) -> Result<(), GgufError> {
-    let arch = file.get_str("general.architecture")?;
     vocabulary(file)?;
-    let key = |name: &str| format!("{arch}.{name}");
-    let layers = positive(file, &key("block_count"))?;
-    if layers > MAX_LAYERS {
-        return Err(unsound_key(file, &key("block_count"), format!("{layers}, expected at most {MAX_LAYERS}")));
-    }
-    positive(file, &key("context_length"))?;
-    positive(file, &key("embedding_length"))?;
-    if let Some(scaling) = file.get(&key("rope.scaling.type")) {
-        let known = ["none", "linear", "yarn", "longrope"];
-        if !scaling.as_str().is_some_and(|scaling| known.contains(&scaling)) {
-            let problem = format!("{scaling}, expected one of {}", known.join(", "));
-            return Err(unsound_key(file, &key("rope.scaling.type"), problem));
-        }
-    }
-    if matches!(arch, "internlm2" | "qwen2") { dense(file, arch) } else { Ok(()) }
+    let arch = file.get_str("general.architecture")?;
+    apply(file, arch, &[Of::Language])?;
+    let sizes = Sizes::read(file, arch)?;
+    layout(arch, &sizes, file).check(file)
 }
 
-/// Checks that tokens are distinct (llama.cpp asserts it) and arrays as long as the vocabulary.
-fn vocabulary(file: &GgufFile) -> Result<(), GgufError> {
-    let tokens = file.get_strings("tokenizer.ggml.tokens")?;
-    let mut ids: HashMap<&str, usize> = HashMap::with_capacity(tokens.len());
-    for (id, token) in tokens.iter().enumerate() {
-        // C++ reads up to the first NUL; llama.cpp gives empty texts distinct names.
-        let text = token.split('\0').next().unwrap_or_default();
-        if let Some(other) = ids.insert(text, id).filter(|_| !text.is_empty()) {
-            let problem = format!("tokens {other} and {id} are both '{text}', expected distinct texts");
-            return Err(unsound_key(file, "tokenizer.ggml.tokens", problem));
+/// Sizes of a language model.
+struct Sizes {
+    layers: u64,
+    hidden: u64,
+    feed_forward: u64,
+    /// Width of all query heads together.
+    queries: u64,
+    /// Width of all key heads together, and of all value heads.
+    keys: u64,
+    /// Width of a head.
+    head: u64,
+    tokens: u64,
+}
+
+impl Sizes {
+    fn read(file: &GgufFile, arch: &str) -> Result<Self, GgufError> {
+        let key = |name: &str| format!("{arch}.{name}");
+        let hidden = number(file, &key("embedding_length"))?;
+        let heads = number(file, &key("attention.head_count"))?;
+        divides(file, &key("attention.head_count"), heads, hidden)?;
+        let kv_heads = optional(file, &key("attention.head_count_kv")).unwrap_or(heads);
+        divides(file, &key("attention.head_count_kv"), kv_heads, heads)?;
+        // Only Llama's queries may be narrower or wider than its hidden states.
+        let own_width = optional(file, &key("attention.key_length")).filter(|_| arch == "llama");
+        let head = own_width.unwrap_or(hidden / heads);
+        for name in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
+            equals(file, &key(name), head, "the width of a head")?;
         }
+        if own_width.is_some() && head != hidden / heads && file.get(&key("attention.value_length")).is_none() {
+            let expected = format!("the width of a head, {head}, or llama.cpp takes {}", hidden / heads);
+            return Err(bad_key(file, &key("attention.value_length"), "missing", expected));
+        }
+        if !head.is_multiple_of(2) {
+            let expected = format!("heads of an even width, for rotary embeddings; {hidden} / {heads} is {head}");
+            return Err(bad_key(file, &key("attention.head_count"), heads.to_string(), expected));
+        }
+        let tokens = file.get_strings("tokenizer.ggml.tokens")?.len() as u64;
+        equals(file, &key("vocab_size"), tokens, "the number of tokens")?;
+        Ok(Self {
+            layers: number(file, &key("block_count"))?,
+            hidden,
+            feed_forward: number(file, &key("feed_forward_length"))?,
+            queries: head * heads,
+            keys: head * kv_heads,
+            head,
+            tokens,
+        })
     }
-    for (key, expected) in [("tokenizer.ggml.scores", "f32[]"), ("tokenizer.ggml.token_type", "i32[]")] {
-        let Some(value) = file.get(key) else { continue };
-        let length = match value {
-            GgufValue::Array(GgufArray::F32(values)) if expected == "f32[]" => values.len(),
-            GgufValue::Array(GgufArray::I32(values)) => values.len(),
-            other => {
-                let (path, found) = (file.path().to_owned(), other.type_name());
-                return Err(GgufError::WrongType { path, key: key.to_owned(), found, expected });
+}
+
+fn layout(arch: &str, sizes: &Sizes, file: &GgufFile) -> Layout {
+    let &Sizes { layers, hidden, feed_forward, queries, keys, head, tokens } = sizes;
+    let mut layout = Layout::default();
+    layout.must("token_embd.weight", &[hidden, tokens], Role::Matrix);
+    for layer in 0..layers {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        layout.must(name("attn_norm.weight"), &[hidden], Role::Vector);
+        for (part, width) in [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)] {
+            layout.must(name(&format!("{part}.weight")), &[hidden, width], Role::Matrix);
+            let bias = name(&format!("{part}.bias"));
+            if arch == "qwen2" {
+                layout.must(bias, &[width], Role::Vector);
+            } else {
+                layout.may(bias, &[width], Role::Vector);
             }
-        };
-        if length < tokens.len() {
-            return Err(unsound_key(file, key, format!("{length} elements, expected one per token, {}", tokens.len())));
+        }
+        layout.must(name("attn_output.weight"), &[queries, hidden], Role::Matrix);
+        layout.must(name("ffn_norm.weight"), &[hidden], Role::Vector);
+        for (part, inputs, outputs) in
+            [("ffn_gate", hidden, feed_forward), ("ffn_up", hidden, feed_forward), ("ffn_down", feed_forward, hidden)]
+        {
+            layout.must(name(&format!("{part}.weight")), &[inputs, outputs], Role::Matrix);
+            if arch == "llama" {
+                layout.may(name(&format!("{part}.bias")), &[outputs], Role::Vector);
+            }
+        }
+        if arch == "llama" {
+            layout.may(name("attn_output.bias"), &[hidden], Role::Vector);
         }
     }
-    Ok(())
-}
-
-/// Checks that head counts divide the width and each other, and that vectors are in 32 bits.
-fn dense(file: &GgufFile, arch: &str) -> Result<(), GgufError> {
-    let key = |name: &str| format!("{arch}.{name}");
-    let width = positive(file, &key("embedding_length"))?;
-    let heads = positive(file, &key("attention.head_count"))?;
-    let kv_heads = positive(file, &key("attention.head_count_kv"))?;
-    divides(file, &key("attention.head_count"), heads, width)?;
-    divides(file, &key("attention.head_count_kv"), kv_heads, heads)?;
-    let head = width / heads;
-    for name in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
-        if let Some(value) = file.get(&key(name)).filter(|value| value.as_u32() != Some(head)) {
-            return Err(unsound_key(file, &key(name), format!("{value}, expected the width of a head, {head}")));
-        }
+    layout.must("output_norm.weight", &[hidden], Role::Vector);
+    // Without an output matrix llama.cpp uses the embeddings, except in InternLM2.
+    if arch == "internlm2" {
+        layout.must("output.weight", &[hidden, tokens], Role::Matrix);
+    } else {
+        layout.may("output.weight", &[hidden, tokens], Role::Matrix);
     }
-    for name in ["expert_count", "expert_used_count", "expert_group_count", "nextn_predict_layers"] {
-        if let Some(value) = file.get(&key(name)).filter(|value| value.as_u32() != Some(0)) {
-            return Err(unsound_key(file, &key(name), format!("{value}, expected 0 for {arch}")));
+    match arch {
+        "qwen2" => layout.may("output.bias", &[tokens], Role::Vector),
+        "llama" => {
+            let factors: &[&str] = match file.get("llama.rope.scaling.type").and_then(GgufValue::as_str) {
+                Some("longrope") => &["rope_factors_long.weight", "rope_factors_short.weight"],
+                _ => &["rope_freqs.weight"],
+            };
+            for name in factors {
+                layout.may(*name, &[head / 2], Role::Vector);
+            }
         }
+        _ => {}
     }
-    let is_vector = |name: &str| name.ends_with("_norm.weight") || name.rsplit('.').next() == Some("bias");
-    match file.tensors().iter().find(|tensor| is_vector(&tensor.name) && tensor.ggml_type != GgmlType::F32) {
-        Some(tensor) => {
-            let problem = format!("is {}, expected F32 for norms and biases", tensor.ggml_type);
-            Err(unsound(file, format!("tensor '{}'", tensor.name), problem))
-        }
-        None => Ok(()),
-    }
+    layout
 }

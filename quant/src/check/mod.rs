@@ -1,11 +1,11 @@
 //! Validates what llama.cpp does not: a GGUF file that passes does not abort the process when
 //! llama.cpp loads it.
 //!
-//! [`GgufFile`](crate::gguf::GgufFile) validates the container. llama.cpp validates shapes and
-//! types of a language model's tensors and reports errors; it asserts or ignores what is checked
-//! here: distinct tokens, head counts that divide the width, every shape of a vision tower, and
-//! that the two factors of an adapter match. Call [`language`], [`vision`] or [`adapter`] before
-//! passing a file to C++.
+//! [`GgufFile`](crate::gguf::GgufFile) validates the container: sizes, offsets, types. Whatever
+//! llama.cpp and its `clip` assert, divide by or look up without a check is checked here, for the
+//! architectures that are let in; others are refused by name. One table has type and range of every
+//! key that C++ reads. Call [`language`], [`vocabulary`] (if only that is loaded), [`vision`] or
+//! [`adapter`] before passing a file to C++.
 //!
 //! ```
 //! use mmprm_quant::check;
@@ -18,10 +18,18 @@
 //! ```
 
 mod adapter;
+mod apply;
 mod keys;
 mod language;
+mod rules;
+mod table;
+mod tensors;
 mod vision;
+mod vocabulary;
 
 pub use adapter::adapter;
+#[doc(hidden)]
+pub use apply::table_keys;
 pub use language::language;
 pub use vision::vision;
+pub use vocabulary::vocabulary;

@@ -55,15 +55,29 @@ pub enum GgufError {
         /// The expected type.
         expected: &'static str,
     },
-    /// Metadata or tensors contradict each other in a way that would abort llama.cpp.
-    #[error("{}: {place}: {problem}", path.display())]
-    Unsound {
+    /// The value of a key is out of range or contradicts another, which would abort llama.cpp.
+    #[error("{}: key '{key}': {found}, expected {expected}", path.display())]
+    UnsoundKey {
         /// The file.
         path: PathBuf,
-        /// `key 'x'` or `tensor 'x'`.
-        place: String,
-        /// What was found and what was expected.
-        problem: String,
+        /// The key.
+        key: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A tensor is missing or has another shape or type than the model's keys ask for.
+    #[error("{}: tensor '{tensor}': {found}, expected {expected}", path.display())]
+    UnsoundTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
     },
     /// The header to be written is not valid, or the data does not match it.
     #[error("{}: {place}: {problem}", path.display())]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::error::GgufError;
 use super::format::TensorInfo;
+use super::outline::Keep;
 use super::parse::{Header, parse};
 use super::value::{GgufValue, Metadata};
 use crate::map::MappedFile;
@@ -20,6 +21,7 @@ pub struct GgufFile {
     tensors: Vec<TensorInfo>,
     keys: HashMap<String, usize>,
     names: HashMap<String, usize>,
+    cut: HashMap<String, usize>,
 }
 
 impl GgufFile {
@@ -29,11 +31,31 @@ impl GgufFile {
     /// [`GgufError::Read`] if it cannot be opened, [`GgufError::Malformed`] with the place if it
     /// violates the format.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
+        Self::read(path, Keep::everything())
+    }
+
+    /// Opens a file to list its content, in memory that does not grow with it: long arrays and
+    /// strings are validated, but only their beginnings are kept. [`GgufFile::full_length`] tells
+    /// which.
+    ///
+    /// # Errors
+    /// As [`GgufFile::open`].
+    pub fn open_outline(path: &Path) -> Result<Self, GgufError> {
+        Self::read(path, Keep::outline())
+    }
+
+    fn read(path: &Path, keep: Keep) -> Result<Self, GgufError> {
         let map = MappedFile::open(path).map_err(|source| GgufError::Read { path: path.to_owned(), source })?;
-        let Header { version, alignment, metadata, tensors } = parse(map.bytes(), path)?;
+        let Header { version, alignment, metadata, tensors, cut } = parse(map.bytes(), path, keep)?;
         let keys = metadata.iter().enumerate().map(|(index, (key, _))| (key.clone(), index)).collect();
         let names = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
-        Ok(Self { map, version, alignment, metadata, tensors, keys, names })
+        Ok(Self { map, version, alignment, metadata, tensors, keys, names, cut })
+    }
+
+    /// Returns the number of elements, or of bytes of a string, in the file of a value that
+    /// [`GgufFile::open_outline`] cut; `None` for values that are complete.
+    pub fn full_length(&self, key: &str) -> Option<usize> {
+        self.cut.get(key).copied()
     }
 
     /// Returns the path that was opened.

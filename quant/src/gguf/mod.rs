@@ -26,6 +26,7 @@ mod cursor;
 mod error;
 mod file;
 mod format;
+mod outline;
 mod parse;
 mod value;
 mod write;

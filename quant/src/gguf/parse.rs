@@ -1,11 +1,12 @@
 //! Parses and validates the header: metadata and tensor descriptions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::cursor::Cursor;
 use super::error::GgufError;
 use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorInfo};
+use super::outline::Keep;
 use super::value::{GgufArray, GgufValue, Metadata};
 use crate::blocks::GgmlType;
 
@@ -15,13 +16,21 @@ pub(super) struct Header {
     pub alignment: u32,
     pub metadata: Metadata,
     pub tensors: Vec<TensorInfo>,
+    /// True lengths of the arrays and strings that were cut, by key.
+    pub cut: HashMap<String, usize>,
 }
 
 /// Maximum size of a header in bytes: bounds memory for a huge file that is all header. Real
 /// headers take up to tens of megabytes.
 const MAX_HEADER: usize = 256 << 20;
 
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header, GgufError> {
+/// Maximum number of keys, and of tensors. Real files have up to some hundred and some thousand.
+const MAX_ENTRIES: usize = 1 << 13;
+
+/// Maximum size of all keys in bytes.
+const MAX_KEY_BYTES: usize = 1 << 20;
+
+pub(super) fn parse(bytes: &[u8], path: &Path, mut keep: Keep) -> Result<Header, GgufError> {
     let mut cursor = Cursor::new(&bytes[..bytes.len().min(MAX_HEADER)], path);
     let magic = cursor.take(MAGIC.len(), "header")?;
     if magic != MAGIC {
@@ -37,32 +46,51 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Header, GgufError> {
     // an offset; a metadata entry at least a key length, a type and one byte.
     let tensor_count = cursor.count(32, "header: tensor count")?;
     let pair_count = cursor.count(13, "header: metadata count")?;
-    let metadata = pairs(&mut cursor, pair_count)?;
+    for (count, place) in [(tensor_count, "header: tensor count"), (pair_count, "header: metadata count")] {
+        if count > MAX_ENTRIES {
+            return Err(cursor.error(place, format!("{count}, expected at most {MAX_ENTRIES}")));
+        }
+    }
+    let (metadata, cut) = pairs(&mut cursor, pair_count, &mut keep)?;
     let alignment = alignment(&cursor, &metadata)?;
     let mut tensors = infos(&mut cursor, tensor_count)?;
     place(&cursor, &mut tensors, alignment, bytes.len())?;
-    Ok(Header { version, alignment, metadata, tensors })
+    Ok(Header { version, alignment, metadata, tensors, cut })
 }
 
-fn pairs(cursor: &mut Cursor<'_>, count: usize) -> Result<Metadata, GgufError> {
+fn pairs(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    keep: &mut Keep,
+) -> Result<(Metadata, HashMap<String, usize>), GgufError> {
     let mut metadata = Vec::with_capacity(count);
     let mut seen = HashSet::with_capacity(count);
+    let mut cut = HashMap::new();
+    let mut key_bytes = 0;
     for index in 0..count {
         let key = cursor.string(MAX_KEY, &format!("metadata key {index}"))?;
         if key.is_empty() {
             return Err(cursor.error(&format!("metadata key {index}"), "is empty, expected a name".into()));
         }
+        key_bytes += key.len();
+        if key_bytes > MAX_KEY_BYTES {
+            let problem = format!("keys of more than {MAX_KEY_BYTES} bytes in total");
+            return Err(cursor.error(&format!("metadata key {index}"), problem));
+        }
         let place = format!("key '{key}'");
         if !seen.insert(key) {
             return Err(cursor.error(&place, "occurs twice, expected unique keys".into()));
         }
-        metadata.push((key.to_owned(), value(cursor, &place)?));
+        let (value, length) = value(cursor, &place, keep)?;
+        cut.extend(length.map(|length| (key.to_owned(), length)));
+        metadata.push((key.to_owned(), value));
     }
-    Ok(metadata)
+    Ok((metadata, cut))
 }
 
-fn value(cursor: &mut Cursor<'_>, place: &str) -> Result<GgufValue, GgufError> {
-    Ok(match cursor.u32(place)? {
+/// Reads a value; also returns its true length if it was cut.
+fn value(cursor: &mut Cursor<'_>, place: &str, keep: &mut Keep) -> Result<(GgufValue, Option<usize>), GgufError> {
+    let value = match cursor.u32(place)? {
         0 => GgufValue::U8(cursor.u8(place)?),
         1 => GgufValue::I8(cursor.i8(place)?),
         2 => GgufValue::U16(cursor.u16(place)?),
@@ -71,41 +99,70 @@ fn value(cursor: &mut Cursor<'_>, place: &str) -> Result<GgufValue, GgufError> {
         5 => GgufValue::I32(cursor.i32(place)?),
         6 => GgufValue::F32(cursor.f32(place)?),
         7 => GgufValue::Bool(cursor.bool(place)?),
-        8 => GgufValue::String(cursor.string(usize::MAX, place)?.to_owned()),
-        9 => GgufValue::Array(array(cursor, place)?),
+        8 => {
+            let text = cursor.string(usize::MAX, place)?;
+            let kept = keep.text(text);
+            let cut = (kept.len() < text.len()).then_some(text.len());
+            return Ok((GgufValue::String(kept.to_owned()), cut));
+        }
+        9 => {
+            let cuts = keep.cuts();
+            let (array, length) = array(cursor, place, keep)?;
+            let cut = (array.len() < length || keep.cuts() > cuts).then_some(length);
+            return Ok((GgufValue::Array(array), cut));
+        }
         10 => GgufValue::U64(cursor.u64(place)?),
         11 => GgufValue::I64(cursor.i64(place)?),
         12 => GgufValue::F64(cursor.f64(place)?),
         other => return Err(cursor.error(place, format!("value type {other}, expected 0 to 12"))),
-    })
+    };
+    Ok((value, None))
 }
 
-fn array(cursor: &mut Cursor<'_>, place: &str) -> Result<GgufArray, GgufError> {
+/// Reads an array; also returns its true length.
+fn array(cursor: &mut Cursor<'_>, place: &str, keep: &mut Keep) -> Result<(GgufArray, usize), GgufError> {
+    /// Reads the elements to be kept, of at least `size` bytes each, and validates the others.
     fn items<'a, T>(
         cursor: &mut Cursor<'a>,
-        size: usize,
-        place: &str,
-        mut read: impl FnMut(&mut Cursor<'a>) -> Result<T, GgufError>,
-    ) -> Result<Vec<T>, GgufError> {
-        let count = cursor.count(size, place)?;
-        (0..count).map(|_| read(cursor)).collect()
+        keep: &mut Keep,
+        (size, place): (usize, &str),
+        mut read: impl FnMut(&mut Cursor<'a>, &mut Keep) -> Result<T, GgufError>,
+    ) -> Result<(Vec<T>, usize), GgufError> {
+        let length = cursor.count(size, place)?;
+        let kept = keep.items(length, size_of::<T>());
+        let items = (0..kept).map(|_| read(cursor, keep)).collect::<Result<_, _>>()?;
+        for _ in kept..length {
+            read(cursor, &mut Keep::nothing())?;
+        }
+        Ok((items, length))
     }
-    Ok(match cursor.u32(place)? {
-        0 => GgufArray::U8(items(cursor, 1, place, |c| c.u8(place))?),
-        1 => GgufArray::I8(items(cursor, 1, place, |c| c.i8(place))?),
-        2 => GgufArray::U16(items(cursor, 2, place, |c| c.u16(place))?),
-        3 => GgufArray::I16(items(cursor, 2, place, |c| c.i16(place))?),
-        4 => GgufArray::U32(items(cursor, 4, place, |c| c.u32(place))?),
-        5 => GgufArray::I32(items(cursor, 4, place, |c| c.i32(place))?),
-        6 => GgufArray::F32(items(cursor, 4, place, |c| c.f32(place))?),
-        7 => GgufArray::Bool(items(cursor, 1, place, |c| c.bool(place))?),
-        8 => GgufArray::String(items(cursor, 8, place, |c| Ok(c.string(usize::MAX, place)?.to_owned()))?),
-        10 => GgufArray::U64(items(cursor, 8, place, |c| c.u64(place))?),
-        11 => GgufArray::I64(items(cursor, 8, place, |c| c.i64(place))?),
-        12 => GgufArray::F64(items(cursor, 8, place, |c| c.f64(place))?),
-        9 => return Err(cursor.error(place, "an array of arrays, which llama.cpp does not support".into())),
-        other => return Err(cursor.error(place, format!("array element type {other}, expected 0 to 12"))),
-    })
+    macro_rules! read {
+        ($variant:ident, $size:literal, $method:ident) => {{
+            let (items, length) = items(cursor, keep, ($size, place), |cursor, _| cursor.$method(place))?;
+            Ok((GgufArray::$variant(items), length))
+        }};
+    }
+    match cursor.u32(place)? {
+        0 => read!(U8, 1, u8),
+        1 => read!(I8, 1, i8),
+        2 => read!(U16, 2, u16),
+        3 => read!(I16, 2, i16),
+        4 => read!(U32, 4, u32),
+        5 => read!(I32, 4, i32),
+        6 => read!(F32, 4, f32),
+        7 => read!(Bool, 1, bool),
+        8 => {
+            let text =
+                |cursor: &mut Cursor<'_>, keep: &mut Keep| Ok(keep.text(cursor.string(usize::MAX, place)?).to_owned());
+            let (items, length) = items(cursor, keep, (8, place), text)?;
+            Ok((GgufArray::String(items), length))
+        }
+        10 => read!(U64, 8, u64),
+        11 => read!(I64, 8, i64),
+        12 => read!(F64, 8, f64),
+        9 => Err(cursor.error(place, "an array of arrays, which llama.cpp does not support".into())),
+        other => Err(cursor.error(place, format!("array element type {other}, expected 0 to 12"))),
+    }
 }
 
 fn alignment(cursor: &Cursor<'_>, metadata: &Metadata) -> Result<u32, GgufError> {

@@ -9,7 +9,7 @@
 //! assert_eq!(TokenType::Control.id(), 3);
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::added::{ChatTemplate, TokenText, TokenizerFiles};
@@ -109,6 +109,9 @@ impl Vocabulary {
             rows.put(*id, Token { text: added.text.clone(), score, token_type }, &added.file)?;
         }
         let (tokens, ids) = rows.finish()?;
+        if !is_bpe {
+            every_byte(&sentencepiece, &tokens, &ids)?;
+        }
         let special = special_ids(&files, &ids, model);
         Ok(Self {
             tokens,
@@ -120,6 +123,20 @@ impl Vocabulary {
             chat_template: chat_template(directory, files.config.chat_template)?,
             tokenizer,
         })
+    }
+}
+
+/// Checks that every byte has a token, and that tokens of bytes have its text: llama.cpp throws at
+/// a byte without a token in the middle of a text.
+fn every_byte(path: &Path, tokens: &[Token], ids: &HashMap<String, u32>) -> Result<(), HfError> {
+    let invalid = |problem: String| Err(HfError::invalid(path, "sentencepiece model", problem));
+    let texts: HashSet<String> = (0..=u8::MAX).map(byte_text).collect();
+    if let Some(missing) = (0..=u8::MAX).map(byte_text).find(|text| !ids.contains_key(text)) {
+        return invalid(format!("no piece '{missing}', expected one for each of the 256 bytes (byte_fallback)"));
+    }
+    match tokens.iter().find(|token| token.token_type == TokenType::Byte && !texts.contains(&token.text)) {
+        Some(token) => invalid(format!("the byte piece '{}', expected '<0x00>' to '<0xFF>'", token.text)),
+        None => Ok(()),
     }
 }
 
@@ -173,6 +190,11 @@ impl<'a> Rows<'a> {
         }
         Ok((tokens, ids))
     }
+}
+
+/// Returns the text of a byte's token in a sentencepiece vocabulary.
+pub(crate) fn byte_text(byte: u8) -> String {
+    format!("<0x{byte:02X}>")
 }
 
 /// Returns the text of the token that fills an empty row.

@@ -238,7 +238,9 @@ fn gguf_adapters_with_mismatched_factors_are_refused() {
     refused(&|_, _| (), "valid");
     refused(&|metadata, _| set(metadata, "general.type", "model".into()), "'model', expected 'adapter'");
     refused(&|metadata, _| set(metadata, "general.architecture", "llama".into()), "'llama', expected 'qwen2'");
-    refused(&|metadata, _| set(metadata, "adapter.lora.alpha", GgufValue::F64(1.0)), "expected a finite f32");
+    refused(&|metadata, _| set(metadata, "adapter.lora.alpha", GgufValue::F64(1.0)), "is f64, expected f32");
+    refused(&|metadata, _| set(metadata, "adapter.lora.alpha", GgufValue::F32(f32::NAN)), "NaN, expected");
+    refused(&|metadata, _| set(metadata, "adapter.lora.task_name", 1_u32.into()), "is u32, expected string");
     refused(&|metadata, _| metadata.retain(|(key, _)| key != "adapter.type"), "key 'adapter.type': missing");
     refused(&|_, tensors| tensors[0].dims[1] = 3, "expected a pair for");
     refused(&|_, tensors| tensors[1].dims[1] += 1, "expected a pair for");
@@ -246,7 +248,7 @@ fn gguf_adapters_with_mismatched_factors_are_refused() {
     refused(&|_, tensors| drop(tensors.remove(0)), "'blk.0.attn_q.weight.lora_a' is missing");
     refused(&|_, tensors| tensors[0].name = "blk.0.attn_norm.weight".into(), "ends in .lora_a or .lora_b");
     refused(&|_, tensors| tensors[0].name = "blk.99.attn_q.weight.lora_a".into(), "is not a matrix of");
-    refused(&|_, tensors| tensors[1].ggml_type = GgmlType::F64, "is F64, expected one of");
+    refused(&|_, tensors| tensors[1].ggml_type = GgmlType::F64, "F64, expected one of");
     refused(
         &|_, tensors| {
             tensors[0].name = "token_embd.weight.lora_a".into();

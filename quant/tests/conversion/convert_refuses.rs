@@ -126,6 +126,30 @@ fn missing_files_and_unwritable_paths_are_named() {
     assert!(message.contains("tiny: no weights, expected model.safetensors"), "{message}");
 }
 
+#[test]
+fn a_sentencepiece_model_without_a_piece_for_every_byte_is_refused() {
+    let source = crate::common::workspace().join("demo/checkpoints/mini-mm-policy");
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let whole = std::fs::read(source.join("tokenizer.model")).unwrap();
+    let converted = |bytes: &[u8]| {
+        std::fs::write(folder.path().join("tokenizer.model"), bytes).unwrap();
+        plan(folder.path(), &folder.path().join("out"), &ConvertOptions::new(WeightType::F32))
+    };
+    assert!(converted(&whole).is_ok());
+    for byte in ["<0x00>", "<0x0A>", "<0x41>", "<0xFF>"] {
+        let at = whole.windows(6).position(|text| text == byte.as_bytes()).unwrap();
+        let mut other = whole.clone();
+        other[at + 5] = b'?';
+        let message = converted(&other).unwrap_err().to_string();
+        let expected = format!("tokenizer.model: sentencepiece model: no piece '{byte}', expected one for each");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
 #[cfg(not(feature = "ggml"))]
 #[test]
 fn block_formats_without_ggml_are_refused_and_leave_no_file() {

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod check;
+mod check_table;
 mod checkpoint;
 mod checkpoint_files;
 #[path = "../common/mod.rs"]

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
+use mmprm_quant::check;
 use mmprm_quant::gguf::GgufFile;
 use unicode_normalization::UnicodeNormalization;
 
@@ -102,8 +103,10 @@ impl Model {
                 cause: "this is a vision projector (mmproj), not a language model".into(),
             });
         }
-        if !options.vocab_only {
-            mmprm_quant::check::language(&file)?;
+        if options.vocab_only {
+            check::vocabulary(&file)?;
+        } else {
+            check::language(&file)?;
         }
         let c_path = path_to_c(path)?;
         let gpu_layers = gpu_layers(options.gpu_layers, &file);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm::engine::{Device, gpu_devices};
 use mmprm::util::machine::{Memory, cores, memory};
+use mmprm_quant::check;
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::shapes::Shape;
 use mmprm_quant::quantize::QuantType;
@@ -67,6 +68,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     // Files that cannot be read are refused before anything is printed.
     let model = args.model.as_deref().map(GgufFile::open).transpose()?;
     let mmproj = args.mmproj.as_deref().map(GgufFile::open).transpose()?;
+    model.iter().try_for_each(check::language)?;
+    mmproj.iter().try_for_each(check::vision)?;
     let devices = gpu_devices();
     let memory = memory();
     let gpu = args.gpu_memory.or_else(|| devices.iter().map(|device| device.free).max());

@@ -16,7 +16,8 @@ use crate::ui::{Ui, bytes};
 /// Show a GGUF file's metadata, tensors, sizes and content hash.
 ///
 /// The hash covers only the tensors (names, shapes, types, data): files with equal weights have
-/// equal hashes, whatever their metadata.
+/// equal hashes, whatever their metadata. In JSON, a list of more than 1024 elements or a text of
+/// more than 64 KiB is an object with its type, its length and its beginning (`first`).
 #[derive(clap::Args)]
 pub struct Args {
     /// GGUF file.
@@ -30,10 +31,12 @@ pub struct Args {
 
 /// Maximum number of characters shown of a value.
 const MAX_SHOWN: usize = 60;
+/// Maximum number of characters shown of a key or of a tensor's name.
+const MAX_NAME: usize = 100;
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let file = GgufFile::open(&args.file)?;
+    let file = GgufFile::open_outline(&args.file)?;
     let summary = summary(&file);
     let bar = ui.bar("hashing", summary.bytes, "B");
     let hash = content_hash(&file, &mut |progress: Progress<'_>| {
@@ -45,7 +48,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 
     let mut metadata = Table::new(["key", "type", "value"]);
     for (key, value) in file.metadata() {
-        metadata.row([key.clone(), type_name(value), brief(value)]);
+        metadata.row([one_line(key, MAX_NAME), type_name(value, file.full_length(key)), brief(value)]);
     }
     ui.say_lines(format_args!(
         "{} (GGUF version {}, {})\n\n{metadata}",
@@ -57,7 +60,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         let mut tensors = Table::new(["tensor", "shape", "type", "bytes"]);
         for tensor in file.tensors() {
             let shape: Vec<String> = tensor.dims.iter().map(u64::to_string).collect();
-            tensors.row([tensor.name.clone(), shape.join("x"), tensor.ggml_type.to_string(), tensor.size.to_string()]);
+            tensors.row([
+                one_line(&tensor.name, MAX_NAME),
+                shape.join("x"),
+                tensor.ggml_type.to_string(),
+                tensor.size.to_string(),
+            ]);
         }
         ui.say_lines(&tensors)?;
     }
@@ -77,7 +85,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         summary.bits_per_parameter()
     ))?;
 
-    let keys: Map<String, Value> = file.metadata().iter().map(|(key, value)| (key.clone(), to_json(value))).collect();
+    let keys: Map<String, Value> =
+        file.metadata().iter().map(|(key, value)| (key.clone(), shown(value, file.full_length(key)))).collect();
     let tensors: Vec<Value> = file
         .tensors()
         .iter()
@@ -92,24 +101,38 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn type_name(value: &GgufValue) -> String {
+fn type_name(value: &GgufValue, full_length: Option<usize>) -> String {
     match value {
-        GgufValue::Array(array) => format!("{}[{}]", array.type_name(), array.len()),
+        GgufValue::Array(array) => {
+            format!("{}[{}]", array.type_name(), full_length.unwrap_or(array.len()))
+        }
         other => other.type_name().to_owned(),
     }
 }
 
 /// Returns a value on one line, truncated.
 fn brief(value: &GgufValue) -> String {
-    let text = match to_json(value) {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    let mut line: String = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().count() > MAX_SHOWN {
+    match to_json(value) {
+        Value::String(text) => one_line(&text, MAX_SHOWN),
+        other => one_line(&other.to_string(), MAX_SHOWN),
+    }
+}
+
+/// Returns the beginning of a text, without control characters.
+fn one_line(text: &str, max_chars: usize) -> String {
+    let mut line: String = text.chars().take(max_chars).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(max_chars).is_some() {
         line.push('…');
     }
     line
+}
+
+/// Returns a value, or the type, length and beginning of one that is too long.
+fn shown(value: &GgufValue, full_length: Option<usize>) -> Value {
+    match full_length {
+        Some(length) => json!({"type": value.type_name(), "length": length, "first": to_json(value)}),
+        None => to_json(value),
+    }
 }
 
 fn to_json(value: &GgufValue) -> Value {
