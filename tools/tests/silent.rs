@@ -13,7 +13,7 @@ fn generate(more: &str) -> String {
     format!("generate {POLICY} --problems p.json {more}")
 }
 
-fn problem(fields: Value) -> String {
+fn problem(fields: &Value) -> String {
     let mut record = json!({"id": "a", "question": "What is 1 + 1?", "answer": "2"});
     record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     json!([record]).to_string()
@@ -31,7 +31,7 @@ fn every_image_field_is_read_or_named() {
     let sandbox = Sandbox::new();
     let image = image(&sandbox);
     let solutions = |fields: Value, name: &str| {
-        sandbox.write("p.json", problem(fields));
+        sandbox.write("p.json", problem(&fields));
         sandbox.run(&generate(&format!("-n 2 -o {name}.json"))).done();
         sandbox.json(&format!("{name}.json"))[0]["solutions_splits"].clone()
     };
@@ -48,7 +48,7 @@ fn every_image_field_is_read_or_named() {
         (json!({"question": "See <image1>."}), "the marker `<image1>`, but the record has no image"),
         (json!({"image": format!("data:image/png;base64,{}", "A".repeat(500))}), "has an image itself"),
     ] {
-        sandbox.write("p.json", problem(fields));
+        sandbox.write("p.json", problem(&fields));
         let run = sandbox.run(&generate("-n 1 -o x.json")).refused(3, &["p.json[0] (id \"a\")", part]);
         assert!(run.err.len() < 400, "{}", run.err);
     }
@@ -58,7 +58,7 @@ fn every_image_field_is_read_or_named() {
 fn options_are_shown_to_the_model() {
     let sandbox = Sandbox::new();
     let tokens = |fields: Value, name: &str| {
-        sandbox.write("p.json", problem(fields));
+        sandbox.write("p.json", problem(&fields));
         let run = sandbox.run(&format!("--json {}", generate(&format!("-n 1 -o {name}.json")))).done();
         run.object()["engine"]["requested"].as_u64().unwrap()
     };
@@ -70,7 +70,7 @@ fn options_are_shown_to_the_model() {
 #[test]
 fn finished_work_is_kept_and_other_work_is_not_overwritten() {
     let sandbox = Sandbox::new();
-    sandbox.write("p.json", problem(json!({})));
+    sandbox.write("p.json", problem(&json!({})));
     sandbox.run(&generate("-n 2 -o c.json")).done();
     let before = sandbox.read("c.json");
     let again = sandbox.run(&generate("-n 2 -o c.json")).done();
@@ -98,7 +98,7 @@ fn finished_work_is_kept_and_other_work_is_not_overwritten() {
 #[test]
 fn outputs_that_are_no_regular_files_are_written_through() {
     let sandbox = Sandbox::new();
-    sandbox.write("p.json", problem(json!({})));
+    sandbox.write("p.json", problem(&json!({})));
     sandbox.run(&generate("-n 1 -o c.json")).done();
     let run = sandbox.run(&generate("-n 1 -o /dev/stdout"));
     assert_eq!(run.code, Some(0), "{run:?}");
@@ -171,7 +171,7 @@ fn a_policy_is_no_reward_model() {
 fn a_run_does_not_go_on_with_another_image() {
     let sandbox = Sandbox::new();
     std::fs::copy(sandbox.path(&image(&sandbox)), sandbox.path("a.png")).unwrap();
-    sandbox.write("p.json", problem(json!({"image": "a.png"})));
+    sandbox.write("p.json", problem(&json!({"image": "a.png"})));
     let annotate = format!("annotate {POLICY} --problems p.json --rollouts 2 --rollout-budget 4 -o trees");
     sandbox.run(&annotate).done();
     sandbox.run(&generate("-n 1 -o c.json")).done();
@@ -189,6 +189,6 @@ fn scoring_finds_the_images_of_generated_candidates() {
     sandbox.run(&format!("generate {POLICY} --problems data/test.json --limit 1 -n 1 -o out/c.json")).done();
     sandbox.run(&format!("score {PRM} -i out/c.json -o other/s.json")).done();
     assert!(sandbox.json("other/s.json")[0]["prm_scores"].is_array());
-    sandbox.write("p.json", format!("\u{feff}{}", problem(json!({}))));
+    sandbox.write("p.json", format!("\u{feff}{}", problem(&json!({}))));
     sandbox.run(&generate("-n 1 -o bom.json")).done();
 }

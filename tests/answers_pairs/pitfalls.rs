@@ -1,33 +1,6 @@
 //! The general rule on answers that look alike but differ, and on rarer spellings of equal ones.
 
-use mmprm::answer::{AnswerSpec, Outcome, compare};
-
-type Pair<'a> = (&'a str, &'a str);
-
-/// Checks that the outcome of each expected answer and prediction is `accepted`, and lists all that
-/// fail.
-fn check(accepted: impl Fn(Outcome) -> bool, pairs: &[Pair<'_>]) {
-    let mut failed = Vec::new();
-    for (gold, prediction) in pairs {
-        let comparison = compare(gold, prediction, &AnswerSpec::default());
-        if !accepted(comparison.outcome) {
-            failed.push(format!("{gold}  |  {prediction}  is {:?}: {}", comparison.outcome, comparison.reason));
-        }
-    }
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-}
-
-fn same(pairs: &[Pair<'_>]) {
-    check(|outcome| outcome == Outcome::Equal, pairs);
-}
-
-fn unlike(pairs: &[Pair<'_>]) {
-    check(|outcome| outcome == Outcome::Different, pairs);
-}
-
-fn unequal(pairs: &[Pair<'_>]) {
-    check(|outcome| outcome != Outcome::Equal, pairs);
-}
+use super::{same, unequal, unlike};
 
 #[test]
 fn answers_that_look_alike_are_not_equal() {
