@@ -17,9 +17,26 @@ const PRE: &str = "tokenizer.ggml.pre";
 /// Maximum number of tokens; real vocabularies have up to 260 thousand.
 const MAX_TOKENS: usize = 1 << 22;
 
-/// Pre-tokenizers of byte-level BPE for which llama.cpp has a splitter of its own; for others it
-/// uses `std::regex`, whose recursion overflows the stack on long texts.
-const PRE_TOKENIZERS: &[&str] = &["qwen2", "deepseek-r1-qwen", "llama-bpe", "llama3", "llama-v3", "gpt-2"];
+/// Pre-tokenizers of byte-level BPE for which llama.cpp has a splitter of its own, and those that besides only take digits apart
+/// (from `smollm` on). For others it uses `std::regex` on whole words, whose recursion overflows the stack on long texts.
+const PRE_TOKENIZERS: &[&str] = &[
+    "qwen2",
+    "deepseek-r1-qwen",
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "falcon3",
+    "pixtral",
+    "gpt-2",
+    "phi-2",
+    "olmo",
+    "mpt",
+    "smollm",
+    "starcoder",
+    "refact",
+    "command-r",
+    "codeshell",
+];
 
 /// Checks what llama.cpp reads of a language model when it loads only its vocabulary.
 ///
