@@ -30,7 +30,7 @@ impl Sums {
     fn of(kinds: &[(f64, f64)], rollouts: usize, adaptive: bool) -> Self {
         let params = SearchParams {
             max_searches: 20,
-            rollout_budget: usize::MAX,
+            rollout_budget: 1 << 30,
             rollouts,
             adaptive,
             ..SearchParams::default()
