@@ -11,6 +11,7 @@ use super::network::tiling;
 use super::recipe::{Recipe, Task};
 use super::validation::hold_out;
 use crate::internvl;
+use crate::util::identity::identity;
 use crate::util::io::FileError;
 
 /// The data of a run.
@@ -77,6 +78,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
     let mut fingerprints = Map::new();
     fingerprints.insert("samples".into(), fingerprint(&recipe.samples)?);
     fingerprints.insert("config".into(), fingerprint(&recipe.model.join("config.json"))?);
+    fingerprints.insert("weights".into(), weights(recipe)?);
     let mut held_out = if let Some(path) = &recipe.validation_samples {
         fingerprints.insert("validation_samples".into(), fingerprint(path)?);
         train.adopt(read(path)?)
@@ -93,6 +95,16 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         return Err(PrepareError::NothingLeft { path, held, left_out });
     }
     Ok(TrainingData { train, held_out, fingerprints: fingerprints.into() })
+}
+
+/// The identities of the files with the model's weights: of the checkpoint, and of a quantised base.
+fn weights(recipe: &Recipe) -> Result<Value, PrepareError> {
+    let list = std::fs::read_dir(&recipe.model).map_err(FileError::reading(&recipe.model))?;
+    let is_weights = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors");
+    let mut files: Vec<PathBuf> = list.filter_map(|entry| Some(entry.ok()?.path())).filter(is_weights).collect();
+    files.sort();
+    files.extend(recipe.lora.as_ref().and_then(|lora| lora.base.clone()));
+    Ok(files.iter().map(|file| identity(file)).collect::<Result<Vec<_>, _>>()?.into())
 }
 
 /// SHA-256 over the images of all samples, in hexadecimal.

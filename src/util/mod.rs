@@ -12,6 +12,7 @@
 //! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
 pub mod cancel;
+pub mod identity;
 pub mod io;
 #[doc(hidden)]
 pub mod journal;

@@ -28,13 +28,8 @@ struct Sums {
 impl Sums {
     /// Searches with `rollouts` per state, or adaptive ones.
     fn of(kinds: &[(f64, f64)], rollouts: usize, adaptive: bool) -> Self {
-        let params = SearchParams {
-            max_searches: 20,
-            rollout_budget: 1 << 30,
-            rollouts,
-            adaptive,
-            ..SearchParams::default()
-        };
+        let params =
+            SearchParams { max_searches: 20, rollout_budget: 1 << 30, rollouts, adaptive, ..SearchParams::default() };
         let mut sums = Self::default();
         for (kind, &(slip, mend)) in kinds.iter().enumerate() {
             let oracle = Oracle::new(slip, mend);

@@ -13,6 +13,7 @@ use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sam
 use mmprm::eval::batch::{BatchError, Existing};
 use mmprm::prompt::ChatTemplate;
 use mmprm::remote::ApiKey;
+use mmprm::util::identity::identity;
 use mmprm::util::printable::printable;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm::vision::{EncoderChoice, VisionError};
@@ -363,6 +364,11 @@ pub fn api_key(flag: &str, named: Option<&str>, usual: &[&str]) -> anyhow::Resul
         }
     };
     found.map(|(name, key)| ApiKey::new(&key).map_err(|error| Usage(format!("{name}: {error}")).into())).transpose()
+}
+
+/// The model files of a run, for its settings: another file under the same name makes another run.
+pub fn identities<const N: usize>(files: [Option<&Path>; N]) -> anyhow::Result<Vec<String>> {
+    Ok(files.into_iter().flatten().map(identity).collect::<Result<_, _>>()?)
 }
 
 /// The images of a run, for its settings: size and hash of each.

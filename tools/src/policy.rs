@@ -157,15 +157,16 @@ impl PolicyArgs {
     }
 
     /// The flags that can change a run's results, for journals and settings files.
-    pub fn settings(&self) -> Value {
-        match &self.server.policy_model {
+    pub fn settings(&self) -> anyhow::Result<Value> {
+        Ok(match &self.server.policy_model {
             // The address is left out, so that the same model on another server resumes a run.
             Some(model) => json!({"server_model": model, "prompt_template": self.prompt_template}),
             None => json!({
                 "model": self.model, "mmproj": self.mmproj, "prompt_template": self.prompt_template,
                 "max_tiles": self.max_tiles, "parallel": self.parallel.0,
+                "files": args::identities([self.model.as_deref(), self.mmproj.as_deref()])?,
             }),
-        }
+        })
     }
 }
 

@@ -192,3 +192,26 @@ fn scoring_finds_the_images_of_generated_candidates() {
     sandbox.write("p.json", format!("\u{feff}{}", problem(&json!({}))));
     sandbox.run(&generate("-n 1 -o bom.json")).done();
 }
+
+#[test]
+fn a_run_does_not_go_on_with_another_model_of_the_same_name() {
+    let sandbox = Sandbox::new();
+    sandbox.write("p.json", problem(&json!({})));
+    sandbox.write("m.gguf", sandbox.read("policy.gguf"));
+    let generate = "generate --policy m.gguf --max-tokens 60 --problems p.json -n 1 -o c.json";
+    let annotate =
+        "annotate --policy m.gguf --max-tokens 60 --problems p.json --rollouts 2 --rollout-budget 4 -o trees";
+    sandbox.run(generate).done();
+    sandbox.run(annotate).done();
+    sandbox.write("r.gguf", sandbox.read("prm.gguf"));
+    let score = "score --prm r.gguf -i c.json -o s.json";
+    sandbox.run(score).done();
+    sandbox.write("m.gguf", sandbox.read("prm.gguf"));
+    sandbox.refuses(generate, 2, &["c.json", "policy.files", "--force"]);
+    sandbox.refuses(annotate, 2, &["trees", "policy.files"]);
+    let mut other = sandbox.read("r.gguf");
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    sandbox.write("r.gguf", other);
+    sandbox.refuses(score, 2, &["s.json", "files", "--force"]);
+}

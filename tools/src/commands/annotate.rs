@@ -139,7 +139,7 @@ impl Args {
     /// What the trees depend on besides the problems and the search parameters. `--parallel`
     /// affects rounding only.
     fn settings(&self, judge: &Value) -> anyhow::Result<Value> {
-        let mut policy = self.policy.settings();
+        let mut policy = self.policy.settings()?;
         if let Some(policy) = policy.as_object_mut() {
             policy.remove("parallel");
         }

@@ -58,7 +58,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let mut settings = json!({
-        "command": "generate", "policy": args.policy.settings(),
+        "command": "generate", "policy": args.policy.settings()?,
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "n": args.n, "sampling": args::sampling_settings(sampling),
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,

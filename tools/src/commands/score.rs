@@ -68,7 +68,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let prm = LocalPrm::new(engine, encoder, PrmOptions { data_root: data_root.clone(), template: args.template })
         .with_context(|| format!("--prm {}", args.prm.display()))?;
     let mut settings = json!({
-        "command": "score", "prm": args.prm, "mmproj": args.mmproj, "input": fingerprint(&args.input)?,
+        "command": "score", "prm": args.prm, "mmproj": args.mmproj,
+        "files": args::identities([Some(&args.prm), args.mmproj.as_deref()])?, "input": fingerprint(&args.input)?,
         "data_root": args.data_root, "template": prm.template().to_string(),
         "vision_encoder": args.engine.vision_encoder(), "images": images,
     });
