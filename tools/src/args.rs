@@ -14,6 +14,7 @@ use mmprm::eval::batch::{BatchError, Existing};
 use mmprm::prompt::ChatTemplate;
 use mmprm::remote::ApiKey;
 use mmprm::util::identity::identity;
+use mmprm::util::machine::cores;
 use mmprm::util::printable::printable;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm::vision::{EncoderChoice, VisionError};
@@ -32,10 +33,15 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = layers)]
     gpu_layers: Automatic,
 
-    /// Exact number of compute threads [default: one per core, fewer while other programs use the
-    /// cores; one for models under 64 MiB, whose threads would only wait for each other].
+    /// Exact number of compute threads, at most one per core without --force-threads [default: one
+    /// per core, fewer while other programs use the cores; one for models under 64 MiB, whose threads
+    /// would only wait for each other].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     threads: Option<u32>,
+
+    /// Allow more --threads than there are cores, which then wait for each other.
+    #[arg(long, requires = "threads")]
+    force_threads: bool,
 
     /// KV cache size, in positions of all prompts and rollouts together [default: 4096 to 65536,
     /// from --parallel, limited to 2 GiB].
@@ -168,6 +174,12 @@ impl EngineArgs {
         if names.is_empty() { "CPU".to_owned() } else { names.join("+") }
     }
 
+    /// The number of compute threads: `--threads`, capped at the number of cores.
+    fn threads(&self) -> Option<u32> {
+        let cores = u32::try_from(cores()).unwrap_or(u32::MAX);
+        self.threads.map(|threads| if self.force_threads { threads } else { threads.min(cores) })
+    }
+
     /// How to load a language model.
     pub fn model_options(&self) -> ModelOptions {
         ModelOptions { gpu_layers: self.gpu_layers.0, adapters: self.lora.clone(), ..ModelOptions::default() }
@@ -176,7 +188,7 @@ impl EngineArgs {
     /// How to load a vision projector.
     pub fn encoder_options(&self, max_tiles: Option<usize>) -> PromptEncoderOptions {
         PromptEncoderOptions {
-            threads: self.threads,
+            threads: self.threads(),
             gpu: self.gpu_layers.0 != Some(0),
             max_tiles,
             vision: self.vision.vision_encoder,
@@ -190,7 +202,7 @@ impl EngineArgs {
         EngineOptions {
             context: self.context,
             parallel,
-            threads: self.threads,
+            threads: self.threads(),
             deterministic: self.deterministic || fixed_schedule && !model.is_offloaded(),
         }
     }
@@ -227,6 +239,11 @@ impl EngineArgs {
         fixed_schedule: bool,
         ui: &Ui,
     ) -> anyhow::Result<(Engine, PromptEncoder)> {
+        if let (Some(given), Some(used)) = (self.threads, self.threads())
+            && used < given
+        {
+            ui.note(format_args!("--threads {given} is more than the {used} cores; {used} are used (--force-threads)"));
+        }
         let bar = ui.bar("loading", 1, "");
         bar.set_message(printable(model.display()));
         let model = Model::load(model, options)?;

@@ -215,3 +215,12 @@ fn a_run_does_not_go_on_with_another_model_of_the_same_name() {
     sandbox.write("r.gguf", other);
     sandbox.refuses(score, 2, &["s.json", "files", "--force"]);
 }
+
+#[test]
+fn more_threads_than_cores_are_capped_with_a_note() {
+    let sandbox = Sandbox::new();
+    sandbox.write("p.json", problem(&json!({})));
+    let run = sandbox.run(&generate("-n 1 -o c.json --threads 500"));
+    assert!(run.code == Some(0) && run.err.contains("--threads 500 is more than the"), "{run:?}");
+    sandbox.run(&generate("-n 1 -o d.json --threads 1")).done();
+}
