@@ -19,6 +19,7 @@ use crate::judge::{JudgeError, VerifyError};
 use crate::policy::PolicyError;
 use crate::prm::PrmError;
 use crate::search::SearchError;
+use crate::util::io::FileError;
 use crate::vision::VisionError;
 
 /// Any error of the library, with the room's own error inside.
@@ -152,7 +153,8 @@ impl ErrorKind {
         if is_cancelled {
             return Some(Self::Cancelled);
         }
-        let is_input = error.is::<HfError>()
+        let is_input = matches!(error.downcast_ref(), Some(FileError::Read { .. } | FileError::TooLarge { .. }))
+            || error.is::<HfError>()
             || error.is::<SynthError>()
             || error.is::<ImageError>()
             || error.is::<ProblemError>()
