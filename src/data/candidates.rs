@@ -30,7 +30,7 @@ pub struct CandidateSet {
     /// The whole record as read, in the key order of its file.
     pub record: Map<String, Value>,
     /// `question`, followed by its options where the record has any
-    /// ([`with_options`](super::question::with_options)); optional in files that already have scores.
+    /// ([`with_options`]); optional in files that already have scores.
     pub question: Option<String>,
     /// The paths of its [image fields](super::images), as written; empty for text-only problems.
     pub images: Vec<String>,

@@ -66,8 +66,8 @@ impl FromStr for Continue {
 
 /// Parses model text into a rollout.
 ///
-/// `special_tokens` (those of the model's vocabulary without the four tags) are [removed](without)
-/// first. Then every closed tag pair is taken, up to the nearest closing tag, and its content
+/// `special_tokens` (those of the model's vocabulary without the four tags) are removed first,
+/// until none is left. Then every closed tag pair is taken, up to the nearest closing tag, and its content
 /// [stripped](strip). Runs in time linear in the text.
 pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
     let text = without(text, special_tokens);
