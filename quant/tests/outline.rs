@@ -55,6 +55,7 @@ fn array(element: u32, count: u64) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(not(feature = "ggml"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn the_outline_of_any_file_takes_less_than_64_mib() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("large.gguf");

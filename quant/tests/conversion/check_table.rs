@@ -312,6 +312,7 @@ impl Report {
 }
 
 #[test]
+#[cfg_attr(not(feature = "ggml"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn every_mutation_of_a_key_is_refused_or_known_to_be_harmless() {
     let directory = tempfile::tempdir().unwrap();
     let mut report = Report::new(directory.path());
@@ -339,6 +340,7 @@ fn every_mutation_of_a_key_is_refused_or_known_to_be_harmless() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "ggml"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn every_mutation_of_a_tensor_is_refused_or_known_to_be_harmless() {
     let directory = tempfile::tempdir().unwrap();
     let mut report = Report::new(directory.path());
