@@ -128,6 +128,7 @@ pub fn image_paths(record: &Map<String, Value>) -> Result<Vec<String>, ImageFiel
 ///
 /// # Errors
 /// [`ImageFieldError::Marker`].
+#[doc(hidden)]
 pub fn check_markers(question: &str, images: usize) -> Result<(), ImageFieldError> {
     if images > 0 {
         return Ok(());

@@ -156,6 +156,7 @@ impl Origin {
 
 /// Returns the folder of the images of an output's records, if the output was made by a [`Batch`]
 /// that knew it and the folder is still there.
+#[doc(hidden)]
 pub fn data_root(output: &Path) -> Option<PathBuf> {
     Origin::read(output).ok()??.data_root.filter(|folder| folder.is_dir())
 }

@@ -26,6 +26,7 @@ mod tiling;
 pub use confine::resolve;
 pub use decode::{Limits, load};
 pub use error::ImageError;
+#[doc(hidden)]
 pub use fingerprint::fingerprints;
 #[doc(hidden)]
 pub use grid::candidate_grids;

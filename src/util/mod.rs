@@ -12,6 +12,7 @@
 //! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
 pub mod cancel;
+#[doc(hidden)]
 pub mod identity;
 pub mod io;
 #[doc(hidden)]
@@ -22,8 +23,10 @@ pub mod machine;
 pub(crate) mod nesting;
 pub(crate) mod own_file;
 pub(crate) mod pool;
+#[doc(hidden)]
 pub mod printable;
 pub mod random;
+#[doc(hidden)]
 pub mod settings;
 #[cfg(test)]
 #[path = "../../tests/support/skips.rs"]
