@@ -43,7 +43,7 @@
 //! * the rule of a benchmark: a file in `benchmark`, and a variant of [`Rule`] in `rule.rs` (the
 //!   command `mmprm verify` lists the rules by name).
 //!
-//! Then add the form to `tests/answers_kinds.rs` (rarer spellings of it to `tests/answers_pairs.rs`), with pairs that are equal and pairs that are not.
+//! Then add the form to `tests/answers_kinds.rs` (rarer spellings of it to `tests/answers_pairs/`), with pairs that are equal and pairs that are not.
 
 pub mod benchmark;
 mod comparison;

@@ -131,10 +131,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesE
         let Value::Object(record) = record else {
             return Err(CandidatesError::NotARecord { path: path.to_owned(), index });
         };
-        let place = match record.get("id").filter(|id| !id.is_null()) {
-            Some(id) => format!("record {index} (id {})", shown(id)),
-            None => format!("record {index}"),
-        };
+        let place = place(&record, index);
         read_record(record).map_err(|defect| match defect {
             Defect::Field(field, cause) => {
                 CandidatesError::Field { path: path.to_owned(), record: place, field, cause }
@@ -143,6 +140,14 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesE
         })
     });
     sets.collect()
+}
+
+/// Names a record in messages: its index from 0, and its id if it has one.
+pub(crate) fn place(record: &Map<String, Value>, index: usize) -> String {
+    match record.get("id").filter(|id| !id.is_null()) {
+        Some(id) => format!("record {index} (id {})", shown(id)),
+        None => format!("record {index}"),
+    }
 }
 
 fn read_record(record: Map<String, Value>) -> Result<CandidateSet, Defect> {

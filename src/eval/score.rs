@@ -27,7 +27,7 @@
 use serde_json::{Map, Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
-use crate::data::candidates::CandidateSet;
+use crate::data::candidates::{self, CandidateSet};
 use crate::data::problem::Problem;
 use crate::judge::{self, OnUnjudged, Verifier};
 use crate::prm::{self, PrmError, ScoreRequest, StepScorer};
@@ -70,10 +70,7 @@ pub fn score(
 fn failed(mut record: Map<String, Value>, index: usize, cause: &str) -> Outcome {
     record.insert("prm_scores".into(), Value::Null);
     record.insert("prm_error".into(), cause.into());
-    let place = match record.get("id").filter(|id| !id.is_null()) {
-        Some(id) => format!("record {index} (id {id})"),
-        None => format!("record {index}"),
-    };
+    let place = candidates::place(&record, index);
     Outcome::Failed(record, format!("{place}: {cause}"))
 }
 

@@ -8,7 +8,7 @@ use crate::compat::text::strip;
 use crate::data::solution::{self, Continue};
 use crate::engine::{Completion, Engine, EngineError, EngineStats, GenerateRequest, Prompt, Stream, Token};
 use crate::image;
-use crate::prompt::{Images, Run};
+use crate::prompt::Images;
 use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// A language model, its vision encoder and the engine that runs them, as a [`RolloutModel`].
@@ -72,14 +72,10 @@ impl LocalPolicy {
         if let Some(tokens) = step_tokens::tokens(request.step_tokens, request.prefix.len()) {
             Ok(tokens)
         } else {
-            let mut run = Run::default();
+            let mut run = self.encoder.run();
             for step in request.prefix {
                 run.template("<step>");
-                if self.encoder.has_reference_special_tokens() {
-                    run.template(strip(step));
-                } else {
-                    run.plain(strip(step));
-                }
+                run.plain(strip(step));
                 run.template("</step>");
             }
             Ok(self.encoder.model().tokenize_run(&run, false).map_err(EncodeError::from)?)

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY, Task};
+
 use super::{PrmError, ScoreRequest, StepScorer, finite};
 use crate::data::solution;
 use crate::engine::{Engine, EngineError, EngineStats, PromptError, Token};
@@ -47,10 +49,10 @@ impl LocalPrm {
         };
         let step = token("mmprm.prm.step_token", STEP_TOKEN)?;
         let labels = [token("mmprm.prm.yes_token", "Yes")?, token("mmprm.prm.no_token", "No")?];
-        if model.own_text("mmprm.task") == Some("policy") {
+        if model.own_text(TASK_KEY) == Some(Task::Policy.name()) {
             return Err(refuse("it was trained as a policy (mmprm.task), expected a process reward model".into()));
         }
-        let template = match (options.template, model.own_text("mmprm.prm.template")) {
+        let template = match (options.template, model.own_text(TEMPLATE_KEY)) {
             (Some(template), _) => template,
             (None, Some(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,
             (None, None) => PrmTemplate::Scoring,

@@ -18,6 +18,7 @@ use std::ops::Range;
 pub struct Run {
     text: String,
     plain: Vec<Range<usize>>,
+    reference: bool,
 }
 
 /// A special token of a vocabulary.
@@ -47,6 +48,12 @@ pub enum Fragment<'a> {
 }
 
 impl Run {
+    /// Returns an empty run. With `reference`, special tokens are recognised in plain text too, as in
+    /// MM-PRM's code.
+    pub fn new(reference: bool) -> Self {
+        Self { reference, ..Self::default() }
+    }
+
     /// Appends text in which special tokens are recognised.
     pub fn template(&mut self, text: &str) {
         self.text.push_str(text);
@@ -54,6 +61,9 @@ impl Run {
 
     /// Appends text in which special tokens are text.
     pub fn plain(&mut self, text: &str) {
+        if self.reference {
+            return self.template(text);
+        }
         let start = self.text.len();
         self.text.push_str(text);
         match self.plain.last_mut() {

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use llama_cpp_sys_2 as sys;
 use mmprm_quant::check;
 use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY};
 
 use super::{Model, log, path_to_c};
 use crate::engine::EngineError;
@@ -27,7 +28,7 @@ impl LoraAdapter {
 }
 
 /// Keys by which an adapter says what it makes of its model.
-const OWN_KEYS: [&str; 2] = ["mmprm.task", "mmprm.prm.template"];
+const OWN_KEYS: [&str; 2] = [TASK_KEY, TEMPLATE_KEY];
 
 /// A loaded adapter; llama.cpp frees it with its model.
 #[derive(Debug, Clone, Copy)]

@@ -338,15 +338,8 @@ impl Model {
     /// Returns the texts of all control tokens (`<|im_end|>`, `<img>`, …), which are removed from
     /// generated text before parsing.
     pub fn special_texts(&self) -> Vec<String> {
-        (0..self.vocabulary_size() as Token)
-            .filter(|&token| {
-                // SAFETY: the token is in the vocabulary.
-                let attributes = unsafe { sys::llama_vocab_get_attr(self.vocab.as_ptr(), token) };
-                attributes & (sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN) != 0
-            })
-            .map(|token| self.text(token))
-            .filter(|text| !text.is_empty())
-            .collect()
+        let (specials, _) = &self.specials;
+        specials.iter().filter(|special| !special.always_found).map(|special| special.text.clone()).collect()
     }
 
     fn text(&self, token: Token) -> String {

@@ -54,7 +54,7 @@ impl Encoder<'_> {
 
     /// Context and reply as tokens, with the places of the images.
     fn tokens(&self, text: &Text, text_images: TextImages<'_>) -> Result<(Vec<u32>, Vec<Placed>), SampleError> {
-        let (mut tokens, mut images, mut run) = (Vec::new(), Vec::new(), Run::default());
+        let (mut tokens, mut images, mut run) = (Vec::new(), Vec::new(), Run::new(self.reference_special_tokens));
         let flush = |run: &mut Run, tokens: &mut Vec<u32>| -> Result<(), SampleError> {
             if !run.is_empty() {
                 let ids = self.tokenizer.encode(run, tokens.is_empty()).map_err(SampleError::Tokenizer)?;
@@ -69,7 +69,6 @@ impl Encoder<'_> {
         for piece in text.context.iter().chain(text.reply.iter().flatten()) {
             match piece {
                 Piece::Text(more) => run.template(more),
-                Piece::Plain(more) if self.reference_special_tokens => run.template(more),
                 Piece::Plain(more) => run.plain(more),
                 Piece::Image(index) => {
                     let &(image, tiles) = text_images.get(*index).ok_or(SampleError::NoSuchImage)?;

@@ -86,6 +86,11 @@ impl PromptEncoder {
         self.reference_special_tokens
     }
 
+    /// Returns an empty run of text for the model.
+    pub(crate) fn run(&self) -> Run {
+        Run::new(self.reference_special_tokens)
+    }
+
     /// Returns the model.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
@@ -112,7 +117,7 @@ impl PromptEncoder {
     /// [`EncodeError`].
     pub fn prompt_then(&self, pieces: &[Piece], images: &[PathBuf], then: &[Token]) -> Result<Prompt, EncodeError> {
         let mut chunks = Vec::new();
-        let mut run = Run::default();
+        let mut run = self.run();
         let mut first = true;
         let mut flush = |run: &mut Run, chunks: &mut Vec<Chunk>| -> Result<(), EncodeError> {
             if !run.is_empty() {
@@ -124,7 +129,6 @@ impl PromptEncoder {
         for piece in pieces {
             match piece {
                 Piece::Text(more) => run.template(more),
-                Piece::Plain(more) if self.reference_special_tokens => run.template(more),
                 Piece::Plain(more) => run.plain(more),
                 Piece::Image(index) => {
                     let missing = EncodeError::NoImage { number: index + 1, count: images.len() };

@@ -9,6 +9,7 @@ use mmprm::util::printable::printable;
 use mmprm_quant::adapter::is_adapter;
 use mmprm_quant::convert::{ConvertError, ConvertOptions, PlannedFile, WeightType, adapter, plan};
 use mmprm_quant::gguf::GgufValue;
+use mmprm_quant::hf::origin::TEMPLATE_KEY;
 use mmprm_quant::progress::Progress;
 use serde_json::{Value, json};
 
@@ -81,7 +82,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let mut options = ConvertOptions::new(weight_type);
     if let Some(template) = args.prm_template {
-        options.metadata.push(("mmprm.prm.template".into(), GgufValue::String(template.to_string())));
+        options.metadata.push((TEMPLATE_KEY.into(), GgufValue::String(template.to_string())));
     }
     let plan = plan(&args.checkpoint, &args.output, &options)?;
     for note in &plan.notes {
