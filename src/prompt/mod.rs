@@ -42,6 +42,6 @@ mod run;
 
 pub use chat::{ChatTemplate, TemplateError, rollout, rollout_user, tagged_steps};
 pub use pieces::{IMAGE_PLACEHOLDER, Images, Piece, render};
-pub(crate) use prm::{PROCESS, prm_with, split_prm_text};
+pub(crate) use prm::{PROCESS, prm_continuation, prm_with, split_prm_text};
 pub use prm::{PrmTemplate, STEP_TOKEN, UnknownTemplate, prm, prm_of, prm_text};
 pub use run::{Fragment, Run, Special};

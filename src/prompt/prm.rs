@@ -111,7 +111,7 @@ fn prompt_of(
 ) -> Vec<Piece> {
     let mut parts = Vec::new();
     if let Some(question) = question {
-        parts.extend([Part::Template(QUESTION), Part::Question(question), Part::Template(PROCESS)]);
+        parts.extend(question_parts(question));
     }
     for (index, step) in process.split(STEP_TOKEN).enumerate() {
         if index > 0 {
@@ -132,14 +132,44 @@ pub fn prm_of<S: AsRef<str>>(
     template: PrmTemplate,
     mode: Images,
 ) -> Vec<Piece> {
-    let mut parts = vec![Part::Template(QUESTION), Part::Question(question), Part::Template(PROCESS)];
-    for (index, step) in steps.iter().enumerate() {
-        if index > 0 {
+    let mut parts = question_parts(question);
+    parts.extend(step_parts(steps, template));
+    whole(&parts, images, template, mode)
+}
+
+/// Returns the prompt of [`prm_of`] cut in two after the `previous` steps: its beginning, and the steps of `solution` as the text
+/// to predict, without the end of the turn.
+pub(crate) fn prm_continuation<S: AsRef<str>>(
+    question: &str,
+    previous: &[S],
+    solution: &[S],
+    images: usize,
+    template: PrmTemplate,
+) -> (Vec<Piece>, Vec<Piece>) {
+    let mut parts = question_parts(question);
+    parts.extend(step_parts(previous, template));
+    if !previous.is_empty() {
+        parts.push(Part::Template(template.layout().separator));
+    }
+    let beginning = beginning(&parts, images, template, Images::All).finish();
+    let mut reply = Builder::default();
+    reply.message(&step_parts(solution, template), 0, Images::All);
+    (beginning, reply.finish())
+}
+
+fn question_parts(question: &str) -> Vec<Part<'_>> {
+    vec![Part::Template(QUESTION), Part::Question(question), Part::Template(PROCESS)]
+}
+
+fn step_parts<S: AsRef<str>>(steps: &[S], template: PrmTemplate) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    for step in steps {
+        if !parts.is_empty() {
             parts.push(Part::Template(template.layout().separator));
         }
         parts.extend([Part::Step(step.as_ref()), Part::Template(STEP_TOKEN)]);
     }
-    whole(&parts, images, template, mode)
+    parts
 }
 
 /// What comes before a question.
@@ -158,12 +188,17 @@ pub(crate) fn split_prm_text(text: &str, steps: Option<usize>) -> (Option<&str>,
 }
 
 fn whole(parts: &[Part<'_>], images: usize, template: PrmTemplate, mode: Images) -> Vec<Piece> {
+    let mut prompt = beginning(parts, images, template, mode);
+    prompt.text(TURN_END);
+    prompt.finish()
+}
+
+fn beginning(parts: &[Part<'_>], images: usize, template: PrmTemplate, mode: Images) -> Builder {
     let mut prompt = Builder::default();
     prompt.text(&system_turn());
     prompt.text(template.layout().turns);
     prompt.message(parts, images, mode);
-    prompt.text(TURN_END);
-    prompt.finish()
+    prompt
 }
 
 #[cfg(test)]

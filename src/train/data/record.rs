@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 
 use super::error::SampleError;
 use crate::data::images::{check_markers, image_paths};
-use crate::prompt::{ChatTemplate, Images, Piece, PrmTemplate, STEP_TOKEN, prm_of, prm_text, prm_with, split_prm_text};
+use crate::prompt::{
+    ChatTemplate, Images, Piece, PrmTemplate, STEP_TOKEN, prm_continuation, prm_of, prm_text, prm_with, split_prm_text,
+};
 
 /// The kind of samples in a training file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,22 +106,7 @@ impl Record {
             texts.push(Text::with_reply(context, reply, question));
         }
         if forms.prm {
-            let template = PrmTemplate::Training;
-            let mut context = prm_of(question, &self.previous, images, template, Images::All);
-            if let Some(Piece::Text(last)) = context.last_mut() {
-                last.truncate(last.len() - TURN_END.len());
-            }
-            // The previous steps and the blank line after them are context, the rest is the reply.
-            if !self.previous.is_empty() {
-                context.push(text(STEP_SEPARATOR));
-            }
-            let mut reply = Vec::new();
-            for (index, step) in solution.iter().enumerate() {
-                if index > 0 {
-                    reply.push(text(STEP_SEPARATOR));
-                }
-                reply.extend([plain(step), text(STEP_TOKEN)]);
-            }
+            let (context, reply) = prm_continuation(question, &self.previous, solution, images, PrmTemplate::Training);
             texts.push(Text::with_reply(context, reply, question));
         }
         Ok(texts)
@@ -170,12 +157,6 @@ impl Record {
         Ok(Text { context, reply: None, labels, weights, question })
     }
 }
-
-/// The text between two steps in the training template.
-const STEP_SEPARATOR: &str = "\n\n";
-
-/// The end of a prompt made by [`prm_of`].
-const TURN_END: &str = "<|im_end|>\n";
 
 /// The human and the gpt turn.
 fn turns(turns: &[Turn]) -> Result<(&str, &Value), SampleError> {
