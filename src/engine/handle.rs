@@ -109,13 +109,32 @@ impl Engine {
     /// [`EngineError::Prompt`] for a prompt made for another model or an unknown token to read,
     /// [`EngineError::Limit`] for a prompt longer than the context, or [`EngineError::Decode`].
     pub fn probe(&self, prompts: Vec<Prompt>, at: Token, read: &[Token]) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
-        prompts.iter().try_for_each(|prompt| self.check(prompt))?;
         let vocabulary = self.model.vocabulary_size();
         if let Some(&token) = read.iter().find(|&&token| token < 0 || token as usize >= vocabulary) {
             return Err(PromptError::UnknownToken { token, vocabulary }.into());
         }
+        self.read(prompts, Reading::Marks { at, read: read.to_vec() })
+    }
+
+    /// Decodes each prompt and returns the log-probability of each of its tokens from position `from` on, under the model's own
+    /// distribution (temperature 1): `[prompts][tokens]`. Each result depends on its own prompt only, with the exception of
+    /// [`Engine::probe`].
+    ///
+    /// # Errors
+    /// [`EngineError::Prompt`] for a prompt made for another model, [`EngineError::Limit`] for a prompt longer than the
+    /// context, or [`EngineError::Decode`].
+    ///
+    /// # Panics
+    /// If `from` is 0: nothing predicts the first token.
+    pub fn logprobs(&self, prompts: Vec<Prompt>, from: usize) -> Result<Vec<Vec<f32>>, EngineError> {
+        assert!(from > 0, "nothing predicts the first token");
+        let readings = self.read(prompts, Reading::Continuation { from })?;
+        Ok(readings.into_iter().map(|rows| rows.into_iter().flatten().collect()).collect())
+    }
+
+    fn read(&self, prompts: Vec<Prompt>, reading: Reading) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        prompts.iter().try_for_each(|prompt| self.check(prompt))?;
         let (reply, answer) = mpsc::channel();
-        let reading = Reading { at, read: read.to_vec() };
         self.send(Command::Probe(ProbeRequest { prompts, reading }, reply))?;
         answer.recv().map_err(|_| EngineError::Stopped)?
     }

@@ -153,6 +153,11 @@ impl Prompt {
         self.keys[position] == token_key(token)
     }
 
+    /// Returns the token at `position`; `None` in images and beyond the end.
+    pub(super) fn token(&self, position: usize) -> Option<Token> {
+        self.keys.get(position).and_then(|&key| u32::try_from(key).ok()).map(|key| key as Token)
+    }
+
     /// Returns the last position that holds `token`.
     pub(super) fn last_position_of(&self, token: Token) -> Option<usize> {
         self.keys.iter().rposition(|&key| key == token_key(token))

@@ -102,11 +102,50 @@ pub(super) struct ProbeRequest {
     pub reading: Reading,
 }
 
-/// What a probe returns: the logits of `read` at every position whose token is `at`.
+/// What a probe returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reading {
-    pub at: Token,
-    pub read: Vec<Token>,
+pub(super) enum Reading {
+    /// The logits of `read` at every position whose token is `at`.
+    Marks { at: Token, read: Vec<Token> },
+    /// The log-probability of every token from position `from` on, which is at least 1.
+    Continuation { from: usize },
+}
+
+impl Reading {
+    /// Returns how many positions of `prompt` have to be decoded; those after them do not affect what is read.
+    pub fn end(&self, prompt: &Prompt) -> usize {
+        match self {
+            Self::Marks { at, .. } => prompt.last_position_of(*at).map_or(0, |last| last + 1),
+            Self::Continuation { from } if prompt.len() > *from => prompt.len() - 1,
+            Self::Continuation { .. } => 0,
+        }
+    }
+
+    /// Returns whether something is read at `position`.
+    pub fn is_at(&self, prompt: &Prompt, position: usize) -> bool {
+        match self {
+            Self::Marks { at, .. } => prompt.is_token(position, *at),
+            Self::Continuation { from } => position + 1 >= *from && position + 1 < prompt.len(),
+        }
+    }
+
+    /// Returns what is read at `position` from its logits.
+    pub fn values(&self, prompt: &Prompt, position: usize, logits: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Marks { read, .. } => read.iter().map(|&token| logits[token as usize]).collect(),
+            // An image has no log-probability.
+            Self::Continuation { .. } => {
+                vec![prompt.token(position + 1).map_or(f32::NAN, |next| log_softmax(logits, next as usize))]
+            }
+        }
+    }
+}
+
+/// The logarithm of the softmax of `logits` at `index`.
+fn log_softmax(logits: &[f32], index: usize) -> f32 {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
+    (f64::from(logits[index] - highest) - total.ln()) as f32
 }
 
 /// Why a rollout ended.

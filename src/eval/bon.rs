@@ -50,7 +50,26 @@ pub struct MethodAccuracy {
     /// 95 % confidence interval of the accuracy: percentiles over bootstrap resamples of the
     /// problems.
     pub ci: [f64; 2],
+    /// Comparisons with selections that need no reward model ([`BASELINES`], as far as the file has them), on the same problems.
+    pub against: Vec<Comparison>,
 }
+
+/// The difference of a method's accuracy from a baseline's, on the same problems.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The baseline's name.
+    pub baseline: &'static str,
+    /// Accuracy of the method minus that of the baseline.
+    pub difference: f64,
+    /// 95 % confidence interval of the difference: percentiles over bootstrap resamples of the problems.
+    pub ci: [f64; 2],
+}
+
+/// The methods that every method is compared with.
+pub const BASELINES: [&str; 2] = ["majority", LOGPROB_MEAN];
+
+/// The method that selects by the policy's mean log-probability of a token.
+const LOGPROB_MEAN: &str = "logprob_mean";
 
 /// The accuracy of each selection method, and which problems it is of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -91,7 +110,7 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
         .filter_map(|set| Some(Labelled { labels: set.labels.as_deref()?, classes: answer_classes(set), set }))
         .collect();
     let max = labelled.iter().map(|record| record.labels.len()).max().unwrap_or(0);
-    let mut methods = Table { records: &labelled, options, methods: Vec::new() };
+    let mut methods = Table { records: &labelled, methods: Vec::new() };
     methods.add("random", |record| record.pass(1));
     for k in std::iter::successors(Some(2), |k| Some(k * 2)).take_while(|k| *k <= max) {
         methods.add(&format!("pass@{k}"), |record| record.pass(k));
@@ -103,7 +122,7 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
             methods
                 .add(aggregator.name(), |record| record.selected(best(&record.values(aggregator, options.reference))));
         }
-        for aggregator in [Aggregator::Min, Aggregator::Last, Aggregator::Average] {
+        for aggregator in [Aggregator::Min, Aggregator::Last, Aggregator::Product, Aggregator::Average] {
             methods.add(&format!("weighted_vote_{}", aggregator.name()), |record| {
                 record.selected(record.weighted(aggregator))
             });
@@ -112,9 +131,9 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
     let without_logprobs = labelled.iter().filter(|record| record.set.logprobs.is_none()).count();
     if without_logprobs == 0 && !labelled.is_empty() {
         methods.add("logprob_worst_step", |record| record.selected(best(&record.logprobs(worst_step))));
-        methods.add("logprob_mean", |record| record.selected(best(&record.logprobs(mean_token))));
+        methods.add(LOGPROB_MEAN, |record| record.selected(best(&record.logprobs(mean_token))));
     }
-    let (methods, used) = (methods.methods, labelled.len());
+    let (methods, used) = (methods.finish(options.seed), labelled.len());
     let without_logprobs = if without_logprobs == used { 0 } else { without_logprobs };
     Report { used, failed, unlabelled, unscored, without_logprobs, methods }
 }
@@ -164,17 +183,37 @@ fn mean_token(steps: &[(f64, usize)]) -> f64 {
 
 struct Table<'a> {
     records: &'a [Labelled<'a>],
-    options: BonOptions,
-    methods: Vec<MethodAccuracy>,
+    /// Each method with its success in each problem.
+    methods: Vec<(String, Vec<f64>)>,
 }
 
 impl Table<'_> {
     fn add(&mut self, name: &str, success: impl Fn(&Labelled<'_>) -> f64) {
-        let successes: Vec<f64> = self.records.iter().map(success).collect();
-        let (total, correct) = (successes.len(), successes.iter().sum::<f64>());
-        let accuracy = correct / total.max(1) as f64;
-        let ci = interval(&successes, self.options.seed);
-        self.methods.push(MethodAccuracy { name: name.to_owned(), accuracy, correct, total, ci });
+        self.methods.push((name.to_owned(), self.records.iter().map(success).collect()));
+    }
+
+    fn finish(self, seed: u64) -> Vec<MethodAccuracy> {
+        let baseline = |name: &'static str| {
+            self.methods.iter().find(|(method, _)| method == name).map(|(_, successes)| (name, successes))
+        };
+        let baselines: Vec<_> = BASELINES.into_iter().filter_map(baseline).collect();
+        let accuracy = |(name, successes): &(String, Vec<f64>)| {
+            let (total, correct) = (successes.len(), successes.iter().sum::<f64>());
+            let compare = |(baseline, others): &(&'static str, &Vec<f64>)| {
+                let differences: Vec<f64> = successes.iter().zip(*others).map(|(own, other)| own - other).collect();
+                let difference = differences.iter().sum::<f64>() / total.max(1) as f64;
+                Comparison { baseline, difference, ci: interval(&differences, seed) }
+            };
+            MethodAccuracy {
+                name: name.clone(),
+                accuracy: correct / total.max(1) as f64,
+                correct,
+                total,
+                ci: interval(successes, seed),
+                against: baselines.iter().filter(|(baseline, _)| baseline != name).map(compare).collect(),
+            }
+        };
+        self.methods.iter().map(accuracy).collect()
     }
 }
 

@@ -17,4 +17,5 @@ pub mod generate;
 pub mod majority;
 pub mod metrics;
 pub mod score;
+pub mod steps;
 pub mod triples;

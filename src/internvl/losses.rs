@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::layout::Language;
 use super::packed::Targets;
 use super::pass::{Pass, matrix, matrix_mut};
+use super::ranking;
 use super::trainable::Gradients;
 use crate::nn::gemm::{Gemm, Operand};
 use crate::nn::softmax::softmax;
@@ -19,12 +20,12 @@ const CHUNK: usize = 128;
 pub struct Loss {
     /// Weighted sum over the targets.
     pub loss: f64,
-    /// Unweighted loss of each target.
+    /// Unweighted loss of each target, or of each problem of a ranking.
     pub losses: Vec<f32>,
     /// For each target the step's score, p(`yes`) against `no`, or the log-probability of the next
-    /// token.
+    /// token; for each candidate of a ranking its score.
     pub outputs: Vec<f32>,
-    /// For each next-token target the token with the highest probability; empty for step targets.
+    /// For each next-token target the token with the highest probability; empty for others.
     pub likeliest: Vec<u32>,
 }
 
@@ -60,6 +61,15 @@ impl Head<'_> {
                 self.step_losses(normed, (labels, weights), [*yes, *no], wanted)
             }
             Targets::Tokens { ids, weights, .. } => self.token_losses(normed, ids, weights, wanted),
+            Targets::Ranking { ids, problems, weights, .. } => {
+                // The weight of a token depends on all candidates of its problem, so the head runs twice.
+                let logprobs = self.token_losses(normed, ids, &vec![0.0; ids.len()], None).outputs;
+                let (loss, token_weights) = ranking::loss(&logprobs, problems, weights);
+                if wanted.is_some() {
+                    self.token_losses(normed, ids, &token_weights, wanted);
+                }
+                loss
+            }
         }
     }
 

@@ -59,6 +59,7 @@ mod parameters;
 mod pass;
 mod qkv;
 mod quantised;
+mod ranking;
 #[cfg(test)]
 mod tests;
 mod trainable;
@@ -71,7 +72,7 @@ pub use lora::{Dropout, LoraConfig, LoraError};
 pub use losses::Loss;
 pub use mmproj::{MmprojError, UnsupportedTower, read_mmproj};
 pub use model::{ComputeOptions, HiddenStates, Model};
-pub use packed::{ImageSpan, InputError, Packed, Targets, Tiles};
+pub use packed::{ImageSpan, InputError, Packed, RankedCandidate, Targets, Tiles};
 pub use parameters::{HalfCopies, HalfFormat, Parameters, Store, Weights};
 pub use quantised::read_quantised;
 pub use trainable::{Gradients, Trainable};

@@ -94,6 +94,16 @@ pub enum InputError {
         /// Its weight.
         weight: f32,
     },
+    /// A candidate of a ranking refers to targets that do not exist, or its scale is not finite.
+    #[error("problem {problem}, candidate {candidate}: targets within {targets} and a finite scale are expected")]
+    Candidate {
+        /// Index of the problem.
+        problem: usize,
+        /// Index of the candidate in it.
+        candidate: usize,
+        /// Number of targets.
+        targets: usize,
+    },
     /// A target token is not in the vocabulary.
     #[error("target {target}: token {token}, expected less than the vocabulary size {vocabulary}")]
     TargetToken {
@@ -231,20 +241,44 @@ pub enum Targets {
         /// Weights of the losses.
         weights: Vec<f32>,
     },
+    /// Ranking: the candidates of a problem are scored by their log-probability, and the softmax over these scores should be
+    /// on the right ones: −ln Σ right eˢ / Σ all eˢ. A problem whose candidates are all right has a loss of 0; one
+    /// without a right candidate has nothing to rank and does not count.
+    Ranking {
+        /// Predicting rows, ascending, as for `Tokens`.
+        rows: Vec<usize>,
+        /// The next tokens.
+        ids: Vec<u32>,
+        /// The candidates of each problem.
+        problems: Vec<Vec<RankedCandidate>>,
+        /// The weight of each problem.
+        weights: Vec<f32>,
+    },
+}
+
+/// A candidate of a [`Targets::Ranking`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedCandidate {
+    /// Indices of its targets; candidates may share some.
+    pub targets: Vec<usize>,
+    /// Whether its answer is right.
+    pub right: bool,
+    /// Its score is the sum of its log-probabilities times this: 1, or the reciprocal of a length.
+    pub scale: f32,
 }
 
 impl Targets {
     /// Returns the rows.
     pub fn rows(&self) -> &[usize] {
         match self {
-            Self::Steps { rows, .. } | Self::Tokens { rows, .. } => rows,
+            Self::Steps { rows, .. } | Self::Tokens { rows, .. } | Self::Ranking { rows, .. } => rows,
         }
     }
 
-    /// Returns the weights.
+    /// Returns the weights: one for each target, or for a ranking one for each problem.
     pub fn weights(&self) -> &[f32] {
         match self {
-            Self::Steps { weights, .. } | Self::Tokens { weights, .. } => weights,
+            Self::Steps { weights, .. } | Self::Tokens { weights, .. } | Self::Ranking { weights, .. } => weights,
         }
     }
 
@@ -254,11 +288,12 @@ impl Targets {
     /// [`InputError`] for the first mismatch.
     pub fn check(&self, tokens: usize, config: &Config) -> Result<(), InputError> {
         let (rows, weights, vocabulary) = (self.rows(), self.weights(), config.language.vocabulary);
-        let targets = match self {
-            Self::Steps { labels, .. } => labels.len(),
-            Self::Tokens { ids, .. } => ids.len(),
+        let (targets, weighted) = match self {
+            Self::Steps { labels, .. } => (labels.len(), rows.len()),
+            Self::Tokens { ids, .. } => (ids.len(), rows.len()),
+            Self::Ranking { ids, problems, .. } => (ids.len(), problems.len()),
         };
-        if rows.len() != targets || rows.len() != weights.len() {
+        if rows.len() != targets || weighted != weights.len() {
             return Err(InputError::Lengths { rows: rows.len(), targets, weights: weights.len() });
         }
         let unordered = rows.windows(2).position(|pair| pair[1] < pair[0]).map(|place| place + 1);
@@ -267,12 +302,20 @@ impl Targets {
         }
         let label = |target: usize| if let Self::Steps { labels, .. } = self { labels[target] } else { 0.0 };
         let fits = |target: &usize| weights[*target].is_finite() && (0.0..=1.0).contains(&label(*target));
-        if let Some(target) = (0..rows.len()).find(|target| !fits(target)) {
+        if let Some(target) = (0..weights.len()).find(|target| !fits(target)) {
             return Err(InputError::Label { target, label: label(target), weight: weights[target] });
+        }
+        if let Self::Ranking { problems, .. } = self {
+            let fits = |it: &RankedCandidate| it.scale.is_finite() && it.targets.iter().all(|target| *target < targets);
+            for (problem, candidates) in problems.iter().enumerate() {
+                if let Some(candidate) = candidates.iter().position(|candidate| !fits(candidate)) {
+                    return Err(InputError::Candidate { problem, candidate, targets });
+                }
+            }
         }
         let ids = match self {
             Self::Steps { yes, no, .. } => &[*yes, *no],
-            Self::Tokens { ids, .. } => ids.as_slice(),
+            Self::Tokens { ids, .. } | Self::Ranking { ids, .. } => ids.as_slice(),
         };
         match ids.iter().position(|id| *id as usize >= vocabulary) {
             Some(target) => Err(InputError::TargetToken { target, token: ids[target], vocabulary }),

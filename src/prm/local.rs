@@ -8,8 +8,11 @@ use super::{PrmError, ScoreRequest, StepScorer, finite};
 use crate::data::solution;
 use crate::engine::{Engine, EngineError, EngineStats, PromptError, Token};
 use crate::image;
-use crate::prompt::{self, Images, PrmTemplate, STEP_TOKEN};
+use crate::prompt::{self, ChatTemplate, Images, PrmTemplate, STEP_TOKEN};
 use crate::vision::prompts::{EncodeError, PromptEncoder};
+
+/// Ends the assistant's turn in every chat template.
+const END_OF_TURN: &str = "<|im_end|>";
 
 /// How a [`LocalPrm`] reads candidates.
 #[derive(Debug, Clone)]
@@ -27,9 +30,16 @@ pub struct LocalPrm {
     engine: Engine,
     encoder: PromptEncoder,
     data_root: PathBuf,
-    template: PrmTemplate,
-    step: Token,
-    labels: [Token; 2],
+    read_out: ReadOut,
+}
+
+/// Where and how the model's scores are read.
+#[derive(Debug)]
+enum ReadOut {
+    /// The softmax of two label tokens at the mark after each step, as in MM-PRM.
+    Marks { template: PrmTemplate, step: Token, labels: [Token; 2] },
+    /// The probability of each step as the text that the model itself would write (an implicit PRM).
+    Logprob,
 }
 
 impl LocalPrm {
@@ -41,6 +51,13 @@ impl LocalPrm {
     pub fn new(engine: Engine, encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
+        let task = model.own_text(TASK_KEY);
+        if task == Some(Task::ImplicitPrm.name()) {
+            if options.template.is_some() {
+                return Err(refuse("it scores by log-probability (mmprm.task), which has no PRM template".into()));
+            }
+            return Ok(Self { engine, data_root: options.data_root, read_out: ReadOut::Logprob, encoder });
+        }
         let token = |key: &str, text: &str| {
             let text = model.own_text(key).unwrap_or(text);
             model.token(text).ok_or_else(|| {
@@ -49,7 +66,7 @@ impl LocalPrm {
         };
         let step = token("mmprm.prm.step_token", STEP_TOKEN)?;
         let labels = [token("mmprm.prm.yes_token", "Yes")?, token("mmprm.prm.no_token", "No")?];
-        if model.own_text(TASK_KEY) == Some(Task::Policy.name()) {
+        if task == Some(Task::Policy.name()) {
             return Err(refuse("it was trained as a policy (mmprm.task), expected a process reward model".into()));
         }
         let template = match (options.template, model.own_text(TEMPLATE_KEY)) {
@@ -57,12 +74,16 @@ impl LocalPrm {
             (None, Some(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,
             (None, None) => PrmTemplate::Scoring,
         };
-        Ok(Self { engine, data_root: options.data_root, template, step, labels, encoder })
+        let read_out = ReadOut::Marks { template, step, labels };
+        Ok(Self { engine, data_root: options.data_root, read_out, encoder })
     }
 
-    /// The template in use.
-    pub fn template(&self) -> PrmTemplate {
-        self.template
+    /// The name of the form in which candidates are read: that of the template, or `implicit`.
+    pub fn form(&self) -> String {
+        match &self.read_out {
+            ReadOut::Marks { template, .. } => template.to_string(),
+            ReadOut::Logprob => "implicit".to_owned(),
+        }
     }
 
     /// The engine's counters.
@@ -73,6 +94,62 @@ impl LocalPrm {
     fn scores(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, EncodeError> {
         let resolve = |path: &String| image::resolve(&self.data_root, path);
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        match &self.read_out {
+            ReadOut::Marks { template, step, labels } => self.at_marks(request, &images, *template, *step, labels),
+            ReadOut::Logprob => self.by_logprob(request, &images),
+        }
+    }
+
+    /// Scores of an implicit PRM: for each step the probability that the model would write it, given the steps before.
+    fn by_logprob(&self, request: &ScoreRequest<'_>, images: &[PathBuf]) -> Result<Vec<Vec<f64>>, EncodeError> {
+        let (model, special) = (self.encoder.model(), self.encoder.model().special_texts());
+        let context = ChatTemplate::default().rollout(request.question, &[], images.len(), Images::All);
+        let from = self.encoder.prompt(&context, images)?.len();
+        let (mut prompts, mut ends) = (Vec::new(), Vec::new());
+        for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
+            let (mut run, mut own_ends) = (self.encoder.run(), Vec::new());
+            for (index, step) in steps.iter().enumerate() {
+                let is_answer = index + 1 == steps.len();
+                let (open, close) = if is_answer { ("<answer>", "</answer>") } else { ("<step>", "</step>") };
+                run.template(open);
+                run.plain(&solution::without(step, &special));
+                run.template(close);
+                if is_answer {
+                    run.template(END_OF_TURN);
+                }
+                own_ends.push(model.tokenize_run(&run, false)?);
+            }
+            let tokens = own_ends.last().cloned().unwrap_or_default();
+            // A token that spans two steps belongs to the later one.
+            let shared = |own: &Vec<Token>| own.iter().zip(&tokens).take_while(|(own, all)| own == all).count();
+            ends.push(own_ends.iter().map(shared).collect::<Vec<_>>());
+            prompts.push(self.encoder.prompt_then(&context, images, &tokens)?);
+        }
+        let mut logprobs = self.engine.logprobs(prompts, from)?.into_iter().zip(ends);
+        let score = |steps: &Vec<String>| {
+            if steps.is_empty() {
+                return Vec::new();
+            }
+            let (logprobs, ends) = logprobs.next().unwrap_or_default();
+            let mut start = 0;
+            let step = |end: usize| {
+                let own = &logprobs[std::mem::replace(&mut start, end)..end];
+                own.iter().map(|logprob| f64::from(*logprob)).sum::<f64>().exp()
+            };
+            ends.into_iter().map(step).collect()
+        };
+        Ok(request.solutions.iter().map(score).collect())
+    }
+
+    /// Scores at the marks after the steps.
+    fn at_marks(
+        &self,
+        request: &ScoreRequest<'_>,
+        images: &[PathBuf],
+        template: PrmTemplate,
+        step: Token,
+        labels: &[Token],
+    ) -> Result<Vec<Vec<f64>>, EncodeError> {
         // MM-PRM's code would read a step token inside the text as the end of a step; here it is text.
         let text = |text: &str| {
             if self.encoder.has_reference_special_tokens() {
@@ -84,12 +161,12 @@ impl LocalPrm {
         let question = text(request.question);
         let prompt = |steps: &[String]| {
             let steps: Vec<String> = steps.iter().map(|step| text(step)).collect();
-            let pieces = prompt::prm_of(&question, &steps, images.len(), self.template, Images::All);
-            self.encoder.prompt(&pieces, &images)
+            let pieces = prompt::prm_of(&question, &steps, images.len(), template, Images::All);
+            self.encoder.prompt(&pieces, images)
         };
         let solutions = request.solutions.iter().filter(|steps| !steps.is_empty());
         let prompts = solutions.map(|steps| prompt(steps)).collect::<Result<Vec<_>, _>>()?;
-        let mut readings = self.engine.probe(prompts, self.step, &self.labels)?.into_iter();
+        let mut readings = self.engine.probe(prompts, step, labels)?.into_iter();
         request
             .solutions
             .iter()

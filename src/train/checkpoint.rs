@@ -80,6 +80,7 @@ pub enum CheckpointError {
 pub(super) fn write_origin(target: &Path, task: Task) -> Result<(), CheckpointError> {
     let origin = match task {
         Task::Prm => Origin { task: origin::Task::Prm, prm_template: Some(PrmTemplate::Training.to_string()) },
+        Task::ImplicitPrm => Origin { task: origin::Task::ImplicitPrm, prm_template: None },
         Task::Policy => Origin { task: origin::Task::Policy, prm_template: None },
     };
     Ok(atomic::write(&target.join(origin::FILE), origin.to_json().as_bytes()).map_err(WriteError::from)?)

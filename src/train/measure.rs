@@ -177,7 +177,14 @@ impl ModelShape {
             for target in &targets {
                 ids[target.row] = SPECIAL.step;
             }
-            Sample { id: number.to_string(), problem: number as u64, tokens: ids, images: Vec::new(), targets }
+            Sample {
+                id: number.to_string(),
+                problem: number as u64,
+                tokens: ids,
+                images: Vec::new(),
+                targets,
+                right: None,
+            }
         };
         (0..count).map(&mut sample).collect()
     }

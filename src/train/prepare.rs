@@ -60,6 +60,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         kind: match recipe.task {
             Task::Prm => SampleKind::Prm,
             Task::Policy => SampleKind::Policy(recipe.solution_forms()),
+            Task::ImplicitPrm => SampleKind::Ranking,
         },
         tiling: tiling(recipe, &layout),
         tokens_per_tile: layout.config().tokens_per_tile(),

@@ -1,10 +1,11 @@
 //! Validation on held-out samples: loss, and for PRMs step accuracy and ROC AUC.
 //!
 //! ```
-//! use mmprm::train::validation::auc;
-//! // Score, whether the label is positive, and weight.
-//! assert_eq!(auc(&[(0.9, true, 1.0), (0.2, false, 1.0), (0.9, false, 2.0)]), Some(2.0 / 3.0));
-//! assert_eq!(auc(&[(0.9, true, 1.0)]), None);
+//! use mmprm::train::data::Sample;
+//! use mmprm::train::validation::hold_out;
+//! let sample = |problem| Sample { id: String::new(), problem, tokens: vec![], images: vec![], targets: vec![], right: None };
+//! let (kept, held) = hold_out((0..40).map(|index| sample(index / 4)).collect(), 0.3, 1);
+//! assert_eq!((kept.len(), held.len()), (28, 12)); // whole problems
 //! ```
 
 use serde::Serialize;
@@ -13,6 +14,7 @@ use super::data::{Dataset, Sample};
 use super::learner::{Learner, LearnerError};
 use super::pack::{Packing, PackingLimits, Sequence, SequenceTargets, divisor};
 use crate::compat::random::Random;
+use crate::util::auc::auc;
 
 /// The threshold of scores and labels from which a step counts as correct.
 const THRESHOLD: f32 = 0.5;
@@ -30,24 +32,6 @@ pub struct Validation {
     pub auc: Option<f64>,
 }
 
-/// ROC AUC, weighted; ties count one half. `None` if all labels are equal. Items are a score, whether the label is positive,
-/// and a weight.
-pub fn auc(scores: &[(f32, bool, f64)]) -> Option<f64> {
-    let mut sorted = scores.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut negative_below, mut positive, mut above) = (0.0, 0.0, 0.0);
-    for ties in sorted.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
-        let weight =
-            |side| ties.iter().filter(|(_, label, _)| *label == side).map(|(_, _, weight)| weight).sum::<f64>();
-        let (positives, negatives) = (weight(true), weight(false));
-        above += positives * (negative_below + 0.5 * negatives);
-        negative_below += negatives;
-        positive += positives;
-    }
-    let pairs = positive * negative_below;
-    (pairs > 0.0).then(|| above / pairs)
-}
-
 /// Validates a model on the samples of `data`.
 ///
 /// # Errors
@@ -55,16 +39,29 @@ pub fn auc(scores: &[(f32, bool, f64)]) -> Option<f64> {
 pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimits) -> Result<Validation, LearnerError> {
     let limits = PackingLimits { shuffle: false, ..*limits };
     let packing = Packing::new(&data.samples, data.special.context, &limits, 0);
-    let (mut loss, mut targets, mut agree, mut scores) = (0.0, 0.0, 0.0, Vec::new());
+    let (mut loss, mut targets, mut agree, mut scores, mut ranks) = (0.0, 0.0, 0.0, Vec::new(), false);
     for batch in packing.epoch(0) {
         for sequence in packing.sequences(&data.samples, &batch) {
             let outcome = learner.loss(&sequence, 1.0)?;
             loss += outcome.loss;
             targets += sequence.weight();
+            if let SequenceTargets::Ranking(_, problems) = &sequence.targets {
+                let mut candidates = outcome.outputs.as_slice();
+                for problem in problems {
+                    let (own, rest) = candidates.split_at(problem.len());
+                    candidates = rest;
+                    let best = (0..own.len()).max_by(|a, b| own[*a].total_cmp(&own[*b]));
+                    let right = problem.iter().filter(|candidate| candidate.right).count();
+                    if right > 0 && right < problem.len() {
+                        agree += f64::from(u8::from(best.is_some_and(|best| problem[best].right)));
+                    }
+                }
+                ranks = true;
+            }
             for (score, label, weight) in step_scores(&sequence, &outcome.outputs) {
                 let positive = label >= THRESHOLD;
                 agree += if (score >= THRESHOLD) == positive { weight } else { 0.0 };
-                scores.push((score, positive, weight));
+                scores.push((f64::from(score), positive, weight));
             }
         }
     }
@@ -72,7 +69,7 @@ pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimit
     Ok(Validation {
         loss: loss / divisor(targets),
         targets,
-        accuracy: is_prm.then(|| agree / divisor(targets)),
+        accuracy: (is_prm || ranks).then(|| agree / divisor(targets)),
         auc: auc(&scores),
     })
 }
@@ -81,7 +78,7 @@ pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimit
 fn step_scores<'a>(sequence: &'a Sequence, scores: &'a [f32]) -> impl Iterator<Item = (f32, f32, f64)> + 'a {
     let labels: &[f32] = match &sequence.targets {
         SequenceTargets::Labels(labels) => labels,
-        SequenceTargets::Tokens(_) => &[],
+        SequenceTargets::Tokens(_) | SequenceTargets::Ranking(..) => &[],
     };
     let rows = scores.iter().zip(labels).zip(&sequence.weights);
     rows.map(|((score, label), weight)| (*score, *label, *weight))
@@ -107,17 +104,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_area_counts_ordered_pairs() {
-        let scores = [(0.1, false, 1.0), (0.4, true, 1.0), (0.35, false, 1.0), (0.8, true, 1.0)];
-        assert_eq!(auc(&scores), Some(1.0));
-        assert_eq!(auc(&[(0.5, false, 3.0), (0.5, true, 2.0)]), Some(0.5));
-        assert_eq!(auc(&[(0.9, false, 1.0), (0.1, true, 1.0)]), Some(0.0));
-        assert_eq!(auc(&[]), None);
-    }
-
-    #[test]
     fn problems_are_held_out_whole() {
-        let sample = |problem| Sample { id: String::new(), problem, tokens: vec![], images: vec![], targets: vec![] };
+        let sample = |problem| Sample {
+            id: String::new(),
+            problem,
+            tokens: vec![],
+            images: vec![],
+            targets: vec![],
+            right: None,
+        };
         let samples: Vec<Sample> = (0..40).map(|index| sample(index / 4)).collect();
         let (kept, held) = hold_out(samples.clone(), 0.3, 1);
         assert_eq!((kept.len(), held.len()), (28, 12));

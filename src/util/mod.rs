@@ -2,6 +2,7 @@
 //!
 //! | module | gives |
 //! |---|---|
+//! | [`auc`] | the area under the ROC curve |
 //! | [`cancel`] | the one token that cancels long work |
 //! | [`io`] | reading a file up to a maximum size, and the one error for files |
 //! | [`jsonl`] | a JSON Lines file that survives a crash in the middle of a line |
@@ -11,6 +12,8 @@
 //! | [`printable`] | text from elsewhere, made safe for terminals and logs |
 //! | `pool` | the same work on many items, by scoped threads (crate-internal) |
 
+#[doc(hidden)]
+pub mod auc;
 pub mod cancel;
 #[doc(hidden)]
 pub mod identity;

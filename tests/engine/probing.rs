@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mmprm::engine::{EngineOptions, Model, ModelOptions, Prompt};
+use mmprm::engine::{EngineOptions, GenerateRequest, Model, ModelOptions, Prompt, Stream};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::no_progress;
 use mmprm_quant::quantize::{QuantType, QuantizeOptions, plan};
@@ -140,6 +140,44 @@ fn candidates_share_their_prefixes_bit_identically() {
             }
         }
     }
+}
+
+/// Log-probabilities of a continuation are read at every position, so that what a candidate has in common with the one before it
+/// may end anywhere, also just before its last token.
+#[test]
+fn logprobs_are_bit_identical_in_any_company_and_those_of_generation() {
+    for mix in [QuantType::Q8_0, QuantType::Q4_K_M] {
+        let model = quantised(mix);
+        let engine = |cells| start(&model, EngineOptions { context: Some(cells), ..EngineOptions::default() });
+        for (stem, from) in [(9, 3), (9, 9), (333, 331), (333, 333)] {
+            let mut candidates = candidates(stem);
+            let tokens: Vec<i32> = candidates[0].text_tokens().collect();
+            let (last, rest) = tokens.split_last().unwrap();
+            candidates.extend([*last + 1, *last + 2].map(|other| of_tokens([rest, &[other]].concat())));
+            candidates.push(of_tokens(rest.to_vec()));
+            let together = engine(4096).logprobs(candidates.clone(), from).unwrap();
+            for (candidate, together) in candidates.into_iter().zip(&together) {
+                assert_eq!(together.len(), candidate.len() - from);
+                assert!(together.iter().all(|logprob| *logprob <= 0.0 && logprob.is_finite()));
+                let alone = engine(1024).logprobs(vec![candidate], from).unwrap();
+                assert_eq!(bits(&alone), bits(std::slice::from_ref(together)), "{mix:?} after {stem} tokens");
+            }
+        }
+    }
+    let engine = engine(4096, true);
+    let prompt = of_tokens(model().tokenize(TEXTS[4], true).unwrap());
+    let request = |logprob| {
+        let mut request = GenerateRequest::new(prompt.clone(), STEADY, vec![Stream::named(0, "logprobs", 0, 0)], 24);
+        request.logprob = logprob;
+        request
+    };
+    let completion = engine.generate(request(true)).unwrap().remove(0);
+    let tokens: Vec<i32> = prompt.text_tokens().chain(completion.tokens.iter().copied()).collect();
+    let read = engine.logprobs(vec![of_tokens(tokens)], prompt.len()).unwrap().remove(0);
+    for (read, drawn) in read.iter().zip(&completion.logprob) {
+        assert!((read - drawn).abs() < 1e-3, "{read} for {drawn}");
+    }
+    assert_eq!(read.len(), completion.tokens.len());
 }
 
 #[test]

@@ -13,14 +13,15 @@ pub struct Table {
 
 impl Table {
     /// An empty table with these columns.
-    pub fn new<const N: usize>(header: [&str; N]) -> Self {
-        Self { header: header.map(str::to_owned).to_vec(), rows: Vec::new() }
+    pub fn new<T: Into<String>>(header: impl IntoIterator<Item = T>) -> Self {
+        Self { header: header.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
     /// Appends a row, one cell per column; control characters are [escaped](printable).
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.header.len());
-        self.rows.push(cells.map(printable).into());
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let cells: Vec<String> = cells.into_iter().map(printable).collect();
+        debug_assert_eq!(cells.len(), self.header.len());
+        self.rows.push(cells);
     }
 }
 

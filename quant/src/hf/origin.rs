@@ -42,10 +42,12 @@ pub struct Origin {
 
 /// The task of a training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// To score steps.
     Prm,
+    /// To score steps by their log-probability.
+    ImplicitPrm,
     /// To write solutions.
     Policy,
 }
@@ -77,6 +79,7 @@ impl Task {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Prm => "prm",
+            Self::ImplicitPrm => "implicit-prm",
             Self::Policy => "policy",
         }
     }

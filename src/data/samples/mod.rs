@@ -52,11 +52,13 @@ use super::tree::json::TreeError;
 use super::tree::{self, Tree};
 
 mod paths;
+mod ranking;
 mod relative;
 mod rollouts;
 mod sample;
 
 pub use paths::Paths;
+pub use ranking::RankingSample;
 pub use relative::make_relative;
 pub use rollouts::every_rollout;
 pub(crate) use sample::PROCESS;
@@ -222,6 +224,46 @@ fn of_rollouts(tree: &Tree, is_relative: bool, stats: &mut SampleStats) -> Vec<S
     stats.negatives += negatives;
     stats.positives += samples.len() - negatives;
     samples
+}
+
+/// Counts of problems in a file of ranking samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct RankingStats {
+    /// Problems written.
+    pub problems: usize,
+    /// Problems skipped because their candidates are not labelled, all right or all wrong.
+    pub skipped: usize,
+    /// Candidates written.
+    pub candidates: usize,
+    /// Candidates with a right answer among them.
+    pub right: usize,
+}
+
+/// Writes the [ranking samples](RankingSample) of problems to a file atomically, with one in memory at a time. Without any
+/// sample no file is written.
+///
+/// # Errors
+/// [`SamplesError`] at the first bad problem or failed write; the destination is then unchanged.
+pub fn write_ranking(
+    problems: impl IntoIterator<Item = Result<Option<RankingSample>, SamplesError>>,
+    destination: &Path,
+) -> Result<RankingStats, SamplesError> {
+    let mut output = AtomicFile::create(destination)?;
+    let mut stats = RankingStats::default();
+    for sample in problems {
+        let Some(sample) = sample? else {
+            stats.skipped += 1;
+            continue;
+        };
+        stats.problems += 1;
+        stats.candidates += sample.labels.len();
+        stats.right += sample.labels.iter().filter(|label| **label).count();
+        writeln!(output, "{}", sample.line())?;
+    }
+    if stats.problems > 0 {
+        output.commit()?;
+    }
+    Ok(stats)
 }
 
 /// [Writes](write()) samples to a file atomically.

@@ -27,24 +27,43 @@ pub(super) struct CachedPrefix {
     spans: Vec<Range<usize>>,
 }
 
+/// Which cached positions may be reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// All that are the same.
+    All,
+    /// Not the prompt's last position, whose logits are needed.
+    WithoutLastRow,
+    /// Not the last one that is the same: another token follows it, and the logits at it are read for that token.
+    WithoutBranch,
+}
+
 impl CachedPrefix {
     /// The first `end` positions of `prompt`.
     pub fn of(prompt: &Prompt, end: usize) -> Self {
         Self { keys: prompt.keys()[..end].to_vec(), spans: prompt.spans(end) }
     }
 
-    /// Returns how many positions can be reused from a cache that holds `cached`. `last_row`
-    /// excludes the last position, whose logits are needed.
-    pub fn kept(&self, cached: &Self, last_row: bool) -> usize {
-        let common = common_prefix(&self.keys, &cached.keys);
+    /// Returns how many positions can be reused from a cache that holds `cached`.
+    pub fn kept(&self, cached: &Self, reuse: Reuse) -> usize {
+        let mut common = common_prefix(&self.keys, &cached.keys);
+        if reuse == Reuse::WithoutBranch {
+            common = common.saturating_sub(1);
+        }
         let is_whole = |(own, other): &(&Range<usize>, &Range<usize>)| own == other && own.end <= common;
         let whole = self.spans.iter().zip(&cached.spans).take_while(is_whole).count();
         match (self.spans.get(whole), cached.spans.get(whole), self.spans.last()) {
             (Some(own), Some(other), _) if other.len() >= MIN_ROWS => own.start + max_kept(own, common - own.start),
             (Some(own), _, _) => own.start,
-            (None, _, Some(last)) if last_row => last.start + max_kept(last, last.len()),
+            (None, _, Some(last)) if reuse == Reuse::WithoutLastRow => last.start + max_kept(last, last.len()),
             (None, _, _) => self.keys.len(),
         }
+    }
+
+    /// Returns the first position of the grain that holds `position`.
+    pub fn grain_before(&self, position: usize) -> usize {
+        let start = self.spans.iter().find(|span| span.contains(&position)).map_or(0, |span| span.start);
+        start + (position - start) / GRAIN * GRAIN
     }
 
     /// Returns the number of rows of the batch that starts at `position`; `max_outputs`, at least
@@ -108,30 +127,30 @@ mod tests {
         for (length, common, expected) in
             [(40, 40, 40), (40, 30, 28), (40, 39, 32), (60, 40, 40), (50, 40, 40), (30, 30, 20), (9, 9, 0), (7, 7, 0)]
         {
-            assert_eq!(cached_prefix(&[&run(length, common)]).kept(&cached, false), expected, "{length} {common}");
+            assert_eq!(cached_prefix(&[&run(length, common)]).kept(&cached, Reuse::All), expected, "{length} {common}");
         }
-        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&cached, true), 32);
-        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&CachedPrefix::default(), true), 0);
+        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&cached, Reuse::WithoutLastRow), 32);
+        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&CachedPrefix::default(), Reuse::WithoutLastRow), 0);
     }
 
     #[test]
     fn positions_cached_in_too_small_a_batch_are_kept_for_equal_spans_only() {
         let cached = cached_prefix(&[&run(6, 6)]);
-        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, false), 6);
-        assert_eq!(cached_prefix(&[&run(20, 6)]).kept(&cached, false), 0);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::All), 6);
+        assert_eq!(cached_prefix(&[&run(20, 6)]).kept(&cached, Reuse::All), 0);
         // The same run before an image is a whole span, whatever its length.
         let cached = cached_prefix(&[&run(6, 6), &run(6, 6)]);
-        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 5)]).kept(&cached, false), 15);
-        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 6), &[3]]).kept(&cached, false), 21);
-        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, false), 6);
-        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, true), 0);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 5)]).kept(&cached, Reuse::All), 15);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 6), &[3]]).kept(&cached, Reuse::All), 21);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::All), 6);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::WithoutLastRow), 0);
     }
 
     #[test]
     fn grains_are_counted_from_the_start_of_a_span() {
         let cached = cached_prefix(&[&run(6, 6), &run(40, 40)]);
-        assert_eq!(cached_prefix(&[&run(6, 6), &run(40, 22)]).kept(&cached, false), 15 + 20);
-        assert_eq!(cached_prefix(&[&run(5, 5), &run(40, 40)]).kept(&cached, false), 0);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(40, 22)]).kept(&cached, Reuse::All), 15 + 20);
+        assert_eq!(cached_prefix(&[&run(5, 5), &run(40, 40)]).kept(&cached, Reuse::All), 0);
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! by their tokens are computed as a trie.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use super::schedule::{CachedPrefix, pad_outputs};
+use super::schedule::{CachedPrefix, Reuse, pad_outputs};
 use crate::engine::ffi::{Batch, Context, DecodeError};
 use crate::engine::prompt::{Prompt, Span};
 use crate::engine::request::Reading;
@@ -40,7 +41,7 @@ impl SerialExecutor {
         *self = Self::default();
     }
 
-    /// Returns one row of logits per position of `prompt` whose token is `reading.at`, in order.
+    /// Returns what `reading` reads at each of its positions in `prompt`, in order.
     pub fn probe(
         &mut self,
         context: &mut Context,
@@ -52,8 +53,7 @@ impl SerialExecutor {
             self.clear(context);
             self.reading = Some(reading.clone());
         }
-        // Positions after the last one that is read do not affect it.
-        let read = prompt.last_position_of(reading.at).map_or(0, |last| last + 1);
+        let read = reading.end(prompt);
         self.advance(context, prompt, read, stats, || Ok(()))?;
         stats.prompt(&prompt.keys()[..read], 1);
         Ok(self.rows.iter().map(|(_, row)| row.clone()).collect())
@@ -75,15 +75,28 @@ impl SerialExecutor {
             return Err(LimitError::PromptTooLong { positions: prompt.len(), context: cells }.into());
         }
         let next = CachedPrefix::of(prompt, end);
-        let mut position = next.kept(&std::mem::take(&mut self.cached), self.reading.is_none());
+        let reuse = match &self.reading {
+            None => Reuse::WithoutLastRow,
+            Some(Reading::Marks { .. }) => Reuse::All,
+            Some(Reading::Continuation { .. }) => Reuse::WithoutBranch,
+        };
+        let mut position = next.kept(&std::mem::take(&mut self.cached), reuse);
+        // Rows to read start at a grain of their batch, so that llama.cpp rounds each the same way however the prompt is cut.
+        let first = match &self.reading {
+            Some(Reading::Continuation { from }) => next.grain_before(from - 1),
+            _ => 0,
+        };
         self.rows.retain(|&(at, _)| at < position);
         context.truncate(PROMPT_SEQUENCE, position);
         let mut last = None;
         while position < end {
             check()?;
-            let length =
-                next.rows_from(position, |at| self.is_read(prompt, at), context.options().max_outputs() as usize);
-            let (mut batch, read) = self.batch(prompt, position, length, end);
+            let length = next.rows_from(
+                position,
+                |at| self.is_read(prompt, at, first),
+                context.options().max_outputs() as usize,
+            );
+            let (mut batch, read) = self.batch(prompt, position..position + length, end, first);
             stats.timed(Phase::Decode, || context.decode(&mut batch)).map_err(|error| match error {
                 DecodeError::Full => LimitError::ContextFull { context: cells }.into(),
                 DecodeError::Failed(error) => error,
@@ -91,10 +104,9 @@ impl SerialExecutor {
             stats.decoded(length);
             stats.in_use(position + length);
             if let Some(reading) = &self.reading {
-                self.rows.extend(read.into_iter().map(|row| {
-                    let logits = context.logits(row);
-                    (position + row, reading.read.iter().map(|&token| logits[token as usize]).collect())
-                }));
+                let read =
+                    read.into_iter().map(|row| (row, position + row)).filter(|(_, at)| reading.is_at(prompt, *at));
+                self.rows.extend(read.map(|(row, at)| (at, reading.values(prompt, at, context.logits(row)))));
             }
             position += length;
             last = self.reading.is_none().then_some(length - 1);
@@ -103,19 +115,25 @@ impl SerialExecutor {
         Ok(last)
     }
 
-    fn is_read(&self, prompt: &Prompt, position: usize) -> bool {
-        self.reading.as_ref().is_some_and(|reading| prompt.is_token(position, reading.at))
+    /// Whether a position gets logits: it is read, or for a continuation from position `first` on.
+    fn is_read(&self, prompt: &Prompt, position: usize, first: usize) -> bool {
+        match &self.reading {
+            None => false,
+            Some(Reading::Continuation { .. }) => position >= first,
+            Some(reading) => reading.is_at(prompt, position),
+        }
     }
 
-    /// Returns `length` positions from `start` as a batch, and its rows to read. Without a reading,
-    /// the row before `end` gets logits.
-    fn batch(&self, prompt: &Prompt, start: usize, length: usize, end: usize) -> (Batch, Vec<usize>) {
+    /// Returns `positions` as a batch, and its rows with logits (see `is_read`). Without a reading, the row before `end` gets
+    /// logits.
+    fn batch(&self, prompt: &Prompt, positions: Range<usize>, end: usize, first: usize) -> (Batch, Vec<usize>) {
+        let (start, length) = (positions.start, positions.len());
         match prompt.span(start, length) {
             Span::Embeddings { values, width } => {
                 (Batch::embeddings(values.to_vec(), width, start, &[PROMPT_SEQUENCE]), Vec::new())
             }
             Span::Tokens(tokens) => {
-                let read: Vec<bool> = (start..start + length).map(|at| self.is_read(prompt, at)).collect();
+                let read: Vec<bool> = positions.map(|at| self.is_read(prompt, at, first)).collect();
                 let mut outputs = pad_outputs(&read);
                 if self.reading.is_none() && start + length == end {
                     outputs[length - 1] = true;

@@ -10,7 +10,7 @@ use crate::engine::ffi::{Batch, Context, DecodeError};
 use crate::engine::prompt::{Prompt, Span, common_prefix};
 use crate::engine::request::Reading;
 use crate::engine::stats::{Phase, Stats};
-use crate::engine::{EngineError, LimitError, Token};
+use crate::engine::{EngineError, LimitError};
 
 /// See the module documentation.
 pub(super) struct TrieExecutor<'a> {
@@ -39,7 +39,7 @@ impl<'a> TrieExecutor<'a> {
             let mut used = 0;
             for &index in rest.iter().take(group.context.options().sequences as usize) {
                 let prompt = &prompts[index];
-                let length = prompt.last_position_of(reading.at).map_or(0, |last| last + 1);
+                let length = reading.end(prompt);
                 let keys = &prompt.keys()[..length];
                 let shared = group.members.last().map_or(0, |member| common_prefix(member.keys(), keys));
                 if length > cells {
@@ -90,7 +90,14 @@ impl Member<'_> {
 /// Token rows to decode, and which of them are read for which members.
 struct Pending {
     batch: Batch,
-    read: Vec<(usize, Range<usize>)>,
+    read: Vec<PendingRow>,
+}
+
+/// A row of a batch, its position, and the members that share it.
+struct PendingRow {
+    row: usize,
+    position: usize,
+    sharers: Range<usize>,
 }
 
 impl<'a> PromptGroup<'a> {
@@ -117,13 +124,15 @@ impl<'a> PromptGroup<'a> {
                     }
                     Span::Tokens(tokens) => {
                         // Each iteration reads at most one row, so the limit on outputs holds.
-                        let until =
-                            tokens.iter().position(|&token| self.is_read(token)).map_or(tokens.len(), |at| at + 1);
+                        let prompt = self.members[index].prompt;
+                        let is_read = |at: usize| self.reading.is_at(prompt, at);
+                        let until = (position..position + tokens.len()).find(|at| is_read(*at));
+                        let until = until.map_or(tokens.len(), |at| at + 1 - position);
                         for &token in &tokens[..until] {
-                            let is_read = self.is_read(token);
+                            let is_read = is_read(position);
                             let row = pending.batch.push_shared(token, position, &sequences, is_read);
                             if is_read {
-                                pending.read.push((row, sharers.clone()));
+                                pending.read.push(PendingRow { row, position, sharers: sharers.clone() });
                             }
                             position += 1;
                         }
@@ -133,10 +142,6 @@ impl<'a> PromptGroup<'a> {
         }
         self.flush(&mut pending)?;
         Ok(self.members)
-    }
-
-    fn is_read(&self, token: Token) -> bool {
-        token == self.reading.at
     }
 
     /// Returns the members from `index` on that share its `position`, and the end of the range that
@@ -156,11 +161,10 @@ impl<'a> PromptGroup<'a> {
             return Ok(());
         }
         self.decode(&mut pending.batch)?;
-        for (row, sharers) in pending.read.drain(..) {
+        for PendingRow { row, position, sharers } in pending.read.drain(..) {
             let logits = self.context.logits(row);
-            let values: Vec<f32> = self.reading.read.iter().map(|&token| logits[token as usize]).collect();
             for member in &mut self.members[sharers] {
-                member.rows.push(values.clone());
+                member.rows.push(self.reading.values(member.prompt, position, logits));
             }
         }
         pending.batch = Batch::tokens();
@@ -183,6 +187,7 @@ impl<'a> PromptGroup<'a> {
 mod tests {
     use super::super::serial::SerialExecutor;
     use super::*;
+    use crate::engine::Token;
     use crate::engine::testing::{context, prompt};
 
     #[test]
@@ -193,18 +198,23 @@ mod tests {
         };
         let prompts: Vec<Prompt> =
             [&[1, 2, 3][..], &[4], &[1, 2, 9], &[1, 2], &[1, 2, 3], &[], &[8, 2, 3]].map(candidate).into();
-        let reading = Reading { at: 5, read: vec![10, 20] };
+        for reading in [Reading::Marks { at: 5, read: vec![10, 20] }, Reading::Continuation { from: 68 }] {
+            read_together_and_alone(&prompts, &reading);
+        }
+    }
+
+    fn read_together_and_alone(prompts: &[Prompt], reading: &Reading) {
         let mut alone = context(512, 8);
         let stats = Stats::new(512, 1);
         let expected: Vec<_> = prompts
             .iter()
-            .map(|prompt| SerialExecutor::default().probe(&mut alone, prompt, &reading, &stats).unwrap())
+            .map(|prompt| SerialExecutor::default().probe(&mut alone, prompt, reading, &stats).unwrap())
             .collect();
         // All at once; fewer sequences than prompts; fewer cells than all of them take.
         for (cells, sequences) in [(512, 8), (512, 3), (256, 8)] {
             let stats = Stats::new(cells, 1);
             let mut context = context(cells, sequences);
-            let readings = TrieExecutor::new(&mut context, &reading, &stats).probe(&prompts).unwrap();
+            let readings = TrieExecutor::new(&mut context, reading, &stats).probe(prompts).unwrap();
             for (readings, expected) in readings.iter().zip(&expected) {
                 assert_eq!(readings.len(), expected.len());
                 for (value, expected) in readings.iter().flatten().zip(expected.iter().flatten()) {

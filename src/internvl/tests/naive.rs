@@ -2,7 +2,7 @@
 //! kernels, to compare with.
 
 use crate::internvl::layout::{Layout, Linear, Norm, QkvTensors};
-use crate::internvl::{NormKind, Parameters, Targets};
+use crate::internvl::{NormKind, Parameters, RankedCandidate, Targets};
 use crate::nn::rope::RopeScaling;
 
 /// Rows of a matrix.
@@ -188,16 +188,29 @@ impl<'a> NaiveModel<'a> {
             self.values[self.layout.language.head].chunks(self.layout.config().language.hidden).collect();
         let logit = |row: usize, token: usize| hidden[row].iter().zip(head[token]).map(|(a, b)| a * b).sum::<f64>();
         let log_sum = |logits: &[f64]| logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+        let next_token = |row: usize, id: u32| {
+            let logits: Vec<f64> = (0..head.len()).map(|token| logit(row, token)).collect();
+            log_sum(&logits) - logits[id as usize]
+        };
+        if let Targets::Ranking { rows, ids, problems, weights } = targets {
+            let score = |candidate: &RankedCandidate| {
+                let losses = candidate.targets.iter().map(|target| next_token(rows[*target], ids[*target]));
+                -f64::from(candidate.scale) * losses.sum::<f64>()
+            };
+            let of = |candidates: &Vec<RankedCandidate>| {
+                let right: Vec<f64> = candidates.iter().filter(|candidate| candidate.right).map(score).collect();
+                log_sum(&candidates.iter().map(score).collect::<Vec<_>>()) - log_sum(&right)
+            };
+            return problems.iter().zip(weights).map(|(candidates, weight)| f64::from(*weight) * of(candidates)).sum();
+        }
         let of = |target: usize| match targets {
             Targets::Steps { rows, labels, yes, no, .. } => {
                 let logits = [*yes, *no].map(|token| logit(rows[target], token as usize));
                 let label = f64::from(labels[target]);
                 log_sum(&logits) - label * logits[0] - (1.0 - label) * logits[1]
             }
-            Targets::Tokens { rows, ids, .. } => {
-                let logits: Vec<f64> = (0..head.len()).map(|token| logit(rows[target], token)).collect();
-                log_sum(&logits) - logits[ids[target] as usize]
-            }
+            Targets::Tokens { rows, ids, .. } => next_token(rows[target], ids[target]),
+            Targets::Ranking { .. } => unreachable!("its loss is of problems, not of targets"),
         };
         (0..targets.rows().len()).map(|target| f64::from(targets.weights()[target]) * of(target)).sum()
     }

@@ -4,7 +4,7 @@ use super::naive::NaiveModel;
 use super::{TILE, VOCABULARY, config, model, relative, sequence, towers};
 use crate::internvl::{
     ComputeOptions, Gradients, HalfCopies, HalfFormat, ImageSpan, InputError, Layout, Loss, Model, Packed, Parameters,
-    Store, Targets, Tiles, Trainable, Weights,
+    RankedCandidate, Store, Targets, Tiles, Trainable, Weights,
 };
 use crate::nn::gemm::{Precision, RowSource};
 use crate::nn::testing::Random;
@@ -18,6 +18,16 @@ fn step_targets() -> Targets {
 
 fn token_targets() -> Targets {
     Targets::Tokens { rows: vec![10, 11, 11, 20], ids: vec![3, 12, 0, 7], weights: vec![0.3, 0.5, 0.2, 1.0] }
+}
+
+fn ranking_targets() -> Targets {
+    let candidate = |targets: &[usize], right, scale| RankedCandidate { targets: targets.to_vec(), right, scale };
+    let problems = vec![
+        vec![candidate(&[0, 1], true, 1.0), candidate(&[0, 2], false, 0.5), candidate(&[0, 3], true, 1.0)],
+        vec![candidate(&[4], false, 1.0), candidate(&[4, 5], true, 0.25)],
+    ];
+    let (rows, ids) = (vec![10, 11, 11, 11, 14, 20], vec![3, 12, 0, 7, 5, 7]);
+    Targets::Ranking { rows, ids, problems, weights: vec![0.75, 0.5] }
 }
 
 fn naive_loss(naive: &NaiveModel<'_>, packed: &Packed, targets: &Targets) -> f64 {
@@ -58,7 +68,7 @@ fn losses_match_the_naive_model() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 7);
         let naive = NaiveModel::new(&parameters);
-        for targets in [step_targets(), token_targets()] {
+        for targets in [step_targets(), token_targets(), ranking_targets()] {
             let loss = model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap();
             let expected = naive_loss(&naive, &packed, &targets);
             assert!((loss.loss / expected - 1.0).abs() < 1e-5, "{} for {expected}", loss.loss);
@@ -75,7 +85,7 @@ fn gradients_match_finite_differences_of_the_naive_model() {
         let (model, parameters) = model(&layout, 8);
         let mut naive = NaiveModel::new(&parameters);
         let mut random = Random::new(5);
-        for targets in [step_targets(), token_targets()] {
+        for targets in [step_targets(), token_targets(), ranking_targets()] {
             let all = Trainable::all(&layout);
             let (_, found) = gradients((&model, &parameters), &packed, &targets, ComputeOptions::default(), all);
             for (index, gradient) in found.iter() {

@@ -49,7 +49,7 @@ impl Encoder<'_> {
             }
             self.truncate(&mut tokens, &mut targets, &images, text_images)?;
         }
-        Ok(Sample { id, problem, tokens, images, targets })
+        Ok(Sample { id, problem, tokens, images, targets, right: text.right })
     }
 
     /// Context and reply as tokens, with the places of the images.

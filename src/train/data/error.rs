@@ -83,6 +83,25 @@ pub enum SampleError {
     /// A policy record of neither form.
     #[error("expected `conversations`, or `question` and `solution`")]
     NoSolution,
+    /// A record to rank without candidates.
+    #[error("expected `question`, `candidates` and `labels`, as `mmprm samples --ranking` writes them")]
+    NoCandidates,
+    /// Not as many labels as candidates.
+    #[error("{found} labels, expected {expected}, one for each candidate")]
+    CandidateCount {
+        /// Labels.
+        found: usize,
+        /// Candidates.
+        expected: usize,
+    },
+    /// The label of a candidate to rank is neither right nor wrong.
+    #[error("label {number} is {found}, expected 0 or 1")]
+    Verdict {
+        /// Which, from 1.
+        number: usize,
+        /// The value.
+        found: Value,
+    },
     /// A solution without an answer.
     #[error("`solution` is empty, expected steps and an answer")]
     EmptySolution,

@@ -16,6 +16,8 @@ pub enum SampleKind {
     Prm,
     /// Text to predict; solutions are written in these forms.
     Policy(SolutionForms),
+    /// Candidates of a problem to rank by their log-probability, in the policy's form.
+    Ranking,
 }
 
 /// The forms a policy's solutions are written in; conversations are used unchanged.
@@ -39,6 +41,8 @@ pub(super) struct Record {
     previous: Vec<String>,
     solution: Option<Vec<String>>,
     steps: Option<Vec<String>>,
+    candidates: Option<Vec<Vec<String>>>,
+    labels: Option<Vec<Value>>,
     /// The other fields, among them those of images.
     #[serde(flatten)]
     rest: Map<String, Value>,
@@ -63,12 +67,15 @@ pub(super) struct Text {
     pub weights: Vec<f32>,
     /// Identifies the problem together with its images.
     pub question: String,
+    /// Whether its answer is right, for a candidate to rank.
+    pub right: Option<bool>,
 }
 
 impl Text {
     /// A text with a reply to predict.
     fn with_reply(context: Vec<Piece>, reply: Vec<Piece>, question: &str) -> Self {
-        Self { context, reply: Some(reply), labels: Vec::new(), weights: Vec::new(), question: question.to_owned() }
+        let question = question.to_owned();
+        Self { context, reply: Some(reply), labels: Vec::new(), weights: Vec::new(), question, right: None }
     }
 }
 
@@ -85,6 +92,7 @@ impl Record {
             (SampleKind::Prm, None) => Err(SampleError::NoConversations),
             (SampleKind::Policy(_), Some(turns)) => Ok(vec![conversation(turns, images)?]),
             (SampleKind::Policy(forms), None) => self.solutions(forms, images),
+            (SampleKind::Ranking, _) => self.candidates(images),
         }
     }
 
@@ -93,23 +101,42 @@ impl Record {
             return Err(SampleError::NoSolution);
         };
         check_markers(question, images)?;
-        let (answer, steps) = solution.split_last().ok_or(SampleError::EmptySolution)?;
-        let (text, plain) = (|text: &str| Piece::Text(text.to_owned()), |text: &str| Piece::Plain(text.to_owned()));
+        if solution.is_empty() {
+            return Err(SampleError::EmptySolution);
+        }
         let mut texts = Vec::new();
         if forms.rollout {
-            let mut reply = Vec::new();
-            for step in steps {
-                reply.extend([text("<step>"), plain(step), text("</step>")]);
-            }
-            reply.extend([text("<answer>"), plain(answer), text("</answer>")]);
-            let context = ChatTemplate::default().rollout(question, &self.previous, images, Images::All);
-            texts.push(Text::with_reply(context, reply, question));
+            texts.push(rollout(question, &self.previous, solution, images));
         }
         if forms.prm {
             let (context, reply) = prm_continuation(question, &self.previous, solution, images, PrmTemplate::Training);
             texts.push(Text::with_reply(context, reply, question));
         }
         Ok(texts)
+    }
+
+    /// The candidates of a problem, in the policy's form.
+    fn candidates(&self, images: usize) -> Result<Vec<Text>, SampleError> {
+        let (Some(question), Some(candidates), Some(labels)) = (&self.question, &self.candidates, &self.labels) else {
+            return Err(SampleError::NoCandidates);
+        };
+        check_markers(question, images)?;
+        if candidates.len() != labels.len() {
+            return Err(SampleError::CandidateCount { found: labels.len(), expected: candidates.len() });
+        }
+        let text = |((index, steps), label): ((usize, &Vec<String>), &Value)| {
+            let right = match label {
+                Value::Bool(right) => *right,
+                label if label.as_u64() == Some(1) => true,
+                label if label.as_u64() == Some(0) => false,
+                label => return Err(SampleError::Verdict { number: index + 1, found: label.clone() }),
+            };
+            if steps.is_empty() {
+                return Err(SampleError::EmptySolution);
+            }
+            Ok(Text { right: Some(right), ..rollout(question, &self.previous, steps, images) })
+        };
+        candidates.iter().enumerate().zip(labels).map(text).collect()
     }
 
     /// A solution with a label for each step.
@@ -154,8 +181,20 @@ impl Record {
             Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
         };
         let labels = labels.iter().enumerate().map(label).collect::<Result<_, _>>()?;
-        Ok(Text { context, reply: None, labels, weights, question })
+        Ok(Text { context, reply: None, labels, weights, question, right: None })
     }
+}
+
+/// A solution, whose last entry is the answer, as a policy writes it.
+fn rollout(question: &str, previous: &[String], solution: &[String], images: usize) -> Text {
+    let (text, plain) = (|text: &str| Piece::Text(text.to_owned()), |text: &str| Piece::Plain(text.to_owned()));
+    let (answer, steps) = solution.split_last().expect("a solution has an answer");
+    let mut reply = Vec::new();
+    for step in steps {
+        reply.extend([text("<step>"), plain(step), text("</step>")]);
+    }
+    reply.extend([text("<answer>"), plain(answer), text("</answer>")]);
+    Text::with_reply(ChatTemplate::default().rollout(question, previous, images, Images::All), reply, question)
 }
 
 /// The human and the gpt turn.
@@ -236,6 +275,22 @@ mod tests {
             record(r#"{"image": 3}"#).images().unwrap_err().to_string().starts_with("the field `image` is 3, expected")
         );
         assert!(record(r#"{"photo": "a.png"}"#).images().is_err());
+    }
+
+    #[test]
+    fn candidates_have_a_verdict_each() {
+        let with = |fields: &str| problem(SampleKind::Ranking, &format!("{{{fields}}}"));
+        assert!(with(r#""question": "q", "candidates": [["a"]]"#).starts_with("expected `question`, `candidates`"));
+        let of = |candidates: &str, labels: &str| {
+            with(&format!(r#""question": "q", "candidates": {candidates}, "labels": {labels}"#))
+        };
+        assert_eq!(of(r#"[["a"]]"#, "[1, 0]"), "2 labels, expected 1, one for each candidate");
+        assert_eq!(of(r#"[["a"]]"#, "[0.5]"), "label 1 is 0.5, expected 0 or 1");
+        assert_eq!(of(r#"[["a"], []]"#, "[1, 0]"), "`solution` is empty, expected steps and an answer");
+        let text = r#"{"question": "q", "candidates": [["a", "b"], ["c"]], "labels": [true, 0]}"#;
+        let texts = record(text).texts(SampleKind::Ranking, 0).unwrap();
+        assert_eq!(texts.iter().map(|text| text.right).collect::<Vec<_>>(), [Some(true), Some(false)]);
+        assert_eq!(render(texts[0].reply.as_deref().unwrap(), &[]), "<step>a</step><answer>b</answer>");
     }
 
     #[test]

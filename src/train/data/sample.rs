@@ -49,4 +49,6 @@ pub struct Sample {
     pub images: Vec<Placed>,
     /// Targets in ascending order of rows.
     pub targets: Vec<Target>,
+    /// Whether its answer is right, for a candidate that is ranked among those of its problem.
+    pub right: Option<bool>,
 }

@@ -92,11 +92,8 @@ impl<'a> Layers<'a> {
     pub fn head(&self) -> u64 {
         const LOGIT_ROWS: usize = 128;
         let config = &self.workload.layout.config().language;
-        let logits = if self.workload.task == Task::Policy {
-            LOGIT_ROWS.min(self.workload.targets) * config.vocabulary
-        } else {
-            0
-        };
+        let logits =
+            if self.workload.task != Task::Prm { LOGIT_ROWS.min(self.workload.targets) * config.vocabulary } else { 0 };
         4 * (5 * self.workload.targets * self.width + logits) as u64
     }
 

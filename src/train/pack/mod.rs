@@ -18,6 +18,7 @@
 //!         .zip(labels)
 //!         .map(|(row, label)| Target::new(row, TargetValue::Label(label)))
 //!         .collect(),
+//!     right: None,
 //! };
 //! let samples = [sample(&[1, 2, 9, 3, 9], [0.5, 1.0]), sample(&[1, 2, 9, 4, 4, 9], [0.5, 0.0])];
 //! let packing = Packing::new(&samples, 7, &PackingLimits::default(), 0);
@@ -35,7 +36,7 @@ mod tree;
 use std::collections::BTreeMap;
 
 use crate::compat::random::Random;
-use crate::train::data::{Sample, TargetValue};
+use crate::train::data::{Sample, Target, TargetValue};
 use crate::util::random::STEP;
 
 pub use sequence::{Sequence, SequenceTargets};
@@ -95,7 +96,15 @@ pub struct Packing {
     limits: PackingLimits,
     seed: u64,
     context: u32,
-    labels: bool,
+    kind: TargetKind,
+}
+
+/// What the samples' targets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TargetKind {
+    Labels,
+    Tokens,
+    Ranking,
 }
 
 impl Packing {
@@ -114,11 +123,15 @@ impl Packing {
             problems.entry((place, sample.problem)).or_default().push(index);
         }
         let units = problems.into_values().flat_map(|problem| split(samples, problem, context, limits)).collect();
-        let labels = samples
-            .iter()
-            .flat_map(|sample| &sample.targets)
-            .any(|target| matches!(target.value, TargetValue::Label(_)));
-        Self { units, limits: *limits, seed, context, labels }
+        let is_label = |target: &Target| matches!(target.value, TargetValue::Label(_));
+        let kind = if samples.iter().any(|sample| sample.right.is_some()) {
+            TargetKind::Ranking
+        } else if samples.iter().flat_map(|sample| &sample.targets).any(is_label) {
+            TargetKind::Labels
+        } else {
+            TargetKind::Tokens
+        };
+        Self { units, limits: *limits, seed, context, kind }
     }
 
     /// Tokens computed in an epoch.
@@ -153,7 +166,11 @@ impl Packing {
     /// If `samples` are not those given to [`Packing::new`].
     pub fn sequences(&self, samples: &[Sample], batch: &Batch) -> Vec<Sequence> {
         let sequence = |units: &Vec<usize>| {
-            let mut sequence = Sequence::new(self.labels);
+            let mut sequence = Sequence::new(match self.kind {
+                TargetKind::Labels => SequenceTargets::Labels(Vec::new()),
+                TargetKind::Tokens => SequenceTargets::Tokens(Vec::new()),
+                TargetKind::Ranking => SequenceTargets::Ranking(Vec::new(), Vec::new()),
+            });
             for unit in units {
                 let samples: Vec<&Sample> = self.units[*unit].samples.iter().map(|index| &samples[*index]).collect();
                 let keys: Vec<Vec<u64>> = samples.iter().map(|sample| tree::keys(sample, self.context)).collect();

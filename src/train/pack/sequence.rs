@@ -1,5 +1,6 @@
 //! A packed sequence: what passes through the model at once.
 
+use crate::internvl::RankedCandidate;
 use crate::train::data::Placed;
 
 /// The targets of a [`Sequence`], one for each of its rows.
@@ -9,6 +10,8 @@ pub enum SequenceTargets {
     Labels(Vec<f32>),
     /// Ids of next tokens.
     Tokens(Vec<u32>),
+    /// Ids of next tokens, and the candidates of each problem that they are the tokens of.
+    Ranking(Vec<u32>, Vec<Vec<RankedCandidate>>),
 }
 
 /// A packed sequence.
@@ -33,8 +36,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(labels: bool) -> Self {
-        let targets = if labels { SequenceTargets::Labels(Vec::new()) } else { SequenceTargets::Tokens(Vec::new()) };
+    pub(super) fn new(targets: SequenceTargets) -> Self {
         Self {
             tokens: Vec::new(),
             segments: Vec::new(),
@@ -47,8 +49,17 @@ impl Sequence {
         }
     }
 
-    /// Total weight of the targets.
+    /// Total weight of the targets; for a ranking the number of problems that have right candidates and others.
     pub fn weight(&self) -> f64 {
-        self.weights.iter().sum()
+        match &self.targets {
+            SequenceTargets::Ranking(_, problems) => problems.iter().filter(|problem| is_mixed(problem)).count() as f64,
+            _ => self.weights.iter().sum(),
+        }
     }
+}
+
+/// Whether candidates can be ranked: some are right and some are not.
+fn is_mixed(candidates: &[RankedCandidate]) -> bool {
+    let right = candidates.iter().filter(|candidate| candidate.right).count();
+    right > 0 && right < candidates.len()
 }

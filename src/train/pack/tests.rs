@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::internvl::RankedCandidate;
 use crate::nn::attention::{Mask, Segments};
 use crate::train::data::{Placed, Target};
 
@@ -12,7 +13,7 @@ const CONTEXT: u32 = 9;
 fn sample(problem: u64, tokens: &[u32], label: f32) -> Sample {
     let rows = (0..tokens.len()).filter(|row| tokens[*row] == 7);
     let targets = rows.map(|row| Target::new(row, TargetValue::Label(label))).collect();
-    Sample { id: "0".into(), problem, tokens: tokens.to_vec(), images: vec![], targets }
+    Sample { id: "0".into(), problem, tokens: tokens.to_vec(), images: vec![], targets, right: None }
 }
 
 fn whole(samples: &[Sample], limits: &PackingLimits) -> Vec<Sequence> {
@@ -69,6 +70,32 @@ fn the_last_shared_token_predicts_the_first_of_each_branch() {
     assert_eq!(sequence.rows, [0, 1, 1]);
     assert_eq!(sequence.targets, SequenceTargets::Tokens(vec![2, 3, 4]));
     assert_eq!(sequence.weights, [3.0, 2.0, 1.0]);
+}
+
+#[test]
+fn candidates_of_a_ranking_refer_to_the_tokens_they_share() {
+    let candidate = |problem: u64, tokens: &[u32], right: bool| Sample {
+        targets: (1..tokens.len() - 1).map(|row| Target::new(row, TargetValue::Token(tokens[row + 1]))).collect(),
+        right: Some(right),
+        ..sample(problem, tokens, 0.0)
+    };
+    let samples = [
+        candidate(1, &[1, 2, 3, 4], true),
+        candidate(1, &[1, 2, 3, 5], false),
+        candidate(2, &[1, 2, 6], true),
+        candidate(1, &[1, 2, 8], false),
+        candidate(1, &[1, 2, 3, 4], true),
+    ];
+    let limits = PackingLimits { shuffle: false, ..PackingLimits::default() };
+    let sequence = whole(&samples, &limits).remove(0);
+    let SequenceTargets::Ranking(ids, problems) = &sequence.targets else { panic!("a ranking") };
+    let tokens = |candidate: &RankedCandidate| candidate.targets.iter().map(|target| ids[*target]).collect::<Vec<_>>();
+    let of = |problem: &Vec<RankedCandidate>| problem.iter().map(|it| (tokens(it), it.right)).collect::<Vec<_>>();
+    let first = [(vec![3, 4], true), (vec![3, 4], true), (vec![3, 5], false), (vec![8], false)];
+    assert_eq!(problems.iter().map(of).collect::<Vec<_>>(), [first.to_vec(), vec![(vec![6], true)]]);
+    assert_eq!(sequence.weight(), 1.0, "a problem without a wrong candidate does not count");
+    assert_eq!(ids.len(), sequence.rows.len());
+    assert_eq!(problems[0][0].targets, problems[0][1].targets, "equal candidates are computed once");
 }
 
 #[test]

@@ -12,13 +12,26 @@ use mmprm_quant::safetensors::StoredType;
 
 /// What the model is trained for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// Scoring steps.
     #[default]
     Prm,
+    /// Scoring steps by their log-probability: candidates of a problem are ranked by it.
+    ImplicitPrm,
     /// Writing solutions.
     Policy,
+}
+
+/// The score by which an implicit PRM learns to rank candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RankingScore {
+    /// The log-probability of the solution.
+    #[default]
+    Sum,
+    /// The mean log-probability of its tokens.
+    Mean,
 }
 
 /// A form of a policy's solutions.
@@ -105,6 +118,10 @@ pub struct Recipe {
     pub logprob_of: Option<PathBuf>,
     /// Distillation (PRM): a policy's Hugging Face directory, whose most probable token in place of each is the target.
     pub expected_of: Option<PathBuf>,
+    /// The score of a candidate (implicit PRM).
+    pub ranking_score: RankingScore,
+    /// Factor on the scores of candidates (implicit PRM).
+    pub ranking_scale: f64,
     /// Fraction of problems held out for validation.
     pub validation: f64,
 
@@ -196,6 +213,8 @@ impl Default for Recipe {
             hard_labels: None,
             logprob_of: None,
             expected_of: None,
+            ranking_score: RankingScore::Sum,
+            ranking_scale: 1.0,
             validation: 0.0,
             epochs: 1,
             steps: None,

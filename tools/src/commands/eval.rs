@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use mmprm::data::candidates;
-use mmprm::eval::bon::{self, BonOptions, MethodAccuracy, Report};
+use mmprm::eval::bon::{self, BASELINES, BonOptions, MethodAccuracy, Report};
+use mmprm::eval::steps;
 use mmprm_quant::atomic::AtomicFile;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +14,7 @@ use crate::exit::{BadInput, Exit};
 use crate::table::Table;
 use crate::ui::Ui;
 
-/// Evaluate Best-of-N selection.
+/// Evaluate Best-of-N selection and step scores.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,9 +24,31 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Bon(BonArgs),
+    Steps(StepsArgs),
 }
 
-/// Report the accuracy of each selection method with 95 % bootstrap intervals.
+/// Report how well step scores separate right steps from wrong ones, where the truth of each step is known.
+///
+/// Needs `prm_scores` and `step_labels`: for each candidate a list with 1 (right) or 0 (wrong) for each step, which may end at the
+/// first 0. Solutions count up to and including their first wrong step. Prints the ROC AUC over all steps, over pairs of steps of
+/// the same problem and by group, and the calibration of the scores.
+#[derive(clap::Args)]
+struct StepsArgs {
+    /// Scored Best-of-N file with `step_labels`.
+    #[arg(value_name = "FILE")]
+    input: PathBuf,
+
+    /// Output file for the results as JSON.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Field of the records whose values divide the steps into groups, such as `family`.
+    #[arg(long, value_name = "FIELD")]
+    by: Option<String>,
+}
+
+/// Report the accuracy of each selection method with 95 % bootstrap intervals, and how much better each is than a majority vote
+/// and the policy's own log-probability on the same problems.
 ///
 /// Methods: a random candidate, pass@k, any right candidate (oracle), majority vote over equal
 /// answers; where the file has `prm_scores`, every aggregator of step scores and votes weighted by
@@ -58,7 +81,50 @@ struct BonArgs {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     match &args.what {
         What::Bon(args) => best_of_n(args, ui),
+        What::Steps(args) => evaluate_steps(args, ui),
     }
+}
+
+fn evaluate_steps(args: &StepsArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let sets = candidates::load(&args.input)?;
+    let report = steps::report(&sets, args.by.as_deref())
+        .map_err(|error| BadInput(format!("{}: {error}", args.input.display())))?;
+    let result = json!({"input": args.input, "report": report});
+    write_result(args.output.as_deref(), &result)?;
+    let beside = args.output.as_deref().unwrap_or(Path::new(""));
+    ui.result(&result)?;
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let (all, within) = (&report.all, number(report.within_problem));
+    ui.say_beside(beside, format_args!("{} problems, {} left out", report.problems, report.left_out))?;
+    ui.say_beside(beside, format_args!("steps up to the first error: {}, of which wrong: {}", all.steps, all.wrong))?;
+    ui.say_beside(beside, format_args!("AUC {}, within a problem {within}", number(all.auc)))?;
+    let mut groups = Table::new(["group", "steps", "wrong", "AUC"]);
+    for (name, own) in &report.groups {
+        groups.row([name.clone(), own.steps.to_string(), own.wrong.to_string(), number(own.auc)]);
+    }
+    if !report.groups.is_empty() {
+        ui.say_lines_beside(beside, format_args!("\n{groups}"))?;
+    }
+    let mut bins = Table::new(["score", "steps", "mean score", "right"]);
+    for (index, bin) in report.calibration.iter().enumerate() {
+        let range = format!("{:.1} to {:.1}", index as f64 / 10.0, (index + 1) as f64 / 10.0);
+        let mean = |value: f64| number((bin.steps > 0).then_some(value));
+        bins.row([range, bin.steps.to_string(), mean(bin.score), mean(bin.right)]);
+    }
+    ui.say_lines_beside(beside, format_args!("\n{bins}"))?;
+    ui.say_beside(beside, format_args!("calibration error {:.3}", report.calibration_error))?;
+    Ok(Exit::Done)
+}
+
+/// Writes results to a file, if one is given.
+fn write_result(output: Option<&Path>, result: &Value) -> anyhow::Result<()> {
+    let Some(output) = output else { return Ok(()) };
+    let write = || {
+        let mut file = AtomicFile::create(output)?;
+        writeln!(file, "{result:#}")?;
+        file.commit()
+    };
+    write().with_context(|| format!("cannot write {}", output.display()))
 }
 
 fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
@@ -74,14 +140,7 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let methods = &report.methods;
     let aggregators: Map<String, Value> = methods.iter().map(|method| (method.name.clone(), json!(method))).collect();
     let result = json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators});
-    if let Some(output) = &args.output {
-        let write = || {
-            let mut file = AtomicFile::create(output)?;
-            writeln!(file, "{result:#}")?;
-            file.commit()
-        };
-        write().with_context(|| format!("cannot write {}", output.display()))?;
-    }
+    write_result(args.output.as_deref(), &result)?;
     let beside = args.output.as_deref().unwrap_or(Path::new(""));
     ui.result(&result)?;
     let max = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
@@ -112,10 +171,20 @@ fn left_out(report: &Report) -> Option<String> {
 }
 
 fn table(methods: &[MethodAccuracy]) -> Table {
-    let mut table = Table::new(["method", "accuracy", "from", "to"]);
+    let baselines: Vec<&str> =
+        BASELINES.into_iter().filter(|name| methods.iter().any(|method| method.name == *name)).collect();
+    let heads = ["method", "accuracy", "from", "to"].map(str::to_owned);
+    let mut table = Table::new(heads.into_iter().chain(baselines.iter().map(|name| format!("minus {name}"))));
     for method in methods {
         let number = |value: f64| format!("{value:.3}");
-        table.row([method.name.clone(), number(method.accuracy), number(method.ci[0]), number(method.ci[1])]);
+        let difference = |name: &&str| {
+            let comparison = method.against.iter().find(|comparison| comparison.baseline == *name);
+            comparison
+                .map_or_else(String::new, |it| format!("{:+.3} ({:+.3} to {:+.3})", it.difference, it.ci[0], it.ci[1]))
+        };
+        let numbers = [number(method.accuracy), number(method.ci[0]), number(method.ci[1])];
+        let differences: Vec<String> = baselines.iter().map(difference).collect();
+        table.row([method.name.clone()].into_iter().chain(numbers).chain(differences));
     }
     table
 }

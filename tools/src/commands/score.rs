@@ -70,7 +70,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let mut settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj,
         "files": args::identities([Some(&args.prm), args.mmproj.as_deref()])?, "input": fingerprint(&args.input)?,
-        "data_root": args.data_root, "template": prm.template().to_string(),
+        "data_root": args.data_root, "template": prm.form(),
         "vision_encoder": args.engine.vision_encoder(), "images": images,
     });
     args.engine.add_settings(&mut settings)?;

@@ -34,6 +34,11 @@ enum Task {
     ///
     /// The loss is the cross entropy of Yes against No at each `<prm>`.
     Prm(RunArgs),
+    /// Train a process reward model that scores by log-probability: it learns to rank the candidates of each problem
+    /// (`mmprm samples --ranking`).
+    ///
+    /// The loss is −ln Σ right eˢ / Σ all eˢ, with s the log-probability of a candidate.
+    ImplicitPrm(RunArgs),
     /// Train a policy on solutions or conversations.
     ///
     /// Solutions are `question`, `image` and `solution`, a list of steps that ends in the answer, one object a line. The loss is
@@ -249,6 +254,7 @@ impl LoraOverrides {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (task, args) = match &args.task {
         Task::Prm(args) => ("prm", args),
+        Task::ImplicitPrm(args) => ("implicit-prm", args),
         Task::Policy(args) => ("policy", args),
         Task::Expand(args) => return expand::run(args, ui),
     };

@@ -1,0 +1,227 @@
+//! Step-level evaluation: how well step scores separate right steps from wrong ones, where the truth of each step is known.
+//!
+//! A record says which of its steps are right in `step_labels`: for each candidate a list with 1 or 0 for each step, which may
+//! end at the first 0. A solution counts up to and including its first wrong step, since what follows from an error is neither
+//! right nor wrong by itself, and since everything after it would be easy to tell by its position. Where `step_errors` names the
+//! kind of each error, the errors of the candidates that a method selects are counted by kind.
+//!
+//! ```
+//! use mmprm::data::candidates::parse;
+//! use mmprm::eval::steps::report;
+//! let text = r#"[{"question": "q", "solutions_splits": [["a", "b", "c"], ["d"]], "prm_scores": [[0.9, 0.2, 0.8], [0.7]],
+//!                 "step_labels": [[1, 0], [1]]}]"#;
+//! let sets = parse("scored.json".as_ref(), text.as_bytes()).unwrap();
+//! let report = report(&sets, None).unwrap();
+//! assert_eq!((report.all.steps, report.all.wrong), (3, 1));
+//! assert_eq!((report.all.auc, report.within_problem), (Some(1.0), Some(1.0)));
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::data::candidates::{CandidateSet, place};
+use crate::util::auc::auc;
+
+/// Number of bins of the calibration table.
+const BINS: usize = 10;
+
+/// Why the steps of a file cannot be evaluated.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepsError {
+    /// No record has both step scores and the truth of its steps.
+    #[error("no record has both `prm_scores` and `step_labels`")]
+    NoSteps,
+    /// The truth of a record's steps has another form.
+    #[error("{record}: `{field}` is not {expected}")]
+    Field {
+        /// The record: its index, and its id if it has one.
+        record: String,
+        /// The field.
+        field: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+}
+
+/// How well scores separate the steps of a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Separation {
+    /// Steps up to and including the first wrong one of their solution.
+    pub steps: usize,
+    /// Wrong steps among them.
+    pub wrong: usize,
+    /// ROC AUC of the scores; `None` if all steps are right or all wrong.
+    pub auc: Option<f64>,
+}
+
+/// A bin of the calibration table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Bin {
+    /// Steps with scores in it.
+    pub steps: usize,
+    /// Their mean score.
+    pub score: f64,
+    /// The fraction of them that is right.
+    pub right: f64,
+}
+
+/// The evaluation of a file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StepsReport {
+    /// Problems with scores and truth.
+    pub problems: usize,
+    /// Problems left out: without scores or without truth.
+    pub left_out: usize,
+    /// All steps.
+    pub all: Separation,
+    /// ROC AUC over pairs of steps of the same problem; `None` without such pairs of a right and a wrong step.
+    pub within_problem: Option<f64>,
+    /// Steps by the value of the field they are grouped by.
+    pub groups: BTreeMap<String, Separation>,
+    /// Ten bins of scores of equal width from 0 to 1.
+    pub calibration: Vec<Bin>,
+    /// Mean distance of score and fraction of right steps over the bins, weighted by their steps (ECE).
+    pub calibration_error: f64,
+}
+
+/// A step's score and whether it is right.
+type Scored = (f64, bool);
+
+/// Evaluates the step scores of records; `group` names a field whose values divide the steps into groups.
+///
+/// # Errors
+/// [`StepsError`].
+pub fn report(sets: &[CandidateSet], group: Option<&str>) -> Result<StepsReport, StepsError> {
+    let mut report = StepsReport::default();
+    let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
+    let (mut all, mut ordered, mut pairs) = (Vec::new(), 0.0, 0.0);
+    for (index, set) in sets.iter().enumerate() {
+        let (Some(scores), Some(labels)) = (&set.scores, step_labels(set, index)?) else {
+            report.left_out += 1;
+            continue;
+        };
+        report.problems += 1;
+        let steps: Vec<Scored> =
+            scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels)).collect();
+        let wrong = steps.iter().filter(|(_, right)| !right).count();
+        if let Some(own) = separation(&steps).auc {
+            let own_pairs = (wrong * (steps.len() - wrong)) as f64;
+            ordered += own * own_pairs;
+            pairs += own_pairs;
+        }
+        if let Some(group) = group {
+            let name = match set.record.get(group) {
+                Some(Value::String(name)) => name.clone(),
+                Some(Value::Null) | None => "(none)".to_owned(),
+                Some(other) => other.to_string(),
+            };
+            groups.entry(name).or_default().extend(&steps);
+        }
+        all.extend(steps);
+    }
+    if all.is_empty() {
+        return Err(StepsError::NoSteps);
+    }
+    report.all = separation(&all);
+    report.within_problem = (pairs > 0.0).then(|| ordered / pairs);
+    report.groups = groups.into_iter().map(|(name, steps)| (name, separation(&steps))).collect();
+    report.calibration = bins(&all);
+    let distance = |bin: &Bin| bin.steps as f64 * (bin.score - bin.right).abs();
+    report.calibration_error = report.calibration.iter().map(distance).sum::<f64>() / all.len() as f64;
+    Ok(report)
+}
+
+/// The steps of a solution up to and including its first wrong one.
+fn up_to_error<'a>(scores: &'a [f64], labels: &'a [bool]) -> impl Iterator<Item = Scored> + 'a {
+    let count = labels.iter().position(|right| !right).map_or(labels.len(), |first| first + 1);
+    scores.iter().copied().zip(labels.iter().copied()).take(count)
+}
+
+fn separation(steps: &[Scored]) -> Separation {
+    let scored: Vec<(f64, bool, f64)> = steps.iter().map(|(score, right)| (*score, *right, 1.0)).collect();
+    let wrong = steps.iter().filter(|(_, right)| !right).count();
+    Separation { steps: steps.len(), wrong, auc: auc(&scored) }
+}
+
+fn bins(steps: &[Scored]) -> Vec<Bin> {
+    let mut bins = vec![Bin::default(); BINS];
+    for (score, right) in steps {
+        let bin = &mut bins[((score * BINS as f64) as usize).min(BINS - 1)];
+        bin.steps += 1;
+        bin.score += score;
+        bin.right += f64::from(u8::from(*right));
+    }
+    for bin in bins.iter_mut().filter(|bin| bin.steps > 0) {
+        bin.score /= bin.steps as f64;
+        bin.right /= bin.steps as f64;
+    }
+    bins
+}
+
+/// `step_labels`: for each candidate, whether each step is right, as far as it is known.
+fn step_labels(set: &CandidateSet, index: usize) -> Result<Option<Vec<Vec<bool>>>, StepsError> {
+    let label = |label: &Value| match label {
+        Value::Bool(right) => Some(*right),
+        label => label.as_u64().filter(|label| *label < 2).map(|label| label == 1),
+    };
+    let solution = |labels: &Value| labels.as_array()?.iter().map(label).collect::<Option<Vec<bool>>>();
+    let fail =
+        |expected| StepsError::Field { record: place(&set.record, index), field: "step_labels".to_owned(), expected };
+    let Some(field) = set.record.get("step_labels").filter(|field| !field.is_null()) else { return Ok(None) };
+    let labels: Option<Vec<Vec<bool>>> =
+        field.as_array().and_then(|candidates| candidates.iter().map(solution).collect());
+    let labels = labels.ok_or_else(|| fail("a list of lists of 0 and 1"))?;
+    let fits = labels.len() == set.solutions.len()
+        && labels.iter().zip(&set.solutions).all(|(labels, steps)| steps.is_empty() || labels.len() <= steps.len());
+    if fits { Ok(Some(labels)) } else { Err(fail("a list for each candidate with a label for each step or fewer")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::candidates::parse;
+
+    fn of(records: &str) -> Result<StepsReport, StepsError> {
+        report(&parse("s.json".as_ref(), format!("[{records}]").as_bytes()).unwrap(), Some("family"))
+    }
+
+    #[test]
+    fn a_solution_counts_up_to_its_first_wrong_step() {
+        let record = |family: &str, scores: &str, labels: &str| {
+            format!(
+                r#"{{"question": "q", "family": "{family}", "solutions_splits": [["a", "b", "c"], ["d"]],
+                "prm_scores": {scores}, "step_labels": {labels}}}"#
+            )
+        };
+        // In each problem wrong steps score below right ones, but the problems' levels differ.
+        let records = [
+            record("easy", "[[0.9, 0.8, 0.95], [0.85]]", "[[1, 0, 1], [true]]"),
+            record("hard", "[[0.3, 0.1, 0.95], [0.2]]", "[[1, 0], [1]]"),
+            r#"{"question": "q", "solutions_splits": [["a"]], "prm_scores": [[0.5]]}"#.to_owned(),
+        ];
+        let report = of(&records.join(",")).unwrap();
+        assert_eq!((report.problems, report.left_out, report.all.steps, report.all.wrong), (2, 1, 6, 2));
+        assert_eq!(report.within_problem, Some(1.0));
+        assert_eq!(report.all.auc, Some(0.75));
+        assert_eq!(report.groups["hard"], Separation { steps: 3, wrong: 1, auc: Some(1.0) });
+        assert_eq!(report.calibration.iter().map(|bin| bin.steps).sum::<usize>(), 6);
+        assert!((report.calibration[9].score - 0.9).abs() < 1e-9 && report.calibration[9].right == 1.0);
+    }
+
+    #[test]
+    fn truth_of_another_form_is_refused_with_its_record() {
+        let with = |labels: &str| {
+            of(&format!(
+                r#"{{"id": 7, "question": "q", "solutions_splits": [["a"]], "prm_scores": [[1]], "step_labels": {labels}}}"#
+            ))
+        };
+        for labels in ["[[2]]", "[1]", "[]", "[[1, 1]]", "\"x\""] {
+            let error = with(labels).unwrap_err().to_string();
+            assert!(error.starts_with("record 0 (id 7): `step_labels` is not a list"), "{error}");
+        }
+        assert_eq!(with("null"), Err(StepsError::NoSteps));
+    }
+}
