@@ -11,6 +11,7 @@ mod full_disk;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod http;
 mod images;
+mod inputs;
 mod kills;
 mod mutate;
 mod servers;
