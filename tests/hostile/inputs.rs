@@ -73,6 +73,15 @@ fn attack(kind: &'static str, sandbox: &Sandbox, targets: &[Target]) {
     let mut tally = Tally::new(kind);
     for target in targets {
         let whole = sandbox.read(&format!("whole/{}", target.file));
+        let unchanged = tally.accepted();
+        let refused = try_case(&mut tally, sandbox, target, &format!("{kind}: {} as it is", target.file), || ());
+        let commands: usize = target.chains.iter().map(Vec::len).sum();
+        let accepted = tally.accepted() - unchanged;
+        assert!(
+            accepted == commands || !is_wanted("as it is"),
+            "{}: {accepted} of {commands} commands succeed: {refused}",
+            target.file
+        );
         for number in 0..cases(target.count) {
             let mut random = Random::new(target.file, number);
             let mutation = target.form.mutate(&whole, &mut random);
@@ -97,10 +106,11 @@ fn attack(kind: &'static str, sandbox: &Sandbox, targets: &[Target]) {
     tally.finish();
 }
 
-/// Copies `whole` to `case`, has a file of it changed, and runs the chains.
-fn try_case(tally: &mut Tally, sandbox: &Sandbox, target: &Target, case: &str, change: impl Fn()) {
+/// Copies `whole` to `case`, has a file of it changed, and runs the chains; returns the last refusal.
+fn try_case(tally: &mut Tally, sandbox: &Sandbox, target: &Target, case: &str, change: impl Fn()) -> String {
+    let mut refused = String::new();
     if !is_wanted(case) {
-        return;
+        return refused;
     }
     for chain in &target.chains {
         let _ = fs::remove_dir_all(sandbox.path("case"));
@@ -114,6 +124,7 @@ fn try_case(tally: &mut Tally, sandbox: &Sandbox, target: &Target, case: &str, c
                 tally.lost(&case, &loss);
             }
             if ended.code != Some(0) {
+                refused = ended.err;
                 break;
             }
         }
@@ -121,4 +132,5 @@ fn try_case(tally: &mut Tally, sandbox: &Sandbox, target: &Target, case: &str, c
             tally.keep(&sandbox.path("case"));
         }
     }
+    refused
 }

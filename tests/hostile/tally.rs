@@ -225,6 +225,11 @@ impl Tally {
         self.fault(case, what);
     }
 
+    /// Number of accepted inputs so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted
+    }
+
     /// Number of faults so far.
     pub fn faults(&self) -> usize {
         self.faults.len()

@@ -9,7 +9,7 @@ fn problems() {
     let sandbox = sandbox();
     let problems = sandbox.json("data/test.json");
     let few = &problems.as_array().unwrap()[..3];
-    let rich = serde_json::json!({"id": "r", "question": "What is <image1>?", "answer": ["7"], "choices": ["6", "7"], "options":
+    let rich = serde_json::json!({"id": "r", "question": "What is <image1>?", "answer": "7", "choices": ["6", "7"], "options":
         null, "images": [few[0]["image_path"]], "precision": 1, "unit": "cm", "answer_type": "float", "question_type": "x"});
     let few = [few, &[rich]].concat();
     sandbox.write("whole/p.json", serde_json::json!(few).to_string());
@@ -44,7 +44,7 @@ fn solutions() {
     sandbox.write("whole/a.jsonl", concat!(
         r#"{"gold": "1/2", "pred": "The answer is 0.5", "opts": {"choices": ["1", "0.5"], "precision": 2, "unit": "m"}}"#, "\n",
         r#"{"gold": "\\frac{\\sqrt{2}}{2}", "pred": "\\[ x = 2^{-0.5} \\]", "verdict": true, "source": "s"}"#, "\n",
-        r#"{"gold": ["1", "2"], "pred": "{1, 2}", "opts": {"answer_type": "list"}, "question": "(A) 1 (B) 2"}"#, "\n",
+        r#"{"gold": "{1, 2}", "pred": "{1, 2}", "opts": {"answer_type": "list"}, "question": "(A) 1 (B) 2"}"#, "\n",
     ));
     let score = format!("score {PRM} -i case/c.json --data-root data --quiet -o case/out.json");
     let verify = |rule: &str| format!("verify case/a.jsonl --rule {rule} --quiet -o case/v.jsonl");
@@ -72,7 +72,7 @@ fn trees_and_samples() {
     sandbox.write("whole/trees/tree.json", sandbox.read(&format!("trees/{tree}")));
     sandbox.write("whole/s.jsonl", samples());
     let train = "train prm --quiet --model mini-prm --samples case/s.jsonl --steps 1 -o case/run";
-    let plan = "train prm --quiet --model mini-prm --samples case/s.jsonl --plan";
+    let plan = "train prm --quiet --model mini-prm --samples case/s.jsonl --plan -o case/run";
     attack(
         "input trees and samples",
         &sandbox,

@@ -20,8 +20,7 @@ fn same(sandbox: &Sandbox, ended: &Ended, name: &str) -> Option<String> {
 fn journals() {
     let sandbox = sandbox();
     sandbox.write("c.json", candidates(6));
-    let generate =
-        format!("generate {POLICY} --deterministic --problems data/test.json --limit 4 -n 2 --max-tokens 60 --quiet");
+    let generate = format!("generate {POLICY} --deterministic --problems data/test.json --limit 4 -n 2 --quiet");
     let score = format!("score {PRM} --deterministic -i c.json --data-root data --quiet");
     for (command, blocks, name) in [(&generate, 6, "g.json"), (&score, 4, "s.json")] {
         fs::create_dir_all(sandbox.path("whole")).unwrap();
@@ -44,7 +43,7 @@ fn journals() {
 #[test]
 fn settings_and_logs() {
     let sandbox = sandbox();
-    let generate = format!("generate {POLICY} --problems data/test.json --limit 2 -n 1 --max-tokens 20 --quiet");
+    let generate = format!("generate {POLICY} --problems data/test.json --limit 2 -n 1 --quiet");
     sandbox.run(&format!("{generate} -o whole/g.json")).done();
     sandbox.run(&format!("{} --quiet -o whole/trees", annotate(2))).done();
     let search = format!("{} --quiet -o case/trees", annotate(2));
