@@ -201,7 +201,7 @@ impl Tally {
             format!("exit code {:?}", ended.code)
         } else if ended.code != Some(0) && !ended.err.lines().any(|line| line.starts_with("mmprm: ")) {
             "no sentence".to_owned()
-        } else if ended.err.lines().any(|line| !line.starts_with("mmprm: ") && !is_usage(&ended.err)) {
+        } else if !is_usage(&ended.err) && !ended.err.lines().all(is_message) {
             "chatter".to_owned()
         } else if [&ended.out, &ended.err].iter().any(|text| text.chars().any(|c| c.is_control() && c != '\n')) {
             "control characters".to_owned()
@@ -259,6 +259,11 @@ impl Tally {
         let (count, faults) = (self.faults.len(), self.faults.join("\n"));
         assert!(count == 0, "{count} cases went wrong (kept in {}):\n{faults}", kept(self.kind).display());
     }
+}
+
+/// Whether a line is a sentence for the user or a warning of the log.
+fn is_message(line: &str) -> bool {
+    line.starts_with("mmprm: ") || line.starts_with(" WARN mmprm")
 }
 
 /// Whether standard error is clap's message about flags, which has several lines.
