@@ -131,11 +131,20 @@ impl Run {
     }
 }
 
-/// The first of `specials` in `text`, and of those that begin there the longest: its place and its index.
+/// The first of `specials` in `text`, and of those that begin there the longest: its place and its index. Text after
+/// that place is not read, which keeps the time of many searches linear.
 fn find(text: &str, specials: &[Special]) -> Option<(usize, usize)> {
-    let found = specials.iter().enumerate().filter(|(_, special)| !special.text.is_empty());
-    let found = found.filter_map(|(index, special)| Some((text.find(&special.text)?, special.text.len(), index)));
-    found.min_by_key(|&(at, length, _)| (at, std::cmp::Reverse(length))).map(|(at, _, index)| (at, index))
+    let mut begins = [false; 256];
+    for first in specials.iter().filter_map(|special| special.text.bytes().next()) {
+        begins[usize::from(first)] = true;
+    }
+    let mut places = text.bytes().enumerate().filter(|(_, byte)| begins[usize::from(*byte)]).map(|(at, _)| at);
+    places.find_map(|at| {
+        let rest = &text.as_bytes()[at..];
+        let found = specials.iter().enumerate().filter(|(_, special)| !special.text.is_empty());
+        let found = found.filter(|(_, special)| rest.starts_with(special.text.as_bytes()));
+        Some((at, found.min_by_key(|(_, special)| std::cmp::Reverse(special.text.len()))?.0))
+    })
 }
 
 #[cfg(test)]
@@ -196,6 +205,12 @@ mod tests {
         assert_eq!(fragments("a<prm>b[<prm>]").unwrap(), ["a<", "prm>b", "#1"]);
         assert_eq!(fragments("<prm><prm>").unwrap(), ["<", "prm><", "prm>"]);
         assert_eq!(fragments("<pr<prm>m>[<prm>]").unwrap(), ["<pr<", "prm>m>", "#1"]);
+    }
+
+    #[test]
+    fn many_tokens_in_a_long_text_take_linear_time() {
+        let run = run(&"<prm>".repeat(200_000));
+        assert_eq!(run.fragments(&specials()).unwrap().len(), 200_001);
     }
 
     #[test]

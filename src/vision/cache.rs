@@ -73,6 +73,10 @@ impl DiskCache {
     /// The operating system's error, with the file's path.
     pub fn put(&self, source: &[u8; HASH], values: &[f32]) -> io::Result<()> {
         let (key, path) = self.place(source);
+        // What is no regular file is written through, and a pipe would wait for its reader.
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::other(format!("{}: expected a regular file", path.display())));
+        }
         let mut bytes = Vec::with_capacity(length(values.len()));
         bytes.extend(MAGIC);
         bytes.extend(key);
@@ -155,6 +159,17 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(cache.get(&IMAGE, 2), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_the_place_of_an_entry_is_neither_read_nor_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = open(folder.path(), 0);
+        let (_, path) = cache.place(&IMAGE);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(cache.get(&IMAGE, 2), None);
+        assert!(cache.put(&IMAGE, &[1.0, 2.0]).is_err());
     }
 
     #[test]
