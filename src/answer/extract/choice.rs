@@ -4,7 +4,7 @@ use super::extraction::{Extraction, Method};
 use super::scan::{MAX_HEAD_BYTES, head, is_wordlike, strip_word};
 use super::stated::{overrides_box, tagged};
 use super::{announced, boxed, fallback, letters, number, sentence};
-use crate::answer::byte_set::ByteSet;
+use crate::answer::byte_pairs::BytePairs;
 
 /// Words that start a conclusion.
 const CONCLUSIONS: [&str; 6] = ["therefore", "thus", "hence", "so", "in conclusion", "overall"];
@@ -237,11 +237,11 @@ fn folded(text: &str) -> String {
         ("degrees", "°"),
     ];
     let mut plain = text.to_lowercase();
-    let mut bytes = ByteSet::of(&plain);
+    let mut pairs = BytePairs::of(&plain);
     for (from, to) in FOLDS {
-        if bytes.may_hold(from) && plain.contains(from) {
+        if pairs.may_hold(from) && plain.contains(from) {
             plain = plain.replace(from, to);
-            bytes = ByteSet::of(&plain);
+            pairs = BytePairs::of(&plain);
         }
     }
     plain.retain(|c| !matches!(c, '$' | '*' | '{' | '}' | '\\' | '"'));

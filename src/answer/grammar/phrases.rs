@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::answer::byte_set::ByteSet;
+use crate::answer::byte_pairs::BytePairs;
 
 /// Phrases for relations, a longer one before those that it contains.
 const RELATIONS: [(&str, &str); 33] = [
@@ -148,8 +148,8 @@ fn related(text: &str) -> Option<String> {
         }
     }
     // A replacement never completes another phrase.
-    let bytes = ByteSet::of(text);
-    for (phrase, sign) in RELATIONS.iter().chain(&SHORT).filter(|(phrase, _)| bytes.may_hold(phrase)) {
+    let pairs = BytePairs::of(text);
+    for (phrase, sign) in RELATIONS.iter().chain(&SHORT).filter(|(phrase, _)| pairs.may_hold(phrase)) {
         if result.contains(phrase) {
             let plain = result.replace(&format!("\\text{{ {phrase} }}"), sign);
             result = plain.replace(&format!("\\text{{{phrase}}}"), sign).replace(phrase, sign).into();

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::answer::byte_set::ByteSet;
+use crate::answer::byte_pairs::BytePairs;
 use crate::answer::units::Unit;
 
 /// First words of a remark. Words that restrict an answer (for, if, when) are not listed.
@@ -131,8 +131,8 @@ fn shorter(text: &str) -> Option<String> {
         let rest = rest.trim();
         return (!rest.is_empty() && !rest.ends_with('\\')).then(|| rest.to_owned());
     }
-    let bytes = ByteSet::of(text);
-    if bytes.may_hold("I hope")
+    let pairs = BytePairs::of(text);
+    if pairs.may_hold("I hope")
         && let Some(at) = text.find("I hope").filter(|at| *at > 0)
     {
         return Some(text[..at].trim_end_matches([' ', '.', ',', ';']).to_owned());
@@ -140,7 +140,7 @@ fn shorter(text: &str) -> Option<String> {
     if let Some(inside) = unquoted(ended) {
         return Some(inside.to_owned());
     }
-    if bytes.may_hold(" at ")
+    if pairs.may_hold(" at ")
         && let Some(main) = without_circumstances(ended)
     {
         return Some(main.to_owned());

@@ -1,7 +1,7 @@
 //! Compares answers in words: yes and no, number words, refusals, and texts that differ only in
 //! form.
 
-use crate::answer::byte_set::ByteSet;
+use crate::answer::byte_pairs::BytePairs;
 use crate::answer::comparison::Comparison;
 use crate::answer::math::Expr;
 use crate::answer::number_words;
@@ -124,8 +124,8 @@ fn refuses(text: &str) -> Option<Refusal> {
         return None;
     }
     let plain: String = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect();
-    let bytes = ByteSet::of(&plain);
-    let places = REFUSALS.iter().filter(|phrase| bytes.may_hold(phrase)).filter_map(|phrase| plain.find(phrase));
+    let pairs = BytePairs::of(&plain);
+    let places = REFUSALS.iter().filter(|phrase| pairs.may_hold(phrase)).filter_map(|phrase| plain.find(phrase));
     places.min().map(|place| if place == 0 { Refusal::Whole } else { Refusal::Part })
 }
 
@@ -224,8 +224,8 @@ fn alphabetic(text: &str) -> bool {
 fn normalized(text: &str) -> String {
     let mut plain = text.to_lowercase();
     if plain.contains('\\') {
-        let bytes = ByteSet::of(&plain);
-        for face in FACES.iter().filter(|face| bytes.may_hold(face)) {
+        let pairs = BytePairs::of(&plain);
+        for face in FACES.iter().filter(|face| pairs.may_hold(face)) {
             plain = plain.replace(face, " ");
         }
     }
