@@ -9,6 +9,8 @@
 #   make lint          rustfmt, clippy, rustdoc
 #   make bench         criterion benches
 #   make test-vulkan   the engine on a software Vulkan device; builds llama.cpp again, in target/vulkan
+#   make fuzz          fuzzes what reads files, a minute for each kind (FUZZ_SECONDS=60); needs cargo-fuzz
+#   make audit         licences, sources and known vulnerabilities of the dependencies; needs cargo-deny
 #   make docs          regenerates docs/cli.md from the command line's own definitions
 #   make models        remakes the models in demo/models (half an hour on two cores; needs Python with Pillow and the DejaVu fonts)
 #
@@ -32,7 +34,7 @@ ifneq ($(FEATURES),)
 WITH := --features $(FEATURES)
 endif
 
-.PHONY: setup build demo test test-fast examples test-vulkan lint fmt bench docs models deny clean
+.PHONY: setup build demo test test-fast examples test-vulkan lint fmt bench docs models fuzz audit clean
 
 setup:
 	@sh build/setup.sh
@@ -93,8 +95,12 @@ docs: setup
 models: build
 	@MMPRM=$(MMPRM) sh demo/make-models.sh
 
-deny:
-	$(CARGO) deny check
+FUZZ_SECONDS ?= 60
+fuzz:
+	@sh build/fuzz.sh $(FUZZ_SECONDS)
+
+audit:
+	@sh build/audit.sh
 
 clean:
 	$(CARGO) clean

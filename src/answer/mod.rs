@@ -46,6 +46,7 @@
 //! Then add the form to `tests/answers_kinds.rs` (rarer spellings of it to `tests/answers_pairs/`), with pairs that are equal and pairs that are not.
 
 pub mod benchmark;
+mod byte_pairs;
 mod comparison;
 pub mod extract;
 mod grammar;

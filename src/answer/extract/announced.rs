@@ -4,6 +4,7 @@
 use super::letters;
 use super::scan::{head, is_wordlike, strip_end, strip_front, strip_prefix_caseless, strip_word, tail};
 use super::sentence;
+use crate::answer::byte_pairs::BytePairs;
 
 /// Maximum number of occurrences of each word that are examined, from the last one backwards.
 const MAX_PER_WORD: usize = 8;
@@ -215,11 +216,8 @@ pub(super) fn all(text: &str) -> Vec<Announcement<'_>> {
     // Lower-casing ASCII keeps all byte offsets.
     let folded = text.to_ascii_lowercase();
     let mut found = Vec::new();
-    let mut occurring = [false; 256];
-    folded.bytes().for_each(|byte| occurring[usize::from(byte)] = true);
-    // A word with a byte that does not occur in the text need not be searched.
-    let possible = |word: &&&str| word.bytes().all(|byte| occurring[usize::from(byte)]);
-    for word in ANSWER.iter().chain(&OPTION).filter(possible) {
+    let pairs = BytePairs::of(&folded);
+    for word in ANSWER.iter().chain(&OPTION).filter(|word| pairs.may_hold(word)) {
         let places =
             folded.rmatch_indices(word).map(|(at, _)| at).filter(|&at| stands_alone(text, at, word)).take(MAX_PER_WORD);
         for at in places {

@@ -4,6 +4,7 @@ use super::extraction::{Extraction, Method};
 use super::scan::{MAX_HEAD_BYTES, head, is_wordlike, strip_word};
 use super::stated::{overrides_box, tagged};
 use super::{announced, boxed, fallback, letters, number, sentence};
+use crate::answer::byte_pairs::BytePairs;
 
 /// Words that start a conclusion.
 const CONCLUSIONS: [&str; 6] = ["therefore", "thus", "hence", "so", "in conclusion", "overall"];
@@ -101,8 +102,11 @@ impl Options {
     }
 
     fn equal(&self, statement: &str) -> Option<usize> {
-        let statement = folded(head(statement, MAX_HEAD_BYTES)).replace(' ', "");
-        (!statement.is_empty()).then(|| self.texts.iter().position(|text| text.replace(' ', "") == statement)).flatten()
+        let statement = folded(head(statement, MAX_HEAD_BYTES));
+        if statement.trim().is_empty() {
+            return None;
+        }
+        self.texts.iter().position(|text| solid(text).eq(solid(&statement)))
     }
 
     /// Returns the option mentioned first; of two that start together, the longer one.
@@ -186,6 +190,11 @@ impl Options {
     }
 }
 
+/// Returns the bytes of a text without its spaces.
+fn solid(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().filter(|byte| *byte != b' ')
+}
+
 /// Returns the offsets at which `text` mentions an option as a separate word, number or phrase.
 fn mentions<'a>(text: &'a str, option: &'a str) -> impl Iterator<Item = usize> {
     let found = (!option.is_empty()).then(|| text.match_indices(option)).into_iter().flatten();
@@ -228,14 +237,23 @@ fn folded(text: &str) -> String {
         ("degrees", "°"),
     ];
     let mut plain = text.to_lowercase();
+    let mut pairs = BytePairs::of(&plain);
     for (from, to) in FOLDS {
-        if plain.contains(from) {
+        if pairs.may_hold(from) && plain.contains(from) {
             plain = plain.replace(from, to);
+            pairs = BytePairs::of(&plain);
         }
     }
-    let plain = plain.replace(['$', '*', '{', '}', '\\', '"'], "");
-    let words: Vec<&str> = plain.split_whitespace().collect();
-    words.join(" ").trim_end_matches('.').to_owned()
+    plain.retain(|c| !matches!(c, '$' | '*' | '{' | '}' | '\\' | '"'));
+    let mut folded = String::with_capacity(plain.len());
+    for word in plain.split_whitespace() {
+        if !folded.is_empty() {
+            folded.push(' ');
+        }
+        folded.push_str(word);
+    }
+    folded.truncate(folded.trim_end_matches('.').len());
+    folded
 }
 
 /// Returns the value of a number, with or without a unit of one word.

@@ -32,7 +32,7 @@ mod sentence;
 mod stated;
 
 use super::spec::{AnswerSpec, AnswerType};
-use scan::{MAX_HEAD_BYTES, MAX_TAIL_BYTES};
+use scan::{MAX_ANSWER_BYTES, MAX_HEAD_BYTES, MAX_TAIL_BYTES};
 
 pub use extraction::{Extraction, Method};
 
@@ -95,6 +95,10 @@ fn relevant_tail(text: &str) -> &str {
 fn unstated<'a>(text: &'a str, tail: &'a str) -> Extraction<'a> {
     if tail.is_empty() {
         return Extraction::nothing();
+    }
+    // Most bare answers are numbers.
+    if tail.len() <= MAX_ANSWER_BYTES && tail.bytes().all(|byte| byte.is_ascii_digit() || b".,-".contains(&byte)) {
+        return Extraction::one(Method::WholeText, tail);
     }
     if let Some(math) = labelled_math(tail) {
         return Extraction::one(Method::LastMath, math);

@@ -1,6 +1,10 @@
 //! Rewrites phrases that describe a range or a condition as symbols: "x is at least 2", "between 1
 //! and 5 inclusive", "all real numbers except 3".
 
+use std::borrow::Cow;
+
+use crate::answer::byte_pairs::BytePairs;
+
 /// Phrases for relations, a longer one before those that it contains.
 const RELATIONS: [(&str, &str); 33] = [
     ("is greater than or equal to", ">="),
@@ -107,8 +111,9 @@ pub fn with_round_ends(text: &str) -> Option<String> {
 
 /// Reads "all real numbers except a and b".
 fn excluded(text: &str) -> Option<String> {
-    let plain = text.replace("\\text{", "").replace('}', " ");
-    let plain = if text.contains("\\text{") { plain.trim() } else { text.trim() };
+    let worded = text.contains('\\') && text.contains("\\text{");
+    let plain = if worded { text.replace("\\text{", "").replace('}', " ").into() } else { Cow::Borrowed(text) };
+    let plain = plain.trim();
     let points = EXCEPT.iter().find_map(|phrase| strip_caseless(plain, phrase))?.trim().trim_end_matches('.');
     let points = points.replace("x=", "").replace("x =", "").replace(" and ", ",").replace(" or ", ",");
     points.contains(|c: char| c.is_ascii_digit()).then(|| format!("\\mathbb{{R}}\\setminus\\{{{points}\\}}"))
@@ -118,11 +123,11 @@ fn excluded(text: &str) -> Option<String> {
 /// "exclusive" the ends are unknown.
 fn between(text: &str) -> Option<String> {
     let text = text.trim().trim_end_matches('.');
-    let text =
-        text.find("between ").filter(|at| *at < 12 && text[..*at].contains(" is")).map_or(text, |at| &text[at..]);
     let (rest, closed) = [("exclusive", false), ("inclusive", true), ("(inclusive)", true), ("(exclusive)", false)]
         .iter()
         .find_map(|(word, closed)| Some((text.strip_suffix(word)?, *closed)))?;
+    let rest =
+        rest.find("between ").filter(|at| *at < 12 && rest[..*at].contains(" is")).map_or(rest, |at| &rest[at..]);
     let rest = rest.trim_end_matches([' ', ',']);
     let (low, high) = [("between ", " and "), ("from ", " to ")]
         .iter()
@@ -133,22 +138,24 @@ fn between(text: &str) -> Option<String> {
 
 /// Replaces phrases for relations.
 fn related(text: &str) -> Option<String> {
-    let mut result = text.to_owned();
+    let mut result = Cow::Borrowed(text);
     if text.contains('&') && !text.contains("\\begin") {
-        result = result.replace("&&", " & ").replace(" & ", "\\text{ and }");
+        result = result.replace("&&", " & ").replace(" & ", "\\text{ and }").into();
     }
-    if text.contains("\\mathbb") {
+    if text.contains('\\') && text.contains("\\mathbb") {
         for (name, set) in REALS {
-            result = result.replace(name, set);
+            result = result.replace(name, set).into();
         }
     }
-    for (phrase, sign) in RELATIONS.iter().chain(&SHORT) {
+    // A replacement never completes another phrase.
+    let pairs = BytePairs::of(text);
+    for (phrase, sign) in RELATIONS.iter().chain(&SHORT).filter(|(phrase, _)| pairs.may_hold(phrase)) {
         if result.contains(phrase) {
-            result = result.replace(&format!("\\text{{ {phrase} }}"), sign);
-            result = result.replace(&format!("\\text{{{phrase}}}"), sign).replace(phrase, sign);
+            let plain = result.replace(&format!("\\text{{ {phrase} }}"), sign);
+            result = plain.replace(&format!("\\text{{{phrase}}}"), sign).replace(phrase, sign).into();
         }
     }
-    (result != text).then_some(result)
+    (result != text).then(|| result.into_owned())
 }
 
 fn strip_caseless<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {

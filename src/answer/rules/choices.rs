@@ -80,8 +80,9 @@ fn option(text: &str, spec: &AnswerSpec, without_choices: &AnswerSpec) -> Option
     if let Some(index) = spec.choices.iter().position(|choice| choice.trim() == text) {
         return Some(index);
     }
-    let mut agreeing = (0..count)
-        .filter(|index| free::compare(&spec.choices[*index], text, without_choices).outcome == Outcome::Equal);
+    let answer = free::Prediction::new(text);
+    let mut agreeing =
+        (0..count).filter(|index| answer.compare(&spec.choices[*index], without_choices).outcome == Outcome::Equal);
     let first = agreeing.next()?;
     agreeing.next().is_none().then_some(first)
 }

@@ -73,6 +73,10 @@ pub fn labelled(text: &str) -> Option<String> {
 
 /// Returns the sorted letters of several options: `ABD`, `A, C`, `A and C`.
 fn several(text: &str) -> Option<Vec<u8>> {
+    // A byte of neither the letters nor of what joins them.
+    if text.bytes().any(|byte| !(b'A'..=b'H').contains(&byte) && !b" ,;.()and\\text{}".contains(&byte)) {
+        return None;
+    }
     let plain = text.replace("\\text{ and }", " ").replace(" and ", " ");
     let separated = plain.contains([' ', ',', ';']);
     let mut letters: Vec<u8> = plain.bytes().filter(|byte| !b" ,;.()".contains(byte)).collect();
@@ -92,19 +96,28 @@ pub fn letter(text: &str) -> Option<u8> {
 /// Drops the commands that set letters in a typeface.
 fn without_faces(text: &str) -> Cow<'_, str> {
     const FACES: [&str; 5] = ["\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf"];
-    let mut bare = Cow::Borrowed(text);
-    for face in FACES.iter().filter(|_| text.contains('\\')) {
-        bare = Cow::Owned(bare.replace(face, ""));
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
     }
-    bare
+    FACES.iter().fold(
+        Cow::Borrowed(text),
+        |bare, face| {
+            if bare.contains(face) { Cow::Owned(bare.replace(face, "")) } else { bare }
+        },
+    )
 }
 
 /// Returns the upper-case letter at the start of an answer, and the text from its bracket or mark
 /// on.
 fn split(bare: &str) -> Option<(u8, &str)> {
-    let mut text = bare.trim().trim_matches(|c: char| "{}$*\"'`".contains(c) || c.is_whitespace());
-    for lead in ["option", "Option", "OPTION", "choice", "Choice", "answer", "Answer", "选项", "选择", "选", "答案"]
-    {
+    const LEADS: [&str; 11] =
+        ["option", "Option", "OPTION", "choice", "Choice", "answer", "Answer", "选项", "选择", "选", "答案"];
+    let wraps = |c: char| matches!(c, '{' | '}' | '$' | '*' | '"' | '\'' | '`') || c.is_whitespace();
+    let mut text = bare.trim_matches(wraps);
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    for lead in LEADS {
         text = text.strip_prefix(lead).unwrap_or(text).trim_start_matches([' ', ':', '：']);
     }
     let bracketed = text.starts_with(['(', '[', '（', '【', '{']);

@@ -6,9 +6,17 @@ use super::{combine, quantity, words};
 use crate::answer::comparison::Comparison;
 use crate::answer::grammar::{Commas, Shape, Unreadable, in_symbols, read, with_round_ends, without_ordinals};
 
+/// The readings of a text.
+pub type Readings = Result<Vec<Shape>, Unreadable>;
+
 /// Compares each reading of one text with each reading of the other.
 pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Comparison {
-    let (Ok(golds), Ok(predictions)) = (readings(gold), readings(prediction)) else {
+    compare_readings(&readings(gold), &readings(prediction), spec)
+}
+
+/// Compares each reading with each of the other text.
+pub fn compare_readings(golds: &Readings, predictions: &Readings, spec: &PartSpec<'_>) -> Comparison {
+    let (Ok(golds), Ok(predictions)) = (golds, predictions) else {
         return Comparison::undecided("larger or more deeply nested than an answer may be");
     };
     combine::any(
@@ -17,7 +25,10 @@ pub fn compare(gold: &str, prediction: &str, spec: &PartSpec<'_>) -> Comparison 
 }
 
 /// Returns the readings of a normalised text.
-fn readings(text: &str) -> Result<Vec<Shape>, Unreadable> {
+pub fn readings(text: &str) -> Readings {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(vec![read(text, Commas::Thousands, true)?]);
+    }
     let rounded = with_round_ends(text);
     let text = unwrapped(rounded.as_deref().unwrap_or(text));
     if let Some(number) = words::number(text) {

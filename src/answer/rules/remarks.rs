@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::answer::byte_pairs::BytePairs;
 use crate::answer::units::Unit;
 
 /// First words of a remark. Words that restrict an answer (for, if, when) are not listed.
@@ -81,8 +82,8 @@ const PRECISION: [&str; 12] = [
     "3sf",
 ];
 
-/// What may follow an answer, without brackets.
-const TRAILS: [&str; 22] = [
+/// What may follow an answer, without brackets and final periods. None ends in a digit or a bracket.
+const TRAILS: [&str; 20] = [
     "\\blacksquare",
     "\\square",
     "\\Box",
@@ -96,14 +97,12 @@ const TRAILS: [&str; 22] = [
     "■",
     "□",
     "QED",
-    "Q.E.D.",
     "Q.E.D",
     ", as required",
     ", as desired",
     ", as claimed",
     ", approximately",
     " approx",
-    " approx.",
     " approximately",
 ];
 
@@ -113,6 +112,10 @@ const MAX_REMARKS: usize = 4;
 /// Returns a normalised answer without its remarks.
 pub fn without_remarks(text: &str) -> Cow<'_, str> {
     let mut answer = Cow::Borrowed(text.trim());
+    // Most answers are numbers.
+    if answer.bytes().all(|byte| byte.is_ascii_digit()) {
+        return answer;
+    }
     for _ in 0..MAX_REMARKS {
         let Some(shorter) = shorter(&answer) else { break };
         answer = Cow::Owned(shorter);
@@ -123,17 +126,23 @@ pub fn without_remarks(text: &str) -> Cow<'_, str> {
 /// Drops one remark or one pair of quotation marks.
 fn shorter(text: &str) -> Option<String> {
     let ended = text.trim_end_matches(['.', ' ', ',', '!']);
-    if let Some(rest) = TRAILS.iter().find_map(|trail| ended.strip_suffix(trail.trim_end_matches('.'))) {
+    let trails = !ended.ends_with(|c: char| c.is_ascii_digit() || matches!(c, ')' | '}' | ']'));
+    if trails && let Some(rest) = TRAILS.iter().find_map(|trail| ended.strip_suffix(trail)) {
         let rest = rest.trim();
         return (!rest.is_empty() && !rest.ends_with('\\')).then(|| rest.to_owned());
     }
-    if let Some(at) = text.find("I hope").filter(|at| *at > 0) {
+    let pairs = BytePairs::of(text);
+    if pairs.may_hold("I hope")
+        && let Some(at) = text.find("I hope").filter(|at| *at > 0)
+    {
         return Some(text[..at].trim_end_matches([' ', '.', ',', ';']).to_owned());
     }
     if let Some(inside) = unquoted(ended) {
         return Some(inside.to_owned());
     }
-    if let Some(main) = without_circumstances(ended) {
+    if pairs.may_hold(" at ")
+        && let Some(main) = without_circumstances(ended)
+    {
         return Some(main.to_owned());
     }
     let (main, note) = bracket(ended)?;

@@ -1,6 +1,7 @@
 //! Compares answers in words: yes and no, number words, refusals, and texts that differ only in
 //! form.
 
+use crate::answer::byte_pairs::BytePairs;
 use crate::answer::comparison::Comparison;
 use crate::answer::math::Expr;
 use crate::answer::number_words;
@@ -31,6 +32,9 @@ const REFUSALS: [&str; 19] = [
     "不能确定",
     "无法回答",
 ];
+
+/// Length of the shortest of them, in bytes.
+const MIN_REFUSAL_BYTES: usize = "unknown".len();
 
 /// Commands that set words in a typeface, a longer one before those that it starts with.
 const FACES: [&str; 15] = [
@@ -64,11 +68,10 @@ pub fn closed_class(gold: &str, prediction: &str) -> Option<Comparison> {
         return None;
     }
     let refused = refuses(prediction);
-    if gold.contains(char::is_alphabetic) {
-        let (gold, prediction) = (normalized(gold), normalized(prediction));
+    if gold.contains(char::is_alphabetic) && refused != Some(Refusal::Whole) {
+        let gold = normalized(gold);
         if (YES.contains(&gold.as_str()) || NO.contains(&gold.as_str()))
-            && refused != Some(Refusal::Whole)
-            && let (Some(gold), Some(prediction)) = (polarity(&gold), polarity(&prediction))
+            && let (Some(gold), Some(prediction)) = (polarity(&gold), polarity(&normalized(prediction)))
         {
             return Some(if gold == prediction {
                 Comparison::equal("yes or no")
@@ -110,21 +113,29 @@ enum Refusal {
 }
 
 fn refuses(text: &str) -> Option<Refusal> {
-    if text.len() < 3 || !text.contains(char::is_alphabetic) {
+    if text.len() < 3 {
         return None;
     }
     // In lower case it may be a quotient.
     if text.trim_matches(|c: char| !c.is_alphabetic()) == "N/A" {
         return Some(Refusal::Whole);
     }
+    if text.len() < MIN_REFUSAL_BYTES {
+        return None;
+    }
     let plain: String = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect();
-    let places = REFUSALS.iter().filter_map(|phrase| plain.find(phrase));
+    let pairs = BytePairs::of(&plain);
+    let places = REFUSALS.iter().filter(|phrase| pairs.may_hold(phrase)).filter_map(|phrase| plain.find(phrase));
     places.min().map(|place| if place == 0 { Refusal::Whole } else { Refusal::Part })
 }
 
 /// Reads a relation sign that fills the blank between two values.
 fn comparison_sign(text: &str) -> Option<&'static str> {
-    let text = text.trim().trim_start_matches("\\textbf").trim_matches(['{', '}', ' ']);
+    let text = text.trim().trim_end_matches(['{', '}', ' ']);
+    if !text.ends_with(['<', '>', '=', 'x']) {
+        return None;
+    }
+    let text = text.trim_start_matches("\\textbf").trim_matches(['{', '}', ' ']);
     ["<", ">", "=", "<=", ">=", "!=", "\\approx"].into_iter().find(|sign| *sign == text)
 }
 
@@ -213,16 +224,26 @@ fn alphabetic(text: &str) -> bool {
 fn normalized(text: &str) -> String {
     let mut plain = text.to_lowercase();
     if plain.contains('\\') {
-        for face in FACES {
+        let pairs = BytePairs::of(&plain);
+        for face in FACES.iter().filter(|face| pairs.may_hold(face)) {
             plain = plain.replace(face, " ");
         }
     }
-    let mut plain = plain.replace(['{', '}', '"', '$', '~'], " ");
     if plain.contains(':') {
         plain = plain.replace("p.m", "pm").replace("a.m", "am");
     }
-    let words: Vec<&str> = plain.split_whitespace().filter(|word| !["a", "an", "the"].contains(word)).collect();
-    words.join(" ").trim_matches(|c: char| ".,;:!?'*".contains(c)).trim().to_owned()
+    let mut result = String::with_capacity(plain.len());
+    for word in plain.split(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | '"' | '$' | '~')) {
+        if matches!(word, "" | "a" | "an" | "the") {
+            continue;
+        }
+        if !result.is_empty() {
+            result.push(' ');
+        }
+        result.push_str(word);
+    }
+    let trimmed = result.trim_matches(|c: char| ".,;:!?'*".contains(c)).trim();
+    if trimmed.len() == result.len() { result } else { trimmed.to_owned() }
 }
 
 /// Returns whether a text has neither digits or mathematical signs nor counting words.
