@@ -1,12 +1,13 @@
 //! A process reward model that runs on this machine, on llama.cpp.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use mmprm_quant::gguf::{GgufFile, GgufValue};
 use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY, Task};
 
 use super::{PrmError, ScoreRequest, StepScorer, finite};
 use crate::data::solution;
-use crate::engine::{Engine, EngineError, EngineStats, PromptError, Token};
+use crate::engine::{Engine, EngineError, EngineStats, LoraAdapter, PromptError, Token};
 use crate::image;
 use crate::prompt::{self, Images, PrmTemplate, STEP_TOKEN};
 use crate::vision::prompts::{EncodeError, PromptEncoder};
@@ -32,7 +33,35 @@ pub struct LocalPrm {
     labels: [Token; 2],
 }
 
+/// The template that was asked for, or else that of the model's metadata, or else MM-PRM's.
+fn template_of(asked: Option<PrmTemplate>, own: Option<&str>) -> Result<PrmTemplate, String> {
+    match (asked, own) {
+        (Some(template), _) => Ok(template),
+        (None, Some(name)) => name.parse().map_err(|error| format!("mmprm.prm.template: {error}")),
+        (None, None) => Ok(PrmTemplate::Scoring),
+    }
+}
+
 impl LocalPrm {
+    /// The template that a model which is not loaded yet will be used with.
+    ///
+    /// # Errors
+    /// [`EngineError`] if a file is no GGUF file or names an unknown template.
+    pub fn template_of(
+        model: &Path,
+        adapters: &[LoraAdapter],
+        asked: Option<PrmTemplate>,
+    ) -> Result<PrmTemplate, EngineError> {
+        let mut own = None;
+        let used = adapters.iter().filter(|adapter| adapter.scale != 0.0).map(|adapter| adapter.path.as_path());
+        for path in std::iter::once(model).chain(used) {
+            let file = GgufFile::open_outline(path)?;
+            own = file.get(TEMPLATE_KEY).and_then(GgufValue::as_str).map(str::to_owned).or(own);
+        }
+        let refuse = |cause| EngineError::Load { path: model.to_owned(), cause };
+        template_of(asked, own.as_deref()).map_err(refuse)
+    }
+
     /// Wraps a running engine and the encoder of the same model.
     ///
     /// # Errors
@@ -52,11 +81,7 @@ impl LocalPrm {
         if model.own_text(TASK_KEY) == Some(Task::Policy.name()) {
             return Err(refuse("it was trained as a policy (mmprm.task), expected a process reward model".into()));
         }
-        let template = match (options.template, model.own_text(TEMPLATE_KEY)) {
-            (Some(template), _) => template,
-            (None, Some(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,
-            (None, None) => PrmTemplate::Scoring,
-        };
+        let template = template_of(options.template, model.own_text(TEMPLATE_KEY)).map_err(refuse)?;
         Ok(Self { engine, data_root: options.data_root, template, step, labels, encoder })
     }
 

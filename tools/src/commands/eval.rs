@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use mmprm::data::candidates;
 use mmprm::eval::bon::{self, BonOptions, MethodAccuracy, Report};
-use mmprm_quant::atomic::AtomicFile;
+use mmprm_quant::atomic::{AtomicFile, check_file};
 use serde_json::{Map, Value, json};
 
 use crate::exit::{BadInput, Exit};
@@ -62,6 +62,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 }
 
 fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    if let Some(output) = &args.output {
+        check_file(output)?;
+    }
     let sets = candidates::load(&args.input)?;
     let report = bon::report(&sets, BonOptions { reference: args.reference, seed: args.seed });
     if report.used == 0 {

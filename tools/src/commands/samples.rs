@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mmprm::data::samples::{self, SampleKind};
+use mmprm_quant::atomic::check_file;
 use serde_json::json;
 
 use crate::commands::report;
@@ -47,6 +48,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_file(&args.output)?;
     let files = report::trees(&args.trees, ui)?;
     if files.is_empty() {
         return Err(BadInput(format!(
