@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use mmprm::data::problem::{Problem, Problems};
 use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sampling, gpu_devices};

@@ -144,7 +144,8 @@ impl ConversionPlan {
     pub fn write(&self, on_progress: &mut ProgressFn<'_>) -> Result<(), ConvertError> {
         let total = self.files.iter().map(PlannedFile::data_size).sum();
         let mut stream = stream::Stream::new(&self.checkpoint, total, on_progress);
-        let complete: Vec<_> = self.files.iter().rev().map(|file| stream.write(file)).collect::<Result<_, _>>()?;
+        let mut complete: Vec<_> = self.files.iter().map(|file| stream.write(file)).collect::<Result<_, _>>()?;
+        complete.reverse();
         put_in_place(complete).map_err(|source| GgufError::Write { source }.into())
     }
 }

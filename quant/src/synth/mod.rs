@@ -131,7 +131,7 @@ impl SynthPlan {
         let mut done = 0;
         let mut weights = Weights::default();
         let mut complete = Vec::new();
-        for file in self.files.iter().rev() {
+        for file in &self.files {
             let mut writer = GgufWriter::create(&file.path, &file.metadata, &file.tensors)?;
             for spec in &file.tensors {
                 let tensor_error = |source| SynthError::Tensor { tensor: spec.name.clone(), source };
@@ -146,6 +146,7 @@ impl SynthPlan {
             }
             complete.push(writer.complete()?);
         }
+        complete.reverse();
         Ok(put_in_place(complete).map_err(|source| GgufError::Write { source })?)
     }
 }
