@@ -159,6 +159,7 @@ fn a_killed_run_resumes_to_the_bytes_of_an_uninterrupted_one() {
     let summary = run(killed.path(), &Script::default(), &options(4)).unwrap();
     assert_eq!((summary.already_done, summary.done), (kept, 12 - kept));
     assert_eq!(trees(killed.path()), trees(whole.path()));
+    assert_eq!(log_without_times(killed.path()), log_without_times(whole.path()));
 }
 
 #[test]
@@ -397,4 +398,42 @@ fn the_policy_is_asked_for_its_tokens() {
     let policy = Checked(Script::default());
     let summary = annotate(&problems(), directory.path(), &options(2), &policy, &Ends, &(), &cancel).unwrap();
     assert_eq!((summary.done, summary.failed), (12, 0));
+}
+
+/// The lines of the log without times, by problem.
+fn log_without_times(directory: &Path) -> Vec<Value> {
+    let mut lines = log(directory);
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        assert!(line.remove("seconds").is_some() && line.remove("hash").is_some());
+    }
+    lines.sort_by_key(|line| line["stem"].as_str().unwrap().to_owned());
+    lines
+}
+
+#[test]
+fn the_log_of_a_resumed_run_has_one_line_for_each_problem() {
+    let whole = tempfile::tempdir().unwrap();
+    run(whole.path(), &Script::default(), &options(1)).unwrap();
+    let expected = log_without_times(whole.path());
+    assert_eq!(expected.len(), 12);
+    // Killed at every instant between two writes: before a line, within it, and between line and tree.
+    for count in 0..12 {
+        for torn in [false, true] {
+            let killed = tempfile::tempdir().unwrap();
+            run(killed.path(), &Script::default(), &options(1)).unwrap();
+            let text = fs::read_to_string(killed.path().join(LOG_NAME)).unwrap();
+            let lines: Vec<&str> = text.split_inclusive('\n').collect();
+            let stem = |line: &str| serde_json::from_str::<Value>(line).unwrap()["stem"].as_str().unwrap().to_owned();
+            for line in &lines[count..] {
+                fs::remove_file(killed.path().join(format!("{}.json", stem(line)))).unwrap();
+            }
+            let end = if torn { &lines[count][..lines[count].len() / 2] } else { lines[count] };
+            fs::write(killed.path().join(LOG_NAME), lines[..count].concat() + end).unwrap();
+            let summary = run(killed.path(), &Script::default(), &options(2)).unwrap();
+            assert_eq!((summary.already_done, summary.done), (count, 12 - count));
+            assert_eq!(log_without_times(killed.path()), expected);
+            assert_eq!(trees(killed.path()), trees(whole.path()));
+        }
+    }
 }

@@ -92,8 +92,11 @@ pub fn is_written_through(destination: &Path) -> bool {
 /// Maximum symbolic links followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
-/// The file that a path leads to over symbolic links, which need not exist.
-fn target(destination: &Path) -> io::Result<PathBuf> {
+/// Returns the file that a path leads to over symbolic links, which need not exist.
+///
+/// # Errors
+/// More links than any path should have: they lead in a circle.
+pub fn target(destination: &Path) -> io::Result<PathBuf> {
     let mut path = destination.to_owned();
     for _ in 0..MAX_LINKS {
         match fs::read_link(&path) {
@@ -102,6 +105,14 @@ fn target(destination: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(io::Error::other("too many levels of symbolic links"))
+}
+
+/// Returns the path of a file that accompanies `destination`, such as its journal: the file that it
+/// leads to over symbolic links, followed by `suffix`. So all paths of one file have one journal.
+pub fn beside(destination: &Path, suffix: &str) -> PathBuf {
+    let mut name = target(destination).unwrap_or_else(|_| destination.to_owned()).into_os_string();
+    name.push(suffix);
+    name.into()
 }
 
 impl AtomicFile {
@@ -146,27 +157,108 @@ impl AtomicFile {
         self.put_in_place(false)
     }
 
-    fn put_in_place(mut self, sync: bool) -> io::Result<()> {
+    fn put_in_place(self, sync: bool) -> io::Result<()> {
+        self.finish(sync)?.put_in_place()
+    }
+
+    /// Flushes and syncs the file, which [`CompleteFile::put_in_place`] then moves to its
+    /// destination.
+    ///
+    /// # Errors
+    /// Any input/output error; its message names the destination.
+    pub fn complete(self) -> io::Result<CompleteFile> {
+        self.finish(true)
+    }
+
+    fn finish(mut self, sync: bool) -> io::Result<CompleteFile> {
         let destination = self.destination;
         let finish = || {
             self.writer.flush()?;
             let sink = self.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-            let Sink::Temporary { file, place } = sink else { return Ok(()) };
-            #[cfg(unix)]
-            {
-                // Temporary files are private by default; the file gets the usual mode of new
-                // files.
-                use std::os::unix::fs::PermissionsExt;
-                file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            if let Sink::Temporary { file, .. } = &sink {
+                #[cfg(unix)]
+                {
+                    // Temporary files are private by default; the file gets the usual mode of new
+                    // files.
+                    use std::os::unix::fs::PermissionsExt;
+                    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+                }
+                if sync {
+                    file.as_file().sync_all()?;
+                }
             }
-            if sync {
-                file.as_file().sync_all()?;
-            }
+            Ok(sink)
+        };
+        let sink = finish().map_err(|source| named(source, &destination))?;
+        Ok(CompleteFile { sink, destination, sync })
+    }
+}
+
+/// A file that is complete but not yet at its destination; dropping it leaves nothing behind.
+#[derive(Debug)]
+pub struct CompleteFile {
+    sink: Sink,
+    destination: PathBuf,
+    sync: bool,
+}
+
+impl CompleteFile {
+    /// Renames the file to its destination and syncs the directory. A file that is written through
+    /// is there already.
+    ///
+    /// # Errors
+    /// Any input/output error; its message names the destination, which keeps its old content if an
+    /// error comes before the rename.
+    pub fn put_in_place(self) -> io::Result<()> {
+        let Self { sink, destination, sync } = self;
+        let Sink::Temporary { file, place } = sink else { return Ok(()) };
+        let rename = || {
             file.persist(&place).map_err(|error| error.error)?;
             if sync { sync_directory(parent(&place)) } else { Ok(()) }
         };
-        finish().map_err(|source| named(source, &destination))
+        rename().map_err(|source| named(source, &destination))
     }
+
+    /// Removes what is at the destination, if anything is.
+    fn remove_old(&self) -> io::Result<()> {
+        let Sink::Temporary { place, .. } = &self.sink else { return Ok(()) };
+        match fs::remove_file(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(named(source, &self.destination)),
+            Ok(()) => sync_directory(parent(place)).map_err(|source| named(source, &self.destination)),
+        }
+    }
+}
+
+/// Moves files that belong together to their destinations. The last one is the one without which the
+/// others are not used: the old one is removed first and the new one comes last. So what is at the
+/// destinations at any instant, also after a crash, is all old files, all new ones, or a part that
+/// lacks the last file; never the last file of one write with another file of the other.
+///
+/// # Errors
+/// Any input/output error; its message names the destination.
+///
+/// ```
+/// use std::io::Write;
+/// use mmprm_quant::atomic::{AtomicFile, put_in_place};
+/// let folder = tempfile::tempdir()?;
+/// let paths = ["config.json", "model.safetensors"].map(|name| folder.path().join(name));
+/// let complete = |path| {
+///     let mut file = AtomicFile::create(path)?;
+///     file.write_all(b"new")?;
+///     file.complete()
+/// };
+/// let files = paths.iter().map(|path| complete(path)).collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!(paths.iter().filter(|path| path.exists()).count(), 0);
+/// put_in_place(files)?;
+/// assert_eq!(paths.iter().filter(|path| path.exists()).count(), 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn put_in_place(files: Vec<CompleteFile>) -> io::Result<()> {
+    if let [_, .., last] = &files[..] {
+        last.remove_old()?;
+    }
+    files.into_iter().try_for_each(CompleteFile::put_in_place)
 }
 
 impl Write for AtomicFile {
@@ -195,6 +287,16 @@ pub fn write(destination: &Path, bytes: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
+/// Writes `bytes` to a complete file, which is then still to be moved to `destination`.
+///
+/// # Errors
+/// Any input/output error; its message names the destination.
+pub fn complete(destination: &Path, bytes: &[u8]) -> io::Result<CompleteFile> {
+    let mut file = AtomicFile::create(destination)?;
+    file.write_all(bytes)?;
+    file.complete()
+}
+
 /// Writes `bytes` to `destination` without syncing: see [`AtomicFile::commit_unsynced`].
 ///
 /// # Errors
@@ -210,6 +312,54 @@ pub fn write_unsynced(destination: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = AtomicFile::create(destination)?;
     file.write_all(bytes)?;
     file.commit_unsynced()
+}
+
+/// Checks that a file can be written to `destination`, without leaving anything: that it is no
+/// directory, and that its directory, or the nearest one above that exists, takes new files.
+///
+/// # Errors
+/// Any input/output error; its message names the destination.
+///
+/// ```
+/// use mmprm_quant::atomic::{check_directory, check_file};
+/// let folder = tempfile::tempdir().unwrap();
+/// assert!(check_file(&folder.path().join("new/folder/x.json")).is_ok());
+/// assert!(check_file(folder.path()).is_err() && check_directory(folder.path()).is_ok());
+/// assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+/// ```
+pub fn check_file(destination: &Path) -> io::Result<()> {
+    if is_written_through(destination) {
+        return Ok(());
+    }
+    let check = || {
+        let place = target(destination)?;
+        if place.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        takes_files(parent(&place))
+    };
+    check().map_err(|source| named(source, destination))
+}
+
+/// As [`check_file`], for a directory that files will be written to.
+///
+/// # Errors
+/// As [`check_file`].
+pub fn check_directory(destination: &Path) -> io::Result<()> {
+    takes_files(destination).map_err(|source| named(source, destination))
+}
+
+/// Checks that a directory, or the nearest one above that exists, takes new files, by making one.
+fn takes_files(directory: &Path) -> io::Result<()> {
+    let mut nearest = directory;
+    // A link to nothing exists: no directory can be made in its place.
+    while nearest.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        nearest = parent(nearest);
+    }
+    if !fs::metadata(nearest)?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    }
+    tempfile::tempfile_in(nearest).map(drop)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -308,6 +458,46 @@ mod tests {
         assert!(write(Path::new("/dev/null"), b"x").is_ok());
         assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
         assert!(is_written_through(Path::new("/dev/stdout")) && is_written_through(Path::new("/dev/fd/1")));
+    }
+
+    #[test]
+    fn files_that_belong_together_appear_after_the_last_one_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let [first, last] = ["first", "last"].map(|name| dir.path().join(name));
+        let complete = |path: &Path, text: &str| {
+            let mut file = AtomicFile::create(path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file.complete().unwrap()
+        };
+        put_in_place(vec![complete(&first, "old"), complete(&last, "old")]).unwrap();
+        // The rename of the first file fails: its place was taken by a directory.
+        let files = vec![complete(&first, "new"), complete(&last, "new")];
+        fs::remove_file(&first).unwrap();
+        fs::create_dir_all(first.join("x")).unwrap();
+        assert!(put_in_place(files).is_err());
+        assert!(!last.exists(), "neither the old last file nor the new one is beside another first file");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn outputs_that_cannot_be_written_are_found_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), b"").unwrap();
+        for (file, directory) in [("file", false), ("new", true), ("a/b/c", true)] {
+            assert!(check_file(&path(file)).is_ok());
+            assert_eq!(check_directory(&path(file)).is_ok(), directory, "{file}");
+        }
+        assert!(check_file(&path("file/inside")).is_err() && check_directory(&path("file/inside")).is_err());
+        assert!(check_file(dir.path()).is_err());
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("nothing/x", path("dangling")).unwrap();
+            assert!(check_file(&path("dangling")).is_ok() && check_directory(&path("dangling")).is_err());
+            assert!(check_directory(Path::new("/proc/self")).is_err());
+        }
+        assert!(check_file(Path::new("/dev/null")).is_ok());
+        assert!(fs::read_dir(dir.path()).unwrap().count() <= 2, "nothing is left behind");
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl MappedFile {
         Ok(Self { path: path.to_owned(), map: Some(map) })
     }
 
+    /// Returns an empty file of this path, which is not opened.
+    pub(crate) fn without_content(path: &Path) -> Self {
+        Self { path: path.to_owned(), map: None }
+    }
+
     /// Returns the path that was opened.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mmprm_quant::gguf::{GgufFile, GgufValue};
@@ -16,6 +17,9 @@ fn anonymous() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+/// Held by a test that measures: the memory is that of the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Returns what `run` returns, and by how much the memory grew at most, in MiB.
 fn growth<T>(run: impl FnOnce() -> T) -> (T, u64) {
@@ -57,6 +61,7 @@ fn array(element: u32, count: u64) -> Vec<u8> {
 #[test]
 #[cfg_attr(not(feature = "ggml"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
 fn the_outline_of_any_file_takes_less_than_64_mib() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("large.gguf");
     // Holes of zeros: empty strings, and numbers of one and eight bytes.
@@ -88,4 +93,25 @@ fn the_outline_of_any_file_takes_less_than_64_mib() {
     write(&path, (0..100).map(|key| (format!("{key:060000}"), vec![0, 0, 0, 0, 1])), 0);
     let message = GgufFile::open_outline(&path).unwrap_err().to_string();
     assert!(message.contains("keys of more than 1048576 bytes"), "{message}");
+}
+
+#[test]
+#[cfg_attr(not(feature = "ggml"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
+fn an_open_file_takes_memory_in_proportion_to_its_arrays() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large.gguf");
+    // Empty strings, strings of one character, and numbers.
+    let strings = [&1_u64.to_le_bytes()[..], b"x"].concat().repeat((150 << 20) / 9);
+    for (element, count, content) in
+        [(8_u32, 150 << 17, None), (8, (150 << 20) / 9, Some(strings)), (7, 150 << 20, None)]
+    {
+        let hole = if content.is_some() { 0 } else { 150 << 20 };
+        let value = [array(element, count), content.unwrap_or_default()].concat();
+        write(&path, [("long".to_owned(), value)].into_iter(), hole);
+        let (file, grown) = growth(|| GgufFile::open(&path).unwrap());
+        assert!(grown < 200, "element type {element}: {grown} MiB for 150 MiB");
+        let Some(GgufValue::Array(array)) = file.get("long") else { panic!("not an array") };
+        assert_eq!(array.len(), count as usize);
+    }
 }

@@ -137,9 +137,13 @@ impl Origin {
     const MAX_BYTES: u64 = 256 << 20;
 
     fn path(output: &Path) -> PathBuf {
-        let mut name = output.as_os_str().to_owned();
-        name.push(".settings.json");
-        name.into()
+        atomic::beside(output, ".settings.json")
+    }
+
+    /// The summary of a run that finds the output finished.
+    fn summary(&self) -> Summary {
+        let done = self.records;
+        Summary { done, failed: self.failed.len(), resumed: done, cancelled: false }
     }
 
     /// Reads what is stored beside an output; `None` where nothing is, or nothing that this version
@@ -192,17 +196,22 @@ impl<'a> Batch<'a> {
         Self { output, settings, data_root: None, existing, workers: 1, cancel, progress: &|_| () }
     }
 
-    /// Checks, before any model is loaded, that [`run`](Self::run) will not refuse the output.
+    /// Checks, before any model is loaded, that [`run`](Self::run) will not refuse the output and can
+    /// write it; returns the summary of an output that is finished, for which nothing needs to run.
     ///
     /// # Errors
     /// [`BatchError`].
-    pub fn check(&self) -> Result<(), BatchError> {
-        if self.finished()?.is_some_and(|origin| !self.retries(&origin)) || atomic::is_written_through(self.output) {
-            return Ok(());
+    pub fn check(&self) -> Result<Option<Summary>, BatchError> {
+        if let Some(origin) = self.finished()?.filter(|origin| !self.retries(origin)) {
+            return Ok(Some(origin.summary()));
+        }
+        atomic::check_file(self.output)?;
+        if atomic::is_written_through(self.output) {
+            return Ok(None);
         }
         match Journal::check(self.output, self.settings) {
-            Err(JournalError::OtherRun { .. }) if self.existing == Existing::Replace => Ok(()),
-            checked => Ok(checked?),
+            Err(JournalError::OtherRun { .. }) if self.existing == Existing::Replace => Ok(None),
+            checked => Ok(checked.map(|()| None)?),
         }
     }
 
@@ -215,7 +224,9 @@ impl<'a> Batch<'a> {
     fn finished(&self) -> Result<Option<Origin>, BatchError> {
         // An unfinished run with these settings goes on, whatever the output.
         let replaces = self.existing == Existing::Replace;
-        if replaces || atomic::is_written_through(self.output) || !self.output.exists() {
+        // A directory is refused where it is written.
+        let is_file = !atomic::is_written_through(self.output) && self.output.exists() && !self.output.is_dir();
+        if replaces || !is_file {
             return Ok(None);
         }
         let path = self.output.to_owned();
@@ -258,13 +269,13 @@ impl<'a> Batch<'a> {
     /// [`BatchError`].
     pub fn run(&self, count: usize, work: &(dyn Fn(usize) -> Outcome + Sync)) -> Result<Summary, BatchError> {
         let finished = |origin: &Origin| {
-            let (done, failed) = (origin.records, origin.failed.len());
-            (self.progress)(Event::Resumed(done));
-            Ok(Summary { done, failed, resumed: done, cancelled: false })
+            (self.progress)(Event::Resumed(origin.records));
+            Ok(origin.summary())
         };
         if let Some(origin) = self.finished()?.filter(|origin| !self.retries(origin)) {
             return finished(&origin);
         }
+        atomic::check_file(self.output)?;
         let (mut journal, Finished { pieces, damaged }) = self.journal()?;
         // Another process may have finished the output before the journal was locked.
         let mut records: Vec<Slot> = match self.finished()? {
@@ -399,11 +410,15 @@ mod tests {
         assert_eq!(data_root(&output).as_deref(), Some(dir.path()));
         let text = std::fs::read_to_string(&output).unwrap();
         let nothing = |_| panic!("the work is done");
+        let found = Batch::new(&output, &one, &never).check().unwrap();
         let again = run(&one, Existing::Keep, &nothing).unwrap();
+        assert_eq!(found, Some(again));
         assert_eq!(again, Summary { done: 3, failed: 1, resumed: 3, cancelled: false });
         let error = run(&two, Existing::Keep, &nothing).unwrap_err().to_string();
         assert!(error.ends_with("x.json was made with other settings: seed (1 there, 2 here)"), "{error}");
         assert_eq!(std::fs::read_to_string(&output).unwrap(), text);
+        let batch = Batch { existing: Existing::RetryFailed, ..Batch::new(&output, &one, &never) };
+        assert_eq!(batch.check().unwrap(), None, "there is something to retry");
         let retried = run(&one, Existing::RetryFailed, &|index| {
             assert_eq!(index, 1, "records that did not fail are kept");
             done(index)

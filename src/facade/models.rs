@@ -24,14 +24,14 @@ pub(super) struct ModelFiles {
 impl ModelFiles {
     /// Checks that `model` is a GGUF file whose header and tables are sound; weights are loaded later.
     pub fn open(model: &Path) -> Result<Self, Error> {
-        GgufFile::open(model)?;
+        GgufFile::open_outline(model)?;
         let model = model.to_owned();
         Ok(Self { model, mmproj: None, gpu_layers: None, threads: None, parallel: None, deterministic: false })
     }
 
     /// Adds the vision projector, checked as the model is.
     pub fn with_mmproj(mut self, mmproj: &Path) -> Result<Self, Error> {
-        GgufFile::open(mmproj)?;
+        GgufFile::open_outline(mmproj)?;
         self.mmproj = Some(mmproj.to_owned());
         Ok(self)
     }

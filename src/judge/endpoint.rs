@@ -18,6 +18,11 @@ pub struct EndpointJudge {
 }
 
 impl EndpointJudge {
+    /// The [identity](JudgeModel::identity) of a judge of this name on its server.
+    pub fn identity_of(model: &str) -> String {
+        format!("{model} {}", wording::ANSWER_WORDING)
+    }
+
     /// A judge behind `endpoint`; sends nothing yet.
     pub fn new(endpoint: Endpoint) -> Self {
         Self { endpoint }
@@ -35,7 +40,7 @@ impl JudgeModel for EndpointJudge {
     }
 
     fn identity(&self) -> String {
-        format!("{} {}", self.endpoint.model(), wording::ANSWER_WORDING)
+        Self::identity_of(self.endpoint.model())
     }
 
     fn parallel(&self) -> usize {

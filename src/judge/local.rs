@@ -1,5 +1,6 @@
 //! A judge of answers that runs on this machine, on llama.cpp.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::model::VERDICT_TOKENS;
@@ -8,6 +9,7 @@ use crate::data::problem::Problem;
 use crate::engine::{Engine, EngineError, GenerateRequest, Prompt, Sampling, Stream};
 use crate::prompt::{ChatTemplate, Images, judge as wording};
 use crate::util::cancel::CancelToken;
+use crate::util::io::FileError;
 use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// Asks a local text model MM-PRM's question and takes its most likely reply.
@@ -20,7 +22,21 @@ pub struct LocalJudge {
     cancel: CancelToken,
 }
 
+fn identity(model: &Path, bytes: u64) -> String {
+    let name = model.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name} ({bytes} bytes) {}", wording::ANSWER_WORDING)
+}
+
 impl LocalJudge {
+    /// The [identity](JudgeModel::identity) of a judge that is not loaded yet.
+    ///
+    /// # Errors
+    /// [`FileError::Read`].
+    pub fn identity_of(model: &Path) -> Result<String, FileError> {
+        let metadata = std::fs::metadata(model).map_err(FileError::reading(model))?;
+        Ok(identity(model, metadata.len()))
+    }
+
     /// Wraps a running engine that decodes `parallel` requests at once. `template` is the model's
     /// chat template, by default `ChatML`. Once `cancel` is cancelled, questions end with
     /// [`JudgeError::Cancelled`].
@@ -67,8 +83,7 @@ impl JudgeModel for LocalJudge {
 
     fn identity(&self) -> String {
         let model = self.encoder.model();
-        let name = model.path().file_name().unwrap_or_default().to_string_lossy();
-        format!("{name} ({} bytes) {}", model.file().file_size(), wording::ANSWER_WORDING)
+        identity(model.path(), model.file().file_size())
     }
 
     fn parallel(&self) -> usize {

@@ -1,12 +1,14 @@
 //! A process reward model that runs on this machine, on llama.cpp.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
+use mmprm_quant::gguf::{GgufFile, GgufValue};
 use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY, Task};
 
 use super::{PrmError, ScoreRequest, StepScorer, finite};
 use crate::data::solution;
-use crate::engine::{Engine, EngineError, EngineStats, PromptError, Token};
+use crate::engine::{Engine, EngineError, EngineStats, LoraAdapter, PromptError, Token};
 use crate::image;
 use crate::prompt::{self, ChatTemplate, Images, PrmTemplate, STEP_TOKEN};
 use crate::vision::prompts::{EncodeError, PromptEncoder};
@@ -42,7 +44,59 @@ enum ReadOut {
     Logprob,
 }
 
+/// The form in which a PRM reads candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrmForm {
+    /// MM-PRM's: a score at the mark after each step, in the text of a template.
+    Marks(PrmTemplate),
+    /// An implicit PRM's: the probability of each step, in the form in which a policy writes it.
+    Implicit,
+}
+
+impl fmt::Display for PrmForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Marks(template) => template.fmt(f),
+            Self::Implicit => f.write_str("implicit"),
+        }
+    }
+}
+
+impl PrmForm {
+    /// The form of a model with these texts in its metadata: with the template that was asked for, or else its own, or else
+    /// MM-PRM's.
+    fn of(asked: Option<PrmTemplate>, task: Option<&str>, template: Option<&str>) -> Result<Self, String> {
+        if task == Some(Task::ImplicitPrm.name()) {
+            return match asked {
+                None => Ok(Self::Implicit),
+                Some(_) => Err("it scores by log-probability (mmprm.task), which has no PRM template".into()),
+            };
+        }
+        Ok(Self::Marks(match (asked, template) {
+            (Some(template), _) => template,
+            (None, Some(name)) => name.parse().map_err(|error| format!("mmprm.prm.template: {error}"))?,
+            (None, None) => PrmTemplate::Scoring,
+        }))
+    }
+}
+
 impl LocalPrm {
+    /// The form that a model which is not loaded yet will be used in.
+    ///
+    /// # Errors
+    /// [`EngineError`] if a file is no GGUF file, names an unknown template, or has no templates and one is asked for.
+    pub fn form_of(model: &Path, adapters: &[LoraAdapter], asked: Option<PrmTemplate>) -> Result<PrmForm, EngineError> {
+        let (mut task, mut template) = (None, None);
+        let used = adapters.iter().filter(|adapter| adapter.scale != 0.0).map(|adapter| adapter.path.as_path());
+        for path in std::iter::once(model).chain(used) {
+            let file = GgufFile::open_outline(path)?;
+            let own = |key: &str| file.get(key).and_then(GgufValue::as_str).map(str::to_owned);
+            (task, template) = (own(TASK_KEY).or(task), own(TEMPLATE_KEY).or(template));
+        }
+        let refuse = |cause| EngineError::Load { path: model.to_owned(), cause };
+        PrmForm::of(asked, task.as_deref(), template.as_deref()).map_err(refuse)
+    }
+
     /// Wraps a running engine and the encoder of the same model.
     ///
     /// # Errors
@@ -52,12 +106,10 @@ impl LocalPrm {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
         let task = model.own_text(TASK_KEY);
-        if task == Some(Task::ImplicitPrm.name()) {
-            if options.template.is_some() {
-                return Err(refuse("it scores by log-probability (mmprm.task), which has no PRM template".into()));
-            }
+        let form = PrmForm::of(options.template, task, model.own_text(TEMPLATE_KEY)).map_err(refuse)?;
+        let PrmForm::Marks(template) = form else {
             return Ok(Self { engine, data_root: options.data_root, read_out: ReadOut::Logprob, encoder });
-        }
+        };
         let token = |key: &str, text: &str| {
             let text = model.own_text(key).unwrap_or(text);
             model.token(text).ok_or_else(|| {
@@ -69,21 +121,7 @@ impl LocalPrm {
         if task == Some(Task::Policy.name()) {
             return Err(refuse("it was trained as a policy (mmprm.task), expected a process reward model".into()));
         }
-        let template = match (options.template, model.own_text(TEMPLATE_KEY)) {
-            (Some(template), _) => template,
-            (None, Some(name)) => name.parse().map_err(|error| refuse(format!("mmprm.prm.template: {error}")))?,
-            (None, None) => PrmTemplate::Scoring,
-        };
-        let read_out = ReadOut::Marks { template, step, labels };
-        Ok(Self { engine, data_root: options.data_root, read_out, encoder })
-    }
-
-    /// The name of the form in which candidates are read: that of the template, or `implicit`.
-    pub fn form(&self) -> String {
-        match &self.read_out {
-            ReadOut::Marks { template, .. } => template.to_string(),
-            ReadOut::Logprob => "implicit".to_owned(),
-        }
+        Ok(Self { engine, data_root: options.data_root, read_out: ReadOut::Marks { template, step, labels }, encoder })
     }
 
     /// The engine's counters.

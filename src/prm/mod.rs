@@ -28,5 +28,5 @@ mod request;
 pub use error::PrmError;
 pub(crate) use error::finite;
 #[cfg(feature = "engine")]
-pub use local::{LocalPrm, PrmOptions};
+pub use local::{LocalPrm, PrmForm, PrmOptions};
 pub use request::{ScoreRequest, StepScorer};

@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::atomic;
+use mmprm_quant::atomic::{self, CompleteFile};
 use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, SafetensorsError, SafetensorsWriter, Tensor, TensorSpec};
 use serde_json::Value;
@@ -97,17 +97,19 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
     if let Some(path) = other_weights(target, &[OsStr::new("model.safetensors")]) {
         return Err(ExpandError::OtherWeights { path });
     }
+    let mut files = Vec::new();
     for path in companions(base)? {
         let destination = target.join(path.file_name().unwrap_or_default());
         let mut bytes = read_companion(&path)?;
         if path.file_name().is_some_and(|name| name == "config.json") {
             bytes = config(&bytes, count + layers).ok_or(ExpandError::Config { path })?;
         }
-        atomic::write(&destination, &bytes).map_err(FileError::writing(&destination))?;
+        files.push(atomic::complete(&destination, &bytes).map_err(FileError::writing(&destination))?);
     }
     let destination = target.join("model.safetensors");
-    let written = write(&destination, &checkpoint, &tensors(&checkpoint, count, layers));
-    Ok(written.map_err(FileError::writing(&destination))?)
+    let weights = write(&destination, &checkpoint, &tensors(&checkpoint, count, layers));
+    files.push(weights.map_err(FileError::writing(&destination))?);
+    Ok(atomic::put_in_place(files).map_err(FileError::writing(target))?)
 }
 
 fn config(bytes: &[u8], layers: usize) -> Option<Vec<u8>> {
@@ -141,7 +143,7 @@ fn tensors(checkpoint: &Checkpoint, count: usize, layers: usize) -> Vec<Expanded
     expanded
 }
 
-fn write(path: &Path, checkpoint: &Checkpoint, tensors: &[ExpandedTensor<'_>]) -> io::Result<()> {
+fn write(path: &Path, checkpoint: &Checkpoint, tensors: &[ExpandedTensor<'_>]) -> io::Result<CompleteFile> {
     let mut specs = Vec::with_capacity(tensors.len());
     for ExpandedTensor { name, tensor, .. } in tensors {
         specs.push(TensorSpec { name, dtype: tensor.dtype, shape: &tensor.shape });
@@ -155,7 +157,7 @@ fn write(path: &Path, checkpoint: &Checkpoint, tensors: &[ExpandedTensor<'_>]) -
             file.write_all(bytes)?;
         }
     }
-    file.commit()
+    file.complete()
 }
 
 #[cfg(test)]
@@ -184,6 +186,16 @@ mod tests {
             };
             assert_eq!(loss(&base).to_bits(), loss(folder.path()).to_bits(), "{architecture}");
         }
+    }
+
+    #[test]
+    fn weights_that_cannot_be_written_leave_no_configuration() {
+        let base = Path::new("tests/golden/ckpt/internlm2");
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x");
+        std::fs::create_dir_all(target.join("model.safetensors/in the way")).unwrap();
+        assert!(matches!(expand(base, 1, &target), Err(ExpandError::File(FileError::Write { .. }))));
+        assert_eq!(std::fs::read_dir(&target).unwrap().count(), 1, "only what was there");
     }
 
     #[test]

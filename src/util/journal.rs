@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use mmprm_quant::atomic::beside;
 use serde_json::{Value, json};
 
 use super::io::FileError;
@@ -185,9 +186,7 @@ impl Journal {
 const SALT: usize = 20;
 
 fn path(artefact: &Path) -> PathBuf {
-    let mut name = artefact.as_os_str().to_owned();
-    name.push(".journal");
-    name.into()
+    beside(artefact, ".journal")
 }
 
 fn header_object(header: &Value) -> Value {
@@ -246,6 +245,28 @@ mod tests {
 
     fn append(path: &Path, bytes: &[u8]) {
         std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(bytes).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_artefact_has_one_journal_whatever_path_leads_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("real")).unwrap();
+        std::os::unix::fs::symlink("real", at("folder")).unwrap();
+        std::os::unix::fs::symlink("real/x.json", at("link.json")).unwrap();
+        std::os::unix::fs::symlink(at("link.json"), at("second.json")).unwrap();
+        let paths = ["real/x.json", "folder/x.json", "link.json", "second.json", "real/../folder/x.json"];
+        for held in paths {
+            let journal = Journal::open(&at(held), &json!(1)).unwrap();
+            for path in paths {
+                let in_use = |error| matches!(error, JournalError::InUse { .. });
+                assert!(in_use(Journal::open(&at(path), &json!(1)).unwrap_err()), "{path} beside {held}");
+                assert!(in_use(Journal::check(&at(path), &json!(1)).unwrap_err()), "{path} beside {held}");
+            }
+            drop(journal);
+        }
+        assert_eq!(std::fs::read_dir(at("real")).unwrap().count(), 1);
     }
 
     #[test]

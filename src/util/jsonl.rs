@@ -200,6 +200,10 @@ pub struct Scan {
     end: u64,
     /// The beginning of the last line, if it lacks its newline.
     torn: Vec<u8>,
+    /// Whether anything is behind `end`.
+    has_rest: bool,
+    /// Where the last whole line begins, if it is sound.
+    last: Option<u64>,
 }
 
 /// How many bytes of a torn line a [`Scan`] shows.
@@ -211,13 +215,15 @@ impl Scan {
         path: &Path,
         mut each: impl FnMut(Line<'_>) -> Result<Found, E>,
     ) -> Result<Self, E> {
-        let (mut sound, mut damaged, mut end, mut torn) = (0, Vec::new(), 0, Vec::new());
+        let (mut sound, mut damaged, mut end, mut torn, mut last) = (0, Vec::new(), 0, Vec::new(), None);
         read_lines(&file, path, MAX_LINE, |line| -> Result<_, E> {
             let start = end;
             // A line that is too long comes in pieces, which are damaged lines.
             if line.is_whole() || line.bytes.len() as u64 == MAX_LINE {
                 end += line.bytes.len() as u64;
-                match each(line)? {
+                let found = each(line)?;
+                last = (found == Found::Sound).then_some(start);
+                match found {
                     Found::Sound => sound += 1,
                     Found::Damaged => damaged.push(start..end),
                 }
@@ -226,7 +232,8 @@ impl Scan {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(Self { file, path: path.to_owned(), sound, damaged, end, torn })
+        let has_rest = !torn.is_empty();
+        Ok(Self { file, path: path.to_owned(), sound, damaged, end, torn, has_rest, last })
     }
 
     /// Returns the number of sound lines.
@@ -244,6 +251,17 @@ impl Scan {
         &self.torn
     }
 
+    /// Takes the last whole line for one that was never written, if it is sound: [`Scan::open`] cuts
+    /// it off.
+    #[must_use]
+    pub fn without_last(mut self) -> Self {
+        if let Some(start) = self.last.take() {
+            (self.end, self.has_rest) = (start, true);
+            self.sound -= 1;
+        }
+        self
+    }
+
     /// Makes the file ready for appending: a last line without its newline is cut off, and damaged
     /// lines are moved to `<file>.damaged`, which keeps them.
     ///
@@ -253,7 +271,7 @@ impl Scan {
         let writing = FileError::writing(&self.path);
         let mut file = self.file;
         if self.damaged.is_empty() {
-            if !self.torn.is_empty() {
+            if self.has_rest {
                 file.set_len(self.end).map_err(&writing)?;
             }
         } else {
@@ -316,6 +334,21 @@ impl JsonLines {
     pub fn scan<E: From<FileError>>(path: &Path, each: impl FnMut(Line<'_>) -> Result<Found, E>) -> Result<Scan, E> {
         let file = own_file::open_or_create(path, OpenOptions::new().read(true).write(true));
         Scan::read(file.map_err(FileError::writing(path))?, path, each)
+    }
+
+    /// As [`JsonLines::scan`], without creating the file and its directory; `None` if it is missing.
+    ///
+    /// # Errors
+    /// As [`JsonLines::scan`].
+    pub fn scan_existing<E: From<FileError>>(
+        path: &Path,
+        each: impl FnMut(Line<'_>) -> Result<Found, E>,
+    ) -> Result<Option<Scan>, E> {
+        match own_file::open(path, OpenOptions::new().read(true)) {
+            Ok(file) => Scan::read(file, path, each).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(FileError::reading(path)(error).into()),
+        }
     }
 
     /// Opens the file at `path`, or creates it with its directory, to append beside other
@@ -436,6 +469,19 @@ mod tests {
         let aside = std::fs::read_to_string(path.with_extension("jsonl.damaged")).unwrap();
         assert!(aside.starts_with("{\"n\":7,\"hash\":") && aside.ends_with("\"}\n"), "{aside}");
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 2, "no other file is left");
+    }
+
+    #[test]
+    fn the_last_line_can_be_cut_off_like_a_torn_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.jsonl");
+        for (text, cut) in
+            [("1\n2\n", "1\n"), ("1\n2\n3", "1\n"), ("1\nx\n2\n", "1\n"), ("1\nx\n", "1\n"), ("2\n", ""), ("", "")]
+        {
+            std::fs::write(&path, text).unwrap();
+            JsonLines::scan(&path, objects).unwrap().without_last().open().unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), cut, "{text:?}");
+        }
     }
 
     #[test]

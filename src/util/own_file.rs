@@ -73,6 +73,27 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
     Ok(None)
 }
 
+/// Returns whether another process holds the lock of the file at `path`; a missing file is free.
+///
+/// # Errors
+/// As [`open`], other than [`ErrorKind::NotFound`].
+pub(crate) fn is_locked(path: &Path) -> io::Result<bool> {
+    for attempt in 0..ATTEMPTS {
+        let file = match open(path, OpenOptions::new().read(true)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => continue,
+            opened => opened?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(false),
+            Err(TryLockError::WouldBlock) if attempt + 1 < ATTEMPTS => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 fn regular(metadata: &Metadata) -> io::Result<()> {
     let kind = metadata.file_type();
     if kind.is_file() {
@@ -111,7 +132,9 @@ mod tests {
     fn a_locked_file_is_locked_once_and_free_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/x");
+        assert!(!is_locked(&path).unwrap() && !path.exists());
         let first = lock(&path).unwrap().unwrap();
+        assert!(is_locked(&path).unwrap());
         assert!(lock(&path).unwrap().is_none());
         fs::remove_file(&path).unwrap();
         let second = lock(&path).unwrap().expect("a new file has its own lock");

@@ -6,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use mmprm::data::problem::{Problem, Problems};
 use mmprm::engine::{Engine, EngineOptions, LoraAdapter, Model, ModelOptions, Sampling, gpu_devices};
@@ -146,6 +145,11 @@ impl EngineArgs {
         self.vision.vision_encoder.to_string()
     }
 
+    /// The adapters of `--lora`.
+    pub fn adapters(&self) -> &[LoraAdapter] {
+        &self.lora
+    }
+
     /// Whether `--lora` was given.
     pub fn has_adapters(&self) -> bool {
         !self.lora.is_empty()
@@ -158,10 +162,10 @@ impl EngineArgs {
             settings["reference_special_tokens"] = true.into();
         }
         if self.has_adapters() {
-            let adapters = self.lora.iter().map(|LoraAdapter { path, scale }| {
-                let adapter = fingerprint(path).map_err(|error| BadInput(format!("{error:#}")))?;
-                Ok(json!({"adapter": adapter, "scale": scale}))
-            });
+            let adapters = self
+                .lora
+                .iter()
+                .map(|LoraAdapter { path, scale }| Ok(json!({"adapter": fingerprint(path)?, "scale": scale})));
             settings["lora"] = adapters.collect::<anyhow::Result<Value>>()?;
         }
         Ok(())
@@ -430,8 +434,10 @@ pub fn refusal(error: BatchError) -> anyhow::Error {
     }
 }
 
+/// Maximum size in bytes of an input that is identified by its whole content.
+const MAX_INPUT: u64 = 16 << 30;
+
 /// SHA-256 of a file in hexadecimal, which identifies an input in the settings of a journal.
 pub fn fingerprint(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(format!("{:x}", Sha256::digest(bytes)))
+    Ok(format!("{:x}", Sha256::digest(mmprm::util::io::read(path, MAX_INPUT)?)))
 }

@@ -180,8 +180,14 @@ impl JudgeArgs {
     }
 
     /// The flags that can change a run's results, for journals and settings files.
-    pub fn settings(&self, judge: Option<&CachedJudge<'_>>) -> Value {
-        json!({"judge": judge.map(JudgeModel::identity), "when": self.judge.name(), "unjudged": self.on_unjudged().name()})
+    pub fn settings(&self) -> anyhow::Result<Value> {
+        let judge = match (&self.endpoint.judge_model, &self.judge_gguf) {
+            _ if self.judge == Mode::Never => None,
+            (Some(model), _) => Some(EndpointJudge::identity_of(model)),
+            (None, Some(gguf)) => Some(LocalJudge::identity_of(gguf)?),
+            (None, None) => None,
+        };
+        Ok(json!({"judge": judge, "when": self.judge.name(), "unjudged": self.on_unjudged().name()}))
     }
 }
 

@@ -77,33 +77,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let ui = match Ui::start(&cli.output) {
-        Ok(ui) => ui,
-        Err(error) => {
-            ui::print_error(&format!("mmprm: {}", exit::sentence(&error)));
-            return Exit::of(&error).into();
-        }
-    };
-    let result = match cli.command {
-        Command::Convert(args) => commands::convert::run(&args, &ui),
-        Command::Quantize(args) => commands::quantize::run(&args, &ui),
-        Command::Inspect(args) => commands::inspect::run(&args, &ui),
-        Command::Generate(args) => commands::generate::run(&args, &ui),
-        Command::Score(args) => commands::score::run(&args, &ui),
-        Command::Eval(args) => commands::eval::run(&args, &ui),
-        Command::Annotate(args) => commands::annotate::run(&args, &ui),
-        Command::Judge(args) => commands::judge::run(&args, &ui),
-        Command::Samples(args) => commands::samples::run(&args, &ui),
-        Command::Train(args) => commands::train::run(&args, &ui),
-        Command::Merge(args) => commands::merge::run(&args, &ui),
-        Command::Grow(args) => commands::expand::run(&args, &ui),
-        Command::Verify(args) => commands::verify::run(&args, &ui),
-        Command::Bench(args) => commands::bench::run(&args, &ui),
-        Command::Doctor(args) => commands::doctor::run(&args, &ui),
-        Command::Version(args) => commands::version::run(&args, &ui),
-        Command::CliReference(_) => commands::reference::run(Cli::command()),
-    };
+    // First of all: an interrupt during the start, too, ends with its own exit code.
+    let result = ui::handle_interrupts().and_then(|interrupted| {
+        let cli = Cli::parse();
+        let ui = Ui::start(&cli.output, interrupted)?;
+        run(cli.command, &ui)
+    });
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -113,5 +92,31 @@ fn main() -> ExitCode {
             }
             exit.into()
         }
+    }
+}
+
+fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
+    if ui.is_interrupted() {
+        ui.warn("interrupted before the work began");
+        return Ok(Exit::Interrupted);
+    }
+    match command {
+        Command::Convert(args) => commands::convert::run(&args, ui),
+        Command::Quantize(args) => commands::quantize::run(&args, ui),
+        Command::Inspect(args) => commands::inspect::run(&args, ui),
+        Command::Generate(args) => commands::generate::run(&args, ui),
+        Command::Score(args) => commands::score::run(&args, ui),
+        Command::Eval(args) => commands::eval::run(&args, ui),
+        Command::Annotate(args) => commands::annotate::run(&args, ui),
+        Command::Judge(args) => commands::judge::run(&args, ui),
+        Command::Samples(args) => commands::samples::run(&args, ui),
+        Command::Train(args) => commands::train::run(&args, ui),
+        Command::Merge(args) => commands::merge::run(&args, ui),
+        Command::Grow(args) => commands::expand::run(&args, ui),
+        Command::Verify(args) => commands::verify::run(&args, ui),
+        Command::Bench(args) => commands::bench::run(&args, ui),
+        Command::Doctor(args) => commands::doctor::run(&args, ui),
+        Command::Version(args) => commands::version::run(&args, ui),
+        Command::CliReference(_) => commands::reference::run(Cli::command()),
     }
 }

@@ -1,7 +1,7 @@
 //! Output of a run: lines and progress bars for people, one JSON object for scripts, nothing with
 //! `--quiet`.
 //!
-//! Also sets up logging and the handler of Ctrl-C. Results go to standard output, everything else
+//! Also sets up logging and the handler of interrupts. Results go to standard output, everything else
 //! to standard error.
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mmprm_quant::atomic::is_written_through;
 use serde_json::Value;
 
-use crate::exit::Usage;
+use crate::exit::{Exit, Usage};
 use mmprm::util::cancel::CancelToken;
 use mmprm::util::printable::{printable, printable_lines};
 
@@ -44,9 +44,26 @@ pub struct Ui {
     started: Instant,
 }
 
+/// Takes over the handling of interrupts (Ctrl-C, SIGTERM, SIGHUP), which otherwise end the process
+/// with the signal's code; returns the token that they cancel.
+pub fn handle_interrupts() -> anyhow::Result<CancelToken> {
+    let interrupted = CancelToken::new();
+    let flag = interrupted.clone();
+    // The first interrupt asks the run to stop and keep its state; the second ends the process
+    // at once, which journals survive too.
+    ctrlc::set_handler(move || {
+        if flag.is_cancelled() {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        flag.cancel();
+    })
+    .context("cannot handle interrupts")?;
+    Ok(interrupted)
+}
+
 impl Ui {
-    /// Sets up logging and the interrupt handler.
-    pub fn start(args: &OutputArgs) -> anyhow::Result<Self> {
+    /// Sets up logging. `interrupted` is what [`handle_interrupts`] returned.
+    pub fn start(args: &OutputArgs, interrupted: CancelToken) -> anyhow::Result<Self> {
         let started = Instant::now();
         let filter = tracing_subscriber::EnvFilter::try_new(&args.log).map_err(|error| {
             Usage(format!(
@@ -55,17 +72,6 @@ impl Ui {
             ))
         })?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().init();
-        let interrupted = CancelToken::new();
-        let flag = interrupted.clone();
-        // The first interrupt asks the run to stop and keep its state; the second ends the process
-        // at once, which journals survive too.
-        ctrlc::set_handler(move || {
-            if flag.is_cancelled() {
-                std::process::exit(i32::from(crate::exit::Exit::Interrupted.code()));
-            }
-            flag.cancel();
-        })
-        .context("cannot handle interrupts")?;
         let bars = !args.json && !args.quiet && std::io::stderr().is_terminal();
         Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted, started })
     }

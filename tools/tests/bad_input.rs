@@ -220,3 +220,29 @@ fn an_output_that_cannot_be_created_is_named() {
         }
     }
 }
+
+#[test]
+fn pipes_in_place_of_inputs_are_refused_and_not_waited_for() {
+    let sandbox = Sandbox::new();
+    sandbox.write("p.json", r#"[{"id": "a", "question": "1 + 1?", "answer": "2"}]"#);
+    sandbox.write("c.json", r#"[{"question": "1 + 1?", "solutions_splits": [["Answer: 2"]]}]"#);
+    assert!(std::process::Command::new("mkfifo").arg(sandbox.path("pipe")).status().unwrap().success());
+    for command in [
+        format!("generate {POLICY} --problems pipe -n 1 -o x.json"),
+        format!("generate {POLICY} --problems p.json -n 1 -o x.json --lora pipe"),
+        format!("generate {POLICY} --problems p.json -n 1 -o x.json --judge-gguf pipe"),
+        format!("generate {POLICY} --problems p.json -n 1 -o x.json --prompt-template pipe"),
+        "generate --policy pipe --problems p.json -n 1 -o x.json".into(),
+        "score --prm pipe -i c.json -o x.json".into(),
+        "score --prm prm.gguf --mmproj pipe -i c.json -o x.json".into(),
+        "score --prm prm.gguf -i pipe -o x.json".into(),
+        "inspect pipe".into(),
+        "quantize pipe --type q8_0 -o x.gguf".into(),
+        "eval bon pipe".into(),
+        "verify pipe -o x.jsonl".into(),
+        "train prm --config pipe".into(),
+        "doctor --model pipe".into(),
+    ] {
+        sandbox.refuses(&command, 3, &["pipe", "expected a regular file"]);
+    }
+}

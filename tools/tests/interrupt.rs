@@ -106,3 +106,44 @@ fn training_interrupted_or_killed_during_a_save_continues_to_the_same_bytes() {
         assert_eq!(unfinished(folder), Vec::<String>::new(), "temporary files of the killed runs remain");
     }
 }
+
+#[test]
+fn a_killed_conversion_leaves_no_model_of_one_checkpoint_beside_the_projector_of_another() {
+    let sandbox = Sandbox::new();
+    for (folder, checkpoint) in [("a/m", "mini-mm-policy"), ("b/m", "mini-prm")] {
+        for entry in std::fs::read_dir(support::demo().join("checkpoints").join(checkpoint)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            sandbox.write(&format!("{folder}/{name}"), std::fs::read(path).unwrap());
+        }
+    }
+    let convert = |from: &str, out: &str| format!("convert {from} -o {out} --quiet");
+    sandbox.run(&convert("a/m", "old")).done();
+    sandbox.run(&convert("b/m", "new")).done();
+    let (model, projector) = ("m-f16.gguf", "mmproj-m-f16.gguf");
+    let bytes = |folder: &str, name: &str| std::fs::read(sandbox.path(&format!("{folder}/{name}"))).ok();
+    assert_ne!(bytes("old", projector), bytes("new", projector), "the projectors differ");
+    // Killed at instants of the writing, and as soon as a name of the old pair is gone.
+    for instant in 0..6_u64 {
+        for name in [model, projector] {
+            sandbox.write(&format!("out/{name}"), sandbox.read(&format!("old/{name}")));
+        }
+        let mut child = sandbox.command(&convert("b/m", "out")).spawn().unwrap();
+        let is_writing = || sandbox.names("out").len() > 2;
+        let is_gone = || !sandbox.path(&format!("out/{model}")).exists();
+        while child.try_wait().unwrap().is_none() && !is_gone() {
+            if instant < 3 && is_writing() {
+                std::thread::sleep(Duration::from_millis(4 * instant));
+                break;
+            }
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        let found = [model, projector].map(|name| bytes("out", name));
+        let pair = |folder: &str| [model, projector].map(|name| bytes(folder, name));
+        assert!(found[0].is_none() || found == pair("old") || found == pair("new"), "killed at instant {instant}");
+        sandbox.run(&convert("b/m", "out")).done();
+        assert!([model, projector].map(|name| bytes("out", name)) == pair("new"));
+        assert_eq!(sandbox.names("out"), [model, projector], "temporary files remain");
+    }
+}

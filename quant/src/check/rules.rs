@@ -1,6 +1,6 @@
 //! What a rule of the [table](super::table) says about the value of one key.
 
-use crate::gguf::{GgufArray, GgufFile, GgufValue};
+use crate::gguf::{GgufArray, GgufFile, GgufValue, Texts};
 
 /// The placeholder for the architecture at the start of a rule's key.
 const ARCH: &str = "ARCH.";
@@ -119,7 +119,7 @@ impl Kind {
                 range((min..=max).contains(count), format!("{min} to {max}"))
             }
             (Self::TokenId, GgufValue::U32(id)) => {
-                let tokens = file.get("tokenizer.ggml.tokens").and_then(GgufValue::as_strings).map_or(0, <[_]>::len);
+                let tokens = file.get("tokenizer.ggml.tokens").and_then(GgufValue::as_strings).map_or(0, Texts::len);
                 range((*id as usize) < tokens, format!("the id of one of {tokens} tokens"))
             }
             (Self::Float(above, max), GgufValue::F32(number)) => {

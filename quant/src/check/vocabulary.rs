@@ -7,7 +7,7 @@ use super::apply::apply;
 use super::keys::bad_key;
 use super::rules::Of;
 use super::table::ARCHITECTURES;
-use crate::gguf::{GgufArray, GgufError, GgufFile, GgufValue};
+use crate::gguf::{GgufArray, GgufError, GgufFile, GgufValue, Texts};
 use crate::hf::vocabulary::{TokenType, byte_text};
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -71,7 +71,7 @@ pub(super) fn architecture(file: &GgufFile) -> Result<&str, GgufError> {
 }
 
 /// Returns the tokens as llama.cpp stores them; it asserts that they are distinct.
-fn distinct<'a>(file: &GgufFile, tokens: &'a [String]) -> Result<HashSet<Cow<'a, str>>, GgufError> {
+fn distinct<'a>(file: &GgufFile, tokens: &'a Texts) -> Result<HashSet<Cow<'a, str>>, GgufError> {
     let mut ids: HashMap<Cow<'a, str>, usize> = HashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
         // C++ reads up to the first NUL and renames empty texts.
@@ -99,12 +99,12 @@ fn lengths(file: &GgufFile, tokens: usize) -> Result<(), GgufError> {
 }
 
 /// Checks the texts of byte tokens: llama.cpp reads the byte from the fourth and fifth character.
-fn byte_tokens(file: &GgufFile, tokens: &[String]) -> Result<(), GgufError> {
+fn byte_tokens(file: &GgufFile, tokens: &Texts) -> Result<(), GgufError> {
     let key = "tokenizer.ggml.token_type";
     let Some(GgufValue::Array(GgufArray::I32(types))) = file.get(key) else { return Ok(()) };
     let known: HashSet<String> = (0..=u8::MAX).map(byte_text).collect();
     let mut bytes = tokens.iter().zip(types).enumerate().filter(|(_, (_, of))| **of == TokenType::Byte.id());
-    match bytes.find(|(_, (text, _))| !known.contains(text.as_str())) {
+    match bytes.find(|(_, (text, _))| !known.contains(*text)) {
         Some((id, (text, _))) => {
             Err(bad_key(file, key, format!("token {id} is a byte, but its text is '{text}'"), "'<0x00>' to '<0xFF>'"))
         }

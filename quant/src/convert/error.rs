@@ -108,6 +108,18 @@ pub enum ConvertError {
         /// The value or type, and the reason.
         source: BlockError,
     },
+    /// The result would be refused on loading.
+    #[error("{}: gives a model that cannot be loaded, because of its {part}: {found}, expected {expected}", path.display())]
+    Unloadable {
+        /// The file or directory of the checkpoint that the part comes from.
+        path: PathBuf,
+        /// The key or tensor of the GGUF file.
+        part: String,
+        /// What it would be.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,

@@ -25,6 +25,7 @@
 pub mod adapter;
 mod error;
 mod language;
+mod loadable;
 mod mapper;
 mod metadata;
 mod options;
@@ -43,8 +44,8 @@ pub use planned::{PlannedFile, PlannedTensor};
 
 use std::path::Path;
 
-use crate::gguf::Metadata;
-use crate::gguf::TensorSpec;
+use crate::atomic::put_in_place;
+use crate::gguf::{GgufError, Metadata, TensorSpec};
 use crate::hf::config::{ModelConfig, VisionNorm};
 use crate::hf::origin::{self, Origin, TEMPLATE_KEY, Task};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
@@ -100,6 +101,7 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
         files.push(PlannedFile { path, metadata, tensors });
     }
     mapper::check_all_used(&tensors, &files, multimodal)?;
+    loadable::check(&files, checkpoint)?;
     Ok(ConversionPlan { files, notes, checkpoint: tensors })
 }
 
@@ -129,7 +131,9 @@ pub fn layout(config: &ModelConfig, weight_type: WeightType) -> Result<Layout, C
 }
 
 impl ConversionPlan {
-    /// Writes the files; each appears at its path when it is complete.
+    /// Writes the files; they appear at their paths when all are complete. An earlier language model
+    /// is removed before the first new file appears, and the new one comes last: also after a crash
+    /// no language model of one conversion is beside the vision tower of another.
     ///
     /// Uses rayon's current pool; besides the pages of the tensor being read, memory use is a few
     /// tens of megabytes.
@@ -140,7 +144,9 @@ impl ConversionPlan {
     pub fn write(&self, on_progress: &mut ProgressFn<'_>) -> Result<(), ConvertError> {
         let total = self.files.iter().map(PlannedFile::data_size).sum();
         let mut stream = stream::Stream::new(&self.checkpoint, total, on_progress);
-        self.files.iter().try_for_each(|file| stream.write(file))
+        let mut complete: Vec<_> = self.files.iter().map(|file| stream.write(file)).collect::<Result<_, _>>()?;
+        complete.reverse();
+        put_in_place(complete).map_err(|source| GgufError::Write { source }.into())
     }
 }
 

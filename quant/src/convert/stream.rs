@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::error::ConvertError;
 use super::planned::{PlannedFile, PlannedTensor};
+use crate::atomic::CompleteFile;
 use crate::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
 use crate::gguf::{GgufWriter, TensorSpec};
 use crate::progress::{Progress, ProgressFn};
@@ -30,13 +31,14 @@ impl<'a, 'w> Stream<'a, 'w> {
         Self { checkpoint, on_progress, done: 0, total, values: Vec::new(), packed: Vec::new() }
     }
 
-    pub(super) fn write(&mut self, file: &PlannedFile) -> Result<(), ConvertError> {
+    /// Writes a file, which is then still to be moved to its path.
+    pub(super) fn write(&mut self, file: &PlannedFile) -> Result<CompleteFile, ConvertError> {
         let specs: Vec<TensorSpec> = file.tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let mut writer = GgufWriter::create(&file.path, &file.metadata, &specs)?;
         for tensor in &file.tensors {
             self.tensor(&mut writer, tensor)?;
         }
-        Ok(writer.finish()?)
+        Ok(writer.complete()?)
     }
 
     fn tensor(&mut self, writer: &mut GgufWriter, planned: &PlannedTensor) -> Result<(), ConvertError> {

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::error::GgufError;
-use super::format::TensorInfo;
+use super::format::{DEFAULT_ALIGNMENT, TensorInfo, TensorSpec, VERSION};
 use super::outline::Keep;
 use super::parse::{Header, parse};
+use super::texts::Texts;
 use super::value::{GgufValue, Metadata};
 use crate::map::MappedFile;
 
@@ -47,9 +48,34 @@ impl GgufFile {
     fn read(path: &Path, keep: Keep) -> Result<Self, GgufError> {
         let map = MappedFile::open(path).map_err(|source| GgufError::Read { path: path.to_owned(), source })?;
         let Header { version, alignment, metadata, tensors, cut } = parse(map.bytes(), path, keep)?;
+        Ok(Self::of(map, Header { version, alignment, metadata, tensors, cut }))
+    }
+
+    /// Returns a file with this header as it would be written to `path`. It has no data, so only
+    /// metadata and tensor descriptions may be asked for.
+    pub(crate) fn unwritten(path: &Path, metadata: &Metadata, tensors: &[&TensorSpec]) -> Self {
+        let info = |spec: &&TensorSpec| TensorInfo {
+            name: spec.name.clone(),
+            dims: spec.dims.clone(),
+            ggml_type: spec.ggml_type,
+            offset: 0,
+            size: 0,
+        };
+        let header = Header {
+            version: VERSION,
+            alignment: DEFAULT_ALIGNMENT,
+            metadata: metadata.clone(),
+            tensors: tensors.iter().map(info).collect(),
+            cut: HashMap::new(),
+        };
+        Self::of(MappedFile::without_content(path), header)
+    }
+
+    fn of(map: MappedFile, header: Header) -> Self {
+        let Header { version, alignment, metadata, tensors, cut } = header;
         let keys = metadata.iter().enumerate().map(|(index, (key, _))| (key.clone(), index)).collect();
         let names = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
-        Ok(Self { map, version, alignment, metadata, tensors, keys, names, cut })
+        Self { map, version, alignment, metadata, tensors, keys, names, cut }
     }
 
     /// Returns the number of elements, or of bytes of a string, in the file of a value that
@@ -154,7 +180,7 @@ impl GgufFile {
     ///
     /// # Errors
     /// [`GgufError::MissingKey`] or [`GgufError::WrongType`].
-    pub fn get_strings(&self, key: &str) -> Result<&[String], GgufError> {
+    pub fn get_strings(&self, key: &str) -> Result<&Texts, GgufError> {
         self.require(key, "string[]", GgufValue::as_strings)
     }
 

@@ -5,6 +5,9 @@ use crate::blocks::GgmlType;
 /// First bytes of every GGUF file.
 pub(super) const MAGIC: [u8; 4] = *b"GGUF";
 
+/// The version that is written.
+pub(super) const VERSION: u32 = 3;
+
 /// Alignment of tensor data unless `general.alignment` says otherwise, in bytes.
 pub(super) const DEFAULT_ALIGNMENT: u32 = 32;
 

@@ -28,11 +28,13 @@ mod file;
 mod format;
 mod outline;
 mod parse;
+mod texts;
 mod value;
 mod write;
 
 pub use error::GgufError;
 pub use file::GgufFile;
 pub use format::{TensorInfo, TensorSpec};
+pub use texts::Texts;
 pub use value::{GgufArray, GgufValue, Metadata};
 pub use write::GgufWriter;

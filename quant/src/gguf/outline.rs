@@ -34,11 +34,6 @@ impl Keep {
         Self { budget: Some(BUDGET), cuts: 0 }
     }
 
-    /// Keeps no text, and no element.
-    pub(super) fn nothing() -> Self {
-        Self { budget: Some(0), cuts: 0 }
-    }
-
     /// Returns the part of a text that is kept.
     pub(super) fn text<'a>(&mut self, text: &'a str) -> &'a str {
         let Some(budget) = &mut self.budget else { return text };
@@ -74,6 +69,5 @@ mod tests {
         let kept: usize = (0..1000).map(|_| keep.text(&long).len() + keep.items(900, 24) * (24 + PER_ITEM)).sum();
         assert!(kept <= BUDGET && kept > BUDGET / 2, "{kept} bytes");
         assert_eq!((Keep::everything().text(&long), Keep::everything().items(1 << 30, 8)), (long.as_str(), 1 << 30));
-        assert_eq!((Keep::nothing().text("x"), Keep::nothing().items(3, 1)), ("", 0));
     }
 }

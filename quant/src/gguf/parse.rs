@@ -7,6 +7,7 @@ use super::cursor::Cursor;
 use super::error::GgufError;
 use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorInfo};
 use super::outline::Keep;
+use super::texts::Texts;
 use super::value::{GgufArray, GgufValue, Metadata};
 use crate::blocks::GgmlType;
 
@@ -126,19 +127,19 @@ fn array(cursor: &mut Cursor<'_>, place: &str, keep: &mut Keep) -> Result<(GgufA
         cursor: &mut Cursor<'a>,
         keep: &mut Keep,
         (size, place): (usize, &str),
-        mut read: impl FnMut(&mut Cursor<'a>, &mut Keep) -> Result<T, GgufError>,
+        mut read: impl FnMut(&mut Cursor<'a>) -> Result<T, GgufError>,
     ) -> Result<(Vec<T>, usize), GgufError> {
         let length = cursor.count(size, place)?;
         let kept = keep.items(length, size_of::<T>());
-        let items = (0..kept).map(|_| read(cursor, keep)).collect::<Result<_, _>>()?;
+        let items = (0..kept).map(|_| read(cursor)).collect::<Result<_, _>>()?;
         for _ in kept..length {
-            read(cursor, &mut Keep::nothing())?;
+            read(cursor)?;
         }
         Ok((items, length))
     }
     macro_rules! read {
         ($variant:ident, $size:literal, $method:ident) => {{
-            let (items, length) = items(cursor, keep, ($size, place), |cursor, _| cursor.$method(place))?;
+            let (items, length) = items(cursor, keep, ($size, place), |cursor| cursor.$method(place))?;
             Ok((GgufArray::$variant(items), length))
         }};
     }
@@ -152,10 +153,17 @@ fn array(cursor: &mut Cursor<'_>, place: &str, keep: &mut Keep) -> Result<(GgufA
         6 => read!(F32, 4, f32),
         7 => read!(Bool, 1, bool),
         8 => {
-            let text =
-                |cursor: &mut Cursor<'_>, keep: &mut Keep| Ok(keep.text(cursor.string(usize::MAX, place)?).to_owned());
-            let (items, length) = items(cursor, keep, (8, place), text)?;
-            Ok((GgufArray::String(items), length))
+            let length = cursor.count(8, place)?;
+            let kept = keep.items(length, Texts::overhead());
+            let mut texts = Texts::default();
+            texts.reserve(kept);
+            for index in 0..length {
+                let text = cursor.string(usize::MAX, place)?;
+                if index < kept {
+                    texts.push(keep.text(text));
+                }
+            }
+            Ok((GgufArray::String(texts), length))
         }
         10 => read!(U64, 8, u64),
         11 => read!(I64, 8, i64),

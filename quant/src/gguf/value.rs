@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::texts::Texts;
+
 /// Metadata in file order.
 pub type Metadata = Vec<(String, GgufValue)>;
 
@@ -56,7 +58,7 @@ pub enum GgufArray {
     /// Booleans.
     Bool(Vec<bool>),
     /// UTF-8 strings.
-    String(Vec<String>),
+    String(Texts),
     /// 64-bit unsigned.
     U64(Vec<u64>),
     /// 64-bit signed.
@@ -199,7 +201,7 @@ impl GgufValue {
     }
 
     /// Returns the value if it is an array of strings.
-    pub fn as_strings(&self) -> Option<&[String]> {
+    pub fn as_strings(&self) -> Option<&Texts> {
         match self {
             Self::Array(GgufArray::String(texts)) => Some(texts),
             _ => None,
@@ -243,8 +245,19 @@ macro_rules! from_impls {
     )*};
 }
 
-from_impls!(U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, F32: f32, Bool: bool, String: String, U64: u64,
-    I64: i64, F64: f64);
+from_impls!(U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, F32: f32, Bool: bool, U64: u64, I64: i64, F64: f64);
+
+impl From<String> for GgufValue {
+    fn from(text: String) -> Self {
+        Self::String(text)
+    }
+}
+
+impl From<Vec<String>> for GgufValue {
+    fn from(texts: Vec<String>) -> Self {
+        Self::Array(GgufArray::String(texts.into_iter().collect()))
+    }
+}
 
 impl From<&str> for GgufValue {
     fn from(text: &str) -> Self {

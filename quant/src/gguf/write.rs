@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::error::GgufError;
-use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorSpec};
+use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorSpec, VERSION};
 use super::value::{GgufArray, GgufValue, with_items};
-use crate::atomic::AtomicFile;
+use crate::atomic::{AtomicFile, CompleteFile};
 
 /// A GGUF file (version 3) being written; it appears at its path when [`GgufWriter::finish`]
 /// succeeds.
@@ -65,10 +65,18 @@ impl GgufWriter {
     /// [`GgufError::Unwritable`] if a tensor's data is incomplete, [`GgufError::Write`] if the file
     /// cannot be moved; the unfinished file is removed.
     pub fn finish(self) -> Result<(), GgufError> {
+        self.complete()?.put_in_place().map_err(|source| GgufError::Write { source })
+    }
+
+    /// Completes the file, which is then still to be moved to its path.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::finish`].
+    pub fn complete(self) -> Result<CompleteFile, GgufError> {
         if self.current < self.tensors.len() {
             return Err(self.unwritable(format!("{} bytes of its data were not written", self.remaining)));
         }
-        self.file.commit().map_err(|source| GgufError::Write { source })
+        self.file.complete().map_err(|source| GgufError::Write { source })
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), GgufError> {
@@ -94,7 +102,7 @@ fn header(
         |place: String, problem: String| Err(GgufError::Unwritable { path: path.to_owned(), place, problem });
     let mut bytes = Vec::new();
     bytes.extend(MAGIC);
-    bytes.extend(3_u32.to_le_bytes());
+    bytes.extend(VERSION.to_le_bytes());
     bytes.extend((tensors.len() as u64).to_le_bytes());
     bytes.extend((metadata.len() as u64).to_le_bytes());
     let mut seen = HashSet::new();
@@ -214,7 +222,7 @@ impl Put for bool {
     }
 }
 
-impl Put for String {
+impl Put for &str {
     fn put(&self, bytes: &mut Vec<u8>) {
         put_string(bytes, self);
     }

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use serde_json::json;
 
 use super::dtype::{Dtype, StoredType};
-use crate::atomic::AtomicFile;
+use crate::atomic::{AtomicFile, CompleteFile};
 
 /// Values converted at a time.
 const CHUNK: usize = 1 << 16;
@@ -82,11 +82,19 @@ impl SafetensorsWriter {
     /// Any input/output error; its message names the file. [`io::ErrorKind::InvalidInput`] if data
     /// is missing. The unfinished file is removed.
     pub fn commit(self) -> io::Result<()> {
+        self.complete()?.put_in_place()
+    }
+
+    /// Completes and syncs the file, which is then still to be moved to its path.
+    ///
+    /// # Errors
+    /// As [`SafetensorsWriter::commit`].
+    pub fn complete(self) -> io::Result<CompleteFile> {
         if self.written != self.total {
             let problem = format!("{} bytes of data, expected {} from the header", self.written, self.total);
             return Err(invalid(&self.path, &problem));
         }
-        self.file.commit()
+        self.file.complete()
     }
 }
 

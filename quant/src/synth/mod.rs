@@ -35,8 +35,9 @@ pub use error::SynthError;
 
 use std::path::{Path, PathBuf};
 
+use crate::atomic::put_in_place;
 use crate::convert::{GeneralInfo, language_metadata, vision_metadata};
-use crate::gguf::{GgufFile, GgufWriter, Metadata, TensorSpec};
+use crate::gguf::{GgufError, GgufFile, GgufWriter, Metadata, TensorSpec};
 use crate::hf::config::ModelConfig;
 use crate::progress::{Progress, ProgressFn};
 use crate::quantize::{QuantType, layout, vision_type};
@@ -119,7 +120,7 @@ pub fn plan(options: &SynthOptions<'_>, output: &Path) -> Result<SynthPlan, Synt
 }
 
 impl SynthPlan {
-    /// Writes the files; each appears at its path when it is complete. Uses rayon's current pool
+    /// Writes the files; they appear at their paths when all are complete. Uses rayon's current pool
     /// and tens of megabytes of memory.
     ///
     /// # Errors
@@ -129,6 +130,7 @@ impl SynthPlan {
         let total = self.files.iter().map(SynthFile::data_size).sum();
         let mut done = 0;
         let mut weights = Weights::default();
+        let mut complete = Vec::new();
         for file in &self.files {
             let mut writer = GgufWriter::create(&file.path, &file.metadata, &file.tensors)?;
             for spec in &file.tensors {
@@ -142,9 +144,10 @@ impl SynthPlan {
                     }
                 }
             }
-            writer.finish()?;
+            complete.push(writer.complete()?);
         }
-        Ok(())
+        complete.reverse();
+        Ok(put_in_place(complete).map_err(|source| GgufError::Write { source })?)
     }
 }
 

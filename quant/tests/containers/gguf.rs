@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::blocks::GgmlType;
-use mmprm_quant::gguf::{GgufArray, GgufError, GgufFile, GgufValue, GgufWriter, Metadata, TensorSpec};
+use mmprm_quant::gguf::{GgufArray, GgufError, GgufFile, GgufValue, GgufWriter, Metadata, TensorSpec, Texts};
 
 fn spec(name: &str, dims: &[u64], ggml_type: GgmlType) -> TensorSpec {
     TensorSpec { name: name.to_owned(), dims: dims.to_vec(), ggml_type }
@@ -37,7 +37,7 @@ fn every_type() -> Metadata {
         entry("f32s", vec![0.25_f32, -0.5]),
         entry("bools", vec![true, false]),
         entry("strings", vec!["a".to_owned(), String::new(), "ç".to_owned()]),
-        entry("none", GgufValue::Array(GgufArray::String(Vec::new()))),
+        entry("none", GgufValue::Array(GgufArray::String(Texts::default()))),
         entry("u64s", vec![u64::MAX]),
         entry("i64s", vec![i64::MIN]),
         entry("f64s", vec![0.1_f64]),

@@ -107,7 +107,8 @@ fn contradictory_language_models_are_refused() {
     let pair = Pair::new();
     let refuses =
         |key: &str, value: Option<GgufValue>, expected: &str| pair.refuses(&pair.language, key, value, expected);
-    let mut tokens = pair.language.get_strings("tokenizer.ggml.tokens").unwrap().to_vec();
+    let tokens = pair.language.get_strings("tokenizer.ggml.tokens").unwrap();
+    let mut tokens: Vec<String> = tokens.iter().map(str::to_owned).collect();
     tokens[700] = tokens[600].clone();
     refuses("tokenizer.ggml.tokens", Some(tokens.clone().into()), "tokens 600 and 700 are both");
     tokens[700] = format!("{}\0x", tokens[600]);

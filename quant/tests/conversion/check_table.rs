@@ -463,7 +463,7 @@ fn vocabularies_that_abort_llama_cpp_are_refused() {
             assert!(message.contains(expected), "{message}, expected {expected}");
         }
     };
-    let tokens = value("tokenizer.ggml.tokens").as_strings().unwrap().to_vec();
+    let tokens = value("tokenizer.ggml.tokens").as_strings().unwrap().iter().map(str::to_owned).collect::<Vec<_>>();
     for byte in 0..=255_u8 {
         let text = format!("<0x{byte:02X}>");
         let lacking = tokens.iter().map(|token| if *token == text { format!("{token}?") } else { token.clone() });

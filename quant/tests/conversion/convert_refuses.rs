@@ -160,3 +160,64 @@ fn block_formats_without_ggml_are_refused_and_leave_no_file() {
     assert!(message.contains("tensor 'token_embd.weight': Q8_0 is a block format, which needs ggml"), "{message}");
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn models_that_could_not_be_loaded_are_refused_before_anything_is_written() {
+    let mut checkpoint = Checkpoint::qwen2();
+    checkpoint.config["max_position_embeddings"] = u32::MAX.into();
+    checkpoint
+        .refused("tiny/config.json: gives a model that cannot be loaded, because of its key 'qwen2.context_length'");
+    let mut checkpoint = Checkpoint::internvl();
+    checkpoint.config["max_dynamic_patch"] = 3.into();
+    checkpoint.refused(
+        "tiny/config.json: gives a model that cannot be loaded, because of its key 'clip.vision.preproc_max_tiles'",
+    );
+    let checkpoint = Checkpoint::qwen2();
+    checkpoint.save(|_, _| 0.0);
+    let named = checkpoint.directory.path().join("my-phi3");
+    std::fs::rename(checkpoint.path(), &named).unwrap();
+    let out = checkpoint.directory.path().join("out");
+    let message = plan(&named, &out, &ConvertOptions::new(WeightType::F32)).unwrap_err().to_string();
+    assert!(
+        message.contains("my-phi3: gives a model that cannot be loaded, because of its key 'general.name'"),
+        "{message}"
+    );
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_refused_or_cancelled_conversion_leaves_no_half_of_a_pair() {
+    let checkpoint = Checkpoint::internvl();
+    let out = checkpoint.directory.path().join("out");
+    let names = || {
+        let mut names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let pair = ["mmproj-tiny-f16.gguf", "tiny-f16.gguf"];
+    let contents = || pair.map(|name| std::fs::read(out.join(name)).unwrap());
+    for (name, at) in [("mlp1.3.weight", 5), ("language_model.lm_head.weight", 30)] {
+        checkpoint.save(|tensor, index| if (tensor, index) == (name, at) { 1e6 } else { 0.0 });
+        checkpoint.plan_saved(WeightType::F16).unwrap().write(&mut no_progress).unwrap_err();
+        assert!(names().is_empty(), "{name}");
+    }
+    checkpoint.plan(WeightType::F16).unwrap().write(&mut no_progress).unwrap();
+    assert_eq!(names(), pair);
+    let before = contents();
+    checkpoint.save(|_, _| 1.0);
+    let plan = checkpoint.plan_saved(WeightType::F16).unwrap();
+    let total: u64 = plan.files.iter().map(mmprm_quant::convert::PlannedFile::data_size).sum();
+    // A stop at any point of the work leaves the earlier pair as it was.
+    for stop in 0..=plan.files.iter().map(|file| file.tensors.len()).sum::<usize>() {
+        let mut reports = 0;
+        let result = plan.write(&mut |progress| {
+            reports += 1;
+            assert!(progress.done <= total);
+            if reports > stop { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+        });
+        assert_eq!(names(), pair);
+        assert_eq!(contents() == before, result.is_err());
+    }
+    assert_ne!(contents()[0], before[0]);
+    assert_ne!(contents()[1], before[1]);
+}

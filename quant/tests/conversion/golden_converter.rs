@@ -139,7 +139,7 @@ fn compare_positions(file: &GgufFile, tensor: &TensorInfo, theirs: &Value) {
 }
 
 fn token<'a>(file: &'a GgufFile, id: &GgufValue) -> &'a str {
-    &file.get_strings("tokenizer.ggml.tokens").unwrap()[id.as_u32().unwrap() as usize]
+    file.get_strings("tokenizer.ggml.tokens").unwrap().get(id.as_u32().unwrap() as usize).unwrap()
 }
 
 fn matches(pattern: &str, key: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::atomic;
+use mmprm_quant::atomic::{self, CompleteFile};
 
 use super::AnnotateError;
 use crate::data::tree::{Tree, json};
@@ -36,12 +36,15 @@ impl Directory {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Checks, without changing anything, that no other process has the directory locked.
+    pub(super) fn check(path: &Path) -> Result<(), AnnotateError> {
+        let lock_path = path.join(LOCK_NAME);
+        let is_locked = own_file::is_locked(&lock_path).map_err(FileError::writing(&lock_path))?;
+        if is_locked { Err(AnnotateError::InUse { directory: path.to_owned() }) } else { Ok(()) }
     }
 
-    pub(super) fn log_path(&self) -> PathBuf {
-        self.path.join(LOG_NAME)
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether the tree with this file stem exists. Trees are written atomically.
@@ -49,8 +52,9 @@ impl Directory {
         self.tree_path(stem).is_file()
     }
 
-    pub(super) fn write_tree(&self, stem: &str, tree: &Tree) -> Result<(), AnnotateError> {
-        atomic::write(&self.tree_path(stem), json::to_string(tree).as_bytes()).map_err(AnnotateError::Write)
+    /// Writes a tree, which is then still to be moved into place.
+    pub(super) fn write_tree(&self, stem: &str, tree: &Tree) -> Result<CompleteFile, AnnotateError> {
+        atomic::complete(&self.tree_path(stem), json::to_string(tree).as_bytes()).map_err(AnnotateError::Write)
     }
 
     fn tree_path(&self, stem: &str) -> PathBuf {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::AnnotateError;
-use crate::util::jsonl::{Found, Hash, JsonLines};
+use crate::util::jsonl::{self, Found, Hash, JsonLines, Scan};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,32 +73,81 @@ impl Log {
     ///
     /// # Errors
     /// [`AnnotateError::NotALog`] if no line is one of a log; the file is then unchanged.
-    pub(super) fn open(path: &Path) -> Result<(Self, History), AnnotateError> {
-        let mut failures = HashSet::new();
-        // Lines without a hash are from an earlier version, and stand before those with one.
-        let mut hashed = false;
-        let scan = JsonLines::scan(path, |line| {
-            let hash = line.hash(&[]);
-            hashed |= hash == Hash::Right;
-            let past: Option<Past> = if hashed && hash == Hash::Missing { None } else { line.json() };
-            let Some(past) = past else { return Ok::<_, AnnotateError>(Found::Damaged) };
-            match past.status {
-                Status::Failed => failures.insert(past.stem),
-                Status::Done => failures.remove(&past.stem),
-            };
-            Ok(Found::Sound)
-        })?;
+    ///
+    /// The line of a finished problem is written before its tree is moved into place. So a last line
+    /// whose tree is missing (`has_tree` tells) is that of a run killed in between: it is cut off, and
+    /// the problem is searched again.
+    pub(super) fn open(path: &Path, has_tree: impl Fn(&str) -> bool) -> Result<(Self, History), AnnotateError> {
+        let mut reader = Reader::default();
+        let scan = JsonLines::scan(path, |line| reader.line(line))?;
+        Reader::accept(&scan, path)?;
+        let damaged = scan.damaged();
+        let is_unfinished = reader.last_done.as_ref().is_some_and(|(stem, _)| !has_tree(stem));
+        let scan = if is_unfinished { scan.without_last() } else { scan };
+        if let Some((stem, true)) = reader.last_done.filter(|_| is_unfinished) {
+            reader.failures.insert(stem);
+        }
+        Ok((Self(scan.open()?), History { failures: reader.failures, damaged }))
+    }
+
+    /// Checks, without changing anything, that [`open`](Self::open) would not refuse the log.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn check(path: &Path) -> Result<(), AnnotateError> {
+        let mut reader = Reader::default();
+        match JsonLines::scan_existing(path, |line| reader.line(line))? {
+            Some(scan) => Reader::accept(&scan, path),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends a line; it is on disk once this returns.
+    pub(super) fn append(&mut self, line: &Line<'_>) -> Result<(), AnnotateError> {
+        self.0.append(line)?;
+        Ok(self.0.sync()?)
+    }
+}
+
+/// Reads the lines of earlier runs.
+#[derive(Default)]
+struct Reader {
+    failures: HashSet<String>,
+    /// Whether a line with a hash was read: lines without one are from an earlier version, and stand
+    /// before those with one.
+    hashed: bool,
+    /// The last line, if it is of a finished problem: the file stem, and whether the problem failed
+    /// before.
+    last_done: Option<(String, bool)>,
+}
+
+impl Reader {
+    #[expect(clippy::unnecessary_wraps, reason = "the form that the scan takes")]
+    fn line(&mut self, line: jsonl::Line<'_>) -> Result<Found, AnnotateError> {
+        let hash = line.hash(&[]);
+        self.hashed |= hash == Hash::Right;
+        self.last_done = None;
+        let past: Option<Past> = if self.hashed && hash == Hash::Missing { None } else { line.json() };
+        let Some(past) = past else { return Ok(Found::Damaged) };
+        match past.status {
+            Status::Failed => {
+                self.failures.insert(past.stem);
+            }
+            Status::Done => {
+                let failed_before = self.failures.remove(&past.stem);
+                self.last_done = Some((past.stem, failed_before));
+            }
+        }
+        Ok(Found::Sound)
+    }
+
+    /// Refuses a file in which no line is one of a log.
+    fn accept(scan: &Scan, path: &Path) -> Result<(), AnnotateError> {
         let is_torn_line = scan.torn().starts_with(BEGINNING) || BEGINNING.starts_with(scan.torn());
         if scan.sound() == 0 && (scan.damaged() > 0 || !is_torn_line) {
             return Err(AnnotateError::NotALog { path: path.to_owned() });
         }
-        let damaged = scan.damaged();
-        Ok((Self(scan.open()?), History { failures, damaged }))
-    }
-
-    /// Appends a line; it survives the process once this returns.
-    pub(super) fn append(&mut self, line: &Line<'_>) -> Result<(), AnnotateError> {
-        Ok(self.0.append(line)?)
+        Ok(())
     }
 }
 
@@ -126,7 +175,7 @@ mod tests {
     fn the_last_attempt_at_a_problem_counts() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let (mut log, history) = Log::open(&path).unwrap();
+        let (mut log, history) = Log::open(&path, |_| true).unwrap();
         assert!(history.failures.is_empty());
         for (stem, status) in [
             ("a", Status::Failed),
@@ -137,7 +186,7 @@ mod tests {
         ] {
             log.append(&line(stem, status)).unwrap();
         }
-        let (_, history) = Log::open(&path).unwrap();
+        let (_, history) = Log::open(&path, |_| true).unwrap();
         assert_eq!(history.failures, HashSet::from(["b".to_owned(), "c".to_owned()]));
     }
 
@@ -147,7 +196,7 @@ mod tests {
         let path = directory.path().join("log");
         let whole = "{\"stem\": \"a\", \"status\": \"failed\"}\n";
         std::fs::write(&path, format!("{whole}{{\"stem\": \"b\", \"sta")).unwrap();
-        let (mut log, history) = Log::open(&path).unwrap();
+        let (mut log, history) = Log::open(&path, |_| true).unwrap();
         assert_eq!((history.failures, history.damaged), (HashSet::from(["a".to_owned()]), 0));
         log.append(&line("c", Status::Done)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -159,7 +208,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         std::fs::write(&path, "{\"stem\": \"old\", \"status\": \"failed\"}\n").unwrap();
-        let (mut log, _) = Log::open(&path).unwrap();
+        let (mut log, _) = Log::open(&path, |_| true).unwrap();
         for stem in ["a", "b", "c"] {
             log.append(&line(stem, Status::Failed)).unwrap();
         }
@@ -167,12 +216,32 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         for (from, to) in [("\"stem\":\"b\"", "\"stem\":\"x\""), ("\"b\",\"status\"", "\"b\",\"state\"")] {
             std::fs::write(&path, text.replace(from, to)).unwrap();
-            let (_, history) = Log::open(&path).unwrap();
+            let (_, history) = Log::open(&path, |_| true).unwrap();
             assert_eq!(history.damaged, 1);
             assert_eq!(history.failures, ["old", "a", "c"].map(str::to_owned).into());
         }
         assert_eq!(std::fs::read_to_string(directory.path().join("log.damaged")).unwrap().lines().count(), 2);
-        assert_eq!(Log::open(&path).unwrap().1.damaged, 0);
+        assert_eq!(Log::open(&path, |_| true).unwrap().1.damaged, 0);
+    }
+
+    #[test]
+    fn the_line_of_a_tree_that_was_not_moved_into_place_is_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let (mut log, _) = Log::open(&path, |_| true).unwrap();
+        for (stem, status) in [("a", Status::Done), ("b", Status::Failed), ("b", Status::Done)] {
+            log.append(&line(stem, status)).unwrap();
+        }
+        let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+        let (_, history) = Log::open(&path, |_| true).unwrap();
+        assert_eq!((history.failures.len(), lines()), (0, 3));
+        // Trees that are missing elsewhere were removed by their user.
+        let (_, history) = Log::open(&path, |stem| stem == "b").unwrap();
+        assert_eq!((history.failures.len(), lines()), (0, 3));
+        let (_, history) = Log::open(&path, |_| false).unwrap();
+        assert_eq!((history.failures, lines()), (HashSet::from(["b".to_owned()]), 2));
+        let (_, history) = Log::open(&path, |_| false).unwrap();
+        assert_eq!((history.failures.len(), lines()), (1, 2), "a failed problem has no tree");
     }
 
     #[test]
@@ -181,7 +250,7 @@ mod tests {
         let path = directory.path().join("log");
         for text in ["nonsense", "nonsense\n", "{}\n{}\n", "\0\x01\n\n", "[1,\n2]"] {
             std::fs::write(&path, text).unwrap();
-            let Err(error) = Log::open(&path) else { panic!("{text:?} was accepted") };
+            let Err(error) = Log::open(&path, |_| true) else { panic!("{text:?} was accepted") };
             assert!(error.to_string().ends_with("expected the log of an annotation, found another file"), "{error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }

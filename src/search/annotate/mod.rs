@@ -3,9 +3,9 @@
 //! Each problem's tree is written to `<md5 of its record>.json` in the output directory, MM-PRM's
 //! file name. An existing tree is not searched again, so that a rerun resumes an interrupted run;
 //! with a policy that samples the same rollouts again, the directory ends up with the same bytes as
-//! after an uninterrupted run. Each problem adds a line to `annotate.log.jsonl`; a failed one is
-//! logged with its cause and tried again on request only. A lock keeps a second process out of the
-//! directory.
+//! after an uninterrupted run. Each problem adds a line to `annotate.log.jsonl`, just before its tree
+//! is moved into place; a failed one is logged with its cause and tried again on request only. A lock
+//! keeps a second process out of the directory.
 //!
 //! Problems are taken in order, [`AnnotateOptions::parallel`] at a time, each with one request in
 //! flight (and, where it [speculates](crate::search::SearchParams::speculative), probes that give
@@ -52,6 +52,6 @@ pub use directory::LOG_NAME;
 pub use error::AnnotateError;
 pub use options::AnnotateOptions;
 pub use progress::{Event, Plan, Progress, Summary};
-pub use run::annotate;
+pub use run::{annotate, check};
 pub use settings::SETTINGS_NAME;
 pub use shard::{Shard, ShardError};

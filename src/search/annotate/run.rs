@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::directory::Directory;
+use super::directory::{Directory, LOG_NAME};
 use super::log::{Line, Log, Status};
 use super::slots::Slots;
 use super::{AnnotateError, AnnotateOptions, Event, Plan, Progress, Summary, settings};
@@ -36,12 +36,16 @@ pub fn annotate(
     progress: &dyn Progress,
     cancel: &CancelToken,
 ) -> Result<Summary, AnnotateError> {
-    options.params.validate()?;
+    // Nothing is written, not even the lock, to a directory that is then refused.
+    check(directory, options)?;
+    let log_path = directory.join(LOG_NAME);
     let directory = Directory::open(directory)?;
-    settings::record(directory.path(), &settings::settings(&options.params, &options.settings), options.mixed)?;
-    let (log, history) = Log::open(&directory.log_path())?;
+    let settings = settings::settings(&options.params, &options.settings);
+    let settings = settings::compare(directory.path(), &settings, options.mixed)?;
+    let (log, history) = Log::open(&log_path, |stem| directory.has_tree(stem))?;
+    settings.store()?;
     if history.damaged > 0 {
-        progress.event(Event::Damaged { log: &directory.log_path(), lines: history.damaged });
+        progress.event(Event::Damaged { log: &log_path, lines: history.damaged });
     }
     let (plan, tasks) = plan(problems, &directory, &history.failures, options.retry_failed);
     progress.event(Event::Planned(plan));
@@ -73,6 +77,19 @@ pub fn annotate(
         cancelled: summary.done + summary.failed < tasks.len(),
         ..summary
     })
+}
+
+/// Checks, without changing anything and before any model is loaded, that [`annotate`] will not refuse
+/// the parameters or the directory.
+///
+/// # Errors
+/// [`AnnotateError`].
+pub fn check(directory: &Path, options: &AnnotateOptions) -> Result<(), AnnotateError> {
+    options.params.validate()?;
+    Directory::check(directory)?;
+    let settings = settings::settings(&options.params, &options.settings);
+    settings::compare(directory, &settings, options.mixed)?;
+    Log::check(&directory.join(LOG_NAME))
 }
 
 /// A problem to search.
@@ -186,7 +203,7 @@ impl Run<'_> {
 
     fn keep_tree(&self, task: &Task<'_>, outcome: &Outcome, elapsed: Duration) -> Result<(), AnnotateError> {
         let &Task { problem, ref stem } = task;
-        self.directory.write_tree(stem, &outcome.tree)?;
+        let tree = self.directory.write_tree(stem, &outcome.tree)?;
         let SearchStats { rollouts, unjudged, searches, speculative_probes, cancelled_probes, .. } = outcome.stats;
         let seconds = elapsed.as_secs_f64();
         let mut shared = self.shared();
@@ -203,6 +220,8 @@ impl Run<'_> {
             seconds,
             continues: self.continues(),
         })?;
+        // Under the same lock as the line: only the last line of a log can lack its tree.
+        tree.put_in_place().map_err(AnnotateError::Write)?;
         shared.summary.done += 1;
         shared.summary.searches += searches;
         shared.summary.speculative_probes += speculative_probes;

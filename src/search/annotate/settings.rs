@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mmprm_quant::atomic;
 use serde_json::{Map, Value, json};
@@ -44,9 +44,25 @@ pub(super) fn settings(params: &SearchParams, others: &Value) -> Value {
     Value::Object(settings)
 }
 
-/// Compares `settings` with the last ones stored in `directory` and stores them. Other settings are
-/// an error unless `mixed` allows them or the directory has no trees.
-pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<(), AnnotateError> {
+/// What a run has to store.
+#[derive(Debug)]
+pub(super) struct Compared {
+    path: PathBuf,
+    /// The new content of the file of settings; `None` if it stays.
+    text: Option<String>,
+}
+
+impl Compared {
+    /// Stores the settings.
+    pub(super) fn store(&self) -> Result<(), AnnotateError> {
+        let Some(text) = &self.text else { return Ok(()) };
+        atomic::write(&self.path, text.as_bytes()).map_err(AnnotateError::Write)
+    }
+}
+
+/// Compares `settings` with the last ones stored in `directory`. Other settings are an error unless
+/// `mixed` allows them or the directory has no trees. Changes nothing.
+pub(super) fn compare(directory: &Path, settings: &Value, mixed: bool) -> Result<Compared, AnnotateError> {
     let path = directory.join(SETTINGS_NAME);
     let mut text = String::new();
     match own_file::open(&path, OpenOptions::new().read(true)) {
@@ -59,12 +75,11 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
         let mut last: Value = serde_json::from_str(line).map_err(|_| AnnotateError::Settings { path: path.clone() })?;
         let differences = differences(&last, settings);
         if differences.is_empty() {
-            if add_images(&mut last, settings) {
-                text.truncate(text.trim_end().len() - line.len());
-                text = format!("{text}{last}\n");
-                atomic::write(&path, text.as_bytes()).map_err(AnnotateError::Write)?;
+            if !add_images(&mut last, settings) {
+                return Ok(Compared { path, text: None });
             }
-            return Ok(());
+            text.truncate(text.trim_end().len() - line.len());
+            return Ok(Compared { path, text: Some(format!("{text}{last}\n")) });
         }
         let directory = directory.to_owned();
         match has_trees(&directory) {
@@ -79,7 +94,7 @@ pub(super) fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<
     }
     text.push_str(&settings.to_string());
     text.push('\n');
-    atomic::write(&path, text.as_bytes()).map_err(AnnotateError::Write)
+    Ok(Compared { path, text: Some(text) })
 }
 
 fn has_trees(directory: &Path) -> std::io::Result<bool> {
@@ -90,6 +105,10 @@ fn has_trees(directory: &Path) -> std::io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn record(directory: &Path, settings: &Value, mixed: bool) -> Result<(), AnnotateError> {
+        compare(directory, settings, mixed)?.store()
+    }
 
     #[test]
     fn other_settings_are_refused_unless_mixed_and_the_last_ones_count() {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mmprm_quant::adapter::{Adapter, AdapterError, Pair};
-use mmprm_quant::atomic::{self, AtomicFile};
+use mmprm_quant::atomic::{self, AtomicFile, complete};
 use mmprm_quant::blocks::{BlockError, GgmlType, dequantize_row, quantize_rows};
 use mmprm_quant::hf::origin;
 use mmprm_quant::progress::{Progress, ProgressFn};
@@ -86,12 +86,12 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
     }
     let copy = |path: &Path| {
         let destination = target.join(path.file_name().unwrap_or_default());
-        atomic::write(&destination, &read_companion(path)?).map_err(FileError::writing(&destination))
+        complete(&destination, &read_companion(path)?).map_err(FileError::writing(&destination))
     };
-    companions(base)?.iter().try_for_each(|path| copy(path))?;
+    let mut files = companions(base)?.iter().map(|path| copy(path)).collect::<Result<Vec<_>, _>>()?;
     let origin = adapter.path.join(origin::FILE);
     if origin.exists() {
-        copy(&origin)?;
+        files.push(copy(&origin)?);
     }
     let total = checkpoint.names().filter_map(|name| checkpoint.get(name)).map(|tensor| checkpoint.data(tensor).len());
     let mut merging =
@@ -104,12 +104,13 @@ pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<
         for (name, tensor) in tensors {
             merging.tensor(name, tensor, &mut |bytes| Ok(file.write_all(bytes).map_err(&fail)?))?;
         }
-        file.commit().map_err(&fail)?;
+        files.push(file.complete().map_err(&fail)?);
     }
     if index.exists() {
-        copy(&index)?;
+        files.push(copy(&index)?);
     }
-    Ok(())
+    // The last file is the index, or the only one of the weights.
+    Ok(atomic::put_in_place(files).map_err(FileError::writing(target))?)
 }
 
 fn is_same_directory(one: &Path, other: &Path) -> bool {

@@ -1,13 +1,14 @@
 //! Merging: scales of variants, and what is refused before anything is written.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use mmprm_quant::progress::no_progress;
+use mmprm_quant::progress::{Progress, no_progress};
 use mmprm_quant::safetensors::{Checkpoint, NewTensor, StoredType, Values, write};
 use serde_json::{Value, json};
 
-use super::merge;
+use super::{MergeError, merge};
 
 const MATRIX: &str = "language_model.model.layers.0.attention.wo";
 const TABLE: &str = "language_model.model.tok_embeddings.weight";
@@ -112,4 +113,27 @@ fn companions_that_leave_the_base_are_refused() {
     let error = case.merged().unwrap_err();
     assert!(error.contains("chat_template.jinja: a link to "), "{error}");
     assert!(!case.path("merged").exists());
+}
+
+#[test]
+fn a_cancelled_or_refused_merge_leaves_the_directory_as_it_was() {
+    let case = Case::new(&json!({}), &[], false);
+    let names = |folder: &str| fs::read_dir(case.path(folder)).map_or(0, Iterator::count);
+    let stop = |stop: usize| {
+        let mut reports = 0;
+        let mut watch = |_: Progress<'_>| {
+            reports += 1;
+            if reports > stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        merge(&case.path("adapter"), &case.path("base"), &case.path("merged"), &mut watch)
+    };
+    for at in 0..2 {
+        assert!(matches!(stop(at), Err(MergeError::Cancelled)));
+        assert_eq!(names("merged"), 0, "neither configuration nor weights, nor temporary files");
+    }
+    case.merged().unwrap();
+    let weights = fs::read(case.path("merged").join("model.safetensors")).unwrap();
+    fs::write(case.path("base").join("vocab.json"), "new").unwrap();
+    assert!(stop(1).is_err() && !case.path("merged").join("vocab.json").exists());
+    assert_eq!(fs::read(case.path("merged").join("model.safetensors")).unwrap(), weights);
 }

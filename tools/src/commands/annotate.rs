@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mmprm::data::solution::Continue;
 use mmprm::judge::OnUnjudged;
 use mmprm::search::SearchParams;
-use mmprm::search::annotate::{AnnotateError, AnnotateOptions, Event, Shard, Summary, annotate};
+use mmprm::search::annotate::{self, AnnotateError, AnnotateOptions, Event, Shard, Summary};
+use mmprm_quant::atomic::check_directory;
 use serde_json::{Value, json};
 
 use crate::args::{self, EngineArgs, ProblemArgs, SamplingArgs};
@@ -167,6 +168,7 @@ fn refusal(error: AnnotateError) -> anyhow::Error {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_directory(&args.output)?;
     args.policy.check(&args.engine, args.judge.is_local())?;
     let params = args.search.params(args.judge.on_unjudged());
     params.validate().map_err(|error| Usage(error.to_string()))?;
@@ -174,14 +176,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(shard) = args.shard {
         problems = shard.select(problems);
     }
+    let mut settings = args.settings(&args.judge.settings()?)?;
+    settings["images"] = args::images_of(&data_root, problems.iter().map(|problem| &problem.images[..]));
+    let (retry_failed, mixed) = (args.retry_failed, args.mix_settings);
+    let options = AnnotateOptions { params, retry_failed, settings, mixed, ..AnnotateOptions::default() };
+    annotate::check(&args.output, &options).map_err(refusal)?;
     let judge = args.judge.open(&args.engine, &args.output, ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
-    let mut settings = args.settings(&args.judge.settings(judge.as_ref()))?;
-    settings["images"] = args::images_of(&data_root, problems.iter().map(|problem| &problem.images[..]));
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, args.search.continues, ui)?;
     // A search waits for one state at a time, so several problems in parallel fill the batch.
     let slots = args.policy.width(&policy, args.search.rollouts);
-    let filling = slots.div_ceil(params.first_request()) + 1;
+    let filling = slots.div_ceil(options.params.first_request()) + 1;
     let parallel = args.problems_at_once.or(NonZeroUsize::new(filling)).unwrap_or(NonZeroUsize::MIN);
     let monitor = Monitor::new(ui, "annotate", problems.len(), || policy.counters());
     let rollouts = AtomicUsize::new(0);
@@ -204,10 +209,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         }
         monitor.tick();
     };
-    let (retry_failed, mixed) = (args.retry_failed, args.mix_settings);
-    let options = AnnotateOptions { params, parallel, retry_failed, slots, settings, mixed };
-    let summary = annotate(&problems, &args.output, &options, &policy, &verifier, &progress, ui.interrupted())
-        .map_err(refusal)?;
+    let options = AnnotateOptions { parallel, slots, ..options };
+    let summary =
+        annotate::annotate(&problems, &args.output, &options, &policy, &verifier, &progress, ui.interrupted())
+            .map_err(refusal)?;
     monitor.close(ui);
     policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;

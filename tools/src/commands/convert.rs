@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use mmprm::prompt::PrmTemplate;
 use mmprm::util::printable::printable;
 use mmprm_quant::adapter::is_adapter;
+use mmprm_quant::atomic::check_directory;
 use mmprm_quant::convert::{ConvertError, ConvertOptions, PlannedFile, WeightType, adapter, plan};
 use mmprm_quant::gguf::GgufValue;
 use mmprm_quant::hf::origin::TEMPLATE_KEY;
@@ -63,6 +64,9 @@ enum Type {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    if !args.dry_run {
+        check_directory(&args.output)?;
+    }
     let weight_type = match args.r#type {
         Type::F32 => WeightType::F32,
         Type::F16 => WeightType::F16,

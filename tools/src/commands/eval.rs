@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use mmprm::data::candidates;
 use mmprm::eval::bon::{self, BASELINES, BonOptions, MethodAccuracy, Report};
 use mmprm::eval::steps;
-use mmprm_quant::atomic::AtomicFile;
+use mmprm_quant::atomic::{AtomicFile, check_file};
 use serde_json::{Map, Value, json};
 
 use crate::exit::{BadInput, Exit};
@@ -128,6 +128,9 @@ fn write_result(output: Option<&Path>, result: &Value) -> anyhow::Result<()> {
 }
 
 fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    if let Some(output) = &args.output {
+        check_file(output)?;
+    }
     let sets = candidates::load(&args.input)?;
     let report = bon::report(&sets, BonOptions { reference: args.reference, seed: args.seed });
     if report.used == 0 {

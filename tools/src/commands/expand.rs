@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use mmprm::train::expand::{ExpandError, expand};
 use mmprm::util::io::FileError;
+use mmprm_quant::atomic::check_directory;
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
@@ -31,6 +32,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_directory(&args.output)?;
     match expand(&args.model, args.layers, &args.output) {
         Err(error @ ExpandError::File(FileError::Write { .. })) => return Err(error.into()),
         result => result.map_err(|error| BadInput(error.to_string()))?,

@@ -55,15 +55,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.policy.check(&args.engine, args.judge.is_local())?;
     let sampling = args.sampling.sampling()?;
     let (problems, images) = args.problems.load()?;
-    let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
-    let verifier = args.judge.verifier(judge.as_ref(), ui);
     let mut settings = json!({
         "command": "generate", "policy": args.policy.settings()?,
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "n": args.n, "sampling": args::sampling_settings(sampling),
         "max_tokens": args.sampling.max_tokens, "seed": args.sampling.seed,
         "deterministic": args.engine.deterministic, "vision_encoder": args.engine.vision_encoder(),
-        "answers": args.judge.settings(judge.as_ref()),
+        "answers": args.judge.settings()?,
         "images": args::images_of(&images, problems.iter().map(|problem| &problem.images[..])),
     });
     args.engine.add_settings(&mut settings)?;
@@ -72,7 +70,11 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         existing: args.existing.choice(),
         ..Batch::new(&args.output, &settings, ui.interrupted())
     };
-    batch.check().map_err(args::refusal)?;
+    if let Some(summary) = batch.check().map_err(args::refusal)? {
+        return report::finished_before(&summary, &args.output, ui);
+    }
+    let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
+    let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, images.clone(), false, Continue::User, ui)?;
     let monitor = Monitor::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems in parallel that the batch stays full while the last rollouts of some finish.

@@ -161,7 +161,7 @@ fn to_json(value: &GgufValue) -> Value {
             GgufArray::F32(items) => json!(items),
             GgufArray::F64(items) => json!(items),
             GgufArray::Bool(items) => json!(items),
-            GgufArray::String(items) => json!(items),
+            GgufArray::String(items) => items.iter().collect(),
         },
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use mmprm::judge::{StepJudge, TreeEvent, TreesError, TreesOptions, TreesSummary, judge_trees};
+use mmprm_quant::atomic::check_directory;
 use serde_json::{Value, json};
 
 use crate::args;
@@ -50,6 +51,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_directory(&args.output)?;
     let files = report::trees(&args.trees, ui)?;
     if files.is_empty() {
         return Err(BadInput(format!("{}: no trees (*.json) in it", args.trees.display())).into());

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mmprm::train::lora::{MergeError, merge};
 use mmprm::util::io::FileError;
 use mmprm::util::printable::printable;
+use mmprm_quant::atomic::check_directory;
 use mmprm_quant::progress::Progress;
 use serde_json::json;
 
@@ -34,6 +35,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_directory(&args.output)?;
     let bar = ui.bar("merge", 0, "B");
     let mut watch = |progress: Progress<'_>| {
         bar.set_length(progress.total);

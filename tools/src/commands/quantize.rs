@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use mmprm::util::printable::printable;
+use mmprm_quant::atomic::check_file;
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::Progress;
 use mmprm_quant::quantize::{QuantType, QuantizeError, QuantizeOptions, plan};
@@ -55,6 +56,7 @@ pub fn quant_type() -> impl TypedValueParser<Value = QuantType> {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_file(&args.output)?;
     let input = GgufFile::open(&args.input)?;
     let options = QuantizeOptions { quant_type: args.r#type, requantize: args.requantize, vision: args.vision };
     let plan = plan(&input, &options).map_err(|error| match error {

@@ -216,16 +216,30 @@ pub fn finish(
         return Ok(Exit::Interrupted);
     }
     if summary.resumed == summary.done {
-        ui.say_beside(output, format_args!("{}: finished by an earlier run; --force makes it anew", output.display()))?;
-    } else {
-        let rates = counters.rates(seconds);
-        ui.say_beside(output, format_args!("{} records in {seconds:.1} s ({rates})", summary.done))?;
-        ui.say_beside(output, format_args!("written: {}", output.display()))?;
+        return found(summary, output, ui);
     }
+    let rates = counters.rates(seconds);
+    ui.say_beside(output, format_args!("{} records in {seconds:.1} s ({rates})", summary.done))?;
+    ui.say_beside(output, format_args!("written: {}", output.display()))?;
+    Ok(failures(summary, ui))
+}
+
+/// Prints the report of a run whose output was found finished before any model was loaded.
+pub fn finished_before(summary: &Summary, output: &Path, ui: &Ui) -> anyhow::Result<Exit> {
+    ui.result(&json!({"output": output, "summary": summary, "seconds": 0.0, "rollouts_per_second": 0.0}))?;
+    found(summary, output, ui)
+}
+
+fn found(summary: &Summary, output: &Path, ui: &Ui) -> anyhow::Result<Exit> {
+    ui.say_beside(output, format_args!("{}: finished by an earlier run; --force makes it anew", output.display()))?;
+    Ok(failures(summary, ui))
+}
+
+fn failures(summary: &Summary, ui: &Ui) -> Exit {
     if summary.failed > 0 {
         ui.note("--retry-failed processes the failed records again");
         ui.warn(format_args!("{} of {} records failed; their causes are in the output", summary.failed, summary.done));
-        return Ok(Exit::Failed);
+        return Exit::Failed;
     }
-    Ok(Exit::Done)
+    Exit::Done
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use mmprm::data::samples::{self, RankingSample, SampleKind, SamplesError};
 use mmprm::data::{candidates, tree};
+use mmprm_quant::atomic::check_file;
 use serde_json::json;
 
 use crate::commands::report;
@@ -55,6 +56,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_file(&args.output)?;
     if args.ranking && !args.input.is_dir() {
         let sets = candidates::load(&args.input)?;
         return ranking(sets.iter().map(|set| Ok(RankingSample::of_candidates(set))), args, ui);

@@ -64,30 +64,29 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let known = if args.data_root.is_none() { batch::data_root(&args.input) } else { None };
     let data_root = known.unwrap_or_else(|| args::data_root(args.data_root.as_deref(), &args.input));
     let images = args::images_of(&data_root, sets.iter().map(|set| &set.images[..]));
-    let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
-    let prm = LocalPrm::new(engine, encoder, PrmOptions { data_root: data_root.clone(), template: args.template })
-        .with_context(|| format!("--prm {}", args.prm.display()))?;
+    let form = LocalPrm::form_of(&args.prm, args.engine.adapters(), args.template)?;
     let mut settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj,
         "files": args::identities([Some(&args.prm), args.mmproj.as_deref()])?, "input": fingerprint(&args.input)?,
-        "data_root": args.data_root, "template": prm.form(),
+        "data_root": args.data_root, "template": form.to_string(),
         "vision_encoder": args.engine.vision_encoder(), "images": images,
     });
     args.engine.add_settings(&mut settings)?;
+    let batch = Batch {
+        data_root: Some(&data_root),
+        existing: args.existing.choice(),
+        // Decodes the next problem's image while one is scored.
+        workers: 2,
+        ..Batch::new(&args.output, &settings, ui.interrupted())
+    };
+    if let Some(summary) = batch.check().map_err(args::refusal)? {
+        return report::finished_before(&summary, &args.output, ui);
+    }
+    let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
+    let options = PrmOptions { data_root: data_root.clone(), template: args.template };
+    let prm = LocalPrm::new(engine, encoder, options).with_context(|| format!("--prm {}", args.prm.display()))?;
     let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
-    let summary = score::score(
-        &sets,
-        &prm,
-        &RuleVerifier,
-        &Batch {
-            data_root: Some(&data_root),
-            existing: args.existing.choice(),
-            // Decodes the next problem's image while one is scored.
-            workers: 2,
-            progress: &|event| monitor.event(event),
-            ..Batch::new(&args.output, &settings, ui.interrupted())
-        },
-    )
-    .map_err(args::refusal)?;
+    let summary = score::score(&sets, &prm, &RuleVerifier, &Batch { progress: &|event| monitor.event(event), ..batch })
+        .map_err(args::refusal)?;
     report::finish(&summary, &args.output, &monitor, None, ui)
 }

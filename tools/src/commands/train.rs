@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mmprm::train::recipe::Recipe;
 use mmprm::train::{self, Event, Step, Summary, TrainError, Validation};
+use mmprm_quant::atomic::check_directory;
 use serde::Serialize;
 use serde_json::json;
 
@@ -269,6 +270,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if args.plan {
         return planning::show(&train::plan(&recipe).map_err(bad_input)?, ui);
     }
+    check_directory(&recipe.output)?;
     let bar = ui.bar("train", 0, "steps");
     let (mut samples, mut printed) = (0, Ok(()));
     let cancel = ui.interrupted().child();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use mmprm::answer::{Comparison, Outcome, Rule};
 use mmprm::eval::triples::{self, Agreement, Triple};
-use mmprm_quant::atomic::AtomicFile;
+use mmprm_quant::atomic::{AtomicFile, check_file};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -53,6 +53,7 @@ enum RuleName {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_file(&args.output)?;
     let mut all: Vec<Triple> = Vec::new();
     for path in &args.triples {
         all.extend(triples::load(path)?);

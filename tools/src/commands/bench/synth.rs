@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use mmprm::util::printable::printable;
+use mmprm_quant::atomic::check_directory;
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::hf::shapes::Shape;
@@ -52,6 +53,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    check_directory(&args.output)?;
     let (name, config) = shape(&args.shape)?;
     let donor = match &args.vocabulary {
         Some(path) => path.clone(),

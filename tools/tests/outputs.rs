@@ -1,0 +1,163 @@
+//! Outputs: what cannot be written is refused before the work, what belongs together appears together, and what is finished is
+//! found before a model is loaded.
+#![cfg(unix)]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{POLICY, PRM, Sandbox, demo};
+
+fn problems(sandbox: &Sandbox) {
+    sandbox.write("p.json", json!([{"id": "a", "question": "What is 1 + 1?", "answer": "2"}]).to_string());
+    sandbox.write("c.json", json!([{"question": "1 + 1?", "solutions_splits": [["Answer: 2"]]}]).to_string());
+}
+
+/// Every command with an output, without it: those that write a file, and those that write to a directory. Their inputs are
+/// missing or no models, so that a message about the output shows that it was looked at first.
+fn commands() -> [(Vec<String>, bool); 2] {
+    let files = [
+        format!("generate {POLICY} --problems p.json -n 1"),
+        "score --prm junk.gguf -i c.json".into(),
+        "quantize junk.gguf --type q8_0".into(),
+        "samples no-trees".into(),
+        "verify no.jsonl".into(),
+        "eval bon no.json".into(),
+    ];
+    let directories = [
+        "convert no-checkpoint".into(),
+        "annotate --policy junk.gguf --problems p.json".into(),
+        "judge no-trees --judge-url http://localhost:1/v1 --judge-model x".into(),
+        "merge no-adapter --base no-base".into(),
+        "train expand no-model --layers 1".into(),
+        "train prm --model no-model --samples no.jsonl".into(),
+        "train policy --model no-model --samples no.jsonl".into(),
+        "bench synth --shape no-shape".into(),
+    ];
+    [(files.into(), true), (directories.into(), false)]
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused_before_the_work() {
+    let sandbox = Sandbox::new();
+    problems(&sandbox);
+    // Its metadata can be read, for the settings of a run, but it is no model.
+    sandbox.write("junk.gguf", b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    sandbox.write("file", "mine");
+    std::fs::create_dir(sandbox.path("folder")).unwrap();
+    symlink("nowhere/x", sandbox.path("dangling")).unwrap();
+    for (commands, writes_file) in commands() {
+        for command in commands {
+            let mut outputs = vec!["file/x", "file/x/y", "/proc/self/x"];
+            outputs.extend(if writes_file { ["folder"].as_slice() } else { &["file", "dangling"] });
+            for output in outputs {
+                sandbox.refuses(&format!("{command} -o {output}"), 1, &["cannot write ", output]);
+            }
+        }
+    }
+    assert_eq!((sandbox.read("file"), sandbox.names("folder").len()), (b"mine".to_vec(), 0));
+}
+
+#[test]
+fn the_commands_of_the_test_are_those_of_the_reference() {
+    let reference = std::fs::read_to_string(demo().join("../docs/cli.md")).unwrap();
+    let mut known: Vec<String> = commands().into_iter().flat_map(|(commands, _)| commands).collect();
+    known.sort();
+    for section in reference.split("\n## ").skip(1) {
+        let name = section.lines().next().unwrap().trim_matches('`').trim_start_matches("mmprm ");
+        if section.contains("* `-o, --output <") {
+            assert!(known.iter().any(|command| command.starts_with(name)), "{name} is not tested");
+        }
+    }
+}
+
+#[test]
+fn a_finished_or_refused_output_is_found_before_the_model_is_loaded() {
+    let sandbox = Sandbox::new();
+    problems(&sandbox);
+    // llama.cpp logs while it loads a model.
+    let quiet = |command: &str| {
+        let run = sandbox.run(&format!("{command} --log llama.cpp=debug"));
+        assert_eq!(run.err, "", "{command}");
+        run
+    };
+    let loads = |command: &str| !sandbox.run(&format!("{command} --log llama.cpp=debug")).err.is_empty();
+    for (command, other) in [
+        (format!("generate {POLICY} --problems p.json -n 1"), "--seed 1"),
+        (format!("score {PRM} -i c.json"), "--template internvl2_5-scoring"),
+    ] {
+        assert!(loads(&format!("{command} -o out.json")), "{command} logs when it loads a model");
+        let again = quiet(&format!("{command} -o out.json"));
+        assert!(again.code == Some(0) && again.out.contains("finished by an earlier run"), "{again:?}");
+        let object = quiet(&format!("--json {command} -o out.json")).object();
+        assert_eq!(object["summary"]["resumed"], 1);
+        sandbox.run(&format!("{command} {other} -o out.json --log llama.cpp=debug")).refused(2, &["other settings"]);
+        sandbox.write("new.json.journal", "mine");
+        sandbox
+            .run(&format!("{command} -o new.json --log llama.cpp=debug"))
+            .refused(1, &["new.json.journal is not a journal"]);
+        assert_eq!(sandbox.read("new.json.journal"), b"mine");
+        for name in ["out.json", "out.json.settings.json", "new.json.journal"] {
+            std::fs::remove_file(sandbox.path(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_refused_annotation_writes_nothing() {
+    let sandbox = Sandbox::new();
+    problems(&sandbox);
+    let annotate = format!("annotate {POLICY} --problems p.json --rollouts 2 --rollout-budget 4");
+    for (name, file) in [("log", "annotate.log.jsonl"), ("settings", "annotate.settings.jsonl")] {
+        sandbox.write(&format!("{name}/{file}"), "my notes\n");
+        let run = sandbox.run(&format!("{annotate} -o {name} --log llama.cpp=debug"));
+        assert!(run.code != Some(0) && run.err.lines().count() == 1 && run.err.contains(file), "{run:?}");
+        assert_eq!(sandbox.names(name), [file]);
+        assert_eq!(sandbox.read(&format!("{name}/{file}")), b"my notes\n");
+    }
+    sandbox.run(&format!("{annotate} -o trees")).done();
+    let before = sandbox.read("trees/annotate.settings.jsonl");
+    sandbox.run(&format!("{annotate} --seed 1 -o trees --log llama.cpp=debug")).refused(2, &["other settings: seed"]);
+    assert_eq!(sandbox.read("trees/annotate.settings.jsonl"), before);
+}
+
+/// Returns whether the handlers of SIGINT and SIGTERM of a process are in place; `None` if it has ended.
+#[cfg(target_os = "linux")]
+fn handles_interrupts(process: u32) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+    Some([2, 15].into_iter().all(|signal| caught & 1 << (signal - 1) != 0))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_at_the_very_start_ends_with_its_exit_code() {
+    let sandbox = Sandbox::new();
+    problems(&sandbox);
+    let record = json!({"question": "1 + 1?", "solutions_splits": vec![["It is 2.", "Answer: 2"]; 16]});
+    sandbox.write("many.json", json!(vec![record; 500]).to_string());
+    let commands = [
+        format!("generate {POLICY} --problems p.json -n 64 -o g.json"),
+        format!("score {PRM} -i many.json -o s.json"),
+        format!("annotate {POLICY} --problems p.json --rollouts 64 -o trees"),
+    ];
+    for command in commands {
+        for signal in ["-INT", "-TERM"] {
+            let mut child = sandbox.command(&command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let start = Instant::now();
+            while handles_interrupts(child.id()) != Some(true) {
+                assert!(start.elapsed() < Duration::from_mins(1), "`{command}` never handles interrupts");
+                std::hint::spin_loop();
+            }
+            assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+            assert_eq!(child.wait().unwrap().code(), Some(4), "`{command}` {signal}");
+        }
+    }
+    for output in ["g.json", "s.json"] {
+        assert!(!sandbox.path(output).exists(), "{output}");
+    }
+}
