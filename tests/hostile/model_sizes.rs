@@ -96,7 +96,9 @@ fn language_model(path: &Path, random: &mut Random) -> (Gguf, String) {
     number("attention.head_count", heads);
     number("attention.head_count_kv", kv_heads);
     if is_wide {
-        ["attention.key_length", "attention.value_length", "rope.dimension_count"].map(|key| number(key, head));
+        for key in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
+            number(key, head);
+        }
     }
     metadata
         .push((format!("{arch}.attention.layer_norm_rms_epsilon"), GgufValue::F32(*random.of(&[1e-38, 1e-5, 1.0]))));

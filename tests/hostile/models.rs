@@ -3,7 +3,7 @@
 //!
 //! The usual number of cases is a twentieth of all, drawn by the seed; `MMPRM_HOSTILE=20` runs them all.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mmprm_quant::check::table_keys;
 use mmprm_quant::gguf::{GgufFile, GgufValue};
@@ -14,7 +14,7 @@ use crate::mutate::{Random, cases, is_wanted};
 use crate::support::{Sandbox, demo};
 use crate::tally::Tally;
 
-/// Scores a candidate of a problem with an image. Warnings, such as that of another vision encoder, are not of interest.
+/// Scores a candidate of a problem with an image. Warnings, as of another vision encoder, are of no interest.
 const SCORE: &str = "score --log error -i c.json --data-root data -o out.json --force";
 /// Draws candidates of the same problem.
 const GENERATE: &str =
@@ -170,7 +170,7 @@ fn renamed(internlm2: &Path, arch: &str) -> Gguf {
 }
 
 /// A Qwen2 model made from an `InternLM2` one: biases of 0, and a byte-level vocabulary of the same size.
-fn qwen2(internlm2: &PathBuf) -> Gguf {
+fn qwen2(internlm2: &Path) -> Gguf {
     let mut file = renamed(internlm2, "qwen2");
     let projections = file.tensors.iter().filter(|tensor| {
         ["attn_q.weight", "attn_k.weight", "attn_v.weight"].iter().any(|end| tensor.name.ends_with(end))
