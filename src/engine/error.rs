@@ -74,8 +74,13 @@ pub enum EngineError {
         cause: String,
     },
     /// llama.cpp failed to decode a batch.
-    #[error("llama.cpp failed to decode: {0}")]
-    Decode(String),
+    #[error("{} cannot decode a batch: {cause}", path.display())]
+    Decode {
+        /// The model's file.
+        path: PathBuf,
+        /// The cause, from llama.cpp's log where it gives one.
+        cause: String,
+    },
     /// The request was cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -101,6 +106,14 @@ pub enum TokenizeError {
         bytes: usize,
         /// Tokens it needs.
         tokens: usize,
+    },
+    /// llama.cpp's tokenizer threw an exception.
+    #[error("the vocabulary of {} cannot split the text: {cause}", path.display())]
+    Refused {
+        /// The model's file.
+        path: PathBuf,
+        /// The exception's text.
+        cause: String,
     },
 }
 

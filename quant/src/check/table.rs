@@ -29,8 +29,8 @@ const MAX_HEADS: u32 = 512;
 const MAX_VISION_HEADS: u32 = 64;
 /// Maximum of the trained context in tokens; llama.cpp computes with signed 32-bit integers.
 const MAX_CONTEXT: u32 = 1 << 24;
-/// Maximum side of an image in pixels.
-const MAX_IMAGE: u32 = 4096;
+/// Maximum side of a tile in pixels, of which an image has up to 64. `InternVL` has 448.
+const MAX_IMAGE: u32 = 1024;
 /// Maximum number of tiles: `clip` lists every grid of up to this many.
 const MAX_TILES: u32 = 1024;
 

@@ -7,9 +7,11 @@ use super::rules::Of;
 use super::tensors::{Layout, Role};
 use crate::gguf::{GgufError, GgufFile, GgufValue};
 
-/// Maximum number of patches per side: attention takes memory for all pairs of patches, and ggml
-/// aborts when it is not there. `InternVL` has 32.
+/// Maximum number of patches per side. `InternVL` has 32.
 const MAX_GRID: u64 = 64;
+/// Maximum memory of one block's attention, which `clip` allocates for all heads and all pairs of
+/// patches, in bytes. `InternVL`'s largest tower takes 105 million.
+const MAX_ATTENTION: u64 = 1 << 28;
 
 /// Checks an `mmproj` file with an `InternVL` projector.
 ///
@@ -61,6 +63,13 @@ impl Sizes {
             let expected = format!("at most {MAX_GRID} patches of {patch} pixels per side");
             return Err(bad_key(file, &key("image_size"), image.to_string(), expected));
         }
+        let positions = grid * grid + 1;
+        let max_heads = MAX_ATTENTION / (4 * positions * positions);
+        if heads > max_heads {
+            let expected =
+                format!("at most {max_heads} for {grid}×{grid} patches, whose attention takes memory for each");
+            return Err(bad_key(file, &key("attention.head_count"), heads.to_string(), expected));
+        }
         divides(file, &key("projector.scale_factor"), shuffle, grid)?;
         let min_tiles = optional(file, &key("preproc_min_tiles")).unwrap_or(1);
         let max_tiles = optional(file, &key("preproc_max_tiles")).unwrap_or(12);
@@ -74,7 +83,7 @@ impl Sizes {
             feed_forward: number("feed_forward_length")?,
             layers: number("block_count")?,
             patch,
-            positions: grid * grid + 1,
+            positions,
             joined: hidden * shuffle * shuffle,
             language: number("projection_dim")?,
         })

@@ -38,6 +38,9 @@ const PRE_TOKENIZERS: &[&str] = &[
     "codeshell",
 ];
 
+/// Those of [`PRE_TOKENIZERS`] that add a first token unless the file says otherwise.
+const LLAMA3: &[&str] = &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"];
+
 /// Checks what llama.cpp reads of a language model when it loads only its vocabulary.
 ///
 /// # Errors
@@ -150,8 +153,9 @@ fn byte_level(file: &GgufFile) -> Result<(), GgufError> {
 /// Checks that tokens to be added at the ends of a text exist: llama.cpp asserts it.
 fn ends(file: &GgufFile, tokens: usize) -> Result<(), GgufError> {
     let spm = file.get_str("tokenizer.ggml.model")? == "llama";
-    // llama.cpp's defaults, by tokenizer. A BPE adds a token for Llama's pre-tokenizers.
-    let llama3 = file.get_str(PRE).is_ok_and(|pre| pre.starts_with("llama"));
+    // llama.cpp's defaults, by tokenizer. A BPE adds a token for Llama's pre-tokenizers, by all of
+    // their names.
+    let llama3 = file.get_str(PRE).is_ok_and(|pre| LLAMA3.contains(&pre));
     let (bos, eos) = if spm { (1, 2) } else { (11, 11) };
     for (flag, id, by_default, default) in [
         ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id", spm || llama3, Some(bos)),

@@ -64,6 +64,19 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(bytes).map_err(|error| self.error(place, format!("text is not UTF-8: {error}")))
     }
 
+    /// Reads the name of a key or tensor: not empty, and without NUL, at which C ends a name, so that
+    /// it would find another one than is here.
+    pub(super) fn name(&mut self, max_len: usize, place: &str) -> Result<&'a str, GgufError> {
+        let name = self.string(max_len, place)?;
+        if name.is_empty() {
+            return Err(self.error(place, "is empty, expected a name".into()));
+        }
+        if name.contains('\0') {
+            return Err(self.error(place, "contains a NUL byte, expected a name without".into()));
+        }
+        Ok(name)
+    }
+
     /// Reads a 64-bit count of elements of at least `size` bytes each; a count that exceeds the
     /// remaining bytes is refused before anything is allocated for it.
     pub(super) fn count(&mut self, size: usize, place: &str) -> Result<usize, GgufError> {

@@ -69,10 +69,7 @@ fn pairs(
     let mut cut = HashMap::new();
     let mut key_bytes = 0;
     for index in 0..count {
-        let key = cursor.string(MAX_KEY, &format!("metadata key {index}"))?;
-        if key.is_empty() {
-            return Err(cursor.error(&format!("metadata key {index}"), "is empty, expected a name".into()));
-        }
+        let key = cursor.name(MAX_KEY, &format!("metadata key {index}"))?;
         key_bytes += key.len();
         if key_bytes > MAX_KEY_BYTES {
             let problem = format!("keys of more than {MAX_KEY_BYTES} bytes in total");
@@ -198,7 +195,7 @@ fn infos(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<TensorInfo>, GgufE
 }
 
 fn info(cursor: &mut Cursor<'_>, index: usize) -> Result<TensorInfo, GgufError> {
-    let name = cursor.string(MAX_TENSOR_NAME, &format!("name of tensor {index}"))?.to_owned();
+    let name = cursor.name(MAX_TENSOR_NAME, &format!("name of tensor {index}"))?.to_owned();
     let place = format!("tensor '{name}'");
     let dim_count = cursor.u32(&place)? as usize;
     if !(1..=MAX_DIMS).contains(&dim_count) {

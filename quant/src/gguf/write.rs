@@ -109,6 +109,8 @@ fn header(
     for (key, value) in metadata {
         let problem = if key.is_empty() || key.len() > MAX_KEY {
             format!("a key of {} bytes, expected 1 to {MAX_KEY}", key.len())
+        } else if key.contains('\0') {
+            "contains a NUL byte".to_owned()
         } else if !seen.insert(key) {
             "occurs twice, expected unique keys".to_owned()
         } else if key == ALIGNMENT_KEY {
@@ -130,6 +132,9 @@ fn header(
                 place(),
                 format!("a name of {} bytes, expected 1 to {MAX_TENSOR_NAME}", tensor.name.len()),
             );
+        }
+        if tensor.name.contains('\0') {
+            return unwritable(place(), "contains a NUL byte".to_owned());
         }
         if !seen.insert(&tensor.name) {
             return unwritable(place(), "occurs twice, expected unique names".to_owned());

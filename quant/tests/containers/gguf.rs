@@ -105,6 +105,8 @@ fn data_that_does_not_match_the_header_is_not_written() {
         assert!(message.contains("x.gguf") && message.contains(expected), "{message}");
     };
     refused(&[entry("", 1_u8)], &[], "a key of 0 bytes");
+    refused(&[entry("a\0", 1_u8)], &[], "contains a NUL byte");
+    refused(&[], &[spec("a\0b", &[1], GgmlType::F32)], "contains a NUL byte");
     refused(&[entry("a", 1_u8), entry("a", 2_u8)], &[], "key 'a': occurs twice");
     refused(&[entry("general.alignment", 64_u32)], &[], "is set by the writer");
     let long = "n".repeat(64);

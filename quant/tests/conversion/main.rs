@@ -3,6 +3,7 @@
 mod adapter;
 mod check;
 mod check_table;
+mod check_vocabulary;
 mod checkpoint;
 mod checkpoint_files;
 #[path = "../common/mod.rs"]

@@ -8,6 +8,7 @@ use mmprm_quant::check;
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY};
 
+use super::shim::{self, caught};
 use super::{Model, log, path_to_c};
 use crate::engine::EngineError;
 
@@ -54,23 +55,30 @@ impl Adapter {
         let errors = log::collect();
         // SAFETY: the model is valid and has no contexts yet, the path is a valid C string for the
         // duration of the call.
-        let pointer = unsafe { sys::llama_adapter_lora_init(model.as_ptr(), c_path.as_ptr()) };
-        let pointer = NonNull::new(pointer).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
+        let pointer =
+            caught(|cause| unsafe { shim::mmprm_llama_adapter_lora_init(model.as_ptr(), c_path.as_ptr(), cause) });
+        let pointer =
+            NonNull::new(pointer.map_err(refuse)?).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
         Ok((Self { pointer, scale: *scale }, texts))
     }
 
-    /// Applies the adapters in a context of their model; returns whether llama.cpp accepts them.
-    pub(super) fn apply(adapters: &[Self], context: NonNull<sys::llama_context>) -> bool {
+    /// Applies the adapters in a context of their model.
+    ///
+    /// # Errors
+    /// The cause, if llama.cpp does not accept them.
+    pub(super) fn apply(adapters: &[Self], context: NonNull<sys::llama_context>) -> Result<(), String> {
         if adapters.is_empty() {
-            return true;
+            return Ok(());
         }
         let mut pointers: Vec<_> = adapters.iter().map(|adapter| adapter.pointer.as_ptr()).collect();
         let mut scales: Vec<f32> = adapters.iter().map(|adapter| adapter.scale).collect();
+        let (first, first_scale) = (pointers.as_mut_ptr(), scales.as_mut_ptr());
+        let errors = log::collect();
         // SAFETY: context and adapters are valid and of the same model; both arrays have the given
         // length, and llama.cpp copies them.
-        let status = unsafe {
-            sys::llama_set_adapters_lora(context.as_ptr(), pointers.as_mut_ptr(), adapters.len(), scales.as_mut_ptr())
-        };
-        status == 0
+        let status = caught(|cause| unsafe {
+            shim::mmprm_llama_set_adapters_lora(context.as_ptr(), first, adapters.len(), first_scale, cause)
+        })?;
+        if status == 0 { Ok(()) } else { Err(errors.error_or("llama.cpp refused its adapters")) }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use llama_cpp_sys_2 as sys;
 
 use super::adapter::Adapter;
+use super::shim::{self, caught};
 use super::{Model, creation_lock, log};
 use crate::engine::exec::{ThreadGovernor, processor_time};
 use crate::engine::{EngineError, Token};
@@ -145,7 +146,7 @@ impl Context {
         let lock = creation_lock();
         let errors = log::collect();
         // SAFETY: plain values; the model outlives the context, which holds an `Arc` of it.
-        let pointer = unsafe {
+        let pointer = caught(|cause| unsafe {
             let mut parameters = sys::llama_context_default_params();
             parameters.n_ctx = options.cells;
             parameters.n_batch = options.batch;
@@ -164,16 +165,13 @@ impl Context {
             let cache_type = if options.f32_cache { sys::GGML_TYPE_F32 } else { sys::GGML_TYPE_F16 };
             parameters.type_k = cache_type;
             parameters.type_v = cache_type;
-            sys::llama_init_from_model(model.as_ptr(), parameters)
-        };
+            shim::mmprm_llama_init_from_model(model.as_ptr(), parameters, cause)
+        });
         drop(lock);
-        let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Context {
-            path: model.path().to_owned(),
-            cells: options.cells,
-            cause: errors.error_or("not enough memory"),
-        })?;
-        if !Adapter::apply(model.adapters(), pointer) {
-            let cause = errors.error_or("llama.cpp refused its adapters");
+        let refuse = |cause| EngineError::Context { path: model.path().to_owned(), cells: options.cells, cause };
+        let pointer = NonNull::new(pointer.map_err(refuse)?);
+        let pointer = pointer.ok_or_else(|| refuse(errors.error_or("not enough memory")))?;
+        if let Err(cause) = Adapter::apply(model.adapters(), pointer) {
             // SAFETY: the context was made above and nobody else has it.
             unsafe { sys::llama_free(pointer.as_ptr()) };
             return Err(EngineError::Load { path: model.path().to_owned(), cause });
@@ -222,23 +220,25 @@ impl Context {
         let before = self.governor.is_some().then(|| (Instant::now(), processor_time()));
         // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says,
         // and outlive the call; ids, tokens and sizes were checked above.
-        let status = unsafe {
-            let status = sys::llama_decode(self.pointer.as_ptr(), raw);
+        let status = caught(|cause| unsafe {
+            let status = shim::mmprm_llama_decode(self.pointer.as_ptr(), raw, cause);
             // A GPU may still compute; the call includes that, so that measured times are complete.
-            sys::llama_synchronize(self.pointer.as_ptr());
+            shim::mmprm_llama_synchronize(self.pointer.as_ptr(), cause);
             status
-        };
+        });
         if let Some((started, Some(processor))) = before {
             self.adapt_threads(started.elapsed(), processor);
         }
-        match status {
-            0 => {
+        let cause = match status {
+            Ok(0) => {
                 self.decoded.clone_from(&batch.outputs);
-                Ok(())
+                return Ok(());
             }
-            1 => Err(DecodeError::Full),
-            status => Err(DecodeError::Failed(EngineError::Decode(errors.error_or(&format!("status {status}"))))),
-        }
+            Ok(1) => return Err(DecodeError::Full),
+            Ok(status) => errors.error_or(&format!("status {status}")),
+            Err(cause) => cause,
+        };
+        Err(DecodeError::Failed(EngineError::Decode { path: self.model.path().to_owned(), cause }))
     }
 
     /// Adapts the number of threads after a decode that took `elapsed` and began at processor time

@@ -3,7 +3,8 @@
 //! `llama-cpp-2` starts the backend and lists devices. Its other safe types keep their pointers
 //! private, and this project needs what only the raw interface offers (batches of embeddings that
 //! several sequences share, vision embeddings copied out, abort callbacks), so models, contexts and
-//! batches are wrapped here over `llama-cpp-sys-2`. Limits whose violation makes llama.cpp abort
+//! batches are wrapped here over `llama-cpp-sys-2`. Calls that can throw C++ exceptions go through
+//! `shim.cpp`, which catches them. Limits whose violation makes llama.cpp abort
 //! the process are checked here and reported as [`EngineError`](super::EngineError). Requests,
 //! caches and scheduling are left to the other parts of the engine.
 #![allow(unsafe_code)]
@@ -13,6 +14,7 @@ mod build;
 mod context;
 mod log;
 mod model;
+mod shim;
 mod vision;
 
 pub use adapter::LoraAdapter;

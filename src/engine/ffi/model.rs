@@ -12,6 +12,7 @@ use mmprm_quant::gguf::GgufFile;
 use unicode_normalization::UnicodeNormalization;
 
 use super::adapter::{Adapter, LoraAdapter};
+use super::shim::{self, caught};
 use super::{creation_lock, log, path_to_c, start_backend};
 use crate::engine::{EngineError, Token, TokenizeError};
 use crate::prompt::{Fragment, Run, STEP_TOKEN, Special};
@@ -108,33 +109,37 @@ impl Model {
         } else {
             check::language(&file)?;
         }
-        let c_path = path_to_c(path)?;
+        Self::of_checked(file, options)
+    }
+
+    /// Loads a file that passed the checks.
+    fn of_checked(file: GgufFile, options: &ModelOptions) -> Result<Self, EngineError> {
+        let path = file.path().to_owned();
+        let refuse = |cause: String| EngineError::Load { path: path.clone(), cause };
+        let c_path = path_to_c(&path)?;
         let gpu_layers = gpu_layers(options.gpu_layers, &file);
         let lock = creation_lock();
         let errors = log::collect();
         // SAFETY: the default parameters are a plain value; the path is a valid C string for the
         // duration of the call.
-        let pointer = unsafe {
+        let pointer = caught(|cause| unsafe {
             let mut parameters = sys::llama_model_default_params();
             parameters.vocab_only = options.vocab_only;
             parameters.n_gpu_layers = gpu_layers as i32;
-            sys::llama_model_load_from_file(c_path.as_ptr(), parameters)
-        };
+            shim::mmprm_llama_model_load_from_file(c_path.as_ptr(), parameters, cause)
+        });
         drop(lock);
-        let pointer = NonNull::new(pointer).ok_or_else(|| EngineError::Load {
-            path: path.to_owned(),
-            cause: errors.error_or("llama.cpp gave no cause"),
-        })?;
+        let pointer = NonNull::new(pointer.map_err(refuse)?);
+        let pointer = pointer.ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
         // SAFETY: the model is valid; its vocabulary lives as long as it does.
         let vocab = unsafe { sys::llama_model_get_vocab(pointer.as_ptr()) };
-        let vocab = NonNull::new(vocab.cast_mut())
-            .ok_or_else(|| EngineError::Load { path: path.to_owned(), cause: "it has no vocabulary".into() })?;
+        let vocab = NonNull::new(vocab.cast_mut()).ok_or_else(|| refuse("it has no vocabulary".into()))?;
         let normalises = file.get_str("tokenizer.ggml.pre").is_ok_and(|pre| pre.starts_with("qwen"));
         let mut model = Self {
             pointer,
             vocab,
             file,
-            path: path.to_owned(),
+            path,
             normalises,
             gpu_layers,
             adapters: Vec::new(),
@@ -244,8 +249,8 @@ impl Model {
         let capacity = tokens.len() as i32;
         // SAFETY: pointer and length describe `text`; the output has `capacity` places, which
         // bounds what is written.
-        let count = unsafe {
-            sys::llama_tokenize(
+        let count = caught(|cause| unsafe {
+            shim::mmprm_llama_tokenize(
                 self.vocab.as_ptr(),
                 text.as_ptr().cast(),
                 length,
@@ -253,8 +258,10 @@ impl Model {
                 capacity,
                 first,
                 special,
+                cause,
             )
-        };
+        });
+        let count = count.map_err(|cause| TokenizeError::Refused { path: self.path.clone(), cause })?;
         let count = usize::try_from(count)
             .map_err(|_| TokenizeError::TooManyTokens { bytes: text.len(), tokens: count.unsigned_abs() as usize })?;
         tokens.truncate(count);
@@ -293,7 +300,7 @@ impl Model {
     /// `token` must be in the vocabulary.
     unsafe fn piece(&self, token: Token, buffer: &mut [u8]) -> i32 {
         // SAFETY: the vocabulary is valid, the token known (the caller's duty), the buffer's true
-        // length given.
+        // length given. It copies from a table made at loading, and so does not throw.
         unsafe {
             sys::llama_token_to_piece(
                 self.vocab.as_ptr(),
@@ -429,4 +436,33 @@ fn gpu_layers(requested: Option<u32>, file: &GgufFile) -> u32 {
 /// Returns `text` as a C string, without its NUL bytes.
 pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "")).expect("NUL bytes were removed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first byte of `é`, whose token is missing from a vocabulary that lacks `é` itself.
+    const BYTE: &str = "<0xC3>";
+
+    #[test]
+    fn an_exception_of_the_tokenizer_is_an_error() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/policy-q8_0.gguf");
+        let mut bytes = std::fs::read(demo).unwrap();
+        let at = bytes.windows(BYTE.len()).position(|window| window == BYTE.as_bytes()).expect("a token per byte");
+        bytes[at + 3..at + 5].copy_from_slice(b"zz");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lacks-a-byte.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        let options = ModelOptions { vocab_only: true, ..ModelOptions::default() };
+        let refused = Model::load(&path, options.clone()).unwrap_err();
+        assert!(matches!(refused, EngineError::Gguf(_)), "{refused}");
+
+        start_backend().unwrap();
+        let unchecked = Model::of_checked(GgufFile::open(&path).unwrap(), &options).unwrap();
+        assert!(!unchecked.tokenize("e", false).unwrap().is_empty());
+        let error = EngineError::from(unchecked.tokenize("\u{e9}", false).unwrap_err()).to_string();
+        let expected = format!("cannot tokenise: the vocabulary of {} cannot split the text: ", path.display());
+        assert!(error.strip_prefix(&expected).is_some_and(|cause| !cause.is_empty()), "{error}");
+    }
 }

@@ -9,6 +9,7 @@ use llama_cpp_sys_2 as sys;
 use mmprm_quant::gguf::GgufFile;
 
 use super::model::{c_string, gpu_devices};
+use super::shim::{self, caught};
 use super::{Model, creation_lock, log, path_to_c, start_backend};
 use crate::engine::EngineError;
 use crate::engine::memory::planning;
@@ -71,7 +72,7 @@ impl LlamaEncoder {
         let errors = log::collect();
         // SAFETY: plain parameter values; the path is a valid C string for the call; the model
         // outlives the context.
-        let pointer = unsafe {
+        let pointer = caught(|cause| unsafe {
             let mut parameters = sys::mtmd_context_params_default();
             parameters.use_gpu = gpu;
             parameters.n_threads = threads as i32;
@@ -79,10 +80,11 @@ impl LlamaEncoder {
             parameters.warmup = false;
             parameters.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
             parameters.cb_eval = Some(make_gelu_exact);
-            sys::mtmd_init_from_file(c_path.as_ptr(), model.as_ptr(), parameters)
-        };
+            shim::mmprm_mtmd_init_from_file(c_path.as_ptr(), model.as_ptr(), parameters, cause)
+        });
         drop(lock);
-        let pointer = NonNull::new(pointer).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
+        let pointer =
+            NonNull::new(pointer.map_err(refuse)?).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
         Ok(Self {
             context: Mutex::new(Pointer(pointer)),
             model: Arc::clone(model),
@@ -137,14 +139,15 @@ impl LlamaEncoder {
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         let errors = log::collect();
         // SAFETY: the bitmap copies `size × size × 3` bytes from `tile`, whose length was checked.
-        let bitmap = Owned::new(
-            unsafe { sys::mtmd_bitmap_init(self.size as u32, self.size as u32, tile.as_ptr()) },
-            sys::mtmd_bitmap_free,
-        )
-        .ok_or_else(|| fail("out of memory".into()))?;
+        let bitmap = caught(|cause| unsafe {
+            shim::mmprm_mtmd_bitmap_init(self.size as u32, self.size as u32, tile.as_ptr(), cause)
+        });
+        let bitmap = Owned::new(bitmap.map_err(fail)?, sys::mtmd_bitmap_free);
+        let bitmap = bitmap.ok_or_else(|| fail("out of memory".into()))?;
         // SAFETY: allocates an empty list.
-        let chunks = Owned::new(unsafe { sys::mtmd_input_chunks_init() }, sys::mtmd_input_chunks_free)
-            .ok_or_else(|| fail("out of memory".into()))?;
+        let chunks = caught(|cause| unsafe { shim::mmprm_mtmd_input_chunks_init(cause) });
+        let chunks = Owned::new(chunks.map_err(fail)?, sys::mtmd_input_chunks_free);
+        let chunks = chunks.ok_or_else(|| fail("out of memory".into()))?;
         // SAFETY: returns a static string, the placeholder of a bitmap in a text.
         let marker = unsafe { std::ffi::CStr::from_ptr(sys::mtmd_default_marker()) }.to_string_lossy().into_owned();
         let text = c_string(&marker);
@@ -156,15 +159,16 @@ impl LlamaEncoder {
         };
         let bitmaps = [bitmap.0.cast_const()];
         // SAFETY: all pointers are valid for the call, and there is one bitmap for one marker.
-        let status = unsafe {
-            sys::mtmd_tokenize(context.0.as_ptr(), chunks.0, &raw const input, bitmaps.as_ptr().cast_mut(), 1)
-        };
-        if status != 0 {
+        let status = caught(|cause| unsafe {
+            shim::mmprm_mtmd_tokenize(context.0.as_ptr(), chunks.0, &raw const input, bitmaps.as_ptr(), 1, cause)
+        });
+        if status.map_err(fail)? != 0 {
             return Err(fail(errors.error_or("llama.cpp refused the tile")));
         }
-        let chunk = self.only_image(chunks.0).map_err(&fail)?;
+        let chunk = self.only_image(chunks.0).map_err(fail)?;
         // SAFETY: the chunk belongs to `chunks`, which lives; the context is locked.
-        if unsafe { sys::mtmd_encode_chunk(context.0.as_ptr(), chunk) } != 0 {
+        let status = caught(|cause| unsafe { shim::mmprm_mtmd_encode_chunk(context.0.as_ptr(), chunk, cause) });
+        if status.map_err(fail)? != 0 {
             return Err(fail(errors.error_or("llama.cpp gave no cause")));
         }
         let length = self.tokens * self.width();

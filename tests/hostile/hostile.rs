@@ -7,12 +7,15 @@
 #![cfg(target_os = "linux")]
 
 mod full_disk;
+mod gguf_mutation;
 #[path = "../support/http.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod http;
 mod images;
 mod inputs;
 mod kills;
+mod model_sizes;
+mod models;
 mod mutate;
 mod servers;
 #[path = "../support/skips.rs"]
