@@ -277,22 +277,31 @@ impl Seek for AtomicFile {
     }
 }
 
-/// Writes `bytes` to `destination` and syncs them.
+/// Opens a file that only the program itself writes, such as a run's state. Nobody asked for a pipe or device in its place,
+/// so one is refused instead of waited for.
+fn create_own(destination: &Path) -> io::Result<AtomicFile> {
+    if is_written_through(destination) {
+        return Err(named(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"), destination));
+    }
+    AtomicFile::create(destination)
+}
+
+/// Writes `bytes` to `destination`, a regular file or a new one, and syncs them.
 ///
 /// # Errors
 /// Any input/output error; its message names the destination.
 pub fn write(destination: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = AtomicFile::create(destination)?;
+    let mut file = create_own(destination)?;
     file.write_all(bytes)?;
     file.commit()
 }
 
-/// Writes `bytes` to a complete file, which is then still to be moved to `destination`.
+/// Writes `bytes` to a complete file, which is then still to be moved to `destination`, a regular file or a new one.
 ///
 /// # Errors
 /// Any input/output error; its message names the destination.
 pub fn complete(destination: &Path, bytes: &[u8]) -> io::Result<CompleteFile> {
-    let mut file = AtomicFile::create(destination)?;
+    let mut file = create_own(destination)?;
     file.write_all(bytes)?;
     file.complete()
 }
@@ -309,7 +318,7 @@ pub fn complete(destination: &Path, bytes: &[u8]) -> io::Result<CompleteFile> {
 /// assert_eq!(std::fs::read(&path).unwrap(), [1, 2, 3]);
 /// ```
 pub fn write_unsynced(destination: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = AtomicFile::create(destination)?;
+    let mut file = create_own(destination)?;
     file.write_all(bytes)?;
     file.commit_unsynced()
 }
@@ -450,12 +459,22 @@ mod tests {
                 text
             }
         });
-        write(&pipe, b"through").unwrap();
+        let through = |path: &Path, text: &str| -> io::Result<()> {
+            let mut file = AtomicFile::create(path)?;
+            file.write_all(text.as_bytes())?;
+            file.commit()
+        };
+        through(&pipe, "through").unwrap();
         assert_eq!(reader.join().unwrap(), "through");
         assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
-        let full = write(Path::new("/dev/full"), b"x").unwrap_err();
+        let full = through(Path::new("/dev/full"), "x").unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
-        assert!(write(Path::new("/dev/null"), b"x").is_ok());
+        assert!(through(Path::new("/dev/null"), "x").is_ok());
+        // Files of the program itself are never pipes: nobody would read them.
+        for path in [&pipe, Path::new("/dev/null")] {
+            assert!(write(path, b"x").unwrap_err().to_string().contains("it is not a regular file"));
+            assert!(write_unsynced(path, b"x").is_err() && complete(path, b"x").is_err());
+        }
         assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
         assert!(is_written_through(Path::new("/dev/stdout")) && is_written_through(Path::new("/dev/fd/1")));
     }

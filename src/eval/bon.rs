@@ -15,6 +15,8 @@
 //! assert_eq!((min.correct, min.total), (1.0, 1));
 //! ```
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::majority::{answer_classes, vote, weighted_vote};
@@ -50,6 +52,10 @@ pub struct MethodAccuracy {
     /// 95 % confidence interval of the accuracy: percentiles over bootstrap resamples of the
     /// problems.
     pub ci: [f64; 2],
+    /// Where records name the first error of each candidate (`step_errors`), the wrong candidates that the method selects, by
+    /// the kind of their error.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, usize>,
     /// Comparisons with selections that need no reward model ([`BASELINES`], as far as the file has them), on the same problems.
     pub against: Vec<Comparison>,
 }
@@ -116,22 +122,19 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
         methods.add(&format!("pass@{k}"), |record| record.pass(k));
     }
     methods.add("oracle", |record| record.pass(record.labels.len()));
-    methods.add("majority", |record| record.selected(vote(&record.classes)));
+    methods.select("majority", |record| vote(&record.classes));
     if is_scored {
         for aggregator in Aggregator::ALL {
-            methods
-                .add(aggregator.name(), |record| record.selected(best(&record.values(aggregator, options.reference))));
+            methods.select(aggregator.name(), |record| best(&record.values(aggregator, options.reference)));
         }
         for aggregator in [Aggregator::Min, Aggregator::Last, Aggregator::Product, Aggregator::Average] {
-            methods.add(&format!("weighted_vote_{}", aggregator.name()), |record| {
-                record.selected(record.weighted(aggregator))
-            });
+            methods.select(&format!("weighted_vote_{}", aggregator.name()), |record| record.weighted(aggregator));
         }
     }
     let without_logprobs = labelled.iter().filter(|record| record.set.logprobs.is_none()).count();
     if without_logprobs == 0 && !labelled.is_empty() {
-        methods.add("logprob_worst_step", |record| record.selected(best(&record.logprobs(worst_step))));
-        methods.add(LOGPROB_MEAN, |record| record.selected(best(&record.logprobs(mean_token))));
+        methods.select("logprob_worst_step", |record| best(&record.logprobs(worst_step)));
+        methods.select(LOGPROB_MEAN, |record| best(&record.logprobs(mean_token)));
     }
     let (methods, used) = (methods.finish(options.seed), labelled.len());
     let without_logprobs = if without_logprobs == used { 0 } else { without_logprobs };
@@ -149,8 +152,13 @@ impl Labelled<'_> {
         pass_at_k(self.labels.len(), self.labels.iter().filter(|label| **label).count(), k)
     }
 
-    fn selected(&self, choice: Option<usize>) -> f64 {
-        f64::from(choice.and_then(|index| self.labels.get(index)).is_some_and(|label| *label))
+    fn is_right(&self, choice: Option<usize>) -> bool {
+        choice.and_then(|index| self.labels.get(index)).is_some_and(|label| *label)
+    }
+
+    /// The kind of a candidate's first error, where the record names it.
+    fn error(&self, choice: Option<usize>) -> Option<&str> {
+        self.set.record.get("step_errors")?.get(choice?)?.as_str()
     }
 
     fn values(&self, aggregator: Aggregator, reference: bool) -> Vec<f64> {
@@ -183,21 +191,43 @@ fn mean_token(steps: &[(f64, usize)]) -> f64 {
 
 struct Table<'a> {
     records: &'a [Labelled<'a>],
-    /// Each method with its success in each problem.
-    methods: Vec<(String, Vec<f64>)>,
+    methods: Vec<Method>,
+}
+
+/// A method with its success in each problem, and the errors of the wrong candidates that it selects.
+struct Method {
+    name: String,
+    successes: Vec<f64>,
+    errors: BTreeMap<String, usize>,
 }
 
 impl Table<'_> {
+    /// Adds a method that succeeds with some probability.
     fn add(&mut self, name: &str, success: impl Fn(&Labelled<'_>) -> f64) {
-        self.methods.push((name.to_owned(), self.records.iter().map(success).collect()));
+        let successes = self.records.iter().map(success).collect();
+        self.methods.push(Method { name: name.to_owned(), successes, errors: BTreeMap::new() });
+    }
+
+    /// Adds a method that selects a candidate.
+    fn select(&mut self, name: &str, choice: impl Fn(&Labelled<'_>) -> Option<usize>) {
+        let (mut successes, mut errors) = (Vec::new(), BTreeMap::new());
+        for record in self.records {
+            let choice = choice(record);
+            let is_right = record.is_right(choice);
+            successes.push(f64::from(u8::from(is_right)));
+            if let (false, Some(error)) = (is_right, record.error(choice)) {
+                *errors.entry(error.to_owned()).or_default() += 1;
+            }
+        }
+        self.methods.push(Method { name: name.to_owned(), successes, errors });
     }
 
     fn finish(self, seed: u64) -> Vec<MethodAccuracy> {
         let baseline = |name: &'static str| {
-            self.methods.iter().find(|(method, _)| method == name).map(|(_, successes)| (name, successes))
+            self.methods.iter().find(|method| method.name == name).map(|method| (name, &method.successes))
         };
         let baselines: Vec<_> = BASELINES.into_iter().filter_map(baseline).collect();
-        let accuracy = |(name, successes): &(String, Vec<f64>)| {
+        let accuracy = |Method { name, successes, errors }: &Method| {
             let (total, correct) = (successes.len(), successes.iter().sum::<f64>());
             let compare = |(baseline, others): &(&'static str, &Vec<f64>)| {
                 let differences: Vec<f64> = successes.iter().zip(*others).map(|(own, other)| own - other).collect();
@@ -210,6 +240,7 @@ impl Table<'_> {
                 correct,
                 total,
                 ci: interval(successes, seed),
+                errors: errors.clone(),
                 against: baselines.iter().filter(|(baseline, _)| baseline != name).map(compare).collect(),
             }
         };

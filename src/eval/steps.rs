@@ -2,8 +2,7 @@
 //!
 //! A record says which of its steps are right in `step_labels`: for each candidate a list with 1 or 0 for each step, which may
 //! end at the first 0. A solution counts up to and including its first wrong step, since what follows from an error is neither
-//! right nor wrong by itself, and since everything after it would be easy to tell by its position. Where `step_errors` names the
-//! kind of each error, the errors of the candidates that a method selects are counted by kind.
+//! right nor wrong by itself, and since everything after it would be easy to tell by its position.
 //!
 //! ```
 //! use mmprm::data::candidates::parse;

@@ -1,5 +1,6 @@
 //! `mmprm eval`: evaluation of selection methods.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -159,10 +160,28 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         )?;
     }
     ui.say_lines_beside(beside, format_args!("\n{}", table(methods)))?;
+    if let Some(errors) = errors(methods) {
+        ui.say_beside(beside, format_args!("wrong choices by their first error (step_errors):"))?;
+        ui.say_lines_beside(beside, format_args!("\n{errors}"))?;
+    }
     if let Some(output) = &args.output {
         ui.say_beside(beside, format_args!("written: {}", output.display()))?;
     }
     Ok(Exit::Done)
+}
+
+/// The wrong choices of each method by the kind of their first error; `None` where the file names none.
+fn errors(methods: &[MethodAccuracy]) -> Option<Table> {
+    let kinds: BTreeSet<&String> = methods.iter().flat_map(|method| method.errors.keys()).collect();
+    if kinds.is_empty() {
+        return None;
+    }
+    let mut table = Table::new(["method".to_owned()].into_iter().chain(kinds.iter().map(|kind| (*kind).clone())));
+    for method in methods.iter().filter(|method| !method.errors.is_empty()) {
+        let counts = kinds.iter().map(|kind| method.errors.get(*kind).copied().unwrap_or(0).to_string());
+        table.row([method.name.clone()].into_iter().chain(counts));
+    }
+    Some(table)
 }
 
 /// The problems left out, by reason.
