@@ -5,6 +5,7 @@ use super::shapes::compare_shapes;
 use super::{combine, quantity, words};
 use crate::answer::comparison::Comparison;
 use crate::answer::grammar::{Commas, Shape, Unreadable, in_symbols, read, with_round_ends, without_ordinals};
+use crate::answer::math::{Expr, Number};
 
 /// The readings of a text.
 pub type Readings = Result<Vec<Shape>, Unreadable>;
@@ -26,8 +27,11 @@ pub fn compare_readings(golds: &Readings, predictions: &Readings, spec: &PartSpe
 
 /// Returns the readings of a normalised text.
 pub fn readings(text: &str) -> Readings {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(vec![read(text, Commas::Thousands, true)?]);
+    // Most answers are whole numbers; the grammar reads the same from them.
+    if text.bytes().all(|byte| byte.is_ascii_digit())
+        && let Some(number) = Number::parse(text)
+    {
+        return Ok(vec![Shape::value(Expr::Number(number))]);
     }
     let rounded = with_round_ends(text);
     let text = unwrapped(rounded.as_deref().unwrap_or(text));
@@ -84,4 +88,16 @@ fn groups_thousands(bytes: &[u8], comma: usize) -> bool {
     let behind = bytes[comma + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let before = bytes[..comma].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     behind == 3 && before <= 3 && bytes[comma - before] != b'0'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_is_read_as_by_the_grammar() {
+        for text in ["0", "7", "007", "1234", "123456789012345678901234567890"] {
+            assert_eq!(readings(text), Ok(vec![read(text, Commas::Thousands, true).unwrap()]), "{text}");
+        }
+    }
 }
