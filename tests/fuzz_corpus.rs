@@ -6,6 +6,9 @@ mod fuzz;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mmprm_quant::check;
+use mmprm_quant::gguf::GgufFile;
+
 /// Bounds of the corpus: the files of one target, and the bytes of all.
 const MAX_FILES: usize = 200;
 const MAX_BYTES: usize = 2 << 20;
@@ -33,6 +36,15 @@ fn every_stored_input_keeps_the_promises_of_its_target() {
         }
     }
     assert!(total <= MAX_BYTES, "{total} bytes");
+}
+
+/// Mutations of a file that is refused at once would reach little.
+#[test]
+fn stored_models_are_accepted() {
+    let file =
+        |name| GgufFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/gguf").join(name)).unwrap();
+    check::language(&file("seed-language-internlm2")).unwrap();
+    check::vision(&file("seed-vision")).unwrap();
 }
 
 #[test]
