@@ -48,6 +48,7 @@ impl Engine {
                 cells,
                 batch: if options.deterministic { FIXED_BATCH as u32 } else { planning::BATCH }.min(cells),
                 sequences,
+                max_outputs: planning::outputs(sequences as usize, model.vocabulary_size()) as u32,
                 threads: planning::threads(options.threads, model.file().file_size())?,
                 adapts_threads: options.threads.is_none(),
                 flash_attention: !options.deterministic && planning::fused_attention_pays(model),

@@ -30,6 +30,7 @@ pub(super) fn context(cells: u32, sequences: u32) -> Context {
         cells,
         batch: cells.min(512),
         sequences,
+        max_outputs: sequences,
         threads: 1,
         adapts_threads: false,
         flash_attention: false,

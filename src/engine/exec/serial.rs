@@ -94,7 +94,7 @@ impl SerialExecutor {
             let length = next.rows_from(
                 position,
                 |at| self.is_read(prompt, at, first),
-                context.options().max_outputs() as usize,
+                context.options().max_outputs as usize,
             );
             let (mut batch, read) = self.batch(prompt, position..position + length, end, first);
             stats.timed(Phase::Decode, || context.decode(&mut batch)).map_err(|error| match error {

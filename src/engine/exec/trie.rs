@@ -109,7 +109,7 @@ impl<'a> PromptGroup<'a> {
             let mut position = self.members[index].shared;
             while position < self.members[index].length {
                 let room = options.batch as usize - pending.batch.len();
-                if room == 0 || pending.read.len() >= options.max_outputs() as usize {
+                if room == 0 || pending.read.len() >= options.max_outputs as usize {
                     self.flush(&mut pending)?;
                     continue;
                 }

@@ -26,6 +26,8 @@ pub(crate) struct ContextOptions {
     pub batch: u32,
     /// Number of sequence ids.
     pub sequences: u32,
+    /// Maximum rows of logits per batch, at least one per sequence. llama.cpp allocates them twice.
+    pub max_outputs: u32,
     /// Compute threads.
     pub threads: u32,
     /// Use fewer threads while other programs use the cores.
@@ -35,14 +37,6 @@ pub(crate) struct ContextOptions {
     pub flash_attention: bool,
     /// Store keys and values in f32 instead of f16.
     pub f32_cache: bool,
-}
-
-impl ContextOptions {
-    /// Returns the maximum rows of logits per batch. llama.cpp allocates them twice, and requires
-    /// at least one per sequence.
-    pub fn max_outputs(&self) -> u32 {
-        self.sequences
-    }
 }
 
 /// Why a batch could not be decoded.
@@ -152,7 +146,7 @@ impl Context {
             parameters.n_batch = options.batch;
             parameters.n_ubatch = options.batch;
             parameters.n_seq_max = options.sequences;
-            parameters.n_outputs_max = options.max_outputs();
+            parameters.n_outputs_max = options.max_outputs;
             parameters.n_threads = options.threads as i32;
             parameters.n_threads_batch = options.threads as i32;
             parameters.kv_unified = true;
@@ -258,7 +252,7 @@ impl Context {
         let limit = self.options.batch as usize;
         in_range("number of rows in a batch", batch.len() as i64, 1, limit as i64)?;
         let outputs = batch.outputs.iter().filter(|&&output| output != 0).count();
-        in_range("number of output rows in a batch", outputs as i64, 0, self.options.max_outputs().into())?;
+        in_range("number of output rows in a batch", outputs as i64, 0, self.options.max_outputs.into())?;
         let sequences = i64::from(self.options.sequences);
         batch
             .counts

@@ -153,7 +153,7 @@ impl MemoryNeeds {
         let Dimensions { hidden, feed_forward, heads, vocabulary } = self.language;
         let (cells, batch) = (u64::from(cells), workload.batch.min(u64::from(cells)));
         let ids = workload.running.map_or(WIDTH + 1, |running| sequence_ids(running, vocabulary as usize));
-        let logits = 4 * ids as u64 * vocabulary;
+        let logits = 4 * planning::outputs(ids, vocabulary as usize) as u64 * vocabulary;
         let feed_forward = 4 * batch * 2 * feed_forward;
         let scores = if workload.fused { 0 } else { 4 * batch * cells * heads };
         // What exists beside the largest of these, and the mask, which is f16 for fused attention.

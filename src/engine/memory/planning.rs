@@ -3,7 +3,7 @@
 //! The measurements behind the numbers are in `benches/records`.
 
 use crate::engine::cache::Budget;
-use crate::engine::exec::Limits;
+use crate::engine::exec::{FIXED_BATCH, Limits};
 use crate::engine::{EngineError, EngineOptions, Model};
 use crate::util::machine;
 
@@ -22,7 +22,7 @@ const MAX_PARALLEL: u32 = 128;
 const MAX_JOBS: usize = 16;
 /// llama.cpp's limit on sequence ids.
 const MAX_SEQUENCES: usize = 256;
-/// Maximum bytes for the logits of all sequences, which llama.cpp allocates for every id.
+/// Maximum bytes for the rows of logits of a batch beyond those of the sequences that run.
 const LOGITS_BUDGET: usize = 64 << 20;
 /// Idle positions that may always stay in the cache: one or two problems. (With 2048, the mini
 /// policy took 1.4 times as long.)
@@ -99,6 +99,12 @@ fn idle(model: &Model, running: usize, cells: usize) -> Budget {
 /// the idle ones beside them by the size of the vocabulary.
 pub(super) fn sequence_ids(running: usize, vocabulary: usize) -> usize {
     (LOGITS_BUDGET / (4 * vocabulary.max(1))).max(running + 16).min(MAX_SEQUENCES)
+}
+
+/// Returns the rows of logits in a batch of a context with `sequences` sequences: one for each, and as many as memory allows up
+/// to a whole batch of the fixed schedule, since log-probabilities are read at every row.
+pub(in crate::engine) fn outputs(sequences: usize, vocabulary: usize) -> usize {
+    (LOGITS_BUDGET / (4 * vocabulary.max(1))).min(FIXED_BATCH).max(sequences)
 }
 
 #[cfg(test)]
