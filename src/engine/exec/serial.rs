@@ -91,11 +91,8 @@ impl SerialExecutor {
         let mut last = None;
         while position < end {
             check()?;
-            let length = next.rows_from(
-                position,
-                |at| self.is_read(prompt, at, first),
-                context.options().max_outputs as usize,
-            );
+            let length =
+                next.rows_from(position, |at| self.is_read(prompt, at, first), context.options().max_outputs as usize);
             let (mut batch, read) = self.batch(prompt, position..position + length, end, first);
             stats.timed(Phase::Decode, || context.decode(&mut batch)).map_err(|error| match error {
                 DecodeError::Full => LimitError::ContextFull { context: cells }.into(),

@@ -5,11 +5,11 @@ use super::keys::{Init, Recipe, Task, default_freeze};
 
 /// Largest counts, with the range as text. They are far beyond any run; larger numbers would overflow memory, or the loop
 /// that counts the steps of all epochs would take hours.
-type Max = (u64, &'static str);
+pub(super) type Max = (u64, &'static str);
 const MAX_TILES: Max = (64, "1 to 64");
 const MAX_TOKENS: Max = (1 << 24, "1 to 16777216");
 const MAX_BATCH_TOKENS: Max = (1 << 32, "1 to 4294967296");
-const MAX_EPOCHS: Max = (10_000, "1 to 10000");
+pub(super) const MAX_EPOCHS: Max = (10_000, "1 to 10000");
 const MAX_STEPS: Max = (1 << 40, "1 to 1099511627776");
 /// TOML has no larger integers.
 const MAX_SEED: Max = (i64::MAX as u64, "0 to 9223372036854775807");

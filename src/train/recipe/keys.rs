@@ -125,7 +125,7 @@ pub struct Recipe {
     /// Fraction of problems held out for validation.
     pub validation: f64,
 
-    /// Passes over the samples.
+    /// Passes over the samples. Default: 1; for a recipe with `steps` alone, as many as these take.
     pub epochs: u64,
     /// Maximum optimiser steps.
     pub steps: Option<u64>,

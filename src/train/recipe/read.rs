@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::check::MAX_EPOCHS;
 use super::error::RecipeError;
 use super::keys::Recipe;
 use super::lora::LoraOptions;
@@ -53,7 +54,11 @@ impl Recipe {
 
     fn from_table(table: Table) -> Result<Self, RecipeError> {
         check_keys(&table)?;
-        let recipe: Self = table.try_into().map_err(RecipeError::Toml)?;
+        let has_steps_alone = table.contains_key("steps") && !table.contains_key("epochs");
+        let mut recipe: Self = table.try_into().map_err(RecipeError::Toml)?;
+        if has_steps_alone {
+            recipe.epochs = MAX_EPOCHS.0;
+        }
         recipe.check()?;
         Ok(recipe)
     }
@@ -245,6 +250,17 @@ mod tests {
         std::fs::write(&path, "lr = ").unwrap();
         let error = Recipe::read_with(Some(&path), &Flags { lr: None, steps: None }, &[]).unwrap_err().to_string();
         assert!(error.contains("r.toml: ") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn steps_without_epochs_are_not_cut_to_one_epoch() {
+        let of = |keys: &str| {
+            let recipe = Recipe::parse(&format!("model = 'm'\nsamples = 's'\noutput = 'o'\n{keys}")).unwrap();
+            (recipe.epochs, recipe.steps)
+        };
+        assert_eq!(of(""), (1, None));
+        assert_eq!(of("epochs = 3\nsteps = 9"), (3, Some(9)));
+        assert_eq!(of("steps = 9"), (10_000, Some(9)));
     }
 
     #[test]

@@ -108,7 +108,7 @@ struct Overrides {
     #[arg(long, value_name = "FILE")]
     validation_samples: Option<PathBuf>,
 
-    /// Passes over the samples.
+    /// Passes over the samples. Default: 1; with `--steps` alone, as many as these take.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=MAX_NUMBER))]
     epochs: Option<u64>,
 
