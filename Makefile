@@ -12,7 +12,7 @@
 #   make fuzz          fuzzes what reads files, a minute for each kind (FUZZ_SECONDS=60); needs cargo-fuzz
 #   make audit         licences, sources and known vulnerabilities of the dependencies; needs cargo-deny
 #   make docs          regenerates docs/cli.md from the command line's own definitions
-#   make models        remakes the models in demo/models (half an hour on two cores; needs Python with Pillow and the DejaVu fonts)
+#   make recipe        remakes the models in demo/models (an hour on two cores; needs Python with Pillow and the DejaVu fonts)
 #
 # PORTABLE=1 builds for any x86-64 processor with AVX2 instead of this one, in its own target directory.
 # FEATURES=cuda (or vulkan, metal) builds llama.cpp's backend for that device.
@@ -34,7 +34,7 @@ ifneq ($(FEATURES),)
 WITH := --features $(FEATURES)
 endif
 
-.PHONY: setup build demo test test-fast examples test-vulkan lint fmt bench docs models fuzz audit clean
+.PHONY: setup build demo test test-fast examples test-vulkan lint fmt bench docs recipe fuzz audit clean
 
 setup:
 	@sh build/setup.sh
@@ -92,8 +92,8 @@ bench: setup
 docs: setup
 	MMPRM_UPDATE=1 $(CARGO) test $(CHECKED) --package mmprm-tools --test docs
 
-models: build
-	@MMPRM=$(MMPRM) sh demo/make-models.sh
+recipe: build
+	@MMPRM=$(MMPRM) sh demo/train-models.sh
 
 FUZZ_SECONDS ?= 60
 fuzz:

@@ -6,8 +6,10 @@ mmprm=${MMPRM:-mmprm}
 case "$mmprm" in /*) ;; */*) mmprm=../$mmprm ;; esac
 policy=models/policy-q8_0.gguf
 policy_vision=models/mmproj-policy-f16.gguf
-prm=models/prm-q8_0.gguf
-prm_vision=models/mmproj-prm-f16.gguf
+prm=models/implicit-prm-q8_0.gguf
+prm_vision=models/mmproj-implicit-prm-f16.gguf
+yes_no=models/prm-q8_0.gguf
+yes_no_vision=models/mmproj-prm-f16.gguf
 problems=mini-k12/test/test.json
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -23,7 +25,7 @@ say "2. It writes 16 candidate solutions for each of 50 problems of the test set
 run generate --policy "$policy" --mmproj "$policy_vision" --problems "$problems" --limit 50 -n 16 \
     --repetition-penalty 1 --max-tokens 300 -o run/candidates.json
 
-say "3. A process reward model scores every step of every candidate."
+say "3. A process reward model scores every step of every candidate. This one is implicit: the probability that it would write the step."
 run score --prm "$prm" --mmproj "$prm_vision" -i run/candidates.json --data-root mini-k12/test -o run/scored.json
 
 say "4. OmegaPRM searches 10 problems for the first wrong step of wrong solutions; each step gets a Monte Carlo value."
@@ -34,13 +36,18 @@ say "5. The trees become training samples: a label for each step, without human 
 run samples run/trees -o run/prm.jsonl
 head -n 1 run/prm.jsonl
 
-say "6. Best-of-N: a random candidate, any right one, majority vote, the choice of the reward model."
-run eval bon run/scored.json
+say "6. Best-of-N: a random candidate, any right one, majority vote, the choice of the reward model; and a problem in which the majority
+is wrong and the reward model right."
+run eval bon run/scored.json --example product
+
+say "7. The same with a Yes/No reward model (MM-PRM's form), which does not choose well at this size."
+run score --prm "$yes_no" --mmproj "$yes_no_vision" -i run/candidates.json --data-root mini-k12/test -o run/yes-no.json
+run eval bon run/yes-no.json
 
 cat <<END
 
 The trees are in demo/run/trees, the training samples in demo/run/prm.jsonl, the scored candidates in demo/run/scored.json.
-Both models were made by this program from a mini policy and its own search: demo/train-models.sh, half an hour on two cores.
+The models were made by this program from a mini policy, its rollouts and its search: make recipe, an hour on two cores.
 
 Next: put $mmprm on your PATH as mmprm, and
   mmprm convert YOUR_INTERNVL2_5_CHECKPOINT -o models

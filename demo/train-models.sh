@@ -1,40 +1,54 @@
 #!/bin/sh
-# Trains the policy and the PRM that the demo runs, from checkpoints/mini-mm-policy: about half an hour on two cores. Problems are
-# drawn by generator/minik12.py, which needs Python with Pillow and the DejaVu fonts; everything else is mmprm.
+# Trains the policy and the PRMs that the demo runs, from checkpoints/mini-mm-policy: about an hour on two cores. Problems are drawn by
+# generator/minik12.py, which needs Python with Pillow and the DejaVu fonts; everything else is mmprm. Called by `make recipe`. What an
+# interrupted run has finished is kept in work/; delete it to start anew.
 set -eu
 cd "$(dirname "$0")"
 mmprm=${MMPRM:-mmprm}
 case "$mmprm" in /*) ;; */*) mmprm=../$mmprm ;; esac
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+# Draws problems into work/NAME, unless they are there.
+draw() {
+    [ -f "work/$1/problems.json" ] || python3 generator/minik12.py gen --n "$2" --seed "$3" --out "work/$1" --prefix "$1"
+}
 # Converts a checkpoint to GGUF and quantises its language model; the projector stays f16.
 convert() {
-    "$mmprm" convert "$1" -o run/gguf --type f16
+    "$mmprm" convert "$1" -o work/gguf --type f16
     name=$(basename "$1")
-    "$mmprm" quantize "run/gguf/$name-f16.gguf" -o "models/$2-q8_0.gguf" --type q8_0
-    cp "run/gguf/mmproj-$name-f16.gguf" "models/mmproj-$2-f16.gguf"
+    "$mmprm" quantize "work/gguf/$name-f16.gguf" -o "models/$2-q8_0.gguf" --type q8_0
+    cp "work/gguf/mmproj-$name-f16.gguf" "models/mmproj-$2-f16.gguf"
 }
 
-rm -rf run
-mkdir -p run
+mkdir -p work
 
 say "1. Train the policy to write what a PRM reads as well."
-python3 generator/minik12.py gen --n 8000 --seed 101 --out run/extra --prefix extra
-python3 generator/solutions.py run/extra > run/extra/solutions.jsonl
+draw extra 8000 101
+python3 generator/solutions.py work/extra > work/extra/solutions.jsonl
 "$mmprm" train policy --config recipes/policy.toml
-convert run/policy/best policy
+convert work/policy/best policy
 
-say "2. Search the training problems: rollouts become step labels."
+say "2. Draw 16 rollouts of each of 6563 more problems; their answers say which are right."
+draw ranking 6563 501
+"$mmprm" generate --policy models/policy-q8_0.gguf --mmproj models/mmproj-policy-f16.gguf --problems work/ranking/problems.json \
+    -n 16 --deterministic --repetition-penalty 1 --max-tokens 300 -o work/ranking/candidates.json
+"$mmprm" samples --ranking work/ranking/candidates.json -o work/ranking.jsonl
+
+say "3. Train the implicit PRM to rank the rollouts of each problem."
+"$mmprm" train implicit-prm --config recipes/implicit-prm.toml
+convert work/implicit-prm/last implicit-prm
+
+say "4. Search the training problems: rollouts become step labels."
 "$mmprm" annotate --policy models/policy-q8_0.gguf --mmproj models/mmproj-policy-f16.gguf \
-    --problems mini-k12/train/problems.json --rollouts 8 --rollout-budget 48 --repetition-penalty 1 --max-tokens 200 -o run/trees
-"$mmprm" samples run/trees --every-rollout -o run/prm.jsonl
-head -n 5000 run/prm.jsonl > run/prm-5k.jsonl
+    --problems mini-k12/train/problems.json --rollouts 8 --rollout-budget 48 --repetition-penalty 1 --max-tokens 200 -o work/trees
+"$mmprm" samples work/trees --every-rollout -o work/prm.jsonl
+head -n 5000 work/prm.jsonl > work/prm-5k.jsonl
 
-say "3. Train the PRM: distil the policy's expected tokens, then its probabilities, then learn the step labels."
-"$mmprm" train expand run/policy/best --layers 1 -o run/expanded-1
+say "5. Train the Yes/No PRM: distil the policy's expected tokens, then its probabilities, then learn the step labels."
+[ -f work/expanded-1/model.safetensors ] || "$mmprm" train expand work/policy/best --layers 1 -o work/expanded-1
 "$mmprm" train prm --distill --config recipes/prm-1.toml
-"$mmprm" train expand run/prm-1/last --layers 3 -o run/expanded-4
+[ -f work/expanded-4/model.safetensors ] || "$mmprm" train expand work/prm-1/last --layers 3 -o work/expanded-4
 "$mmprm" train prm --distill --config recipes/prm-2.toml
 "$mmprm" train prm --config recipes/prm.toml
-convert run/prm/last prm
+convert work/prm/last prm
 ls -l models

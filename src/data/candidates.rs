@@ -143,7 +143,8 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesE
 }
 
 /// Names a record in messages: its index from 0, and its id if it has one.
-pub(crate) fn place(record: &Map<String, Value>, index: usize) -> String {
+#[doc(hidden)]
+pub fn place(record: &Map<String, Value>, index: usize) -> String {
     match record.get("id").filter(|id| !id.is_null()) {
         Some(id) => format!("record {index} (id {})", shown(id)),
         None => format!("record {index}"),

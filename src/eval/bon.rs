@@ -56,8 +56,22 @@ pub struct MethodAccuracy {
     /// the kind of their error.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, usize>,
+    /// The first problem in which it selects a right candidate and the majority a wrong one.
+    #[serde(skip)]
+    pub beats_majority: Option<BeatsMajority>,
     /// Comparisons with selections that need no reward model ([`BASELINES`], as far as the file has them), on the same problems.
     pub against: Vec<Comparison>,
+}
+
+/// A problem in which a method is right and the majority is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeatsMajority {
+    /// Index of the record.
+    pub set: usize,
+    /// The candidate that the method selects.
+    pub choice: usize,
+    /// The candidate that the majority selects.
+    pub majority: usize,
 }
 
 /// The difference of a method's accuracy from a baseline's, on the same problems.
@@ -104,16 +118,20 @@ pub struct Report {
 /// and counted.
 pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
     let failed = sets.iter().filter(|set| set.failed).count();
-    let has_labels = |set: &&CandidateSet| set.labels.as_ref().is_some_and(|labels| !labels.is_empty());
-    let candidates: Vec<&CandidateSet> = sets.iter().filter(|set| !set.failed).filter(has_labels).collect();
+    let has_labels = |set: &CandidateSet| set.labels.as_ref().is_some_and(|labels| !labels.is_empty());
+    let numbered = sets.iter().enumerate();
+    let candidates: Vec<(usize, &CandidateSet)> = numbered.filter(|(_, set)| !set.failed && has_labels(set)).collect();
     let unlabelled = sets.len() - failed - candidates.len();
-    let is_scored = candidates.iter().any(|set| set.scores.is_some());
-    let used: Vec<&CandidateSet> =
-        candidates.iter().filter(|set| !is_scored || set.scores.is_some()).copied().collect();
+    let is_scored = candidates.iter().any(|(_, set)| set.scores.is_some());
+    let used: Vec<(usize, &CandidateSet)> =
+        candidates.iter().filter(|(_, set)| !is_scored || set.scores.is_some()).copied().collect();
     let unscored = candidates.len() - used.len();
     let labelled: Vec<Labelled<'_>> = used
         .iter()
-        .filter_map(|set| Some(Labelled { labels: set.labels.as_deref()?, classes: answer_classes(set), set }))
+        .filter_map(|&(index, set)| {
+            let classes = answer_classes(set);
+            Some(Labelled { index, labels: set.labels.as_deref()?, majority: vote(&classes), classes, set })
+        })
         .collect();
     let max = labelled.iter().map(|record| record.labels.len()).max().unwrap_or(0);
     let mut methods = Table { records: &labelled, methods: Vec::new() };
@@ -122,7 +140,7 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
         methods.add(&format!("pass@{k}"), |record| record.pass(k));
     }
     methods.add("oracle", |record| record.pass(record.labels.len()));
-    methods.select("majority", |record| vote(&record.classes));
+    methods.select("majority", |record| record.majority);
     if is_scored {
         for aggregator in Aggregator::ALL {
             methods.select(aggregator.name(), |record| best(&record.values(aggregator, options.reference)));
@@ -142,7 +160,10 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
 }
 
 struct Labelled<'a> {
+    /// Index of the record.
+    index: usize,
     set: &'a CandidateSet,
+    majority: Option<usize>,
     classes: Vec<Option<String>>,
     labels: &'a [bool],
 }
@@ -199,27 +220,34 @@ struct Method {
     name: String,
     successes: Vec<f64>,
     errors: BTreeMap<String, usize>,
+    beats_majority: Option<BeatsMajority>,
 }
 
 impl Table<'_> {
     /// Adds a method that succeeds with some probability.
     fn add(&mut self, name: &str, success: impl Fn(&Labelled<'_>) -> f64) {
         let successes = self.records.iter().map(success).collect();
-        self.methods.push(Method { name: name.to_owned(), successes, errors: BTreeMap::new() });
+        self.methods.push(Method { name: name.to_owned(), successes, errors: BTreeMap::new(), beats_majority: None });
     }
 
     /// Adds a method that selects a candidate.
     fn select(&mut self, name: &str, choice: impl Fn(&Labelled<'_>) -> Option<usize>) {
-        let (mut successes, mut errors) = (Vec::new(), BTreeMap::new());
+        let (mut successes, mut errors, mut beats_majority) = (Vec::new(), BTreeMap::new(), None);
         for record in self.records {
             let choice = choice(record);
             let is_right = record.is_right(choice);
             successes.push(f64::from(u8::from(is_right)));
+            if let (Some(choice), Some(majority)) = (choice, record.majority)
+                && is_right
+                && !record.is_right(record.majority)
+            {
+                beats_majority.get_or_insert(BeatsMajority { set: record.index, choice, majority });
+            }
             if let (false, Some(error)) = (is_right, record.error(choice)) {
                 *errors.entry(error.to_owned()).or_default() += 1;
             }
         }
-        self.methods.push(Method { name: name.to_owned(), successes, errors });
+        self.methods.push(Method { name: name.to_owned(), successes, errors, beats_majority });
     }
 
     fn finish(self, seed: u64) -> Vec<MethodAccuracy> {
@@ -227,7 +255,7 @@ impl Table<'_> {
             self.methods.iter().find(|method| method.name == name).map(|method| (name, &method.successes))
         };
         let baselines: Vec<_> = BASELINES.into_iter().filter_map(baseline).collect();
-        let accuracy = |Method { name, successes, errors }: &Method| {
+        let accuracy = |Method { name, successes, errors, beats_majority }: &Method| {
             let (total, correct) = (successes.len(), successes.iter().sum::<f64>());
             let compare = |(baseline, others): &(&'static str, &Vec<f64>)| {
                 let differences: Vec<f64> = successes.iter().zip(*others).map(|(own, other)| own - other).collect();
@@ -241,6 +269,7 @@ impl Table<'_> {
                 total,
                 ci: interval(successes, seed),
                 errors: errors.clone(),
+                beats_majority: *beats_majority,
                 against: baselines.iter().filter(|(baseline, _)| baseline != name).map(compare).collect(),
             }
         };

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use mmprm::data::candidates;
+use mmprm::data::candidates::{self, CandidateSet};
 use mmprm::eval::bon::{self, BASELINES, BonOptions, MethodAccuracy, Report};
 use mmprm::eval::steps;
 use mmprm_quant::atomic::{AtomicFile, check_file};
@@ -76,6 +76,10 @@ struct BonArgs {
     /// Random seed of the bootstrap.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+
+    /// Show a problem in which this method, such as `product`, selects a right candidate and the majority a wrong one.
+    #[arg(long, value_name = "METHOD")]
+    example: Option<String>,
 }
 
 /// Runs the command.
@@ -164,10 +168,40 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_beside(beside, format_args!("wrong choices by their first error (step_errors):"))?;
         ui.say_lines_beside(beside, format_args!("\n{errors}"))?;
     }
+    if let Some(method) = &args.example {
+        show_example(&sets, &report, method, beside, ui)?;
+    }
     if let Some(output) = &args.output {
         ui.say_beside(beside, format_args!("written: {}", output.display()))?;
     }
     Ok(Exit::Done)
+}
+
+/// Prints a problem that `method` gets right and the majority wrong: both choices, with the scores of their steps.
+fn show_example(sets: &[CandidateSet], report: &Report, method: &str, beside: &Path, ui: &Ui) -> anyhow::Result<()> {
+    let Some(found) = report.methods.iter().find(|known| known.name == method) else {
+        let known: Vec<&str> = report.methods.iter().map(|method| method.name.as_str()).collect();
+        return Err(BadInput(format!("--example {method}: expected one of {}", known.join(", "))).into());
+    };
+    let Some(example) = found.beats_majority else {
+        return Ok(
+            ui.say_beside(beside, format_args!("no problem in which {method} is right and the majority is wrong"))?
+        );
+    };
+    let set = &sets[example.set];
+    let place = candidates::place(&set.record, example.set);
+    ui.say_beside(beside, format_args!("{place}: {}", set.question.as_deref().unwrap_or_default()))?;
+    for (name, candidate) in [("majority, wrong", example.majority), (method, example.choice)] {
+        let right = if candidate == example.choice { ", right" } else { "" };
+        ui.say_beside(beside, format_args!("{name}{right}:"))?;
+        let scores = set.scores.as_ref().and_then(|scores| scores.get(candidate));
+        for (index, step) in set.solutions[candidate].iter().enumerate() {
+            let score = scores.and_then(|scores| scores.get(index));
+            let score = score.map_or_else(|| "    -".to_owned(), |score| format!("{score:.3}"));
+            ui.say_beside(beside, format_args!("  {score}  {step}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// The wrong choices of each method by the kind of their first error; `None` where the file names none.
