@@ -94,8 +94,8 @@ pub enum InputError {
         /// Its weight.
         weight: f32,
     },
-    /// A candidate of a ranking refers to targets that do not exist, or its scale is not finite.
-    #[error("problem {problem}, candidate {candidate}: targets within {targets} and a finite scale are expected")]
+    /// A candidate of a ranking refers to targets that do not exist.
+    #[error("problem {problem}, candidate {candidate}: a target beyond the last, expected targets within {targets}")]
     Candidate {
         /// Index of the problem.
         problem: usize,
@@ -263,8 +263,6 @@ pub struct RankedCandidate {
     pub targets: Vec<usize>,
     /// Whether its answer is right.
     pub right: bool,
-    /// Its score is the sum of its log-probabilities times this: 1, or the reciprocal of a length.
-    pub scale: f32,
 }
 
 impl Targets {
@@ -306,7 +304,7 @@ impl Targets {
             return Err(InputError::Label { target, label: label(target), weight: weights[target] });
         }
         if let Self::Ranking { problems, .. } = self {
-            let fits = |it: &RankedCandidate| it.scale.is_finite() && it.targets.iter().all(|target| *target < targets);
+            let fits = |it: &RankedCandidate| it.targets.iter().all(|target| *target < targets);
             for (problem, candidates) in problems.iter().enumerate() {
                 if let Some(candidate) = candidates.iter().position(|candidate| !fits(candidate)) {
                     return Err(InputError::Candidate { problem, candidate, targets });

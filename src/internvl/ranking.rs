@@ -13,10 +13,7 @@ pub(super) fn loss(logprobs: &[f32], problems: &[Vec<RankedCandidate>], weights:
     for (candidates, weight) in problems.iter().zip(weights) {
         let scores: Vec<f64> = candidates
             .iter()
-            .map(|candidate| {
-                let sum: f64 = candidate.targets.iter().map(|target| f64::from(logprobs[*target])).sum();
-                sum * f64::from(candidate.scale)
-            })
+            .map(|candidate| candidate.targets.iter().map(|target| f64::from(logprobs[*target])).sum())
             .collect();
         all.outputs.extend(scores.iter().map(|score| *score as f32));
         let right = |index: usize| candidates[index].right;
@@ -30,7 +27,7 @@ pub(super) fn loss(logprobs: &[f32], problems: &[Vec<RankedCandidate>], weights:
         }
         for (index, (candidate, score)) in candidates.iter().zip(&scores).enumerate() {
             let q = if right(index) { (score - right_total).exp() } else { 0.0 };
-            let share = (f64::from(*weight) * f64::from(candidate.scale) * (q - (score - total).exp())) as f32;
+            let share = (f64::from(*weight) * (q - (score - total).exp())) as f32;
             candidate.targets.iter().for_each(|target| token_weights[*target] += share);
         }
     }
@@ -52,17 +49,13 @@ mod tests {
     use super::*;
 
     fn candidate(targets: &[usize], right: bool) -> RankedCandidate {
-        RankedCandidate { targets: targets.to_vec(), right, scale: 1.0 }
+        RankedCandidate { targets: targets.to_vec(), right }
     }
 
     #[test]
     fn weights_are_the_derivatives_of_the_loss() {
         let problems = [
-            vec![
-                candidate(&[0, 1], true),
-                candidate(&[0, 2, 3], false),
-                RankedCandidate { scale: 0.25, ..candidate(&[4], true) },
-            ],
+            vec![candidate(&[0, 1], true), candidate(&[0, 2, 3], false), candidate(&[4], true)],
             vec![candidate(&[5], false), candidate(&[6], true)],
         ];
         let logprobs = [-0.5, -1.5, -0.25, -0.75, -2.0, -0.125, -3.0];

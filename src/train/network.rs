@@ -31,14 +31,14 @@ use super::features::Features;
 use super::learner::{Learner, LearnerError};
 use super::optim::Parameter;
 use super::pack::{Sequence, SequenceTargets};
-use super::recipe::{Compute, RankingScore, Recipe};
+use super::recipe::{Compute, Recipe};
 
 use mmprm_quant::safetensors::{NewTensor, StoredType, Values};
 
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
-    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters,
-    RankedCandidate, Store, Targets, Tiles, Trainable, VisionConfig, Weights,
+    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Store,
+    Targets, Tiles, Trainable, VisionConfig, Weights,
 };
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::gemm::Precision;
@@ -57,7 +57,6 @@ pub struct Network {
     /// `None` if the vision tower is trained, since its output then changes with every step.
     features: Option<Features>,
     dropout: DropoutState,
-    ranking: (RankingScore, f64),
 }
 
 /// The key of the next dropout mask: seed, step, and sequences of the step so far.
@@ -117,7 +116,6 @@ impl Network {
             tiling: tiling(recipe, layout),
             features,
             dropout: DropoutState { rate, seed: recipe.seed, step: 0, sequence: 0 },
-            ranking: (recipe.ranking_score, recipe.ranking_scale),
             parameters,
         }
     }
@@ -204,16 +202,7 @@ impl Network {
             }
             SequenceTargets::Tokens(ids) => Targets::Tokens { rows, ids: ids.clone(), weights },
             SequenceTargets::Ranking(ids, problems) => {
-                let (score, scale) = self.ranking;
-                let scaled = |candidate: &RankedCandidate| {
-                    let divisor = match score {
-                        RankingScore::Sum => 1.0,
-                        RankingScore::Mean => candidate.targets.len().max(1) as f64,
-                    };
-                    RankedCandidate { scale: (scale / divisor) as f32, ..candidate.clone() }
-                };
-                let problems: Vec<Vec<RankedCandidate>> =
-                    problems.iter().map(|candidates| candidates.iter().map(scaled).collect()).collect();
+                let problems = problems.clone();
                 Targets::Ranking { rows, ids: ids.clone(), weights: vec![factor as f32; problems.len()], problems }
             }
         }

@@ -195,7 +195,7 @@ impl<'a> NaiveModel<'a> {
         if let Targets::Ranking { rows, ids, problems, weights } = targets {
             let score = |candidate: &RankedCandidate| {
                 let losses = candidate.targets.iter().map(|target| next_token(rows[*target], ids[*target]));
-                -f64::from(candidate.scale) * losses.sum::<f64>()
+                -losses.sum::<f64>()
             };
             let of = |candidates: &Vec<RankedCandidate>| {
                 let right: Vec<f64> = candidates.iter().filter(|candidate| candidate.right).map(score).collect();

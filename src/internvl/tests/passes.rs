@@ -21,10 +21,10 @@ fn token_targets() -> Targets {
 }
 
 fn ranking_targets() -> Targets {
-    let candidate = |targets: &[usize], right, scale| RankedCandidate { targets: targets.to_vec(), right, scale };
+    let candidate = |targets: &[usize], right| RankedCandidate { targets: targets.to_vec(), right };
     let problems = vec![
-        vec![candidate(&[0, 1], true, 1.0), candidate(&[0, 2], false, 0.5), candidate(&[0, 3], true, 1.0)],
-        vec![candidate(&[4], false, 1.0), candidate(&[4, 5], true, 0.25)],
+        vec![candidate(&[0, 1], true), candidate(&[0, 2], false), candidate(&[0, 3], true)],
+        vec![candidate(&[4], false), candidate(&[4, 5], true)],
     ];
     let (rows, ids) = (vec![10, 11, 11, 11, 14, 20], vec![3, 12, 0, 7, 5, 7]);
     Targets::Ranking { rows, ids, problems, weights: vec![0.75, 0.5] }

@@ -43,7 +43,6 @@ pub(super) fn append(samples: &[Keyed<'_>], into: &mut Sequence) {
         let candidate = |(sample, _): &Keyed<'_>| RankedCandidate {
             targets: Vec::with_capacity(sample.targets.len()),
             right: sample.right == Some(true),
-            scale: 1.0,
         };
         problems.push(samples.iter().map(candidate).collect());
     }

@@ -23,17 +23,6 @@ pub enum Task {
     Policy,
 }
 
-/// The score by which an implicit PRM learns to rank candidates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RankingScore {
-    /// The log-probability of the solution.
-    #[default]
-    Sum,
-    /// The mean log-probability of its tokens.
-    Mean,
-}
-
 /// A form of a policy's solutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -118,10 +107,6 @@ pub struct Recipe {
     pub logprob_of: Option<PathBuf>,
     /// Distillation (PRM): a policy's Hugging Face directory, whose most probable token in place of each is the target.
     pub expected_of: Option<PathBuf>,
-    /// The score of a candidate (implicit PRM).
-    pub ranking_score: RankingScore,
-    /// Factor on the scores of candidates (implicit PRM).
-    pub ranking_scale: f64,
     /// Fraction of problems held out for validation.
     pub validation: f64,
 
@@ -213,8 +198,6 @@ impl Default for Recipe {
             hard_labels: None,
             logprob_of: None,
             expected_of: None,
-            ranking_score: RankingScore::Sum,
-            ranking_scale: 1.0,
             validation: 0.0,
             epochs: 1,
             steps: None,

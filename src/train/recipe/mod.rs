@@ -21,6 +21,6 @@ mod read;
 
 pub use super::optim::{Decay, OptimizerKind, Schedule};
 pub use error::RecipeError;
-pub use keys::{Compute, Init, RankingScore, Recipe, SolutionForm, Task};
+pub use keys::{Compute, Init, Recipe, SolutionForm, Task};
 pub use lora::LoraOptions;
 pub use mmprm_quant::safetensors::StoredType;
