@@ -1,4 +1,4 @@
-//! Validation on held-out samples: loss, and for PRMs step accuracy and ROC AUC.
+//! Validation on held-out samples: loss, for PRMs step accuracy and ROC AUC, for implicit PRMs the accuracy of their choices.
 //!
 //! ```
 //! use mmprm::train::data::Sample;
@@ -30,6 +30,8 @@ pub struct Validation {
     pub accuracy: Option<f64>,
     /// ROC AUC of the scores against labels of at least 0.5, weighted (PRM).
     pub auc: Option<f64>,
+    /// Fraction of problems with right and wrong candidates whose candidate of the highest score is right (implicit PRM).
+    pub best_of_n: Option<f64>,
 }
 
 /// Validates a model on the samples of `data`.
@@ -39,25 +41,13 @@ pub struct Validation {
 pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimits) -> Result<Validation, LearnerError> {
     let limits = PackingLimits { shuffle: false, ..*limits };
     let packing = Packing::new(&data.samples, data.special.context, &limits, 0);
-    let (mut loss, mut targets, mut agree, mut scores, mut ranks) = (0.0, 0.0, 0.0, Vec::new(), false);
+    let (mut loss, mut targets, mut agree, mut scores, mut chosen) = (0.0, 0.0, 0.0, Vec::new(), 0);
     for batch in packing.epoch(0) {
         for sequence in packing.sequences(&data.samples, &batch) {
             let outcome = learner.loss(&sequence, 1.0)?;
             loss += outcome.loss;
             targets += sequence.weight();
-            if let SequenceTargets::Ranking(_, problems) = &sequence.targets {
-                let mut candidates = outcome.outputs.as_slice();
-                for problem in problems {
-                    let (own, rest) = candidates.split_at(problem.len());
-                    candidates = rest;
-                    let best = (0..own.len()).max_by(|a, b| own[*a].total_cmp(&own[*b]));
-                    let right = problem.iter().filter(|candidate| candidate.right).count();
-                    if right > 0 && right < problem.len() {
-                        agree += f64::from(u8::from(best.is_some_and(|best| problem[best].right)));
-                    }
-                }
-                ranks = true;
-            }
+            chosen += right_choices(&sequence, &outcome.outputs);
             for (score, label, weight) in step_scores(&sequence, &outcome.outputs) {
                 let positive = label >= THRESHOLD;
                 agree += if (score >= THRESHOLD) == positive { weight } else { 0.0 };
@@ -69,9 +59,28 @@ pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimit
     Ok(Validation {
         loss: loss / divisor(targets),
         targets,
-        accuracy: (is_prm || ranks).then(|| agree / divisor(targets)),
+        accuracy: is_prm.then(|| agree / divisor(targets)),
         auc: auc(&scores),
+        best_of_n: data
+            .samples
+            .iter()
+            .any(|sample| sample.right.is_some())
+            .then(|| f64::from(chosen) / divisor(targets)),
     })
+}
+
+/// The number of problems of a ranking, among those with right and wrong candidates, whose candidate of the highest score is right.
+fn right_choices(sequence: &Sequence, scores: &[f32]) -> u32 {
+    let SequenceTargets::Ranking(_, problems) = &sequence.targets else { return 0 };
+    let (mut rest, mut count) = (scores, 0);
+    for problem in problems {
+        let (own, after) = rest.split_at(problem.len());
+        rest = after;
+        let best = (0..own.len()).max_by(|a, b| own[*a].total_cmp(&own[*b]));
+        let is_right = best.is_some_and(|best| problem[best].right);
+        count += u32::from(is_right && problem.iter().any(|candidate| !candidate.right));
+    }
+    count
 }
 
 /// Scores, labels and weights of the steps of a sequence.

@@ -254,7 +254,7 @@ fn an_implicit_prm_learns_to_rank_candidates() {
     // With two of four candidates right, a model that does not tell them apart has a loss of ln 2.
     assert!(losses[0] > 0.4 && losses[losses.len() - 1] < 0.1, "{losses:?}");
     let validation = summary.validation.unwrap();
-    assert_eq!((validation.accuracy, validation.targets), (Some(1.0), 4.0));
+    assert_eq!((validation.best_of_n, validation.targets), (Some(1.0), 4.0));
     let origin = fs::read_to_string(bench.recipe.output.join("last/mmprm.json")).unwrap();
     assert_eq!(origin, "{\"task\":\"implicit-prm\"}\n");
 }

@@ -9,17 +9,19 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 24] = [
     "convert",
     "quantize",
     "inspect",
     "generate",
     "score",
     "eval bon",
+    "eval steps",
     "annotate",
     "judge",
     "samples",
     "train prm",
+    "train implicit-prm",
     "train policy",
     "merge",
     "train expand",

@@ -26,6 +26,7 @@ fn commands() -> [(Vec<String>, bool); 2] {
         "samples no-trees".into(),
         "verify no.jsonl".into(),
         "eval bon no.json".into(),
+        "eval steps no.json".into(),
     ];
     let directories = [
         "convert no-checkpoint".into(),
@@ -35,6 +36,7 @@ fn commands() -> [(Vec<String>, bool); 2] {
         "train expand no-model --layers 1".into(),
         "train prm --model no-model --samples no.jsonl".into(),
         "train policy --model no-model --samples no.jsonl".into(),
+        "train implicit-prm --model no-model --samples no.jsonl".into(),
         "bench synth --shape no-shape".into(),
     ];
     [(files.into(), true), (directories.into(), false)]

@@ -271,7 +271,12 @@ impl<'a> Trainer<'a> {
         } else {
             self.state.stale += 1;
         }
-        let fields = [("loss", Some(results.loss)), ("accuracy", results.accuracy), ("auc", results.auc)];
+        let fields = [
+            ("loss", Some(results.loss)),
+            ("accuracy", results.accuracy),
+            ("auc", results.auc),
+            ("best_of_n", results.best_of_n),
+        ];
         let named = fields.iter().filter_map(|(name, value)| Some((format!("validation_{name}"), (*value)?.into())));
         self.log.write(step, &Value::Object(named.collect()))?;
         self.validation = Some(results);

@@ -91,6 +91,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 }
 
 fn evaluate_steps(args: &StepsArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    if let Some(output) = &args.output {
+        check_file(output)?;
+    }
     let sets = candidates::load(&args.input)?;
     let report = steps::report(&sets, args.by.as_deref())
         .map_err(|error| BadInput(format!("{}: {error}", args.input.display())))?;

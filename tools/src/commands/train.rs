@@ -370,6 +370,7 @@ fn validation(results: &Validation) -> String {
     let mut parts = vec![format!("validation loss {:.4}", results.loss)];
     parts.extend(results.accuracy.map(|accuracy| format!("step accuracy {accuracy:.3}")));
     parts.extend(results.auc.map(|auc| format!("AUC {auc:.3}")));
+    parts.extend(results.best_of_n.map(|accuracy| format!("Best-of-N {accuracy:.3}")));
     parts.join(", ")
 }
 
