@@ -13,7 +13,7 @@ use mmprm::data::tree::json;
 use mmprm::data::{Problem, Problems};
 use mmprm::image::{Limits, Tiling};
 use mmprm::util::journal::Journal;
-use mmprm_quant::gguf::{GgufError, GgufFile};
+use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::progress::no_progress;
 use mmprm_quant::{Checkpoint, check, inspect};
 use tempfile::TempDir;
@@ -61,11 +61,9 @@ pub fn gguf(bytes: &[u8]) {
             assert!(!cut.to_string().is_empty() || value.to_string().is_empty(), "{key}");
         }
         inspect::content_hash(&file, &mut no_progress).expect("a file that was opened is read");
-        let checks: [fn(&GgufFile) -> Result<(), GgufError>; 3] =
-            [check::language, check::vision, |file| check::adapter(file, file)];
-        for check in checks {
-            shown(check(&file));
-        }
+        shown(check::language(&file));
+        shown(check::vision(&file));
+        shown(check::adapter(&file, &file));
     });
 }
 

@@ -186,7 +186,7 @@ fn qwen2(internlm2: &Path) -> Gguf {
     file.tensors.extend(biases);
     let source = GgufFile::open(internlm2).unwrap();
     let tokens = source.get_strings("tokenizer.ggml.tokens").unwrap();
-    let tokens: Vec<String> = tokens.iter().map(|token| byte_level(token)).collect();
+    let tokens: Vec<String> = tokens.iter().map(byte_level).collect();
     let is_word = |token: &&String| token.len() == 2 && token.bytes().all(|byte| byte.is_ascii_alphabetic());
     let merges: Vec<String> =
         tokens.iter().filter(is_word).map(|pair| format!("{} {}", &pair[..1], &pair[1..])).collect();

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-/// A stream of random numbers (SplitMix64).
+/// A stream of random numbers (`SplitMix64`).
 pub struct Random(u64);
 
 impl Random {

@@ -93,7 +93,7 @@ impl<'a> Layers<'a> {
         const LOGIT_ROWS: usize = 128;
         let config = &self.workload.layout.config().language;
         let logits =
-            if self.workload.task != Task::Prm { LOGIT_ROWS.min(self.workload.targets) * config.vocabulary } else { 0 };
+            if self.workload.task == Task::Prm { 0 } else { LOGIT_ROWS.min(self.workload.targets) * config.vocabulary };
         4 * (5 * self.workload.targets * self.width + logits) as u64
     }
 

@@ -13,7 +13,10 @@ fn problems() {
         null, "images": [few[0]["image_path"]], "precision": 1, "unit": "cm", "answer_type": "float", "question_type": "x"});
     let few = [few, &[rich]].concat();
     sandbox.write("whole/p.json", serde_json::json!(few).to_string());
-    sandbox.write("whole/p.jsonl", few.iter().map(|problem| format!("{problem}\n")).collect::<String>());
+    sandbox.write(
+        "whole/p.jsonl",
+        few.iter().flat_map(|problem| [problem.to_string(), "\n".to_owned()]).collect::<String>(),
+    );
     sandbox.write("whole/template.txt", "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n");
     let policy = POLICY.replace("--max-tokens 150", "--max-tokens 8 --max-tiles 1 --data-root data --quiet");
     let generate = |problems: &str| format!("generate {policy} --problems {problems} -n 2 -o case/c.json");

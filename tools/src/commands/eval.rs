@@ -187,9 +187,8 @@ fn show_example(sets: &[CandidateSet], report: &Report, method: &str, beside: &P
         return Err(BadInput(format!("--example {method}: expected one of {}", known.join(", "))).into());
     };
     let Some(example) = found.beats_majority else {
-        return Ok(
-            ui.say_beside(beside, format_args!("no problem in which {method} is right and the majority is wrong"))?
-        );
+        ui.say_beside(beside, format_args!("no problem in which {method} is right and the majority is wrong"))?;
+        return Ok(());
     };
     let set = &sets[example.set];
     let place = candidates::place(&set.record, example.set);
