@@ -36,13 +36,13 @@ say "5. The trees become training samples: a label for each step, without human 
 run samples run/trees -o run/prm.jsonl
 head -n 1 run/prm.jsonl
 
-say "6. Best-of-N: a random candidate, any right one, majority vote, the choice of the reward model; and a problem in which the majority
-is wrong and the reward model right."
-run eval bon run/scored.json --example product
-
-say "7. The same with a Yes/No reward model (MM-PRM's form), which does not choose well at this size."
+say "6. Best-of-N with a Yes/No reward model (MM-PRM's form), which does not choose well at this size."
 run score --prm "$yes_no" --mmproj "$yes_no_vision" -i run/candidates.json --data-root mini-k12/test -o run/yes-no.json
 run eval bon run/yes-no.json
+
+say "7. Best-of-N with the implicit one: a random candidate, any right one, majority vote, the choice of the reward model; and a problem in
+which the majority is wrong and the reward model right, with the scores of both choices' steps."
+run eval bon run/scored.json --example product
 
 cat <<END
 

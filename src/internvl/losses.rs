@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::layout::Language;
 use super::packed::Targets;
 use super::pass::{Pass, matrix, matrix_mut};
-use super::ranking;
+use super::ranking::{self, RankingLoss};
 use super::trainable::Gradients;
 use crate::nn::gemm::{Gemm, Operand};
 use crate::nn::softmax::softmax;
@@ -64,11 +64,11 @@ impl Head<'_> {
             Targets::Ranking { ids, problems, weights, .. } => {
                 // The weight of a token depends on all candidates of its problem, so the head runs twice.
                 let logprobs = self.token_losses(normed, ids, &vec![0.0; ids.len()], None).outputs;
-                let (loss, token_weights) = ranking::loss(&logprobs, problems, weights);
+                let RankingLoss { loss, losses, scores, token_weights } = ranking::loss(&logprobs, problems, weights);
                 if wanted.is_some() {
                     self.token_losses(normed, ids, &token_weights, wanted);
                 }
-                loss
+                Loss { loss, losses, outputs: scores, likeliest: Vec::new() }
             }
         }
     }

@@ -1,21 +1,32 @@
 //! The ranking loss: how the scores of a problem's candidates become a loss, and the weight of each token in its gradient.
 
-use super::losses::Loss;
 use super::packed::RankedCandidate;
 
-/// Returns the loss of problems from the log-probabilities of their candidates' tokens, and for each token the weight w with
-/// which w · (−log-probability) has the gradient of the loss.
+/// The loss of some problems.
+#[derive(Debug, Default)]
+pub(super) struct RankingLoss {
+    /// Weighted sum over the problems.
+    pub loss: f64,
+    /// Unweighted loss of each problem.
+    pub losses: Vec<f32>,
+    /// The score of each candidate, problem by problem.
+    pub scores: Vec<f32>,
+    /// For each token the weight w with which w · (−log-probability) has the gradient of the loss.
+    pub token_weights: Vec<f32>,
+}
+
+/// Returns the loss of problems from the log-probabilities of their candidates' tokens.
 ///
 /// With p the softmax over all scores of a problem and q that over the right ones, the derivative of the loss by the score of a
 /// candidate is p − q.
-pub(super) fn loss(logprobs: &[f32], problems: &[Vec<RankedCandidate>], weights: &[f32]) -> (Loss, Vec<f32>) {
-    let (mut all, mut token_weights) = (Loss::default(), vec![0.0_f32; logprobs.len()]);
+pub(super) fn loss(logprobs: &[f32], problems: &[Vec<RankedCandidate>], weights: &[f32]) -> RankingLoss {
+    let mut all = RankingLoss { token_weights: vec![0.0; logprobs.len()], ..RankingLoss::default() };
     for (candidates, weight) in problems.iter().zip(weights) {
         let scores: Vec<f64> = candidates
             .iter()
             .map(|candidate| candidate.targets.iter().map(|target| f64::from(logprobs[*target])).sum())
             .collect();
-        all.outputs.extend(scores.iter().map(|score| *score as f32));
+        all.scores.extend(scores.iter().map(|score| *score as f32));
         let right = |index: usize| candidates[index].right;
         let (total, right_total) = (log_sum_exp(&scores, |_| true), log_sum_exp(&scores, right));
         // Without a right candidate there is nothing to rank.
@@ -28,10 +39,10 @@ pub(super) fn loss(logprobs: &[f32], problems: &[Vec<RankedCandidate>], weights:
         for (index, (candidate, score)) in candidates.iter().zip(&scores).enumerate() {
             let q = if right(index) { (score - right_total).exp() } else { 0.0 };
             let share = (f64::from(*weight) * (q - (score - total).exp())) as f32;
-            candidate.targets.iter().for_each(|target| token_weights[*target] += share);
+            candidate.targets.iter().for_each(|target| all.token_weights[*target] += share);
         }
     }
-    (all, token_weights)
+    all
 }
 
 /// ln Σ eˢ over the scores that `counts` names; −∞ if there are none.
@@ -60,13 +71,13 @@ mod tests {
         ];
         let logprobs = [-0.5, -1.5, -0.25, -0.75, -2.0, -0.125, -3.0];
         let weights = [0.5, 2.0];
-        let (loss, token_weights) = super::loss(&logprobs, &problems, &weights);
-        assert_eq!((loss.losses.len(), loss.outputs.len()), (2, 5));
+        let RankingLoss { losses, scores, token_weights, .. } = super::loss(&logprobs, &problems, &weights);
+        assert_eq!((losses.len(), scores.len()), (2, 5));
         for token in 0..logprobs.len() {
             let at = |change: f32| {
                 let mut moved = logprobs;
                 moved[token] += change;
-                super::loss(&moved, &problems, &weights).0.loss
+                super::loss(&moved, &problems, &weights).loss
             };
             let slope = (at(0.01) - at(-0.01)) / 0.02;
             assert!(
@@ -81,8 +92,8 @@ mod tests {
     fn problems_without_a_choice_teach_nothing() {
         for right in [true, false] {
             let problems = [vec![candidate(&[0], right), candidate(&[1], right)]];
-            let (loss, token_weights) = super::loss(&[-1.0, -900.0], &problems, &[1.0]);
-            assert_eq!((loss.loss, token_weights), (0.0, vec![0.0, 0.0]));
+            let ranked = super::loss(&[-1.0, -900.0], &problems, &[1.0]);
+            assert_eq!((ranked.loss, ranked.token_weights), (0.0, vec![0.0, 0.0]));
         }
     }
 }
