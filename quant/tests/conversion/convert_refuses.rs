@@ -163,15 +163,6 @@ fn block_formats_without_ggml_are_refused_and_leave_no_file() {
 
 #[test]
 fn models_that_could_not_be_loaded_are_refused_before_anything_is_written() {
-    let mut checkpoint = Checkpoint::qwen2();
-    checkpoint.config["max_position_embeddings"] = u32::MAX.into();
-    checkpoint
-        .refused("tiny/config.json: gives a model that cannot be loaded, because of its key 'qwen2.context_length'");
-    let mut checkpoint = Checkpoint::internvl();
-    checkpoint.config["max_dynamic_patch"] = 3.into();
-    checkpoint.refused(
-        "tiny/config.json: gives a model that cannot be loaded, because of its key 'clip.vision.preproc_max_tiles'",
-    );
     let checkpoint = Checkpoint::qwen2();
     checkpoint.save(|_, _| 0.0);
     let named = checkpoint.directory.path().join("my-phi3");
