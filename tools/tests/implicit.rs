@@ -9,7 +9,7 @@ use support::{POLICY, Sandbox, demo};
 #[test]
 fn rollouts_with_answers_become_a_prm_that_scores_by_log_probability() {
     let sandbox = Sandbox::new();
-    let generate = "--problems data/test.json --limit 8 -n 6 --max-tokens 150 --deterministic --repetition-penalty 1";
+    let generate = "--problems data/test.json --limit 8 -n 6 --deterministic --repetition-penalty 1";
     sandbox.run(&format!("generate {POLICY} {generate} -o c.json")).done();
     let stats = sandbox.run("--json samples --ranking c.json -o ranking.jsonl").done().object()["stats"].clone();
     let count = |field: &str| stats[field].as_u64().unwrap();

@@ -143,6 +143,7 @@ fn a_local_model_can_be_the_judge() {
     let answers = &run.object()["answers"];
     assert_eq!((&answers["by_rules"], &answers["unjudged"]), (&json!(0), &json!(4)));
     sandbox.write("turns.txt", "no place");
+    let flags = flags.replace("c.json", "d.json");
     sandbox.refuses(&format!("generate {flags} --judge-prompt-template turns.txt"), 3, &["turns.txt", "{prompt}"]);
 }
 
