@@ -150,10 +150,11 @@ fn stop(
         process.end(u64::MAX);
         return "finished".to_owned();
     }
+    let has_started = process.handles_interrupts();
     process.signal(signal);
     let ended = tally.killed(process);
-    // Until the program has started, a signal ends it as it ends every process: nothing is written yet.
-    let is_early = ended.signal == Some(signal) && !sandbox.path("out").exists();
+    // Until the program has started, a signal ends it as it ends every process.
+    let is_early = ended.signal == Some(signal) && !has_started;
     let is_right = signal == libc::SIGKILL || is_early || matches!(ended.code, Some(0 | 4));
     if !is_right {
         let (code, signalled) = (ended.code, ended.signal);

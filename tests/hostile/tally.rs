@@ -52,6 +52,14 @@ impl Process {
         assert_eq!(result, 0, "cannot send signal {signal}");
     }
 
+    /// Whether the process handles interrupts itself by now. Before, the system ends it.
+    pub fn handles_interrupts(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|caught| u64::from_str_radix(caught.trim(), 16).ok()).unwrap_or(0);
+        [libc::SIGINT, libc::SIGTERM].into_iter().all(|signal| caught & 1 << (signal - 1) != 0)
+    }
+
     /// Waits until the process has run for `until`, or ended; returns whether it is still running.
     pub fn runs_until(&self, until: Duration) -> bool {
         loop {
