@@ -149,6 +149,12 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         return Err(if has_failures { anyhow!(message) } else { BadInput(message).into() });
     }
     let methods = &report.methods;
+    let example = args.example.as_ref().map(|name| {
+        let names = || methods.iter().map(|method| method.name.as_str()).collect::<Vec<_>>().join(", ");
+        let unknown = || BadInput(format!("{}: --example {name}: expected one of {}", args.input.display(), names()));
+        methods.iter().find(|method| method.name == *name).ok_or_else(unknown)
+    });
+    let example = example.transpose()?;
     let aggregators: Map<String, Value> = methods.iter().map(|method| (method.name.clone(), json!(method))).collect();
     let result = json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators});
     write_result(args.output.as_deref(), &result)?;
@@ -171,8 +177,8 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_beside(beside, format_args!("wrong choices by their first error (step_errors):"))?;
         ui.say_lines_beside(beside, format_args!("\n{errors}"))?;
     }
-    if let Some(method) = &args.example {
-        show_example(&sets, &report, method, beside, ui)?;
+    if let Some(method) = example {
+        show_example(&sets, method, beside, ui)?;
     }
     if let Some(output) = &args.output {
         ui.say_beside(beside, format_args!("written: {}", output.display()))?;
@@ -181,21 +187,17 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
 }
 
 /// Prints a problem that `method` gets right and the majority wrong: both choices, with the scores of their steps.
-fn show_example(sets: &[CandidateSet], report: &Report, method: &str, beside: &Path, ui: &Ui) -> anyhow::Result<()> {
-    let Some(found) = report.methods.iter().find(|known| known.name == method) else {
-        let known: Vec<&str> = report.methods.iter().map(|method| method.name.as_str()).collect();
-        return Err(BadInput(format!("--example {method}: expected one of {}", known.join(", "))).into());
-    };
-    let Some(example) = found.beats_majority else {
-        ui.say_beside(beside, format_args!("no problem in which {method} is right and the majority is wrong"))?;
+fn show_example(sets: &[CandidateSet], method: &MethodAccuracy, beside: &Path, ui: &Ui) -> anyhow::Result<()> {
+    let name = &method.name;
+    let Some(example) = method.beats_majority else {
+        ui.say_beside(beside, format_args!("no problem in which {name} is right and the majority is wrong"))?;
         return Ok(());
     };
     let set = &sets[example.set];
     let place = candidates::place(&set.record, example.set);
     ui.say_beside(beside, format_args!("{place}: {}", set.question.as_deref().unwrap_or_default()))?;
-    for (name, candidate) in [("majority, wrong", example.majority), (method, example.choice)] {
-        let right = if candidate == example.choice { ", right" } else { "" };
-        ui.say_beside(beside, format_args!("{name}{right}:"))?;
+    for (chosen_by, candidate) in [("majority, wrong", example.majority), (&format!("{name}, right"), example.choice)] {
+        ui.say_beside(beside, format_args!("{chosen_by}:"))?;
         let scores = set.scores.as_ref().and_then(|scores| scores.get(candidate));
         for (index, step) in set.solutions[candidate].iter().enumerate() {
             let score = scores.and_then(|scores| scores.get(index));
