@@ -48,7 +48,7 @@ fn rollouts_with_answers_become_a_prm_that_scores_by_log_probability() {
     assert!(table.contains("minus majority"), "{table}");
     sandbox.refuses("eval bon s.json --example nonsense", 3, &["--example nonsense", "product"]);
 
-    sandbox.refuses(&format!("{score} -i c.json -o x.json --template internvl2_5-scoring"), 1, &["log-probability"]);
+    sandbox.refuses(&format!("{score} -i c.json -o x.json --template internvl2_5-scoring"), 3, &["log-probability"]);
     sandbox.refuses("samples --ranking alone.json -o y.jsonl", 3, &["alone.json", "nothing to rank"]);
     assert!(!sandbox.path("y.jsonl").exists());
 }
