@@ -171,6 +171,8 @@ impl LocalPrm {
             let (logprobs, ends) = logprobs.next().unwrap_or_default();
             let mut start = 0;
             let step = |end: usize| {
+                // A tokenizer may divide a longer text anew from before the last end; such a step has no tokens of its own.
+                let end = end.max(start);
                 let own = &logprobs[std::mem::replace(&mut start, end)..end];
                 own.iter().map(|logprob| f64::from(*logprob)).sum::<f64>().exp()
             };
