@@ -1,5 +1,5 @@
 //! The Best-of-N file: MM-PRM's JSON array of `{question, image_path, solutions_splits, labels,
-//! …}`, to which scoring adds `prm_scores`. Unknown fields are carried along.
+//! …}`, or one such record a line (JSON Lines). Scoring adds `prm_scores`. Unknown fields are carried along.
 //!
 //! ```
 //! use mmprm::data::candidates::{CandidateSet, parse};
@@ -54,11 +54,15 @@ pub enum CandidatesError {
     /// The file cannot be read, or is too large.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is not a JSON array.
-    #[error("{}: line {} column {}: expected a JSON array of candidate records ({source})", path.display(), source.line(), source.column())]
+    /// The file is neither a JSON array nor JSON Lines.
+    #[error("{}: line {line} column {}: expected {expected} ({source})", path.display(), source.column())]
     Json {
         /// The file.
         path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What should be there.
+        expected: &'static str,
         /// The parser's error.
         source: serde_json::Error,
     },
@@ -125,8 +129,7 @@ pub fn load(path: &Path) -> Result<Vec<CandidateSet>, CandidatesError> {
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesError> {
-    let records: Vec<Value> =
-        serde_json::from_slice(bytes).map_err(|source| CandidatesError::Json { path: path.to_owned(), source })?;
+    let records = records(path, bytes)?;
     let sets = records.into_iter().enumerate().map(|(index, record)| {
         let Value::Object(record) = record else {
             return Err(CandidatesError::NotARecord { path: path.to_owned(), index });
@@ -140,6 +143,28 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<CandidateSet>, CandidatesE
         })
     });
     sets.collect()
+}
+
+/// The elements of an array, or the lines of JSON Lines, distinguished by the first character.
+fn records(path: &Path, bytes: &[u8]) -> Result<Vec<Value>, CandidatesError> {
+    let is_lines = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    if !is_lines {
+        let expected = "a JSON array of candidate records";
+        let syntax = |source: serde_json::Error| CandidatesError::Json {
+            path: path.to_owned(),
+            line: source.line(),
+            expected,
+            source,
+        };
+        return serde_json::from_slice(bytes).map_err(syntax);
+    }
+    let lines = bytes.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty());
+    let record = |(index, line): (usize, &[u8])| {
+        let expected = "a candidate record a line";
+        let syntax = |source| CandidatesError::Json { path: path.to_owned(), line: index + 1, expected, source };
+        serde_json::from_slice(line).map_err(syntax)
+    };
+    lines.map(record).collect()
 }
 
 /// Names a record in messages: its index from 0, and its id if it has one.
@@ -247,6 +272,17 @@ mod tests {
         assert_eq!(error(text), "c.json: record 1, field \"solutions_splits\": expected an array of arrays of strings");
         let text = r#"[{"question": "q", "solutions_splits": [["a"]], "labels": [1, 0]}]"#;
         assert_eq!(error(text), "c.json: record 0, field \"labels\": 2 labels for 1 candidates");
+    }
+
+    #[test]
+    fn lines_of_records_are_read_as_an_array_of_them() {
+        let (a, b) =
+            (r#"{"question": "q", "solutions_splits": [["a"]]}"#, r#"{"question": "r", "solutions_splits": []}"#);
+        let array = parse("c.json".as_ref(), format!("[{a},{b}]").as_bytes()).unwrap();
+        let lines = parse("c.jsonl".as_ref(), format!("{a}\r\n\n{b}\n").as_bytes()).unwrap();
+        assert_eq!(array, lines);
+        assert!(error(&format!("{a}\n{{]")).starts_with("c.json: line 2 column 2: expected a candidate record a line"));
+        assert_eq!(error(&format!("{a}\n[]")), "c.json: record 1: expected an object");
     }
 
     #[test]

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::majority::{answer_classes, vote, weighted_vote};
-use super::metrics::{Aggregator, best, pass_at_k};
+use super::metrics::pass_at_k;
+use super::selection::{Contenders, Selection};
 use crate::compat::random::Random;
 use crate::data::candidates::CandidateSet;
 
@@ -111,8 +111,8 @@ pub struct Report {
 }
 
 /// The accuracy of each selection method, in order: a random candidate, pass@k, any right candidate
-/// (oracle), the [majority](super::majority); where records have step scores, each
-/// [`Aggregator`] and the majority weighted by three of them; where all have log-probabilities, the
+/// (oracle), the majority; where records have step scores, each
+/// [aggregator](super::metrics::Aggregator) and the majority weighted by three of them; where all have log-probabilities, the
 /// solution whose least likely step is likeliest and the one with the highest mean of token
 /// log-probabilities. Problems that failed, are not labelled or not scored are left out of every figure
 /// and counted.
@@ -129,8 +129,9 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
     let labelled: Vec<Labelled<'_>> = used
         .iter()
         .filter_map(|&(index, set)| {
-            let classes = answer_classes(set);
-            Some(Labelled { index, labels: set.labels.as_deref()?, majority: vote(&classes), classes, set })
+            let contenders = Contenders::new(set).with_reference(options.reference);
+            let majority = contenders.select(Selection::Majority).map(|selected| selected.index);
+            Some(Labelled { index, labels: set.labels.as_deref()?, majority, contenders, set })
         })
         .collect();
     let max = labelled.iter().map(|record| record.labels.len()).max().unwrap_or(0);
@@ -140,19 +141,16 @@ pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
         methods.add(&format!("pass@{k}"), |record| record.pass(k));
     }
     methods.add("oracle", |record| record.pass(record.labels.len()));
-    methods.select("majority", |record| record.majority);
-    if is_scored {
-        for aggregator in Aggregator::ALL {
-            methods.select(aggregator.name(), |record| best(&record.values(aggregator, options.reference)));
-        }
-        for aggregator in [Aggregator::Min, Aggregator::Last, Aggregator::Product, Aggregator::Average] {
-            methods.select(&format!("weighted_vote_{}", aggregator.name()), |record| record.weighted(aggregator));
-        }
-    }
     let without_logprobs = labelled.iter().filter(|record| record.set.logprobs.is_none()).count();
-    if without_logprobs == 0 && !labelled.is_empty() {
-        methods.select("logprob_worst_step", |record| best(&record.logprobs(worst_step)));
-        methods.select(LOGPROB_MEAN, |record| best(&record.logprobs(mean_token)));
+    for rule in Selection::all() {
+        let is_possible = match rule {
+            Selection::Majority => true,
+            Selection::Score(_) | Selection::WeightedVote(_) => is_scored,
+            Selection::LogprobWorstStep | Selection::LogprobMean => without_logprobs == 0 && !labelled.is_empty(),
+        };
+        if is_possible {
+            methods.select(rule);
+        }
     }
     let (methods, used) = (methods.finish(options.seed), labelled.len());
     let without_logprobs = if without_logprobs == used { 0 } else { without_logprobs };
@@ -164,7 +162,7 @@ struct Labelled<'a> {
     index: usize,
     set: &'a CandidateSet,
     majority: Option<usize>,
-    classes: Vec<Option<String>>,
+    contenders: Contenders<'a>,
     labels: &'a [bool],
 }
 
@@ -181,33 +179,6 @@ impl Labelled<'_> {
     fn error(&self, choice: Option<usize>) -> Option<&str> {
         self.set.record.get("step_errors")?.get(choice?)?.as_str()
     }
-
-    fn values(&self, aggregator: Aggregator, reference: bool) -> Vec<f64> {
-        let without_steps = if reference { 0.0 } else { f64::NEG_INFINITY };
-        let scores = self.set.scores.as_deref().unwrap_or_default();
-        scores.iter().map(|steps| aggregator.apply(steps).unwrap_or(without_steps)).collect()
-    }
-
-    fn weighted(&self, aggregator: Aggregator) -> Option<usize> {
-        weighted_vote(&self.classes, &self.values(aggregator, true))
-    }
-
-    fn logprobs(&self, value: fn(&[(f64, usize)]) -> f64) -> Vec<f64> {
-        let candidates = self.set.logprobs.as_deref().unwrap_or_default();
-        candidates.iter().map(|steps| if steps.is_empty() { f64::NEG_INFINITY } else { value(steps) }).collect()
-    }
-}
-
-/// The smallest mean log-probability of a step's tokens.
-fn worst_step(steps: &[(f64, usize)]) -> f64 {
-    let mean = |(sum, tokens): &(f64, usize)| sum / (*tokens).max(1) as f64;
-    steps.iter().map(mean).fold(f64::INFINITY, f64::min)
-}
-
-/// The mean log-probability of all tokens.
-fn mean_token(steps: &[(f64, usize)]) -> f64 {
-    let (sum, tokens) = steps.iter().fold((0.0, 0), |(sum, tokens), step| (sum + step.0, tokens + step.1));
-    sum / tokens.max(1) as f64
 }
 
 struct Table<'a> {
@@ -231,10 +202,10 @@ impl Table<'_> {
     }
 
     /// Adds a method that selects a candidate.
-    fn select(&mut self, name: &str, choice: impl Fn(&Labelled<'_>) -> Option<usize>) {
+    fn select(&mut self, rule: Selection) {
         let (mut successes, mut errors, mut beats_majority) = (Vec::new(), BTreeMap::new(), None);
         for record in self.records {
-            let choice = choice(record);
+            let choice = record.contenders.select(rule).map(|selected| selected.index);
             let is_right = record.is_right(choice);
             successes.push(f64::from(u8::from(is_right)));
             if let (Some(choice), Some(majority)) = (choice, record.majority)
@@ -247,7 +218,7 @@ impl Table<'_> {
                 *errors.entry(error.to_owned()).or_default() += 1;
             }
         }
-        self.methods.push(Method { name: name.to_owned(), successes, errors, beats_majority });
+        self.methods.push(Method { name: rule.name(), successes, errors, beats_majority });
     }
 
     fn finish(self, seed: u64) -> Vec<MethodAccuracy> {

@@ -39,7 +39,7 @@ use crate::policy::{Detail, PolicyError, RolloutModel, RolloutRequest, StepLogpr
 /// `step_logprobs` and `step_tokens`, the policy's log-probability and number of tokens of each
 /// step, where the policy returns them; and `unjudged`, the number of candidates that could not be
 /// judged, if any. `on_unjudged` says whether these are left out, count as wrong, or fail the
-/// problem. A failed problem has no candidates and its cause in `error`.
+/// problem. A problem without an answer has no `labels`. A failed problem has no candidates and its cause in `error`.
 ///
 /// # Errors
 /// [`BatchError`]; a failed problem does not end the run.
@@ -60,51 +60,56 @@ pub fn generate(
             Ok(sampled) => {
                 let (rollouts, logprobs): (Vec<Rollout>, Vec<Vec<StepLogprob>>) =
                     sampled.into_iter().map(|one| (one.rollout, one.logprobs.unwrap_or_default())).unzip();
+                if !problem.has_answer() {
+                    return finished(problem, rollouts, logprobs, None);
+                }
                 match judge::verdicts(verifier, problem, &rollouts) {
                     // A verifier without a verdict because the run is being stopped does not fail
                     // the problem.
                     Err(_) if batch.cancel.is_cancelled() => Outcome::Cancelled,
                     Err(error) => failed(problem, &error.to_string()),
-                    Ok(verdicts) => finished(problem, rollouts, logprobs, &verdicts, on_unjudged),
+                    Ok(verdicts) => finished(problem, rollouts, logprobs, Some((&verdicts, on_unjudged))),
                 }
             }
         }
     })
 }
 
+/// The record of the candidates, with labels where there are `verdicts`.
 fn finished(
     problem: &Problem,
-    rollouts: Vec<Rollout>,
-    logprobs: Vec<Vec<StepLogprob>>,
-    verdicts: &[Verdict],
-    on_unjudged: OnUnjudged,
+    mut rollouts: Vec<Rollout>,
+    mut logprobs: Vec<Vec<StepLogprob>>,
+    verdicts: Option<(&[Verdict], OnUnjudged)>,
 ) -> Outcome {
-    let drawn = rollouts.len();
-    let unjudged = verdicts.iter().filter(|&&verdict| verdict == Verdict::Unjudged).count();
-    if on_unjudged.fails(unjudged, drawn) {
-        return failed(problem, &format!("{unjudged} of {drawn} candidates could not be judged"));
-    }
-    let (mut kept, mut labels, mut kept_logprobs) = (Vec::new(), Vec::new(), Vec::new());
-    for ((rollout, logprobs), &verdict) in rollouts.into_iter().zip(logprobs).zip(verdicts) {
-        if let Some(label) = on_unjudged.is_right(verdict) {
-            kept.push(rollout);
-            labels.push(u8::from(label));
-            kept_logprobs.push(logprobs);
+    let (mut labels, mut unjudged) = (None, 0);
+    if let Some((verdicts, on_unjudged)) = verdicts {
+        unjudged = verdicts.iter().filter(|&&verdict| verdict == Verdict::Unjudged).count();
+        if on_unjudged.fails(unjudged, rollouts.len()) {
+            return failed(problem, &format!("{unjudged} of {} candidates could not be judged", rollouts.len()));
         }
+        let mut kept = (Vec::new(), Vec::new(), Vec::new());
+        for ((rollout, logprobs), &verdict) in rollouts.into_iter().zip(logprobs).zip(verdicts) {
+            if let Some(label) = on_unjudged.is_right(verdict) {
+                kept.0.push(rollout);
+                kept.1.push(logprobs);
+                kept.2.push(u8::from(label));
+            }
+        }
+        (rollouts, logprobs, labels) = (kept.0, kept.1, Some(kept.2));
     }
     // JSON has no such number; a step that has it was computed by a damaged model.
     let broken = |steps: &Vec<StepLogprob>| steps.iter().position(|step| !step.log_probability.is_finite());
-    if let Some((candidate, step)) = kept_logprobs.iter().enumerate().find_map(|(at, steps)| Some((at, broken(steps)?)))
-    {
-        let value = kept_logprobs[candidate][step].log_probability;
-        let place = format!("candidate {} of {}, step {}", candidate + 1, kept.len(), step + 1);
+    if let Some((candidate, step)) = logprobs.iter().enumerate().find_map(|(at, steps)| Some((at, broken(steps)?))) {
+        let value = logprobs[candidate][step].log_probability;
+        let place = format!("candidate {} of {}, step {}", candidate + 1, rollouts.len(), step + 1);
         return failed(problem, &format!("{place}: the log-probability is {value}, expected a finite number"));
     }
-    let mut record = record(problem, &kept, &labels);
-    let complete = kept.iter().zip(&kept_logprobs).all(|(rollout, logprobs)| rollout.len() == logprobs.len());
-    if complete && kept_logprobs.iter().any(|logprobs| !logprobs.is_empty()) {
+    let mut record = record(problem, &rollouts, labels.as_deref());
+    let complete = rollouts.iter().zip(&logprobs).all(|(rollout, logprobs)| rollout.len() == logprobs.len());
+    if complete && logprobs.iter().any(|logprobs| !logprobs.is_empty()) {
         let each = |value: &dyn Fn(&StepLogprob) -> Value| -> Value {
-            kept_logprobs.iter().map(|candidate| candidate.iter().map(value).collect::<Value>()).collect()
+            logprobs.iter().map(|candidate| candidate.iter().map(value).collect::<Value>()).collect()
         };
         // Four decimals keep the file short.
         record.insert("step_logprobs".into(), each(&|step| json!((step.log_probability * 1e4).round() / 1e4)));
@@ -116,15 +121,17 @@ fn finished(
     Outcome::Done(record)
 }
 
-fn record(problem: &Problem, rollouts: &[Rollout], labels: &[u8]) -> Map<String, Value> {
+fn record(problem: &Problem, rollouts: &[Rollout], labels: Option<&[u8]>) -> Map<String, Value> {
     let mut record = problem.record.clone();
     record.insert("solutions_splits".into(), json!(rollouts));
-    record.insert("labels".into(), json!(labels));
+    if let Some(labels) = labels {
+        record.insert("labels".into(), json!(labels));
+    }
     record
 }
 
 fn failed(problem: &Problem, cause: &str) -> Outcome {
-    let mut record = record(problem, &[], &[]);
+    let mut record = record(problem, &[], Some(&[]));
     record.insert("error".into(), cause.into());
     Outcome::Failed(record, format!("problem {}: {cause}", problem.id))
 }

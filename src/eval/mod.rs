@@ -13,9 +13,10 @@
 
 pub mod batch;
 pub mod bon;
+pub mod classes;
 pub mod generate;
-pub mod majority;
 pub mod metrics;
 pub mod score;
+pub mod selection;
 pub mod steps;
 pub mod triples;

@@ -46,7 +46,7 @@ pub struct RuleVerifier;
 
 impl Verifier for RuleVerifier {
     fn verify(&self, problem: &Problem, answer: &str) -> Result<Verdict, VerifyError> {
-        if problem.answer.trim().trim_matches('$').trim().is_empty() {
+        if !problem.has_answer() {
             return Err(VerifyError::NoAnswer { problem: problem.id.clone() });
         }
         Ok(match compare(&problem.answer, answer, &AnswerSpec::from_record(&problem.record)).outcome {

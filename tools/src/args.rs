@@ -360,6 +360,19 @@ impl ProblemArgs {
         }
         Ok((problems.items, problems.root))
     }
+
+    /// As [`load`](Self::load), for a command that compares answers with those of the problems.
+    pub fn load_with_answers(&self) -> anyhow::Result<(Vec<Problem>, PathBuf)> {
+        let (problems, root) = self.load()?;
+        let mut without = problems.iter().filter(|problem| !problem.has_answer());
+        if let Some(first) = without.next() {
+            let (file, id, count) = (self.problems.display(), &first.id, 1 + without.count());
+            let message = "expected a field `correct_answer` or `answer` in every problem, which the rollouts' answers are \
+                           compared with";
+            return Err(BadInput(format!("{file}: {message}; {count} have none, the first of them {id}")).into());
+        }
+        Ok((problems, root))
+    }
 }
 
 /// `given`, or else the directory that contains `file`.

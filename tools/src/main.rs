@@ -12,6 +12,7 @@ mod commands;
 mod exit;
 mod judging;
 mod machine;
+mod monitor;
 mod planning;
 mod policy;
 mod table;

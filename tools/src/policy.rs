@@ -16,8 +16,8 @@ use mmprm::remote::{Endpoint, EndpointError, EndpointOptions, SetupError};
 use serde_json::{Value, json};
 
 use crate::args::{self, Automatic, EngineArgs, SamplingArgs, api_key, prompt_template};
-use crate::commands::report::Counters;
 use crate::exit::Usage;
+use crate::monitor::Counters;
 use crate::ui::Ui;
 
 /// Environment variables that may hold the key.

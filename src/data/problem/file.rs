@@ -170,7 +170,7 @@ mod tests {
             ),
             ("p.json", format!("[{good}] x"), "p.json:1:36: expected an array of records: trailing characters"),
             ("p.json", format!("[{good}, []]"), "p.json[1]: expected a record (a JSON object)"),
-            ("p.json", "[{\"question\": \"q\"}]".into(), "p.json[0]: expected a field `correct_answer` or `answer`"),
+            ("p.json", "[{\"answer\": \"1\"}]".into(), "p.json[0]: expected a field `question`"),
         ] {
             assert_eq!(load(name, &text).unwrap_err(), expected);
         }

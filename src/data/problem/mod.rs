@@ -49,7 +49,7 @@ pub struct Problem {
     ///
     /// [`with_options`]: super::question::with_options
     pub question: String,
-    /// `correct_answer`, or `answer` where only that is present.
+    /// `correct_answer`, or `answer` where only that is present; empty for a problem whose answer is not known.
     pub answer: String,
     /// The paths of its [image fields](super::images), as written in the record; relative paths are
     /// below the data root. Empty for a problem without images.
@@ -80,6 +80,11 @@ impl Problem {
         self.answer = answer.into();
         let answer = self.answer.as_str().into();
         self.field("correct_answer", answer)
+    }
+
+    /// Whether the expected answer is known.
+    pub fn has_answer(&self) -> bool {
+        !self.answer.trim().trim_matches('$').trim().is_empty()
     }
 
     /// Adds an image by its path, absolute or below the data root.

@@ -15,8 +15,7 @@ impl Problem {
             .ok_or_else(|| RecordError::Expected("a field `question`".into()))?;
         let answer = match optional(&record, "correct_answer", "a string or a number", text)? {
             Some(answer) => answer,
-            None => optional(&record, "answer", "a string or a number", text)?
-                .ok_or_else(|| RecordError::Expected("a field `correct_answer` or `answer`".into()))?,
+            None => optional(&record, "answer", "a string or a number", text)?.unwrap_or_default(),
         };
         let images = image_paths(&record)?;
         check_markers(&question, images.len())?;
@@ -96,6 +95,13 @@ mod tests {
     }
 
     #[test]
+    fn a_problem_may_have_no_answer() {
+        for record in [json!({"question": "q"}), json!({"question": "q", "answer": null})] {
+            assert_eq!(problem(&record).unwrap().answer, "");
+        }
+    }
+
+    #[test]
     fn a_problem_may_have_no_image_or_one_or_many() {
         let images = |paths: Value| {
             let mut record = json!({"question": "q", "answer": "a"});
@@ -112,7 +118,6 @@ mod tests {
     fn values_of_another_type_are_named() {
         for (record, expected) in [
             (json!({"answer": "a"}), "expected a field `question`"),
-            (json!({"question": "q"}), "expected a field `correct_answer` or `answer`"),
             (json!({"question": 1, "answer": "a"}), "expected a string in the field `question`"),
             (json!({"question": "q", "answer": []}), "expected a string or a number in the field `answer`"),
             (json!({"question": "q", "answer": "a", "id": true}), "expected a string or a number in the field `id`"),

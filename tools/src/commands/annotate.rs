@@ -12,9 +12,9 @@ use mmprm_quant::atomic::check_directory;
 use serde_json::{Value, json};
 
 use crate::args::{self, EngineArgs, ProblemArgs, SamplingArgs};
-use crate::commands::report::Monitor;
 use crate::exit::{Exit, Usage};
 use crate::judging::{self, JudgeArgs};
+use crate::monitor::Monitor;
 use crate::policy::PolicyArgs;
 use crate::ui::Ui;
 
@@ -172,7 +172,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.policy.check(&args.engine, args.judge.is_local())?;
     let params = args.search.params(args.judge.on_unjudged());
     params.validate().map_err(|error| Usage(error.to_string()))?;
-    let (mut problems, data_root) = args.problems.load()?;
+    let (mut problems, data_root) = args.problems.load_with_answers()?;
     if let Some(shard) = args.shard {
         problems = shard.select(problems);
     }

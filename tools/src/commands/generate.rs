@@ -9,9 +9,9 @@ use mmprm::eval::generate::generate;
 use serde_json::json;
 
 use crate::args::{self, EngineArgs, ExistingArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
-use crate::commands::report::{self, Monitor};
 use crate::exit::Exit;
 use crate::judging::{self, JudgeArgs};
+use crate::monitor::{self, Monitor};
 use crate::policy::PolicyArgs;
 use crate::ui::Ui;
 
@@ -19,7 +19,7 @@ use crate::ui::Ui;
 ///
 /// The output is a Best-of-N file: each problem's record with `solutions_splits` (the steps of
 /// every candidate) and `labels` (1 where the final answer is right, by rules or, where these are
-/// undecided, a judge model). `mmprm score` adds step scores, `mmprm eval bon` evaluates the
+/// undecided, a judge model; none for a problem without an answer). `mmprm score` adds step scores, `mmprm eval bon` evaluates the
 /// selection. The same command resumes an interrupted run and leaves a finished one as it is.
 #[derive(clap::Args)]
 pub struct Args {
@@ -71,10 +71,15 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ..Batch::new(&args.output, &settings, ui.interrupted())
     };
     if let Some(summary) = batch.check().map_err(args::refusal)? {
-        return report::finished_before(&summary, &args.output, ui);
+        return monitor::finished_before(&summary, &args.output, ui);
     }
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
+    let without_answer = problems.iter().filter(|problem| !problem.has_answer()).count();
+    if without_answer > 0 {
+        let all = problems.len();
+        ui.note(format_args!("{without_answer} of {all} problems have no answer, so their candidates get no labels"));
+    }
     let policy = args.policy.open(&args.engine, &args.sampling, images.clone(), false, Continue::User, ui)?;
     let monitor = Monitor::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems in parallel that the batch stays full while the last rollouts of some finish.
@@ -91,5 +96,5 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     monitor.bar().finish_and_clear();
     policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;
-    report::finish(&summary, &args.output, &monitor, Some(&verifier.counts()), ui)
+    monitor::finish(&summary, &args.output, &monitor, Some(&verifier.counts()), ui)
 }

@@ -10,9 +10,9 @@ use mmprm_quant::atomic::check_directory;
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::commands::report;
 use crate::exit::{BadInput, Exit, Usage};
 use crate::judging::EndpointArgs;
+use crate::monitor;
 use crate::ui::Ui;
 
 /// Number of failures shown; `--json` has all.
@@ -52,7 +52,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     check_directory(&args.output)?;
-    let files = report::trees(&args.trees, ui)?;
+    let files = monitor::trees(&args.trees, ui)?;
     if files.is_empty() {
         return Err(BadInput(format!("{}: no trees (*.json) in it", args.trees.display())).into());
     }

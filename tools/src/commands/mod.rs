@@ -1,5 +1,4 @@
-//! One file per subcommand: its flags, and what it calls in the library. `report` holds what
-//! several of them print.
+//! One file per subcommand: its flags, and what it calls in the library.
 
 pub mod annotate;
 pub mod bench;
@@ -13,7 +12,6 @@ pub mod judge;
 pub mod merge;
 pub mod quantize;
 pub mod reference;
-pub mod report;
 pub mod samples;
 pub mod score;
 pub mod train;

@@ -7,8 +7,8 @@ use mmprm::data::{candidates, tree};
 use mmprm_quant::atomic::check_file;
 use serde_json::json;
 
-use crate::commands::report;
 use crate::exit::{BadInput, Exit};
+use crate::monitor;
 use crate::ui::Ui;
 
 /// Make PRM training samples from search trees or candidates.
@@ -61,7 +61,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         let sets = candidates::load(&args.input)?;
         return ranking(sets.iter().map(|set| Ok(RankingSample::of_candidates(set))), args, ui);
     }
-    let files = report::trees(&args.input, ui)?;
+    let files = monitor::trees(&args.input, ui)?;
     if files.is_empty() {
         return Err(BadInput(format!(
             "{}: expected trees (*.json) in this directory, found none",

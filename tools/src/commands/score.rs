@@ -12,8 +12,8 @@ use mmprm::prompt::PrmTemplate;
 use serde_json::json;
 
 use crate::args::{self, EngineArgs, ExistingArgs, fingerprint};
-use crate::commands::report::{self, Monitor};
 use crate::exit::Exit;
+use crate::monitor::{self, Monitor};
 use crate::ui::Ui;
 
 /// Score every step of candidate solutions with a process reward model.
@@ -80,7 +80,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ..Batch::new(&args.output, &settings, ui.interrupted())
     };
     if let Some(summary) = batch.check().map_err(args::refusal)? {
-        return report::finished_before(&summary, &args.output, ui);
+        return monitor::finished_before(&summary, &args.output, ui);
     }
     let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
     let options = PrmOptions { data_root: data_root.clone(), template: args.template };
@@ -88,5 +88,5 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
     let summary = score::score(&sets, &prm, &RuleVerifier, &Batch { progress: &|event| monitor.event(event), ..batch })
         .map_err(args::refusal)?;
-    report::finish(&summary, &args.output, &monitor, None, ui)
+    monitor::finish(&summary, &args.output, &monitor, None, ui)
 }

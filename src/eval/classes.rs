@@ -1,17 +1,13 @@
-//! Majority voting over equivalence classes of answers (self-consistency, arXiv 2203.11171).
+//! Which answers of a problem's candidates are equal.
 //!
 //! ```
 //! use mmprm::data::candidates::parse;
-//! use mmprm::eval::majority::{answer_classes, vote};
+//! use mmprm::eval::classes::answer_classes;
 //! let text = r#"[{"question": "1/4 + 1/4?", "solutions_splits": [["So 3."], ["It is 1/2."], ["Hence 0.5."]]}]"#;
 //! let sets = parse("candidates.json".as_ref(), text.as_bytes()).unwrap();
 //! let classes = answer_classes(&sets[0]);
 //! assert_eq!(classes[1], classes[2]);
-//! assert_eq!(vote(&classes), Some(1));
 //! ```
-
-use std::cmp::Reverse;
-use std::collections::HashMap;
 
 use crate::answer::extract::extract;
 use crate::answer::{AnswerSpec, Outcome, compare};
@@ -36,31 +32,6 @@ pub fn answer_classes(set: &CandidateSet) -> Vec<Option<String>> {
         }))
     };
     set.solutions.iter().map(&mut class).collect()
-}
-
-/// The first candidate of the largest class, the earliest of equally large ones. Candidates without
-/// an answer do not vote; `None` if nobody votes.
-pub fn vote(classes: &[Option<String>]) -> Option<usize> {
-    let mut votes: HashMap<&str, (usize, usize)> = HashMap::new();
-    for (index, class) in classes.iter().enumerate() {
-        if let Some(class) = class {
-            votes.entry(class).or_insert((0, index)).0 += 1;
-        }
-    }
-    votes.into_values().max_by_key(|&(count, first)| (count, Reverse(first))).map(|(_, first)| first)
-}
-
-/// The first candidate of the class with the largest sum of `weights`, one per candidate; the
-/// earliest of equals.
-pub fn weighted_vote(classes: &[Option<String>], weights: &[f64]) -> Option<usize> {
-    let mut votes: HashMap<&str, (f64, usize)> = HashMap::new();
-    for (index, (class, weight)) in classes.iter().zip(weights).enumerate() {
-        if let Some(class) = class {
-            votes.entry(class).or_insert((0.0, index)).0 += weight;
-        }
-    }
-    let by_weight = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1));
-    votes.into_values().max_by(by_weight).map(|(_, first)| first)
 }
 
 #[cfg(test)]
@@ -89,21 +60,5 @@ mod tests {
         let chosen = classes(&format!(r#"{{"question": "?", "choices": ["a ball", "a cube"], {letter_and_text}}}"#));
         assert_ne!(alone[0], alone[1]);
         assert_eq!(chosen[0], chosen[1]);
-    }
-
-    #[test]
-    fn the_majority_is_the_largest_class_and_the_earliest_of_equals() {
-        let answers = ["a", "b", "b", "a", "c"].map(|answer| Some(answer.to_owned()));
-        assert_eq!(vote(&answers), Some(0));
-        assert_eq!(vote(&[None, Some("x".into())]), Some(1));
-        assert_eq!(vote(&[None, None]), None);
-    }
-
-    #[test]
-    fn weights_decide_between_classes() {
-        let answers = ["a", "b", "b", "c"].map(|answer| Some(answer.to_owned()));
-        assert_eq!(weighted_vote(&answers, &[0.5, 0.3, 0.3, 0.1]), Some(1));
-        assert_eq!(weighted_vote(&answers, &[0.6, 0.3, 0.3, 0.1]), Some(0));
-        assert_eq!(weighted_vote(&[None], &[1.0]), None);
     }
 }
