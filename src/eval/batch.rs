@@ -165,6 +165,12 @@ pub fn data_root(output: &Path) -> Option<PathBuf> {
     Origin::read(output).ok()??.data_root.filter(|folder| folder.is_dir())
 }
 
+/// Returns the settings of the run that made an output, if they lie beside it.
+#[doc(hidden)]
+pub fn settings(output: &Path) -> Option<Value> {
+    Origin::read(output).ok()?.map(|origin| origin.settings)
+}
+
 /// Maximum size in bytes of an output whose failed records are processed again.
 const MAX_OUTPUT: u64 = 4 << 30;
 

@@ -59,7 +59,7 @@ pub struct MethodAccuracy {
     /// The first problem in which it selects a right candidate and the majority a wrong one.
     #[serde(skip)]
     pub beats_majority: Option<BeatsMajority>,
-    /// Comparisons with selections that need no reward model ([`BASELINES`], as far as the file has them), on the same problems.
+    /// Comparisons with choices that need no reward model ([`BASELINES`], as far as the file has them), on the same problems.
     pub against: Vec<Comparison>,
 }
 
@@ -86,7 +86,7 @@ pub struct Comparison {
 }
 
 /// The methods that every method is compared with.
-pub const BASELINES: [&str; 2] = ["majority", LOGPROB_MEAN];
+pub const BASELINES: [&str; 3] = ["random", "majority", LOGPROB_MEAN];
 
 /// The method that selects by the policy's mean log-probability of a token.
 const LOGPROB_MEAN: &str = "logprob_mean";

@@ -18,5 +18,6 @@ pub mod generate;
 pub mod metrics;
 pub mod score;
 pub mod selection;
+pub mod solve;
 pub mod steps;
 pub mod triples;

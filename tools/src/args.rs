@@ -226,6 +226,17 @@ impl EngineArgs {
         self.load(model, self.model_options(), mmproj, max_tiles, parallel, fixed_schedule, ui)
     }
 
+    /// As [`EngineArgs::start`] for a reward model beside a policy; `--lora` does not apply to it.
+    pub fn start_scorer(
+        &self,
+        model: &Path,
+        mmproj: Option<&Path>,
+        ui: &Ui,
+    ) -> anyhow::Result<(Engine, PromptEncoder)> {
+        let options = ModelOptions { adapters: Vec::new(), ..self.model_options() };
+        self.load(model, options, mmproj, None, Some(1), true, ui)
+    }
+
     /// As [`EngineArgs::start`] for a text-only judge; `--lora` does not apply to it.
     pub fn start_judge(&self, model: &Path, parallel: u32, ui: &Ui) -> anyhow::Result<(Engine, PromptEncoder)> {
         let options = ModelOptions { adapters: Vec::new(), ..self.model_options() };

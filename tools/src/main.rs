@@ -9,12 +9,14 @@
 mod args;
 mod build_info;
 mod commands;
+mod draw;
 mod exit;
 mod judging;
 mod machine;
 mod monitor;
 mod planning;
 mod policy;
+mod profile;
 mod table;
 mod ui;
 
@@ -27,11 +29,15 @@ use ui::Ui;
 
 /// Process reward models for multimodal mathematics (MM-PRM) on one workstation.
 ///
+/// One problem: `solve` samples solutions, scores their steps and shows the best; `config` stores
+/// which models it uses.
+///
 /// Models: `convert` turns a checkpoint into GGUF files, `quantize` makes them smaller, `inspect`
 /// shows what is in one.
 ///
-/// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `eval`
-/// measures selection by these scores, `verify` compares answers by rules.
+/// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `choose`
+/// selects one of each problem, `eval` measures selection, `show` shows any of these files,
+/// `verify` compares answers by rules.
 ///
 /// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model;
 /// `samples` turns labelled trees into training samples; `train` trains a policy or a reward model,
@@ -56,11 +62,14 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad inp
 
 #[derive(Subcommand)]
 enum Command {
+    Solve(commands::solve::Args),
     Convert(commands::convert::Args),
     Quantize(commands::quantize::Args),
     Inspect(commands::inspect::Args),
     Generate(commands::generate::Args),
     Score(commands::score::Args),
+    Choose(commands::choose::Args),
+    Show(commands::show::Args),
     Eval(commands::eval::Args),
     Annotate(commands::annotate::Args),
     Judge(commands::judge::Args),
@@ -71,6 +80,7 @@ enum Command {
     Grow(commands::expand::Args),
     Verify(commands::verify::Args),
     Bench(commands::bench::Args),
+    Config(commands::config::Args),
     Doctor(commands::doctor::Args),
     Version(commands::version::Args),
     #[command(hide = true)]
@@ -102,11 +112,14 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     }
     match command {
+        Command::Solve(args) => commands::solve::run(&args, ui),
         Command::Convert(args) => commands::convert::run(&args, ui),
         Command::Quantize(args) => commands::quantize::run(&args, ui),
         Command::Inspect(args) => commands::inspect::run(&args, ui),
         Command::Generate(args) => commands::generate::run(&args, ui),
         Command::Score(args) => commands::score::run(&args, ui),
+        Command::Choose(args) => commands::choose::run(&args, ui),
+        Command::Show(args) => commands::show::run(&args, ui),
         Command::Eval(args) => commands::eval::run(&args, ui),
         Command::Annotate(args) => commands::annotate::run(&args, ui),
         Command::Judge(args) => commands::judge::run(&args, ui),
@@ -116,6 +129,7 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Grow(args) => commands::expand::run(&args, ui),
         Command::Verify(args) => commands::verify::run(&args, ui),
         Command::Bench(args) => commands::bench::run(&args, ui),
+        Command::Config(args) => commands::config::run(&args, ui),
         Command::Doctor(args) => commands::doctor::run(&args, ui),
         Command::Version(args) => commands::version::run(&args, ui),
         Command::CliReference(_) => commands::reference::run(Cli::command()),

@@ -72,6 +72,14 @@ impl Counters {
         parts.join(", ")
     }
 
+    /// Tokens drawn, as far as a server reports them.
+    pub fn generated(&self) -> u64 {
+        match self {
+            Self::Engine(snapshot) => snapshot.generated,
+            Self::Server(traffic) => traffic.generated,
+        }
+    }
+
     /// Rollouts finished.
     fn rollouts(&self) -> u64 {
         match self {

@@ -24,7 +24,7 @@ use crate::ui::Ui;
 const KEY_VARIABLES: [&str; 2] = ["MMPRM_POLICY_KEY", "OPENAI_API_KEY"];
 
 /// The model that generates solutions.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Policy", group = ArgGroup::new("source").required(true).args(["model", "policy_url"]))]
 pub struct PolicyArgs {
     /// Policy model.
@@ -55,7 +55,7 @@ pub struct PolicyArgs {
 }
 
 /// A policy on a server.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Policy on a server")]
 #[expect(clippy::struct_field_names, reason = "fields are named as their flags")]
 struct ServerArgs {
@@ -112,6 +112,27 @@ impl PolicyArgs {
             ))
             .into()),
         }
+    }
+
+    /// Whether the flags name a policy.
+    pub fn is_given(&self) -> bool {
+        self.model.is_some() || self.server.policy_url.is_some()
+    }
+
+    /// These flags, with `default` for the model and its projector where they name no policy.
+    #[must_use]
+    pub fn with_default(&self, default: Option<(PathBuf, Option<PathBuf>)>) -> Self {
+        match default {
+            Some((model, mmproj)) if !self.is_given() => {
+                Self { model: Some(model), mmproj: self.mmproj.clone().or(mmproj), ..self.clone() }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// Whether the policy can be shown images: a local one with its projector, or one on a server.
+    pub fn has_projector(&self) -> bool {
+        self.mmproj.is_some() || self.server.policy_url.is_some()
     }
 
     /// Loads the policy and starts its engine, or prepares its endpoint. Searches set

@@ -76,6 +76,11 @@ impl Ui {
         Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted, started })
     }
 
+    /// Whether results are printed for people.
+    pub fn is_for_people(&self) -> bool {
+        !self.json && !self.quiet
+    }
+
     /// Seconds since the program started.
     pub fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
@@ -119,6 +124,19 @@ impl Ui {
     /// As [`say`](Self::say), for several lines, such as a table.
     pub fn say_lines(&self, lines: impl std::fmt::Display) -> anyhow::Result<()> {
         if self.json || self.quiet { Ok(()) } else { print(&printable_lines(lines)) }
+    }
+
+    /// Prints text that is drawn for a terminal, whose parts from elsewhere are escaped already; nothing with `--quiet` or
+    /// `--json`.
+    pub fn draw(&self, text: &str) -> anyhow::Result<()> {
+        if self.json || self.quiet { Ok(()) } else { print(text.strip_suffix('\n').unwrap_or(text)) }
+    }
+
+    /// Prints a result that has a form of its own, such as JSON Lines, on standard output in every mode.
+    #[expect(clippy::unused_self, reason = "all output goes through the run's Ui")]
+    pub fn write_result(&self, text: &str) -> anyhow::Result<()> {
+        let Some(text) = text.strip_suffix('\n') else { return Ok(()) };
+        print(text)
     }
 
     /// Prints a line about a run that writes to `output`: as [`say`](Self::say), or on standard error

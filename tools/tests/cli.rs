@@ -9,12 +9,15 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 31] = [
+    "solve",
     "convert",
     "quantize",
     "inspect",
     "generate",
     "score",
+    "choose",
+    "show",
     "eval bon",
     "eval steps",
     "annotate",
@@ -32,6 +35,10 @@ const COMMANDS: [&str; 24] = [
     "bench vision",
     "bench synth",
     "bench train",
+    "config set",
+    "config get",
+    "config unset",
+    "config list",
     "doctor",
     "version",
 ];

@@ -43,9 +43,13 @@ fn rollouts_with_answers_become_a_prm_that_scores_by_log_probability() {
     assert_eq!(sandbox.json("alone-scored.json")[0]["prm_scores"][0], scored[0]["prm_scores"][3]);
 
     let report = sandbox.run("--json eval bon s.json").done().object();
-    assert_eq!(report["aggregators"]["product"]["against"][0]["baseline"], "majority");
+    let against = &report["aggregators"]["product"]["against"];
+    assert_eq!([&against[0]["baseline"], &against[1]["baseline"]], ["random", "majority"]);
     let table = sandbox.run("eval bon s.json --example product").done().out;
-    assert!(table.contains("minus majority"), "{table}");
+    assert!(
+        table.contains("minus majority") && table.contains("95 % CI") && table.contains(" * the best selection"),
+        "{table}"
+    );
     sandbox.refuses("eval bon s.json --example nonsense", 3, &["--example nonsense", "product"]);
 
     sandbox.refuses(&format!("{score} -i c.json -o x.json --template internvl2_5-scoring"), 3, &["log-probability"]);

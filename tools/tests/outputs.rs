@@ -25,6 +25,7 @@ fn commands() -> [(Vec<String>, bool); 2] {
         "quantize junk.gguf --type q8_0".into(),
         "samples no-trees".into(),
         "verify no.jsonl".into(),
+        "choose no.json".into(),
         "eval bon no.json".into(),
         "eval steps no.json".into(),
     ];

@@ -161,10 +161,10 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let beside = args.output.as_deref().unwrap_or(Path::new(""));
     ui.result(&result)?;
     let max = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
-    ui.say_beside(beside, format_args!("{} problems, up to {max} candidates each", report.used))?;
-    if let Some(line) = left_out(&report) {
-        ui.say_beside(beside, format_args!("left out of every figure: {line}"))?;
-    }
+    let scored = if methods.iter().any(|method| method.name == "product") { "scored" } else { "not scored" };
+    ui.say_beside(beside, format_args!("{} problems, {scored}, up to {max} candidates each", report.used))?;
+    let others = left_out(&report).unwrap_or_else(|| "none".to_owned());
+    ui.say_beside(beside, format_args!("left out of every figure: {others}"))?;
     if report.without_logprobs > 0 {
         let count = report.without_logprobs;
         ui.say_beside(
@@ -173,6 +173,7 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         )?;
     }
     ui.say_lines_beside(beside, format_args!("\n{}", table(methods)))?;
+    ui.say_beside(beside, LEGEND)?;
     if let Some(errors) = errors(methods) {
         ui.say_beside(beside, format_args!("wrong choices by their first error (step_errors):"))?;
         ui.say_lines_beside(beside, format_args!("\n{errors}"))?;
@@ -230,21 +231,32 @@ fn left_out(report: &Report) -> Option<String> {
     (!counted.is_empty()).then(|| counted.join(", "))
 }
 
+/// The table of all methods. The best selection is marked: pass@k and the oracle need to know the right answer.
 fn table(methods: &[MethodAccuracy]) -> Table {
     let baselines: Vec<&str> =
         BASELINES.into_iter().filter(|name| methods.iter().any(|method| method.name == *name)).collect();
-    let heads = ["method", "accuracy", "from", "to"].map(str::to_owned);
+    let heads = ["method", "accuracy", "95 % CI"].map(str::to_owned);
     let mut table = Table::new(heads.into_iter().chain(baselines.iter().map(|name| format!("minus {name}"))));
+    let selects = |method: &&MethodAccuracy| {
+        let needs_truth = method.name.starts_with("pass@") || method.name == "oracle";
+        !needs_truth && method.name != "random"
+    };
+    let best = methods.iter().filter(selects).map(|method| method.accuracy).max_by(f64::total_cmp);
     for method in methods {
-        let number = |value: f64| format!("{value:.3}");
         let difference = |name: &&str| {
             let comparison = method.against.iter().find(|comparison| comparison.baseline == *name);
             comparison
                 .map_or_else(String::new, |it| format!("{:+.3} ({:+.3} to {:+.3})", it.difference, it.ci[0], it.ci[1]))
         };
-        let numbers = [number(method.accuracy), number(method.ci[0]), number(method.ci[1])];
-        let differences: Vec<String> = baselines.iter().map(difference).collect();
-        table.row([method.name.clone()].into_iter().chain(numbers).chain(differences));
+        let mark = if selects(&method) && Some(method.accuracy) == best { " *" } else { "" };
+        let interval = format!("{:.3} to {:.3}", method.ci[0], method.ci[1]);
+        let numbers = [format!("{}{mark}", method.name), format!("{:.3}", method.accuracy), interval];
+        table.row(numbers.into_iter().chain(baselines.iter().map(difference)));
     }
     table
 }
+
+/// What the table's columns are.
+const LEGEND: &str = "accuracy: fraction of problems in which a right candidate is selected; * the best selection. pass@k and oracle: a \
+right candidate among k, or among all. 95 % CI and, in brackets, those of the differences on the same problems: bootstrap over \
+problems.";

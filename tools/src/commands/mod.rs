@@ -2,6 +2,8 @@
 
 pub mod annotate;
 pub mod bench;
+pub mod choose;
+pub mod config;
 pub mod convert;
 pub mod doctor;
 pub mod eval;
@@ -14,6 +16,8 @@ pub mod quantize;
 pub mod reference;
 pub mod samples;
 pub mod score;
+pub mod show;
+pub mod solve;
 pub mod train;
 pub mod verify;
 pub mod version;

@@ -22,6 +22,14 @@ pub struct Run {
 }
 
 impl Run {
+    pub fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Asserts success without any output on standard error.
     #[track_caller]
     pub fn done(self) -> Self {
@@ -146,7 +154,12 @@ impl Sandbox {
     }
 
     fn prepare(&self, command: &mut Command) {
-        command.current_dir(self.folder.path()).env_remove("MMPRM_LOG").env("RUST_BACKTRACE", "1");
+        command.current_dir(self.folder.path()).env("RUST_BACKTRACE", "1");
+        for variable in ["MMPRM_LOG", "COLUMNS", "CLICOLOR_FORCE", "PAGER"] {
+            command.env_remove(variable);
+        }
+        // The profile of whoever runs the tests must not change them.
+        command.env("XDG_CONFIG_HOME", self.path("config")).env("XDG_STATE_HOME", self.path("state"));
         command.stdin(Stdio::null());
     }
 
@@ -161,12 +174,7 @@ impl Sandbox {
 }
 
 fn finish(command: &mut Command) -> Run {
-    let output = command.output().unwrap();
-    Run {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    Run::of(command.output().unwrap())
 }
 
 /// The directory `demo` of the source tree.

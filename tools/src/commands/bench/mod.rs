@@ -9,6 +9,8 @@ mod synth;
 mod train;
 mod vision;
 
+pub use subject::demo;
+
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 

@@ -1,0 +1,170 @@
+//! `mmprm solve`: the best of N solutions of one question, with its steps.
+
+mod interactive;
+mod question;
+mod session;
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::RangedU64ValueParser;
+use mmprm::eval::selection::Selection;
+
+use crate::args::{EngineArgs, SamplingArgs};
+use crate::exit::{Exit, Usage};
+use crate::policy::PolicyArgs;
+use crate::profile::{MAX_CANDIDATES, Profile};
+use crate::ui::Ui;
+
+use question::Question;
+use session::Session;
+
+/// Candidates of a question where nothing else is said.
+const CANDIDATES: usize = 16;
+
+/// Solve a problem: sample N solutions, score their steps, show the best.
+///
+/// Images are named before or after the question; a question of several words is quoted. Without one, it is read from standard
+/// input. The policy writes the solutions, the process reward model scores each of their steps, and the one with the highest
+/// product of scores is shown, with other answers and how many candidates have them. Without a reward model the most frequent
+/// answer is chosen.
+///
+/// Models are those of the flags, else those of the profile (`mmprm config set policy FILE`), else the demo's where this runs in
+/// the source tree.
+#[derive(clap::Args)]
+#[command(
+    mut_group("source", |group| group.required(false)),
+    mut_arg("repetition_penalty", |arg| arg.default_value("1")),
+    after_long_help = "Examples:
+  mmprm solve figure.png \"How long is AB?\"
+  mmprm solve a.png b.png \"Which is larger?\" -n 32 --by weighted-vote
+  echo \"What is 17 * 3?\" | mmprm solve --policy policy.gguf --json
+  mmprm solve --interactive"
+)]
+pub struct Args {
+    /// Image files, and the question.
+    #[arg(value_name = "IMAGE|QUESTION")]
+    inputs: Vec<String>,
+
+    /// Candidates to sample [default: the profile's, else 16].
+    #[arg(short, long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_CANDIDATES as u64))]
+    n: Option<usize>,
+
+    /// Rule that selects the answer: majority, product, min, weighted_vote, logprob_mean and others (`mmprm choose --help` lists
+    /// them) [default: the profile's, else product with a reward model, majority without].
+    #[arg(long, value_name = "RULE")]
+    by: Option<Selection>,
+
+    /// Show every candidate, the best first.
+    #[arg(long)]
+    all: bool,
+
+    /// Ask for questions until the input ends, with the models loaded. A line holds a question and the images that it is about;
+    /// without images it is about the earlier ones. `/help` lists the commands.
+    #[arg(short, long)]
+    interactive: bool,
+
+    #[command(flatten)]
+    prm: PrmArgs,
+
+    #[command(flatten)]
+    policy: PolicyArgs,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// The process reward model.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Reward model")]
+struct PrmArgs {
+    /// Process reward model.
+    #[arg(long, value_name = "GGUF")]
+    prm: Option<PathBuf>,
+
+    /// Its vision projector; without one, questions with images are refused.
+    #[arg(long, value_name = "GGUF", requires = "prm")]
+    prm_mmproj: Option<PathBuf>,
+
+    /// Do without the reward model of the profile or the demo.
+    #[arg(long, conflicts_with = "prm")]
+    no_prm: bool,
+}
+
+/// A model and its projector.
+#[derive(Debug, Clone)]
+struct Pair {
+    model: PathBuf,
+    mmproj: Option<PathBuf>,
+}
+
+impl Pair {
+    fn of(profile: &Profile, model: &str, mmproj: &str) -> Option<Self> {
+        profile.path(model).map(|path| Self { model: path, mmproj: profile.path(mmproj) })
+    }
+
+    /// A pair of the demo's.
+    fn of_demo(demo: &Path, name: &str) -> Self {
+        let models = demo.join("models");
+        let mmproj = Some(models.join(format!("mmproj-{name}-f16.gguf")));
+        Self { model: models.join(format!("{name}-q8_0.gguf")), mmproj }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    let mut profile = Profile::load()?;
+    if !args.policy.is_given() && profile.get("policy").is_none() {
+        let demo = super::bench::demo("--policy")
+            .map_err(|error| Usage(format!("{error}, or name it once for all: mmprm config set policy FILE")))?;
+        profile = Profile::default();
+        return start(args, &profile, Some(&demo), ui);
+    }
+    start(args, &profile, None, ui)
+}
+
+fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow::Result<Exit> {
+    let own = Pair::of(profile, "policy", "mmproj").or_else(|| demo.map(|demo| Pair::of_demo(demo, "policy")));
+    let policy = args.policy.with_default(own.map(|pair| (pair.model, pair.mmproj)));
+    policy.check(&args.engine, false)?;
+    let given = args.prm.prm.clone().map(|model| Pair { model, mmproj: args.prm.prm_mmproj.clone() });
+    let prm = match given {
+        None if args.prm.no_prm => None,
+        None => Pair::of(profile, "prm", "prm-mmproj").or_else(|| demo.map(|demo| Pair::of_demo(demo, "implicit-prm"))),
+        given => given,
+    };
+    let by_profile = profile.get("by").and_then(|rule| rule.parse().ok());
+    let rule = args.by.or_else(|| by_profile.filter(|rule| prm.is_some() || !session::needs_scores(*rule)));
+    if let Some(rule) = rule.filter(|rule| prm.is_none() && session::needs_scores(*rule)) {
+        return Err(Usage(format!("--by {rule} needs a process reward model; give it with --prm")).into());
+    }
+    let count = args.n.or_else(|| profile.get("n")?.parse().ok()).unwrap_or(CANDIDATES);
+    // A question that cannot be asked is found before models are loaded.
+    let first = if args.interactive && args.inputs.is_empty() { None } else { Some(Question::read(&args.inputs)?) };
+    if let Some(question) = &first {
+        for (flag, has_projector) in [
+            ("--mmproj", policy.has_projector()),
+            ("--prm-mmproj", prm.as_ref().is_none_or(|pair| pair.mmproj.is_some())),
+        ] {
+            if !question.images.is_empty() && !has_projector {
+                return Err(
+                    Usage(format!("the question has an image; give the model's vision projector with {flag}")).into()
+                );
+            }
+        }
+    }
+    let mut session = Session::open(&policy, prm, &args.sampling, &args.engine, ui)?;
+    session.count = count;
+    session.rule = rule;
+    session.shows_all = args.all;
+    if let Some(question) = first {
+        session.answer(&question, ui)?;
+        if !args.interactive {
+            return Ok(Exit::Done);
+        }
+        return interactive::run(&mut session, question.images, ui);
+    }
+    interactive::run(&mut session, Vec::new(), ui)
+}
