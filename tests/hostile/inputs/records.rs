@@ -56,7 +56,17 @@ fn solutions() {
         &sandbox,
         &[
             Target::new("c.json", Form::Json, 70, &[&[&score, "eval bon case/out.json"]]),
-            Target::new("s.json", Form::Json, 50, &[&["eval bon case/s.json -o case/e.json"]]),
+            Target::new(
+                "s.json",
+                Form::Json,
+                50,
+                &[
+                    &["eval bon case/s.json -o case/e.json"],
+                    &["choose case/s.json -o case/o.jsonl"],
+                    &["show case/s.json"],
+                    &["show case/s.json 0"],
+                ],
+            ),
             Target::new(
                 "a.jsonl",
                 Form::JsonLines,
@@ -74,6 +84,12 @@ fn trees_and_samples() {
     let tree = sandbox.trees("trees").remove(0);
     sandbox.write("whole/trees/tree.json", sandbox.read(&format!("trees/{tree}")));
     sandbox.write("whole/s.jsonl", samples());
+    sandbox
+        .write("whole/log.jsonl", "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.25,\"tokens_per_second\":9.5}\n");
+    sandbox.write(
+        "whole/bench.json",
+        r#"{"bench": "infer", "rows": [{"model": "m", "threads": 2, "mean": 2.5, "unit": "tokens/s"}]}"#,
+    );
     let train = "train prm --quiet --model mini-prm --samples case/s.jsonl --steps 1 -o case/run";
     let plan = "train prm --quiet --model mini-prm --samples case/s.jsonl --plan -o case/run";
     attack(
@@ -87,9 +103,17 @@ fn trees_and_samples() {
                 &[
                     &["samples case/trees -o case/o.jsonl"],
                     &["samples case/trees --every-rollout --relative -o case/o.jsonl"],
+                    &["show case/trees", "show case/trees 0"],
                 ],
             ),
-            Target::new("s.jsonl", Form::JsonLines, 60, &[&[plan, train]]),
+            Target::new(
+                "s.jsonl",
+                Form::JsonLines,
+                60,
+                &[&[plan, train], &["show case/s.jsonl", "show case/s.jsonl 0"]],
+            ),
+            Target::new("log.jsonl", Form::JsonLines, 20, &[&["show case/log.jsonl"]]),
+            Target::new("bench.json", Form::Json, 20, &[&["show case/bench.json"]]),
         ],
     );
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use mmprm::data::candidates::CandidateSet;
 use mmprm::eval::selection::{Contenders, Selected, Selection};
@@ -25,8 +26,10 @@ const RUNNERS_UP: usize = 5;
 /// The question and its images, and the expected answer where the record has one.
 pub fn problem(set: &CandidateSet, pen: Pen) -> String {
     let mut text = String::new();
+    let here = std::env::current_dir().unwrap_or_default();
     for image in &set.images {
-        text += &format!("{}\n", pen.dim(&pen.cut(image, 0)));
+        let short = Path::new(image).strip_prefix(&here).ok().and_then(Path::to_str).unwrap_or(image);
+        text += &format!("{}\n", pen.dim(&pen.cut(short, 0)));
     }
     if let Some(question) = &set.question {
         for line in question.lines() {

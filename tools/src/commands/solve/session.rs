@@ -166,10 +166,13 @@ impl Session {
             text += &drawn::all(set, &contenders, Some(selected), style);
         }
         text.push('\n');
-        text += &format!("{}\n", style.pen.dim(&self.summary(set, cost)));
+        for line in self.summary(set, cost).lines() {
+            text += &format!("{}\n", style.pen.dim(line));
+        }
         ui.draw(&text)
     }
 
+    /// Numbers and times, and what scores mean where it is not the usual.
     fn summary(&self, set: &CandidateSet, cost: &Cost) -> String {
         let Cost { tokens, sampling, scoring } = *cost;
         let count = set.solutions.len();
@@ -180,7 +183,7 @@ impl Session {
         if self.prm.is_some() {
             line += &format!(", scored in {scoring:.1} s");
             if self.scale == Scale::Logarithmic {
-                line += "; a step's score is the probability that the reward model would write it";
+                line += "\na step's score is the probability that the reward model would write it";
             }
         }
         line
