@@ -42,6 +42,7 @@
 
 pub mod candidates;
 pub mod images;
+pub mod import;
 pub mod problem;
 pub mod question;
 pub mod samples;

@@ -14,10 +14,12 @@
 pub mod batch;
 pub mod bon;
 pub mod classes;
+pub mod detection;
 pub mod generate;
 pub mod metrics;
 pub mod score;
 pub mod selection;
 pub mod solve;
+mod step_labels;
 pub mod steps;
 pub mod triples;

@@ -1,16 +1,17 @@
 //! Step-level evaluation: how well step scores separate right steps from wrong ones, where the truth of each step is known.
 //!
-//! A record says which of its steps are right in `step_labels`: for each candidate a list with 1 or 0 for each step, which may
-//! end at the first 0. A solution counts up to and including its first wrong step, since what follows from an error is neither
-//! right nor wrong by itself, and since everything after it would be easy to tell by its position.
+//! A record says which of its steps are right in `step_labels`: for each candidate a list with 1 or 0 for each step, or null for a
+//! step that does not count; it may end at the first 0. A solution counts up to and including its first wrong step, since what follows from an error is neither
+//! right nor wrong by itself, and since everything after it would be easy to tell by its position. [`StepsReport::detection`] counts
+//! as the benchmarks do.
 //!
 //! ```
 //! use mmprm::data::candidates::parse;
-//! use mmprm::eval::steps::report;
+//! use mmprm::eval::steps::{StepsOptions, report};
 //! let text = r#"[{"question": "q", "solutions_splits": [["a", "b", "c"], ["d"]], "prm_scores": [[0.9, 0.2, 0.8], [0.7]],
 //!                 "step_labels": [[1, 0], [1]]}]"#;
 //! let sets = parse("scored.json".as_ref(), text.as_bytes()).unwrap();
-//! let report = report(&sets, None).unwrap();
+//! let report = report(&sets, &StepsOptions::default()).unwrap();
 //! assert_eq!((report.all.steps, report.all.wrong), (3, 1));
 //! assert_eq!((report.all.auc, report.within_problem), (Some(1.0), Some(1.0)));
 //! ```
@@ -20,30 +21,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::data::candidates::{CandidateSet, place};
+use super::detection::{Detection, Goal, Solution, best_threshold, detection};
+use super::step_labels;
+pub use super::step_labels::StepsError;
+use crate::data::candidates::CandidateSet;
 use crate::util::auc::auc;
+use crate::util::random::mix;
 
 /// Number of bins of the calibration table.
 const BINS: usize = 10;
-
-/// Why the steps of a file cannot be evaluated.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StepsError {
-    /// No record has both step scores and the truth of its steps.
-    #[error("no record has both `prm_scores` and `step_labels`")]
-    NoSteps,
-    /// The truth of a record's steps has another form.
-    #[error("{record}: `{field}` is not {expected}")]
-    Field {
-        /// The record: its index, and its id if it has one.
-        record: String,
-        /// The field.
-        field: String,
-        /// What was expected.
-        expected: &'static str,
-    },
-}
 
 /// How well scores separate the steps of a group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -80,6 +66,12 @@ pub struct StepsReport {
     pub within_problem: Option<f64>,
     /// Steps by the value of the field they are grouped by.
     pub groups: BTreeMap<String, Separation>,
+    /// Finding wrong steps by a threshold, over all labelled steps.
+    pub detection: Detection,
+    /// The same by group.
+    pub detection_groups: BTreeMap<String, Detection>,
+    /// The same on one half of the problems, with the threshold that is best on the other half.
+    pub tuned: Option<Detection>,
     /// Ten bins of scores of equal width from 0 to 1.
     pub calibration: Vec<Bin>,
     /// Mean distance of score and fraction of right steps over the bins, weighted by their steps (ECE).
@@ -89,16 +81,37 @@ pub struct StepsReport {
 /// A step's score and whether it is right.
 type Scored = (f64, bool);
 
-/// Evaluates the step scores of records; `group` names a field whose values divide the steps into groups.
+/// How to evaluate steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepsOptions<'a> {
+    /// Field of the records whose values divide them into groups.
+    pub by: Option<&'a str>,
+    /// A step with a score below this is taken to be wrong.
+    pub threshold: f64,
+    /// What a threshold is chosen for on one half of the problems, to be measured on the other; `None` to choose none.
+    pub tuned_for: Option<Goal>,
+    /// Divides the problems into halves.
+    pub seed: u64,
+}
+
+impl Default for StepsOptions<'_> {
+    fn default() -> Self {
+        Self { by: None, threshold: 0.5, tuned_for: None, seed: 0 }
+    }
+}
+
+/// Evaluates the step scores of records.
 ///
 /// # Errors
 /// [`StepsError`].
-pub fn report(sets: &[CandidateSet], group: Option<&str>) -> Result<StepsReport, StepsError> {
+pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<StepsReport, StepsError> {
     let mut report = StepsReport::default();
     let mut groups: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
     let (mut all, mut ordered, mut pairs) = (Vec::new(), 0.0, 0.0);
+    let mut solutions: BTreeMap<String, Vec<Solution>> = BTreeMap::new();
+    let mut halves: [Vec<Solution>; 2] = [Vec::new(), Vec::new()];
     for (index, set) in sets.iter().enumerate() {
-        let (Some(scores), Some(labels)) = (&set.scores, step_labels(set, index)?) else {
+        let (Some(scores), Some(labels)) = (&set.scores, step_labels::of(set, index)?) else {
             report.left_out += 1;
             continue;
         };
@@ -111,13 +124,18 @@ pub fn report(sets: &[CandidateSet], group: Option<&str>) -> Result<StepsReport,
             ordered += own * own_pairs;
             pairs += own_pairs;
         }
-        if let Some(group) = group {
-            let name = match set.record.get(group) {
-                Some(Value::String(name)) => name.clone(),
-                Some(Value::Null) | None => "(none)".to_owned(),
-                Some(other) => other.to_string(),
-            };
-            groups.entry(name).or_default().extend(&steps);
+        let own = scores.iter().zip(&labels);
+        let own = own.map(|(scores, labels)| Solution { scores: scores.clone(), labels: labels.clone() });
+        let own: Vec<Solution> = own.collect();
+        halves[usize::from(mix(options.seed ^ mix(index as u64)) & 1 == 1)].extend_from_slice(&own);
+        let name = options.by.map(|by| match set.record.get(by) {
+            Some(Value::String(name)) => name.clone(),
+            Some(Value::Null) | None => "(none)".to_owned(),
+            Some(other) => other.to_string(),
+        });
+        if let Some(name) = name {
+            groups.entry(name.clone()).or_default().extend(&steps);
+            solutions.entry(name).or_default().extend(own);
         }
         all.extend(steps);
     }
@@ -127,6 +145,13 @@ pub fn report(sets: &[CandidateSet], group: Option<&str>) -> Result<StepsReport,
     report.all = separation(&all);
     report.within_problem = (pairs > 0.0).then(|| ordered / pairs);
     report.groups = groups.into_iter().map(|(name, steps)| (name, separation(&steps))).collect();
+    let everything: Vec<Solution> = halves.iter().flatten().cloned().collect();
+    report.detection = detection(&everything, options.threshold);
+    let of_group = |(name, own): (String, Vec<Solution>)| (name, detection(&own, options.threshold));
+    report.detection_groups = solutions.into_iter().map(of_group).collect();
+    let [chosen_on, measured_on] = &halves;
+    let chosen = options.tuned_for.and_then(|goal| best_threshold(chosen_on, goal));
+    report.tuned = chosen.map(|threshold| detection(measured_on, threshold));
     report.calibration = bins(&all);
     let distance = |bin: &Bin| bin.steps as f64 * (bin.score - bin.right).abs();
     report.calibration_error = report.calibration.iter().map(distance).sum::<f64>() / all.len() as f64;
@@ -134,9 +159,9 @@ pub fn report(sets: &[CandidateSet], group: Option<&str>) -> Result<StepsReport,
 }
 
 /// The steps of a solution up to and including its first wrong one.
-fn up_to_error<'a>(scores: &'a [f64], labels: &'a [bool]) -> impl Iterator<Item = Scored> + 'a {
-    let count = labels.iter().position(|right| !right).map_or(labels.len(), |first| first + 1);
-    scores.iter().copied().zip(labels.iter().copied()).take(count)
+fn up_to_error<'a>(scores: &'a [f64], labels: &'a [Option<bool>]) -> impl Iterator<Item = Scored> + 'a {
+    let count = labels.iter().position(|label| *label == Some(false)).map_or(labels.len(), |first| first + 1);
+    scores.iter().zip(labels).take(count).filter_map(|(score, label)| Some((*score, (*label)?)))
 }
 
 fn separation(steps: &[Scored]) -> Separation {
@@ -160,31 +185,16 @@ fn bins(steps: &[Scored]) -> Vec<Bin> {
     bins
 }
 
-/// `step_labels`: for each candidate, whether each step is right, as far as it is known.
-fn step_labels(set: &CandidateSet, index: usize) -> Result<Option<Vec<Vec<bool>>>, StepsError> {
-    let label = |label: &Value| match label {
-        Value::Bool(right) => Some(*right),
-        label => label.as_u64().filter(|label| *label < 2).map(|label| label == 1),
-    };
-    let solution = |labels: &Value| labels.as_array()?.iter().map(label).collect::<Option<Vec<bool>>>();
-    let fail =
-        |expected| StepsError::Field { record: place(&set.record, index), field: "step_labels".to_owned(), expected };
-    let Some(field) = set.record.get("step_labels").filter(|field| !field.is_null()) else { return Ok(None) };
-    let labels: Option<Vec<Vec<bool>>> =
-        field.as_array().and_then(|candidates| candidates.iter().map(solution).collect());
-    let labels = labels.ok_or_else(|| fail("a list of lists of 0 and 1"))?;
-    let fits = labels.len() == set.solutions.len()
-        && labels.iter().zip(&set.solutions).all(|(labels, steps)| steps.is_empty() || labels.len() <= steps.len());
-    if fits { Ok(Some(labels)) } else { Err(fail("a list for each candidate with a label for each step or fewer")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::candidates::parse;
 
     fn of(records: &str) -> Result<StepsReport, StepsError> {
-        report(&parse("s.json".as_ref(), format!("[{records}]").as_bytes()).unwrap(), Some("family"))
+        report(
+            &parse("s.json".as_ref(), format!("[{records}]").as_bytes()).unwrap(),
+            &StepsOptions { by: Some("family"), ..Default::default() },
+        )
     }
 
     #[test]

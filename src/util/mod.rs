@@ -16,6 +16,7 @@
 pub mod auc;
 pub mod cancel;
 #[doc(hidden)]
+pub mod guard;
 pub mod identity;
 pub mod io;
 #[doc(hidden)]

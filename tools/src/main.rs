@@ -39,6 +39,8 @@ use ui::Ui;
 /// selects one of each problem, `eval` measures selection, `show` shows any of these files,
 /// `verify` compares answers by rules.
 ///
+/// Data: `data import` reads published data sets.
+///
 /// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model;
 /// `samples` turns labelled trees into training samples; `train` trains a policy or a reward model,
 /// whole or as adapters, which `merge` folds into their base.
@@ -71,6 +73,7 @@ enum Command {
     Choose(commands::choose::Args),
     Show(commands::show::Args),
     Eval(commands::eval::Args),
+    Data(commands::data::Args),
     Annotate(commands::annotate::Args),
     Judge(commands::judge::Args),
     Samples(commands::samples::Args),
@@ -121,6 +124,7 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Choose(args) => commands::choose::run(&args, ui),
         Command::Show(args) => commands::show::run(&args, ui),
         Command::Eval(args) => commands::eval::run(&args, ui),
+        Command::Data(args) => commands::data::run(&args, ui),
         Command::Annotate(args) => commands::annotate::run(&args, ui),
         Command::Judge(args) => commands::judge::run(&args, ui),
         Command::Samples(args) => commands::samples::run(&args, ui),

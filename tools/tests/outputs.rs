@@ -31,6 +31,7 @@ fn commands() -> [(Vec<String>, bool); 2] {
     ];
     let directories = [
         "convert no-checkpoint".into(),
+        "data import auto no.json".into(),
         "annotate --policy junk.gguf --problems p.json".into(),
         "judge no-trees --judge-url http://localhost:1/v1 --judge-model x".into(),
         "merge no-adapter --base no-base".into(),
