@@ -31,7 +31,8 @@ use ui::Ui;
 /// shows what is in one.
 ///
 /// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `eval`
-/// measures selection by these scores, `verify` compares answers by rules.
+/// measures selection by these scores, `report` shows them as a page, `verify` compares answers by
+/// rules.
 ///
 /// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model;
 /// `samples` turns labelled trees into training samples; `train` trains a policy or a reward model,
@@ -62,6 +63,7 @@ enum Command {
     Generate(commands::generate::Args),
     Score(commands::score::Args),
     Eval(commands::eval::Args),
+    Report(commands::report::Args),
     Annotate(commands::annotate::Args),
     Judge(commands::judge::Args),
     Samples(commands::samples::Args),
@@ -108,6 +110,7 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Generate(args) => commands::generate::run(&args, ui),
         Command::Score(args) => commands::score::run(&args, ui),
         Command::Eval(args) => commands::eval::run(&args, ui),
+        Command::Report(args) => commands::report::run(&args, ui),
         Command::Annotate(args) => commands::annotate::run(&args, ui),
         Command::Judge(args) => commands::judge::run(&args, ui),
         Command::Samples(args) => commands::samples::run(&args, ui),

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "convert",
     "quantize",
     "inspect",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 24] = [
     "score",
     "eval bon",
     "eval steps",
+    "report",
     "annotate",
     "judge",
     "samples",

@@ -27,6 +27,7 @@ fn commands() -> [(Vec<String>, bool); 2] {
         "verify no.jsonl".into(),
         "eval bon no.json".into(),
         "eval steps no.json".into(),
+        "report no.json".into(),
     ];
     let directories = [
         "convert no-checkpoint".into(),
