@@ -55,6 +55,16 @@ impl Axis {
         Self { label: label.to_owned(), min: first * step, max: last * step, ticks: ticks.collect() }
     }
 
+    /// As [`linear`](Self::linear), but the axis ends at these values.
+    pub fn exact(label: &str, min: f64, max: f64) -> Self {
+        let axis = Self::linear(label, min, max);
+        if !(min.is_finite() && max.is_finite() && max > min) {
+            return axis;
+        }
+        let ticks = axis.ticks.into_iter().filter(|tick| (min..=max).contains(&tick.0)).collect();
+        Self { min, max, ticks, ..axis }
+    }
+
     /// An axis from 0 to 1 with labels in percent.
     pub fn percent(label: &str, min: f64, max: f64) -> Self {
         let mut axis = Self::linear(label, 100.0 * min, 100.0 * max);
@@ -258,6 +268,7 @@ mod tests {
         assert_eq!(labels(&Axis::linear("", 0.0, 1.0)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(&Axis::percent("", 0.43, 0.88)), ["40 %", "50 %", "60 %", "70 %", "80 %", "90 %"]);
         assert_eq!(labels(&Axis::linear("", 0.0, 633.0)), ["0", "200", "400", "600", "800"]);
+        assert_eq!(labels(&Axis::exact("", 0.0, 633.0)), ["0", "200", "400", "600"]);
         for (min, max) in [(0.0, 0.0), (f64::NAN, 1.0), (1.0, f64::INFINITY), (0.0, 1e-5), (-1e9, 1e9)] {
             let axis = Axis::linear("", min, max);
             assert!(axis.max > axis.min && (2..=12).contains(&axis.ticks.len()), "{axis:?}");

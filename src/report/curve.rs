@@ -72,8 +72,9 @@ pub fn curves(sets: &[CandidateSet], seed: u64) -> Curves {
     let resamples = Resamples::new(records.len(), seed);
     let line = |name: String, accuracy: &dyn Fn(usize, &Record<'_>, usize) -> f64| {
         let points = counts.iter().map(|&n| {
-            let values = records.iter().enumerate().map(|(index, record)| accuracy(index, record, n)).collect();
-            resamples.point(values)
+            let values: Vec<f64> =
+                records.iter().enumerate().map(|(index, record)| accuracy(index, record, n)).collect();
+            resamples.point(&values)
         });
         Line { name, points: points.collect() }
     };
@@ -204,7 +205,7 @@ impl Resamples {
         Self { count, indices: (0..draws).map(|_| random.below(count) as u32).collect() }
     }
 
-    fn point(&self, values: Vec<f64>) -> Point {
+    fn point(&self, values: &[f64]) -> Point {
         if values.is_empty() {
             return Point { accuracy: 0.0, ci: [0.0; 2] };
         }

@@ -103,7 +103,8 @@ fn png(image: &Rgb8) -> Result<Vec<u8>, image::ImageError> {
     let (pixels, _) = image.data.as_chunks::<3>();
     let is_grey = pixels.iter().all(|[red, green, blue]| red == green && green == blue);
     let mut bytes = Vec::new();
-    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive);
+    // Level 9 takes ten times as long for 5 % less.
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Level(3), FilterType::Adaptive);
     if is_grey {
         let grey: Vec<u8> = pixels.iter().map(|pixel| pixel[0]).collect();
         encoder.write_image(&grey, width, height, ExtendedColorType::L8)?;

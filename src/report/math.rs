@@ -1,4 +1,4 @@
-//! Formulas of a text as MathML.
+//! Formulas of a text as `MathML`.
 //!
 //! Formulas are in `$…$`, `$$…$$`, `\(…\)` or `\[…\]`. What cannot be converted stays text. The converter writes some characters
 //! of its input as they are, so its output is rebuilt from the elements and attributes of [`ELEMENTS`] and [`ATTRIBUTES`]; all
@@ -26,14 +26,14 @@ const MAX_SOURCE: usize = 2000;
 /// Maximum number of open groups in a formula.
 const MAX_DEPTH: usize = 64;
 
-/// Maximum bytes of MathML on a page; formulas beyond are shown as text.
+/// Maximum bytes of `MathML` on a page; formulas beyond are shown as text.
 const MAX_TOTAL: usize = 1_500_000;
 
 /// Commands that define others, which no solution needs.
 const DEFINITIONS: [&str; 8] =
     ["\\def", "\\gdef", "\\edef", "\\xdef", "\\let", "\\futurelet", "\\newcommand", "\\renewcommand"];
 
-/// The elements of MathML that a page may have.
+/// The elements of `MathML` that a page may have.
 const ELEMENTS: [&str; 27] = [
     "math",
     "mrow",
@@ -152,6 +152,52 @@ fn formula(text: &str, open: usize) -> Option<(&str, bool, usize)> {
 
 /// Converts a formula; `None` if it cannot be.
 pub fn mathml(source: &str, block: bool) -> Option<String> {
+    if source.len() > MAX_SOURCE {
+        return None;
+    }
+    converted(source, block).or_else(|| converted(&respelled(source)?, block))
+}
+
+/// Commands that the converter does not know, and the same in others.
+const SPELLINGS: [(&str, &str); 5] = [
+    ("\\number", ""),
+    ("\\quantity", ""),
+    ("\\unit", "\\mathrm"),
+    ("\\degreeCelsius", "{}^\\circ C"),
+    ("\\parallelogram", "\u{25b1}"),
+];
+
+/// A formula in commands that the converter knows; `None` if nothing is to be changed.
+fn respelled(source: &str) -> Option<String> {
+    let mut text = source.to_owned();
+    for (command, instead) in SPELLINGS {
+        while let Some(at) = position(&text, command) {
+            text.replace_range(at..at + command.len(), instead);
+        }
+    }
+    while let Some(at) = position(&text, "\\over") {
+        // The group around it, or the whole formula.
+        let is_open = |depth: &mut i32, up: char, character: char| {
+            *depth += i32::from(character == up) - i32::from("{}".contains(character) && character != up);
+            *depth > 0
+        };
+        let (mut before, mut after) = (0, 0);
+        let start = text[..at].char_indices().rev().find(|(_, it)| is_open(&mut before, '{', *it));
+        let end = text[at..].char_indices().find(|(_, it)| is_open(&mut after, '}', *it));
+        let (start, end) = (start.map_or(0, |(start, _)| start + 1), end.map_or(text.len(), |(end, _)| at + end));
+        let (upper, lower) = (text[start..at].trim(), text[at + "\\over".len()..end].trim());
+        text = format!("{}\\frac{{{upper}}}{{{lower}}}{}", &text[..start], &text[end..]);
+    }
+    (text != source).then_some(text)
+}
+
+/// Where a command is in a text.
+fn position(text: &str, command: &str) -> Option<usize> {
+    let is_whole = |at: &usize| !text[at + command.len()..].starts_with(|next: char| next.is_ascii_alphabetic());
+    text.match_indices(command).map(|(at, _)| at).find(is_whole)
+}
+
+fn converted(source: &str, block: bool) -> Option<String> {
     let defines = DEFINITIONS.iter().any(|command| source.contains(command));
     if source.len() > MAX_SOURCE || defines || depth(source) > MAX_DEPTH {
         return None;
@@ -184,7 +230,7 @@ fn depth(source: &str) -> usize {
     deepest + count("\\left") + count("\\begin") + count("\\sqrt").saturating_sub(count("\\sqrt{"))
 }
 
-/// The same markup with no elements and attributes but those of MathML that a page may have; `None` if its elements are not
+/// The same markup with no elements and attributes but those of `MathML` that a page may have; `None` if its elements are not
 /// nested within one `<math>`.
 fn rebuilt(markup: &str) -> Option<String> {
     let mut safe = String::with_capacity(markup.len());
@@ -271,7 +317,7 @@ impl<'a> Tag<'a> {
         let is_harmless = |value: &str| value.chars().all(|it| it.is_ascii_alphanumeric() || " .%+-".contains(it));
         for (key, value) in &self.attributes {
             if ATTRIBUTES.contains(key) && is_harmless(value) {
-                safe.push_str(&format!(" {key}=\"{value}\""));
+                safe.extend([" ", *key, "=\"", *value, "\""]);
             }
         }
         safe.push_str(if self.is_empty { "/>" } else { ">" });
@@ -295,7 +341,7 @@ pub struct Formulas {
 }
 
 impl Formulas {
-    /// The index of a formula's MathML in [`markup`](Self::markup); `None` if it is to be shown as text.
+    /// The index of a formula's `MathML` in [`markup`](Self::markup); `None` if it is to be shown as text.
     pub fn index(&mut self, source: &str, block: bool) -> Option<usize> {
         if let Some(known) = self.known.get(&(source.to_owned(), block)) {
             return *known;
@@ -311,7 +357,7 @@ impl Formulas {
         index
     }
 
-    /// The MathML of all formulas.
+    /// The `MathML` of all formulas.
     pub fn markup(&self) -> &[String] {
         &self.markup
     }
@@ -379,6 +425,15 @@ mod tests {
             assert_eq!(mathml(&source, false), None, "{source}");
         }
         assert!(mathml(&deep("", "'"), false).is_some());
+    }
+
+    #[test]
+    fn old_and_rare_commands_are_respelled() {
+        assert_eq!(respelled(r"{x^2\over a^2}+1").unwrap(), r"{\frac{x^2}{a^2}}+1");
+        assert_eq!(respelled(r"a \over {b\over c}").unwrap(), r"\frac{a}{{\frac{b}{c}}}");
+        assert_eq!(respelled(r"3\unit{km}+\number{4}").unwrap(), r"3\mathrm{km}+{4}");
+        assert_eq!((respelled(r"\overline{x}"), respelled("}x{")), (None, None));
+        assert!(mathml(r"{x^2\over a^2}", false).is_some() && mathml(r"}\over{", false).is_none());
     }
 
     #[test]

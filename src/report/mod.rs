@@ -2,7 +2,7 @@
 //! candidates.
 //!
 //! [`input`] recognises what the inputs are. The page is one file that loads nothing from elsewhere. Every text of an input is
-//! [escaped](escape), and of formulas only [MathML](math) reaches the page as markup. Its figures are those of
+//! [escaped](escape), and of formulas only [`MathML`](math) reaches the page as markup. Its figures are those of
 //! [`eval`](crate::eval): problems that failed, or are not labelled or scored, are shown as such and in no figure.
 //!
 //! ```
@@ -84,7 +84,7 @@ pub struct Summary {
     pub images: usize,
     /// Images that could not be found or read, and are shown as their path.
     pub images_missing: usize,
-    /// Formulas shown as MathML.
+    /// Formulas shown as `MathML`.
     pub formulas: usize,
     /// Formulas shown as their text.
     pub formulas_as_text: usize,

@@ -89,6 +89,7 @@
     const size = Math.abs(value);
     return size !== 0 && size < 0.0005 ? value.toExponential(0) : value.toFixed(size >= 100 ? 0 : size >= 10 ? 2 : 3);
   };
+  const precise = (value) => (value !== 0 && Math.abs(value) < 0.1 ? (Math.abs(value) < 1e-4 ? value.toExponential(1) : value.toPrecision(2)) : shown(value));
 
   const state = { problem: null, filter: "all", rule: "", group: "", find: "", differ: false, run: "" };
   const ruleOf = (problem) => {
@@ -208,15 +209,16 @@
 
   const candidate = (problem, index, value, marks) => {
     const c = problem.c[index];
+    const equal = problem.c.filter((other) => other[ANSWER] === c[ANSWER]).length;
     const { scale: [low, high], scored } = runs[problem.run];
     const wrong = c[WRONG];
     const steps = c[STEPS].map((step, at) => el("li", { class: wrong !== null && wrong >= 0 && at > wrong ? "after" : null },
       scored ? chip(c[SCORES] ? c[SCORES][at] : null, low, high) : el("span", { class: "score none" }, String(at + 1)),
       el("span", {}, rich(step), at === wrong ? [" ", tag(`first wrong step${c[ERROR] ? `: ${c[ERROR]}` : ""}`, "bad")] : [])));
     return el("li", { class: `candidate${marks.includes("chosen") ? " is-chosen" : ""}` },
-      el("div", { class: "head" }, el("span", { class: "value" }, shown(value)), el("small", {}, `candidate ${index + 1}`),
+      el("div", { class: "head" }, el("span", { class: "value" }, precise(value)), el("small", {}, `candidate ${index + 1}`),
         marks.map((mark) => tag(mark, mark === "chosen" ? "chosen" : "")), verdict(c[LABEL]),
-        c[ANSWER] === null ? el("span", { class: "answer" }, "no steps") : el("span", { class: "answer" }, "answer ", rich(c[ANSWER]))),
+        c[ANSWER] === null ? el("span", { class: "answer" }, "no steps") : el("span", { class: "answer" }, "answer ", rich(c[ANSWER]), ` · ${equal} of ${problem.c.length}`)),
       steps.length ? el("ol", { class: "steps" }, steps) : null);
   };
   const candidates = (problem) => {
@@ -231,7 +233,8 @@
   };
 
   // A state of a tree is [steps, MC value, visits, correct rollouts, incorrect rollouts, children].
-  const tree = (drawn) => {
+  const tree = (problem) => {
+    const drawn = problem.tree;
     const rows = [];
     const wrong = new Set(drawn.searches.flatMap((search) => {
       const last = search.probes.filter(([, , end]) => end - 1 === search.wrong).pop();
@@ -241,11 +244,12 @@
       const number = rows.length;
       const [steps, value, visits, correct, incorrect, children] = node;
       const isWrong = wrong.has(number);
-      const meta = [`${visits} ${visits === 1 ? "visit" : "visits"}`, correct + incorrect ? `${correct} right and ${incorrect} wrong rollouts kept` : ""].filter(Boolean).join(" · ");
-      const text = steps.length ? steps.map((step) => el("span", {}, rich(step), " ")) : "the question";
+      const rollouts = [correct ? `${correct} right` : "", incorrect ? `${incorrect} wrong` : ""].filter(Boolean).join(" and ");
+      const meta = [visits === 1 ? "1 visit" : visits ? `${visits} visits` : "", rollouts && `${rollouts} kept`].filter(Boolean).join(" · ");
+      const text = steps.length ? steps.map((step) => el("span", { class: "step" }, rich(step), " ")) : "The question ";
       const row = el("div", { class: "node" }, el("span", { class: "caret", "aria-hidden": "true" }), chip(value, 0, 1),
         el("span", {}, text, isWrong ? [tag("first wrong step", "bad"), " "] : [], el("span", { class: "meta" }, meta)));
-      const label = `MC ${shown(value)}, ${meta}${isWrong ? ", first wrong step" : ""}: ${steps.length ? steps.map(plain).join(" ") : "the question"}`;
+      const label = `MC ${shown(value)}${meta && `, ${meta}`}${isWrong ? ", first wrong step" : ""}: ${steps.length ? steps.map(plain).join(" ") : "the question"}`;
       const li = el("li", { role: "treeitem", tabindex: number ? "-1" : "0", "aria-level": level, "aria-posinset": position, "aria-setsize": size,
         "aria-expanded": children.length ? String(depth < 2) : null, "aria-label": label, "data-node": number }, row);
       rows.push(li);
@@ -306,8 +310,9 @@
     };
     const parts = [];
     const found = drawn.searches.map(search);
-    return [el("h4", {}, "Search tree"), el("p", { class: "note" }, "Each state with its Monte Carlo value. Arrow keys walk the tree, Enter opens and closes, * opens all."), all,
-      ...(found.length ? [el("h4", {}, "Binary searches for the first wrong step"), el("ul", { class: "searches" }, found)] : [])];
+    const isFirst = problem.c.length === 0 || state.filter === "tree";
+    return el("details", { open: isFirst, class: "searched" }, el("summary", {}, el("h4", {}, "Search tree")), el("p", { class: "note" }, "Each state with its Monte Carlo value. Arrow keys walk the tree, Enter opens and closes, * opens all."), all,
+      ...(found.length ? [el("h4", {}, "Binary searches for the first wrong step"), el("ul", { class: "searches" }, found)] : []));
   };
   const nodeAt = (root, number) => {
     let left = number;
@@ -337,7 +342,7 @@
       el("div", { class: "question" }, el("div", {}, pictures), el("div", {}, el("p", {}, rich(problem.q)),
         problem.gold === null || problem.gold === undefined ? null : el("p", {}, el("small", {}, "Answer: "), el("b", {}, rich(problem.gold))),
         problem.error ? el("p", { class: "note" }, `Error: ${problem.error}`) : null)),
-      ...(problem.tree ? tree(problem.tree) : []),
+      ...(problem.tree ? [tree(problem)] : []),
       ...(problem.c.length ? candidates(problem) : []));
     detail.setAttribute("aria-labelledby", "detail-h");
   };
@@ -364,7 +369,7 @@
     const asked = problems.find((problem) => problem.id === given.get("problem") && (state.run === "" || String(problem.run) === state.run));
     state.problem = asked || problems.find(matches) || problems[0];
     update();
-    if (asked) byId("problems").scrollIntoView();
+    if (asked) byId("problems").scrollIntoView({ behavior: "instant" });
   };
   addEventListener("hashchange", () => { if (location.hash.includes("=")) read(); });
   read();

@@ -66,10 +66,16 @@ fn page(folder: &Path) -> PathBuf {
 
 /// What a browser makes of a page at an address, after its scripts have run; console messages fail the test.
 fn dom(browser: &str, page: &Path, fragment: &str) -> String {
+    dom_in(browser, page, fragment, 1200)
+}
+
+/// As [`dom`], in a window of this width.
+fn dom_in(browser: &str, page: &Path, fragment: &str, width: u32) -> String {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(browser)
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-        .args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--window-size=1200,900", "--dump-dom"])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"])
+        .arg(format!("--window-size={width},900"))
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("file://{}#{fragment}", page.display()))
         .output()
@@ -83,6 +89,11 @@ fn dom(browser: &str, page: &Path, fragment: &str) -> String {
 
 /// The value that `script`, a function body, returns in a copy of the page that allows it to run.
 fn probe(browser: &str, page: &Path, fragment: &str, script: &str) -> Value {
+    probe_in(browser, page, fragment, script, 1200)
+}
+
+/// As [`probe`], in a window of this width.
+fn probe_in(browser: &str, page: &Path, fragment: &str, script: &str, width: u32) -> Value {
     let text = std::fs::read_to_string(page).unwrap();
     let (before, policy) = text.split_once("<meta http-equiv=\"Content-Security-Policy\"").unwrap();
     let (_, after) = policy.split_once('>').unwrap();
@@ -92,7 +103,7 @@ fn probe(browser: &str, page: &Path, fragment: &str, script: &str) -> Value {
     );
     let copy = page.with_file_name("copy.html");
     std::fs::write(&copy, format!("{before}{}", after.replace("</body>", &script))).unwrap();
-    let dom = dom(browser, &copy, fragment);
+    let dom = dom_in(browser, &copy, fragment, width);
     let value = dom.split_once("data-probe=\"").unwrap().1.split_once('"').unwrap().0;
     let value = value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     serde_json::from_str(&value).unwrap()
@@ -202,9 +213,8 @@ fn lists_and_trees_are_walked_with_the_keyboard() {
 #[test]
 fn a_narrow_window_has_no_overflow() {
     let Some((browser, _folder, page)) = opened() else { return };
-    let script = r##"
-        const frame = document.createElement("iframe");
-        return [...document.styleSheets].length > 0 && frame !== null;
-    "##;
-    assert_eq!(probe(browser, &page, "problem=p0", script), json!(true));
+    let script = "return [innerWidth, document.documentElement.scrollWidth, getComputedStyle(document.getElementById('list')).position];";
+    // The narrowest window that Chromium opens.
+    let result = probe_in(browser, &page, "problem=p0", script, 500);
+    assert_eq!(result, json!([500, 500, "static"]), "one column, and nothing beside it");
 }

@@ -24,7 +24,12 @@ pub struct Section {
 
 /// A table with these heads; cells are HTML. Rows have classes.
 pub fn table(caption: &str, heads: &[&str], rows: &[(&str, Vec<String>)]) -> String {
-    let head: String = heads.iter().map(|head| format!("<th scope=\"col\">{}</th>", html(head))).collect();
+    let head = |head: &&str| match *head {
+        // A heading without text would be announced.
+        "" => "<td></td>".to_owned(),
+        head => format!("<th scope=\"col\">{}</th>", html(head)),
+    };
+    let head: String = heads.iter().map(head).collect();
     let row = |(class, cells): &(&str, Vec<String>)| {
         let cell = |(at, cell): (usize, &String)| {
             if at == 0 { format!("<th scope=\"row\">{cell}</th>") } else { format!("<td>{cell}</td>") }
@@ -68,7 +73,7 @@ pub fn count(value: usize) -> String {
     let digits = value.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

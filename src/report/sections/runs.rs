@@ -146,7 +146,7 @@ fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 
 fn line(name: &str, class: &'static str, points: &[(f64, f64)]) -> Series {
     let stride = points.len().div_ceil(MAX_POINTS).max(1);
-    let is_kept = |at: usize| at % stride == 0 || at + 1 == points.len();
+    let is_kept = |at: usize| at.is_multiple_of(stride) || at + 1 == points.len();
     let kept = points.iter().enumerate().filter(|(at, _)| is_kept(*at)).map(|(_, point)| *point).collect();
     Series { name: name.to_owned(), class, points: kept, has_marks: points.len() < 30, ..Series::default() }
 }
@@ -162,7 +162,7 @@ fn lines_figure(title: &str, label: &str, mut series: Vec<Series>, caption: &str
     let chart = Chart {
         title: title.to_owned(),
         desc: caption.to_owned(),
-        x: Axis::linear("step", 0.0, end(|point| point.0, f64::max, 1.0)),
+        x: Axis::exact("step", 0.0, end(|point| point.0, f64::max, 1.0)),
         y: Axis::linear(label, end(|point| point.1, f64::min, 0.0), end(|point| point.1, f64::max, f64::NEG_INFINITY)),
         series: series.clone(),
         ..Chart::default()
@@ -211,11 +211,16 @@ pub fn bench(result: &Value) -> Section {
     let name = result["bench"].as_str().unwrap_or_default();
     let mut body = table(&format!("Benchmark {name}"), &heads, &rows);
     let facts = result.as_object().into_iter().flatten().filter(|(key, _)| *key != "bench" && *key != "rows");
-    let facts: String = facts
-        .map(|(key, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>", html(key), html(&value.to_string())))
-        .collect();
+    let fact = |(key, value): (&String, &Value)| {
+        [html(key), value.as_f64().map_or_else(|| html(&value.to_string()), significant)]
+    };
+    let facts: Vec<[String; 2]> = facts.map(fact).collect();
     if !facts.is_empty() {
-        body += &format!("<dl class=\"facts\">{facts}</dl>");
+        body.push_str("<dl class=\"facts\">");
+        for [key, value] in &facts {
+            body.extend(["<div><dt>", key, "</dt><dd>", value, "</dd></div>"]);
+        }
+        body.push_str("</dl>");
     }
     section(&format!("Speed: bench {name}"), body)
 }
