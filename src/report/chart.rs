@@ -50,7 +50,8 @@ impl Axis {
         let is_usable = min.is_finite() && max.is_finite() && max > min;
         let (min, max) = if is_usable { (min, max) } else { around(min) };
         let step = round_step((max - min) / 5.0);
-        let (first, last) = ((min / step + 1e-9).floor(), (max / step - 1e-9).ceil());
+        let first = (min / step + 1e-9).floor();
+        let last = (max / step - 1e-9).ceil().max(first + 1.0);
         let ticks = (first as i64..=last as i64).map(|at| (at as f64 * step, number(at as f64 * step, step)));
         Self { label: label.to_owned(), min: first * step, max: last * step, ticks: ticks.collect() }
     }
@@ -99,7 +100,7 @@ fn round_step(step: f64) -> f64 {
 
 /// A tick's label with as many decimals as the distance of ticks needs.
 fn number(value: f64, step: f64) -> String {
-    if step < 1e-4 {
+    if !(1e-4..1e6).contains(&step) {
         return if value == 0.0 { "0".to_owned() } else { format!("{value:.0e}") };
     }
     let decimals = (-step.log10().floor()).max(0.0) as usize;
@@ -269,8 +270,17 @@ mod tests {
         assert_eq!(labels(&Axis::percent("", 0.43, 0.88)), ["40 %", "50 %", "60 %", "70 %", "80 %", "90 %"]);
         assert_eq!(labels(&Axis::linear("", 0.0, 633.0)), ["0", "200", "400", "600", "800"]);
         assert_eq!(labels(&Axis::exact("", 0.0, 633.0)), ["0", "200", "400", "600"]);
-        for (min, max) in [(0.0, 0.0), (f64::NAN, 1.0), (1.0, f64::INFINITY), (0.0, 1e-5), (-1e9, 1e9)] {
+        for (min, max) in [
+            (0.0, 0.0),
+            (f64::NAN, 1.0),
+            (1.0, f64::INFINITY),
+            (0.0, 1e-5),
+            (-1e9, 1e9),
+            (0.0, 1e-300),
+            (-1e300, 1e300),
+        ] {
             let axis = Axis::linear("", min, max);
+            assert!(axis.ticks.iter().all(|tick| tick.1.len() < 9), "{axis:?}");
             assert!(axis.max > axis.min && (2..=12).contains(&axis.ticks.len()), "{axis:?}");
         }
     }

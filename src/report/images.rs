@@ -18,6 +18,9 @@ use crate::image::{ImageError, Limits, Rgb8, load, resize, resolve};
 /// Longest sides in pixels that are tried, from the largest.
 const SIDES: [usize; 5] = [480, 360, 256, 176, 112];
 
+/// Size of a usual data URI for each 1000 pixels of a square of its longest side.
+const BYTES_PER_1000_PIXELS: usize = 80;
+
 /// A JPEG is used only if it is smaller than this fraction of the PNG, which shows drawings without noise.
 const JPEG_GAIN: f64 = 0.6;
 
@@ -50,7 +53,11 @@ impl Images {
     pub fn encode(&self, budget: usize) -> Vec<Option<String>> {
         let mut uris: Vec<Option<String>> = vec![None; self.paths.len()];
         let mut todo: Vec<usize> = (0..self.paths.len()).collect();
-        for side in SIDES {
+        let share = budget / uris.len().max(1);
+        // Sides at which most images would be far too large are not tried.
+        let is_tried = |side: &usize| 2 * share >= side * side * BYTES_PER_1000_PIXELS / 1000;
+        let last = SIDES[SIDES.len() - 1];
+        for side in SIDES.into_iter().filter(|side| is_tried(side) || *side == last) {
             let encoded: Vec<(usize, Option<String>)> =
                 todo.par_iter().map(|&index| (index, data_uri(&self.paths[index], side).ok())).collect();
             for (index, uri) in encoded {
@@ -60,7 +67,6 @@ impl Images {
             if total <= budget {
                 return uris;
             }
-            let share = budget / uris.len();
             todo = (0..uris.len()).filter(|&index| uris[index].as_ref().is_some_and(|uri| uri.len() > share)).collect();
         }
         let mut left = budget;

@@ -91,7 +91,7 @@
   };
   const precise = (value) => (value !== 0 && Math.abs(value) < 0.1 ? (Math.abs(value) < 1e-4 ? value.toExponential(1) : value.toPrecision(2)) : shown(value));
 
-  const state = { problem: null, filter: "all", rule: "", group: "", find: "", differ: false, run: "" };
+  const state = { problem: null, isAsked: false, filter: "all", rule: "", group: "", find: "", differ: false, run: "" };
   const ruleOf = (problem) => {
     const run = runs[problem.run];
     const index = run.rules.indexOf(state.rule);
@@ -180,18 +180,28 @@
   });
   const update = () => {
     found = problems.filter(matches);
-    limit = PAGE;
+    limit = Math.max(PAGE, found.indexOf(state.problem) + 1);
     const tally = (kind) => found.filter((problem) => outcome(problem) === kind).length;
     const other = found.filter((problem) => problem.status !== "counted" && problem.status !== "tree").length;
     const counts = [[tally("right"), "right"], [tally("wrong"), "wrong"], [other, "not counted"], [found.filter((problem) => problem.tree).length, "with search tree"]];
     byId("count").textContent = [`${found.length} of ${problems.length} problems`, ...counts.filter(([count]) => count).map(([count, name]) => `${count} ${name}`)].join(" · ");
     draw();
+    const current = list.querySelector("[aria-current=true]");
+    if (current) {
+      const [own, all] = [current.getBoundingClientRect(), list.getBoundingClientRect()];
+      if (own.top < all.top || own.bottom > all.bottom) list.scrollTop += own.top - all.top - all.height / 3;
+    }
     remember();
     if (state.problem) show(state.problem);
   };
+  const named = (id, run) => problems.find((problem) => problem.id === id && (run === null || String(problem.run) === run));
   const remember = () => {
     const kept = new URLSearchParams();
-    if (state.problem) kept.set("problem", state.problem.id);
+    if (state.problem && state.isAsked) {
+      kept.set("problem", state.problem.id);
+      // Several inputs may have problems of the same name.
+      if (named(state.problem.id, null) !== state.problem) kept.set("of", state.problem.run);
+    }
     for (const key of ["filter", "rule", "group", "find", "run"]) if (state[key] && state[key] !== "all") kept.set(key, state[key]);
     if (state.differ) kept.set("differ", "1");
     const text = kept.toString();
@@ -245,7 +255,7 @@
       const [steps, value, visits, correct, incorrect, children] = node;
       const isWrong = wrong.has(number);
       const rollouts = [correct ? `${correct} right` : "", incorrect ? `${incorrect} wrong` : ""].filter(Boolean).join(" and ");
-      const meta = [visits === 1 ? "1 visit" : visits ? `${visits} visits` : "", rollouts && `${rollouts} kept`].filter(Boolean).join(" · ");
+      const meta = [visits === 1 ? "1 visit" : visits ? `${visits} visits` : "", rollouts && `${rollouts} rollout${correct + incorrect === 1 ? "" : "s"}`].filter(Boolean).join(" · ");
       const text = steps.length ? steps.map((step) => el("span", { class: "step" }, rich(step), " ")) : "The question ";
       const row = el("div", { class: "node" }, el("span", { class: "caret", "aria-hidden": "true" }), chip(value, 0, 1),
         el("span", {}, text, isWrong ? [tag("first wrong step", "bad"), " "] : [], el("span", { class: "meta" }, meta)));
@@ -331,7 +341,7 @@
     const kind = outcome(problem);
     const at = found.indexOf(problem);
     const turn = (label, to) => el("button", { type: "button", disabled: !found[to], onclick: () => open(found[to], false) }, label);
-    const pictures = problem.images.map(([index, path]) => (index >= 0 && images[index]
+    const shownImages = problem.images.map(([index, path]) => (index >= 0 && images[index]
       ? el("img", { src: images[index], alt: `Image of the problem: ${path}` }) : el("div", { class: "noimage" }, `Image not shown: ${path}`)));
     const run = runs[problem.run];
     detail.replaceChildren(
@@ -339,7 +349,7 @@
         el("div", { class: "turn" }, turn("← Previous", at - 1), turn("Next →", at < 0 ? 0 : at + 1))),
       el("div", { class: "tags head" }, tag(kind === "right" ? "✓ right" : kind === "wrong" ? "✗ wrong" : name, kind === "right" ? "good" : kind === "wrong" ? "bad" : ""),
         groupOf(problem) ? tag(groupOf(problem)) : null, differs(problem) ? tag("differs from majority") : null, runs.length > 1 ? tag(run.name) : null),
-      el("div", { class: "question" }, el("div", {}, pictures), el("div", {}, el("p", {}, rich(problem.q)),
+      el("div", { class: "question" }, el("div", {}, shownImages), el("div", {}, el("p", {}, rich(problem.q)),
         problem.gold === null || problem.gold === undefined ? null : el("p", {}, el("small", {}, "Answer: "), el("b", {}, rich(problem.gold))),
         problem.error ? el("p", { class: "note" }, `Error: ${problem.error}`) : null)),
       ...(problem.tree ? [tree(problem)] : []),
@@ -348,6 +358,7 @@
   };
   const open = (problem, focus) => {
     state.problem = problem;
+    state.isAsked = true;
     for (const [index, row] of [...list.children].entries()) row.firstElementChild.setAttribute("aria-current", String(found[index] === problem && index < limit));
     show(problem);
     remember();
@@ -366,10 +377,12 @@
     }
     state.differ = given.get("differ") === "1";
     if (controls.differ) controls.differ.checked = state.differ;
-    const asked = problems.find((problem) => problem.id === given.get("problem") && (state.run === "" || String(problem.run) === state.run));
+    const asked = named(given.get("problem"), given.get("of") ?? (state.run || null));
+    state.isAsked = Boolean(asked);
     state.problem = asked || problems.find(matches) || problems[0];
     update();
-    if (asked) byId("problems").scrollIntoView({ behavior: "instant" });
+    const { top } = byId("problems").getBoundingClientRect();
+    if (asked && (top < 0 || top > innerHeight / 2)) byId("problems").scrollIntoView({ behavior: "instant" });
   };
   addEventListener("hashchange", () => { if (location.hash.includes("=")) read(); });
   read();

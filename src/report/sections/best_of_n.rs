@@ -140,7 +140,7 @@ fn methods(report: &Report, best: Option<&MethodAccuracy>) -> String {
         for name in &baselines {
             let found = method.against.iter().find(|comparison| comparison.baseline == *name);
             cells.push(found.map_or_else(String::new, |it| {
-                let is_clear = it.ci[0] > 0.0 || it.ci[1] < 0.0;
+                let is_clear = is_rule(&method.name) && (it.ci[0] > 0.0 || it.ci[1] < 0.0);
                 let text = format!("{:+.3} <small>({:+.3} to {:+.3})</small>", it.difference, it.ci[0], it.ci[1]);
                 if is_clear { format!("<b>{text}</b>") } else { text }
             }));
