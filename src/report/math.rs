@@ -1,7 +1,7 @@
 //! Formulas of a text as `MathML`.
 //!
 //! Formulas are in `$…$`, `$$…$$`, `\(…\)` or `\[…\]`. What cannot be converted stays text. The converter writes some characters
-//! of its input as they are, so its output is rebuilt from the elements and attributes of [`ELEMENTS`] and [`ATTRIBUTES`]; all
+//! of its input as they are, so its output is rebuilt from the elements and attributes of `ELEMENTS` and `ATTRIBUTES`; all
 //! other markup in it becomes text.
 //!
 //! ```
@@ -336,7 +336,7 @@ pub struct Formulas {
     known: HashMap<(String, bool), Option<usize>>,
     markup: Vec<String>,
     bytes: usize,
-    /// Formulas that could not be converted, or came after [`MAX_TOTAL`].
+    /// Formulas that could not be converted, or came after `MAX_TOTAL` bytes.
     pub as_text: usize,
 }
 
