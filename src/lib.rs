@@ -76,6 +76,7 @@ pub mod judge;
 pub mod search;
 pub mod train;
 pub mod eval;
+pub mod report;
 
 // The trainer's model, which also encodes images.
 #[doc(hidden)]

@@ -15,9 +15,9 @@ use sources::{Source, sources};
 use syn::visit::Visit;
 
 /// The rooms of `src`, in the order of the pipeline. A room uses only rooms before it, apart from [`EXTRA`] and [`HELPERS`].
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "data", "image", "prompt", "answer", "engine", "vision", "remote", "policy", "prm", "judge", "search", "train",
-    "eval", "internvl",
+    "eval", "report", "internvl",
 ];
 /// Rooms that every room may use, and that use only each other.
 const HELPERS: [&str; 2] = ["compat", "util"];

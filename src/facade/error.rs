@@ -18,6 +18,7 @@ use crate::image::ImageError;
 use crate::judge::{JudgeError, VerifyError};
 use crate::policy::PolicyError;
 use crate::prm::PrmError;
+use crate::report::input::InputError;
 use crate::search::SearchError;
 use crate::util::io::FileError;
 use crate::vision::VisionError;
@@ -162,6 +163,7 @@ impl ErrorKind {
             || error.is::<TriplesError>()
             || error.is::<TreeError>()
             || matches!(error.downcast_ref(), Some(SamplesError::Tree(_) | SamplesError::List { .. }))
+            || error.is::<InputError>()
             || matches!(error.downcast_ref(), Some(PolicyError::Problem(_)))
             || matches!(error.downcast_ref(), Some(PrmError::Problem(_)))
             || matches!(error.downcast_ref(), Some(VerifyError::NoAnswer { .. }));

@@ -36,8 +36,8 @@ use ui::Ui;
 /// shows what is in one.
 ///
 /// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `choose`
-/// selects one of each problem, `eval` measures selection, `show` shows any of these files,
-/// `verify` compares answers by rules.
+/// selects one of each problem, `eval` measures selection, `show` and `report` show any of
+/// these files, in the terminal and as a page, `verify` compares answers by rules.
 ///
 /// Data: `data import` reads published data sets.
 ///
@@ -74,6 +74,7 @@ enum Command {
     Show(commands::show::Args),
     Eval(commands::eval::Args),
     Data(commands::data::Args),
+    Report(commands::report::Args),
     Annotate(commands::annotate::Args),
     Judge(commands::judge::Args),
     Samples(commands::samples::Args),
@@ -125,6 +126,7 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Show(args) => commands::show::run(&args, ui),
         Command::Eval(args) => commands::eval::run(&args, ui),
         Command::Data(args) => commands::data::run(&args, ui),
+        Command::Report(args) => commands::report::run(&args, ui),
         Command::Annotate(args) => commands::annotate::run(&args, ui),
         Command::Judge(args) => commands::judge::run(&args, ui),
         Command::Samples(args) => commands::samples::run(&args, ui),

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 32] = [
+const COMMANDS: [&str; 33] = [
     "solve",
     "convert",
     "quantize",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 32] = [
     "show",
     "eval bon",
     "eval steps",
+    "report",
     "data import",
     "annotate",
     "judge",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use support::Sandbox;
 
 /// Documents whose commands are checked.
-const DOCUMENTS: [&str; 3] = ["README.md", "docs/guide.md", "docs/performance.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "docs/guide.md", "docs/performance.md", "docs/report.md"];
 const REGENERATE: &str = "MMPRM_UPDATE=1 cargo test --release -p mmprm-tools --test docs";
 
 fn source(path: &str) -> PathBuf {

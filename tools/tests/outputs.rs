@@ -28,6 +28,7 @@ fn commands() -> [(Vec<String>, bool); 2] {
         "choose no.json".into(),
         "eval bon no.json".into(),
         "eval steps no.json".into(),
+        "report no.json".into(),
     ];
     let directories = [
         "convert no-checkpoint".into(),

@@ -15,6 +15,7 @@ pub mod judge;
 pub mod merge;
 pub mod quantize;
 pub mod reference;
+pub mod report;
 pub mod samples;
 pub mod score;
 pub mod show;
