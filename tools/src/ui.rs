@@ -19,6 +19,7 @@ use mmprm::util::printable::{printable, printable_lines};
 
 /// How to report.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Reporting")]
 pub struct OutputArgs {
     /// Print the result as one JSON object and nothing else.
     #[arg(long, global = true)]

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "convert",
     "quantize",
     "inspect",
@@ -32,6 +32,7 @@ const COMMANDS: [&str; 24] = [
     "bench vision",
     "bench synth",
     "bench train",
+    "completions",
     "doctor",
     "version",
 ];
@@ -227,7 +228,7 @@ fn help_describes_every_flag_of_every_command() {
         let first = command.split(' ').next().unwrap();
         assert!(overview.lines().any(|line| line.trim_start().starts_with(&format!("{first} "))), "{command}");
         let help = sandbox.run(&format!("{command} --help")).done().out;
-        let lines: Vec<&str> = help.lines().collect();
+        let lines: Vec<&str> = help.lines().take_while(|line| *line != "Examples:").collect();
         // Behind the flag where all descriptions are short, else on the next line.
         let described = |at: usize| {
             let below = lines.get(at + 1).is_some_and(|text| text.starts_with("          "));

@@ -181,6 +181,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (retry_failed, mixed) = (args.retry_failed, args.mix_settings);
     let options = AnnotateOptions { params, retry_failed, settings, mixed, ..AnnotateOptions::default() };
     annotate::check(&args.output, &options).map_err(refusal)?;
+    args.policy.check_images(&args.problems.problems, &problems)?;
     let judge = args.judge.open(&args.engine, &args.output, ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, args.search.continues, ui)?;

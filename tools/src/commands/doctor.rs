@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::Exit;
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
-use crate::{build_info, machine};
+use crate::{build_info, machine, models};
 
 /// Show which models fit this machine, and the flags to run them with.
 ///
@@ -66,6 +66,7 @@ fn usable(memory: u64) -> u64 {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     // Files that cannot be read are refused before anything is printed.
+    [&args.model, &args.mmproj].into_iter().flatten().try_for_each(|file| models::check(file))?;
     let model = args.model.as_deref().map(GgufFile::open).transpose()?;
     let mmproj = args.mmproj.as_deref().map(GgufFile::open).transpose()?;
     model.iter().try_for_each(check::language)?;

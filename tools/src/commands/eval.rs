@@ -28,9 +28,9 @@ enum What {
     Steps(StepsArgs),
 }
 
-/// Report how well step scores separate right steps from wrong ones, where the truth of each step is known.
+/// Report how well step scores separate right steps from wrong ones.
 ///
-/// Needs `prm_scores` and `step_labels`: for each candidate a list with 1 (right) or 0 (wrong) for each step, which may end at the
+/// The truth of each step must be known. Needs `prm_scores` and `step_labels`: for each candidate a list with 1 (right) or 0 (wrong) for each step, which may end at the
 /// first 0. Solutions count up to and including their first wrong step. Prints the ROC AUC over all steps, over pairs of steps of
 /// the same problem and by group, and the calibration of the scores.
 #[derive(clap::Args)]
@@ -48,8 +48,9 @@ struct StepsArgs {
     by: Option<String>,
 }
 
-/// Report the accuracy of each selection method with 95 % bootstrap intervals, and how much better each is than a majority vote
-/// and the policy's own log-probability on the same problems.
+/// Report the accuracy of each selection method with 95 % bootstrap intervals.
+///
+/// Also reports how much better each is than a majority vote and the policy's own log-probability on the same problems.
 ///
 /// Methods: a random candidate, pass@k, any right candidate (oracle), majority vote over equal
 /// answers; where the file has `prm_scores`, every aggregator of step scores and votes weighted by

@@ -73,6 +73,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(summary) = batch.check().map_err(args::refusal)? {
         return monitor::finished_before(&summary, &args.output, ui);
     }
+    args.policy.check_images(&args.problems.problems, &problems)?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let without_answer = problems.iter().filter(|problem| !problem.has_answer()).count();

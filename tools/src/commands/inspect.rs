@@ -10,6 +10,7 @@ use mmprm_quant::progress::Progress;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
+use crate::models;
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
 
@@ -36,6 +37,7 @@ const MAX_NAME: usize = 100;
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    models::check(&args.file)?;
     let file = GgufFile::open_outline(&args.file)?;
     let summary = summary(&file);
     let bar = ui.bar("hashing", summary.bytes, "B");

@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub mod bench;
+pub mod completions;
 pub mod convert;
 pub mod doctor;
 pub mod eval;
@@ -9,6 +10,7 @@ pub mod expand;
 pub mod generate;
 pub mod inspect;
 pub mod judge;
+pub mod man;
 pub mod merge;
 pub mod quantize;
 pub mod reference;

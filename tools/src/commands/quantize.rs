@@ -12,6 +12,7 @@ use mmprm_quant::quantize::{QuantType, QuantizeError, QuantizeOptions, plan};
 use serde_json::json;
 
 use crate::exit::Exit;
+use crate::models;
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
 
@@ -57,6 +58,7 @@ pub fn quant_type() -> impl TypedValueParser<Value = QuantType> {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     check_file(&args.output)?;
+    models::check(&args.input)?;
     let input = GgufFile::open(&args.input)?;
     let options = QuantizeOptions { quant_type: args.r#type, requantize: args.requantize, vision: args.vision };
     let plan = plan(&input, &options).map_err(|error| match error {

@@ -9,6 +9,7 @@ use mmprm_quant::quantize::QuantType;
 
 use crate::args::EngineArgs;
 use crate::exit::Usage;
+use crate::models;
 
 /// The model to run.
 #[derive(clap::Args, Debug)]
@@ -34,6 +35,7 @@ impl ModelArgs {
     /// The model and its projector: those of the flags, or the mini ones.
     pub fn files(&self, mini: Mini) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
         if let Some(model) = &self.model {
+            [Some(model), self.mmproj.as_ref()].into_iter().flatten().try_for_each(|file| models::check(file))?;
             return Ok((model.clone(), self.mmproj.clone()));
         }
         let name = match mini {

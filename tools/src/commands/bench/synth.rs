@@ -18,10 +18,9 @@ use crate::commands::quantize::quant_type;
 use crate::exit::{Exit, Usage};
 use crate::ui::{Ui, bytes};
 
-/// Write a GGUF pair of a real shape with random weights, to measure speed and memory without a
-/// download.
+/// Write a GGUF pair of a real shape with random weights, to measure.
 ///
-/// llama.cpp does the same work as with the real model: names, sizes, types and metadata are the
+/// It measures speed and memory without a download: llama.cpp does the same work as with the real model: names, sizes, types and metadata are the
 /// same. Only a panel of rows of each matrix is drawn and quantised, then repeated in shuffled
 /// order, so that writing a model of 8 billion parameters takes as long as writing its file. The
 /// model's output is meaningless.
