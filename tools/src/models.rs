@@ -62,6 +62,19 @@ pub fn quoted(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
+/// The folders in which the source tree is looked for, and above which: that of this program and the working directory.
+pub fn places() -> Vec<PathBuf> {
+    let program = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
+    program.into_iter().chain(std::env::current_dir().ok()).collect()
+}
+
+/// The directory `demo` of the source tree, with its models.
+pub fn demo() -> Option<PathBuf> {
+    let places = places();
+    let mut above = places.iter().flat_map(|place| place.ancestors());
+    above.find_map(|folder| Some(folder.join("demo")).filter(|demo| demo.join("models/prm-q8_0.gguf").is_file()))
+}
+
 /// The records of a file that have images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithImages {

@@ -5,10 +5,11 @@
 //! to standard error.
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mmprm_quant::atomic::is_written_through;
 use serde_json::Value;
@@ -29,6 +30,10 @@ pub struct OutputArgs {
     #[arg(long, short, global = true)]
     quiet: bool,
 
+    /// Print more: tables of single tensors, and figures of prefix reuse.
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+
     /// Log level on standard error: error, warn, info, debug, trace, or a filter such as
     /// `llama.cpp=debug`.
     #[arg(long, global = true, env = "MMPRM_LOG", default_value = "warn", value_name = "LEVEL")]
@@ -40,6 +45,7 @@ pub struct OutputArgs {
 pub struct Ui {
     json: bool,
     quiet: bool,
+    verbose: bool,
     bars: bool,
     interrupted: CancelToken,
     started: Instant,
@@ -74,7 +80,12 @@ impl Ui {
         })?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().init();
         let bars = !args.json && !args.quiet && std::io::stderr().is_terminal();
-        Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted, started })
+        Ok(Self { json: args.json, quiet: args.quiet, verbose: args.verbose, bars, interrupted, started })
+    }
+
+    /// Whether to print more than the summary.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
     }
 
     /// Seconds since the program started.
@@ -98,17 +109,20 @@ impl Ui {
         if !self.bars {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
         let template = if unit == "B" {
-            "{prefix:>10} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {msg}"
+            "{prefix:>10} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left  {wide_msg}"
         } else {
-            "{prefix:>10} [{bar:30}] {pos}/{len} {elapsed} elapsed, {eta} left  {msg}"
+            "{prefix:>10} {bar:30} {pos}/{len}, {per_sec:.1}, {eta} left  {wide_msg}"
         };
-        let style = ProgressStyle::with_template(template).expect("the template is well formed");
-        bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(label.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(500));
-        bar
+        shown(ProgressBar::new(total), label, template)
+    }
+
+    /// As [`bar`](Self::bar), for work of unknown length.
+    pub fn spinner(&self, label: &str) -> ProgressBar {
+        if !self.bars {
+            return ProgressBar::hidden();
+        }
+        shown(ProgressBar::new_spinner(), label, "{prefix:>10} {spinner} {elapsed}  {wide_msg}")
     }
 
     /// Prints a line on standard output; nothing with `--quiet` or `--json`. Control characters are
@@ -153,10 +167,60 @@ impl Ui {
         print_error(&printable(format_args!("mmprm: {line}")));
     }
 
+    /// As [`result`](Self::result), for a run that writes to `output`: on standard error where that is standard output, whose
+    /// reader gets the output alone.
+    pub fn result_beside(&self, output: &Path, value: &Value) -> anyhow::Result<()> {
+        if self.json && is_stdout(output) {
+            print_error(&value.to_string());
+            return Ok(());
+        }
+        self.result(value)
+    }
+
     /// Prints the result on standard output; nothing without `--json`.
     pub fn result(&self, value: &Value) -> anyhow::Result<()> {
         if self.json { print(&value.to_string()) } else { Ok(()) }
     }
+}
+
+/// Draws a bar in the form of `template`, often enough to look smooth.
+fn shown(bar: ProgressBar, label: &str, template: &str) -> ProgressBar {
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(12));
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    // Eighths of a column, so that the bar grows evenly.
+    bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+    bar.set_prefix(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(125));
+    bar
+}
+
+/// Parses the path of an output file, where `-` is standard output.
+pub fn output_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| if path.as_os_str() == "-" { STDOUT.into() } else { path })
+}
+
+/// Parses the path of an output directory, which standard output cannot be.
+pub fn output_directory() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
+        true => Err("this command writes several files; give a directory (./- for one of that name)"),
+        false => Ok(path),
+    })
+}
+
+/// Parses the path of a binary output file, which is not for a terminal.
+pub fn binary_output() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
+        true => Err("a GGUF file is binary and not written to standard output; give a file"),
+        false => Ok(path),
+    })
+}
+
+/// Standard output as a file.
+const STDOUT: &str = "/dev/stdout";
+
+/// Whether a path names standard output.
+fn is_stdout(path: &Path) -> bool {
+    [STDOUT, "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
 }
 
 /// Prints a line on standard output. That its reader has gone does not end the run, whose work and

@@ -7,7 +7,7 @@ mod support;
 use std::os::unix::fs::symlink;
 
 use serde_json::json;
-use support::{POLICY, Sandbox, copy_checkpoint};
+use support::{POLICY, Sandbox, copy_checkpoint, replace};
 
 fn problems(sandbox: &Sandbox) {
     let image = sandbox.json("data/test.json")[0]["image_path"].as_str().unwrap().to_owned();
@@ -80,4 +80,48 @@ fn a_directory_in_the_place_of_a_model_is_refused_with_advice() {
         refuses("adapter", &["mmprm convert adapter --base HF_DIR -o models, and give it with --lora"]);
         refuses("empty", &["empty is a directory; expected a GGUF file, and none is in it"]);
     }
+}
+
+#[test]
+fn a_projector_of_another_checkpoint_is_refused_even_if_its_sizes_fit() {
+    let sandbox = Sandbox::new();
+    copy_checkpoint(&sandbox, "other");
+    let mut weights = sandbox.read("other/model.safetensors");
+    let header = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let tensors: serde_json::Value = serde_json::from_slice(&weights[8..8 + header]).unwrap();
+    let offset = tensors["mlp1.1.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+    weights[8 + header + offset] ^= 1;
+    sandbox.write("other/model.safetensors", weights);
+    sandbox.run("convert other -o made").done();
+    sandbox.run("quantize made/other-f16.gguf --type q8_0 -o q8.gguf").done();
+    let id = |file: &str| {
+        sandbox.run(&format!("inspect {file} --json")).done().object()["metadata"]["mmprm.pair.id"].clone()
+    };
+    assert!(id("q8.gguf").is_string() && id("q8.gguf") == id("made/mmproj-other-f16.gguf"));
+    assert_ne!(id("q8.gguf"), id("policy.gguf"));
+    assert_eq!(id("mmproj.gguf"), id("policy.gguf"));
+
+    let generate = |model: &str, mmproj: &str| {
+        format!(
+            "generate --policy {model} --mmproj {mmproj} --problems data/test.json --limit 1 -n 1 --max-tokens 20 -o c.json"
+        )
+    };
+    for encoder in ["native", "llama.cpp"] {
+        let command = format!("{} --vision-encoder {encoder}", generate("q8.gguf", "mmproj.gguf"));
+        sandbox.refuses(
+            &command,
+            3,
+            &["mmproj.gguf: its vision weights are those of another checkpoint than that of q8.gguf"],
+        );
+    }
+    sandbox.run(&generate("q8.gguf", "made/mmproj-other-f16.gguf")).done();
+    // A file of an earlier version has no id.
+    let mut old = sandbox.read("mmproj.gguf");
+    replace(&mut old, "mmprm.pair.id", "mmprm.pair.no");
+    sandbox.write("old.gguf", old);
+    sandbox.run(&format!("{} --force", generate("q8.gguf", "old.gguf"))).done();
+    let shipped = support::demo().join("models");
+    let file = |name: &str| shipped.join(name).display().to_string();
+    sandbox.run(&format!("{} --force", generate(&file("policy-q8_0.gguf"), &file("mmproj-policy-f16.gguf")))).done();
+    sandbox.run(&format!("{} --force", generate("policy.gguf", &file("mmproj-policy-f16.gguf")))).done();
 }

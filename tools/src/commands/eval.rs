@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::exit::{BadInput, Exit};
 use crate::table::Table;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Evaluate Best-of-N selection and step scores.
 #[derive(clap::Args)]
@@ -39,8 +39,8 @@ struct StepsArgs {
     #[arg(value_name = "FILE")]
     input: PathBuf,
 
-    /// Output file for the results as JSON.
-    #[arg(short, long, value_name = "FILE")]
+    /// Output file for the results as JSON; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
     output: Option<PathBuf>,
 
     /// Field of the records whose values divide the steps into groups, such as `family`.
@@ -65,8 +65,8 @@ struct BonArgs {
     #[arg(value_name = "FILE")]
     input: PathBuf,
 
-    /// Output file for the results as JSON.
-    #[arg(short, long, alias = "out", value_name = "FILE")]
+    /// Output file for the results as JSON; `-` is standard output.
+    #[arg(short, long, alias = "out", value_name = "FILE", value_parser = output_file())]
     output: Option<PathBuf>,
 
     /// Give candidates without steps the value 0, as MM-PRM does, which ranks them above others for
@@ -101,7 +101,7 @@ fn evaluate_steps(args: &StepsArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let result = json!({"input": args.input, "report": report});
     write_result(args.output.as_deref(), &result)?;
     let beside = args.output.as_deref().unwrap_or(Path::new(""));
-    ui.result(&result)?;
+    ui.result_beside(beside, &result)?;
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
     let (all, within) = (&report.all, number(report.within_problem));
     ui.say_beside(beside, format_args!("{} problems, {} left out", report.problems, report.left_out))?;
@@ -160,7 +160,7 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let result = json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators});
     write_result(args.output.as_deref(), &result)?;
     let beside = args.output.as_deref().unwrap_or(Path::new(""));
-    ui.result(&result)?;
+    ui.result_beside(beside, &result)?;
     let max = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
     ui.say_beside(beside, format_args!("{} problems, up to {max} candidates each", report.used))?;
     if let Some(line) = left_out(&report) {

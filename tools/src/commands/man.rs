@@ -10,13 +10,13 @@ use mmprm_quant::atomic::{self, check_directory};
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_directory};
 
 /// Write a man page for the program and one for each command.
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory for the pages, such as man1.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 }
 

@@ -15,7 +15,7 @@ use crate::args::{self, EngineArgs, ExistingArgs, fingerprint};
 use crate::exit::Exit;
 use crate::models::{self, WithImages};
 use crate::monitor::{self, Monitor};
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Score every step of candidate solutions with a process reward model.
 ///
@@ -38,8 +38,8 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
-    /// Output file.
-    #[arg(short, long, alias = "out", value_name = "FILE")]
+    /// Output file; `-` is standard output.
+    #[arg(short, long, alias = "out", value_name = "FILE", value_parser = output_file())]
     output: PathBuf,
 
     /// Folder that image paths are relative to and confined to [default: that of the problems, where

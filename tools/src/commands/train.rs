@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::expand;
 use crate::exit::{BadInput, Exit};
 use crate::planning;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_directory};
 
 /// Train a process reward model or a policy.
 ///
@@ -97,7 +97,7 @@ struct Overrides {
     samples: Option<PathBuf>,
 
     /// Directory of the run.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: Option<PathBuf>,
 
     /// Root of image paths, which may not leave it.

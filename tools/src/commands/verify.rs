@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::exit::{BadInput, Exit, Usage};
 use crate::table::Table;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Compare predicted answers with the expected ones, by rules and without a model.
 ///
@@ -33,8 +33,8 @@ pub struct Args {
     #[arg(value_name = "GOLD PRED|JSONL", required = true, allow_negative_numbers = true)]
     answers: Vec<OsString>,
 
-    /// JSON Lines file for the outcomes, one for each input line.
-    #[arg(short, long, value_name = "FILE")]
+    /// JSON Lines file for the outcomes, one for each input line; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
     output: Option<PathBuf>,
 
     /// Comparison rule: general, or that of a benchmark (never undecided).
@@ -111,7 +111,7 @@ fn compare_files(files: &[OsString], output: &Path, rule: Rule, ui: &Ui) -> anyh
     write(output, &comparisons).with_context(|| format!("cannot write {}", output.display()))?;
 
     let rows = triples::tally(&all, &comparisons);
-    ui.result(&json!({"output": output, "sources": rows, "seconds": seconds}))?;
+    ui.result_beside(output, &json!({"output": output, "sources": rows, "seconds": seconds}))?;
     ui.say_lines_beside(output, table(&rows))?;
     ui.say_beside(output, format_args!("{} answers compared in {:.1} ms", all.len(), 1e3 * seconds))?;
     ui.say_beside(output, format_args!("written: {}", output.display()))?;

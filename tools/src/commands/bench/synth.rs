@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::subject::demo;
 use crate::commands::quantize::quant_type;
 use crate::exit::{Exit, Usage};
-use crate::ui::{Ui, bytes};
+use crate::ui::{Ui, bytes, output_directory};
 
 /// Write a GGUF pair of a real shape with random weights, to measure.
 ///
@@ -37,7 +37,7 @@ pub struct Args {
     r#type: QuantType,
 
     /// Directory for the files.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 
     /// GGUF file whose vocabulary is used, padded with unused tokens [default: that of the mini PRM
