@@ -66,7 +66,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("bench vision", &["mmprm bench vision --tiles 8"]),
     ("bench synth", &["mmprm bench synth --shape internvl2_5-8b --type q4_k_m -o synthetic"]),
     ("bench train", &["mmprm bench train --shape", "mmprm bench train --config recipe.toml --first 100"]),
-    ("doctor", &["mmprm doctor", "mmprm doctor --model models/policy-q4_k_m.gguf --gpu-memory 24GiB"]),
+    (
+        "doctor",
+        &[
+            "mmprm doctor",
+            "mmprm doctor models/policy-q4_k_m.gguf InternVL2_5-8B",
+            "mmprm doctor --model models/policy-q4_k_m.gguf --gpu-memory 24GiB",
+        ],
+    ),
     ("version", &["mmprm version --json"]),
     (
         "completions",

@@ -63,6 +63,7 @@ fn a_directory_in_the_place_of_a_model_is_refused_with_advice() {
         "quantize DIR --type q8_0 -o x.gguf",
         "bench infer --model DIR",
         "doctor --model DIR",
+        "doctor --mmproj DIR --model policy.gguf",
     ];
     for command in commands {
         let refuses = |directory: &str, parts: &[&str]| {
@@ -124,4 +125,39 @@ fn a_projector_of_another_checkpoint_is_refused_even_if_its_sizes_fit() {
     let file = |name: &str| shipped.join(name).display().to_string();
     sandbox.run(&format!("{} --force", generate(&file("policy-q8_0.gguf"), &file("mmproj-policy-f16.gguf")))).done();
     sandbox.run(&format!("{} --force", generate("policy.gguf", &file("mmproj-policy-f16.gguf")))).done();
+}
+
+#[test]
+fn the_log_says_what_is_loaded_from_where_with_what() {
+    let sandbox = Sandbox::new();
+    let run = sandbox
+        .run(&format!("generate {POLICY} --problems data/test.json --limit 1 -n 1 --threads 1 -o c.json --log info"));
+    assert_eq!(run.code, Some(0), "{run:?}");
+    for (said, parts) in [
+        ("loaded policy.gguf: language model of ", ["MiB of weights", "0 of 5 layers on a GPU"]),
+        ("loaded mmproj.gguf: vision projector, native encoder", ["MiB of weights", "1 threads"]),
+        ("running policy.gguf: 1 threads", ["16 rollouts in parallel", "positions ("]),
+    ] {
+        let line =
+            run.err.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("no `{said}`: {}", run.err));
+        assert!(line.contains("INFO") && parts.iter().all(|part| line.contains(part)), "{line}");
+    }
+}
+
+#[test]
+fn figures_of_prefix_reuse_are_for_who_wants_more() {
+    let sandbox = Sandbox::new();
+    let generate = format!("generate {POLICY} --problems data/test.json --limit 2 -n 2 --force -o c.json");
+    let brief = sandbox.run(&generate).done().out;
+    assert!(!brief.contains("processed/unique") && !brief.contains("reuse"), "{brief}");
+    assert!(brief.contains("2 problems in ") && brief.contains(" of 2 problems with a known answer"), "{brief}");
+    let more = sandbox.run(&format!("{generate} -v")).done().out;
+    assert!(more.contains("processed/unique") && more.contains("x reuse"), "{more}");
+    assert!(!sandbox.run("quantize policy.gguf --type q8_0 -o q.gguf").done().out.contains("| output_norm.weight"));
+    assert!(sandbox.run("quantize policy.gguf --type q8_0 -o q.gguf -v").done().out.contains("| output_norm.weight"));
+    let shown = sandbox.run("inspect policy.gguf").done().out;
+    assert!(shown.starts_with("policy.gguf: language model") && shown.contains("\n  context: 8192 tokens"), "{shown}");
+    assert!(!shown.contains("| output_norm.weight"));
+    assert!(sandbox.run("inspect policy.gguf --verbose").done().out.contains("| output_norm.weight"));
+    assert_eq!(sandbox.run("inspect policy.gguf -v -q").code, Some(2));
 }

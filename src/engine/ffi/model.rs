@@ -148,7 +148,21 @@ impl Model {
             specials: Default::default(),
         };
         model.specials = model.find_specials();
+        if !options.vocab_only {
+            model.log_loaded();
+        }
         Ok(model)
+    }
+
+    /// Says what was loaded, from where, and how much memory its weights take.
+    fn log_loaded(&self) {
+        let (layers, all) = (self.gpu_layers.min(self.layers() as u32 + 1), self.layers() + 1);
+        tracing::info!(
+            "loaded {}: language model of {} parameters, {} MiB of weights, {layers} of {all} layers on a GPU",
+            self.path.display(),
+            self.parameters(),
+            self.file.file_size() >> 20,
+        );
     }
 
     /// Returns the path of the model's file.

@@ -24,8 +24,8 @@ use crate::ui::Ui;
 /// tokens are those of the samples before sharing.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The recipe whose model and samples are measured.
-    #[arg(short, long, value_name = "FILE", required_unless_present = "shape", conflicts_with = "shape")]
+    /// The recipe whose model and samples are measured [default: --shape].
+    #[arg(short, long, value_name = "FILE", conflicts_with = "shape")]
     config: Option<PathBuf>,
 
     /// Set any key of the recipe, such as `checkpointing=true`. May be repeated.
@@ -105,7 +105,7 @@ struct Subject {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let mut subject = if args.shape { shaped(args)? } else { configured(args)? };
+    let mut subject = if args.shape || args.config.is_none() { shaped(args)? } else { configured(args)? };
     let mut optimizer = optimizer(&subject.recipe, &subject.model);
     let (limits, seed) = (subject.recipe.packing_limits(), subject.recipe.seed);
     let epochs = [
