@@ -4,13 +4,14 @@
 //! Also sets up logging and the handler of interrupts. Results go to standard output, everything else
 //! to standard error.
 
+use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use mmprm_quant::atomic::is_written_through;
 use serde_json::Value;
 
@@ -110,9 +111,9 @@ impl Ui {
             return ProgressBar::hidden();
         }
         let template = if unit == "B" {
-            "{prefix:>10} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left  {wide_msg}"
+            "{prefix:>10} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {left}  {wide_msg}"
         } else {
-            "{prefix:>10} {bar:30} {pos}/{len}, {per_sec:.1}, {eta} left  {wide_msg}"
+            "{prefix:>10} {bar:30} {pos}/{len}, {rate}, {left}  {wide_msg}"
         };
         shown(ProgressBar::new(total), label, template)
     }
@@ -187,6 +188,16 @@ impl Ui {
 fn shown(bar: ProgressBar, label: &str, template: &str) -> ProgressBar {
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(12));
     let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let style = style.with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
+        let _ = write!(text, "{:.1}/s", state.per_sec());
+    });
+    let style = style.with_key("left", |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // Nothing is known before the first is done.
+        let _ = match state.pos() {
+            0 => write!(text, "? left"),
+            _ => write!(text, "{:#} left", HumanDuration(state.eta())),
+        };
+    });
     // Eighths of a column, so that the bar grows evenly.
     bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     bar.set_prefix(label.to_owned());

@@ -136,7 +136,7 @@ fn the_log_says_what_is_loaded_from_where_with_what() {
     for (said, parts) in [
         ("loaded policy.gguf: language model of ", ["MiB of weights", "0 of 5 layers on a GPU"]),
         ("loaded mmproj.gguf: vision projector, native encoder", ["MiB of weights", "1 threads"]),
-        ("running policy.gguf: 1 threads", ["16 rollouts in parallel", "positions ("]),
+        ("running policy.gguf: 1 threads", ["rollouts in parallel", "positions ("]),
     ] {
         let line =
             run.err.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("no `{said}`: {}", run.err));
