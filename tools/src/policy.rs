@@ -92,6 +92,7 @@ impl PolicyArgs {
     /// files. Flags of the engine are accepted where it runs a judge.
     pub fn check(&self, engine: &EngineArgs, judge_is_local: bool) -> anyhow::Result<()> {
         [&self.model, &self.mmproj].into_iter().flatten().try_for_each(|file| models::check(file))?;
+        engine.adapters().iter().try_for_each(|adapter| models::check(&adapter.path))?;
         if self.server.policy_url.is_none() {
             return Ok(());
         }

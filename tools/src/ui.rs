@@ -43,6 +43,7 @@ pub struct OutputArgs {
 
 /// The output of one run.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag, or follows from some")]
 pub struct Ui {
     json: bool,
     quiet: bool,
@@ -212,17 +213,23 @@ pub fn output_file() -> impl TypedValueParser<Value = PathBuf> {
 
 /// Parses the path of an output directory, which standard output cannot be.
 pub fn output_directory() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
-        true => Err("this command writes several files; give a directory (./- for one of that name)"),
-        false => Ok(path),
+    PathBufValueParser::new().try_map(|path| {
+        if path.as_os_str() == "-" {
+            Err("this command writes several files; give a directory (./- for one of that name)")
+        } else {
+            Ok(path)
+        }
     })
 }
 
 /// Parses the path of a binary output file, which is not for a terminal.
 pub fn binary_output() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match path.as_os_str() == "-" {
-        true => Err("a GGUF file is binary and not written to standard output; give a file"),
-        false => Ok(path),
+    PathBufValueParser::new().try_map(|path| {
+        if path.as_os_str() == "-" {
+            Err("a GGUF file is binary and not written to standard output; give a file")
+        } else {
+            Ok(path)
+        }
     })
 }
 

@@ -59,7 +59,7 @@ fn every_command_has_a_man_page_with_its_example() {
     assert_eq!(names, expected);
     let page = String::from_utf8(sandbox.read("man1/mmprm-quantize.1")).unwrap();
     assert!(page.starts_with(".ie") || page.contains(".TH"), "{page}");
-    for part in ["Quantise a GGUF file", "mmprm quantize", "requantize", "Examples:"] {
+    for part in ["Quantise a GGUF file", "mmprm quantize", "requantize", ".SH EXAMPLES\n  mmprm quantize"] {
         assert!(page.replace('\\', "").contains(part), "no {part}: {page}");
     }
 }

@@ -56,6 +56,7 @@ fn a_directory_in_the_place_of_a_model_is_refused_with_advice() {
     let commands = [
         "generate --policy DIR --problems text.json -o x.json",
         "generate --policy policy.gguf --mmproj DIR --problems text.json -o x.json",
+        "generate --policy policy.gguf --lora DIR --problems text.json -o x.json",
         "generate --policy policy.gguf --judge-gguf DIR --problems text.json -o x.json",
         "annotate --policy DIR --problems text.json -o x",
         "score --prm DIR -i c.json -o x.json",

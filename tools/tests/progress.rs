@@ -24,13 +24,13 @@ fn on_terminal(sandbox: &Sandbox, arguments: &str) -> Option<String> {
 #[test]
 fn a_bar_with_rate_and_time_left_is_drawn_on_a_terminal_alone() {
     let sandbox = Sandbox::new();
-    let generate = |more: &str| format!("generate {POLICY} --problems data/test.json --limit 20 -n 8 {more}");
+    let generate = |more: &str| format!("generate {POLICY} --problems data/test.json --limit 8 -n 4 {more}");
     let Some(shown) = on_terminal(&sandbox, &generate("-o c.json")) else {
         eprintln!("skipped: `script` is not installed");
         return;
     };
     let bars: Vec<&str> = shown.split(['\r', '\n']).filter(|line| line.contains("generate ")).collect();
-    let is_whole = |line: &&&str| line.contains("/20, ") && line.contains("/s, ") && line.contains("s left ");
+    let is_whole = |line: &&&str| line.contains("/8, ") && line.contains("/s, ") && line.contains("s left ");
     assert!(bars.len() > 3 && bars.iter().any(|line| is_whole(&line)), "{shown}");
     assert!(!bars.iter().any(|line| line.contains("processed/unique")), "{shown}");
     let last = shown.trim_end().lines().last().unwrap();

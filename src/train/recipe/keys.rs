@@ -73,7 +73,6 @@ documented! {
     /// A recipe; see the [module](super). Keys absent from a file take the values of [`Recipe::default`].
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     #[serde(default, deny_unknown_fields)]
-    #[expect(clippy::struct_excessive_bools, reason = "each switch is a key of the file")]
     pub struct Recipe {
         /// What the model is trained for.
         pub task: Task,

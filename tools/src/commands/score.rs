@@ -62,6 +62,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     [Some(&args.prm), args.mmproj.as_ref()].into_iter().flatten().try_for_each(|file| models::check(file))?;
+    args.engine.adapters().iter().try_for_each(|adapter| models::check(&adapter.path))?;
     let sets = candidates::load(&args.input)?;
     let known = if args.data_root.is_none() { batch::data_root(&args.input) } else { None };
     let data_root = known.unwrap_or_else(|| args::data_root(args.data_root.as_deref(), &args.input));

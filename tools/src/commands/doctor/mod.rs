@@ -281,8 +281,9 @@ impl Advice {
             let mut advice = Self::on(needs, memory, None, true);
             let fits = needs.max_cells(usable(gpu), &Workload::ROLLOUTS).is_some();
             let does = if fits { "would fit" } else { "would not fit" };
-            advice.text += &format!(
-                "; it {does} a GPU with {}, which this build cannot use (make build FEATURES=cuda, vulkan or metal)",
+            advice.text = format!(
+                "{}; it {does} a GPU with {}, which this build cannot use (make build FEATURES=cuda, vulkan or metal)",
+                advice.text,
                 bytes(gpu)
             );
             return advice;
