@@ -180,6 +180,9 @@ fn doctor_says_what_of_the_models_here_fits_and_how_fast_they_decode() {
 fn benchmarks_find_the_demo_or_say_where_they_looked() {
     let infer = "bench infer --repetitions 1 --batch 1 --prompt 8 -n 4";
     let sandbox = Sandbox::with_demo();
+    let sizes = "--shape --layers 1 --width 64 --heads 4 --keys 2 --inner 64 --vocabulary 64 --batch 2 --tokens 16";
+    let trained = sandbox.run(&format!("bench train --repetitions 1 {sizes}")).done().out;
+    assert!(trained.contains("± n/a"), "{trained}");
     std::fs::create_dir_all(sandbox.path("some/where")).unwrap();
     let copied = sandbox.path("some/mmprm");
     std::fs::copy(env!("CARGO_BIN_EXE_mmprm"), &copied).unwrap();

@@ -179,6 +179,8 @@ fn configured(args: &Args) -> anyhow::Result<Subject> {
 /// Mean, standard deviation and range of several measurements.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Spread {
+    #[serde(skip)]
+    count: usize,
     mean: f64,
     sd: f64,
     min: f64,
@@ -192,11 +194,14 @@ impl Spread {
         let sd = (squares / (values.len().max(2) - 1) as f64).sqrt();
         let (min, max) =
             (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max));
-        Self { mean, sd, min, max }
+        Self { count: values.len(), mean, sd, min, max }
     }
 
     fn text(&self, digits: usize) -> String {
-        let Self { mean, sd, min, max } = self;
+        let Self { count, mean, sd, min, max } = self;
+        if *count < 2 {
+            return format!("{mean:.digits$} ± n/a");
+        }
         format!("{mean:.digits$} ± {sd:.digits$} ({min:.digits$}…{max:.digits$})")
     }
 }
