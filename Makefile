@@ -2,6 +2,9 @@
 #
 #   make setup         installs what the build needs, or prints it
 #   make build         target/release/mmprm
+#   make install       puts mmprm, its man pages and completions below PREFIX (/usr/local), under DESTDIR if set
+#   make uninstall     removes them
+#   make man           writes the man pages to target/man1
 #   make demo          builds, then runs the whole pipeline on the shipped mini models
 #   make test          all tests, with debug assertions and overflow checks (profile `checked`)
 #   make test-fast     what needs no llama.cpp and no C++ compiler
@@ -34,13 +37,43 @@ ifneq ($(FEATURES),)
 WITH := --features $(FEATURES)
 endif
 
-.PHONY: setup build demo test test-fast examples test-vulkan lint fmt bench docs recipe fuzz audit clean
+.PHONY: setup build man install install-files uninstall demo test test-fast examples test-vulkan lint fmt bench docs recipe fuzz audit clean
 
 setup:
 	@sh build/setup.sh
 
 build: setup
 	$(CARGO) build $(PROFILE) --package mmprm-tools $(WITH)
+
+man: build
+	$(MMPRM) man -o $(TARGET)/man1
+
+# Files are made by the program itself, in a directory of their own, before any of them is installed.
+PREFIX ?= /usr/local
+DESTDIR ?=
+INSTALL ?= install
+SHARE = $(DESTDIR)$(PREFIX)/share
+
+install: build
+	@$(MAKE) --no-print-directory install-files MMPRM=$(MMPRM)
+
+install-files:
+	@set -e; made=$$(mktemp -d); trap 'rm -rf "$$made"' EXIT; \
+	"$(MMPRM)" --quiet man -o "$$made/man1"; \
+	for shell in bash zsh fish; do "$(MMPRM)" completions $$shell > "$$made/$$shell"; done; \
+	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin" "$(SHARE)/man/man1" "$(SHARE)/bash-completion/completions" \
+		"$(SHARE)/zsh/site-functions" "$(SHARE)/fish/vendor_completions.d"; \
+	$(INSTALL) -m 755 "$(MMPRM)" "$(DESTDIR)$(PREFIX)/bin/mmprm"; \
+	$(INSTALL) -m 644 "$$made"/man1/*.1 "$(SHARE)/man/man1"; \
+	$(INSTALL) -m 644 "$$made/bash" "$(SHARE)/bash-completion/completions/mmprm"; \
+	$(INSTALL) -m 644 "$$made/zsh" "$(SHARE)/zsh/site-functions/_mmprm"; \
+	$(INSTALL) -m 644 "$$made/fish" "$(SHARE)/fish/vendor_completions.d/mmprm.fish"; \
+	echo "installed: $(DESTDIR)$(PREFIX)/bin/mmprm, man pages, completions of bash, zsh and fish"
+
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/mmprm" "$(SHARE)/man/man1/mmprm.1" "$(SHARE)"/man/man1/mmprm-*.1 \
+		"$(SHARE)/bash-completion/completions/mmprm" "$(SHARE)/zsh/site-functions/_mmprm" \
+		"$(SHARE)/fish/vendor_completions.d/mmprm.fish"
 
 demo: build
 	@MMPRM=$(MMPRM) sh demo/run.sh

@@ -84,9 +84,20 @@ impl Seek for Sink {
 /// assert!(is_written_through("/dev/null".as_ref()));
 /// ```
 pub fn is_written_through(destination: &Path) -> bool {
-    let names_open_file = ["/dev/stdout", "/dev/stderr"].iter().any(|name| destination == Path::new(name))
-        || ["/dev/fd", "/proc/self/fd"].iter().any(|folder| destination.starts_with(folder));
-    names_open_file || fs::metadata(destination).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+    let next = |path: &PathBuf| fs::read_link(path).ok().map(|link| parent(path).join(link));
+    let mut links = std::iter::successors(Some(destination.to_owned()), next).take(MAX_LINKS);
+    links.any(|path| names_open_file(&path))
+        || fs::metadata(destination).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Whether a path is the name of an open file, which may be a regular one: replacing that would leave its other users, such as a
+/// shell that redirects to it, with the old one.
+fn names_open_file(path: &Path) -> bool {
+    let is_descriptor = || {
+        let folder = path.parent().filter(|folder| folder.ends_with("fd"));
+        folder.is_some_and(|folder| folder.starts_with("/dev") || folder.starts_with("/proc"))
+    };
+    ["/dev/stdin", "/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name)) || is_descriptor()
 }
 
 /// Maximum symbolic links followed, as in Linux.
@@ -477,6 +488,11 @@ mod tests {
         }
         assert!(fs::symlink_metadata("/dev/null").unwrap().file_type().is_char_device());
         assert!(is_written_through(Path::new("/dev/stdout")) && is_written_through(Path::new("/dev/fd/1")));
+        // Also where a link leads to an open file, which may be a regular one.
+        std::os::unix::fs::symlink("/dev/stdout", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("link", dir.path().join("second")).unwrap();
+        assert!(is_written_through(&dir.path().join("second")));
+        assert!(!is_written_through(&dir.path().join("fd/1")) && !is_written_through(&dir.path().join("new")));
     }
 
     #[test]

@@ -46,6 +46,18 @@ pub enum EngineError {
         /// Values in an embedding of the language model.
         expected: usize,
     },
+    /// A vision projector that was converted from a checkpoint with other vision weights than the language model's.
+    #[error(
+        "cannot load {}: its vision weights are those of another checkpoint than that of {}; the two files are not a pair",
+        projector.display(),
+        model.display()
+    )]
+    OtherPair {
+        /// The projector's file.
+        projector: PathBuf,
+        /// The language model's file.
+        model: PathBuf,
+    },
     /// llama.cpp cannot allocate a context.
     #[error("cannot allocate a context of {cells} cache cells for {}: {cause}", path.display())]
     Context {

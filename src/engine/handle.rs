@@ -55,7 +55,14 @@ impl Engine {
                 f32_cache: is_cache_f32(model.file()),
             },
         )?;
-        let stats = Arc::new(Stats::new(cells, context.options().threads));
+        let threads = context.options().threads;
+        tracing::info!(
+            "running {}: {threads} threads, {} rollouts in parallel, a cache of {cells} positions ({} MiB)",
+            model.path().display(),
+            width.rollouts,
+            (model.cache_bytes_per_token() * u64::from(cells)) >> 20,
+        );
+        let stats = Arc::new(Stats::new(cells, threads));
         let (commands, receiver) = mpsc::channel();
         let shared = Arc::clone(&stats);
         let mode = ExecutionMode {

@@ -14,6 +14,7 @@
 pub mod batch;
 pub mod bon;
 pub mod classes;
+pub mod curve;
 pub mod detection;
 pub mod generate;
 pub mod metrics;

@@ -176,6 +176,7 @@ fn of_engine(error: &EngineError) -> Option<ErrorKind> {
         EngineError::Gguf(_)
         | EngineError::Load { .. }
         | EngineError::NotAPair { .. }
+        | EngineError::OtherPair { .. }
         | EngineError::Context { .. } => Some(ErrorKind::Input),
         EngineError::Cancelled => Some(ErrorKind::Cancelled),
         _ => None,

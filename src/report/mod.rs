@@ -19,7 +19,6 @@
 //! ```
 
 pub mod chart;
-pub mod curve;
 pub mod escape;
 pub mod images;
 pub mod input;

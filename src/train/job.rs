@@ -109,6 +109,12 @@ pub fn train_with(
         None => Box::new(FullModel::open(recipe, special, images)?),
     };
     let trained = learner.gradients().iter().map(|gradient| gradient.len()).sum();
+    tracing::info!(
+        "loaded {}: {trained} values are trained, about {} MiB of memory, {} threads",
+        recipe.model.display(),
+        memory.total >> 20,
+        rayon::current_num_threads(),
+    );
     let unknown = internvl::unknown_keys(&recipe.model)?;
     if !unknown.is_empty() {
         on_event(&Event::UnknownKeys(unknown));

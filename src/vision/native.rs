@@ -55,6 +55,12 @@ impl NativeEncoder {
         let precision = options.precision.unwrap_or_else(|| usual_precision(&parameters));
         let settings = ComputeOptions { precision, checkpointing: false };
         let threads = own_threads(options.threads)?;
+        tracing::info!(
+            "loaded {}: vision projector, native encoder, {} MiB of weights, {} threads",
+            path.display(),
+            file.file_size() >> 20,
+            threads.current_num_threads(),
+        );
         Ok(Self {
             model: internvl::Model::new(parameters.layout()),
             mean: channels(&file, "clip.vision.image_mean", |_| true)?,

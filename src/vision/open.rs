@@ -20,6 +20,7 @@ pub fn open(
     threads: Option<u32>,
     gpu: bool,
 ) -> Result<Box<dyn VisionEncoder>, VisionError> {
+    model.check_pair(path)?;
     let on_gpu = gpu && !gpu_devices().is_empty();
     if choice == EncoderChoice::LlamaCpp || (choice == EncoderChoice::Auto && on_gpu) {
         return Ok(Box::new(LlamaEncoder::load(path, model, threads, gpu)?));

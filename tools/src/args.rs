@@ -259,7 +259,7 @@ impl EngineArgs {
         {
             ui.note(format_args!("--threads {given} is more than the {used} cores; {used} are used (--force-threads)"));
         }
-        let bar = ui.bar("loading", 1, "");
+        let bar = ui.spinner("loading");
         bar.set_message(printable(model.display()));
         let model = Model::load(model, options)?;
         let encoder = PromptEncoder::load(Arc::clone(&model), mmproj, self.encoder_options(max_tiles));

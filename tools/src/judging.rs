@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::args::{EngineArgs, api_key, prompt_template};
 use crate::exit::{BadInput, Usage};
+use crate::models;
 use crate::policy::key_hint;
 use crate::ui::Ui;
 
@@ -181,6 +182,7 @@ impl JudgeArgs {
 
     /// The flags that can change a run's results, for journals and settings files.
     pub fn settings(&self) -> anyhow::Result<Value> {
+        self.judge_gguf.iter().try_for_each(|gguf| models::check(gguf))?;
         let judge = match (&self.endpoint.judge_model, &self.judge_gguf) {
             _ if self.judge == Mode::Never => None,
             (Some(model), _) => Some(EndpointJudge::identity_of(model)),

@@ -10,9 +10,11 @@ mod args;
 mod build_info;
 mod commands;
 mod draw;
+mod examples;
 mod exit;
 mod judging;
 mod machine;
+mod models;
 mod monitor;
 mod planning;
 mod policy;
@@ -22,7 +24,7 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use exit::Exit;
 use ui::Ui;
@@ -46,7 +48,7 @@ use ui::Ui;
 /// whole or as adapters, which `merge` folds into their base.
 ///
 /// This machine: `doctor` shows what fits, `bench` measures speed, `version` shows what this
-/// program is built from.
+/// program is built from, `completions` completes commands and flags in a shell.
 ///
 /// `make demo` in the source tree runs the whole pipeline on small models.
 #[derive(Parser)]
@@ -87,14 +89,22 @@ enum Command {
     Config(commands::config::Args),
     Doctor(commands::doctor::Args),
     Version(commands::version::Args),
+    Completions(commands::completions::Args),
+    #[command(hide = true)]
+    Man(commands::man::Args),
     #[command(hide = true)]
     CliReference(commands::reference::Args),
+}
+
+/// The program with all commands, flags and examples.
+fn program() -> clap::Command {
+    commands::train::with_defaults(examples::add_to(Cli::command()))
 }
 
 fn main() -> ExitCode {
     // First of all: an interrupt during the start, too, ends with its own exit code.
     let result = ui::handle_interrupts().and_then(|interrupted| {
-        let cli = Cli::parse();
+        let cli = Cli::from_arg_matches(&program().get_matches()).unwrap_or_else(|error| error.exit());
         let ui = Ui::start(&cli.output, interrupted)?;
         run(cli.command, &ui)
     });
@@ -138,6 +148,8 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Config(args) => commands::config::run(&args, ui),
         Command::Doctor(args) => commands::doctor::run(&args, ui),
         Command::Version(args) => commands::version::run(&args, ui),
-        Command::CliReference(_) => commands::reference::run(Cli::command()),
+        Command::Completions(args) => commands::completions::run(&args, program()),
+        Command::Man(args) => commands::man::run(&args, program(), ui),
+        Command::CliReference(_) => commands::reference::run(program()),
     }
 }

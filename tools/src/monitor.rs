@@ -5,11 +5,13 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
+use mmprm::data::candidates;
 use mmprm::data::samples::{self, TreeFiles};
 use mmprm::engine::EngineStats;
 use mmprm::eval::batch::{Event, Summary};
 use mmprm::judge::VerdictCounts;
 use mmprm::policy::Traffic;
+use mmprm_quant::atomic::is_written_through;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, with_hint};
@@ -44,9 +46,10 @@ impl From<EngineStats> for Counters {
 }
 
 impl Counters {
-    /// `12.3 rollouts/s, 950 tokens/s, 1.02 processed/unique` and the like. For a server only
-    /// generated tokens are shown, since prompts may have come from its cache.
-    pub fn rates(&self, seconds: f64) -> String {
+    /// `12.3 rollouts/s, 950 tokens/s` and the like, and where the reader wants more, how far prefixes
+    /// were reused. For a server only generated tokens are shown, since prompts may have come from its
+    /// cache.
+    pub fn rates(&self, seconds: f64, is_verbose: bool) -> String {
         let seconds = seconds.max(1e-9);
         let mut parts = Vec::new();
         if self.rollouts() > 0 {
@@ -56,7 +59,7 @@ impl Counters {
             Self::Engine(snapshot) => {
                 let tokens = snapshot.generated + snapshot.processed;
                 parts.push(format!("{:.0} tokens/s", tokens as f64 / seconds));
-                if snapshot.unique > 0 {
+                if is_verbose && snapshot.unique > 0 {
                     parts.push(format!("{:.2} processed/unique", snapshot.processed_per_unique()));
                     parts.push(format!("{:.1}x reuse", snapshot.requested as f64 / snapshot.processed.max(1) as f64));
                 }
@@ -122,6 +125,7 @@ impl Counters {
 pub struct Monitor<'a> {
     bar: ProgressBar,
     started: Instant,
+    is_verbose: bool,
     counters: Box<dyn Fn() -> Counters + Sync + 'a>,
     causes: Mutex<Vec<String>>,
     notes: Mutex<Vec<String>>,
@@ -133,6 +137,7 @@ impl<'a> Monitor<'a> {
         Self {
             bar: ui.bar(label, total as u64, ""),
             started: Instant::now(),
+            is_verbose: ui.is_verbose(),
             counters: Box::new(move || read().into()),
             causes: Mutex::default(),
             notes: Mutex::default(),
@@ -176,7 +181,8 @@ impl<'a> Monitor<'a> {
     /// Updates the rates beside the bar.
     pub fn tick(&self) {
         let (counters, seconds) = self.totals();
-        self.bar.set_message(counters.rates(seconds) + &counters.cache());
+        let cache = if self.is_verbose { counters.cache() } else { String::new() };
+        self.bar.set_message(counters.rates(seconds, self.is_verbose) + &cache);
     }
 
     /// The model's counters and the seconds since the start.
@@ -218,7 +224,7 @@ pub fn finish(
     if let Some(answers) = answers {
         result["answers"] = json!(answers);
     }
-    ui.result(&result)?;
+    ui.result_beside(output, &result)?;
     if summary.cancelled {
         ui.warn(format_args!("interrupted after {} records; the same command resumes", summary.done));
         return Ok(Exit::Interrupted);
@@ -226,15 +232,52 @@ pub fn finish(
     if summary.resumed == summary.done {
         return found(summary, output, ui);
     }
-    let rates = counters.rates(seconds);
-    ui.say_beside(output, format_args!("{} records in {seconds:.1} s ({rates})", summary.done))?;
+    let rates = counters.rates(seconds, ui.is_verbose());
+    ui.say_beside(output, format_args!("{} problems in {seconds:.1} s ({rates})", summary.done))?;
+    if let Some(line) = candidates_of(output) {
+        ui.say_beside(output, line)?;
+    }
     ui.say_beside(output, format_args!("written: {}", output.display()))?;
     Ok(failures(summary, ui))
 }
 
+/// Maximum size in bytes of an output that is read again for its report.
+const MAX_READ: u64 = 256 << 20;
+
+/// How many problems of a Best-of-N file are solved by at least one candidate, and how many candidates are right, as far as answers
+/// are known; or how many candidates and step scores there are. `None` for an output that cannot be read again, such as a pipe.
+fn candidates_of(output: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(output).ok().filter(|_| !is_written_through(output))?;
+    if metadata.len() > MAX_READ {
+        return None;
+    }
+    let sets = candidates::load(output).ok()?;
+    let count: usize = sets.iter().map(|set| set.solutions.len()).sum();
+    let scores: usize = sets.iter().filter_map(|set| set.scores.as_ref()).flatten().map(Vec::len).sum();
+    let scored = if scores > 0 { format!(", {scores} steps scored") } else { String::new() };
+    let labels: Vec<&Vec<bool>> =
+        sets.iter().filter_map(|set| set.labels.as_ref()).filter(|labels| !labels.is_empty()).collect();
+    let solved = labels.iter().filter(|labels| labels.contains(&true)).count();
+    let (right, judged) = labels.iter().fold((0, 0), |(right, judged), labels| {
+        (right + labels.iter().filter(|label| **label).count(), judged + labels.len())
+    });
+    let right = match judged {
+        0 => "; no answer is known".to_owned(),
+        judged => format!(
+            "; {solved} of {} problems with a known answer have a right one (solved), {:.1} % of their candidates are right",
+            labels.len(),
+            100.0 * right as f64 / judged as f64
+        ),
+    };
+    Some(format!("{count} candidates{scored}{right}"))
+}
+
 /// Prints the report of a run whose output was found finished before any model was loaded.
 pub fn finished_before(summary: &Summary, output: &Path, ui: &Ui) -> anyhow::Result<Exit> {
-    ui.result(&json!({"output": output, "summary": summary, "seconds": 0.0, "rollouts_per_second": 0.0}))?;
+    ui.result_beside(
+        output,
+        &json!({"output": output, "summary": summary, "seconds": 0.0, "rollouts_per_second": 0.0}),
+    )?;
     found(summary, output, ui)
 }
 

@@ -1,12 +1,13 @@
 //! The flags of the policy: a local model or one on a server.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::ArgGroup;
 use clap::builder::RangedU64ValueParser;
+use mmprm::data::problem::Problem;
 use mmprm::data::solution::Continue;
 use mmprm::policy::{
     GenerationOptions, LocalPolicy, PolicyError, RemotePolicy, RolloutModel, RolloutRequest, SampledRollout,
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::args::{self, Automatic, EngineArgs, SamplingArgs, api_key, prompt_template};
 use crate::exit::Usage;
+use crate::models::{self, WithImages};
 use crate::monitor::Counters;
 use crate::ui::Ui;
 
@@ -31,7 +33,7 @@ pub struct PolicyArgs {
     #[arg(long = "policy", value_name = "GGUF")]
     model: Option<PathBuf>,
 
-    /// Its vision projector; without one, problems with images fail.
+    /// Its vision projector; problems with images need one.
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
@@ -86,9 +88,11 @@ struct ServerArgs {
 }
 
 impl PolicyArgs {
-    /// Rejects flags that do not apply to a policy on a server. Those of the engine are accepted
-    /// where it runs a judge.
+    /// Rejects flags that do not apply to a policy on a server, and directories in the place of model
+    /// files. Flags of the engine are accepted where it runs a judge.
     pub fn check(&self, engine: &EngineArgs, judge_is_local: bool) -> anyhow::Result<()> {
+        [&self.model, &self.mmproj].into_iter().flatten().try_for_each(|file| models::check(file))?;
+        engine.adapters().iter().try_for_each(|adapter| models::check(&adapter.path))?;
         if self.server.policy_url.is_none() {
             return Ok(());
         }
@@ -133,6 +137,14 @@ impl PolicyArgs {
     /// Whether the policy can be shown images: a local one with its projector, or one on a server.
     pub fn has_projector(&self) -> bool {
         self.mmproj.is_some() || self.server.policy_url.is_some()
+    }
+
+    /// Refuses problems with images, read from `file`, for a local policy without a vision projector.
+    pub fn check_images(&self, file: &Path, problems: &[Problem]) -> anyhow::Result<()> {
+        let Some(model) = &self.model else { return Ok(()) };
+        let with_images =
+            WithImages::count(problems, |problem| !problem.images.is_empty(), |_, problem| problem.id.clone());
+        models::check_projector(model, self.mmproj.as_deref(), file, with_images)
     }
 
     /// Loads the policy and starts its engine, or prepares its endpoint. Searches set

@@ -4,12 +4,14 @@
 //! Also sets up logging and the handler of interrupts. Results go to standard output, everything else
 //! to standard error.
 
+use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use mmprm_quant::atomic::is_written_through;
 use serde_json::Value;
 
@@ -19,6 +21,7 @@ use mmprm::util::printable::{printable, printable_lines};
 
 /// How to report.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Reporting")]
 pub struct OutputArgs {
     /// Print the result as one JSON object and nothing else.
     #[arg(long, global = true)]
@@ -28,6 +31,10 @@ pub struct OutputArgs {
     #[arg(long, short, global = true)]
     quiet: bool,
 
+    /// Print more: tables of single tensors, and figures of prefix reuse.
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+
     /// Log level on standard error: error, warn, info, debug, trace, or a filter such as
     /// `llama.cpp=debug`.
     #[arg(long, global = true, env = "MMPRM_LOG", default_value = "warn", value_name = "LEVEL")]
@@ -36,9 +43,11 @@ pub struct OutputArgs {
 
 /// The output of one run.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag, or follows from some")]
 pub struct Ui {
     json: bool,
     quiet: bool,
+    verbose: bool,
     bars: bool,
     interrupted: CancelToken,
     started: Instant,
@@ -73,7 +82,12 @@ impl Ui {
         })?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().init();
         let bars = !args.json && !args.quiet && std::io::stderr().is_terminal();
-        Ok(Self { json: args.json, quiet: args.quiet, bars, interrupted, started })
+        Ok(Self { json: args.json, quiet: args.quiet, verbose: args.verbose, bars, interrupted, started })
+    }
+
+    /// Whether to print more than the summary.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
     }
 
     /// Whether results are printed for people.
@@ -102,17 +116,20 @@ impl Ui {
         if !self.bars {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
         let template = if unit == "B" {
-            "{prefix:>10} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left {msg}"
+            "{prefix:>10} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {left}  {wide_msg}"
         } else {
-            "{prefix:>10} [{bar:30}] {pos}/{len} {elapsed} elapsed, {eta} left  {msg}"
+            "{prefix:>10} {bar:30} {pos}/{len}, {rate}, {left}  {wide_msg}"
         };
-        let style = ProgressStyle::with_template(template).expect("the template is well formed");
-        bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(label.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(500));
-        bar
+        shown(ProgressBar::new(total), label, template)
+    }
+
+    /// As [`bar`](Self::bar), for work of unknown length.
+    pub fn spinner(&self, label: &str) -> ProgressBar {
+        if !self.bars {
+            return ProgressBar::hidden();
+        }
+        shown(ProgressBar::new_spinner(), label, "{prefix:>10} {spinner} {elapsed}  {wide_msg}")
     }
 
     /// Prints a line on standard output; nothing with `--quiet` or `--json`. Control characters are
@@ -170,10 +187,76 @@ impl Ui {
         print_error(&printable(format_args!("mmprm: {line}")));
     }
 
+    /// As [`result`](Self::result), for a run that writes to `output`: on standard error where that is standard output, whose
+    /// reader gets the output alone.
+    pub fn result_beside(&self, output: &Path, value: &Value) -> anyhow::Result<()> {
+        if self.json && is_stdout(output) {
+            print_error(&value.to_string());
+            return Ok(());
+        }
+        self.result(value)
+    }
+
     /// Prints the result on standard output; nothing without `--json`.
     pub fn result(&self, value: &Value) -> anyhow::Result<()> {
         if self.json { print(&value.to_string()) } else { Ok(()) }
     }
+}
+
+/// Draws a bar in the form of `template`, often enough to look smooth.
+fn shown(bar: ProgressBar, label: &str, template: &str) -> ProgressBar {
+    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(12));
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let style = style.with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
+        let _ = write!(text, "{:.1}/s", state.per_sec());
+    });
+    let style = style.with_key("left", |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // Nothing is known before the first is done.
+        let _ = match state.pos() {
+            0 => write!(text, "? left"),
+            _ => write!(text, "{:#} left", HumanDuration(state.eta())),
+        };
+    });
+    // Eighths of a column, so that the bar grows evenly.
+    bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+    bar.set_prefix(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(125));
+    bar
+}
+
+/// Parses the path of an output file, where `-` is standard output.
+pub fn output_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| if path.as_os_str() == "-" { STDOUT.into() } else { path })
+}
+
+/// Parses the path of an output directory, which standard output cannot be.
+pub fn output_directory() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path.as_os_str() == "-" {
+            Err("this command writes several files; give a directory (./- for one of that name)")
+        } else {
+            Ok(path)
+        }
+    })
+}
+
+/// Parses the path of a binary output file, which is not for a terminal.
+pub fn binary_output() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if path.as_os_str() == "-" {
+            Err("a GGUF file is binary and not written to standard output; give a file")
+        } else {
+            Ok(path)
+        }
+    })
+}
+
+/// Standard output as a file.
+const STDOUT: &str = "/dev/stdout";
+
+/// Whether a path names standard output.
+fn is_stdout(path: &Path) -> bool {
+    [STDOUT, "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
 }
 
 /// Prints a line on standard output. That its reader has gone does not end the run, whose work and

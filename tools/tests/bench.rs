@@ -151,6 +151,59 @@ fn doctor_lists_what_fits_and_the_flags_for_a_model() {
 }
 
 #[test]
+fn doctor_says_what_of_the_models_here_fits_and_how_fast_they_decode() {
+    let sandbox = Sandbox::with_demo();
+    let object = sandbox.run("doctor --json").done().object();
+    assert!(object["speed"]["alone"].as_f64().unwrap() > 0.0 && object["speed"]["together"].as_f64().unwrap() > 0.0);
+    let models = object["models"].as_array().unwrap();
+    let of = |end: &str| models.iter().find(|model| model["file"].as_str().unwrap().ends_with(end)).expect(end).clone();
+    let policy = of("policy.gguf");
+    assert_eq!((&policy["fits"], &policy["parallel"], &policy["cells"]), (&json!(true), &json!(16), &json!(8192)));
+    assert!(policy["weights"].as_u64().unwrap() > 0 && policy["cache"].as_u64().unwrap() > 0, "{policy}");
+    assert!(of("mini-mm-policy")["lora_training"].as_u64().unwrap() > 0);
+    assert!(!models.iter().any(|model| model["file"].as_str().unwrap().contains("mmproj")), "{object}");
+
+    let checkpoint = support::demo().join("checkpoints/mini-prm");
+    let object = sandbox.run(&format!("doctor prm.gguf {} --no-speed --json", checkpoint.display())).done().object();
+    assert!(object["models"].as_array().unwrap().len() == 2 && object["speed"].is_null(), "{object}");
+    let people = sandbox.run("doctor --no-speed --gpu-memory 24GiB --model policy.gguf").done().out;
+    let is_cpu_build = sandbox.run("version --json").done().object()["backends"] == json!(["cpu"]);
+    assert_eq!(people.contains("--gpu-layers"), !is_cpu_build, "{people}");
+    for term in ["weights:", "KV cache:", "parallel rollouts:", "LoRA training:", "fits:"] {
+        assert!(people.lines().any(|line| line.trim_start().starts_with(term)), "{term}: {people}");
+    }
+    sandbox.refuses("doctor absent.gguf", 3, &["absent.gguf"]);
+    sandbox.refuses("doctor mmproj.gguf", 3, &["mmproj.gguf"]);
+}
+
+#[test]
+fn benchmarks_find_the_demo_or_say_where_they_looked() {
+    let infer = "bench infer --repetitions 1 --batch 1 --prompt 8 -n 4";
+    let sandbox = Sandbox::with_demo();
+    let sizes = "--shape --layers 1 --width 64 --heads 4 --keys 2 --inner 64 --vocabulary 64 --batch 2 --tokens 16";
+    let trained = sandbox.run(&format!("bench train --repetitions 1 {sizes}")).done().out;
+    assert!(trained.contains("± n/a"), "{trained}");
+    std::fs::create_dir_all(sandbox.path("some/where")).unwrap();
+    let copied = sandbox.path("some/mmprm");
+    std::fs::copy(env!("CARGO_BIN_EXE_mmprm"), &copied).unwrap();
+    let run = |folder: &std::path::Path| {
+        let mut command = std::process::Command::new(&copied);
+        command.args(infer.split(' ')).current_dir(folder).env_remove("MMPRM_LOG").output().unwrap()
+    };
+    // Above the program, and above the working directory.
+    let output = run("/".as_ref());
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("± n/a"), "{output:?}");
+    let found = sandbox.command(infer).current_dir(sandbox.path("some/where")).output().unwrap();
+    assert!(found.status.success(), "{found:?}");
+    std::fs::remove_file(sandbox.path("demo")).unwrap();
+    let output = run("/".as_ref());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let place = copied.parent().unwrap().canonicalize().unwrap();
+    let expected = format!("found no demo/models/ above {} or /; name a file with --model", place.display());
+    assert!(output.status.code() == Some(2) && said.contains(&expected) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
 fn wrong_usage_exits_with_2_and_bad_files_with_3() {
     let sandbox = Sandbox::with_demo();
     for wrong in [

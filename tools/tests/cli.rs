@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 34] = [
     "solve",
     "convert",
     "quantize",
@@ -41,6 +41,7 @@ const COMMANDS: [&str; 33] = [
     "config get",
     "config unset",
     "config list",
+    "completions",
     "doctor",
     "version",
 ];
@@ -236,7 +237,7 @@ fn help_describes_every_flag_of_every_command() {
         let first = command.split(' ').next().unwrap();
         assert!(overview.lines().any(|line| line.trim_start().starts_with(&format!("{first} "))), "{command}");
         let help = sandbox.run(&format!("{command} --help")).done().out;
-        let lines: Vec<&str> = help.lines().collect();
+        let lines: Vec<&str> = help.lines().take_while(|line| *line != "Examples:").collect();
         // Behind the flag where all descriptions are short, else on the next line.
         let described = |at: usize| {
             let below = lines.get(at + 1).is_some_and(|text| text.starts_with("          "));

@@ -166,3 +166,86 @@ fn an_interrupt_at_the_very_start_ends_with_its_exit_code() {
         assert!(!sandbox.path(output).exists(), "{output}");
     }
 }
+
+/// Every command that writes one file of text, without its output, and inputs that it can read.
+fn text_outputs(sandbox: &Sandbox) -> Vec<String> {
+    problems(sandbox);
+    sandbox.write("a.jsonl", r#"{"gold": "1", "pred": "1"}"#);
+    let mut record = json!([{"id": "a", "question": "1 + 1?", "answer": "2", "labels": [1, 0],
+        "solutions_splits": [["Answer: 2"], ["Answer: 3"]], "prm_scores": [[0.9], [0.1]]}]);
+    sandbox.write("scored.json", record.to_string());
+    record[0]["step_labels"] = json!([[1], [0]]);
+    sandbox.write("steps.json", record.to_string());
+    vec![
+        format!("generate {POLICY} --problems p.json -n 1"),
+        "score --prm prm.gguf -i c.json".into(),
+        "samples --ranking scored.json".into(),
+        "verify a.jsonl".into(),
+        "eval bon scored.json".into(),
+        "eval steps steps.json".into(),
+    ]
+}
+
+#[test]
+fn a_dash_is_standard_output_and_gets_the_output_alone() {
+    let sandbox = Sandbox::new();
+    for command in text_outputs(&sandbox) {
+        sandbox.run(&format!("{command} -o file")).done();
+        let expected = sandbox.read("file");
+        let names = sandbox.names("");
+        for more in ["", "--json", "--quiet"] {
+            let run = sandbox.run(&format!("{command} -o - {more}"));
+            assert_eq!((run.code, run.out.as_bytes()), (Some(0), &expected[..]), "{command} {more}: {}", run.err);
+            assert_eq!(run.err.is_empty(), more == "--quiet", "{command} {more}: {}", run.err);
+        }
+        assert_eq!(sandbox.names(""), names, "{command} leaves nothing else");
+        for name in ["file", "file.settings.json"] {
+            let _ = std::fs::remove_file(sandbox.path(name));
+        }
+    }
+}
+
+#[test]
+fn files_that_are_open_pipes_and_links_are_never_replaced() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::new();
+    symlink("/dev/stdout", sandbox.path("out")).unwrap();
+    for command in text_outputs(&sandbox) {
+        sandbox.run(&format!("{command} -o file")).done();
+        let expected = sandbox.read("file");
+        for output in ["/dev/stdout", "-", "out", "/proc/self/fd/1", "/dev/fd/1"] {
+            // As a shell redirects: what was in the file stays, and the file stays the same one.
+            sandbox.write("redirected", "before\n");
+            let inode = |name: &str| sandbox.path(name).metadata().unwrap().ino();
+            let before = inode("redirected");
+            let file = std::fs::OpenOptions::new().append(true).open(sandbox.path("redirected")).unwrap();
+            let status = sandbox.command(&format!("{command} -o {output}")).stdout(file).stderr(Stdio::null()).status();
+            assert!(status.unwrap().success(), "{command} -o {output}");
+            assert_eq!(inode("redirected"), before, "{command} -o {output}");
+            assert_eq!(sandbox.read("redirected"), [b"before\n", &expected[..]].concat(), "{command} -o {output}");
+            assert!(sandbox.path("out").symlink_metadata().unwrap().is_symlink());
+        }
+        let pipe = sandbox.path("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read(pipe).unwrap()
+        });
+        assert_eq!(sandbox.run(&format!("{command} -o pipe")).code, Some(0), "{command}");
+        assert_eq!(reader.join().unwrap(), expected, "{command}");
+        for name in ["pipe", "file", "file.settings.json"] {
+            let _ = std::fs::remove_file(sandbox.path(name));
+        }
+    }
+}
+
+#[test]
+fn binary_files_and_directories_are_not_written_to_standard_output() {
+    let sandbox = Sandbox::new();
+    for command in
+        ["quantize policy.gguf --type q8_0", "convert x", "annotate --policy x --problems y", "merge x --base y"]
+    {
+        let run = sandbox.run(&format!("{command} -o -"));
+        assert!(run.code == Some(2) && run.err.contains("; give a "), "{run:?}");
+    }
+}

@@ -157,3 +157,22 @@ fn distillation_is_refused_unless_it_is_asked_for() {
     sandbox.run(&format!("{} --distill --expected-of base", TRAIN.replace("--output run", "--out other"))).done();
     assert!(sandbox.path("other/last/model.safetensors").exists());
 }
+
+#[test]
+fn a_printed_recipe_is_read_back_unchanged() {
+    let sandbox = Sandbox::new();
+    for (task, flags) in
+        [("prm", ""), ("implicit-prm", "--lora-rank 4 --set lora.targets=['wo']"), ("policy", "--steps 7 --lr 2e-6")]
+    {
+        let printed = sandbox.run(&format!("train {task} --print-recipe {flags}")).done().out;
+        assert!(printed.contains(&format!("\ntask = \"{task}\"\n")) && printed.contains("\n# model =\n"), "{printed}");
+        sandbox.write("recipe.toml", &printed);
+        let again = sandbox.run(&format!("train {task} --config recipe.toml --print-recipe")).done().out;
+        assert_eq!(again, printed);
+    }
+    let help = sandbox.run("train prm --help").done().out;
+    for default in ["[default: 0.03]", "[default: 16]", "[default: adamw]", "[default: bf16]"] {
+        assert!(help.contains(default), "{default}: {help}");
+    }
+    sandbox.run("train prm --print-recipe --lr=-1").refused(3, &["`lr` is -1"]);
+}

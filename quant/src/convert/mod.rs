@@ -29,6 +29,7 @@ mod loadable;
 mod mapper;
 mod metadata;
 mod options;
+mod pair;
 mod planned;
 mod rows;
 mod stream;
@@ -40,12 +41,13 @@ pub(crate) use metadata::{
     GeneralInfo, QUANTIZATION_VERSION, language as language_metadata, vision as vision_metadata,
 };
 pub use options::{ConvertOptions, WeightType};
+pub use pair::PAIR_KEY;
 pub use planned::{PlannedFile, PlannedTensor};
 
 use std::path::Path;
 
 use crate::atomic::put_in_place;
-use crate::gguf::{GgufError, Metadata, TensorSpec};
+use crate::gguf::{GgufError, GgufValue, Metadata, TensorSpec};
 use crate::hf::config::{ModelConfig, VisionNorm};
 use crate::hf::origin::{self, Origin, TEMPLATE_KEY, Task};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
@@ -91,12 +93,15 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
     if let Some(origin) = Origin::read(checkpoint)? {
         add_origin(&mut metadata, &origin, options, checkpoint, &mut notes)?;
     }
+    let pair = multimodal.then(|| (PAIR_KEY.to_owned(), GgufValue::String(pair::id(&tensors, prefix))));
+    metadata.extend(pair.clone());
     metadata.extend(options.metadata.iter().cloned());
     let path = output.join(format!("{name}-{}.gguf", options.weight_type.name()));
     files.push(PlannedFile { path, metadata, tensors: language_tensors });
     if let Some(vision) = &config.vision {
         let tensors = vision::map(Some(&tensors), checkpoint, vision, config.language.hidden, options.vision_type)?;
-        let metadata = metadata::vision(info(options.vision_type, &tensors), vision, config.language.hidden);
+        let mut metadata = metadata::vision(info(options.vision_type, &tensors), vision, config.language.hidden);
+        metadata.extend(pair);
         let path = output.join(format!("mmproj-{name}-{}.gguf", options.vision_type.name()));
         files.push(PlannedFile { path, metadata, tensors });
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
 use mmprm_quant::check;
+use mmprm_quant::convert::PAIR_KEY;
 use mmprm_quant::gguf::GgufFile;
 use unicode_normalization::UnicodeNormalization;
 
@@ -147,7 +148,21 @@ impl Model {
             specials: Default::default(),
         };
         model.specials = model.find_specials();
+        if !options.vocab_only {
+            model.log_loaded();
+        }
         Ok(model)
+    }
+
+    /// Says what was loaded, from where, and how much memory its weights take.
+    fn log_loaded(&self) {
+        let (layers, all) = (self.gpu_layers.min(self.layers() as u32 + 1), self.layers() + 1);
+        tracing::info!(
+            "loaded {}: language model of {} parameters, {} MiB of weights, {layers} of {all} layers on a GPU",
+            self.path.display(),
+            self.parameters(),
+            self.file.file_size() >> 20,
+        );
     }
 
     /// Returns the path of the model's file.
@@ -190,6 +205,21 @@ impl Model {
             return Ok(());
         }
         Err(EngineError::NotAPair { projector: path.to_owned(), model: self.path.clone(), found, expected })
+    }
+
+    /// Checks that the projector at `path` was converted from a checkpoint with the vision weights that this model was converted
+    /// with, where both files record them.
+    ///
+    /// # Errors
+    /// [`EngineError::OtherPair`]; [`EngineError::Gguf`] for a projector that cannot be read.
+    pub(crate) fn check_pair(&self, path: &Path) -> Result<(), EngineError> {
+        let Ok(expected) = self.file.get_str(PAIR_KEY) else { return Ok(()) };
+        match GgufFile::open_outline(path)?.get_str(PAIR_KEY) {
+            Ok(found) if found != expected => {
+                Err(EngineError::OtherPair { projector: path.to_owned(), model: self.path.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the number of tokens in the vocabulary, which is the length of a row of logits.

@@ -85,6 +85,11 @@ impl LlamaEncoder {
         drop(lock);
         let pointer =
             NonNull::new(pointer.map_err(refuse)?).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
+        tracing::info!(
+            "loaded {}: vision projector, llama.cpp's encoder, {} MiB of weights, {threads} threads",
+            path.display(),
+            file.file_size() >> 20,
+        );
         Ok(Self {
             context: Mutex::new(Pointer(pointer)),
             model: Arc::clone(model),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Section, count, figure, percent, table, tiles};
 use crate::eval::bon::{BASELINES, BonOptions, MethodAccuracy, Report, report};
+use crate::eval::curve::{Curves, SUBSETS, counted, curves};
 use crate::eval::selection::{Contenders, Selection};
 use crate::report::chart::{Axis, Chart, Series, interval};
-use crate::report::curve::{Curves, SUBSETS, counted, curves};
 use crate::report::escape::html;
 use crate::report::problems::Run;
 
@@ -78,7 +78,7 @@ fn summary(run: &Run<'_>, report: &Report) -> String {
 }
 
 fn curve(run: &Run<'_>, curves: &Curves, best: Option<&str>) -> String {
-    let ends = |line: &crate::report::curve::Line| line.points.iter().flat_map(|point| point.ci).collect::<Vec<_>>();
+    let ends = |line: &crate::eval::curve::Line| line.points.iter().flat_map(|point| point.ci).collect::<Vec<_>>();
     let all: Vec<f64> = curves.lines.iter().flat_map(ends).collect();
     let (low, high) = all.iter().fold((1.0_f64, 0.0_f64), |(low, high), value| (low.min(*value), high.max(*value)));
     let class = |name: &str| {
@@ -165,8 +165,8 @@ fn against_count(curves: &Curves) -> String {
     let heads: Vec<String> =
         std::iter::once("rule".to_owned()).chain(curves.counts.iter().map(|n| format!("n = {n}"))).collect();
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
-    let row = |line: &crate::report::curve::Line| {
-        let cell = |point: &crate::report::curve::Point| {
+    let row = |line: &crate::eval::curve::Line| {
+        let cell = |point: &crate::eval::curve::Point| {
             format!("{:.3} <small>({:.3} – {:.3})</small>", point.accuracy, point.ci[0], point.ci[1])
         };
         ("", std::iter::once(html(&line.name)).chain(line.points.iter().map(cell)).collect())

@@ -2,10 +2,10 @@
 
 use super::{Section, count, figure, tiles};
 use crate::data::candidates::CandidateSet;
+use crate::eval::curve::counted;
 use crate::eval::selection::{Contenders, Selection};
 use crate::eval::steps::{StepsOptions, StepsReport, report};
 use crate::report::chart::{Axis, Chart, Series};
-use crate::report::curve::counted;
 use crate::report::escape::html;
 use crate::report::problems::Run;
 use crate::util::auc::auc;

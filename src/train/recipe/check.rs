@@ -17,13 +17,18 @@ const MAX_SEED: Max = (i64::MAX as u64, "0 to 9223372036854775807");
 const MAX_RATE: f64 = 1e9;
 
 impl Recipe {
-    /// Checks values, alone and together.
+    /// Checks that the paths of a run are given, and the values.
     pub(crate) fn check(&self) -> Result<(), RecipeError> {
         for (key, path) in [("model", &self.model), ("samples", &self.samples), ("output", &self.output)] {
             if path.as_os_str().is_empty() {
                 return Err(RecipeError::Missing { key });
             }
         }
+        self.check_values()
+    }
+
+    /// Checks values, alone and together.
+    pub(super) fn check_values(&self) -> Result<(), RecipeError> {
         let counts = [
             ("max_tiles", Some(self.max_tiles as u64), MAX_TILES),
             ("max_tokens", self.max_tokens.map(|count| count as u64), MAX_TOKENS),

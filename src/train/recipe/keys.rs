@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::documented::documented;
 use super::lora::LoraOptions;
 use crate::train::data::SolutionForms;
 use crate::train::optim::{AdamW, Decay, Muon, OptimizerKind, OptimizerOptions, Schedule};
@@ -68,113 +69,114 @@ pub enum Init {
     Random,
 }
 
-/// A recipe; see the [module](super). Keys absent from a file take the values of [`Recipe::default`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each switch is a key of the file")]
-pub struct Recipe {
-    /// What the model is trained for.
-    pub task: Task,
-    /// Hugging Face directory of the initial model.
-    pub model: PathBuf,
-    /// The source of the initial weights.
-    pub init: Init,
-    /// Training samples, JSON Lines.
-    pub samples: PathBuf,
-    /// Validation samples, instead of a fraction of `samples`.
-    pub validation_samples: Option<PathBuf>,
-    /// Root of image paths, which may not leave it. Default: the samples' folder.
-    pub data_root: Option<PathBuf>,
-    /// The run's directory (formerly `out`).
-    pub output: PathBuf,
-    /// Cache of image features. Default: `features` in the run's directory.
-    pub features: Option<PathBuf>,
+documented! {
+    /// A recipe; see the [module](super). Keys absent from a file take the values of [`Recipe::default`].
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Recipe {
+        /// What the model is trained for.
+        pub task: Task,
+        /// Hugging Face directory of the initial model.
+        pub model: PathBuf,
+        /// The source of the initial weights.
+        pub init: Init,
+        /// Training samples, JSON Lines.
+        pub samples: PathBuf,
+        /// Validation samples, instead of a fraction of `samples`.
+        pub validation_samples: Option<PathBuf>,
+        /// Root of image paths, which may not leave it. Default: the samples' folder.
+        pub data_root: Option<PathBuf>,
+        /// The run's directory (formerly `out`).
+        pub output: PathBuf,
+        /// Cache of image features. Default: `features` in the run's directory.
+        pub features: Option<PathBuf>,
 
-    /// Forms of solutions (policy).
-    pub forms: Vec<SolutionForm>,
-    /// Maximum tiles of an image.
-    pub max_tiles: usize,
-    /// Maximum tokens of a sample. Default: `sequence_tokens`.
-    pub max_tokens: Option<usize>,
-    /// Cuts longer samples instead of refusing them; leaves out those with nothing to learn within the limit.
-    pub truncate: bool,
-    /// Recognises special tokens that questions and solutions spell out, as MM-PRM's code does; otherwise they are text.
-    pub reference_special_tokens: bool,
-    /// Replaces labels of at least this value by 1 and others by 0.
-    pub hard_labels: Option<f32>,
-    /// Distillation (PRM): a policy's Hugging Face directory, whose probability of each token replaces the labels (formerly
-    /// `likelihood_of`).
-    pub logprob_of: Option<PathBuf>,
-    /// Distillation (PRM): a policy's Hugging Face directory, whose most probable token in place of each is the target.
-    pub expected_of: Option<PathBuf>,
-    /// Fraction of problems held out for validation.
-    pub validation: f64,
+        /// Forms of solutions (policy).
+        pub forms: Vec<SolutionForm>,
+        /// Maximum tiles of an image.
+        pub max_tiles: usize,
+        /// Maximum tokens of a sample. Default: `sequence_tokens`.
+        pub max_tokens: Option<usize>,
+        /// Cuts longer samples instead of refusing them; leaves out those with nothing to learn within the limit.
+        pub truncate: bool,
+        /// Recognises special tokens that questions and solutions spell out, as MM-PRM's code does; otherwise they are text.
+        pub reference_special_tokens: bool,
+        /// Replaces labels of at least this value by 1 and others by 0.
+        pub hard_labels: Option<f32>,
+        /// Distillation (PRM): a policy's Hugging Face directory, whose probability of each token replaces the labels (formerly
+        /// `likelihood_of`).
+        pub logprob_of: Option<PathBuf>,
+        /// Distillation (PRM): a policy's Hugging Face directory, whose most probable token in place of each is the target.
+        pub expected_of: Option<PathBuf>,
+        /// Fraction of problems held out for validation.
+        pub validation: f64,
 
-    /// Passes over the samples. Default: 1; for a recipe with `steps` alone, as many as these take.
-    pub epochs: u64,
-    /// Maximum optimiser steps.
-    pub steps: Option<u64>,
-    /// Maximum tokens of a packed sequence.
-    pub sequence_tokens: usize,
-    /// Maximum samples of a packed sequence.
-    pub sequence_samples: Option<usize>,
-    /// Samples of an optimiser step.
-    pub batch_samples: usize,
-    /// Maximum tokens of an optimiser step.
-    pub batch_tokens: Option<usize>,
-    /// Merges samples of one problem into trees.
-    pub trees: bool,
-    /// Shuffles each epoch.
-    pub shuffle: bool,
-    /// Uses the mean of the sequences' means, as MM-PRM, instead of the mean over the whole batch.
-    pub reference_loss: bool,
+        /// Passes over the samples. Default: 1; for a recipe with `steps` alone, as many as these take.
+        pub epochs: u64,
+        /// Maximum optimiser steps.
+        pub steps: Option<u64>,
+        /// Maximum tokens of a packed sequence.
+        pub sequence_tokens: usize,
+        /// Maximum samples of a packed sequence.
+        pub sequence_samples: Option<usize>,
+        /// Samples of an optimiser step.
+        pub batch_samples: usize,
+        /// Maximum tokens of an optimiser step.
+        pub batch_tokens: Option<usize>,
+        /// Merges samples of one problem into trees.
+        pub trees: bool,
+        /// Shuffles each epoch.
+        pub shuffle: bool,
+        /// Uses the mean of the sequences' means, as MM-PRM, instead of the mean over the whole batch.
+        pub reference_loss: bool,
 
-    /// The optimiser.
-    pub optimizer: OptimizerKind,
-    /// Peak learning rate of `AdamW`.
-    pub lr: f64,
-    /// Peak learning rate of Muon.
-    pub muon_lr: f64,
-    /// Muon's momentum.
-    pub momentum: f64,
-    /// Decay rate of `AdamW`'s first moment.
-    pub beta1: f64,
-    /// Decay rate of `AdamW`'s second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment (ε).
-    pub epsilon: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Tensors that decay.
-    pub decay: Decay,
-    /// Gradient-clipping norm; 0 turns clipping off.
-    pub clip: f64,
-    /// Learning-rate schedule.
-    pub schedule: Schedule,
-    /// Warm-up, as a fraction of all steps.
-    pub warmup: f64,
+        /// The optimiser.
+        pub optimizer: OptimizerKind,
+        /// Peak learning rate of `AdamW`.
+        pub lr: f64,
+        /// Peak learning rate of Muon.
+        pub muon_lr: f64,
+        /// Muon's momentum.
+        pub momentum: f64,
+        /// Decay rate of `AdamW`'s first moment.
+        pub beta1: f64,
+        /// Decay rate of `AdamW`'s second moment.
+        pub beta2: f64,
+        /// Added to the root of the second moment (ε).
+        pub epsilon: f64,
+        /// Decoupled weight decay.
+        pub weight_decay: f64,
+        /// Tensors that decay.
+        pub decay: Decay,
+        /// Gradient-clipping norm; 0 turns clipping off.
+        pub clip: f64,
+        /// Learning-rate schedule.
+        pub schedule: Schedule,
+        /// Warm-up, as a fraction of all steps.
+        pub warmup: f64,
 
-    /// Name prefixes of frozen tensors.
-    pub freeze: Vec<String>,
-    /// Arithmetic of matrix products.
-    pub precision: Compute,
-    /// Recomputes activations in the backward pass to save memory.
-    pub checkpointing: bool,
-    /// Random seed of order, split, dropout and initial weights.
-    pub seed: u64,
+        /// Name prefixes of frozen tensors.
+        pub freeze: Vec<String>,
+        /// Arithmetic of matrix products.
+        pub precision: Compute,
+        /// Recomputes activations in the backward pass to save memory.
+        pub checkpointing: bool,
+        /// Random seed of order, split, dropout and initial weights.
+        pub seed: u64,
 
-    /// Steps between validations; 0 for one each epoch.
-    pub evaluate_every: u64,
-    /// Validations without improvement after which the run stops.
-    pub patience: Option<u64>,
-    /// Steps between saves; 0 for one each epoch.
-    pub save_every: u64,
-    /// Type of the weights in checkpoints.
-    pub save_as: StoredType,
+        /// Steps between validations; 0 for one each epoch.
+        pub evaluate_every: u64,
+        /// Validations without improvement after which the run stops.
+        pub patience: Option<u64>,
+        /// Steps between saves; 0 for one each epoch.
+        pub save_every: u64,
+        /// Type of the weights in checkpoints.
+        pub save_as: StoredType,
 
-    /// Trains adapters instead of the weights.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lora: Option<LoraOptions>,
+        /// Trains adapters instead of the weights.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub lora: Option<LoraOptions>,
+    }
 }
 
 impl Default for Recipe {

@@ -4,26 +4,29 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::documented::documented;
 use super::error::RecipeError;
 
-/// Options of `LoRA` training: adapters are trained and the base's weights are frozen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LoraOptions {
-    /// Rank of the adapters.
-    pub rank: usize,
-    /// Scaling numerator: an adapter's output is multiplied by `alpha / rank`. Default: twice the rank.
-    pub alpha: Option<f64>,
-    /// Matrices of the language model that get an adapter, by the last part of their names. Default: all.
-    pub targets: Option<Vec<String>>,
-    /// Dropout probability of an adapter's inputs.
-    pub dropout: f64,
-    /// Tokens whose rows of embedding and head are trained. Default for a PRM: the step token.
-    pub tokens: Option<Vec<String>>,
-    /// Trains the projector too.
-    pub projector: bool,
-    /// GGUF file with the language model's weights, which are used as stored: the checkpoint, converted and quantised.
-    pub base: Option<PathBuf>,
+documented! {
+    /// Options of `LoRA` training: adapters are trained and the base's weights are frozen.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct LoraOptions {
+        /// Rank of the adapters.
+        pub rank: usize,
+        /// Scaling numerator: an adapter's output is multiplied by `alpha / rank`. Default: twice the rank.
+        pub alpha: Option<f64>,
+        /// Matrices of the language model that get an adapter, by the last part of their names. Default: all.
+        pub targets: Option<Vec<String>>,
+        /// Dropout probability of an adapter's inputs.
+        pub dropout: f64,
+        /// Tokens whose rows of embedding and head are trained. Default for a PRM: the step token.
+        pub tokens: Option<Vec<String>>,
+        /// Trains the projector too.
+        pub projector: bool,
+        /// GGUF file with the language model's weights, which are used as stored: the checkpoint, converted and quantised.
+        pub base: Option<PathBuf>,
+    }
 }
 
 impl Default for LoraOptions {

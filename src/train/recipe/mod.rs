@@ -14,10 +14,12 @@
 //! ```
 
 mod check;
+mod documented;
 mod error;
 mod keys;
 mod lora;
 mod read;
+mod write;
 
 pub use super::optim::{Decay, OptimizerKind, Schedule};
 pub use error::RecipeError;

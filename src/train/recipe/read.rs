@@ -36,12 +36,21 @@ impl Recipe {
         overrides: &impl Serialize,
         settings: &[String],
     ) -> Result<Self, RecipeError> {
-        let mut table = path.map_or_else(|| Ok(Table::new()), read_table)?;
-        overlay(&mut table, renamed(Table::try_from(overrides)?)?);
-        for setting in settings {
-            overlay(&mut table, renamed(parse_setting(setting)?)?);
-        }
-        Self::from_table(table)
+        Self::from_table(table_with(path, overrides, settings)?)
+    }
+
+    /// As [`read_with`](Self::read_with), for a recipe that may still lack the paths of a run.
+    ///
+    /// # Errors
+    /// [`RecipeError`].
+    pub fn draft_with(
+        path: Option<&Path>,
+        overrides: &impl Serialize,
+        settings: &[String],
+    ) -> Result<Self, RecipeError> {
+        let recipe = Self::unchecked(table_with(path, overrides, settings)?)?;
+        recipe.check_values()?;
+        Ok(recipe)
     }
 
     /// Reads a recipe from a text.
@@ -53,13 +62,18 @@ impl Recipe {
     }
 
     fn from_table(table: Table) -> Result<Self, RecipeError> {
+        let recipe = Self::unchecked(table)?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    fn unchecked(table: Table) -> Result<Self, RecipeError> {
         check_keys(&table)?;
         let has_steps_alone = table.contains_key("steps") && !table.contains_key("epochs");
         let mut recipe: Self = table.try_into().map_err(RecipeError::Toml)?;
         if has_steps_alone {
             recipe.epochs = MAX_EPOCHS.0;
         }
-        recipe.check()?;
         Ok(recipe)
     }
 
@@ -70,6 +84,15 @@ impl Recipe {
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a recipe is a table of plain values and a table of such")
     }
+}
+
+fn table_with(path: Option<&Path>, overrides: &impl Serialize, settings: &[String]) -> Result<Table, RecipeError> {
+    let mut table = path.map_or_else(|| Ok(Table::new()), read_table)?;
+    overlay(&mut table, renamed(Table::try_from(overrides)?)?);
+    for setting in settings {
+        overlay(&mut table, renamed(parse_setting(setting)?)?);
+    }
+    Ok(table)
 }
 
 fn read_table(path: &Path) -> Result<Table, RecipeError> {

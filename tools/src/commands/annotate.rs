@@ -16,7 +16,7 @@ use crate::exit::{Exit, Usage};
 use crate::judging::{self, JudgeArgs};
 use crate::monitor::Monitor;
 use crate::policy::PolicyArgs;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_directory};
 
 /// Label the steps of solutions with Monte Carlo success rates by tree search (OmegaPRM).
 ///
@@ -29,7 +29,7 @@ use crate::ui::Ui;
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory for the trees.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 
     /// Problems searched in parallel [default: enough to fill --parallel or --policy-parallel].
@@ -181,6 +181,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (retry_failed, mixed) = (args.retry_failed, args.mix_settings);
     let options = AnnotateOptions { params, retry_failed, settings, mixed, ..AnnotateOptions::default() };
     annotate::check(&args.output, &options).map_err(refusal)?;
+    args.policy.check_images(&args.problems.problems, &problems)?;
     let judge = args.judge.open(&args.engine, &args.output, ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let policy = args.policy.open(&args.engine, &args.sampling, data_root, true, args.search.continues, ui)?;
@@ -227,7 +228,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         "{} problems searched in {seconds:.1} s, {} rollouts ({})",
         summary.done,
         summary.rollouts,
-        counters.rates(seconds),
+        counters.rates(seconds, ui.is_verbose()),
     ))?;
     ui.say(sentence(&summary))?;
     ui.say(format_args!("trees: {}", args.output.display()))?;

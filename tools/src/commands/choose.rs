@@ -10,7 +10,7 @@ use mmprm_quant::atomic::{AtomicFile, check_file};
 use serde_json::{Value, json};
 
 use crate::exit::{BadInput, Exit};
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Select one candidate of each problem, one JSON line a problem.
 ///
@@ -20,17 +20,14 @@ use crate::ui::Ui;
 /// `candidates`), and `right` where the file has labels. A problem without a candidate to select
 /// has a null `answer` and its cause in `error`.
 #[derive(clap::Args)]
-#[command(after_long_help = "Examples:
-  mmprm choose scored.json -o chosen.jsonl
-  mmprm choose scored.json --by weighted-vote")]
 pub struct Args {
     /// Best-of-N file, from `mmprm score` or `mmprm generate`.
     #[arg(value_name = "FILE")]
     input: PathBuf,
 
     /// Output file (JSON Lines) [default: standard output].
-    #[arg(short, long, value_name = "FILE", default_value = "-", hide_default_value = true)]
-    output: PathBuf,
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
+    output: Option<PathBuf>,
 
     /// Rule: majority; product, min, average, last, max, sum_logprob, sum_logit or mean_odd of the
     /// step scores; weighted_vote_product, _min, _average or _last; logprob_mean,
@@ -41,9 +38,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let is_standard = args.output.as_os_str() == "-";
-    if !is_standard {
-        check_file(&args.output)?;
+    if let Some(output) = &args.output {
+        check_file(output)?;
     }
     let sets = candidates::load(&args.input)?;
     let place = || args.input.display();
@@ -54,15 +50,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let lines: Vec<Value> = sets.iter().enumerate().map(|(index, set)| line(set, index, rule)).collect();
     let text = lines.iter().fold(String::new(), |text, line| text + &line.to_string() + "\n");
     let failed = lines.iter().filter(|line| line["answer"].is_null()).count();
-    if is_standard {
-        ui.write_result(&text)?;
-    } else {
-        let mut file = AtomicFile::create(&args.output)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.commit());
-        written.with_context(|| format!("cannot write {}", args.output.display()))?;
-        ui.result(&json!({"output": args.output, "rule": rule.name(), "problems": lines.len(), "failed": failed}))?;
-        ui.say_beside(&args.output, format_args!("{} problems, chosen by {rule}", lines.len()))?;
-        ui.say_beside(&args.output, format_args!("written: {}", args.output.display()))?;
+    match &args.output {
+        None => ui.write_result(&text)?,
+        Some(output) => {
+            let mut file = AtomicFile::create(output)?;
+            let written = file.write_all(text.as_bytes()).and_then(|()| file.commit());
+            written.with_context(|| format!("cannot write {}", output.display()))?;
+            let result = json!({"output": output, "rule": rule.name(), "problems": lines.len(), "failed": failed});
+            ui.result_beside(output, &result)?;
+            ui.say_beside(output, format_args!("{} problems, chosen by {rule}", lines.len()))?;
+            ui.say_beside(output, format_args!("written: {}", output.display()))?;
+        }
     }
     if failed > 0 {
         ui.warn(format_args!(

@@ -11,9 +11,6 @@ use crate::ui::Ui;
 /// Keys: policy, mmproj, prm and prm-mmproj (GGUF files), n (candidates per question) and by (the
 /// rule that selects one). They are kept in config.toml in the user's configuration directory.
 #[derive(clap::Args)]
-#[command(after_long_help = "Examples:
-  mmprm config set policy demo/models/policy-q8_0.gguf
-  mmprm config list")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -22,9 +19,6 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// Set a key.
-    #[command(
-        after_long_help = "Examples:\n  mmprm config set policy demo/models/policy-q8_0.gguf\n  mmprm config set n 32"
-    )]
     Set {
         /// Key: policy, mmproj, prm, prm-mmproj, n or by.
         key: String,
@@ -32,19 +26,16 @@ enum What {
         value: String,
     },
     /// Print the value of a key.
-    #[command(after_long_help = "Examples:\n  mmprm config get policy")]
     Get {
         /// Key.
         key: String,
     },
     /// Remove a key.
-    #[command(after_long_help = "Examples:\n  mmprm config unset prm")]
     Unset {
         /// Key.
         key: String,
     },
     /// Print all keys and the file that they are in.
-    #[command(after_long_help = "Examples:\n  mmprm config list")]
     List,
 }
 

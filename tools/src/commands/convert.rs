@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{BadInput, Exit, Usage};
 use crate::table::Table;
-use crate::ui::{Ui, bytes};
+use crate::ui::{Ui, bytes, output_directory};
 
 /// Convert a Hugging Face checkpoint directory to GGUF.
 ///
@@ -36,7 +36,7 @@ pub struct Args {
     base: Option<PathBuf>,
 
     /// Output directory.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 
     /// Weight type. With q8_0 the vision tower stays at f16.

@@ -8,7 +8,7 @@ use mmprm_quant::atomic::check_directory;
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
-use crate::ui::Ui;
+use crate::ui::{Ui, output_directory};
 
 /// Append identity-initialised layers to a model (block expansion, a research aid).
 ///
@@ -26,7 +26,7 @@ pub struct Args {
     layers: usize,
 
     /// Directory for the expanded checkpoint.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 }
 

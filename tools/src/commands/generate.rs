@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::judging::{self, JudgeArgs};
 use crate::monitor::{self, Monitor};
 use crate::policy::PolicyArgs;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Generate N candidate solutions for each problem.
 ///
@@ -27,8 +27,8 @@ pub struct Args {
     #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
     n: usize,
 
-    /// Output file.
-    #[arg(short, long, alias = "out", value_name = "FILE")]
+    /// Output file; `-` is standard output.
+    #[arg(short, long, alias = "out", value_name = "FILE", value_parser = output_file())]
     output: PathBuf,
 
     #[command(flatten)]
@@ -73,6 +73,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(summary) = batch.check().map_err(args::refusal)? {
         return monitor::finished_before(&summary, &args.output, ui);
     }
+    args.policy.check_images(&args.problems.problems, &problems)?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let without_answer = problems.iter().filter(|problem| !problem.has_answer()).count();

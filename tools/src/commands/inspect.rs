@@ -3,17 +3,18 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use mmprm::util::printable::printable;
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
-use mmprm_quant::inspect::{content_hash, summary};
+use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY};
+use mmprm_quant::inspect::{Summary, content_hash, summary};
 use mmprm_quant::progress::Progress;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
+use crate::models;
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
 
-/// Show a GGUF file's metadata, tensors, sizes and content hash.
+/// Show what a GGUF file is: its kind, sizes, metadata and content hash.
 ///
 /// The hash covers only the tensors (names, shapes, types, data): files with equal weights have
 /// equal hashes, whatever their metadata. In JSON, a list of more than 1024 elements or a text of
@@ -24,7 +25,7 @@ pub struct Args {
     #[arg(value_name = "FILE.gguf")]
     file: PathBuf,
 
-    /// List every tensor.
+    /// List every tensor, as -v does.
     #[arg(long)]
     tensors: bool,
 }
@@ -36,6 +37,7 @@ const MAX_NAME: usize = 100;
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    models::check(&args.file)?;
     let file = GgufFile::open_outline(&args.file)?;
     let summary = summary(&file);
     let bar = ui.bar("hashing", summary.bytes, "B");
@@ -50,13 +52,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     for (key, value) in file.metadata() {
         metadata.row([one_line(key, MAX_NAME), type_name(value, file.full_length(key)), brief(value)]);
     }
-    ui.say_lines(format_args!(
-        "{} (GGUF version {}, {})\n\n{metadata}",
-        printable(args.file.display()),
-        file.version(),
-        bytes(file.file_size())
-    ))?;
-    if args.tensors {
+    ui.say(format_args!("{}: {}", args.file.display(), kind(&file)))?;
+    for line in facts(&file, &summary) {
+        ui.say(format_args!("  {line}"))?;
+    }
+    ui.say(format_args!("  content sha256 {hash}"))?;
+    ui.say_lines(format_args!("\n{metadata}"))?;
+    if args.tensors || ui.is_verbose() {
         let mut tensors = Table::new(["tensor", "shape", "type", "bytes"]);
         for tensor in file.tensors() {
             let shape: Vec<String> = tensor.dims.iter().map(u64::to_string).collect();
@@ -79,11 +81,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ]);
     }
     ui.say_lines(&types)?;
-    ui.say_lines(format_args!(
-        "{} parameters, {:.2} bits each\ncontent sha256 {hash}",
-        summary.parameters,
-        summary.bits_per_parameter()
-    ))?;
 
     let keys: Map<String, Value> =
         file.metadata().iter().map(|(key, value)| (key.clone(), shown(value, file.full_length(key)))).collect();
@@ -96,9 +93,65 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         .collect();
     ui.result(&json!({
         "file": args.file, "version": file.version(), "file_bytes": file.file_size(), "metadata": keys,
-        "tensors": tensors, "parameters": summary.parameters, "content_sha256": hash,
+        "tensors": tensors, "parameters": summary.parameters, "content_sha256": hash, "kind": kind(&file),
+        "bits_per_weight": summary.bits_per_parameter(),
     }))?;
     Ok(Exit::Done)
+}
+
+/// What a file is for, in a few words.
+fn kind(file: &GgufFile) -> String {
+    let text = |key: &str| file.get_str(key).unwrap_or_default();
+    let template = match text(TEMPLATE_KEY) {
+        "" => String::new(),
+        template => format!(", which reads solutions as {template}"),
+    };
+    if text("general.architecture") == "clip" {
+        return format!("vision projector ({})", text("clip.projector_type"));
+    }
+    let what = if text("general.type") == "adapter" { "LoRA adapter" } else { "language model" };
+    match text(TASK_KEY) {
+        "" => format!("{what}; what it was trained for is not recorded{template}"),
+        "prm" => format!("{what}, a process reward model that answers Yes or No at each step{template}"),
+        "implicit-prm" => {
+            format!("{what}, an implicit process reward model: a step's score is its probability{template}")
+        }
+        "policy" => format!("{what}, a policy: it writes solutions"),
+        other => format!("{what} for {other}"),
+    }
+}
+
+/// The sizes of a file, one a line.
+fn facts(file: &GgufFile, summary: &Summary) -> Vec<String> {
+    let architecture = file.get_str("general.architecture").unwrap_or_default();
+    let name = file.get_str("general.name").map_or_else(|_| String::new(), |name| format!(" ({name})"));
+    let number = |key: &str| file.get_u32(key).ok();
+    let of = |key: &str| number(&format!("{architecture}.{key}"));
+    let mut lines = vec![
+        format!("family: {architecture}{name}, GGUF version {}", file.version()),
+        format!(
+            "size: {} parameters at {:.2} bits each, {}",
+            summary.parameters,
+            summary.bits_per_parameter(),
+            bytes(file.file_size())
+        ),
+    ];
+    if let (Some(context), Some(layers), Some(width)) =
+        (of("context_length"), of("block_count"), of("embedding_length"))
+    {
+        lines.push(format!("context: {context} tokens; {layers} layers of width {width}"));
+    }
+    let tile = number("mmprm.image.size").or(number("clip.vision.image_size"));
+    match (tile, number("mmprm.image.max_tiles"), number("clip.vision.projection_dim")) {
+        (Some(tile), _, Some(width)) => {
+            lines.push(format!("images: tiles of {tile} pixels, projected to width {width}"));
+        }
+        (Some(tile), Some(max), None) => {
+            lines.push(format!("images: up to {max} tiles of {tile} pixels, through its vision projector (mmproj)"));
+        }
+        _ => {}
+    }
+    lines
 }
 
 fn type_name(value: &GgufValue, full_length: Option<usize>) -> String {

@@ -13,7 +13,7 @@ use crate::args;
 use crate::exit::{BadInput, Exit, Usage};
 use crate::judging::EndpointArgs;
 use crate::monitor;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_directory};
 
 /// Number of failures shown; `--json` has all.
 const SHOWN: usize = 5;
@@ -34,7 +34,7 @@ pub struct Args {
     trees: PathBuf,
 
     /// Directory for the judged trees, which keep their file names.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 
     /// Folder that image paths are relative to and confined to [default: the folder of the trees].

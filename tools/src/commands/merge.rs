@@ -11,7 +11,7 @@ use mmprm_quant::progress::Progress;
 use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
-use crate::ui::Ui;
+use crate::ui::{Ui, output_directory};
 
 /// Fold an adapter into its base checkpoint.
 ///
@@ -29,7 +29,7 @@ pub struct Args {
     base: PathBuf,
 
     /// Directory for the merged checkpoint.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 }
 

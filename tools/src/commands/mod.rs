@@ -2,6 +2,7 @@
 
 pub mod annotate;
 pub mod bench;
+pub mod completions;
 pub mod choose;
 pub mod config;
 pub mod convert;
@@ -12,6 +13,7 @@ pub mod expand;
 pub mod generate;
 pub mod inspect;
 pub mod judge;
+pub mod man;
 pub mod merge;
 pub mod quantize;
 pub mod reference;

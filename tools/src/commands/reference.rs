@@ -83,6 +83,11 @@ fn section(text: &mut String, command: &Command, above: &[&str]) -> fmt::Result 
             entry(text, arg)?;
         }
     }
+    if let Some(examples) = command.get_after_long_help() {
+        let lines = examples.to_string();
+        let lines: Vec<&str> = lines.lines().skip(1).map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+        write!(text, "\nExamples:\n\n```sh\n{}\n```\n", lines.join("\n"))?;
+    }
     for subcommand in subcommands {
         section(text, subcommand, &path)?;
     }

@@ -9,7 +9,7 @@ use mmprm_quant::atomic::{check_file, write};
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::ui::{self, Ui};
+use crate::ui::{self, Ui, output_file};
 
 /// Show runs as one page of HTML that needs nothing else.
 ///
@@ -27,7 +27,7 @@ pub struct Args {
     inputs: Vec<PathBuf>,
 
     /// Output file.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
     output: PathBuf,
 
     /// Folder that image paths are relative to and confined to [default: that of the problems, where the input is from `mmprm
@@ -41,7 +41,7 @@ pub struct Args {
     by: Option<String>,
 
     /// Selection rule that the list of problems begins with, such as `min` [default: product, or majority without scores].
-    #[arg(long, value_name = "METHOD")]
+    #[arg(long, value_name = "RULE")]
     rule: Option<Selection>,
 
     /// Title of the page [default: the names of the inputs].

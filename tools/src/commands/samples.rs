@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::exit::{BadInput, Exit};
 use crate::monitor;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Make PRM training samples from search trees or candidates.
 ///
@@ -33,8 +33,8 @@ pub struct Args {
     #[arg(value_name = "PATH")]
     input: PathBuf,
 
-    /// Output file (JSON Lines).
-    #[arg(short, long, value_name = "FILE")]
+    /// Output file (JSON Lines); `-` is standard output.
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
     output: PathBuf,
 
     /// Random seed for the draw of paths that do not end in an incorrect step (as Python's `random.seed`).
@@ -79,7 +79,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         SampleKind::States { seed: args.seed }
     };
     let stats = samples::write_file(&files, kind, &args.output)?;
-    ui.result(&json!({"output": args.output, "stats": stats}))?;
+    ui.result_beside(&args.output, &json!({"output": args.output, "stats": stats}))?;
     ui.say_beside(&args.output, format_args!(
         "{} samples ({} end in an incorrect step, {} do not) from {} trees; {} trees skipped: always or never solved",
         stats.negatives + stats.positives,
@@ -103,7 +103,7 @@ fn ranking(
         let cause = "no problem has both right and wrong candidates, so there is nothing to rank";
         return Err(BadInput(format!("{}: {cause}", args.input.display())).into());
     }
-    ui.result(&json!({"output": args.output, "stats": stats}))?;
+    ui.result_beside(&args.output, &json!({"output": args.output, "stats": stats}))?;
     ui.say_beside(
         &args.output,
         format_args!(

@@ -13,8 +13,9 @@ use serde_json::json;
 
 use crate::args::{self, EngineArgs, ExistingArgs, fingerprint};
 use crate::exit::Exit;
+use crate::models::{self, WithImages};
 use crate::monitor::{self, Monitor};
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Score every step of candidate solutions with a process reward model.
 ///
@@ -29,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "GGUF")]
     prm: PathBuf,
 
-    /// Its vision projector; without one, records with images fail.
+    /// Its vision projector; records with images need one.
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
@@ -37,8 +38,8 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 
-    /// Output file.
-    #[arg(short, long, alias = "out", value_name = "FILE")]
+    /// Output file; `-` is standard output.
+    #[arg(short, long, alias = "out", value_name = "FILE", value_parser = output_file())]
     output: PathBuf,
 
     /// Folder that image paths are relative to and confined to [default: that of the problems, where
@@ -60,6 +61,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    [Some(&args.prm), args.mmproj.as_ref()].into_iter().flatten().try_for_each(|file| models::check(file))?;
+    args.engine.adapters().iter().try_for_each(|adapter| models::check(&adapter.path))?;
     let sets = candidates::load(&args.input)?;
     let known = if args.data_root.is_none() { batch::data_root(&args.input) } else { None };
     let data_root = known.unwrap_or_else(|| args::data_root(args.data_root.as_deref(), &args.input));
@@ -82,6 +85,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(summary) = batch.check().map_err(args::refusal)? {
         return monitor::finished_before(&summary, &args.output, ui);
     }
+    let with_images = WithImages::count(
+        &sets,
+        |set| !set.images.is_empty() && !set.failed,
+        |index, set| candidates::place(&set.record, index),
+    );
+    models::check_projector(&args.prm, args.mmproj.as_deref(), &args.input, with_images)?;
     let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
     let options = PrmOptions { data_root: data_root.clone(), template: args.template };
     let prm = LocalPrm::new(engine, encoder, options).with_context(|| format!("--prm {}", args.prm.display()))?;

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mmprm::train::recipe::Recipe;
+use clap::{Arg, Command};
+use mmprm::train::recipe::{LoraOptions, Recipe};
 use mmprm::train::{self, Event, Step, Summary, TrainError, Validation};
 use mmprm_quant::atomic::check_directory;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::expand;
 use crate::exit::{BadInput, Exit};
 use crate::planning;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_directory};
 
 /// Train a process reward model or a policy.
 ///
@@ -35,10 +36,9 @@ enum Task {
     ///
     /// The loss is the cross entropy of Yes against No at each `<prm>`.
     Prm(RunArgs),
-    /// Train a process reward model that scores by log-probability: it learns to rank the candidates of each problem
-    /// (`mmprm samples --ranking`).
+    /// Train a process reward model that scores by log-probability.
     ///
-    /// The loss is −ln Σ right eˢ / Σ all eˢ, with s the log-probability of a candidate.
+    /// It learns to rank the candidates of each problem (`mmprm samples --ranking`). The loss is −ln Σ right eˢ / Σ all eˢ, with s the log-probability of a candidate.
     ImplicitPrm(RunArgs),
     /// Train a policy on solutions or conversations.
     ///
@@ -58,6 +58,10 @@ struct RunArgs {
     /// Set any key of the recipe, such as `sequence_samples=2`. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+
+    /// Print the recipe that the flags make, with every key, its meaning and its value, and exit: what --config reads.
+    #[arg(long, conflicts_with = "plan")]
+    print_recipe: bool,
 
     /// Print the memory that the run needs and exit. Without samples, sequences of `sequence_tokens` tokens are assumed, and of
     /// the model only config.json is read.
@@ -93,7 +97,7 @@ struct Overrides {
     samples: Option<PathBuf>,
 
     /// Directory of the run.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: Option<PathBuf>,
 
     /// Root of image paths, which may not leave it.
@@ -251,6 +255,35 @@ impl LoraOverrides {
     }
 }
 
+/// Adds the recipe's defaults to the help of the flags that replace its keys.
+pub fn with_defaults(program: Command) -> Command {
+    let recipe = json!(Recipe::default());
+    let lora = json!(LoraOptions::default());
+    program.mut_subcommand("train", |train| {
+        ["prm", "implicit-prm", "policy"].into_iter().fold(train, |train, task| {
+            train.mut_subcommand(task, |command| {
+                command.mut_args(|arg| match arg.get_help_heading() {
+                    Some("Recipe overrides") => with_default(arg, &recipe),
+                    Some("LoRA") => with_default(arg, &lora),
+                    _ => arg,
+                })
+            })
+        })
+    })
+}
+
+/// A flag with the default of the key of its name, if that has one.
+fn with_default(arg: Arg, table: &Value) -> Arg {
+    let value = match &table[arg.get_id().as_str()] {
+        Value::String(text) if !text.is_empty() => text.clone(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        number @ (Value::Number(_) | Value::Bool(_)) => number.to_string(),
+        _ => return arg,
+    };
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!("{} [default: {value}]", help.trim_end_matches('.')))
+}
+
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let (task, args) = match &args.task {
@@ -259,6 +292,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         Task::Policy(args) => ("policy", args),
         Task::Expand(args) => return expand::run(args, ui),
     };
+    if args.print_recipe {
+        let overrides = Overrides { task: Some(task), ..args.overrides.clone() };
+        let recipe = Recipe::draft_with(args.config.as_deref(), &overrides, &args.settings).map_err(bad_input)?;
+        let text = recipe.to_commented_toml();
+        ui.result(&json!({"recipe": text}))?;
+        ui.say_lines(text.trim_end())?;
+        return Ok(Exit::Done);
+    }
     let recipe = read_recipe(task, args).map_err(bad_input)?;
     if recipe.distills() && !args.distill {
         return Err(bad_input(

@@ -1,23 +1,27 @@
 //! `mmprm verify`: compare predicted answers with the expected ones by rules.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use mmprm::answer::{Comparison, Outcome, Rule};
+use mmprm::answer::{AnswerSpec, Comparison, Outcome, Rule};
 use mmprm::eval::triples::{self, Agreement, Triple};
 use mmprm_quant::atomic::{AtomicFile, check_file};
 use rayon::prelude::*;
 use serde_json::json;
 
-use crate::exit::{BadInput, Exit};
+use crate::exit::{BadInput, Exit, Usage};
 use crate::table::Table;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
 /// Compare predicted answers with the expected ones, by rules and without a model.
 ///
-/// Reads JSON Lines with `gold` (the expected answer) and `pred` (the predicted answer, or a text
+/// With two answers, the expected and the predicted one, prints whether they are equal, different or undecided, and why. An
+/// answer that begins with a minus sign and is no number follows `--`.
+///
+/// With -o, reads JSON Lines with `gold` (the expected answer) and `pred` (the predicted answer, or a text
 /// that contains it). Optional: `opts` with `choices` (options, A first), `precision` (number of
 /// decimals, or a tolerance such as 1e-3), `unit` and `answer_type`; `question` (searched for
 /// options without `choices`); `verdict` (true or false) and `source` (a name). Writes one outcome
@@ -25,13 +29,13 @@ use crate::ui::Ui;
 /// agreement for each source.
 #[derive(clap::Args)]
 pub struct Args {
-    /// JSON Lines files of answers.
-    #[arg(value_name = "JSONL", required = true)]
-    triples: Vec<PathBuf>,
+    /// The expected and the predicted answer; with -o, JSON Lines files of answers.
+    #[arg(value_name = "GOLD PRED|JSONL", required = true, allow_negative_numbers = true)]
+    answers: Vec<OsString>,
 
-    /// JSON Lines file for the outcomes, one for each input line.
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    /// JSON Lines file for the outcomes, one for each input line; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
+    output: Option<PathBuf>,
 
     /// Comparison rule: general, or that of a benchmark (never undecided).
     #[arg(long, value_name = "RULE", default_value = "general")]
@@ -53,19 +57,46 @@ enum RuleName {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    check_file(&args.output)?;
-    let mut all: Vec<Triple> = Vec::new();
-    for path in &args.triples {
-        all.extend(triples::load(path)?);
-    }
-    if all.is_empty() {
-        return Err(BadInput(format!("{}: expected at least one line, found none", args.triples[0].display())).into());
-    }
     let rule = match args.rule {
         RuleName::General => Rule::General,
         RuleName::MathVista => Rule::MathVista,
         RuleName::MathVision => Rule::MathVision,
     };
+    match (&args.output, &args.answers[..]) {
+        (Some(output), files) => compare_files(files, output, rule, ui),
+        (None, [gold, prediction]) => compare_pair(gold, prediction, rule, ui),
+        (None, _) => Err(Usage(PAIR_OR_FILES.into()).into()),
+    }
+}
+
+const PAIR_OR_FILES: &str =
+    "expected two answers, the expected and the predicted one, or files of answers and --output";
+
+/// Compares one answer with the expected one.
+fn compare_pair(gold: &OsStr, prediction: &OsStr, rule: Rule, ui: &Ui) -> anyhow::Result<Exit> {
+    if [gold, prediction].iter().any(|text| Path::new(text).is_file()) {
+        return Err(Usage(format!("{PAIR_OR_FILES}; {} is a file", gold.display())).into());
+    }
+    let (Some(gold), Some(prediction)) = (gold.to_str(), prediction.to_str()) else {
+        return Err(Usage("expected answers in UTF-8".into()).into());
+    };
+    let comparison = rule.compare(gold, prediction, &AnswerSpec::default());
+    let outcome = name(comparison.outcome);
+    ui.result(&json!({"gold": gold, "pred": prediction, "outcome": outcome, "reason": comparison.reason}))?;
+    ui.say(format_args!("{outcome}: {}", comparison.reason))?;
+    Ok(Exit::Done)
+}
+
+/// Compares the answers of files and writes the outcomes.
+fn compare_files(files: &[OsString], output: &Path, rule: Rule, ui: &Ui) -> anyhow::Result<Exit> {
+    check_file(output)?;
+    let mut all: Vec<Triple> = Vec::new();
+    for path in files {
+        all.extend(triples::load(Path::new(path))?);
+    }
+    if all.is_empty() {
+        return Err(BadInput(format!("{}: expected at least one line, found none", files[0].display())).into());
+    }
     let bar = ui.bar("comparing", all.len() as u64, "");
     let started = Instant::now();
     let compare = |triple: &Triple| {
@@ -77,13 +108,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
-    write(&args.output, &comparisons).with_context(|| format!("cannot write {}", args.output.display()))?;
+    write(output, &comparisons).with_context(|| format!("cannot write {}", output.display()))?;
 
     let rows = triples::tally(&all, &comparisons);
-    ui.result(&json!({"output": args.output, "sources": rows, "seconds": seconds}))?;
-    ui.say_lines_beside(&args.output, table(&rows))?;
-    ui.say_beside(&args.output, format_args!("{} answers compared in {:.1} ms", all.len(), 1e3 * seconds))?;
-    ui.say_beside(&args.output, format_args!("written: {}", args.output.display()))?;
+    ui.result_beside(output, &json!({"output": output, "sources": rows, "seconds": seconds}))?;
+    ui.say_lines_beside(output, table(&rows))?;
+    ui.say_beside(output, format_args!("{} answers compared in {:.1} ms", all.len(), 1e3 * seconds))?;
+    ui.say_beside(output, format_args!("written: {}", output.display()))?;
     Ok(Exit::Done)
 }
 

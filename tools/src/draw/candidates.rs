@@ -170,7 +170,7 @@ mod tests {
         let record = r#"{"question": "q", "solutions_splits": [["Answer: 3"], ["s", "Answer: 2\u001b[2J"], ["Answer: 3"], []],
             "prm_scores": [[0.1], [0.9, 0.5], [0.2], []], "labels": [0, 1, 0, 0], "step_labels": [[0], [1, 1], [0], []]}"#;
         let (chosen, all) = drawn(record, "product");
-        let expected = "2\\u{1b}[2J ✓ right  by product, 1 of 4 agree\n\n  ███████▏ 0.900  s\n  ████     0.500  Answer: 2\\u{1b}[2J\n\
+        let expected = "2\\u{1b}[2J ✓ right  by product, 1 of 4 agree\n\n  ███████▎ 0.900  s\n  ████     0.500  Answer: 2\\u{1b}[2J\n\
                         \nother answers\n    2 ×  3  best 0.200\n    1 ×  without steps, so without an answer\n";
         assert_eq!(chosen, expected);
         let heads: Vec<&str> = all.lines().filter(|line| line.contains("candidate ")).collect();

@@ -55,6 +55,11 @@ impl Series {
         (squares / (self.0.len().max(2) - 1) as f64).sqrt()
     }
 
+    /// The deviation as text; a single run has none.
+    fn spread(&self) -> String {
+        if self.0.len() > 1 { number(self.deviation()) } else { "n/a".to_owned() }
+    }
+
     pub fn median(&self) -> f64 {
         let sorted = self.sorted();
         let middle = sorted.len() / 2;
@@ -176,7 +181,7 @@ impl Report {
                 subject.threads.to_string(),
                 work.clone(),
                 (*unit).to_owned(),
-                format!("{} ± {}", number(series.mean()), number(series.deviation())),
+                format!("{} ± {}", number(series.mean()), series.spread()),
                 format!("{}…{}", number(series.min()), number(series.max())),
             ]);
         }

@@ -9,6 +9,7 @@ use mmprm_quant::quantize::QuantType;
 
 use crate::args::EngineArgs;
 use crate::exit::Usage;
+use crate::models;
 
 /// The model to run.
 #[derive(clap::Args, Debug)]
@@ -34,6 +35,7 @@ impl ModelArgs {
     /// The model and its projector: those of the flags, or the mini ones.
     pub fn files(&self, mini: Mini) -> anyhow::Result<(PathBuf, Option<PathBuf>)> {
         if let Some(model) = &self.model {
+            [Some(model), self.mmproj.as_ref()].into_iter().flatten().try_for_each(|file| models::check(file))?;
             return Ok((model.clone(), self.mmproj.clone()));
         }
         let name = match mini {
@@ -48,12 +50,11 @@ impl ModelArgs {
 /// The directory `demo` of the source tree, searched above this program (as in a build of the
 /// source) and above the current directory. The error names `flag`, which does without it.
 pub fn demo(flag: &str) -> anyhow::Result<PathBuf> {
-    let places = [std::env::current_exe().ok(), std::env::current_dir().ok()];
-    let above = places.iter().flatten().flat_map(|place| place.ancestors());
-    let found = above.map(|folder| folder.join("demo")).find(|demo| demo.join("models/prm-q8_0.gguf").is_file());
-    let missing =
-        || format!("found no demo/ of the source tree above this program or the current directory; give {flag}");
-    Ok(found.ok_or_else(|| Usage(missing()))?)
+    let missing = || {
+        let places: Vec<String> = models::places().iter().map(|place| place.display().to_string()).collect();
+        format!("found no demo/models/ above {}; name a file with {flag}", places.join(" or "))
+    };
+    Ok(models::demo().ok_or_else(|| Usage(missing()))?)
 }
 
 /// The model that is measured: the first columns of the table.

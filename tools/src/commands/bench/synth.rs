@@ -16,12 +16,11 @@ use serde_json::{Value, json};
 use super::subject::demo;
 use crate::commands::quantize::quant_type;
 use crate::exit::{Exit, Usage};
-use crate::ui::{Ui, bytes};
+use crate::ui::{Ui, bytes, output_directory};
 
-/// Write a GGUF pair of a real shape with random weights, to measure speed and memory without a
-/// download.
+/// Write a GGUF pair of a real shape with random weights, to measure.
 ///
-/// llama.cpp does the same work as with the real model: names, sizes, types and metadata are the
+/// It measures speed and memory without a download: llama.cpp does the same work as with the real model: names, sizes, types and metadata are the
 /// same. Only a panel of rows of each matrix is drawn and quantised, then repeated in shuffled
 /// order, so that writing a model of 8 billion parameters takes as long as writing its file. The
 /// model's output is meaningless.
@@ -38,7 +37,7 @@ pub struct Args {
     r#type: QuantType,
 
     /// Directory for the files.
-    #[arg(short, long, alias = "out", value_name = "DIR")]
+    #[arg(short, long, alias = "out", value_name = "DIR", value_parser = output_directory())]
     output: PathBuf,
 
     /// GGUF file whose vocabulary is used, padded with unused tokens [default: that of the mini PRM

@@ -24,8 +24,8 @@ use crate::ui::Ui;
 /// tokens are those of the samples before sharing.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The recipe whose model and samples are measured.
-    #[arg(short, long, value_name = "FILE", required_unless_present = "shape", conflicts_with = "shape")]
+    /// The recipe whose model and samples are measured [default: --shape].
+    #[arg(short, long, value_name = "FILE", conflicts_with = "shape")]
     config: Option<PathBuf>,
 
     /// Set any key of the recipe, such as `checkpointing=true`. May be repeated.
@@ -105,7 +105,7 @@ struct Subject {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let mut subject = if args.shape { shaped(args)? } else { configured(args)? };
+    let mut subject = if args.shape || args.config.is_none() { shaped(args)? } else { configured(args)? };
     let mut optimizer = optimizer(&subject.recipe, &subject.model);
     let (limits, seed) = (subject.recipe.packing_limits(), subject.recipe.seed);
     let epochs = [
@@ -179,6 +179,8 @@ fn configured(args: &Args) -> anyhow::Result<Subject> {
 /// Mean, standard deviation and range of several measurements.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Spread {
+    #[serde(skip)]
+    count: usize,
     mean: f64,
     sd: f64,
     min: f64,
@@ -192,11 +194,14 @@ impl Spread {
         let sd = (squares / (values.len().max(2) - 1) as f64).sqrt();
         let (min, max) =
             (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max));
-        Self { mean, sd, min, max }
+        Self { count: values.len(), mean, sd, min, max }
     }
 
     fn text(&self, digits: usize) -> String {
-        let Self { mean, sd, min, max } = self;
+        let Self { count, mean, sd, min, max } = self;
+        if *count < 2 {
+            return format!("{mean:.digits$} ± n/a");
+        }
         format!("{mean:.digits$} ± {sd:.digits$} ({min:.digits$}…{max:.digits$})")
     }
 }

@@ -23,10 +23,6 @@ use crate::ui::Ui;
 /// Sets: auto (recognised by its columns), mathvista, mathverse, mathvision, olympiadbench, mmk12 (also mm-k12), math500, gsm8k,
 /// processbench, prmbench, visualprocessbench, prm800k, math-shepherd, json (also csv; columns named by --map).
 #[derive(clap::Args)]
-#[command(after_long_help = "Examples:
-  mmprm data import mathvista data/testmini-*.parquet -o data/mathvista
-  mmprm data import csv mine.csv -o data/mine --map question=prompt --map answer=gold --map image=file
-  mmprm data import processbench gsm8k.json -o data/processbench")]
 pub struct Args {
     /// Name of the set, or auto.
     #[arg(value_name = "NAME", value_parser = set)]

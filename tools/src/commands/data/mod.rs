@@ -7,8 +7,6 @@ use crate::ui::Ui;
 
 /// Import published data sets.
 #[derive(clap::Args)]
-#[command(after_long_help = "Examples:
-  mmprm data import auto testmini.parquet -o data/mathvista")]
 pub struct Args {
     #[command(subcommand)]
     what: What,

@@ -34,10 +34,6 @@ use kind::Kind;
 /// What is understood: Best-of-N files (`generate`, `score`), trees or their directory (`annotate`), training samples (`samples`),
 /// the directory or the log.jsonl of a training run (`train`), results of `bench --json`.
 #[derive(clap::Args)]
-#[command(after_long_help = "Examples:
-  mmprm show demo/run/scored.json
-  mmprm show demo/run/scored.json 3
-  mmprm show demo/run/trees")]
 pub struct Args {
     /// File or directory.
     #[arg(value_name = "FILE|DIR")]

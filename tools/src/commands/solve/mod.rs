@@ -33,12 +33,7 @@ const CANDIDATES: usize = 16;
 #[derive(clap::Args)]
 #[command(
     mut_group("source", |group| group.required(false)),
-    mut_arg("repetition_penalty", |arg| arg.default_value("1")),
-    after_long_help = "Examples:
-  mmprm solve figure.png \"How long is AB?\"
-  mmprm solve a.png b.png \"Which is larger?\" -n 32 --by weighted-vote
-  echo \"What is 17 * 3?\" | mmprm solve --policy policy.gguf --json
-  mmprm solve --interactive"
+    mut_arg("repetition_penalty", |arg| arg.default_value("1"))
 )]
 pub struct Args {
     /// Image files, and the question.

@@ -1,89 +1,23 @@
-//! `mmprm eval`: evaluation of selection methods.
+//! `mmprm eval bon`: how well each rule selects.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use mmprm::data::candidates::{self, CandidateSet};
 use mmprm::eval::bon::{self, BASELINES, BonOptions, MethodAccuracy, Report};
-use mmprm::eval::detection::{Detection, Goal};
-use mmprm::eval::steps::{self, StepsOptions, StepsReport};
-use mmprm_quant::atomic::{AtomicFile, check_file};
+use mmprm::eval::curve::{Curves, curves};
+use mmprm_quant::atomic::check_file;
 use serde_json::{Map, Value, json};
 
+use super::write_result;
 use crate::exit::{BadInput, Exit};
 use crate::table::Table;
-use crate::ui::Ui;
+use crate::ui::{Ui, output_file};
 
-/// Evaluate Best-of-N selection and step scores.
-#[derive(clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(clap::Subcommand)]
-enum What {
-    Bon(BonArgs),
-    Steps(StepsArgs),
-}
-
-/// Report how well step scores separate right steps from wrong ones, where the truth of each step is known.
+/// Report the accuracy of each selection method with 95 % bootstrap intervals.
 ///
-/// Needs `prm_scores` and `step_labels`: for each candidate a list with 1 (right), 0 (wrong) or null (not counted) for each step,
-/// which may end at the first 0 (`mmprm data import` makes such files of ProcessBench, PRMBench, VisualProcessBench and others).
-///
-/// Prints the ROC AUC over all steps up to the first wrong one, over pairs of steps of the same problem and by group; the detection of
-/// wrong steps by a threshold as ProcessBench counts it (accuracy on wrong and on right solutions, and their F1) and as
-/// VisualProcessBench and PRMBench do (macro F1 over all labelled steps, PRMBench's PRMScore); and the calibration of the scores.
-#[derive(clap::Args)]
-struct StepsArgs {
-    /// Scored Best-of-N file with `step_labels`.
-    #[arg(value_name = "FILE")]
-    input: PathBuf,
-
-    /// Output file for the results as JSON.
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-
-    /// Field of the records whose values divide the steps into groups, such as `family`.
-    #[arg(long, value_name = "FIELD")]
-    by: Option<String>,
-
-    /// Steps with a score below this are taken to be wrong.
-    #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
-    threshold: f64,
-
-    /// Also choose the threshold with the best value of this on one half of the problems, and measure it on the other half.
-    #[arg(long, value_name = "FIGURE")]
-    tune: Option<Tune>,
-
-    /// Random seed that divides the problems for --tune.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-}
-
-/// What a threshold is chosen for.
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
-enum Tune {
-    /// ProcessBench's F1 of solutions.
-    F1,
-    /// The macro F1 of steps: VisualProcessBench's, and PRMBench's PRMScore.
-    MacroF1,
-}
-
-impl Tune {
-    fn goal(self) -> Goal {
-        match self {
-            Self::F1 => Goal::F1,
-            Self::MacroF1 => Goal::MacroF1,
-        }
-    }
-}
-
-/// Report the accuracy of each selection method with 95 % bootstrap intervals, and how much better each is than a majority vote
-/// and the policy's own log-probability on the same problems.
+/// Also reports how much better each is than a majority vote and the policy's own log-probability on the same problems.
 ///
 /// Methods: a random candidate, pass@k, any right candidate (oracle), majority vote over equal
 /// answers; where the file has `prm_scores`, every aggregator of step scores and votes weighted by
@@ -93,13 +27,13 @@ impl Tune {
 /// Problems that failed, have no labels or could not be scored are left out of every figure, and
 /// counted.
 #[derive(clap::Args)]
-struct BonArgs {
+pub struct Args {
     /// Best-of-N file with `labels`, from `mmprm generate` or `mmprm score`.
     #[arg(value_name = "FILE")]
     input: PathBuf,
 
-    /// Output file for the results as JSON.
-    #[arg(short, long, alias = "out", value_name = "FILE")]
+    /// Output file for the results as JSON; `-` is standard output.
+    #[arg(short, long, alias = "out", value_name = "FILE", value_parser = output_file())]
     output: Option<PathBuf>,
 
     /// Give candidates without steps the value 0, as MM-PRM does, which ranks them above others for
@@ -111,6 +45,10 @@ struct BonArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
+    /// Also print the accuracy of each method with 1, 2, 4 and so on of the candidates.
+    #[arg(long)]
+    curve: bool,
+
     /// Show a problem in which this method, such as `product`, selects a right candidate and the majority a wrong one.
     #[arg(long, value_name = "METHOD")]
     example: Option<String>,
@@ -118,86 +56,6 @@ struct BonArgs {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    match &args.what {
-        What::Bon(args) => best_of_n(args, ui),
-        What::Steps(args) => evaluate_steps(args, ui),
-    }
-}
-
-fn evaluate_steps(args: &StepsArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    if let Some(output) = &args.output {
-        check_file(output)?;
-    }
-    let sets = candidates::load(&args.input)?;
-    let options = StepsOptions {
-        by: args.by.as_deref(),
-        threshold: args.threshold,
-        tuned_for: args.tune.map(Tune::goal),
-        seed: args.seed,
-    };
-    let report =
-        steps::report(&sets, &options).map_err(|error| BadInput(format!("{}: {error}", args.input.display())))?;
-    let result = json!({"input": args.input, "report": report});
-    write_result(args.output.as_deref(), &result)?;
-    let beside = args.output.as_deref().unwrap_or(Path::new(""));
-    ui.result(&result)?;
-    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
-    let (all, within) = (&report.all, number(report.within_problem));
-    ui.say_beside(beside, format_args!("{} problems, {} left out", report.problems, report.left_out))?;
-    ui.say_beside(beside, format_args!("steps up to the first error: {}, of which wrong: {}", all.steps, all.wrong))?;
-    ui.say_beside(beside, format_args!("AUC {}, within a problem {within}", number(all.auc)))?;
-    let mut groups = Table::new(["group", "steps", "wrong", "AUC"]);
-    for (name, own) in &report.groups {
-        groups.row([name.clone(), own.steps.to_string(), own.wrong.to_string(), number(own.auc)]);
-    }
-    if !report.groups.is_empty() {
-        ui.say_lines_beside(beside, format_args!("\n{groups}"))?;
-    }
-    ui.say_lines_beside(beside, format_args!("\n{}", detections(&report)))?;
-    let mut bins = Table::new(["score", "steps", "mean score", "right"]);
-    for (index, bin) in report.calibration.iter().enumerate() {
-        let range = format!("{:.1} to {:.1}", index as f64 / 10.0, (index + 1) as f64 / 10.0);
-        let mean = |value: f64| number((bin.steps > 0).then_some(value));
-        bins.row([range, bin.steps.to_string(), mean(bin.score), mean(bin.right)]);
-    }
-    ui.say_lines_beside(beside, format_args!("\n{bins}"))?;
-    ui.say_beside(beside, format_args!("calibration error {:.3}", report.calibration_error))?;
-    Ok(Exit::Done)
-}
-
-/// The detection of wrong steps: overall, by group, and at the tuned threshold.
-fn detections(report: &StepsReport) -> Table {
-    let heads = ["wrong steps found", "threshold", "on wrong", "on right", "F1", "F1 right", "F1 wrong", "macro F1"];
-    let mut table = Table::new(heads);
-    let mut row = |name: &str, one: &Detection| {
-        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
-        let figures =
-            [one.accuracy_wrong, one.accuracy_right, one.f1, one.f1_right_steps, one.f1_wrong_steps, one.macro_f1];
-        let figures = figures.into_iter().map(number);
-        table.row([name.to_owned(), format!("{:.3}", one.threshold)].into_iter().chain(figures));
-    };
-    row("all", &report.detection);
-    for (name, one) in &report.detection_groups {
-        row(name, one);
-    }
-    if let Some(tuned) = &report.tuned {
-        row("half, tuned on the other", tuned);
-    }
-    table
-}
-
-/// Writes results to a file, if one is given.
-fn write_result(output: Option<&Path>, result: &Value) -> anyhow::Result<()> {
-    let Some(output) = output else { return Ok(()) };
-    let write = || {
-        let mut file = AtomicFile::create(output)?;
-        writeln!(file, "{result:#}")?;
-        file.commit()
-    };
-    write().with_context(|| format!("cannot write {}", output.display()))
-}
-
-fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(output) = &args.output {
         check_file(output)?;
     }
@@ -218,10 +76,15 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     });
     let example = example.transpose()?;
     let aggregators: Map<String, Value> = methods.iter().map(|method| (method.name.clone(), json!(method))).collect();
-    let result = json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators});
+    let curves = args.curve.then(|| curves(&sets, args.seed));
+    let mut result =
+        json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators});
+    if let Some(curves) = &curves {
+        result["curves"] = json!(curves);
+    }
     write_result(args.output.as_deref(), &result)?;
     let beside = args.output.as_deref().unwrap_or(Path::new(""));
-    ui.result(&result)?;
+    ui.result_beside(beside, &result)?;
     let max = sets.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
     let scored = if methods.iter().any(|method| method.name == "product") { "scored" } else { "not scored" };
     ui.say_beside(beside, format_args!("{} problems, {scored}, up to {max} candidates each", report.used))?;
@@ -236,6 +99,10 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
     }
     ui.say_lines_beside(beside, format_args!("\n{}", table(methods)))?;
     ui.say_beside(beside, LEGEND)?;
+    if let Some(curves) = &curves {
+        ui.say_beside(beside, format_args!("with n candidates drawn at random from those of the file:"))?;
+        ui.say_lines_beside(beside, format_args!("\n{}", curve_table(curves)))?;
+    }
     if let Some(errors) = errors(methods) {
         ui.say_beside(beside, format_args!("wrong choices by their first error (step_errors):"))?;
         ui.say_lines_beside(beside, format_args!("\n{errors}"))?;
@@ -247,6 +114,17 @@ fn best_of_n(args: &BonArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_beside(beside, format_args!("written: {}", output.display()))?;
     }
     Ok(Exit::Done)
+}
+
+/// A row for each rule, a column for each number of candidates.
+fn curve_table(curves: &Curves) -> Table {
+    let heads = curves.counts.iter().map(|count| format!("n = {count}"));
+    let mut table = Table::new(["method".to_owned()].into_iter().chain(heads));
+    for line in &curves.lines {
+        let cells = line.points.iter().map(|one| format!("{:.3} ({:.3} to {:.3})", one.accuracy, one.ci[0], one.ci[1]));
+        table.row([line.name.clone()].into_iter().chain(cells));
+    }
+    table
 }
 
 /// Prints a problem that `method` gets right and the majority wrong: both choices, with the scores of their steps.

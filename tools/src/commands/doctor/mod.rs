@@ -1,10 +1,14 @@
-//! `mmprm doctor`: which models fit this machine, and the flags to run one with. Loads no model.
+//! `mmprm doctor`: which models fit this machine, how fast it decodes, and the flags to run a model with.
 
-use std::path::PathBuf;
+mod found;
+mod speed;
+
+use std::path::{Path, PathBuf};
 
 use mmprm::engine::memory::{MemoryNeeds, Workload};
 use mmprm::engine::{Device, gpu_devices};
 use mmprm::util::machine::{Memory, cores, memory};
+use mmprm_quant::adapter::is_adapter;
 use mmprm_quant::check;
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::hf::shapes::Shape;
@@ -14,16 +18,26 @@ use serde_json::{Map, Value, json};
 use crate::exit::Exit;
 use crate::table::Table;
 use crate::ui::{Ui, bytes};
-use crate::{build_info, machine};
+use crate::{build_info, machine, models};
 
 /// Show which models fit this machine, and the flags to run them with.
 ///
 /// Prints the processor, the memory (within the limits of control groups), and the GPUs that this
-/// build can use; the memory that InternVL2.5 models of each size need, and whether they fit here;
+/// build can use; what of the models here fits; the decode speed of the demo's policy, measured for
+/// a few seconds; the memory that InternVL2.5 models of each size need, and whether they fit here;
 /// whether policy and reward model fit a GPU together; and with --model, the flags to run that
-/// model with. Loads nothing.
+/// model with.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Models to look at: GGUF files, or checkpoint directories for the memory of training [default:
+    /// those here, in models/ and in the source tree's demo/].
+    #[arg(value_name = "GGUF|HF_DIR")]
+    models: Vec<PathBuf>,
+
+    /// Measure no decode speed, which takes about five seconds.
+    #[arg(long)]
+    no_speed: bool,
+
     /// The model to advise on, a GGUF file.
     #[arg(short, long, value_name = "GGUF")]
     model: Option<PathBuf>,
@@ -66,6 +80,10 @@ fn usable(memory: u64) -> u64 {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     // Files that cannot be read are refused before anything is printed.
+    [&args.model, &args.mmproj].into_iter().flatten().try_for_each(|file| models::check(file))?;
+    for path in &args.models {
+        check_named(path)?;
+    }
     let model = args.model.as_deref().map(GgufFile::open).transpose()?;
     let mmproj = args.mmproj.as_deref().map(GgufFile::open).transpose()?;
     model.iter().try_for_each(check::language)?;
@@ -75,22 +93,57 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let gpu = args.gpu_memory.or_else(|| devices.iter().map(|device| device.free).max());
     let mut result = Map::new();
     machine_lines(memory, &devices, &mut result, ui)?;
+    let named = if args.models.is_empty() { found::everywhere() } else { args.models.clone() };
+    found::table(&named, memory, &mut result, ui)?;
+    if !args.no_speed {
+        speed::measure(&mut result, ui)?;
+    }
     shapes(memory, gpu, &mut result, ui)?;
     if let Some(gpu) = gpu {
         pair(gpu, &mut result, ui)?;
     }
     if let (Some(path), Some(model)) = (&args.model, &model) {
-        let advice = Advice::on(&MemoryNeeds::of_files(model, mmproj.as_ref())?, memory, gpu);
+        let advice = Advice::on(&MemoryNeeds::of_files(model, mmproj.as_ref())?, memory, gpu, can_offload());
         ui.say("")?;
         ui.say(format_args!("{}: {}", path.display(), advice.text))?;
-        ui.say(format_args!("  flags: {}", advice.flags))?;
+        if !advice.flags.is_empty() {
+            ui.say(format_args!("  flags: {}", advice.flags))?;
+        }
         result.insert(
             "model".into(),
             json!({"file": path, "fits": advice.fits, "flags": advice.flags, "advice": advice.text}),
         );
     }
+    ui.say_lines(TERMS)?;
     ui.result(&Value::Object(result))?;
     Ok(Exit::Done)
+}
+
+/// The words of the tables.
+const TERMS: &str = "
+Terms:
+  weights: the numbers of a model and its vision projector, as their files store them; they stay in memory.
+  KV cache: what the model keeps of each token that it has read or written (a position), so that it need not read it again;
+    cache / 1000 is that of 1000 positions.
+  scratch: memory for the results between layers while a batch is computed.
+  parallel rollouts: solutions that are written at the same time (--parallel); each needs positions of the KV cache.
+  LoRA training: peak memory of `mmprm train` with --lora-rank 16 and the default recipe; for a checkpoint directory.
+  fits: needs at most nine tenths of the memory that is available now; the rest is a reserve.";
+
+/// Whether this build can use a GPU at all.
+fn can_offload() -> bool {
+    build_info::backends().len() > 1
+}
+
+/// Refuses a named path that is neither a GGUF file of a language model nor a checkpoint directory.
+fn check_named(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() && path.join("config.json").is_file() && !is_adapter(path) {
+        return Ok(());
+    }
+    models::check(path)?;
+    let file = GgufFile::open(path)?;
+    check::language(&file)?;
+    Ok(())
 }
 
 fn machine_lines(
@@ -144,8 +197,8 @@ fn machine_lines(
 /// Prints the memory that the published models need, and whether they fit.
 fn shapes(memory: Option<Memory>, gpu: Option<u64>, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()> {
     ui.say_lines(format_args!("\nMemory for rollouts with a KV cache of {CELLS} positions:\n"))?;
-    let mut table =
-        Table::new(["model", "type", "weights", "vision", "cache / 1000", "scratch", "total", "fits here", "fits GPU"]);
+    let heads = ["model", "type", "weights", "vision", "cache / 1000", "scratch", "total", "fits here"];
+    let mut table = Table::new(heads.into_iter().chain(gpu.map(|_| "fits GPU")));
     let mut rows = Vec::new();
     for shape in Shape::ALL {
         for quant_type in TYPES {
@@ -155,7 +208,7 @@ fn shapes(memory: Option<Memory>, gpu: Option<u64>, result: &mut Map<String, Val
             let fits = |memory: Option<u64>| memory.map(|memory| total <= usable(memory));
             let (here, on_gpu) = (fits(memory.map(|memory| memory.available)), fits(gpu));
             let say = |fits: Option<bool>| fits.map_or("?", |fits| if fits { "yes" } else { "no" }).to_owned();
-            table.row([
+            let cells = [
                 shape.name().to_owned(),
                 quant_type.name().to_owned(),
                 bytes(needs.weights),
@@ -164,8 +217,8 @@ fn shapes(memory: Option<Memory>, gpu: Option<u64>, result: &mut Map<String, Val
                 bytes(scratch),
                 bytes(total),
                 say(here),
-                say(on_gpu),
-            ]);
+            ];
+            table.row(cells.into_iter().chain(gpu.map(|_| say(on_gpu))));
             rows.push(
                 json!({"shape": shape.name(), "type": quant_type.name(), "weights": needs.weights, "vision": vision,
                 "cache_per_1000": needs.cache_per_position * 1000, "scratch": scratch, "cells": CELLS, "total": total,
@@ -198,7 +251,8 @@ fn pair(gpu: u64, result: &mut Map<String, Value>, ui: &Ui) -> anyhow::Result<()
         )
     } else {
         let layers = needs.layers_on_device(memory, CELLS, &Workload::ROLLOUTS);
-        format!("do not fit; {layers} of the {} layers of one do (--gpu-layers {layers})", needs.layers + 1)
+        let flags = if can_offload() { format!(" (--gpu-layers {layers})") } else { String::new() };
+        format!("do not fit; {layers} of the {} layers of one do{flags}", needs.layers + 1)
     };
     ui.say_lines(format_args!(
         "\nAn 8B policy and an 8B reward model at q4_k_m on a GPU with {} ({} usable): {text}",
@@ -221,8 +275,19 @@ struct Advice {
 }
 
 impl Advice {
-    /// For a machine with `memory` and, where there is one, a GPU of `gpu` bytes.
-    fn on(needs: &MemoryNeeds, memory: Option<Memory>, gpu: Option<u64>) -> Self {
+    /// For a machine with `memory` and, where there is one, a GPU of `gpu` bytes, which the build may not be able to use.
+    fn on(needs: &MemoryNeeds, memory: Option<Memory>, gpu: Option<u64>, can_offload: bool) -> Self {
+        if let (Some(gpu), false) = (gpu, can_offload) {
+            let mut advice = Self::on(needs, memory, None, true);
+            let fits = needs.max_cells(usable(gpu), &Workload::ROLLOUTS).is_some();
+            let does = if fits { "would fit" } else { "would not fit" };
+            advice.text = format!(
+                "{}; it {does} a GPU with {}, which this build cannot use (make build FEATURES=cuda, vulkan or metal)",
+                advice.text,
+                bytes(gpu)
+            );
+            return advice;
+        }
         let setting = Workload::ROLLOUTS;
         let all_layers = needs.layers + 1;
         let max_cells = gpu.and_then(|gpu| needs.max_cells(usable(gpu), &setting));
@@ -280,11 +345,17 @@ mod tests {
     fn advice_follows_the_memory() {
         let needs = MemoryNeeds::of_shape(&Shape::InternVl25B8.config(), QuantType::Q4_K_M).unwrap();
         let memory = |gib: u64| Some(Memory { total: gib << 30, available: gib << 30, limited: false });
-        let whole = Advice::on(&needs, memory(16), Some(24 << 30));
+        let whole = Advice::on(&needs, memory(16), Some(24 << 30), true);
         assert!(whole.flags.contains("--gpu-layers 33 "), "{}", whole.flags);
-        let part = Advice::on(&needs, memory(16), Some(4 << 30));
+        let part = Advice::on(&needs, memory(16), Some(4 << 30), true);
         assert!(part.text.contains(" of 33 layers"), "{}", part.text);
-        assert!(Advice::on(&needs, memory(16), None).flags.starts_with("--context 16384 "));
-        assert!(!Advice::on(&needs, memory(4), None).fits);
+        assert!(Advice::on(&needs, memory(16), None, true).flags.starts_with("--context 16384 "));
+        assert!(!Advice::on(&needs, memory(4), None, true).fits);
+        let on_cpu = Advice::on(&needs, memory(16), Some(24 << 30), false);
+        assert!(
+            on_cpu.flags.starts_with("--context 16384 ") && on_cpu.text.contains("would fit a GPU"),
+            "{}",
+            on_cpu.text
+        );
     }
 }

@@ -3,11 +3,11 @@
 //! The accuracy of a rule at `n` is that of selecting among `n` candidates drawn at random from those of the file, without
 //! replacement; of a problem with fewer, all. For rules that rank candidates by a value of their own, and for pass@n, the mean
 //! over all subsets of `n` is computed exactly; for votes it is the mean over [`SUBSETS`] random ones.
-//! With all candidates the figures are those of [`bon`](crate::eval::bon).
+//! With all candidates the figures are those of [`bon`](super::bon).
 //!
 //! ```
 //! use mmprm::data::candidates::parse;
-//! use mmprm::report::curve::curves;
+//! use mmprm::eval::curve::curves;
 //! let text = r#"[{"question": "1+1?", "solutions_splits": [["Answer: 3"], ["Answer: 2"]], "labels": [0, 1],
 //!                 "prm_scores": [[0.1], [0.9]]}]"#;
 //! let sets = parse("scored.json".as_ref(), text.as_bytes()).unwrap();
@@ -21,16 +21,16 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::metrics::{best, pass_at_k};
+use super::selection::{Contenders, Selection};
 use crate::compat::random::Random;
 use crate::data::candidates::CandidateSet;
-use crate::eval::metrics::{best, pass_at_k};
-use crate::eval::selection::{Contenders, Selection};
 use crate::util::random::{CounterStream, mix};
 
 /// Random subsets of each size that the accuracy of a vote is averaged over.
 pub const SUBSETS: usize = 64;
 
-/// Bootstrap resamples of the problems per interval, as in [`bon`](crate::eval::bon).
+/// Bootstrap resamples of the problems per interval, as in [`bon`](super::bon).
 const RESAMPLES: usize = 2000;
 
 /// The accuracy with one number of candidates.
@@ -192,7 +192,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Bootstrap resamples of the problems, the same as [`bon`](crate::eval::bon) draws.
+/// Bootstrap resamples of the problems, the same as [`bon`](super::bon) draws.
 struct Resamples {
     count: usize,
     indices: Vec<u32>,

@@ -1,0 +1,130 @@
+//! `mmprm eval steps`: step scores against the truth of the steps.
+
+use std::path::{Path, PathBuf};
+
+use mmprm::data::candidates;
+use mmprm::eval::detection::{Detection, Goal};
+use mmprm::eval::steps::{self, StepsOptions, StepsReport};
+use mmprm_quant::atomic::check_file;
+use serde_json::json;
+
+use super::write_result;
+use crate::exit::{BadInput, Exit};
+use crate::table::Table;
+use crate::ui::{Ui, output_file};
+
+/// Report how well step scores separate right steps from wrong ones.
+///
+/// Needs `prm_scores` and `step_labels`: for each candidate a list with 1 (right), 0 (wrong) or null (not counted) for each step,
+/// which may end at the first 0 (`mmprm data import` makes such files of ProcessBench, PRMBench, VisualProcessBench and others).
+///
+/// Prints the ROC AUC over all steps up to the first wrong one, over pairs of steps of the same problem and by group; the detection of
+/// wrong steps by a threshold as ProcessBench counts it (accuracy on wrong and on right solutions, and their F1) and as
+/// VisualProcessBench and PRMBench do (macro F1 over all labelled steps, PRMBench's PRMScore); and the calibration of the scores.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Scored Best-of-N file with `step_labels`.
+    #[arg(value_name = "FILE")]
+    input: PathBuf,
+
+    /// Output file for the results as JSON; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", value_parser = output_file())]
+    output: Option<PathBuf>,
+
+    /// Field of the records whose values divide the steps into groups, such as `family`.
+    #[arg(long, value_name = "FIELD")]
+    by: Option<String>,
+
+    /// Steps with a score below this are taken to be wrong.
+    #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
+    threshold: f64,
+
+    /// Also choose the threshold with the best value of this on one half of the problems, and measure it on the other half.
+    #[arg(long, value_name = "FIGURE")]
+    tune: Option<Tune>,
+
+    /// Random seed that divides the problems for --tune.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// What a threshold is chosen for.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Tune {
+    /// ProcessBench's F1 of solutions.
+    F1,
+    /// The macro F1 of steps: VisualProcessBench's, and PRMBench's PRMScore.
+    MacroF1,
+}
+
+impl Tune {
+    fn goal(self) -> Goal {
+        match self {
+            Self::F1 => Goal::F1,
+            Self::MacroF1 => Goal::MacroF1,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    if let Some(output) = &args.output {
+        check_file(output)?;
+    }
+    let sets = candidates::load(&args.input)?;
+    let options = StepsOptions {
+        by: args.by.as_deref(),
+        threshold: args.threshold,
+        tuned_for: args.tune.map(Tune::goal),
+        seed: args.seed,
+    };
+    let report =
+        steps::report(&sets, &options).map_err(|error| BadInput(format!("{}: {error}", args.input.display())))?;
+    let result = json!({"input": args.input, "report": report});
+    write_result(args.output.as_deref(), &result)?;
+    let beside = args.output.as_deref().unwrap_or(Path::new(""));
+    ui.result_beside(beside, &result)?;
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let (all, within) = (&report.all, number(report.within_problem));
+    ui.say_beside(beside, format_args!("{} problems, {} left out", report.problems, report.left_out))?;
+    ui.say_beside(beside, format_args!("steps up to the first error: {}, of which wrong: {}", all.steps, all.wrong))?;
+    ui.say_beside(beside, format_args!("AUC {}, within a problem {within}", number(all.auc)))?;
+    let mut groups = Table::new(["group", "steps", "wrong", "AUC"]);
+    for (name, own) in &report.groups {
+        groups.row([name.clone(), own.steps.to_string(), own.wrong.to_string(), number(own.auc)]);
+    }
+    if !report.groups.is_empty() {
+        ui.say_lines_beside(beside, format_args!("\n{groups}"))?;
+    }
+    ui.say_lines_beside(beside, format_args!("\n{}", detections(&report)))?;
+    let mut bins = Table::new(["score", "steps", "mean score", "right"]);
+    for (index, bin) in report.calibration.iter().enumerate() {
+        let range = format!("{:.1} to {:.1}", index as f64 / 10.0, (index + 1) as f64 / 10.0);
+        let mean = |value: f64| number((bin.steps > 0).then_some(value));
+        bins.row([range, bin.steps.to_string(), mean(bin.score), mean(bin.right)]);
+    }
+    ui.say_lines_beside(beside, format_args!("\n{bins}"))?;
+    ui.say_beside(beside, format_args!("calibration error {:.3}", report.calibration_error))?;
+    Ok(Exit::Done)
+}
+
+/// The detection of wrong steps: overall, by group, and at the tuned threshold.
+fn detections(report: &StepsReport) -> Table {
+    let heads = ["wrong steps found", "threshold", "on wrong", "on right", "F1", "F1 right", "F1 wrong", "macro F1"];
+    let mut table = Table::new(heads);
+    let mut row = |name: &str, one: &Detection| {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+        let figures =
+            [one.accuracy_wrong, one.accuracy_right, one.f1, one.f1_right_steps, one.f1_wrong_steps, one.macro_f1];
+        let figures = figures.into_iter().map(number);
+        table.row([name.to_owned(), format!("{:.3}", one.threshold)].into_iter().chain(figures));
+    };
+    row("all", &report.detection);
+    for (name, one) in &report.detection_groups {
+        row(name, one);
+    }
+    if let Some(tuned) = &report.tuned {
+        row("half, tuned on the other", tuned);
+    }
+    table
+}
