@@ -27,7 +27,7 @@ const MAX_SOURCE: usize = 2000;
 const MAX_DEPTH: usize = 64;
 
 /// Maximum bytes of `MathML` on a page; formulas beyond are shown as text.
-const MAX_TOTAL: usize = 1_500_000;
+const MAX_TOTAL: usize = 12_000_000;
 
 /// Commands that define others, which no solution needs.
 const DEFINITIONS: [&str; 8] =

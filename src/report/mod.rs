@@ -31,6 +31,12 @@ pub mod trees;
 
 use std::path::{Path, PathBuf};
 
+use std::io::Write;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -42,6 +48,9 @@ use crate::eval::selection::Selection;
 
 /// The size in bytes that a page stays below, as far as images can be made smaller.
 const TARGET_BYTES: usize = 4_800_000;
+
+/// Bytes of texts and formulas from which on they are compressed.
+const PACKED_FROM: usize = 1_000_000;
 
 /// Bytes for images in any case.
 const MIN_IMAGE_BYTES: usize = 400_000;
@@ -138,8 +147,9 @@ pub fn report(inputs: &[Input], options: &ReportOptions) -> Page {
     let title = options.title.clone().unwrap_or_else(|| title(&names));
     let lead = lead(&summary, inputs.len());
     let mut data = json!({
-        "runs": listed, "problems": problems, "texts": shared.texts.list(), "math": shared.texts.formulas.markup(), "images": [],
+        "runs": listed, "problems": problems, "images": [],
     });
+    add_texts(&mut data, json!({"texts": shared.texts.list(), "math": shared.texts.formulas.markup()}));
     let has_problems = summary.problems > 0;
     let without = page::page(&title, &lead, &before, has_problems.then_some(&data), &after).len();
     let images = shared.images.encode(TARGET_BYTES.saturating_sub(without).max(MIN_IMAGE_BYTES));
@@ -151,6 +161,25 @@ pub fn report(inputs: &[Input], options: &ReportOptions) -> Page {
     let html = page::page(&title, &lead, &before, has_problems.then_some(&data), &after);
     summary.bytes = html.len();
     Page { html, summary }
+}
+
+/// Adds texts and formulas to the data of the page's script; many of them as zlib in base64, which the script unpacks.
+fn add_texts(data: &mut Value, texts: Value) {
+    let plain = texts.to_string();
+    let packed = || {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(plain.as_bytes())?;
+        encoder.finish()
+    };
+    match (plain.len() >= PACKED_FROM).then(packed) {
+        Some(Ok(packed)) => data["packed"] = STANDARD.encode(packed).into(),
+        // Writing to memory does not fail.
+        _ => {
+            if let (Value::Object(data), Value::Object(texts)) = (data, texts) {
+                data.extend(texts);
+            }
+        }
+    }
 }
 
 /// Gives a section its anchor, and in a page of several inputs the name of its own.

@@ -1,7 +1,7 @@
 "use strict";
 // The page's behaviour: the theme, and the list of problems with its filters. Texts reach the page as text nodes; the only
 // markup inserted is the MathML that the report was made with. The state is in the address, so that links show the same.
-(() => {
+(async () => {
   const byId = (id) => document.getElementById(id);
   const el = (tag, attributes, ...children) => {
     const node = document.createElement(tag);
@@ -38,7 +38,17 @@
 
   const data = byId("data");
   if (!data) return;
-  const { runs, problems, texts, math, images } = JSON.parse(data.textContent);
+  // Many texts are compressed.
+  const unpack = (packed) => {
+    const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+  };
+  const parsed = JSON.parse(data.textContent);
+  if (parsed.packed) {
+    byId("count").textContent = "Reading the problems…";
+    Object.assign(parsed, await unpack(parsed.packed));
+  }
+  const { runs, problems, texts, math, images } = parsed;
 
   const formulas = [];
   const formula = (index) => {

@@ -62,6 +62,21 @@ fn the_same_inputs_make_the_same_page_and_options_apply() {
 }
 
 #[test]
+fn many_texts_are_compressed_and_read_back() {
+    let steps: Vec<String> = (0..12_000).map(|at| format!("Step {at} {TEXT} and what follows from it.")).collect();
+    let record = json!([{"question": "q", "solutions_splits": [steps]}]);
+    let page = report(&inputs(&[("c.json", record.to_string())]), &ReportOptions::default());
+    assert!(page.html.len() < 400_000, "{}", page.html.len());
+    let data = page.html.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+    let data: Value = serde_json::from_str(data).unwrap();
+    let packed = STANDARD.decode(data["packed"].as_str().unwrap()).unwrap();
+    let texts: Value = serde_json::from_reader(flate2::read::ZlibDecoder::new(&packed[..])).unwrap();
+    // The question, the steps and the answer.
+    assert_eq!(texts["texts"].as_array().unwrap().len(), steps.len() + 2);
+    assert!(data.get("texts").is_none() && texts["math"].is_array());
+}
+
+#[test]
 fn images_are_found_below_the_data_root_only() {
     let folder = tempfile::tempdir().unwrap();
     let save = |path: &Path| image::RgbImage::from_pixel(8, 8, image::Rgb([200, 10, 10])).save(path).unwrap();

@@ -221,3 +221,19 @@ fn a_narrow_window_has_no_overflow() {
     let result = probe_in(browser, &page, "problem=p0", script, 500);
     assert_eq!(result, json!([500, 0, "static"]), "one column, and nothing beside it");
 }
+
+#[test]
+fn compressed_texts_are_read() {
+    let Some(browser) = browser() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let steps: Vec<String> = (0..30_000).map(|at| format!("Step {at} of a long solution, and ${at}$.")).collect();
+    let record = json!([{"id": "long", "question": "q", "solutions_splits": [&steps[..3]]}, {"question": "r", "solutions_splits": [steps]}]);
+    std::fs::write(folder.path().join("c.json"), record.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mmprm"));
+    let output = command.current_dir(folder.path()).args(["report", "c.json", "-o", "page.html"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let page = folder.path().join("page.html");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("\"packed\":"));
+    let dom = dom(browser, &page, "problem=long");
+    assert!(dom.contains("Step 2 of a long solution, and <math") && dom.contains("<mn>2</mn>"));
+}
