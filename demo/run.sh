@@ -14,6 +14,8 @@ problems=mini-k12/test/test.json
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '$ mmprm %s\n' "$*"; "$mmprm" "$@"; }
+# The demo's own models, whatever the user's profile names.
+export XDG_CONFIG_HOME="$PWD/run"
 
 rm -rf run
 mkdir -p run
@@ -44,13 +46,20 @@ say "7. Best-of-N with the implicit one: a random candidate, any right one, majo
 which the majority is wrong and the reward model right, with the scores of both choices' steps."
 run eval bon run/scored.json --example product
 
+say "8. One question: eight of 16 solutions answer 8; the reward model chooses 7, which is right (the image: x + 3 = 10 on a balance)."
+run solve "mini-k12/test/images/test-2-00046.png" "Both sides weigh the same. How heavy is one box x?"
+
+say "9. What the files hold: one problem in the terminal, and everything on one page."
+run show run/scored.json 46
+run report run/scored.json run/trees --data-root mini-k12/test -o run/report.html
+
 cat <<END
 
-The trees are in demo/run/trees, the training samples in demo/run/prm.jsonl, the scored candidates in demo/run/scored.json.
-The models were made by this program from a mini policy, its rollouts and its search: make recipe, an hour on two cores.
+Open demo/run/report.html in a browser. The trees are in demo/run/trees, the training samples in demo/run/prm.jsonl, the scored
+candidates in demo/run/scored.json. The models were made by this program from a mini policy, its rollouts and its search: make recipe.
 
-Next: put $mmprm on your PATH as mmprm, and
+Next: make install PREFIX=\$HOME/.local, and
   mmprm convert YOUR_INTERNVL2_5_CHECKPOINT -o models
-  mmprm generate --policy models/…-f16.gguf --mmproj models/mmproj-….gguf --problems yours.json -o candidates.json
+  mmprm solve --policy models/…-f16.gguf --mmproj models/mmproj-….gguf figure.png "How long is AB?"
   mmprm --help
 END

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(heads[0], "▶ selected  candidate 1 ✓ right  2\\u{1b}[2J  product 0.450");
         assert_eq!(heads[1], "   2  candidate 2 ✗ wrong  3  product 0.200");
         assert!(heads[3].starts_with("   4  candidate 3 ✗ wrong  no answer"), "{all}");
-        assert!(all.contains("✗ █▌       0.200  Answer: 3"), "{all}");
+        assert!(all.contains("✗ █▋       0.200  Answer: 3"), "{all}");
         let (by_vote, _) = drawn(record, "majority");
         assert!(
             by_vote.starts_with("3 ✗ wrong  by majority, 2 of 4 agree\n") && by_vote.contains("    1 ×  2"),
