@@ -50,7 +50,8 @@ say "8. One question: eight of 16 solutions answer 8; the reward model chooses 7
 run solve "mini-k12/test/images/test-2-00046.png" "Both sides weigh the same. How heavy is one box x?"
 
 say "9. What the files hold: one problem in the terminal, and everything on one page."
-run show run/scored.json 46
+run show run/scored.json 46 | head -n 20
+echo "…"
 run report run/scored.json run/trees --data-root mini-k12/test -o run/report.html
 
 cat <<END

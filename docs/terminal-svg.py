@@ -2,9 +2,11 @@
 
     CLICOLOR_FORCE=1 COLUMNS=88 mmprm solve figure.png "How long is AB?" | python docs/terminal-svg.py "mmprm solve …" > solve.svg
 
-The argument is the command line that is shown above the text. Needs Python alone.
+The first argument is the command line that is shown above the text, a second one a PNG file that is shown beside it. Needs
+Python alone.
 """
 
+import base64
 import html
 import re
 import sys
@@ -45,7 +47,13 @@ def main():
                     f"{html.escape(text)}</text>"
                 )
             column += len(text)
-    print("</g>\n</svg>")
+    print("</g>")
+    if len(sys.argv) > 2:
+        data = base64.b64encode(open(sys.argv[2], "rb").read()).decode()
+        size = 9 * LINE
+        x, y = width - size - MARGIN, MARGIN + 4 * LINE
+        print(f'<image x="{x:.0f}" y="{y}" width="{size}" height="{size}" href="data:image/png;base64,{data}"/>')
+    print("</svg>")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 #   MMPRM=target/release/mmprm sh docs/transcript.sh
 set -eu
 cd "$(dirname "$0")/.."
-mmprm=${MMPRM:-target/release/mmprm}
+mmprm=$(realpath "${MMPRM:-target/release/mmprm}")
 export XDG_CONFIG_HOME="$PWD/demo/run" COLUMNS=92
-image=demo/mini-k12/test/images/test-2-00046.png
+image=test-2-00046.png
 question="Both sides weigh the same. How heavy is one box x?"
+solve() { (cd demo/mini-k12/test/images && "$mmprm" solve "$image" "$question"); }
 
-CLICOLOR_FORCE=1 "$mmprm" solve "$image" "$question" | python3 docs/terminal-svg.py "mmprm solve $image \"$question\"" > docs/solve.svg
+CLICOLOR_FORCE=1 solve | python3 docs/terminal-svg.py "mmprm solve $image \"$question\"" "demo/mini-k12/test/images/$image" > docs/solve.svg
 
 # The first $1 lines of what a command prints.
 first() {
@@ -25,7 +26,7 @@ trap 'rm -f "$part"' EXIT
 {
     printf '# What it looks like\n\nMade by `docs/transcript.sh` after `make demo`; in a terminal, bars and values have colours.\n\n## One question\n'
     printf '\n```console\n$ mmprm solve %s "%s"\n' "$image" "$question"
-    "$mmprm" solve "$image" "$question"
+    solve
     printf '```\n\n## Files\n'
     first 12 show demo/run/scored.json
     first 32 show demo/run/scored.json 45

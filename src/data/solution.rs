@@ -64,6 +64,14 @@ impl FromStr for Continue {
     }
 }
 
+/// The tags that end an element of a solution.
+pub(crate) const ENDS: [&str; 2] = ["</step>", "</answer>"];
+
+/// Whether text that was sampled up to the end of a step has such a step and no answer.
+pub(crate) fn is_unfinished(text: &str) -> bool {
+    text.contains(ENDS[0]) && !text.contains(ENDS[1])
+}
+
 /// Parses model text into a rollout.
 ///
 /// `special_tokens` (those of the model's vocabulary without the four tags) are removed first,

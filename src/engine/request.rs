@@ -40,6 +40,8 @@ pub struct GenerateRequest {
     pub max_tokens: usize,
     /// Tokens that end a rollout, besides the vocabulary's own end tokens.
     pub stop: Vec<Token>,
+    /// Texts that end a rollout, with the token that completes one.
+    pub stop_texts: Vec<&'static str>,
     /// Keep the prompt in the cache afterwards, for requests with the same prefix.
     pub keep: bool,
     /// Keep the rollouts' tokens in the cache too, for requests that continue one of them.
@@ -63,6 +65,7 @@ impl GenerateRequest {
             streams,
             max_tokens,
             stop: Vec::new(),
+            stop_texts: Vec::new(),
             keep: true,
             keep_rollouts: false,
             logprob: false,
@@ -91,7 +94,21 @@ impl GenerateRequest {
             return Some(Finish::Stop);
         }
         tokens.push(token);
+        if self.has_stop_text(tokens, model) {
+            return Some(Finish::Stop);
+        }
         (tokens.len() >= self.max_tokens).then_some(Finish::Length)
+    }
+
+    /// Whether one of the texts that end a rollout is in its last tokens.
+    fn has_stop_text(&self, tokens: &[Token], model: &Model) -> bool {
+        // Every token has a byte or more.
+        let longest = self.stop_texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let last = &tokens[tokens.len().saturating_sub(longest)..];
+        longest > 0 && {
+            let text = model.detokenize(last);
+            self.stop_texts.iter().any(|stop| text.contains(stop))
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod classes;
 pub mod curve;
 pub mod detection;
 pub mod generate;
+pub mod guided;
 pub mod metrics;
 pub mod score;
 pub mod selection;

@@ -95,10 +95,11 @@ pub fn solve(
         prm.score(&request).and_then(prm::finite)
     });
     let scores = scores.transpose().map_err(SolveError::Prm)?;
-    Ok(set(problem, solutions, logprobs.into_iter().collect(), scores))
+    Ok(candidate_set(problem, solutions, logprobs.into_iter().collect(), scores))
 }
 
-fn set(
+/// The record of a problem with its candidates, as a Best-of-N file has it.
+pub fn candidate_set(
     problem: &Problem,
     solutions: Vec<Rollout>,
     logprobs: Option<Vec<Vec<StepLogprob>>>,
@@ -145,7 +146,7 @@ mod tests {
             }
             let steps = if request.first.is_multiple_of(2) { vec![request.first.to_string()] } else { Vec::new() };
             let logprobs = steps.iter().map(|_| StepLogprob { log_probability: -0.5, tokens: 3 }).collect();
-            Ok(vec![SampledRollout { rollout: steps, logprobs: Some(logprobs), step_tokens: None }])
+            Ok(vec![SampledRollout { rollout: steps, logprobs: Some(logprobs), ..SampledRollout::default() }])
         }
     }
 

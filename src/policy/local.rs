@@ -95,19 +95,25 @@ impl LocalPolicy {
         // Prompts of deeper states then begin with these rollouts' own tokens.
         generate.keep_rollouts = self.keep_prompts && self.options.continues == Continue::Assistant;
         generate.logprob = request.detail == Detail::Logprobs;
+        if request.one_step {
+            generate.stop_texts = solution::ENDS.to_vec();
+        }
         let run = &self.options.cancel;
         generate.cancel = request.speculation.map_or_else(|| run.clone(), |one| run.or(one.token()));
         Ok(self.engine.generate(generate).map_err(EncodeError::from)?)
     }
 
-    fn sampled(&self, completion: &Completion, detail: Detail) -> SampledRollout {
-        let rollout = solution::parse(&self.encoder.model().detokenize(&completion.tokens), &self.special_texts);
+    fn sampled(&self, completion: &Completion, request: &RolloutRequest<'_>) -> SampledRollout {
+        let detail = request.detail;
+        let text = self.encoder.model().detokenize(&completion.tokens);
+        let rollout = solution::parse(&text, &self.special_texts);
+        let unfinished = request.one_step && solution::is_unfinished(&text);
         let step_tokens = match (detail, self.options.continues) {
             (Detail::Tokens, Continue::Assistant) => self.step_tokens(completion, &rollout),
             _ => None,
         };
         let logprobs = if detail == Detail::Logprobs { self.logprobs(completion, &rollout) } else { None };
-        SampledRollout { rollout, step_tokens, logprobs }
+        SampledRollout { rollout, unfinished, step_tokens, logprobs }
     }
 
     fn step_tokens(&self, completion: &Completion, rollout: &[String]) -> Option<Vec<StepTokens>> {
@@ -130,7 +136,7 @@ impl RolloutModel for LocalPolicy {
 
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         let completions = self.complete(request)?;
-        Ok(completions.iter().map(|completion| self.sampled(completion, request.detail)).collect())
+        Ok(completions.iter().map(|completion| self.sampled(completion, request)).collect())
     }
 }
 

@@ -22,6 +22,11 @@ use crate::util::pool;
 /// together. It has no value for "all of them".
 const PENALTY_WINDOW: u32 = 1 << 16;
 
+/// Begins a step.
+const STEP_BEGIN: &str = "<step>";
+/// Ends a step, and a rollout of one step.
+const STEP_END: &str = "</step>";
+
 /// The largest seed that every server accepts, plus one.
 const SEEDS: f64 = (1_u64 << 31) as f64;
 
@@ -210,6 +215,9 @@ impl RemotePolicy {
         let max_reply = tokens.saturating_mul(TOKEN_BYTES[usize::from(logprobs)]).saturating_add(REPLY_FRAME);
         let max_reply = max_reply.min(MAX_REPLY);
         let mut fields = request_fields(&self.options, seed, count, logprobs);
+        if request.one_step {
+            fields.insert("stop".into(), json!([END_OF_TURN, STEP_END]));
+        }
         if self.is_continuation(request) {
             fields.insert("continue_final_message".into(), json!(true));
             fields.insert("add_generation_prompt".into(), json!(false));
@@ -246,9 +254,15 @@ impl RemotePolicy {
         }
     }
 
-    fn sampled(&self, completion: Completion, detail: Detail) -> SampledRollout {
-        let Completion { text, tokens } = completion;
+    fn sampled(&self, completion: Completion, request: &RolloutRequest<'_>) -> SampledRollout {
+        let Completion { mut text, tokens } = completion;
+        let detail = request.detail;
+        // A server leaves out the text that it stops at.
+        if request.one_step && text.matches(STEP_BEGIN).count() > text.matches(STEP_END).count() {
+            text.push_str(STEP_END);
+        }
         let rollout = solution::parse(&text, &SPECIAL_TEXTS);
+        let unfinished = request.one_step && solution::is_unfinished(&text);
         let step_tokens = match (detail, self.options.continues) {
             (Detail::Tokens, Continue::Assistant) => step_tokens::from_text(&text, &SPECIAL_TEXTS, &rollout),
             _ => None,
@@ -257,7 +271,7 @@ impl RemotePolicy {
             Detail::Logprobs => logprob::of_steps(tokens, &SPECIAL_TEXTS, &rollout),
             Detail::Text | Detail::Tokens => None,
         };
-        SampledRollout { rollout, step_tokens, logprobs }
+        SampledRollout { rollout, unfinished, step_tokens, logprobs }
     }
 }
 
@@ -268,7 +282,7 @@ impl RolloutModel for RemotePolicy {
 
     fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
         let completions = self.complete(request)?;
-        Ok(completions.into_iter().map(|completion| self.sampled(completion, request.detail)).collect())
+        Ok(completions.into_iter().map(|completion| self.sampled(completion, request)).collect())
     }
 }
 

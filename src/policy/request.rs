@@ -36,6 +36,8 @@ pub struct RolloutRequest<'a> {
     pub node: u64,
     /// What to return besides the text.
     pub detail: Detail,
+    /// Sample only up to the end of the next step.
+    pub one_step: bool,
     /// Set for a speculative request, made before it is known whether its rollouts are needed.
     pub speculation: Option<&'a Speculation>,
 }
@@ -43,7 +45,17 @@ pub struct RolloutRequest<'a> {
 impl<'a> RolloutRequest<'a> {
     /// A request for the text of the first `count` rollouts of a node.
     pub fn new(problem: &'a Problem, prefix: &'a [String], count: usize, node: u64) -> Self {
-        Self { problem, prefix, step_tokens: &[], count, first: 0, node, detail: Detail::Text, speculation: None }
+        Self {
+            problem,
+            prefix,
+            step_tokens: &[],
+            count,
+            first: 0,
+            node,
+            detail: Detail::Text,
+            one_step: false,
+            speculation: None,
+        }
     }
 }
 
@@ -52,6 +64,8 @@ impl<'a> RolloutRequest<'a> {
 pub struct SampledRollout {
     /// The steps; the last one holds the answer. Empty for text without step tags.
     pub rollout: Rollout,
+    /// Whether a rollout of [one step](RolloutRequest::one_step) has no answer yet, and can be continued.
+    pub unfinished: bool,
     /// One entry per step with [`Detail::Tokens`]; `None` where the policy does not use them or
     /// cannot divide its tokens.
     pub step_tokens: Option<Vec<StepTokens>>,

@@ -129,17 +129,22 @@ impl LocalPrm {
         self.engine.stats()
     }
 
-    fn scores(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, EncodeError> {
+    fn scores(&self, request: &ScoreRequest<'_>, is_finished: bool) -> Result<Vec<Vec<f64>>, EncodeError> {
         let resolve = |path: &String| image::resolve(&self.data_root, path);
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         match &self.read_out {
             ReadOut::Marks { template, step, labels } => self.at_marks(request, &images, *template, *step, labels),
-            ReadOut::Logprob => self.by_logprob(request, &images),
+            ReadOut::Logprob => self.by_logprob(request, &images, is_finished),
         }
     }
 
     /// Scores of an implicit PRM: for each step the probability that the model would write it, given the steps before.
-    fn by_logprob(&self, request: &ScoreRequest<'_>, images: &[PathBuf]) -> Result<Vec<Vec<f64>>, EncodeError> {
+    fn by_logprob(
+        &self,
+        request: &ScoreRequest<'_>,
+        images: &[PathBuf],
+        is_finished: bool,
+    ) -> Result<Vec<Vec<f64>>, EncodeError> {
         let (model, special) = (self.encoder.model(), self.encoder.model().special_texts());
         let context = ChatTemplate::default().rollout(request.question, &[], images.len(), Images::All);
         let from = self.encoder.prompt(&context, images)?.len();
@@ -147,7 +152,7 @@ impl LocalPrm {
         for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
             let (mut run, mut own_ends) = (self.encoder.run(), Vec::new());
             for (index, step) in steps.iter().enumerate() {
-                let is_answer = index + 1 == steps.len();
+                let is_answer = is_finished && index + 1 == steps.len();
                 let (open, close) = if is_answer { ("<answer>", "</answer>") } else { ("<step>", "</step>") };
                 run.template(open);
                 run.plain(&solution::without(step, &special));
@@ -226,18 +231,23 @@ impl LocalPrm {
 
 impl StepScorer for LocalPrm {
     fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
-        let scores = self.scores(request);
-        scores
-            .map_err(|error| match error {
-                EncodeError::Engine(EngineError::Cancelled) => PrmError::Cancelled,
-                EncodeError::Engine(error @ (EngineError::Limit(_) | EngineError::Prompt(_))) => {
-                    PrmError::Problem(Box::new(error))
-                }
-                EncodeError::Engine(error) => PrmError::Model(Box::new(error)),
-                EncodeError::Vision(error) => PrmError::Model(Box::new(error)),
-                error => PrmError::Problem(Box::new(error)),
-            })
-            .and_then(finite)
+        self.scores(request, true).map_err(failure).and_then(finite)
+    }
+
+    fn score_unfinished(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
+        self.scores(request, false).map_err(failure).and_then(finite)
+    }
+}
+
+fn failure(error: EncodeError) -> PrmError {
+    match error {
+        EncodeError::Engine(EngineError::Cancelled) => PrmError::Cancelled,
+        EncodeError::Engine(error @ (EngineError::Limit(_) | EngineError::Prompt(_))) => {
+            PrmError::Problem(Box::new(error))
+        }
+        EncodeError::Engine(error) => PrmError::Model(Box::new(error)),
+        EncodeError::Vision(error) => PrmError::Model(Box::new(error)),
+        error => PrmError::Problem(Box::new(error)),
     }
 }
 

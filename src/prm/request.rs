@@ -22,4 +22,13 @@ pub trait StepScorer: Sync {
     /// # Errors
     /// [`PrmError`].
     fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError>;
+
+    /// As [`score`](Self::score), for the beginnings of solutions, whose last step is not an answer. Models that read the answer in
+    /// a form of its own override this.
+    ///
+    /// # Errors
+    /// [`PrmError`].
+    fn score_unfinished(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
+        self.score(request)
+    }
 }

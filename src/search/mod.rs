@@ -43,6 +43,7 @@
 
 pub mod annotate;
 mod error;
+pub mod guided;
 mod heap;
 mod observer;
 mod omega;

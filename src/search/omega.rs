@@ -121,6 +121,7 @@ impl<'scope> Search<'_, 'scope> {
                 first: part.start,
                 node,
                 detail: Detail::Tokens,
+                one_step: false,
                 speculation: None,
             };
             let sampled = match probe.take() {
@@ -332,6 +333,7 @@ impl<'scope> Search<'_, 'scope> {
                 first: part.start,
                 node,
                 detail: Detail::Tokens,
+                one_step: false,
                 speculation: Some(speculation),
             })
         })

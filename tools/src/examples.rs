@@ -38,6 +38,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &["mmprm score --prm demo/models/implicit-prm-q8_0.gguf --mmproj demo/models/mmproj-implicit-prm-f16.gguf \
            -i candidates.json -o scored.json"],
     ),
+    (
+        "search",
+        &[
+            "mmprm search --method dvts --policy demo/models/policy-q8_0.gguf --mmproj demo/models/mmproj-policy-f16.gguf \
+           --prm demo/models/implicit-prm-q8_0.gguf --prm-mmproj demo/models/mmproj-implicit-prm-f16.gguf \
+           --problems demo/mini-k12/test/test.json --limit 10 --max-tokens 300 -o searched.json",
+        ],
+    ),
     ("choose", &["mmprm choose scored.json -o chosen.jsonl", "mmprm choose scored.json --by weighted-vote"]),
     ("show", &["mmprm show scored.json", "mmprm show scored.json 3", "mmprm show trees"]),
     (

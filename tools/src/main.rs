@@ -19,6 +19,7 @@ mod monitor;
 mod planning;
 mod policy;
 mod profile;
+mod scorer;
 mod table;
 mod ui;
 
@@ -37,8 +38,8 @@ use ui::Ui;
 /// Models: `convert` turns a checkpoint into GGUF files, `quantize` makes them smaller, `inspect`
 /// shows what is in one.
 ///
-/// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps, `choose`
-/// selects one of each problem, `eval` measures selection, `show` and `report` show any of
+/// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps,
+/// `search` lets the scores steer them as they grow, `choose` selects one of each problem, `eval` measures selection, `show` and `report` show any of
 /// these files, in the terminal and as a page, `verify` compares answers by rules.
 ///
 /// Data: `data import` reads published data sets.
@@ -72,6 +73,7 @@ enum Command {
     Inspect(commands::inspect::Args),
     Generate(commands::generate::Args),
     Score(commands::score::Args),
+    Search(commands::search::Args),
     Choose(commands::choose::Args),
     Show(commands::show::Args),
     Eval(commands::eval::Args),
@@ -132,6 +134,7 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Inspect(args) => commands::inspect::run(&args, ui),
         Command::Generate(args) => commands::generate::run(&args, ui),
         Command::Score(args) => commands::score::run(&args, ui),
+        Command::Search(args) => commands::search::run(&args, ui),
         Command::Choose(args) => commands::choose::run(&args, ui),
         Command::Show(args) => commands::show::run(&args, ui),
         Command::Eval(args) => commands::eval::run(&args, ui),

@@ -9,13 +9,14 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 35] = [
     "solve",
     "convert",
     "quantize",
     "inspect",
     "generate",
     "score",
+    "search",
     "choose",
     "show",
     "eval bon",

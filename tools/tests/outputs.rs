@@ -21,6 +21,7 @@ fn problems(sandbox: &Sandbox) {
 fn commands() -> [(Vec<String>, bool); 2] {
     let files = [
         format!("generate {POLICY} --problems p.json -n 1"),
+        format!("search {POLICY} --prm prm.gguf --prm-mmproj prm-mmproj.gguf --problems p.json -n 1"),
         "score --prm junk.gguf -i c.json".into(),
         "quantize junk.gguf --type q8_0".into(),
         "samples no-trees".into(),

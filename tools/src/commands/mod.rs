@@ -20,6 +20,7 @@ pub mod reference;
 pub mod report;
 pub mod samples;
 pub mod score;
+pub mod search;
 pub mod show;
 pub mod solve;
 pub mod train;

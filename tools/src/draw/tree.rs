@@ -27,7 +27,8 @@ fn children(node: &Node, indent: &str, pen: Pen, text: &mut String) {
         let below = format!("{indent}{below}");
         let head = format!("{indent}{branch}");
         let rest = format!("{below}{}", if child.children.is_empty() { "   " } else { "│  " });
-        *text += &format!("{head}{}  {}\n", value(child, is_first_wrong, pen), pen.dim(&counts(child)));
+        let line = format!("{head}{}  {}", value(child, is_first_wrong, pen), pen.dim(&counts(child)));
+        *text += &format!("{}\n", line.trim_end());
         let last = child.partial_solution.len().saturating_sub(1);
         for (at, step) in child.partial_solution.iter().enumerate() {
             let mark = if is_first_wrong && at == last { pen.graded(Grade::Poor, "✗ ") } else { String::new() };
@@ -43,8 +44,12 @@ fn value(node: &Node, is_first_wrong: bool, pen: Pen) -> String {
     pen.graded(grade, &format!("MC {:.2}", node.mc_value))
 }
 
+/// What is known of a state besides its value; nothing of a finished solution, which has no rollouts of its own.
 fn counts(node: &Node) -> String {
     let (right, wrong) = (node.correct_rollouts.len(), node.incorrect_rollouts.len());
+    if right + wrong == 0 && node.visit_count == 0 {
+        return String::new();
+    }
     let visits = match node.visit_count {
         0 => String::new(),
         1 => ", searched once".to_owned(),
@@ -69,7 +74,7 @@ mod tests {
                  "incorrect_rollouts": [], "children": []}], "id": 7}"#;
         let tree = json::parse(text.as_bytes(), "seven.json").unwrap();
         let expected = "1 + 1?\nexpected 2\n\nMC 0.50  the problem, 1 right and 1 wrong rollouts, searched 2 times\n\
-            ├─ MC 0.00  0 right and 0 wrong rollouts\n│     add\n│     ✗ it is 3\\u{1b}\n\
+            ├─ MC 0.00\n│     add\n│     ✗ it is 3\\u{1b}\n\
             └─ MC 1.00  0 right and 0 wrong rollouts, searched once\n      count\n";
         assert_eq!(draw(&tree, Pen::plain(None)), expected);
     }

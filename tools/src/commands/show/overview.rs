@@ -7,6 +7,7 @@ use mmprm::data::tree::Tree;
 use mmprm::eval::selection::{Contenders, Selection};
 use mmprm::prompt::STEP_TOKEN;
 use mmprm::util::io;
+use mmprm::util::printable::printable;
 use serde_json::{Value, json};
 
 use super::{Shown, find, kind::MAX_BYTES};
@@ -27,40 +28,54 @@ fn text_of(value: Option<&Value>, index: usize) -> String {
     }
 }
 
+/// A problem in the list.
+struct Line {
+    id: String,
+    answer: String,
+    agreement: String,
+    right: Option<bool>,
+    question: String,
+}
+
 /// A line a problem: what is selected, whether it is right, and how many candidates agree.
 pub fn candidates(sets: &[CandidateSet], rule: impl Fn(&CandidateSet) -> Selection, pen: Pen) -> Shown {
-    let (mut text, mut right, mut labelled, mut failed) = (String::new(), 0, 0, 0);
-    let ids: Vec<String> = sets.iter().enumerate().map(|(index, set)| text_of(set.record.get("id"), index)).collect();
-    let width = ids.iter().map(|id| id.chars().count()).max().unwrap_or(0).min(24);
-    for (set, id) in sets.iter().zip(&ids) {
+    let short = |text: &str, length: usize| printable(text).chars().take(length).collect::<String>();
+    let line = |(index, set): (usize, &CandidateSet)| {
         let contenders = Contenders::new(set);
-        let head = format!("{:<width$}", pen.cut(id, 0).chars().take(24).collect::<String>());
-        let Some(selected) = contenders.select(rule(set)) else {
-            failed += 1;
-            text += &format!("{}  {head}  {}\n", pen.graded(Grade::Poor, "!"), pen.dim("nothing to select"));
-            continue;
-        };
-        let verdict = set.labels.as_ref().and_then(|labels| labels.get(selected.index)).copied();
-        labelled += usize::from(verdict.is_some());
-        right += usize::from(verdict == Some(true));
-        let mark = match verdict {
+        let selected = contenders.select(rule(set));
+        let right = selected.and_then(|one| set.labels.as_ref()?.get(one.index).copied());
+        let answer = selected
+            .map_or("nothing to select", |one| contenders.answers()[one.index].as_deref().unwrap_or("no answer"));
+        let expected = expected(set).filter(|_| right == Some(false));
+        let expected = expected.map_or_else(String::new, |answer| format!(" (expected {})", short(&answer, 20)));
+        Line {
+            id: short(&text_of(set.record.get("id"), index), 24),
+            answer: short(answer, 20) + &expected,
+            agreement: selected.map_or_else(String::new, |one| format!("{} of {}", one.agreement, set.solutions.len())),
+            right,
+            question: set.question.clone().unwrap_or_default(),
+        }
+    };
+    let lines: Vec<Line> = sets.iter().enumerate().map(line).collect();
+    let width = |part: fn(&Line) -> &str| lines.iter().map(|line| part(line).chars().count()).max().unwrap_or(0);
+    let (id, answer, agreement) = (width(|line| &line.id), width(|line| &line.answer), width(|line| &line.agreement));
+    let mut text = String::new();
+    for line in &lines {
+        let mark = match line.right {
             Some(true) => pen.graded(Grade::Good, "✓"),
             Some(false) => pen.graded(Grade::Poor, "✗"),
+            None if line.agreement.is_empty() => pen.graded(Grade::Poor, "!"),
             None => " ".to_owned(),
         };
-        let answer = contenders.answers()[selected.index].clone().unwrap_or_else(|| "no answer".into());
-        let mut answer: String = mmprm::util::printable::printable(answer).chars().take(20).collect();
-        if verdict == Some(false) {
-            answer += &format!(" (expected {})", expected(set).unwrap_or_default());
-        }
-        let agreement = format!("{:>3} of {}", selected.agreement, set.solutions.len());
-        let question = set.question.clone().unwrap_or_default();
-        let line = format!("{mark}  {head}  {:<28}  {agreement}  ", pen.cut(&answer, 0));
-        let indent = console::measure_text_width(&line);
-        text += &format!("{line}{}\n", pen.dim(&pen.cut(&question, indent)));
+        let Line { id: own, answer: chosen, agreement: agree, question, .. } = line;
+        let head = format!("{mark}  {own:<id$}  {chosen:<answer$}  {agree:>agreement$}  ");
+        text += &format!("{head}{}\n", pen.dim(&pen.cut(question, console::measure_text_width(&head))));
     }
-    let rules: Vec<String> = sets.first().map(|set| rule(set).to_string()).into_iter().collect();
-    text += &format!("\n{} problems, chosen by {}", sets.len(), rules.concat());
+    let right = lines.iter().filter(|line| line.right == Some(true)).count();
+    let labelled = lines.iter().filter(|line| line.right.is_some()).count();
+    let failed = lines.iter().filter(|line| line.agreement.is_empty()).count();
+    let chosen_by = sets.first().map_or_else(String::new, |set| format!(", chosen by {}", rule(set)));
+    text += &format!("\n{} problems{chosen_by}", sets.len());
     if labelled > 0 {
         text += &format!(": {right} of {labelled} right ({:.1} %)", 100.0 * right as f64 / labelled as f64);
     }
@@ -81,7 +96,7 @@ pub fn trees(trees: &[Tree], pen: Pen) -> Shown {
         let root = &tree.root;
         let value = pen.graded(Scale::Linear.grade(root.mc_value), &format!("MC {:.2}", root.mc_value));
         let (id, states) = (text_of(Some(&tree.id), index), root.count());
-        let id: String = mmprm::util::printable::printable(id).chars().take(24).collect();
+        let id: String = printable(id).chars().take(24).collect();
         let line = format!("{id:<24}  {value}  {states:>3} states  ");
         text += &format!("{line}{}\n", pen.dim(&pen.cut(&tree.question, console::measure_text_width(&line))));
     }

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
 use mmprm::eval::selection::Selection;
+use mmprm::search::guided::Method;
 
 use crate::args::{EngineArgs, SamplingArgs};
 use crate::exit::{Exit, Usage};
 use crate::policy::PolicyArgs;
 use crate::profile::{MAX_CANDIDATES, Profile};
+use crate::scorer::ScorerPair;
 use crate::ui::Ui;
 
 use question::Question;
@@ -48,6 +50,10 @@ pub struct Args {
     /// them) [default: the profile's, else product with a reward model, majority without].
     #[arg(long, value_name = "RULE")]
     by: Option<Selection>,
+
+    /// Let the reward model steer the solutions step by step: beam search or diverse verifier tree search (dvts), or not (bon).
+    #[arg(long, value_name = "bon|beam|dvts", default_value_t = Method::BestOfN)]
+    search: Method,
 
     /// Show every candidate, the best first.
     #[arg(long)]
@@ -89,23 +95,18 @@ struct PrmArgs {
 }
 
 /// A model and its projector.
-#[derive(Debug, Clone)]
-struct Pair {
-    model: PathBuf,
-    mmproj: Option<PathBuf>,
+type Pair = ScorerPair;
+
+/// The pair in these keys of a profile.
+fn of_profile(profile: &Profile, model: &str, mmproj: &str) -> Option<Pair> {
+    profile.path(model).map(|path| Pair { model: path, mmproj: profile.path(mmproj) })
 }
 
-impl Pair {
-    fn of(profile: &Profile, model: &str, mmproj: &str) -> Option<Self> {
-        profile.path(model).map(|path| Self { model: path, mmproj: profile.path(mmproj) })
-    }
-
-    /// A pair of the demo's.
-    fn of_demo(demo: &Path, name: &str) -> Self {
-        let models = demo.join("models");
-        let mmproj = Some(models.join(format!("mmproj-{name}-f16.gguf")));
-        Self { model: models.join(format!("{name}-q8_0.gguf")), mmproj }
-    }
+/// A pair of the demo's.
+fn of_demo(demo: &Path, name: &str) -> Pair {
+    let models = demo.join("models");
+    let mmproj = Some(models.join(format!("mmproj-{name}-f16.gguf")));
+    Pair { model: models.join(format!("{name}-q8_0.gguf")), mmproj }
 }
 
 /// Runs the command.
@@ -121,19 +122,22 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 }
 
 fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow::Result<Exit> {
-    let own = Pair::of(profile, "policy", "mmproj").or_else(|| demo.map(|demo| Pair::of_demo(demo, "policy")));
+    let own = of_profile(profile, "policy", "mmproj").or_else(|| demo.map(|demo| of_demo(demo, "policy")));
     let policy = args.policy.with_default(own.map(|pair| (pair.model, pair.mmproj)));
     policy.check(&args.engine, false)?;
     let given = args.prm.prm.clone().map(|model| Pair { model, mmproj: args.prm.prm_mmproj.clone() });
     let prm = match given {
         None if args.prm.no_prm => None,
-        None => Pair::of(profile, "prm", "prm-mmproj").or_else(|| demo.map(|demo| Pair::of_demo(demo, "implicit-prm"))),
+        None => of_profile(profile, "prm", "prm-mmproj").or_else(|| demo.map(|demo| of_demo(demo, "implicit-prm"))),
         given => given,
     };
     let by_profile = profile.get("by").and_then(|rule| rule.parse().ok());
     let rule = args.by.or_else(|| by_profile.filter(|rule| prm.is_some() || !session::needs_scores(*rule)));
     if let Some(rule) = rule.filter(|rule| prm.is_none() && session::needs_scores(*rule)) {
         return Err(Usage(format!("--by {rule} needs a process reward model; give it with --prm")).into());
+    }
+    if args.search != Method::BestOfN && prm.is_none() {
+        return Err(Usage(format!("--search {} needs a process reward model; give it with --prm", args.search)).into());
     }
     let count = args.n.or_else(|| profile.get("n")?.parse().ok()).unwrap_or(CANDIDATES);
     // A question that cannot be asked is found before models are loaded.
@@ -154,6 +158,7 @@ fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow
     session.count = count;
     session.rule = rule;
     session.shows_all = args.all;
+    session.search = args.search;
     if let Some(question) = first {
         session.answer(&question, ui)?;
         if !args.interactive {

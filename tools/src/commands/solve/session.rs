@@ -5,13 +5,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use mmprm::data::candidates::CandidateSet;
 use mmprm::data::solution::{Continue, answer_text};
 use mmprm::eval::selection::{Contenders, Selected, Selection};
-use mmprm::eval::solve::{SolveError, Solver, solve};
+use mmprm::eval::solve::{SolveError, Solver, candidate_set, solve};
 use mmprm::policy::PolicyError;
-use mmprm::prm::{LocalPrm, PrmForm, PrmOptions, StepScorer};
+use mmprm::prm::{LocalPrm, PrmError, StepScorer};
+use mmprm::search::guided::{GuidedError, GuidedParams, Method, guided};
 use serde_json::{Value, json};
 
 use super::Pair;
@@ -39,6 +40,8 @@ pub struct Session {
     pub count: usize,
     /// The rule that selects; `None` for [`Selection::usual`].
     pub rule: Option<Selection>,
+    /// How the reward model steers solutions.
+    pub search: Method,
     /// Whether every candidate is shown.
     pub shows_all: bool,
     last: Option<CandidateSet>,
@@ -70,16 +73,25 @@ impl Session {
         let mut scale = Scale::default();
         let prm = match prm {
             None => None,
-            Some(Pair { model, mmproj }) => {
-                let form: PrmForm = LocalPrm::form_of(&model, &[], None)?;
-                scale = Scale::of_form(&form.to_string());
-                let (engine, encoder) = engine.start_scorer(&model, mmproj.as_deref(), ui)?;
-                let options = PrmOptions { data_root: root, template: None };
-                Some(LocalPrm::new(engine, encoder, options).with_context(|| format!("--prm {}", model.display()))?)
+            Some(pair) => {
+                pair.check()?;
+                scale = Scale::of_form(&pair.form()?.to_string());
+                Some(pair.open(engine, &root, ui)?)
             }
         };
         let (count, seed) = (1, sampling.seed);
-        Ok(Self { policy: open, prm, scale, width, seed, count, rule: None, shows_all: false, last: None })
+        Ok(Self {
+            policy: open,
+            prm,
+            scale,
+            width,
+            seed,
+            count,
+            search: Method::BestOfN,
+            rule: None,
+            shows_all: false,
+            last: None,
+        })
     }
 
     /// Whether there is a reward model.
@@ -90,6 +102,27 @@ impl Session {
     /// Solves a question and prints the answer.
     pub fn answer(&mut self, question: &Question, ui: &Ui) -> anyhow::Result<()> {
         let problem = question.problem();
+        let guide = self.prm.as_ref().filter(|_| self.search != Method::BestOfN);
+        if let Some(prm) = guide {
+            let (before, started) = (self.policy.counters().generated(), Instant::now());
+            let spinner = ui.spinner("searching");
+            let params = GuidedParams { method: self.search, candidates: self.count, ..GuidedParams::default() };
+            let found = guided(&problem, &params, &self.policy, prm, ui.interrupted());
+            spinner.finish_and_clear();
+            self.policy.close()?;
+            let found = found.map_err(|error| match error {
+                GuidedError::Policy(PolicyError::Cancelled) | GuidedError::Prm(PrmError::Cancelled) => {
+                    anyhow!(error).context("interrupted before the search was complete")
+                }
+                error => anyhow!(error),
+            })?;
+            let set = candidate_set(&problem, found.solutions, None, Some(found.scores));
+            let tokens = self.policy.counters().generated() - before;
+            let cost = Cost { tokens, sampling: started.elapsed().as_secs_f64(), scoring: 0.0 };
+            let printed = self.print(&set, &cost, self.shows_all, ui);
+            self.last = Some(set);
+            return printed;
+        }
         let bar = ui.bar("sampling", self.count as u64, "");
         let (before, started) = (self.policy.counters().generated(), Instant::now());
         let mut sampled = started;
@@ -181,7 +214,11 @@ impl Session {
             line += &format!(" ({tokens} tokens, {:.0} tokens/s)", tokens as f64 / sampling.max(1e-9));
         }
         if self.prm.is_some() {
-            line += &format!(", scored in {scoring:.1} s");
+            if self.search == Method::BestOfN {
+                line += &format!(", scored in {scoring:.1} s");
+            } else {
+                line += &format!(", searched by {}", self.search);
+            }
             if self.scale == Scale::Logarithmic {
                 line += "\na step's score is the probability that the reward model would write it";
             }
@@ -214,7 +251,9 @@ impl Session {
             "agreement": selected.agreement, "seed": self.seed, "tokens": cost.tokens, "sampling_seconds": cost.sampling,
             "candidates": (0..set.solutions.len()).map(candidate).collect::<Value>(),
         });
-        if self.prm.is_some() {
+        if self.search != Method::BestOfN {
+            result["search"] = json!(self.search.name());
+        } else if self.prm.is_some() {
             result["scoring_seconds"] = json!(cost.scoring);
         }
         result

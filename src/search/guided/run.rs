@@ -1,0 +1,169 @@
+//! The search itself.
+
+use super::{GuidedError, GuidedParams, Method};
+use crate::data::problem::Problem;
+use crate::data::solution::Rollout;
+use crate::policy::{Detail, PolicyError, RolloutModel, RolloutRequest, SampledRollout, StepTokens};
+use crate::prm::{PrmError, ScoreRequest, StepScorer, finite};
+use crate::util::cancel::CancelToken;
+use crate::util::pool;
+
+/// The solutions that a search found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Found {
+    /// At most N solutions, those of higher value first; one without an answer is empty.
+    pub solutions: Vec<Rollout>,
+    /// The scores of their steps.
+    pub scores: Vec<Vec<f64>>,
+    /// Requests for continuations.
+    pub expansions: usize,
+}
+
+/// A solution that grows.
+#[derive(Debug, Clone, Default)]
+struct Beam {
+    steps: Rollout,
+    /// The policy's own tokens of each step, as far as it returned them.
+    tokens: Option<Vec<StepTokens>>,
+    scores: Vec<f64>,
+    is_finished: bool,
+}
+
+impl Beam {
+    /// What decides which solutions go on: the product of the scores of the steps, as of the candidates at the end.
+    fn value(&self) -> f64 {
+        self.scores.iter().product()
+    }
+}
+
+/// Searches solutions of `problem`. A search of width 1 and one candidate is step-wise sampling; Best-of-N asks for whole solutions.
+///
+/// The same parameters and seed of the policy give the same solutions, as far as the policy's and the reward model's results do not
+/// depend on what else runs.
+///
+/// # Errors
+/// [`GuidedError`].
+pub fn guided(
+    problem: &Problem,
+    params: &GuidedParams,
+    policy: &dyn RolloutModel,
+    prm: &dyn StepScorer,
+    cancel: &CancelToken,
+) -> Result<Found, GuidedError> {
+    let search = Search { problem, policy, prm, cancel };
+    let candidates = params.candidates.max(1);
+    if params.method == Method::BestOfN {
+        let beams = search.expand(&[Beam::default()], candidates, 0, false)?;
+        return search.finish(beams.concat(), candidates, 1);
+    }
+    let width = params.width.clamp(1, candidates);
+    // The number of solutions that go on, and of independent groups of which they are.
+    let kept = (candidates / width).max(1);
+    let (mut live, mut done, mut expansions) = (Vec::new(), Vec::new(), 0);
+    for depth in 0..params.max_steps.max(1) {
+        let children = if depth == 0 {
+            // All begin at the question, so that the first step has as many continuations as the later ones.
+            let first = search.expand(&[Beam::default()], candidates, 0, true)?.concat();
+            first.chunks(candidates.div_ceil(kept)).map(<[Beam]>::to_vec).collect()
+        } else {
+            search.expand(&live, width, depth as u64, true)?
+        };
+        expansions += children.len();
+        live = Vec::new();
+        let mut groups = search.scored(children)?;
+        if params.method == Method::Beam {
+            groups = vec![groups.concat()];
+        }
+        for mut group in groups {
+            group.sort_by(|a, b| b.value().total_cmp(&a.value()));
+            let going_on = if params.method == Method::Beam { kept } else { 1 };
+            let (finished, mut unfinished): (Vec<Beam>, Vec<Beam>) =
+                group.into_iter().partition(|beam| beam.is_finished);
+            done.extend(finished);
+            unfinished.truncate(going_on);
+            live.extend(unfinished);
+        }
+        if live.is_empty() || params.method == Method::Beam && done.len() >= candidates {
+            break;
+        }
+    }
+    search.finish(done, candidates, expansions)
+}
+
+/// What a search works with.
+struct Search<'a> {
+    problem: &'a Problem,
+    policy: &'a dyn RolloutModel,
+    prm: &'a dyn StepScorer,
+    cancel: &'a CancelToken,
+}
+
+impl Search<'_> {
+    /// Samples `count` continuations of each beam: of one step, or to the end. One without any element is left out.
+    fn expand(&self, beams: &[Beam], count: usize, depth: u64, one_step: bool) -> Result<Vec<Vec<Beam>>, GuidedError> {
+        let numbered: Vec<(usize, &Beam)> = beams.iter().enumerate().collect();
+        let children = pool::map(&numbered, beams.len(), |&(index, beam)| {
+            if self.cancel.is_cancelled() {
+                return Err(PolicyError::Cancelled);
+            }
+            let request = RolloutRequest {
+                step_tokens: beam.tokens.as_deref().unwrap_or_default(),
+                detail: Detail::Tokens,
+                one_step,
+                // Each beam of each depth has random streams of its own.
+                ..RolloutRequest::new(self.problem, &beam.steps, count, depth << 32 | index as u64)
+            };
+            let sampled = self.policy.rollouts(&request)?;
+            Ok(sampled.into_iter().filter(|one| !one.rollout.is_empty()).map(|one| grown(beam, one)).collect())
+        });
+        children.into_iter().collect::<Result<_, _>>().map_err(GuidedError::Policy)
+    }
+
+    /// Scores all beams, those of a kind together.
+    fn scored(&self, groups: Vec<Vec<Beam>>) -> Result<Vec<Vec<Beam>>, GuidedError> {
+        let mut groups = groups;
+        for is_finished in [false, true] {
+            let of_kind = |beam: &&mut Beam| beam.is_finished == is_finished;
+            let beams: Vec<&mut Beam> = groups.iter_mut().flatten().filter(of_kind).collect();
+            if beams.is_empty() {
+                continue;
+            }
+            let solutions: Vec<Rollout> = beams.iter().map(|beam| beam.steps.clone()).collect();
+            let scores = self.scores(&solutions, is_finished)?;
+            for (beam, scores) in beams.into_iter().zip(scores) {
+                beam.scores = scores;
+            }
+        }
+        Ok(groups)
+    }
+
+    fn scores(&self, solutions: &[Rollout], is_finished: bool) -> Result<Vec<Vec<f64>>, GuidedError> {
+        let request = ScoreRequest { question: &self.problem.question, images: &self.problem.images, solutions };
+        let scores = if is_finished { self.prm.score(&request) } else { self.prm.score_unfinished(&request) };
+        if self.cancel.is_cancelled() {
+            return Err(GuidedError::Prm(PrmError::Cancelled));
+        }
+        scores.and_then(finite).map_err(GuidedError::Prm)
+    }
+
+    /// The best `count` finished solutions, with their scores.
+    fn finish(&self, beams: Vec<Beam>, count: usize, expansions: usize) -> Result<Found, GuidedError> {
+        let mut beams =
+            if beams.iter().any(|beam| beam.scores.is_empty()) { self.scored(vec![beams])?.concat() } else { beams };
+        beams.sort_by(|a, b| b.value().total_cmp(&a.value()));
+        beams.truncate(count);
+        let (solutions, scores) = beams.into_iter().map(|beam| (beam.steps, beam.scores)).unzip();
+        Ok(Found { solutions, scores, expansions })
+    }
+}
+
+/// A beam with what was sampled after it.
+fn grown(beam: &Beam, sampled: SampledRollout) -> Beam {
+    let tokens = match (&beam.tokens, sampled.step_tokens) {
+        (Some(known), Some(own)) => Some([known.clone(), own].concat()),
+        (None, Some(own)) if beam.steps.is_empty() => Some(own),
+        _ => None,
+    };
+    let steps = [beam.steps.clone(), sampled.rollout].concat();
+    Beam { steps, tokens, scores: Vec::new(), is_finished: !sampled.unfinished }
+}
