@@ -70,3 +70,34 @@ fn a_rollout_from_a_node_continues_as_the_rollout_that_led_there() {
     let sampled = user.rollouts(&request).unwrap().remove(0);
     assert!(sampled.step_tokens.is_none() && !sampled.rollout.is_empty());
 }
+
+#[test]
+fn rollouts_of_one_step_make_the_whole_rollout_and_draw_no_more_tokens() {
+    let test = data().join("test");
+    let problems = Problems::load(&test.join("test.json"), None).unwrap();
+    let pair = convert(&repository().join("demo/checkpoints/mini-mm-policy"), WeightType::F32);
+    let assistant = policy(&pair, test, Continue::Assistant);
+    for problem in problems.items.iter().step_by(100) {
+        let before = assistant.stats().generated;
+        let whole = assistant.rollouts(&RolloutRequest::new(problem, &[], 1, 0)).unwrap().remove(0);
+        assert!(!whole.unfinished, "a whole rollout is finished");
+        let of_whole = assistant.stats().generated - before;
+        let (mut steps, mut tokens, mut is_unfinished) = (Vec::new(), Vec::new(), true);
+        while is_unfinished {
+            let request = RolloutRequest {
+                step_tokens: &tokens,
+                detail: Detail::Tokens,
+                one_step: true,
+                ..RolloutRequest::new(problem, &steps, 1, steps.len() as u64)
+            };
+            let mut one = assistant.rollouts(&request).unwrap().remove(0);
+            assert_eq!(one.rollout.len(), 1, "{}: one step", problem.id);
+            steps.append(&mut one.rollout);
+            tokens.append(&mut one.step_tokens.unwrap());
+            is_unfinished = one.unfinished;
+        }
+        assert_eq!(steps, whole.rollout, "{}", problem.id);
+        // The whole rollout also has the token that ends the turn.
+        assert!(assistant.stats().generated - before - of_whole <= of_whole, "{}", problem.id);
+    }
+}

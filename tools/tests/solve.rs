@@ -208,3 +208,33 @@ fn show_draws_each_kind_of_file() {
         sandbox.refuses(&format!("show {other}"), 3, &[other]);
     }
 }
+
+#[test]
+fn a_search_writes_a_scored_file_that_the_others_read_and_the_same_command_finds_it() {
+    let sandbox = Sandbox::new();
+    let models = format!("{POLICY} {} --repetition-penalty 1 --deterministic", scorer());
+    for method in ["beam", "dvts", "bon"] {
+        let command = format!(
+            "search --method {method} {models} --problems data/test.json --limit 2 -n 4 --width 2 -o {method}.json"
+        );
+        sandbox.run(&command).done();
+        let records = sandbox.json(&format!("{method}.json"));
+        for record in records.as_array().unwrap() {
+            let solutions = record["solutions_splits"].as_array().unwrap();
+            assert!((1..=4).contains(&solutions.len()), "{method}: {record}");
+            for (steps, scores) in solutions.iter().zip(record["prm_scores"].as_array().unwrap()) {
+                assert_eq!(steps.as_array().unwrap().len(), scores.as_array().unwrap().len());
+            }
+            assert_eq!(record["labels"].as_array().unwrap().len(), solutions.len());
+        }
+        assert!(sandbox.run(&command).done().out.contains("finished by an earlier run"));
+        assert!(sandbox.run(&format!("eval bon {method}.json")).done().out.contains("| product"));
+        // Scores are those of the finished solutions.
+        sandbox.run(&format!("score {PRM} -i {method}.json -o again.json --force --quiet")).done();
+        assert_eq!(sandbox.json("again.json")[0]["prm_scores"], records[0]["prm_scores"], "{method}");
+    }
+    let solved =
+        solve(&sandbox, &format!("{models} -n 4 --search beam --json"), &[IMAGE, QUESTION], "").done().object();
+    assert_eq!((&solved["search"], solved["answer"].is_string()), (&json!("beam"), true));
+    solve(&sandbox, &format!("{POLICY} --search beam"), &["q"], "").refused(2, &["--search beam", "--prm"]);
+}

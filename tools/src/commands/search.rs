@@ -18,10 +18,10 @@ use crate::policy::PolicyArgs;
 use crate::scorer::ScorerPair;
 use crate::ui::{Ui, output_file};
 
-/// Search solutions with a reward model: beam search over steps, or diverse verifier tree search (DVTS).
+/// Search solutions step by step with a reward model (beam search, DVTS).
 ///
-/// N solutions grow step by step. After each step the reward model scores them: with `beam` the best N/M of all go on, with
-/// `dvts` the best of each of N/M independent groups, and each is continued M times (--width). `bon` samples whole solutions, for
+/// N solutions grow side by side. After each step the reward model scores them: with `beam` the best N/M of all go on, with
+/// `dvts` (diverse verifier tree search) the best of each of N/M independent groups, and each is continued M times (--width). `bon` samples whole solutions, for
 /// comparison. All methods sample at most N steps at a time.
 ///
 /// The output is a scored Best-of-N file, as of `mmprm score`: `eval bon`, `choose`, `show` and `report` read it. The same command
