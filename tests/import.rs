@@ -1,5 +1,8 @@
 //! Importing data sets: for each set a file of its published form, with the fate of every field, and sources that are damaged.
 
+#[path = "support/skips.rs"]
+mod skips;
+
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -308,5 +311,40 @@ mod parquet {
             std::fs::write(&path, &damaged).unwrap();
             let _ = run(&path, &ImportOptions::default());
         }
+    }
+}
+
+/// Data that is not in the repository.
+fn data() -> Option<PathBuf> {
+    let root = std::env::var_os("MMPRM_DATA").map(PathBuf::from);
+    if root.is_none() {
+        skips::skip("MMPRM_DATA is not set");
+    }
+    root
+}
+
+#[test]
+fn published_files_are_imported_whole() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (source, set, count) in [("math-vision/testmini.jsonl", "mathvision", 304), ("mm-k12/k12.json", "mmk12", 500)] {
+        let output = folder.path().join(set);
+        let summary = import(&[data.join(source)], &output, &ImportOptions::default(), &mut |_| true).unwrap();
+        assert_eq!((summary.set, summary.records, summary.without_answer), (set, count, 0), "{:?}", summary.dropped);
+        let problems = Problems::load(&summary.output, None).unwrap();
+        let with_image = |problem: &mmprm::data::Problem| problems.root.join(&problem.images[0]).is_file();
+        assert!(problems.items.len() == count && problems.items.iter().all(with_image));
+    }
+}
+
+#[test]
+fn pools_of_verdicts_have_their_published_accuracies() {
+    let Some(data) = data() else { return };
+    for (pool, random, any) in [("mathvista", 0.263, 0.788), ("mathvision", 0.131, 0.694)] {
+        let sets = candidates::load(&data.join(format!("bon/{pool}_pool.jsonl"))).unwrap();
+        let report = mmprm::eval::bon::report(&sets, mmprm::eval::bon::BonOptions::default());
+        let accuracy = |name: &str| report.methods.iter().find(|method| method.name == name).unwrap().accuracy;
+        approx::assert_abs_diff_eq!(accuracy("random"), random, epsilon = 0.0005);
+        approx::assert_abs_diff_eq!(accuracy("oracle"), any, epsilon = 0.0005);
     }
 }

@@ -30,7 +30,7 @@ pub struct CandidateSet {
     /// The whole record as read, in the key order of its file.
     pub record: Map<String, Value>,
     /// `question`, followed by its options where the record has any
-    /// ([`with_options`]); optional in files that already have scores.
+    /// ([`with_options`]); optional in files that already have scores, or verdicts alone.
     pub question: Option<String>,
     /// The paths of its [image fields](super::images), as written; empty for text-only problems.
     pub images: Vec<String>,
@@ -179,7 +179,11 @@ pub fn place(record: &Map<String, Value>, index: usize) -> String {
 fn read_record(record: Map<String, Value>) -> Result<CandidateSet, Defect> {
     let question = match record.get("question") {
         Some(Value::String(question)) => Some(question.clone()),
-        None if record.contains_key("prm_scores") => None,
+        None if record.contains_key("prm_scores")
+            || !record.contains_key("solutions_splits") && record.contains_key("labels") =>
+        {
+            None
+        }
         _ => return Err(("question", "expected a string".to_owned()).into()),
     };
     let images = image_paths(&record)?;
@@ -189,6 +193,10 @@ fn read_record(record: Map<String, Value>) -> Result<CandidateSet, Defect> {
     let question = question.map(|question| with_options(&question, &record));
     let solutions = match (record.get("solutions_splits"), record.get("prm_scores")) {
         (None, Some(Value::Array(scores))) => vec![Vec::new(); scores.len()],
+        // Verdicts alone: what a pool of other models' answers has.
+        (None, None) if record.get("labels").is_some_and(Value::is_array) => {
+            vec![Vec::new(); record["labels"].as_array().map_or(0, Vec::len)]
+        }
         (splits, _) => splits
             .and_then(Value::as_array)
             .and_then(|candidates| candidates.iter().map(strings).collect::<Option<Vec<_>>>())
@@ -283,6 +291,13 @@ mod tests {
         assert_eq!(array, lines);
         assert!(error(&format!("{a}\n{{]")).starts_with("c.json: line 2 column 2: expected a candidate record a line"));
         assert_eq!(error(&format!("{a}\n[]")), "c.json: record 1: expected an object");
+    }
+
+    #[test]
+    fn verdicts_alone_are_candidates_without_steps() {
+        let sets = parse("c".as_ref(), br#"{"id": "1", "labels": [1, 0, true]}"#).unwrap();
+        assert_eq!((sets[0].solutions.len(), sets[0].labels.as_deref()), (3, Some(&[true, false, true][..])));
+        assert!(sets[0].question.is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `mmprm eval bon`: how well each rule selects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -49,6 +49,10 @@ pub struct Args {
     #[arg(long)]
     curve: bool,
 
+    /// Field of the records whose values divide the problems into groups, such as `subject`: also print the accuracy in each.
+    #[arg(long, value_name = "FIELD")]
+    by: Option<String>,
+
     /// Show a problem in which this method, such as `product`, selects a right candidate and the majority a wrong one.
     #[arg(long, value_name = "METHOD")]
     example: Option<String>,
@@ -82,6 +86,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(curves) = &curves {
         result["curves"] = json!(curves);
     }
+    let groups = args.by.as_deref().map(|by| groups(&sets, by, args));
+    if let Some(groups) = &groups {
+        let accuracies = |report: &Report| {
+            report.methods.iter().map(|method| (method.name.clone(), json!(method))).collect::<Map<String, Value>>()
+        };
+        let of_group = |(name, report): &(String, Report)| {
+            (name.clone(), json!({"problems": report.used, "aggregators": accuracies(report)}))
+        };
+        result["groups"] = Value::Object(groups.iter().map(of_group).collect());
+    }
     write_result(args.output.as_deref(), &result)?;
     let beside = args.output.as_deref().unwrap_or(Path::new(""));
     ui.result_beside(beside, &result)?;
@@ -103,6 +117,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_beside(beside, format_args!("with n candidates drawn at random from those of the file:"))?;
         ui.say_lines_beside(beside, format_args!("\n{}", curve_table(curves)))?;
     }
+    if let Some(groups) = &groups {
+        ui.say_lines_beside(beside, format_args!("\n{}", group_table(groups, methods)))?;
+    }
     if let Some(errors) = errors(methods) {
         ui.say_beside(beside, format_args!("wrong choices by their first error (step_errors):"))?;
         ui.say_lines_beside(beside, format_args!("\n{errors}"))?;
@@ -114,6 +131,40 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_beside(beside, format_args!("written: {}", output.display()))?;
     }
     Ok(Exit::Done)
+}
+
+/// A report for each value of a field, by the values.
+fn groups(sets: &[CandidateSet], by: &str, args: &Args) -> Vec<(String, Report)> {
+    let mut groups: BTreeMap<String, Vec<CandidateSet>> = BTreeMap::new();
+    for set in sets {
+        let name = match set.record.get(by) {
+            Some(Value::String(name)) => name.clone(),
+            Some(Value::Null) | None => "(none)".to_owned(),
+            Some(other) => other.to_string(),
+        };
+        groups.entry(name).or_default().push(set.clone());
+    }
+    let options = BonOptions { reference: args.reference, seed: args.seed };
+    groups.into_iter().map(|(name, sets)| (name, bon::report(&sets, options))).collect()
+}
+
+/// A row for each group, a column for each of the methods that compare best: those without a reward model, the best selection and the
+/// oracle.
+fn group_table(groups: &[(String, Report)], methods: &[MethodAccuracy]) -> Table {
+    let best = best_of(methods).map(|method| method.name.as_str());
+    let mut shown: Vec<&str> = BASELINES.to_vec();
+    shown.extend(best.filter(|best| !BASELINES.contains(best)));
+    shown.push("oracle");
+    shown.retain(|name| methods.iter().any(|method| method.name == *name));
+    let mut table = Table::new(["group", "problems"].into_iter().chain(shown.iter().copied()));
+    for (name, report) in groups {
+        let accuracy = |wanted: &&str| {
+            let found = report.methods.iter().find(|method| method.name == *wanted).filter(|method| method.total > 0);
+            found.map_or_else(|| "-".to_owned(), |method| format!("{:.3}", method.accuracy))
+        };
+        table.row([name.clone(), report.used.to_string()].into_iter().chain(shown.iter().map(accuracy)));
+    }
+    table
 }
 
 /// A row for each rule, a column for each number of candidates.
@@ -171,24 +222,32 @@ fn left_out(report: &Report) -> Option<String> {
     (!counted.is_empty()).then(|| counted.join(", "))
 }
 
-/// The table of all methods. The best selection is marked: pass@k and the oracle need to know the right answer.
+/// Whether a method selects a candidate by itself: pass@k and the oracle need to know the right answer.
+fn selects(method: &MethodAccuracy) -> bool {
+    let needs_truth = method.name.starts_with("pass@") || method.name == "oracle";
+    !needs_truth && method.name != "random"
+}
+
+/// The most accurate selection, the first of equals.
+fn best_of(methods: &[MethodAccuracy]) -> Option<&MethodAccuracy> {
+    let rules = methods.iter().filter(|method| selects(method));
+    rules.reduce(|best, other| if other.accuracy > best.accuracy { other } else { best })
+}
+
+/// The table of all methods. The best selection is marked.
 fn table(methods: &[MethodAccuracy]) -> Table {
     let baselines: Vec<&str> =
         BASELINES.into_iter().filter(|name| methods.iter().any(|method| method.name == *name)).collect();
     let heads = ["method", "accuracy", "95 % CI"].map(str::to_owned);
     let mut table = Table::new(heads.into_iter().chain(baselines.iter().map(|name| format!("minus {name}"))));
-    let selects = |method: &&MethodAccuracy| {
-        let needs_truth = method.name.starts_with("pass@") || method.name == "oracle";
-        !needs_truth && method.name != "random"
-    };
-    let best = methods.iter().filter(selects).map(|method| method.accuracy).max_by(f64::total_cmp);
+    let best = best_of(methods).map(|method| method.accuracy);
     for method in methods {
         let difference = |name: &&str| {
             let comparison = method.against.iter().find(|comparison| comparison.baseline == *name);
             comparison
                 .map_or_else(String::new, |it| format!("{:+.3} ({:+.3} to {:+.3})", it.difference, it.ci[0], it.ci[1]))
         };
-        let mark = if selects(&method) && Some(method.accuracy) == best { " *" } else { "" };
+        let mark = if selects(method) && Some(method.accuracy) == best { " *" } else { "" };
         let interval = format!("{:.3} to {:.3}", method.ci[0], method.ci[1]);
         let numbers = [format!("{}{mark}", method.name), format!("{:.3}", method.accuracy), interval];
         table.row(numbers.into_iter().chain(baselines.iter().map(difference)));
