@@ -47,6 +47,17 @@ pub struct CandidateSet {
     pub logprobs: Option<Logprobs>,
 }
 
+impl CandidateSet {
+    /// The group of the record by the value of a field; `(none)` without one.
+    pub fn group(&self, field: &str) -> String {
+        match self.record.get(field) {
+            Some(Value::String(name)) => name.clone(),
+            Some(Value::Null) | None => "(none)".to_owned(),
+            Some(other) => other.to_string(),
+        }
+    }
+}
+
 /// Why a Best-of-N file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

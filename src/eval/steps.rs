@@ -19,7 +19,6 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::detection::{Detection, Goal, Solution, best_threshold, detection};
 use super::step_labels;
@@ -128,12 +127,7 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
         let own = own.map(|(scores, labels)| Solution { scores: scores.clone(), labels: labels.clone() });
         let own: Vec<Solution> = own.collect();
         halves[usize::from(mix(options.seed ^ mix(index as u64)) & 1 == 1)].extend_from_slice(&own);
-        let name = options.by.map(|by| match set.record.get(by) {
-            Some(Value::String(name)) => name.clone(),
-            Some(Value::Null) | None => "(none)".to_owned(),
-            Some(other) => other.to_string(),
-        });
-        if let Some(name) = name {
+        if let Some(name) = options.by.map(|by| set.group(by)) {
             groups.entry(name.clone()).or_default().extend(&steps);
             solutions.entry(name).or_default().extend(own);
         }

@@ -6,6 +6,7 @@
 
 pub mod candidates;
 pub mod chart;
+pub mod inline;
 pub mod pen;
 pub mod steps;
 pub mod tree;

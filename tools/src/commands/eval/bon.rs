@@ -137,12 +137,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 fn groups(sets: &[CandidateSet], by: &str, args: &Args) -> Vec<(String, Report)> {
     let mut groups: BTreeMap<String, Vec<CandidateSet>> = BTreeMap::new();
     for set in sets {
-        let name = match set.record.get(by) {
-            Some(Value::String(name)) => name.clone(),
-            Some(Value::Null) | None => "(none)".to_owned(),
-            Some(other) => other.to_string(),
-        };
-        groups.entry(name).or_default().push(set.clone());
+        groups.entry(set.group(by)).or_default().push(set.clone());
     }
     let options = BonOptions { reference: args.reference, seed: args.seed };
     groups.into_iter().map(|(name, sets)| (name, bon::report(&sets, options))).collect()

@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 
 use mmprm::data::candidates::{self, CandidateSet};
 use mmprm::data::tree::json as tree_file;
+use mmprm::eval::batch;
 use mmprm::eval::selection::{Contenders, Selection};
 use mmprm::util::printable::printable;
 use serde_json::{Value, json};
 
+use crate::args::data_root;
 use crate::draw::candidates::{Style, all, problem};
+use crate::draw::inline;
 use crate::draw::pen::Pen;
 use crate::draw::steps::Scale;
 use crate::draw::tree;
@@ -52,8 +55,9 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let pen = Pen::new();
+    let mut images = String::new();
     let (text, result) = match Kind::of(&args.input)? {
-        Kind::Candidates => of_candidates(args, pen)?,
+        Kind::Candidates => of_candidates(args, pen, &mut images)?,
         Kind::Tree => {
             let tree = tree_file::read(&args.input)?;
             (tree::draw(&tree, pen), json!({"kind": "tree", "id": tree.id, "states": tree.root.count()}))
@@ -65,7 +69,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     };
     ui.result(&result)?;
     if ui.is_for_people() {
-        pager::show(&text, ui)?;
+        pager::show(&images, &text, ui)?;
     }
     Ok(Exit::Done)
 }
@@ -73,7 +77,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 /// What is drawn, and the JSON object in its place.
 type Shown = (String, Value);
 
-fn of_candidates(args: &Args, pen: Pen) -> anyhow::Result<Shown> {
+/// What is drawn of candidates; adds the images of a single problem to `images`, as this terminal shows them.
+fn of_candidates(args: &Args, pen: Pen, images: &mut String) -> anyhow::Result<Shown> {
     let sets = candidates::load(&args.input)?;
     let at = match (&args.id, &sets[..]) {
         (Some(id), _) => Some(find(id, sets.iter().map(|set| set.record.get("id")), &args.input)?),
@@ -95,6 +100,9 @@ fn of_candidates(args: &Args, pen: Pen) -> anyhow::Result<Shown> {
     let contenders = Contenders::new(set);
     let style = Style { rule: rule(set), scale: scale(&args.input), pen };
     let selected = contenders.select(style.rule);
+    let root = batch::data_root(&args.input).unwrap_or_else(|| data_root(None, &args.input));
+    let paths = set.images.iter().filter_map(|path| mmprm::image::resolve(&root, path).ok());
+    images.extend(paths.map(|path| inline::image(&path)));
     let mut text = problem(set, pen);
     for field in ["error", "prm_error"] {
         if let Some(cause) = set.record.get(field).and_then(Value::as_str) {
@@ -110,7 +118,7 @@ fn of_candidates(args: &Args, pen: Pen) -> anyhow::Result<Shown> {
 
 /// The scale of a scored file's scores, from the settings that `mmprm score` writes beside it.
 fn scale(file: &Path) -> Scale {
-    let settings = mmprm::eval::batch::settings(file);
+    let settings = batch::settings(file);
     settings.and_then(|settings| settings["template"].as_str().map(Scale::of_form)).unwrap_or_default()
 }
 

@@ -7,12 +7,16 @@ use console::Term;
 
 use crate::ui::Ui;
 
-/// Prints a text that is drawn already: through PAGER (`less -R` without it) if it is longer than the terminal.
-pub fn show(text: &str, ui: &Ui) -> anyhow::Result<()> {
+/// Prints a text that is drawn already: through PAGER (`less -R` without it) if it is longer than the terminal. Images go before it
+/// where there is no pager, which would not show them.
+pub fn show(images: &str, text: &str, ui: &Ui) -> anyhow::Result<()> {
     let rows = Term::stdout().size_checked().map(|(rows, _)| usize::from(rows));
     let is_long = rows.is_some_and(|rows| text.lines().count() >= rows);
     if is_long && std::io::stdin().is_terminal() && paged(text) {
         return Ok(());
+    }
+    if !images.is_empty() {
+        ui.draw(images)?;
     }
     ui.draw(text)
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::format_push_string, reason = "texts are drawn once, and read better this way")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::anyhow;
@@ -19,6 +19,7 @@ use super::Pair;
 use super::question::Question;
 use crate::args::{EngineArgs, SamplingArgs};
 use crate::draw::candidates::{self as drawn, Style};
+use crate::draw::inline;
 use crate::draw::pen::Pen;
 use crate::draw::steps::Scale;
 use crate::policy::{OpenPolicy, PolicyArgs};
@@ -191,7 +192,8 @@ impl Session {
         if !ui.is_for_people() {
             return Ok(());
         }
-        let mut text = drawn::problem(set, style.pen);
+        let images = set.images.iter().map(|path| inline::image(Path::new(path)));
+        let mut text = images.collect::<String>() + &drawn::problem(set, style.pen);
         text.push('\n');
         text += &drawn::chosen(set, &contenders, selected, style);
         if shows_all {
