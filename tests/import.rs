@@ -31,7 +31,8 @@ fn folder(source: &str) -> (TempDir, PathBuf) {
 }
 
 fn run(path: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
-    import(&[path.to_owned()], &path.with_file_name("out"), options, &mut |_| true)
+    let options = ImportOptions { replaces: true, ..options.clone() };
+    import(&[path.to_owned()], &path.with_file_name("out"), &options, &mut |_| true)
 }
 
 /// Imports lines of records; returns the summary and the records.
@@ -65,7 +66,7 @@ fn each_set_is_recognised_and_the_fate_of_every_field_is_known() {
         "metadata": {"skills": ["x"]}, "query": "Hint: …\nQuestion: How long?\nChoices:\n(A) 1\n(B) 2"});
     assert_eq!(
         record("mathvista", &vista),
-        json!({"id": "7", "question": vista["query"], "question_alone": "How long?", "correct_answer": "2", "image_path": true,
+        json!({"id": "7", "question": vista["query"], "question_original": "How long?", "correct_answer": "2", "image_path": true,
             "choices": ["1", "2"], "unit": "cm", "precision": 1.0, "question_type": "multi_choice", "answer_type": "text",
             "metadata": {"skills": ["x"]}})
     );
@@ -74,7 +75,7 @@ fn each_set_is_recognised_and_the_fate_of_every_field_is_known() {
         "metadata": {"split": "testmini", "source": "GeoQA", "subject": "Plane Geometry", "subfield": "Angle"}});
     assert_eq!(
         record("mathverse", &verse),
-        json!({"id": "1", "question": "cot", "question_alone": "q", "correct_answer": "A", "image_path": true,
+        json!({"id": "1", "question": "cot", "question_original": "q", "correct_answer": "A", "image_path": true,
             "subject": "Plane Geometry", "subfield": "Angle", "source": "GeoQA", "metadata": verse["metadata"],
             "problem_index": "1", "problem_version": "Text Dominant", "question_type": "multi-choice", "query_wo": "wo",
             "query_cot": "cot"})
@@ -151,6 +152,25 @@ fn step_labels_become_those_of_a_candidate() {
         json!({"question": "How many?", "solutions_splits": [["Step 1: 1 + 1 = 2", "Step 2: The answer is: 3"]],
             "step_labels": [[1, 0]], "task": "GSM8K"})
     );
+    let (summary, _, _folder) = records(&[process.clone(), {
+        let mut row = prmbench.clone();
+        row["error_steps"] = json!(["two"]);
+        row
+    }]);
+    assert_eq!(summary.dropped.len(), 1, "of another set, so not its rows: {:?}", summary.dropped);
+    let (summary, labelled, _folder) = records(&[
+        {
+            let mut row = prmbench.clone();
+            row["error_steps"] = json!([2.0]);
+            row
+        },
+        {
+            let mut row = prmbench.clone();
+            (row["idx"], row["error_steps"]) = (json!("j"), json!([null]));
+            row
+        },
+    ]);
+    assert_eq!((&labelled[0]["step_labels"], summary.dropped["unknown step label"]), (&json!([[1, 0, 1]]), 1));
     let (summary, _, _folder) = records(&[process]);
     assert!(summary.output.ends_with("solutions.json") && candidates::load(&summary.output).unwrap().len() == 1);
 }
@@ -230,6 +250,35 @@ fn sources_that_are_no_data_are_refused_with_their_place() {
     assert!(error("a,b\n1\n").contains("expected CSV with a header"), "{}", error("a,b\n1\n"));
     assert!(error("PAR1 but no more").contains("Parquet"));
     assert!(matches!(run(Path::new("no/such/file"), &ImportOptions::default()), Err(ImportError::File(_))));
+}
+
+#[test]
+fn nothing_is_overwritten_and_nothing_useless_is_written() {
+    let row = json!({"question": "q", "answer": "1", "gold": "2"});
+    let (folder, path) = folder(&row.to_string());
+    let output = folder.path().join("out");
+    let again = |options: &ImportOptions| import(std::slice::from_ref(&path), &output, options, &mut |_| true);
+    again(&ImportOptions::default()).unwrap();
+    assert!(matches!(again(&ImportOptions::default()), Err(ImportError::Exists { is_source: false, .. })));
+    let written = output.join("problems.json");
+    let onto_itself =
+        import(&[written], &output, &ImportOptions { replaces: true, ..Default::default() }, &mut |_| true);
+    assert!(matches!(onto_itself, Err(ImportError::Exists { is_source: true, .. })));
+    let set = Set::named("json");
+    let mapped = |column: &str| {
+        let mapping = vec![("answer".to_owned(), column.to_owned())];
+        again(&ImportOptions { set, mapping, replaces: true, ..Default::default() })
+    };
+    assert!(mapped("none").unwrap_err().to_string().ends_with("no row has the column `none`"));
+    let problems: Value = serde_json::from_slice(&std::fs::read(mapped("gold").unwrap().output).unwrap()).unwrap();
+    assert_eq!(problems[0], json!({"question": "q", "correct_answer": "2", "answer": "1"}), "no column is lost");
+    std::fs::write(&path, json!({"question": " ", "answer": "1", "id": "7"}).to_string()).unwrap();
+    let error = again(&ImportOptions { set, replaces: true, ..Default::default() }).unwrap_err();
+    assert_eq!(error.to_string(), "none of the 1 rows can be used: no question (1)");
+    assert!(matches!(
+        import(&["/dev/zero".into()], &output, &ImportOptions::default(), &mut |_| true),
+        Err(ImportError::Syntax { .. })
+    ));
 }
 
 #[test]

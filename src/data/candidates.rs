@@ -47,6 +47,30 @@ pub struct CandidateSet {
     pub logprobs: Option<Logprobs>,
 }
 
+/// The fields of a record that are about its candidates.
+const FIELDS: [&str; 10] = [
+    "solutions_splits",
+    "labels",
+    "prm_scores",
+    "prm_error",
+    "error",
+    "step_logprobs",
+    "step_tokens",
+    "unjudged",
+    "step_labels",
+    "step_errors",
+];
+
+/// Returns the record of a problem without fields about candidates, which a Best-of-N file that serves as a problem file has: new
+/// candidates are not those.
+pub(crate) fn of_problem(record: &Map<String, Value>) -> Map<String, Value> {
+    record
+        .iter()
+        .filter(|(name, _)| !FIELDS.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
 impl CandidateSet {
     /// The group of the record by the value of a field; `(none)` without one.
     pub fn group(&self, field: &str) -> String {

@@ -28,6 +28,7 @@
 use serde_json::{Map, Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
+use crate::data::candidates;
 use crate::data::problem::Problem;
 use crate::data::solution::Rollout;
 use crate::judge::{self, OnUnjudged, Verdict, Verifier};
@@ -122,7 +123,7 @@ fn finished(
 }
 
 fn record(problem: &Problem, rollouts: &[Rollout], labels: Option<&[u8]>) -> Map<String, Value> {
-    let mut record = problem.record.clone();
+    let mut record = candidates::of_problem(&problem.record);
     record.insert("solutions_splits".into(), json!(rollouts));
     if let Some(labels) = labels {
         record.insert("labels".into(), json!(labels));

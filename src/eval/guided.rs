@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
+use crate::data::candidates;
 use crate::data::problem::Problem;
 use crate::judge::{self, OnUnjudged, Verifier};
 use crate::policy::{PolicyError, RolloutModel};
@@ -77,7 +78,7 @@ fn labelled(problem: &Problem, found: Found, models: &Models<'_>, batch: &Batch<
 }
 
 fn record(problem: &Problem, solutions: &Value, scores: &Value, labels: Option<&[u8]>) -> Map<String, Value> {
-    let mut record = problem.record.clone();
+    let mut record = candidates::of_problem(&problem.record);
     record.insert("solutions_splits".into(), solutions.clone());
     if let Some(labels) = labels {
         record.insert("labels".into(), json!(labels));

@@ -55,6 +55,12 @@ impl Selection {
         if set.scores.is_some() { Self::Score(Aggregator::Product) } else { Self::Majority }
     }
 
+    /// The rule for a file whose user named none: the product of the step scores where any record has them, or else the majority.
+    pub fn usual_of(sets: &[CandidateSet]) -> Self {
+        let scored = sets.iter().find(|set| !set.failed && set.scores.is_some());
+        scored.map_or(Self::Majority, Self::usual)
+    }
+
     /// The rule's name, such as `product` or `weighted_vote_min`.
     pub fn name(self) -> String {
         match self {

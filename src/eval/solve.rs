@@ -25,7 +25,7 @@
 
 use serde_json::{Value, json};
 
-use crate::data::candidates::CandidateSet;
+use crate::data::candidates::{self, CandidateSet};
 use crate::data::problem::Problem;
 use crate::data::solution::Rollout;
 use crate::policy::{Detail, PolicyError, RolloutModel, RolloutRequest, SampledRollout, StepLogprob};
@@ -105,7 +105,7 @@ pub fn candidate_set(
     logprobs: Option<Vec<Vec<StepLogprob>>>,
     scores: Option<Vec<Vec<f64>>>,
 ) -> CandidateSet {
-    let mut record = problem.record.clone();
+    let mut record = candidates::of_problem(&problem.record);
     record.insert("solutions_splits".into(), json!(solutions));
     let logprobs = logprobs.filter(|all| all.iter().zip(&solutions).all(|(own, steps)| own.len() == steps.len()));
     if let Some(logprobs) = &logprobs {

@@ -152,6 +152,20 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
     Ok(report)
 }
 
+/// The steps of all records that count, in their order: the score of each, and whether it is right.
+///
+/// # Errors
+/// As [`report`].
+pub fn scored_steps(sets: &[CandidateSet]) -> Result<Vec<(f64, bool)>, StepsError> {
+    let mut all = Vec::new();
+    for (index, set) in sets.iter().enumerate() {
+        if let (Some(scores), Some(labels)) = (&set.scores, step_labels::of(set, index)?) {
+            all.extend(scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels)));
+        }
+    }
+    Ok(all)
+}
+
 /// The steps of a solution up to and including its first wrong one.
 fn up_to_error<'a>(scores: &'a [f64], labels: &'a [Option<bool>]) -> impl Iterator<Item = Scored> + 'a {
     let count = labels.iter().position(|label| *label == Some(false)).map_or(labels.len(), |first| first + 1);

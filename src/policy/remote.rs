@@ -95,6 +95,8 @@ pub struct RemotePolicy {
 struct Completion {
     text: String,
     tokens: Vec<(String, f64)>,
+    /// Whether it ended at the maximum length.
+    is_cut: bool,
 }
 
 impl RemotePolicy {
@@ -255,10 +257,10 @@ impl RemotePolicy {
     }
 
     fn sampled(&self, completion: Completion, request: &RolloutRequest<'_>) -> SampledRollout {
-        let Completion { mut text, tokens } = completion;
+        let Completion { mut text, tokens, is_cut } = completion;
         let detail = request.detail;
         // A server leaves out the text that it stops at.
-        if request.one_step && text.matches(STEP_BEGIN).count() > text.matches(STEP_END).count() {
+        if request.one_step && !is_cut && text.matches(STEP_BEGIN).count() > text.matches(STEP_END).count() {
             text.push_str(STEP_END);
         }
         let rollout = solution::parse(&text, &SPECIAL_TEXTS);
@@ -349,5 +351,6 @@ fn completion(choice: &Value) -> Result<Completion, ReplyError> {
     let token = |entry: &Value| Some((entry["token"].as_str()?.to_owned(), entry["logprob"].as_f64()?));
     let tokens = choice["logprobs"]["content"].as_array();
     let tokens = tokens.and_then(|tokens| tokens.iter().map(token).collect()).unwrap_or_default();
-    Ok(Completion { text, tokens })
+    let is_cut = choice["finish_reason"].as_str() == Some("length");
+    Ok(Completion { text, tokens, is_cut })
 }

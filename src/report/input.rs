@@ -238,7 +238,9 @@ fn one_tree(path: &Path, bytes: &[u8]) -> Result<Content, InputError> {
 }
 
 fn is_candidates(record: &Map<String, Value>) -> bool {
-    record.contains_key("solutions_splits") || record.contains_key("prm_scores")
+    let has = |name: &str| record.contains_key(name);
+    // Verdicts alone are a pool of answers.
+    has("solutions_splits") || has("prm_scores") || has("labels") && !has("candidates") && !has("conversations")
 }
 
 fn has(bytes: &[u8], part: &[u8]) -> bool {

@@ -129,7 +129,12 @@ pub fn split(text: &str) -> Vec<Part<'_>> {
 
 /// The formula that begins at `open`: its source, whether it is a block, and where it ends.
 fn formula(text: &str, open: usize) -> Option<(&str, bool, usize)> {
-    let rest = &text[open..];
+    // Longer formulas are not converted; looking further for the end of each would take quadratic time.
+    let mut end = text.len().min(open + MAX_SOURCE + 4);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let rest = &text[open..end];
     for (opening, closing, block) in [("\\(", "\\)", false), ("\\[", "\\]", true), ("$$", "$$", false)] {
         if let Some(inner) = rest.strip_prefix(opening) {
             let length = inner.find(closing)?;

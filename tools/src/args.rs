@@ -386,6 +386,16 @@ impl ProblemArgs {
     }
 }
 
+/// Refuses an output that is one of the inputs.
+pub fn check_distinct<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
+    let Ok(existing) = output.canonicalize() else { return Ok(()) };
+    let is_input = |input: &PathBuf| existing.is_file() && input.canonicalize().is_ok_and(|input| input == existing);
+    match inputs.into_iter().find(|input| is_input(input)) {
+        Some(input) => Err(Usage(format!("{} is the input; give another --output", input.display())).into()),
+        None => Ok(()),
+    }
+}
+
 /// `given`, or else the directory that contains `file`.
 pub fn data_root(given: Option<&Path>, file: &Path) -> PathBuf {
     match (given, file.parent()) {

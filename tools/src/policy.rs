@@ -191,11 +191,12 @@ impl PolicyArgs {
 
     /// The flags that can change a run's results, for journals and settings files.
     pub fn settings(&self) -> anyhow::Result<Value> {
+        let template = self.prompt_template.as_deref().map(args::fingerprint).transpose()?;
         Ok(match &self.server.policy_model {
             // The address is left out, so that the same model on another server resumes a run.
-            Some(model) => json!({"server_model": model, "prompt_template": self.prompt_template}),
+            Some(model) => json!({"server_model": model, "prompt_template": template}),
             None => json!({
-                "model": self.model, "mmproj": self.mmproj, "prompt_template": self.prompt_template,
+                "model": self.model, "mmproj": self.mmproj, "prompt_template": template,
                 "max_tiles": self.max_tiles, "parallel": self.parallel.0,
                 "files": args::identities([self.model.as_deref(), self.mmproj.as_deref()])?,
             }),

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use mmprm::eval::selection::Selection;
 use mmprm_quant::atomic::AtomicFile;
 use mmprm_quant::gguf::GgufFile;
 use toml::{Table, Value};
@@ -63,8 +64,8 @@ impl Profile {
         let refuse = |cause: String| BadInput(format!("{}: {cause}", path.display()));
         let table: Table = text.parse().map_err(|error: toml::de::Error| refuse(error.message().to_owned()))?;
         for (key, value) in &table {
-            let found = check_key(key).and_then(|()| value.as_str().ok_or_else(|| format!("{key}: expected a string")));
-            found.map_err(refuse)?;
+            let text = check_key(key).and_then(|()| value.as_str().ok_or_else(|| format!("{key}: expected a string")));
+            check_value(key, text.map_err(refuse)?).map_err(|cause| refuse(format!("{key}: {cause}")))?;
         }
         Ok(Self(table))
     }
@@ -84,14 +85,10 @@ impl Profile {
         check_key(key).map_err(Usage)?;
         let refuse = |cause: String| Usage(format!("{key} {value}: {cause}"));
         let value = match key {
-            "n" => match value.parse() {
-                Ok(1..=MAX_CANDIDATES) => value.to_owned(),
-                _ => return Err(refuse("expected a number of candidates".into()).into()),
-            },
-            "by" => value
-                .parse::<mmprm::eval::selection::Selection>()
-                .map_err(|error| refuse(error.to_string()))?
-                .to_string(),
+            "n" | "by" => {
+                check_value(key, value).map_err(refuse)?;
+                value.to_owned()
+            }
             _ => {
                 let path = std::path::absolute(value).with_context(|| format!("{key} {value}"))?;
                 GgufFile::open_outline(&path)?;
@@ -121,6 +118,18 @@ impl Profile {
             .and_then(|()| output.commit())
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
+    }
+}
+
+/// Checks what can be checked without files.
+fn check_value(key: &str, value: &str) -> Result<(), String> {
+    match key {
+        "n" => match value.parse() {
+            Ok(1..=MAX_CANDIDATES) => Ok(()),
+            _ => Err(format!("expected a number of candidates, 1 to {MAX_CANDIDATES}")),
+        },
+        "by" => value.parse::<Selection>().map(drop).map_err(|error| error.to_string()),
+        _ => Ok(()),
     }
 }
 

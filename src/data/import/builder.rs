@@ -111,9 +111,16 @@ impl Builder {
             return Err(Dropped::Row("bytes in an unknown column", column.clone()));
         }
         for (name, value) in self.row.fields {
-            if !used.iter().any(|used| used.as_ref() == name) && !self.imported.record.contains_key(&name) {
-                self.imported.record.insert(name, value);
+            if used.iter().any(|used| used.as_ref() == name) {
+                continue;
             }
+            // A column with the name of a field that came from another one, or that has the same text.
+            let name = match self.imported.record.get(&name) {
+                None => name,
+                Some(own) if *own == value || own.as_str() == Some(&value.to_string()) => continue,
+                Some(_) => format!("{name}_original"),
+            };
+            self.imported.record.insert(name, value);
         }
         Ok(self.imported)
     }

@@ -30,6 +30,30 @@ pub enum ImportError {
         /// The columns of its first row.
         columns: String,
     },
+    /// A mapping names a column that no row has.
+    #[error("{}: no row has the column `{column}`", paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
+    NoColumn {
+        /// The sources.
+        paths: Vec<PathBuf>,
+        /// The column.
+        column: String,
+    },
+    /// No row could be used.
+    #[error("none of the {rows} rows can be used: {reasons}")]
+    NoRecords {
+        /// Rows read.
+        rows: usize,
+        /// Reasons, each with its number of rows.
+        reasons: String,
+    },
+    /// The output exists.
+    #[error("{} exists{}", path.display(), if *is_source { " and is a source" } else { "" })]
+    Exists {
+        /// The output.
+        path: PathBuf,
+        /// Whether it is also read from.
+        is_source: bool,
+    },
     /// There are no rows.
     #[error("{}: found no rows", paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
     Empty {

@@ -54,6 +54,8 @@ pub struct ImportOptions {
     pub image_root: Option<PathBuf>,
     /// Maximum number of rows to read.
     pub limit: Option<usize>,
+    /// Replace the output of an earlier import.
+    pub replaces: bool,
 }
 
 /// What was imported.
@@ -95,6 +97,7 @@ pub fn import(
     let mut set = options.set;
     let mut importing: Option<Importing> = None;
     let mut rows = 0;
+    let mut unseen: HashSet<&str> = options.mapping.iter().map(|(_, column)| column.as_str()).collect();
     for path in sources {
         let root = options.image_root.clone().unwrap_or_else(|| path.parent().unwrap_or(Path::new("")).to_owned());
         source::read(path, &mut |place, row| {
@@ -107,14 +110,18 @@ pub fn import(
             };
             let one = match &mut importing {
                 Some(one) => one,
-                none => none.insert(Importing::start(known, output)?),
+                none => none.insert(Importing::start(known, output, sources, options.replaces)?),
             };
+            unseen.retain(|column| !row.has(column));
             one.add(&place, row, &root, options)?;
             rows += 1;
             if on_row(rows) { Ok(true) } else { Err(ImportError::Cancelled) }
         })?;
     }
     let importing = importing.ok_or_else(|| ImportError::Empty { paths: sources.to_vec() })?;
+    if let Some(column) = unseen.into_iter().min() {
+        return Err(ImportError::NoColumn { paths: sources.to_vec(), column: column.to_owned() });
+    }
     importing.finish(rows)
 }
 
@@ -132,9 +139,15 @@ struct Importing {
 }
 
 impl Importing {
-    fn start(set: &'static Set, directory: &Path) -> Result<Self, ImportError> {
-        std::fs::create_dir_all(directory).map_err(FileError::writing(directory))?;
+    fn start(set: &'static Set, directory: &Path, sources: &[PathBuf], replaces: bool) -> Result<Self, ImportError> {
         let output = directory.join(if set.has_steps { "solutions.json" } else { "problems.json" });
+        if let Ok(existing) = output.canonicalize() {
+            let is_source = sources.iter().any(|source| source.canonicalize().is_ok_and(|source| source == existing));
+            if is_source || !replaces {
+                return Err(ImportError::Exists { path: output, is_source });
+            }
+        }
+        std::fs::create_dir_all(directory).map_err(FileError::writing(directory))?;
         let mut file = AtomicFile::create(&output).map_err(FileError::writing(&output))?;
         file.write_all(b"[").map_err(FileError::writing(&output))?;
         Ok(Self {
@@ -193,6 +206,11 @@ impl Importing {
     }
 
     fn finish(mut self, rows: usize) -> Result<ImportSummary, ImportError> {
+        if self.records == 0 {
+            let reason = |(reason, count): (&&str, &usize)| format!("{reason} ({count})");
+            let reasons = self.dropped.iter().map(reason).collect::<Vec<_>>().join(", ");
+            return Err(ImportError::NoRecords { rows, reasons });
+        }
         let written = self.file.write_all(b"\n]\n").and_then(|()| self.file.commit());
         written.map_err(FileError::writing(&self.output))?;
         Ok(ImportSummary {

@@ -184,9 +184,6 @@ fn mathvista(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     builder.id(&["pid"]);
     let question = builder.needed("no question", &["query"])?;
     builder.set("question", question);
-    if let Some(original) = builder.text(&["question"]) {
-        builder.set("question_alone", original);
-    }
     if let Some(answer) = builder.text(&["answer"]) {
         builder.set("correct_answer", answer);
     }
@@ -199,9 +196,6 @@ fn mathverse(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     builder.id(&["sample_index"]);
     let question = builder.needed("no question", &["query_cot", "query_wo"])?;
     builder.set("question", question);
-    if let Some(original) = builder.text(&["question"]) {
-        builder.set("question_alone", original);
-    }
     if let Some(answer) = builder.text(&["answer"]) {
         builder.set("correct_answer", answer);
     }
@@ -239,7 +233,10 @@ fn olympiadbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     };
     builder.set("question", question);
     let answers = match builder.take("final_answer") {
-        Some(Value::Array(answers)) => answers.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::Array(answers)) => {
+            let text = |answer: &Value| answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
+            answers.iter().filter(|answer| !answer.is_null()).map(text).collect()
+        }
         Some(Value::String(answer)) => vec![answer],
         _ => Vec::new(),
     };
@@ -260,7 +257,7 @@ fn olympiadbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     }
     builder.numbered_images()?;
     builder.images(&["image", "images"])?;
-    builder.done(&["error"])
+    builder.done(&["question", "error"])
 }
 
 fn math500(row: Row, _: &Mapping) -> Result<Imported, Dropped> {

@@ -16,11 +16,13 @@ const MAX_ROW: u64 = 1 << 30;
 
 /// Reads the rows of a file.
 pub(super) fn read(path: &Path, on_row: OnRow<'_>) -> Result<(), ImportError> {
-    if path.is_dir() {
+    // A device may never end, and a row of it may be of any length.
+    let kind = std::fs::metadata(path).map_err(FileError::reading(path))?;
+    if !kind.is_file() {
         return Err(ImportError::Syntax {
             place: path.display().to_string(),
             expected: "a file: Parquet, JSON, JSON Lines or CSV",
-            cause: "it is a directory".into(),
+            cause: if kind.is_dir() { "it is a directory" } else { "it is no regular file" }.into(),
         });
     }
     let file = File::open(path).map_err(FileError::reading(path))?;

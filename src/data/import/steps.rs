@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::builder::{Builder, Dropped, Imported, Mapping};
 use super::row::Row;
+use crate::data::images::shown;
 
 /// No columns.
 const NONE: &[&str] = &[];
@@ -43,8 +44,10 @@ pub(super) fn processbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
         other => return Err(Dropped::Row("label outside the steps", format!("{other:?} of {}", steps.len()))),
     };
     solution(&mut builder, &steps, &labels)?;
-    if let Some(right) = builder.take("final_answer_correct").and_then(|right| right.as_bool()) {
-        builder.set("labels", json!([u8::from(right)]));
+    match builder.take("final_answer_correct") {
+        Some(Value::Bool(right)) => builder.set("labels", json!([u8::from(right)])),
+        Some(other) => return Err(Dropped::Row("unknown verdict", shown(&other))),
+        None => {}
     }
     builder.done(&["problem"])
 }
@@ -60,10 +63,9 @@ pub(super) fn prmbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let question = builder.needed("no question", &["modified_question", "question"])?;
     builder.set("question", question);
     let steps = texts(builder.take("modified_process")).ok_or_else(|| Dropped::Row("no steps", String::new()))?;
-    let errors: Option<Vec<u64>> = builder
-        .take("error_steps")
-        .and_then(|errors| errors.as_array().map(|errors| errors.iter().filter_map(number).collect()));
-    let errors = errors.ok_or_else(|| Dropped::Row("no error steps", String::new()))?;
+    let errors = builder.take("error_steps").ok_or_else(|| Dropped::Row("no error steps", String::new()))?;
+    let numbers: Option<Vec<u64>> = errors.as_array().and_then(|errors| errors.iter().map(number).collect());
+    let errors = numbers.ok_or_else(|| Dropped::Row("unknown step label", shown(&errors)))?;
     if let Some(outside) = errors.iter().find(|step| !(1..=steps.len() as u64).contains(step)) {
         return Err(Dropped::Row("label outside the steps", format!("{outside} of {}", steps.len())));
     }
@@ -72,9 +74,10 @@ pub(super) fn prmbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     builder.done(&["idx", "modified_question", "question"])
 }
 
-/// A whole number, possibly as text.
+/// A whole number, possibly as text or as a float.
 fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+    let whole = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e9).contains(number));
+    whole.map(|number| number as u64).or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// `response` holds the steps, and 1, 0 (neutral) or -1 for each.

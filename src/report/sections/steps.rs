@@ -1,10 +1,9 @@
 //! How well scores separate right from wrong: distributions and calibration.
 
 use super::{Section, count, figure, tiles};
-use crate::data::candidates::CandidateSet;
 use crate::eval::curve::counted;
 use crate::eval::selection::{Contenders, Selection};
-use crate::eval::steps::{StepsOptions, StepsReport, report};
+use crate::eval::steps::{StepsOptions, StepsReport, report, scored_steps};
 use crate::report::chart::{Axis, Chart, Series};
 use crate::report::escape::html;
 use crate::report::problems::Run;
@@ -25,26 +24,9 @@ pub fn section(run: &Run<'_>) -> Option<Section> {
     Some(Section { id: String::new(), heading: "Step scores".to_owned(), short: "Step scores".to_owned(), body })
 }
 
-/// The score of each step that counts, and whether it is right.
-fn steps(sets: &[CandidateSet]) -> Vec<(f64, bool)> {
-    let mut all = Vec::new();
-    for set in sets {
-        let labels = set.record.get("step_labels").and_then(serde_json::Value::as_array);
-        for (scores, labels) in set.scores.iter().flatten().zip(labels.into_iter().flatten()) {
-            for (score, label) in scores.iter().zip(labels.as_array().into_iter().flatten()) {
-                let is_right = label.as_f64() == Some(1.0) || label.as_bool() == Some(true);
-                all.push((*score, is_right));
-                if !is_right {
-                    break;
-                }
-            }
-        }
-    }
-    all
-}
-
 fn of_steps(run: &Run<'_>, report: &StepsReport) -> String {
-    let steps = steps(run.sets);
+    // The report was made of the same labels.
+    let steps = scored_steps(run.sets).unwrap_or_default();
     let is_probability = steps.iter().all(|(score, _)| (0.0..=1.0).contains(score));
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
     let mut shown = vec![

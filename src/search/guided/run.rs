@@ -11,7 +11,7 @@ use crate::util::pool;
 /// The solutions that a search found.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Found {
-    /// At most N solutions, those of higher value first; one without an answer is empty.
+    /// At most N solutions, those of higher value first; one that was given up without an answer is empty, and last.
     pub solutions: Vec<Rollout>,
     /// The scores of their steps.
     pub scores: Vec<Vec<f64>>,
@@ -53,15 +53,17 @@ pub fn guided(
     let search = Search { problem, policy, prm, cancel };
     let candidates = params.candidates.max(1);
     if params.method == Method::BestOfN {
-        let beams = search.expand(&[Beam::default()], candidates, 0, false)?;
-        return search.finish(beams.concat(), candidates, 1);
+        let beams = search.expand(&[Beam::default()], candidates, 0, false)?.concat();
+        let given_up = candidates - beams.len().min(candidates);
+        return search.finish(beams, given_up, candidates, 1);
     }
     let width = params.width.clamp(1, candidates);
     // The number of solutions that go on, and of independent groups of which they are.
     let kept = (candidates / width).max(1);
-    let (mut live, mut done, mut expansions) = (Vec::new(), Vec::new(), 0);
+    let (mut live, mut done, mut expansions, mut given_up) = (Vec::new(), Vec::new(), 0, 0);
     for depth in 0..params.max_steps.max(1) {
-        let children = if depth == 0 {
+        let (parents, each) = if depth == 0 { (1, candidates) } else { (live.len(), width) };
+        let children: Vec<Vec<Beam>> = if depth == 0 {
             // All begin at the question, so that the first step has as many continuations as the later ones.
             let first = search.expand(&[Beam::default()], candidates, 0, true)?.concat();
             first.chunks(candidates.div_ceil(kept)).map(<[Beam]>::to_vec).collect()
@@ -69,6 +71,8 @@ pub fn guided(
             search.expand(&live, width, depth as u64, true)?
         };
         expansions += children.len();
+        // What has no step and no answer cannot go on.
+        given_up += parents * each - children.iter().map(Vec::len).sum::<usize>();
         live = Vec::new();
         let mut groups = search.scored(children)?;
         if params.method == Method::Beam {
@@ -87,7 +91,7 @@ pub fn guided(
             break;
         }
     }
-    search.finish(done, candidates, expansions)
+    search.finish(done, given_up + live.len(), candidates, expansions)
 }
 
 /// What a search works with.
@@ -146,12 +150,14 @@ impl Search<'_> {
         scores.and_then(finite).map_err(GuidedError::Prm)
     }
 
-    /// The best `count` finished solutions, with their scores.
-    fn finish(&self, beams: Vec<Beam>, count: usize, expansions: usize) -> Result<Found, GuidedError> {
+    /// The best `count` finished solutions, with their scores, and as far as there is room an empty one for each that was given up.
+    fn finish(&self, beams: Vec<Beam>, given_up: usize, count: usize, expansions: usize) -> Result<Found, GuidedError> {
         let mut beams =
             if beams.iter().any(|beam| beam.scores.is_empty()) { self.scored(vec![beams])?.concat() } else { beams };
         beams.sort_by(|a, b| b.value().total_cmp(&a.value()));
         beams.truncate(count);
+        let missing = given_up.min(count - beams.len());
+        beams.extend(std::iter::repeat_n(Beam::default(), missing));
         let (solutions, scores) = beams.into_iter().map(|beam| (beam.steps, beam.scores)).unzip();
         Ok(Found { solutions, scores, expansions })
     }

@@ -105,6 +105,12 @@ fn the_same_search_finds_the_same_and_a_cancelled_one_ends() {
 
 #[test]
 fn solutions_that_never_end_are_given_up() {
+    struct Silent;
+    impl RolloutModel for Silent {
+        fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
+            Ok(vec![SampledRollout::default(); request.count])
+        }
+    }
     struct Endless;
     impl RolloutModel for Endless {
         fn rollouts(&self, request: &RolloutRequest<'_>) -> Result<Vec<SampledRollout>, PolicyError> {
@@ -114,5 +120,10 @@ fn solutions_that_never_end_are_given_up() {
     }
     let params = GuidedParams { method: Method::Beam, max_steps: 5, ..GuidedParams::default() };
     let found = guided(&Problem::new("q"), &params, &Endless, &Large, &CancelToken::new()).unwrap();
-    assert!(found.solutions.is_empty() && found.expansions >= 5);
+    assert!(!found.solutions.is_empty() && found.solutions.iter().all(Vec::is_empty) && found.expansions >= 5);
+    let whole = GuidedParams { method: Method::BestOfN, candidates: 3, ..params };
+    for params in [whole, GuidedParams { method: Method::Dvts, ..whole }] {
+        let found = guided(&Problem::new("q"), &params, &Silent, &Large, &CancelToken::new()).unwrap();
+        assert_eq!(found.solutions, [[""; 0]; 3], "candidates without an answer are candidates");
+    }
 }

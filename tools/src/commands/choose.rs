@@ -1,14 +1,17 @@
 //! `mmprm choose`: the selected candidate of each problem.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use mmprm::data::candidates::{self, CandidateSet};
 use mmprm::eval::selection::{Contenders, Selection};
+use mmprm::util::printable::printable;
 use mmprm_quant::atomic::{AtomicFile, check_file};
 use serde_json::{Value, json};
 
+use crate::args::check_distinct;
 use crate::exit::{BadInput, Exit};
 use crate::ui::{Ui, output_file};
 
@@ -41,9 +44,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(output) = &args.output {
         check_file(output)?;
     }
+    if let Some(output) = &args.output {
+        check_distinct(output, [&args.input])?;
+    }
     let sets = candidates::load(&args.input)?;
     let place = || args.input.display();
-    let rule = args.by.or_else(|| sets.iter().find(|set| !set.failed).map(usual)).unwrap_or(Selection::Majority);
+    let rule = args.by.unwrap_or_else(|| Selection::usual_of(&sets));
     if let Some(field) = sets.first().and_then(|_| nobody_has(&sets, rule)) {
         return Err(BadInput(format!("{}: no record has `{field}`, which --by {rule} needs", place())).into());
     }
@@ -51,7 +57,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let text = lines.iter().fold(String::new(), |text, line| text + &line.to_string() + "\n");
     let failed = lines.iter().filter(|line| line["answer"].is_null()).count();
     match &args.output {
-        None => ui.write_result(&text)?,
+        None => ui.write_result(&escaped(&text))?,
         Some(output) => {
             let mut file = AtomicFile::create(output)?;
             let written = file.write_all(text.as_bytes()).and_then(|()| file.commit());
@@ -70,10 +76,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
-}
-
-fn usual(set: &CandidateSet) -> Selection {
-    Selection::usual(set)
 }
 
 /// The field that `rule` needs and no record has.
@@ -102,9 +104,37 @@ fn line(set: &CandidateSet, index: usize, rule: Selection) -> Value {
     line
 }
 
+/// JSON whose control characters, which JSON allows above U+007E, are escaped: a terminal would obey them.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\n' || printable(character).starts_with(character) {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
+}
+
 /// Why nothing is selected.
 fn cause(set: &CandidateSet, rule: Selection) -> String {
     let text = |field: &str| set.record.get(field).and_then(Value::as_str).map(str::to_owned);
     let lacking = || rule.missing(set).map(|field| format!("the record has no `{field}`"));
     text("error").or_else(|| text("prm_error")).or_else(lacking).unwrap_or_else(|| "no candidate has an answer".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_the_json_is_the_same() {
+        let line = json!({"answer": "a\u{9b}2J\u{202e}é🙂\n"}).to_string() + "\n";
+        let safe = escaped(&line);
+        assert!(safe.ends_with('\n') && safe.contains("\\u009b2J\\u202eé🙂\\n"), "{safe}");
+        assert_eq!(serde_json::from_str::<Value>(&safe).unwrap(), serde_json::from_str::<Value>(&line).unwrap());
+    }
 }

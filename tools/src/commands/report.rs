@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use mmprm::data::candidates::CandidateSet;
 use mmprm::eval::selection::Selection;
+use mmprm::report::input::{Content, Input};
 use mmprm::report::{ReportOptions, input, report};
 use mmprm_quant::atomic::{check_file, write};
 use serde_json::json;
 
-use crate::exit::Exit;
+use crate::args::check_distinct;
+use crate::exit::{BadInput, Exit};
 use crate::ui::{self, Ui, output_file};
 
 /// Show runs as one page of HTML that needs nothing else.
@@ -53,13 +56,34 @@ pub struct Args {
     seed: u64,
 }
 
+/// Refuses a rule or a field that no candidates have what it needs of.
+fn check_choices(args: &Args, inputs: &[Input]) -> anyhow::Result<()> {
+    let sets = inputs.iter().filter_map(|input| match &input.content {
+        Content::Candidates(sets) => Some(sets),
+        _ => None,
+    });
+    let sets: Vec<&CandidateSet> = sets.flatten().collect();
+    if let Some(rule) = args.rule
+        && let Some(missing) = sets.iter().map(|set| rule.missing(set)).min().unwrap_or(Some("candidates"))
+    {
+        return Err(BadInput(format!("--rule {rule}: no record has `{missing}`")).into());
+    }
+    let has = |field: &String| sets.iter().any(|set| set.record.get(field).is_some_and(|value| !value.is_null()));
+    match &args.by {
+        Some(field) if !has(field) => Err(BadInput(format!("--by {field}: no record has this field")).into()),
+        _ => Ok(()),
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     check_file(&args.output)?;
+    check_distinct(&args.output, &args.inputs)?;
     let mut inputs = Vec::new();
     for path in &args.inputs {
         inputs.extend(input::read(path)?);
     }
+    check_choices(args, &inputs)?;
     let options = ReportOptions {
         title: args.title.clone(),
         data_root: args.data_root.clone(),

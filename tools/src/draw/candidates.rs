@@ -101,7 +101,9 @@ pub fn all(set: &CandidateSet, contenders: &Contenders<'_>, selected: Option<Sel
 fn candidate_steps(set: &CandidateSet, index: usize, style: Style) -> String {
     let scores = set.scores.as_ref().and_then(|scores| scores.get(index)).map(Vec::as_slice);
     let truth = set.record.get("step_labels").and_then(|labels| labels.get(index)?.as_array());
-    let first_wrong = truth.and_then(|labels| labels.iter().position(|label| label.as_f64() == Some(0.0)));
+    let first_wrong = truth.and_then(|labels| {
+        labels.iter().position(|label| label.as_f64() == Some(0.0) || label.as_bool() == Some(false))
+    });
     steps::draw(&set.solutions[index], scores, first_wrong, style.scale, style.pen)
 }
 

@@ -44,6 +44,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
+    /// Replace the problems of an earlier import.
+    #[arg(long)]
+    force: bool,
+
     /// Read only the first N rows.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
@@ -82,6 +86,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         mapping: args.map.clone(),
         image_root: args.data_root.clone(),
         limit: args.limit,
+        replaces: args.force,
     };
     let bar = ui.bar("importing", 0, "");
     let summary = import(&args.files, &args.output, &options, &mut |rows| {
@@ -93,6 +98,10 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let summary = summary.map_err(|error| match error {
         ImportError::Cancelled => anyhow!(EngineError::Cancelled).context("interrupted; nothing was written"),
         ImportError::File(error) => anyhow!(error),
+        ImportError::Exists { is_source: false, .. } => {
+            Usage(format!("{error}; give another --output, or --force to replace it")).into()
+        }
+        ImportError::Exists { .. } => Usage(format!("{error}; give another --output")).into(),
         ImportError::UnknownSet { .. } => {
             BadInput(format!("{error} (mmprm data import json … --map FIELD=COLUMN)")).into()
         }

@@ -11,6 +11,7 @@ use mmprm_quant::atomic::check_file;
 use serde_json::{Map, Value, json};
 
 use super::write_result;
+use crate::args::check_distinct;
 use crate::exit::{BadInput, Exit};
 use crate::table::Table;
 use crate::ui::{Ui, output_file};
@@ -62,6 +63,7 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(output) = &args.output {
         check_file(output)?;
+        check_distinct(output, [&args.input])?;
     }
     let sets = candidates::load(&args.input)?;
     let report = bon::report(&sets, BonOptions { reference: args.reference, seed: args.seed });

@@ -9,6 +9,7 @@ use mmprm_quant::atomic::check_file;
 use serde_json::json;
 
 use super::write_result;
+use crate::args::check_distinct;
 use crate::exit::{BadInput, Exit};
 use crate::table::Table;
 use crate::ui::{Ui, output_file};
@@ -36,7 +37,7 @@ pub struct Args {
     by: Option<String>,
 
     /// Steps with a score below this are taken to be wrong.
-    #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
+    #[arg(long, value_name = "SCORE", default_value_t = 0.5, allow_negative_numbers = true, value_parser = finite)]
     threshold: f64,
 
     /// Also choose the threshold with the best value of this on one half of the problems, and measure it on the other half.
@@ -66,10 +67,15 @@ impl Tune {
     }
 }
 
+fn finite(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "expected a number".to_owned())
+}
+
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(output) = &args.output {
         check_file(output)?;
+        check_distinct(output, [&args.input])?;
     }
     let sets = candidates::load(&args.input)?;
     let options = StepsOptions {
@@ -97,6 +103,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_lines_beside(beside, format_args!("\n{groups}"))?;
     }
     ui.say_lines_beside(beside, format_args!("\n{}", detections(&report)))?;
+    if args.tune.is_some() && report.tuned.is_none() {
+        ui.say_beside(
+            beside,
+            "no threshold could be chosen: one half of the problems has no right or no wrong solutions",
+        )?;
+    }
     let mut bins = Table::new(["score", "steps", "mean score", "right"]);
     for (index, bin) in report.calibration.iter().enumerate() {
         let range = format!("{:.1} to {:.1}", index as f64 / 10.0, (index + 1) as f64 / 10.0);

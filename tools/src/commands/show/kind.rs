@@ -46,6 +46,8 @@ impl Kind {
         let has = |field: &str| first.get(field).is_some();
         Ok(match () {
             () if has("solutions_splits") || has("prm_scores") => Self::Candidates,
+            // Verdicts alone, of a pool of answers.
+            () if has("labels") && !has("candidates") && !has("conversations") => Self::Candidates,
             () if has("mc_value") && has("children") => Self::Tree,
             () if has("conversations") || (has("question") && (has("solution") || has("candidates"))) => Self::Samples,
             () if has("step") && (has("loss") || has("validation_loss")) => Self::Training(path.to_owned()),

@@ -9,7 +9,7 @@ mod training;
 
 use std::path::{Path, PathBuf};
 
-use mmprm::data::candidates::{self, CandidateSet};
+use mmprm::data::candidates;
 use mmprm::data::tree::json as tree_file;
 use mmprm::eval::batch;
 use mmprm::eval::selection::{Contenders, Selection};
@@ -55,8 +55,16 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let pen = Pen::new();
+    let kind = Kind::of(&args.input)?;
+    let has_records = matches!(kind, Kind::Candidates | Kind::Trees | Kind::Samples);
+    if let Some(id) = args.id.as_ref().filter(|_| !has_records) {
+        return Err(Usage(format!("{}: holds no records to show by an id, such as {id}", args.input.display())).into());
+    }
+    if args.by.is_some() && kind != Kind::Candidates {
+        return Err(Usage(format!("{}: holds no candidates, which --by orders", args.input.display())).into());
+    }
     let mut images = String::new();
-    let (text, result) = match Kind::of(&args.input)? {
+    let (text, result) = match kind {
         Kind::Candidates => of_candidates(args, pen, &mut images)?,
         Kind::Tree => {
             let tree = tree_file::read(&args.input)?;
@@ -85,20 +93,18 @@ fn of_candidates(args: &Args, pen: Pen, images: &mut String) -> anyhow::Result<S
         (None, [_]) => Some(0),
         (None, _) => None,
     };
-    let rule = |set: &CandidateSet| args.by.unwrap_or_else(|| Selection::usual(set));
+    let rule = args.by.unwrap_or_else(|| Selection::usual_of(&sets));
     if let (Some(by), Some(field)) =
         (args.by, args.by.and_then(|by| sets.iter().map(|set| by.missing(set)).min().flatten()))
     {
-        return Err(BadInput(format!(
-            "{}: some records have no `{field}`, which --by {by} needs",
-            args.input.display()
-        ))
-        .into());
+        return Err(
+            BadInput(format!("{}: no record has `{field}`, which --by {by} needs", args.input.display())).into()
+        );
     }
     let Some(at) = at else { return Ok(overview::candidates(&sets, rule, pen)) };
     let set = &sets[at];
     let contenders = Contenders::new(set);
-    let style = Style { rule: rule(set), scale: scale(&args.input), pen };
+    let style = Style { rule, scale: scale(&args.input), pen };
     let selected = contenders.select(style.rule);
     let root = batch::data_root(&args.input).unwrap_or_else(|| data_root(None, &args.input));
     let paths = set.images.iter().filter_map(|path| mmprm::image::resolve(&root, path).ok());

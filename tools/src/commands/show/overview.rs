@@ -38,11 +38,11 @@ struct Line {
 }
 
 /// A line a problem: what is selected, whether it is right, and how many candidates agree.
-pub fn candidates(sets: &[CandidateSet], rule: impl Fn(&CandidateSet) -> Selection, pen: Pen) -> Shown {
+pub fn candidates(sets: &[CandidateSet], rule: Selection, pen: Pen) -> Shown {
     let short = |text: &str, length: usize| printable(text).chars().take(length).collect::<String>();
     let line = |(index, set): (usize, &CandidateSet)| {
         let contenders = Contenders::new(set);
-        let selected = contenders.select(rule(set));
+        let selected = contenders.select(rule);
         let right = selected.and_then(|one| set.labels.as_ref()?.get(one.index).copied());
         let answer = selected
             .map_or("nothing to select", |one| contenders.answers()[one.index].as_deref().unwrap_or("no answer"));
@@ -74,8 +74,7 @@ pub fn candidates(sets: &[CandidateSet], rule: impl Fn(&CandidateSet) -> Selecti
     let right = lines.iter().filter(|line| line.right == Some(true)).count();
     let labelled = lines.iter().filter(|line| line.right.is_some()).count();
     let failed = lines.iter().filter(|line| line.agreement.is_empty()).count();
-    let chosen_by = sets.first().map_or_else(String::new, |set| format!(", chosen by {}", rule(set)));
-    text += &format!("\n{} problems{chosen_by}", sets.len());
+    text += &format!("\n{} problems, chosen by {rule}", sets.len());
     if labelled > 0 {
         text += &format!(": {right} of {labelled} right ({:.1} %)", 100.0 * right as f64 / labelled as f64);
     }

@@ -24,9 +24,15 @@ const CURVES: [(&str, &str); 6] = [
 /// Draws a log: a curve for each value, from its first to its last.
 pub fn draw(path: &Path, pen: Pen) -> anyhow::Result<Shown> {
     let bytes = io::read_text(path, MAX_BYTES)?;
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     // A run that goes on may be writing its last line.
-    let records: Vec<Value> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(&[][..], |end| &bytes[..end]);
+    let mut records: Vec<Value> = Vec::new();
+    for (index, line) in
+        whole.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty())
+    {
+        let broken = |error| BadInput(format!("{}: line {}: {error}", path.display(), index + 1));
+        records.push(serde_json::from_slice(line).map_err(broken)?);
+    }
     let steps = records.iter().filter_map(|record| record["step"].as_u64()).max();
     let Some(steps) = steps else {
         return Err(BadInput(format!("{}: expected lines with a step", path.display())).into());

@@ -1,16 +1,17 @@
 //! A session at the terminal: questions and commands, one a line.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use mmprm::eval::selection::Selection;
+use mmprm::search::guided::Method;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use super::question::Question;
-use super::session::{Session, needs_scores};
-use crate::exit::{self, Exit};
+use super::session::{Session, needs_logprobs, needs_scores};
+use crate::exit::{self, BadInput, Exit};
 use crate::profile::{self, MAX_CANDIDATES};
 use crate::ui::Ui;
 
@@ -23,12 +24,15 @@ const HELP: &str =
   /help         this text
   /quit         end (also Ctrl-D)";
 
+/// Maximum length of a line in bytes.
+const MAX_LINE: u64 = 1 << 20;
 /// Lines kept in the history.
 const HISTORY: usize = 1000;
 
 /// Answers lines until the input ends; a question without images is about `images` at first.
 pub fn run(session: &mut Session, mut images: Vec<String>, ui: &Ui) -> anyhow::Result<Exit> {
     let mut lines = Lines::open()?;
+    let mut has_failed = false;
     if lines.is_terminal() {
         ui.say("question with image files, or /help")?;
     }
@@ -47,10 +51,14 @@ pub fn run(session: &mut Session, mut images: Vec<String>, ui: &Ui) -> anyhow::R
             Ok(true) => {}
             Ok(false) => break,
             Err(error) if Exit::of(&error) == Exit::Interrupted => return Err(error),
-            Err(error) => ui.warn(exit::sentence(&error)),
+            Err(error) => {
+                has_failed = true;
+                ui.warn(exit::sentence(&error));
+            }
         }
     }
-    Ok(Exit::Done)
+    // A person has seen what failed; a script has to be told.
+    Ok(if has_failed && !lines.is_terminal() { Exit::Failed } else { Exit::Done })
 }
 
 fn ask(line: &str, session: &mut Session, images: &mut Vec<String>, ui: &Ui) -> anyhow::Result<()> {
@@ -80,6 +88,9 @@ fn obey(command: &str, session: &mut Session, images: &mut Vec<String>, ui: &Ui)
         },
         "by" => {
             let rule: Selection = value.parse().map_err(|error| anyhow!("/by {value}: {error}"))?;
+            if needs_logprobs(rule) && session.search != Method::BestOfN {
+                return Err(anyhow!("/by {rule}: a search has no log-probabilities"));
+            }
             if needs_scores(rule) && !session.has_prm() {
                 return Err(anyhow!("/by {rule}: needs a process reward model, which was not loaded (--prm)"));
             }
@@ -118,7 +129,16 @@ impl Lines {
     /// The next line; `None` at the end.
     fn next(&mut self) -> anyhow::Result<Option<String>> {
         match self {
-            Self::Pipe => Ok(std::io::stdin().lock().lines().next().transpose()?),
+            Self::Pipe => {
+                let mut line = String::new();
+                let read = std::io::stdin().lock().take(MAX_LINE).read_line(&mut line)?;
+                if read as u64 == MAX_LINE {
+                    return Err(
+                        BadInput(format!("standard input: expected lines of less than {MAX_LINE} bytes")).into()
+                    );
+                }
+                Ok((read > 0).then_some(line))
+            }
             Self::Terminal(editor, history) => match editor.readline("› ") {
                 Ok(line) => {
                     if let Some(history) = history {

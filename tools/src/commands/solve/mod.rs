@@ -111,26 +111,25 @@ fn of_demo(demo: &Path, name: &str) -> Pair {
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let mut profile = Profile::load()?;
-    if !args.policy.is_given() && profile.get("policy").is_none() {
-        let demo = super::bench::demo("--policy")
-            .map_err(|error| Usage(format!("{error}, or name it once for all: mmprm config set policy FILE")))?;
-        profile = Profile::default();
-        return start(args, &profile, Some(&demo), ui);
+    let profile = Profile::load()?;
+    if args.policy.is_given() || profile.get("policy").is_some() {
+        return start(args, &profile, None, ui);
     }
-    start(args, &profile, None, ui)
+    let unnamed = |error| Usage(format!("{error}, or name it once for all: mmprm config set policy FILE"));
+    let demo = super::bench::demo("--policy").map_err(unnamed)?;
+    start(args, &profile, Some(&demo), ui)
 }
 
 fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow::Result<Exit> {
     let own = of_profile(profile, "policy", "mmproj").or_else(|| demo.map(|demo| of_demo(demo, "policy")));
     let policy = args.policy.with_default(own.map(|pair| (pair.model, pair.mmproj)));
-    policy.check(&args.engine, false)?;
     let given = args.prm.prm.clone().map(|model| Pair { model, mmproj: args.prm.prm_mmproj.clone() });
     let prm = match given {
         None if args.prm.no_prm => None,
         None => of_profile(profile, "prm", "prm-mmproj").or_else(|| demo.map(|demo| of_demo(demo, "implicit-prm"))),
         given => given,
     };
+    policy.check(&args.engine, prm.is_some())?;
     let by_profile = profile.get("by").and_then(|rule| rule.parse().ok());
     let rule = args.by.or_else(|| by_profile.filter(|rule| prm.is_some() || !session::needs_scores(*rule)));
     if let Some(rule) = rule.filter(|rule| prm.is_none() && session::needs_scores(*rule)) {
@@ -138,6 +137,10 @@ fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow
     }
     if args.search != Method::BestOfN && prm.is_none() {
         return Err(Usage(format!("--search {} needs a process reward model; give it with --prm", args.search)).into());
+    }
+    if let Some(rule) = rule.filter(|rule| args.search != Method::BestOfN && session::needs_logprobs(*rule)) {
+        let search = args.search;
+        return Err(Usage(format!("--by {rule} needs log-probabilities, which --search {search} does not have")).into());
     }
     let count = args.n.or_else(|| profile.get("n")?.parse().ok()).unwrap_or(CANDIDATES);
     // A question that cannot be asked is found before models are loaded.

@@ -30,6 +30,11 @@ pub fn needs_scores(rule: Selection) -> bool {
     matches!(rule, Selection::Score(_) | Selection::WeightedVote(_))
 }
 
+/// Whether a rule compares the policy's log-probabilities.
+pub fn needs_logprobs(rule: Selection) -> bool {
+    matches!(rule, Selection::LogprobMean | Selection::LogprobWorstStep)
+}
+
 /// Loaded models and how they are used.
 pub struct Session {
     policy: OpenPolicy,
