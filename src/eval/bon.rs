@@ -63,6 +63,19 @@ pub struct MethodAccuracy {
     pub against: Vec<Comparison>,
 }
 
+impl MethodAccuracy {
+    /// Whether the method selects a candidate by itself: pass@k and the oracle need to know the right answer.
+    pub fn selects(&self) -> bool {
+        self.name.parse::<Selection>().is_ok()
+    }
+
+    /// The most accurate method that selects, the first of equals.
+    pub fn best(methods: &[Self]) -> Option<&Self> {
+        let rules = methods.iter().filter(|method| method.selects());
+        rules.reduce(|best, other| if other.accuracy > best.accuracy { other } else { best })
+    }
+}
+
 /// A problem in which a method is right and the majority is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BeatsMajority {
@@ -108,6 +121,14 @@ pub struct Report {
     /// The methods.
     #[serde(skip)]
     pub methods: Vec<MethodAccuracy>,
+}
+
+impl Report {
+    /// The problems left out, by reason: how many, and why; reasons without a problem are not among them.
+    pub fn left_out(&self) -> Vec<(usize, &'static str)> {
+        let reasons = [(self.failed, "failed"), (self.unlabelled, "without labels"), (self.unscored, "not scored")];
+        reasons.into_iter().filter(|(count, _)| *count > 0).collect()
+    }
 }
 
 /// The accuracy of each selection method, in order: a random candidate, pass@k, any right candidate

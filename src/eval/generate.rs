@@ -25,13 +25,13 @@
 //! assert_eq!(labels, Some(vec![false, true, false]));
 //! ```
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
-use crate::data::candidates;
+use super::labelled::{Labels, failed};
 use crate::data::problem::Problem;
 use crate::data::solution::Rollout;
-use crate::judge::{self, OnUnjudged, Verdict, Verifier};
+use crate::judge::{OnUnjudged, Verifier};
 use crate::policy::{Detail, PolicyError, RolloutModel, RolloutRequest, StepLogprob};
 
 /// Samples `count` candidates for each problem and writes them to the batch's output.
@@ -61,44 +61,18 @@ pub fn generate(
             Ok(sampled) => {
                 let (rollouts, logprobs): (Vec<Rollout>, Vec<Vec<StepLogprob>>) =
                     sampled.into_iter().map(|one| (one.rollout, one.logprobs.unwrap_or_default())).unzip();
-                if !problem.has_answer() {
-                    return finished(problem, rollouts, logprobs, None);
-                }
-                match judge::verdicts(verifier, problem, &rollouts) {
-                    // A verifier without a verdict because the run is being stopped does not fail
-                    // the problem.
-                    Err(_) if batch.cancel.is_cancelled() => Outcome::Cancelled,
-                    Err(error) => failed(problem, &error.to_string()),
-                    Ok(verdicts) => finished(problem, rollouts, logprobs, Some((&verdicts, on_unjudged))),
+                match Labels::new(problem, &rollouts, verifier, on_unjudged, batch.cancel) {
+                    Ok(labels) => finished(problem, rollouts, logprobs, &labels),
+                    Err(outcome) => outcome,
                 }
             }
         }
     })
 }
 
-/// The record of the candidates, with labels where there are `verdicts`.
-fn finished(
-    problem: &Problem,
-    mut rollouts: Vec<Rollout>,
-    mut logprobs: Vec<Vec<StepLogprob>>,
-    verdicts: Option<(&[Verdict], OnUnjudged)>,
-) -> Outcome {
-    let (mut labels, mut unjudged) = (None, 0);
-    if let Some((verdicts, on_unjudged)) = verdicts {
-        unjudged = verdicts.iter().filter(|&&verdict| verdict == Verdict::Unjudged).count();
-        if on_unjudged.fails(unjudged, rollouts.len()) {
-            return failed(problem, &format!("{unjudged} of {} candidates could not be judged", rollouts.len()));
-        }
-        let mut kept = (Vec::new(), Vec::new(), Vec::new());
-        for ((rollout, logprobs), &verdict) in rollouts.into_iter().zip(logprobs).zip(verdicts) {
-            if let Some(label) = on_unjudged.is_right(verdict) {
-                kept.0.push(rollout);
-                kept.1.push(logprobs);
-                kept.2.push(u8::from(label));
-            }
-        }
-        (rollouts, logprobs, labels) = (kept.0, kept.1, Some(kept.2));
-    }
+/// The record of the candidates, with the policy's log-probabilities.
+fn finished(problem: &Problem, rollouts: Vec<Rollout>, logprobs: Vec<Vec<StepLogprob>>, labels: &Labels) -> Outcome {
+    let (rollouts, logprobs) = (labels.kept(rollouts), labels.kept(logprobs));
     // JSON has no such number; a step that has it was computed by a damaged model.
     let broken = |steps: &Vec<StepLogprob>| steps.iter().position(|step| !step.log_probability.is_finite());
     if let Some((candidate, step)) = logprobs.iter().enumerate().find_map(|(at, steps)| Some((at, broken(steps)?))) {
@@ -106,7 +80,7 @@ fn finished(
         let place = format!("candidate {} of {}, step {}", candidate + 1, rollouts.len(), step + 1);
         return failed(problem, &format!("{place}: the log-probability is {value}, expected a finite number"));
     }
-    let mut record = record(problem, &rollouts, labels.as_deref());
+    let mut record = labels.record(problem, &rollouts);
     let complete = rollouts.iter().zip(&logprobs).all(|(rollout, logprobs)| rollout.len() == logprobs.len());
     if complete && logprobs.iter().any(|logprobs| !logprobs.is_empty()) {
         let each = |value: &dyn Fn(&StepLogprob) -> Value| -> Value {
@@ -116,23 +90,5 @@ fn finished(
         record.insert("step_logprobs".into(), each(&|step| json!((step.log_probability * 1e4).round() / 1e4)));
         record.insert("step_tokens".into(), each(&|step| json!(step.tokens)));
     }
-    if unjudged > 0 {
-        record.insert("unjudged".into(), json!(unjudged));
-    }
-    Outcome::Done(record)
-}
-
-fn record(problem: &Problem, rollouts: &[Rollout], labels: Option<&[u8]>) -> Map<String, Value> {
-    let mut record = candidates::of_problem(&problem.record);
-    record.insert("solutions_splits".into(), json!(rollouts));
-    if let Some(labels) = labels {
-        record.insert("labels".into(), json!(labels));
-    }
-    record
-}
-
-fn failed(problem: &Problem, cause: &str) -> Outcome {
-    let mut record = record(problem, &[], Some(&[]));
-    record.insert("error".into(), cause.into());
-    Outcome::Failed(record, format!("problem {}: {cause}", problem.id))
+    labels.done(record)
 }

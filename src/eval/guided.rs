@@ -3,12 +3,12 @@
 //!
 //! Generating without steering is left to [`generate`](super::generate).
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::batch::{Batch, BatchError, Outcome, Summary};
-use crate::data::candidates;
+use super::labelled::{Labels, failed};
 use crate::data::problem::Problem;
-use crate::judge::{self, OnUnjudged, Verifier};
+use crate::judge::{OnUnjudged, Verifier};
 use crate::policy::{PolicyError, RolloutModel};
 use crate::prm::{PrmError, StepScorer};
 use crate::search::guided::{Found, GuidedError, GuidedParams, guided};
@@ -44,51 +44,16 @@ pub fn search(
                 Outcome::Cancelled
             }
             Err(error) => failed(problem, &error.to_string()),
-            Ok(found) => labelled(problem, found, models, batch),
+            Ok(Found { solutions, scores, .. }) => {
+                match Labels::new(problem, &solutions, models.verifier, models.on_unjudged, batch.cancel) {
+                    Err(outcome) => outcome,
+                    Ok(labels) => {
+                        let mut record = labels.record(problem, &labels.kept(solutions));
+                        record.insert("prm_scores".into(), json!(labels.kept(scores)));
+                        labels.done(record)
+                    }
+                }
+            }
         }
     })
-}
-
-fn labelled(problem: &Problem, found: Found, models: &Models<'_>, batch: &Batch<'_>) -> Outcome {
-    let Found { solutions, scores, .. } = found;
-    if !problem.has_answer() {
-        return Outcome::Done(record(problem, &json!(solutions), &json!(scores), None));
-    }
-    let verdicts = match judge::verdicts(models.verifier, problem, &solutions) {
-        // A verifier without a verdict because the run is being stopped does not fail the problem.
-        Err(_) if batch.cancel.is_cancelled() => return Outcome::Cancelled,
-        Err(error) => return failed(problem, &error.to_string()),
-        Ok(verdicts) => verdicts,
-    };
-    let labels: Vec<Option<bool>> = verdicts.iter().map(|verdict| models.on_unjudged.is_right(*verdict)).collect();
-    let unjudged = labels.iter().filter(|label| label.is_none()).count();
-    if models.on_unjudged.fails(unjudged, labels.len()) {
-        return failed(problem, &format!("{unjudged} of {} candidates could not be judged", labels.len()));
-    }
-    let judged = |index: &usize| labels[*index].is_some();
-    let kept: Vec<usize> = (0..labels.len()).filter(judged).collect();
-    let solutions: Value = kept.iter().map(|index| json!(solutions[*index])).collect();
-    let scores: Value = kept.iter().map(|index| json!(scores[*index])).collect();
-    let own: Vec<u8> = labels.iter().filter_map(|label| label.map(u8::from)).collect();
-    let mut record = record(problem, &solutions, &scores, Some(&own));
-    if unjudged > 0 {
-        record.insert("unjudged".into(), json!(unjudged));
-    }
-    Outcome::Done(record)
-}
-
-fn record(problem: &Problem, solutions: &Value, scores: &Value, labels: Option<&[u8]>) -> Map<String, Value> {
-    let mut record = candidates::of_problem(&problem.record);
-    record.insert("solutions_splits".into(), solutions.clone());
-    if let Some(labels) = labels {
-        record.insert("labels".into(), json!(labels));
-    }
-    record.insert("prm_scores".into(), scores.clone());
-    record
-}
-
-fn failed(problem: &Problem, cause: &str) -> Outcome {
-    let mut record = record(problem, &json!([]), &json!([]), Some(&[]));
-    record.insert("error".into(), cause.into());
-    Outcome::Failed(record, format!("problem {}: {cause}", problem.id))
 }

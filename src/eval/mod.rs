@@ -18,6 +18,7 @@ pub mod curve;
 pub mod detection;
 pub mod generate;
 pub mod guided;
+mod labelled;
 pub mod metrics;
 pub mod score;
 pub mod selection;

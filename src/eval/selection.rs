@@ -82,6 +82,13 @@ impl Selection {
     }
 }
 
+impl Selection {
+    /// The field that the rule needs and none of these sets has; `None` also without any set.
+    pub fn missing_in<'a>(self, sets: impl IntoIterator<Item = &'a CandidateSet>) -> Option<&'static str> {
+        sets.into_iter().map(|set| self.missing(set)).min().flatten()
+    }
+}
+
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())

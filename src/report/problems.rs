@@ -56,8 +56,7 @@ impl<'a> Run<'a> {
         let counts = |set: &&CandidateSet| !set.failed && (!is_scored || set.scores.is_some());
         let is_possible = |rule: &Selection| sets.iter().filter(counts).all(|set| rule.missing(set).is_none());
         let rules: Vec<Selection> = Selection::all().into_iter().filter(is_possible).collect();
-        let usual = sets.iter().find(counts).map_or(Selection::Majority, Selection::usual);
-        let rule = rule.filter(|rule| rules.contains(rule)).unwrap_or(usual);
+        let rule = rule.filter(|rule| rules.contains(rule)).unwrap_or_else(|| Selection::usual_of(sets));
         let has = |field: &&str| sets.iter().any(|set| set.record.get(*field).is_some_and(|value| !value.is_null()));
         let by = by.filter(|field| has(field)).or_else(|| GROUPS.into_iter().find(has)).map(str::to_owned);
         Self { name, sets, roots, rules, rule, by }

@@ -56,6 +56,20 @@ impl Builder {
         self.text(columns).ok_or_else(|| Dropped::Row(reason, String::new()))
     }
 
+    /// Sets the question to the first of these columns that has one; it has to be there.
+    pub fn question(&mut self, columns: &[impl AsRef<str>]) -> Result<(), Dropped> {
+        let question = self.needed("no question", columns)?;
+        self.set("question", question);
+        Ok(())
+    }
+
+    /// Sets the expected answer to the first of these columns that has one.
+    pub fn answer(&mut self, columns: &[impl AsRef<str>]) {
+        if let Some(answer) = self.text(columns) {
+            self.set("correct_answer", answer);
+        }
+    }
+
     pub fn set(&mut self, field: &str, value: impl Into<Value>) {
         self.imported.record.insert(field.to_owned(), value.into());
     }

@@ -163,11 +163,8 @@ fn problem(row: Row, mapping: &Mapping) -> Result<Imported, Dropped> {
     let answers = columns("answer", &["correct_answer", "answer"]);
     let images = columns("image", &["images", "image_paths", "image", "image_path", "decoded_image"]);
     builder.id(&ids);
-    let question = builder.needed("no question", &questions)?;
-    builder.set("question", question);
-    if let Some(answer) = builder.text(&answers) {
-        builder.set("correct_answer", answer);
-    }
+    builder.question(&questions)?;
+    builder.answer(&answers);
     builder.images(&images)?;
     builder.numbered_images()?;
     let is_own = |field: &str| ["id", "question", "answer", "image"].contains(&field);
@@ -182,11 +179,8 @@ fn problem(row: Row, mapping: &Mapping) -> Result<Imported, Dropped> {
 fn mathvista(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
     builder.id(&["pid"]);
-    let question = builder.needed("no question", &["query"])?;
-    builder.set("question", question);
-    if let Some(answer) = builder.text(&["answer"]) {
-        builder.set("correct_answer", answer);
-    }
+    builder.question(&["query"])?;
+    builder.answer(&["answer"]);
     builder.images(&["decoded_image", "image"])?;
     builder.done(&["pid", "query", "answer"])
 }
@@ -194,11 +188,8 @@ fn mathvista(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
 fn mathverse(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
     builder.id(&["sample_index"]);
-    let question = builder.needed("no question", &["query_cot", "query_wo"])?;
-    builder.set("question", question);
-    if let Some(answer) = builder.text(&["answer"]) {
-        builder.set("correct_answer", answer);
-    }
+    builder.question(&["query_cot", "query_wo"])?;
+    builder.answer(&["answer"]);
     builder.images(&["image"])?;
     if let Some(Value::Object(metadata)) = builder.take("metadata") {
         for field in ["subject", "subfield", "source"] {
@@ -214,11 +205,8 @@ fn mathverse(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
 fn mathvision(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
     builder.id(&["id"]);
-    let question = builder.needed("no question", &["question"])?;
-    builder.set("question", question);
-    if let Some(answer) = builder.text(&["answer"]) {
-        builder.set("correct_answer", answer);
-    }
+    builder.question(&["question"])?;
+    builder.answer(&["answer"]);
     builder.images(&["decoded_image", "image"])?;
     builder.done(&["answer"])
 }
@@ -263,18 +251,14 @@ fn olympiadbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
 fn math500(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
     builder.id(&["unique_id", "id"]);
-    let question = builder.needed("no question", &["problem"])?;
-    builder.set("question", question);
-    if let Some(answer) = builder.text(&["answer"]) {
-        builder.set("correct_answer", answer);
-    }
+    builder.question(&["problem"])?;
+    builder.answer(&["answer"]);
     builder.done(&["unique_id", "problem", "answer"])
 }
 
 fn gsm8k(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
-    let question = builder.needed("no question", &["question"])?;
-    builder.set("question", question);
+    builder.question(&["question"])?;
     let answer = builder.needed("no answer", &["answer"])?;
     match answer.rsplit_once("####") {
         Some((solution, answer)) => {

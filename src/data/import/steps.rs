@@ -32,8 +32,7 @@ fn texts(value: Option<Value>) -> Option<Vec<String>> {
 pub(super) fn processbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
     builder.id(&["id"]);
-    let question = builder.needed("no question", &["problem"])?;
-    builder.set("question", question);
+    builder.question(&["problem"])?;
     let steps = texts(builder.take("steps")).ok_or_else(|| Dropped::Row("no steps", String::new()))?;
     let label = builder.take("label").and_then(|label| label.as_i64());
     let labels = match label {
@@ -60,8 +59,7 @@ pub(super) fn prmbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
         (Some(class), Some(index)) => builder.set("id", format!("{class}_{index}")),
         (_, index) => index.into_iter().for_each(|index| builder.set("id", index)),
     }
-    let question = builder.needed("no question", &["modified_question", "question"])?;
-    builder.set("question", question);
+    builder.question(&["modified_question", "question"])?;
     let steps = texts(builder.take("modified_process")).ok_or_else(|| Dropped::Row("no steps", String::new()))?;
     let errors = builder.take("error_steps").ok_or_else(|| Dropped::Row("no error steps", String::new()))?;
     let numbers: Option<Vec<u64>> = errors.as_array().and_then(|errors| errors.iter().map(number).collect());
@@ -84,8 +82,7 @@ fn number(value: &Value) -> Option<u64> {
 pub(super) fn visualprocessbench(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
     builder.id(&["id"]);
-    let question = builder.needed("no question", &["question"])?;
-    builder.set("question", question);
+    builder.question(&["question"])?;
     let Some(Value::Object(mut response)) = builder.take("response") else {
         return Err(Dropped::Row("no steps", String::new()));
     };

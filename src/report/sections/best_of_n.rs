@@ -18,7 +18,7 @@ pub fn section(run: &Run<'_>, seed: u64) -> Section {
     let report = report(run.sets, BonOptions { seed, ..BonOptions::default() });
     let mut body = left_out(&report);
     if report.used > 0 {
-        let best = best(&report.methods);
+        let best = MethodAccuracy::best(&report.methods);
         let curves = curves(run.sets, seed);
         body = format!(
             "{}{body}<div class=\"columns\">{}{}</div>{}{}",
@@ -32,21 +32,9 @@ pub fn section(run: &Run<'_>, seed: u64) -> Section {
     Section { id: String::new(), heading: "Best of N".to_owned(), short: "Best of N".to_owned(), body }
 }
 
-/// Whether a method selects a candidate by itself.
-fn is_rule(name: &str) -> bool {
-    name.parse::<Selection>().is_ok()
-}
-
-/// The rule with the highest accuracy, the first of equals.
-pub fn best(methods: &[MethodAccuracy]) -> Option<&MethodAccuracy> {
-    let rules = methods.iter().filter(|method| is_rule(&method.name));
-    rules.reduce(|best, other| if other.accuracy > best.accuracy { other } else { best })
-}
-
 fn left_out(report: &Report) -> String {
-    let reasons = [(report.failed, "failed"), (report.unlabelled, "without labels"), (report.unscored, "not scored")];
-    let counted = reasons.iter().filter(|(number, _)| *number > 0);
-    let counted: Vec<String> = counted.map(|(number, reason)| format!("{} {reason}", count(*number))).collect();
+    let counted: Vec<String> =
+        report.left_out().into_iter().map(|(number, reason)| format!("{} {reason}", count(number))).collect();
     match (report.used, counted.is_empty()) {
         (0, true) => "<p>No problems.</p>".to_owned(),
         (0, false) => format!("<p class=\"note\">No problem counts: {}.</p>", counted.join(", ")),
@@ -140,12 +128,12 @@ fn methods(report: &Report, best: Option<&MethodAccuracy>) -> String {
         for name in &baselines {
             let found = method.against.iter().find(|comparison| comparison.baseline == *name);
             cells.push(found.map_or_else(String::new, |it| {
-                let is_clear = is_rule(&method.name) && (it.ci[0] > 0.0 || it.ci[1] < 0.0);
+                let is_clear = method.selects() && (it.ci[0] > 0.0 || it.ci[1] < 0.0);
                 let text = format!("{:+.3} <small>({:+.3} to {:+.3})</small>", it.difference, it.ci[0], it.ci[1]);
                 if is_clear { format!("<b>{text}</b>") } else { text }
             }));
         }
-        let class = match (is_best, is_rule(&method.name)) {
+        let class = match (is_best, method.selects()) {
             (true, _) => "best",
             (false, true) => "",
             (false, false) => "bound",

@@ -50,7 +50,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let sets = candidates::load(&args.input)?;
     let place = || args.input.display();
     let rule = args.by.unwrap_or_else(|| Selection::usual_of(&sets));
-    if let Some(field) = sets.first().and_then(|_| nobody_has(&sets, rule)) {
+    if let Some(field) = rule.missing_in(&sets) {
         return Err(BadInput(format!("{}: no record has `{field}`, which --by {rule} needs", place())).into());
     }
     let lines: Vec<Value> = sets.iter().enumerate().map(|(index, set)| line(set, index, rule)).collect();
@@ -76,12 +76,6 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
-}
-
-/// The field that `rule` needs and no record has.
-fn nobody_has(sets: &[CandidateSet], rule: Selection) -> Option<&'static str> {
-    let missing: Option<Vec<&'static str>> = sets.iter().map(|set| rule.missing(set)).collect();
-    missing?.first().copied()
 }
 
 fn line(set: &CandidateSet, index: usize, rule: Selection) -> Value {

@@ -63,8 +63,10 @@ fn check_choices(args: &Args, inputs: &[Input]) -> anyhow::Result<()> {
         _ => None,
     });
     let sets: Vec<&CandidateSet> = sets.flatten().collect();
+    let missing =
+        |rule: Selection| if sets.is_empty() { Some("candidates") } else { rule.missing_in(sets.iter().copied()) };
     if let Some(rule) = args.rule
-        && let Some(missing) = sets.iter().map(|set| rule.missing(set)).min().unwrap_or(Some("candidates"))
+        && let Some(missing) = missing(rule)
     {
         return Err(BadInput(format!("--rule {rule}: no record has `{missing}`")).into());
     }

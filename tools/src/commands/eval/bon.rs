@@ -148,7 +148,7 @@ fn groups(sets: &[CandidateSet], by: &str, args: &Args) -> Vec<(String, Report)>
 /// A row for each group, a column for each of the methods that compare best: those without a reward model, the best selection and the
 /// oracle.
 fn group_table(groups: &[(String, Report)], methods: &[MethodAccuracy]) -> Table {
-    let best = best_of(methods).map(|method| method.name.as_str());
+    let best = MethodAccuracy::best(methods).map(|method| method.name.as_str());
     let mut shown: Vec<&str> = BASELINES.to_vec();
     shown.extend(best.filter(|best| !BASELINES.contains(best)));
     shown.push("oracle");
@@ -213,22 +213,9 @@ fn errors(methods: &[MethodAccuracy]) -> Option<Table> {
 
 /// The problems left out, by reason.
 fn left_out(report: &Report) -> Option<String> {
-    let reasons = [(report.failed, "failed"), (report.unlabelled, "without labels"), (report.unscored, "not scored")];
-    let counted = reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}"));
+    let counted = report.left_out().into_iter().map(|(count, reason)| format!("{count} {reason}"));
     let counted: Vec<String> = counted.collect();
     (!counted.is_empty()).then(|| counted.join(", "))
-}
-
-/// Whether a method selects a candidate by itself: pass@k and the oracle need to know the right answer.
-fn selects(method: &MethodAccuracy) -> bool {
-    let needs_truth = method.name.starts_with("pass@") || method.name == "oracle";
-    !needs_truth && method.name != "random"
-}
-
-/// The most accurate selection, the first of equals.
-fn best_of(methods: &[MethodAccuracy]) -> Option<&MethodAccuracy> {
-    let rules = methods.iter().filter(|method| selects(method));
-    rules.reduce(|best, other| if other.accuracy > best.accuracy { other } else { best })
 }
 
 /// The table of all methods. The best selection is marked.
@@ -237,14 +224,14 @@ fn table(methods: &[MethodAccuracy]) -> Table {
         BASELINES.into_iter().filter(|name| methods.iter().any(|method| method.name == *name)).collect();
     let heads = ["method", "accuracy", "95 % CI"].map(str::to_owned);
     let mut table = Table::new(heads.into_iter().chain(baselines.iter().map(|name| format!("minus {name}"))));
-    let best = best_of(methods).map(|method| method.accuracy);
+    let best = MethodAccuracy::best(methods).map(|method| method.accuracy);
     for method in methods {
         let difference = |name: &&str| {
             let comparison = method.against.iter().find(|comparison| comparison.baseline == *name);
             comparison
                 .map_or_else(String::new, |it| format!("{:+.3} ({:+.3} to {:+.3})", it.difference, it.ci[0], it.ci[1]))
         };
-        let mark = if selects(method) && Some(method.accuracy) == best { " *" } else { "" };
+        let mark = if method.selects() && Some(method.accuracy) == best { " *" } else { "" };
         let interval = format!("{:.3} to {:.3}", method.ci[0], method.ci[1]);
         let numbers = [format!("{}{mark}", method.name), format!("{:.3}", method.accuracy), interval];
         table.row(numbers.into_iter().chain(baselines.iter().map(difference)));

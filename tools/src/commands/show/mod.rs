@@ -94,9 +94,7 @@ fn of_candidates(args: &Args, pen: Pen, images: &mut String) -> anyhow::Result<S
         (None, _) => None,
     };
     let rule = args.by.unwrap_or_else(|| Selection::usual_of(&sets));
-    if let (Some(by), Some(field)) =
-        (args.by, args.by.and_then(|by| sets.iter().map(|set| by.missing(set)).min().flatten()))
-    {
+    if let (Some(by), Some(field)) = (args.by, args.by.and_then(|by| by.missing_in(&sets))) {
         return Err(
             BadInput(format!("{}: no record has `{field}`, which --by {by} needs", args.input.display())).into()
         );

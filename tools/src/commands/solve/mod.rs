@@ -94,19 +94,16 @@ struct PrmArgs {
     no_prm: bool,
 }
 
-/// A model and its projector.
-type Pair = ScorerPair;
-
 /// The pair in these keys of a profile.
-fn of_profile(profile: &Profile, model: &str, mmproj: &str) -> Option<Pair> {
-    profile.path(model).map(|path| Pair { model: path, mmproj: profile.path(mmproj) })
+fn of_profile(profile: &Profile, model: &str, mmproj: &str) -> Option<ScorerPair> {
+    profile.path(model).map(|path| ScorerPair { model: path, mmproj: profile.path(mmproj) })
 }
 
 /// A pair of the demo's.
-fn of_demo(demo: &Path, name: &str) -> Pair {
+fn of_demo(demo: &Path, name: &str) -> ScorerPair {
     let models = demo.join("models");
     let mmproj = Some(models.join(format!("mmproj-{name}-f16.gguf")));
-    Pair { model: models.join(format!("{name}-q8_0.gguf")), mmproj }
+    ScorerPair { model: models.join(format!("{name}-q8_0.gguf")), mmproj }
 }
 
 /// Runs the command.
@@ -123,7 +120,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow::Result<Exit> {
     let own = of_profile(profile, "policy", "mmproj").or_else(|| demo.map(|demo| of_demo(demo, "policy")));
     let policy = args.policy.with_default(own.map(|pair| (pair.model, pair.mmproj)));
-    let given = args.prm.prm.clone().map(|model| Pair { model, mmproj: args.prm.prm_mmproj.clone() });
+    let given = args.prm.prm.clone().map(|model| ScorerPair { model, mmproj: args.prm.prm_mmproj.clone() });
     let prm = match given {
         None if args.prm.no_prm => None,
         None => of_profile(profile, "prm", "prm-mmproj").or_else(|| demo.map(|demo| of_demo(demo, "implicit-prm"))),

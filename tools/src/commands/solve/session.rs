@@ -15,7 +15,6 @@ use mmprm::prm::{LocalPrm, PrmError, StepScorer};
 use mmprm::search::guided::{GuidedError, GuidedParams, Method, guided};
 use serde_json::{Value, json};
 
-use super::Pair;
 use super::question::Question;
 use crate::args::{EngineArgs, SamplingArgs};
 use crate::draw::candidates::{self as drawn, Style};
@@ -23,6 +22,7 @@ use crate::draw::inline;
 use crate::draw::pen::Pen;
 use crate::draw::steps::Scale;
 use crate::policy::{OpenPolicy, PolicyArgs};
+use crate::scorer::ScorerPair;
 use crate::ui::Ui;
 
 /// Whether a rule compares step scores.
@@ -64,18 +64,15 @@ impl Session {
     /// Loads the models.
     pub fn open(
         policy: &PolicyArgs,
-        prm: Option<Pair>,
+        prm: Option<ScorerPair>,
         sampling: &SamplingArgs,
         engine: &EngineArgs,
         ui: &Ui,
     ) -> anyhow::Result<Self> {
         // Images are absolute paths, which the user named.
         let root = PathBuf::from("/");
-        let (open, width) = {
-            let open = policy.open(engine, sampling, root.clone(), true, Continue::User, ui)?;
-            let width = policy.width(&open, 1);
-            (open, width)
-        };
+        let open = policy.open(engine, sampling, root.clone(), true, Continue::User, ui)?;
+        let width = policy.width(&open, 1);
         let mut scale = Scale::default();
         let prm = match prm {
             None => None,
