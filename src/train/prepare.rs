@@ -66,6 +66,7 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         tokens_per_tile: layout.config().tokens_per_tile(),
         length: Length { tokens: recipe.max_tokens.unwrap_or(recipe.sequence_tokens), truncate: recipe.truncate },
         token_labels: recipe.distills(),
+        image_token_weight: recipe.image_token_weight,
         reference_special_tokens: recipe.reference_special_tokens,
     };
     let read = |path: &Path| -> Result<Dataset, PrepareError> {

@@ -22,6 +22,8 @@ pub(super) struct Encoder<'a> {
     pub tokens_per_tile: usize,
     pub length: Length,
     pub token_labels: bool,
+    /// Weight of what the image tokens of a text learn together, each.
+    pub image_token_weight: f32,
     /// Whether special tokens in questions and solutions are recognised, as in MM-PRM's code.
     pub reference_special_tokens: bool,
 }
@@ -43,6 +45,9 @@ impl Encoder<'_> {
             None => self.steps(&tokens, text, text_images)?,
             Some(_) => self.predictions(&tokens, text, text_images)?,
         };
+        if let Some(pieces) = &text.image_tokens {
+            targets.splice(0..0, self.image_targets(&tokens, pieces)?);
+        }
         if tokens.len() > self.length.tokens {
             if !self.length.truncate {
                 return Err(SampleError::TooLong { found: tokens.len(), limit: self.length.tokens });
@@ -137,6 +142,23 @@ impl Encoder<'_> {
         let shared = given.iter().zip(tokens).take_while(|(given, token)| given == token).count();
         let rows = shared.max(1) - 1..tokens.len() - 1;
         Ok(rows.map(|row| Target::new(row, TargetValue::Token(tokens[row + 1]))).collect())
+    }
+
+    /// What is printed where each image token looks: several pieces share its weight.
+    fn image_targets(&self, tokens: &[u32], printed: &[Vec<String>]) -> Result<Vec<Target>, SampleError> {
+        let rows: Vec<usize> = (0..tokens.len()).filter(|row| tokens[*row] == self.special.context).collect();
+        if rows.len() != printed.len() {
+            return Err(SampleError::ImageTokens { found: printed.len(), expected: rows.len() });
+        }
+        let mut targets = Vec::new();
+        for (row, pieces) in rows.into_iter().zip(printed) {
+            for piece in pieces {
+                let token = self.tokenizer.token(piece).ok_or_else(|| SampleError::NoPiece { piece: piece.clone() })?;
+                let weight = self.image_token_weight / pieces.len() as f32;
+                targets.push(Target { row, value: TargetValue::Token(token), weight });
+            }
+        }
+        Ok(targets)
     }
 
     fn truncate(

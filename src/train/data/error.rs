@@ -86,6 +86,23 @@ pub enum SampleError {
     /// A record to rank without candidates.
     #[error("expected `question`, `candidates` and `labels`, as `mmprm samples --ranking` writes them")]
     NoCandidates,
+    /// Image tokens with something to learn in a record that is not for a policy.
+    #[error("`image_tokens` is for training a policy")]
+    ImageTokensKind,
+    /// Not as many entries as image tokens.
+    #[error("`image_tokens` has {found} entries, expected {expected}, one for each image token")]
+    ImageTokens {
+        /// Number of entries.
+        found: usize,
+        /// Number of image tokens.
+        expected: usize,
+    },
+    /// A piece that is no token.
+    #[error("`image_tokens`: the vocabulary has no token {piece:?}")]
+    NoPiece {
+        /// The piece.
+        piece: String,
+    },
     /// Not as many labels as candidates.
     #[error("{found} labels, expected {expected}, one for each candidate")]
     CandidateCount {

@@ -2,7 +2,9 @@
 //!
 //! A file is JSON Lines. For [`SampleKind::Prm`] its records are MM-PRM training samples as `mmprm samples` writes them,
 //! optionally with `weights`, one for each label. For [`SampleKind::Policy`] they are conversations with a text as the
-//! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`. Any defect of a record is an error with its
+//! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`,
+//! optionally with `image_tokens`: for each image token the pieces of the vocabulary that are printed where it looks, which it learns
+//! to output, so that a model learns to read from random weights. Any defect of a record is an error with its
 //! file, line and id; no record is skipped or replaced, but for samples that [`Length::truncate`] leaves nothing of, which are counted. [`super::pack`] makes batches of samples, [`super::features`]
 //! encodes images.
 //!
@@ -30,6 +32,7 @@
 //!     tokens_per_tile: 256,
 //!     length: Length { tokens: 4096, truncate: false },
 //!     token_labels: false,
+//!     image_token_weight: 1.0,
 //!     reference_special_tokens: false,
 //! };
 //! let data = Dataset::read(&file, folder.path(), &Letters, &options).unwrap();
@@ -71,7 +74,7 @@ use record::Record;
 const MAX_LINE: u64 = 64 << 20;
 
 /// How a file is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DatasetOptions {
     /// The kind of its samples.
     pub kind: SampleKind,
@@ -83,6 +86,8 @@ pub struct DatasetOptions {
     pub length: Length,
     /// Puts a step's label at each of its tokens instead of its end alone.
     pub token_labels: bool,
+    /// Weight of what each image token learns (`image_tokens` of a policy's record) against a token of the text.
+    pub image_token_weight: f32,
     /// Recognises special tokens in questions and solutions, as MM-PRM's code does; otherwise they are text there.
     pub reference_special_tokens: bool,
 }
@@ -124,8 +129,15 @@ impl Dataset {
                 return Err(source.image(numbered, error));
             }
         }
-        let DatasetOptions { tokens_per_tile, length, token_labels, reference_special_tokens, .. } = *options;
-        let encoder = Encoder { tokenizer, special, tokens_per_tile, length, token_labels, reference_special_tokens };
+        let encoder = Encoder {
+            tokenizer,
+            special,
+            tokens_per_tile: options.tokens_per_tile,
+            length: options.length,
+            token_labels: options.token_labels,
+            image_token_weight: options.image_token_weight,
+            reference_special_tokens: options.reference_special_tokens,
+        };
         let (left_out, first_left_out) = (AtomicUsize::new(0), Mutex::new(None));
         let samples: Vec<Vec<Option<Sample>>> = records
             .par_iter()

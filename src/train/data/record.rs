@@ -43,6 +43,8 @@ pub(super) struct Record {
     steps: Option<Vec<String>>,
     candidates: Option<Vec<Vec<String>>>,
     labels: Option<Vec<Value>>,
+    /// For each image token, in order, the pieces of the vocabulary that are printed where it looks.
+    image_tokens: Option<Vec<Vec<String>>>,
     /// The other fields, among them those of images.
     #[serde(flatten)]
     rest: Map<String, Value>,
@@ -69,13 +71,23 @@ pub(super) struct Text {
     pub question: String,
     /// Whether its answer is right, for a candidate to rank.
     pub right: Option<bool>,
+    /// What each image token learns, if anything (see [`Record`]).
+    pub image_tokens: Option<Vec<Vec<String>>>,
 }
 
 impl Text {
     /// A text with a reply to predict.
     fn with_reply(context: Vec<Piece>, reply: Vec<Piece>, question: &str) -> Self {
         let question = question.to_owned();
-        Self { context, reply: Some(reply), labels: Vec::new(), weights: Vec::new(), question, right: None }
+        Self {
+            context,
+            reply: Some(reply),
+            labels: Vec::new(),
+            weights: Vec::new(),
+            question,
+            right: None,
+            image_tokens: None,
+        }
     }
 }
 
@@ -87,13 +99,18 @@ impl Record {
 
     /// The record's texts: one, or for a solution one in each form.
     pub fn texts(&self, kind: SampleKind, images: usize) -> Result<Vec<Text>, SampleError> {
-        match (kind, &self.conversations) {
-            (SampleKind::Prm, Some(turns)) => Ok(vec![self.process(turns, images)?]),
+        if self.image_tokens.is_some() && !matches!(kind, SampleKind::Policy(_)) {
+            return Err(SampleError::ImageTokensKind);
+        }
+        let mut texts = match (kind, &self.conversations) {
+            (SampleKind::Prm, Some(turns)) => self.process(turns, images).map(|text| vec![text]),
             (SampleKind::Prm, None) => Err(SampleError::NoConversations),
-            (SampleKind::Policy(_), Some(turns)) => Ok(vec![conversation(turns, images)?]),
+            (SampleKind::Policy(_), Some(turns)) => conversation(turns, images).map(|text| vec![text]),
             (SampleKind::Policy(forms), None) => self.solutions(forms, images),
             (SampleKind::Ranking, _) => self.candidates(images),
-        }
+        }?;
+        texts.iter_mut().for_each(|text| text.image_tokens.clone_from(&self.image_tokens));
+        Ok(texts)
     }
 
     fn solutions(&self, forms: SolutionForms, images: usize) -> Result<Vec<Text>, SampleError> {
@@ -181,7 +198,7 @@ impl Record {
             Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
         };
         let labels = labels.iter().enumerate().map(label).collect::<Result<_, _>>()?;
-        Ok(Text { context, reply: None, labels, weights, question, right: None })
+        Ok(Text { context, reply: None, labels, weights, question, right: None, image_tokens: None })
     }
 }
 

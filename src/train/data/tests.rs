@@ -46,6 +46,7 @@ const PRM: DatasetOptions = DatasetOptions {
     tokens_per_tile: 3,
     length: Length { tokens: 500, truncate: false },
     token_labels: false,
+    image_token_weight: 1.0,
     reference_special_tokens: false,
 };
 
@@ -109,6 +110,33 @@ fn the_policy_predicts_its_reply_and_the_end_of_the_turn() {
     let next = |target: &Target| TargetValue::Token(sample.tokens[target.row + 1]);
     assert!(sample.targets.iter().all(|target| next(target) == target.value));
     assert_eq!(sample.tokens[sample.targets[0].row], u32::from('\n'));
+}
+
+#[test]
+fn image_tokens_learn_what_is_printed_where_they_look() {
+    let kind = SampleKind::Policy(SolutionForms { rollout: true, prm: false });
+    let options = DatasetOptions { kind, image_token_weight: 0.5, ..PRM };
+    let record = |printed: &str| {
+        format!(
+            r#"{{"id": 1, "image": "a.png", "image_tokens": {printed}, "conversations": [{{"from": "human", "value": "<image>"}}, {{"from": "gpt", "value": "ok"}}]}}"#
+        )
+    };
+    let data = read(&record(r#"[["Yes"], [], [], [], ["Yes", "No"], [], [], [], []]"#), &options).unwrap();
+    let sample = &data.samples[0];
+    let first = sample.images[0].start;
+    let target = |row, token, weight| Target { row: first + row, value: TargetValue::Token(token), weight };
+    assert_eq!(sample.targets[..3], [target(0, 1002, 0.5), target(4, 1002, 0.25), target(4, 1003, 0.25)]);
+    assert!(sample.targets[3..].iter().all(|target| target.weight == 1.0 && target.row > first + 8));
+    assert_eq!(
+        refusal(&record(r#"[["Yes"]]"#), &options),
+        "1: sample 1: `image_tokens` has 1 entries, expected 9, one for each image token"
+    );
+    assert_eq!(
+        refusal(&record(r#"[["7x"], [], [], [], [], [], [], [], []]"#), &options),
+        "1: sample 1: `image_tokens`: the vocabulary has no token \"7x\""
+    );
+    let process = prm_record(2, "\"a.png\"", "x<prm>", "[1]").replacen('{', r#"{"image_tokens": [], "#, 1);
+    assert_eq!(refusal(&process, &PRM), "1: sample 2: `image_tokens` is for training a policy");
 }
 
 #[test]

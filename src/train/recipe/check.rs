@@ -75,6 +75,9 @@ impl Recipe {
         if let Some(threshold) = self.hard_labels.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             return wrong("hard_labels", f64::from(threshold), "0 to 1");
         }
+        if !(0.0..=1000.0).contains(&self.image_token_weight) {
+            return wrong("image_token_weight", f64::from(self.image_token_weight), "0 to 1000");
+        }
         if self.task == Task::Policy && self.forms.is_empty() {
             return conflict("`forms` is empty, expected \"rollout\", \"prm\" or both");
         }

@@ -101,6 +101,8 @@ documented! {
         pub truncate: bool,
         /// Recognises special tokens that questions and solutions spell out, as MM-PRM's code does; otherwise they are text.
         pub reference_special_tokens: bool,
+        /// Weight of what each image token learns (policy; `image_tokens` of samples) against a token of the text.
+        pub image_token_weight: f32,
         /// Replaces labels of at least this value by 1 and others by 0.
         pub hard_labels: Option<f32>,
         /// Distillation (PRM): a policy's Hugging Face directory, whose probability of each token replaces the labels (formerly
@@ -197,6 +199,7 @@ impl Default for Recipe {
             max_tokens: None,
             truncate: false,
             reference_special_tokens: false,
+            image_token_weight: 1.0,
             hard_labels: None,
             logprob_of: None,
             expected_of: None,
