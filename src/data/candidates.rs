@@ -72,9 +72,22 @@ pub(crate) fn of_problem(record: &Map<String, Value>) -> Map<String, Value> {
 }
 
 impl CandidateSet {
-    /// The group of the record by the value of a field; `(none)` without one.
+    /// The correct answer, where the record has one.
+    pub fn answer(&self) -> Option<&str> {
+        ["correct_answer", "answer"].iter().find_map(|key| self.record.get(*key)?.as_str())
+    }
+
+    /// The value of a field; of one within another as in `metadata.task`.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.record.get(name).or_else(|| {
+            let (outer, inner) = name.split_once('.')?;
+            self.record.get(outer)?.get(inner)
+        })
+    }
+
+    /// The group of the record by the value of a [field](Self::field); `(none)` without one.
     pub fn group(&self, field: &str) -> String {
-        match self.record.get(field) {
+        match self.field(field) {
             Some(Value::String(name)) => name.clone(),
             Some(Value::Null) | None => "(none)".to_owned(),
             Some(other) => other.to_string(),

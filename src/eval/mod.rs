@@ -12,6 +12,7 @@
 //! ```
 
 pub mod batch;
+pub mod bench;
 pub mod bon;
 pub mod classes;
 pub mod curve;

@@ -77,12 +77,11 @@ fn failed(mut record: Map<String, Value>, index: usize, cause: &str) -> Outcome 
 /// 1 for each right candidate and 0 for each wrong one; `None` without a correct answer, or where a
 /// candidate cannot be judged.
 fn labels(set: &CandidateSet, verifier: &dyn Verifier) -> Option<Vec<u8>> {
-    let answer = ["correct_answer", "answer"].iter().find_map(|key| set.record.get(*key)?.as_str())?;
     let problem = Problem {
         record: set.record.clone(),
         id: String::new(),
         question: set.question.clone()?,
-        answer: answer.to_owned(),
+        answer: set.answer()?.to_owned(),
         images: set.images.clone(),
     };
     let verdicts = judge::verdicts(verifier, &problem, &set.solutions).ok()?;

@@ -27,6 +27,9 @@ use crate::data::candidates::CandidateSet;
 use crate::util::auc::auc;
 use crate::util::random::mix;
 
+/// Places in a solution that are told apart; the last one has all later steps too.
+pub const PLACES: usize = 10;
+
 /// Number of bins of the calibration table.
 const BINS: usize = 10;
 
@@ -69,12 +72,29 @@ pub struct StepsReport {
     pub detection: Detection,
     /// The same by group.
     pub detection_groups: BTreeMap<String, Detection>,
-    /// The same on one half of the problems, with the threshold that is best on the other half.
+    /// The same with a threshold that is best on other problems: those of another file, or one half of the problems, measured on the
+    /// other half.
     pub tuned: Option<Detection>,
+    /// Steps by their place in the solution, without places that no step has.
+    pub places: Vec<Place>,
     /// Ten bins of scores of equal width from 0 to 1.
     pub calibration: Vec<Bin>,
     /// Mean distance of score and fraction of right steps over the bins, weighted by their steps (ECE).
     pub calibration_error: f64,
+}
+
+/// The steps at a place in their solutions.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Place {
+    /// Number of the step in its solution, from 1; the last place has all later steps too.
+    pub step: usize,
+    /// How well scores separate its right and wrong steps.
+    #[serde(flatten)]
+    pub separation: Separation,
+    /// The mean score of its right steps.
+    pub score_right: Option<f64>,
+    /// The mean score of its wrong steps.
+    pub score_wrong: Option<f64>,
 }
 
 /// A step's score and whether it is right.
@@ -87,15 +107,17 @@ pub struct StepsOptions<'a> {
     pub by: Option<&'a str>,
     /// A step with a score below this is taken to be wrong.
     pub threshold: f64,
-    /// What a threshold is chosen for on one half of the problems, to be measured on the other; `None` to choose none.
+    /// What a threshold is chosen for; `None` to choose none.
     pub tuned_for: Option<Goal>,
+    /// What it is chosen on; `None` for one half of the problems, and measured on the other.
+    pub tuned_on: Option<&'a [CandidateSet]>,
     /// Divides the problems into halves.
     pub seed: u64,
 }
 
 impl Default for StepsOptions<'_> {
     fn default() -> Self {
-        Self { by: None, threshold: 0.5, tuned_for: None, seed: 0 }
+        Self { by: None, threshold: 0.5, tuned_for: None, tuned_on: None, seed: 0 }
     }
 }
 
@@ -109,23 +131,25 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
     let (mut all, mut ordered, mut pairs) = (Vec::new(), 0.0, 0.0);
     let mut solutions: BTreeMap<String, Vec<Solution>> = BTreeMap::new();
     let mut halves: [Vec<Solution>; 2] = [Vec::new(), Vec::new()];
+    let mut places: [Vec<Scored>; PLACES] = Default::default();
     for (index, set) in sets.iter().enumerate() {
         let (Some(scores), Some(labels)) = (&set.scores, step_labels::of(set, index)?) else {
             report.left_out += 1;
             continue;
         };
         report.problems += 1;
-        let steps: Vec<Scored> =
-            scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels)).collect();
+        for (scores, labels) in scores.iter().zip(&labels) {
+            up_to_error(scores, labels).for_each(|(place, step)| places[place.min(PLACES - 1)].push(step));
+        }
+        let steps = scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels));
+        let steps: Vec<Scored> = steps.map(|(_, step)| step).collect();
         let wrong = steps.iter().filter(|(_, right)| !right).count();
         if let Some(own) = separation(&steps).auc {
             let own_pairs = (wrong * (steps.len() - wrong)) as f64;
             ordered += own * own_pairs;
             pairs += own_pairs;
         }
-        let own = scores.iter().zip(&labels);
-        let own = own.map(|(scores, labels)| Solution { scores: scores.clone(), labels: labels.clone() });
-        let own: Vec<Solution> = own.collect();
+        let own = solutions_of(scores, &labels);
         halves[usize::from(mix(options.seed ^ mix(index as u64)) & 1 == 1)].extend_from_slice(&own);
         if let Some(name) = options.by.map(|by| set.group(by)) {
             groups.entry(name.clone()).or_default().extend(&steps);
@@ -144,8 +168,14 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
     let of_group = |(name, own): (String, Vec<Solution>)| (name, detection(&own, options.threshold));
     report.detection_groups = solutions.into_iter().map(of_group).collect();
     let [chosen_on, measured_on] = &halves;
-    let chosen = options.tuned_for.and_then(|goal| best_threshold(chosen_on, goal));
-    report.tuned = chosen.map(|threshold| detection(measured_on, threshold));
+    report.tuned = match (options.tuned_for, options.tuned_on) {
+        (None, _) => None,
+        (Some(goal), None) => best_threshold(chosen_on, goal).map(|threshold| detection(measured_on, threshold)),
+        (Some(goal), Some(others)) => {
+            best_threshold(&solutions_with_truth(others)?, goal).map(|threshold| detection(&everything, threshold))
+        }
+    };
+    report.places = places.iter().enumerate().filter(|(_, steps)| !steps.is_empty()).map(place).collect();
     report.calibration = bins(&all);
     let distance = |bin: &Bin| bin.steps as f64 * (bin.score - bin.right).abs();
     report.calibration_error = report.calibration.iter().map(distance).sum::<f64>() / all.len() as f64;
@@ -160,16 +190,44 @@ pub fn scored_steps(sets: &[CandidateSet]) -> Result<Vec<(f64, bool)>, StepsErro
     let mut all = Vec::new();
     for (index, set) in sets.iter().enumerate() {
         if let (Some(scores), Some(labels)) = (&set.scores, step_labels::of(set, index)?) {
-            all.extend(scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels)));
+            let steps = scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels));
+            all.extend(steps.map(|(_, step)| step));
         }
     }
     Ok(all)
 }
 
-/// The steps of a solution up to and including its first wrong one.
-fn up_to_error<'a>(scores: &'a [f64], labels: &'a [Option<bool>]) -> impl Iterator<Item = Scored> + 'a {
+/// The solutions of a record.
+fn solutions_of(scores: &[Vec<f64>], labels: &[Vec<Option<bool>>]) -> Vec<Solution> {
+    let solution =
+        |(scores, labels): (&Vec<f64>, &Vec<Option<bool>>)| Solution { scores: scores.clone(), labels: labels.clone() };
+    scores.iter().zip(labels).map(solution).collect()
+}
+
+/// The solutions of all records that have both scores and truth.
+fn solutions_with_truth(sets: &[CandidateSet]) -> Result<Vec<Solution>, StepsError> {
+    let mut all = Vec::new();
+    for (index, set) in sets.iter().enumerate() {
+        if let (Some(scores), Some(labels)) = (&set.scores, step_labels::of(set, index)?) {
+            all.extend(solutions_of(scores, &labels));
+        }
+    }
+    if all.is_empty() { Err(StepsError::NoSteps) } else { Ok(all) }
+}
+
+fn place((index, steps): (usize, &Vec<Scored>)) -> Place {
+    let mean = |wanted: bool| {
+        let scores: Vec<f64> = steps.iter().filter(|(_, right)| *right == wanted).map(|(score, _)| *score).collect();
+        (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+    };
+    Place { step: index + 1, separation: separation(steps), score_right: mean(true), score_wrong: mean(false) }
+}
+
+/// The steps of a solution up to and including its first wrong one, with their indices.
+fn up_to_error<'a>(scores: &'a [f64], labels: &'a [Option<bool>]) -> impl Iterator<Item = (usize, Scored)> + 'a {
     let count = labels.iter().position(|label| *label == Some(false)).map_or(labels.len(), |first| first + 1);
-    scores.iter().zip(labels).take(count).filter_map(|(score, label)| Some((*score, (*label)?)))
+    let steps = scores.iter().zip(labels).take(count).enumerate();
+    steps.filter_map(|(index, (score, label))| Some((index, (*score, (*label)?))))
 }
 
 fn separation(steps: &[Scored]) -> Separation {
@@ -226,6 +284,38 @@ mod tests {
         assert_eq!(report.groups["hard"], Separation { steps: 3, wrong: 1, auc: Some(1.0) });
         assert_eq!(report.calibration.iter().map(|bin| bin.steps).sum::<usize>(), 6);
         assert!((report.calibration[9].score - 0.9).abs() < 1e-9 && report.calibration[9].right > 0.99);
+    }
+
+    #[test]
+    fn steps_are_divided_by_their_place_and_late_ones_are_one_place() {
+        let steps: Vec<&str> = ["\"s\""; 13].to_vec();
+        let (steps, scores, labels) = (steps.join(","), ["0.5"; 13].join(","), ["1"; 13].join(","));
+        let records = format!(
+            r#"{{"question": "q", "solutions_splits": [[{steps}], ["a", "b", "c"]],
+            "prm_scores": [[{scores}], [0.9, 0.1, 0.7]], "step_labels": [[{labels}], [1, 0, 1]]}}"#
+        );
+        let places = of(&records).unwrap().places;
+        let counts: Vec<_> = places.iter().map(|place| (place.step, place.separation.steps)).collect();
+        assert_eq!(counts, [(1, 2), (2, 2), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (9, 1), (10, 4)]);
+        assert_eq!((places[1].score_right, places[1].score_wrong), (Some(0.5), Some(0.1)));
+        assert_eq!((places[0].separation.auc, places[1].separation.auc), (None, Some(1.0)));
+    }
+
+    #[test]
+    fn a_threshold_of_another_file_is_measured_on_all_of_this_one() {
+        let sets = |scores: &str| {
+            let text = format!(
+                r#"[{{"question": "q", "solutions_splits": [["a", "b"], ["c"]], "prm_scores": {scores}, "step_labels": [[1, 0], [1]]}}]"#
+            );
+            parse("s.json".as_ref(), text.as_bytes()).unwrap()
+        };
+        let (others, own) = (sets("[[0.4, 0.2], [0.3]]"), sets("[[0.9, 0.25], [0.35]]"));
+        let options = StepsOptions { tuned_for: Some(Goal::F1), tuned_on: Some(&others), ..Default::default() };
+        let tuned = report(&own, &options).unwrap().tuned.unwrap();
+        assert_eq!((tuned.threshold, tuned.wrong, tuned.right, tuned.f1), (0.3, 1, 1, Some(1.0)));
+        let unscored = parse("s.json".as_ref(), br#"[{"question": "q", "solutions_splits": []}]"#).unwrap();
+        let options = StepsOptions { tuned_on: Some(&unscored), ..options };
+        assert_eq!(report(&own, &options), Err(StepsError::NoSteps));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::exit::{BadInput, Usage};
 use crate::ui::Ui;
 
 /// How to run a model on this machine.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
     /// Layers of the language model to offload to the GPU; `auto` offloads all that fit.
@@ -66,7 +66,7 @@ pub struct EngineArgs {
 }
 
 /// How images are encoded.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Clone)]
 struct VisionArgs {
     /// Vision encoder: native (mmprm's own, on the CPU), llama.cpp, or auto: llama.cpp on a GPU,
     /// else native.
@@ -153,6 +153,12 @@ impl EngineArgs {
     /// Whether `--lora` was given.
     pub fn has_adapters(&self) -> bool {
         !self.lora.is_empty()
+    }
+
+    /// The same for another model than the one that `--lora` is for.
+    #[must_use]
+    pub fn without_adapters(&self) -> Self {
+        Self { lora: Vec::new(), ..self.clone() }
     }
 
     /// Adds to the settings of a run what is not the default: the adapters, by content and scale, and
@@ -432,7 +438,7 @@ pub fn images_of<'a>(root: &Path, images: impl IntoIterator<Item = &'a [String]>
 }
 
 /// What to do about an output that exists.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Clone, Copy)]
 pub struct ExistingArgs {
     /// Replace an output that exists. Without it, an output with the same settings is finished work
     /// and one with other settings is refused.
@@ -446,7 +452,7 @@ pub struct ExistingArgs {
 
 impl ExistingArgs {
     /// The choice.
-    pub fn choice(&self) -> Existing {
+    pub fn choice(self) -> Existing {
         match (self.force, self.retry_failed) {
             (true, _) => Existing::Replace,
             (false, true) => Existing::RetryFailed,

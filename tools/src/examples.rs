@@ -60,8 +60,24 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "mmprm data import processbench gsm8k.json -o data/processbench",
         ],
     ),
+    (
+        "eval bench",
+        &["mmprm eval bench mathvision --problems data/mathvision/problems.json --policy policy-q4_k_m.gguf \
+           --mmproj mmproj-policy-f16.gguf --prm prm-q4_k_m.gguf --prm-mmproj mmproj-prm-f16.gguf -n 16 -o runs/mathvision"],
+    ),
     ("eval bon", &["mmprm eval bon scored.json", "mmprm eval bon scored.json --curve"]),
-    ("eval steps", &["mmprm eval steps scored.json --by family", "mmprm eval steps scored.json --tune f1"]),
+    (
+        "eval steps",
+        &[
+            "mmprm eval steps scored.json --by family",
+            "mmprm eval steps scored.json --tune f1",
+            "mmprm eval steps olympiadbench.json --tune f1 --tune-on gsm8k.json",
+        ],
+    ),
+    (
+        "eval judge",
+        &["mmprm eval judge verdicts.jsonl", "mmprm eval judge verdicts.jsonl --rule general --rule mathvista"],
+    ),
     (
         "annotate",
         &["mmprm annotate --policy demo/models/policy-q8_0.gguf --mmproj demo/models/mmproj-policy-f16.gguf \

@@ -49,6 +49,8 @@ pub struct Ui {
     quiet: bool,
     verbose: bool,
     bars: bool,
+    /// Whether results are printed: not those of a step of a longer command.
+    prints_results: bool,
     interrupted: CancelToken,
     started: Instant,
 }
@@ -82,7 +84,22 @@ impl Ui {
         })?;
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().init();
         let bars = !args.json && !args.quiet && std::io::stderr().is_terminal();
-        Ok(Self { json: args.json, quiet: args.quiet, verbose: args.verbose, bars, interrupted, started })
+        Ok(Self {
+            json: args.json,
+            quiet: args.quiet,
+            verbose: args.verbose,
+            bars,
+            prints_results: true,
+            interrupted,
+            started,
+        })
+    }
+
+    /// As this, for a step of a longer command: shows progress, notes and warnings, but prints no result.
+    #[must_use]
+    pub fn for_a_step(&self) -> Self {
+        let interrupted = self.interrupted.clone();
+        Self { prints_results: false, interrupted, ..*self }
     }
 
     /// Whether to print more than the summary.
@@ -92,7 +109,7 @@ impl Ui {
 
     /// Whether results are printed for people.
     pub fn is_for_people(&self) -> bool {
-        !self.json && !self.quiet
+        !self.json && !self.quiet && self.prints_results
     }
 
     /// Seconds since the program started.
@@ -135,18 +152,18 @@ impl Ui {
     /// Prints a line on standard output; nothing with `--quiet` or `--json`. Control characters are
     /// [escaped](printable).
     pub fn say(&self, line: impl std::fmt::Display) -> anyhow::Result<()> {
-        if self.json || self.quiet { Ok(()) } else { print(&printable(line)) }
+        if self.is_for_people() { print(&printable(line)) } else { Ok(()) }
     }
 
     /// As [`say`](Self::say), for several lines, such as a table.
     pub fn say_lines(&self, lines: impl std::fmt::Display) -> anyhow::Result<()> {
-        if self.json || self.quiet { Ok(()) } else { print(&printable_lines(lines)) }
+        if self.is_for_people() { print(&printable_lines(lines)) } else { Ok(()) }
     }
 
     /// Prints text that is drawn for a terminal, whose parts from elsewhere are escaped already; nothing with `--quiet` or
     /// `--json`.
     pub fn draw(&self, text: &str) -> anyhow::Result<()> {
-        if self.json || self.quiet { Ok(()) } else { print(text.strip_suffix('\n').unwrap_or(text)) }
+        if self.is_for_people() { print(text.strip_suffix('\n').unwrap_or(text)) } else { Ok(()) }
     }
 
     /// Prints a result that has a form of its own, such as JSON Lines, on standard output in every mode.
@@ -167,7 +184,7 @@ impl Ui {
         if !is_written_through(output) {
             return self.say_lines(lines);
         }
-        if !self.json && !self.quiet {
+        if self.is_for_people() {
             print_error(&printable_lines(lines));
         }
         Ok(())
@@ -190,7 +207,7 @@ impl Ui {
     /// As [`result`](Self::result), for a run that writes to `output`: on standard error where that is standard output, whose
     /// reader gets the output alone.
     pub fn result_beside(&self, output: &Path, value: &Value) -> anyhow::Result<()> {
-        if self.json && is_stdout(output) {
+        if self.json && self.prints_results && is_stdout(output) {
             print_error(&value.to_string());
             return Ok(());
         }
@@ -199,7 +216,7 @@ impl Ui {
 
     /// Prints the result on standard output; nothing without `--json`.
     pub fn result(&self, value: &Value) -> anyhow::Result<()> {
-        if self.json { print(&value.to_string()) } else { Ok(()) }
+        if self.json && self.prints_results { print(&value.to_string()) } else { Ok(()) }
     }
 }
 

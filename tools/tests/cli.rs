@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 37] = [
     "solve",
     "convert",
     "quantize",
@@ -19,8 +19,10 @@ const COMMANDS: [&str; 35] = [
     "search",
     "choose",
     "show",
+    "eval bench",
     "eval bon",
     "eval steps",
+    "eval judge",
     "report",
     "data import",
     "annotate",

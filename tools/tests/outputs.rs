@@ -29,11 +29,13 @@ fn commands() -> [(Vec<String>, bool); 2] {
         "choose no.json".into(),
         "eval bon no.json".into(),
         "eval steps no.json".into(),
+        "eval judge no.jsonl".into(),
         "report no.json".into(),
     ];
     let directories = [
         "convert no-checkpoint".into(),
         "data import auto no.json".into(),
+        format!("eval bench other {POLICY} --problems p.json -n 1"),
         "annotate --policy junk.gguf --problems p.json".into(),
         "judge no-trees --judge-url http://localhost:1/v1 --judge-model x".into(),
         "merge no-adapter --base no-base".into(),
@@ -172,6 +174,7 @@ fn an_interrupt_at_the_very_start_ends_with_its_exit_code() {
 fn text_outputs(sandbox: &Sandbox) -> Vec<String> {
     problems(sandbox);
     sandbox.write("a.jsonl", r#"{"gold": "1", "pred": "1"}"#);
+    sandbox.write("v.jsonl", r#"{"gold": "1", "pred": "1", "verdict": true}"#);
     let mut record = json!([{"id": "a", "question": "1 + 1?", "answer": "2", "labels": [1, 0],
         "solutions_splits": [["Answer: 2"], ["Answer: 3"]], "prm_scores": [[0.9], [0.1]]}]);
     sandbox.write("scored.json", record.to_string());
@@ -184,6 +187,7 @@ fn text_outputs(sandbox: &Sandbox) -> Vec<String> {
         "verify a.jsonl".into(),
         "eval bon scored.json".into(),
         "eval steps steps.json".into(),
+        "eval judge v.jsonl".into(),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Search with a process reward model at inference: solutions grow step by step, and the model's scores say which to go on with.
 //!
-//! Beam search over steps and diverse verifier tree search (DVTS), after Snell et al. (arXiv 2408.03314) and Hugging Face's
-//! search-and-learn; Best-of-N is the same without steering. All are made of the same requests:
+//! Beam search over steps, lookahead search and diverse verifier tree search (DVTS), after Snell et al. (arXiv 2408.03314) and Hugging
+//! Face's search-and-learn; Best-of-N is the same without steering. All are made of the same requests:
 //! [rollouts of one step](crate::policy::RolloutRequest::one_step), and
 //! [scores of unfinished solutions](crate::prm::StepScorer::score_unfinished). What is returned are the finished solutions, from which
 //! [`eval::selection`](crate::eval::selection) selects as from any candidates.

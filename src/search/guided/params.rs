@@ -13,11 +13,14 @@ pub enum Method {
     Beam,
     /// Diverse verifier tree search: independent beams, of each of which the best one goes on.
     Dvts,
+    /// Lookahead search: beam search in which a solution's value is that of a continuation some steps further, which is then thrown
+    /// away.
+    Lookahead,
 }
 
 impl Method {
     /// All methods.
-    pub const ALL: [Self; 3] = [Self::BestOfN, Self::Beam, Self::Dvts];
+    pub const ALL: [Self; 4] = [Self::BestOfN, Self::Beam, Self::Dvts, Self::Lookahead];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -25,6 +28,7 @@ impl Method {
             Self::BestOfN => "bon",
             Self::Beam => "beam",
             Self::Dvts => "dvts",
+            Self::Lookahead => "lookahead",
         }
     }
 }
@@ -37,7 +41,7 @@ impl fmt::Display for Method {
 
 /// A name that is none of a [`Method`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected bon, beam or dvts")]
+#[error("expected bon, beam, dvts or lookahead")]
 pub struct UnknownMethod;
 
 impl FromStr for Method {
@@ -60,11 +64,13 @@ pub struct GuidedParams {
     pub width: usize,
     /// Steps after which a solution counts as without an answer.
     pub max_steps: usize,
+    /// Steps that [`Method::Lookahead`] looks ahead.
+    pub lookahead: usize,
 }
 
 impl Default for GuidedParams {
-    /// 16 candidates, width 4, 40 steps.
+    /// 16 candidates, width 4, 40 steps, one step of lookahead.
     fn default() -> Self {
-        Self { method: Method::default(), candidates: 16, width: 4, max_steps: 40 }
+        Self { method: Method::default(), candidates: 16, width: 4, max_steps: 40, lookahead: 1 }
     }
 }

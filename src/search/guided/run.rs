@@ -27,12 +27,14 @@ struct Beam {
     tokens: Option<Vec<StepTokens>>,
     scores: Vec<f64>,
     is_finished: bool,
+    /// The value of the continuation that was looked at instead.
+    ahead: Option<f64>,
 }
 
 impl Beam {
     /// What decides which solutions go on: the product of the scores of the steps, as of the candidates at the end.
     fn value(&self) -> f64 {
-        self.scores.iter().product()
+        self.ahead.unwrap_or_else(|| self.scores.iter().product())
     }
 }
 
@@ -75,19 +77,22 @@ pub fn guided(
         given_up += parents * each - children.iter().map(Vec::len).sum::<usize>();
         live = Vec::new();
         let mut groups = search.scored(children)?;
-        if params.method == Method::Beam {
+        if params.method == Method::Lookahead {
+            expansions += search.look_ahead(&mut groups, params.lookahead, depth as u64)?;
+        }
+        if params.method != Method::Dvts {
             groups = vec![groups.concat()];
         }
         for mut group in groups {
             group.sort_by(|a, b| b.value().total_cmp(&a.value()));
-            let going_on = if params.method == Method::Beam { kept } else { 1 };
+            let going_on = if params.method == Method::Dvts { 1 } else { kept };
             let (finished, mut unfinished): (Vec<Beam>, Vec<Beam>) =
                 group.into_iter().partition(|beam| beam.is_finished);
             done.extend(finished);
             unfinished.truncate(going_on);
             live.extend(unfinished);
         }
-        if live.is_empty() || params.method == Method::Beam && done.len() >= candidates {
+        if live.is_empty() || params.method != Method::Dvts && done.len() >= candidates {
             break;
         }
     }
@@ -104,7 +109,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Samples `count` continuations of each beam: of one step, or to the end. One without any element is left out.
-    fn expand(&self, beams: &[Beam], count: usize, depth: u64, one_step: bool) -> Result<Vec<Vec<Beam>>, GuidedError> {
+    fn expand(&self, beams: &[Beam], count: usize, stream: u64, one_step: bool) -> Result<Vec<Vec<Beam>>, GuidedError> {
         let numbered: Vec<(usize, &Beam)> = beams.iter().enumerate().collect();
         let children = pool::map(&numbered, beams.len(), |&(index, beam)| {
             if self.cancel.is_cancelled() {
@@ -115,12 +120,37 @@ impl Search<'_> {
                 detail: Detail::Tokens,
                 one_step,
                 // Each beam of each depth has random streams of its own.
-                ..RolloutRequest::new(self.problem, &beam.steps, count, depth << 32 | index as u64)
+                ..RolloutRequest::new(self.problem, &beam.steps, count, stream << 32 | index as u64)
             };
             let sampled = self.policy.rollouts(&request)?;
             Ok(sampled.into_iter().filter(|one| !one.rollout.is_empty()).map(|one| grown(beam, one)).collect())
         });
         children.into_iter().collect::<Result<_, _>>().map_err(GuidedError::Policy)
+    }
+
+    /// Gives each unfinished beam the value of a continuation by `steps` more steps. Returns the number of requests.
+    fn look_ahead(&self, groups: &mut [Vec<Beam>], steps: usize, depth: u64) -> Result<usize, GuidedError> {
+        let mut beams: Vec<&mut Beam> = groups.iter_mut().flatten().filter(|beam| !beam.is_finished).collect();
+        let mut ahead: Vec<Beam> = beams.iter().map(|beam| (**beam).clone()).collect();
+        let mut requests = 0;
+        for step in 0..steps as u64 {
+            let open: Vec<usize> = (0..ahead.len()).filter(|index| !ahead[*index].is_finished).collect();
+            let from: Vec<Beam> = open.iter().map(|index| ahead[*index].clone()).collect();
+            requests += from.len();
+            // Streams that no step of the search has, which are numbered by its depth alone.
+            let stream = 1 << 31 | depth << 12 | step;
+            for (index, mut children) in open.into_iter().zip(self.expand(&from, 1, stream, true)?) {
+                // What cannot go on is seen as far as it got.
+                if let Some(child) = children.pop() {
+                    ahead[index] = child;
+                }
+            }
+        }
+        let seen = self.scored(vec![ahead])?.concat();
+        for (beam, seen) in beams.iter_mut().zip(seen) {
+            beam.ahead = Some(seen.value());
+        }
+        Ok(requests)
     }
 
     /// Scores all beams, those of a kind together.
@@ -171,5 +201,5 @@ fn grown(beam: &Beam, sampled: SampledRollout) -> Beam {
         _ => None,
     };
     let steps = [beam.steps.clone(), sampled.rollout].concat();
-    Beam { steps, tokens, scores: Vec::new(), is_finished: !sampled.unfinished }
+    Beam { steps, tokens, scores: Vec::new(), is_finished: !sampled.unfinished, ahead: None }
 }

@@ -109,7 +109,9 @@ impl Record {
             (SampleKind::Policy(forms), None) => self.solutions(forms, images),
             (SampleKind::Ranking, _) => self.candidates(images),
         }?;
-        texts.iter_mut().for_each(|text| text.image_tokens.clone_from(&self.image_tokens));
+        for text in &mut texts {
+            text.image_tokens.clone_from(&self.image_tokens);
+        }
         Ok(texts)
     }
 

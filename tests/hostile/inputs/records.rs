@@ -71,7 +71,12 @@ fn solutions() {
                 "a.jsonl",
                 Form::JsonLines,
                 60,
-                &[&[&verify("general")], &[&verify("mathvista")], &[&verify("mathvision")]],
+                &[
+                    &[&verify("general")],
+                    &[&verify("mathvista")],
+                    &[&verify("mathvision")],
+                    &["eval judge case/a.jsonl --rule general --rule mathvista"],
+                ],
             ),
         ],
     );

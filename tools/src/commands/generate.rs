@@ -1,11 +1,11 @@
 //! `mmprm generate`: candidate solutions for problems.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
 use mmprm::data::solution::Continue;
 use mmprm::eval::batch::Batch;
-use mmprm::eval::generate::generate;
+use mmprm::eval::generate;
 use serde_json::json;
 
 use crate::args::{self, EngineArgs, ExistingArgs, ProblemArgs, SamplingArgs, data_root, fingerprint};
@@ -23,10 +23,6 @@ use crate::ui::{Ui, output_file};
 /// selection. The same command resumes an interrupted run and leaves a finished one as it is.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Candidates per problem.
-    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
-    n: usize,
-
     /// Output file; `-` is standard output.
     #[arg(short, long, alias = "out", value_name = "FILE", value_parser = output_file())]
     output: PathBuf,
@@ -35,23 +31,39 @@ pub struct Args {
     existing: ExistingArgs,
 
     #[command(flatten)]
+    generation: GenerationArgs,
+}
+
+/// What candidates are generated from, and how.
+#[derive(clap::Args)]
+pub struct GenerationArgs {
+    /// Candidates per problem.
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 16))]
+    n: usize,
+
+    #[command(flatten)]
     policy: PolicyArgs,
 
     #[command(flatten)]
-    problems: ProblemArgs,
+    pub problems: ProblemArgs,
 
     #[command(flatten)]
-    sampling: SamplingArgs,
+    pub sampling: SamplingArgs,
 
     #[command(flatten)]
     judge: JudgeArgs,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub engine: EngineArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
+    generate_to(&args.output, &args.generation, args.existing, ui)
+}
+
+/// Generates candidates and writes them to `output`.
+pub fn generate_to(output: &Path, args: &GenerationArgs, existing: ExistingArgs, ui: &Ui) -> anyhow::Result<Exit> {
     args.policy.check(&args.engine, args.judge.is_local())?;
     let sampling = args.sampling.sampling()?;
     let (problems, images) = args.problems.load()?;
@@ -67,14 +79,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.engine.add_settings(&mut settings)?;
     let batch = Batch {
         data_root: Some(&images),
-        existing: args.existing.choice(),
-        ..Batch::new(&args.output, &settings, ui.interrupted())
+        existing: existing.choice(),
+        ..Batch::new(output, &settings, ui.interrupted())
     };
     if let Some(summary) = batch.check().map_err(args::refusal)? {
-        return monitor::finished_before(&summary, &args.output, ui);
+        return monitor::finished_before(&summary, output, ui);
     }
     args.policy.check_images(&args.problems.problems, &problems)?;
-    let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
+    let judge = args.judge.open(&args.engine, &data_root(None, output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);
     let without_answer = problems.iter().filter(|problem| !problem.has_answer()).count();
     if without_answer > 0 {
@@ -85,7 +97,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let monitor = Monitor::new(ui, "generate", problems.len(), || policy.counters());
     // Enough problems in parallel that the batch stays full while the last rollouts of some finish.
     let workers = (2 * args.policy.width(&policy, args.n)).div_ceil(args.n.max(1)) + 1;
-    let summary = generate(
+    let summary = generate::generate(
         &problems,
         args.n,
         &policy,
@@ -97,5 +109,5 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     monitor.bar().finish_and_clear();
     policy.close()?;
     judging::close(&verifier, judge.is_some(), ui)?;
-    monitor::finish(&summary, &args.output, &monitor, Some(&verifier.counts()), ui)
+    monitor::finish(&summary, output, &monitor, Some(&verifier.counts()), ui)
 }

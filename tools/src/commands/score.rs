@@ -28,35 +28,35 @@ use crate::ui::{Ui, output_file};
 pub struct Args {
     /// Process reward model.
     #[arg(long, value_name = "GGUF")]
-    prm: PathBuf,
+    pub prm: PathBuf,
 
     /// Its vision projector; records with images need one.
     #[arg(long, value_name = "GGUF")]
-    mmproj: Option<PathBuf>,
+    pub mmproj: Option<PathBuf>,
 
     /// File of candidates.
     #[arg(short, long, value_name = "FILE")]
-    input: PathBuf,
+    pub input: PathBuf,
 
     /// Output file; `-` is standard output.
     #[arg(short, long, alias = "out", value_name = "FILE", value_parser = output_file())]
-    output: PathBuf,
+    pub output: PathBuf,
 
     /// Folder that image paths are relative to and confined to [default: that of the problems, where
     /// the input is from `mmprm generate`, else the folder of the input].
     #[arg(long, value_name = "DIR")]
-    data_root: Option<PathBuf>,
+    pub data_root: Option<PathBuf>,
 
     /// PRM template: internvl2_5-scoring (MM-PRM's evaluation) or internvl2_5-training [default:
     /// from the model's metadata, else internvl2_5-scoring].
     #[arg(long, value_name = "NAME")]
-    template: Option<PrmTemplate>,
+    pub template: Option<PrmTemplate>,
 
     #[command(flatten)]
-    existing: ExistingArgs,
+    pub existing: ExistingArgs,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub engine: EngineArgs,
 }
 
 /// Runs the command.

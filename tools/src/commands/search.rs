@@ -18,17 +18,18 @@ use crate::policy::PolicyArgs;
 use crate::scorer::ScorerPair;
 use crate::ui::{Ui, output_file};
 
-/// Search solutions step by step with a reward model (beam search, DVTS).
+/// Search solutions step by step with a reward model (beam search, DVTS, lookahead).
 ///
 /// N solutions grow side by side. After each step the reward model scores them: with `beam` the best N/M of all go on, with
-/// `dvts` (diverse verifier tree search) the best of each of N/M independent groups, and each is continued M times (--width). `bon` samples whole solutions, for
-/// comparison. All methods sample at most N steps at a time.
+/// `dvts` (diverse verifier tree search) the best of each of N/M independent groups, and each is continued M times (--width). `lookahead` is `beam` that scores each solution by a
+/// continuation of --lookahead more steps, which is then thrown away. `bon` samples whole solutions, for comparison. All methods sample
+/// at most N steps at a time; `lookahead` samples that many for each step that it looks ahead too.
 ///
 /// The output is a scored Best-of-N file, as of `mmprm score`: `eval bon`, `choose`, `show` and `report` read it. The same command
 /// resumes an interrupted run and leaves a finished one as it is.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Method: beam, dvts or bon.
+    /// Method: beam, dvts, lookahead or bon.
     #[arg(long, value_name = "NAME", default_value_t = Method::Beam)]
     method: Method,
 
@@ -43,6 +44,10 @@ pub struct Args {
     /// Steps after which a solution is given up.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     max_steps: usize,
+
+    /// Steps that `lookahead` looks ahead.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    lookahead: usize,
 
     /// Where the prompt of a step has those before it: in the user's message, as MM-PRM's models are trained, or at the start of the
     /// assistant's, so that the model continues its own text and the cached prefix is reused.
@@ -87,7 +92,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     scorer.check()?;
     let sampling = args.sampling.sampling()?;
     let (problems, images) = args.problems.load()?;
-    let params = GuidedParams { method: args.method, candidates: args.n, width: args.width, max_steps: args.max_steps };
+    let params = GuidedParams {
+        method: args.method,
+        candidates: args.n,
+        width: args.width,
+        max_steps: args.max_steps,
+        lookahead: args.lookahead,
+    };
     let mut settings = json!({
         "command": "search", "method": args.method.name(), "n": args.n, "width": args.width, "max_steps": args.max_steps,
         "continue": args.continues.to_string(), "policy": args.policy.settings()?, "prm": args.prm,
@@ -100,6 +111,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         "answers": args.judge.settings()?,
         "images": args::images_of(&images, problems.iter().map(|problem| &problem.images[..])),
     });
+    if args.method == Method::Lookahead {
+        settings["lookahead"] = args.lookahead.into();
+    }
     args.engine.add_settings(&mut settings)?;
     let batch = Batch {
         data_root: Some(&images),

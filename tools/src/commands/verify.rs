@@ -44,7 +44,7 @@ pub struct Args {
 
 /// Comparison rules by name.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum RuleName {
+pub enum RuleName {
     /// Mathematical equality, with units, options and words.
     General,
     /// MathVista: nearest option, or rounded number.
@@ -55,13 +55,20 @@ enum RuleName {
     MathVision,
 }
 
+impl RuleName {
+    /// The rule.
+    pub fn rule(self) -> Rule {
+        match self {
+            Self::General => Rule::General,
+            Self::MathVista => Rule::MathVista,
+            Self::MathVision => Rule::MathVision,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
-    let rule = match args.rule {
-        RuleName::General => Rule::General,
-        RuleName::MathVista => Rule::MathVista,
-        RuleName::MathVision => Rule::MathVision,
-    };
+    let rule = args.rule.rule();
     match (&args.output, &args.answers[..]) {
         (Some(output), files) => compare_files(files, output, rule, ui),
         (None, [gold, prediction]) => compare_pair(gold, prediction, rule, ui),
@@ -134,7 +141,8 @@ fn name(outcome: Outcome) -> &'static str {
     }
 }
 
-fn table(rows: &[Agreement]) -> Table {
+/// The agreement of a rule with verdicts, a row for each source.
+pub fn table(rows: &[Agreement]) -> Table {
     let mut table = Table::new(["source", "answers", "agreement %", "false equal", "false different", "undecided"]);
     for row in rows {
         let source = if row.source.is_empty() { "(none)" } else { &row.source };

@@ -1,6 +1,8 @@
-//! `mmprm eval`: evaluation of selection rules and of step scores.
+//! `mmprm eval`: evaluation of whole benchmarks, selection rules, step scores and answer rules.
 
+mod bench;
 mod bon;
+mod judge;
 mod steps;
 
 use std::io::Write;
@@ -13,7 +15,7 @@ use serde_json::Value;
 use crate::exit::Exit;
 use crate::ui::Ui;
 
-/// Evaluate Best-of-N selection and step scores.
+/// Evaluate Best-of-N selection, step scores, answer rules and whole benchmarks.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,15 +24,19 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Bench(Box<bench::Args>),
     Bon(bon::Args),
     Steps(steps::Args),
+    Judge(judge::Args),
 }
 
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     match &args.what {
+        What::Bench(args) => bench::run(args, ui),
         What::Bon(args) => bon::run(args, ui),
         What::Steps(args) => steps::run(args, ui),
+        What::Judge(args) => judge::run(args, ui),
     }
 }
 

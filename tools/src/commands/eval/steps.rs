@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mmprm::data::candidates;
 use mmprm::eval::detection::{Detection, Goal};
-use mmprm::eval::steps::{self, StepsOptions, StepsReport};
+use mmprm::eval::steps::{self, PLACES as LAST_PLACE, StepsOptions, StepsReport};
 use mmprm_quant::atomic::check_file;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ use crate::ui::{Ui, output_file};
 /// Needs `prm_scores` and `step_labels`: for each candidate a list with 1 (right), 0 (wrong) or null (not counted) for each step,
 /// which may end at the first 0 (`mmprm data import` makes such files of ProcessBench, PRMBench, VisualProcessBench and others).
 ///
-/// Prints the ROC AUC over all steps up to the first wrong one, over pairs of steps of the same problem and by group; the detection of
+/// Prints the ROC AUC over all steps up to the first wrong one, over pairs of steps of the same problem, by group and by place in the solution; the detection of
 /// wrong steps by a threshold as ProcessBench counts it (accuracy on wrong and on right solutions, and their F1) and as
 /// VisualProcessBench and PRMBench do (macro F1 over all labelled steps, PRMBench's PRMScore); and the calibration of the scores.
 #[derive(clap::Args)]
@@ -40,9 +40,14 @@ pub struct Args {
     #[arg(long, value_name = "SCORE", default_value_t = 0.5, allow_negative_numbers = true, value_parser = finite)]
     threshold: f64,
 
-    /// Also choose the threshold with the best value of this on one half of the problems, and measure it on the other half.
+    /// Also choose the threshold with the best value of this on one half of the problems, and measure it on the other half; with
+    /// --tune-on, on another file.
     #[arg(long, value_name = "FIGURE")]
     tune: Option<Tune>,
+
+    /// File on which --tune chooses the threshold, to be measured on all of this one: does it hold for other problems?
+    #[arg(long, value_name = "FILE", requires = "tune")]
+    tune_on: Option<PathBuf>,
 
     /// Random seed that divides the problems for --tune.
     #[arg(long, default_value_t = 0)]
@@ -78,12 +83,19 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         check_distinct(output, [&args.input])?;
     }
     let sets = candidates::load(&args.input)?;
+    let others = args.tune_on.as_deref().map(candidates::load).transpose()?;
     let options = StepsOptions {
         by: args.by.as_deref(),
         threshold: args.threshold,
         tuned_for: args.tune.map(Tune::goal),
+        tuned_on: others.as_deref(),
         seed: args.seed,
     };
+    // Errors of the other file name it: it is read by itself first.
+    if let Some((path, others)) = args.tune_on.as_deref().zip(others.as_deref()) {
+        steps::report(others, &StepsOptions::default())
+            .map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
+    }
     let report =
         steps::report(&sets, &options).map_err(|error| BadInput(format!("{}: {error}", args.input.display())))?;
     let result = json!({"input": args.input, "report": report});
@@ -102,13 +114,20 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if !report.groups.is_empty() {
         ui.say_lines_beside(beside, format_args!("\n{groups}"))?;
     }
-    ui.say_lines_beside(beside, format_args!("\n{}", detections(&report)))?;
+    ui.say_lines_beside(beside, format_args!("\n{}", detections(&report, args.tune_on.as_deref())))?;
     if args.tune.is_some() && report.tuned.is_none() {
         ui.say_beside(
             beside,
-            "no threshold could be chosen: one half of the problems has no right or no wrong solutions",
+            match &args.tune_on {
+                None => "no threshold could be chosen: one half of the problems has no right or no wrong solutions"
+                    .to_owned(),
+                Some(path) => {
+                    format!("no threshold could be chosen: {} has no right or no wrong solutions", path.display())
+                }
+            },
         )?;
     }
+    ui.say_lines_beside(beside, format_args!("\n{}", places(&report)))?;
     let mut bins = Table::new(["score", "steps", "mean score", "right"]);
     for (index, bin) in report.calibration.iter().enumerate() {
         let range = format!("{:.1} to {:.1}", index as f64 / 10.0, (index + 1) as f64 / 10.0);
@@ -120,8 +139,21 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The steps by their place in the solution.
+fn places(report: &StepsReport) -> Table {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let mut table = Table::new(["step", "steps", "wrong", "AUC", "mean score, right", "mean score, wrong"]);
+    for place in &report.places {
+        let name = if place.step == LAST_PLACE { format!("{LAST_PLACE} and later") } else { place.step.to_string() };
+        let own = &place.separation;
+        let numbers = [number(own.auc), number(place.score_right), number(place.score_wrong)];
+        table.row([name, own.steps.to_string(), own.wrong.to_string()].into_iter().chain(numbers));
+    }
+    table
+}
+
 /// The detection of wrong steps: overall, by group, and at the tuned threshold.
-fn detections(report: &StepsReport) -> Table {
+fn detections(report: &StepsReport, tuned_on: Option<&Path>) -> Table {
     let heads = ["wrong steps found", "threshold", "on wrong", "on right", "F1", "F1 right", "F1 wrong", "macro F1"];
     let mut table = Table::new(heads);
     let mut row = |name: &str, one: &Detection| {
@@ -136,7 +168,10 @@ fn detections(report: &StepsReport) -> Table {
         row(name, one);
     }
     if let Some(tuned) = &report.tuned {
-        row("half, tuned on the other", tuned);
+        match tuned_on {
+            None => row("half, tuned on the other", tuned),
+            Some(path) => row(&format!("tuned on {}", path.display()), tuned),
+        }
     }
     table
 }

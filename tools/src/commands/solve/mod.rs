@@ -52,7 +52,7 @@ pub struct Args {
     by: Option<Selection>,
 
     /// Let the reward model steer the solutions step by step: beam search or diverse verifier tree search (dvts), or not (bon).
-    #[arg(long, value_name = "bon|beam|dvts", default_value_t = Method::BestOfN)]
+    #[arg(long, value_name = "bon|beam|dvts|lookahead", default_value_t = Method::BestOfN)]
     search: Method,
 
     /// Show every candidate, the best first.
