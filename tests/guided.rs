@@ -106,11 +106,7 @@ fn policy() -> LocalPolicy {
     let encoder = PromptEncoder::load(Arc::clone(&model), Some(&projector), PromptEncoderOptions::default()).unwrap();
     let engine = Engine::start(&model, EngineOptions { deterministic: true, ..EngineOptions::default() }).unwrap();
     let options = GenerationOptions {
-        sampling: Sampling {
-            repetition_penalty: 1.0,
-            temperature: std::env::var("T").unwrap().parse().unwrap(),
-            ..Sampling::default()
-        },
+        sampling: Sampling { repetition_penalty: 1.0, ..Sampling::default() },
         max_tokens: 200,
         seed: 1,
         data_root: test_folder(),
