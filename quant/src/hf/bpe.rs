@@ -9,28 +9,58 @@ use serde_json::Value;
 use super::error::HfError;
 use super::files::{present, read_json, read_text};
 
-/// Qwen2's pre-tokenizer pattern. llama.cpp knows it by name; no other is supported.
+/// Qwen2's pre-tokenizer pattern.
 const QWEN2_SPLIT: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
+
+/// Llama 3's pre-tokenizer pattern.
+const LLAMA3_SPLIT: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*",
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
+
+/// How texts are split before merging. llama.cpp knows these by name; others are not supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Splitter {
+    /// Qwen2's, also of Qwen2.5 and Qwen3: every digit alone.
+    Qwen2,
+    /// Llama 3's: up to three digits together; a word that is a token is not merged from parts.
+    Llama3,
+}
+
+impl Splitter {
+    /// Returns the name in llama.cpp.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qwen2 => "qwen2",
+            Self::Llama3 => "llama-bpe",
+        }
+    }
+}
 
 /// A base vocabulary and its merges in order of priority, each two symbols separated by a space.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bpe {
     pub tokens: BTreeMap<u32, String>,
     pub merges: Vec<String>,
+    pub splitter: Splitter,
 }
 
 impl Bpe {
-    /// Reads the form that the directory has.
-    pub(super) fn read(directory: &Path) -> Result<Self, HfError> {
+    /// Reads the form that the directory has. The splitter is in `tokenizer.json`; without that file
+    /// it is `default`, if the family has one.
+    pub(super) fn read(directory: &Path, default: Option<Splitter>) -> Result<Self, HfError> {
         let (vocab, json) = (directory.join("vocab.json"), directory.join("tokenizer.json"));
+        let has_json = present(&json);
         if present(&vocab) {
             let tokens = by_id(read_json(&vocab)?, &vocab)?;
             let merges = merges(&directory.join("merges.txt"))?;
-            Ok(Self { tokens, merges })
-        } else if present(&json) {
+            let splitter = if has_json { Some(read_json::<TokenizerJson>(&json)?.splitter(&json)?) } else { default };
+            let missing = || HfError::invalid(&json, "pre_tokenizer", "missing, expected how texts are split");
+            Ok(Self { tokens, merges, splitter: splitter.ok_or_else(missing)? })
+        } else if has_json {
             Self::from_json(&json)
         } else {
             let expected = "expected tokenizer.model, vocab.json and merges.txt, or tokenizer.json";
@@ -40,23 +70,7 @@ impl Bpe {
 
     fn from_json(path: &Path) -> Result<Self, HfError> {
         let json: TokenizerJson = read_json(path)?;
-        if json.model.kind != "BPE" || json.model.byte_fallback {
-            let kind = &json.model.kind;
-            return Err(HfError::invalid(path, "key 'model'", format!("a {kind} model, expected byte-level BPE")));
-        }
-        for split in json.pre_tokenizer.iter().flat_map(PreTokenizer::patterns) {
-            if split != QWEN2_SPLIT {
-                return Err(HfError::invalid(
-                    path,
-                    "key 'pre_tokenizer'",
-                    format!("splits by '{split}', expected Qwen2's pattern"),
-                ));
-            }
-        }
-        if let Some((key, found)) = json.unsupported() {
-            let problem = format!("{found}, expected what Qwen2's tokenizer has");
-            return Err(HfError::invalid(path, format!("key '{key}'"), problem));
-        }
+        let splitter = json.splitter(path)?;
         let mut merges = Vec::with_capacity(json.model.merges.len());
         for (index, merge) in json.model.merges.into_iter().enumerate() {
             let merge = match merge {
@@ -65,7 +79,7 @@ impl Bpe {
             };
             merges.push(checked(&merge).ok_or_else(|| not_a_merge(path, &format!("merge {index}"), &merge))?);
         }
-        Ok(Self { tokens: by_id(json.model.vocab, path)?, merges })
+        Ok(Self { tokens: by_id(json.model.vocab, path)?, merges, splitter })
     }
 }
 
@@ -78,20 +92,47 @@ struct TokenizerJson {
 }
 
 impl TokenizerJson {
-    /// Returns a setting with which texts would be split differently from llama.cpp's Qwen2.
-    fn unsupported(&self) -> Option<(&'static str, &Value)> {
-        let normalises = !self.normalizer.is_null() && self.normalizer["type"] != "NFC";
+    /// Returns the splitter, if texts are tokenized as llama.cpp does it by that name.
+    fn splitter(&self, path: &Path) -> Result<Splitter, HfError> {
+        if self.model.kind != "BPE" || self.model.byte_fallback {
+            let kind = &self.model.kind;
+            return Err(HfError::invalid(path, "key 'model'", format!("a {kind} model, expected byte-level BPE")));
+        }
+        let mut splitter = None;
+        for split in self.pre_tokenizer.iter().flat_map(PreTokenizer::patterns) {
+            let known = [(QWEN2_SPLIT, Splitter::Qwen2), (LLAMA3_SPLIT, Splitter::Llama3)];
+            let found = known.into_iter().find(|(pattern, _)| *pattern == split).map(|(_, splitter)| splitter);
+            if found.is_none() || splitter.is_some_and(|other| Some(other) != found) {
+                let problem = format!("splits by '{split}', expected the pattern of Qwen2 or Llama 3");
+                return Err(HfError::invalid(path, "key 'pre_tokenizer'", problem));
+            }
+            splitter = found;
+        }
+        let splitter = splitter.unwrap_or(Splitter::Qwen2);
+        if let Some((key, found)) = self.unsupported(splitter) {
+            let problem = format!("{found}, expected what the tokenizers of Qwen2 and Llama 3 have");
+            return Err(HfError::invalid(path, format!("key '{key}'"), problem));
+        }
+        Ok(splitter)
+    }
+
+    /// Returns a setting with which texts would be tokenized differently by llama.cpp.
+    fn unsupported(&self, splitter: Splitter) -> Option<(&'static str, &Value)> {
+        let composes = self.normalizer["type"] == "NFC" && splitter == Splitter::Qwen2;
+        let normalises = !self.normalizer.is_null() && !composes;
         let off = |value: &Value| value.is_null() || *value == false || *value == "";
         let settings = [
             ("model.continuing_subword_prefix", &self.model.continuing_subword_prefix),
             ("model.end_of_word_suffix", &self.model.end_of_word_suffix),
-            ("model.ignore_merges", &self.model.ignore_merges),
         ];
         let steps = self.pre_tokenizer.iter().flat_map(PreTokenizer::steps);
         let steps = steps.flat_map(|step| {
             [("pre_tokenizer.add_prefix_space", &step.add_prefix_space), ("pre_tokenizer.use_regex", &step.use_regex)]
         });
-        let found = normalises.then_some(("normalizer", &self.normalizer));
+        let ignores = self.model.ignore_merges == true;
+        let words =
+            (ignores != (splitter == Splitter::Llama3)).then_some(("model.ignore_merges", &self.model.ignore_merges));
+        let found = normalises.then_some(("normalizer", &self.normalizer)).or(words);
         found.or_else(|| settings.into_iter().chain(steps).find(|(_, value)| !off(value)))
     }
 }
@@ -202,16 +243,47 @@ mod tests {
         let expected = Bpe {
             tokens: [(0, "#"), (1, "a"), (2, "##")].map(|(id, text)| (id, text.to_owned())).into(),
             merges: vec!["# #".into(), "a b".into()],
+            splitter: Splitter::Qwen2,
         };
-        assert_eq!(Bpe::read(old.path()).unwrap(), expected);
-        assert_eq!(Bpe::read(new.path()).unwrap(), expected);
+        assert_eq!(Bpe::read(old.path(), Some(Splitter::Qwen2)).unwrap(), expected);
+        assert_eq!(Bpe::read(new.path(), None).unwrap(), expected);
+        let error = Bpe::read(old.path(), None).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json: pre_tokenizer: missing"), "{error}");
+    }
+
+    #[test]
+    fn the_splitter_is_found_by_its_pattern_and_needs_its_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |pattern: &str, ignore: Value, normalizer: Value| {
+            let pre = serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"});
+            let json = serde_json::json!({"pre_tokenizer": pre, "normalizer": normalizer,
+                "model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "ignore_merges": ignore}});
+            std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+            Bpe::read(dir.path(), None).map(|bpe| bpe.splitter).map_err(|error| error.to_string())
+        };
+        let nfc = serde_json::json!({"type": "NFC"});
+        assert_eq!(read(QWEN2_SPLIT, false.into(), nfc.clone()), Ok(Splitter::Qwen2));
+        assert_eq!(read(LLAMA3_SPLIT, true.into(), Value::Null), Ok(Splitter::Llama3));
+        for (found, expected) in [
+            (read(LLAMA3_SPLIT, false.into(), Value::Null), "key 'model.ignore_merges': false"),
+            (read(QWEN2_SPLIT, true.into(), Value::Null), "key 'model.ignore_merges': true"),
+            (read(LLAMA3_SPLIT, true.into(), nfc), "key 'normalizer'"),
+            (read(r"\s+", false.into(), Value::Null), r"splits by '\s+', expected the pattern of Qwen2 or Llama 3"),
+        ] {
+            let error = found.unwrap_err();
+            assert!(error.contains(expected), "{error}, expected {expected}");
+        }
+        // The vocabulary of another file has the splitter of this one.
+        std::fs::write(dir.path().join("vocab.json"), r#"{"a": 0}"#).unwrap();
+        std::fs::write(dir.path().join("merges.txt"), "").unwrap();
+        assert!(Bpe::read(dir.path(), Some(Splitter::Qwen2)).unwrap_err().to_string().contains("splits by"));
     }
 
     #[test]
     fn invalid_vocabularies_are_refused_with_the_place() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        let error = || Bpe::read(dir.path()).unwrap_err().to_string();
+        let error = || Bpe::read(dir.path(), None).unwrap_err().to_string();
         assert!(error().contains("expected tokenizer.model"));
         write("tokenizer.json", r#"{"model": {"type": "Unigram", "vocab": {}, "merges": []}}"#);
         assert!(error().contains("a Unigram model"));
