@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::checkpoint::Checkpoint;
 use crate::common;
 use mmprm_quant::convert::{ConvertOptions, WINDOW, WeightType, plan};
-use mmprm_quant::gguf::GgufValue;
+use mmprm_quant::gguf::{GgufFile, GgufValue};
 use mmprm_quant::hf::origin::FORM_KEY;
 use mmprm_quant::hf::source::{ARCHITECTURE_KEY, NAME_KEY};
 use serde_json::{Value, json};
@@ -32,7 +32,9 @@ fn with_splitter(mut checkpoint: Checkpoint) -> Checkpoint {
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*",
         r"|\s*[\r\n]+|\s+(?!\S)|\s+"
     );
-    let json = json!({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": split}},
+    let steps = json!([{"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated", "invert": false},
+        {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]);
+    let json = json!({"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
         "model": {"type": "BPE", "ignore_merges": true, "vocab": {}, "merges": []}});
     checkpoint.tokenizer_json = Some(json);
     checkpoint
@@ -209,6 +211,46 @@ fn modules_may_be_named_as_in_memory() {
     }
     assert!(nested.files[0].tensors.iter().any(|tensor| tensor.source == "model.language_model.norm.weight"));
     assert!(nested.files[1].tensors.iter().all(|tensor| tensor.source.starts_with("model.")));
+}
+
+#[test]
+fn configurations_of_every_family_have_no_unknown_keys() {
+    let mut compared = 0;
+    for entry in std::fs::read_dir(common::golden().join("families")).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.is_dir() {
+            let out = tempfile::tempdir().unwrap();
+            let notes = plan(&folder, out.path(), &ConvertOptions::new(WeightType::F32)).unwrap().notes;
+            let is_expected = |note: &String| folder.ends_with("mistral") && note.contains("the last 128 tokens");
+            assert!(notes.iter().all(is_expected), "{}: {notes:?}", folder.display());
+            compared += 1;
+        }
+    }
+    assert!(compared > 10);
+}
+
+#[test]
+fn an_adapter_of_llama_has_its_rows_where_the_base_has_them() {
+    let base = common::golden().join("families/llama3");
+    let folder = tempfile::tempdir().unwrap();
+    let query = "base_model.model.model.layers.0.self_attn.q_proj";
+    let (down, up) = (format!("{query}.lora_A.weight"), format!("{query}.lora_B.weight"));
+    std::fs::write(folder.path().join("adapter_config.json"), r#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1}"#)
+        .unwrap();
+    common::write_safetensors(
+        &folder.path().join("adapter_model.safetensors"),
+        &[(&down, vec![1, 64]), (&up, vec![64, 1])],
+        |_, index| index as f32,
+    );
+    let out = folder.path().join("out");
+    let converted = mmprm_quant::convert::adapter::plan(folder.path(), &base, &out, WeightType::F32).unwrap();
+    converted.write().unwrap();
+    let file = GgufFile::open(&converted.path).unwrap();
+    let up = file.tensor("blk.0.attn_q.weight.lora_b").unwrap();
+    let rows: Vec<f32> =
+        file.tensor_data(up).chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+    assert_eq!(rows[..6], [0.0, 8.0, 1.0, 9.0, 2.0, 10.0]);
+    assert_eq!(rows[16..18], [16.0, 24.0]);
 }
 
 /// Calls `change` with the path of every key below `value`.

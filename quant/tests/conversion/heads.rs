@@ -5,6 +5,8 @@ use mmprm_quant::convert::{Facts, WeightType, facts};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::head::{Activation, Head};
 use mmprm_quant::hf::config::ScoringHead;
+use mmprm_quant::progress::no_progress;
+use mmprm_quant::quantize::{self, QuantType, QuantizeOptions};
 use serde_json::json;
 
 /// A checkpoint of a class with these tensors of a head in the place of the vocabulary's.
@@ -58,6 +60,16 @@ fn a_head_is_written_as_metadata_with_all_its_numbers() {
     assert_eq!(found.unwrap().layers[0].outputs, 1);
     assert!(file.tensor("output.weight").is_some());
     assert_eq!(head(&Checkpoint::qwen2()).1, None);
+}
+
+#[test]
+fn quantisation_keeps_the_head() {
+    let checkpoint = mlp();
+    let (file, whole) = head(&checkpoint);
+    let path = checkpoint.directory.path().join("quantised.gguf");
+    let options = QuantizeOptions::new(QuantType::F32);
+    quantize::plan(&file, &options).unwrap().write(&path, &mut no_progress).unwrap();
+    assert_eq!(Head::read(&GgufFile::open(&path).unwrap()).unwrap(), whole);
 }
 
 #[test]

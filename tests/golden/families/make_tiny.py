@@ -44,11 +44,11 @@ def write(path, value):
 
 
 def bpe(split, specials, size, ignore_merges):
-    """Trains a byte-level BPE with a family's splitter; special tokens follow the base vocabulary."""
+    """Trains a byte-level BPE with a family's splitter (None: SmolLM's); special tokens follow the base vocabulary."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(split), behavior="isolated", invert=False),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
+        pre_tokenizers.Split(Regex(split), behavior="isolated", invert=False) if split else pre_tokenizers.Digits(True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=not split),
     ])
     tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -104,6 +104,21 @@ def llama3_tokenizer(folder):
         ) for text in specials},
     ))
     write(folder / "special_tokens_map.json", dict(bos_token=bos, eos_token="<|eot_id|>"))
+
+
+def smollm_tokenizer(folder):
+    """A tokenizer as SmolLM2 has it, also as vocab.json and merges.txt."""
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = bpe(None, specials, 360, False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.model.save(str(folder))
+    write(folder / "tokenizer_config.json", dict(
+        add_prefix_space=False, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>", unk_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False, model_max_length=8192, tokenizer_class="GPT2Tokenizer",
+        added_tokens_decoder={str(tokenizer.token_to_id(text)): dict(
+            content=text, lstrip=False, normalized=False, rstrip=False, single_word=False, special=True
+        ) for text in specials},
+    ))
 
 
 def sentencepiece_tokenizer(folder):
@@ -395,6 +410,8 @@ MAKE = {
     "llama2": lambda name: causal(
         name, LlamaConfig(**{**small(), "num_key_value_heads": 4}, head_dim=8, rope_parameters=rope(1e4, "linear", factor=2.0)),
         LlamaForCausalLM, sentencepiece_tokenizer, 8),
+    "smollm2": lambda name: causal(
+        name, LlamaConfig(**small(), rope_parameters=rope(1e5), tie_word_embeddings=True), LlamaForCausalLM, smollm_tokenizer, 12),
     "mistral": lambda name: causal(
         name, MistralConfig(**small(), rope_parameters=rope(1e4), sliding_window=128), MistralForCausalLM, sentencepiece_tokenizer, 9,
         old_style),
