@@ -14,6 +14,9 @@ use super::error::HfError;
 use super::files::read_optional_json;
 use super::template::Template;
 
+/// Classes of tokenizers that are what `tokenizer.json` says, in transformers 4 and 5.
+const GENERAL: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
+
 /// An added token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Added {
@@ -159,7 +162,7 @@ impl TokenizerFiles {
         };
         // The classes of a family build the template anew by these settings; the general one keeps
         // what the file has.
-        let is_general = self.config.tokenizer_class.as_deref().is_none_or(|class| class == "PreTrainedTokenizerFast");
+        let is_general = self.config.tokenizer_class.as_deref().is_none_or(|class| GENERAL.contains(&class));
         let own = [template.before(bos)?, template.after(eos)?];
         let [first, last] = [0, 1].map(|end| if is_general { own[end] } else { settings[end].unwrap_or(own[end]) });
         Ok((first, last))

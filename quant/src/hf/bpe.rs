@@ -98,8 +98,12 @@ impl TokenizerJson {
     /// Returns the splitter, if texts are tokenized as llama.cpp does it by that name.
     fn splitter(&self, path: &Path) -> Result<Splitter, HfError> {
         if self.model.kind != "BPE" || self.model.byte_fallback {
-            let kind = &self.model.kind;
-            return Err(HfError::invalid(path, "key 'model'", format!("a {kind} model, expected byte-level BPE")));
+            let problem = if self.model.byte_fallback {
+                "a sentencepiece vocabulary (byte_fallback), expected its tokenizer.model beside this file".to_owned()
+            } else {
+                format!("a {} model, expected byte-level BPE", self.model.kind)
+            };
+            return Err(HfError::invalid(path, "key 'model'", problem));
         }
         let steps: Vec<&PreTokenizer> = self.pre_tokenizer.iter().flat_map(PreTokenizer::steps).collect();
         let splitter = splitter(&steps)
@@ -341,6 +345,8 @@ mod tests {
         assert!(error().contains("expected tokenizer.model"));
         write("tokenizer.json", r#"{"model": {"type": "Unigram", "vocab": {}, "merges": []}}"#);
         assert!(error().contains("a Unigram model"));
+        write("tokenizer.json", r#"{"model": {"type": "BPE", "byte_fallback": true, "vocab": {}, "merges": []}}"#);
+        assert!(error().contains("expected its tokenizer.model beside this file"));
         write("tokenizer.json", r#"{"model": {"type": "BPE", "vocab": {}, "merges": []}}"#);
         assert!(error().contains("key 'pre_tokenizer': missing, expected Split or Digits"), "{}", error());
         write("vocab.json", r#"{"a": 1, "b": 1}"#);

@@ -253,6 +253,41 @@ fn an_adapter_of_llama_has_its_rows_where_the_base_has_them() {
     assert_eq!(rows[16..18], [16.0, 24.0]);
 }
 
+#[test]
+fn tokens_around_a_text_are_those_of_the_template_or_of_the_class() {
+    let folder = copy("llama3");
+    let path = |name: &str| folder.path().join(name);
+    let read = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(path(name)).unwrap()).unwrap() };
+    let (config, whole) = (read("tokenizer_config.json"), read("tokenizer.json"));
+    let adds = |change: &dyn Fn(&mut Value, &mut Value)| {
+        let (mut config, mut json) = (config.clone(), whole.clone());
+        change(&mut config, &mut json);
+        std::fs::write(path("tokenizer_config.json"), config.to_string()).unwrap();
+        std::fs::write(path("tokenizer.json"), json.to_string()).unwrap();
+        let plan = plan(folder.path(), &path("out"), &ConvertOptions::new(WeightType::F32))?;
+        let flag = plan.files[0].metadata.iter().find(|(key, _)| key == "tokenizer.ggml.add_bos_token").unwrap();
+        Ok::<bool, mmprm_quant::ConvertError>(flag.1.as_bool().unwrap())
+    };
+    assert!(adds(&|_, _| {}).unwrap());
+    // A class that is not of a family ignores the setting.
+    for class in ["PreTrainedTokenizerFast", "TokenizersBackend"] {
+        let general = |config: &mut Value, _: &mut Value| {
+            config["tokenizer_class"] = json!(class);
+            config["add_bos_token"] = json!(false);
+        };
+        assert!(adds(&general).unwrap(), "{class}");
+    }
+    let own = |config: &mut Value, _: &mut Value| {
+        config["tokenizer_class"] = json!("LlamaTokenizerFast");
+        config["add_bos_token"] = json!(false);
+    };
+    assert!(!adds(&own).unwrap());
+    assert!(!adds(&|_, json| json["post_processor"] = Value::Null).unwrap());
+    // llama.cpp can add no other token.
+    let error = adds(&|config, _| config["bos_token"] = json!("<|eot_id|>")).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json: key 'post_processor': a template with the tokens [360]"), "{error}");
+}
+
 /// Calls `change` with the path of every key below `value`.
 fn each_key(value: &Value, path: &str, change: &mut dyn FnMut(&str)) {
     for (key, value) in value.as_object().into_iter().flatten() {
