@@ -180,7 +180,7 @@ fn inspect_names_family_class_and_head() {
     );
     assert_eq!(object["head"], json!({"widths": [64, 64, 2], "activation": "relu"}));
     assert_eq!(object["has_prm_form"], json!(false));
-    let (shown, object) = convert("mistral");
-    assert!(shown.contains("family: llama (mistral), from MistralForCausalLM"), "{shown}");
+    let (shown, object) = convert("llama3");
+    assert!(shown.contains("family: llama (llama3), from LlamaForCausalLM"), "{shown}");
     assert!(!shown.contains("\n  head:") && object["head"].is_null(), "{shown}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::keys::KeyError;
+use super::error::KeyError;
 use super::model::{LanguageArch, ScoringHead};
 
 /// A family of language models: a value of `model_type`.

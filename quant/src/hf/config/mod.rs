@@ -16,6 +16,7 @@
 //! assert_eq!((config.language.arch, config.language.head()), (LanguageArch::Qwen2, 16));
 //! ```
 
+mod error;
 mod family;
 mod keys;
 mod model;
@@ -23,8 +24,9 @@ mod read;
 mod rope;
 mod tables;
 
+pub use error::KeyError;
+pub use keys::check as check_keys;
 pub(crate) use keys::is_off;
-pub use keys::{KeyError, check as check_keys};
 pub use model::{
     Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, ScoringHead, TensorNames, VisionConfig,
     VisionNorm,

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::error::KeyError;
 use super::family::Family;
-use super::keys::{KeyError, check as check_keys, check_pixels};
+use super::keys::{check as check_keys, check_pixels};
 use super::model::{
     Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, TensorNames, VisionConfig, VisionNorm,
 };

@@ -7,7 +7,8 @@
 
 use serde_json::{Map, Value};
 
-use super::keys::{KeyError, is_off};
+use super::error::KeyError;
+use super::keys::is_off;
 use super::model::RopeScaling;
 
 /// Base and scaling of the rotary positions of a language model.
