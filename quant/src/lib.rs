@@ -1,7 +1,8 @@
 //! Reads, converts and quantises model checkpoints: safetensors, GGUF, ggml's block formats.
 //!
-//! The supported checkpoints are those of MM-PRM (arXiv 2505.13427): InternVL2.5, and its language
-//! models `InternLM2` and `Qwen2` alone. Needs no Python; memory use does not grow with the
+//! The supported checkpoints are those of MM-PRM (arXiv 2505.13427), `InternVL2.5`, and of its
+//! successors `InternVL3` and 3.5, and text models of the families `InternLM2`, `Qwen2`, `Qwen3`,
+//! `Llama` and `Mistral`, also with a head that scores steps. Needs no Python; memory use does not grow with the
 //! checkpoint.
 //!
 //! Convert a Hugging Face checkpoint directory to a pair of GGUF files that llama.cpp loads
@@ -73,6 +74,7 @@ pub mod blocks;
 pub mod check;
 pub mod convert;
 pub mod gguf;
+pub mod head;
 pub mod hf;
 pub mod inspect;
 mod map;

@@ -197,6 +197,16 @@ pub enum LimitError {
         /// The trained context in positions.
         trained: usize,
     },
+    /// A prompt beyond the window within which a model attends, which llama.cpp does not compute.
+    #[error(
+        "the prompt takes {positions} positions, but this model attends to the last {window} only, which is not supported"
+    )]
+    BeyondWindow {
+        /// Positions of the prompt.
+        positions: usize,
+        /// The window in positions.
+        window: usize,
+    },
     /// The context is full and nothing in it can be dropped.
     #[error("the context of {context} cells is full")]
     ContextFull {

@@ -2,9 +2,10 @@
 //!
 //! Up to it, dynamic NTK scaling of positions changes nothing, and llama.cpp computes what MM-PRM's
 //! code does. Beyond it llama.cpp does not scale, so that prompts of a model with dynamic scaling
-//! are refused; prompts of other models are computed and counted, for a warning.
+//! are refused; prompts of other models are computed and counted, for a warning. A model that
+//! attends within a window is computed up to its width, and longer prompts are refused too.
 
-use mmprm_quant::convert::DYNAMIC_ROPE;
+use mmprm_quant::convert::{DYNAMIC_ROPE, WINDOW};
 use mmprm_quant::gguf::{GgufFile, GgufValue};
 
 use super::LimitError;
@@ -13,7 +14,14 @@ use super::LimitError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrainedContext {
     positions: usize,
-    is_dynamic: bool,
+    limit: Option<Limit>,
+}
+
+/// Why llama.cpp computes something else beyond some length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Dynamic,
+    Window,
 }
 
 impl TrainedContext {
@@ -40,7 +48,12 @@ impl TrainedContext {
             (Some(original), Some(factor)) => (f64::from(original) * f64::from(factor)) as usize,
             _ => 0,
         };
-        Self { positions: context.max(extended), is_dynamic: file.get(DYNAMIC_ROPE).is_some() }
+        let positions = context.max(extended);
+        let window = file.get(WINDOW).and_then(GgufValue::as_u32).map(|window| window as usize);
+        match window.filter(|window| *window < positions) {
+            Some(window) => Self { positions: window, limit: Some(Limit::Window) },
+            None => Self { positions, limit: file.get(DYNAMIC_ROPE).map(|_| Limit::Dynamic) },
+        }
     }
 
     /// Returns the length in positions; `usize::MAX` if it is unknown.
@@ -51,19 +64,21 @@ impl TrainedContext {
     /// Returns whether a prompt is within the trained context.
     ///
     /// # Errors
-    /// [`LimitError::BeyondTrained`] for a longer prompt of a model with dynamic scaling.
+    /// [`LimitError::BeyondTrained`] for a longer prompt of a model with dynamic scaling,
+    /// [`LimitError::BeyondWindow`] for one of a model that attends within a window.
     pub fn admit(self, positions: usize) -> Result<bool, LimitError> {
-        let is_within = positions <= self.positions;
-        if is_within || !self.is_dynamic {
-            return Ok(is_within);
+        match self.limit {
+            _ if positions <= self.positions => Ok(true),
+            None => Ok(false),
+            Some(Limit::Dynamic) => Err(LimitError::BeyondTrained { positions, trained: self.positions }),
+            Some(Limit::Window) => Err(LimitError::BeyondWindow { positions, window: self.positions }),
         }
-        Err(LimitError::BeyondTrained { positions, trained: self.positions })
     }
 
     /// Returns the number of tokens that can be drawn after an admitted prompt without decoding one
     /// beyond the last position that is computed exactly.
     pub fn room(self, positions: usize) -> usize {
-        if self.is_dynamic { self.positions.saturating_add(1).saturating_sub(positions) } else { usize::MAX }
+        if self.limit.is_some() { self.positions.saturating_add(1).saturating_sub(positions) } else { usize::MAX }
     }
 }
 
@@ -92,6 +107,18 @@ mod tests {
             "the prompt takes 65 positions, more than the trained context of 64, beyond which this model's dynamic scaling \
              of positions is not supported"
         );
+    }
+
+    #[test]
+    fn prompts_beyond_a_window_are_refused_in_one_sentence() {
+        let of = |window: u32| trained(&[("qwen2.context_length", 64_u32.into()), (WINDOW, window.into())]);
+        let narrow = of(16);
+        assert_eq!((narrow.positions(), narrow.admit(16), narrow.room(10)), (16, Ok(true), 7));
+        assert_eq!(
+            narrow.admit(17).unwrap_err().to_string(),
+            "the prompt takes 17 positions, but this model attends to the last 16 only, which is not supported"
+        );
+        assert_eq!(of(64).admit(65), Ok(false));
     }
 
     #[test]

@@ -260,6 +260,9 @@ fn rope(section: &Section<'_>) -> Result<(f32, RopeScaling), ConfigError> {
         checkpoint::RopeScaling::Dynamic { factor } => {
             RopeScaling::Dynamic { factor, trained: section.size("max_position_embeddings", Some(2048))? }
         }
+        checkpoint::RopeScaling::Llama3 { .. } => {
+            return Err(section.wrong("rope_scaling.type", quoted("llama3"), "dynamic or linear for training"));
+        }
         _ => return Err(section.wrong("rope_scaling.type", quoted("yarn"), "dynamic or linear for training")),
     };
     Ok((rope.base, scaling))

@@ -72,14 +72,14 @@ impl Builder<'_> {
 
 /// A language model with the vocabulary of the one at `path`.
 fn language_model(path: &Path, random: &mut Random) -> (Gguf, String) {
-    let arch = *random.of(&["internlm2", "llama", "qwen2"]);
+    let arch = *random.of(&["internlm2", "llama", "qwen2", "qwen3"]);
     let kv_heads = *random.of(&[1_u64, 1, 2, 3, 64]);
     let heads = kv_heads * *random.of(&[1, 1, 2, 5, 8]);
     let widths = [2_u64, 4, 6, 8, 10, 16, 18, 32, 64, 80, 128, 192, 256];
     let head = *random.of(if heads < 64 { &widths } else { &widths[..3] });
     let (blocks, feed_forward) = (1 + random.below(3), *random.of(&[1_u64, 2, 31, 32, 33, 100, 256]));
-    // Llama's queries may have another width than its hidden states.
-    let is_wide = arch == "llama" && random.below(3) == 0;
+    // Queries of these may have another width than the hidden states.
+    let is_wide = matches!(arch, "llama" | "qwen3") && random.below(3) == 0;
     let hidden = if is_wide { heads * *random.of(&[2, 32]) } else { heads * head };
     let context = *random.of(&[512_u32, 8192, 1 << 24]);
     let what = format!("{arch}: {heads}/{kv_heads} heads of {head}, {hidden}, {feed_forward}, {blocks}, {context}");
@@ -121,6 +121,10 @@ fn language_model(path: &Path, random: &mut Random) -> (Gguf, String) {
             if arch == "qwen2" {
                 builder.vector(&name(&format!("{part}.bias")), &[width]);
             }
+        }
+        if arch == "qwen3" {
+            builder.vector(&name("attn_q_norm.weight"), &[head]);
+            builder.vector(&name("attn_k_norm.weight"), &[head]);
         }
         builder.matrix(&name("attn_output.weight"), &[heads * head, hidden]);
         builder.vector(&name("ffn_norm.weight"), &[hidden]);

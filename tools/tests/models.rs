@@ -162,3 +162,25 @@ fn figures_of_prefix_reuse_are_for_who_wants_more() {
     assert!(sandbox.run("inspect policy.gguf --verbose").done().out.contains("| output_norm.weight"));
     assert_eq!(sandbox.run("inspect policy.gguf -v -q").code, Some(2));
 }
+
+#[test]
+fn inspect_names_family_class_and_head() {
+    let sandbox = Sandbox::new();
+    let families = support::demo().join("../tests/golden/families").canonicalize().unwrap();
+    let convert = |name: &str| {
+        sandbox.run(&format!("convert {}/{name} -o out", families.display())).done();
+        let shown = sandbox.run(&format!("inspect out/{name}-f16.gguf")).done().out;
+        (shown, sandbox.run(&format!("inspect out/{name}-f16.gguf --json")).done().object())
+    };
+    let (shown, object) = convert("qwen2-math-prm");
+    assert!(shown.contains("family: qwen2 (qwen2-math-prm), from Qwen2ForProcessRewardModel"), "{shown}");
+    assert!(
+        shown.contains("\n  head: scores positions from the hidden state, 64 → 64 → 2, relu between layers"),
+        "{shown}"
+    );
+    assert_eq!(object["head"], json!({"widths": [64, 64, 2], "activation": "relu"}));
+    assert_eq!(object["has_prm_form"], json!(false));
+    let (shown, object) = convert("llama3");
+    assert!(shown.contains("family: llama (llama3), from LlamaForCausalLM"), "{shown}");
+    assert!(!shown.contains("\n  head:") && object["head"].is_null(), "{shown}");
+}

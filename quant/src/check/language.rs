@@ -6,6 +6,7 @@ use super::rules::Of;
 use super::tensors::{Layout, Role};
 use super::vocabulary::vocabulary;
 use crate::gguf::{GgufError, GgufFile, GgufValue};
+use crate::head;
 
 /// Checks a language model: its architecture is one that is let in, and keys, vocabulary and
 /// tensors are as llama.cpp expects them.
@@ -17,6 +18,7 @@ pub fn language(file: &GgufFile) -> Result<(), GgufError> {
     let arch = file.get_str("general.architecture")?;
     apply(file, arch, &[Of::Language])?;
     let sizes = Sizes::read(file, arch)?;
+    head::check(file, sizes.hidden)?;
     layout(arch, &sizes, file).check(file)
 }
 
@@ -42,8 +44,8 @@ impl Sizes {
         divides(file, &key("attention.head_count"), heads, hidden)?;
         let kv_heads = optional(file, &key("attention.head_count_kv")).unwrap_or(heads);
         divides(file, &key("attention.head_count_kv"), kv_heads, heads)?;
-        // Only Llama's queries may be narrower or wider than its hidden states.
-        let own_width = optional(file, &key("attention.key_length")).filter(|_| arch == "llama");
+        // Only in these the queries may be narrower or wider than the hidden states.
+        let own_width = optional(file, &key("attention.key_length")).filter(|_| matches!(arch, "llama" | "qwen3"));
         let head = own_width.unwrap_or(hidden / heads);
         for name in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
             equals(file, &key(name), head, "the width of a head")?;
@@ -85,6 +87,10 @@ fn layout(arch: &str, sizes: &Sizes, file: &GgufFile) -> Layout {
             } else {
                 layout.may(bias, &[width], Role::Vector);
             }
+        }
+        if arch == "qwen3" {
+            layout.must(name("attn_q_norm.weight"), &[head], Role::Vector);
+            layout.must(name("attn_k_norm.weight"), &[head], Role::Vector);
         }
         layout.must(name("attn_output.weight"), &[queries, hidden], Role::Matrix);
         layout.must(name("ffn_norm.weight"), &[hidden], Role::Vector);

@@ -14,8 +14,8 @@ use super::rules::{
     Rule,
 };
 
-/// Architectures of language models that are let in: those that `convert` writes, and `llama`.
-pub(super) const ARCHITECTURES: &[&str] = &["internlm2", "llama", "qwen2"];
+/// Architectures of language models that are let in: those that `convert` writes.
+pub(super) const ARCHITECTURES: &[&str] = &["internlm2", "llama", "qwen2", "qwen3"];
 
 /// Maximum number of blocks in llama.cpp (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u32 = 512;

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use super::error::ConvertError;
 use super::language;
 use super::metadata::entry;
+use super::names::Names;
 use super::options::WeightType;
 use super::planned::{PlannedTensor, model_name};
 use crate::adapter::{Adapter, AdapterError, Matrix, Pair, TokenRows};
@@ -63,9 +64,9 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
     let adapter = Adapter::open(adapter)?;
     let config = ModelConfig::read(base)?;
     let checkpoint = Checkpoint::open(base)?;
-    let prefix = if config.vision.is_some() { "language_model." } else { "" };
-    let planned = language::map(Some(&checkpoint), base, prefix, &config.language, weight_type)?;
-    let tied = config.language.tied && config.language.arch == LanguageArch::Qwen2;
+    let names = Names::of(config.names, Some(&checkpoint));
+    let planned = language::map(Some(&checkpoint), base, names, &config.language, weight_type)?;
+    let tied = config.language.tied && config.language.arch != LanguageArch::InternLm2;
     if let Some(table) = adapter.rows.keys().next().filter(|_| tied) {
         // The table then has two uses, for which llama.cpp needs A and B in opposite orders.
         let problem =
@@ -87,8 +88,7 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
         let problem = "not a matrix of the base's language model; a GGUF adapter can adapt only those";
         return Err(adapter.tensor_error(unknown, problem).into());
     }
-    let in_mmproj =
-        |name: &str| config.vision.is_some() && (name.starts_with("mlp1.") || name.starts_with("vision_model."));
+    let in_mmproj = |name: &str| config.vision.is_some() && !names.is_language(name) && checkpoint.get(name).is_some();
     if let Some(name) = adapter.full_tensors.keys().find(|name| !in_mmproj(name)) {
         let problem = "a fully trained tensor of the language model, which a GGUF adapter cannot contain; merge the adapter \
                        instead";

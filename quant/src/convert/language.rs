@@ -1,27 +1,29 @@
-//! The tensors of the language models: `InternLM2` and `Qwen2`.
+//! The tensors of the language models: `InternLM2`, and `Qwen2`, `Qwen3`, `Llama`, `Mistral`, which have
+//! the same names.
 
 use std::path::Path;
 
 use super::error::ConvertError;
 use super::mapper::Mapper;
+use super::names::Names;
 use super::options::WeightType;
 use super::planned::PlannedTensor;
 use super::rows::{QkvPart, RowMap};
-use crate::hf::config::{LanguageArch, LanguageConfig};
+use crate::hf::config::{LanguageArch, LanguageConfig, RopeScaling, ScoringHead};
 use crate::safetensors::Checkpoint;
 
-/// Plans the language model's tensors, whose names in the checkpoint begin with `prefix`.
+/// Plans the language model's tensors.
 pub(super) fn map(
     checkpoint: Option<&Checkpoint>,
     directory: &Path,
-    prefix: &str,
+    names: Names,
     config: &LanguageConfig,
     weight_type: WeightType,
 ) -> Result<Vec<PlannedTensor>, ConvertError> {
-    let mut mapper = Mapper::new(checkpoint, directory, prefix, weight_type);
+    let mut mapper = Mapper::new(checkpoint, directory, move |name| names.language(name), weight_type);
     match config.arch {
         LanguageArch::InternLm2 => internlm2(&mut mapper, config)?,
-        LanguageArch::Qwen2 => qwen2(&mut mapper, config)?,
+        LanguageArch::Qwen2 | LanguageArch::Qwen3 | LanguageArch::Llama => llama(&mut mapper, config)?,
     }
     Ok(mapper.finish())
 }
@@ -57,31 +59,86 @@ fn internlm2(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), Con
     mapper.take("output.weight", head, &[config.vocab, hidden])
 }
 
-fn qwen2(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), ConvertError> {
-    let (hidden, ff) = (config.hidden, config.feed_forward);
-    let kv = config.kv_heads * config.head();
+fn llama(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), ConvertError> {
+    let (hidden, ff, head) = (config.hidden, config.feed_forward, config.head());
+    let (queries, keys) = (config.heads * head, config.kv_heads * head);
     mapper.take("token_embd.weight", "model.embed_tokens.weight", &[config.vocab, hidden])?;
     for layer in 0..config.layers {
         let source = |name: &str| format!("model.layers.{layer}.{name}");
         let target = |name: &str| format!("blk.{layer}.{name}");
         mapper.take(&target("attn_norm.weight"), &source("input_layernorm.weight"), &[hidden])?;
         for (name, projection, width) in
-            [("attn_q", "q_proj", hidden), ("attn_k", "k_proj", kv), ("attn_v", "v_proj", kv)]
+            [("attn_q", "q_proj", queries), ("attn_k", "k_proj", keys), ("attn_v", "v_proj", keys)]
         {
+            // llama.cpp rotates adjacent dimensions in Llama only.
+            let is_rotated = config.arch == LanguageArch::Llama && name != "attn_v";
+            let rows = if is_rotated { RowMap::Rotated { head } } else { RowMap::From(0) };
             let (name, projection) = (target(name), source(&format!("self_attn.{projection}")));
-            mapper.take(&format!("{name}.weight"), &format!("{projection}.weight"), &[width, hidden])?;
-            mapper.take(&format!("{name}.bias"), &format!("{projection}.bias"), &[width])?;
+            let weight = format!("{projection}.weight");
+            mapper.take_rows(&format!("{name}.weight"), &weight, &[width, hidden], rows, width)?;
+            if config.arch == LanguageArch::Qwen2 {
+                mapper.take(&format!("{name}.bias"), &format!("{projection}.bias"), &[width])?;
+            }
         }
-        mapper.take(&target("attn_output.weight"), &source("self_attn.o_proj.weight"), &[hidden, hidden])?;
+        if config.arch == LanguageArch::Qwen3 {
+            mapper.take(&target("attn_q_norm.weight"), &source("self_attn.q_norm.weight"), &[head])?;
+            mapper.take(&target("attn_k_norm.weight"), &source("self_attn.k_norm.weight"), &[head])?;
+        }
+        mapper.take(&target("attn_output.weight"), &source("self_attn.o_proj.weight"), &[hidden, queries])?;
         mapper.take(&target("ffn_norm.weight"), &source("post_attention_layernorm.weight"), &[hidden])?;
         mapper.take(&target("ffn_gate.weight"), &source("mlp.gate_proj.weight"), &[ff, hidden])?;
         mapper.take(&target("ffn_up.weight"), &source("mlp.up_proj.weight"), &[ff, hidden])?;
         mapper.take(&target("ffn_down.weight"), &source("mlp.down_proj.weight"), &[hidden, ff])?;
     }
     mapper.take("output_norm.weight", "model.norm.weight", &[hidden])?;
-    if config.tied {
+    if let Some(factors) = frequency_factors(config) {
+        mapper.compute("rope_freqs.weight", factors);
+    }
+    // A head that scores is in the place of the vocabulary's, which some checkpoints have all the same.
+    let scores_instead = matches!(config.scoring_head, Some(ScoringHead::Classes { .. } | ScoringHead::Mlp));
+    if config.tied || (scores_instead && !mapper.has("lm_head.weight")) {
         // Without an output matrix llama.cpp uses the embeddings.
         return Ok(());
     }
     mapper.take("output.weight", "lm_head.weight", &[config.vocab, hidden])
+}
+
+/// Returns what llama.cpp divides the frequencies by, in models with Llama 3's scaling. Computed in
+/// 32 bits, as by transformers and by llama.cpp's converter.
+fn frequency_factors(config: &LanguageConfig) -> Option<Vec<f32>> {
+    let RopeScaling::Llama3 { factor, low, high, original_context } = config.rope_scaling else { return None };
+    let context = original_context as f32;
+    let [factor, low, high] = [factor, low, high].map(|number| number as f32);
+    let width = config.head();
+    let factors = (0..width / 2).map(|index| {
+        let frequency = 1.0 / config.rope_base.powf((2 * index) as f32 / width as f32);
+        let wavelength = std::f32::consts::TAU / frequency;
+        if wavelength < context / high {
+            1.0
+        } else if wavelength > context / low {
+            factor
+        } else {
+            let smooth = (context / wavelength - low) / (high - low);
+            1.0 / ((1.0 - smooth) / factor + smooth)
+        }
+    });
+    Some(factors.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hf::shapes::Shape;
+
+    #[test]
+    fn frequencies_are_kept_interpolated_or_divided() {
+        let mut config = Shape::InternVl25B8.config().language;
+        assert_eq!(frequency_factors(&config), None);
+        config.rope_base = 5e5;
+        config.rope_scaling = RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 8192 };
+        let factors = frequency_factors(&config).unwrap();
+        assert_eq!((factors.len(), factors.is_sorted()), (64, true));
+        assert_eq!((&factors[..29], &factors[35..]), (&[1.0; 29][..], &[8.0; 29][..]));
+        assert!(factors[29..35].iter().all(|factor| *factor > 1.0 && *factor < 8.0), "{factors:?}");
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::error::ConvertError;
+use super::names::Names;
 use super::options::WeightType;
 use super::planned::{PlannedFile, PlannedTensor};
 use super::rows::RowMap;
@@ -17,7 +18,8 @@ use crate::safetensors::{Checkpoint, Dtype, Tensor};
 pub(super) struct Mapper<'a> {
     checkpoint: Option<&'a Checkpoint>,
     directory: &'a Path,
-    prefix: &'a str,
+    /// Returns the name of a tensor in the checkpoint.
+    named: Box<dyn Fn(&str) -> String + 'a>,
     weight_type: WeightType,
     tensors: Vec<PlannedTensor>,
 }
@@ -26,14 +28,27 @@ impl<'a> Mapper<'a> {
     pub(super) fn new(
         checkpoint: Option<&'a Checkpoint>,
         directory: &'a Path,
-        prefix: &'a str,
+        named: impl Fn(&str) -> String + 'a,
         weight_type: WeightType,
     ) -> Self {
-        Self { checkpoint, directory, prefix, weight_type, tensors: Vec::new() }
+        Self { checkpoint, directory, named: Box::new(named), weight_type, tensors: Vec::new() }
     }
 
-    /// Plans `target` from all rows of `source` (a name after the prefix), which must have the
-    /// given shape.
+    /// Returns whether the checkpoint has a tensor; not without a checkpoint.
+    pub(super) fn has(&self, source: &str) -> bool {
+        self.checkpoint.is_some_and(|checkpoint| checkpoint.get(&(self.named)(source)).is_some())
+    }
+
+    /// Plans a vector that is computed from the configuration.
+    pub(super) fn compute(&mut self, target: &str, values: Vec<f32>) {
+        let spec = TensorSpec { name: target.to_owned(), dims: vec![values.len() as u64], ggml_type: GgmlType::F32 };
+        let size = 4 * values.len() as u64;
+        let source = "config.json".to_owned();
+        self.tensors.push(PlannedTensor { spec, source, size, rows: RowMap::From(0), values: Some(values) });
+    }
+
+    /// Plans `target` from all rows of `source` (a name as in a model of its own), which must have
+    /// the given shape.
     pub(super) fn take(&mut self, target: &str, source: &str, shape: &[u64]) -> Result<(), ConvertError> {
         self.take_rows(target, source, shape, RowMap::From(0), shape[0])
     }
@@ -72,7 +87,7 @@ impl<'a> Mapper<'a> {
         dims: Vec<u64>,
         rows: RowMap,
     ) -> Result<(), ConvertError> {
-        let source = format!("{}{source}", self.prefix);
+        let source = (self.named)(source);
         if let Some(checkpoint) = self.checkpoint {
             self.look_up(checkpoint, &source, shape)?;
         }
@@ -82,31 +97,41 @@ impl<'a> Mapper<'a> {
             return Err(ConvertError::TooLarge { path, tensor: source, shape });
         };
         let spec = TensorSpec { name: target.to_owned(), dims, ggml_type };
-        self.tensors.push(PlannedTensor { spec, source, size, rows });
+        self.tensors.push(PlannedTensor { spec, source, size, rows, values: None });
         Ok(())
     }
 
     /// Checks that the checkpoint has the tensor, with the expected shape and a float type.
     fn look_up(&self, checkpoint: &Checkpoint, source: &str, shape: &[u64]) -> Result<(), ConvertError> {
-        let source = source.to_owned();
-        let Some(tensor) = checkpoint.get(&source) else {
-            let (path, expected) = (self.directory.to_owned(), shape.to_vec());
-            return Err(ConvertError::MissingTensor { path, tensor: source, expected });
-        };
-        let path = checkpoint.file(tensor).to_owned();
-        if !tensor.shape.iter().map(|dim| *dim as u64).eq(shape.iter().copied()) {
-            let (found, expected) = (tensor.shape.clone(), shape.to_vec());
-            return Err(ConvertError::Shape { path, tensor: source, found, expected });
-        }
-        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(ConvertError::Dtype { path, tensor: source, found: tensor.dtype });
-        }
-        Ok(())
+        look_up(checkpoint, self.directory, source, shape).map(|_| ())
     }
 
     pub(super) fn finish(self) -> Vec<PlannedTensor> {
         self.tensors
     }
+}
+
+/// Returns a tensor of a checkpoint, which must have the given shape and a float type.
+pub(super) fn look_up<'c>(
+    checkpoint: &'c Checkpoint,
+    directory: &Path,
+    source: &str,
+    shape: &[u64],
+) -> Result<&'c Tensor, ConvertError> {
+    let source = source.to_owned();
+    let Some(tensor) = checkpoint.get(&source) else {
+        let (path, expected) = (directory.to_owned(), shape.to_vec());
+        return Err(ConvertError::MissingTensor { path, tensor: source, expected });
+    };
+    let path = checkpoint.file(tensor).to_owned();
+    if !tensor.shape.iter().map(|dim| *dim as u64).eq(shape.iter().copied()) {
+        let (found, expected) = (tensor.shape.clone(), shape.to_vec());
+        return Err(ConvertError::Shape { path, tensor: source, found, expected });
+    }
+    if !matches!(tensor.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        return Err(ConvertError::Dtype { path, tensor: source, found: tensor.dtype });
+    }
+    Ok(tensor)
 }
 
 /// Chooses the type of a tensor: vectors, norms and position embeddings are small and sensitive,
@@ -124,26 +149,27 @@ fn tensor_type(name: &str, dims: &[u64], weight_type: WeightType) -> GgmlType {
     if dims[0].is_multiple_of(chosen.block_len()) { chosen } else { GgmlType::F16 }
 }
 
-/// Refuses a checkpoint with unmapped tensors: dropping one would silently change the model.
+/// Refuses a checkpoint with unmapped tensors: dropping one would silently change the model. `head`
+/// has the tensors that become metadata.
 pub(super) fn check_all_used(
     checkpoint: &Checkpoint,
     files: &[PlannedFile],
-    multimodal: bool,
+    names: Names,
+    head: &[String],
 ) -> Result<(), ConvertError> {
-    let used: HashSet<&str> =
-        files.iter().flat_map(|file| &file.tensors).map(|tensor| tensor.source.as_str()).collect();
+    let planned = files.iter().flat_map(|file| &file.tensors).map(|tensor| tensor.source.as_str());
+    let used: HashSet<&str> = planned.chain(head.iter().map(String::as_str)).collect();
     // Rotary frequencies are computed, not learnt.
     let ignored = |name: &str| name.ends_with(".rotary_emb.inv_freq");
-    let prefix = if multimodal { "language_model." } else { "" };
+    let heads = ["lm_head.weight", "output.weight"].map(|name| names.language(name));
     for name in checkpoint.names().filter(|name| !used.contains(name) && !ignored(name)) {
         let tensor = checkpoint.get(name).expect("the name is from the checkpoint");
         let path = checkpoint.file(tensor).to_owned();
         // A head tied to the embeddings is stored as a copy of them, or not at all.
-        let own = name.strip_prefix(prefix);
         let table = ["model.embed_tokens.weight", "model.tok_embeddings.weight"]
             .into_iter()
-            .find_map(|table| checkpoint.get(&format!("{prefix}{table}")));
-        match table.filter(|_| matches!(own, Some("lm_head.weight" | "output.weight"))) {
+            .find_map(|table| checkpoint.get(&names.language(table)));
+        match table.filter(|_| heads.iter().any(|head| head == name)) {
             Some(table) if is_copy(checkpoint, tensor, table) => {}
             Some(_) => return Err(ConvertError::TiedHead { path, tensor: name.to_owned() }),
             None => return Err(ConvertError::UnexpectedTensor { path, tensor: name.to_owned() }),

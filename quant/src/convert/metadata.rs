@@ -1,7 +1,7 @@
 //! The metadata that llama.cpp needs, and `mmprm.*` for what it has no keys for.
 
 use crate::gguf::{GgufValue, Metadata};
-use crate::hf::config::{Activation, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+use crate::hf::config::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 
 /// Version of the block formats (`GGML_QNT_VERSION`).
@@ -10,6 +10,10 @@ pub(crate) const QUANTIZATION_VERSION: u32 = 2;
 /// The factor of dynamic NTK scaling, which llama.cpp has no key for: a model with it computes
 /// something else beyond its trained context than its checkpoint's own code.
 pub const DYNAMIC_ROPE: &str = "mmprm.rope.dynamic_factor";
+
+/// The number of positions that a token attends to, where they are fewer than the trained context:
+/// llama.cpp attends to all in these models.
+pub const WINDOW: &str = "mmprm.attention.window";
 
 /// Values of the `general.*` keys.
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +83,18 @@ fn model(config: &LanguageConfig) -> Metadata {
         entry(key("attention.layer_norm_rms_epsilon"), config.norm_eps),
         entry(key("rope.freq_base"), config.rope_base),
     ];
+    if config.arch.has_own_head_width() {
+        metadata.push(entry(key("attention.key_length"), config.head() as u32));
+        metadata.push(entry(key("attention.value_length"), config.head() as u32));
+    }
+    if config.arch == LanguageArch::Llama {
+        metadata.push(entry(key("vocab_size"), config.vocab as u32));
+        metadata.push(entry(key("rope.dimension_count"), config.head() as u32));
+    }
+    metadata.extend(config.window.map(|window| entry(WINDOW, window as u32)));
     match config.rope_scaling {
-        RopeScaling::None => {}
+        // Llama 3's is a tensor.
+        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
         RopeScaling::Dynamic { factor } => metadata.push(entry(DYNAMIC_ROPE, factor)),
         RopeScaling::Linear { factor } => {
             metadata.push(entry(key("rope.scaling.type"), "linear"));
@@ -109,9 +123,9 @@ pub(super) fn tokenizer(vocabulary: &Vocabulary) -> Metadata {
             entry(key("add_space_prefix"), *add_space_prefix),
             entry(key("scores"), tokens.iter().map(|token| token.score).collect::<Vec<_>>()),
         ]),
-        Tokenizer::Bpe { merges } => metadata.extend([
+        Tokenizer::Bpe { splitter, merges } => metadata.extend([
             entry(key("model"), "gpt2"),
-            entry(key("pre"), "qwen2"),
+            entry(key("pre"), splitter.name()),
             entry(key("merges"), merges.clone()),
         ]),
     }

@@ -24,10 +24,12 @@
 
 pub mod adapter;
 mod error;
+mod head;
 mod language;
 mod loadable;
 mod mapper;
 mod metadata;
+mod names;
 mod options;
 mod pair;
 mod planned;
@@ -36,7 +38,7 @@ mod stream;
 mod vision;
 
 pub use error::ConvertError;
-pub use metadata::DYNAMIC_ROPE;
+pub use metadata::{DYNAMIC_ROPE, WINDOW};
 pub(crate) use metadata::{
     GeneralInfo, QUANTIZATION_VERSION, language as language_metadata, vision as vision_metadata,
 };
@@ -46,10 +48,13 @@ pub use planned::{PlannedFile, PlannedTensor};
 
 use std::path::Path;
 
+use names::Names;
+
 use crate::atomic::put_in_place;
 use crate::gguf::{GgufError, GgufValue, Metadata, TensorSpec};
-use crate::hf::config::{ModelConfig, VisionNorm};
-use crate::hf::origin::{self, Origin, TEMPLATE_KEY, Task};
+use crate::hf::config::{ModelConfig, ScoringHead, VisionNorm};
+use crate::hf::origin::{self, FORM_KEY, Origin, TEMPLATE_KEY, Task};
+use crate::hf::source::Source;
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 use crate::progress::ProgressFn;
 use crate::safetensors::Checkpoint;
@@ -75,11 +80,10 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
     let (config, unknown) = ModelConfig::read_noting(&checkpoint.join("config.json"))?;
     let name = planned::model_name(checkpoint)?;
     let tensors = Checkpoint::open(checkpoint)?;
-    let multimodal = config.vision.is_some();
-    let prefix = if multimodal { "language_model." } else { "" };
+    let names = Names::of(config.names, Some(&tensors));
     // Shapes before the tokenizer: a wrong vocabulary size is found before anything is allocated
     // for it.
-    let language_tensors = language::map(Some(&tensors), checkpoint, prefix, &config.language, options.weight_type)?;
+    let language_tensors = language::map(Some(&tensors), checkpoint, names, &config.language, options.weight_type)?;
     let vocabulary = Vocabulary::read(checkpoint, &config.language)?;
     let mut files = Vec::new();
     let info = |weight_type: WeightType, tensors: &[PlannedTensor]| GeneralInfo {
@@ -89,25 +93,58 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
     };
     let mut metadata =
         metadata::language(info(options.weight_type, &language_tensors), &config, metadata::tokenizer(&vocabulary));
+    let source = Source::read(checkpoint)?;
+    metadata.extend(source.metadata());
     let mut notes = notes(&config, &vocabulary, &unknown);
+    let head = match head::kind(&config, &tensors) {
+        None => None,
+        Some(kind) => Some(head::read(&tensors, checkpoint, kind, config.language.hidden)?),
+    };
+    metadata.extend(head.iter().flat_map(|read| read.head.metadata()));
     if let Some(origin) = Origin::read(checkpoint)? {
         add_origin(&mut metadata, &origin, options, checkpoint, &mut notes)?;
     }
-    let pair = multimodal.then(|| (PAIR_KEY.to_owned(), GgufValue::String(pair::id(&tensors, prefix))));
+    let id = || (PAIR_KEY.to_owned(), GgufValue::String(pair::id(&tensors, names)));
+    let pair = config.vision.as_ref().map(|_| id());
     metadata.extend(pair.clone());
     metadata.extend(options.metadata.iter().cloned());
+    metadata.extend(options.prm_form.iter().map(|form| (FORM_KEY.to_owned(), GgufValue::String(form.clone()))));
     let path = output.join(format!("{name}-{}.gguf", options.weight_type.name()));
     files.push(PlannedFile { path, metadata, tensors: language_tensors });
     if let Some(vision) = &config.vision {
-        let tensors = vision::map(Some(&tensors), checkpoint, vision, config.language.hidden, options.vision_type)?;
+        let tensors =
+            vision::map(Some(&tensors), checkpoint, names, vision, config.language.hidden, options.vision_type)?;
         let mut metadata = metadata::vision(info(options.vision_type, &tensors), vision, config.language.hidden);
         metadata.extend(pair);
         let path = output.join(format!("mmproj-{name}-{}.gguf", options.vision_type.name()));
         files.push(PlannedFile { path, metadata, tensors });
     }
-    mapper::check_all_used(&tensors, &files, multimodal)?;
+    mapper::check_all_used(&tensors, &files, names, head.as_ref().map_or(&[], |read| &read.tensors))?;
     loadable::check(&files, checkpoint)?;
     Ok(ConversionPlan { files, notes, checkpoint: tensors })
+}
+
+/// What a checkpoint is, before it is converted: by this the form is chosen in which a reward model
+/// reads solutions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Its class and name.
+    pub source: Source,
+    /// The head that scores positions, if it has one.
+    pub head: Option<ScoringHead>,
+    /// Whether it reads images.
+    pub is_multimodal: bool,
+}
+
+/// Reads what a checkpoint directory is, from its configuration and the names of its tensors.
+///
+/// # Errors
+/// [`ConvertError`] with the file and key or tensor that is missing, invalid or not supported.
+pub fn facts(checkpoint: &Path) -> Result<Facts, ConvertError> {
+    let config = ModelConfig::read(checkpoint)?;
+    let tensors = Checkpoint::open(checkpoint)?;
+    let head = head::kind(&config, &tensors);
+    Ok(Facts { source: Source::read(checkpoint)?, head, is_multimodal: config.vision.is_some() })
 }
 
 /// The tensors of a converted checkpoint.
@@ -127,9 +164,10 @@ pub struct Layout {
 pub fn layout(config: &ModelConfig, weight_type: WeightType) -> Result<Layout, ConvertError> {
     let specs = |tensors: Vec<PlannedTensor>| tensors.into_iter().map(|tensor| tensor.spec).collect();
     let directory = Path::new("the configuration");
-    let language = specs(language::map(None, directory, "", &config.language, weight_type)?);
+    let names = Names::of(config.names, None);
+    let language = specs(language::map(None, directory, names, &config.language, weight_type)?);
     let vision = match &config.vision {
-        Some(vision) => specs(vision::map(None, directory, vision, config.language.hidden, weight_type)?),
+        Some(vision) => specs(vision::map(None, directory, names, vision, config.language.hidden, weight_type)?),
         None => Vec::new(),
     };
     Ok(Layout { language, vision })
@@ -163,8 +201,8 @@ fn add_origin(
     checkpoint: &Path,
     notes: &mut Vec<String>,
 ) -> Result<(), ConvertError> {
-    let given = options.metadata.iter().find(|(key, _)| key == TEMPLATE_KEY);
-    if given.is_some() && origin.task == Task::Policy {
+    let given = options.metadata.iter().any(|(key, _)| key == TEMPLATE_KEY) || options.prm_form.is_some();
+    if given && origin.task == Task::Policy {
         return Err(ConvertError::Policy { path: checkpoint.join(origin::FILE) });
     }
     for (key, value) in origin.metadata() {
@@ -183,6 +221,11 @@ fn notes(config: &ModelConfig, vocabulary: &Vocabulary, unknown: &[String]) -> V
     let mut notes = Vec::new();
     if !unknown.is_empty() {
         notes.push(format!("keys of the configuration that are unknown and ignored: {}", unknown.join(", ")));
+    }
+    if let Some(window) = config.language.window {
+        notes.push(format!(
+            "this model attends to the last {window} tokens, llama.cpp to all: prompts of more tokens are refused"
+        ));
     }
     if let Some(vision) = &config.vision {
         // clip.cpp has no key for the kind of norm: it recognises the 6B tower by its size.

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::names::Names;
 use crate::safetensors::Checkpoint;
 
 /// The GGUF key of the id, in both files.
@@ -18,11 +19,10 @@ const BLOCK: usize = 4096;
 /// Digits of an id.
 const DIGITS: usize = 32;
 
-/// Returns the id: a hash of names, shapes, types and parts of the data of all tensors but the language model's, whose names begin
-/// with `language`.
-pub(super) fn id(checkpoint: &Checkpoint, language: &str) -> String {
+/// Returns the id: a hash of names, shapes, types and parts of the data of all tensors but the language model's.
+pub(super) fn id(checkpoint: &Checkpoint, names: Names) -> String {
     let mut hash = Sha256::new();
-    for name in checkpoint.names().filter(|name| !name.starts_with(language)) {
+    for name in checkpoint.names().filter(|name| !names.is_language(name)) {
         let Some(tensor) = checkpoint.get(name) else { continue };
         let data = checkpoint.data(tensor);
         hash.update(format!("{name} {:?} {:?} {}\n", tensor.dtype, tensor.shape, data.len()));

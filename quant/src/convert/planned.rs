@@ -8,14 +8,16 @@ use crate::gguf::{Metadata, TensorSpec};
 use crate::hf::HfError;
 
 /// A tensor to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PlannedTensor {
     /// Name, dimensions and type in the GGUF file.
     pub spec: TensorSpec,
-    /// Name of the source tensor in the checkpoint.
+    /// Name of the source tensor in the checkpoint, or the file from which the tensor is computed.
     pub source: String,
     pub(super) size: u64,
     pub(super) rows: RowMap,
+    /// The values of a tensor that is computed.
+    pub(super) values: Option<Vec<f32>>,
 }
 
 impl PlannedTensor {

@@ -36,6 +36,11 @@ pub(super) enum RowMap {
         /// Width of a head.
         head: u64,
     },
+    /// Queries or keys of Llama, reordered in the same way within each head.
+    Rotated {
+        /// Width of a head.
+        head: u64,
+    },
 }
 
 impl RowMap {
@@ -51,11 +56,17 @@ impl RowMap {
                     QkvPart::Key => (index, group),
                     QkvPart::Value => (index, group + 1),
                 };
-                let within = if part == QkvPart::Value { within } else { within % 2 * (head / 2) + within / 2 };
+                let within = if part == QkvPart::Value { within } else { adjacent(within, head) };
                 (block * (group + 2) + slot) * head + within
             }
+            Self::Rotated { head } => row / head * head + adjacent(row % head, head),
         }
     }
+}
+
+/// Returns the source row, within a head, of a row for which rotated dimensions are adjacent.
+fn adjacent(within: u64, head: u64) -> u64 {
+    within % 2 * (head / 2) + within / 2
 }
 
 #[cfg(test)]
@@ -85,5 +96,7 @@ mod tests {
     fn rotated_halves_become_adjacent() {
         let map = RowMap::Wqkv { part: QkvPart::Key, group: 2, head: 4 };
         assert_eq!((0..8).map(|row| map.source(row)).collect::<Vec<_>>(), [8, 10, 9, 11, 24, 26, 25, 27]);
+        let map = RowMap::Rotated { head: 4 };
+        assert_eq!((0..8).map(|row| map.source(row)).collect::<Vec<_>>(), [0, 2, 1, 3, 4, 6, 5, 7]);
     }
 }

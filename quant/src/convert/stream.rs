@@ -42,6 +42,12 @@ impl<'a, 'w> Stream<'a, 'w> {
     }
 
     fn tensor(&mut self, writer: &mut GgufWriter, planned: &PlannedTensor) -> Result<(), ConvertError> {
+        if let Some(values) = &planned.values {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            writer.write(&bytes)?;
+            self.done += bytes.len() as u64;
+            return Ok(());
+        }
         let source = self.checkpoint.get(&planned.source).expect("planned from this checkpoint");
         let ggml_type = planned.spec.ggml_type;
         let elements = planned.elements() as usize;

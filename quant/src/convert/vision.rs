@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::ConvertError;
 use super::mapper::Mapper;
+use super::names::Names;
 use super::options::WeightType;
 use super::planned::PlannedTensor;
 use super::rows::RowMap;
@@ -15,14 +16,15 @@ use crate::safetensors::Checkpoint;
 pub(super) fn map(
     checkpoint: Option<&Checkpoint>,
     directory: &Path,
+    names: Names,
     config: &VisionConfig,
     language: u64,
     weight_type: WeightType,
 ) -> Result<Vec<PlannedTensor>, ConvertError> {
-    let mut mapper = Mapper::new(checkpoint, directory, "", weight_type);
+    let mut mapper = Mapper::new(checkpoint, directory, move |name| names.vision(name), weight_type);
     embeddings(&mut mapper, config)?;
     for layer in 0..config.layers {
-        block(&mut mapper, config, layer)?;
+        block(&mut mapper, config, names.fuses_vision(), layer)?;
     }
     projector(&mut mapper, config.hidden * config.shuffle * config.shuffle, language)?;
     Ok(mapper.finish())
@@ -41,7 +43,8 @@ fn embeddings(mapper: &mut Mapper<'_>, config: &VisionConfig) -> Result<(), Conv
     mapper.take_matrix("v.position_embd.weight", &source("position_embedding"), [patches + 1, hidden], order)
 }
 
-fn block(mapper: &mut Mapper<'_>, config: &VisionConfig, layer: u64) -> Result<(), ConvertError> {
+/// Plans a block; the names are those of `InternVL`'s own code.
+fn block(mapper: &mut Mapper<'_>, config: &VisionConfig, is_fused: bool, layer: u64) -> Result<(), ConvertError> {
     let (hidden, ff) = (config.hidden, config.feed_forward);
     let source = |name: &str| format!("vision_model.encoder.layers.{layer}.{name}");
     let target = |name: &str| format!("v.blk.{layer}.{name}");
@@ -51,12 +54,16 @@ fn block(mapper: &mut Mapper<'_>, config: &VisionConfig, layer: u64) -> Result<(
             mapper.take(&target(&format!("{name}.bias")), &source(&format!("{norm}.bias")), &[hidden])?;
         }
     }
-    for (part, name) in (0..).zip(["attn_q", "attn_k", "attn_v"]) {
-        let rows = RowMap::From(part * hidden);
+    for (part, (name, separate)) in
+        (0..).zip([("attn_q", "attn.q_proj"), ("attn_k", "attn.k_proj"), ("attn_v", "attn.v_proj")])
+    {
+        let (whole, first, from) =
+            if is_fused { (3 * hidden, part * hidden, "attn.qkv") } else { (hidden, 0, separate) };
+        let rows = RowMap::From(first);
         let (weight, bias) = (target(&format!("{name}.weight")), target(&format!("{name}.bias")));
-        mapper.take_rows(&weight, &source("attn.qkv.weight"), &[3 * hidden, hidden], rows, hidden)?;
+        mapper.take_rows(&weight, &source(&format!("{from}.weight")), &[whole, hidden], rows, hidden)?;
         if config.qkv_bias {
-            mapper.take_rows(&bias, &source("attn.qkv.bias"), &[3 * hidden], rows, hidden)?;
+            mapper.take_rows(&bias, &source(&format!("{from}.bias")), &[whole], rows, hidden)?;
         }
     }
     if config.qk_norm {

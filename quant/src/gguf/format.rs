@@ -14,6 +14,10 @@ pub(super) const DEFAULT_ALIGNMENT: u32 = 32;
 /// The key that sets the alignment.
 pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
 
+/// Maximum size of a header in bytes: bounds memory for a huge file that is all header. Real
+/// headers take up to tens of megabytes, and those with a head of Qwen2.5-Math-PRM-72B 256 more.
+pub(super) const MAX_HEADER: usize = 512 << 20;
+
 /// Maximum number of dimensions of a tensor (ggml's `GGML_MAX_DIMS`).
 pub(super) const MAX_DIMS: usize = 4;
 

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::cursor::Cursor;
 use super::error::GgufError;
-use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorInfo};
+use super::format::{
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_HEADER, MAX_KEY, MAX_TENSOR_NAME, TensorInfo,
+};
 use super::outline::Keep;
 use super::texts::Texts;
 use super::value::{GgufArray, GgufValue, Metadata};
@@ -20,10 +22,6 @@ pub(super) struct Header {
     /// True lengths of the arrays and strings that were cut, by key.
     pub cut: HashMap<String, usize>,
 }
-
-/// Maximum size of a header in bytes: bounds memory for a huge file that is all header. Real
-/// headers take up to tens of megabytes.
-const MAX_HEADER: usize = 256 << 20;
 
 /// Maximum number of keys, and of tensors. Real files have up to some hundred and some thousand.
 const MAX_ENTRIES: usize = 1 << 13;

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::error::GgufError;
-use super::format::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_KEY, MAX_TENSOR_NAME, TensorSpec, VERSION};
+use super::format::{
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, MAX_HEADER, MAX_KEY, MAX_TENSOR_NAME, TensorSpec, VERSION,
+};
 use super::value::{GgufArray, GgufValue, with_items};
 use crate::atomic::{AtomicFile, CompleteFile};
 
@@ -154,6 +156,9 @@ fn header(
         offset = end.next_multiple_of(u64::from(DEFAULT_ALIGNMENT));
     }
     bytes.resize(bytes.len().next_multiple_of(DEFAULT_ALIGNMENT as usize), 0);
+    if bytes.len() > MAX_HEADER {
+        return unwritable("header".to_owned(), format!("{} bytes, expected at most {MAX_HEADER}", bytes.len()));
+    }
     Ok((bytes, sizes))
 }
 

@@ -8,9 +8,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::HfError;
 use super::files::read_optional_json;
+use super::template::Template;
+
+/// Classes of tokenizers that are what `tokenizer.json` says, in transformers 4 and 5.
+const GENERAL: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
 
 /// An added token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,7 @@ pub(super) struct TokenizerConfig {
     added_tokens_decoder: BTreeMap<u32, Decoder>,
     pub add_bos_token: Option<bool>,
     pub add_eos_token: Option<bool>,
+    tokenizer_class: Option<String>,
     pub chat_template: Option<ChatTemplate>,
     #[serde(flatten)]
     pub special: SpecialTexts,
@@ -99,6 +105,8 @@ impl SpecialTexts {
 struct TokenizerJson {
     #[serde(default)]
     added_tokens: Vec<JsonToken>,
+    #[serde(default)]
+    post_processor: Value,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +122,8 @@ pub(super) struct TokenizerFiles {
     pub config: TokenizerConfig,
     pub map: SpecialTexts,
     pub added: AddedTokens,
+    /// What `tokenizer.json` puts around a text, if it says so.
+    template: Option<Template>,
 }
 
 impl TokenizerFiles {
@@ -130,6 +140,7 @@ impl TokenizerFiles {
         for token in json.iter().flat_map(|json| &json.added_tokens) {
             add(&mut added, token.id, &token.content, token.special, &path)?;
         }
+        let template = json.map_or(Ok(None), |json| Template::read(&json.post_processor, &path))?;
         let path = directory.join("added_tokens.json");
         let listed: BTreeMap<String, u32> = read_optional_json(&path)?.unwrap_or_default();
         for (text, id) in listed {
@@ -139,7 +150,22 @@ impl TokenizerFiles {
             let special = known.unwrap_or_else(|| config.special.contains(&text) || map.contains(&text));
             add(&mut added, id, &text, special, &path)?;
         }
-        Ok(Self { config, map, added })
+        Ok(Self { config, map, added, template })
+    }
+
+    /// Returns whether a text begins with the token `bos` and ends with `eos`; the first by default
+    /// as given.
+    pub(super) fn ends(&self, [bos, eos]: [Option<u32>; 2], default: bool) -> Result<(bool, bool), HfError> {
+        let settings = [self.config.add_bos_token, self.config.add_eos_token];
+        let Some(template) = &self.template else {
+            return Ok((settings[0].unwrap_or(default), settings[1].unwrap_or(false)));
+        };
+        // The classes of a family build the template anew by these settings; the general one keeps
+        // what the file has.
+        let is_general = self.config.tokenizer_class.as_deref().is_none_or(|class| GENERAL.contains(&class));
+        let own = [template.before(bos)?, template.after(eos)?];
+        let [first, last] = [0, 1].map(|end| if is_general { own[end] } else { settings[end].unwrap_or(own[end]) });
+        Ok((first, last))
     }
 }
 

@@ -22,6 +22,8 @@ pub mod origin;
 mod protobuf;
 mod sentencepiece;
 pub mod shapes;
+pub mod source;
+mod template;
 mod token;
 #[doc(hidden)]
 pub mod vocabulary;

@@ -26,6 +26,9 @@ pub const FILE: &str = "mmprm.json";
 /// The GGUF key of the prompt template of a PRM.
 pub const TEMPLATE_KEY: &str = "mmprm.prm.template";
 
+/// The GGUF key of the record of a PRM's form, as TOML text.
+pub const FORM_KEY: &str = "mmprm.prm.form";
+
 /// The GGUF key of the task.
 pub const TASK_KEY: &str = "mmprm.task";
 

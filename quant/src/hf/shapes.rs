@@ -8,7 +8,9 @@
 //! assert_eq!(shape.config().vision.unwrap().tokens_per_tile(), 256);
 //! ```
 
-use super::config::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+use super::config::{
+    Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, TensorNames, VisionConfig, VisionNorm,
+};
 
 /// A published model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,9 @@ impl Shape {
             norm_eps: 1e-5,
             rope_base: 1e6,
             rope_scaling: RopeScaling::None,
+            own_head_width: None,
+            window: None,
+            scoring_head: None,
             tied: false,
             token_ids: [Some(1), Some(2), Some(2)],
         };
@@ -72,7 +77,7 @@ impl Shape {
             Self::InternVl25B2 => internlm2(2048, 24, 16, 8192),
             Self::InternVl25B8 => internlm2(4096, 32, 32, 14_336),
         };
-        ModelConfig { language, vision: Some(internvit_300m()) }
+        ModelConfig { names: TensorNames::Chat, language, vision: Some(internvit_300m()) }
     }
 }
 

@@ -14,14 +14,15 @@ use std::path::Path;
 
 use super::added::{ChatTemplate, TokenText, TokenizerFiles};
 use super::bpe::Bpe;
+pub use super::bpe::Splitter;
 use super::config::{LanguageArch, LanguageConfig};
 use super::error::HfError;
 use super::files::{present, read_text_inside};
 use super::sentencepiece::SentencePiece;
 pub use super::token::{Token, TokenType};
 
-/// End of turn in the chat format of all supported models.
-const TURN_END: &str = "<|im_end|>";
+/// Ends of a turn in the chat formats of the supported models: `ChatML`, Llama 3.
+const TURN_ENDS: [&str; 2] = ["<|im_end|>", "<|eot_id|>"];
 
 /// Scores of tokens that no merge produces: added tokens and fillers.
 const ADDED_SCORE: f32 = -1000.0;
@@ -37,8 +38,10 @@ pub enum Tokenizer {
         /// Whether runs of spaces are collapsed, which llama.cpp does not do.
         remove_extra_whitespaces: bool,
     },
-    /// Byte-level BPE with Qwen2's pre-tokenizer.
+    /// Byte-level BPE.
     Bpe {
+        /// The pre-tokenizer.
+        splitter: Splitter,
         /// Merges in order of priority.
         merges: Vec<String>,
     },
@@ -51,7 +54,7 @@ pub struct SpecialIds {
     pub bos: Option<u32>,
     /// End of generation.
     pub eos: Option<u32>,
-    /// End of turn (`<|im_end|>`).
+    /// End of turn.
     pub eot: Option<u32>,
     /// Unknown text.
     pub unk: Option<u32>,
@@ -93,11 +96,13 @@ impl Vocabulary {
         let tokenizer = if present(&sentencepiece) {
             rows.put_pieces(&sentencepiece)?
         } else {
-            let bpe = Bpe::read(directory)?;
+            // Only Qwen's tokenizers are published without tokenizer.json.
+            let is_qwen = matches!(model.arch, LanguageArch::Qwen2 | LanguageArch::Qwen3);
+            let bpe = Bpe::read(directory, is_qwen.then_some(Splitter::Qwen2))?;
             for (id, text) in bpe.tokens {
                 rows.put(id, Token { text, score: 0.0, token_type: TokenType::Normal }, directory)?;
             }
-            Tokenizer::Bpe { merges: bpe.merges }
+            Tokenizer::Bpe { splitter: bpe.splitter, merges: bpe.merges }
         };
         let is_bpe = matches!(tokenizer, Tokenizer::Bpe { .. });
         for (id, added) in &files.added {
@@ -113,13 +118,13 @@ impl Vocabulary {
             every_byte(&sentencepiece, &tokens, &ids)?;
         }
         let special = special_ids(&files, &ids, model);
+        // Without a setting or template, sentencepiece prepends a token, Qwen2 does not.
+        let (add_bos, add_eos) = files.ends([special.bos, special.eos], !is_bpe)?;
         Ok(Self {
             tokens,
             special,
-            // The defaults of the tokenizer classes: sentencepiece prepends a token, Qwen2 does
-            // not.
-            add_bos: files.config.add_bos_token.unwrap_or(!is_bpe),
-            add_eos: files.config.add_eos_token.unwrap_or(false),
+            add_bos,
+            add_eos,
             chat_template: chat_template(directory, files.config.chat_template)?,
             tokenizer,
         })
@@ -212,7 +217,7 @@ fn special_ids(files: &TokenizerFiles, ids: &HashMap<String, u32>, model: &Langu
     let find = |first: &Option<TokenText>, second: &Option<TokenText>| {
         [first, second].into_iter().flatten().find_map(|token| ids.get(token.text()).copied())
     };
-    let eot = ids.get(TURN_END).copied();
+    let eot = TURN_ENDS.into_iter().find_map(|text| ids.get(text).copied());
     let eos = find(&config.eos_token, &map.eos_token).or(eos);
     SpecialIds {
         bos: find(&config.bos_token, &map.bos_token).or(bos),

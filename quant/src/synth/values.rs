@@ -75,8 +75,10 @@ enum Kind {
 impl Kind {
     fn of(spec: &TensorSpec) -> Self {
         let name = spec.name.as_str();
+        // Frequencies are divided by these.
+        let is_factor = name == "rope_freqs.weight";
         let is_norm = ["norm.weight", "ln1.weight", "ln2.weight", "mlp.0.weight"].iter().any(|end| name.ends_with(end));
-        if is_norm {
+        if is_norm || is_factor {
             Self::Constant(1.0)
         } else if name.rsplit('.').next() == Some("bias") {
             Self::Constant(0.0)

@@ -162,6 +162,11 @@ pub fn cases(directory: &Path) -> Vec<Case> {
             break;
         }
     }
+    if let Some(checkpoint) = crate::common::golden_path("families/qwen3") {
+        let plan = plan(&checkpoint, directory, &ConvertOptions::new(WeightType::F32)).unwrap();
+        plan.write(&mut mmprm_quant::no_progress).unwrap();
+        cases.push(Case { name: "qwen3", header: open(&plan.files[0].path), check: Box::new(check::language) });
+    }
     cases
 }
 
@@ -204,9 +209,9 @@ fn values() -> Vec<GgufValue> {
 /// the key without the architecture.
 #[expect(clippy::match_same_arms, clippy::float_cmp, reason = "a list with a line per key, and exact values")]
 fn is_harmless(case: &Case, key: &str, value: Option<&GgufValue>) -> bool {
-    let name = ["internlm2.", "llama.", "qwen2.", "clip."].iter().find_map(|arch| key.strip_prefix(arch));
+    let name = ["internlm2.", "llama.", "qwen2.", "qwen3.", "clip."].iter().find_map(|arch| key.strip_prefix(arch));
     let name = name.unwrap_or(key);
-    let sentencepiece = case.name != "qwen2";
+    let sentencepiece = !case.name.starts_with("qwen");
     let Some(value) = value else {
         // Optional: the default is as good, or does not change what is accepted.
         return key.starts_with("mmprm.")
@@ -393,7 +398,7 @@ fn is_optional(case: &Case, name: &str) -> bool {
     let is = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
     match case.name {
         "clip" => !name.starts_with("mm.") && is(&[".bias", "ls1.weight", "ls2.weight", "_norm.weight"]),
-        "llama" | "qwen2" => name == "output.weight",
+        "llama" | "qwen2" | "qwen3" => name == "output.weight",
         _ => false,
     }
 }

@@ -14,6 +14,8 @@ pub struct Checkpoint {
     pub directory: tempfile::TempDir,
     pub config: Value,
     pub tokenizer: Value,
+    /// `tokenizer.json`, beside the vocabulary's own files.
+    pub tokenizer_json: Option<Value>,
     pub tensors: Vec<(String, Vec<usize>)>,
 }
 
@@ -50,7 +52,21 @@ impl Checkpoint {
         ] {
             tensor(&format!("model.layers.0.{name}.weight"), &shape);
         }
-        Self { directory: tempfile::tempdir().unwrap(), config, tokenizer, tensors }
+        Self { directory: tempfile::tempdir().unwrap(), config, tokenizer, tokenizer_json: None, tensors }
+    }
+
+    /// The same as a model of another family, without biases: `qwen3`, `llama` or `mistral`.
+    pub fn text(family: &str) -> Self {
+        let mut text = Self::qwen2();
+        text.config["model_type"] = family.into();
+        text.remove(".bias");
+        if family == "qwen3" {
+            text.config["head_dim"] = 4.into();
+            for name in ["q_norm", "k_norm"] {
+                text.tensors.push((format!("model.layers.0.self_attn.{name}.weight"), vec![4]));
+            }
+        }
+        text
     }
 
     /// The same with a vision tower: 8 wide, one block, 2 × 2 patches of 2 × 2 pixels.
@@ -114,6 +130,12 @@ impl Checkpoint {
         self.write("tokenizer_config.json", &self.tokenizer.to_string());
         self.write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "c": 3}"#);
         self.write("merges.txt", "#version: 0.2\na b\n");
+        let json = self.path().join("tokenizer.json");
+        match &self.tokenizer_json {
+            Some(tokenizer) => std::fs::write(json, tokenizer.to_string()).unwrap(),
+            None if json.exists() => std::fs::remove_file(json).unwrap(),
+            None => {}
+        }
         let tensors: Vec<(&str, Vec<usize>)> =
             self.tensors.iter().map(|(name, shape)| (name.as_str(), shape.clone())).collect();
         write_safetensors(&self.path().join("model.safetensors"), &tensors, value);

@@ -70,7 +70,7 @@ fn rope_scaling_is_written_where_llama_cpp_supports_it() {
     checkpoint.config["rope_scaling"] = json!({"type": "yarn", "factor": 4.0});
     checkpoint.refused("key 'rope_scaling.original_max_position_embeddings': missing");
     checkpoint.config["rope_scaling"] = json!({"type": "longrope"});
-    checkpoint.refused("key 'rope_scaling.type': 'longrope', expected dynamic, linear or yarn");
+    checkpoint.refused("key 'rope_scaling.type': 'longrope', expected dynamic, linear, llama3 or yarn");
 }
 
 #[test]

@@ -52,7 +52,10 @@ fn invalid_configurations_are_refused_with_the_key() {
         checkpoint.refused(expected);
     };
     expect(&|c| c["model_type"] = "llava".into(), "config.json: key 'model_type': 'llava'");
-    expect(&|c| c["llm_config"]["model_type"] = "llama".into(), "key 'llm_config.model_type': 'llama'");
+    expect(
+        &|c| c["llm_config"]["model_type"] = "gemma".into(),
+        "key 'llm_config.model_type': 'gemma', expected one of internlm2, qwen2, qwen3, llama, mistral",
+    );
     expect(&|c| c["llm_config"]["hidden_size"] = "8".into(), "config.json: ");
     expect(&|c| c["llm_config"]["hidden_size"] = (-1).into(), "config.json: ");
     expect(&|c| c["llm_config"]["hidden_size"] = u64::MAX.into(), "key 'llm_config.hidden_size'");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::common;
-use mmprm_quant::convert::{ConvertOptions, PlannedFile, plan};
+use mmprm_quant::convert::{ConvertOptions, PlannedFile, WeightType, plan};
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue, TensorInfo};
 use mmprm_quant::progress::no_progress;
 use serde_json::Value;
@@ -18,8 +18,8 @@ struct Difference {
     reason: &'static str,
     /// Whether llama.cpp's converter writes the key.
     theirs: bool,
-    /// Checks our value.
-    ours: fn(&GgufFile, &GgufValue) -> bool,
+    /// Checks our value; `None` if we do not write the key.
+    ours: Option<fn(&GgufFile, &GgufValue) -> bool>,
 }
 
 const DIFFERENCES: &[Difference] = &[
@@ -27,43 +27,58 @@ const DIFFERENCES: &[Difference] = &[
         key: "general.name",
         reason: "the converter turns the directory's name into a title (`Mini Mm Policy`); ours keeps the name",
         theirs: true,
-        ours: |file, value| file.path().to_string_lossy().contains(value.as_str().unwrap()),
+        ours: Some(|file, value| file.path().to_string_lossy().contains(value.as_str().unwrap())),
     },
     Difference {
         key: "tokenizer.ggml.eot_token_id",
         reason: "the converter lets llama.cpp find the end of a turn by its text; ours writes it",
         theirs: false,
-        ours: |file, value| token(file, value) == "<|im_end|>",
+        ours: Some(|file, value| ["<|im_end|>", "<|eot_id|>"].contains(&token(file, value))),
     },
     Difference {
         key: "tokenizer.ggml.unknown_token_id",
         reason: "the converter looks up roles only in tokenizer.json; this one is in tokenizer_config.json",
         theirs: false,
-        ours: |file, value| token(file, value) == "<unk>",
+        ours: Some(|file, value| token(file, value) == "<unk>"),
     },
     Difference {
         key: "tokenizer.ggml.add_bos_token",
         reason: "the files do not set it, so llama.cpp's default for sentencepiece applies; ours writes it",
         theirs: false,
-        ours: |_, value| value == &GgufValue::Bool(true),
+        ours: Some(|_, value| value == &GgufValue::Bool(true)),
     },
     Difference {
         key: "tokenizer.ggml.add_eos_token",
         reason: "the files do not set it, so llama.cpp's default for sentencepiece applies; ours writes it",
         theirs: false,
-        ours: |_, value| value == &GgufValue::Bool(false),
+        ours: Some(|_, value| value == &GgufValue::Bool(false)),
     },
-    Difference { key: "mmprm.*", reason: "what llama.cpp has no keys for", theirs: false, ours: |_, _| true },
+    Difference {
+        key: "tokenizer.ggml.add_sep_token",
+        reason: "the template in tokenizer.json has no separator, as is llama.cpp's default; ours does not write it",
+        theirs: true,
+        ours: None,
+    },
+    Difference {
+        key: "tokenizer.ggml.add_space_prefix",
+        reason: "the converter leaves llama.cpp's default for sentencepiece; ours writes what the model file says",
+        theirs: false,
+        ours: Some(|_, value| value == &GgufValue::Bool(true)),
+    },
+    Difference { key: "mmprm.*", reason: "what llama.cpp has no keys for", theirs: false, ours: Some(|_, _| true) },
 ];
 
 #[test]
 fn golden_conversions_agree_with_llama_cpps_converter() {
     let checkpoints = common::checkpoints();
-    for name in ["internlm2", "qwen2", "mini-mm-policy"] {
+    let families = ["qwen2_5", "qwen3", "llama2", "llama3", "mistral", "internvl3", "internvl3_5"];
+    for name in ["internlm2", "qwen2", "mini-mm-policy"].into_iter().chain(families) {
         let fixture =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/llama_cpp_converter/{name}.json"));
         let fixture: Value = serde_json::from_slice(&std::fs::read(fixture).unwrap()).unwrap();
-        let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.ends_with(name)).expect(name);
+        let in_families = common::golden().join("families").join(name);
+        let is_known = |checkpoint: &&std::path::PathBuf| checkpoint.ends_with(name);
+        let checkpoint = checkpoints.iter().find(is_known).unwrap_or(&in_families);
         if same_source(checkpoint, &fixture["source"]) {
             compare(checkpoint, &fixture);
         } else {
@@ -82,7 +97,8 @@ fn same_source(checkpoint: &Path, source: &Value) -> bool {
 
 fn compare(checkpoint: &Path, fixture: &Value) {
     let output = tempfile::tempdir().unwrap();
-    for weight_type in common::weight_types() {
+    let recorded = |weight_type: &WeightType| fixture["language"].get(weight_type.name()).is_some();
+    for weight_type in common::weight_types().filter(recorded) {
         let options = ConvertOptions { vision_type: weight_type, ..ConvertOptions::new(weight_type) };
         let plan = plan(checkpoint, output.path(), &options).unwrap();
         plan.write(&mut no_progress).unwrap();
@@ -106,7 +122,10 @@ fn compare_file(planned: &PlannedFile, expected: &Value) {
         let intended = DIFFERENCES.iter().find(|difference| {
             matches(difference.key, key)
                 && difference.theirs == theirs.contains_key(key)
-                && file.get(key).is_some_and(|value| (difference.ours)(&file, value))
+                && match (file.get(key), difference.ours) {
+                    (Some(value), Some(fits)) => fits(&file, value),
+                    (found, expected) => found.is_none() && expected.is_none(),
+                }
         });
         match intended {
             Some(difference) => eprintln!("{place}: {key} differs: {}", difference.reason),

@@ -11,6 +11,8 @@ mod common;
 mod configuration;
 mod convert;
 mod convert_refuses;
+mod families;
 mod golden_converter;
 mod golden_vocabulary;
+mod heads;
 mod synth;

@@ -99,7 +99,7 @@ impl MemoryNeeds {
             cache_per_position: cache_per_position(language.layers, language.kv_heads, language.head(), is_f32),
             layers: language.layers,
             language: Dimensions {
-                hidden: language.hidden,
+                hidden: language.hidden.max(language.heads * language.head()),
                 feed_forward: language.feed_forward,
                 heads: language.heads,
                 vocabulary: language.vocab,
@@ -117,6 +117,7 @@ impl MemoryNeeds {
         let (hidden, layers, heads) =
             (read("embedding_length")?, read("block_count")?, read("attention.head_count")?.max(1));
         let kv_heads = read("attention.head_count_kv").unwrap_or(heads);
+        let head = read("attention.key_length").unwrap_or(hidden / heads);
         let bytes = |file: &GgufFile| file.tensors().iter().map(|tensor| tensor.size).sum();
         let (vision, vision_scratch) = match mmproj {
             None => (0, 0),
@@ -131,10 +132,10 @@ impl MemoryNeeds {
             weights: bytes(model),
             vision,
             vision_scratch,
-            cache_per_position: cache_per_position(layers, kv_heads, hidden / heads, is_cache_f32(model)),
+            cache_per_position: cache_per_position(layers, kv_heads, head, is_cache_f32(model)),
             layers,
             language: Dimensions {
-                hidden,
+                hidden: hidden.max(heads * head),
                 feed_forward: read("feed_forward_length")?,
                 heads,
                 vocabulary: model.get_strings("tokenizer.ggml.tokens")?.len() as u64,

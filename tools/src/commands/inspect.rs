@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
-use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY};
+use mmprm_quant::head::{Activation, HeadShape};
+use mmprm_quant::hf::origin::{FORM_KEY, TASK_KEY, TEMPLATE_KEY};
+use mmprm_quant::hf::source::ARCHITECTURE_KEY;
 use mmprm_quant::inspect::{Summary, content_hash, summary};
 use mmprm_quant::progress::Progress;
 use serde_json::{Map, Value, json};
@@ -39,6 +41,7 @@ const MAX_NAME: usize = 100;
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     models::check(&args.file)?;
     let file = GgufFile::open_outline(&args.file)?;
+    let head = HeadShape::read(&file)?;
     let summary = summary(&file);
     let bar = ui.bar("hashing", summary.bytes, "B");
     let hash = content_hash(&file, &mut |progress: Progress<'_>| {
@@ -53,7 +56,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         metadata.row([one_line(key, MAX_NAME), type_name(value, file.full_length(key)), brief(value)]);
     }
     ui.say(format_args!("{}: {}", args.file.display(), kind(&file)))?;
-    for line in facts(&file, &summary) {
+    for line in facts(&file, &summary, head.as_ref()) {
         ui.say(format_args!("  {line}"))?;
     }
     ui.say(format_args!("  content sha256 {hash}"))?;
@@ -94,7 +97,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     ui.result(&json!({
         "file": args.file, "version": file.version(), "file_bytes": file.file_size(), "metadata": keys,
         "tensors": tensors, "parameters": summary.parameters, "content_sha256": hash, "kind": kind(&file),
-        "bits_per_weight": summary.bits_per_parameter(),
+        "bits_per_weight": summary.bits_per_parameter(), "has_prm_form": file.get(FORM_KEY).is_some(),
+        "head": head.map(|head| json!({"widths": head.widths,
+            "activation": head.activation.map(Activation::name)})),
     }))?;
     Ok(Exit::Done)
 }
@@ -122,13 +127,14 @@ fn kind(file: &GgufFile) -> String {
 }
 
 /// The sizes of a file, one a line.
-fn facts(file: &GgufFile, summary: &Summary) -> Vec<String> {
+fn facts(file: &GgufFile, summary: &Summary, head: Option<&HeadShape>) -> Vec<String> {
     let architecture = file.get_str("general.architecture").unwrap_or_default();
     let name = file.get_str("general.name").map_or_else(|_| String::new(), |name| format!(" ({name})"));
     let number = |key: &str| file.get_u32(key).ok();
     let of = |key: &str| number(&format!("{architecture}.{key}"));
+    let class = file.get_str(ARCHITECTURE_KEY).map_or_else(|_| String::new(), |class| format!(", from {class}"));
     let mut lines = vec![
-        format!("family: {architecture}{name}, GGUF version {}", file.version()),
+        format!("family: {architecture}{name}{class}, GGUF version {}", file.version()),
         format!(
             "size: {} parameters at {:.2} bits each, {}",
             summary.parameters,
@@ -150,6 +156,15 @@ fn facts(file: &GgufFile, summary: &Summary) -> Vec<String> {
             lines.push(format!("images: up to {max} tiles of {tile} pixels, through its vision projector (mmproj)"));
         }
         _ => {}
+    }
+    if let Some(HeadShape { widths, activation }) = head {
+        let widths: Vec<String> = widths.iter().map(usize::to_string).collect();
+        let between =
+            activation.map_or_else(String::new, |activation| format!(", {} between layers", activation.name()));
+        lines.push(format!("head: scores positions from the hidden state, {}{between}", widths.join(" → ")));
+    }
+    if file.get(FORM_KEY).is_some() {
+        lines.push(format!("form: how it reads solutions is recorded ({FORM_KEY})"));
     }
     lines
 }

@@ -8,6 +8,8 @@
 
 use serde_json::{Map, Value};
 
+use super::error::KeyError;
+use super::family::Family;
 use super::tables::{self, Table};
 
 /// Words in the names of keys that change what a model computes: an unknown key with one of them is
@@ -89,38 +91,10 @@ const WORDS: &[&str] = &[
     "yarn",
 ];
 
-/// A key with a missing, invalid or unsupported value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {}, expected {expected}", found.as_deref().unwrap_or("missing"))]
-#[non_exhaustive]
-pub struct KeyError {
-    /// The key, such as `llm_config.hidden_size`.
-    pub key: String,
-    /// Its value; `None` if it is missing.
-    pub found: Option<String>,
-    /// The supported values.
-    pub expected: String,
-}
-
-impl KeyError {
-    pub(super) fn new(key: impl Into<String>, found: Option<&Value>, expected: impl Into<String>) -> Self {
-        Self { key: key.into(), found: found.map(shown), expected: expected.into() }
-    }
-}
-
-/// Returns a value as it is shown in a message, shortened.
-fn shown(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), |text| format!("'{text}'"));
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
 /// Checks every key of a `config.json` and returns the unknown ones, which are ignored.
 ///
-/// A configuration with an `llm_config` is a multimodal model's; anything else is checked as a
-/// language model's.
+/// A configuration with an `llm_config` or `text_config` is a multimodal model's; anything else is
+/// checked as a language model's.
 ///
 /// # Errors
 /// [`KeyError`] for the first key whose value is not supported.
@@ -129,11 +103,19 @@ pub fn check(config: &Value) -> Result<Vec<String>, KeyError> {
     let Value::Object(root) = config else {
         return Err(KeyError::new("the configuration", Some(config), "an object"));
     };
-    if root.contains_key("llm_config") || root.contains_key("vision_config") {
+    if root.contains_key("text_config") {
+        section(root, "", &[tables::TRANSFORMERS_MODEL, tables::COMMON], &mut unknown)?;
+        if let Some(Value::Object(vision)) = root.get("vision_config") {
+            section(vision, "vision_config.", &[tables::TRANSFORMERS_VISION, tables::COMMON], &mut unknown)?;
+        }
+        if let Some(Value::Object(language)) = root.get("text_config") {
+            self::language(language, "text_config.", &mut unknown)?;
+        }
+    } else if root.contains_key("llm_config") || root.contains_key("vision_config") {
         section(root, "", &[tables::MODEL, tables::COMMON], &mut unknown)?;
         if let Some(Value::Object(vision)) = root.get("vision_config") {
             section(vision, "vision_config.", &[tables::VISION, tables::COMMON], &mut unknown)?;
-            head_width(vision, "vision_config.")?;
+            head_width(vision, "vision_config.", Family::InternLm2)?;
         }
         if let Some(Value::Object(language)) = root.get("llm_config") {
             self::language(language, "llm_config.", &mut unknown)?;
@@ -159,14 +141,19 @@ pub fn check_pixels(config: &Value) -> Result<Vec<String>, KeyError> {
 }
 
 fn language(keys: &Map<String, Value>, prefix: &str, unknown: &mut Vec<String>) -> Result<(), KeyError> {
-    let own = match keys.get("model_type").and_then(Value::as_str) {
-        Some("internlm2") => tables::INTERNLM2,
-        Some("qwen2") => tables::QWEN2,
-        // Refused by its reader, with the model types that are supported.
-        _ => return Ok(()),
+    // Others are refused by the reader, with the model types that are supported.
+    let Some(family) = keys.get("model_type").and_then(Value::as_str).and_then(Family::from_name) else {
+        return Ok(());
+    };
+    let own = match family {
+        Family::InternLm2 => tables::INTERNLM2,
+        Family::Qwen2 => tables::QWEN2,
+        Family::Qwen3 | Family::Llama | Family::Mistral => tables::WITHOUT_BIAS,
     };
     section(keys, prefix, &[own, tables::LANGUAGE, tables::COMMON], unknown)?;
-    head_width(keys, prefix)?;
+    family.scoring_head(keys, prefix)?;
+    family.window(keys, prefix)?;
+    head_width(keys, prefix, family)?;
     window(keys, prefix)
 }
 
@@ -238,14 +225,25 @@ fn has_word(name: &str) -> bool {
     name.split(['_', '-', '.']).any(|part| WORDS.contains(&part.to_ascii_lowercase().as_str()))
 }
 
-/// Checks that the width of a head, if it is given, is the one computed from the widths.
-fn head_width(keys: &Map<String, Value>, prefix: &str) -> Result<(), KeyError> {
+/// Checks that the width of a head, if it is given, is the one computed from the widths; and where a
+/// family has a setting for it, that others agree with it.
+fn head_width(keys: &Map<String, Value>, prefix: &str, family: Family) -> Result<(), KeyError> {
     let number = |key: &str| keys.get(key).and_then(Value::as_u64);
     let (Some(hidden), Some(heads)) = (number("hidden_size"), number("num_attention_heads")) else { return Ok(()) };
+    let own = family.own_head_width(keys);
     for name in ["head_dim", "kv_channels", "v_head_dim"] {
         let Some(value) = keys.get(name).filter(|value| !value.is_null()) else { continue };
-        if value.as_u64().and_then(|width| width.checked_mul(heads)) != Some(hidden) {
-            return Err(KeyError::new(format!("{prefix}{name}"), Some(value), "hidden_size / num_attention_heads"));
+        let (fits, expected) = match own {
+            // The reader checks the setting itself.
+            Some(_) if name == "head_dim" => continue,
+            Some(own) => (value.as_u64() == Some(own), "head_dim"),
+            None => {
+                let whole = value.as_u64().and_then(|width| width.checked_mul(heads));
+                (whole == Some(hidden), "hidden_size / num_attention_heads")
+            }
+        };
+        if !fits {
+            return Err(KeyError::new(format!("{prefix}{name}"), Some(value), expected));
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! `config.json`: the dimensions and constants of a model.
 //!
-//! Supports `internvl_chat` (vision tower, projector and language model) and plain `internlm2` and
-//! `qwen2`. Defaults are those of the Hugging Face configuration classes; settings that llama.cpp
+//! Supports `InternVL` (vision tower, projector and language model), in the layout of its own code
+//! (`internvl_chat`) and of transformers (`internvl`), and plain `internlm2`, `qwen2`, `qwen3`,
+//! `llama` and `mistral`, also with a head that scores positions. Defaults are those of the Hugging Face configuration classes; settings that llama.cpp
 //! computes differently are refused here by name, as is every key that would make it another model
 //! ([`check_keys`]). Tensors are mapped by [`crate::convert`].
 //!
@@ -15,13 +16,19 @@
 //! assert_eq!((config.language.arch, config.language.head()), (LanguageArch::Qwen2, 16));
 //! ```
 
+mod error;
+mod family;
 mod keys;
 mod model;
 mod read;
 mod rope;
 mod tables;
 
+pub use error::KeyError;
+pub use keys::check as check_keys;
 pub(crate) use keys::is_off;
-pub use keys::{KeyError, check as check_keys};
-pub use model::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+pub use model::{
+    Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, ScoringHead, TensorNames, VisionConfig,
+    VisionNorm,
+};
 pub use rope::{RopeConfig, read as read_rope};

@@ -10,15 +10,27 @@ pub enum LanguageArch {
     InternLm2,
     /// `Qwen2` and `Qwen2.5`: biases on Q, K, V.
     Qwen2,
+    /// `Qwen3`: norms of the heads of Q and K, no biases.
+    Qwen3,
+    /// `Llama` and `Mistral`: no biases.
+    Llama,
 }
 
 impl LanguageArch {
-    /// Returns the name in llama.cpp and Hugging Face.
+    /// Returns the name in llama.cpp.
     pub fn name(self) -> &'static str {
         match self {
             Self::InternLm2 => "internlm2",
             Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Llama => "llama",
         }
+    }
+
+    /// Returns whether the width of a head is a setting of its own, not that of the hidden states
+    /// divided by the number of heads.
+    pub fn has_own_head_width(self) -> bool {
+        matches!(self, Self::Qwen3 | Self::Llama)
     }
 }
 
@@ -48,6 +60,36 @@ pub enum RopeScaling {
         /// Factor of queries and keys, relative to `YaRN`'s usual one (1 + 0.1 ln `factor`).
         attention: f32,
     },
+    /// Llama 3's: low frequencies divided by a factor, high ones kept, those between interpolated.
+    Llama3 {
+        /// The factor.
+        factor: f64,
+        /// Wavelengths above the original context divided by this are low frequencies.
+        low: f64,
+        /// Wavelengths below the original context divided by this are high frequencies.
+        high: f64,
+        /// Context length before the extension.
+        original_context: u32,
+    },
+}
+
+/// A head that scores positions, in the place of the vocabulary's or beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScoringHead {
+    /// `…ForTokenClassification`: one linear layer, `score`.
+    Classes {
+        /// Number of classes.
+        classes: u64,
+        /// Whether the layer has a bias.
+        bias: bool,
+    },
+    /// `Qwen2ForProcessRewardModel` (Qwen2.5-Math-PRM): linear layer, `ReLU`, linear layer; two
+    /// classes.
+    Mlp,
+    /// The value head of TRL and of Skywork-o1-Open-PRM, `v_head.summary`: one number, beside the
+    /// vocabulary's head.
+    Value,
 }
 
 /// The language model's configuration.
@@ -75,6 +117,12 @@ pub struct LanguageConfig {
     pub rope_base: f32,
     /// Rotary scaling.
     pub rope_scaling: RopeScaling,
+    /// Width of an attention head, where it is a setting of its own.
+    pub own_head_width: Option<u64>,
+    /// Positions that a token attends to, itself included, where they are fewer than the context.
+    pub window: Option<u64>,
+    /// The head that scores positions, if there is one.
+    pub scoring_head: Option<ScoringHead>,
     /// Whether the output matrix is the embedding matrix.
     pub tied: bool,
     /// Ids of the beginning, end and padding tokens.
@@ -84,7 +132,7 @@ pub struct LanguageConfig {
 impl LanguageConfig {
     /// Returns the width of an attention head.
     pub fn head(&self) -> u64 {
-        self.hidden / self.heads
+        self.own_head_width.unwrap_or(self.hidden / self.heads)
     }
 }
 
@@ -160,9 +208,24 @@ impl VisionConfig {
     }
 }
 
+/// How the tensors of a checkpoint are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TensorNames {
+    /// A language model alone.
+    Text,
+    /// `internvl_chat`: `language_model.`, `vision_model.` with fused Q, K and V, `mlp1.`.
+    Chat,
+    /// transformers' own: `language_model.`, `vision_tower.`, `multi_modal_projector.`; or, as its
+    /// modules are called, `model.language_model.` and so on.
+    Transformers,
+}
+
 /// A checkpoint's configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
+    /// The names of tensors.
+    pub names: TensorNames,
     /// The language model.
     pub language: LanguageConfig,
     /// The vision tower; `None` for a text model.

@@ -7,7 +7,8 @@
 
 use serde_json::{Map, Value};
 
-use super::keys::{KeyError, is_off};
+use super::error::KeyError;
+use super::keys::is_off;
 use super::model::RopeScaling;
 
 /// Base and scaling of the rotary positions of a language model.
@@ -24,6 +25,7 @@ const KINDS: &[(&str, &[&str])] = &[
     ("default", &[]),
     ("linear", &["factor"]),
     ("dynamic", &["factor", "original_max_position_embeddings"]),
+    ("llama3", &["factor", "high_freq_factor", "low_freq_factor", "original_max_position_embeddings"]),
     (
         "yarn",
         &[
@@ -162,6 +164,7 @@ impl<'a> Reader<'a> {
                 }
                 Ok(RopeScaling::Dynamic { factor: factor(1.0)? as f32 })
             }
+            "llama3" => self.llama3(name, object, factor(1.0)?),
             "yarn" => self.yarn(name, object, factor(1.0)?),
             _ => Ok(RopeScaling::None),
         }
@@ -175,7 +178,7 @@ impl<'a> Reader<'a> {
             let path = format!("{name}.{key}");
             let known = value.as_str().filter(|text| KINDS.iter().any(|(known, _)| known == text));
             let Some(text) = known else {
-                return Err(self.wrong(&path, Some(value), "dynamic, linear or yarn"));
+                return Err(self.wrong(&path, Some(value), "dynamic, linear, llama3 or yarn"));
             };
             if let Some((other, _)) = kind.filter(|(_, known)| *known != text) {
                 return Err(self.wrong(&path, Some(value), &format!("the value of {}{name}.{other}", self.prefix)));
@@ -205,6 +208,35 @@ impl<'a> Reader<'a> {
         self.find("max_position_embeddings").and_then(Value::as_f64)
     }
 
+    /// Returns the context length before the extension.
+    fn original(&self, name: &str, object: &Map<String, Value>) -> Result<u32, KeyError> {
+        let original = "original_max_position_embeddings";
+        let outer = self.find(original).and_then(Value::as_f64);
+        let inner = self.number(name, object, original)?;
+        if let (Some(inner), Some(outer)) = (inner, outer)
+            && !same(inner, outer)
+        {
+            let expected = format!("the value of {}{original}", self.prefix);
+            return Err(self.wrong(&format!("{name}.{original}"), object.get(original), &expected));
+        }
+        // transformers has a default here that changed its meaning between versions.
+        let context = inner.or(outer);
+        match context.filter(|context| context.fract() == 0.0 && (1.0..4_294_967_296.0).contains(context)) {
+            Some(context) => Ok(context as u32),
+            None => Err(self.wrong(&format!("{name}.{original}"), object.get(original), "a whole number of tokens")),
+        }
+    }
+
+    fn llama3(&self, name: &str, object: &Map<String, Value>, factor: f64) -> Result<RopeScaling, KeyError> {
+        let above = |key: &str, minimum: f64| match self.number(name, object, key)?.filter(|number| *number > minimum) {
+            Some(number) => Ok(number),
+            None => Err(self.wrong(&format!("{name}.{key}"), object.get(key), &format!("a number above {minimum}"))),
+        };
+        let low = above("low_freq_factor", 0.0)?;
+        let high = above("high_freq_factor", low)?;
+        Ok(RopeScaling::Llama3 { factor, low, high, original_context: self.original(name, object)? })
+    }
+
     fn yarn(&self, name: &str, object: &Map<String, Value>, factor: f64) -> Result<RopeScaling, KeyError> {
         let number = |key: &str| self.number(name, object, key);
         // llama.cpp reads neither of these for the supported architectures.
@@ -216,21 +248,7 @@ impl<'a> Reader<'a> {
         if object.get("truncate").is_some_and(|value| !(value.is_null() || *value == true)) {
             return Err(self.wrong(&format!("{name}.truncate"), object.get("truncate"), "true"));
         }
-        let original = "original_max_position_embeddings";
-        let outer = self.find(original).and_then(Value::as_f64);
-        let inner = number(original)?;
-        if let (Some(inner), Some(outer)) = (inner, outer)
-            && !same(inner, outer)
-        {
-            let expected = format!("the value of {}{original}", self.prefix);
-            return Err(self.wrong(&format!("{name}.{original}"), object.get(original), &expected));
-        }
-        // transformers has a default here that changed its meaning between versions.
-        let context = inner.or(outer);
-        let context = context.filter(|context| context.fract() == 0.0 && (1.0..4_294_967_296.0).contains(context));
-        let Some(context) = context else {
-            return Err(self.wrong(&format!("{name}.{original}"), object.get(original), "a whole number of tokens"));
-        };
+        let original_context = self.original(name, object)?;
         let (mscale, all) = (number("mscale")?, number("mscale_all_dim")?);
         let attention = match number("attention_factor")? {
             Some(attention) if attention > 0.0 => attention,
@@ -245,7 +263,7 @@ impl<'a> Reader<'a> {
         };
         Ok(RopeScaling::Yarn {
             factor: factor as f32,
-            original_context: context as u32,
+            original_context,
             attention: (attention / magnitude(factor, 1.0)) as f32,
         })
     }
@@ -297,6 +315,21 @@ mod tests {
     }
 
     #[test]
+    fn scaling_of_llama_3_is_read_from_both_places() {
+        let scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192});
+        let mut parameters = scaling.clone();
+        parameters["rope_theta"] = json!(5e5);
+        let llama3 = RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 8192 };
+        for config in [
+            json!({"rope_theta": 5e5, "rope_scaling": scaling}),
+            json!({"rope_parameters": parameters, "max_position_embeddings": 131_072}),
+        ] {
+            assert_eq!(rope(&config).unwrap(), RopeConfig { base: 5e5, scaling: llama3 });
+        }
+    }
+
+    #[test]
     fn attention_factors_of_yarn_are_relative_to_the_usual_one() {
         let yarn = |more: Value| {
             let mut scaling = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768});
@@ -330,8 +363,21 @@ mod tests {
     fn what_would_be_another_model_is_refused_by_name() {
         for (config, expected) in [
             (
-                json!({"rope_scaling": {"rope_type": "llama3", "factor": 8}}),
-                "llm_config.rope_scaling.rope_type: 'llama3'",
+                json!({"rope_scaling": {"rope_type": "proportional", "factor": 8}}),
+                "llm_config.rope_scaling.rope_type: 'proportional'",
+            ),
+            (json!({"rope_scaling": {"rope_type": "llama3", "factor": 8}}), "rope_scaling.low_freq_factor: missing"),
+            (
+                json!({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}}),
+                "rope_scaling.high_freq_factor: 4, expected a number above 4",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}}),
+                "rope_scaling.original_max_position_embeddings: missing",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "llama3", "attention_factor": 8}}),
+                "rope_scaling.attention_factor: 8",
             ),
             (json!({"rope_scaling": {"type": "longrope"}}), "llm_config.rope_scaling.type: 'longrope'"),
             (

@@ -1,7 +1,7 @@
 //! The keys of configurations that are known, section by section.
 //!
-//! From transformers 4.37 to 5 (`PretrainedConfig`, `Qwen2Config`) and the code of `InternVL` and
-//! `InternLM2`. A key belongs to `only` if some library computes something else with another value;
+//! From transformers 4.37 to 5 (`PretrainedConfig`, `Qwen2Config`, `Qwen3Config`, `LlamaConfig`,
+//! `MistralConfig`, `InternVLConfig`) and the code of `InternVL` and `InternLM2`. A key belongs to `only` if some library computes something else with another value;
 //! JSON `null` is always accepted.
 
 /// The known keys of a section.
@@ -185,9 +185,22 @@ pub(super) const MODEL: Table = Table {
     ],
 };
 
+/// The top level of transformers' `internvl`.
+pub(super) const TRANSFORMERS_MODEL: Table = Table {
+    read: &["downsample_ratio", "text_config", "tie_word_embeddings", "vision_config"],
+    ignored: &["image_seq_length", "image_token_id", "image_token_index", "vocab_size"],
+    only: &[
+        ("architectures", &["[\"InternVLForConditionalGeneration\"]", "[]"]),
+        ("projector_hidden_act", &["\"gelu\""]),
+        ("vision_feature_layer", &["-1"]),
+        ("vision_feature_select_strategy", &["\"default\""]),
+    ],
+};
+
 /// Language models of every architecture.
 pub(super) const LANGUAGE: Table = Table {
     read: &[
+        "architectures",
         "head_dim",
         "hidden_act",
         "hidden_size",
@@ -207,6 +220,7 @@ pub(super) const LANGUAGE: Table = Table {
         "rope_theta",
         "sliding_window",
         "tie_word_embeddings",
+        "token_classification_bias",
         "use_sliding_window",
         "v_head_dim",
         "vocab_size",
@@ -277,7 +291,6 @@ pub(super) const INTERNLM2: Table = Table {
     read: &[],
     ignored: &[],
     only: &[
-        ("architectures", &["[\"InternLM2ForCausalLM\"]", "[]"]),
         ("bias", &["false"]),
         ("qkv_bias", &["false"]),
         ("rope_pos_id_stride", &[]),
@@ -286,11 +299,12 @@ pub(super) const INTERNLM2: Table = Table {
 };
 
 /// Qwen2 and Qwen2.5 alone.
-pub(super) const QWEN2: Table = Table {
-    read: &[],
-    ignored: &[],
-    only: &[("architectures", &["[\"Qwen2ForCausalLM\"]", "[]"]), ("bias", &["false"]), ("qkv_bias", &["true"])],
-};
+pub(super) const QWEN2: Table =
+    Table { read: &[], ignored: &[], only: &[("bias", &["false"]), ("qkv_bias", &["true"])] };
+
+/// Qwen3, Llama and Mistral: no biases.
+pub(super) const WITHOUT_BIAS: Table =
+    Table { read: &[], ignored: &[], only: &[("bias", &["false"]), ("qkv_bias", &["false"])] };
 
 /// `InternViT`.
 pub(super) const VISION: Table = Table {
@@ -328,9 +342,35 @@ pub(super) const VISION: Table = Table {
     ],
 };
 
+/// The vision tower of transformers' `internvl`.
+pub(super) const TRANSFORMERS_VISION: Table = Table {
+    read: &[
+        "attention_bias",
+        "hidden_act",
+        "hidden_size",
+        "image_size",
+        "intermediate_size",
+        "layer_norm_eps",
+        "norm_type",
+        "num_attention_heads",
+        "num_channels",
+        "num_hidden_layers",
+        "patch_size",
+        "use_qk_norm",
+    ],
+    ignored: &["layer_scale_init_value", "tie_word_embeddings"],
+    only: &[
+        ("architectures", &["[\"InternVLVisionModel\"]", "[]"]),
+        ("model_type", &["\"internvl_vision\""]),
+        ("use_absolute_position_embeddings", &["true"]),
+        ("use_mask_token", &["false"]),
+        ("use_mean_pooling", &["true"]),
+    ],
+};
+
 /// `preprocessor_config.json`.
 pub(super) const PIXELS: Table = Table {
-    read: &["image_mean", "image_std"],
+    read: &["image_mean", "image_std", "max_patches", "min_patches"],
     ignored: &[
         "auto_map",
         "crop_size",
@@ -338,8 +378,6 @@ pub(super) const PIXELS: Table = Table {
         "do_center_crop",
         "feature_extractor_type",
         "image_processor_type",
-        "max_patches",
-        "min_patches",
         "processor_class",
         "size",
     ],

@@ -26,8 +26,8 @@ use crate::ui::{Ui, bytes, output_directory};
 /// model's output is meaningless.
 #[derive(clap::Args)]
 pub struct Args {
-    /// internvl2_5-1b, internvl2_5-2b, internvl2_5-8b, or the config.json of a checkpoint
-    /// (internvl_chat, internlm2 or qwen2).
+    /// internvl2_5-1b, internvl2_5-2b, internvl2_5-8b, or the config.json of a checkpoint of any family
+    /// that `mmprm convert` reads.
     #[arg(long, value_name = "NAME|FILE")]
     shape: String,
 

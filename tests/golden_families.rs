@@ -1,0 +1,178 @@
+//! Converted checkpoints of every family through llama.cpp, against the family's own code: token ids, logits, image embeddings,
+//! outputs of heads (`tests/golden/families/README.md`).
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Model, ModelOptions, Prompt, Token, gpu_devices};
+use mmprm::image::{Limits, Tiling, load, tiles};
+use mmprm::vision::{NativeEncoder, NativeOptions, VisionEncoder};
+use mmprm_quant::convert::{ConvertOptions, WeightType, plan};
+use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::head::Head;
+use mmprm_quant::progress::no_progress;
+use serde_json::Value;
+use support::tensors::Tensors;
+use support::{cases, golden, ids, json, name};
+
+/// A converted checkpoint and what its own code computes.
+struct Family {
+    name: String,
+    folder: PathBuf,
+    _directory: tempfile::TempDir,
+    paths: Vec<PathBuf>,
+    golden: Value,
+    numbers: Tensors,
+}
+
+impl Family {
+    fn convert(folder: PathBuf) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = plan(&folder, directory.path(), &ConvertOptions::new(WeightType::F32)).unwrap();
+        plan.write(&mut no_progress).unwrap();
+        let name = name(&folder);
+        // The two layouts of one model have the same numbers.
+        let own = folder.join("golden.safetensors");
+        let numbers = if own.exists() { own } else { golden().join(format!("families/{name}-hf/golden.safetensors")) };
+        let paths = plan.files.iter().map(|file| file.path.clone()).collect();
+        let golden = json(&folder.join("golden.json"));
+        Self { name, folder, _directory: directory, paths, golden, numbers: Tensors::read(&numbers) }
+    }
+
+    fn model(&self) -> Arc<Model> {
+        Model::load(&self.paths[0], ModelOptions::default()).unwrap()
+    }
+}
+
+fn families() -> Vec<Family> {
+    cases("families").into_iter().map(Family::convert).collect()
+}
+
+/// 2e-5 was measured on a CPU, for numbers up to 13. The products of a GPU keep 10 bits.
+fn tolerance() -> f32 {
+    if gpu_devices().is_empty() { 1e-3 } else { 5e-2 }
+}
+
+fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    println!("{what}: {off:.1e}");
+    assert!(off <= tolerance(), "{what}: off by {off}");
+}
+
+/// Logits of every token after every token of a prompt, read by the engine.
+fn logits(model: &Arc<Model>, chunks: impl Fn() -> Vec<Chunk>, tokens: &[Token]) -> Vec<(usize, Vec<f32>)> {
+    let options = EngineOptions { context: Some(512), deterministic: true, ..EngineOptions::default() };
+    let engine = Engine::start(model, options).unwrap();
+    let all: Vec<Token> = (0..model.vocabulary_size() as Token).collect();
+    let mut distinct = tokens.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let mut found = Vec::new();
+    for token in distinct {
+        let prompt = Prompt::new(chunks()).unwrap();
+        let rows = engine.probe(vec![prompt], token, &all).unwrap().remove(0);
+        let places = tokens.iter().enumerate().filter(|(_, other)| **other == token).map(|(place, _)| place);
+        found.extend(places.zip(rows));
+    }
+    found.sort_by_key(|(place, _)| *place);
+    found
+}
+
+#[test]
+fn token_ids_are_those_of_each_familys_tokenizer() {
+    for family in families() {
+        let options = ModelOptions { vocab_only: true, ..ModelOptions::default() };
+        let model = Model::load(&family.paths[0], options).unwrap();
+        let texts = family.golden["texts"].as_array().unwrap();
+        for (text, expected) in texts.iter().zip(family.golden["ids"].as_array().unwrap()) {
+            let text = text.as_str().unwrap();
+            assert_eq!(model.tokenize(text, true).unwrap(), ids(expected), "{}: {text:?}", family.name);
+        }
+        assert!(texts.len() > 3, "{}", family.name);
+    }
+}
+
+#[test]
+fn logits_agree_to_1e_3() {
+    for family in families() {
+        let tokens = ids(&family.golden["prompt"]);
+        let found = logits(&family.model(), || vec![Chunk::Tokens(tokens.clone())], &tokens);
+        assert_eq!(found.len(), tokens.len(), "{}", family.name);
+        let found: Vec<f32> = found.into_iter().flat_map(|(_, row)| row).collect();
+        assert_near(&family.name, &found, &family.numbers.floats("logits"));
+    }
+}
+
+#[test]
+fn heads_compute_what_their_own_code_does() {
+    let mut heads = 0;
+    for family in families() {
+        let head = Head::read(&GgufFile::open(&family.paths[0]).unwrap()).unwrap();
+        let has_head = family.numbers.names().iter().any(|name| name == "head");
+        assert_eq!(head.is_some(), has_head, "{}", family.name);
+        let Some(head) = head else { continue };
+        let hidden = family.numbers.floats("hidden");
+        let found: Vec<f32> =
+            hidden.chunks_exact(head.layers[0].inputs).flat_map(|hidden| head.apply(hidden)).collect();
+        assert_near(&family.name, &found, &family.numbers.floats("head"));
+        heads += 1;
+    }
+    assert!(heads >= 4, "token classification of two families, an MLP and a value head");
+}
+
+/// The embeddings of the golden tile by our encoder.
+fn embeddings(family: &Family, width: usize) -> Embeddings {
+    let tile = load(&family.folder.join("tile.png"), &Limits::default()).unwrap();
+    let tiling = Tiling { size: 56, min_tiles: 1, max_tiles: 12, thumbnail: true };
+    let encoder = NativeEncoder::load(&family.paths[1], NativeOptions::default()).unwrap();
+    let tiles = tiles(&tile, &tiling);
+    assert_eq!(tiles.len(), 1, "the image has the size of a tile");
+    let values = encoder.encode(&tiles).unwrap();
+    assert_eq!(values.len() % width, 0);
+    Embeddings { values, width, digest: 1 }
+}
+
+#[test]
+fn images_are_embedded_and_read_as_in_each_layouts_own_code() {
+    let mut compared = 0;
+    for family in families().into_iter().filter(|family| family.paths.len() == 2) {
+        let model = family.model();
+        let image = Arc::new(embeddings(&family, model.embedding_width()));
+        assert_near(&family.name, &image.values, &family.numbers.floats("embeddings"));
+        let (tokens, place) = (ids(&family.golden["image_prompt"]), family.golden["image_token"].as_i64().unwrap());
+        let start = tokens.iter().position(|token| i64::from(*token) == place).unwrap();
+        let end = start + image.tokens();
+        let chunks = || {
+            let [before, after] = [&tokens[..start], &tokens[end..]].map(|part| Chunk::Tokens(part.to_vec()));
+            vec![before, Chunk::Image(Arc::clone(&image)), after]
+        };
+        // The engine reads after tokens of text.
+        let text: Vec<Token> = [&tokens[..start], &tokens[end..]].concat();
+        let expected = family.numbers.floats("image_logits");
+        let width = model.vocabulary_size();
+        for (place, row) in logits(&model, chunks, &text) {
+            let place = if place < start { place } else { place + image.tokens() };
+            assert_near(&format!("{} at {place}", family.name), &row, &expected[place * width..][..width]);
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 4, "two models in two layouts");
+}
+
+#[test]
+fn the_layouts_of_one_model_give_the_same_tensors() {
+    let content = |folder: &Path, part: usize| {
+        let family = Family::convert(folder.to_owned());
+        let file = GgufFile::open(&family.paths[part]).unwrap();
+        mmprm_quant::inspect::content_hash(&file, &mut no_progress).unwrap()
+    };
+    for name in ["internvl3", "internvl3_5"] {
+        let folders = [name.to_owned(), format!("{name}-hf")].map(|name| golden().join("families").join(name));
+        for part in 0..2 {
+            assert_eq!(content(&folders[0], part), content(&folders[1], part), "{name}");
+        }
+    }
+}
