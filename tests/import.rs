@@ -152,6 +152,30 @@ fn step_labels_become_those_of_a_candidate() {
         json!({"question": "How many?", "solutions_splits": [["Step 1: 1 + 1 = 2", "Step 2: The answer is: 3"]],
             "step_labels": [[1, 0]], "task": "GSM8K"})
     );
+    let omega = json!({"question": "q?", "final_answer": "64", "question_id": "x", "reasoning_steps": [
+        {"solution_prefix": "q?", "mc_value": 0.75},
+        {"solution_prefix": "q?\n\na", "mc_value": 0.5},
+        {"solution_prefix": "q?\n\na\n\nb", "mc_value": 0.0},
+        {"solution_prefix": "q?\n\na\n\nc", "mc_value": 0.25},
+        {"solution_prefix": "q?\n\na\n\nc", "mc_value": 0.75},
+        {"solution_prefix": "q?\n\nd", "mc_value": 1.0}]});
+    assert_eq!(
+        record("omegaprm", &omega),
+        json!({"question_id": "x", "question": "q?", "correct_answer": "64", "solutions_splits": [["a", "b"], ["a", "c"], ["d"]],
+            "step_labels": [[1, 0], [1, 1], [1]], "step_mc_values": [[0.5, 0.0], [0.5, 0.5], [1.0]]})
+    );
+    for (field, value, reason) in [
+        ("mc_value", json!(1.5), "unknown step label"),
+        ("mc_value", json!(null), "unknown step label"),
+        ("solution_prefix", json!("other"), "a prefix without the question"),
+        ("solution_prefix", json!(3), "a prefix without the question"),
+    ] {
+        let mut row = omega.clone();
+        row["reasoning_steps"][2][field] = value;
+        row["question_id"] = json!("y");
+        let (summary, _, _folder) = records(&[omega.clone(), row]);
+        assert_eq!(summary.dropped[reason], 1, "{field}");
+    }
     let (summary, _, _folder) = records(&[process.clone(), {
         let mut row = prmbench.clone();
         row["error_steps"] = json!(["two"]);
@@ -281,6 +305,91 @@ fn nothing_is_overwritten_and_nothing_useless_is_written() {
     ));
 }
 
+/// A zip archive with these members.
+fn archive(path: &Path, members: &[(&str, &[u8])]) {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    for (name, bytes) in members {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn images_are_read_from_archives_beside_the_source() {
+    let rows: String = ["images/c.png", "d.png", "deep/e.png", "a.png", "f.png", "two.png", "text.png"]
+        .iter()
+        .map(|image| json!({"id": image, "question": "q", "answer": "1", "image_path": image}).to_string() + "\n")
+        .collect();
+    let (folder, path) = folder(&rows);
+    let zip = folder.path().join("images.zip");
+    let c = png(3);
+    let members: [(&str, &[u8]); 8] = [
+        ("images/c.png", &c),
+        ("set/images/d.png", &png(4)),
+        ("e.png", &png(5)),
+        ("a.png", b"not the one beside the source"),
+        ("x/two.png", &png(6)),
+        ("y/two.png", &png(7)),
+        ("text.png", b"no image"),
+        ("../../outside.png", &png(8)),
+    ];
+    archive(&zip, &members);
+    let import = |sources: &[PathBuf]| {
+        import(
+            sources,
+            &folder.path().join("out"),
+            &ImportOptions { replaces: true, ..Default::default() },
+            &mut |_| true,
+        )
+    };
+    for sources in [[path.clone(), zip.clone()], [zip.clone(), path.clone()]] {
+        let summary = import(&sources).unwrap();
+        assert_eq!(
+            json!(summary.dropped),
+            json!({"missing image": 1, "unreadable image": 2}),
+            "{:?}",
+            summary.examples
+        );
+        assert_eq!((summary.records, summary.images), (4, 4));
+        let problems = Problems::load(&summary.output, None).unwrap();
+        assert_eq!(std::fs::read(problems.root.join(&problems.items[0].images[0])).unwrap(), c);
+        let named = summary.examples["unreadable image"].join(" ");
+        assert!(named.contains("2 members of the archive end in two.png"), "{named}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5, "nothing else is unpacked");
+    assert!(matches!(import(std::slice::from_ref(&zip)), Err(ImportError::Empty { .. })));
+    // A flipped byte anywhere is refused, or read as other data: never a crash.
+    let whole = std::fs::read(&zip).unwrap();
+    for at in (0..whole.len()).step_by(17) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x55;
+        std::fs::write(&zip, &damaged).unwrap();
+        let _ = import(&[path.clone(), zip.clone()]);
+    }
+    std::fs::write(&zip, &whole[..whole.len() / 2]).unwrap();
+    let error = import(&[path.clone(), zip.clone()]).unwrap_err().to_string();
+    assert!(error.contains("images.zip: expected a zip archive of images"), "{error}");
+}
+
+#[test]
+#[cfg_attr(not(feature = "engine"), ignore = "slow without optimisation: see CONTRIBUTING.md")]
+fn a_member_larger_than_an_image_may_be_is_refused() {
+    use std::io::Write;
+    let (folder, path) = folder(&json!({"question": "q", "answer": "1", "image_path": "bomb.png"}).to_string());
+    let bomb = folder.path().join("bomb.zip");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&bomb).unwrap());
+    zip.start_file("bomb.png", zip::write::SimpleFileOptions::default()).unwrap();
+    let zeros = vec![0; 1 << 20];
+    (0..257).for_each(|_| zip.write_all(&zeros).unwrap());
+    zip.finish().unwrap();
+    assert!(std::fs::metadata(&bomb).unwrap().len() < 1 << 20);
+    let error =
+        import(&[path, bomb], &folder.path().join("out"), &ImportOptions::default(), &mut |_| true).unwrap_err();
+    assert_eq!(error.to_string(), "none of the 1 rows can be used: unreadable image (1)");
+}
+
 #[test]
 fn names_of_sets_are_distinct_and_known() {
     for set in &SETS {
@@ -384,6 +493,19 @@ fn published_files_are_imported_whole() {
         let with_image = |problem: &mmprm::data::Problem| problems.root.join(&problem.images[0]).is_file();
         assert!(problems.items.len() == count && problems.items.iter().all(with_image));
     }
+}
+
+#[test]
+fn openrs_annotations_are_imported_whole() {
+    let Some(data) = data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let source = data.join("prm-formats/openr_math_aps.jsonl");
+    let summary = import(&[source], folder.path(), &ImportOptions::default(), &mut |_| true).unwrap();
+    assert_eq!((summary.set, summary.records, summary.dropped.len()), ("omegaprm", 3, 0));
+    let sets = candidates::load(&summary.output).unwrap();
+    assert!(
+        sets.iter().all(|set| set.solutions.len() > 5 && set.solutions.iter().flatten().all(|step| !step.is_empty()))
+    );
 }
 
 #[test]

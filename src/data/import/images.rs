@@ -8,6 +8,7 @@ use image::{ImageFormat, ImageReader, Limits};
 use mmprm_quant::atomic;
 use sha2::{Digest, Sha256};
 
+use super::archive::Archive;
 use super::builder::Dropped;
 use super::row::Image;
 use crate::util::io::{self, FileError};
@@ -23,12 +24,14 @@ const DIGITS: usize = 20;
 /// The folder that images are written to.
 pub(super) struct ImageFolder {
     folder: PathBuf,
+    archives: Vec<Archive>,
     written: HashSet<String>,
 }
 
 impl ImageFolder {
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, written: HashSet::new() }
+    /// Writes to `folder` what is beside the sources or in one of `archives`.
+    pub fn new(folder: PathBuf, archives: Vec<Archive>) -> Self {
+        Self { folder, archives, written: HashSet::new() }
     }
 
     /// Number of files written.
@@ -40,7 +43,7 @@ impl ImageFolder {
     pub fn store(&mut self, image: &Image, root: &Path) -> Result<String, Dropped> {
         let bytes = match image {
             Image::Bytes(bytes) => bytes.clone(),
-            Image::Path(path) => read(path, root)?,
+            Image::Path(path) => self.read(path, root)?,
         };
         let ending = ending(&bytes).map_err(|cause| Dropped::Row("unreadable image", cause))?;
         let name = format!("{}.{ending}", &format!("{:x}", Sha256::digest(&bytes))[..DIGITS]);
@@ -52,24 +55,28 @@ impl ImageFolder {
         }
         Ok(format!("images/{name}"))
     }
-}
 
-fn read(path: &str, root: &Path) -> Result<Vec<u8>, Dropped> {
-    let relative = Path::new(path);
-    let is_inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !is_inside {
-        return Err(Dropped::Row("image outside the data root", path.to_owned()));
-    }
-    // Links inside the root may lead out of it.
-    let (full, root) = (root.join(relative), if root.as_os_str().is_empty() { Path::new(".") } else { root });
-    match (full.canonicalize(), root.canonicalize()) {
-        (Ok(full), Ok(root)) if !full.starts_with(&root) => {
-            Err(Dropped::Row("image outside the data root", path.to_owned()))
+    /// Reads an image beside the source, or else in an archive.
+    fn read(&mut self, path: &str, root: &Path) -> Result<Vec<u8>, Dropped> {
+        let relative = Path::new(path);
+        let is_inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !is_inside {
+            return Err(Dropped::Row("image outside the data root", path.to_owned()));
         }
-        (Ok(full), _) => {
-            io::read(&full, MAX_BYTES).map_err(|error| Dropped::Row("unreadable image", error.to_string()))
+        // Links inside the root may lead out of it.
+        let (full, root) = (root.join(relative), if root.as_os_str().is_empty() { Path::new(".") } else { root });
+        match (full.canonicalize(), root.canonicalize()) {
+            (Ok(full), Ok(root)) if !full.starts_with(&root) => {
+                Err(Dropped::Row("image outside the data root", path.to_owned()))
+            }
+            (Ok(full), _) => {
+                io::read(&full, MAX_BYTES).map_err(|error| Dropped::Row("unreadable image", error.to_string()))
+            }
+            (Err(_), _) => match self.archives.iter_mut().find_map(|archive| archive.read(path, MAX_BYTES)) {
+                Some(read) => read.map_err(|cause| Dropped::Row("unreadable image", cause)),
+                None => Err(Dropped::Row("missing image", path.to_owned())),
+            },
         }
-        (Err(_), _) => Err(Dropped::Row("missing image", path.to_owned())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Importing published data sets: their own files become problem files and step-labelled solutions of this project.
 //!
-//! A source is Parquet (Hugging Face's form, with images inside; feature `parquet`), a JSON array, JSON Lines or CSV. What each set's
+//! A source is Parquet (Hugging Face's form, with images inside; feature `parquet`), a JSON array, JSON Lines or CSV; images that are not
+//! beside it may be in zip archives, which are given as sources too. What each set's
 //! columns mean is in [`sets`]; images are written once each, named by a hash of their content. Nothing is dropped silently: rows
 //! that cannot be used are counted by reason.
 //!
@@ -17,14 +18,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod archive;
 mod builder;
 mod error;
 mod images;
 #[cfg(feature = "parquet")]
 mod parquet;
-mod row;
+pub(in crate::data) mod row;
 pub mod sets;
-mod source;
+pub(in crate::data) mod source;
 mod steps;
 
 use std::collections::{BTreeMap, HashSet};
@@ -39,6 +41,7 @@ pub use error::ImportError;
 pub use row::Row;
 
 use crate::util::io::FileError;
+use archive::{Archive, is_archive};
 use builder::Dropped;
 use images::ImageFolder;
 use sets::Set;
@@ -94,11 +97,12 @@ pub fn import(
     options: &ImportOptions,
     on_row: &mut dyn FnMut(usize) -> bool,
 ) -> Result<ImportSummary, ImportError> {
+    let (archives, tables): (Vec<&PathBuf>, Vec<&PathBuf>) = sources.iter().partition(|path| is_archive(path));
     let mut set = options.set;
     let mut importing: Option<Importing> = None;
     let mut rows = 0;
     let mut unseen: HashSet<&str> = options.mapping.iter().map(|(_, column)| column.as_str()).collect();
-    for path in sources {
+    for path in tables {
         let root = options.image_root.clone().unwrap_or_else(|| path.parent().unwrap_or(Path::new("")).to_owned());
         source::read(path, &mut |place, row| {
             if options.limit.is_some_and(|limit| rows >= limit) {
@@ -110,7 +114,10 @@ pub fn import(
             };
             let one = match &mut importing {
                 Some(one) => one,
-                none => none.insert(Importing::start(known, output, sources, options.replaces)?),
+                none => {
+                    let archives = archives.iter().map(|path| Archive::open(path)).collect::<Result<_, _>>()?;
+                    none.insert(Importing::start(known, output, sources, archives, options.replaces)?)
+                }
             };
             unseen.retain(|column| !row.has(column));
             one.add(&place, row, &root, options)?;
@@ -139,7 +146,13 @@ struct Importing {
 }
 
 impl Importing {
-    fn start(set: &'static Set, directory: &Path, sources: &[PathBuf], replaces: bool) -> Result<Self, ImportError> {
+    fn start(
+        set: &'static Set,
+        directory: &Path,
+        sources: &[PathBuf],
+        archives: Vec<Archive>,
+        replaces: bool,
+    ) -> Result<Self, ImportError> {
         let output = directory.join(if set.has_steps { "solutions.json" } else { "problems.json" });
         if let Ok(existing) = output.canonicalize() {
             let is_source = sources.iter().any(|source| source.canonicalize().is_ok_and(|source| source == existing));
@@ -152,7 +165,7 @@ impl Importing {
         file.write_all(b"[").map_err(FileError::writing(&output))?;
         Ok(Self {
             set,
-            images: ImageFolder::new(directory.join("images")),
+            images: ImageFolder::new(directory.join("images"), archives),
             output,
             file,
             ids: HashSet::new(),

@@ -59,4 +59,4 @@ impl Row {
 }
 
 /// Receives a row with its place; returns whether to read on.
-pub(super) type OnRow<'a> = &'a mut dyn FnMut(String, Row) -> Result<bool, ImportError>;
+pub(in crate::data) type OnRow<'a> = &'a mut dyn FnMut(String, Row) -> Result<bool, ImportError>;

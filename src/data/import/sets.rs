@@ -25,7 +25,7 @@ pub struct Set {
 }
 
 /// All sets, more specific columns first.
-pub static SETS: [Set; 13] = [
+pub static SETS: [Set; 14] = [
     Set {
         name: "mathvista",
         about: "MathVista (AI4Math/MathVista): the question is `query`, with its hint and choices",
@@ -81,6 +81,14 @@ pub static SETS: [Set; 13] = [
         columns: &["modified_process", "error_steps"],
         never: &[],
         map: steps::prmbench,
+    },
+    Set {
+        name: "omegaprm",
+        about: "OpenR's OmegaPRM annotation (openreasoner/openr): prefixes of solutions with their MC values; right above 0",
+        has_steps: true,
+        columns: &["question", "final_answer", "reasoning_steps"],
+        never: &[],
+        map: steps::omegaprm,
     },
     Set {
         name: "prm800k",

@@ -15,7 +15,7 @@ use crate::util::io::FileError;
 const MAX_ROW: u64 = 1 << 30;
 
 /// Reads the rows of a file.
-pub(super) fn read(path: &Path, on_row: OnRow<'_>) -> Result<(), ImportError> {
+pub(in crate::data) fn read(path: &Path, on_row: OnRow<'_>) -> Result<(), ImportError> {
     // A device may never end, and a row of it may be of any length.
     let kind = std::fs::metadata(path).map_err(FileError::reading(path))?;
     if !kind.is_file() {

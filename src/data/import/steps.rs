@@ -1,6 +1,8 @@
 //! Sets of solutions whose steps are labelled: records of a Best-of-N file with one candidate and `step_labels`: 1 right, 0
 //! wrong, null not counted.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::builder::{Builder, Dropped, Imported, Mapping};
@@ -142,6 +144,57 @@ pub(super) fn prm800k(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     }
     solution(&mut builder, &steps, &labels)?;
     builder.done(NONE)
+}
+
+/// The longest prefixes in `reasoning_steps` are the solutions; the shorter ones that begin them end their steps. Equal prefixes were
+/// searched apart, and the mean of their values counts. A step is right if a rollout from its end was (`mc_value` above 0); the values
+/// themselves are kept as `step_mc_values`.
+///
+/// OpenR (openreasoner/openr, `data/`) writes each state of a search tree as its whole text, the question before it.
+pub(super) fn omegaprm(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
+    let mut builder = Builder::new(row);
+    // `question_id` stays a field: in OpenR's own files different questions have the same.
+    let question = builder.needed("no question", &["question"])?;
+    builder.set("question", question.as_str());
+    builder.answer(&["final_answer"]);
+    let states = builder.take("reasoning_steps").unwrap_or_default();
+    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for state in states.as_array().ok_or_else(|| Dropped::Row("no steps", shown(&states)))? {
+        let text = state["solution_prefix"].as_str().and_then(|text| text.strip_prefix(question.as_str()));
+        let text = text.ok_or_else(|| Dropped::Row("a prefix without the question", shown(state)))?;
+        let value = state["mc_value"].as_f64().filter(|value| (0.0..=1.0).contains(value));
+        let value = value.ok_or_else(|| Dropped::Row("unknown step label", shown(&state["mc_value"])))?;
+        if !text.trim().is_empty() {
+            values.entry(text).or_default().push(value);
+        }
+    }
+    let (mut solutions, mut labels, mut all_values) = (Vec::new(), Vec::new(), Vec::new());
+    // In order of their texts, a prefix comes directly before what it begins.
+    let texts: Vec<&str> = values.keys().copied().collect();
+    let mut open: Vec<&str> = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        while open.last().is_some_and(|last| !text.starts_with(last)) {
+            open.pop();
+        }
+        open.push(text);
+        if texts.get(index + 1).is_some_and(|next| next.starts_with(text)) {
+            continue;
+        }
+        let starts = std::iter::once(0).chain(open.iter().map(|prefix| prefix.len()));
+        let steps: Vec<&str> = open.iter().zip(starts).map(|(prefix, start)| prefix[start..].trim()).collect();
+        let mean = |prefix: &&str| values[prefix].iter().sum::<f64>() / values[prefix].len() as f64;
+        let own: Vec<f64> = open.iter().map(mean).collect();
+        solutions.push(json!(steps));
+        labels.push(own.iter().map(|value| json!(u8::from(*value > 0.0))).collect::<Value>());
+        all_values.push(json!(own));
+    }
+    if solutions.is_empty() {
+        return Err(Dropped::Row("no steps", String::new()));
+    }
+    builder.set("solutions_splits", solutions);
+    builder.set("step_labels", labels);
+    builder.set("step_mc_values", all_values);
+    builder.done(&["final_answer", "question"])
 }
 
 /// Steps of `input` end in `ки`; at the same places `label` has + or -.

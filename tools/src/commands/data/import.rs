@@ -14,21 +14,22 @@ use crate::exit::{BadInput, Exit, Usage};
 use crate::table::Table;
 use crate::ui::Ui;
 
-/// Import a data set: Parquet, JSON, JSON Lines or CSV as published.
+/// Import a data set: Parquet, JSON, JSON Lines or CSV as published, with zip archives of images.
 ///
 /// Writes DIR/problems.json for `generate`, `annotate` and `solve`, or DIR/solutions.json (steps with their labels) for `score` and
 /// `eval steps`, and every image once in DIR/images. Questions read as the set's own evaluation shows them; columns that are not used
 /// stay in the records. Rows that cannot be used are counted by reason, and the first of each named.
 ///
 /// Sets: auto (recognised by its columns), mathvista, mathverse, mathvision, olympiadbench, mmk12 (also mm-k12), math500, gsm8k,
-/// processbench, prmbench, visualprocessbench, prm800k, math-shepherd, json (also csv; columns named by --map).
+/// processbench, prmbench, visualprocessbench, prm800k, math-shepherd,
+/// omegaprm, json (also csv; columns named by --map).
 #[derive(clap::Args)]
 pub struct Args {
     /// Name of the set, or auto.
     #[arg(value_name = "NAME", value_parser = set)]
     set: Choice,
 
-    /// Its files.
+    /// Its files, and zip archives of the images that are not beside them; archives are read, not unpacked.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
