@@ -15,7 +15,7 @@
 #   make fuzz          fuzzes what reads files, a minute for each kind (FUZZ_SECONDS=60); needs cargo-fuzz
 #   make audit         licences, sources and known vulnerabilities of the dependencies; needs cargo-deny
 #   make docs          regenerates docs/cli.md from the command line's own definitions
-#   make recipe        remakes the models in demo/models (an hour on two cores; needs Python with Pillow and the DejaVu fonts)
+#   make recipe        remakes the models in demo/models from random weights (hours on two cores; needs Python with Pillow and the DejaVu fonts)
 #
 # PORTABLE=1 builds for any x86-64 processor with AVX2 instead of this one, in its own target directory.
 # FEATURES=cuda (or vulkan, metal) builds llama.cpp's backend for that device.

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Trains the policy and the PRMs that the demo runs, from checkpoints/mini-mm-policy: about an hour on two cores. Problems are drawn by
-# generator/minik12.py, which needs Python with Pillow and the DejaVu fonts; everything else is mmprm. Called by `make recipe`. What an
-# interrupted run has finished is kept in work/; delete it to start anew.
+# Trains the policy and the PRMs that the demo runs, from random weights: about two and a half hours on two cores. Of
+# checkpoints/mini-mm-policy only the configuration and the tokenizer are used. Problems are drawn by generator/, which needs Python with
+# Pillow and the DejaVu fonts; everything else is mmprm. Called by `make recipe`. What an interrupted run has finished is kept in work/;
+# delete it to start anew.
 set -eu
 cd "$(dirname "$0")"
 mmprm=${MMPRM:-mmprm}
@@ -22,29 +23,38 @@ convert() {
 
 mkdir -p work
 
-say "1. Train the policy to write what a PRM reads as well."
+say "1. From random weights: learn to read, then to solve."
+pretrain() {
+    [ -f "work/$2/samples.jsonl" ] || python3 generator/pretraining.py "$1" "work/$2" --n "$3" --seed "$4"
+}
+pretrain read reading 20000 11
+"$mmprm" train policy --config recipes/reading.toml
+pretrain solve solving 60000 12
+"$mmprm" train policy --config recipes/base.toml
+
+say "2. Train the policy to write what a PRM reads as well."
 draw extra 8000 101
 python3 generator/solutions.py work/extra > work/extra/solutions.jsonl
 "$mmprm" train policy --config recipes/policy.toml
 convert work/policy/best policy
 
-say "2. Draw 16 rollouts of each of 6563 more problems; their answers say which are right."
+say "3. Draw 16 rollouts of each of 6563 more problems; their answers say which are right."
 draw ranking 6563 501
 "$mmprm" generate --policy models/policy-q8_0.gguf --mmproj models/mmproj-policy-f16.gguf --problems work/ranking/problems.json \
     -n 16 --deterministic --repetition-penalty 1 --max-tokens 300 -o work/ranking/candidates.json
 "$mmprm" samples --ranking work/ranking/candidates.json -o work/ranking.jsonl
 
-say "3. Train the implicit PRM to rank the rollouts of each problem."
+say "4. Train the implicit PRM to rank the rollouts of each problem."
 "$mmprm" train implicit-prm --config recipes/implicit-prm.toml
 convert work/implicit-prm/last implicit-prm
 
-say "4. Search the training problems: rollouts become step labels."
+say "5. Search the training problems: rollouts become step labels."
 "$mmprm" annotate --policy models/policy-q8_0.gguf --mmproj models/mmproj-policy-f16.gguf \
     --problems mini-k12/train/problems.json --rollouts 8 --rollout-budget 48 --repetition-penalty 1 --max-tokens 200 -o work/trees
 "$mmprm" samples work/trees --every-rollout -o work/prm.jsonl
 head -n 5000 work/prm.jsonl > work/prm-5k.jsonl
 
-say "5. Train the Yes/No PRM: distil the policy's expected tokens, then its probabilities, then learn the step labels."
+say "6. Train the Yes/No PRM: distil the policy's expected tokens, then its probabilities, then learn the step labels."
 [ -f work/expanded-1/model.safetensors ] || "$mmprm" train expand work/policy/best --layers 1 -o work/expanded-1
 "$mmprm" train prm --distill --config recipes/prm-1.toml
 [ -f work/expanded-4/model.safetensors ] || "$mmprm" train expand work/prm-1/last --layers 3 -o work/expanded-4
