@@ -49,7 +49,7 @@ use std::path::Path;
 use crate::atomic::put_in_place;
 use crate::gguf::{GgufError, GgufValue, Metadata, TensorSpec};
 use crate::hf::config::{ModelConfig, VisionNorm};
-use crate::hf::origin::{self, Origin, TEMPLATE_KEY, Task};
+use crate::hf::origin::{self, FORM_KEY, Origin, TEMPLATE_KEY, Task};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 use crate::progress::ProgressFn;
 use crate::safetensors::Checkpoint;
@@ -163,12 +163,23 @@ fn add_origin(
     checkpoint: &Path,
     notes: &mut Vec<String>,
 ) -> Result<(), ConvertError> {
-    let given = options.metadata.iter().find(|(key, _)| key == TEMPLATE_KEY);
-    if given.is_some() && origin.task == Task::Policy {
+    let is_form = |key: &str| [FORM_KEY, TEMPLATE_KEY].contains(&key);
+    let is_given = options.metadata.iter().any(|(key, _)| is_form(key));
+    if is_given && origin.task == Task::Policy {
         return Err(ConvertError::Policy { path: checkpoint.join(origin::FILE) });
     }
     for (key, value) in origin.metadata() {
-        match options.metadata.iter().find(|(other, _)| *other == key) {
+        let given = options.metadata.iter().find(|(other, _)| *other == key);
+        if is_given && is_form(&key) {
+            if given.is_none_or(|(_, given)| *given != value) {
+                notes.push(format!(
+                    "the PRM form is the given one, not that of its training ({key} in {})",
+                    origin::FILE
+                ));
+            }
+            continue;
+        }
+        match given {
             None => metadata.push((key, value)),
             Some((_, other)) if *other != value => {
                 notes.push(format!("{key} is {other} as given, and the checkpoint was trained with {value}"));

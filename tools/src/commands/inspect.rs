@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use mmprm::prm::form;
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
-use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY};
+use mmprm_quant::hf::origin::TASK_KEY;
 use mmprm_quant::inspect::{Summary, content_hash, summary};
 use mmprm_quant::progress::Progress;
 use serde_json::{Map, Value, json};
@@ -95,6 +96,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         "file": args.file, "version": file.version(), "file_bytes": file.file_size(), "metadata": keys,
         "tensors": tensors, "parameters": summary.parameters, "content_sha256": hash, "kind": kind(&file),
         "bits_per_weight": summary.bits_per_parameter(),
+        "prm_form": form::of_file(&file).and_then(Result::ok).map(|form| form.to_string()),
     }))?;
     Ok(Exit::Done)
 }
@@ -102,22 +104,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 /// What a file is for, in a few words.
 fn kind(file: &GgufFile) -> String {
     let text = |key: &str| file.get_str(key).unwrap_or_default();
-    let template = match text(TEMPLATE_KEY) {
-        "" => String::new(),
-        template => format!(", which reads solutions as {template}"),
-    };
     if text("general.architecture") == "clip" {
         return format!("vision projector ({})", text("clip.projector_type"));
     }
     let what = if text("general.type") == "adapter" { "LoRA adapter" } else { "language model" };
-    match text(TASK_KEY) {
-        "" => format!("{what}; what it was trained for is not recorded{template}"),
-        "prm" => format!("{what}, a process reward model that answers Yes or No at each step{template}"),
-        "implicit-prm" => {
-            format!("{what}, an implicit process reward model: a step's score is its probability{template}")
-        }
-        "policy" => format!("{what}, a policy: it writes solutions"),
-        other => format!("{what} for {other}"),
+    match (form::of_file(file), text(TASK_KEY)) {
+        (Some(Ok(form)), _) => format!("{what}, a process reward model of the form {form}"),
+        (Some(Err(error)), _) => format!("{what}, a process reward model that cannot be used: {error}"),
+        (None, "") => format!("{what}; what it was trained for is not recorded"),
+        (None, "policy") => format!("{what}, a policy: it writes solutions"),
+        (None, other) => format!("{what} for {other}"),
     }
 }
 
@@ -140,6 +136,11 @@ fn facts(file: &GgufFile, summary: &Summary) -> Vec<String> {
         (of("context_length"), of("block_count"), of("embedding_length"))
     {
         lines.push(format!("context: {context} tokens; {layers} layers of width {width}"));
+    }
+    if let Some(Ok(form)) = form::of_file(file) {
+        let images = if form.has_images() { "" } else { ", without images" };
+        lines.push(format!("PRM form: {form}: a step's score is {}{images}", form.summary()));
+        lines.extend(form.source().map(|source| format!("PRM form from: {source}")));
     }
     let tile = number("mmprm.image.size").or(number("clip.vision.image_size"));
     match (tile, number("mmprm.image.max_tiles"), number("clip.vision.projection_dim")) {
