@@ -124,7 +124,7 @@ fn reward(architecture: &str, template: PrmTemplate) -> (LocalPrm, support::Pair
     let pair = convert(&golden().join("ckpt").join(architecture), WeightType::F32);
     let model = load(&pair);
     let encoder = PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
-    let options = PrmOptions { data_root: golden().join("images"), template: Some(template) };
+    let options = PrmOptions { data_root: golden().join("images"), form: Some(template.form().clone()) };
     (LocalPrm::new(engine(&model), encoder, options).unwrap(), pair)
 }
 

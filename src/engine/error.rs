@@ -163,6 +163,12 @@ pub enum PromptError {
         /// Values in an embedding of the model.
         expected: usize,
     },
+    /// A position to read that holds no token.
+    #[error("position {position} of the prompt is to be read but holds no token")]
+    NoToken {
+        /// The position.
+        position: usize,
+    },
     /// A prompt with another number of marked positions than its caller expects.
     #[error("{found} marked positions in the prompt, expected {expected}")]
     Marks {

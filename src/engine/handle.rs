@@ -117,11 +117,29 @@ impl Engine {
     /// [`EngineError::Prompt`] for a prompt made for another model or an unknown token to read,
     /// [`EngineError::Limit`] for a prompt longer than the context, or [`EngineError::Decode`].
     pub fn probe(&self, prompts: Vec<Prompt>, at: Token, read: &[Token]) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        self.logits(prompts.into_iter().map(|prompt| prompt.marked_at(at)).collect(), read)
+    }
+
+    /// As [`Engine::probe`], at the positions that each prompt marks ([`Prompt::marked`]).
+    ///
+    /// # Errors
+    /// As [`Engine::probe`].
+    pub fn logits(&self, prompts: Vec<Prompt>, read: &[Token]) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
         let vocabulary = self.model.vocabulary_size();
         if let Some(&token) = read.iter().find(|&&token| token < 0 || token as usize >= vocabulary) {
             return Err(PromptError::UnknownToken { token, vocabulary }.into());
         }
-        self.read(prompts, Reading::Marks { at, read: read.to_vec() })
+        self.read(prompts, Reading::Logits(read.to_vec()))
+    }
+
+    /// Decodes each prompt and returns the hidden state after the final norm at the positions that it marks
+    /// ([`Prompt::marked`]): `[prompts][marks][width]`. Each result depends on its own prompt only, with the exception of
+    /// [`Engine::probe`].
+    ///
+    /// # Errors
+    /// As [`Engine::probe`].
+    pub fn hidden(&self, prompts: Vec<Prompt>) -> Result<Vec<Vec<Vec<f32>>>, EngineError> {
+        self.read(prompts, Reading::Hidden)
     }
 
     /// Decodes each prompt and returns the log-probability of each of its tokens from position `from` on, under the model's own

@@ -50,6 +50,8 @@ mod testing;
 
 pub use error::{EngineError, LimitError, PromptError, TokenizeError};
 #[cfg(feature = "engine")]
+pub(crate) use ffi::Specials;
+#[cfg(feature = "engine")]
 #[doc(hidden)]
 pub use ffi::{BuildInfo, build_info};
 #[doc(hidden)]

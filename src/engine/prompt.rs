@@ -50,6 +50,8 @@ impl Embeddings {
 pub struct Prompt {
     chunks: Vec<Chunk>,
     keys: Arc<[u64]>,
+    /// Positions to read, in order.
+    marks: Arc<[usize]>,
 }
 
 /// A range of positions that can be decoded as one batch: all tokens, or all rows of one image.
@@ -85,7 +87,7 @@ impl Prompt {
             }
         }
         match joined.last() {
-            Some(Chunk::Tokens(_)) => Ok(Self { chunks: joined, keys: keys.into() }),
+            Some(Chunk::Tokens(_)) => Ok(Self { chunks: joined, keys: keys.into(), marks: Arc::default() }),
             Some(Chunk::Image(_)) => Err(PromptError::EndsInImage),
             None => Err(PromptError::Empty),
         }
@@ -95,6 +97,36 @@ impl Prompt {
     #[expect(clippy::len_without_is_empty, reason = "a prompt is never empty")]
     pub fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Returns the prompt with these positions to read ([`Engine::read_marks`](super::Engine)), each once.
+    ///
+    /// # Errors
+    /// [`PromptError::NoToken`] for a position that is beyond the end or in an image.
+    pub fn marked(mut self, mut positions: Vec<usize>) -> Result<Self, PromptError> {
+        positions.sort_unstable();
+        positions.dedup();
+        if let Some(&position) = positions.iter().find(|position| self.token(**position).is_none()) {
+            return Err(PromptError::NoToken { position });
+        }
+        self.marks = positions.into();
+        Ok(self)
+    }
+
+    /// Returns the prompt with every position to read that holds `token`.
+    pub(super) fn marked_at(mut self, token: Token) -> Self {
+        self.marks = (0..self.len()).filter(|position| self.keys[*position] == token_key(token)).collect();
+        self
+    }
+
+    /// Returns the positions to read, in order, each once.
+    pub fn marks(&self) -> &[usize] {
+        &self.marks
+    }
+
+    /// Returns whether `position` is to be read.
+    pub(super) fn is_mark(&self, position: usize) -> bool {
+        self.marks.binary_search(&position).is_ok()
     }
 
     /// Returns one key per position; equal prefixes of keys mean equal input.
@@ -148,19 +180,9 @@ impl Prompt {
         Span::Tokens(&[])
     }
 
-    /// Returns whether `position` holds `token`.
-    pub(super) fn is_token(&self, position: usize, token: Token) -> bool {
-        self.keys[position] == token_key(token)
-    }
-
     /// Returns the token at `position`; `None` in images and beyond the end.
-    pub(super) fn token(&self, position: usize) -> Option<Token> {
+    pub(crate) fn token(&self, position: usize) -> Option<Token> {
         self.keys.get(position).and_then(|&key| u32::try_from(key).ok()).map(|key| key as Token)
-    }
-
-    /// Returns the last position that holds `token`.
-    pub(super) fn last_position_of(&self, token: Token) -> Option<usize> {
-        self.keys.iter().rposition(|&key| key == token_key(token))
     }
 
     /// Returns the ranges of its token runs and images, up to position `end`.
@@ -217,8 +239,13 @@ mod tests {
         assert_eq!(prompt.spans(14), [0..5, 5..8, 8..14]);
         assert_eq!(prompt.spans(6), [0..5, 5..6]);
         assert_eq!(prompt.spans(0), []);
-        assert_eq!(prompt.last_position_of(2), Some(11));
-        assert!(prompt.is_token(11, 2) && !prompt.is_token(6, 7));
+        assert_eq!(prompt.clone().marked_at(2).marks(), [8, 9, 10, 11]);
+        assert_eq!(prompt.clone().marked(vec![13, 0, 13]).unwrap().marks(), [0, 13]);
+        let error = |position| prompt.clone().marked(vec![position]).unwrap_err();
+        assert_eq!(
+            (error(5), error(14)),
+            (PromptError::NoToken { position: 5 }, PromptError::NoToken { position: 14 })
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Requests to the engine and their results.
 
+use super::ffi::Context;
 use super::prompt::Prompt;
 use super::sampling::{Sampler, Sampling, Stream};
 use super::{EngineError, Model, Token};
@@ -112,7 +113,7 @@ impl GenerateRequest {
     }
 }
 
-/// A request for logits in some prompts.
+/// A request for what a model computes in some prompts.
 #[derive(Debug)]
 pub(super) struct ProbeRequest {
     pub prompts: Vec<Prompt>,
@@ -122,8 +123,10 @@ pub(super) struct ProbeRequest {
 /// What a probe returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// The logits of `read` at every position whose token is `at`.
-    Marks { at: Token, read: Vec<Token> },
+    /// The logits of these tokens at every marked position.
+    Logits(Vec<Token>),
+    /// The hidden state after the final norm at every marked position.
+    Hidden,
     /// The log-probability of every token from position `from` on, which is at least 1.
     Continuation { from: usize },
 }
@@ -132,7 +135,7 @@ impl Reading {
     /// Returns how many positions of `prompt` have to be decoded; those after them do not affect what is read.
     pub fn end(&self, prompt: &Prompt) -> usize {
         match self {
-            Self::Marks { at, .. } => prompt.last_position_of(*at).map_or(0, |last| last + 1),
+            Self::Logits(_) | Self::Hidden => prompt.marks().last().map_or(0, |last| last + 1),
             Self::Continuation { from } if prompt.len() > *from => prompt.len() - 1,
             Self::Continuation { .. } => 0,
         }
@@ -141,18 +144,28 @@ impl Reading {
     /// Returns whether something is read at `position`.
     pub fn is_at(&self, prompt: &Prompt, position: usize) -> bool {
         match self {
-            Self::Marks { at, .. } => prompt.is_token(position, *at),
+            Self::Logits(_) | Self::Hidden => prompt.is_mark(position),
             Self::Continuation { from } => position + 1 >= *from && position + 1 < prompt.len(),
         }
     }
 
-    /// Returns what is read at `position` from its logits.
-    pub fn values(&self, prompt: &Prompt, position: usize, logits: &[f32]) -> Vec<f32> {
+    /// Returns whether hidden states are read, which llama.cpp returns for all rows of a batch or none.
+    pub fn is_hidden(&self) -> bool {
+        *self == Self::Hidden
+    }
+
+    /// Returns what is read at `position` from its row of the last batch.
+    pub fn values(&self, prompt: &Prompt, position: usize, row: usize, context: &Context) -> Vec<f32> {
         match self {
-            Self::Marks { read, .. } => read.iter().map(|&token| logits[token as usize]).collect(),
+            Self::Logits(read) => {
+                let logits = context.logits(row);
+                read.iter().map(|&token| logits[token as usize]).collect()
+            }
+            Self::Hidden => context.hidden(row).to_vec(),
             // An image has no log-probability.
             Self::Continuation { .. } => {
-                vec![prompt.token(position + 1).map_or(f32::NAN, |next| log_softmax(logits, next as usize))]
+                let next = prompt.token(position + 1);
+                vec![next.map_or(f32::NAN, |next| log_softmax(context.logits(row), next as usize))]
             }
         }
     }

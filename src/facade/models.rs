@@ -29,6 +29,11 @@ impl ModelFiles {
         Ok(Self { model, mmproj: None, gpu_layers: None, threads: None, parallel: None, deterministic: false })
     }
 
+    /// Returns the path of the model.
+    pub fn model(&self) -> &Path {
+        &self.model
+    }
+
     /// Adds the vision projector, checked as the model is.
     pub fn with_mmproj(mut self, mmproj: &Path) -> Result<Self, Error> {
         GgufFile::open_outline(mmproj)?;

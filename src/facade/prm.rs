@@ -7,8 +7,7 @@ use super::{Error, Policy};
 use crate::data::problem::Problem;
 use crate::data::solution::Rollout;
 use crate::eval::metrics::{Aggregator, best};
-use crate::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
-use crate::prompt::PrmTemplate;
+use crate::prm::{LocalPrm, PrmForm, PrmOptions, ScoreRequest, StepScorer};
 
 /// A model that scores the steps of solutions, from a GGUF file.
 ///
@@ -27,7 +26,7 @@ use crate::prompt::PrmTemplate;
 #[derive(Debug)]
 pub struct Prm {
     files: ModelFiles,
-    template: Option<PrmTemplate>,
+    form: Option<PrmForm>,
     loaded: Lazy<LocalPrm>,
 }
 
@@ -37,7 +36,7 @@ impl Prm {
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) for a file that is missing or not a sound GGUF file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Self { files: ModelFiles::open(path.as_ref())?, template: None, loaded: Lazy::new() })
+        Ok(Self { files: ModelFiles::open(path.as_ref())?, form: None, loaded: Lazy::new() })
     }
 
     /// Adds the vision projector, which problems with images need.
@@ -74,10 +73,10 @@ impl Prm {
         self.with(|prm| prm.files.deterministic = true)
     }
 
-    /// Sets the text form candidates are read in, instead of the one named in the model's metadata.
+    /// Sets the form in which candidates are read, instead of the one in the model's metadata.
     #[must_use]
-    pub fn template(self, template: PrmTemplate) -> Self {
-        self.with(|prm| prm.template = Some(template))
+    pub fn form(self, form: PrmForm) -> Self {
+        self.with(|prm| prm.form = Some(form))
     }
 
     /// Scores every step: one list a candidate, one number a step, the probability (0 to 1) that the step is right. `images`
@@ -99,8 +98,10 @@ impl Prm {
 
     fn loaded(&self) -> Result<&LocalPrm, Error> {
         self.loaded.get(|| {
+            let form = LocalPrm::form_of(self.files.model(), &[], self.form.as_ref())?;
+            LocalPrm::check_vocabulary(self.files.model(), &form)?;
             let (engine, encoder) = self.files.start(true)?;
-            let options = PrmOptions { data_root: PathBuf::from("/"), template: self.template };
+            let options = PrmOptions { data_root: PathBuf::from("/"), form: self.form.clone() };
             Ok(LocalPrm::new(engine, encoder, options)?)
         })
     }

@@ -1,29 +1,25 @@
 //! A process reward model that runs on this machine, on llama.cpp.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use mmprm_quant::gguf::{GgufFile, GgufValue};
-use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY, Task};
+use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::head::Head;
 
+use super::form::{Claims, check_head};
 use super::{PrmError, ScoreRequest, StepScorer, finite};
 use crate::data::solution;
-use crate::engine::{Engine, EngineError, EngineStats, LoraAdapter, PromptError, Token};
+use crate::engine::{Engine, EngineError, EngineStats, LoraAdapter, Model, ModelOptions, Prompt, PromptError, Token};
 use crate::image;
-use crate::prompt::{self, ChatTemplate, Images, PrmTemplate, STEP_TOKEN};
+use crate::prompt::{Activation, Piece, PrmForm, ReadOut};
 use crate::vision::prompts::{EncodeError, PromptEncoder};
-
-/// Ends the assistant's turn in every chat template.
-const END_OF_TURN: &str = "<|im_end|>";
 
 /// How a [`LocalPrm`] reads candidates.
 #[derive(Debug, Clone)]
 pub struct PrmOptions {
     /// Folder that image paths are relative to and confined to.
     pub data_root: PathBuf,
-    /// The PRM template; `None` takes the one named in the model's metadata, or else MM-PRM's
-    /// scoring template.
-    pub template: Option<PrmTemplate>,
+    /// The form; `None` takes the one in the model's metadata, or else MM-PRM's scoring form.
+    pub form: Option<PrmForm>,
 }
 
 /// A language model, its vision encoder and the engine that runs them, as a [`StepScorer`].
@@ -32,96 +28,75 @@ pub struct LocalPrm {
     engine: Engine,
     encoder: PromptEncoder,
     data_root: PathBuf,
-    read_out: ReadOut,
+    form: PrmForm,
+    reader: Reader,
 }
 
-/// Where and how the model's scores are read.
+/// What scores are made of.
 #[derive(Debug)]
-enum ReadOut {
-    /// The softmax of two label tokens at the mark after each step, as in MM-PRM.
-    Marks { template: PrmTemplate, step: Token, labels: [Token; 2] },
-    /// The probability of each step as the text that the model itself would write (an implicit PRM).
+enum Reader {
+    Tokens { tokens: Vec<Token>, positive: Vec<usize> },
+    Head { head: Head, activation: Activation, output: usize },
     Logprob,
 }
 
-/// The form in which a PRM reads candidates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PrmForm {
-    /// MM-PRM's: a score at the mark after each step, in the text of a template.
-    Marks(PrmTemplate),
-    /// An implicit PRM's: the probability of each step, in the form in which a policy writes it.
-    Implicit,
-}
-
-impl fmt::Display for PrmForm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Marks(template) => template.fmt(f),
-            Self::Implicit => f.write_str("implicit"),
-        }
-    }
-}
-
-impl PrmForm {
-    /// The form of a model with these texts in its metadata: with the template that was asked for, or else its own, or else
-    /// MM-PRM's.
-    fn of(asked: Option<PrmTemplate>, task: Option<&str>, template: Option<&str>) -> Result<Self, String> {
-        if task == Some(Task::ImplicitPrm.name()) {
-            return match asked {
-                None => Ok(Self::Implicit),
-                Some(_) => Err("it scores by log-probability (mmprm.task), which has no PRM template".into()),
-            };
-        }
-        Ok(Self::Marks(match (asked, template) {
-            (Some(template), _) => template,
-            (None, Some(name)) => name.parse().map_err(|error| format!("mmprm.prm.template: {error}"))?,
-            (None, None) => PrmTemplate::Scoring,
-        }))
-    }
-}
+/// The prompts of a candidate, and where in each of them scores are read.
+type Places = Vec<(usize, Vec<usize>)>;
 
 impl LocalPrm {
-    /// The form that a model which is not loaded yet will be used in.
+    /// The form that a model which is not loaded yet will be used in. Checks that it has the head which the form reads;
+    /// [`check_vocabulary`](Self::check_vocabulary) checks the form's tokens.
     ///
     /// # Errors
-    /// [`EngineError`] if a file is no GGUF file, names an unknown template, or has no templates and one is asked for.
-    pub fn form_of(model: &Path, adapters: &[LoraAdapter], asked: Option<PrmTemplate>) -> Result<PrmForm, EngineError> {
-        let (mut task, mut template) = (None, None);
-        let used = adapters.iter().filter(|adapter| adapter.scale != 0.0).map(|adapter| adapter.path.as_path());
-        for path in std::iter::once(model).chain(used) {
-            let file = GgufFile::open_outline(path)?;
-            let own = |key: &str| file.get(key).and_then(GgufValue::as_str).map(str::to_owned);
-            (task, template) = (own(TASK_KEY).or(task), own(TEMPLATE_KEY).or(template));
-        }
+    /// [`EngineError`] if a file is no GGUF file, names an unknown form or two of them, was trained for something else, or lacks
+    /// the head.
+    pub fn form_of(model: &Path, adapters: &[LoraAdapter], asked: Option<&PrmForm>) -> Result<PrmForm, EngineError> {
         let refuse = |cause| EngineError::Load { path: model.to_owned(), cause };
-        PrmForm::of(asked, task.as_deref(), template.as_deref()).map_err(refuse)
+        let file = GgufFile::open_outline(model)?;
+        let mut claims = Claims::of_file(&file);
+        for adapter in adapters.iter().filter(|adapter| adapter.scale != 0.0) {
+            claims = claims.under(Claims::of_file(&GgufFile::open_outline(&adapter.path)?));
+        }
+        let form = claims.form(asked).map_err(refuse)?;
+        check_head(&form, &file).map_err(refuse)?;
+        Ok(form)
+    }
+
+    /// Checks that a model whose weights are not loaded yet has the tokens of a form in its vocabulary.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`], naming the first token that it has not.
+    pub fn check_vocabulary(model: &Path, form: &PrmForm) -> Result<(), EngineError> {
+        let vocabulary = Model::load(model, ModelOptions { vocab_only: true, ..ModelOptions::default() })?;
+        tokens(form, &vocabulary).map(|_| ())
     }
 
     /// Wraps a running engine and the encoder of the same model.
     ///
     /// # Errors
-    /// [`EngineError::Load`] if the model is not a PRM: it has no step or label tokens, was trained as
-    /// a policy, or names an unknown template.
-    pub fn new(engine: Engine, encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
+    /// [`EngineError::Load`], as [`form_of`](Self::form_of).
+    pub fn new(engine: Engine, mut encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
-        let task = model.own_text(TASK_KEY);
-        let form = PrmForm::of(options.template, task, model.own_text(TEMPLATE_KEY)).map_err(refuse)?;
-        let PrmForm::Marks(template) = form else {
-            return Ok(Self { engine, data_root: options.data_root, read_out: ReadOut::Logprob, encoder });
+        let claims = Claims::of_file(model.file()).under(Claims::of(|key| model.adapter_text(key).map(str::to_owned)));
+        let form = claims.form(options.form.as_ref()).map_err(refuse)?;
+        check_head(&form, model.file()).map_err(refuse)?;
+        let tokens = tokens(&form, model)?;
+        let reader = match form.read_out() {
+            ReadOut::Tokens { positive, .. } => Reader::Tokens { tokens, positive: positive.clone() },
+            ReadOut::Head { activation, output } => {
+                let head = Head::read(model.file())?.ok_or_else(|| refuse("it has no head".to_owned()))?;
+                Reader::Head { head, activation: *activation, output: *output }
+            }
+            ReadOut::Logprob => Reader::Logprob,
         };
-        let token = |key: &str, text: &str| {
-            let text = model.own_text(key).unwrap_or(text);
-            model.token(text).ok_or_else(|| {
-                refuse(format!("its vocabulary has no single token {text:?}; is this a process reward model?"))
-            })
-        };
-        let step = token("mmprm.prm.step_token", STEP_TOKEN)?;
-        let labels = [token("mmprm.prm.yes_token", "Yes")?, token("mmprm.prm.no_token", "No")?];
-        if task == Some(Task::Policy.name()) {
-            return Err(refuse("it was trained as a policy (mmprm.task), expected a process reward model".into()));
-        }
-        Ok(Self { engine, data_root: options.data_root, read_out: ReadOut::Marks { template, step, labels }, encoder })
+        encoder.guard(form.marks());
+        Ok(Self { engine, encoder, data_root: options.data_root, form, reader })
+    }
+
+    /// Returns the form in which the model is used.
+    pub fn form(&self) -> &PrmForm {
+        &self.form
     }
 
     /// The engine's counters.
@@ -132,9 +107,9 @@ impl LocalPrm {
     fn scores(&self, request: &ScoreRequest<'_>, is_finished: bool) -> Result<Vec<Vec<f64>>, EncodeError> {
         let resolve = |path: &String| image::resolve(&self.data_root, path);
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        match &self.read_out {
-            ReadOut::Marks { template, step, labels } => self.at_marks(request, &images, *template, *step, labels),
-            ReadOut::Logprob => self.by_logprob(request, &images, is_finished),
+        match &self.reader {
+            Reader::Logprob => self.by_logprob(request, &images, is_finished),
+            Reader::Tokens { .. } | Reader::Head { .. } => self.at_places(request, &images, is_finished),
         }
     }
 
@@ -145,28 +120,28 @@ impl LocalPrm {
         images: &[PathBuf],
         is_finished: bool,
     ) -> Result<Vec<Vec<f64>>, EncodeError> {
-        let (model, special) = (self.encoder.model(), self.encoder.model().special_texts());
-        let context = ChatTemplate::default().rollout(request.question, &[], images.len(), Images::All);
-        let from = self.encoder.prompt(&context, images)?.len();
+        let special = self.encoder.model().special_texts();
+        let context = self.form.beginning(request.question, images.len())?;
+        let from = self.encoder.layout(&context, images, &[])?.0.len();
         let (mut prompts, mut ends) = (Vec::new(), Vec::new());
         for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
             let (mut run, mut own_ends) = (self.encoder.run(), Vec::new());
             for (index, step) in steps.iter().enumerate() {
                 let is_answer = is_finished && index + 1 == steps.len();
-                let (open, close) = if is_answer { ("<answer>", "</answer>") } else { ("<step>", "</step>") };
-                run.template(open);
-                run.plain(&solution::without(step, &special));
-                run.template(close);
-                if is_answer {
-                    run.template(END_OF_TURN);
+                for piece in self.form.step_pieces(&solution::without(step, &special), index, is_answer) {
+                    match piece {
+                        Piece::Text(text) => run.template(&text),
+                        Piece::Plain(text) => run.plain(&text),
+                        Piece::Image(_) => {}
+                    }
                 }
-                own_ends.push(model.tokenize_run(&run, false)?);
+                own_ends.push(self.encoder.tokenize(&run, false)?);
             }
             let tokens = own_ends.last().cloned().unwrap_or_default();
             // A token that spans two steps belongs to the later one.
             let shared = |own: &Vec<Token>| own.iter().zip(&tokens).take_while(|(own, all)| own == all).count();
             ends.push(own_ends.iter().map(shared).collect::<Vec<_>>());
-            prompts.push(self.encoder.prompt_then(&context, images, &tokens)?);
+            prompts.push(self.encoder.layout(&context, images, &tokens)?.0);
         }
         let mut logprobs = self.engine.logprobs(prompts, from)?.into_iter().zip(ends);
         let score = |steps: &Vec<String>| {
@@ -186,47 +161,99 @@ impl LocalPrm {
         Ok(request.solutions.iter().map(score).collect())
     }
 
-    /// Scores at the marks after the steps.
-    fn at_marks(
+    /// Scores read at places of the text: in one prompt for a candidate, or in one for each step where the form reads at the end.
+    fn at_places(
         &self,
         request: &ScoreRequest<'_>,
         images: &[PathBuf],
-        template: PrmTemplate,
-        step: Token,
-        labels: &[Token],
+        is_finished: bool,
     ) -> Result<Vec<Vec<f64>>, EncodeError> {
         // MM-PRM's code would read a step token inside the text as the end of a step; here it is text.
         let text = |text: &str| {
             if self.encoder.has_reference_special_tokens() {
-                solution::without(text, &[STEP_TOKEN])
+                solution::without(text, self.form.marks())
             } else {
                 text.to_owned()
             }
         };
         let question = text(request.question);
-        let prompt = |steps: &[String]| {
+        let (mut prompts, mut places) = (Vec::new(), Vec::new());
+        for steps in request.solutions {
             let steps: Vec<String> = steps.iter().map(|step| text(step)).collect();
-            let pieces = prompt::prm_of(&question, &steps, images.len(), template, Images::All);
-            self.encoder.prompt(&pieces, images)
+            let shown = if self.form.reads_at_end() { 1..=steps.len() } else { steps.len()..=steps.len() };
+            let mut own = Places::new();
+            for count in shown.filter(|count| *count > 0) {
+                let layout =
+                    self.form.layout(&question, &steps[..count], images.len(), is_finished && count == steps.len())?;
+                let (prompt, positions) = self.encoder.layout(&layout, images, &[])?;
+                self.check_marks(&prompt, &positions)?;
+                let row = |position: &usize| prompt.marks().binary_search(position).unwrap_or_default();
+                own.push((prompts.len(), positions.iter().map(row).collect()));
+                prompts.push(prompt);
+            }
+            places.push(own);
+        }
+        let rows = match &self.reader {
+            Reader::Tokens { tokens, .. } => self.engine.logits(prompts, tokens)?,
+            Reader::Head { .. } | Reader::Logprob => self.engine.hidden(prompts)?,
         };
-        let solutions = request.solutions.iter().filter(|steps| !steps.is_empty());
-        let prompts = solutions.map(|steps| prompt(steps)).collect::<Result<Vec<_>, _>>()?;
-        let mut readings = self.engine.probe(prompts, step, labels)?.into_iter();
-        request
-            .solutions
-            .iter()
-            .map(|steps| {
-                if steps.is_empty() {
-                    return Ok(Vec::new());
-                }
-                let rows = readings.next().unwrap_or_default();
-                if rows.len() != steps.len() {
-                    return Err(PromptError::Marks { found: rows.len(), expected: steps.len() }.into());
-                }
-                Ok(rows.iter().map(|row| probability(row[0], row[1])).collect())
-            })
-            .collect()
+        let score = |(prompt, row): (usize, usize)| self.reader.probability(&rows[prompt][row]);
+        let all = |own: Places| -> Vec<f64> {
+            own.into_iter().flat_map(|(prompt, own)| own.into_iter().map(move |row| (prompt, row))).map(score).collect()
+        };
+        Ok(places.into_iter().map(all).collect())
     }
+
+    /// Checks that the tokenizer kept the form's mark whole where scores are read.
+    fn check_marks(&self, prompt: &Prompt, positions: &[usize]) -> Result<(), PromptError> {
+        let Some(mark) = self.form.mark_read().and_then(|mark| self.encoder.model().token(mark)) else { return Ok(()) };
+        let found = positions.iter().filter(|position| prompt.token(**position) == Some(mark)).count();
+        if found == positions.len() { Ok(()) } else { Err(PromptError::Marks { found, expected: positions.len() }) }
+    }
+}
+
+/// The tokens that the form reads.
+fn tokens(form: &PrmForm, model: &Model) -> Result<Vec<Token>, EngineError> {
+    let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
+    let token = |text: &String| {
+        let unknown = || {
+            refuse(format!(
+                "its vocabulary has no single token {text:?}, which the PRM form {form} needs; is this a process reward model of \
+                 that form?"
+            ))
+        };
+        model.token(text).ok_or_else(unknown)
+    };
+    form.marks().iter().try_for_each(|mark| token(mark).map(|_| ()))?;
+    if form.begins_with_bos() && model.bos().is_none() {
+        return Err(refuse(format!("it names no beginning-of-sequence token, which the PRM form {form} begins with")));
+    }
+    form.tokens().iter().map(token).collect()
+}
+
+impl Reader {
+    /// The probability that a step is right, from what was read at its place.
+    fn probability(&self, row: &[f32]) -> f64 {
+        match self {
+            Self::Tokens { positive, .. } => {
+                let logits: Vec<f64> = row.iter().map(|logit| f64::from(*logit)).collect();
+                positive.iter().map(|index| softmax(&logits, *index)).sum()
+            }
+            Self::Head { head, activation, output } => {
+                let outputs: Vec<f64> = head.apply(row).into_iter().map(f64::from).collect();
+                match activation {
+                    Activation::Softmax => softmax(&outputs, *output),
+                    Activation::Sigmoid => 1.0 / (1.0 + (-outputs[*output]).exp()),
+                }
+            }
+            Self::Logprob => f64::NAN,
+        }
+    }
+}
+
+/// Entry `index` of the softmax of `logits`.
+fn softmax(logits: &[f64], index: usize) -> f64 {
+    1.0 / logits.iter().map(|logit| (logit - logits[index]).exp()).sum::<f64>()
 }
 
 impl StepScorer for LocalPrm {
@@ -249,9 +276,4 @@ fn failure(error: EncodeError) -> PrmError {
         EncodeError::Vision(error) => PrmError::Model(Box::new(error)),
         error => PrmError::Problem(Box::new(error)),
     }
-}
-
-/// The first entry of the softmax over the two label logits.
-fn probability(yes: f32, no: f32) -> f64 {
-    1.0 / (1.0 + (f64::from(no) - f64::from(yes)).exp())
 }

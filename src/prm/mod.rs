@@ -1,6 +1,7 @@
 //! The process reward model (PRM): scores every step of candidate solutions.
 //!
-//! [`StepScorer`] is the trait that Best-of-N uses; [`LocalPrm`] runs a GGUF model on llama.cpp.
+//! [`StepScorer`] is the trait that Best-of-N uses; [`LocalPrm`] runs a GGUF model on llama.cpp, in a form ([`PrmForm`]) that says
+//! which text it reads and where and how scores are read: from logits of tokens, from a [`Head`], or from log-probabilities.
 //! Aggregating step scores is left to [`eval`](crate::eval).
 //!
 //! ```
@@ -21,12 +22,14 @@
 //! ```
 
 mod error;
+pub mod form;
 #[cfg(feature = "engine")]
 mod local;
 mod request;
 
+pub use crate::prompt::PrmForm;
 pub use error::PrmError;
 pub(crate) use error::finite;
 #[cfg(feature = "engine")]
-pub use local::{LocalPrm, PrmForm, PrmOptions};
+pub use local::{LocalPrm, PrmOptions};
 pub use request::{ScoreRequest, StepScorer};

@@ -60,7 +60,7 @@ impl Default for ChatTemplate {
 }
 
 /// InternVL2.5's system turn.
-pub(super) fn system_turn() -> String {
+fn system_turn() -> String {
     format!("<|im_start|>system\n{INTERNVL_SYSTEM}<|im_end|>\n")
 }
 

@@ -4,8 +4,9 @@
 //! | prompt | function | for |
 //! |---|---|---|
 //! | rollout | [`rollout`], [`ChatTemplate::rollout`] | MM-Policy (InternVL2.5's chat template), or another policy in its own template |
-//! | PRM, [`PrmTemplate::Scoring`] | [`prm`] | the released MM-PRM |
-//! | PRM, [`PrmTemplate::Training`] | [`prm`] | PRMs trained by `mmprm train` |
+//! | PRM | [`PrmForm::layout`] | any PRM, by its form |
+//! | PRM, [`PrmTemplate::Scoring`] | [`prm`] | the released MM-PRM, from its own text |
+//! | PRM, [`PrmTemplate::Training`] | [`prm`] | training samples of `mmprm train` |
 //! | judge | [`judge::answer`], [`judge::steps`] | any instruct model that compares answers or checks steps |
 //!
 //! A prompt is a list of [`Piece`]s: text and image positions. Special tokens are written out in
@@ -18,13 +19,9 @@
 //! images as there are placeholders (one where there is none) and drops the others;
 //! [`Images::All`], the default, shows every image.
 //!
-//! # Adding a PRM template
-//! Add a variant to [`PrmTemplate`] with its entry in [`PrmTemplate::ALL`] and its arm in
-//! `PrmTemplate::layout`, all in `prompt/prm.rs`. Its name then works in `--template`, in
-//! `--prm-template` of `mmprm convert`, and in the GGUF metadata `mmprm.prm.template`, by which a
-//! model names the template it was trained with. A step token or labels other than `<prm>`, `Yes`
-//! and `No` need no code: they are GGUF metadata too (`mmprm.prm.step_token`,
-//! `mmprm.prm.yes_token`, `mmprm.prm.no_token`).
+//! # Adding a PRM form
+//! A form is data: a TOML record ([`PrmForm`]). `docs/prm-forms.md` says how to write one; a built-in one is a file in
+//! `prompt/form/builtin` and a line in `prompt/form/builtin.rs`.
 //!
 //! ```
 //! use mmprm::prompt::{Images, PrmTemplate, prm, prm_text, render};
@@ -35,12 +32,14 @@
 //! ```
 
 mod chat;
+mod form;
 pub mod judge;
 mod pieces;
 mod prm;
 mod run;
 
 pub use chat::{ChatTemplate, TemplateError, rollout, rollout_user, tagged_steps};
+pub use form::{Activation, FormError, Layout, PrmForm, ReadOut};
 pub use pieces::{IMAGE_PLACEHOLDER, Images, Piece, render};
 pub(crate) use prm::{PROCESS, prm_continuation, prm_with, split_prm_text};
 pub use prm::{PrmTemplate, STEP_TOKEN, UnknownTemplate, prm, prm_of, prm_text};

@@ -70,23 +70,59 @@ impl Part<'_> {
 #[derive(Default)]
 pub(super) struct Builder {
     pieces: Vec<Piece>,
+    /// Pieces before this one are complete.
+    sealed: usize,
 }
 
 impl Builder {
     pub(super) fn text(&mut self, text: &str) {
-        match self.pieces.last_mut() {
+        match self.last_open() {
             Some(Piece::Text(last)) => last.push_str(text),
             _ if text.is_empty() => {}
             _ => self.pieces.push(Piece::Text(text.to_owned())),
         }
     }
 
-    fn plain(&mut self, text: &str) {
-        match self.pieces.last_mut() {
+    pub(super) fn plain(&mut self, text: &str) {
+        match self.last_open() {
             Some(Piece::Plain(last)) => last.push_str(text),
             _ if text.is_empty() => {}
             _ => self.pieces.push(Piece::Plain(text.to_owned())),
         }
+    }
+
+    pub(super) fn image(&mut self, image: usize) {
+        self.pieces.push(Piece::Image(image));
+    }
+
+    fn last_open(&mut self) -> Option<&mut Piece> {
+        self.pieces[self.sealed..].last_mut()
+    }
+
+    /// Ends the current piece; returns the number of pieces so far.
+    pub(super) fn seal(&mut self) -> usize {
+        self.sealed = self.pieces.len();
+        self.sealed
+    }
+
+    /// Appends a question whose placeholders become the images from `next` on, of `images`; placeholders beyond them stay as text.
+    pub(super) fn question(&mut self, question: &str, next: usize, images: usize) {
+        self.with_images(Part::Question(question), next, images);
+    }
+
+    /// Appends a part whose placeholders become images; returns the index of the next image.
+    fn with_images(&mut self, part: Part<'_>, mut next: usize, images: usize) -> usize {
+        let mut rest = part.text();
+        while next < images
+            && let Some((before, after)) = rest.split_once(IMAGE_PLACEHOLDER)
+        {
+            self.part(part, before);
+            self.image(next);
+            next += 1;
+            rest = after;
+        }
+        self.part(part, rest);
+        next
     }
 
     fn part(&mut self, part: Part<'_>, text: &str) {
@@ -105,22 +141,16 @@ impl Builder {
             Images::Reference => usize::from(images > 0 && placeholders == 0),
         };
         for image in 0..in_front {
-            self.pieces.push(Piece::Image(image));
+            self.image(image);
             self.text("\n");
         }
         let mut next = in_front;
         for part in parts {
-            let mut rest = part.text();
-            while next < images
-                && part.has_images(mode)
-                && let Some((before, after)) = rest.split_once(IMAGE_PLACEHOLDER)
-            {
-                self.part(*part, before);
-                self.pieces.push(Piece::Image(next));
-                next += 1;
-                rest = after;
+            if part.has_images(mode) {
+                next = self.with_images(*part, next, images);
+            } else {
+                self.part(*part, part.text());
             }
-            self.part(*part, rest);
         }
     }
 

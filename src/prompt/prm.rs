@@ -1,21 +1,21 @@
-//! Prompts for a PRM: the question and a solution whose steps end in the step token.
+//! MM-PRM's texts for a PRM: the question and a solution whose steps end in the step token.
 //!
-//! To add a template, add a variant to [`PrmTemplate`], its entry in [`PrmTemplate::ALL`] and its
-//! arm in `PrmTemplate::layout`; everything else, from `--template` and GGUF metadata to
-//! tokenising, follows.
+//! Their wording is that of the two forms of these names (`prompt/form`); here they are written from and split into MM-PRM's own
+//! text, as training samples have it.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
-use super::chat::system_turn;
+use super::form::{self, PrmForm};
 use super::pieces::{Builder, Images, Part, Piece};
 pub(crate) use crate::data::samples::PROCESS;
 pub use crate::data::samples::STEP_TOKEN;
 
-/// The prompt format that a PRM was trained with; GGUF metadata `mmprm.prm.template`.
+/// One of MM-PRM's two forms of a PRM's text.
 ///
-/// MM-PRM's code trains with one template and scores with the other; they differ in whether the
-/// empty user turn is closed, and in the text between steps.
+/// MM-PRM's code trains with one and scores with the other; they differ in whether the empty user turn is closed, and in the text
+/// between steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrmTemplate {
     /// `internvl2_5-scoring`, MM-PRM's scoring prompt, for its released PRM: an empty user turn
@@ -27,40 +27,50 @@ pub enum PrmTemplate {
     Training,
 }
 
-/// What distinguishes one template from another.
-struct Layout {
-    /// The name in GGUF metadata and on the command line; never changes once models have it.
-    id: &'static str,
-    /// The turns between the system message and the solution.
-    turns: &'static str,
+/// The texts of a template around questions and steps.
+struct Frame {
+    /// Everything before the images.
+    beginning: String,
     /// The text between two steps.
-    separator: &'static str,
+    separator: String,
+    /// The text after the last step.
+    end: String,
 }
 
 impl PrmTemplate {
     /// All templates.
     pub const ALL: [Self; 2] = [Self::Scoring, Self::Training];
 
-    const fn layout(self) -> Layout {
+    /// Returns the name, which is that of the form too.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Scoring => {
-                Layout { id: "internvl2_5-scoring", turns: "<|im_start|>user\n<|im_start|>assistant\n", separator: "" }
-            }
-            Self::Training => Layout {
-                id: "internvl2_5-training",
-                turns: "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n",
-                separator: "\n\n",
-            },
+            Self::Scoring => "internvl2_5-scoring",
+            Self::Training => "internvl2_5-training",
         }
+    }
+
+    /// Returns the form of this text.
+    ///
+    /// # Panics
+    /// Never: both forms are built in.
+    pub fn form(self) -> &'static PrmForm {
+        form::built_in(self.name()).expect("both forms are built in")
+    }
+
+    fn frame(self) -> &'static Frame {
+        static FRAMES: LazyLock<[Frame; 2]> = LazyLock::new(|| {
+            PrmTemplate::ALL.map(|template| {
+                let (beginning, separator, end) = template.form().frame();
+                Frame { beginning, separator, end }
+            })
+        });
+        &FRAMES[self as usize]
     }
 }
 
-/// The end of the prompt, after the solution.
-const TURN_END: &str = "<|im_end|>\n";
-
 impl fmt::Display for PrmTemplate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.layout().id)
+        formatter.write_str(self.name())
     }
 }
 
@@ -77,14 +87,14 @@ impl FromStr for PrmTemplate {
     type Err = UnknownTemplate;
 
     fn from_str(id: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|template| template.layout().id == id).ok_or_else(|| UnknownTemplate(id.to_owned()))
+        Self::ALL.into_iter().find(|template| template.name() == id).ok_or_else(|| UnknownTemplate(id.to_owned()))
     }
 }
 
 /// Returns a solution as the PRM reads it: each step ended by the [step token](STEP_TOKEN).
 fn prm_process<S: AsRef<str>>(steps: &[S], template: PrmTemplate) -> String {
     let steps: Vec<String> = steps.iter().map(|step| format!("{}{STEP_TOKEN}", step.as_ref())).collect();
-    steps.join(template.layout().separator)
+    steps.join(&template.frame().separator)
 }
 
 /// Returns question and solution as one text: the `human` turn of a training sample.
@@ -149,7 +159,7 @@ pub(crate) fn prm_continuation<S: AsRef<str>>(
     let mut parts = question_parts(question);
     parts.extend(step_parts(previous, template));
     if !previous.is_empty() {
-        parts.push(Part::Template(template.layout().separator));
+        parts.push(Part::Template(&template.frame().separator));
     }
     let beginning = beginning(&parts, images, template, Images::All).finish();
     let mut reply = Builder::default();
@@ -165,7 +175,7 @@ fn step_parts<S: AsRef<str>>(steps: &[S], template: PrmTemplate) -> Vec<Part<'_>
     let mut parts = Vec::new();
     for step in steps {
         if !parts.is_empty() {
-            parts.push(Part::Template(template.layout().separator));
+            parts.push(Part::Template(&template.frame().separator));
         }
         parts.extend([Part::Step(step.as_ref()), Part::Template(STEP_TOKEN)]);
     }
@@ -189,14 +199,13 @@ pub(crate) fn split_prm_text(text: &str, steps: Option<usize>) -> (Option<&str>,
 
 fn whole(parts: &[Part<'_>], images: usize, template: PrmTemplate, mode: Images) -> Vec<Piece> {
     let mut prompt = beginning(parts, images, template, mode);
-    prompt.text(TURN_END);
+    prompt.text(&template.frame().end);
     prompt.finish()
 }
 
 fn beginning(parts: &[Part<'_>], images: usize, template: PrmTemplate, mode: Images) -> Builder {
     let mut prompt = Builder::default();
-    prompt.text(&system_turn());
-    prompt.text(template.layout().turns);
+    prompt.text(&template.frame().beginning);
     prompt.message(parts, images, mode);
     prompt
 }

@@ -73,6 +73,20 @@ impl Run {
         }
     }
 
+    /// Returns a part of the run.
+    ///
+    /// # Panics
+    /// If the bytes do not begin and end at characters.
+    #[must_use]
+    pub fn part(&self, bytes: Range<usize>) -> Self {
+        let within = |range: &Range<usize>| {
+            let (start, end) = (range.start.max(bytes.start), range.end.min(bytes.end));
+            (start < end).then(|| start - bytes.start..end - bytes.start)
+        };
+        let plain = self.plain.iter().filter_map(within).collect();
+        Self { text: self.text[bytes.clone()].to_owned(), plain, reference: self.reference }
+    }
+
     /// Returns the whole text.
     pub fn text(&self) -> &str {
         &self.text
@@ -205,6 +219,15 @@ mod tests {
         assert_eq!(fragments("a<prm>b[<prm>]").unwrap(), ["a<", "prm>b", "#1"]);
         assert_eq!(fragments("<prm><prm>").unwrap(), ["<", "prm><", "prm>"]);
         assert_eq!(fragments("<pr<prm>m>[<prm>]").unwrap(), ["<pr<", "prm>m>", "#1"]);
+    }
+
+    #[test]
+    fn a_part_of_a_run_has_its_plain_parts() {
+        let whole = run("ab[<s>]cd[e]");
+        assert_eq!(whole.part(1..6), run("b[<s>]c"));
+        assert_eq!(whole.part(2..5), run("[<s>]"));
+        assert_eq!(whole.part(0..whole.text().len()), whole);
+        assert!(whole.part(3..3).is_empty());
     }
 
     #[test]

@@ -79,9 +79,12 @@ pub enum CheckpointError {
 /// [`CheckpointError::Write`].
 pub(super) fn write_origin(target: &Path, task: Task) -> Result<(), CheckpointError> {
     let origin = match task {
-        Task::Prm => Origin { task: origin::Task::Prm, prm_template: Some(PrmTemplate::Training.to_string()) },
-        Task::ImplicitPrm => Origin { task: origin::Task::ImplicitPrm, prm_template: None },
-        Task::Policy => Origin { task: origin::Task::Policy, prm_template: None },
+        Task::Prm => {
+            let form = PrmTemplate::Training.form().record().to_owned();
+            Origin { prm_form: Some(form), ..Origin::new(origin::Task::Prm) }
+        }
+        Task::ImplicitPrm => Origin::new(origin::Task::ImplicitPrm),
+        Task::Policy => Origin::new(origin::Task::Policy),
     };
     Ok(atomic::write(&target.join(origin::FILE), origin.to_json().as_bytes()).map_err(WriteError::from)?)
 }

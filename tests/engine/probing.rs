@@ -207,3 +207,60 @@ fn probes_and_generation_alternate_on_one_engine() {
         });
     }
 }
+
+/// Candidates that share positions, of which each has others to read.
+fn marked(stem: i32) -> Vec<Prompt> {
+    let of = |(index, prompt): (usize, Prompt)| {
+        let tokens: Vec<i32> = prompt.text_tokens().collect();
+        let ends = (0..tokens.len()).filter(|at| tokens[*at] == 5);
+        prompt.marked(ends.chain([stem as usize + index, tokens.len() - 1 - index % 2]).collect()).unwrap()
+    };
+    candidates(stem).into_iter().enumerate().map(of).collect()
+}
+
+/// Hidden states and logits at places that candidates have of their own, for types of weights with different kernels.
+#[test]
+fn marked_places_are_read_bit_identically_in_any_company() {
+    for mix in [None, Some(QuantType::Q8_0), Some(QuantType::Q4_K_M), Some(QuantType::Q4_0)] {
+        let model = mix.map_or_else(model, quantised);
+        let engine = |cells| start(&model, EngineOptions { context: Some(cells), ..EngineOptions::default() });
+        for stem in [1, 9, 333] {
+            let prompts = marked(stem);
+            let shared = engine(4096);
+            let (hidden, logits) =
+                (shared.hidden(prompts.clone()).unwrap(), shared.logits(prompts.clone(), &[10, 20]).unwrap());
+            let backwards = shared.hidden(prompts.iter().rev().cloned().collect()).unwrap();
+            for (index, prompt) in prompts.iter().enumerate() {
+                assert_eq!(hidden[index].len(), prompt.marks().len());
+                assert!(hidden[index].iter().all(|row| row.len() == model.hidden_width()));
+                let alone = engine(1024).hidden(vec![prompt.clone()]).unwrap();
+                assert_eq!(bits(&alone[0]), bits(&hidden[index]), "{mix:?} after {stem} tokens, candidate {index}");
+                assert_eq!(bits(&alone[0]), bits(&backwards[prompts.len() - 1 - index]));
+                let alone = engine(1024).logits(vec![prompt.clone()], &[10, 20]).unwrap();
+                assert_eq!(bits(&alone[0]), bits(&logits[index]), "{mix:?} after {stem} tokens, candidate {index}");
+            }
+        }
+    }
+}
+
+/// The logits are the product of the hidden state and the rows of the output matrix.
+#[test]
+fn a_hidden_state_is_the_one_that_logits_are_made_of() {
+    let (model, engine) = (model(), engine(4096, true));
+    let prompts = marked(333);
+    let (hidden, logits) = (engine.hidden(prompts.clone()).unwrap(), engine.logits(prompts, &[10, 20]).unwrap());
+    let file = model.file();
+    let output = file.tensor("output.weight").or_else(|| file.tensor("token_embd.weight")).unwrap();
+    let (data, width) = (file.tensor_data(output), model.hidden_width());
+    let row = |token: usize| -> Vec<f32> {
+        let bytes = &data[token * width * 4..(token + 1) * width * 4];
+        bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let rows = [row(10), row(20)];
+    for (state, logits) in hidden.iter().flatten().zip(logits.iter().flatten()) {
+        for (row, logit) in rows.iter().zip(logits) {
+            let product: f64 = state.iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            assert!((product - f64::from(*logit)).abs() < 1e-3, "{product} for {logit}");
+        }
+    }
+}

@@ -197,7 +197,7 @@ fn scoring_reads_a_solution_as_training_did() {
             PromptEncoder::load(Arc::clone(&model), Some(&pair.mmproj), PromptEncoderOptions::default()).unwrap();
         let options = EngineOptions { context: Some(4096), deterministic: true, ..EngineOptions::default() };
         let data_root = golden().join("images");
-        let options_of_reward = PrmOptions { data_root, template: Some(PrmTemplate::Training) };
+        let options_of_reward = PrmOptions { data_root, form: Some(PrmTemplate::Training.form().clone()) };
         let reward = LocalPrm::new(Engine::start(&model, options).unwrap(), encoder, options_of_reward).unwrap();
         let mut compared = 0;
         for (record, sample) in json_lines(&trained.bench.recipe.samples).iter().zip(&trained.data.samples) {

@@ -18,7 +18,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "convert",
         &[
             "mmprm convert InternVL2_5-8B -o models",
-            "mmprm convert run/best --prm-template internvl2_5-training -o models",
+            "mmprm convert VisualPRM-8B --prm-form visualprm -o models",
             "mmprm convert run/adapter --base InternVL2_5-8B -o models",
         ],
     ),

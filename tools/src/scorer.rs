@@ -3,11 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use mmprm::prm::{LocalPrm, PrmForm, PrmOptions};
+use mmprm::prm::{LocalPrm, PrmForm, PrmOptions, form};
 
 use crate::args::EngineArgs;
+use crate::exit::{BadInput, Usage};
 use crate::models;
 use crate::ui::Ui;
+
+/// Returns the PRM form that `--prm-form` names: a built-in one, or a TOML file.
+pub fn prm_form(name: &str) -> anyhow::Result<PrmForm> {
+    form::named(name).map_err(|error| {
+        let cause = format!("--prm-form {error}");
+        if form::is_path(name) { BadInput(cause).into() } else { Usage(cause).into() }
+    })
+}
 
 /// A reward model and its projector.
 #[derive(Debug, Clone)]
@@ -29,8 +38,10 @@ impl ScorerPair {
 
     /// Loads the model; images of problems are below `data_root`.
     pub fn open(&self, engine: &EngineArgs, data_root: &Path, ui: &Ui) -> anyhow::Result<LocalPrm> {
+        LocalPrm::check_vocabulary(&self.model, &self.form()?)
+            .with_context(|| format!("--prm {}", self.model.display()))?;
         let (engine, encoder) = engine.start_scorer(&self.model, self.mmproj.as_deref(), ui)?;
-        let options = PrmOptions { data_root: data_root.to_owned(), template: None };
+        let options = PrmOptions { data_root: data_root.to_owned(), form: None };
         LocalPrm::new(engine, encoder, options).with_context(|| format!("--prm {}", self.model.display()))
     }
 }

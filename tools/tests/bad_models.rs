@@ -130,9 +130,12 @@ fn swapped_models_are_refused() {
 
 #[test]
 fn a_reward_model_without_the_step_token_is_refused() {
-    let sandbox = damaged(|bytes| replace(bytes, "<prm>", "<prn>"));
+    let sandbox = Sandbox::new();
     sandbox.run(&format!("generate {POLICY} --problems data/test.json --limit 1 -n 1 -o c.json")).done();
-    let command = "score --prm bad.gguf --mmproj mmproj.gguf -i c.json --data-root data -o s.json";
+    let mut bytes = sandbox.read("prm.gguf");
+    replace(&mut bytes, "<prm>", "<prn>");
+    sandbox.write("bad.gguf", bytes);
+    let command = "score --prm bad.gguf --mmproj prm-mmproj.gguf -i c.json --data-root data -o s.json";
     sandbox.refuses(command, 3, &["bad.gguf", "<prm>"]);
 }
 

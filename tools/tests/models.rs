@@ -179,7 +179,7 @@ fn inspect_names_family_class_and_head() {
         "{shown}"
     );
     assert_eq!(object["head"], json!({"widths": [64, 64, 2], "activation": "relu"}));
-    assert_eq!(object["has_prm_form"], json!(false));
+    assert_eq!(object["prm_form"], json!("qwen2.5-math-prm"));
     let (shown, object) = convert("llama3");
     assert!(shown.contains("family: llama (llama3), from LlamaForCausalLM"), "{shown}");
     assert!(!shown.contains("\n  head:") && object["head"].is_null(), "{shown}");

@@ -91,7 +91,7 @@ fn finished_work_is_kept_and_other_work_is_not_overwritten() {
     sandbox.run(&format!("{score} -o s.json")).done();
     let scored = sandbox.read("s.json");
     sandbox.run(&format!("{score} -o s.json")).done();
-    sandbox.refuses(&format!("{score} -o s.json --template internvl2_5-scoring"), 2, &["template", "--force"]);
+    sandbox.refuses(&format!("{score} -o s.json --template internvl2_5-scoring"), 2, &["prm_form", "--force"]);
     assert_eq!(sandbox.read("s.json"), scored);
 }
 

@@ -31,8 +31,8 @@ pub enum ConvertError {
         /// The directory.
         path: PathBuf,
     },
-    /// A PRM template for a checkpoint that was trained as a policy.
-    #[error("{}: this checkpoint was trained as a policy, which has no PRM template", path.display())]
+    /// A PRM form for a checkpoint that was trained as a policy.
+    #[error("{}: this checkpoint was trained as a policy, which has no PRM form", path.display())]
     Policy {
         /// The file that says so.
         path: PathBuf,

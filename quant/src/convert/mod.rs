@@ -108,7 +108,6 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
     let pair = config.vision.as_ref().map(|_| id());
     metadata.extend(pair.clone());
     metadata.extend(options.metadata.iter().cloned());
-    metadata.extend(options.prm_form.iter().map(|form| (FORM_KEY.to_owned(), GgufValue::String(form.clone()))));
     let path = output.join(format!("{name}-{}.gguf", options.weight_type.name()));
     files.push(PlannedFile { path, metadata, tensors: language_tensors });
     if let Some(vision) = &config.vision {
@@ -201,12 +200,23 @@ fn add_origin(
     checkpoint: &Path,
     notes: &mut Vec<String>,
 ) -> Result<(), ConvertError> {
-    let given = options.metadata.iter().any(|(key, _)| key == TEMPLATE_KEY) || options.prm_form.is_some();
-    if given && origin.task == Task::Policy {
+    let is_form = |key: &str| [FORM_KEY, TEMPLATE_KEY].contains(&key);
+    let is_given = options.metadata.iter().any(|(key, _)| is_form(key));
+    if is_given && origin.task == Task::Policy {
         return Err(ConvertError::Policy { path: checkpoint.join(origin::FILE) });
     }
     for (key, value) in origin.metadata() {
-        match options.metadata.iter().find(|(other, _)| *other == key) {
+        let given = options.metadata.iter().find(|(other, _)| *other == key);
+        if is_given && is_form(&key) {
+            if given.is_none_or(|(_, given)| *given != value) {
+                notes.push(format!(
+                    "the PRM form is the given one, not that of its training ({key} in {})",
+                    origin::FILE
+                ));
+            }
+            continue;
+        }
+        match given {
             None => metadata.push((key, value)),
             Some((_, other)) if *other != value => {
                 notes.push(format!("{key} is {other} as given, and the checkpoint was trained with {value}"));

@@ -64,9 +64,6 @@ pub struct ConvertOptions {
     pub vision_type: WeightType,
     /// Additional metadata of the language model's file (`mmprm.*`).
     pub metadata: Metadata,
-    /// The record of the form in which a reward model reads solutions, as TOML text; it is written as
-    /// it is.
-    pub prm_form: Option<String>,
 }
 
 impl ConvertOptions {
@@ -74,6 +71,6 @@ impl ConvertOptions {
     /// sensitive, stays `F16`.
     pub fn new(weight_type: WeightType) -> Self {
         let vision_type = if weight_type == WeightType::Q8_0 { WeightType::F16 } else { weight_type };
-        Self { weight_type, vision_type, metadata: Vec::new(), prm_form: None }
+        Self { weight_type, vision_type, metadata: Vec::new() }
     }
 }

@@ -108,7 +108,8 @@ fn source_and_form_are_recorded() {
     assert_eq!(value(&checkpoint, NAME_KEY), Some("Qwen/Qwen2.5-Math-7B".into()));
     assert_eq!(value(&checkpoint, FORM_KEY), None);
     let form = "name = \"x\"\n";
-    let options = ConvertOptions { prm_form: Some(form.to_owned()), ..ConvertOptions::new(WeightType::F32) };
+    let metadata = vec![(FORM_KEY.to_owned(), GgufValue::from(form))];
+    let options = ConvertOptions { metadata, ..ConvertOptions::new(WeightType::F32) };
     let out = checkpoint.directory.path().join("out");
     let metadata = plan(&checkpoint.path(), &out, &options).unwrap().files.remove(0).metadata;
     assert!(metadata.contains(&(FORM_KEY.to_owned(), GgufValue::from(form))));

@@ -44,9 +44,9 @@ impl CachedPrefix {
         Self { keys: prompt.keys()[..end].to_vec(), spans: prompt.spans(end) }
     }
 
-    /// Returns how many positions can be reused from a cache that holds `cached`.
-    pub fn kept(&self, cached: &Self, reuse: Reuse) -> usize {
-        let mut common = common_prefix(&self.keys, &cached.keys);
+    /// Returns how many positions can be reused from a cache that holds `cached`; `limit` and those after it are needed again.
+    pub fn kept(&self, cached: &Self, reuse: Reuse, limit: usize) -> usize {
+        let mut common = common_prefix(&self.keys, &cached.keys).min(limit);
         if reuse == Reuse::WithoutBranch {
             common = common.saturating_sub(1);
         }
@@ -79,6 +79,10 @@ impl CachedPrefix {
         let max_read = max_outputs / GRAIN * GRAIN;
         while (position..position + rows).filter(|&at| is_read(at)).count() > max_read {
             rows = (rows - 1) / GRAIN * GRAIN;
+        }
+        // The limit on outputs may leave too few rows.
+        if rows < left && left - rows < MIN_ROWS && left >= 2 * MIN_ROWS {
+            rows = (left - MIN_ROWS) / GRAIN * GRAIN;
         }
         rows
     }
@@ -127,30 +131,35 @@ mod tests {
         for (length, common, expected) in
             [(40, 40, 40), (40, 30, 28), (40, 39, 32), (60, 40, 40), (50, 40, 40), (30, 30, 20), (9, 9, 0), (7, 7, 0)]
         {
-            assert_eq!(cached_prefix(&[&run(length, common)]).kept(&cached, Reuse::All), expected, "{length} {common}");
+            assert_eq!(
+                cached_prefix(&[&run(length, common)]).kept(&cached, Reuse::All, usize::MAX),
+                expected,
+                "{length} {common}"
+            );
         }
-        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&cached, Reuse::WithoutLastRow), 32);
-        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&CachedPrefix::default(), Reuse::WithoutLastRow), 0);
+        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&cached, Reuse::WithoutLastRow, usize::MAX), 32);
+        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&cached, Reuse::All, 27), 24, "position 27 is needed again");
+        assert_eq!(cached_prefix(&[&run(40, 40)]).kept(&CachedPrefix::default(), Reuse::WithoutLastRow, usize::MAX), 0);
     }
 
     #[test]
     fn positions_cached_in_too_small_a_batch_are_kept_for_equal_spans_only() {
         let cached = cached_prefix(&[&run(6, 6)]);
-        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::All), 6);
-        assert_eq!(cached_prefix(&[&run(20, 6)]).kept(&cached, Reuse::All), 0);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::All, usize::MAX), 6);
+        assert_eq!(cached_prefix(&[&run(20, 6)]).kept(&cached, Reuse::All, usize::MAX), 0);
         // The same run before an image is a whole span, whatever its length.
         let cached = cached_prefix(&[&run(6, 6), &run(6, 6)]);
-        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 5)]).kept(&cached, Reuse::All), 15);
-        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 6), &[3]]).kept(&cached, Reuse::All), 21);
-        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::All), 6);
-        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::WithoutLastRow), 0);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 5)]).kept(&cached, Reuse::All, usize::MAX), 15);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(6, 6), &[3]]).kept(&cached, Reuse::All, usize::MAX), 21);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::All, usize::MAX), 6);
+        assert_eq!(cached_prefix(&[&run(6, 6)]).kept(&cached, Reuse::WithoutLastRow, usize::MAX), 0);
     }
 
     #[test]
     fn grains_are_counted_from_the_start_of_a_span() {
         let cached = cached_prefix(&[&run(6, 6), &run(40, 40)]);
-        assert_eq!(cached_prefix(&[&run(6, 6), &run(40, 22)]).kept(&cached, Reuse::All), 15 + 20);
-        assert_eq!(cached_prefix(&[&run(5, 5), &run(40, 40)]).kept(&cached, Reuse::All), 0);
+        assert_eq!(cached_prefix(&[&run(6, 6), &run(40, 22)]).kept(&cached, Reuse::All, usize::MAX), 15 + 20);
+        assert_eq!(cached_prefix(&[&run(5, 5), &run(40, 40)]).kept(&cached, Reuse::All, usize::MAX), 0);
     }
 
     #[test]
@@ -183,5 +192,18 @@ mod tests {
         assert_eq!(cached_prefix.rows_from(15 + 468, |_| false, 16), 124);
         assert_eq!(batches(|at| at % 6 == 0)[2..], [96, 96, 96, 96, 96, 96, 24]);
         assert_eq!(batches(|at| at > 400)[5..8], [16, 16, 16]);
+        // No limit leaves fewer rows than a batch has.
+        for length in 8..300 {
+            let prefix = self::cached_prefix(&[&run(length, length)]);
+            for max_outputs in [16, 20, 108, 128] {
+                let (mut position, mut last) = (0, 0);
+                while position < length {
+                    last = prefix.rows_from(position, |_| true, max_outputs);
+                    assert!(last <= max_outputs);
+                    position += last;
+                }
+                assert!(last >= MIN_ROWS, "{length} rows, {max_outputs} outputs: {last} in the last batch");
+            }
+        }
     }
 }

@@ -56,7 +56,8 @@ impl SerialExecutor {
         let read = reading.end(prompt);
         self.advance(context, prompt, read, stats, || Ok(()))?;
         stats.prompt(&prompt.keys()[..read], 1);
-        Ok(self.rows.iter().map(|(_, row)| row.clone()).collect())
+        let own = self.rows.iter().filter(|(at, _)| reading.is_at(prompt, *at));
+        Ok(own.map(|(_, row)| row.clone()).collect())
     }
 
     /// Decodes `prompt` up to position `end`, reusing what it shares with the cached one. Calls
@@ -77,10 +78,10 @@ impl SerialExecutor {
         let next = CachedPrefix::of(prompt, end);
         let reuse = match &self.reading {
             None => Reuse::WithoutLastRow,
-            Some(Reading::Marks { .. }) => Reuse::All,
+            Some(Reading::Logits(_) | Reading::Hidden) => Reuse::All,
             Some(Reading::Continuation { .. }) => Reuse::WithoutBranch,
         };
-        let mut position = next.kept(&std::mem::take(&mut self.cached), reuse);
+        let mut position = next.kept(&std::mem::take(&mut self.cached), reuse, self.first_unread(prompt, end));
         // Rows to read start at a grain of their batch, so that llama.cpp rounds each the same way however the prompt is cut.
         let first = match &self.reading {
             Some(Reading::Continuation { from }) => next.grain_before(from - 1),
@@ -91,8 +92,10 @@ impl SerialExecutor {
         let mut last = None;
         while position < end {
             check()?;
-            let length =
-                next.rows_from(position, |at| self.is_read(prompt, at, first), context.options().max_outputs as usize);
+            // With hidden states, all rows of a batch are output rows.
+            let is_hidden = self.reading.as_ref().is_some_and(Reading::is_hidden);
+            let is_output = |at| is_hidden || self.is_read(prompt, at, first);
+            let length = next.rows_from(position, is_output, context.options().max_outputs as usize);
             let (mut batch, read) = self.batch(prompt, position..position + length, end, first);
             stats.timed(Phase::Decode, || context.decode(&mut batch)).map_err(|error| match error {
                 DecodeError::Full => LimitError::ContextFull { context: cells }.into(),
@@ -103,13 +106,22 @@ impl SerialExecutor {
             if let Some(reading) = &self.reading {
                 let read =
                     read.into_iter().map(|row| (row, position + row)).filter(|(_, at)| reading.is_at(prompt, *at));
-                self.rows.extend(read.map(|(row, at)| (at, reading.values(prompt, at, context.logits(row)))));
+                self.rows.extend(read.map(|(row, at)| (at, reading.values(prompt, at, row, context))));
             }
             position += length;
             last = self.reading.is_none().then_some(length - 1);
         }
         self.cached = next;
         Ok(last)
+    }
+
+    /// The first position of `prompt` before `end` that is to be read and was not read from the cached prompt.
+    fn first_unread(&self, prompt: &Prompt, end: usize) -> usize {
+        if !matches!(self.reading, Some(Reading::Logits(_) | Reading::Hidden)) {
+            return end;
+        }
+        let is_known = |mark: &&usize| self.rows.binary_search_by_key(*mark, |(at, _)| *at).is_ok();
+        prompt.marks().iter().find(|mark| !is_known(mark)).map_or(end, |mark| *mark)
     }
 
     /// Whether a position gets logits: it is read, or for a continuation from position `first` on.
@@ -138,6 +150,9 @@ impl SerialExecutor {
                 let mut batch = Batch::tokens();
                 for ((position, &token), &output) in (start..).zip(tokens).zip(&outputs) {
                     batch.push(token, position, PROMPT_SEQUENCE, output);
+                }
+                if self.reading.as_ref().is_some_and(Reading::is_hidden) && read.contains(&true) {
+                    batch.output_hidden();
                 }
                 (batch, (0..length).filter(|&row| read[row]).collect())
             }

@@ -108,7 +108,9 @@ impl<'a> PromptGroup<'a> {
         for index in 0..self.members.len() {
             let mut position = self.members[index].shared;
             while position < self.members[index].length {
-                let room = options.batch as usize - pending.batch.len();
+                let is_hidden = self.reading.is_hidden();
+                let rows = if is_hidden { options.batch.min(options.max_outputs) } else { options.batch };
+                let room = rows as usize - pending.batch.len();
                 if room == 0 || pending.read.len() >= options.max_outputs as usize {
                     self.flush(&mut pending)?;
                     continue;
@@ -124,8 +126,8 @@ impl<'a> PromptGroup<'a> {
                     }
                     Span::Tokens(tokens) => {
                         // Each iteration reads at most one row, so the limit on outputs holds.
-                        let prompt = self.members[index].prompt;
-                        let is_read = |at: usize| self.reading.is_at(prompt, at);
+                        let sharing = &self.members[sharers.clone()];
+                        let is_read = |at: usize| sharing.iter().any(|member| self.reading.is_at(member.prompt, at));
                         let until = (position..position + tokens.len()).find(|at| is_read(*at));
                         let until = until.map_or(tokens.len(), |at| at + 1 - position);
                         for &token in &tokens[..until] {
@@ -160,11 +162,14 @@ impl<'a> PromptGroup<'a> {
         if pending.batch.is_empty() {
             return Ok(());
         }
+        if self.reading.is_hidden() && !pending.read.is_empty() {
+            pending.batch.output_hidden();
+        }
         self.decode(&mut pending.batch)?;
         for PendingRow { row, position, sharers } in pending.read.drain(..) {
-            let logits = self.context.logits(row);
-            for member in &mut self.members[sharers] {
-                member.rows.push(self.reading.values(member.prompt, position, logits));
+            for member in self.members[sharers].iter_mut().filter(|member| self.reading.is_at(member.prompt, position))
+            {
+                member.rows.push(self.reading.values(member.prompt, position, row, self.context));
             }
         }
         pending.batch = Batch::tokens();
@@ -198,9 +203,16 @@ mod tests {
         };
         let prompts: Vec<Prompt> =
             [&[1, 2, 3][..], &[4], &[1, 2, 9], &[1, 2], &[1, 2, 3], &[], &[8, 2, 3]].map(candidate).into();
-        for reading in [Reading::Marks { at: 5, read: vec![10, 20] }, Reading::Continuation { from: 68 }] {
-            read_together_and_alone(&prompts, &reading);
+        let at_steps: Vec<Prompt> = prompts.iter().map(|prompt| prompt.clone().marked_at(5)).collect();
+        // Places that candidates do not share, though they share the positions.
+        let own =
+            |(index, prompt): (usize, &Prompt)| prompt.clone().marked(vec![20 + index, 69, prompt.len() - 1]).unwrap();
+        let elsewhere: Vec<Prompt> = prompts.iter().enumerate().map(own).collect();
+        for prompts in [&at_steps, &elsewhere] {
+            read_together_and_alone(prompts, &Reading::Logits(vec![10, 20]));
+            read_together_and_alone(prompts, &Reading::Hidden);
         }
+        read_together_and_alone(&prompts, &Reading::Continuation { from: 68 });
     }
 
     fn read_together_and_alone(prompts: &[Prompt], reading: &Reading) {

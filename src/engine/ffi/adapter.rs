@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use llama_cpp_sys_2 as sys;
 use mmprm_quant::check;
 use mmprm_quant::gguf::GgufFile;
-use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY};
+use mmprm_quant::hf::origin::{FORM_KEY, TASK_KEY, TEMPLATE_KEY};
 
 use super::shim::{self, caught};
 use super::{Model, log, path_to_c};
@@ -29,7 +29,7 @@ impl LoraAdapter {
 }
 
 /// Keys by which an adapter says what it makes of its model.
-const OWN_KEYS: [&str; 2] = [TASK_KEY, TEMPLATE_KEY];
+const OWN_KEYS: [&str; 3] = [TASK_KEY, TEMPLATE_KEY, FORM_KEY];
 
 /// A loaded adapter; llama.cpp frees it with its model.
 #[derive(Debug, Clone, Copy)]

@@ -65,6 +65,8 @@ pub(crate) struct Batch {
     sequences: Vec<i32>,
     counts: Vec<i32>,
     outputs: Vec<i8>,
+    /// Whether the output rows have hidden states too.
+    hidden: bool,
 }
 
 impl Batch {
@@ -83,7 +85,14 @@ impl Batch {
     }
 
     fn of(rows: Rows) -> Self {
-        Self { rows, positions: Vec::new(), sequences: Vec::new(), counts: Vec::new(), outputs: Vec::new() }
+        let (positions, sequences, counts, outputs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { rows, positions, sequences, counts, outputs, hidden: false }
+    }
+
+    /// Makes every row an output row that has a hidden state too: llama.cpp returns those of all rows or of none.
+    pub fn output_hidden(&mut self) {
+        self.hidden = true;
+        self.outputs.fill(1);
     }
 
     /// Appends a token row and returns its index.
@@ -125,6 +134,8 @@ pub(crate) struct Context {
     vocabulary: usize,
     /// Which rows of the last batch have logits.
     decoded: Vec<i8>,
+    /// Whether they have hidden states too.
+    hidden: bool,
     governor: Option<ThreadGovernor>,
     /// Held for its destructor.
     _threads: Option<Threads>,
@@ -150,6 +161,7 @@ impl Context {
             parameters.n_threads = options.threads as i32;
             parameters.n_threads_batch = options.threads as i32;
             parameters.kv_unified = true;
+            parameters.pooling_type = sys::LLAMA_POOLING_TYPE_NONE;
             parameters.no_perf = true;
             parameters.flash_attn_type = if options.flash_attention {
                 sys::LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -176,7 +188,8 @@ impl Context {
         // cores.
         let governor = (options.adapts_threads && options.threads > 1 && !model.is_offloaded())
             .then(|| ThreadGovernor::new(options.threads));
-        Ok(Self { pointer, model, options, vocabulary, decoded: Vec::new(), governor, _threads: threads })
+        let (decoded, hidden) = (Vec::new(), false);
+        Ok(Self { pointer, model, options, vocabulary, decoded, hidden, governor, _threads: threads })
     }
 
     pub fn model(&self) -> &Arc<Model> {
@@ -210,6 +223,11 @@ impl Context {
             seq_id: sequences.as_mut_ptr(),
             logits: batch.outputs.as_mut_ptr(),
         };
+        if self.hidden != batch.hidden {
+            self.hidden = batch.hidden;
+            // SAFETY: the context is valid, and between decodes.
+            unsafe { sys::llama_set_embeddings(self.pointer.as_ptr(), batch.hidden) };
+        }
         let errors = log::collect();
         let before = self.governor.is_some().then(|| (Instant::now(), processor_time()));
         // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says,
@@ -283,6 +301,21 @@ impl Context {
             let pointer = sys::llama_get_logits_ith(self.pointer.as_ptr(), row as i32);
             assert!(!pointer.is_null(), "llama.cpp has no logits for row {row}");
             std::slice::from_raw_parts(pointer, self.vocabulary)
+        }
+    }
+
+    /// Returns the hidden state after the final norm, `[width]`, of row `row` of the last decoded batch.
+    ///
+    /// # Panics
+    /// If the row is not an output row of a batch with hidden states, which is a bug in the executor.
+    pub fn hidden(&self, row: usize) -> &[f32] {
+        assert!(self.hidden && self.decoded.get(row) == Some(&1), "row {row} has no hidden state");
+        // SAFETY: the row was decoded with its output flag set and hidden states asked for, without pooling, so llama.cpp has a
+        // row of the model's output width for it, which stays valid until the next decode, and that takes `&mut self`.
+        unsafe {
+            let pointer = sys::llama_get_embeddings_ith(self.pointer.as_ptr(), row as i32);
+            assert!(!pointer.is_null(), "llama.cpp has no hidden state for row {row}");
+            std::slice::from_raw_parts(pointer, self.model.hidden_width())
         }
     }
 

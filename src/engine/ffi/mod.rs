@@ -20,8 +20,8 @@ mod vision;
 pub use adapter::LoraAdapter;
 pub use build::{BuildInfo, build_info};
 pub(super) use context::{Batch, Context, ContextOptions, DecodeError};
-pub(crate) use model::is_cache_f32;
 pub use model::{Device, Model, ModelOptions, gpu_devices};
+pub(crate) use model::{Specials, is_cache_f32};
 pub use vision::LlamaEncoder;
 
 use std::ffi::CString;

@@ -66,8 +66,11 @@ pub struct Model {
     /// The texts under `mmprm.` keys in the metadata of the adapters.
     adapter_texts: BTreeMap<String, String>,
     /// Special tokens that plain text must not forge, with their ids.
-    specials: (Vec<Special>, Vec<Token>),
+    specials: Specials,
 }
+
+/// Special tokens that plain text must not forge, with their ids.
+pub(crate) type Specials = (Vec<Special>, Vec<Token>);
 
 // SAFETY: after loading, llama.cpp only reads a model; contexts of different threads may share it.
 unsafe impl Send for Model {}
@@ -176,6 +179,11 @@ impl Model {
         self.adapter_texts.get(key).map(String::as_str).or_else(|| self.file.get_str(key).ok())
     }
 
+    /// Returns a text under an `mmprm.` key of the model's adapters.
+    pub fn adapter_text(&self, key: &str) -> Option<&str> {
+        self.adapter_texts.get(key).map(String::as_str)
+    }
+
     /// Returns the validated GGUF file: metadata and tensors.
     pub fn file(&self) -> &GgufFile {
         &self.file
@@ -193,6 +201,12 @@ impl Model {
     pub fn embedding_width(&self) -> usize {
         // SAFETY: the model is valid.
         unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) as usize }
+    }
+
+    /// Returns the width of a hidden state after the final norm.
+    pub fn hidden_width(&self) -> usize {
+        // SAFETY: the model is valid.
+        unsafe { sys::llama_model_n_embd_out(self.as_ptr()) as usize }
     }
 
     /// Checks that the projector at `path`, whose embeddings have `found` values, fits this model.
@@ -254,7 +268,16 @@ impl Model {
     /// # Errors
     /// [`TokenizeError`], as `tokenize`.
     pub fn tokenize_run(&self, run: &Run, first: bool) -> Result<Vec<Token>, TokenizeError> {
-        let (specials, ids) = &self.specials;
+        self.tokenize_guarded(run, first, &self.specials)
+    }
+
+    /// Splits a run into tokens as [`tokenize_run`](Self::tokenize_run), with these special tokens.
+    pub(crate) fn tokenize_guarded(
+        &self,
+        run: &Run,
+        first: bool,
+        (specials, ids): &Specials,
+    ) -> Result<Vec<Token>, TokenizeError> {
         let Some(fragments) = run.fragments(specials) else { return self.split(run.text(), first, true) };
         let mut tokens = if first { self.split("", true, false)? } else { Vec::new() };
         for fragment in fragments {
@@ -343,24 +366,51 @@ impl Model {
         }
     }
 
-    /// Returns the single token whose text is exactly `text`, such as `<prm>`.
+    /// Returns the single token whose text is exactly `text`, such as `<prm>`: what `text` is split into, or else the token of this
+    /// text in the vocabulary, since tokenizers may write a space before a text.
     pub fn token(&self, text: &str) -> Option<Token> {
         let tokens = self.tokenize(text, false).ok()?;
-        match tokens[..] {
-            [token] if self.detokenize(&[token]) == text => Some(token),
-            _ => None,
+        if let [token] = tokens[..]
+            && self.detokenize(&[token]) == text
+        {
+            return Some(token);
         }
+        let is_byte = |token: Token| self.attributes(token) & sys::LLAMA_TOKEN_ATTR_BYTE != 0;
+        (0..self.vocabulary_size() as Token).find(|token| !is_byte(*token) && self.detokenize(&[*token]) == text)
+    }
+
+    /// Returns the beginning-of-sequence token that the file names.
+    pub fn bos(&self) -> Option<Token> {
+        let token = self.file.get_u32("tokenizer.ggml.bos_token_id").ok()?;
+        Some(token as Token).filter(|token| self.is_known(*token))
+    }
+
+    /// Returns the model's special tokens that plain text must not forge, and among them those of `marks`.
+    pub(crate) fn specials_with(&self, marks: &[String]) -> Specials {
+        let (mut specials, mut ids) = self.specials.clone();
+        let is_user_defined = |token: Token| self.attributes(token) & sys::LLAMA_TOKEN_ATTR_USER_DEFINED != 0;
+        for (text, token) in marks.iter().filter_map(|mark| Some((mark, self.token(mark)?))) {
+            if is_user_defined(token) && !ids.contains(&token) {
+                specials.push(Special { text: text.clone(), always_found: true });
+                ids.push(token);
+            }
+        }
+        (specials, ids)
+    }
+
+    fn attributes(&self, token: Token) -> sys::llama_token_attr {
+        // SAFETY: callers pass tokens of the vocabulary.
+        unsafe { sys::llama_vocab_get_attr(self.vocab.as_ptr(), token) }
     }
 
     /// The special tokens that no question, step or answer may forge: control tokens, and of the
     /// user-defined ones, which llama.cpp always finds, those that have a meaning here.
-    fn find_specials(&self) -> (Vec<Special>, Vec<Token>) {
+    fn find_specials(&self) -> Specials {
         let step = self.file.get_str("mmprm.prm.step_token").unwrap_or(STEP_TOKEN).to_owned();
         let with_meaning = |text: &str| text == step || OWN_TOKENS.contains(&text);
         let control = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
         let found = (0..self.vocabulary_size() as Token).filter_map(|token| {
-            // SAFETY: the token is in the vocabulary.
-            let attributes = unsafe { sys::llama_vocab_get_attr(self.vocab.as_ptr(), token) };
+            let attributes = self.attributes(token);
             let is_control = attributes & control != 0;
             if !is_control && attributes & sys::LLAMA_TOKEN_ATTR_USER_DEFINED == 0 {
                 return None;

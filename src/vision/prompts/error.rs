@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::{EngineError, PromptError, TokenizeError};
 use crate::image::ImageError;
+use crate::prompt::FormError;
 use crate::vision::VisionError;
 
 /// Why a prompt could not be made.
@@ -24,6 +25,20 @@ pub enum EncodeError {
         /// The number of images.
         count: usize,
     },
+    /// The problem cannot be written in the PRM's form.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A token reaches across a place where a score is read.
+    #[error(
+        "the place where score {number} is read is inside a token; the PRM form needs a mark there, or `apart = true`"
+    )]
+    Spanned {
+        /// The number of the score, from 1.
+        number: usize,
+    },
+    /// The vocabulary has no beginning-of-sequence token, and the PRM's form begins with one.
+    #[error("the PRM form begins with {{bos}}, but the model names no beginning-of-sequence token")]
+    NoBos,
     /// The engine refused the text or the prompt.
     #[error(transparent)]
     Engine(#[from] EngineError),

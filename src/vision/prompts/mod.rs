@@ -19,17 +19,19 @@
 
 mod error;
 mod images;
+mod writer;
 
 pub use error::EncodeError;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::{Chunk, Embeddings, EngineError, Model, Prompt, Token};
+use crate::engine::{Embeddings, EngineError, Model, Prompt, Specials, Token, TokenizeError};
 use crate::image::{Tiling, TilingError};
-use crate::prompt::{Piece, Run};
+use crate::prompt::{Layout, Piece, Run};
 use crate::vision::{self, DiskCache, EncoderChoice, VisionEncoder, VisionError};
 use images::ImageEmbeddings;
+use writer::Writer;
 
 /// Maximum tiles per image for models whose metadata has none: InternVL2.5's default.
 const DEFAULT_MAX_TILES: usize = 12;
@@ -58,6 +60,8 @@ pub struct PromptEncoder {
     model: Arc<Model>,
     images: Option<ImageEmbeddings>,
     reference_special_tokens: bool,
+    /// Special tokens beside the model's own that plain text must not forge.
+    specials: Option<Specials>,
 }
 
 impl PromptEncoder {
@@ -68,7 +72,8 @@ impl PromptEncoder {
     /// written to.
     pub fn load(model: Arc<Model>, mmproj: Option<&Path>, options: PromptEncoderOptions) -> Result<Self, VisionError> {
         let reference_special_tokens = options.reference_special_tokens;
-        let Some(path) = mmproj else { return Ok(Self { model, images: None, reference_special_tokens }) };
+        let specials = None;
+        let Some(path) = mmproj else { return Ok(Self { model, images: None, reference_special_tokens, specials }) };
         let encoder = vision::open(path, &model, options.vision, options.threads, options.gpu)?;
         let tiling = tiling(&model, encoder.as_ref(), options.max_tiles)
             .map_err(|error| EngineError::Load { path: model.path().to_owned(), cause: error.to_string() })?;
@@ -78,7 +83,7 @@ impl PromptEncoder {
             ready.map_err(|source| VisionError::Cache { path, source: Arc::new(source) })
         });
         let images = Some(ImageEmbeddings::new(encoder, tiling, cache.transpose()?));
-        Ok(Self { model, images, reference_special_tokens })
+        Ok(Self { model, images, reference_special_tokens, specials })
     }
 
     /// Returns whether special tokens that questions and solutions spell out are recognised.
@@ -116,33 +121,53 @@ impl PromptEncoder {
     /// # Errors
     /// [`EncodeError`].
     pub fn prompt_then(&self, pieces: &[Piece], images: &[PathBuf], then: &[Token]) -> Result<Prompt, EncodeError> {
-        let mut chunks = Vec::new();
-        let mut run = self.run();
-        let mut first = true;
-        let mut flush = |run: &mut Run, chunks: &mut Vec<Chunk>| -> Result<(), EncodeError> {
-            if !run.is_empty() {
-                chunks.push(Chunk::Tokens(self.model.tokenize_run(run, std::mem::take(&mut first))?));
-                run.clear();
+        let mut writer = Writer::new(self, images);
+        pieces.iter().try_for_each(|piece| writer.piece(piece))?;
+        writer.finish(then).map(|(prompt, _)| prompt)
+    }
+
+    /// Returns the prompt of a text in a PRM's form, followed by the tokens `then`, and the position at which each of its scores is
+    /// read; the prompt is marked there.
+    ///
+    /// # Errors
+    /// [`EncodeError`]; [`EncodeError::Spanned`] where a token reaches across such a place.
+    pub(crate) fn layout(
+        &self,
+        layout: &Layout,
+        images: &[PathBuf],
+        then: &[Token],
+    ) -> Result<(Prompt, Vec<usize>), EncodeError> {
+        let mut writer = Writer::new(self, images);
+        if layout.bos {
+            writer.bos()?;
+        }
+        let (mut reads, mut cuts) = (layout.reads.iter().peekable(), layout.cuts.iter().peekable());
+        for index in 0..=layout.pieces.len() {
+            while reads.next_if_eq(&&index).is_some() {
+                writer.read();
             }
-            Ok(())
-        };
-        for piece in pieces {
-            match piece {
-                Piece::Text(more) => run.template(more),
-                Piece::Plain(more) => run.plain(more),
-                Piece::Image(index) => {
-                    let missing = EncodeError::NoImage { number: index + 1, count: images.len() };
-                    let image = images.get(*index).ok_or(missing)?;
-                    run.template("<img>");
-                    flush(&mut run, &mut chunks)?;
-                    chunks.push(Chunk::Image(self.image(image)?));
-                    run.template("</img>");
-                }
+            while cuts.next_if_eq(&&index).is_some() {
+                writer.flush()?;
+            }
+            if let Some(piece) = layout.pieces.get(index) {
+                writer.piece(piece)?;
             }
         }
-        flush(&mut run, &mut chunks)?;
-        chunks.push(Chunk::Tokens(then.to_vec()));
-        Ok(Prompt::new(chunks)?)
+        let (prompt, positions) = writer.finish(then)?;
+        Ok((prompt.marked(positions.clone())?, positions))
+    }
+
+    /// Keeps plain text from forging `marks`, where the vocabulary has them as tokens that are always found.
+    pub(crate) fn guard(&mut self, marks: &[String]) {
+        self.specials = Some(self.model.specials_with(marks));
+    }
+
+    /// Splits a run into tokens.
+    pub(crate) fn tokenize(&self, run: &Run, first: bool) -> Result<Vec<Token>, TokenizeError> {
+        match &self.specials {
+            Some(specials) => self.model.tokenize_guarded(run, first, specials),
+            None => self.model.tokenize_run(run, first),
+        }
     }
 
     /// Returns the embeddings of an image file, `[tiles · tokens_per_tile, width]`, from memory if

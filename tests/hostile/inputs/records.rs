@@ -50,12 +50,16 @@ fn solutions() {
         r#"{"gold": "{1, 2}", "pred": "{1, 2}", "opts": {"answer_type": "list"}, "question": "(A) 1 (B) 2"}"#, "\n",
     ));
     let score = format!("score {PRM} -i case/c.json --data-root data --quiet -o case/out.json");
+    sandbox.write("whole/form.toml", include_str!("../../../src/prompt/form/builtin/internvl2_5-training.toml"));
+    let with_form =
+        format!("score {PRM} -i whole/c.json --data-root data --quiet -o case/out.json --prm-form case/form.toml");
     let verify = |rule: &str| format!("verify case/a.jsonl --rule {rule} --quiet -o case/v.jsonl");
     attack(
         "input solutions",
         &sandbox,
         &[
             Target::new("c.json", Form::Json, 70, &[&[&score, "eval bon case/out.json"]]),
+            Target::new("form.toml", Form::Bytes, 25, &[&[&with_form]]),
             Target::new(
                 "s.json",
                 Form::Json,

@@ -4,17 +4,18 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use mmprm::prompt::PrmTemplate;
+use mmprm::prm::form;
 use mmprm::util::printable::printable;
 use mmprm_quant::adapter::is_adapter;
 use mmprm_quant::atomic::check_directory;
 use mmprm_quant::convert::{ConvertError, ConvertOptions, PlannedFile, WeightType, adapter, plan};
 use mmprm_quant::gguf::GgufValue;
-use mmprm_quant::hf::origin::TEMPLATE_KEY;
+use mmprm_quant::hf::origin::{FORM_KEY, Origin};
 use mmprm_quant::progress::Progress;
 use serde_json::{Value, json};
 
 use crate::exit::{BadInput, Exit, Usage};
+use crate::scorer;
 use crate::table::Table;
 use crate::ui::{Ui, bytes, output_directory};
 
@@ -44,10 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", value_enum, default_value_t = Type::F16)]
     r#type: Type,
 
-    /// Prompt template that a reward model was trained with, recorded in the file:
-    /// internvl2_5-scoring or internvl2_5-training.
-    #[arg(long, value_name = "NAME")]
-    prm_template: Option<PrmTemplate>,
+    /// How a reward model reads solutions, recorded in the file: the name of a built-in PRM form, or a TOML file
+    /// (docs/prm-forms.md) [default: that of its training, else by its architecture and name].
+    #[arg(long, alias = "prm-template", value_name = "FILE|NAME")]
+    prm_form: Option<String>,
 
     /// List what would be written without writing it.
     #[arg(long)]
@@ -86,12 +87,20 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         (None, false) => {}
     }
     let mut options = ConvertOptions::new(weight_type);
-    if let Some(template) = args.prm_template {
-        options.metadata.push((TEMPLATE_KEY.into(), GgufValue::String(template.to_string())));
+    let asked = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
+    let chosen = match &asked {
+        None if Origin::read(&args.checkpoint)?.is_none() => form::of_checkpoint(&args.checkpoint),
+        _ => None,
+    };
+    if let Some(form) = asked.as_ref().or(chosen.as_ref()) {
+        options.metadata.push((FORM_KEY.into(), GgufValue::from(form.record())));
     }
     let plan = plan(&args.checkpoint, &args.output, &options)?;
     for note in &plan.notes {
         ui.note(note);
+    }
+    if let Some(form) = &chosen {
+        ui.say(format_args!("PRM form: {form}, by the checkpoint's architecture and name; --prm-form names another"))?;
     }
     if args.dry_run {
         for file in &plan.files {
@@ -124,13 +133,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
                    "metadata_keys": file.metadata.len()})
         })
         .collect();
-    ui.result(&json!({"files": files, "notes": plan.notes, "dry_run": args.dry_run}))?;
+    let form = asked.or(chosen).map(|form| form.to_string());
+    ui.result(&json!({"files": files, "notes": plan.notes, "prm_form": form, "dry_run": args.dry_run}))?;
     Ok(Exit::Done)
 }
 
 fn convert_adapter(args: &Args, base: &Path, weight_type: WeightType, ui: &Ui) -> anyhow::Result<Exit> {
-    if args.prm_template.is_some() {
-        return Err(Usage("--prm-template applies to models; an adapter has that of its training".into()).into());
+    if args.prm_form.is_some() {
+        return Err(Usage("--prm-form applies to models; an adapter has that of its training".into()).into());
     }
     let plan = adapter::plan(&args.checkpoint, base, &args.output, weight_type)?;
     for note in &plan.notes {

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use mmprm::prm::form;
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
 use mmprm_quant::head::{Activation, HeadShape};
-use mmprm_quant::hf::origin::{FORM_KEY, TASK_KEY, TEMPLATE_KEY};
+use mmprm_quant::hf::origin::TASK_KEY;
 use mmprm_quant::hf::source::ARCHITECTURE_KEY;
 use mmprm_quant::inspect::{Summary, content_hash, summary};
 use mmprm_quant::progress::Progress;
@@ -97,7 +98,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     ui.result(&json!({
         "file": args.file, "version": file.version(), "file_bytes": file.file_size(), "metadata": keys,
         "tensors": tensors, "parameters": summary.parameters, "content_sha256": hash, "kind": kind(&file),
-        "bits_per_weight": summary.bits_per_parameter(), "has_prm_form": file.get(FORM_KEY).is_some(),
+        "bits_per_weight": summary.bits_per_parameter(),
+        "prm_form": form::of_file(&file).and_then(Result::ok).map(|form| form.to_string()),
         "head": head.map(|head| json!({"widths": head.widths,
             "activation": head.activation.map(Activation::name)})),
     }))?;
@@ -107,22 +109,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 /// What a file is for, in a few words.
 fn kind(file: &GgufFile) -> String {
     let text = |key: &str| file.get_str(key).unwrap_or_default();
-    let template = match text(TEMPLATE_KEY) {
-        "" => String::new(),
-        template => format!(", which reads solutions as {template}"),
-    };
     if text("general.architecture") == "clip" {
         return format!("vision projector ({})", text("clip.projector_type"));
     }
     let what = if text("general.type") == "adapter" { "LoRA adapter" } else { "language model" };
-    match text(TASK_KEY) {
-        "" => format!("{what}; what it was trained for is not recorded{template}"),
-        "prm" => format!("{what}, a process reward model that answers Yes or No at each step{template}"),
-        "implicit-prm" => {
-            format!("{what}, an implicit process reward model: a step's score is its probability{template}")
-        }
-        "policy" => format!("{what}, a policy: it writes solutions"),
-        other => format!("{what} for {other}"),
+    match (form::of_file(file), text(TASK_KEY)) {
+        (Some(Ok(form)), _) => format!("{what}, a process reward model of the form {form}"),
+        (Some(Err(error)), _) => format!("{what}, a process reward model that cannot be used: {error}"),
+        (None, "") => format!("{what}; what it was trained for is not recorded"),
+        (None, "policy") => format!("{what}, a policy: it writes solutions"),
+        (None, other) => format!("{what} for {other}"),
     }
 }
 
@@ -147,6 +143,11 @@ fn facts(file: &GgufFile, summary: &Summary, head: Option<&HeadShape>) -> Vec<St
     {
         lines.push(format!("context: {context} tokens; {layers} layers of width {width}"));
     }
+    if let Some(Ok(form)) = form::of_file(file) {
+        let images = if form.has_images() { "" } else { ", without images" };
+        lines.push(format!("PRM form: {form}: a step's score is {}{images}", form.summary()));
+        lines.extend(form.source().map(|source| format!("PRM form from: {source}")));
+    }
     let tile = number("mmprm.image.size").or(number("clip.vision.image_size"));
     match (tile, number("mmprm.image.max_tiles"), number("clip.vision.projection_dim")) {
         (Some(tile), _, Some(width)) => {
@@ -162,9 +163,6 @@ fn facts(file: &GgufFile, summary: &Summary, head: Option<&HeadShape>) -> Vec<St
         let between =
             activation.map_or_else(String::new, |activation| format!(", {} between layers", activation.name()));
         lines.push(format!("head: scores positions from the hidden state, {}{between}", widths.join(" → ")));
-    }
-    if file.get(FORM_KEY).is_some() {
-        lines.push(format!("form: how it reads solutions is recorded ({FORM_KEY})"));
     }
     lines
 }

@@ -7,14 +7,14 @@ use mmprm::data::candidates;
 use mmprm::eval::batch::{self, Batch};
 use mmprm::eval::score;
 use mmprm::judge::RuleVerifier;
-use mmprm::prm::{LocalPrm, PrmOptions};
-use mmprm::prompt::PrmTemplate;
+use mmprm::prm::{LocalPrm, PrmOptions, form};
 use serde_json::json;
 
 use crate::args::{self, EngineArgs, ExistingArgs, fingerprint};
 use crate::exit::Exit;
 use crate::models::{self, WithImages};
 use crate::monitor::{self, Monitor};
+use crate::scorer;
 use crate::ui::{Ui, output_file};
 
 /// Score every step of candidate solutions with a process reward model.
@@ -47,10 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data_root: Option<PathBuf>,
 
-    /// PRM template: internvl2_5-scoring (MM-PRM's evaluation) or internvl2_5-training [default:
-    /// from the model's metadata, else internvl2_5-scoring].
-    #[arg(long, value_name = "NAME")]
-    pub template: Option<PrmTemplate>,
+    /// How the model reads solutions: the name of a built-in PRM form, or a TOML file (docs/prm-forms.md) [default: from the
+    /// model's metadata, else internvl2_5-scoring].
+    #[arg(long, alias = "template", value_name = "FILE|NAME")]
+    pub prm_form: Option<String>,
 
     #[command(flatten)]
     pub existing: ExistingArgs,
@@ -67,11 +67,12 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let known = if args.data_root.is_none() { batch::data_root(&args.input) } else { None };
     let data_root = known.unwrap_or_else(|| args::data_root(args.data_root.as_deref(), &args.input));
     let images = args::images_of(&data_root, sets.iter().map(|set| &set.images[..]));
-    let form = LocalPrm::form_of(&args.prm, args.engine.adapters(), args.template)?;
+    let asked = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
+    let form = LocalPrm::form_of(&args.prm, args.engine.adapters(), asked.as_ref())?;
     let mut settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj,
         "files": args::identities([Some(&args.prm), args.mmproj.as_deref()])?, "input": fingerprint(&args.input)?,
-        "data_root": args.data_root, "template": form.to_string(),
+        "data_root": args.data_root, "prm_form": form::recorded(&form),
         "vision_encoder": args.engine.vision_encoder(), "images": images,
     });
     args.engine.add_settings(&mut settings)?;
@@ -91,8 +92,9 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         |index, set| candidates::place(&set.record, index),
     );
     models::check_projector(&args.prm, args.mmproj.as_deref(), &args.input, with_images)?;
+    LocalPrm::check_vocabulary(&args.prm, &form).with_context(|| format!("--prm {}", args.prm.display()))?;
     let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
-    let options = PrmOptions { data_root: data_root.clone(), template: args.template };
+    let options = PrmOptions { data_root: data_root.clone(), form: asked };
     let prm = LocalPrm::new(engine, encoder, options).with_context(|| format!("--prm {}", args.prm.display()))?;
     let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
     let summary = score::score(&sets, &prm, &RuleVerifier, &Batch { progress: &|event| monitor.event(event), ..batch })

@@ -6,6 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use mmprm::data::solution::Continue;
 use mmprm::eval::batch::Batch;
 use mmprm::eval::guided::{self, Models};
+use mmprm::prm::form;
 use mmprm::search::guided::{GuidedParams, Method};
 use serde_json::json;
 
@@ -102,7 +103,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let mut settings = json!({
         "command": "search", "method": args.method.name(), "n": args.n, "width": args.width, "max_steps": args.max_steps,
         "continue": args.continues.to_string(), "policy": args.policy.settings()?, "prm": args.prm,
-        "prm_mmproj": args.prm_mmproj, "template": scorer.form()?.to_string(),
+        "prm_mmproj": args.prm_mmproj, "prm_form": form::recorded(&scorer.form()?),
         "files": args::identities([Some(&args.prm), args.prm_mmproj.as_deref()])?,
         "problems": fingerprint(&args.problems.problems)?, "data_root": args.problems.data_root,
         "limit": args.problems.limit, "sampling": args::sampling_settings(sampling),

@@ -1,5 +1,7 @@
 //! The steps of a solution, each with its score as a number and a bar.
 
+use mmprm::prm::form;
+
 use super::pen::{Grade, Pen};
 
 /// Columns of a bar.
@@ -18,9 +20,9 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// The scale for the scores of a PRM of the form with this [name](mmprm::prm::PrmForm).
-    pub fn of_form(name: &str) -> Self {
-        if name == "implicit" { Self::Logarithmic } else { Self::Linear }
+    /// The scale for the scores of a PRM of this [recorded](form::recorded) form.
+    pub fn of_form(recorded: &str) -> Self {
+        if form::is_implicit(recorded) { Self::Logarithmic } else { Self::Linear }
     }
 
     /// The filled part of a score's bar, 0 to 1.

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use mmprm::engine::memory::{MemoryNeeds, Workload};
+use mmprm::prm::form;
 use mmprm::train;
 use mmprm::train::recipe::Recipe;
 use mmprm::util::machine::Memory;
 use mmprm_quant::gguf::GgufFile;
-use mmprm_quant::hf::origin::{TASK_KEY, TEMPLATE_KEY};
+use mmprm_quant::hf::origin::TASK_KEY;
 use serde_json::{Map, Value, json};
 
 use super::{CELLS, parallel, usable};
@@ -111,9 +112,9 @@ fn of_file(path: &Path, memory: Option<Memory>) -> Option<Row> {
     let needs = MemoryNeeds::of_files(&file, mmproj.as_ref()).ok()?;
     let available = memory.map_or(u64::MAX, |memory| usable(memory.available));
     let cells = needs.max_cells(available, &Workload::ROLLOUTS).map(|cells| cells.min(CELLS));
-    let kind = match (file.get_str(TASK_KEY), file.get_str(TEMPLATE_KEY)) {
+    let kind = match (file.get_str(TASK_KEY), form::of_file(&file)) {
         (Ok(task), _) => task,
-        (_, Ok(_)) => "prm",
+        (_, Some(_)) => "prm",
         _ => "language model",
     };
     Some(Row {

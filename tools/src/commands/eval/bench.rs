@@ -92,7 +92,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             input: last,
             output: scored.clone(),
             data_root: None,
-            template: None,
+            prm_form: None,
             existing: args.existing,
             // `--lora` is for the policy.
             engine: args.generation.engine.without_adapters(),

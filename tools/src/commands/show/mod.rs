@@ -123,7 +123,8 @@ fn of_candidates(args: &Args, pen: Pen, images: &mut String) -> anyhow::Result<S
 /// The scale of a scored file's scores, from the settings that `mmprm score` writes beside it.
 fn scale(file: &Path) -> Scale {
     let settings = batch::settings(file);
-    settings.and_then(|settings| settings["template"].as_str().map(Scale::of_form)).unwrap_or_default()
+    let form = |settings: Value| settings["prm_form"].as_str().map(Scale::of_form);
+    settings.and_then(form).unwrap_or_default()
 }
 
 fn of_trees(args: &Args, pen: Pen, ui: &Ui) -> anyhow::Result<Shown> {

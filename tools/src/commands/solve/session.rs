@@ -11,7 +11,7 @@ use mmprm::data::solution::{Continue, answer_text};
 use mmprm::eval::selection::{Contenders, Selected, Selection};
 use mmprm::eval::solve::{SolveError, Solver, candidate_set, solve};
 use mmprm::policy::PolicyError;
-use mmprm::prm::{LocalPrm, PrmError, StepScorer};
+use mmprm::prm::{LocalPrm, PrmError, StepScorer, form};
 use mmprm::search::guided::{GuidedError, GuidedParams, Method, guided};
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ impl Session {
             None => None,
             Some(pair) => {
                 pair.check()?;
-                scale = Scale::of_form(&pair.form()?.to_string());
+                scale = Scale::of_form(form::recorded(&pair.form()?));
                 Some(pair.open(engine, &root, ui)?)
             }
         };

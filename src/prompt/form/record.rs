@@ -1,0 +1,412 @@
+//! The record of a form: reading and checking it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use super::FormError;
+use super::template::{Slot, Template};
+
+/// Maximum size of a record in bytes: what an outline of a GGUF file keeps of a text.
+const MAX_BYTES: usize = 64 << 10;
+/// Maximum number of tokens that a score is read from.
+const MAX_TOKENS: usize = 64;
+/// The text of an image that the question does not place.
+const IMAGE: &str = "{image}\n";
+
+/// How a process reward model reads solutions; see the [module](super).
+#[derive(Debug, Clone, PartialEq)]
+pub struct PrmForm {
+    name: String,
+    source: Option<String>,
+    record: String,
+    pub(super) text: TextForm,
+    read_out: ReadOut,
+}
+
+/// The text that the model reads.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TextForm {
+    pub system: String,
+    pub begin: Template,
+    pub step: Template,
+    pub answer: Template,
+    pub between: Template,
+    pub end: Template,
+    pub image: Template,
+    /// Texts of the templates that have to be single tokens.
+    pub marks: Vec<String>,
+    /// White space around steps is removed.
+    pub strip: bool,
+    /// Steps are tokenised by themselves.
+    pub apart: bool,
+}
+
+/// How a score is read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadOut {
+    /// The share of `positive` in the softmax of the logits of `tokens`.
+    Tokens {
+        /// The texts of the tokens.
+        tokens: Vec<String>,
+        /// Indices into `tokens`.
+        positive: Vec<usize>,
+    },
+    /// An output of the model's head, which is applied to the hidden state after the final norm.
+    Head {
+        /// What makes a probability of the outputs.
+        activation: Activation,
+        /// The index of the output.
+        output: usize,
+    },
+    /// The probability of the step as the text that the model would write.
+    Logprob,
+}
+
+/// What makes a probability of a head's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// The softmax of all outputs.
+    Softmax,
+    /// The logistic function of one output.
+    Sigmoid,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    name: String,
+    source: Option<String>,
+    text: TextRecord,
+    score: ScoreRecord,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TextRecord {
+    #[serde(default)]
+    system: String,
+    begin: String,
+    step: String,
+    answer: Option<String>,
+    #[serde(default)]
+    between: String,
+    #[serde(default)]
+    end: String,
+    image: Option<String>,
+    #[serde(default)]
+    marks: Vec<String>,
+    #[serde(default)]
+    strip: bool,
+    #[serde(default)]
+    apart: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScoreRecord {
+    by: By,
+    tokens: Option<Vec<String>>,
+    positive: Option<Vec<String>>,
+    activation: Option<Activation>,
+    output: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum By {
+    Tokens,
+    Head,
+    Logprob,
+}
+
+impl PrmForm {
+    /// Reads a TOML record.
+    ///
+    /// # Errors
+    /// [`FormError`], naming the key.
+    pub fn parse(record: &str) -> Result<Self, FormError> {
+        if record.len() > MAX_BYTES {
+            return Err(FormError::TooLarge { found: record.len(), max: MAX_BYTES });
+        }
+        let parsed: Record = toml::from_str(record).map_err(|error| FormError::Toml(one_line(&error, record)))?;
+        if parsed.name.is_empty() || parsed.name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            let problem = format!("found {:?}, expected a name without spaces", parsed.name);
+            return Err(FormError::Value { key: "name", problem });
+        }
+        let text = TextForm::of(parsed.text)?;
+        let read_out = parsed.score.read_out()?;
+        text.check(read_out == ReadOut::Logprob)?;
+        Ok(Self { name: parsed.name, source: parsed.source, record: record.to_owned(), text, read_out })
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns where the form is from.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// Returns the TOML record.
+    pub fn record(&self) -> &str {
+        &self.record
+    }
+
+    /// Returns how a score is read.
+    pub fn read_out(&self) -> &ReadOut {
+        &self.read_out
+    }
+
+    /// Returns whether scores are read at the end of the text only, so that each step takes a prompt of its own.
+    pub fn reads_at_end(&self) -> bool {
+        self.text.end.has(Slot::Read)
+    }
+
+    /// Returns whether the form has a place for images.
+    pub fn has_images(&self) -> bool {
+        self.text.begin.has(Slot::Images)
+    }
+
+    /// Returns whether the form begins with the vocabulary's beginning-of-sequence token.
+    pub fn begins_with_bos(&self) -> bool {
+        self.text.begin.has(Slot::Bos)
+    }
+
+    /// Returns the form with another system message.
+    #[must_use]
+    pub fn with_system(&self, system: &str) -> Self {
+        let mut form = self.clone();
+        if form.text.begin.has(Slot::System) && system != form.text.system {
+            system.clone_into(&mut form.text.system);
+            let mut table: toml::Table = form.record.parse().unwrap_or_default();
+            if let Some(toml::Value::Table(text)) = table.get_mut("text") {
+                text.insert("system".into(), toml::Value::String(system.to_owned()));
+            }
+            form.record = table.to_string();
+        }
+        form
+    }
+
+    /// Returns the texts that a vocabulary must have as single tokens for the scores to be read.
+    pub fn tokens(&self) -> &[String] {
+        match &self.read_out {
+            ReadOut::Tokens { tokens, .. } => tokens,
+            _ => &[],
+        }
+    }
+
+    /// Returns the texts of the templates that a vocabulary must have as single tokens.
+    pub fn marks(&self) -> &[String] {
+        &self.text.marks
+    }
+
+    /// Returns the mark that a score is read at, if each place to read is behind one.
+    pub fn mark_read(&self) -> Option<&str> {
+        let TextForm { step, answer, end, .. } = &self.text;
+        let templates = if end.has(Slot::Read) { vec![end] } else { vec![step, answer] };
+        let is_read =
+            |mark: &&String| templates.iter().all(|template| template.before(Slot::Read).ends_with(mark.as_str()));
+        self.text.marks.iter().find(is_read).map(String::as_str)
+    }
+
+    /// Returns the form with other texts in place of `<prm>`, `Yes` and `No`, which files may name.
+    ///
+    /// # Errors
+    /// [`FormError`] for texts that cannot be in a form.
+    pub(crate) fn with_words(&self, words: &[(&str, &str)]) -> Result<Self, FormError> {
+        let mut table: toml::Table =
+            self.record.parse().map_err(|error| FormError::Toml(one_line(&error, &self.record)))?;
+        let change = |value: &mut toml::Value, is_part: bool| {
+            if let toml::Value::String(text) = value {
+                for (from, to) in words {
+                    if is_part {
+                        *text = text.replace(from, &to.replace('{', "{{"));
+                    } else if text == from {
+                        (*to).clone_into(text);
+                    }
+                }
+            }
+        };
+        for (key, value) in table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).flatten() {
+            match value {
+                toml::Value::Array(items) => items.iter_mut().for_each(|item| change(item, false)),
+                value if ["step", "answer"].contains(&key.as_str()) => change(value, true),
+                _ => {}
+            }
+        }
+        Self::parse(&table.to_string())
+    }
+
+    /// Returns in a few words how scores are read.
+    pub fn summary(&self) -> String {
+        match &self.read_out {
+            ReadOut::Tokens { tokens, positive } => {
+                let quoted = |index: &usize| format!("{:?}", tokens[*index]);
+                let positive = positive.iter().map(quoted).collect::<Vec<_>>().join(" or ");
+                let all = (0..tokens.len()).map(|index| quoted(&index)).collect::<Vec<_>>().join(", ");
+                format!("the probability of {positive} among {all}")
+            }
+            ReadOut::Head { activation: Activation::Softmax, output } => {
+                format!("class {output} of its head (softmax)")
+            }
+            ReadOut::Head { activation: Activation::Sigmoid, output } => {
+                format!("output {output} of its head (sigmoid)")
+            }
+            ReadOut::Logprob => "the probability that it would write the step".into(),
+        }
+    }
+}
+
+impl fmt::Display for PrmForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl FromStr for PrmForm {
+    type Err = FormError;
+
+    /// Returns the built-in form of this name.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let unknown = || FormError::Unknown { found: name.to_owned(), known: Self::BUILT_IN.join(", ") };
+        Self::built_in(name).ok_or_else(unknown)
+    }
+}
+
+impl TextForm {
+    fn of(record: TextRecord) -> Result<Self, FormError> {
+        const BEGIN: [Slot; 4] = [Slot::System, Slot::Bos, Slot::Images, Slot::Question];
+        let answer = record.answer.as_deref().unwrap_or(&record.step);
+        Ok(Self {
+            begin: Template::parse("text.begin", &record.begin, &BEGIN)?,
+            step: Template::parse("text.step", &record.step, &[Slot::Step, Slot::Read])?,
+            answer: Template::parse("text.answer", answer, &[Slot::Step, Slot::Read])?,
+            between: Template::parse("text.between", &record.between, &[])?,
+            end: Template::parse("text.end", &record.end, &[Slot::Read])?,
+            image: Template::parse("text.image", record.image.as_deref().unwrap_or(IMAGE), &[Slot::Image])?,
+            system: record.system,
+            marks: record.marks,
+            strip: record.strip,
+            apart: record.apart,
+        })
+    }
+
+    fn check(&self, is_logprob: bool) -> Result<(), FormError> {
+        let count = |key, template: &Template, slot: Slot, allowed: std::ops::RangeInclusive<usize>, expected| {
+            let found = template.count(slot);
+            let error = FormError::Count { key, name: slot.name(), found, expected };
+            if allowed.contains(&found) { Ok(()) } else { Err(error) }
+        };
+        count("text.begin", &self.begin, Slot::Question, 1..=1, "once")?;
+        for slot in [Slot::System, Slot::Bos, Slot::Images] {
+            count("text.begin", &self.begin, slot, 0..=1, "at most once")?;
+        }
+        if !self.system.is_empty() && !self.begin.has(Slot::System) {
+            let problem = "found a text, but text.begin has no {system}".to_owned();
+            return Err(FormError::Value { key: "text.system", problem });
+        }
+        count("text.image", &self.image, Slot::Image, 1..=1, "once")?;
+        for (key, template) in [("text.step", &self.step), ("text.answer", &self.answer)] {
+            count(key, template, Slot::Step, 1..=1, "once")?;
+            if is_logprob {
+                count(key, template, Slot::Read, 0..=0, "never, because the step's own tokens are read")?;
+            } else if self.end.has(Slot::Read) {
+                count(key, template, Slot::Read, 0..=0, "never, because text.end has it")?;
+            } else {
+                count(key, template, Slot::Read, 1..=1, "once, or once in text.end")?;
+                if !template.is_before(Slot::Step, Slot::Read) {
+                    let problem = "{read} is before {step}, so the score would not depend on the step".to_owned();
+                    return Err(FormError::Value { key, problem });
+                }
+            }
+        }
+        for mark in &self.marks {
+            let in_text = [&self.begin, &self.step, &self.answer, &self.between, &self.end];
+            if mark.is_empty() || !in_text.iter().any(|template| template.has_text(mark)) {
+                let problem = format!("{mark:?} is in no template, expected texts of them that are single tokens");
+                return Err(FormError::Value { key: "text.marks", problem });
+            }
+        }
+        for (key, given) in [("text.apart", self.apart), ("text.end", !self.end.parts().is_empty())] {
+            if is_logprob && given {
+                let problem = "a form that scores by log-probability has none".to_owned();
+                return Err(FormError::Value { key, problem });
+            }
+        }
+        let at_end = if is_logprob { 0..=0 } else { 0..=1 };
+        count("text.end", &self.end, Slot::Read, at_end, if is_logprob { "never" } else { "at most once" })
+    }
+}
+
+impl ScoreRecord {
+    fn read_out(self) -> Result<ReadOut, FormError> {
+        let refuse = |key, problem: String| Err(FormError::Value { key, problem });
+        let (is_tokens, is_head) = (self.by == By::Tokens, self.by == By::Head);
+        let claims = [
+            ("score.tokens", self.tokens.is_some(), is_tokens, "tokens"),
+            ("score.positive", self.positive.is_some(), is_tokens, "tokens"),
+            ("score.activation", self.activation.is_some(), is_head, "head"),
+            ("score.output", self.output.is_some(), is_head, "head"),
+        ];
+        for (key, given, needed, by) in claims {
+            if given && !needed {
+                return refuse(key, format!("it belongs to `by = \"{by}\"`, and the record has another `by`"));
+            }
+            if needed && !given {
+                return refuse(key, format!("missing, expected because of `by = \"{by}\"`"));
+            }
+        }
+        match self.by {
+            By::Logprob => Ok(ReadOut::Logprob),
+            By::Head => {
+                let (activation, output) = self.activation.zip(self.output).unwrap_or((Activation::Softmax, 0));
+                Ok(ReadOut::Head { activation, output })
+            }
+            By::Tokens => {
+                let (tokens, names) = self.tokens.zip(self.positive).unwrap_or_default();
+                if !(2..=MAX_TOKENS).contains(&tokens.len()) {
+                    return refuse("score.tokens", format!("found {}, expected 2 to {MAX_TOKENS}", tokens.len()));
+                }
+                if let Some(index) = (1..tokens.len()).find(|index| tokens[..*index].contains(&tokens[*index])) {
+                    return refuse("score.tokens", format!("{:?} occurs twice", tokens[index]));
+                }
+                if tokens.iter().any(String::is_empty) {
+                    return refuse("score.tokens", "found an empty text, expected texts of tokens".into());
+                }
+                let mut positive = Vec::new();
+                for name in &names {
+                    let Some(index) = tokens.iter().position(|token| token == name) else {
+                        return refuse("score.positive", format!("{name:?} is not among score.tokens"));
+                    };
+                    if positive.contains(&index) {
+                        return refuse("score.positive", format!("{name:?} occurs twice"));
+                    }
+                    positive.push(index);
+                }
+                if positive.is_empty() || positive.len() == tokens.len() {
+                    let problem =
+                        format!("found {} of {} tokens, expected some and not all", names.len(), tokens.len());
+                    return refuse("score.positive", problem);
+                }
+                Ok(ReadOut::Tokens { tokens, positive })
+            }
+        }
+    }
+}
+
+/// The parser's message on one line, with the line of the record.
+fn one_line(error: &toml::de::Error, record: &str) -> String {
+    let message = error.message().replace('\n', " ");
+    match error.span() {
+        Some(span) => {
+            let line = record.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+            format!("line {line}: {message}")
+        }
+        None => message,
+    }
+}

@@ -1,0 +1,121 @@
+//! Writing a prompt: text is tokenised up to each image and cut, and the places where scores are read become positions.
+
+use std::path::PathBuf;
+
+use super::{EncodeError, PromptEncoder};
+use crate::engine::{Chunk, Prompt, Token};
+use crate::prompt::{Piece, Run};
+
+/// A prompt as far as it was written.
+pub(super) struct Writer<'a> {
+    encoder: &'a PromptEncoder,
+    images: &'a [PathBuf],
+    chunks: Vec<Chunk>,
+    /// Positions in `chunks`.
+    length: usize,
+    /// Whether nothing was tokenised yet.
+    first: bool,
+    /// Text that was not tokenised yet, and the bytes before each place in it where a score is read.
+    run: Run,
+    places: Vec<usize>,
+    positions: Vec<usize>,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(encoder: &'a PromptEncoder, images: &'a [PathBuf]) -> Self {
+        let (chunks, places, positions) = (Vec::new(), Vec::new(), Vec::new());
+        Self { encoder, images, chunks, length: 0, first: true, run: encoder.run(), places, positions }
+    }
+
+    /// Begins with the beginning-of-sequence token, unless the tokenizer writes it itself.
+    pub fn bos(&mut self) -> Result<(), EncodeError> {
+        let bos = self.encoder.model().bos().ok_or(EncodeError::NoBos)?;
+        if self.encoder.model().tokenize("", true)?.first() != Some(&bos) {
+            self.chunk(Chunk::Tokens(vec![bos]), 1);
+        }
+        Ok(())
+    }
+
+    pub fn piece(&mut self, piece: &Piece) -> Result<(), EncodeError> {
+        match piece {
+            Piece::Text(more) => self.run.template(more),
+            Piece::Plain(more) => self.run.plain(more),
+            Piece::Image(index) => {
+                let missing = EncodeError::NoImage { number: index + 1, count: self.images.len() };
+                let image = self.images.get(*index).ok_or(missing)?;
+                self.run.template("<img>");
+                self.flush()?;
+                let image = self.encoder.image(image)?;
+                let tokens = image.tokens();
+                self.chunk(Chunk::Image(image), tokens);
+                self.run.template("</img>");
+            }
+        }
+        Ok(())
+    }
+
+    /// A score is read at the last token before this place.
+    pub fn read(&mut self) {
+        self.places.push(self.run.text().len());
+    }
+
+    /// Tokenises the text so far.
+    pub fn flush(&mut self) -> Result<(), EncodeError> {
+        let run = std::mem::replace(&mut self.run, self.encoder.run());
+        let places = std::mem::take(&mut self.places);
+        let (tokens, ends) = if run.is_empty() {
+            (Vec::new(), vec![0; places.len()])
+        } else {
+            let first = std::mem::take(&mut self.first);
+            let tokens = self.encoder.tokenize(&run, first)?;
+            let ends = self.ends(&run, first, &places, &tokens)?;
+            (tokens, ends)
+        };
+        self.positions.extend(ends.into_iter().map(|end| (self.length + end).saturating_sub(1)));
+        if !tokens.is_empty() {
+            let length = tokens.len();
+            self.chunk(Chunk::Tokens(tokens), length);
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, chunk: Chunk, length: usize) {
+        self.chunks.push(chunk);
+        self.length += length;
+    }
+
+    /// Returns how many of the run's `tokens` are before each place.
+    ///
+    /// Text tokenised in parts, from place to place, mostly gives the same tokens. Where it does not, each place is looked for by
+    /// itself, which takes quadratic time.
+    fn ends(&self, run: &Run, first: bool, places: &[usize], tokens: &[Token]) -> Result<Vec<usize>, EncodeError> {
+        let Some(&last) = places.last() else { return Ok(Vec::new()) };
+        let (mut ends, mut joined, mut start) = (Vec::new(), Vec::new(), 0);
+        for &place in places {
+            if place > start {
+                joined.extend(self.encoder.tokenize(&run.part(start..place), first && start == 0)?);
+                start = place;
+            }
+            ends.push(joined.len());
+        }
+        if last < run.text().len() {
+            joined.extend(self.encoder.tokenize(&run.part(last..run.text().len()), false)?);
+        }
+        if joined == tokens {
+            return Ok(ends);
+        }
+        let end = |(index, place): (usize, &usize)| {
+            let before = self.encoder.tokenize(&run.part(0..*place), first)?;
+            let number = self.positions.len() + index + 1;
+            if tokens.starts_with(&before) { Ok(before.len()) } else { Err(EncodeError::Spanned { number }) }
+        };
+        places.iter().enumerate().map(end).collect()
+    }
+
+    /// Returns the prompt, followed by the tokens `then`, and the positions at which scores are read.
+    pub fn finish(mut self, then: &[Token]) -> Result<(Prompt, Vec<usize>), EncodeError> {
+        self.flush()?;
+        self.chunks.push(Chunk::Tokens(then.to_vec()));
+        Ok((Prompt::new(self.chunks)?, self.positions))
+    }
+}
