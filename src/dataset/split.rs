@@ -191,8 +191,8 @@ fn sizes(parts: &[Part], count: usize) -> Result<Vec<usize>, SplitError> {
     let wrong = |cause: String| Err(SplitError::Sizes(cause));
     let mut names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
     names.sort_unstable();
-    if let Some(same) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return wrong(format!("two parts are named `{}`", same[0]));
+    if let Some([name, ..]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+        return wrong(format!("two parts are named `{name}`"));
     }
     let (mut fraction, mut counted, mut rests) = (0.0, 0, 0);
     let (mut fractions, mut counts) = (false, false);
@@ -305,7 +305,9 @@ fn assign(groups: &[Vec<usize>], strata: &[String], wanted: &[usize], seed: u64)
 /// Moves single records out of parts that tied groups made too large, from the stratum that such a part has most too many of.
 fn even_out(order: &[&Vec<usize>], strata: &[String], wanted: &[usize], placed: &mut [usize], sizes: &mut [usize]) {
     let mut of_stratum: BTreeMap<&str, usize> = BTreeMap::new();
-    strata.iter().for_each(|stratum| *of_stratum.entry(stratum).or_default() += 1);
+    for stratum in strata {
+        *of_stratum.entry(stratum).or_default() += 1;
+    }
     let singles: Vec<usize> = order.iter().filter(|group| group.len() == 1).map(|group| group[0]).collect();
     loop {
         let large = (0..sizes.len()).find(|part| sizes[*part] > wanted[*part]);

@@ -135,19 +135,20 @@ pub fn convert(
     let (mut records, mut solutions, mut not_carried) = (0, 0, BTreeMap::new());
     let mut convert_row = |place: String, record: Map<String, Value>| -> Result<(), ConvertError> {
         let fields = || record.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let from = match form {
-            Some(form) => form,
-            None => {
-                let known = StepForm::of(&record);
-                *form.insert(known.ok_or_else(|| ConvertError::Unknown { place: place.clone(), fields: fields() })?)
-            }
+        let from = if let Some(form) = form {
+            form
+        } else {
+            let known = StepForm::of(&record);
+            *form.insert(known.ok_or_else(|| ConvertError::Unknown { place: place.clone(), fields: fields() })?)
         };
         let (read, lost) = read::read(from, &record).map_err(|cause| ConvertError::Record {
             place: place.clone(),
             form: from,
             cause,
         })?;
-        lost.into_iter().for_each(|what| *not_carried.entry(what).or_default() += 1);
+        for what in lost {
+            *not_carried.entry(what).or_default() += 1;
+        }
         for mut solution in read {
             if let Some(threshold) = threshold {
                 let hard = |label: &mut f64| *label = f64::from(u8::from(*label >= threshold));

@@ -335,7 +335,7 @@ fn probability(value: &Value) -> Result<f64, String> {
 fn hard(value: &Value) -> Result<f64, String> {
     match (value.as_bool(), value.as_f64()) {
         (Some(label), _) => Ok(f64::from(u8::from(label))),
-        (None, Some(label)) if label == 0.0 || label == 1.0 => Ok(label),
+        (None, Some(label)) if [0.0, 1.0].contains(&label) => Ok(label),
         _ => Err(format!("expected labels true, false, 0 or 1, found {}", shown(value))),
     }
 }

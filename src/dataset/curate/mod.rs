@@ -33,7 +33,7 @@ use crate::answer::{AnswerKind, AnswerSpec, is_verifiable, kind};
 use crate::data::records::{Item, RecordKind, Records};
 use crate::util::random::{CounterStream, mix};
 
-/// Minimum side of an image in pixels; InternVL's smallest patch.
+/// Minimum side of an image in pixels; `InternVL`'s smallest patch.
 const MIN_SIDE: usize = 14;
 
 /// What is kept.

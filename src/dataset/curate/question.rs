@@ -101,8 +101,9 @@ fn phrase<'a>(text: &str, phrases: &[&'a str]) -> Option<&'a str> {
 
 /// The verb of a last sentence that asks for a drawing and for nothing else.
 fn drawing(text: &str) -> Option<&'static str> {
-    let sentences = text.split(['.', '?', '!', ';', '\n', '。', '；']);
-    let last = sentences.filter(|sentence| sentence.chars().any(char::is_alphabetic)).last()?;
+    let last = text
+        .rsplit(['.', '?', '!', ';', '\n', '。', '；'])
+        .find(|sentence| sentence.chars().any(char::is_alphabetic))?;
     let asks_more = has_blank(text) || asks(text) && !text.trim_end().ends_with(last.trim()) || asks(last);
     if phrase(last, &["画出", "作图"]).is_some() {
         return Some("画出");
