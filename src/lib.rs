@@ -73,6 +73,7 @@ pub mod prm;
 pub mod judge;
 
 // The jobs.
+pub mod dataset;
 pub mod search;
 pub mod train;
 pub mod eval;

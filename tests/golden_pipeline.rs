@@ -58,8 +58,8 @@ fn golden_trees_on_disk_become_the_training_file_of_their_draws() {
     assert_compared(files.len(), "mcts/trees");
     let directory = tempfile::tempdir().unwrap();
     let output = directory.path().join("prm.jsonl");
-    let stats =
-        samples::write_file(&files, SampleKind::States { seed: 0 }, &output).unwrap_or_else(|error| panic!("{error}"));
+    let stats = samples::write_file(&files, SampleKind::States(samples::PathOptions::default()), &output)
+        .unwrap_or_else(|error| panic!("{error}"));
 
     let mut expected = String::new();
     let mut id = 0;

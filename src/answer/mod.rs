@@ -60,5 +60,5 @@ mod units;
 
 pub use comparison::{Comparison, Outcome};
 pub use rule::Rule;
-pub use rules::compare;
+pub use rules::{AnswerKind, compare, is_verifiable, kind};
 pub use spec::{AnswerSpec, AnswerType, Precision};

@@ -123,6 +123,27 @@ pub fn image_paths(record: &Map<String, Value>) -> Result<Vec<String>, ImageFiel
     }
 }
 
+/// Replaces the paths in the image fields of a record for which `renamed` has another one.
+pub(crate) fn rename_images(record: &mut Map<String, Value>, renamed: &impl Fn(&str) -> Option<String>) {
+    fn replace(value: &mut Value, renamed: &impl Fn(&str) -> Option<String>) {
+        match value {
+            Value::String(path) => {
+                if let Some(new) = renamed(path) {
+                    *path = new;
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| replace(value, renamed)),
+            Value::Object(fields) => fields.get_mut("path").into_iter().for_each(|path| replace(path, renamed)),
+            _ => {}
+        }
+    }
+    let fields: Vec<String> =
+        NAMES.into_iter().chain(numbered(record)).map(str::to_owned).filter(|name| record.contains_key(name)).collect();
+    for field in fields {
+        replace(&mut record[&field], renamed);
+    }
+}
+
 /// Checks that a question with numbered markers, such as `<image1>`, has an image. It may have fewer
 /// images than markers: MATH-Vision puts all images of a problem into one file.
 ///
@@ -311,6 +332,16 @@ mod tests {
         }
         let long = json!({"image": format!("data:image/png;base64,{}", "A".repeat(1000))});
         assert!(paths(&long).unwrap_err().chars().count() < 250);
+    }
+
+    #[test]
+    fn paths_are_renamed_in_image_fields_alone() {
+        let mut record = json!({"question": "/a.png", "image": "/a.png", "images": ["/a.png", "b.png"], "decoded_image":
+            {"path": "/a.png", "bytes": null}, "image_1": "/a.png"});
+        rename_images(record.as_object_mut().unwrap(), &|path| (path == "/a.png").then(|| "a.png".to_owned()));
+        let expected = json!({"question": "/a.png", "image": "a.png", "images": ["a.png", "b.png"], "decoded_image":
+            {"path": "a.png", "bytes": null}, "image_1": "a.png"});
+        assert_eq!(record, expected);
     }
 
     #[test]

@@ -35,16 +35,18 @@
 //! let file = folder.path().join(tree::file_stem(&problem)).with_extension("json");
 //! std::fs::write(&file, tree::json::to_string(&tree))?;
 //! let mut lines = Vec::new();
-//! let stats = samples::write(&[file], samples::SampleKind::States { seed: 0 }, &mut lines)?;
+//! let stats = samples::write(&[file], samples::SampleKind::States(samples::PathOptions::default()), &mut lines)?;
 //! assert_eq!((stats.negatives, stats.positives), (1, 1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod candidates;
+pub mod convert;
 pub mod images;
 pub mod import;
 pub mod problem;
 pub mod question;
+pub mod records;
 pub mod samples;
 pub mod solution;
 pub mod tree;

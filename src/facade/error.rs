@@ -10,6 +10,7 @@ use mmprm_quant::synth::SynthError;
 
 use crate::data::candidates::CandidatesError;
 use crate::data::problem::ProblemError;
+use crate::data::records::RecordsError;
 use crate::data::samples::SamplesError;
 use crate::data::tree::json::TreeError;
 use crate::engine::EngineError;
@@ -160,6 +161,7 @@ impl ErrorKind {
             || error.is::<ImageError>()
             || error.is::<ProblemError>()
             || error.is::<CandidatesError>()
+            || error.is::<RecordsError>()
             || error.is::<TriplesError>()
             || error.is::<TreeError>()
             || matches!(error.downcast_ref(), Some(SamplesError::Tree(_) | SamplesError::List { .. }))

@@ -124,6 +124,11 @@ fn check_size(path: &Path, width: u32, height: u32, limits: &Limits) -> Result<(
     Ok(())
 }
 
+/// Returns the name of the format that a file with these first bytes has, if it is a known one.
+pub(super) fn format_name(head: &[u8]) -> Option<&'static str> {
+    image::guess_format(head).ok().and_then(name)
+}
+
 fn name(format: ImageFormat) -> Option<&'static str> {
     match format {
         ImageFormat::Png => Some("PNG"),

@@ -16,7 +16,9 @@
 mod budget;
 mod confine;
 mod decode;
+mod difference_hash;
 mod error;
+mod facts;
 mod fingerprint;
 mod grid;
 mod pixels;
@@ -25,7 +27,9 @@ mod tiling;
 
 pub use confine::resolve;
 pub use decode::{Limits, load};
+pub use difference_hash::DifferenceHash;
 pub use error::ImageError;
+pub use facts::ImageFacts;
 #[doc(hidden)]
 pub use fingerprint::fingerprints;
 #[doc(hidden)]

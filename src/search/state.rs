@@ -150,6 +150,7 @@ impl States {
         let plain = |rollouts: &[Arc<[String]>]| rollouts.iter().map(|rollout| rollout.to_vec()).collect();
         Node {
             partial_solution: state.steps().to_vec(),
+            judged: None,
             mc_value: state.mc_value,
             visit_count: state.visits,
             correct_rollouts: plain(&state.correct),

@@ -58,6 +58,35 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "mmprm data import mathvista testmini-00000-of-00001.parquet -o data/mathvista",
             "mmprm data import csv mine.csv -o data/mine --map question=prompt --map answer=gold --map image=file",
             "mmprm data import processbench gsm8k.json -o data/processbench",
+            "mmprm data import olympiadbench OE_MM_maths.json images.zip -o data/olympiadbench",
+        ],
+    ),
+    (
+        "data stats",
+        &[
+            "mmprm data stats data/mathvista/problems.json",
+            "mmprm data stats prm.jsonl --model models/prm-q4_k_m.gguf --json",
+        ],
+    ),
+    (
+        "data split",
+        &[
+            "mmprm data split data/mine/problems.json -o data/parts --by level",
+            "mmprm data split problems.jsonl -o parts --parts train=rest,test=500 --seed 1",
+        ],
+    ),
+    (
+        "data curate",
+        &[
+            "mmprm data curate raw/problems.json -o curated --against mathvista/problems.json mathverse/problems.json",
+            "mmprm data curate raw/problems.json -o curated --candidates candidates.json --min-pass 0.1 --max-pass 0.9",
+        ],
+    ),
+    (
+        "data convert",
+        &[
+            "mmprm data convert prm.jsonl --to trl --threshold 0.5 -o trl.jsonl",
+            "mmprm data convert prm800k.jsonl --to mmprm -o prm.jsonl",
         ],
     ),
     (

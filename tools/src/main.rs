@@ -42,7 +42,9 @@ use ui::Ui;
 /// `search` lets the scores steer them as they grow, `choose` selects one of each problem, `eval` measures selection, `show` and `report` show any of
 /// these files, in the terminal and as a page, `verify` compares answers by rules.
 ///
-/// Data: `data import` reads published data sets.
+/// Data: `data import` reads published data sets, `data stats` counts what is in a file, `data split` divides it,
+/// `data curate` keeps what is worth training on, `data convert`
+/// writes step-labelled solutions in other forms.
 ///
 /// Training: `annotate` labels steps by tree search (OmegaPRM), `judge` by a vision model;
 /// `samples` turns labelled trees into training samples; `train` trains a policy or a reward model,

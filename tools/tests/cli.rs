@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 37] = [
+const COMMANDS: [&str; 41] = [
     "solve",
     "convert",
     "quantize",
@@ -25,6 +25,10 @@ const COMMANDS: [&str; 37] = [
     "eval judge",
     "report",
     "data import",
+    "data stats",
+    "data split",
+    "data curate",
+    "data convert",
     "annotate",
     "judge",
     "samples",

@@ -69,6 +69,16 @@ pub fn compare(gold: &str, prediction: &str, spec: &AnswerSpec) -> Option<Compar
     })
 }
 
+/// Returns whether an expected answer is one of the options, by its letter or by its text.
+pub fn is_option(gold: &str, spec: &AnswerSpec) -> bool {
+    if spec.choices.is_empty() {
+        return false;
+    }
+    let without_choices = AnswerSpec { choices: Vec::new(), ..spec.clone() };
+    spec.choices.iter().any(|choice| choice.trim() == gold.trim())
+        || option(&free::joined(extract(gold)), spec, &without_choices).is_some()
+}
+
 /// Resolves an answer to an option: by its letter, or by its text if exactly one option is equal to
 /// it.
 fn option(text: &str, spec: &AnswerSpec, without_choices: &AnswerSpec) -> Option<usize> {

@@ -17,6 +17,7 @@ mod families;
 mod free;
 mod intervals;
 mod key_notes;
+mod kind;
 mod letters;
 mod lists;
 mod numbered_parts;
@@ -31,6 +32,8 @@ mod shapes;
 mod statement_numbers;
 mod variable_names;
 mod words;
+
+pub use kind::{AnswerKind, is_verifiable, kind};
 
 use super::comparison::{Comparison, Outcome};
 use super::extract::{Extraction, extract};

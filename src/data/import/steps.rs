@@ -150,7 +150,7 @@ pub(super) fn prm800k(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
 /// searched apart, and the mean of their values counts. A step is right if a rollout from its end was (`mc_value` above 0); the values
 /// themselves are kept as `step_mc_values`.
 ///
-/// OpenR (openreasoner/openr, `data/`) writes each state of a search tree as its whole text, the question before it.
+/// `OpenR` (openreasoner/openr, `data/`) writes each state of a search tree as its whole text, the question before it.
 pub(super) fn omegaprm(row: Row, _: &Mapping) -> Result<Imported, Dropped> {
     let mut builder = Builder::new(row);
     // `question_id` stays a field: in OpenR's own files different questions have the same.

@@ -19,10 +19,13 @@ use crate::util::io;
 const MAX_BYTES: u64 = 256 << 20;
 const MAX_RECORDS: usize = 1_000_000;
 
-pub(super) fn read(path: &Path) -> Result<Vec<Problem>, ProblemError> {
-    let bytes = io::read_text(path, MAX_BYTES)?;
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ProblemError> {
+    Ok(io::read_text(path, MAX_BYTES)?)
+}
+
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Problem>, ProblemError> {
     let is_array = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let records = if is_array { array(path, &bytes)? } else { lines(path, &bytes)? };
+    let records = if is_array { array(path, bytes)? } else { lines(path, bytes)? };
     problems(records)
 }
 

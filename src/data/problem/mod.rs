@@ -137,7 +137,15 @@ impl Problems {
     /// # Errors
     /// [`ProblemError`] names the file, the line or record, and what was expected there.
     pub fn load(path: &Path, root: Option<&Path>) -> Result<Self, ProblemError> {
-        let items = file::read(path)?;
+        Self::parse(path, &file::bytes(path)?, root)
+    }
+
+    /// Parses a problem file from memory; `path` names it in errors. The data root is `root`, or the file's own directory.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(path: &Path, bytes: &[u8], root: Option<&Path>) -> Result<Self, ProblemError> {
+        let items = file::parse(path, bytes)?;
         // The parent of a bare file name is empty, and an empty path is not a directory.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { root: root.unwrap_or(parent).to_owned(), items })

@@ -51,12 +51,14 @@ use mmprm_quant::atomic::AtomicFile;
 use super::tree::json::TreeError;
 use super::tree::{self, Tree};
 
+mod options;
 mod paths;
 mod ranking;
 mod relative;
 mod rollouts;
 mod sample;
 
+pub use options::PathOptions;
 pub use paths::Paths;
 pub use ranking::RankingSample;
 pub use relative::make_relative;
@@ -65,13 +67,10 @@ pub(crate) use sample::PROCESS;
 pub use sample::{STEP_TOKEN, Sample, sample_line};
 
 /// Which samples to make of a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SampleKind {
-    /// Paths of searched states, as in MM-PRM.
-    States {
-        /// Seed of the draw of positives, as of Python's `random`.
-        seed: u64,
-    },
+    /// Paths of searched states, by default those of MM-PRM.
+    States(PathOptions),
     /// Every recorded rollout, also of trees that are always or never solved: their steps are still
     /// examples of correct or incorrect ones.
     Rollouts {
@@ -96,6 +95,9 @@ pub enum SamplesError {
         /// The cause.
         source: io::Error,
     },
+    /// Agreement with a judge was asked for, but no state was judged.
+    #[error("no state of the trees has `llm_as_a_judge`")]
+    NotJudged,
     /// The samples cannot be written.
     #[error(transparent)]
     Write(#[from] io::Error),
@@ -118,6 +120,10 @@ pub struct SampleStats {
     pub short: usize,
     /// Paths dropped because their text occurred before in the same class.
     pub repeated: usize,
+    /// Paths dropped because the judge and the MC values disagree on a state.
+    pub disagreed: usize,
+    /// Paths dropped because the tree has more than the maximum.
+    pub beyond: usize,
 }
 
 /// Returns whether a tree's root is always or never solved: MM-PRM skips such trees.
@@ -182,37 +188,55 @@ fn is_stray(path: &Path) -> bool {
 /// [`SamplesError`] at the first bad file or failed write.
 pub fn write(files: &[PathBuf], kind: SampleKind, output: &mut impl Write) -> Result<SampleStats, SamplesError> {
     let mut stats = SampleStats::default();
-    let mut id = 0;
+    let (mut id, mut judged) = (0, false);
     for file in files {
         let tree = tree::json::read(file)?;
         stats.trees += 1;
+        let (question, image) = (tree.question.clone(), tree.image_path.clone());
         let samples = match kind {
-            SampleKind::States { .. } | SampleKind::Rollouts { relative: true } if is_skipped(&tree) => {
+            SampleKind::States(_) | SampleKind::Rollouts { relative: true } if is_skipped(&tree) => {
                 stats.skipped += 1;
                 continue;
             }
-            SampleKind::States { seed } => of_states(&tree, seed, &mut stats),
+            SampleKind::States(options) => of_states(tree, &options, &mut judged, &mut stats),
             SampleKind::Rollouts { relative } => of_rollouts(&tree, relative, &mut stats),
         };
         for sample in &samples {
-            writeln!(output, "{}", sample_line(id, &tree.question, &tree.image_path, sample))?;
+            writeln!(output, "{}", sample_line(id, &question, &image, sample))?;
             id += 1;
         }
+    }
+    if matches!(kind, SampleKind::States(PathOptions { consensus: true, .. })) && !judged && stats.skipped < stats.trees
+    {
+        return Err(SamplesError::NotJudged);
     }
     Ok(stats)
 }
 
-fn of_states(tree: &Tree, seed: u64, stats: &mut SampleStats) -> Vec<Sample> {
-    let paths = Paths::of(tree);
-    let (negatives, positives) = (paths.negatives.len(), paths.positives.len());
+fn of_states(mut tree: Tree, options: &PathOptions, judged: &mut bool, stats: &mut SampleStats) -> Vec<Sample> {
+    if options.pools {
+        options::pool(&mut tree);
+    }
+    let mut paths = Paths::of(&tree);
+    if options.consensus {
+        *judged |= options::is_judged(&tree.root);
+        stats.disagreed += options::keep_agreed(&mut paths, &tree);
+    }
     stats.short += paths.short;
     stats.repeated += paths.repeated;
-    let samples = paths.sampled(seed);
-    let drawn = samples.len() - negatives;
-    stats.negatives += negatives;
-    stats.positives += drawn;
-    stats.not_drawn += positives - drawn;
-    samples
+    let (negatives, positives) = (paths.negatives.len(), paths.positives.len());
+    let drawn = paths.drawn(options.seed, options.positives);
+    stats.not_drawn += positives - (drawn.len() - negatives);
+    let mut samples = options.capped(drawn);
+    stats.beyond += samples.1;
+    for sample in &mut samples.0 {
+        let is_negative = sample.labels.last().is_some_and(|label| *label <= 0.0);
+        *(if is_negative { &mut stats.negatives } else { &mut stats.positives }) += 1;
+        if options.hard {
+            sample.labels.iter_mut().for_each(|label| *label = f64::from(u8::from(*label > 0.0)));
+        }
+    }
+    samples.0
 }
 
 fn of_rollouts(tree: &Tree, is_relative: bool, stats: &mut SampleStats) -> Vec<Sample> {

@@ -40,11 +40,17 @@ impl Paths {
     /// Returns all negatives, then as many positives, drawn as Python's
     /// `random.seed(seed); random.sample(…)` draws them; all positives in order if there are fewer.
     pub fn sampled(self, seed: u64) -> Vec<Sample> {
+        self.drawn(seed, 1.0)
+    }
+
+    /// As [`sampled`](Self::sampled), with `ratio` positives for each negative, rounded.
+    pub(super) fn drawn(self, seed: u64, ratio: f64) -> Vec<Sample> {
         let Self { negatives: mut samples, positives, .. } = self;
-        if positives.len() < samples.len() {
+        let count = (samples.len() as f64 * ratio).round() as usize;
+        if positives.len() < count {
             samples.extend(positives);
         } else {
-            let drawn = Random::new(seed).sample(positives.len(), samples.len());
+            let drawn = Random::new(seed).sample(positives.len(), count);
             samples.extend(drawn.into_iter().map(|index| positives[index].clone()));
         }
         samples

@@ -225,6 +225,10 @@ fn state(object: &Map<String, Value>, place: &Place<'_>) -> Result<Node, TreeErr
         correct_rollouts: field(object, "correct_rollouts", place, |value, place| array(value, place, rollout))?,
         incorrect_rollouts: field(object, "incorrect_rollouts", place, |value, place| array(value, place, rollout))?,
         children: field(object, "children", place, |value, place| array(value, place, child))?,
+        judged: match object.get("llm_as_a_judge") {
+            None | Some(Value::Null) => None,
+            Some(_) => Some(field(object, "llm_as_a_judge", place, fraction)?),
+        },
     })
 }
 

@@ -63,6 +63,9 @@ pub struct Node {
     pub incorrect_rollouts: Vec<Rollout>,
     /// States that continue this one.
     pub children: Vec<Node>,
+    /// `llm_as_a_judge`: the probability that a judge model gave the state's steps, 0 to 1; `None` in trees that were not judged, and
+    /// where the judge did not answer. [`json`] reads it and does not write it.
+    pub judged: Option<f64>,
 }
 
 impl Node {

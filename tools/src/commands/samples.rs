@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use mmprm::data::samples::{self, RankingSample, SampleKind, SamplesError};
+use anyhow::anyhow;
+use clap::builder::RangedU64ValueParser;
+use mmprm::data::samples::{self, PathOptions, RankingSample, SampleKind, SamplesError};
 use mmprm::data::{candidates, tree};
 use mmprm_quant::atomic::check_file;
 use serde_json::json;
@@ -16,6 +18,10 @@ use crate::ui::{Ui, output_file};
 /// Writes MM-PRM's training format, one JSON object a line: a path of the tree with `<prm>` after each state, and the state's
 /// Monte Carlo (MC) value as its label. All paths that end in an incorrect step are kept; as many of the others are drawn at
 /// random. Trees that no rollout or every rollout solved give no samples.
+///
+/// How paths are chosen: `--positives` sets the ratio of the two kinds, `--per-tree` their number, `--pool` adds up the rollouts of equal
+/// prefixes that were searched apart, `--hard` makes labels 0 or 1, and `--consensus` keeps paths on which the judge of `mmprm judge`
+/// agrees with the MC values at every state, which makes fewer but cleaner labels (Qwen2.5-Math-PRM, arXiv 2501.07301).
 ///
 /// With `--every-rollout`, each rollout recorded in the trees becomes a sample, with a label after each single step: the MC
 /// value of the prefix where the search measured it, and otherwise the fraction of correct rollouts among those that pass
@@ -41,6 +47,26 @@ pub struct Args {
     #[arg(long, default_value_t = 0, conflicts_with = "every_rollout")]
     seed: u64,
 
+    /// Paths that do not end in an incorrect step, for each one that does.
+    #[arg(long, value_name = "RATIO", default_value_t = 1.0, value_parser = ratio, conflicts_with = "every_rollout")]
+    positives: f64,
+
+    /// Maximum samples of a tree, and so of a problem, drawn at random.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..), conflicts_with = "every_rollout")]
+    per_tree: Option<usize>,
+
+    /// Add up the rollouts of equal prefixes that were searched apart.
+    #[arg(long, conflicts_with = "every_rollout")]
+    pool: bool,
+
+    /// Make labels hard: 1 where a rollout was right, 0 elsewhere.
+    #[arg(long, conflicts_with = "every_rollout")]
+    hard: bool,
+
+    /// Keep paths on which the judge agrees: P(Yes) of one half or more at states with a right rollout, less at others.
+    #[arg(long, conflicts_with = "every_rollout")]
+    consensus: bool,
+
     /// Make a sample of every recorded rollout instead of paths of searched states.
     #[arg(long)]
     every_rollout: bool,
@@ -50,7 +76,7 @@ pub struct Args {
     relative: bool,
 
     /// Make a line of each problem with its candidates, for an implicit PRM.
-    #[arg(long, conflicts_with_all = ["seed", "every_rollout", "relative"])]
+    #[arg(long, conflicts_with_all = ["seed", "every_rollout", "relative", "positives", "per_tree", "pool", "hard", "consensus"])]
     ranking: bool,
 }
 
@@ -76,9 +102,21 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let kind = if args.every_rollout {
         SampleKind::Rollouts { relative: args.relative }
     } else {
-        SampleKind::States { seed: args.seed }
+        SampleKind::States(PathOptions {
+            seed: args.seed,
+            positives: args.positives,
+            max_per_tree: args.per_tree,
+            pools: args.pool,
+            hard: args.hard,
+            consensus: args.consensus,
+        })
     };
-    let stats = samples::write_file(&files, kind, &args.output)?;
+    let stats = samples::write_file(&files, kind, &args.output).map_err(|error| match error {
+        SamplesError::NotJudged => {
+            BadInput(format!("{}: {error}; judge them first (mmprm judge)", args.input.display())).into()
+        }
+        error => anyhow!(error),
+    })?;
     ui.result_beside(&args.output, &json!({"output": args.output, "stats": stats}))?;
     ui.say_beside(&args.output, format_args!(
         "{} samples ({} end in an incorrect step, {} do not) from {} trees; {} trees skipped: always or never solved",
@@ -88,8 +126,21 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         stats.trees,
         stats.skipped,
     ))?;
+    if stats.disagreed + stats.beyond > 0 {
+        ui.say_beside(
+            &args.output,
+            format_args!(
+                "left out: {} that the judge disagrees with, {} beyond the maximum of a tree",
+                stats.disagreed, stats.beyond
+            ),
+        )?;
+    }
     ui.say_beside(&args.output, format_args!("written: {}", args.output.display()))?;
     Ok(Exit::Done)
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|ratio| (0.0..=1e6).contains(ratio)).ok_or_else(|| "expected 0 or more".to_owned())
 }
 
 /// Writes ranking samples.
