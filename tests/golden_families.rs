@@ -123,6 +123,26 @@ fn heads_compute_what_their_own_code_does() {
     assert!(heads >= 4, "token classification of two families, an MLP and a value head");
 }
 
+#[test]
+fn the_engine_reads_the_hidden_states_that_heads_score() {
+    let mut heads = 0;
+    for family in families() {
+        let model = family.model();
+        let Some(head) = Head::read(model.file()).unwrap() else { continue };
+        let options = EngineOptions { context: Some(512), deterministic: true, ..EngineOptions::default() };
+        let engine = Engine::start(&model, options).unwrap();
+        let tokens = ids(&family.golden["prompt"]);
+        let places = (0..tokens.len()).collect();
+        let prompt = Prompt::new(vec![Chunk::Tokens(tokens)]).unwrap().marked(places).unwrap();
+        let rows = engine.hidden(vec![prompt]).unwrap().remove(0);
+        assert_near(&format!("{}, hidden", family.name), &rows.concat(), &family.numbers.floats("hidden"));
+        let outputs: Vec<f32> = rows.iter().flat_map(|row| head.apply(row)).collect();
+        assert_near(&family.name, &outputs, &family.numbers.floats("head"));
+        heads += 1;
+    }
+    assert!(heads >= 4, "{heads}");
+}
+
 /// The embeddings of the golden tile by our encoder.
 fn embeddings(family: &Family, width: usize) -> Embeddings {
     let tile = load(&family.folder.join("tile.png"), &Limits::default()).unwrap();

@@ -23,6 +23,8 @@ pub fn prm_form(name: &str) -> anyhow::Result<PrmForm> {
 pub struct ScorerPair {
     pub model: PathBuf,
     pub mmproj: Option<PathBuf>,
+    /// The form that was asked for instead of the model's own.
+    pub form: Option<PrmForm>,
 }
 
 impl ScorerPair {
@@ -33,7 +35,7 @@ impl ScorerPair {
 
     /// The form in which the model reads solutions.
     pub fn form(&self) -> anyhow::Result<PrmForm> {
-        Ok(LocalPrm::form_of(&self.model, &[], None)?)
+        Ok(LocalPrm::form_of(&self.model, &[], self.form.as_ref())?)
     }
 
     /// Loads the model; images of problems are below `data_root`.
@@ -41,7 +43,7 @@ impl ScorerPair {
         LocalPrm::check_vocabulary(&self.model, &self.form()?)
             .with_context(|| format!("--prm {}", self.model.display()))?;
         let (engine, encoder) = engine.start_scorer(&self.model, self.mmproj.as_deref(), ui)?;
-        let options = PrmOptions { data_root: data_root.to_owned(), form: None };
+        let options = PrmOptions { data_root: data_root.to_owned(), form: self.form.clone() };
         LocalPrm::new(engine, encoder, options).with_context(|| format!("--prm {}", self.model.display()))
     }
 }

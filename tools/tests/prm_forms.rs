@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::json;
-use support::{PRM, Sandbox, demo};
+use support::{POLICY, PRM, Sandbox, demo};
 
 const MINE: &str = r#"
 name = "mine"
@@ -68,6 +68,31 @@ fn a_form_is_named_or_a_file_and_travels_in_the_model() {
     assert_eq!(scores("converted.json"), scores("named.json"));
     assert_eq!(sandbox.run("--json inspect prm.gguf").done().object()["prm_form"], "internvl2_5-training");
     assert_eq!(sandbox.run("--json inspect policy.gguf").done().object()["prm_form"], json!(null));
+}
+
+#[test]
+fn other_commands_with_a_reward_model_take_a_form_too() {
+    let sandbox = sandbox();
+    let scorer = PRM.replace("--mmproj", "--prm-mmproj");
+    let problems = "--problems data/test.json --limit 1 --deterministic";
+    let scores = |command: &str, output: &str, file: &str| {
+        sandbox.run(&format!("{command} {POLICY} {scorer} {problems} -n 2 -o {output}")).done();
+        sandbox.run(&format!("{command} {POLICY} {scorer} {problems} -n 2 -o {output}2 --prm-form visualprm")).done();
+        let of = |output: &str| sandbox.json(&format!("{output}{file}"))[0].clone();
+        let (own, visual) = (of(output), of(&format!("{output}2")));
+        assert_eq!(own["solutions_splits"], visual["solutions_splits"], "{command}");
+        assert_ne!(own["prm_scores"], visual["prm_scores"], "{command}");
+    };
+    scores("search --method bon", "s.json", "");
+    scores("eval bench other", "b", "/scored.json");
+    for command in [
+        format!("search {POLICY} {scorer} {problems} -o x.json"),
+        format!("eval bench other {POLICY} {scorer} {problems} -o x"),
+    ] {
+        sandbox.refuses(&format!("{command} --prm-form visualpr"), 2, &["--prm-form", "visualprm"]);
+    }
+    let solved = sandbox.run(&format!("solve {POLICY} {scorer} -n 2 --prm-form visualpr question"));
+    assert!(solved.code == Some(2) && solved.err.contains("visualprm"), "{solved:?}");
 }
 
 #[test]

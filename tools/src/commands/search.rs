@@ -16,7 +16,7 @@ use crate::judging::{self, JudgeArgs};
 use crate::models::{self, WithImages};
 use crate::monitor::{self, Monitor};
 use crate::policy::PolicyArgs;
-use crate::scorer::ScorerPair;
+use crate::scorer::{self, ScorerPair};
 use crate::ui::{Ui, output_file};
 
 /// Search solutions step by step with a reward model (beam search, DVTS, lookahead).
@@ -70,6 +70,10 @@ pub struct Args {
     #[arg(long, value_name = "GGUF", help_heading = "Reward model")]
     prm_mmproj: Option<PathBuf>,
 
+    /// How it reads solutions: the name of a built-in PRM form, or a TOML file (docs/prm-forms.md) [default: from the model's metadata].
+    #[arg(long, value_name = "FILE|NAME", help_heading = "Reward model")]
+    prm_form: Option<String>,
+
     #[command(flatten)]
     policy: PolicyArgs,
 
@@ -89,7 +93,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.policy.check(&args.engine, true)?;
-    let scorer = ScorerPair { model: args.prm.clone(), mmproj: args.prm_mmproj.clone() };
+    let form = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
+    let scorer = ScorerPair { model: args.prm.clone(), mmproj: args.prm_mmproj.clone(), form };
     scorer.check()?;
     let sampling = args.sampling.sampling()?;
     let (problems, images) = args.problems.load()?;

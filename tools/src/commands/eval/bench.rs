@@ -17,6 +17,7 @@ use crate::args::ExistingArgs;
 use crate::commands::generate::{self, GenerationArgs};
 use crate::commands::score;
 use crate::exit::{BadInput, Exit};
+use crate::scorer::{self, ScorerPair};
 use crate::table::Table;
 use crate::ui::{Ui, output_directory};
 
@@ -47,6 +48,10 @@ pub struct Args {
     #[arg(long, value_name = "GGUF", help_heading = "Reward model", requires = "prm")]
     prm_mmproj: Option<PathBuf>,
 
+    /// How it reads solutions: the name of a built-in PRM form, or a TOML file (docs/prm-forms.md) [default: from the model's metadata].
+    #[arg(long, value_name = "FILE|NAME", help_heading = "Reward model", requires = "prm")]
+    prm_form: Option<String>,
+
     /// Field of the problems whose values divide them into groups; `outer.inner` for a field within another. May be repeated [default:
     /// those of the benchmark].
     #[arg(long, value_name = "FIELD")]
@@ -76,6 +81,13 @@ const MAX_REFERENCE: u64 = 1 << 20;
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     check_directory(&args.output)?;
     let reference = args.reference.as_deref().map(read_reference).transpose()?.unwrap_or_default();
+    if let Some(model) = &args.prm {
+        // What the second half of the work would refuse is refused before the first.
+        let form = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
+        let scorer = ScorerPair { model: model.clone(), mmproj: args.prm_mmproj.clone(), form };
+        scorer.check()?;
+        scorer.form()?;
+    }
     std::fs::create_dir_all(&args.output).with_context(|| format!("cannot create {}", args.output.display()))?;
     let (candidates, results) = (args.output.join("candidates.json"), args.output.join("results.json"));
     let step = ui.for_a_step();
@@ -92,7 +104,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             input: last,
             output: scored.clone(),
             data_root: None,
-            prm_form: None,
+            prm_form: args.prm_form.clone(),
             existing: args.existing,
             // `--lora` is for the policy.
             engine: args.generation.engine.without_adapters(),

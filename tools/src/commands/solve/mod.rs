@@ -14,7 +14,7 @@ use crate::args::{EngineArgs, SamplingArgs};
 use crate::exit::{Exit, Usage};
 use crate::policy::PolicyArgs;
 use crate::profile::{MAX_CANDIDATES, Profile};
-use crate::scorer::ScorerPair;
+use crate::scorer::{self, ScorerPair};
 use crate::ui::Ui;
 
 use question::Question;
@@ -89,6 +89,10 @@ struct PrmArgs {
     #[arg(long, value_name = "GGUF", requires = "prm")]
     prm_mmproj: Option<PathBuf>,
 
+    /// How it reads solutions: the name of a built-in PRM form, or a TOML file (docs/prm-forms.md) [default: from the model's metadata].
+    #[arg(long, value_name = "FILE|NAME", requires = "prm")]
+    prm_form: Option<String>,
+
     /// Do without the reward model of the profile or the demo.
     #[arg(long, conflicts_with = "prm")]
     no_prm: bool,
@@ -96,14 +100,14 @@ struct PrmArgs {
 
 /// The pair in these keys of a profile.
 fn of_profile(profile: &Profile, model: &str, mmproj: &str) -> Option<ScorerPair> {
-    profile.path(model).map(|path| ScorerPair { model: path, mmproj: profile.path(mmproj) })
+    profile.path(model).map(|path| ScorerPair { model: path, mmproj: profile.path(mmproj), form: None })
 }
 
 /// A pair of the demo's.
 fn of_demo(demo: &Path, name: &str) -> ScorerPair {
     let models = demo.join("models");
     let mmproj = Some(models.join(format!("mmproj-{name}-f16.gguf")));
-    ScorerPair { model: models.join(format!("{name}-q8_0.gguf")), mmproj }
+    ScorerPair { model: models.join(format!("{name}-q8_0.gguf")), mmproj, form: None }
 }
 
 /// Runs the command.
@@ -120,7 +124,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
 fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow::Result<Exit> {
     let own = of_profile(profile, "policy", "mmproj").or_else(|| demo.map(|demo| of_demo(demo, "policy")));
     let policy = args.policy.with_default(own.map(|pair| (pair.model, pair.mmproj)));
-    let given = args.prm.prm.clone().map(|model| ScorerPair { model, mmproj: args.prm.prm_mmproj.clone() });
+    let form = args.prm.prm_form.as_deref().map(scorer::prm_form).transpose()?;
+    let given = args.prm.prm.clone().map(|model| ScorerPair { model, mmproj: args.prm.prm_mmproj.clone(), form });
     let prm = match given {
         None if args.prm.no_prm => None,
         None => of_profile(profile, "prm", "prm-mmproj").or_else(|| demo.map(|demo| of_demo(demo, "implicit-prm"))),
