@@ -34,6 +34,7 @@ use crate::ui::{Ui, output_file};
 /// With `--ranking`, each problem becomes one line with its candidates and whether each is right, for `mmprm train
 /// implicit-prm`. The candidates are those of a Best-of-N file (`mmprm generate`), or the rollouts of trees.
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
     /// Directory of trees, written by `mmprm annotate`; with `--ranking` also a file of candidates.
     #[arg(value_name = "PATH")]

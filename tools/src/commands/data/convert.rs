@@ -12,7 +12,7 @@ use crate::exit::{BadInput, Exit, Usage};
 use crate::table::Table;
 use crate::ui::{Ui, output_file};
 
-/// Convert step-labelled solutions between the forms of MM-PRM, PRM800K, Math-Shepherd, TRL, ProcessBench, VisualPRM and OmegaPRM.
+/// Convert step-labelled solutions between published forms.
 ///
 /// The form of FILE is recognised by its fields. Every solution is written so that it reads back the same; what the form has no place
 /// for is an error that names it: labels between 0 and 1 in forms with hard labels (see --threshold), images in text forms, steps without
