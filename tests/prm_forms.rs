@@ -227,10 +227,10 @@ fn head(widths: &[usize]) -> (Vec<Layer>, Metadata) {
         })
         .collect();
     let floats = |values: &[f32]| GgufValue::Array(GgufArray::F32(values.to_vec()));
-    let mut metadata = vec![
-        ("mmprm.head.layers".to_owned(), GgufValue::U32(layers.len() as u32)),
-        ("mmprm.head.activation".to_owned(), GgufValue::from("relu")),
-    ];
+    let mut metadata = vec![("mmprm.head.layers".to_owned(), GgufValue::U32(layers.len() as u32))];
+    if layers.len() > 1 {
+        metadata.push(("mmprm.head.activation".to_owned(), GgufValue::from("relu")));
+    }
     for (index, ((weight, bias), width)) in layers.iter().zip(widths.windows(2)).enumerate() {
         let shape = GgufValue::Array(GgufArray::U32(vec![width[1] as u32, width[0] as u32]));
         metadata.push((format!("mmprm.head.{index}.shape"), shape));
@@ -315,12 +315,16 @@ fn what_a_form_reads_and_a_model_lacks_is_refused_before_weights_are_loaded() {
     let trl = PrmForm::built_in("trl").unwrap();
     refused(&pair().model, Some(&trl), &["no head", "mmprm.head.layers", "trl"]);
     let path = with_metadata(folder.path(), head(&[width + 1, 2]).1);
-    refused(&path, Some(&trl), &[&format!("takes {} inputs", width + 1), &format!("have {width}")]);
+    refused(
+        &path,
+        Some(&trl),
+        &[&format!("{} inputs", width + 1), &format!("expected {width}, the width of the hidden states")],
+    );
     let path = with_metadata(folder.path(), head(&[width, 1]).1);
     refused(&path, Some(&trl), &["1 outputs", "output 1"]);
     let mut metadata = head(&[width, 2]).1;
     metadata.retain(|(key, _)| key != "mmprm.head.0.weight");
-    refused(&with_metadata(folder.path(), metadata), Some(&trl), &["mmprm.head.0.weight is missing"]);
+    refused(&with_metadata(folder.path(), metadata), Some(&trl), &["mmprm.head.0.weight"]);
     let visual = PrmForm::built_in("visualprm").unwrap();
     let named = |record: &str| vec![("mmprm.prm.form".to_owned(), GgufValue::from(record))];
     // The checkpoint names its template too.

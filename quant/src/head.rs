@@ -201,8 +201,11 @@ impl Head {
     }
 }
 
-/// Checks the head of a language model whose hidden states have the given width, if it has one.
-pub(crate) fn check(file: &GgufFile, hidden: u64) -> Result<(), GgufError> {
+/// Checks the head of a language model whose hidden states have the given width, if it has one; an outline is enough.
+///
+/// # Errors
+/// [`GgufError`] with the key that is missing, invalid or of another size.
+pub fn check(file: &GgufFile, hidden: u64) -> Result<(), GgufError> {
     let Some(shape) = HeadShape::read(file)? else { return Ok(()) };
     if shape.widths[0] as u64 != hidden {
         let found = format!("{} inputs", shape.widths[0]);

@@ -12,7 +12,7 @@
 use std::path::Path;
 
 use mmprm_quant::gguf::{GgufFile, GgufValue};
-use mmprm_quant::head::HeadShape;
+use mmprm_quant::head::{self, HeadShape};
 use mmprm_quant::hf::origin::{FORM_KEY, TASK_KEY, TEMPLATE_KEY, Task};
 use serde_json::Value;
 
@@ -221,11 +221,9 @@ pub fn check_head(form: &PrmForm, file: &GgufFile) -> Result<(), String> {
         return Err(format!("it has no head (mmprm.head.layers), which the PRM form {form} reads"));
     };
     let architecture = file.get("general.architecture").and_then(GgufValue::as_str).unwrap_or_default();
-    let width = file.get_u32(&format!("{architecture}.embedding_length")).map_err(|error| error.to_string())? as usize;
-    let [inputs, .., outputs] = widths[..] else { unreachable!("a head has inputs and outputs") };
-    if inputs != width {
-        return Err(format!("its head takes {inputs} inputs, but its hidden states have {width}"));
-    }
+    let width = file.get_u32(&format!("{architecture}.embedding_length")).map_err(|error| error.to_string())?;
+    head::check(file, width.into()).map_err(|error| error.to_string())?;
+    let outputs = widths[widths.len() - 1];
     if *output >= outputs {
         return Err(format!("its head has {outputs} outputs, but the PRM form {form} reads output {output}"));
     }
