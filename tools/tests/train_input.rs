@@ -107,7 +107,14 @@ fn a_checkpoint_that_is_not_what_its_configuration_says_is_refused_by_its_tensor
     with("vision_config", "num_hidden_layers", json!(99));
     sandbox.refuses(&train, 3, &["vision_model.encoder.layers."]);
     with("llm_config", "model_type", json!("llama"));
-    sandbox.refuses(&train, 3, &["model_type", "llama", "internlm2"]);
+    sandbox.refuses(&train, 3, &["architectures", "InternLM2ForCausalLM", "LlamaForCausalLM"]);
+    // What can be converted cannot always be trained.
+    let mut llama = config.clone();
+    for (field, value) in [("model_type", json!("llama")), ("architectures", json!(["LlamaForCausalLM"]))] {
+        llama["llm_config"][field] = value;
+    }
+    sandbox.write("model/config.json", llama.to_string());
+    sandbox.refuses(&train, 3, &["llm_config"]);
     sandbox.write("model/config.json", config.to_string());
 
     let mut renamed = weights.clone();

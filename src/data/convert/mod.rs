@@ -12,8 +12,9 @@
 //! let output = folder.path().join("shepherd.jsonl");
 //! let summary = convert(&source, StepForm::MathShepherd, None, &output)?;
 //! assert_eq!((summary.from, summary.solutions), ("trl".to_owned(), 1));
-//! let text = std::fs::read_to_string(output)?;
-//! assert!(text.starts_with(r#"{"input": "1 + 1? Step 1: It is 2. ки\nStep 2: So 3. ки", "label": "1 + 1? Step 1: It is 2. +\n"#));
+//! let record: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(output)?)?;
+//! assert_eq!(record["input"], "1 + 1? Step 1: It is 2. ки\nStep 2: So 3. ки");
+//! assert_eq!(record["label"], "1 + 1? Step 1: It is 2. +\nStep 2: So 3. -");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
