@@ -177,12 +177,12 @@ impl Head {
         metadata
     }
 
-    /// Computes the outputs for a hidden state, summing in 64 bits.
+    /// Computes the outputs for a hidden state, in 64 bits.
     ///
     /// # Panics
     /// If `hidden` has not the width of the first layer's inputs.
-    pub fn apply(&self, hidden: &[f32]) -> Vec<f32> {
-        let mut values = hidden.to_vec();
+    pub fn apply(&self, hidden: &[f32]) -> Vec<f64> {
+        let mut values: Vec<f64> = hidden.iter().map(|value| f64::from(*value)).collect();
         for (index, layer) in self.layers.iter().enumerate() {
             assert_eq!(values.len(), layer.inputs, "the width of the hidden state");
             if index > 0 && self.activation == Some(Activation::Relu) {
@@ -193,7 +193,7 @@ impl Head {
             let rows = layer.weight.chunks_exact(layer.inputs).enumerate();
             let outputs = rows.map(|(output, row)| {
                 let bias = layer.bias.as_ref().map_or(0.0, |bias| f64::from(bias[output]));
-                row.iter().zip(&values).fold(bias, |sum, (w, x)| f64::from(*w).mul_add(f64::from(*x), sum)) as f32
+                row.iter().zip(&values).fold(bias, |sum, (w, x)| f64::from(*w).mul_add(*x, sum))
             });
             values = outputs.collect();
         }

@@ -240,7 +240,7 @@ impl Reader {
                 positive.iter().map(|index| softmax(&logits, *index)).sum()
             }
             Self::Head { head, activation, output } => {
-                let outputs: Vec<f64> = head.apply(row).into_iter().map(f64::from).collect();
+                let outputs = head.apply(row);
                 match activation {
                     Activation::Softmax => softmax(&outputs, *output),
                     Activation::Sigmoid => 1.0 / (1.0 + (-outputs[*output]).exp()),
