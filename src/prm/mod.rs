@@ -1,7 +1,8 @@
 //! The process reward model (PRM): scores every step of candidate solutions.
 //!
 //! [`StepScorer`] is the trait that Best-of-N uses; [`LocalPrm`] runs a GGUF model on llama.cpp, in a form ([`PrmForm`]) that says
-//! which text it reads and where and how scores are read: from logits of tokens, from a [`Head`], or from log-probabilities.
+//! which text it reads and where and how scores are read: from logits of tokens, from a [head](mmprm_quant::head::Head), or from
+//! log-probabilities.
 //! Aggregating step scores is left to [`eval`](crate::eval).
 //!
 //! ```

@@ -15,7 +15,7 @@ const MAX_TOKENS: usize = 64;
 /// The text of an image that the question does not place.
 const IMAGE: &str = "{image}\n";
 
-/// How a process reward model reads solutions; see the [module](super).
+/// How a process reward model reads solutions; `docs/prm-forms.md` describes its record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrmForm {
     name: String,
