@@ -201,12 +201,13 @@ impl Head {
     }
 }
 
-/// Checks the head of a language model whose hidden states have the given width, if it has one; an outline is enough.
+/// Checks the head of a language model whose hidden states have the given width, and returns its sizes if it has one; an outline is
+/// enough.
 ///
 /// # Errors
 /// [`GgufError`] with the key that is missing, invalid or of another size.
-pub fn check(file: &GgufFile, hidden: u64) -> Result<(), GgufError> {
-    let Some(shape) = HeadShape::read(file)? else { return Ok(()) };
+pub fn check(file: &GgufFile, hidden: u64) -> Result<Option<HeadShape>, GgufError> {
+    let Some(shape) = HeadShape::read(file)? else { return Ok(None) };
     if shape.widths[0] as u64 != hidden {
         let found = format!("{} inputs", shape.widths[0]);
         return Err(wrong(file, &part(0, "shape"), found, &format!("{hidden}, the width of the hidden states")));
@@ -218,7 +219,7 @@ pub fn check(file: &GgufFile, hidden: u64) -> Result<(), GgufError> {
             numbers(file, &bias, pair[1])?;
         }
     }
-    Ok(())
+    Ok(Some(shape))
 }
 
 fn part(layer: u32, name: &str) -> String {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::fields::group;
 use super::images::{ImageFieldError, check_markers, image_paths, shown};
 use super::question::with_options;
 use crate::util::io::{self, FileError};
@@ -77,21 +78,9 @@ impl CandidateSet {
         ["correct_answer", "answer"].iter().find_map(|key| self.record.get(*key)?.as_str())
     }
 
-    /// The value of a field; of one within another as in `metadata.task`.
-    pub fn field(&self, name: &str) -> Option<&Value> {
-        self.record.get(name).or_else(|| {
-            let (outer, inner) = name.split_once('.')?;
-            self.record.get(outer)?.get(inner)
-        })
-    }
-
-    /// The group of the record by the value of a [field](Self::field); `(none)` without one.
+    /// The group of the record by the value of a [field](super::fields::field); `(none)` without one.
     pub fn group(&self, field: &str) -> String {
-        match self.field(field) {
-            Some(Value::String(name)) => name.clone(),
-            Some(Value::Null) | None => "(none)".to_owned(),
-            Some(other) => other.to_string(),
-        }
+        group(&self.record, field)
     }
 }
 

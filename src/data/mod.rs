@@ -42,6 +42,7 @@
 
 pub mod candidates;
 pub mod convert;
+pub mod fields;
 pub mod images;
 pub mod import;
 pub mod problem;

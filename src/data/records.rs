@@ -140,15 +140,6 @@ impl Records {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Ok(Self { kind, form, root: root.unwrap_or(parent).to_owned(), items })
     }
-
-    /// Returns the value of a field of an item, as the name of its group; `(none)` without one.
-    pub fn group(item: &Item, field: &str) -> String {
-        match item.record.get(field) {
-            Some(Value::String(name)) => name.clone(),
-            Some(Value::Null) | None => "(none)".to_owned(),
-            Some(other) => other.to_string(),
-        }
-    }
 }
 
 impl Form {

@@ -26,6 +26,7 @@ use mmprm_quant::atomic;
 use super::images::{Facts, facts};
 use super::output::{self, ImageCarrier, OutputError};
 use super::similar::{Key, Seen};
+use crate::data::fields::group;
 use crate::data::records::{Item, RecordKind, Records};
 use crate::util::random::{CounterStream, mix};
 
@@ -157,7 +158,7 @@ pub fn split(
     output::check(&paths, &[source], options.replaces)?;
 
     let facts = facts(&records.root, items.iter().flat_map(|item| &item.images));
-    let stratum = |item: &Item| options.by.as_ref().map_or_else(String::new, |field| Records::group(item, field));
+    let stratum = |item: &Item| options.by.as_ref().map_or_else(String::new, |field| group(&item.record, field));
     let groups = tied(records, &facts);
     let strata: Vec<String> = items.iter().map(stratum).collect();
     let placed = assign(&groups, &strata, &wanted, options.seed);

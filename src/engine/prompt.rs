@@ -99,7 +99,7 @@ impl Prompt {
         self.keys.len()
     }
 
-    /// Returns the prompt with these positions to read ([`Engine::read_marks`](super::Engine)), each once.
+    /// Returns the prompt with these positions to read ([`Engine::logits`](super::Engine::logits)), each once.
     ///
     /// # Errors
     /// [`PromptError::NoToken`] for a position that is beyond the end or in an image.

@@ -138,10 +138,24 @@ impl Report {
 /// log-probabilities. Problems that failed, are not labelled or not scored are left out of every figure
 /// and counted.
 pub fn report(sets: &[CandidateSet], options: BonOptions) -> Report {
-    let failed = sets.iter().filter(|set| set.failed).count();
+    report_of(&sets.iter().enumerate().collect::<Vec<_>>(), options)
+}
+
+/// The [`report`] of the records with each value of `field`, by the values; `(none)` for those without it.
+pub fn grouped(sets: &[CandidateSet], field: &str, options: BonOptions) -> Vec<(String, Report)> {
+    let mut groups: BTreeMap<String, Vec<(usize, &CandidateSet)>> = BTreeMap::new();
+    for (index, set) in sets.iter().enumerate() {
+        groups.entry(set.group(field)).or_default().push((index, set));
+    }
+    groups.into_iter().map(|(value, sets)| (value, report_of(&sets, options))).collect()
+}
+
+/// The report of records with their indices.
+fn report_of(sets: &[(usize, &CandidateSet)], options: BonOptions) -> Report {
+    let failed = sets.iter().filter(|(_, set)| set.failed).count();
     let has_labels = |set: &CandidateSet| set.labels.as_ref().is_some_and(|labels| !labels.is_empty());
-    let numbered = sets.iter().enumerate();
-    let candidates: Vec<(usize, &CandidateSet)> = numbered.filter(|(_, set)| !set.failed && has_labels(set)).collect();
+    let candidates: Vec<(usize, &CandidateSet)> =
+        sets.iter().filter(|(_, set)| !set.failed && has_labels(set)).copied().collect();
     let unlabelled = sets.len() - failed - candidates.len();
     let is_scored = candidates.iter().any(|(_, set)| set.scores.is_some());
     let used: Vec<(usize, &CandidateSet)> =

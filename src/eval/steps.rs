@@ -100,6 +100,18 @@ pub struct Place {
 /// A step's score and whether it is right.
 type Scored = (f64, bool);
 
+/// A threshold that is chosen, and not given.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Tuned {
+    /// None.
+    #[default]
+    No,
+    /// The best one for this on one half of the problems, measured on the other half.
+    OnHalf(Goal),
+    /// One of other problems ([`tuned_threshold`]).
+    Elsewhere(f64),
+}
+
 /// How to evaluate steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepsOptions<'a> {
@@ -107,17 +119,15 @@ pub struct StepsOptions<'a> {
     pub by: Option<&'a str>,
     /// A step with a score below this is taken to be wrong.
     pub threshold: f64,
-    /// What a threshold is chosen for; `None` to choose none.
-    pub tuned_for: Option<Goal>,
-    /// What it is chosen on; `None` for one half of the problems, and measured on the other.
-    pub tuned_on: Option<&'a [CandidateSet]>,
+    /// Another threshold to measure.
+    pub tuned: Tuned,
     /// Divides the problems into halves.
     pub seed: u64,
 }
 
 impl Default for StepsOptions<'_> {
     fn default() -> Self {
-        Self { by: None, threshold: 0.5, tuned_for: None, tuned_on: None, seed: 0 }
+        Self { by: None, threshold: 0.5, tuned: Tuned::No, seed: 0 }
     }
 }
 
@@ -138,11 +148,11 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
             continue;
         };
         report.problems += 1;
-        for (scores, labels) in scores.iter().zip(&labels) {
-            up_to_error(scores, labels).for_each(|(place, step)| places[place.min(PLACES - 1)].push(step));
+        let mut steps: Vec<Scored> = Vec::new();
+        for (place, step) in scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels)) {
+            places[place.min(PLACES - 1)].push(step);
+            steps.push(step);
         }
-        let steps = scores.iter().zip(&labels).flat_map(|(scores, labels)| up_to_error(scores, labels));
-        let steps: Vec<Scored> = steps.map(|(_, step)| step).collect();
         let wrong = steps.iter().filter(|(_, right)| !right).count();
         if let Some(own) = separation(&steps).auc {
             let own_pairs = (wrong * (steps.len() - wrong)) as f64;
@@ -168,12 +178,10 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
     let of_group = |(name, own): (String, Vec<Solution>)| (name, detection(&own, options.threshold));
     report.detection_groups = solutions.into_iter().map(of_group).collect();
     let [chosen_on, measured_on] = &halves;
-    report.tuned = match (options.tuned_for, options.tuned_on) {
-        (None, _) => None,
-        (Some(goal), None) => best_threshold(chosen_on, goal).map(|threshold| detection(measured_on, threshold)),
-        (Some(goal), Some(others)) => {
-            best_threshold(&solutions_with_truth(others)?, goal).map(|threshold| detection(&everything, threshold))
-        }
+    report.tuned = match options.tuned {
+        Tuned::No => None,
+        Tuned::OnHalf(goal) => best_threshold(chosen_on, goal).map(|threshold| detection(measured_on, threshold)),
+        Tuned::Elsewhere(threshold) => Some(detection(&everything, threshold)),
     };
     report.places = places.iter().enumerate().filter(|(_, steps)| !steps.is_empty()).map(place).collect();
     report.calibration = bins(&all);
@@ -204,15 +212,19 @@ fn solutions_of(scores: &[Vec<f64>], labels: &[Vec<Option<bool>>]) -> Vec<Soluti
     scores.iter().zip(labels).map(solution).collect()
 }
 
-/// The solutions of all records that have both scores and truth.
-fn solutions_with_truth(sets: &[CandidateSet]) -> Result<Vec<Solution>, StepsError> {
+/// The threshold that is best for `goal` on all records that have both scores and truth; `None` if they have nothing to choose by.
+///
+/// # Errors
+/// As [`report`].
+pub fn tuned_threshold(sets: &[CandidateSet], goal: Goal) -> Result<Option<f64>, StepsError> {
     let mut all = Vec::new();
     for (index, set) in sets.iter().enumerate() {
         if let (Some(scores), Some(labels)) = (&set.scores, step_labels::of(set, index)?) {
             all.extend(solutions_of(scores, &labels));
         }
     }
-    if all.is_empty() { Err(StepsError::NoSteps) } else { Ok(all) }
+    let is_labelled = |solution: &Solution| solution.labels.iter().any(Option::is_some);
+    if all.iter().any(is_labelled) { Ok(best_threshold(&all, goal)) } else { Err(StepsError::NoSteps) }
 }
 
 fn place((index, steps): (usize, &Vec<Scored>)) -> Place {
@@ -310,12 +322,12 @@ mod tests {
             parse("s.json".as_ref(), text.as_bytes()).unwrap()
         };
         let (others, own) = (sets("[[0.4, 0.2], [0.3]]"), sets("[[0.9, 0.25], [0.35]]"));
-        let options = StepsOptions { tuned_for: Some(Goal::F1), tuned_on: Some(&others), ..Default::default() };
+        let threshold = tuned_threshold(&others, Goal::F1).unwrap().unwrap();
+        let options = StepsOptions { tuned: Tuned::Elsewhere(threshold), ..Default::default() };
         let tuned = report(&own, &options).unwrap().tuned.unwrap();
         assert_eq!((tuned.threshold, tuned.wrong, tuned.right, tuned.f1), (0.3, 1, 1, Some(1.0)));
         let unscored = parse("s.json".as_ref(), br#"[{"question": "q", "solutions_splits": []}]"#).unwrap();
-        let options = StepsOptions { tuned_on: Some(&unscored), ..options };
-        assert_eq!(report(&own, &options), Err(StepsError::NoSteps));
+        assert_eq!(tuned_threshold(&unscored, Goal::F1), Err(StepsError::NoSteps));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::path::Path;
 use mmprm_quant::gguf::{GgufFile, GgufValue};
 use mmprm_quant::head::{self, HeadShape};
 use mmprm_quant::hf::origin::{FORM_KEY, TASK_KEY, TEMPLATE_KEY, Task};
-use serde_json::Value;
+use mmprm_quant::hf::source::Source;
 
 use crate::prompt::{PrmForm, PrmTemplate, ReadOut, STEP_TOKEN};
 use crate::util::io::read_to_string;
@@ -64,16 +64,14 @@ pub fn choose(facts: &Facts<'_>) -> Option<PrmForm> {
 
 /// Chooses the form of the checkpoint in a directory, by its config.json and its name; `None` if nothing says that it is a PRM.
 pub fn of_checkpoint(directory: &Path) -> Option<PrmForm> {
-    let config = read_to_string(&directory.join("config.json"), MAX_CONFIG).ok()?;
-    let config: Value = serde_json::from_str(&config).ok()?;
+    let source = Source::read(directory).ok()?;
     let absolute = std::path::absolute(directory).ok();
     let own = absolute.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    let text = |key: &str| config[key].as_str().unwrap_or_default();
-    let names: Vec<&str> = [Some(text("_name_or_path")), own.as_deref()].into_iter().flatten().collect();
+    let names: Vec<&str> = [source.name.as_deref(), own.as_deref()].into_iter().flatten().collect();
     choose(&Facts {
-        architecture: config["architectures"][0].as_str().unwrap_or_default(),
+        architecture: source.architecture.as_deref().unwrap_or_default(),
         names: &names,
-        system_message: config["system_message"].as_str(),
+        system_message: source.system_message.as_deref(),
     })
 }
 
@@ -94,9 +92,6 @@ pub fn recorded(form: &PrmForm) -> &str {
 pub fn is_implicit(recorded: &str) -> bool {
     PrmForm::built_in(recorded).or_else(|| PrmForm::parse(recorded).ok()).is_some_and(|form| form.is_implicit())
 }
-
-/// Maximum size of a config.json, in bytes.
-const MAX_CONFIG: u64 = 16 << 20;
 
 /// Maximum size of a file with a form, in bytes.
 const MAX_FILE: u64 = 64 << 10;
@@ -184,9 +179,7 @@ impl Claims {
             (Some(template), true) => {
                 Err(format!("it names two PRM forms, {template} ({TEMPLATE_KEY}) and implicit-prm ({TASK_KEY})"))
             }
-            (None, true) => {
-                self.checked(PrmForm::built_in("implicit").unwrap_or_else(|| PrmTemplate::Scoring.form().clone()))
-            }
+            (None, true) => self.checked(PrmForm::built_in("implicit").expect("the form is built in")),
             (Some(template), false) => {
                 let form = template.parse().map_err(|error| format!("{TEMPLATE_KEY}: {error}"))?;
                 self.checked(form)
@@ -217,12 +210,11 @@ impl Claims {
 /// What is missing or does not fit, by the key.
 pub fn check_head(form: &PrmForm, file: &GgufFile) -> Result<(), String> {
     let ReadOut::Head { output, .. } = form.read_out() else { return Ok(()) };
-    let Some(HeadShape { widths, .. }) = HeadShape::read(file).map_err(|error| error.to_string())? else {
-        return Err(format!("it has no head (mmprm.head.layers), which the PRM form {form} reads"));
-    };
     let architecture = file.get("general.architecture").and_then(GgufValue::as_str).unwrap_or_default();
     let width = file.get_u32(&format!("{architecture}.embedding_length")).map_err(|error| error.to_string())?;
-    head::check(file, width.into()).map_err(|error| error.to_string())?;
+    let Some(HeadShape { widths, .. }) = head::check(file, width.into()).map_err(|error| error.to_string())? else {
+        return Err(format!("it has no head (mmprm.head.layers), which the PRM form {form} reads"));
+    };
     let outputs = widths[widths.len() - 1];
     if *output >= outputs {
         return Err(format!("its head has {outputs} outputs, but the PRM form {form} reads output {output}"));

@@ -29,6 +29,8 @@ pub struct LocalPrm {
     encoder: PromptEncoder,
     data_root: PathBuf,
     form: PrmForm,
+    /// The token of the form's mark at which scores are read, if it has one.
+    mark: Option<Token>,
     reader: Reader,
 }
 
@@ -90,8 +92,9 @@ impl LocalPrm {
             }
             ReadOut::Logprob => Reader::Logprob,
         };
+        let mark = form.mark_read().and_then(|mark| model.token(mark));
         encoder.guard(form.marks());
-        Ok(Self { engine, encoder, data_root: options.data_root, form, reader })
+        Ok(Self { engine, encoder, data_root: options.data_root, form, mark, reader })
     }
 
     /// Returns the form in which the model is used.
@@ -206,7 +209,7 @@ impl LocalPrm {
 
     /// Checks that the tokenizer kept the form's mark whole where scores are read.
     fn check_marks(&self, prompt: &Prompt, positions: &[usize]) -> Result<(), PromptError> {
-        let Some(mark) = self.form.mark_read().and_then(|mark| self.encoder.model().token(mark)) else { return Ok(()) };
+        let Some(mark) = self.mark else { return Ok(()) };
         let found = positions.iter().filter(|position| prompt.token(**position) == Some(mark)).count();
         if found == positions.len() { Ok(()) } else { Err(PromptError::Marks { found, expected: positions.len() }) }
     }

@@ -33,6 +33,8 @@ pub struct Source {
     pub architecture: Option<String>,
     /// The name under which the checkpoint was loaded when it was saved.
     pub name: Option<String>,
+    /// The text of the system turn, where the configuration has one (`system_message`, as of `InternVL`).
+    pub system_message: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +43,8 @@ struct Raw {
     architectures: Option<Vec<String>>,
     #[serde(default, rename = "_name_or_path")]
     name: Option<String>,
+    #[serde(default)]
+    system_message: Option<String>,
 }
 
 impl Source {
@@ -49,9 +53,9 @@ impl Source {
     /// # Errors
     /// [`HfError`] if the file is missing or not of this form.
     pub fn read(directory: &Path) -> Result<Self, HfError> {
-        let raw: Raw = read_json(&directory.join("config.json"))?;
-        let architecture = raw.architectures.into_iter().flatten().next();
-        Ok(Self { architecture, name: raw.name.filter(|name| !name.is_empty()) })
+        let Raw { architectures, name, system_message } = read_json(&directory.join("config.json"))?;
+        let architecture = architectures.into_iter().flatten().next();
+        Ok(Self { architecture, name: name.filter(|name| !name.is_empty()), system_message })
     }
 
     /// Returns it as GGUF metadata.

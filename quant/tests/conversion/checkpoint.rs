@@ -170,3 +170,12 @@ impl Checkpoint {
         self.tensors.retain(|(name, _)| !name.contains(part));
     }
 }
+
+/// Calls `change` with the path of every key below `value`.
+pub fn each_key(value: &Value, path: &str, change: &mut dyn FnMut(&str)) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}/{key}");
+        change(&path);
+        each_key(value, &path, change);
+    }
+}

@@ -1,6 +1,6 @@
 //! Every key of a configuration is read, refused by name, or listed as unknown.
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, each_key};
 use mmprm_quant::convert::{DYNAMIC_ROPE, WeightType};
 use mmprm_quant::gguf::GgufValue;
 use serde_json::{Value, json};
@@ -89,15 +89,6 @@ fn without_dynamic_images_there_is_one_tile() {
     let tiles = |key: &str| metadata.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
     assert_eq!(tiles("mmprm.image.max_tiles"), Some(GgufValue::U32(1)));
     assert_eq!(tiles("mmprm.image.min_tiles"), Some(GgufValue::U32(1)));
-}
-
-/// Calls `change` with the path of every key below `value`.
-fn each_key(value: &Value, path: &str, change: &mut dyn FnMut(&str)) {
-    for (key, value) in value.as_object().into_iter().flatten() {
-        let path = format!("{path}/{key}");
-        change(&path);
-        each_key(value, &path, change);
-    }
 }
 
 #[test]

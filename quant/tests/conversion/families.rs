@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, each_key};
 use crate::common;
 use mmprm_quant::convert::{ConvertOptions, WINDOW, WeightType, plan};
 use mmprm_quant::gguf::{GgufFile, GgufValue};
@@ -287,15 +287,6 @@ fn tokens_around_a_text_are_those_of_the_template_or_of_the_class() {
     // llama.cpp can add no other token.
     let error = adds(&|config, _| config["bos_token"] = json!("<|eot_id|>")).unwrap_err().to_string();
     assert!(error.contains("tokenizer.json: key 'post_processor': a template with the tokens [360]"), "{error}");
-}
-
-/// Calls `change` with the path of every key below `value`.
-fn each_key(value: &Value, path: &str, change: &mut dyn FnMut(&str)) {
-    for (key, value) in value.as_object().into_iter().flatten() {
-        let path = format!("{path}/{key}");
-        change(&path);
-        each_key(value, &path, change);
-    }
 }
 
 #[test]

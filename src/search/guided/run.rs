@@ -65,7 +65,7 @@ pub fn guided(
     let (mut live, mut done, mut expansions, mut given_up) = (Vec::new(), Vec::new(), 0, 0);
     for depth in 0..params.max_steps.max(1) {
         let (parents, each) = if depth == 0 { (1, candidates) } else { (live.len(), width) };
-        let children: Vec<Vec<Beam>> = if depth == 0 {
+        let mut children: Vec<Vec<Beam>> = if depth == 0 {
             // All begin at the question, so that the first step has as many continuations as the later ones.
             let first = search.expand(&[Beam::default()], candidates, 0, true)?.concat();
             first.chunks(candidates.div_ceil(kept)).map(<[Beam]>::to_vec).collect()
@@ -76,10 +76,10 @@ pub fn guided(
         // What has no step and no answer cannot go on.
         given_up += parents * each - children.iter().map(Vec::len).sum::<usize>();
         live = Vec::new();
-        let mut groups = search.scored(children)?;
         if params.method == Method::Lookahead {
-            expansions += search.look_ahead(&mut groups, params.lookahead, depth as u64)?;
+            expansions += search.look_ahead(&mut children, params.lookahead, depth as u64)?;
         }
+        let mut groups = search.scored(children)?;
         if params.method != Method::Dvts {
             groups = vec![groups.concat()];
         }
@@ -157,7 +157,8 @@ impl Search<'_> {
     fn scored(&self, groups: Vec<Vec<Beam>>) -> Result<Vec<Vec<Beam>>, GuidedError> {
         let mut groups = groups;
         for is_finished in [false, true] {
-            let of_kind = |beam: &&mut Beam| beam.is_finished == is_finished;
+            // What has the value of what comes after it needs no score of its own yet.
+            let of_kind = |beam: &&mut Beam| beam.is_finished == is_finished && beam.ahead.is_none();
             let beams: Vec<&mut Beam> = groups.iter_mut().flatten().filter(of_kind).collect();
             if beams.is_empty() {
                 continue;

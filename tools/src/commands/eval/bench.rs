@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mmprm::data::candidates::{self, CandidateSet};
+use mmprm::data::fields::field as field_of;
 use mmprm::eval::bench::{BENCHES, Bench, relabelled};
 use mmprm::eval::bon::{self, BonOptions, MethodAccuracy, Report};
 use mmprm::util::io::read_text;
 use mmprm_quant::atomic::{beside, check_directory};
 use serde_json::{Map, Value, json};
 
-use super::write_result;
+use super::bon::left_out;
+use super::{aggregators, group_table, measured, write_result};
 use crate::args::ExistingArgs;
 use crate::commands::generate::{self, GenerationArgs};
 use crate::commands::score;
@@ -143,15 +145,12 @@ impl Evaluation {
             reports.push(("own rule", bon::report(&relabelled(sets, rule), options)));
         }
         // A field of the benchmark that this file lacks is not a group; one that was asked for is shown as it is.
-        let own = bench.groups.iter().filter(|field| sets.iter().any(|set| set.field(field).is_some()));
+        let own = bench.groups.iter().filter(|field| sets.iter().any(|set| field_of(&set.record, field).is_some()));
         let fields: Vec<String> =
             if by.is_empty() { own.map(|field| (*field).to_owned()).collect() } else { by.to_vec() };
         let groups = fields.into_iter().map(|field| {
-            let mut divided: BTreeMap<String, Vec<CandidateSet>> = BTreeMap::new();
-            for set in sets {
-                divided.entry(set.group(&field)).or_default().push(set.clone());
-            }
-            (field, divided.into_iter().map(|(value, sets)| (value, bon::report(&sets, options))).collect())
+            let groups = bon::grouped(sets, &field, options);
+            (field, groups)
         });
         Self { bench, reports, groups: groups.collect() }
     }
@@ -162,11 +161,8 @@ impl Evaluation {
     }
 
     fn result(&self, args: &Args, input: &Path, reference: &Reference) -> anyhow::Result<Value> {
-        let report = |report: &Report| {
-            let methods: Map<String, Value> =
-                report.methods.iter().map(|method| (method.name.clone(), json!(method))).collect();
-            json!({"problems": report.used, "counts": report, "aggregators": methods})
-        };
+        let report =
+            |report: &Report| json!({"problems": report.used, "counts": report, "aggregators": aggregators(report)});
         let rules: Map<String, Value> =
             self.reports.iter().map(|(rule, own)| ((*rule).to_owned(), report(own))).collect();
         let groups: Map<String, Value> = self
@@ -224,10 +220,8 @@ fn read_reference(path: &Path) -> anyhow::Result<Reference> {
 fn print(evaluation: &Evaluation, reference: &Reference, ui: &Ui) -> anyhow::Result<()> {
     let general = evaluation.general();
     ui.say(format_args!("{}", evaluation.bench.about))?;
-    let left_out = general.left_out();
-    let reasons: Vec<String> = left_out.iter().map(|(count, reason)| format!("{count} {reason}")).collect();
-    let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(", ") };
-    ui.say(format_args!("{} problems; left out of every figure: {reasons}", general.used))?;
+    let others = left_out(general).unwrap_or_else(|| "none".to_owned());
+    ui.say(format_args!("{} problems; left out of every figure: {others}", general.used))?;
     let mut table = Table::new(
         ["method".to_owned()]
             .into_iter()
@@ -236,25 +230,28 @@ fn print(evaluation: &Evaluation, reference: &Reference, ui: &Ui) -> anyhow::Res
     );
     // Methods from elsewhere that are not among ours have rows of their own.
     let mut names: Vec<&str> = general.methods.iter().map(|method| method.name.as_str()).collect();
-    let known = names.len();
     for method in reference.iter().flat_map(|(_, methods)| methods.keys()) {
         if !names.contains(&method.as_str()) {
             names.push(method);
         }
     }
-    for (index, name) in names.iter().enumerate() {
-        let own = evaluation.reports.iter().map(|(_, report)| {
-            let found = report.methods.iter().find(|method| index < known && method.name == *name && method.total > 0);
-            found.map_or_else(|| "-".to_owned(), per_cent_with_interval)
-        });
+    for name in &names {
+        let own = evaluation
+            .reports
+            .iter()
+            .map(|(_, report)| measured(report, name).map_or_else(|| "-".to_owned(), per_cent_with_interval));
         let others = reference
             .iter()
             .map(|(_, methods)| methods.get(*name).map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")));
         table.row([(*name).to_owned()].into_iter().chain(own).chain(others));
     }
     ui.say_lines(format_args!("\n{table}"))?;
+    let is_known = |name: &&str| general.methods.iter().any(|method| method.name == *name);
+    let shown: Vec<(&str, String)> =
+        COMPARED.into_iter().filter(is_known).map(|name| (name, format!("{name}, %"))).collect();
+    let accuracy = |method: &MethodAccuracy| format!("{:.1}", 100.0 * method.accuracy);
     for (field, values) in &evaluation.groups {
-        ui.say_lines(format_args!("\n{}", group_table(field, values, &general.methods)))?;
+        ui.say_lines(format_args!("\n{}", group_table(field, values, &shown, accuracy)))?;
     }
     Ok(())
 }
@@ -264,19 +261,5 @@ fn per_cent_with_interval(method: &MethodAccuracy) -> String {
     format!("{:.1} ({low:.1} to {high:.1})", 100.0 * method.accuracy)
 }
 
-/// A row for each value of a field: choices without a reward model, the product of its scores, and any right candidate.
-fn group_table(field: &str, values: &[(String, Report)], methods: &[MethodAccuracy]) -> Table {
-    let shown = ["random", "majority", "logprob_mean", "product", "oracle"];
-    let shown: Vec<&str> = shown.into_iter().filter(|name| methods.iter().any(|method| method.name == *name)).collect();
-    let mut table = Table::new(
-        [field, "problems"].into_iter().map(str::to_owned).chain(shown.iter().map(|name| format!("{name}, %"))),
-    );
-    for (value, report) in values {
-        let accuracy = |name: &&str| {
-            let found = report.methods.iter().find(|method| method.name == *name && method.total > 0);
-            found.map_or_else(|| "-".to_owned(), |method| format!("{:.1}", 100.0 * method.accuracy))
-        };
-        table.row([value.clone(), report.used.to_string()].into_iter().chain(shown.iter().map(accuracy)));
-    }
-    table
-}
+/// Methods of the tables of groups: choices without a reward model, the product of its scores, and any right candidate.
+const COMPARED: [&str; 5] = ["random", "majority", "logprob_mean", "product", "oracle"];

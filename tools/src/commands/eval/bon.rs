@@ -1,6 +1,6 @@
 //! `mmprm eval bon`: how well each rule selects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -8,9 +8,9 @@ use mmprm::data::candidates::{self, CandidateSet};
 use mmprm::eval::bon::{self, BASELINES, BonOptions, MethodAccuracy, Report};
 use mmprm::eval::curve::{Curves, curves};
 use mmprm_quant::atomic::check_file;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::write_result;
+use super::{aggregators, group_table, write_result};
 use crate::args::check_distinct;
 use crate::exit::{BadInput, Exit};
 use crate::table::Table;
@@ -66,7 +66,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         check_distinct(output, [&args.input])?;
     }
     let sets = candidates::load(&args.input)?;
-    let report = bon::report(&sets, BonOptions { reference: args.reference, seed: args.seed });
+    let options = BonOptions { reference: args.reference, seed: args.seed };
+    let report = bon::report(&sets, options);
     if report.used == 0 {
         let left_out = left_out(&report).map_or_else(String::new, |line| format!(": {line}"));
         let message = format!("{}: no problem counts{left_out}", args.input.display());
@@ -81,20 +82,16 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         methods.iter().find(|method| method.name == *name).ok_or_else(unknown)
     });
     let example = example.transpose()?;
-    let aggregators: Map<String, Value> = methods.iter().map(|method| (method.name.clone(), json!(method))).collect();
     let curves = args.curve.then(|| curves(&sets, args.seed));
     let mut result =
-        json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators});
+        json!({"input": args.input, "problems": report.used, "counts": report, "aggregators": aggregators(&report)});
     if let Some(curves) = &curves {
         result["curves"] = json!(curves);
     }
-    let groups = args.by.as_deref().map(|by| groups(&sets, by, args));
+    let groups = args.by.as_deref().map(|by| bon::grouped(&sets, by, options));
     if let Some(groups) = &groups {
-        let accuracies = |report: &Report| {
-            report.methods.iter().map(|method| (method.name.clone(), json!(method))).collect::<Map<String, Value>>()
-        };
         let of_group = |(name, report): &(String, Report)| {
-            (name.clone(), json!({"problems": report.used, "aggregators": accuracies(report)}))
+            (name.clone(), json!({"problems": report.used, "aggregators": aggregators(report)}))
         };
         result["groups"] = Value::Object(groups.iter().map(of_group).collect());
     }
@@ -120,7 +117,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_lines_beside(beside, format_args!("\n{}", curve_table(curves)))?;
     }
     if let Some(groups) = &groups {
-        ui.say_lines_beside(beside, format_args!("\n{}", group_table(groups, methods)))?;
+        let accuracy = |method: &MethodAccuracy| format!("{:.3}", method.accuracy);
+        ui.say_lines_beside(beside, format_args!("\n{}", group_table("group", groups, &compared(methods), accuracy)))?;
     }
     if let Some(errors) = errors(methods) {
         ui.say_beside(beside, format_args!("wrong choices by their first error (step_errors):"))?;
@@ -135,33 +133,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A report for each value of a field, by the values.
-fn groups(sets: &[CandidateSet], by: &str, args: &Args) -> Vec<(String, Report)> {
-    let mut groups: BTreeMap<String, Vec<CandidateSet>> = BTreeMap::new();
-    for set in sets {
-        groups.entry(set.group(by)).or_default().push(set.clone());
-    }
-    let options = BonOptions { reference: args.reference, seed: args.seed };
-    groups.into_iter().map(|(name, sets)| (name, bon::report(&sets, options))).collect()
-}
-
-/// A row for each group, a column for each of the methods that compare best: those without a reward model, the best selection and the
-/// oracle.
-fn group_table(groups: &[(String, Report)], methods: &[MethodAccuracy]) -> Table {
+/// The methods that compare best: those without a reward model, the best selection and the oracle.
+fn compared(methods: &[MethodAccuracy]) -> Vec<(&str, String)> {
     let best = MethodAccuracy::best(methods).map(|method| method.name.as_str());
     let mut shown: Vec<&str> = BASELINES.to_vec();
     shown.extend(best.filter(|best| !BASELINES.contains(best)));
     shown.push("oracle");
     shown.retain(|name| methods.iter().any(|method| method.name == *name));
-    let mut table = Table::new(["group", "problems"].into_iter().chain(shown.iter().copied()));
-    for (name, report) in groups {
-        let accuracy = |wanted: &&str| {
-            let found = report.methods.iter().find(|method| method.name == *wanted).filter(|method| method.total > 0);
-            found.map_or_else(|| "-".to_owned(), |method| format!("{:.3}", method.accuracy))
-        };
-        table.row([name.clone(), report.used.to_string()].into_iter().chain(shown.iter().map(accuracy)));
-    }
-    table
+    shown.into_iter().map(|name| (name, name.to_owned())).collect()
 }
 
 /// A row for each rule, a column for each number of candidates.
@@ -212,7 +191,7 @@ fn errors(methods: &[MethodAccuracy]) -> Option<Table> {
 }
 
 /// The problems left out, by reason.
-fn left_out(report: &Report) -> Option<String> {
+pub(super) fn left_out(report: &Report) -> Option<String> {
     let counted = report.left_out().into_iter().map(|(count, reason)| format!("{count} {reason}"));
     let counted: Vec<String> = counted.collect();
     (!counted.is_empty()).then(|| counted.join(", "))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mmprm::data::candidates;
 use mmprm::eval::detection::{Detection, Goal};
-use mmprm::eval::steps::{self, PLACES as LAST_PLACE, StepsOptions, StepsReport};
+use mmprm::eval::steps::{self, PLACES as LAST_PLACE, StepsOptions, StepsReport, Tuned};
 use mmprm_quant::atomic::check_file;
 use serde_json::json;
 
@@ -83,19 +83,14 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         check_distinct(output, [&args.input])?;
     }
     let sets = candidates::load(&args.input)?;
-    let others = args.tune_on.as_deref().map(candidates::load).transpose()?;
-    let options = StepsOptions {
-        by: args.by.as_deref(),
-        threshold: args.threshold,
-        tuned_for: args.tune.map(Tune::goal),
-        tuned_on: others.as_deref(),
-        seed: args.seed,
+    let tuned = match (args.tune.map(Tune::goal), &args.tune_on) {
+        (None, _) => Tuned::No,
+        (Some(goal), None) => Tuned::OnHalf(goal),
+        (Some(goal), Some(path)) => steps::tuned_threshold(&candidates::load(path)?, goal)
+            .map_err(|error| BadInput(format!("{}: {error}", path.display())))?
+            .map_or(Tuned::No, Tuned::Elsewhere),
     };
-    // Errors of the other file name it: it is read by itself first.
-    if let Some((path, others)) = args.tune_on.as_deref().zip(others.as_deref()) {
-        steps::report(others, &StepsOptions::default())
-            .map_err(|error| BadInput(format!("{}: {error}", path.display())))?;
-    }
+    let options = StepsOptions { by: args.by.as_deref(), threshold: args.threshold, tuned, seed: args.seed };
     let report =
         steps::report(&sets, &options).map_err(|error| BadInput(format!("{}: {error}", args.input.display())))?;
     let result = json!({"input": args.input, "report": report});
