@@ -31,7 +31,7 @@ fn policy(pair: &support::Pair, data_root: PathBuf, continues: Continue) -> Loca
         continues,
         ..GenerationOptions::default()
     };
-    LocalPolicy::new(engine, encoder, options).keep_prompts(true)
+    LocalPolicy::new(engine, encoder, options).unwrap().keep_prompts(true)
 }
 
 #[test]

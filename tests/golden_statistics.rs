@@ -35,7 +35,7 @@ fn policy(data_root: PathBuf) -> (LocalPolicy, support::Pair) {
         data_root,
         ..GenerationOptions::default()
     };
-    (LocalPolicy::new(engine, encoder, options).keep_prompts(true), pair)
+    (LocalPolicy::new(engine, encoder, options).unwrap().keep_prompts(true), pair)
 }
 
 fn records(path: &Path) -> Vec<Value> {

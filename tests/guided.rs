@@ -113,7 +113,7 @@ fn policy() -> LocalPolicy {
         continues: Continue::Assistant,
         ..GenerationOptions::default()
     };
-    LocalPolicy::new(engine, encoder, options).keep_prompts(true)
+    LocalPolicy::new(engine, encoder, options).unwrap().keep_prompts(true)
 }
 
 /// The problems whose best candidate is right, of how many, and the tokens drawn.

@@ -57,7 +57,7 @@ fn train(case: &Case) {
     let mut model = case.shape.model(&recipe).unwrap();
     let mut optimizer = optimizer(&recipe, &model);
     let limits = PackingLimits { sequence_tokens: recipe.sequence_tokens, ..PackingLimits::default() };
-    let epoch = EpochBatches::new(&samples, 0, &limits, 0);
+    let epoch = EpochBatches::new(&samples, None, &limits, 0);
     let peak = [0; 2].map(|_| time_epoch(&mut model, &mut optimizer, &epoch).unwrap().peak).into_iter().flatten().max();
     // The peak of the whole process where the system cannot restart it.
     let peak = peak.or_else(machine::peak).unwrap();

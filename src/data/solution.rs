@@ -82,6 +82,27 @@ pub fn parse<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
     spans(&text).into_iter().map(|span| text[span].to_owned()).collect()
 }
 
+/// Parses the text of a model that was not trained to write tags: as [`parse`] if it has some, and else by paragraphs, or by lines
+/// if it is one paragraph. The last is the answer.
+///
+/// ```
+/// use mmprm::data::solution::parse_untagged;
+/// assert_eq!(parse_untagged("2 + 2\nis 4.\n\nAnswer: 4<|im_end|>", &["<|im_end|>"]), ["2 + 2\nis 4.", "Answer: 4"]);
+/// assert_eq!(parse_untagged("It is 4.\nAnswer: 4", &["<|im_end|>"]), ["It is 4.", "Answer: 4"]);
+/// ```
+pub fn parse_untagged<S: AsRef<str>>(text: &str, special_tokens: &[S]) -> Rollout {
+    let tagged = parse(text, special_tokens);
+    if !tagged.is_empty() {
+        return tagged;
+    }
+    let text = without(text, special_tokens).replace("\r\n", "\n");
+    let parts = |separator: &str| -> Rollout {
+        text.split(separator).map(strip).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    let paragraphs = parts("\n\n");
+    if paragraphs.len() > 1 { paragraphs } else { parts("\n") }
+}
+
 /// Returns `text` without any of `special_tokens`. What is left contains none either: removing one
 /// may make another out of what was around it, which is removed too. (MM-PRM removes each of them
 /// once.) Runs in time linear in the text.

@@ -50,10 +50,10 @@ mod testing;
 
 pub use error::{EngineError, LimitError, PromptError, TokenizeError};
 #[cfg(feature = "engine")]
-pub(crate) use ffi::Specials;
-#[cfg(feature = "engine")]
 #[doc(hidden)]
 pub use ffi::{BuildInfo, build_info};
+#[cfg(feature = "engine")]
+pub(crate) use ffi::{Specials, apply_chat_template};
 #[doc(hidden)]
 pub use sampling::{Sampler, Scratch, draw_all};
 pub use sampling::{Sampling, Stream};

@@ -100,10 +100,10 @@ impl Policy {
         self.with(|policy| policy.options.seed = seed)
     }
 
-    /// Sets the conversation template of an instruct model other than InternVL2.5.
+    /// Sets the chat template; without it, the model's own.
     #[must_use]
     pub fn template(self, template: ChatTemplate) -> Self {
-        self.with(|policy| policy.options.template = template)
+        self.with(|policy| policy.options.template = Some(template))
     }
 
     /// Takes image paths as relative to `folder` and refuses images outside it.
@@ -152,7 +152,7 @@ impl Policy {
             let (engine, encoder) = self.files.start(false)?;
             let data_root = self.images_in.clone().unwrap_or_else(|| PathBuf::from("/"));
             let options = GenerationOptions { data_root, ..self.options.clone() };
-            Ok(LocalPolicy::new(engine, encoder, options).keep_prompts(true))
+            Ok(LocalPolicy::new(engine, encoder, options)?.keep_prompts(true))
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Reads a model from a Hugging Face directory: `config.json` and safetensors files.
+//! Reads a model from a Hugging Face directory (`config.json` and safetensors files), or a text model
+//! from a GGUF file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +7,8 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use mmprm_quant::blocks::BlockError;
 use mmprm_quant::gguf::GgufError;
-use mmprm_quant::hf::config::{KeyError, check_keys};
+use mmprm_quant::hf::HfError;
+use mmprm_quant::hf::config::{KeyError, ModelConfig, check_keys};
 use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 use serde_json::Value;
@@ -14,10 +16,14 @@ use serde_json::Value;
 use super::config::{Config, ConfigError};
 use super::layout::{Layout, TensorInfo};
 use super::parameters::{Parameters, Store};
+use super::quantised::{read_gguf_layout, read_quantised};
 use crate::util::io::{self, FileError};
 
 /// Maximum size of `config.json`, in bytes.
 const MAX_CONFIG: u64 = 16 << 20;
+
+/// Text models, by their `model_type`.
+const TEXT_MODELS: [&str; 5] = ["internlm2", "llama", "mistral", "qwen2", "qwen3"];
 
 /// Why a model's configuration or weights could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,17 @@ pub enum WeightsError {
         /// The directory.
         path: PathBuf,
         /// The field and what was expected.
+        source: ConfigError,
+    },
+    /// `config.json` of a text model is invalid or not supported.
+    #[error(transparent)]
+    Text(#[from] HfError),
+    /// The GGUF file of a text model has a setting that cannot be trained.
+    #[error("{}: {}: {}, expected {}", path.display(), source.field, source.found.as_deref().unwrap_or("missing"), source.expected)]
+    GgufConfig {
+        /// The file.
+        path: PathBuf,
+        /// The setting and what was expected.
         source: ConfigError,
     },
     /// A safetensors file is invalid.
@@ -126,7 +143,8 @@ pub enum WeightsError {
     },
 }
 
-/// Reads `config.json` from a directory and lists the tensors of the model.
+/// Reads `config.json` from a directory, or the metadata of a text model's GGUF file, and lists the
+/// tensors of the model.
 ///
 /// ```
 /// use mmprm::internvl::{WeightsError, read_layout};
@@ -137,16 +155,24 @@ pub enum WeightsError {
 /// # Errors
 /// [`WeightsError`] with the file and field.
 pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
-    let config = Config::from_json(&read_json(directory)?);
+    if directory.is_file() {
+        return read_gguf_layout(directory);
+    }
+    let json = read_json(directory)?;
+    let is_text = json["model_type"].as_str().is_some_and(|name| TEXT_MODELS.contains(&name));
+    let config = if is_text { Config::text(&ModelConfig::read(directory)?.language) } else { Config::from_json(&json) };
     let config = config.map_err(|source| WeightsError::Config { path: directory.to_owned(), source })?;
     Ok(Layout::new(&config))
 }
 
-/// Returns the keys of `config.json` that are unknown and ignored.
+/// Returns the keys of `config.json` that are unknown and ignored; none of a GGUF file.
 ///
 /// # Errors
 /// As [`read_layout`].
 pub fn unknown_keys(directory: &Path) -> Result<Vec<String>, WeightsError> {
+    if directory.is_file() {
+        return Ok(Vec::new());
+    }
     let source = |error: KeyError| WeightsError::Config { path: directory.to_owned(), source: error.into() };
     check_keys(&read_json(directory)?).map_err(source)
 }
@@ -157,8 +183,8 @@ fn read_json(directory: &Path) -> Result<Value, WeightsError> {
     serde_json::from_slice(without_bom(&bytes)).map_err(|source| WeightsError::Json { path, source })
 }
 
-/// Reads the weights of a model from its directory: vectors, and tensors for which `masters` is
-/// true, as `f32`; other matrices in the format of the file.
+/// Reads the weights of a model from its directory or GGUF file: vectors, and tensors for which
+/// `masters` is true, as `f32`; other matrices in the format of the file.
 ///
 /// # Errors
 /// [`WeightsError`] if a tensor is missing or not part of the model, has the wrong shape or format, or a file is invalid.
@@ -167,6 +193,9 @@ pub fn read_parameters(
     layout: &Arc<Layout>,
     masters: impl Fn(usize) -> bool,
 ) -> Result<Parameters, WeightsError> {
+    if directory.is_file() {
+        return read_quantised(directory, directory, layout, masters);
+    }
     let mut stores = read_some(directory, layout, |_| true, masters)?;
     Parameters::load(layout, |index| Ok(stores[index].take().unwrap_or_else(|| unreachable!("all were read"))))
 }
@@ -231,6 +260,7 @@ fn is_known(layout: &Layout, checkpoint: &Checkpoint, name: &str) -> bool {
             _ => false,
         }
     };
-    let is_head = matches!(name, "language_model.lm_head.weight" | "language_model.output.weight");
+    let own_name = name.strip_prefix("language_model.").unwrap_or(name);
+    let is_head = matches!(own_name, "lm_head.weight" | "output.weight");
     layout.index(name).is_some() || name.ends_with(".rotary_emb.inv_freq") || (is_head && is_copy())
 }

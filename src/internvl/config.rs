@@ -1,5 +1,5 @@
 //! Shapes and hyperparameters of a model, parsed from the `config.json` of a Hugging Face
-//! directory.
+//! directory; of a text model also from GGUF metadata, by what conversion reads ([`Config::text`]).
 
 use mmprm_quant::hf::config::{self as checkpoint, KeyError};
 use serde_json::Value;
@@ -72,6 +72,8 @@ pub struct VisionConfig {
     pub epsilon: f32,
     /// Whether queries and keys are normalised (`RMSNorm` over all heads jointly).
     pub qk_norm: bool,
+    /// Patches along each side of a pixel-shuffle block (1 / `downsample_ratio`).
+    pub shuffle: usize,
 }
 
 impl VisionConfig {
@@ -89,6 +91,16 @@ impl VisionConfig {
     pub fn pixels(&self) -> usize {
         3 * self.image * self.image
     }
+
+    /// Returns the language model tokens per tile.
+    pub fn tokens_per_tile(&self) -> usize {
+        (self.side() / self.shuffle).pow(2)
+    }
+
+    /// Returns the channels of a token before the projector.
+    pub fn features(&self) -> usize {
+        self.hidden * self.shuffle * self.shuffle
+    }
 }
 
 /// Architecture of the language model.
@@ -98,6 +110,19 @@ pub enum LanguageKind {
     InternLm2,
     /// Qwen2 and Qwen2.5: one matrix for each of them, with biases.
     Qwen2,
+    /// Llama and Mistral: one matrix for each of them, without biases.
+    Llama,
+}
+
+impl LanguageKind {
+    /// Returns the architecture's name in llama.cpp.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InternLm2 => "internlm2",
+            Self::Qwen2 => "qwen2",
+            Self::Llama => "llama",
+        }
+    }
 }
 
 /// Configuration of the language model.
@@ -113,6 +138,8 @@ pub struct LanguageConfig {
     pub heads: usize,
     /// Number of key and value heads, a divisor of `heads`.
     pub kv_heads: usize,
+    /// Head dimension.
+    pub head: usize,
     /// Width of the feed-forward layers.
     pub feed_forward: usize,
     /// Rows of the embedding matrix.
@@ -121,6 +148,8 @@ pub struct LanguageConfig {
     pub rope_base: f32,
     /// How rotary positions are scaled.
     pub rope_scaling: RopeScaling,
+    /// What each rotary frequency is divided by (Llama 3's scaling); empty for 1.
+    pub rope_divisors: Vec<f32>,
     /// Epsilon of the norms.
     pub epsilon: f32,
     /// Whether queries, keys and values have biases.
@@ -129,20 +158,12 @@ pub struct LanguageConfig {
     pub tied: bool,
 }
 
-impl LanguageConfig {
-    /// Returns the head dimension.
-    pub fn head(&self) -> usize {
-        self.hidden / self.heads
-    }
-}
-
-/// Configuration of an InternVL2.5 model: vision tower, projector and language model.
+/// Configuration of an InternVL2.5 model (vision tower, projector and language model) or of a text
+/// model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The vision tower.
-    pub vision: VisionConfig,
-    /// Patches along each side of a pixel-shuffle block (1 / `downsample_ratio`).
-    pub shuffle: usize,
+    /// The vision tower; `None` for a text model.
+    pub vision: Option<VisionConfig>,
     /// The language model.
     pub language: LanguageConfig,
 }
@@ -162,9 +183,11 @@ impl Config {
     /// [`ConfigError`] with the first field that is missing, out of bounds or not supported.
     pub fn from_json(json: &Value) -> Result<Self, ConfigError> {
         let root = Section { json, prefix: "" };
-        root.only("model_type", "internvl_chat", &["internvl_chat"])?;
+        if root.text("model_type", "internvl_chat")? != "internvl_chat" {
+            return Err(root.unexpected("model_type", "internvl_chat, or internlm2, llama, mistral or qwen2"));
+        }
         checkpoint::check_keys(json)?;
-        let vision = vision(&root.section("vision_config")?)?;
+        let mut vision = vision(&root.section("vision_config")?)?;
         let language = language(&root.section("llm_config")?)?;
         root.only("ps_version", "v1", &["v2"])?;
         root.only_number("select_layer", -1)?;
@@ -176,19 +199,77 @@ impl Config {
         if !((shuffle * ratio - 1.0).abs() < 1e-6 && (1.0..=64.0).contains(&shuffle)) {
             return Err(root.wrong("downsample_ratio", ratio, "one over a whole number up to 64"));
         }
-        let shuffle = shuffle as usize;
-        root.divides("downsample_ratio", shuffle, vision.side())?;
-        Ok(Self { vision, shuffle, language })
+        vision.shuffle = shuffle as usize;
+        root.divides("downsample_ratio", vision.shuffle, vision.side())?;
+        Ok(Self { vision: Some(vision), language })
     }
 
-    /// Returns the language model tokens per tile.
+    /// Returns the configuration of a text model, from what conversion reads of one.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the key of the first setting that cannot be trained.
+    pub fn text(config: &checkpoint::LanguageConfig) -> Result<Self, ConfigError> {
+        use checkpoint::LanguageArch;
+        let refuse = |field: &str, found: String, expected: &str| {
+            Err(ConfigError { field: field.to_owned(), found: Some(found), expected: expected.to_owned() })
+        };
+        let kind = match config.arch {
+            LanguageArch::InternLm2 => LanguageKind::InternLm2,
+            LanguageArch::Qwen2 => LanguageKind::Qwen2,
+            LanguageArch::Llama => LanguageKind::Llama,
+            other => {
+                return refuse("model_type", quoted(other.name()), "internlm2, qwen2, llama or mistral for training");
+            }
+        };
+        if let Some(window) = config.window {
+            return refuse(
+                "sliding_window",
+                window.to_string(),
+                "none for training: every token attends to all before it",
+            );
+        }
+        if config.scoring_head.is_some() {
+            return refuse(
+                "architectures",
+                "a model with a head that scores".into(),
+                "a causal language model for training",
+            );
+        }
+        if config.layers > MAX_LAYERS {
+            return refuse("num_hidden_layers", config.layers.to_string(), &format!("1 to {MAX_LAYERS}"));
+        }
+        let sizes = [
+            ("hidden_size", config.hidden),
+            ("num_attention_heads", config.heads),
+            ("head_dim", config.head()),
+            ("intermediate_size", config.feed_forward),
+            ("vocab_size", config.vocab),
+        ];
+        if let Some((key, size)) = sizes.into_iter().find(|(_, size)| !(1..=MAX_DIM).contains(size)) {
+            return refuse(key, size.to_string(), &format!("1 to {MAX_DIM}"));
+        }
+        let language = LanguageConfig {
+            kind,
+            hidden: config.hidden as usize,
+            layers: config.layers as usize,
+            heads: config.heads as usize,
+            kv_heads: config.kv_heads as usize,
+            head: config.head() as usize,
+            feed_forward: config.feed_forward as usize,
+            vocabulary: config.vocab as usize,
+            rope_base: config.rope_base,
+            rope_scaling: scaling(config.rope_scaling, config.context as usize, "")?,
+            rope_divisors: config.frequency_factors().unwrap_or_default(),
+            epsilon: config.norm_eps,
+            qkv_bias: kind == LanguageKind::Qwen2,
+            tied: config.tied,
+        };
+        Ok(Self { vision: None, language })
+    }
+
+    /// Returns the language model tokens per tile; 0 for a text model.
     pub fn tokens_per_tile(&self) -> usize {
-        (self.vision.side() / self.shuffle).pow(2)
-    }
-
-    /// Returns the channels of a token before the projector.
-    pub fn features(&self) -> usize {
-        self.vision.hidden * self.shuffle * self.shuffle
+        self.vision.as_ref().map_or(0, VisionConfig::tokens_per_tile)
     }
 }
 
@@ -213,6 +294,8 @@ fn vision(section: &Section<'_>) -> Result<VisionConfig, ConfigError> {
         norm,
         epsilon: section.positive("layer_norm_eps", 1e-6)?,
         qk_norm: section.flag("qk_normalization", true)?,
+        // Part of another section.
+        shuffle: 1,
     };
     section.divides("num_attention_heads", config.heads, config.hidden)?;
     section.divides("patch_size", config.patch, config.image)?;
@@ -228,24 +311,27 @@ fn language(section: &Section<'_>) -> Result<LanguageConfig, ConfigError> {
     section.only("hidden_act", "silu", &["silu"])?;
     let (rope_base, rope_scaling) = rope(section)?;
     let heads = section.size("num_attention_heads", None)?;
+    let hidden = section.size("hidden_size", None)?;
     let config = LanguageConfig {
         kind,
-        hidden: section.size("hidden_size", None)?,
+        hidden,
         layers: section.layers()?,
         heads,
         kv_heads: section.size("num_key_value_heads", Some(heads))?,
+        head: hidden / heads,
         feed_forward: section.size("intermediate_size", None)?,
         vocabulary: section.size("vocab_size", None)?,
         rope_base,
         rope_scaling,
+        rope_divisors: Vec::new(),
         epsilon: section.positive("rms_norm_eps", 1e-6)?,
         qkv_bias: kind == LanguageKind::Qwen2,
         tied: section.flag("tie_word_embeddings", false)?,
     };
     section.divides("num_attention_heads", config.heads, config.hidden)?;
     section.divides("num_key_value_heads", config.kv_heads, config.heads)?;
-    if !config.head().is_multiple_of(2) {
-        let found = format!("heads of {} dimensions", config.head());
+    if !config.head.is_multiple_of(2) {
+        let found = format!("heads of {} dimensions", config.head);
         return Err(section.wrong("num_attention_heads", found, "an even number"));
     }
     Ok(config)
@@ -254,18 +340,28 @@ fn language(section: &Section<'_>) -> Result<LanguageConfig, ConfigError> {
 /// Returns base and scaling of the rotary positions.
 fn rope(section: &Section<'_>) -> Result<(f32, RopeScaling), ConfigError> {
     let rope = checkpoint::read_rope(section.json, "llm_config.")?;
-    let scaling = match rope.scaling {
-        checkpoint::RopeScaling::None => RopeScaling::None,
-        checkpoint::RopeScaling::Linear { factor } => RopeScaling::Linear { factor },
-        checkpoint::RopeScaling::Dynamic { factor } => {
-            RopeScaling::Dynamic { factor, trained: section.size("max_position_embeddings", Some(2048))? }
-        }
-        checkpoint::RopeScaling::Llama3 { .. } => {
-            return Err(section.wrong("rope_scaling.type", quoted("llama3"), "dynamic or linear for training"));
-        }
-        _ => return Err(section.wrong("rope_scaling.type", quoted("yarn"), "dynamic or linear for training")),
+    if matches!(rope.scaling, checkpoint::RopeScaling::Llama3 { .. }) {
+        return Err(section.wrong("rope_scaling.type", quoted("llama3"), "dynamic or linear for training"));
+    }
+    let trained = match rope.scaling {
+        checkpoint::RopeScaling::Dynamic { .. } => section.size("max_position_embeddings", Some(2048))?,
+        _ => 0,
     };
-    Ok((rope.base, scaling))
+    Ok((rope.base, scaling(rope.scaling, trained, "llm_config.")?))
+}
+
+/// Returns the scaling of the rotary positions of a model with this trained context. Llama 3's divides
+/// frequencies, not positions.
+fn scaling(scaling: checkpoint::RopeScaling, trained: usize, prefix: &str) -> Result<RopeScaling, ConfigError> {
+    Ok(match scaling {
+        checkpoint::RopeScaling::None | checkpoint::RopeScaling::Llama3 { .. } => RopeScaling::None,
+        checkpoint::RopeScaling::Linear { factor } => RopeScaling::Linear { factor },
+        checkpoint::RopeScaling::Dynamic { factor } => RopeScaling::Dynamic { factor, trained },
+        _ => {
+            let (field, found) = (format!("{prefix}rope_scaling.type"), Some(quoted("yarn")));
+            return Err(ConfigError { field, found, expected: "dynamic, linear or llama3 for training".to_owned() });
+        }
+    })
 }
 
 fn quoted(text: &str) -> String {
@@ -380,9 +476,10 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_reference() {
         let config = Config::from_json(&sample()).unwrap();
-        assert_eq!((config.tokens_per_tile(), config.features(), config.language.head()), (4, 32, 4));
+        let vision = config.vision.as_ref().unwrap();
+        assert_eq!((config.tokens_per_tile(), vision.features(), config.language.head), (4, 32, 4));
         assert_eq!(config.language.rope_scaling, RopeScaling::Dynamic { factor: 2.0, trained: 64 });
-        assert!(!config.language.tied && !config.language.qkv_bias && config.vision.norm == NormKind::Layer);
+        assert!(!config.language.tied && !config.language.qkv_bias && vision.norm == NormKind::Layer);
     }
 
     #[test]

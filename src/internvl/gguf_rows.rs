@@ -27,6 +27,11 @@ pub(super) enum RowOrder {
     Stacked,
     /// `InternLM2`'s fused queries, keys and values, from three tensors.
     FusedQkv(FusedQkv),
+    /// Queries or keys of Llama, whose rows are in another order within each head.
+    Rotated {
+        /// Head dimension.
+        head: usize,
+    },
 }
 
 /// A tensor that cannot be read row by row, and why.
@@ -59,11 +64,14 @@ impl GgufRows {
 
     /// Returns the tensor that holds row `row`, and the row's index in it.
     fn locate(&self, row: usize) -> (&TensorInfo, usize) {
-        if let RowOrder::FusedQkv(fused) = self.order {
-            let (part, row) = fused.locate(row);
-            return (&self.parts[part], row);
-        }
-        let mut row = row;
+        let mut row = match self.order {
+            RowOrder::FusedQkv(fused) => {
+                let (part, row) = fused.locate(row);
+                return (&self.parts[part], row);
+            }
+            RowOrder::Rotated { head } => row / head * head + paired(row % head, head),
+            RowOrder::Stacked => row,
+        };
         for part in &self.parts {
             let rows = part.rows() as usize;
             if row < rows {
@@ -109,20 +117,23 @@ pub(super) struct FusedQkv {
 
 impl FusedQkv {
     /// Returns the tensor (0 to 2) that holds a row of the fused matrix, and the row's index in it.
-    ///
-    /// Inverts the conversion to GGUF, which makes the two dimensions that are rotated together
-    /// adjacent in queries and keys.
     fn locate(self, row: usize) -> (usize, usize) {
         let Self { group, head } = self;
         let (index, within) = (row / head, row % head);
         let (block, slot) = (index / (group + 2), index % (group + 2));
-        let paired = within % (head / 2) * 2 + within / (head / 2);
+        let paired = paired(within, head);
         match slot.cmp(&group) {
             Ordering::Less => (0, (block * group + slot) * head + paired),
             Ordering::Equal => (1, block * head + paired),
             Ordering::Greater => (2, block * head + within),
         }
     }
+}
+
+/// Returns the row within a head in the file of a row of queries or keys: inverts the conversion to
+/// GGUF, which makes the two dimensions that are rotated together adjacent.
+fn paired(within: usize, head: usize) -> usize {
+    within % (head / 2) * 2 + within / (head / 2)
 }
 
 #[cfg(test)]

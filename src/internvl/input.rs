@@ -39,8 +39,9 @@ impl InputLayer<'_> {
         self.layout.config().language.hidden
     }
 
+    /// The vision tower, which a sequence with images has.
     fn tower(&self) -> VisionTower<'_> {
-        let (tensors, config) = (&self.layout.vision, self.layout.config());
+        let (tensors, config) = self.layout.tower().expect(IMAGES);
         VisionTower { pass: self.pass, tensors, config, segments: self.tiles }
     }
 
@@ -83,7 +84,7 @@ impl InputLayer<'_> {
     }
 
     fn images_backward(&self, saved: SavedImages, d_stream: &[f32], gradients: &mut Gradients) {
-        let Projector { norm, first, second } = self.layout.projector;
+        let Projector { norm, first, second } = self.layout.projector.expect(IMAGES);
         let indices = [Some(norm.weight), norm.bias, Some(first.weight), first.bias, Some(second.weight), second.bias];
         let trains = |index: usize| gradients.trainable().contains(index);
         if saved.tower.is_none() && !indices.into_iter().flatten().any(trains) {
@@ -91,7 +92,7 @@ impl InputLayer<'_> {
         }
         let (pass, width) = (self.pass, self.width());
         let features = self.features(saved.features.as_ref());
-        let features = matrix(features, self.layout.config().features());
+        let features = matrix(features, self.tower().config.features());
         let mut d_projected = vec![0.0; features.rows() * width];
         for (tokens, rows) in self.places() {
             d_projected[rows].iter_mut().zip(&d_stream[tokens]).for_each(|(sum, d)| *sum += d);
@@ -133,11 +134,14 @@ impl InputLayer<'_> {
     }
 }
 
+/// Why a layout has a vision tower and a projector.
+const IMAGES: &str = "`Packed::check` refuses images for a text model";
+
 /// Projects features; returns the output, the scales of the norm, and the hidden layer before the
 /// activation.
 pub(super) fn project(pass: &Pass<'_>, layout: &Layout, features: &[f32]) -> (Vec<f32>, Scales, Vec<f32>) {
-    let Projector { norm, first, second } = layout.projector;
-    let channels = layout.config().features();
+    let Projector { norm, first, second } = layout.projector.expect(IMAGES);
+    let channels = layout.tower().expect(IMAGES).1.features();
     let (normed, scales) = pass.norm(norm, matrix(features, channels));
     let inner = pass.linear(first, matrix(&normed, channels));
     let active = activate(Activation::Gelu, matrix(&inner, first.outputs));

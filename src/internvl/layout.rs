@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::config::{Config, LanguageKind, NormKind, VisionConfig};
+use super::config::{Config, LanguageConfig, LanguageKind, NormKind, VisionConfig};
 
 /// Role of a tensor, on which its initialisation and weight decay depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +75,9 @@ pub struct Layout {
     pub(super) by_name: HashMap<String, usize>,
     /// For each `LoRA` tensor, the tensor of the base model that it belongs to.
     pub(super) bases: Vec<usize>,
-    pub(super) vision: Vision,
-    pub(super) projector: Projector,
+    /// `None` for a text model, as the projector.
+    pub(super) vision: Option<Vision>,
+    pub(super) projector: Option<Projector>,
     pub(super) language: Language,
 }
 
@@ -144,7 +145,7 @@ pub(super) struct VisionBlock {
 }
 
 /// Tensors of the projector, a two-layer MLP.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Projector {
     pub norm: Norm,
     pub first: Linear,
@@ -203,12 +204,12 @@ impl LanguageBlock {
 
 impl Layout {
     /// Lists the tensors of a model with this configuration: vision tower, language model,
-    /// projector.
+    /// projector; the language model alone for a text model.
     pub fn new(config: &Config) -> Arc<Self> {
         let mut list = TensorList::default();
-        let vision = list.vision(&config.vision);
+        let vision = config.vision.as_ref().map(|vision| list.vision(vision));
         let language = list.language(config);
-        let projector = list.projector(config);
+        let projector = config.vision.as_ref().map(|vision| list.projector(vision, config.language.hidden));
         let by_name = list.0.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
         let bases = Vec::new();
         Arc::new(Self { config: config.clone(), tensors: list.0, by_name, bases, vision, projector, language })
@@ -229,9 +230,24 @@ impl Layout {
         self.by_name.get(name).copied()
     }
 
+    /// Returns tensors and configuration of the vision tower.
+    pub(super) fn tower(&self) -> Option<(&Vision, &VisionConfig)> {
+        self.vision.as_ref().zip(self.config.vision.as_ref())
+    }
+
     /// Whether a tensor belongs to the vision tower.
     pub fn is_vision(&self, index: usize) -> bool {
         self.tensors[index].name.starts_with("vision_model.")
+    }
+
+    /// Whether a tensor belongs to the language model.
+    pub fn is_language(&self, index: usize) -> bool {
+        self.config.vision.is_none() || self.tensors[index].name.starts_with(LANGUAGE)
+    }
+
+    /// Whether a tensor belongs to a block of the language model.
+    pub fn is_in_block(&self, index: usize) -> bool {
+        self.language.blocks.iter().any(|block| block.indices.contains(&index))
     }
 
     /// Returns the head of the language model, `[vocabulary, width]`: the embedding if they are
@@ -266,6 +282,9 @@ impl Layout {
         self.language.rows.as_ref()
     }
 }
+
+/// Name prefix of the language model's tensors in a model with a vision tower.
+const LANGUAGE: &str = "language_model.";
 
 /// Builder of the list of tensors.
 #[derive(Default)]
@@ -322,10 +341,10 @@ impl TensorList {
         }
     }
 
-    fn projector(&mut self, config: &Config) -> Projector {
+    fn projector(&mut self, config: &VisionConfig, width: usize) -> Projector {
         // torch's default for `nn.LayerNorm`.
         const EPSILON: f32 = 1e-5;
-        let (inputs, width) = (config.features(), config.language.hidden);
+        let inputs = config.features();
         Projector {
             norm: self.norm("mlp1.0", inputs, NormKind::Layer, EPSILON),
             first: self.linear("mlp1.1", inputs, width, true),
@@ -334,24 +353,26 @@ impl TensorList {
     }
 
     fn language(&mut self, config: &Config) -> Language {
+        let prefix = if config.vision.is_some() { LANGUAGE } else { "" };
         let config = &config.language;
         let internlm = config.kind == LanguageKind::InternLm2;
-        let model = "language_model.model";
+        let model = format!("{prefix}model");
         let table = &[config.vocabulary, config.hidden];
         let name = if internlm { "tok_embeddings" } else { "embed_tokens" };
         let embedding = self.add(format!("{model}.{name}.weight"), table, Role::Embedding);
-        let blocks = (0..config.layers).map(|block| self.language_block(block, config)).collect();
+        let blocks =
+            (0..config.layers).map(|block| self.language_block(&format!("{model}.layers.{block}"), config)).collect();
         let norm = self.norm(&format!("{model}.norm"), config.hidden, NormKind::Rms, config.epsilon);
         let name = if internlm { "output" } else { "lm_head" };
-        let mut head = || self.add(format!("language_model.{name}.weight"), table, Role::Matrix);
+        let mut head = || self.add(format!("{prefix}{name}.weight"), table, Role::Matrix);
         let head = if config.tied { embedding } else { head() };
         Language { embedding, blocks, norm, head, rows: None }
     }
 
-    fn language_block(&mut self, block: usize, config: &super::config::LanguageConfig) -> LanguageBlock {
-        let name = |part: &str| format!("language_model.model.layers.{block}.{part}");
+    fn language_block(&mut self, block: &str, config: &LanguageConfig) -> LanguageBlock {
+        let name = |part: &str| format!("{block}.{part}");
         let (hidden, feed_forward, epsilon) = (config.hidden, config.feed_forward, config.epsilon);
-        let (queries, keys) = (config.heads * config.head(), config.kv_heads * config.head());
+        let (queries, keys) = (config.heads * config.head, config.kv_heads * config.head);
         let internlm = config.kind == LanguageKind::InternLm2;
         let first = self.0.len();
         let pick = |of_internlm, of_qwen| name(if internlm { of_internlm } else { of_qwen });

@@ -145,6 +145,7 @@ fn config(file: &GgufFile) -> Result<Config, MmprojError> {
         norm,
         epsilon: file.get_f32(&key("attention.layer_norm_epsilon"))?,
         qk_norm: has("attn_q_norm.weight") || has("attn_k_norm.weight"),
+        shuffle: size("projector.scale_factor")?,
     };
     let language = LanguageConfig {
         kind: LanguageKind::InternLm2,
@@ -152,15 +153,17 @@ fn config(file: &GgufFile) -> Result<Config, MmprojError> {
         layers: 0,
         heads: 1,
         kv_heads: 1,
+        head: 1,
         feed_forward: 0,
         vocabulary: 0,
         rope_base: 1.0,
         rope_scaling: RopeScaling::None,
+        rope_divisors: Vec::new(),
         epsilon: 0.0,
         qkv_bias: false,
         tied: true,
     };
-    Ok(Config { vision, shuffle: size("projector.scale_factor")?, language })
+    Ok(Config { vision: Some(vision), language })
 }
 
 /// Whether the class token's position embedding comes last instead of first.

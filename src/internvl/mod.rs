@@ -1,5 +1,5 @@
 //! InternVL2.5, forward and backward: `InternViT`, pixel shuffle, projector, and `InternLM2` or
-//! Qwen2.
+//! Qwen2; these and Llama also as text models.
 //!
 //! Training runs all of it; the native vision encoder runs the vision tower and projector of an
 //! `mmproj` file. A [`Layout`] lists the tensors of a model by their Hugging Face names,

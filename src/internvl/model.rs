@@ -13,7 +13,7 @@ use super::pass::{Pass, matrix, matrix_mut};
 use super::qkv::RotaryTables;
 use super::trainable::{Gradients, Trainable};
 use super::vision::VisionTower;
-use crate::nn::attention::{Heads, Segments};
+use crate::nn::attention::{Heads, Mask, Segments};
 use crate::nn::embedding;
 use crate::nn::gemm::Precision;
 use crate::nn::workspace;
@@ -58,21 +58,21 @@ impl Model {
     /// `[tiles · tokens per tile, features]`, as in [`Tiles::Features`].
     ///
     /// # Errors
-    /// [`InputError::TileValues`] for incomplete tiles.
+    /// [`InputError::TileValues`] for incomplete tiles, [`InputError::TextModel`] without a vision tower.
     pub fn vision_features<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
         pixels: &[f32],
         options: ComputeOptions,
     ) -> Result<Vec<f32>, InputError> {
-        let config = self.layout.config();
-        let (found, tile) = (pixels.len(), config.vision.pixels());
+        let (tensors, config) = self.layout.tower().ok_or(InputError::TextModel)?;
+        let (found, tile) = (pixels.len(), config.pixels());
         if !found.is_multiple_of(tile) {
             return Err(InputError::TileValues { found, tile });
         }
         let segments = VisionTower::segments(config, found / tile);
         let pass = Pass { weights: weights.into(), precision: options.precision };
-        let tower = VisionTower { pass, tensors: &self.layout.vision, config, segments: &segments };
+        let tower = VisionTower { pass, tensors, config, segments: &segments };
         Ok(tower.features(&tower.run(pixels)))
     }
 
@@ -82,7 +82,7 @@ impl Model {
     /// The result for a tile does not depend on the other tiles.
     ///
     /// # Errors
-    /// [`InputError::TileValues`] for incomplete tiles.
+    /// As [`Model::vision_features`].
     pub fn vision_embeddings<'w>(
         &self,
         weights: impl Into<Weights<'w>>,
@@ -92,7 +92,7 @@ impl Model {
         let weights = weights.into();
         let features = self.vision_features(weights, pixels, options)?;
         let pass = Pass { weights, precision: options.precision };
-        let config = self.layout.config();
+        let (_, config) = self.layout.tower().ok_or(InputError::TextModel)?;
         // Products with one row sum in another order, so tiles of one token must not share a
         // product.
         let chunk = if config.tokens_per_tile() == 1 { config.features() } else { features.len().max(1) };
@@ -199,8 +199,8 @@ impl Model {
         let pass = Pass { weights: weights.into(), precision: options.precision };
         let tiles = self.tile_segments(packed);
         let mut vision = Vec::new();
-        if let Tiles::Pixels(pixels) = &packed.tiles {
-            let tower = VisionTower { pass, tensors: &layout.vision, config, segments: &tiles };
+        if let (Tiles::Pixels(pixels), Some((tensors, config))) = (&packed.tiles, layout.tower()) {
+            let tower = VisionTower { pass, tensors, config, segments: &tiles };
             vision = streams(&tower.blocks(), tower.embed(pixels));
         }
         let input = InputLayer { pass, layout, packed, tiles: &tiles };
@@ -227,7 +227,7 @@ impl Model {
         rows: Option<&'a [usize]>,
     ) -> Vec<LanguageLayer<'a>> {
         let config = &self.layout.config().language;
-        let heads = Heads { query: config.heads, key: config.kv_heads, dim: config.head() };
+        let heads = Heads { query: config.heads, key: config.kv_heads, dim: config.head };
         let last = config.layers - 1;
         let layer = |(index, tensors)| {
             let rows = rows.filter(|_| index == last);
@@ -238,9 +238,10 @@ impl Model {
 
     /// Creates one segment per tile of pixel values.
     fn tile_segments(&self, packed: &Packed) -> Segments {
-        let config = self.layout.config();
-        let pixels = if let Tiles::Pixels(pixels) = &packed.tiles { pixels.len() } else { 0 };
-        VisionTower::segments(config, pixels / config.vision.pixels())
+        match (&packed.tiles, &self.layout.config().vision) {
+            (Tiles::Pixels(pixels), Some(config)) => VisionTower::segments(config, pixels.len() / config.pixels()),
+            _ => Segments::plain(&[], Mask::Full),
+        }
     }
 
     /// Returns the first block that the backward has to reach.

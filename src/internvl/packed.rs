@@ -9,6 +9,9 @@ use crate::nn::attention::Segments;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
+    /// Images for a model without a vision tower.
+    #[error("images for a text model, which has no vision tower")]
+    TextModel,
     /// Tokens and segments differ in length.
     #[error("{tokens} tokens, but segments of {segments} tokens in all")]
     Segments {
@@ -188,9 +191,14 @@ impl Packed {
         if let Some(row) = self.tokens.iter().position(|token| *token as usize >= vocabulary) {
             return Err(InputError::Token { row, token: self.tokens[row], vocabulary });
         }
-        let (found, tile) = match &self.tiles {
-            Tiles::Pixels(values) => (values.len(), config.vision.pixels()),
-            Tiles::Features(values) => (values.len(), config.tokens_per_tile() * config.features()),
+        let (Tiles::Pixels(values) | Tiles::Features(values)) = &self.tiles;
+        let found = values.len();
+        let Some(vision) = &config.vision else {
+            return if found == 0 && self.images.is_empty() { Ok(()) } else { Err(InputError::TextModel) };
+        };
+        let tile = match &self.tiles {
+            Tiles::Pixels(_) => vision.pixels(),
+            Tiles::Features(_) => vision.tokens_per_tile() * vision.features(),
         };
         if !found.is_multiple_of(tile) {
             return Err(InputError::TileValues { found, tile });

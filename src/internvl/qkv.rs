@@ -24,7 +24,7 @@ impl RotaryTables {
     /// Computes tables for tokens at these positions. Dynamic scaling uses the longest path of each
     /// tree.
     pub fn new(config: &LanguageConfig, positions: &[u32]) -> Self {
-        let rope = Rope { dim: config.head(), base: config.rope_base, scaling: config.rope_scaling };
+        let rope = Rope { dim: config.head, base: config.rope_base, scaling: config.rope_scaling };
         let length = |positions: &[u32]| positions.iter().max().map_or(0, |last| *last as usize + 1);
         let is_scaled =
             matches!(config.rope_scaling, RopeScaling::Dynamic { trained, .. } if length(positions) > trained);
@@ -34,7 +34,7 @@ impl RotaryTables {
         let tables = trees.map(|positions| {
             let tokens = start..start + positions.len();
             start = tokens.end;
-            (tokens, rope.table(positions, length(positions)))
+            (tokens, rope.divided_table(positions, length(positions), &config.rope_divisors))
         });
         Self(tables.collect())
     }

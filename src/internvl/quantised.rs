@@ -2,28 +2,53 @@
 //! checkpoint directory.
 //!
 //! The GGUF file provides the language model only. Configuration, vision tower and projector are
-//! those of the checkpoint that the file was converted from.
+//! those of the checkpoint that the file was converted from. A text model is all in the file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::blocks::dequantize_row;
+use mmprm_quant::check::language_config;
+use mmprm_quant::gguf::{GgufFile, TensorInfo};
 
 use super::checkpoint::{WeightsError, read_some};
-use super::config::LanguageKind;
+use super::config::{Config, LanguageKind};
 use super::gguf_rows::{FusedQkv, GgufRows, RowOrder};
 use super::layout::{Layout, Linear, QkvTensors};
 use super::parameters::{Parameters, Store};
 use crate::nn::gemm::RowSource;
+
+/// What the rotary frequencies are divided by.
+const DIVISORS: &str = "rope_freqs.weight";
+
+/// Lists the tensors of the text model in a GGUF file.
+pub(super) fn read_gguf_layout(path: &Path) -> Result<Arc<Layout>, WeightsError> {
+    let file = GgufFile::open(path)?;
+    let config = Config::text(&language_config(&file)?);
+    let mut config = config.map_err(|source| WeightsError::GgufConfig { path: path.to_owned(), source })?;
+    if let Some(divisors) = file.tensor(DIVISORS) {
+        config.language.rope_divisors = vector(&file, divisors)?;
+    }
+    Ok(Layout::new(&config))
+}
+
+/// Returns the values of a vector.
+fn vector(file: &GgufFile, tensor: &TensorInfo) -> Result<Vec<f32>, WeightsError> {
+    let mut values = vec![0.0; tensor.row_len() as usize];
+    dequantize_row(tensor.ggml_type, file.tensor_data(tensor), &mut values).map_err(|source| {
+        WeightsError::Dequantise { path: file.path().to_owned(), name: tensor.name.clone(), source }
+    })?;
+    Ok(values)
+}
 
 /// Reads the language model from the GGUF file `gguf`, whose matrices stay quantised, and all other
 /// tensors from `directory`, as `f32` where `masters` is true (see
 /// [`read_parameters`](super::read_parameters)).
 ///
 /// # Errors
-/// [`WeightsError`] if the file belongs to another architecture, a tensor is missing or has the
-/// wrong shape, its type cannot be dequantised, or `masters` names a quantised tensor.
+/// [`WeightsError`] if the file belongs to another architecture, a tensor is missing, not part of the
+/// model or has the wrong shape, its type cannot be dequantised, or `masters` names a quantised tensor.
 pub fn read_quantised(
     directory: &Path,
     gguf: &Path,
@@ -31,10 +56,7 @@ pub fn read_quantised(
     masters: impl Fn(usize) -> bool,
 ) -> Result<Parameters, WeightsError> {
     let file = Arc::new(GgufFile::open(gguf)?);
-    let expected = match layout.config().language.kind {
-        LanguageKind::InternLm2 => "internlm2",
-        LanguageKind::Qwen2 => "qwen2",
-    };
+    let expected = layout.config().language.kind.name();
     let found = file.get_str("general.architecture")?;
     if found != expected {
         return Err(WeightsError::Architecture { path: gguf.to_owned(), found: found.to_owned(), expected });
@@ -44,11 +66,26 @@ pub fn read_quantised(
         let name = layout.tensors()[index].name.clone();
         return Err(WeightsError::NotTrainable { path: gguf.to_owned(), name });
     }
-    let mut rest = read_some(directory, layout, |index| !names.contains_key(&index), masters)?;
+    if let Some(name) = unexpected(&file, layout, &names) {
+        return Err(WeightsError::Unexpected { path: gguf.to_owned(), name });
+    }
+    let mut rest = if names.len() == layout.tensors().len() {
+        Vec::new()
+    } else {
+        read_some(directory, layout, |index| !names.contains_key(&index), masters)?
+    };
     Parameters::load(layout, |index| match names.get(&index) {
         None => Ok(rest[index].take().unwrap_or_else(|| unreachable!("`read_some` reads all others"))),
         Some(names) => read_tensor(&file, layout, index, names),
     })
+}
+
+/// Returns a tensor of the file that the layout has no place for.
+fn unexpected(file: &GgufFile, layout: &Layout, names: &HashMap<usize, Vec<String>>) -> Option<String> {
+    let known: HashSet<&str> = names.values().flatten().map(String::as_str).collect();
+    let is_tied = layout.head() == layout.embedding();
+    let is_known = |name: &str| known.contains(name) || name == DIVISORS || (is_tied && name == "output.weight");
+    file.tensors().iter().map(|tensor| &tensor.name).find(|name| !is_known(name)).cloned()
 }
 
 /// Returns the GGUF names of each tensor of the language model: three for fused queries, keys and
@@ -95,7 +132,7 @@ fn read_tensor(file: &Arc<GgufFile>, layout: &Layout, index: usize, names: &[Str
         return Err(WeightsError::NoGgufForm { path: path(), name: tensor.name.clone() });
     }
     let (rows, cols) = if is_matrix { tensor.matrix() } else { (1, tensor.len()) };
-    let keys = config.kv_heads * config.head();
+    let keys = config.kv_heads * config.head;
     let heights = if is_fused { vec![rows.saturating_sub(2 * keys), keys, keys] } else { vec![rows] };
     let mut parts = Vec::new();
     for (name, rows) in names.iter().zip(heights) {
@@ -109,8 +146,12 @@ fn read_tensor(file: &Arc<GgufFile>, layout: &Layout, index: usize, names: &[Str
         }
         parts.push(info);
     }
+    let is_rotated = config.kind == LanguageKind::Llama
+        && names.iter().any(|name| name.ends_with(".attn_q.weight") || name.ends_with(".attn_k.weight"));
     let order = if is_fused {
-        RowOrder::FusedQkv(FusedQkv { group: config.heads / config.kv_heads, head: config.head() })
+        RowOrder::FusedQkv(FusedQkv { group: config.heads / config.kv_heads, head: config.head })
+    } else if is_rotated {
+        RowOrder::Rotated { head: config.head }
     } else {
         RowOrder::Stacked
     };

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::blocks::{self, Block, SaveMode, SavedBlocks};
-use super::config::{Config, VisionConfig};
+use super::config::VisionConfig;
 use super::layout::{Linear, Vision, VisionBlock};
 use super::pass::{Pass, Scales, activate, matrix, matrix_mut};
 use super::trainable::Gradients;
@@ -20,7 +20,7 @@ use crate::nn::tensor::{Mat, MatMut};
 pub(super) struct VisionTower<'a> {
     pub pass: Pass<'a>,
     pub tensors: &'a Vision,
-    pub config: &'a Config,
+    pub config: &'a VisionConfig,
     /// One segment per tile.
     pub segments: &'a Segments,
 }
@@ -32,26 +32,26 @@ pub(super) struct SavedTower {
 
 impl<'a> VisionTower<'a> {
     /// Creates one segment per tile.
-    pub fn segments(config: &Config, tiles: usize) -> Segments {
-        Segments::plain(&vec![config.vision.tokens(); tiles], Mask::Full)
+    pub fn segments(config: &VisionConfig, tiles: usize) -> Segments {
+        Segments::plain(&vec![config.tokens(); tiles], Mask::Full)
     }
 
     /// Returns the blocks.
     pub fn blocks(&self) -> Vec<VisionLayer<'a>> {
-        let VisionConfig { hidden, heads, .. } = self.config.vision;
+        let VisionConfig { hidden, heads, .. } = *self.config;
         let heads = Heads { query: heads, key: heads, dim: hidden / heads };
         let layer = |tensors| VisionLayer { pass: self.pass, tensors, width: hidden, heads, segments: self.segments };
         self.tensors.blocks.iter().map(layer).collect()
     }
 
     fn shuffle(&self) -> PixelShuffle {
-        PixelShuffle { side: self.config.vision.side(), factor: self.config.shuffle, leading: 1 }
+        PixelShuffle { side: self.config.side(), factor: self.config.shuffle, leading: 1 }
     }
 
     /// Embeds pixel values `[tiles, 3, side, side]` as the residual stream before the blocks,
     /// `[tiles · tokens, width]`.
     pub fn embed(&self, pixels: &[f32]) -> Vec<f32> {
-        let config = &self.config.vision;
+        let config = self.config;
         let width = config.hidden;
         let embedded = if self.pass.precision == Precision::Exact {
             convolve_patches(&self.pass, self.tensors.patch, config, pixels)
@@ -78,7 +78,7 @@ impl<'a> VisionTower<'a> {
     /// Runs the blocks for inference; returns the residual stream after them.
     pub fn run(&self, pixels: &[f32]) -> Vec<f32> {
         let mut stream = self.embed(pixels);
-        let mut buffers = Buffers::new(&self.config.vision, self.segments.tokens());
+        let mut buffers = Buffers::new(self.config, self.segments.tokens());
         self.blocks().iter().for_each(|block| block.advance(&mut stream, &mut buffers));
         stream
     }
@@ -87,8 +87,8 @@ impl<'a> VisionTower<'a> {
     /// `[tiles · tokens per tile, features]`.
     pub fn features(&self, stream: &[f32]) -> Vec<f32> {
         let config = self.config;
-        let stream = matrix(stream, config.vision.hidden);
-        let rows = stream.rows() / config.vision.tokens() * config.tokens_per_tile();
+        let stream = matrix(stream, config.hidden);
+        let rows = stream.rows() / config.tokens() * config.tokens_per_tile();
         let mut out = vec![0.0; rows * config.features()];
         self.shuffle().forward(stream, MatMut::new(&mut out, rows, config.features()));
         out
@@ -96,7 +96,7 @@ impl<'a> VisionTower<'a> {
 
     /// Adds the gradients of the tower's tensors, given that of the features.
     pub fn backward(&self, saved: SavedTower, pixels: &[f32], d_features: &[f32], gradients: &mut Gradients) {
-        let config = &self.config.vision;
+        let config = self.config;
         let width = config.hidden;
         let mut d_stream = vec![0.0; self.segments.tokens() * width];
         self.shuffle().backward(matrix(d_features, self.config.features()), matrix_mut(&mut d_stream, width));

@@ -66,11 +66,22 @@ impl Rope {
     /// # Panics
     /// If `dim` is odd or 0.
     pub fn table(&self, positions: &[u32], length: usize) -> RotaryTable {
+        self.divided_table(positions, length, &[])
+    }
+
+    /// Computes the table as [`Rope::table`] with each of the d/2 frequencies divided by a number, as
+    /// Llama 3's scaling does; by none if there are no numbers.
+    ///
+    /// # Panics
+    /// If `dim` is odd or 0, or there are not d/2 divisors.
+    pub fn divided_table(&self, positions: &[u32], length: usize, divisors: &[f32]) -> RotaryTable {
         assert!(self.dim > 0 && self.dim.is_multiple_of(2), "head dimension {}, expected an even number", self.dim);
         let half = self.dim / 2;
         let base = self.base_for(length);
         let exponent = |i: usize| f64::from((2 * i) as f32 / self.dim as f32);
-        let frequencies: Vec<f32> = (0..half).map(|i| 1.0 / f64::from(base).powf(exponent(i)) as f32).collect();
+        assert!(divisors.is_empty() || divisors.len() == half, "{} divisors of {half} frequencies", divisors.len());
+        let mut frequencies: Vec<f32> = (0..half).map(|i| 1.0 / f64::from(base).powf(exponent(i)) as f32).collect();
+        frequencies.iter_mut().zip(divisors).for_each(|(frequency, divisor)| *frequency /= divisor);
         let divisor = if let RopeScaling::Linear { factor } = self.scaling { factor } else { 1.0 };
         let angles = positions.iter().flat_map(|position| {
             let position = *position as f32 / divisor;

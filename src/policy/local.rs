@@ -1,5 +1,6 @@
 //! A policy that runs on this machine, on llama.cpp.
 
+use super::chat;
 use super::{
     Detail, GenerationOptions, PolicyError, RolloutModel, RolloutRequest, SampledRollout, StepLogprob, StepTokens,
     logprob, step_tokens,
@@ -8,7 +9,7 @@ use crate::compat::text::strip;
 use crate::data::solution::{self, Continue};
 use crate::engine::{Completion, Engine, EngineError, EngineStats, GenerateRequest, Prompt, Stream, Token};
 use crate::image;
-use crate::prompt::Images;
+use crate::prompt::{ChatTemplate, Images};
 use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// A language model, its vision encoder and the engine that runs them, as a [`RolloutModel`].
@@ -17,15 +18,23 @@ pub struct LocalPolicy {
     engine: Engine,
     encoder: PromptEncoder,
     options: GenerationOptions,
+    template: ChatTemplate,
+    /// Whether the model was trained to write step tags; without them its paragraphs are steps.
+    writes_tags: bool,
     keep_prompts: bool,
     special_texts: Vec<String>,
 }
 
 impl LocalPolicy {
     /// Wraps a running engine and the encoder of the same model.
-    pub fn new(engine: Engine, encoder: PromptEncoder, options: GenerationOptions) -> Self {
-        let special_texts = encoder.model().special_texts();
-        Self { engine, encoder, options, keep_prompts: false, special_texts }
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] if no template is given and that of the model is unknown.
+    pub fn new(engine: Engine, encoder: PromptEncoder, options: GenerationOptions) -> Result<Self, EngineError> {
+        let model = encoder.model();
+        let template = options.template.clone().map_or_else(|| chat::template_of(model), Ok)?;
+        let (special_texts, writes_tags) = (model.special_texts(), chat::is_internvl(model));
+        Ok(Self { engine, encoder, options, template, writes_tags, keep_prompts: false, special_texts })
     }
 
     /// Sets whether prompts stay in the engine's cache for later requests with the same beginning,
@@ -63,7 +72,7 @@ impl LocalPolicy {
             Continue::User => (prefix, Vec::new()),
             Continue::Assistant => (&[][..], self.prefix_tokens(request)?),
         };
-        let pieces = self.options.template.rollout(&problem.question, in_user_message, images.len(), Images::All);
+        let pieces = self.template.rollout(&problem.question, in_user_message, images.len(), Images::All);
         Ok(self.encoder.prompt_then(&pieces, &images, &in_assistant_message)?)
     }
 
@@ -74,6 +83,11 @@ impl LocalPolicy {
         } else {
             let mut run = self.encoder.run();
             for step in request.prefix {
+                if !self.writes_tags {
+                    run.plain(strip(step));
+                    run.template("\n\n");
+                    continue;
+                }
                 run.template("<step>");
                 run.plain(strip(step));
                 run.template("</step>");
@@ -106,7 +120,11 @@ impl LocalPolicy {
     fn sampled(&self, completion: &Completion, request: &RolloutRequest<'_>) -> SampledRollout {
         let detail = request.detail;
         let text = self.encoder.model().detokenize(&completion.tokens);
-        let rollout = solution::parse(&text, &self.special_texts);
+        let rollout = if self.writes_tags {
+            solution::parse(&text, &self.special_texts)
+        } else {
+            solution::parse_untagged(&text, &self.special_texts)
+        };
         let unfinished = request.one_step && solution::is_unfinished(&text);
         let step_tokens = match (detail, self.options.continues) {
             (Detail::Tokens, Continue::Assistant) => self.step_tokens(completion, &rollout),

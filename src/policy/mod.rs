@@ -19,6 +19,8 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "engine")]
+mod chat;
 mod error;
 #[cfg(feature = "engine")]
 mod local;

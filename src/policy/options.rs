@@ -21,9 +21,10 @@ pub struct GenerationOptions {
     pub seed: u64,
     /// Folder that image paths are relative to and confined to.
     pub data_root: PathBuf,
-    /// The chat template. A server applies its own and only receives this template's system
-    /// message.
-    pub template: ChatTemplate,
+    /// The chat template; `None` for that of the model: InternVL2.5's for its family, that of the
+    /// file for another, and the bare text for a model without one. A server applies its own and only
+    /// receives this template's system message, by default InternVL2.5's.
+    pub template: Option<ChatTemplate>,
     /// Which message of the prompt holds the steps before a rollout.
     pub continues: Continue,
     /// Once cancelled, requests end with [`PolicyError::Cancelled`](super::PolicyError::Cancelled).
@@ -37,7 +38,7 @@ impl Default for GenerationOptions {
             max_tokens: 4096,
             seed: 0,
             data_root: ".".into(),
-            template: ChatTemplate::default(),
+            template: None,
             continues: Continue::User,
             cancel: CancelToken::new(),
         }

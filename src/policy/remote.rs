@@ -183,7 +183,7 @@ impl RemotePolicy {
         let in_user_message = if self.is_continuation(request) { &[] } else { prefix };
         let pieces = ChatTemplate::rollout_message(&problem.question, in_user_message, images.len(), Images::All);
         let mut messages = Vec::new();
-        if let Some(system) = self.options.template.system() {
+        if let Some(system) = self.options.template.clone().unwrap_or_default().system() {
             messages.push(json!({"role": "system", "content": system}));
         }
         messages.push(json!({"role": "user", "content": content(&pieces, &images)}));

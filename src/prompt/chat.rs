@@ -75,6 +75,39 @@ impl ChatTemplate {
         Self { before: "<|im_start|>user\n".to_owned(), after: "<|im_end|>\n<|im_start|>assistant\n".to_owned() }
     }
 
+    /// Returns a template for models without one: the message on lines of its own.
+    pub fn plain() -> Self {
+        Self { before: String::new(), after: "\n".to_owned() }
+    }
+
+    /// Returns `ChatML` with the system message that a Jinja template writes where a conversation has none, if it has one as a
+    /// text of its own.
+    ///
+    /// ```
+    /// use mmprm::prompt::ChatTemplate;
+    /// let jinja = r"{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nBe brief.<|im_end|>\n' }}{% endif %}…";
+    /// assert_eq!(ChatTemplate::chatml().with_default_system(jinja).system(), Some("Be brief."));
+    /// assert_eq!(ChatTemplate::chatml().with_default_system("no system message"), ChatTemplate::chatml());
+    /// ```
+    #[must_use]
+    pub fn with_default_system(self, jinja: &str) -> Self {
+        const START: &str = "<|im_start|>system";
+        if self.before != Self::chatml().before {
+            return self;
+        }
+        let message = |after: &str| {
+            let after = after.strip_prefix("\\n").or_else(|| after.strip_prefix('\n'))?;
+            let (text, _) = after.split_once("<|im_end|>")?;
+            // A quote or a brace ends the text: the rest is a variable.
+            let is_text = !text.is_empty() && !text.contains(['{', '}', '"', '\'', '\\']);
+            is_text.then(|| format!("{START}\n{text}<|im_end|>\n"))
+        };
+        match jinja.split(START).skip(1).find_map(message) {
+            Some(system) => Self { before: format!("{system}{}", self.before), ..self },
+            None => self,
+        }
+    }
+
     /// Returns the template of another model, from its text with `{prompt}` in place of the user's
     /// message.
     ///

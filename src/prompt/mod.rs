@@ -35,12 +35,14 @@ mod chat;
 mod form;
 pub mod judge;
 mod pieces;
+mod places;
 mod prm;
 mod run;
 
 pub use chat::{ChatTemplate, TemplateError, rollout, rollout_user, tagged_steps};
 pub use form::{Activation, FormError, Layout, PrmForm, ReadOut};
 pub use pieces::{IMAGE_PLACEHOLDER, Images, Piece, render};
+pub(crate) use places::{PlaceError, tokens_before};
 pub(crate) use prm::{PROCESS, prm_continuation, prm_with, split_prm_text};
 pub use prm::{PrmTemplate, STEP_TOKEN, UnknownTemplate, prm, prm_of, prm_text};
 pub use run::{Fragment, Run, Special};

@@ -27,7 +27,7 @@ use mmprm_quant::read::{inside, without_bom};
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
 
-use super::recipe::Task;
+use super::recipe::{Recipe, RecipeError, Task};
 use crate::prompt::PrmTemplate;
 
 use crate::util::io::{self, FileError};
@@ -73,19 +73,27 @@ pub enum CheckpointError {
     Write(#[from] WriteError),
 }
 
-/// Writes what the checkpoint or adapter in `target` is trained for, by which conversion and scoring read it.
+/// What the model of a recipe is trained for, by which conversion and scoring read it.
 ///
 /// # Errors
-/// [`CheckpointError::Write`].
-pub(super) fn write_origin(target: &Path, task: Task) -> Result<(), CheckpointError> {
-    let origin = match task {
+/// [`RecipeError::Form`].
+pub(super) fn origin(recipe: &Recipe) -> Result<Origin, RecipeError> {
+    Ok(match recipe.task {
         Task::Prm => {
-            let form = PrmTemplate::Training.form().record().to_owned();
+            let form = recipe.form()?;
+            let form = form.as_ref().unwrap_or_else(|| PrmTemplate::Training.form()).record().to_owned();
             Origin { prm_form: Some(form), ..Origin::new(origin::Task::Prm) }
         }
         Task::ImplicitPrm => Origin::new(origin::Task::ImplicitPrm),
         Task::Policy => Origin::new(origin::Task::Policy),
-    };
+    })
+}
+
+/// Writes what the checkpoint or adapter in `target` is trained for.
+///
+/// # Errors
+/// [`CheckpointError::Write`].
+pub(super) fn write_origin(target: &Path, origin: &Origin) -> Result<(), CheckpointError> {
     Ok(atomic::write(&target.join(origin::FILE), origin.to_json().as_bytes()).map_err(WriteError::from)?)
 }
 

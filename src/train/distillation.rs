@@ -105,7 +105,7 @@ fn query(sample: &Sample) -> Sample {
 fn label_by_logprobs(sample: &mut Sample, logprobs: &[f32], special: SpecialTokens) {
     let mut step_logprob = 0.0_f32;
     for (target, logprob) in sample.targets.iter_mut().zip(logprobs) {
-        let label = if sample.tokens[target.row] == special.step {
+        let label = if special.steps.and_then(|steps| steps.mark) == Some(sample.tokens[target.row]) {
             std::mem::replace(&mut step_logprob, 0.0)
         } else {
             step_logprob += logprob;
@@ -118,8 +118,10 @@ fn label_by_logprobs(sample: &mut Sample, logprobs: &[f32], special: SpecialToke
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::data::StepTokens;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { step: 9, yes: 1, no: 2, context: 7 };
+    const SPECIAL: SpecialTokens =
+        SpecialTokens { context: Some(7), steps: Some(StepTokens { mark: Some(9), yes: 1, no: 2 }) };
 
     fn sample() -> Sample {
         let targets = (2..6).map(|row| Target::new(row, TargetValue::Label(0.5))).collect();

@@ -38,6 +38,12 @@ const OUTPUTS: [&str; 4] =
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpandError {
+    /// The base is a text model.
+    #[error("{}: a text model, expected an InternVL2.5 checkpoint", path.display())]
+    TextModel {
+        /// The directory or file.
+        path: PathBuf,
+    },
     /// The base is not a supported model.
     #[error(transparent)]
     Model(#[from] internvl::WeightsError),
@@ -92,7 +98,11 @@ pub fn expand(base: &Path, layers: usize, target: &Path) -> Result<(), ExpandErr
     if target.exists() && matches!((base.canonicalize(), target.canonicalize()), (Ok(one), Ok(other)) if one == other) {
         return Err(ExpandError::SameDirectory { path: target.to_owned() });
     }
-    let count = internvl::read_layout(base)?.config().language.layers;
+    let layout = internvl::read_layout(base)?;
+    if layout.config().vision.is_none() {
+        return Err(ExpandError::TextModel { path: base.to_owned() });
+    }
+    let count = layout.config().language.layers;
     let checkpoint = Checkpoint::open(base)?;
     if let Some(path) = other_weights(target, &[OsStr::new("model.safetensors")]) {
         return Err(ExpandError::OtherWeights { path });

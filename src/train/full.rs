@@ -14,12 +14,13 @@
 
 use std::path::{Path, PathBuf};
 
+use mmprm_quant::hf::origin::Origin;
 use mmprm_quant::safetensors::{NewTensor, StoredType};
 
 use super::checkpoint::{self, CheckpointError};
 use super::data::{Image, SpecialTokens};
 use super::network::{Network, TrainableModel};
-use super::recipe::{Init, Recipe, Task};
+use super::recipe::{Init, Recipe, RecipeError};
 use crate::internvl::{self, Parameters, Trainable};
 
 /// An error of opening a model to train.
@@ -32,6 +33,15 @@ pub enum OpenError {
     /// A file that checkpoints get a copy of cannot be copied.
     #[error(transparent)]
     Companion(#[from] CheckpointError),
+    /// The recipe names no PRM form.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The model is a GGUF file.
+    #[error("{}: the weights of a GGUF file cannot be trained, only adapters beside them: give the recipe a table `[lora]`", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+    },
     /// All tensors are frozen.
     #[error("`freeze` leaves no tensor to train, expected at least one")]
     NothingToTrain,
@@ -49,7 +59,7 @@ pub struct FullModel {
     network: Network,
     base: PathBuf,
     stored: StoredType,
-    task: Task,
+    origin: Origin,
 }
 
 impl FullModel {
@@ -58,15 +68,19 @@ impl FullModel {
     /// # Errors
     /// [`OpenError`].
     pub fn open(recipe: &Recipe, special: SpecialTokens, images: Vec<Image>) -> Result<Self, OpenError> {
+        if recipe.model.is_file() {
+            return Err(OpenError::Gguf { path: recipe.model.clone() });
+        }
         let layout = internvl::read_layout(&recipe.model)?;
+        // The tower that is frozen by default is not in a text model.
+        let is_default = layout.config().vision.is_none() && recipe.freeze == Recipe::default().freeze;
+        let freeze = if is_default { &[][..] } else { &recipe.freeze[..] };
         let has_prefix = |number: usize, prefix: &String| layout.tensors()[number].name.starts_with(prefix.as_str());
         let all = 0..layout.tensors().len();
-        if let Some(prefix) = recipe.freeze.iter().find(|prefix| !all.clone().any(|number| has_prefix(number, prefix)))
-        {
+        if let Some(prefix) = freeze.iter().find(|prefix| !all.clone().any(|number| has_prefix(number, prefix))) {
             return Err(OpenError::NoTensor { prefix: prefix.clone() });
         }
-        let trainable =
-            Trainable::only(&layout, |number| !recipe.freeze.iter().any(|prefix| has_prefix(number, prefix)));
+        let trainable = Trainable::only(&layout, |number| !freeze.iter().any(|prefix| has_prefix(number, prefix)));
         if trainable.indices().next().is_none() {
             return Err(OpenError::NothingToTrain);
         }
@@ -77,7 +91,7 @@ impl FullModel {
             Init::Random => Parameters::random(&layout, recipe.seed),
         };
         let network = Network::new(recipe, parameters, trainable, special, images);
-        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, task: recipe.task })
+        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, origin: checkpoint::origin(recipe)? })
     }
 
     /// Number of trained values.
@@ -103,7 +117,7 @@ impl TrainableModel for FullModel {
     fn write(&self, directory: &Path) -> Result<(), CheckpointError> {
         if !directory.join("model.safetensors").exists() {
             checkpoint::prepare(&self.base, directory, self.stored)?;
-            checkpoint::write_origin(directory, self.task)?;
+            checkpoint::write_origin(directory, &self.origin)?;
         }
         let tensors = self.weights().layout().tensors().iter().enumerate();
         let tensors: Vec<NewTensor<'_>> =
@@ -126,7 +140,7 @@ mod tests {
         std::os::unix::fs::symlink("../secret", model.join("modeling.py")).unwrap();
         let text = format!("model = '{}'\nsamples = 's.jsonl'\noutput = 'prm'\ninit = 'random'", model.display());
         let recipe = Recipe::parse(&text).unwrap();
-        let special = SpecialTokens { context: 1, step: 2, yes: 3, no: 4 };
+        let special = SpecialTokens { context: Some(1), steps: None };
         let error = FullModel::open(&recipe, special, Vec::new()).unwrap_err();
         assert!(matches!(error, OpenError::Companion(_)) && error.to_string().contains("modeling.py"), "{error}");
     }

@@ -152,5 +152,5 @@ pub fn plan_with(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<MemoryRep
 #[cfg(feature = "engine")]
 fn open_tokenizer(recipe: &Recipe) -> Result<Vocabulary, TrainError> {
     internvl::read_layout(&recipe.model)?;
-    Vocabulary::open(&recipe.model).map_err(|error| TrainError::Tokenizer(error.into()))
+    Vocabulary::of(recipe).map_err(|error| TrainError::Tokenizer(error.into()))
 }

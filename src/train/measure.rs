@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::data::{Sample, SpecialTokens, Target, TargetValue};
+use super::data::{Sample, SpecialTokens, StepTokens, Target, TargetValue};
 use super::full::{FullModel, OpenError};
 use super::learner::{Learner, LearnerError};
 
@@ -41,12 +41,12 @@ pub struct EpochBatches<'a> {
 
 impl<'a> EpochBatches<'a> {
     /// The batches of a run's first epoch; see [`Packing::new`].
-    pub fn new(samples: &'a [Sample], context: u32, limits: &PackingLimits, seed: u64) -> Self {
+    pub fn new(samples: &'a [Sample], context: Option<u32>, limits: &PackingLimits, seed: u64) -> Self {
         Self { samples, packing: Packing::new(samples, context, limits, seed) }
     }
 
     /// The same with each sample as a sequence of its own, without sharing.
-    pub fn one_by_one(samples: &'a [Sample], context: u32, limits: &PackingLimits, seed: u64) -> Self {
+    pub fn one_by_one(samples: &'a [Sample], context: Option<u32>, limits: &PackingLimits, seed: u64) -> Self {
         let alone = PackingLimits { trees: false, sequence_samples: 1, ..*limits };
         Self::new(samples, context, &alone, seed)
     }
@@ -127,7 +127,10 @@ pub struct ModelShape {
 }
 
 /// Special tokens of a shape's vocabulary.
-const SPECIAL: SpecialTokens = SpecialTokens { context: 0, step: 3, yes: 1, no: 2 };
+const SPECIAL: SpecialTokens =
+    SpecialTokens { context: Some(0), steps: Some(StepTokens { mark: Some(STEP), yes: 1, no: 2 }) };
+/// The mark.
+const STEP: u32 = 3;
 
 impl ModelShape {
     /// A model of this shape with random weights, trained by a recipe whose paths are ignored.
@@ -164,18 +167,18 @@ impl ModelShape {
     /// # Panics
     /// If the vocabulary has only special tokens, or `tokens` is 0.
     pub fn samples(&self, count: usize, tokens: usize) -> Vec<Sample> {
-        const STEP: usize = 64;
-        let first_free = SPECIAL.step + 1;
+        const SPACING: usize = 64;
+        let first_free = STEP + 1;
         let free = u32::try_from(self.vocabulary).unwrap_or(u32::MAX).checked_sub(first_free).filter(|free| *free > 0);
         let free = u64::from(free.expect("a vocabulary with tokens to draw"));
         let mut random = Random::new(0);
         let mut sample = |number: usize| {
             let mut ids: Vec<u32> = (0..tokens).map(|_| first_free + (random.random() * free as f64) as u32).collect();
-            let rows = (0..tokens).filter(|row| row % STEP == STEP - 1 || row + 1 == tokens);
+            let rows = (0..tokens).filter(|row| row % SPACING == SPACING - 1 || row + 1 == tokens);
             let targets: Vec<Target> =
                 rows.map(|row| Target::new(row, TargetValue::Label(random.random() as f32))).collect();
             for target in &targets {
-                ids[target.row] = SPECIAL.step;
+                ids[target.row] = STEP;
             }
             Sample {
                 id: number.to_string(),

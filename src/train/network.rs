@@ -26,7 +26,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::CheckpointError;
-use super::data::{Image, SpecialTokens};
+use super::data::{Image, SpecialTokens, StepTokens};
 use super::features::Features;
 use super::learner::{Learner, LearnerError};
 use super::optim::Parameter;
@@ -37,8 +37,8 @@ use mmprm_quant::safetensors::{NewTensor, StoredType, Values};
 
 use crate::image::{self, IMAGENET_MEAN, IMAGENET_STD, Tiling};
 use crate::internvl::{
-    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, Layout, Loss, Model, Packed, Parameters, Store,
-    Targets, Tiles, Trainable, VisionConfig, Weights,
+    self, ComputeOptions, Dropout, Gradients, HalfCopies, HalfFormat, InputError, Layout, Loss, Model, Packed,
+    Parameters, Store, Targets, Tiles, Trainable, VisionConfig, Weights,
 };
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::gemm::Precision;
@@ -53,8 +53,9 @@ pub struct Network {
     settings: ComputeOptions,
     special: SpecialTokens,
     images: Vec<Image>,
-    tiling: Tiling,
-    /// `None` if the vision tower is trained, since its output then changes with every step.
+    /// `None` for a text model.
+    tiling: Option<Tiling>,
+    /// `None` for a text model, and if the vision tower is trained, since its output then changes with every step.
     features: Option<Features>,
     dropout: DropoutState,
 }
@@ -75,9 +76,10 @@ impl DropoutState {
     }
 }
 
-/// How images are cut into tiles for a recipe and a model.
-pub fn tiling(recipe: &Recipe, layout: &Layout) -> Tiling {
-    Tiling { size: layout.config().vision.image, min_tiles: 1, max_tiles: recipe.max_tiles, thumbnail: true }
+/// How images are cut into tiles for a recipe and a model; `None` for a text model.
+pub fn tiling(recipe: &Recipe, layout: &Layout) -> Option<Tiling> {
+    let vision = layout.config().vision.as_ref()?;
+    Some(Tiling { size: vision.image, min_tiles: 1, max_tiles: recipe.max_tiles, thumbnail: true })
 }
 
 impl Network {
@@ -101,9 +103,10 @@ impl Network {
             Compute::F16 => (Precision::SplitBf16, Some(HalfFormat::F16)),
         };
         let learns_vision = trainable.indices().any(|number| layout.is_vision(number));
-        let features = (!learns_vision).then(|| {
+        let vision = layout.config().vision.as_ref().filter(|_| !learns_vision);
+        let features = vision.map(|vision| {
             let directory = recipe.features.clone().unwrap_or_else(|| recipe.output.join("features"));
-            Features::new(directory, fingerprint(layout, &parameters, recipe.precision))
+            Features::new(directory, fingerprint(vision, layout, &parameters, recipe.precision))
         });
         let rate = recipe.lora.as_ref().map_or(0.0, |lora| lora.dropout as f32);
         Self {
@@ -163,11 +166,13 @@ impl Network {
     /// Appends an image's features, or its pixel values where the tower is trained; returns its tiles.
     fn append(&mut self, image: usize, values: &mut Vec<f32>) -> Result<usize, LearnerError> {
         let image = &self.images[image];
-        let (model, settings, tiling) = (&self.model, self.settings, &self.tiling);
+        let (model, settings) = (&self.model, self.settings);
+        let (Some(tiling), Some(config)) = (&self.tiling, &model.layout().config().vision) else {
+            return Err(InputError::TextModel.into());
+        };
         let weights = weights(&self.parameters, self.half_copies.as_ref());
         match &mut self.features {
             Some(features) => {
-                let config = model.layout().config();
                 let count = image.tiles * config.tokens_per_tile() * config.features();
                 let compute = || -> Result<_, LearnerError> {
                     Ok(model.vision_features(weights, &pixels(image, tiling)?, settings)?)
@@ -198,7 +203,8 @@ impl Network {
         let rows = sequence.rows.clone();
         match &sequence.targets {
             SequenceTargets::Labels(labels) => {
-                Targets::Steps { rows, labels: labels.clone(), weights, yes: self.special.yes, no: self.special.no }
+                let StepTokens { yes, no, .. } = self.special.steps.expect("labels are those of a PRM's samples");
+                Targets::Steps { rows, labels: labels.clone(), weights, yes, no }
             }
             SequenceTargets::Tokens(ids) => Targets::Tokens { rows, ids: ids.clone(), weights },
             SequenceTargets::Ranking(ids, problems) => {
@@ -229,15 +235,14 @@ fn pixels(image: &Image, tiling: &Tiling) -> Result<Vec<f32>, LearnerError> {
 }
 
 /// Hash of all that the vision tower's output depends on. The text is part of the cache's key on disk: it must not change.
-fn fingerprint(layout: &Layout, parameters: &Parameters, precision: Compute) -> [u8; 32] {
+fn fingerprint(vision: &VisionConfig, layout: &Layout, parameters: &Parameters, precision: Compute) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    let VisionConfig { hidden, layers, heads, feed_forward, image, patch, qkv_bias, norm, epsilon, qk_norm } =
-        layout.config().vision;
+    let VisionConfig { hidden, layers, heads, feed_forward, image, patch, qkv_bias, norm, epsilon, qk_norm, shuffle } =
+        *vision;
     hasher.update(format!(
         "hidden {hidden} layers {layers} heads {heads} feed_forward {feed_forward} image {image} patch {patch} \
-         qkv_bias {qkv_bias} norm {} epsilon {epsilon} qk_norm {qk_norm} shuffle {} precision {}",
+         qkv_bias {qkv_bias} norm {} epsilon {epsilon} qk_norm {qk_norm} shuffle {shuffle} precision {}",
         norm.name(),
-        layout.config().shuffle,
         precision.name(),
     ));
     for number in (0..layout.tensors().len()).filter(|number| layout.is_vision(*number)) {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::data::{DataError, Dataset, DatasetOptions, Image, Length, Sample, SampleKind, Tokenizer};
 use super::network::tiling;
-use super::recipe::{Recipe, Task};
+use super::recipe::{Recipe, RecipeError, Task};
 use super::validation::hold_out;
 use crate::internvl;
 use crate::util::identity::identity;
@@ -32,6 +32,15 @@ pub enum PrepareError {
     /// The model's layout cannot be read.
     #[error(transparent)]
     Model(#[from] internvl::WeightsError),
+    /// The PRM form cannot be read.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// Another task than scoring steps for a text model.
+    #[error("{}: a text model, which `task = \"prm\"` trains; policies and implicit PRMs need InternVL2.5's chat template", path.display())]
+    TextModel {
+        /// The model.
+        path: PathBuf,
+    },
     /// Samples cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -56,7 +65,12 @@ pub enum PrepareError {
 /// [`PrepareError`].
 pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingData, PrepareError> {
     let layout = internvl::read_layout(&recipe.model)?;
+    if layout.config().vision.is_none() && recipe.task != Task::Prm {
+        return Err(PrepareError::TextModel { path: recipe.model.clone() });
+    }
+    let form = recipe.form()?;
     let options = DatasetOptions {
+        form: form.as_ref(),
         kind: match recipe.task {
             Task::Prm => SampleKind::Prm,
             Task::Policy => SampleKind::Policy(recipe.solution_forms()),
@@ -79,7 +93,12 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
     let mut train = read(&recipe.samples)?;
     let mut fingerprints = Map::new();
     fingerprints.insert("samples".into(), fingerprint(&recipe.samples)?);
-    fingerprints.insert("config".into(), fingerprint(&recipe.model.join("config.json"))?);
+    if recipe.model.is_dir() {
+        fingerprints.insert("config".into(), fingerprint(&recipe.model.join("config.json"))?);
+    }
+    if let Some(form) = &form {
+        fingerprints.insert("prm_form".into(), form.record().into());
+    }
     fingerprints.insert("weights".into(), weights(recipe)?);
     let mut held_out = if let Some(path) = &recipe.validation_samples {
         fingerprints.insert("validation_samples".into(), fingerprint(path)?);
@@ -101,8 +120,12 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
 
 /// The identities of the files with the model's weights: of the checkpoint, and of a quantised base.
 fn weights(recipe: &Recipe) -> Result<Value, PrepareError> {
+    if recipe.model.is_file() {
+        return Ok(vec![identity(&recipe.model)?].into());
+    }
     let list = std::fs::read_dir(&recipe.model).map_err(FileError::reading(&recipe.model))?;
-    let is_weights = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors");
+    let is_weights =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors" || extension == "bin");
     let mut files: Vec<PathBuf> = list.filter_map(|entry| Some(entry.ok()?.path())).filter(is_weights).collect();
     files.sort();
     files.extend(recipe.lora.as_ref().and_then(|lora| lora.base.clone()));

@@ -76,6 +76,10 @@ impl NativeEncoder {
     fn config(&self) -> &internvl::Config {
         self.model.layout().config()
     }
+
+    fn tower(&self) -> &internvl::VisionConfig {
+        self.config().vision.as_ref().expect("an mmproj file has a tower")
+    }
 }
 
 /// See [`NativeOptions::precision`].
@@ -118,7 +122,7 @@ fn channels(file: &GgufFile, key: &str, fits: impl Fn(f32) -> bool) -> Result<[f
 
 impl VisionEncoder for NativeEncoder {
     fn tile_size(&self) -> usize {
-        self.config().vision.image
+        self.tower().image
     }
 
     fn tokens_per_tile(&self) -> usize {
@@ -135,7 +139,7 @@ impl VisionEncoder for NativeEncoder {
         if let Some(tile) = tiles.iter().find(wrong) {
             return Err(VisionError::Tile { found: tile.size, expected });
         }
-        let tiles_per_pass = (MAX_TOKENS / self.config().vision.tokens()).max(1);
+        let tiles_per_pass = (MAX_TOKENS / self.tower().tokens()).max(1);
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.threads.install(|| {
             let mut values = Vec::with_capacity(tiles.len() * self.tokens_per_tile() * self.width());

@@ -131,7 +131,7 @@ fn an_adapter_is_saved_in_the_form_of_peft() {
         let config: Value = serde_json::from_slice(&fs::read(last.join("adapter_config.json")).unwrap()).unwrap();
         assert_eq!((&config["r"], &config["lora_alpha"], &config["peft_type"]), (&json!(4), &json!(8), &json!("LORA")));
         assert_eq!(config["modules_to_save"], json!(["mlp1"]));
-        let step = bench.data().train.special.step;
+        let step = bench.data().train.special.steps.unwrap().mark.unwrap();
         assert_eq!(config["trainable_token_indices"], json!({table: [step], head: [step]}));
         let bytes = fs::read(last.join("adapter_model.safetensors")).unwrap();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();

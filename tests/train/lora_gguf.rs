@@ -110,8 +110,12 @@ fn a_quantised_base_gives_the_losses_and_gradients_of_the_dequantised_one() {
         }
         let quantised = read(&packed);
         assert!((0..layout.tensors().len()).any(|number| matches!(quantised.store(number), Store::Rows(_))));
-        let additions =
-            LoraConfig { rank: 4, scale: 2.0, targets: layout.lora_targets(), tokens: vec![data.train.special.step] };
+        let additions = LoraConfig {
+            rank: 4,
+            scale: 2.0,
+            targets: layout.lora_targets(),
+            tokens: vec![data.train.special.steps.unwrap().mark.unwrap()],
+        };
         let adapted = layout.with_lora(&additions).unwrap();
         let trainable = Trainable::only(&adapted, |number| number >= adapted.base_len());
         let (mut losses, mut gradients) = (Vec::new(), Vec::new());

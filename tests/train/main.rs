@@ -16,6 +16,7 @@ mod scores;
 mod support;
 #[cfg(not(feature = "engine"))]
 mod tokenizer;
+mod text;
 mod trees;
 
 use std::fs;
@@ -33,7 +34,7 @@ use tempfile::TempDir;
 /// The tokenizer of a checkpoint.
 #[cfg(feature = "engine")]
 fn tokenizer(checkpoint: &Path) -> impl Tokenizer {
-    mmprm::train::vocabulary::Vocabulary::open(checkpoint).unwrap()
+    mmprm::train::vocabulary::Vocabulary::open(checkpoint, &[]).unwrap()
 }
 
 /// The tokenizer of a checkpoint.

@@ -11,7 +11,7 @@ use mmprm::internvl::{
 use mmprm::nn::attention::{Mask, Segments};
 use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
 use mmprm::prompt::PrmTemplate;
-use mmprm::train::data::{Dataset, Sample};
+use mmprm::train::data::{Dataset, Sample, StepTokens};
 use mmprm::train::network::tiling;
 use mmprm::vision::prompts::{PromptEncoder, PromptEncoderOptions};
 use mmprm_quant::convert::WeightType;
@@ -89,7 +89,7 @@ impl Trained {
         let tiling = tiling(&self.bench.recipe, self.model.layout());
         let (mut images, mut pixels, mut count) = (Vec::new(), Vec::new(), 0);
         for placed in &sample.images {
-            let tiles = self.data.images[placed.image].load(&tiling).unwrap();
+            let tiles = self.data.images[placed.image].load(&tiling.unwrap()).unwrap();
             images.push(ImageSpan { first: placed.start, tiles: count..count + tiles.len() });
             count += tiles.len();
             pixels.extend(tiles.iter().flat_map(|tile| normalise(tile, IMAGENET_MEAN, IMAGENET_STD)));
@@ -102,7 +102,8 @@ impl Trained {
     fn scores(&self, sample: &Sample) -> Vec<f64> {
         let rows: Vec<usize> = sample.targets.iter().map(|target| target.row).collect();
         let (labels, weights) = (vec![1.0; rows.len()], vec![1.0; rows.len()]);
-        let targets = Targets::Steps { rows, labels, weights, yes: self.data.special.yes, no: self.data.special.no };
+        let StepTokens { yes, no, .. } = self.data.special.steps.unwrap();
+        let targets = Targets::Steps { rows, labels, weights, yes, no };
         let packed = self.packed(sample);
         let loss = self.model.loss(&self.parameters, &packed, &targets, ComputeOptions::default()).unwrap();
         loss.outputs.into_iter().map(f64::from).collect()
@@ -152,8 +153,8 @@ fn apart(trained: &Trained, weight_type: WeightType) -> f64 {
     let engine = Engine::start(&load(&pair), options).unwrap();
     let (special, samples) = (&trained.data.special, &trained.data.samples);
     let prompts = samples.iter().map(|sample| trained.prompt(sample)).collect();
-    let read = [special.yes as Token, special.no as Token];
-    let readings = engine.probe(prompts, special.step as Token, &read).unwrap();
+    let StepTokens { mark, yes, no } = special.steps.unwrap();
+    let readings = engine.probe(prompts, mark.unwrap() as Token, &[yes as Token, no as Token]).unwrap();
     let mut worst = 0.0_f64;
     for (sample, rows) in samples.iter().zip(&readings) {
         let scores: Vec<f64> = rows.iter().map(|row| 1.0 / (1.0 + f64::from(row[1] - row[0]).exp())).collect();

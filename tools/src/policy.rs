@@ -12,12 +12,11 @@ use mmprm::data::solution::Continue;
 use mmprm::policy::{
     GenerationOptions, LocalPolicy, PolicyError, RemotePolicy, RolloutModel, RolloutRequest, SampledRollout,
 };
-use mmprm::prompt::ChatTemplate;
 use mmprm::remote::{Endpoint, EndpointError, EndpointOptions, SetupError};
 use serde_json::{Value, json};
 
 use crate::args::{self, Automatic, EngineArgs, SamplingArgs, api_key, prompt_template};
-use crate::exit::Usage;
+use crate::exit::{BadInput, Usage};
 use crate::models::{self, WithImages};
 use crate::monitor::Counters;
 use crate::ui::Ui;
@@ -37,9 +36,10 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
-    /// Chat template for other instruct models, with `{prompt}` in place of the user's message
-    /// [default: InternVL2.5's]. A server applies its own template and receives only the system
-    /// message of a ChatML template.
+    /// Chat template, with `{prompt}` in place of the user's message [default: InternVL2.5's for its
+    /// family, that of the file for other instruct models, none for a model without one]. A server
+    /// applies its own template and receives only the system message of a ChatML template [default:
+    /// InternVL2.5's].
     #[arg(long, value_name = "FILE")]
     prompt_template: Option<PathBuf>,
 
@@ -163,7 +163,7 @@ impl PolicyArgs {
             max_tokens: sampling.max_tokens,
             seed: sampling.seed,
             data_root,
-            template: self.template()?,
+            template: self.prompt_template.as_deref().map(prompt_template).transpose()?,
             continues,
             cancel: ui.interrupted().clone(),
         };
@@ -173,12 +173,9 @@ impl PolicyArgs {
         let model = self.model.as_deref().ok_or_else(|| Usage("expected --policy or --policy-url".into()))?;
         let (engine, encoder) =
             engine.start(model, self.mmproj.as_deref(), self.max_tiles, self.parallel.0, false, ui)?;
-        Ok(OpenPolicy::Local(Box::new(LocalPolicy::new(engine, encoder, options).keep_prompts(keep_prompts))))
-    }
-
-    /// The chat template.
-    fn template(&self) -> anyhow::Result<ChatTemplate> {
-        self.prompt_template.as_deref().map_or_else(|| Ok(ChatTemplate::default()), prompt_template)
+        let policy = LocalPolicy::new(engine, encoder, options)
+            .map_err(|error| BadInput(format!("{error}, with --prompt-template")))?;
+        Ok(OpenPolicy::Local(Box::new(policy.keep_prompts(keep_prompts))))
     }
 
     /// The maximum number of rollouts in flight with `policy`, for requests of `each` rollouts.

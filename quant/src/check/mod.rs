@@ -19,6 +19,7 @@
 
 mod adapter;
 mod apply;
+mod config;
 mod keys;
 mod language;
 mod rules;
@@ -30,6 +31,7 @@ mod vocabulary;
 pub use adapter::adapter;
 #[doc(hidden)]
 pub use apply::table_keys;
+pub use config::language_config;
 pub use language::language;
 pub use vision::vision;
 pub use vocabulary::vocabulary;

@@ -1,5 +1,6 @@
 //! Converts a low-rank adapter to a GGUF adapter, which unmodified llama.cpp loads with the
-//! converted base (`--lora`).
+//! converted base (`--lora`). The base is a checkpoint, or the GGUF file of a text model over which
+//! the adapter was trained.
 //!
 //! Where conversion splits or reorders the rows of a matrix, the rows of B follow and A is repeated
 //! for each part. Retrained rows of token tables become exact adapters of their tables: one factor
@@ -19,18 +20,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::base::Base;
 use super::error::ConvertError;
-use super::language;
 use super::metadata::entry;
-use super::names::Names;
 use super::options::WeightType;
 use super::planned::{PlannedTensor, model_name};
 use crate::adapter::{Adapter, AdapterError, Matrix, Pair, TokenRows};
-use crate::blocks::{GgmlType, dequantize_row, quantize_rows};
+use crate::blocks::{GgmlType, quantize_rows};
 use crate::gguf::{GgufWriter, Metadata, TensorSpec};
-use crate::hf::config::{LanguageArch, ModelConfig};
+use crate::hf::config::LanguageArch;
 use crate::hf::origin::Origin;
-use crate::safetensors::{Checkpoint, Dtype};
 
 /// A tensor of a GGUF adapter.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +52,7 @@ pub struct AdapterPlan {
     pub notes: Vec<String>,
 }
 
-/// Plans the conversion of an adapter of the checkpoint `base` into `<name>-lora-<type>.gguf` in
+/// Plans the conversion of an adapter of `base`, a checkpoint or the GGUF file of a text model, into `<name>-lora-<type>.gguf` in
 /// `output`, where `<name>` is the name of the adapter's directory. Nothing is written.
 ///
 /// # Errors
@@ -62,19 +61,16 @@ pub struct AdapterPlan {
 pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType) -> Result<AdapterPlan, ConvertError> {
     let name = model_name(adapter)?;
     let adapter = Adapter::open(adapter)?;
-    let config = ModelConfig::read(base)?;
-    let checkpoint = Checkpoint::open(base)?;
-    let names = Names::of(config.names, Some(&checkpoint));
-    let planned = language::map(Some(&checkpoint), base, names, &config.language, weight_type)?;
-    let tied = config.language.tied && config.language.arch != LanguageArch::InternLm2;
+    let base = Base::open(base)?;
+    let planned = base.map(weight_type)?;
+    let tied = base.language.tied && base.language.arch != LanguageArch::InternLm2;
     if let Some(table) = adapter.rows.keys().next().filter(|_| tied) {
         // The table then has two uses, for which llama.cpp needs A and B in opposite orders.
         let problem =
             "retrained rows of a table that is both embedding and head have no GGUF form; merge the adapter instead";
         return Err(adapter.tensor_error(table, problem).into());
     }
-    let mut tensors =
-        Tensors { adapter: &adapter, base: &checkpoint, weight_type, list: Vec::new(), used: BTreeSet::new() };
+    let mut tensors = Tensors { adapter: &adapter, base: &base, weight_type, list: Vec::new(), used: BTreeSet::new() };
     for target in &planned {
         if let Some(pair) = adapter.pairs.get(&target.source) {
             tensors.pair(target, pair)?;
@@ -88,8 +84,7 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
         let problem = "not a matrix of the base's language model; a GGUF adapter can adapt only those";
         return Err(adapter.tensor_error(unknown, problem).into());
     }
-    let in_mmproj = |name: &str| config.vision.is_some() && !names.is_language(name) && checkpoint.get(name).is_some();
-    if let Some(name) = adapter.full_tensors.keys().find(|name| !in_mmproj(name)) {
+    if let Some(name) = adapter.full_tensors.keys().find(|name| !base.is_in_mmproj(name)) {
         let problem = "a fully trained tensor of the language model, which a GGUF adapter cannot contain; merge the adapter \
                        instead";
         return Err(adapter.tensor_error(name, problem).into());
@@ -102,7 +97,7 @@ pub fn plan(adapter: &Path, base: &Path, output: &Path, weight_type: WeightType)
         )
     });
     let mut metadata = vec![
-        entry("general.architecture", config.language.arch.name()),
+        entry("general.architecture", base.language.arch.name()),
         entry("general.type", "adapter"),
         entry("general.name", name.as_str()),
         entry("general.file_type", weight_type.file_type()),
@@ -148,7 +143,7 @@ fn size(spec: &TensorSpec) -> u64 {
 /// Collects the tensors of an adapter.
 struct Tensors<'a> {
     adapter: &'a Adapter,
-    base: &'a Checkpoint,
+    base: &'a Base,
     weight_type: WeightType,
     list: Vec<AdapterTensor>,
     used: BTreeSet<&'a str>,
@@ -168,10 +163,9 @@ impl<'a> Tensors<'a> {
     }
 
     fn pair(&mut self, target: &'a PlannedTensor, pair: &Pair) -> Result<(), AdapterError> {
-        let source = self.base.get(&target.source).expect("planned from this checkpoint");
-        let found = [pair.up.rows, pair.down.cols];
-        if source.shape != found {
-            let problem = format!("for a base of shape {found:?}, expected the base's {:?}", source.shape);
+        let found = [pair.up.rows as u64, pair.down.cols as u64];
+        if target.shape != found {
+            let problem = format!("for a base of shape {found:?}, expected the base's {:?}", target.shape);
             return Err(self.adapter.tensor_error(&target.source, problem));
         }
         let rows = target.spec.dims[1];
@@ -205,7 +199,8 @@ impl<'a> Tensors<'a> {
         let mut differences = rows.clone();
         for (place, token) in tokens.iter().enumerate() {
             picks.values[*token as usize * count + place] = pick;
-            let base = self.base_row(target, *token as usize, width);
+            let base = self.base.row(target, *token as usize, width);
+            let base = base.map_err(|error| self.adapter.tensor_error(&target.source, error.to_string()))?;
             let row = &mut differences.values[place * width..][..width];
             row.iter_mut().zip(base).for_each(|(new, base)| *new -= base);
         }
@@ -219,19 +214,5 @@ impl<'a> Tensors<'a> {
         }
         self.used.insert(&target.source);
         Ok(())
-    }
-
-    fn base_row(&self, target: &PlannedTensor, row: usize, width: usize) -> Vec<f32> {
-        let source = self.base.get(&target.source).expect("planned from this checkpoint");
-        let ggml_type = match source.dtype {
-            Dtype::F16 => GgmlType::F16,
-            Dtype::BF16 => GgmlType::BF16,
-            _ => GgmlType::F32,
-        };
-        let bytes = ggml_type.row_bytes(width).expect("floats have no blocks");
-        let mut values = vec![0.0; width];
-        dequantize_row(ggml_type, &self.base.data(source)[row * bytes..][..bytes], &mut values)
-            .expect("the buffers have matching lengths");
-        values
     }
 }

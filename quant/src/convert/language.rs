@@ -9,7 +9,7 @@ use super::names::Names;
 use super::options::WeightType;
 use super::planned::PlannedTensor;
 use super::rows::{QkvPart, RowMap};
-use crate::hf::config::{LanguageArch, LanguageConfig, RopeScaling, ScoringHead};
+use crate::hf::config::{LanguageArch, LanguageConfig, ScoringHead};
 use crate::safetensors::Checkpoint;
 
 /// Plans the language model's tensors.
@@ -91,7 +91,7 @@ fn llama(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), Convert
         mapper.take(&target("ffn_down.weight"), &source("mlp.down_proj.weight"), &[hidden, ff])?;
     }
     mapper.take("output_norm.weight", "model.norm.weight", &[hidden])?;
-    if let Some(factors) = frequency_factors(config) {
+    if let Some(factors) = config.frequency_factors() {
         mapper.compute("rope_freqs.weight", factors);
     }
     // A head that scores is in the place of the vocabulary's, which some checkpoints have all the same.
@@ -101,44 +101,4 @@ fn llama(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), Convert
         return Ok(());
     }
     mapper.take("output.weight", "lm_head.weight", &[config.vocab, hidden])
-}
-
-/// Returns what llama.cpp divides the frequencies by, in models with Llama 3's scaling. Computed in
-/// 32 bits, as by transformers and by llama.cpp's converter.
-fn frequency_factors(config: &LanguageConfig) -> Option<Vec<f32>> {
-    let RopeScaling::Llama3 { factor, low, high, original_context } = config.rope_scaling else { return None };
-    let context = original_context as f32;
-    let [factor, low, high] = [factor, low, high].map(|number| number as f32);
-    let width = config.head();
-    let factors = (0..width / 2).map(|index| {
-        let frequency = 1.0 / config.rope_base.powf((2 * index) as f32 / width as f32);
-        let wavelength = std::f32::consts::TAU / frequency;
-        if wavelength < context / high {
-            1.0
-        } else if wavelength > context / low {
-            factor
-        } else {
-            let smooth = (context / wavelength - low) / (high - low);
-            1.0 / ((1.0 - smooth) / factor + smooth)
-        }
-    });
-    Some(factors.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hf::shapes::Shape;
-
-    #[test]
-    fn frequencies_are_kept_interpolated_or_divided() {
-        let mut config = Shape::InternVl25B8.config().language;
-        assert_eq!(frequency_factors(&config), None);
-        config.rope_base = 5e5;
-        config.rope_scaling = RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 8192 };
-        let factors = frequency_factors(&config).unwrap();
-        assert_eq!((factors.len(), factors.is_sorted()), (64, true));
-        assert_eq!((&factors[..29], &factors[35..]), (&[1.0; 29][..], &[8.0; 29][..]));
-        assert!(factors[29..35].iter().all(|factor| *factor > 1.0 && *factor < 8.0), "{factors:?}");
-    }
 }

@@ -44,7 +44,14 @@ impl<'a> Mapper<'a> {
         let spec = TensorSpec { name: target.to_owned(), dims: vec![values.len() as u64], ggml_type: GgmlType::F32 };
         let size = 4 * values.len() as u64;
         let source = "config.json".to_owned();
-        self.tensors.push(PlannedTensor { spec, source, size, rows: RowMap::From(0), values: Some(values) });
+        self.tensors.push(PlannedTensor {
+            spec,
+            source,
+            shape: Vec::new(),
+            size,
+            rows: RowMap::From(0),
+            values: Some(values),
+        });
     }
 
     /// Plans `target` from all rows of `source` (a name as in a model of its own), which must have
@@ -97,7 +104,7 @@ impl<'a> Mapper<'a> {
             return Err(ConvertError::TooLarge { path, tensor: source, shape });
         };
         let spec = TensorSpec { name: target.to_owned(), dims, ggml_type };
-        self.tensors.push(PlannedTensor { spec, source, size, rows, values: None });
+        self.tensors.push(PlannedTensor { spec, source, shape: shape.to_vec(), size, rows, values: None });
         Ok(())
     }
 

@@ -1,19 +1,13 @@
 //! The metadata that llama.cpp needs, and `mmprm.*` for what it has no keys for.
 
 use crate::gguf::{GgufValue, Metadata};
-use crate::hf::config::{Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm};
+use crate::hf::config::{
+    Activation, DYNAMIC_ROPE, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm, WINDOW,
+};
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 
 /// Version of the block formats (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
-
-/// The factor of dynamic NTK scaling, which llama.cpp has no key for: a model with it computes
-/// something else beyond its trained context than its checkpoint's own code.
-pub const DYNAMIC_ROPE: &str = "mmprm.rope.dynamic_factor";
-
-/// The number of positions that a token attends to, where they are fewer than the trained context:
-/// llama.cpp attends to all in these models.
-pub const WINDOW: &str = "mmprm.attention.window";
 
 /// Values of the `general.*` keys.
 #[derive(Debug, Clone, Copy)]

@@ -23,6 +23,7 @@
 //! ```
 
 pub mod adapter;
+mod base;
 mod error;
 mod head;
 mod language;
@@ -37,8 +38,8 @@ mod rows;
 mod stream;
 mod vision;
 
+pub use crate::hf::config::{DYNAMIC_ROPE, WINDOW};
 pub use error::ConvertError;
-pub use metadata::{DYNAMIC_ROPE, WINDOW};
 pub(crate) use metadata::{
     GeneralInfo, QUANTIZATION_VERSION, language as language_metadata, vision as vision_metadata,
 };

@@ -14,6 +14,8 @@ pub struct PlannedTensor {
     pub spec: TensorSpec,
     /// Name of the source tensor in the checkpoint, or the file from which the tensor is computed.
     pub source: String,
+    /// Shape of the source.
+    pub(super) shape: Vec<u64>,
     pub(super) size: u64,
     pub(super) rows: RowMap,
     /// The values of a tensor that is computed.

@@ -21,6 +21,7 @@
 //! ```
 
 mod dtype;
+mod pytorch;
 mod read;
 mod write;
 

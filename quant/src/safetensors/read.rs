@@ -1,4 +1,5 @@
-//! Reads one file, or the shards listed in `model.safetensors.index.json`, memory-mapped.
+//! Reads one file, or the shards listed in `model.safetensors.index.json`, memory-mapped; where a directory has none, the files of
+//! PyTorch in their place ([`crate::pytorch`]).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::dtype::Dtype;
+use super::pytorch::{self, is_pytorch};
 use crate::hf::{HfError, present, read_json};
 use crate::map::MappedFile;
 
@@ -21,6 +23,8 @@ const PREFIX: usize = 8;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// PyTorch's names.
+const PYTORCH: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// An error of reading a checkpoint's tensors. Every message names the file and the tensor.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +84,7 @@ pub enum SafetensorsError {
         path: PathBuf,
     },
     /// The directory contains neither a single file nor an index.
-    #[error("{}: no weights, expected {SINGLE} or {INDEX}", path.display())]
+    #[error("{}: no weights, expected {SINGLE}, {INDEX}, or {} or {}", path.display(), PYTORCH[0], PYTORCH[1])]
     NoWeights {
         /// The directory.
         path: PathBuf,
@@ -123,7 +127,8 @@ impl Checkpoint {
     /// Opens `model.safetensors`, or the shards listed in `model.safetensors.index.json`, which
     /// must be plain file names in the same directory and contain exactly the tensors that the
     /// index lists. A directory with both is refused, because other programs differ in which one
-    /// they use, unless the index lists the single file.
+    /// they use, unless the index lists the single file. A directory with neither is one of PyTorch:
+    /// `pytorch_model.bin`, or `pytorch_model.bin.index.json` and its shards.
     ///
     /// # Errors
     /// [`SafetensorsError`] with the file and the tensor.
@@ -145,9 +150,24 @@ impl Checkpoint {
             },
             (false, false) => match first_shard(directory) {
                 Some(path) => Err(SafetensorsError::NoIndex { path }),
-                None => Err(SafetensorsError::NoWeights { path: directory.to_owned() }),
+                None => Self::open_pytorch(directory),
             },
         }
+    }
+
+    fn open_pytorch(directory: &Path) -> Result<Self, SafetensorsError> {
+        let [single, index] = PYTORCH.map(|name| directory.join(name));
+        match (present(&index), present(&single)) {
+            (true, true) => Err(SafetensorsError::TwoCheckpoints { path: single, other: index }),
+            (true, false) => Self::open_shards(directory, &index),
+            (false, true) => Self::open_file(&single),
+            (false, false) => Err(SafetensorsError::NoWeights { path: directory.to_owned() }),
+        }
+    }
+
+    /// Returns a file of PyTorch among those of the checkpoint.
+    pub fn pytorch_file(&self) -> Option<&Path> {
+        self.shards.iter().map(MappedFile::path).find(|path| is_pytorch(path))
     }
 
     /// Opens one file.
@@ -201,7 +221,8 @@ impl Checkpoint {
 
     fn add(&mut self, path: &Path) -> Result<(), SafetensorsError> {
         let map = MappedFile::open(path).map_err(|source| SafetensorsError::Read { path: path.to_owned(), source })?;
-        for (name, mut tensor) in parse(map.bytes(), path)? {
+        let tensors = if is_pytorch(path) { parse_pytorch(map.bytes(), path)? } else { parse(map.bytes(), path)? };
+        for (name, mut tensor) in tensors {
             tensor.shard = self.shards.len();
             if let Some(other) = self.tensors.insert(name.clone(), tensor) {
                 let problem = format!("also in {}, expected once", self.shards[other.shard].path().display());
@@ -273,6 +294,15 @@ fn is_shard(path: &Path) -> bool {
 
 fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>) -> SafetensorsError {
     SafetensorsError::Malformed { path: path.to_owned(), place: place.into(), problem: problem.into() }
+}
+
+/// The tensors of a file of PyTorch.
+fn parse_pytorch(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>, SafetensorsError> {
+    let found = pytorch::parse(bytes).map_err(|problem| malformed(path, problem.place, problem.problem))?;
+    let tensor = |(name, tensor): (String, pytorch::Tensor)| {
+        (name, Tensor { dtype: tensor.dtype, shape: tensor.shape, shard: 0, range: tensor.range })
+    };
+    Ok(found.into_iter().map(tensor).collect())
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>, SafetensorsError> {

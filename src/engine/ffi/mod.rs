@@ -11,6 +11,7 @@
 
 mod adapter;
 mod build;
+mod chat;
 mod context;
 mod log;
 mod model;
@@ -19,6 +20,7 @@ mod vision;
 
 pub use adapter::LoraAdapter;
 pub use build::{BuildInfo, build_info};
+pub(crate) use chat::apply_chat_template;
 pub(super) use context::{Batch, Context, ContextOptions, DecodeError};
 pub use model::{Device, Model, ModelOptions, gpu_devices};
 pub(crate) use model::{Specials, is_cache_f32};

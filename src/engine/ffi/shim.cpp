@@ -57,6 +57,12 @@ int32_t mmprm_llama_tokenize(
     });
 }
 
+int32_t mmprm_llama_chat_apply_template(
+        const char * tmpl, const llama_chat_message * chat, size_t count, bool add_ass, char * buffer, int32_t length,
+        char * cause) {
+    return guard(cause, [&] { return llama_chat_apply_template(tmpl, chat, count, add_ass, buffer, length); });
+}
+
 int32_t mmprm_llama_decode(llama_context * context, llama_batch batch, char * cause) {
     return guard(cause, [&] { return llama_decode(context, batch); });
 }

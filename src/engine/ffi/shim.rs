@@ -62,6 +62,15 @@ unsafe extern "C" {
         parse_special: bool,
         cause: Cause,
     ) -> i32;
+    pub(super) fn mmprm_llama_chat_apply_template(
+        template: *const c_char,
+        chat: *const sys::llama_chat_message,
+        count: usize,
+        add_assistant: bool,
+        buffer: *mut c_char,
+        length: i32,
+        cause: Cause,
+    ) -> i32;
     pub(super) fn mmprm_llama_decode(context: *mut sys::llama_context, batch: sys::llama_batch, cause: Cause) -> i32;
     pub(super) fn mmprm_llama_synchronize(context: *mut sys::llama_context, cause: Cause);
     pub(super) fn mmprm_mtmd_init_from_file(

@@ -47,7 +47,8 @@ fn samples(architecture: &str) -> Vec<Sample> {
 
 /// Pixel values of the images of samples.
 fn pixels(samples: &[Sample], layout: &Layout) -> HashMap<String, Vec<f32>> {
-    let tiling = Tiling { size: layout.config().vision.image, min_tiles: 1, max_tiles: 6, thumbnail: true };
+    let tiling =
+        Tiling { size: layout.config().vision.as_ref().unwrap().image, min_tiles: 1, max_tiles: 6, thumbnail: true };
     let of = |image: &String| {
         let decoded = load(&golden().join("images").join(image), &Limits::default()).unwrap();
         let values = tiles(&decoded, &tiling).iter().flat_map(|t| normalise(t, IMAGENET_MEAN, IMAGENET_STD)).collect();
@@ -74,9 +75,9 @@ fn golden_train_losses_match_f64_within_f32_rounding() {
         let samples = samples(architecture);
         let pixels = pixels(&samples, &layout);
         let pass = Pass { weights: (&parameters).into(), precision: ComputeOptions::default().precision };
-        let vision = &layout.config().vision;
+        let (tensors, vision) = layout.tower().unwrap();
         let features = |pixels: &[f32]| -> Rows {
-            let patches = convolve_patches(&pass, layout.vision.patch, vision, pixels);
+            let patches = convolve_patches(&pass, tensors.patch, vision, pixels);
             let patches: Rows =
                 patches.chunks(vision.hidden).map(|row| row.iter().map(|value| f64::from(*value)).collect()).collect();
             patches.chunks(vision.side().pow(2)).flat_map(|tile| naive.convolved_tile(&tile.to_vec())).collect()

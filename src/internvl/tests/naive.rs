@@ -48,12 +48,12 @@ impl<'a> NaiveModel<'a> {
 
     /// Computes features from pixel values.
     pub fn features(&self, pixels: &[f32]) -> Rows {
-        let config = self.layout.config();
-        pixels.chunks(config.vision.pixels()).flat_map(|tile| self.tile(tile)).collect()
+        let config = self.layout.tower().unwrap().1;
+        pixels.chunks(config.pixels()).flat_map(|tile| self.tile(tile)).collect()
     }
 
     fn tile(&self, pixels: &[f32]) -> Rows {
-        let vision = &self.layout.config().vision;
+        let vision = self.layout.tower().unwrap().1;
         let (side, patch, image) = (vision.side(), vision.patch, vision.image);
         let pixel = |channel: usize, y: usize, x: usize| f64::from(pixels[(channel * image + y) * image + x]);
         let mut patches = Vec::new();
@@ -62,28 +62,28 @@ impl<'a> NaiveModel<'a> {
             let offsets = (0..3 * patch * patch).map(|i| (i / (patch * patch), i / patch % patch, i % patch));
             patches.push(offsets.map(|(channel, y, x)| pixel(channel, top + y, left + x)).collect());
         }
-        self.convolved_tile(&self.linear(self.layout.vision.patch, &patches))
+        self.convolved_tile(&self.linear(self.layout.tower().unwrap().0.patch, &patches))
     }
 
     /// Computes the features of a tile from its convolved patches.
     pub fn convolved_tile(&self, patches: &Rows) -> Rows {
-        let (tensors, config) = (&self.layout.vision, self.layout.config());
-        let (vision, side) = (&config.vision, config.vision.side());
+        let (tensors, config) = self.layout.tower().unwrap();
+        let side = config.side();
         let mut stream = vec![self.values[tensors.class].clone()];
         stream.extend_from_slice(patches);
-        let position = self.values[tensors.position].chunks(vision.hidden);
+        let position = self.values[tensors.position].chunks(config.hidden);
         let mut stream: Rows = stream.iter().zip(position).map(|(token, position)| sum(token, position)).collect();
         self.states.borrow_mut().push(stream.clone());
         for block in &tensors.blocks {
             let qkv = self.linear(block.qkv, &self.norm(block.norms[0], &stream));
             let part = |part: usize| -> Rows {
-                qkv.iter().map(|row| row[part * vision.hidden..(part + 1) * vision.hidden].to_vec()).collect()
+                qkv.iter().map(|row| row[part * config.hidden..(part + 1) * config.hidden].to_vec()).collect()
             };
             let (mut q, mut k) = (part(0), part(1));
             if let Some(norms) = block.qk_norms {
                 (q, k) = (self.norm(norms[0], &q), self.norm(norms[1], &k));
             }
-            let mixed = attention(&q, &k, &part(2), vision.heads, 1, false);
+            let mixed = attention(&q, &k, &part(2), config.heads, 1, false);
             let attended = self.linear(block.out, &mixed);
             stream = self.scaled(block.scales[0], &attended, &stream);
             let inner = self.linear(block.up, &self.norm(block.norms[1], &stream));
@@ -91,7 +91,7 @@ impl<'a> NaiveModel<'a> {
             stream = self.scaled(block.scales[1], &self.linear(block.down, &inner), &stream);
             self.states.borrow_mut().push(stream.clone());
         }
-        assert!(vision.norm == NormKind::Layer || tensors.blocks.iter().all(|block| block.norms[0].bias.is_none()));
+        assert!(config.norm == NormKind::Layer || tensors.blocks.iter().all(|block| block.norms[0].bias.is_none()));
         let across = side / config.shuffle;
         let joined = (0..across * across).map(|block| {
             let (top, left) = (block / across * config.shuffle, block % across * config.shuffle);
@@ -113,7 +113,7 @@ impl<'a> NaiveModel<'a> {
     /// instead of embeddings.
     pub fn path(&self, tokens: &[(u32, Option<&Vec<f64>>)]) -> Rows {
         let (tensors, config) = (&self.layout.language, &self.layout.config().language);
-        let projector = &self.layout.projector;
+        let projector = self.layout.projector.as_ref().unwrap();
         let table: Vec<&[f64]> = self.values[tensors.embedding].chunks(config.hidden).collect();
         let embed = |(token, features): &(u32, Option<&Vec<f64>>)| match features {
             None => table[*token as usize].to_vec(),
@@ -124,7 +124,7 @@ impl<'a> NaiveModel<'a> {
             }
         };
         let mut stream: Rows = tokens.iter().map(embed).collect();
-        let (heads, keys, dim) = (config.heads, config.kv_heads, config.head());
+        let (heads, keys, dim) = (config.heads, config.kv_heads, config.head);
         self.states.borrow_mut().push(stream.clone());
         for block in &tensors.blocks {
             let normed = self.norm(block.attention_norm, &stream);
@@ -159,7 +159,7 @@ impl<'a> NaiveModel<'a> {
 
     fn rotate(&self, x: &mut Rows) {
         let config = &self.layout.config().language;
-        let dim = config.head();
+        let dim = config.head;
         let length = x.len() as f64;
         let base = match config.rope_scaling {
             RopeScaling::Dynamic { factor, trained } if x.len() > trained => {
@@ -172,7 +172,8 @@ impl<'a> NaiveModel<'a> {
             for head in row.chunks_mut(dim) {
                 for i in 0..dim / 2 {
                     // Angles are rounded to f32, as in MM-PRM's code.
-                    let frequency = base.powf(-2.0 * i as f64 / dim as f64) as f32;
+                    let divisor = config.rope_divisors.get(i).copied().unwrap_or(1.0);
+                    let frequency = base.powf(-2.0 * i as f64 / dim as f64) as f32 / divisor;
                     let angle = f64::from(position as f32 * frequency);
                     let (low, high) = (head[i], head[i + dim / 2]);
                     head[i] = low * angle.cos() - high * angle.sin();

@@ -177,6 +177,11 @@ impl PrmForm {
         self.text.begin.has(Slot::Bos)
     }
 
+    /// Returns whether the answer of a finished solution is written in another way than its steps.
+    pub fn tells_answers(&self) -> bool {
+        self.text.answer != self.text.step
+    }
+
     /// Returns the form with another system message.
     #[must_use]
     pub fn with_system(&self, system: &str) -> Self {

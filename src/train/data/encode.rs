@@ -4,7 +4,8 @@ use super::error::SampleError;
 use super::record::Text;
 use super::sample::{Placed, Sample, Target, TargetValue};
 use super::tokenizer::{SpecialTokens, Tokenizer};
-use crate::prompt::{PROCESS, Piece, Run};
+use super::writer::{Encoded, Writer};
+use crate::prompt::{PROCESS, Piece};
 
 /// The length limit of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +41,9 @@ impl Encoder<'_> {
         id: String,
         problem: u64,
     ) -> Result<Sample, SampleError> {
-        let (mut tokens, images) = self.tokens(text, text_images)?;
+        let Encoded { mut tokens, images, reads } = self.tokens(text, text_images)?;
         let mut targets = match &text.reply {
-            None => self.steps(&tokens, text, text_images)?,
+            None => self.steps(&tokens, reads, text, text_images)?,
             Some(_) => self.predictions(&tokens, text, text_images)?,
         };
         if let Some(pieces) = &text.image_tokens {
@@ -57,46 +58,49 @@ impl Encoder<'_> {
         Ok(Sample { id, problem, tokens, images, targets, right: text.right })
     }
 
-    /// Context and reply as tokens, with the places of the images.
-    fn tokens(&self, text: &Text, text_images: TextImages<'_>) -> Result<(Vec<u32>, Vec<Placed>), SampleError> {
-        let (mut tokens, mut images, mut run) = (Vec::new(), Vec::new(), Run::new(self.reference_special_tokens));
-        let flush = |run: &mut Run, tokens: &mut Vec<u32>| -> Result<(), SampleError> {
-            if !run.is_empty() {
-                let ids = self.tokenizer.encode(run, tokens.is_empty()).map_err(SampleError::Tokenizer)?;
-                if ids.contains(&self.special.context) {
-                    return Err(SampleError::ContextInText);
-                }
-                tokens.extend(ids);
-                run.clear();
+    /// Context and reply as tokens, with the places of the images and of what is read.
+    fn tokens(&self, text: &Text, text_images: TextImages<'_>) -> Result<Encoded, SampleError> {
+        let mut writer = Writer::new(self, text_images);
+        let places = text.places.clone().unwrap_or_default();
+        if places.bos {
+            writer.bos()?;
+        }
+        let (mut reads, mut cuts) = (places.reads.iter().peekable(), places.cuts.iter().peekable());
+        for index in 0..=text.context.len() {
+            while reads.next_if_eq(&&index).is_some() {
+                writer.read();
             }
-            Ok(())
-        };
-        for piece in text.context.iter().chain(text.reply.iter().flatten()) {
-            match piece {
-                Piece::Text(more) => run.template(more),
-                Piece::Plain(more) => run.plain(more),
-                Piece::Image(index) => {
-                    let &(image, tiles) = text_images.get(*index).ok_or(SampleError::NoSuchImage)?;
-                    run.template("<img>");
-                    flush(&mut run, &mut tokens)?;
-                    images.push(Placed { start: tokens.len(), image });
-                    tokens.extend(std::iter::repeat_n(self.special.context, tiles * self.tokens_per_tile));
-                    run.template("</img>");
-                }
+            while cuts.next_if_eq(&&index).is_some() {
+                writer.flush()?;
+            }
+            if let Some(piece) = text.context.get(index) {
+                writer.piece(piece)?;
             }
         }
-        if text.reply.is_some() {
-            run.template("<|im_end|>");
+        if let Some(reply) = &text.reply {
+            reply.iter().try_for_each(|piece| writer.piece(piece))?;
+            writer.template("<|im_end|>");
         }
-        flush(&mut run, &mut tokens)?;
-        Ok((tokens, images))
+        writer.finish()
     }
 
-    /// A label at each step token, and with `token_labels` at every token of the step.
-    fn steps(&self, tokens: &[u32], text: &Text, text_images: TextImages<'_>) -> Result<Vec<Target>, SampleError> {
-        let ends: Vec<usize> = (0..tokens.len()).filter(|row| tokens[*row] == self.special.step).collect();
+    /// A label at each place where the form reads a score; in MM-PRM's form at each step token, and with `token_labels` at every
+    /// token of the step.
+    fn steps(
+        &self,
+        tokens: &[u32],
+        reads: Vec<usize>,
+        text: &Text,
+        text_images: TextImages<'_>,
+    ) -> Result<Vec<Target>, SampleError> {
+        let mark = self.special.steps.and_then(|steps| steps.mark);
+        let ends: Vec<usize> = match (&text.places, mark) {
+            (Some(_), mark) => reads.into_iter().filter(|row| mark.is_none_or(|mark| tokens[*row] == mark)).collect(),
+            (None, Some(mark)) => (0..tokens.len()).filter(|row| tokens[*row] == mark).collect(),
+            (None, None) => Vec::new(),
+        };
         if ends.len() != text.labels.len() {
-            // The text was checked before: the tokenizer does not keep `<prm>` whole.
+            // The text was checked before: the tokenizer does not keep the mark whole.
             return Err(SampleError::StepTokens { found: ends.len(), expected: text.labels.len() });
         }
         let mut targets = Vec::new();
@@ -124,7 +128,7 @@ impl Encoder<'_> {
         if let Some(Piece::Text(last)) = before.context.last_mut() {
             last.truncate(cut + PROCESS.len());
         }
-        let (given, _) = self.tokens(&before, text_images)?;
+        let given = self.tokens(&before, text_images)?.tokens;
         // The first step may merge with the token before it.
         Ok(given.iter().zip(tokens).take_while(|(given, token)| given == token).count())
     }
@@ -137,7 +141,7 @@ impl Encoder<'_> {
         text_images: TextImages<'_>,
     ) -> Result<Vec<Target>, SampleError> {
         let context = Text { reply: None, ..text.clone() };
-        let (given, _) = self.tokens(&context, text_images)?;
+        let given = self.tokens(&context, text_images)?.tokens;
         // Where the reply merges with the context's last token, the merged token is predicted whole.
         let shared = given.iter().zip(tokens).take_while(|(given, token)| given == token).count();
         let rows = shared.max(1) - 1..tokens.len() - 1;
@@ -146,7 +150,7 @@ impl Encoder<'_> {
 
     /// What is printed where each image token looks: several pieces share its weight.
     fn image_targets(&self, tokens: &[u32], printed: &[Vec<String>]) -> Result<Vec<Target>, SampleError> {
-        let rows: Vec<usize> = (0..tokens.len()).filter(|row| tokens[*row] == self.special.context).collect();
+        let rows: Vec<usize> = (0..tokens.len()).filter(|row| Some(tokens[*row]) == self.special.context).collect();
         if rows.len() != printed.len() {
             return Err(SampleError::ImageTokens { found: printed.len(), expected: rows.len() });
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::data::images::ImageFieldError;
 use crate::image::ImageError;
+use crate::prompt::FormError;
 use crate::util::io::FileError;
 
 /// An error of reading training data.
@@ -63,7 +64,15 @@ pub enum DataError {
     #[error("the vocabulary has no token `{token}`, expected it as one token")]
     NoToken {
         /// Its text.
-        token: &'static str,
+        token: String,
+    },
+    /// The form of a PRM cannot be trained.
+    #[error("the PRM form {form}: {problem}")]
+    Form {
+        /// Its name.
+        form: String,
+        /// What is wrong and what was expected.
+        problem: &'static str,
     },
     /// The file has no records.
     #[error("{}: no samples, expected at least one", path.display())]
@@ -80,6 +89,26 @@ pub enum SampleError {
     /// A PRM record without conversations.
     #[error("no `conversations`, expected one of a human and a gpt turn")]
     NoConversations,
+    /// A record whose question is unknown, which another form than MM-PRM's needs.
+    #[error("no question, expected `question` and `steps`, or a text of the form `Question: …\\nProcess: …<prm>…`")]
+    NoQuestion,
+    /// A form cannot show the record.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A token reaches across the place where a score is read.
+    #[error(
+        "step {number}: a token reaches across the place where its score is read, expected a form whose steps end at tokens"
+    )]
+    Spanned {
+        /// The step, from 1.
+        number: usize,
+    },
+    /// The form begins with a token that the vocabulary has not.
+    #[error("the vocabulary names no beginning-of-sequence token, which the PRM form begins with")]
+    NoBos,
+    /// Images for a text model.
+    #[error("images, expected none: the model is a text model")]
+    TextModel,
     /// A policy record of neither form.
     #[error("expected `conversations`, or `question` and `solution`")]
     NoSolution,

@@ -28,7 +28,8 @@
 //! std::fs::write(&file, format!(r#"{{"id": 0, "conversations": {turns}}}"#)).unwrap();
 //! let options = DatasetOptions {
 //!     kind: SampleKind::Prm,
-//!     tiling: Tiling { size: 448, min_tiles: 1, max_tiles: 6, thumbnail: true },
+//!     form: None,
+//!     tiling: Some(Tiling { size: 448, min_tiles: 1, max_tiles: 6, thumbnail: true }),
 //!     tokens_per_tile: 256,
 //!     length: Length { tokens: 4096, truncate: false },
 //!     token_labels: false,
@@ -46,6 +47,7 @@ mod images;
 mod record;
 mod sample;
 mod tokenizer;
+mod writer;
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
@@ -62,9 +64,10 @@ pub use error::{DataError, SampleError, TokenizerError};
 pub use images::Image;
 pub use record::{SampleKind, SolutionForms};
 pub use sample::{Placed, Sample, Target, TargetValue};
-pub use tokenizer::{SpecialTokens, Tokenizer};
+pub use tokenizer::{SpecialTokens, StepTokens, Tokenizer};
 
 use crate::image::{self, ImageError, Tiling};
+use crate::prompt::{PrmForm, PrmTemplate};
 use crate::util::io::FileError;
 use encode::Encoder;
 use images::Images;
@@ -75,11 +78,13 @@ const MAX_LINE: u64 = 64 << 20;
 
 /// How a file is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DatasetOptions {
+pub struct DatasetOptions<'a> {
     /// The kind of its samples.
     pub kind: SampleKind,
-    /// How images are cut into tiles.
-    pub tiling: Tiling,
+    /// The form of a PRM that is not MM-PRM's.
+    pub form: Option<&'a PrmForm>,
+    /// How images are cut into tiles; `None` for a text model.
+    pub tiling: Option<Tiling>,
     /// Context tokens of a tile.
     pub tokens_per_tile: usize,
     /// The length limit of samples.
@@ -117,13 +122,21 @@ impl Dataset {
         path: &Path,
         root: &Path,
         tokenizer: &dyn Tokenizer,
-        options: &DatasetOptions,
+        options: &DatasetOptions<'_>,
     ) -> Result<Self, DataError> {
-        let special = SpecialTokens::find(tokenizer)?;
+        let is_prm = options.kind == SampleKind::Prm;
+        let form = is_prm.then(|| options.form.unwrap_or_else(|| PrmTemplate::Training.form()));
+        let special = SpecialTokens::find(tokenizer, form, options.tiling.is_some())?;
         let records = read_records(path)?;
         let source = Source { path, root };
         let images: Vec<Vec<PathBuf>> = records.iter().map(|record| source.images(record)).collect::<Result<_, _>>()?;
-        let (loaded, mut failed) = Images::read(&distinct(&images), &options.tiling);
+        let (loaded, mut failed) = match &options.tiling {
+            Some(tiling) => Images::read(&distinct(&images), tiling),
+            None => match records.iter().zip(&images).find(|(_, images)| !images.is_empty()) {
+                Some(((line, record), _)) => return Err(source.sample(*line, record, SampleError::TextModel)),
+                None => Default::default(),
+            },
+        };
         for (numbered, images) in records.iter().zip(&images) {
             if let Some(error) = images.iter().find_map(|image| failed.remove(image)) {
                 return Err(source.image(numbered, error));
@@ -147,7 +160,7 @@ impl Dataset {
                 let shown: Vec<usize> = images.iter().map(index).collect();
                 let tiles: Vec<_> = shown.iter().map(|&index| (index, loaded.all[index].tiles)).collect();
                 let (line, record) = numbered;
-                let texts = record.texts(options.kind, images.len());
+                let texts = record.texts(options.kind, images.len(), options.form);
                 let digests = shown.iter().map(|&index| loaded.all[index].digest.as_slice());
                 let sample = |text: record::Text| {
                     let problem = problem_key(&text.question, digests.clone());
@@ -187,9 +200,10 @@ impl Dataset {
 
     /// Removes labels that are not at the ends of steps.
     pub fn steps_only(samples: &mut [Sample], special: SpecialTokens) {
+        // Without a mark, all are where scores are read.
+        let Some(mark) = special.steps.and_then(|steps| steps.mark) else { return };
         for Sample { tokens, targets, .. } in samples {
-            targets
-                .retain(|target| matches!(target.value, TargetValue::Token(_)) || tokens[target.row] == special.step);
+            targets.retain(|target| matches!(target.value, TargetValue::Token(_)) || tokens[target.row] == mark);
         }
     }
 

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::error::SampleError;
 use crate::data::images::{check_markers, image_paths};
 use crate::prompt::{
-    ChatTemplate, Images, Piece, PrmTemplate, STEP_TOKEN, prm_continuation, prm_of, prm_text, prm_with, split_prm_text,
+    ChatTemplate, Images, Layout, Piece, PrmForm, PrmTemplate, STEP_TOKEN, prm_continuation, prm_of, prm_text,
+    prm_with, split_prm_text,
 };
 
 /// The kind of samples in a training file.
@@ -61,6 +62,8 @@ struct Turn {
 pub(super) struct Text {
     /// The input; for process supervision all of the text.
     pub context: Vec<Piece>,
+    /// Where a PRM's form other than MM-PRM's reads, cuts and begins the text.
+    pub places: Option<Places>,
     /// The text to predict.
     pub reply: Option<Vec<Piece>>,
     /// A label for each step.
@@ -75,12 +78,24 @@ pub(super) struct Text {
     pub image_tokens: Option<Vec<Vec<String>>>,
 }
 
+/// Numbers of pieces before the places of a form.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Places {
+    /// Where scores are read.
+    pub reads: Vec<usize>,
+    /// Where the text is cut to be tokenised.
+    pub cuts: Vec<usize>,
+    /// Whether the vocabulary's beginning-of-sequence token comes first.
+    pub bos: bool,
+}
+
 impl Text {
     /// A text with a reply to predict.
     fn with_reply(context: Vec<Piece>, reply: Vec<Piece>, question: &str) -> Self {
         let question = question.to_owned();
         Self {
             context,
+            places: None,
             reply: Some(reply),
             labels: Vec::new(),
             weights: Vec::new(),
@@ -97,13 +112,14 @@ impl Record {
         Ok(image_paths(&self.rest)?)
     }
 
-    /// The record's texts: one, or for a solution one in each form.
-    pub fn texts(&self, kind: SampleKind, images: usize) -> Result<Vec<Text>, SampleError> {
+    /// The record's texts: one, or for a solution one in each form, or for a PRM that reads at the end one for each step. `form`
+    /// is that of a PRM, if it is not MM-PRM's.
+    pub fn texts(&self, kind: SampleKind, images: usize, form: Option<&PrmForm>) -> Result<Vec<Text>, SampleError> {
         if self.image_tokens.is_some() && !matches!(kind, SampleKind::Policy(_)) {
             return Err(SampleError::ImageTokensKind);
         }
         let mut texts = match (kind, &self.conversations) {
-            (SampleKind::Prm, Some(turns)) => self.process(turns, images).map(|text| vec![text]),
+            (SampleKind::Prm, Some(turns)) => self.process(turns, images, form),
             (SampleKind::Prm, None) => Err(SampleError::NoConversations),
             (SampleKind::Policy(_), Some(turns)) => conversation(turns, images).map(|text| vec![text]),
             (SampleKind::Policy(forms), None) => self.solutions(forms, images),
@@ -159,7 +175,7 @@ impl Record {
     }
 
     /// A solution with a label for each step.
-    fn process(&self, conversation: &[Turn], images: usize) -> Result<Text, SampleError> {
+    fn process(&self, conversation: &[Turn], images: usize, form: Option<&PrmForm>) -> Result<Vec<Text>, SampleError> {
         let (text, labels) = turns(conversation)?;
         let Value::Array(labels) = labels else {
             return Err(SampleError::Labels);
@@ -200,9 +216,45 @@ impl Record {
             Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
         };
         let labels = labels.iter().enumerate().map(label).collect::<Result<_, _>>()?;
-        Ok(Text { context, reply: None, labels, weights, question, right: None, image_tokens: None })
+        let (places, reply, right, image_tokens) = (None, None, None, None);
+        let text = Text { context, places, reply, labels, weights, question, right, image_tokens };
+        form.map_or_else(|| Ok(vec![text.clone()]), |form| self.in_form(form, conversation, &text, images))
+    }
+
+    /// A solution with labels in another form than MM-PRM's.
+    fn in_form(
+        &self,
+        form: &PrmForm,
+        conversation: &[Turn],
+        text: &Text,
+        images: usize,
+    ) -> Result<Vec<Text>, SampleError> {
+        let count = text.labels.len();
+        let parsed;
+        let (question, steps) = if let (Some(question), Some(steps)) = (&self.question, &self.steps) {
+            (question.as_str(), steps)
+        } else {
+            let (question, process) = split_prm_text(turns(conversation)?.0, Some(count));
+            let own = |(index, step): (usize, &str)| {
+                let step = if index > 0 { step.strip_prefix(STEP_SEPARATOR).unwrap_or(step) } else { step };
+                step.to_owned()
+            };
+            parsed = process.split(STEP_TOKEN).take(count).enumerate().map(own).collect();
+            (question.ok_or(SampleError::NoQuestion)?, &parsed)
+        };
+        let one = |shown: usize| -> Result<Text, SampleError> {
+            let Layout { pieces, reads, cuts, bos } = form.layout(question, &steps[..shown], images, false)?;
+            let own = if form.reads_at_end() { shown - 1..shown } else { 0..shown };
+            let (labels, weights) = (text.labels[own.clone()].to_vec(), text.weights[own].to_vec());
+            Ok(Text { context: pieces, places: Some(Places { reads, cuts, bos }), labels, weights, ..text.clone() })
+        };
+        let shown = if form.reads_at_end() { 1..=count } else { count..=count };
+        shown.map(one).collect()
     }
 }
+
+/// What is between steps in the text of a training sample.
+const STEP_SEPARATOR: &str = "\n\n";
 
 /// A solution, whose last entry is the answer, as a policy writes it.
 fn rollout(question: &str, previous: &[String], solution: &[String], images: usize) -> Text {
@@ -252,7 +304,7 @@ mod tests {
     }
 
     fn problem(kind: SampleKind, json: &str) -> String {
-        record(json).texts(kind, 0).unwrap_err().to_string()
+        record(json).texts(kind, 0, None).unwrap_err().to_string()
     }
 
     #[test]
@@ -273,8 +325,8 @@ mod tests {
         let weighted = |weights: &str| sample("a<prm>", "[1]").replacen('{', &format!("{{\"weights\": {weights}, "), 1);
         assert_eq!(problem(SampleKind::Prm, &weighted("[]")), "0 weights, expected 1, one for each label");
         assert_eq!(problem(SampleKind::Prm, &weighted("[-1]")), "weight 1 is -1, expected 0 or more");
-        assert_eq!(record(&weighted("[0.5]")).texts(SampleKind::Prm, 0).unwrap()[0].weights, [0.5]);
-        let text = record(&sample("a<prm>", "[0.25]")).texts(SampleKind::Prm, 0).unwrap().remove(0);
+        assert_eq!(record(&weighted("[0.5]")).texts(SampleKind::Prm, 0, None).unwrap()[0].weights, [0.5]);
+        let text = record(&sample("a<prm>", "[0.25]")).texts(SampleKind::Prm, 0, None).unwrap().remove(0);
         assert_eq!((text.labels.as_slice(), text.question.as_str()), ([0.25].as_slice(), "Question: q"));
     }
 
@@ -307,7 +359,7 @@ mod tests {
         assert_eq!(of(r#"[["a"]]"#, "[0.5]"), "label 1 is 0.5, expected 0 or 1");
         assert_eq!(of(r#"[["a"], []]"#, "[1, 0]"), "`solution` is empty, expected steps and an answer");
         let text = r#"{"question": "q", "candidates": [["a", "b"], ["c"]], "labels": [true, 0]}"#;
-        let texts = record(text).texts(SampleKind::Ranking, 0).unwrap();
+        let texts = record(text).texts(SampleKind::Ranking, 0, None).unwrap();
         assert_eq!(texts.iter().map(|text| text.right).collect::<Vec<_>>(), [Some(true), Some(false)]);
         assert_eq!(render(texts[0].reply.as_deref().unwrap(), &[]), "<step>a</step><answer>b</answer>");
     }
@@ -315,7 +367,7 @@ mod tests {
     #[test]
     fn a_solution_is_written_in_each_form() {
         let record = record(r#"{"question": "1 + 2?", "previous": ["First."], "solution": ["Add.", "Answer: 3"]}"#);
-        let texts = record.texts(BOTH, 0).unwrap();
+        let texts = record.texts(BOTH, 0, None).unwrap();
         let [rollout, prm] = texts.as_slice() else { panic!("two forms") };
         let reply = |text: &Text| render(text.reply.as_deref().unwrap(), &[]);
         assert_eq!(reply(rollout), "<step>Add.</step><answer>Answer: 3</answer>");

@@ -40,9 +40,10 @@ impl Tokenizer for Letters {
     }
 }
 
-const PRM: DatasetOptions = DatasetOptions {
+const PRM: DatasetOptions<'_> = DatasetOptions {
     kind: SampleKind::Prm,
-    tiling: Tiling { size: 16, min_tiles: 1, max_tiles: 4, thumbnail: true },
+    form: None,
+    tiling: Some(Tiling { size: 16, min_tiles: 1, max_tiles: 4, thumbnail: true }),
     tokens_per_tile: 3,
     length: Length { tokens: 500, truncate: false },
     token_labels: false,
@@ -50,7 +51,7 @@ const PRM: DatasetOptions = DatasetOptions {
     reference_special_tokens: false,
 };
 
-fn read(text: &str, options: &DatasetOptions) -> Result<Dataset, DataError> {
+fn read(text: &str, options: &DatasetOptions<'_>) -> Result<Dataset, DataError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.jsonl");
     fs::write(&path, text).unwrap();
@@ -233,7 +234,8 @@ fn token_labels_cover_every_token_of_a_step() {
     let options = DatasetOptions { token_labels: true, ..PRM };
     let data = read(&record, &options).unwrap();
     let sample = &data.samples[0];
-    let ends: Vec<usize> = (0..sample.tokens.len()).filter(|row| sample.tokens[*row] == data.special.step).collect();
+    let ends: Vec<usize> =
+        (0..sample.tokens.len()).filter(|row| Some(sample.tokens[*row]) == data.special.steps.unwrap().mark).collect();
     let labels = |label| {
         sample.targets.iter().filter(move |target| target.value == TargetValue::Label(label)).map(|target| target.row)
     };

@@ -48,6 +48,12 @@ pub enum MergeError {
         /// The value and the type.
         source: BlockError,
     },
+    /// The base's weights are files of PyTorch.
+    #[error("{}: merging copies safetensors, expected a base with model.safetensors; save it in that form first", path.display())]
+    Pytorch {
+        /// The file.
+        path: PathBuf,
+    },
     /// The target is the base.
     #[error("{}: is the base itself, expected another directory for the merged checkpoint", path.display())]
     SameDirectory {
@@ -74,6 +80,9 @@ pub enum MergeError {
 pub fn merge(adapter: &Path, base: &Path, target: &Path, watch: &mut ProgressFn<'_>) -> Result<(), MergeError> {
     let adapter = Adapter::open(adapter)?;
     let checkpoint = Checkpoint::open(base)?;
+    if let Some(path) = checkpoint.pytorch_file() {
+        return Err(MergeError::Pytorch { path: path.to_owned() });
+    }
     if target.exists() && is_same_directory(base, target) {
         return Err(MergeError::SameDirectory { path: target.to_owned() });
     }

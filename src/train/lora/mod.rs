@@ -21,16 +21,17 @@ use std::path::{Path, PathBuf};
 
 use mmprm_quant::adapter::{CONFIG, PREFIX, WEIGHTS};
 use mmprm_quant::atomic;
+use mmprm_quant::hf::origin::Origin;
 use serde_json::{Map, Value, json};
 
 pub use merge::{MergeError, merge};
 
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 
-use super::checkpoint::{CheckpointError, write_origin};
+use super::checkpoint::{CheckpointError, origin, write_origin};
 use super::data::{Image, SpecialTokens, Tokenizer};
 use super::network::{Network, TrainableModel};
-use super::recipe::{LoraOptions, Recipe, Task};
+use super::recipe::{LoraOptions, Recipe, RecipeError};
 use crate::internvl::{self, Layout, LoraConfig, LoraError, Parameters, Trainable};
 
 /// The projector's module, the first part of its tensors' names.
@@ -52,6 +53,15 @@ pub enum OpenError {
         /// Its text.
         token: String,
     },
+    /// The recipe names no PRM form.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A base beside a model that is a GGUF file itself.
+    #[error("`lora.base` is given, but `model` is a GGUF file, which has the weights itself")]
+    TwoBases,
+    /// The projector of a text model.
+    #[error("`lora.projector` is true, but a text model has no projector")]
+    NoProjector,
     /// Neither adapters nor tokens nor the projector are trained.
     #[error("`lora` has no targets, no tokens and no projector: nothing to train")]
     NothingToTrain,
@@ -63,7 +73,7 @@ pub struct LoraModel {
     network: Network,
     base: PathBuf,
     stored: StoredType,
-    task: Task,
+    origin: Origin,
     options: LoraOptions,
     targets: Vec<String>,
 }
@@ -81,12 +91,18 @@ impl LoraModel {
     ) -> Result<Self, OpenError> {
         let options = recipe.lora.clone().unwrap_or_default();
         let own = internvl::read_layout(&recipe.model)?;
+        if options.base.is_some() && recipe.model.is_file() {
+            return Err(OpenError::TwoBases);
+        }
+        if options.projector && own.config().vision.is_none() {
+            return Err(OpenError::NoProjector);
+        }
         let targets = options.targets.clone().unwrap_or_else(|| own.lora_targets());
         let additions = LoraConfig {
             rank: options.rank,
             scale: (options.alpha() / options.rank as f64) as f32,
             targets: targets.clone(),
-            tokens: tokens(recipe.task, &options, special, tokenizer)?,
+            tokens: tokens(recipe, &options, special, tokenizer)?,
         };
         let layout = own.with_lora(&additions)?;
         let trainable = Trainable::only(&layout, |number| {
@@ -102,7 +118,8 @@ impl LoraModel {
         };
         let parameters = parameters.with_lora(&layout, recipe.seed);
         let network = Network::new(recipe, parameters, trainable, special, images);
-        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, task: recipe.task, options, targets })
+        let origin = origin(recipe)?;
+        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, origin, options, targets })
     }
 
     /// Number of trained values.
@@ -151,13 +168,15 @@ fn is_projector(layout: &Layout, number: usize) -> bool {
 
 /// Ids of the tokens whose rows are trained.
 fn tokens(
-    task: Task,
+    recipe: &Recipe,
     options: &LoraOptions,
     special: SpecialTokens,
     tokenizer: &dyn Tokenizer,
 ) -> Result<Vec<u32>, OpenError> {
     match &options.tokens {
-        None => Ok(if task == Task::Prm { vec![special.step] } else { Vec::new() }),
+        // The marks of other forms are tokens that the model has learnt already.
+        None if recipe.form()?.is_some() => Ok(Vec::new()),
+        None => Ok(special.steps.and_then(|steps| steps.mark).into_iter().collect()),
         Some(texts) => {
             let find =
                 |token: &String| tokenizer.token(token).ok_or_else(|| OpenError::NoToken { token: token.clone() });
@@ -179,7 +198,7 @@ impl TrainableModel for LoraModel {
         let mut config = serde_json::to_string_pretty(&self.config()).unwrap_or_default();
         config.push('\n');
         atomic::write(&directory.join(CONFIG), config.as_bytes()).map_err(WriteError::from)?;
-        write_origin(directory, self.task)?;
+        write_origin(directory, &self.origin)?;
         let tensors = self.weights().layout().tensors();
         let tensor =
             |number: usize| self.network.tensor(number, format!("{PREFIX}{}", tensors[number].name), self.stored);

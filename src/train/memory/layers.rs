@@ -24,7 +24,7 @@ impl<'a> Layers<'a> {
         Self {
             workload,
             width: config.hidden,
-            keys: config.kv_heads * config.head(),
+            keys: config.kv_heads * config.head,
             inner: config.feed_forward,
             heads: config.heads,
             count: config.layers,
@@ -63,20 +63,19 @@ impl<'a> Layers<'a> {
 
     /// The projector with its gradients on a sequence's images, and the frozen tower on one image.
     pub fn images(&self) -> u64 {
-        let config = self.workload.layout.config();
+        let Some(tower) = &self.workload.layout.config().vision else { return 0 };
         if self.workload.image_tokens == 0 || self.workload.tiles == 0 {
             return 0;
         }
         // Features, normed features and their gradient; the projector's hidden values, activations and output, and their
         // gradients.
-        let projector = 4 * self.workload.image_tokens * (3 * config.features() + 5 * self.width);
-        let tower = &config.vision;
+        let projector = 4 * self.workload.image_tokens * (3 * tower.features() + 5 * self.width);
         let tokens = self.workload.tiles * tower.tokens();
         let forward = 4 * (tokens * (9 * tower.hidden + 2 * tower.feed_forward) + self.workload.tiles * tower.pixels());
         let trains = (0..self.workload.layout.tensors().len())
             .any(|number| self.workload.layout.is_vision(number) && self.workload.trained.contains(number));
         if trains {
-            let tokens = self.workload.image_tokens / config.tokens_per_tile() * tower.tokens();
+            let tokens = self.workload.image_tokens / tower.tokens_per_tile() * tower.tokens();
             let block = 4 * (8 * tower.hidden + tower.feed_forward);
             let kept = if self.workload.checkpointing {
                 4 * tower.hidden * tower.layers + block

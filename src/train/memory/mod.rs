@@ -108,7 +108,7 @@ impl Weights {
         };
         for (number, tensor) in layout.tensors().iter().enumerate() {
             let values = tensor.len() as u64;
-            let adapter = workload.adapter_values(tensor) as u64;
+            let adapter = workload.adapter_values(number) as u64;
             weights.add_trained(adapter, adapter, is_muon);
             if workload.is_trained(number) {
                 let inner = tensor.is_matrix() && number != layout.embedding() && number != layout.head();
@@ -117,8 +117,7 @@ impl Weights {
                     weights.copies += 2 * values;
                 }
             } else if tensor.is_matrix() {
-                let language = tensor.name.starts_with("language_model.");
-                let bytes = if language { workload.base_bytes } else { workload.tower_bytes };
+                let bytes = if layout.is_language(number) { workload.base_bytes } else { workload.tower_bytes };
                 weights.frozen += (values as f64 * bytes) as u64;
             } else {
                 weights.frozen += 4 * values;

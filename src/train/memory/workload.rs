@@ -98,7 +98,7 @@ impl<'a> Workload<'a> {
         (workload.optimizer, workload.task) = (recipe.optimizer, recipe.task);
         let tile = layout.config().tokens_per_tile();
         if let Some(lora) = &recipe.lora {
-            workload.set_adapters(lora);
+            workload.set_adapters(lora, recipe);
         }
         // One more for the thumbnail.
         workload.tiles = recipe.max_tiles + 1;
@@ -110,17 +110,22 @@ impl<'a> Workload<'a> {
     }
 
     /// Freezes the weights and adds adapters.
-    fn set_adapters(&mut self, lora: &LoraOptions) {
+    fn set_adapters(&mut self, lora: &LoraOptions, recipe: &Recipe) {
         self.trained = Trainable::only(self.layout, |_| false);
         self.adapters = Some(Adapters {
             rank: lora.rank,
             targets: lora.targets.clone().unwrap_or_default(),
             projector: lora.projector,
-            token_rows: lora.tokens.as_ref().map_or(usize::from(self.task == Task::Prm), Vec::len),
+            token_rows: lora
+                .tokens
+                .as_ref()
+                .map_or(usize::from(self.task == Task::Prm && recipe.prm_form.is_none()), Vec::len),
         });
         // A missing base is reported when it is opened.
-        if let Some(size) = lora.base.as_ref().and_then(|path| std::fs::metadata(path).ok()) {
-            let language = self.layout.tensors().iter().filter(|tensor| tensor.name.starts_with("language_model."));
+        let base = lora.base.as_deref().or(Some(recipe.model.as_path()).filter(|model| model.is_file()));
+        if let Some(size) = base.and_then(|path| std::fs::metadata(path).ok()) {
+            let tensors = self.layout.tensors().iter().enumerate();
+            let language = tensors.filter(|(index, _)| self.layout.is_language(*index)).map(|(_, tensor)| tensor);
             self.base_bytes = size.len() as f64 / language.map(TensorInfo::len).sum::<usize>().max(1) as f64;
         }
     }
@@ -148,18 +153,20 @@ impl<'a> Workload<'a> {
         self.distinct_tokens = seen.iter().filter(|seen| **seen).count();
         self.tiles = data.train.images.iter().map(|image| image.tiles).max().unwrap_or(0);
         let features: usize = data.train.images.iter().map(|image| image.tiles).sum();
-        let features = (4 * features * tile * self.layout.config().features()) as u64;
+        let values = self.layout.config().vision.as_ref().map_or(0, |vision| tile * vision.features());
+        let features = (4 * features * values) as u64;
         let all = samples.iter().chain(&data.held_out);
         let bytes = all.map(|sample| 4 * sample.tokens.len() + size_of_val(sample.targets.as_slice()));
         self.data_bytes = bytes.sum::<usize>() as u64 + features.min(MAX_MEMORY as u64);
     }
 
     /// Number of values of a matrix's adapter; 0 without one.
-    pub(super) fn adapter_values(&self, tensor: &TensorInfo) -> usize {
+    pub(super) fn adapter_values(&self, number: usize) -> usize {
         let Some(adapters) = &self.adapters else { return 0 };
+        let tensor = &self.layout.tensors()[number];
         let (rows, cols) = tensor.matrix();
         let name = tensor.name.trim_end_matches(".weight");
-        let in_block = name.contains("language_model.model.layers.") && tensor.is_matrix();
+        let in_block = self.layout.is_in_block(number) && tensor.is_matrix();
         let named = adapters.targets.is_empty() || adapters.targets.iter().any(|end| name.ends_with(end.as_str()));
         if in_block && named { adapters.rank * (rows + cols) } else { 0 }
     }

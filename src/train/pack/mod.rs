@@ -21,7 +21,7 @@
 //!     right: None,
 //! };
 //! let samples = [sample(&[1, 2, 9, 3, 9], [0.5, 1.0]), sample(&[1, 2, 9, 4, 4, 9], [0.5, 0.0])];
-//! let packing = Packing::new(&samples, 7, &PackingLimits::default(), 0);
+//! let packing = Packing::new(&samples, Some(7), &PackingLimits::default(), 0);
 //! let batch = packing.epoch(0).remove(0);
 //! let sequence = &packing.sequences(&samples, &batch)[0];
 //! assert_eq!(sequence.tokens, [1, 2, 9, 3, 9, 4, 4, 9]); // 8 instead of 11 tokens
@@ -95,7 +95,7 @@ pub struct Packing {
     units: Vec<Unit>,
     limits: PackingLimits,
     seed: u64,
-    context: u32,
+    context: Option<u32>,
     kind: TargetKind,
 }
 
@@ -112,7 +112,7 @@ impl Packing {
     ///
     /// # Panics
     /// If a limit is 0.
-    pub fn new(samples: &[Sample], context: u32, limits: &PackingLimits, seed: u64) -> Self {
+    pub fn new(samples: &[Sample], context: Option<u32>, limits: &PackingLimits, seed: u64) -> Self {
         let counts = [limits.sequence_tokens, limits.sequence_samples, limits.batch_tokens, limits.batch_samples];
         assert!(!counts.contains(&0), "every limit is at least 1: {limits:?}");
         let mut problems: BTreeMap<(usize, u64), Vec<usize>> = BTreeMap::new();
@@ -184,7 +184,7 @@ impl Packing {
 }
 
 /// Splits the samples of a problem into trees within the limits. Sorted by tokens, neighbours share the longest prefixes.
-fn split(samples: &[Sample], problem: Vec<usize>, context: u32, limits: &PackingLimits) -> Vec<Unit> {
+fn split(samples: &[Sample], problem: Vec<usize>, context: Option<u32>, limits: &PackingLimits) -> Vec<Unit> {
     let mut keyed: Vec<(Vec<u64>, usize)> =
         problem.into_iter().map(|index| (tree::keys(&samples[index], context), index)).collect();
     keyed.sort();

@@ -17,7 +17,7 @@ fn sample(problem: u64, tokens: &[u32], label: f32) -> Sample {
 }
 
 fn whole(samples: &[Sample], limits: &PackingLimits) -> Vec<Sequence> {
-    let packing = Packing::new(samples, CONTEXT, limits, 1);
+    let packing = Packing::new(samples, Some(CONTEXT), limits, 1);
     packing.epoch(0).iter().flat_map(|batch| packing.sequences(samples, batch)).collect()
 }
 
@@ -108,7 +108,7 @@ fn packing_without_trees_shares_nothing_and_respects_the_limits() {
         shuffle: false,
         ..PackingLimits::default()
     };
-    let packing = Packing::new(&samples, CONTEXT, &limits, 1);
+    let packing = Packing::new(&samples, Some(CONTEXT), &limits, 1);
     let batches: Vec<Vec<usize>> = packing
         .epoch(0)
         .iter()
@@ -129,7 +129,7 @@ fn a_sample_longer_than_a_sequence_is_a_sequence_of_its_own() {
 #[test]
 fn epochs_differ_in_order_and_are_reproducible() {
     let samples: Vec<Sample> = (0..50).map(|index| sample(index, &[index as u32 + 10, 7], 1.0)).collect();
-    let packing = |seed| Packing::new(&samples, CONTEXT, &PackingLimits::default(), seed);
+    let packing = |seed| Packing::new(&samples, Some(CONTEXT), &PackingLimits::default(), seed);
     assert_eq!(packing(3).epoch(1), packing(3).epoch(1));
     assert_ne!(packing(3).epoch(1), packing(3).epoch(2));
     assert_ne!(packing(3).epoch(1), packing(4).epoch(1));

@@ -8,10 +8,12 @@ use crate::internvl::RankedCandidate;
 use crate::train::data::{Placed, Sample, TargetValue};
 
 /// Keys that identify the tokens of a sample: their ids, and for context tokens the image and the row in it.
-pub(super) fn keys(sample: &Sample, context: u32) -> Vec<u64> {
+pub(super) fn keys(sample: &Sample, context: Option<u32>) -> Vec<u64> {
     let mut keys: Vec<u64> = sample.tokens.iter().map(|token| u64::from(*token)).collect();
     for placed in &sample.images {
-        let rows = keys[placed.start..].iter_mut().take_while(|key| **key == u64::from(context));
+        let rows = keys[placed.start..]
+            .iter_mut()
+            .take_while(|key| context.is_some_and(|context| **key == u64::from(context)));
         for (row, key) in rows.enumerate() {
             *key = 1 << 63 | (placed.image as u64) << 32 | row as u64;
         }

@@ -81,6 +81,12 @@ impl Recipe {
         if self.task == Task::Policy && self.forms.is_empty() {
             return conflict("`forms` is empty, expected \"rollout\", \"prm\" or both");
         }
+        if self.task != Task::Prm && self.prm_form.is_some() {
+            return conflict("`prm_form` is for `task = \"prm\"`");
+        }
+        if self.prm_form.is_some() && self.distills() {
+            return conflict("`logprob_of` and `expected_of` need MM-PRM's form, not another `prm_form`");
+        }
         if let Some(lora) = &self.lora {
             lora.check()?;
             if self.init == Init::Random {

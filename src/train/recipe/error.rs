@@ -63,6 +63,12 @@ pub enum RecipeError {
         /// The range.
         expected: &'static str,
     },
+    /// The PRM form cannot be read.
+    #[error("recipe: `prm_form`: {problem}")]
+    Form {
+        /// What is wrong.
+        problem: String,
+    },
     /// Values that do not go together.
     #[error("recipe: {0}")]
     Conflict(&'static str),

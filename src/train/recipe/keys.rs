@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::documented::documented;
+use super::error::RecipeError;
 use super::lora::LoraOptions;
+use crate::prm::form;
+use crate::prompt::{PrmForm, PrmTemplate};
 use crate::train::data::SolutionForms;
 use crate::train::optim::{AdamW, Decay, Muon, OptimizerKind, OptimizerOptions, Schedule};
 use crate::train::pack::PackingLimits;
@@ -76,7 +79,8 @@ documented! {
     pub struct Recipe {
         /// What the model is trained for.
         pub task: Task,
-        /// Hugging Face directory of the initial model.
+        /// Hugging Face directory of the initial model: InternVL2.5, or for a PRM also a text model (Llama, Mistral, Qwen2,
+        /// `InternLM2`). With `lora` also the GGUF file of a text model.
         pub model: PathBuf,
         /// The source of the initial weights.
         pub init: Init,
@@ -91,6 +95,9 @@ documented! {
         /// Cache of image features. Default: `features` in the run's directory.
         pub features: Option<PathBuf>,
 
+        /// How a PRM reads solutions: a built-in PRM form whose scores are the logits of two tokens, or a TOML file
+        /// (docs/prm-forms.md). Default: `internvl2_5-training`.
+        pub prm_form: Option<String>,
         /// Forms of solutions (policy).
         pub forms: Vec<SolutionForm>,
         /// Maximum tiles of an image.
@@ -194,6 +201,7 @@ impl Default for Recipe {
             data_root: None,
             output: PathBuf::new(),
             features: None,
+            prm_form: None,
             forms: vec![SolutionForm::Rollout],
             max_tiles: 6,
             max_tokens: None,
@@ -248,6 +256,16 @@ impl Recipe {
     /// [`Recipe::expected_of`]).
     pub fn distills(&self) -> bool {
         self.logprob_of.is_some() || self.expected_of.is_some()
+    }
+
+    /// The PRM form that is trained; `None` for MM-PRM's own.
+    ///
+    /// # Errors
+    /// [`RecipeError::Form`] for an unknown name, or a file that is no form.
+    pub(crate) fn form(&self) -> Result<Option<PrmForm>, RecipeError> {
+        let named = |name: &String| form::named(name).map_err(|problem| RecipeError::Form { problem });
+        let form = self.prm_form.as_ref().map(named).transpose()?;
+        Ok(form.filter(|form| form != PrmTemplate::Training.form()))
     }
 
     /// The optimiser's hyper-parameters.

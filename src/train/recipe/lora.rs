@@ -20,7 +20,7 @@ documented! {
         pub targets: Option<Vec<String>>,
         /// Dropout probability of an adapter's inputs.
         pub dropout: f64,
-        /// Tokens whose rows of embedding and head are trained. Default for a PRM: the step token.
+        /// Tokens whose rows of embedding and head are trained. Default for a PRM in MM-PRM's form: the step token.
         pub tokens: Option<Vec<String>>,
         /// Trains the projector too.
         pub projector: bool,

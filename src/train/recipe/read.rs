@@ -158,6 +158,7 @@ fn known_keys() -> Vec<String> {
         validation_samples: Some("x".into()),
         data_root: Some("x".into()),
         features: Some("x".into()),
+        prm_form: Some("x".into()),
         max_tokens: Some(1),
         logprob_of: Some("x".into()),
         expected_of: Some("x".into()),

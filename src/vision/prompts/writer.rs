@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{EncodeError, PromptEncoder};
 use crate::engine::{Chunk, Prompt, Token};
-use crate::prompt::{Piece, Run};
+use crate::prompt::{Piece, PlaceError, Run, tokens_before};
 
 /// A prompt as far as it was written.
 pub(super) struct Writer<'a> {
@@ -68,7 +68,11 @@ impl<'a> Writer<'a> {
         } else {
             let first = std::mem::take(&mut self.first);
             let tokens = self.encoder.tokenize(&run, first)?;
-            let ends = self.ends(&run, first, &places, &tokens)?;
+            let tokenize = |run: &Run, first| self.encoder.tokenize(run, first);
+            let ends = tokens_before(&run, first, &places, &tokens, tokenize).map_err(|error| match error {
+                PlaceError::Tokenizer(error) => error.into(),
+                PlaceError::Spanned(index) => EncodeError::Spanned { number: self.positions.len() + index + 1 },
+            })?;
             (tokens, ends)
         };
         self.positions.extend(ends.into_iter().map(|end| (self.length + end).saturating_sub(1)));
@@ -82,34 +86,6 @@ impl<'a> Writer<'a> {
     fn chunk(&mut self, chunk: Chunk, length: usize) {
         self.chunks.push(chunk);
         self.length += length;
-    }
-
-    /// Returns how many of the run's `tokens` are before each place.
-    ///
-    /// Text tokenised in parts, from place to place, mostly gives the same tokens. Where it does not, each place is looked for by
-    /// itself, which takes quadratic time.
-    fn ends(&self, run: &Run, first: bool, places: &[usize], tokens: &[Token]) -> Result<Vec<usize>, EncodeError> {
-        let Some(&last) = places.last() else { return Ok(Vec::new()) };
-        let (mut ends, mut joined, mut start) = (Vec::new(), Vec::new(), 0);
-        for &place in places {
-            if place > start {
-                joined.extend(self.encoder.tokenize(&run.part(start..place), first && start == 0)?);
-                start = place;
-            }
-            ends.push(joined.len());
-        }
-        if last < run.text().len() {
-            joined.extend(self.encoder.tokenize(&run.part(last..run.text().len()), false)?);
-        }
-        if joined == tokens {
-            return Ok(ends);
-        }
-        let end = |(index, place): (usize, &usize)| {
-            let before = self.encoder.tokenize(&run.part(0..*place), first)?;
-            let number = self.positions.len() + index + 1;
-            if tokens.starts_with(&before) { Ok(before.len()) } else { Err(EncodeError::Spanned { number }) }
-        };
-        places.iter().enumerate().map(end).collect()
     }
 
     /// Returns the prompt, followed by the tokens `then`, and the positions at which scores are read.

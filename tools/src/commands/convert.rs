@@ -21,7 +21,7 @@ use crate::ui::{Ui, bytes, output_directory};
 
 /// Convert a Hugging Face checkpoint directory to GGUF.
 ///
-/// Reads config.json, safetensors (one file or shards) and the tokenizer of an InternVL2.5, 3 or 3.5
+/// Reads config.json, safetensors or PyTorch files (one or shards) and the tokenizer of an InternVL2.5, 3 or 3.5
 /// checkpoint, in InternVL's own layout or that of transformers, or of a text model (InternLM2, Qwen2,
 /// Qwen2.5, Qwen3, Llama, Mistral), and writes NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, which
 /// llama.cpp loads. A head that scores steps (token classification, Qwen2.5-Math-PRM, a value head)
@@ -33,8 +33,8 @@ pub struct Args {
     #[arg(value_name = "HF_DIR")]
     checkpoint: PathBuf,
 
-    /// Base checkpoint of an adapter.
-    #[arg(long, value_name = "HF_DIR")]
+    /// Base of an adapter: its checkpoint, or the GGUF file of a text model over which it was trained.
+    #[arg(long, value_name = "HF_DIR|FILE")]
     base: Option<PathBuf>,
 
     /// Output directory.
@@ -78,7 +78,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     match (&args.base, is_adapter(&args.checkpoint)) {
         (Some(base), true) => return convert_adapter(args, base, weight_type, ui),
         (None, true) => {
-            return Err(Usage("this is an adapter; give its base checkpoint with --base".into()).into());
+            return Err(Usage("this is an adapter; give its base with --base".into()).into());
         }
         (Some(_), false) => {
             let problem = "no adapter_config.json, expected an adapter directory because --base is given";

@@ -34,7 +34,8 @@ pub struct Args {
 enum Task {
     /// Train a process reward model on samples with a soft label for each step (`mmprm samples`).
     ///
-    /// The loss is the cross entropy of Yes against No at each `<prm>`.
+    /// The loss is the cross entropy of Yes against No at each `<prm>`, or of the two tokens of another form (`prm_form`). Models:
+    /// InternVL2.5, and text models (Llama, Mistral, Qwen2, InternLM2), with adapters also over a GGUF file.
     Prm(RunArgs),
     /// Train a process reward model that scores by log-probability.
     ///

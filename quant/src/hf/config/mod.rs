@@ -28,7 +28,7 @@ pub use error::KeyError;
 pub use keys::check as check_keys;
 pub(crate) use keys::is_off;
 pub use model::{
-    Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, ScoringHead, TensorNames, VisionConfig,
-    VisionNorm,
+    Activation, DYNAMIC_ROPE, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, ScoringHead, TensorNames,
+    VisionConfig, VisionNorm, WINDOW,
 };
 pub use rope::{RopeConfig, read as read_rope};

@@ -2,6 +2,14 @@
 
 use serde::Deserialize;
 
+/// The factor of dynamic NTK scaling, which llama.cpp has no key for: a model with it computes
+/// something else beyond its trained context than its checkpoint's own code.
+pub const DYNAMIC_ROPE: &str = "mmprm.rope.dynamic_factor";
+
+/// The number of positions that a token attends to, where they are fewer than the trained context:
+/// llama.cpp attends to all in these models.
+pub const WINDOW: &str = "mmprm.attention.window";
+
 /// Architecture of the language model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -134,6 +142,28 @@ impl LanguageConfig {
     pub fn head(&self) -> u64 {
         self.own_head_width.unwrap_or(self.hidden / self.heads)
     }
+
+    /// Returns what the rotary frequencies are divided by in models with Llama 3's scaling. Computed
+    /// in 32 bits, as by transformers and by llama.cpp's converter.
+    pub fn frequency_factors(&self) -> Option<Vec<f32>> {
+        let RopeScaling::Llama3 { factor, low, high, original_context } = self.rope_scaling else { return None };
+        let context = original_context as f32;
+        let [factor, low, high] = [factor, low, high].map(|number| number as f32);
+        let width = self.head();
+        let factors = (0..width / 2).map(|index| {
+            let frequency = 1.0 / self.rope_base.powf((2 * index) as f32 / width as f32);
+            let wavelength = std::f32::consts::TAU / frequency;
+            if wavelength < context / high {
+                1.0
+            } else if wavelength > context / low {
+                factor
+            } else {
+                let smooth = (context / wavelength - low) / (high - low);
+                1.0 / ((1.0 - smooth) / factor + smooth)
+            }
+        });
+        Some(factors.collect())
+    }
 }
 
 /// Kind of norm in the vision tower.
@@ -230,4 +260,22 @@ pub struct ModelConfig {
     pub language: LanguageConfig,
     /// The vision tower; `None` for a text model.
     pub vision: Option<VisionConfig>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hf::shapes::Shape;
+
+    #[test]
+    fn frequencies_are_kept_interpolated_or_divided() {
+        let mut config = Shape::InternVl25B8.config().language;
+        assert_eq!(config.frequency_factors(), None);
+        config.rope_base = 5e5;
+        config.rope_scaling = RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original_context: 8192 };
+        let factors = config.frequency_factors().unwrap();
+        assert_eq!((factors.len(), factors.is_sorted()), (64, true));
+        assert_eq!((&factors[..29], &factors[35..]), (&[1.0; 29][..], &[8.0; 29][..]));
+        assert!(factors[29..35].iter().all(|factor| *factor > 1.0 && *factor < 8.0), "{factors:?}");
+    }
 }

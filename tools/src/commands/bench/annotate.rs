@@ -165,7 +165,7 @@ impl Side {
             cancel: ui.interrupted().clone(),
             ..GenerationOptions::default()
         };
-        let policy = LocalPolicy::new(engine, encoder, options).keep_prompts(keep);
+        let policy = LocalPolicy::new(engine, encoder, options)?.keep_prompts(keep);
         Ok(Self { policy, subject, runs: RefCell::default(), trees: RefCell::default() })
     }
 

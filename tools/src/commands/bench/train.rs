@@ -100,7 +100,7 @@ struct Subject {
     recipe: Recipe,
     model: FullModel,
     samples: Vec<Sample>,
-    context: u32,
+    context: Option<u32>,
 }
 
 /// Runs the command.
@@ -162,13 +162,13 @@ fn shaped(args: &Args) -> anyhow::Result<Subject> {
     let places = Places { model: places, samples: places, output: places, batch_samples: batch, sequence_tokens };
     let recipe = Recipe::read_with(None, &places, &args.settings).map_err(|error| Usage(error.to_string()))?;
     let model = shape.model(&recipe).map_err(|error| Usage(error.to_string()))?;
-    Ok(Subject { recipe, model, samples: shape.samples(batch, tokens), context: 0 })
+    Ok(Subject { recipe, model, samples: shape.samples(batch, tokens), context: Some(0) })
 }
 
 fn configured(args: &Args) -> anyhow::Result<Subject> {
     let recipe = Recipe::read_with(args.config.as_deref(), &Value::Object(serde_json::Map::new()), &args.settings);
     let recipe = recipe.map_err(bad_input)?;
-    let vocabulary = Vocabulary::open(&recipe.model).map_err(bad_input)?;
+    let vocabulary = Vocabulary::of(&recipe).map_err(bad_input)?;
     let data = prepare(&recipe, &vocabulary).map_err(bad_input)?;
     let model = FullModel::open(&recipe, data.train.special, data.train.images.clone()).map_err(bad_input)?;
     let mut samples = data.train.samples;
