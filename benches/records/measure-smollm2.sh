@@ -59,5 +59,4 @@ measured train train prm --set "model=$model" --set "samples=$work/samples.jsonl
 measured convert convert "$work/run/last" --base "$model" -o "$work/adapter"
 adapter=$(ls "$work"/adapter/*.gguf)
 measured score score --prm "$model" --lora "$adapter" -i "$work/candidates.json" -o "$work/scored.json"
-measured eval eval bon "$work/scored.json"
-cat "$work/eval.out"
+"$mmprm" eval bon "$work/scored.json"

@@ -80,7 +80,7 @@ pub fn ordinal(text: &str) -> Option<u64> {
         None => last.strip_suffix("th").and_then(up_to_twenty).filter(|number| *number > 3),
     };
     let number = IRREGULAR.iter().find(|(name, _)| *name == last).map(|(_, number)| *number).or_else(regular)?;
-    (tens == 0 || tens < 100 && number < 10).then_some(tens + number)
+    (tens == 0 || tens < 100 && number < 10).then(|| tens + number)
 }
 
 fn fraction(top: u64, bottom: u64) -> Expr {
@@ -199,6 +199,16 @@ mod tests {
         }
         for text in ["seventeenth", "twenty twenty", "one two", "third", "two third", "many", "", "二二", "个"] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ordinals_are_read_and_other_words_before_them_refused() {
+        for (text, expected) in [("third", 3), ("twentieth", 20), ("twenty-first", 21), ("fourteenth", 14)] {
+            assert_eq!(ordinal(text), Some(expected), "{text}");
+        }
+        for text in ["the third", "hundred-first", "twenty-tenth", "th", "ieth", ""] {
+            assert_eq!(ordinal(text), None, "{text}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Reads a model from a Hugging Face directory (`config.json` and safetensors files), or a text model
-//! from a GGUF file.
+//! Reads a model from a Hugging Face directory: `config.json` and safetensors files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,15 +7,14 @@ use half::{bf16, f16};
 use mmprm_quant::blocks::BlockError;
 use mmprm_quant::gguf::GgufError;
 use mmprm_quant::hf::HfError;
-use mmprm_quant::hf::config::{KeyError, ModelConfig, check_keys};
+use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::read::without_bom;
 use mmprm_quant::safetensors::{Checkpoint, Dtype, SafetensorsError};
 use serde_json::Value;
 
 use super::config::{Config, ConfigError};
 use super::layout::{Layout, TensorInfo};
-use super::parameters::{Parameters, Store};
-use super::quantised::{read_gguf_layout, read_quantised};
+use super::parameters::Store;
 use crate::util::io::{self, FileError};
 
 /// Maximum size of `config.json`, in bytes.
@@ -143,21 +141,11 @@ pub enum WeightsError {
     },
 }
 
-/// Reads `config.json` from a directory, or the metadata of a text model's GGUF file, and lists the
-/// tensors of the model.
-///
-/// ```
-/// use mmprm::internvl::{WeightsError, read_layout};
-/// let directory = tempfile::tempdir().unwrap();
-/// assert!(matches!(read_layout(directory.path()), Err(WeightsError::File(_))));
-/// ```
+/// Reads `config.json` from a directory and lists the tensors of the model.
 ///
 /// # Errors
 /// [`WeightsError`] with the file and field.
-pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
-    if directory.is_file() {
-        return read_gguf_layout(directory);
-    }
+pub(super) fn read_directory_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
     let json = read_json(directory)?;
     let is_text = json["model_type"].as_str().is_some_and(|name| TEXT_MODELS.contains(&name));
     let config = if is_text { Config::text(&ModelConfig::read(directory)?.language) } else { Config::from_json(&json) };
@@ -165,39 +153,10 @@ pub fn read_layout(directory: &Path) -> Result<Arc<Layout>, WeightsError> {
     Ok(Layout::new(&config))
 }
 
-/// Returns the keys of `config.json` that are unknown and ignored; none of a GGUF file.
-///
-/// # Errors
-/// As [`read_layout`].
-pub fn unknown_keys(directory: &Path) -> Result<Vec<String>, WeightsError> {
-    if directory.is_file() {
-        return Ok(Vec::new());
-    }
-    let source = |error: KeyError| WeightsError::Config { path: directory.to_owned(), source: error.into() };
-    check_keys(&read_json(directory)?).map_err(source)
-}
-
-fn read_json(directory: &Path) -> Result<Value, WeightsError> {
+pub(super) fn read_json(directory: &Path) -> Result<Value, WeightsError> {
     let path = directory.join("config.json");
     let bytes = io::read(&path, MAX_CONFIG)?;
     serde_json::from_slice(without_bom(&bytes)).map_err(|source| WeightsError::Json { path, source })
-}
-
-/// Reads the weights of a model from its directory or GGUF file: vectors, and tensors for which
-/// `masters` is true, as `f32`; other matrices in the format of the file.
-///
-/// # Errors
-/// [`WeightsError`] if a tensor is missing or not part of the model, has the wrong shape or format, or a file is invalid.
-pub fn read_parameters(
-    directory: &Path,
-    layout: &Arc<Layout>,
-    masters: impl Fn(usize) -> bool,
-) -> Result<Parameters, WeightsError> {
-    if directory.is_file() {
-        return read_quantised(directory, directory, layout, masters);
-    }
-    let mut stores = read_some(directory, layout, |_| true, masters)?;
-    Parameters::load(layout, |index| Ok(stores[index].take().unwrap_or_else(|| unreachable!("all were read"))))
 }
 
 /// Reads the tensors for which `wanted` is true, as [`read_parameters`] does.

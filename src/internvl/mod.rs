@@ -60,12 +60,13 @@ mod pass;
 mod qkv;
 mod quantised;
 mod ranking;
+mod read;
 #[cfg(test)]
 mod tests;
 mod trainable;
 mod vision;
 
-pub use checkpoint::{WeightsError, read_layout, read_parameters, unknown_keys};
+pub use checkpoint::WeightsError;
 pub use config::{Config, ConfigError, LanguageConfig, LanguageKind, NormKind, VisionConfig};
 pub use layout::{Adapter, Layout, Role, TensorInfo, TokenRows};
 pub use lora::{Dropout, LoraConfig, LoraError};
@@ -75,4 +76,5 @@ pub use model::{ComputeOptions, HiddenStates, Model};
 pub use packed::{ImageSpan, InputError, Packed, RankedCandidate, Targets, Tiles};
 pub use parameters::{HalfCopies, HalfFormat, Parameters, Store, Weights};
 pub use quantised::read_quantised;
+pub use read::{read_layout, read_parameters, unknown_keys};
 pub use trainable::{Gradients, Trainable};

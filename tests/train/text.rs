@@ -121,9 +121,9 @@ fn a_gguf_file_and_its_checkpoint_have_the_same_tensors() {
             }
         };
         same(WeightType::F32, 0.0);
-        // Half a step of 127 to the largest of 32 values.
+        // Half a step of 127 to the largest of 32 values, and the rounding of the step to 11 bits.
         #[cfg(feature = "engine")]
-        same(WeightType::Q8_0, 1.0 / 250.0);
+        same(WeightType::Q8_0, 0.5625 / 127.0);
     }
 }
 
@@ -230,7 +230,7 @@ positive = ["+"]
             save_as: mmprm::train::recipe::StoredType::F32,
             lr: 1e-2,
             warmup: 0.0,
-            steps: Some(8),
+            epochs: 8,
             batch_samples: 3,
             lora: Some(LoraOptions { rank: 4, dropout: 0.0, ..LoraOptions::default() }),
             ..Recipe::default()

@@ -4,7 +4,7 @@ use super::error::SampleError;
 use super::record::Text;
 use super::sample::{Placed, Sample, Target, TargetValue};
 use super::tokenizer::{SpecialTokens, Tokenizer};
-use super::writer::{Encoded, Writer};
+use super::writer::{Encoded, TextImages, Writer, Writing};
 use crate::prompt::{PROCESS, Piece};
 
 /// The length limit of samples.
@@ -28,9 +28,6 @@ pub(super) struct Encoder<'a> {
     /// Whether special tokens in questions and solutions are recognised, as in MM-PRM's code.
     pub reference_special_tokens: bool,
 }
-
-/// Images of a text: their indices in the data set, and their numbers of tiles.
-pub(super) type TextImages<'a> = &'a [(usize, usize)];
 
 impl Encoder<'_> {
     /// Encodes a text.
@@ -60,7 +57,13 @@ impl Encoder<'_> {
 
     /// Context and reply as tokens, with the places of the images and of what is read.
     fn tokens(&self, text: &Text, text_images: TextImages<'_>) -> Result<Encoded, SampleError> {
-        let mut writer = Writer::new(self, text_images);
+        let writing = Writing {
+            tokenizer: self.tokenizer,
+            context: self.special.context,
+            tokens_per_tile: self.tokens_per_tile,
+            reference_special_tokens: self.reference_special_tokens,
+        };
+        let mut writer = Writer::new(writing, text_images);
         let places = text.places.clone().unwrap_or_default();
         if places.bos {
             writer.bos()?;

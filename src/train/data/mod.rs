@@ -129,14 +129,10 @@ impl Dataset {
         let special = SpecialTokens::find(tokenizer, form, options.tiling.is_some())?;
         let records = read_records(path)?;
         let source = Source { path, root };
-        let images: Vec<Vec<PathBuf>> = records.iter().map(|record| source.images(record)).collect::<Result<_, _>>()?;
-        let (loaded, mut failed) = match &options.tiling {
-            Some(tiling) => Images::read(&distinct(&images), tiling),
-            None => match records.iter().zip(&images).find(|(_, images)| !images.is_empty()) {
-                Some(((line, record), _)) => return Err(source.sample(*line, record, SampleError::TextModel)),
-                None => Default::default(),
-            },
-        };
+        let images = |record| source.images(record, options.tiling.is_some());
+        let images: Vec<Vec<PathBuf>> = records.iter().map(images).collect::<Result<_, _>>()?;
+        let read = |tiling| Images::read(&distinct(&images), tiling);
+        let (loaded, mut failed) = options.tiling.as_ref().map_or_else(Default::default, read);
         for (numbered, images) in records.iter().zip(&images) {
             if let Some(error) = images.iter().find_map(|image| failed.remove(image)) {
                 return Err(source.image(numbered, error));
@@ -248,10 +244,13 @@ impl Source<'_> {
         DataError::Image { path, line: *line, id, source: Box::new(error) }
     }
 
-    /// Paths of a record's images.
-    fn images(&self, numbered: &Numbered) -> Result<Vec<PathBuf>, DataError> {
+    /// Paths of a record's images; a text model `reads_images` not.
+    fn images(&self, numbered: &Numbered, reads_images: bool) -> Result<Vec<PathBuf>, DataError> {
         let (line, record) = numbered;
         let names = record.images().map_err(|error| self.sample(*line, record, error))?;
+        if !reads_images && !names.is_empty() {
+            return Err(self.sample(*line, record, SampleError::TextModel));
+        }
         let resolve = |name: &String| image::resolve(self.root, name).map_err(|error| self.image(numbered, error));
         names.iter().map(resolve).collect()
     }

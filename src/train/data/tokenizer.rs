@@ -61,12 +61,10 @@ impl SpecialTokens {
 
 /// The tokens of a correct and of an incorrect step.
 fn labels(form: &PrmForm) -> Result<(&str, &str), &'static str> {
-    if form.tells_answers() {
-        return Err(
-            "it writes the answer in another way than steps, expected one way: training samples do not tell them apart",
-        );
-    }
     match form.read_out() {
+        ReadOut::Tokens { .. } if form.tells_answers() => Err(
+            "it writes the answer in another way than steps, expected one way: training samples do not tell them apart",
+        ),
         ReadOut::Tokens { tokens, positive } => match (&tokens[..], &positive[..]) {
             ([yes, no], [0]) | ([no, yes], [1]) => Ok((yes, no)),
             _ => Err("scores of more than two tokens cannot be trained, expected two"),

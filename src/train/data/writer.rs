@@ -1,9 +1,23 @@
 //! Pieces of a text → token ids, with the places of images and of what is learnt: as `vision::prompts` writes prompts.
 
-use super::encode::{Encoder, TextImages};
 use super::error::SampleError;
 use super::sample::Placed;
+use super::tokenizer::Tokenizer;
 use crate::prompt::{Piece, PlaceError, Run, tokens_before};
+
+/// Images of a text: their indices in the data set, and their numbers of tiles.
+pub(super) type TextImages<'a> = &'a [(usize, usize)];
+
+/// How texts are written.
+#[derive(Clone, Copy)]
+pub(super) struct Writing<'a> {
+    pub tokenizer: &'a dyn Tokenizer,
+    /// The placeholder of images; `None` for a text model.
+    pub context: Option<u32>,
+    pub tokens_per_tile: usize,
+    /// Whether special tokens in questions and solutions are recognised, as in MM-PRM's code.
+    pub reference_special_tokens: bool,
+}
 
 /// A text as tokens.
 #[derive(Debug, Default)]
@@ -18,7 +32,7 @@ pub(super) struct Encoded {
 
 /// Writes a text.
 pub(super) struct Writer<'a> {
-    encoder: &'a Encoder<'a>,
+    writing: Writing<'a>,
     images: TextImages<'a>,
     encoded: Encoded,
     /// Whether nothing was tokenised yet.
@@ -29,14 +43,14 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(encoder: &'a Encoder<'a>, images: TextImages<'a>) -> Self {
-        let run = Run::new(encoder.reference_special_tokens);
-        Self { encoder, images, encoded: Encoded::default(), first: true, run, places: Vec::new() }
+    pub fn new(writing: Writing<'a>, images: TextImages<'a>) -> Self {
+        let run = Run::new(writing.reference_special_tokens);
+        Self { writing, images, encoded: Encoded::default(), first: true, run, places: Vec::new() }
     }
 
     /// Begins with the beginning-of-sequence token, unless the tokenizer writes it itself.
     pub fn bos(&mut self) -> Result<(), SampleError> {
-        let tokenizer = self.encoder.tokenizer;
+        let tokenizer = self.writing.tokenizer;
         let bos = tokenizer.bos().ok_or(SampleError::NoBos)?;
         let own = tokenizer.encode(&Run::default(), true).map_err(SampleError::Tokenizer)?;
         if own.first() != Some(&bos) {
@@ -51,11 +65,11 @@ impl<'a> Writer<'a> {
             Piece::Plain(more) => self.run.plain(more),
             Piece::Image(index) => {
                 let &(image, tiles) = self.images.get(*index).ok_or(SampleError::NoSuchImage)?;
-                let context = self.encoder.special.context.ok_or(SampleError::TextModel)?;
+                let context = self.writing.context.ok_or(SampleError::TextModel)?;
                 self.run.template("<img>");
                 self.flush()?;
                 self.encoded.images.push(Placed { start: self.encoded.tokens.len(), image });
-                let count = tiles * self.encoder.tokens_per_tile;
+                let count = tiles * self.writing.tokens_per_tile;
                 self.encoded.tokens.extend(std::iter::repeat_n(context, count));
                 self.run.template("</img>");
             }
@@ -74,14 +88,14 @@ impl<'a> Writer<'a> {
 
     /// Tokenises the text so far.
     pub fn flush(&mut self) -> Result<(), SampleError> {
-        let run = std::mem::replace(&mut self.run, Run::new(self.encoder.reference_special_tokens));
+        let run = std::mem::replace(&mut self.run, Run::new(self.writing.reference_special_tokens));
         let places = std::mem::take(&mut self.places);
         let before = self.encoded.tokens.len();
         let (ids, ends) = if run.is_empty() {
             (Vec::new(), vec![0; places.len()])
         } else {
             let first = std::mem::take(&mut self.first);
-            let tokenize = |run: &Run, first| self.encoder.tokenizer.encode(run, first);
+            let tokenize = |run: &Run, first| self.writing.tokenizer.encode(run, first);
             let ids = tokenize(&run, first).map_err(SampleError::Tokenizer)?;
             let ends = tokens_before(&run, first, &places, &ids, tokenize).map_err(|error| match error {
                 PlaceError::Tokenizer(error) => SampleError::Tokenizer(error),
@@ -89,7 +103,7 @@ impl<'a> Writer<'a> {
             })?;
             (ids, ends)
         };
-        if self.encoder.special.context.is_some_and(|context| ids.contains(&context)) {
+        if self.writing.context.is_some_and(|context| ids.contains(&context)) {
             return Err(SampleError::ContextInText);
         }
         self.encoded.tokens.extend(ids);
