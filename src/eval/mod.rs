@@ -11,6 +11,7 @@
 //! assert_eq!(best(&products), Some(1));
 //! ```
 
+pub mod ablation;
 pub mod batch;
 pub mod bench;
 pub mod bon;

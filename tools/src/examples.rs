@@ -46,6 +46,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
            --problems demo/mini-k12/test/test.json --limit 10 --max-tokens 300 -o searched.json",
         ],
     ),
+    ("ablate", &["mmprm ablate ablation.toml -o ablation", "mmprm ablate ablation.toml -o ablation --dry-run"]),
     ("choose", &["mmprm choose scored.json -o chosen.jsonl", "mmprm choose scored.json --by weighted-vote"]),
     ("show", &["mmprm show scored.json", "mmprm show scored.json 3", "mmprm show trees"]),
     (

@@ -363,6 +363,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(if summary.interrupted { Exit::Interrupted } else { Exit::Done })
 }
 
+/// The recipe of a run that another command asks for.
+pub fn recipe(args: &Args) -> Result<Recipe, String> {
+    match &args.task {
+        Task::Prm(args) => read_recipe("prm", args),
+        Task::ImplicitPrm(args) => read_recipe("implicit-prm", args),
+        Task::Policy(args) => read_recipe("policy", args),
+        Task::Expand(_) => return Err("expand trains nothing".to_owned()),
+    }
+    .map_err(|error| error.to_string())
+}
+
 /// The recipe of the flags. For a plan without samples its `samples` is empty.
 fn read_recipe(task: &'static str, args: &RunArgs) -> Result<Recipe, train::recipe::RecipeError> {
     let mut overrides = Overrides { task: Some(task), ..args.overrides.clone() };
