@@ -201,8 +201,9 @@ fn images_are_embedded_and_read_as_in_each_layouts_own_code() {
     assert_eq!(compared, 4, "two models in two layouts");
 }
 
-/// llama.cpp's vision towers take GELU from a table of 16-bit numbers, and its products of 32-bit numbers are summed in another
-/// order. Images are resized here as by Pillow, to the bit, so that one that is resized is as near as one that is not.
+/// llama.cpp's vision towers round pixels to 16 bits (`ggml_conv_2d`) and take the approximate GELU from a table of 16-bit numbers:
+/// measured were 4e-3 for embeddings up to 9, and from them 1.2e-2 for logits up to 10. Images are resized here as by Pillow, to the
+/// bit, so that one that is resized is as near as one that is not.
 const WHOLE_IMAGES: f32 = 2e-2;
 
 /// The prompt of the golden numbers: text, an image, and more of both.

@@ -19,7 +19,8 @@ fn changed(name: &str, change: impl FnOnce(&mut Value, &mut Value)) -> Result<()
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join(name);
     std::fs::create_dir(&copy).unwrap();
-    let read = |file: &str| -> Value { serde_json::from_slice(&std::fs::read(family(name).join(file)).unwrap()).unwrap() };
+    let read =
+        |file: &str| -> Value { serde_json::from_slice(&std::fs::read(family(name).join(file)).unwrap()).unwrap() };
     let (mut config, mut processor) = (read("config.json"), read("preprocessor_config.json"));
     change(&mut config, &mut processor);
     for (file, value) in [("config.json", config), ("preprocessor_config.json", processor)] {
@@ -57,7 +58,9 @@ fn settings_that_llama_cpp_takes_as_given_are_refused_with_other_values() {
         refused(name, "/vision_config", Value::Null, "key 'vision_config': missing");
         let processor = changed(name, |_, processor| processor["patch_size"] = json!(8)).unwrap_err();
         assert!(processor.contains("8 in the image processor, expected 1"), "{processor}");
-        let order = |_: &mut Value, processor: &mut Value| (processor["min_pixels"], processor["max_pixels"]) = (json!(2000), json!(1900));
+        let order = |_: &mut Value, processor: &mut Value| {
+            (processor["min_pixels"], processor["max_pixels"]) = (json!(2000), json!(1900))
+        };
         let order = changed(name, order).unwrap_err();
         assert!(order.contains("images of 2000 to 1900 pixels, expected at least one token"), "{order}");
     }
@@ -67,8 +70,18 @@ fn settings_that_llama_cpp_takes_as_given_are_refused_with_other_values() {
     refused("qwen2_5-vl", &vision("fullatt_block_indexes"), json!([0]), "[0], expected every 1th block");
     refused("qwen2_5-vl", &vision("out_hidden_size"), json!(32), "vision_config.out_hidden_size': 32, expected 64");
     refused("qwen3-vl", &vision("num_position_embeddings"), json!(26), "26, expected a square number");
-    refused("qwen3-vl", &vision("deepstack_visual_indexes"), json!([2, 0]), "[2, 0], expected ascending numbers of blocks");
-    refused("qwen3-vl", &vision("deepstack_visual_indexes"), json!([0, 1, 2]), "3 features, expected fewer than blocks");
+    refused(
+        "qwen3-vl",
+        &vision("deepstack_visual_indexes"),
+        json!([2, 0]),
+        "[2, 0], expected ascending numbers of blocks",
+    );
+    refused(
+        "qwen3-vl",
+        &vision("deepstack_visual_indexes"),
+        json!([0, 1, 2]),
+        "3 features, expected fewer than blocks",
+    );
     assert!(changed("qwen2_5-vl", |config, _| config["vision_config"]["fullatt_block_indexes"] = json!([])).is_ok());
 }
 
@@ -77,13 +90,24 @@ fn positions_need_their_sections() {
     for (name, rope) in [("qwen2_5-vl", "/rope_scaling"), ("qwen3-vl", "/text_config/rope_parameters")] {
         let key = format!("{}.mrope_section", rope[1..].replace('/', "."));
         refused(name, &format!("{rope}/mrope_section"), json!([4, 3, 3]), &format!("{key}': "));
-        refused(name, &format!("{rope}/mrope_section"), json!([4, 4]), &format!("{key}': [4,4], expected three numbers"));
+        refused(
+            name,
+            &format!("{rope}/mrope_section"),
+            json!([4, 4]),
+            &format!("{key}': [4,4], expected three numbers"),
+        );
         refused(name, rope, json!({"rope_type": "default"}), "mrope_section': missing, expected three numbers");
     }
     let interleaved = "/text_config/rope_parameters/mrope_interleaved";
     refused("qwen3-vl", interleaved, json!(false), "mrope_interleaved': false, expected true");
-    let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "mrope_section": [2, 3, 3]});
-    refused("qwen2_5-vl", "/rope_scaling", yarn, "scaling of positions, which is not supported with positions of three sections");
+    let yarn =
+        json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "mrope_section": [2, 3, 3]});
+    refused(
+        "qwen2_5-vl",
+        "/rope_scaling",
+        yarn,
+        "scaling of positions, which is not supported with positions of three sections",
+    );
 }
 
 #[test]
@@ -111,7 +135,9 @@ fn related_models_are_refused_by_name_with_those_that_are_read() {
             config["architectures"] = json!([class]);
         });
         let error = error.unwrap_err();
-        let expected = format!("key 'model_type': '{kind}' ({class}), expected internvl_chat, internvl, qwen2_vl, qwen2_5_vl, qwen3_vl");
+        let expected = format!(
+            "key 'model_type': '{kind}' ({class}), expected internvl_chat, internvl, qwen2_vl, qwen2_5_vl, qwen3_vl"
+        );
         assert!(error.contains(&expected), "{error}");
     }
 }

@@ -73,8 +73,9 @@ impl QwenVl {
 pub(super) struct LanguageSection {
     pub json: Value,
     pub prefix: &'static str,
-    /// Rotated pairs of a head of each section.
+    /// Rotated pairs of a head of each section, and their key.
     pub sections: [u32; 3],
+    pub sections_key: String,
 }
 
 /// Checks the keys of a `config.json`.
@@ -144,10 +145,10 @@ pub(super) fn language(model: QwenVl, root: &Map<String, Value>) -> Result<Langu
         let parsed = <[u32; 3]>::deserialize(&found);
         let wrong = |expected: &str| KeyError::new(key.clone(), Some(&found), expected);
         let parsed = parsed.map_err(|_| wrong("three numbers, of time, height and width"))?;
-        if sections.is_some_and(|other| other != parsed) {
+        if sections.as_ref().is_some_and(|(other, _)| *other != parsed) {
             return Err(wrong("the same as in rope_scaling"));
         }
-        sections = Some(parsed);
+        sections = Some((parsed, key.clone()));
         let interleaved = rope.remove(INTERLEAVED).filter(|found| !found.is_null());
         let expected = model == QwenVl::Qwen3;
         if let Some(found) = interleaved.filter(|found| *found != expected) {
@@ -161,8 +162,9 @@ pub(super) fn language(model: QwenVl, root: &Map<String, Value>) -> Result<Langu
         }
     }
     let key = || format!("{prefix}rope_scaling.{SECTION}");
-    let sections = sections.ok_or_else(|| KeyError::new(key(), None, "three numbers, of time, height and width"))?;
-    Ok(LanguageSection { json: own.into(), prefix, sections })
+    let (sections, sections_key) =
+        sections.ok_or_else(|| KeyError::new(key(), None, "three numbers, of time, height and width"))?;
+    Ok(LanguageSection { json: own.into(), prefix, sections, sections_key })
 }
 
 /// `vision_config`.

@@ -37,7 +37,7 @@ impl Check<'_> {
     }
 
     fn qwen_language(&self, model: QwenVl, section: &LanguageSection) -> Result<LanguageConfig, HfError> {
-        let LanguageSection { json, prefix, sections } = section;
+        let LanguageSection { json, prefix, sections, sections_key } = section;
         let raw = serde_json::from_value(json.clone()).map_err(|error| {
             let place = if prefix.is_empty() { "the configuration" } else { prefix.trim_end_matches('.') };
             self.invalid(place, error.to_string())
@@ -50,7 +50,7 @@ impl Check<'_> {
         let pairs = language.head() / 2;
         if sections.iter().map(|section| u64::from(*section)).sum::<u64>() != pairs {
             let problem = format!("{sections:?}, expected sections of {pairs} pairs, half the width of a head");
-            return Err(self.invalid(&format!("{prefix}rope_scaling.mrope_section"), problem));
+            return Err(self.invalid(sections_key, problem));
         }
         Ok(LanguageConfig { arch: model.arch(), position_sections: Some(*sections), ..language })
     }
