@@ -23,7 +23,9 @@ pub struct LocalPolicy {
 
 impl LocalPolicy {
     /// Wraps a running engine and the encoder of the same model.
-    pub fn new(engine: Engine, encoder: PromptEncoder, options: GenerationOptions) -> Self {
+    pub fn new(engine: Engine, encoder: PromptEncoder, mut options: GenerationOptions) -> Self {
+        let architecture = encoder.model().file().get_str("general.architecture").unwrap_or_default();
+        options.template = options.template.for_architecture(architecture);
         let special_texts = encoder.model().special_texts();
         Self { engine, encoder, options, keep_prompts: false, special_texts }
     }

@@ -22,7 +22,7 @@ pub struct GenerationOptions {
     /// Folder that image paths are relative to and confined to.
     pub data_root: PathBuf,
     /// The chat template. A server applies its own and only receives this template's system
-    /// message.
+    /// message. A model of Qwen-VL has its own in the place of the default.
     pub template: ChatTemplate,
     /// Which message of the prompt holds the steps before a rollout.
     pub continues: Continue,

@@ -132,7 +132,7 @@ impl Trained {
                 .digest
                 .iter()
                 .fold(0_u64, |sum, byte| sum.wrapping_mul(257) + u64::from(*byte));
-            chunks.push(Chunk::Image(Arc::new(Embeddings { values, width, digest })));
+            chunks.push(Chunk::Image(Arc::new(Embeddings { values, width, digest, grid: None })));
             done = end;
         }
         chunks.push(tokens(done..sample.tokens.len()));

@@ -38,12 +38,13 @@ pub struct PolicyArgs {
     mmproj: Option<PathBuf>,
 
     /// Chat template for other instruct models, with `{prompt}` in place of the user's message
-    /// [default: InternVL2.5's]. A server applies its own template and receives only the system
+    /// [default: InternVL2.5's, or Qwen-VL's for its models]. A server applies its own template and receives only the system
     /// message of a ChatML template.
     #[arg(long, value_name = "FILE")]
     prompt_template: Option<PathBuf>,
 
-    /// Maximum tiles per image [default: the model's].
+    /// Maximum tiles per image [default: the model's]. Qwen-VL, which reads images whole, reads as many pixels as tiles of 448×448
+    /// have, up to 16 [default: 1280 tokens].
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_tiles: Option<usize>,
 

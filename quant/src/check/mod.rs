@@ -21,6 +21,7 @@ mod adapter;
 mod apply;
 mod keys;
 mod language;
+mod qwen;
 mod rules;
 mod table;
 mod tensors;

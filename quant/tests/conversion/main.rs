@@ -15,4 +15,5 @@ mod families;
 mod golden_converter;
 mod golden_vocabulary;
 mod heads;
+mod qwen_vl;
 mod synth;

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod build;
+mod clip;
 mod context;
 mod log;
 mod model;
@@ -22,7 +23,7 @@ pub use build::{BuildInfo, build_info};
 pub(super) use context::{Batch, Context, ContextOptions, DecodeError};
 pub use model::{Device, Model, ModelOptions, gpu_devices};
 pub(crate) use model::{Specials, is_cache_f32};
-pub use vision::LlamaEncoder;
+pub use vision::{LlamaEncoder, QwenEncoder};
 
 use std::ffi::CString;
 use std::path::Path;

@@ -19,7 +19,17 @@ use crate::engine::{EngineError, Token, TokenizeError};
 use crate::prompt::{Fragment, Run, STEP_TOKEN, Special};
 
 /// Tokens of the prompts, which some vocabularies have as user-defined ones.
-const OWN_TOKENS: [&str; 6] = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", STEP_TOKEN];
+const OWN_TOKENS: [&str; 9] = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    STEP_TOKEN,
+];
 
 /// A compute device that llama.cpp found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,6 +211,13 @@ impl Model {
     pub fn embedding_width(&self) -> usize {
         // SAFETY: the model is valid.
         unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) as usize }
+    }
+
+    /// Returns whether rotary positions have sections of time, height and width (M-RoPE).
+    pub(crate) fn has_sections(&self) -> bool {
+        // SAFETY: the model is valid.
+        let kind = unsafe { sys::llama_model_rope_type(self.as_ptr()) };
+        matches!(kind, sys::LLAMA_ROPE_TYPE_MROPE | sys::LLAMA_ROPE_TYPE_IMROPE)
     }
 
     /// Returns the width of a hidden state after the final norm.

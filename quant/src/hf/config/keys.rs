@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::KeyError;
 use super::family::Family;
+use super::qwen::{self, QwenVl};
 use super::tables::{self, Table};
 
 /// Words in the names of keys that change what a model computes: an unknown key with one of them is
@@ -103,7 +104,9 @@ pub fn check(config: &Value) -> Result<Vec<String>, KeyError> {
     let Value::Object(root) = config else {
         return Err(KeyError::new("the configuration", Some(config), "an object"));
     };
-    if root.contains_key("text_config") {
+    if let Some(model) = QwenVl::of(root) {
+        qwen::check_keys(model, root, &mut unknown)?;
+    } else if root.contains_key("text_config") {
         section(root, "", &[tables::TRANSFORMERS_MODEL, tables::COMMON], &mut unknown)?;
         if let Some(Value::Object(vision)) = root.get("vision_config") {
             section(vision, "vision_config.", &[tables::TRANSFORMERS_VISION, tables::COMMON], &mut unknown)?;
@@ -127,20 +130,20 @@ pub fn check(config: &Value) -> Result<Vec<String>, KeyError> {
     Ok(unknown)
 }
 
-/// Checks the keys of a `preprocessor_config.json`, and returns the unknown ones.
+/// Checks the keys of a `preprocessor_config.json` against a table, and returns the unknown ones.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_pixels(config: &Value) -> Result<Vec<String>, KeyError> {
+pub(super) fn check_pixels(config: &Value, table: Table) -> Result<Vec<String>, KeyError> {
     let mut unknown = Vec::new();
     match config {
-        Value::Object(root) => section(root, "", &[tables::PIXELS], &mut unknown)?,
+        Value::Object(root) => section(root, "", &[table], &mut unknown)?,
         other => return Err(KeyError::new("the configuration", Some(other), "an object")),
     }
     Ok(unknown)
 }
 
-fn language(keys: &Map<String, Value>, prefix: &str, unknown: &mut Vec<String>) -> Result<(), KeyError> {
+pub(super) fn language(keys: &Map<String, Value>, prefix: &str, unknown: &mut Vec<String>) -> Result<(), KeyError> {
     // Others are refused by the reader, with the model types that are supported.
     let Some(family) = keys.get("model_type").and_then(Value::as_str).and_then(Family::from_name) else {
         return Ok(());
@@ -157,7 +160,7 @@ fn language(keys: &Map<String, Value>, prefix: &str, unknown: &mut Vec<String>) 
     window(keys, prefix)
 }
 
-fn section(
+pub(super) fn section(
     keys: &Map<String, Value>,
     prefix: &str,
     known: &[Table],
@@ -390,7 +393,11 @@ mod tests {
         }
         config["tie_word_embeddings"] = json!(false);
         assert_eq!(check(&config).unwrap(), ["llm_config.house_number"]);
-        assert!(check_pixels(&json!({"do_normalize": false})).is_err());
-        assert!(check_pixels(&json!({"rescale_factor": 0.003_921_568_627, "size": 448})).unwrap().is_empty());
+        assert!(check_pixels(&json!({"do_normalize": false}), tables::PIXELS).is_err());
+        assert!(
+            check_pixels(&json!({"rescale_factor": 0.003_921_568_627, "size": 448}), tables::PIXELS)
+                .unwrap()
+                .is_empty()
+        );
     }
 }
