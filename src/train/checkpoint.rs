@@ -27,8 +27,8 @@ use mmprm_quant::read::{inside, without_bom};
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
 
-use super::recipe::Task;
-use crate::prompt::PrmTemplate;
+use super::recipe::{Recipe, Task};
+use crate::prompt::{PrmForm, PrmTemplate};
 
 use crate::util::io::{self, FileError};
 
@@ -73,19 +73,24 @@ pub enum CheckpointError {
     Write(#[from] WriteError),
 }
 
-/// Writes what the checkpoint or adapter in `target` is trained for, by which conversion and scoring read it.
-///
-/// # Errors
-/// [`CheckpointError::Write`].
-pub(super) fn write_origin(target: &Path, task: Task) -> Result<(), CheckpointError> {
-    let origin = match task {
-        Task::Prm => {
-            let form = PrmTemplate::Training.form().record().to_owned();
-            Origin { prm_form: Some(form), ..Origin::new(origin::Task::Prm) }
+/// What the checkpoints of a recipe are trained for, by which conversion and scoring read them.
+pub(super) fn origin(recipe: &Recipe) -> Origin {
+    let with_form = |task, form: &str| Origin { prm_form: Some(form.to_owned()), ..Origin::new(task) };
+    match recipe.task {
+        Task::Prm => with_form(origin::Task::Prm, PrmTemplate::Training.form().record()),
+        Task::ImplicitPrm if recipe.has_reference() => {
+            with_form(origin::Task::ImplicitPrm, PrmForm::log_ratio(recipe.beta()).record())
         }
         Task::ImplicitPrm => Origin::new(origin::Task::ImplicitPrm),
         Task::Policy => Origin::new(origin::Task::Policy),
-    };
+    }
+}
+
+/// Writes what the checkpoint or adapter in `target` is trained for.
+///
+/// # Errors
+/// [`CheckpointError::Write`].
+pub(super) fn write_origin(target: &Path, origin: &Origin) -> Result<(), CheckpointError> {
     Ok(atomic::write(&target.join(origin::FILE), origin.to_json().as_bytes()).map_err(WriteError::from)?)
 }
 

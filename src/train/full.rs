@@ -14,12 +14,13 @@
 
 use std::path::{Path, PathBuf};
 
+use mmprm_quant::hf::origin::Origin;
 use mmprm_quant::safetensors::{NewTensor, StoredType};
 
 use super::checkpoint::{self, CheckpointError};
 use super::data::{Image, SpecialTokens};
 use super::network::{Network, TrainableModel};
-use super::recipe::{Init, Recipe, Task};
+use super::recipe::{Init, Recipe};
 use crate::internvl::{self, Parameters, Trainable};
 
 /// An error of opening a model to train.
@@ -49,7 +50,7 @@ pub struct FullModel {
     network: Network,
     base: PathBuf,
     stored: StoredType,
-    task: Task,
+    origin: Origin,
 }
 
 impl FullModel {
@@ -77,7 +78,7 @@ impl FullModel {
             Init::Random => Parameters::random(&layout, recipe.seed),
         };
         let network = Network::new(recipe, parameters, trainable, special, images);
-        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, task: recipe.task })
+        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, origin: checkpoint::origin(recipe) })
     }
 
     /// Number of trained values.
@@ -103,7 +104,7 @@ impl TrainableModel for FullModel {
     fn write(&self, directory: &Path) -> Result<(), CheckpointError> {
         if !directory.join("model.safetensors").exists() {
             checkpoint::prepare(&self.base, directory, self.stored)?;
-            checkpoint::write_origin(directory, self.task)?;
+            checkpoint::write_origin(directory, &self.origin)?;
         }
         let tensors = self.weights().layout().tensors().iter().enumerate();
         let tensors: Vec<NewTensor<'_>> =

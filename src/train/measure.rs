@@ -184,6 +184,7 @@ impl ModelShape {
                 images: Vec::new(),
                 targets,
                 right: None,
+                prefixes: Vec::new(),
             }
         };
         (0..count).map(&mut sample).collect()

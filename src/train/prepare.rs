@@ -1,14 +1,15 @@
 //! Reads the samples of a recipe: training and validation sets, and hashes of their files.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::data::{DataError, Dataset, DatasetOptions, Image, Length, Sample, SampleKind, Tokenizer};
+use super::data::{DataError, Dataset, DatasetOptions, Image, Length, Sample, SampleKind, TargetValue, Tokenizer};
 use super::network::tiling;
-use super::recipe::{Recipe, Task};
+use super::recipe::{LossKind, Recipe, Task};
 use super::validation::hold_out;
 use crate::internvl;
 use crate::util::identity::identity;
@@ -38,6 +39,12 @@ pub enum PrepareError {
     /// A file could not be read again to hash it.
     #[error(transparent)]
     File(#[from] FileError),
+    /// No problem has something to compare.
+    #[error("{}: nothing to compare: no problem has solutions or steps with different labels", path.display())]
+    NothingToCompare {
+        /// The samples.
+        path: PathBuf,
+    },
     /// Validation holds out every problem.
     #[error("{}: no training samples are left: {held} are held out (`validation`), {left_out} have nothing to learn within `max_tokens`", path.display())]
     NothingLeft {
@@ -60,7 +67,11 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         kind: match recipe.task {
             Task::Prm => SampleKind::Prm,
             Task::Policy => SampleKind::Policy(recipe.solution_forms()),
-            Task::ImplicitPrm => SampleKind::Ranking,
+            Task::ImplicitPrm => match recipe.loss {
+                Some(LossKind::Outcome) => SampleKind::Outcome,
+                Some(LossKind::Steps) => SampleKind::Steps,
+                _ => SampleKind::Ranking,
+            },
         },
         tiling: tiling(recipe, &layout),
         tokens_per_tile: layout.config().tokens_per_tile(),
@@ -72,7 +83,10 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
     let read = |path: &Path| -> Result<Dataset, PrepareError> {
         let mut data = Dataset::read(path, &recipe.image_root(path), tokenizer, &options)?;
         if let Some(threshold) = recipe.hard_labels {
-            data.harden(threshold);
+            data.harden(|label| label >= threshold);
+        }
+        if let Some(threshold) = recipe.right_above() {
+            data.harden(|label| label > threshold);
         }
         Ok(data)
     };
@@ -81,6 +95,9 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
     fingerprints.insert("samples".into(), fingerprint(&recipe.samples)?);
     fingerprints.insert("config".into(), fingerprint(&recipe.model.join("config.json"))?);
     fingerprints.insert("weights".into(), weights(recipe)?);
+    if let Some(reference) = &recipe.reference {
+        fingerprints.insert("reference".into(), identities(&weights_of(reference)?)?);
+    }
     let mut held_out = if let Some(path) = &recipe.validation_samples {
         fingerprints.insert("validation_samples".into(), fingerprint(path)?);
         train.adopt(read(path)?)
@@ -96,16 +113,45 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         let (path, held, left_out) = (recipe.samples.clone(), held_out.len(), train.left_out);
         return Err(PrepareError::NothingLeft { path, held, left_out });
     }
+    if recipe.compares_problems() && !has_comparison(&train.samples) {
+        return Err(PrepareError::NothingToCompare { path: recipe.samples.clone() });
+    }
     Ok(TrainingData { train, held_out, fingerprints: fingerprints.into() })
+}
+
+/// Whether samples of some problem differ in what they are ranked by: their steps' labels, or whether they are right.
+fn has_comparison(samples: &[Sample]) -> bool {
+    let mut known: HashMap<u64, u32> = HashMap::new();
+    let marks = |sample: &Sample| -> Vec<u32> {
+        let weighted = sample.targets.iter().filter(|target| target.weight > 0.0);
+        let labels = weighted.filter_map(|target| match target.value {
+            TargetValue::Label(label) => Some(label.to_bits()),
+            TargetValue::Token(_) => None,
+        });
+        sample.right.map_or_else(|| labels.collect(), |right| vec![u32::from(right)])
+    };
+    let mut differs =
+        |sample: &Sample| marks(sample).into_iter().any(|mark| *known.entry(sample.problem).or_insert(mark) != mark);
+    samples.iter().any(|sample| differs(sample))
 }
 
 /// The identities of the files with the model's weights: of the checkpoint, and of a quantised base.
 fn weights(recipe: &Recipe) -> Result<Value, PrepareError> {
-    let list = std::fs::read_dir(&recipe.model).map_err(FileError::reading(&recipe.model))?;
+    let mut files = weights_of(&recipe.model)?;
+    files.extend(recipe.lora.as_ref().and_then(|lora| lora.base.clone()));
+    identities(&files)
+}
+
+/// The files with the weights of a checkpoint.
+fn weights_of(checkpoint: &Path) -> Result<Vec<PathBuf>, PrepareError> {
+    let list = std::fs::read_dir(checkpoint).map_err(FileError::reading(checkpoint))?;
     let is_weights = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors");
     let mut files: Vec<PathBuf> = list.filter_map(|entry| Some(entry.ok()?.path())).filter(is_weights).collect();
     files.sort();
-    files.extend(recipe.lora.as_ref().and_then(|lora| lora.base.clone()));
+    Ok(files)
+}
+
+fn identities(files: &[PathBuf]) -> Result<Value, PrepareError> {
     Ok(files.iter().map(|file| identity(file)).collect::<Result<Vec<_>, _>>()?.into())
 }
 

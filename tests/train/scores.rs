@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Prompt, Token};
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, normalise};
 use mmprm::internvl::{
-    ComputeOptions, ImageSpan, Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters,
+    ComputeOptions, ImageSpan, Model, Packed, Parameters, StepLoss, Targets, Tiles, read_layout, read_parameters,
 };
 use mmprm::nn::attention::{Mask, Segments};
 use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
@@ -102,7 +102,8 @@ impl Trained {
     fn scores(&self, sample: &Sample) -> Vec<f64> {
         let rows: Vec<usize> = sample.targets.iter().map(|target| target.row).collect();
         let (labels, weights) = (vec![1.0; rows.len()], vec![1.0; rows.len()]);
-        let targets = Targets::Steps { rows, labels, weights, yes: self.data.special.yes, no: self.data.special.no };
+        let (yes, no) = (self.data.special.yes, self.data.special.no);
+        let targets = Targets::Steps { rows, labels, weights, yes, no, loss: StepLoss::CrossEntropy };
         let packed = self.packed(sample);
         let loss = self.model.loss(&self.parameters, &packed, &targets, ComputeOptions::default()).unwrap();
         loss.outputs.into_iter().map(f64::from).collect()

@@ -124,11 +124,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "mmprm train prm --print-recipe > recipe.toml",
             "mmprm train prm --model InternVL2_5-8B --samples prm.jsonl --data-root images -o run --plan",
             "mmprm train prm --config recipe.toml --model InternVL2_5-8B --samples prm.jsonl --lora-rank 16",
+            "mmprm train prm --model policy --samples prm.jsonl -o run --loss pqm",
         ],
     ),
     (
         "train implicit-prm",
-        &["mmprm train implicit-prm --model demo/checkpoints/mini-mm-policy --samples ranking.jsonl -o run --epochs 1"],
+        &[
+            "mmprm train implicit-prm --model demo/checkpoints/mini-mm-policy --samples ranking.jsonl -o run --epochs 1",
+            "mmprm train implicit-prm --model policy --samples prm.jsonl -o run --loss steps --beta 0.05",
+        ],
     ),
     (
         "train policy",

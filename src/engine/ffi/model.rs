@@ -396,6 +396,17 @@ impl Model {
         (0..self.vocabulary_size() as Token).find(|token| !is_byte(*token) && self.detokenize(&[*token]) == text)
     }
 
+    /// Returns in what another model's vocabulary differs first, if it does.
+    pub(crate) fn other_vocabulary(&self, other: &Self) -> Option<String> {
+        let (own, others) = (self.vocabulary_size(), other.vocabulary_size());
+        if own != others {
+            return Some(format!("{own} and {others} tokens"));
+        }
+        let is_other = |token: &Token| self.text(*token) != other.text(*token);
+        let token = (0..own as Token).find(is_other)?;
+        Some(format!("token {token} is {:?} and {:?}", self.text(token), other.text(token)))
+    }
+
     /// Returns the beginning-of-sequence token that the file names.
     pub fn bos(&self) -> Option<Token> {
         let token = self.file.get_u32("tokenizer.ggml.bos_token_id").ok()?;

@@ -80,6 +80,9 @@ pub enum SampleError {
     /// A PRM record without conversations.
     #[error("no `conversations`, expected one of a human and a gpt turn")]
     NoConversations,
+    /// A PRM record whose text is not a question and a process.
+    #[error("the human turn is not `Question: …` and `Process: …`, expected them as `mmprm samples` writes them")]
+    NoProcess,
     /// A policy record of neither form.
     #[error("expected `conversations`, or `question` and `solution`")]
     NoSolution,

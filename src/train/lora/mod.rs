@@ -21,13 +21,14 @@ use std::path::{Path, PathBuf};
 
 use mmprm_quant::adapter::{CONFIG, PREFIX, WEIGHTS};
 use mmprm_quant::atomic;
+use mmprm_quant::hf::origin::Origin;
 use serde_json::{Map, Value, json};
 
 pub use merge::{MergeError, merge};
 
 use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 
-use super::checkpoint::{CheckpointError, write_origin};
+use super::checkpoint::{self, CheckpointError};
 use super::data::{Image, SpecialTokens, Tokenizer};
 use super::network::{Network, TrainableModel};
 use super::recipe::{LoraOptions, Recipe, Task};
@@ -63,7 +64,7 @@ pub struct LoraModel {
     network: Network,
     base: PathBuf,
     stored: StoredType,
-    task: Task,
+    origin: Origin,
     options: LoraOptions,
     targets: Vec<String>,
 }
@@ -102,7 +103,8 @@ impl LoraModel {
         };
         let parameters = parameters.with_lora(&layout, recipe.seed);
         let network = Network::new(recipe, parameters, trainable, special, images);
-        Ok(Self { network, base: recipe.model.clone(), stored: recipe.save_as, task: recipe.task, options, targets })
+        let (base, origin) = (recipe.model.clone(), checkpoint::origin(recipe));
+        Ok(Self { network, base, stored: recipe.save_as, origin, options, targets })
     }
 
     /// Number of trained values.
@@ -179,7 +181,7 @@ impl TrainableModel for LoraModel {
         let mut config = serde_json::to_string_pretty(&self.config()).unwrap_or_default();
         config.push('\n');
         atomic::write(&directory.join(CONFIG), config.as_bytes()).map_err(WriteError::from)?;
-        write_origin(directory, self.task)?;
+        checkpoint::write_origin(directory, &self.origin)?;
         let tensors = self.weights().layout().tensors();
         let tensor =
             |number: usize| self.network.tensor(number, format!("{PREFIX}{}", tensors[number].name), self.stored);
