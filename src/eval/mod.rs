@@ -22,6 +22,7 @@ pub mod generate;
 pub mod guided;
 mod labelled;
 pub mod metrics;
+pub mod prmbench;
 pub mod score;
 pub mod selection;
 pub mod solve;

@@ -35,8 +35,8 @@ pub use facts::ImageFacts;
 pub use fingerprint::fingerprints;
 #[doc(hidden)]
 pub use grid::candidate_grids;
+pub(crate) use pixels::content_hash;
 pub use pixels::{IMAGENET_MEAN, IMAGENET_STD, normalise};
-pub(crate) use pixels::{content_hash, whole_hash};
 pub use resize::resize;
 pub use tiling::{Tile, Tiling, TilingError, closest_grid, tiles};
 pub use whole::{Sizing, TooNarrow};

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Rgb8, Tile};
+use super::Tile;
 
 /// `InternVL`'s mean of each channel, for values from 0 to 1.
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -30,16 +30,6 @@ pub(crate) fn content_hash(tiles: &[Tile]) -> [u8; 32] {
         hasher.update((tile.size as u64).to_le_bytes());
         hasher.update(&tile.rgb);
     }
-    hasher.finalize().into()
-}
-
-/// Returns the SHA-256 of an image that is read whole, and of its size.
-pub(crate) fn whole_hash(image: &Rgb8) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    for side in [image.width, image.height] {
-        hasher.update((side as u64).to_le_bytes());
-    }
-    hasher.update(&image.data);
     hasher.finalize().into()
 }
 

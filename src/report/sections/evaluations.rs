@@ -251,6 +251,16 @@ fn steps(report: &Value) -> String {
     }
     let heads = ["wrong steps found", "threshold", "on wrong", "on right", "F1", "F1 right", "F1 wrong", "macro F1"];
     body += &table("Detection of wrong steps", &heads, &rows);
+    let scores = &report["prmbench"];
+    if scores.is_object() {
+        let mut rows = vec![("best", vec!["overall".to_owned(), number(&scores["overall"])])];
+        for dimension in scores["dimensions"].as_array().into_iter().flatten() {
+            rows.push(("best", vec![html(&text(&dimension["name"])), number(&dimension["score"])]));
+            let classes = dimension["classes"].as_object().into_iter().flatten();
+            rows.extend(classes.map(|(class, score)| ("", vec![html(class), number(score)])));
+        }
+        body += &table("PRMBench: PRMScore", &["dimension, class", "PRMScore"], &rows);
+    }
     let bins: Vec<(f64, f64)> = report["calibration"]
         .as_array()
         .into_iter()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mmprm_quant::gguf::GgufFile;
+use sha2::{Digest, Sha256};
 
 use super::{EncodeError, PromptEncoderOptions};
 use crate::engine::{EngineError, Grid, Model, QwenEncoder};
@@ -147,7 +148,7 @@ impl Input {
     pub fn content_hash(&self) -> [u8; 32] {
         match self {
             Self::Tiles(tiles) => image::content_hash(tiles),
-            Self::Whole(image) => image::whole_hash(image),
+            Self::Whole(image) => whole_hash(image),
         }
     }
 }
@@ -195,4 +196,14 @@ impl WholeReader {
         }
         Ok(resized)
     }
+}
+
+/// Returns the SHA-256 of an image that is read whole, and of its size.
+fn whole_hash(image: &Rgb8) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for side in [image.width, image.height] {
+        hasher.update((side as u64).to_le_bytes());
+    }
+    hasher.update(&image.data);
+    hasher.finalize().into()
 }
