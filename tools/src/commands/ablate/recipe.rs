@@ -175,7 +175,7 @@ impl Arm {
             ("samples", &samples, &["output"][..]),
             ("train", &train, &["output", "seed"]),
             ("convert", &convert, &["output", "base", "dry-run"]),
-            ("score", &score, &["output", "input", "mmproj", "lora"]),
+            ("score", &score, &["output", "input", "lora"]),
         ];
         for (command, table, keys) in own {
             if let Some(key) = keys.iter().find(|key| table.keys().any(|own| own.replace('_', "-") == **key)) {
