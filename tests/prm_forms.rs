@@ -199,15 +199,19 @@ fn a_form_that_reads_at_the_end_reads_once_for_each_step() {
 /// A copy of a model with more metadata.
 fn with_metadata(folder: &Path, added: Metadata) -> PathBuf {
     let file = GgufFile::open(&pair().model).unwrap();
-    let path = folder.join("model.gguf");
-    let metadata: Metadata = file.metadata().iter().cloned().chain(added).collect();
+    let metadata = file.metadata().iter().cloned().chain(added).collect();
+    rewritten(&file, folder.join("model.gguf"), &metadata, <[u8]>::to_vec)
+}
+
+/// A copy of a model with this metadata and with the data of tensors that `change` makes.
+fn rewritten(file: &GgufFile, path: PathBuf, metadata: &Metadata, change: impl Fn(&[u8]) -> Vec<u8>) -> PathBuf {
     let specs: Vec<TensorSpec> = file
         .tensors()
         .iter()
         .map(|tensor| TensorSpec { name: tensor.name.clone(), dims: tensor.dims.clone(), ggml_type: tensor.ggml_type })
         .collect();
-    let mut writer = GgufWriter::create(&path, &metadata, &specs).unwrap();
-    file.tensors().iter().for_each(|tensor| writer.write(file.tensor_data(tensor)).unwrap());
+    let mut writer = GgufWriter::create(&path, metadata, &specs).unwrap();
+    file.tensors().iter().for_each(|tensor| writer.write(&change(file.tensor_data(tensor))).unwrap());
     writer.finish().unwrap();
     path
 }
@@ -395,24 +399,14 @@ fn policy() -> &'static Pair {
     })
 }
 
-/// A copy of the policy with other weights: every f32 value of its matrices is scaled a little.
+/// A copy of the policy whose weights are all a little smaller.
 fn reference(folder: &Path) -> PathBuf {
     let file = GgufFile::open(&policy().model).unwrap();
-    let path = folder.join("reference.gguf");
-    let specs: Vec<TensorSpec> = file
-        .tensors()
-        .iter()
-        .map(|tensor| TensorSpec { name: tensor.name.clone(), dims: tensor.dims.clone(), ggml_type: tensor.ggml_type })
-        .collect();
-    let mut writer = GgufWriter::create(&path, file.metadata(), &specs).unwrap();
-    for tensor in file.tensors() {
-        let (values, _) = file.tensor_data(tensor).as_chunks::<4>();
-        let scaled: Vec<u8> =
-            values.iter().flat_map(|bytes| (0.97 * f32::from_le_bytes(*bytes)).to_le_bytes()).collect();
-        writer.write(&scaled).unwrap();
-    }
-    writer.finish().unwrap();
-    path
+    let scaled = |data: &[u8]| {
+        let (values, _) = data.as_chunks::<4>();
+        values.iter().flat_map(|bytes| (0.97 * f32::from_le_bytes(*bytes)).to_le_bytes()).collect()
+    };
+    rewritten(&file, folder.join("reference.gguf"), file.metadata(), scaled)
 }
 
 fn ratio(model: &Path, reference: &Path, form: &PrmForm) -> LocalPrm {
@@ -474,27 +468,14 @@ fn a_reference_is_there_where_a_form_takes_one_and_has_the_same_vocabulary() {
     refused(&ratio, Some(&missing), &["missing.gguf"]);
     // Another text for one token.
     let file = GgufFile::open(&policy().model).unwrap();
-    let path = folder.path().join("other.gguf");
-    let renamed = |value: &GgufValue| match value {
-        GgufValue::Array(GgufArray::String(texts)) => {
-            let mut texts = texts.clone();
-            texts[300] = "otherwise".into();
-            GgufValue::Array(GgufArray::String(texts))
+    let mut metadata = file.metadata().clone();
+    for (_, value) in metadata.iter_mut().filter(|(key, _)| key == "tokenizer.ggml.tokens") {
+        if let GgufValue::Array(GgufArray::String(texts)) = value {
+            let other = |(index, text): (usize, &str)| if index == 300 { "otherwise".into() } else { text.to_owned() };
+            *texts = texts.iter().enumerate().map(other).collect();
         }
-        other => other.clone(),
-    };
-    let change = |(key, value): &(String, GgufValue)| {
-        (key.clone(), if key == "tokenizer.ggml.tokens" { renamed(value) } else { value.clone() })
-    };
-    let metadata: Metadata = file.metadata().iter().map(change).collect();
-    let specs: Vec<TensorSpec> = file
-        .tensors()
-        .iter()
-        .map(|tensor| TensorSpec { name: tensor.name.clone(), dims: tensor.dims.clone(), ggml_type: tensor.ggml_type })
-        .collect();
-    let mut writer = GgufWriter::create(&path, &metadata, &specs).unwrap();
-    file.tensors().iter().for_each(|tensor| writer.write(file.tensor_data(tensor)).unwrap());
-    writer.finish().unwrap();
+    }
+    let path = rewritten(&file, folder.path().join("other.gguf"), &metadata, <[u8]>::to_vec);
     refused(&ratio, Some(&path), &["other.gguf", "token 300", "\"otherwise\""]);
     let model = Model::load(&policy().model, ModelOptions::default()).unwrap();
     let encoder = PromptEncoder::load(Arc::clone(&model), None, PromptEncoderOptions::default()).unwrap();

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use mmprm::train::learner::Learner;
+use mmprm::train::optim::Schedule;
 use mmprm::train::pack::{Packing, PackingLimits, Sequence, SequenceTargets};
 use mmprm::train::prepare::{PrepareError, prepare};
 use mmprm::train::recipe::{LoraOptions, LossKind, Task};
@@ -95,7 +96,7 @@ fn loss_of(bench: &Bench, full: &mut dyn Learner, limits: &PackingLimits) -> f64
 fn every_loss_of_steps_is_learnt() {
     for loss in [LossKind::Hard, LossKind::Mse, LossKind::Pqm, LossKind::Pairwise] {
         let Some(mut bench) = bench("internlm2", loss) else { return };
-        bench.recipe.epochs = 30;
+        (bench.recipe.epochs, bench.recipe.lr, bench.recipe.schedule) = (60, 3e-4, Schedule::Linear);
         let (data, limits) = (bench.data(), bench.recipe.packing_limits());
         let mut full = bench.open(&data);
         let before = loss_of(&bench, &mut full, &limits);
@@ -160,7 +161,7 @@ fn killed_runs_of_every_loss_resume_bit_exactly() {
 fn a_ratio_begins_at_one_half_and_is_to_the_reference_that_is_named() {
     for loss in [LossKind::Outcome, LossKind::Steps] {
         let Some(mut bench) = bench("internlm2", loss) else { return };
-        (bench.recipe.epochs, bench.recipe.beta) = (6, Some(0.5));
+        (bench.recipe.epochs, bench.recipe.beta, bench.recipe.lr) = (8, Some(0.5), 5e-5);
         let (losses, _) = train(&bench, None);
         // σ(0) = 0.5, whatever the label.
         assert!((losses[0] - 2.0_f64.ln()).abs() < 1e-5, "{loss:?}: {losses:?}");
