@@ -369,7 +369,7 @@ impl StepLoss {
             Self::CrossEntropy | Self::SquaredError => false,
             Self::QValues { .. } => !weighted(steps).is_empty(),
             Self::Pairs { .. } => {
-                weighted(steps).windows(2).any(|pair| pair[0].label < pair[1].label || pair[0].label > pair[1].label)
+                weighted(steps).windows(2).any(|pair| pair[0].label.total_cmp(&pair[1].label).is_ne())
             }
         };
         self.groups().iter().filter(counts).count()

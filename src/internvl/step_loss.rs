@@ -13,9 +13,12 @@ pub(super) struct StepLosses {
     pub slopes: Vec<f64>,
 }
 
+/// The loss of a group of steps with these margins; adds its derivatives to the last argument.
+type GroupLoss<'a> = dyn Fn(&[ComparedStep], &[f64], &mut [f64]) -> f64 + 'a;
+
 /// Returns the losses of steps with these margins and labels. There is a weight for each step, or for each group of compared steps.
 pub(super) fn losses(margins: &[f64], labels: &[f32], weights: &[f32], loss: &StepLoss) -> StepLosses {
-    let of_group: &dyn Fn(&[ComparedStep], &[f64], &mut [f64]) -> f64 = match loss {
+    let of_group: &GroupLoss<'_> = match loss {
         StepLoss::CrossEntropy => return alone(margins, labels, weights, cross_entropy),
         StepLoss::SquaredError => return alone(margins, labels, weights, squared_error),
         StepLoss::QValues { margin, .. } => {
@@ -98,7 +101,9 @@ fn q_values(steps: &[ComparedStep], margins: &[f64], gap: f64, slopes: &mut [f64
         before += times * own;
     }
     let mean = if count > 0.0 { 1.0 / count } else { 0.0 };
-    slopes.iter_mut().for_each(|slope| *slope *= mean);
+    for slope in slopes {
+        *slope *= mean;
+    }
     loss * mean
 }
 
@@ -118,7 +123,9 @@ fn pairs(steps: &[ComparedStep], margins: &[f64], slopes: &mut [f64]) -> f64 {
         }
     }
     let mean = if count > 0.0 { 1.0 / count } else { 0.0 };
-    slopes.iter_mut().for_each(|slope| *slope *= mean);
+    for slope in slopes {
+        *slope *= mean;
+    }
     loss * mean
 }
 

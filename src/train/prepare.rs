@@ -1,14 +1,14 @@
 //! Reads the samples of a recipe: training and validation sets, and hashes of their files.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::data::{DataError, Dataset, DatasetOptions, Image, Length, Sample, SampleKind, TargetValue, Tokenizer};
+use super::data::{DataError, Dataset, DatasetOptions, Image, Length, Sample, SampleKind, Tokenizer};
 use super::network::tiling;
+use super::pack::Packing;
 use super::recipe::{LossKind, Recipe, Task};
 use super::validation::hold_out;
 use crate::internvl;
@@ -113,26 +113,17 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         let (path, held, left_out) = (recipe.samples.clone(), held_out.len(), train.left_out);
         return Err(PrepareError::NothingLeft { path, held, left_out });
     }
-    if recipe.compares_problems() && !has_comparison(&train.samples) {
+    if recipe.compares_problems() && !has_comparison(recipe, &train) {
         return Err(PrepareError::NothingToCompare { path: recipe.samples.clone() });
     }
     Ok(TrainingData { train, held_out, fingerprints: fingerprints.into() })
 }
 
-/// Whether samples of some problem differ in what they are ranked by: their steps' labels, or whether they are right.
-fn has_comparison(samples: &[Sample]) -> bool {
-    let mut known: HashMap<u64, u32> = HashMap::new();
-    let marks = |sample: &Sample| -> Vec<u32> {
-        let weighted = sample.targets.iter().filter(|target| target.weight > 0.0);
-        let labels = weighted.filter_map(|target| match target.value {
-            TargetValue::Label(label) => Some(label.to_bits()),
-            TargetValue::Token(_) => None,
-        });
-        sample.right.map_or_else(|| labels.collect(), |right| vec![u32::from(right)])
-    };
-    let mut differs =
-        |sample: &Sample| marks(sample).into_iter().any(|mark| *known.entry(sample.problem).or_insert(mark) != mark);
-    samples.iter().any(|sample| differs(sample))
+/// Whether any packed sequence of the training samples has problems with something to compare.
+fn has_comparison(recipe: &Recipe, data: &Dataset) -> bool {
+    let packing = Packing::new(&data.samples, data.special.context, &recipe.packing_limits(), recipe.seed);
+    let has_weight = |batch| packing.sequences(&data.samples, batch).iter().any(|sequence| sequence.weight() > 0.0);
+    packing.epoch(0).iter().any(has_weight)
 }
 
 /// The identities of the files with the model's weights: of the checkpoint, and of a quantised base.

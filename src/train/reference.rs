@@ -128,20 +128,19 @@ pub fn label(
     let path = recipe.output.join(FILE);
     let digest = digest(samples, recipe, fingerprints);
     let count = samples.iter().flat_map(|samples| samples.iter()).map(|sample| sample.targets.len()).sum();
-    let logprobs = match saved(&path, &digest, count) {
-        Some(logprobs) => logprobs,
-        None => {
-            let mut model = open(recipe, special, images, tokenizer)?;
-            let mut logprobs = Vec::with_capacity(count);
-            for samples in samples.iter() {
-                logprobs.extend(compute(samples, &mut *model, recipe, special)?);
-            }
-            std::fs::create_dir_all(&recipe.output).map_err(FileError::writing(&recipe.output))?;
-            let (shape, values) = ([logprobs.len()], Values::F32(&logprobs));
-            let tensor = NewTensor { name: LOGPROBS.into(), shape: &shape, values, stored: StoredType::F32 };
-            write(&path, &[tensor], &[(DIGEST, digest.as_slice())])?;
-            logprobs
+    let logprobs = if let Some(logprobs) = saved(&path, &digest, count) {
+        logprobs
+    } else {
+        let mut model = open(recipe, special, images, tokenizer)?;
+        let mut logprobs = Vec::with_capacity(count);
+        for samples in samples.iter() {
+            logprobs.extend(compute(samples, &mut *model, recipe, special)?);
         }
+        std::fs::create_dir_all(&recipe.output).map_err(FileError::writing(&recipe.output))?;
+        let (shape, values) = ([logprobs.len()], Values::F32(&logprobs));
+        let tensor = NewTensor { name: LOGPROBS.into(), shape: &shape, values, stored: StoredType::F32 };
+        write(&path, &[tensor], &[(DIGEST, digest.as_slice())])?;
+        logprobs
     };
     let targets = samples.iter_mut().flat_map(|samples| samples.iter_mut()).flat_map(|sample| &mut sample.targets);
     targets.zip(logprobs).for_each(|(target, logprob)| target.reference = logprob);
@@ -159,7 +158,7 @@ fn open(
         (Some(reference), _) => {
             let defaults = Recipe::default();
             let (model, lora, init, freeze) = (reference.clone(), None, Init::Checkpoint, defaults.freeze);
-            let recipe = Recipe { model, lora, init, freeze, ..recipe.clone() };
+            let recipe = Recipe { model, init, freeze, lora, ..recipe.clone() };
             Box::new(FullModel::open(&recipe, special, images.to_vec())?)
         }
         // New adapters change nothing.

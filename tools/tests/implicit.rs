@@ -110,8 +110,8 @@ fn log_probability_ratios_are_trained_recorded_and_scored_beside_their_reference
         );
         sandbox.refuses(&format!("{command} {prm} --prm-reference c.json {output}"), 3, &["c.json"]);
     }
-    sandbox.refuses("score -i c.json -o x.json --prm-reference g/mini-mm-policy-f16.gguf", 2, &["--prm"]);
-    sandbox.refuses(&format!("score {prm} --prm-reference-mmproj x.gguf -i c.json -o x.json"), 2, &["--prm-reference"]);
+    let alone = sandbox.run(&format!("score {prm} --prm-reference-mmproj x.gguf -i c.json -o x.json"));
+    assert!(alone.code == Some(2) && alone.err.contains("--prm-reference <GGUF>"), "{alone:?}");
     let imaged =
         json!([{"question": "1 + 1?", "image_path": "a.png", "solutions_splits": [solution(2)], "labels": [1]}]);
     sandbox.write("i.json", imaged.to_string());

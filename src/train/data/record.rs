@@ -114,7 +114,7 @@ impl Record {
         }
         let mut texts = match (kind, &self.conversations) {
             (SampleKind::Prm, Some(turns)) => self.process(turns, images).map(|text| vec![text]),
-            (SampleKind::Prm, None) => Err(SampleError::NoConversations),
+            (SampleKind::Prm | SampleKind::Steps, None) => Err(SampleError::NoConversations),
             (SampleKind::Policy(_), Some(turns)) => conversation(turns, images).map(|text| vec![text]),
             (SampleKind::Policy(forms), None) => self.solutions(forms, images),
             (SampleKind::Ranking, _) => self.candidates(images),
@@ -122,7 +122,6 @@ impl Record {
                 self.candidates(images).map(|texts| texts.into_iter().map(with_outcome).collect())
             }
             (SampleKind::Steps, Some(turns)) => self.labelled_rollout(turns, images).map(|text| vec![text]),
-            (SampleKind::Steps, None) => Err(SampleError::NoConversations),
         }?;
         for text in &mut texts {
             text.image_tokens.clone_from(&self.image_tokens);

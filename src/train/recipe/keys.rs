@@ -325,12 +325,13 @@ impl Recipe {
     /// The loss of labelled steps.
     fn label_loss(&self) -> LabelLoss {
         match self.loss {
-            None | Some(LossKind::Soft | LossKind::Hard) => LabelLoss::CrossEntropy,
             Some(LossKind::Mse) => LabelLoss::SquaredError,
             Some(LossKind::Pqm) => LabelLoss::QValues { margin: self.margin.unwrap_or(PQM_MARGIN) },
             Some(LossKind::Pairwise) => LabelLoss::Pairs,
-            // Their samples have no labelled steps.
-            Some(LossKind::Ranking | LossKind::Outcome | LossKind::Steps) => LabelLoss::CrossEntropy,
+            // The samples of an implicit PRM have no labelled rows.
+            None | Some(LossKind::Soft | LossKind::Hard | LossKind::Ranking | LossKind::Outcome | LossKind::Steps) => {
+                LabelLoss::CrossEntropy
+            }
         }
     }
 
