@@ -212,7 +212,7 @@ fn shown(encoder: &PromptEncoder, folder: &Path, images: usize) -> Prompt {
     let pieces: Vec<Piece> =
         texts.into_iter().enumerate().flat_map(|(index, text)| [text, Piece::Image(index)]).collect();
     let files = ["tile.png", "photo.png"].map(|name| folder.join(name));
-    encoder.prompt(&pieces[..2 * images + 1], &files).unwrap()
+    encoder.prompt(&pieces[..=2 * images], &files).unwrap()
 }
 
 /// The positions of text in a prompt.

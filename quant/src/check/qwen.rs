@@ -134,7 +134,9 @@ fn layout(sizes: &Sizes<'_>) -> Layout {
         if is_3 {
             linear(&mut layout, &name("attn_qkv"), hidden, 3 * hidden);
         } else {
-            ["attn_q", "attn_k", "attn_v"].iter().for_each(|part| linear(&mut layout, &name(part), hidden, hidden));
+            for part in ["attn_q", "attn_k", "attn_v"] {
+                linear(&mut layout, &name(part), hidden, hidden);
+            }
         }
         linear(&mut layout, &name("attn_out"), hidden, hidden);
         if is_25 {

@@ -33,6 +33,7 @@ fn changed(name: &str, change: impl FnOnce(&mut Value, &mut Value)) -> Result<()
     planned.map(|_| ()).map_err(|error| error.to_string())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "values are written where they are passed")]
 fn refused(name: &str, pointer: &str, value: Value, expected: &str) {
     let set = |config: &mut Value, _: &mut Value| {
         let (section, key) = pointer.rsplit_once('/').unwrap();
@@ -59,7 +60,7 @@ fn settings_that_llama_cpp_takes_as_given_are_refused_with_other_values() {
         let processor = changed(name, |_, processor| processor["patch_size"] = json!(8)).unwrap_err();
         assert!(processor.contains("8 in the image processor, expected 1"), "{processor}");
         let order = |_: &mut Value, processor: &mut Value| {
-            (processor["min_pixels"], processor["max_pixels"]) = (json!(2000), json!(1900))
+            (processor["min_pixels"], processor["max_pixels"]) = (json!(2000), json!(1900));
         };
         let order = changed(name, order).unwrap_err();
         assert!(order.contains("images of 2000 to 1900 pixels, expected at least one token"), "{order}");

@@ -24,7 +24,7 @@ const TOKENS: [usize; 2] = [8, 4096];
 #[derive(Debug)]
 pub(super) enum ImageReader {
     Tiles { encoder: Box<dyn VisionEncoder>, tiling: Tiling },
-    Whole(WholeReader),
+    Whole(Box<WholeReader>),
 }
 
 /// Reads images whole.
@@ -52,7 +52,7 @@ impl ImageReader {
         // Only llama.cpp runs these towers; with the native encoder asked for, its own refusal says so.
         if QwenEncoder::is_for(&file) && options.vision != EncoderChoice::Native {
             model.check_pair(path)?;
-            return Ok(Self::Whole(WholeReader::open(path, model, options)?));
+            return Ok(Self::Whole(Box::new(WholeReader::open(path, model, options)?)));
         }
         let encoder = open(path, model, options.vision, options.threads, options.gpu)?;
         let number = |key: &str| model.file().get_u32(&format!("mmprm.image.{key}")).ok().map(|number| number as usize);

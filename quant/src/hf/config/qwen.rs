@@ -5,12 +5,10 @@
 //! without the keys of M-RoPE, which are read here.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::error::KeyError;
-use super::keys;
 use super::model::{LanguageArch, QwenTower};
-use super::tables::{COMMON, LANGUAGE};
 use super::tables_qwen;
 
 /// A model of `Qwen-VL`: a value of `model_type`.
@@ -22,7 +20,7 @@ pub(super) enum QwenVl {
 }
 
 /// Keys of M-RoPE in a scaling of rotary positions.
-const SECTION: &str = "mrope_section";
+pub(super) const SECTION: &str = "mrope_section";
 const INTERLEAVED: &str = "mrope_interleaved";
 
 impl QwenVl {
@@ -43,7 +41,8 @@ impl QwenVl {
         }
     }
 
-    fn class(self) -> &'static str {
+    /// Returns the class of the model, the only one of `architectures`.
+    pub(super) fn class(self) -> &'static str {
         match self {
             Self::Qwen2 => "Qwen2VLForConditionalGeneration",
             Self::Qwen25 => "Qwen2_5_VLForConditionalGeneration",
@@ -76,43 +75,6 @@ pub(super) struct LanguageSection {
     /// Rotated pairs of a head of each section, and their key.
     pub sections: [u32; 3],
     pub sections_key: String,
-}
-
-/// Checks the keys of a `config.json`.
-///
-/// # Errors
-/// [`KeyError`] for the first key whose value is not supported.
-pub(super) fn check_keys(model: QwenVl, root: &Map<String, Value>, unknown: &mut Vec<String>) -> Result<(), KeyError> {
-    let class = json!([model.class()]);
-    if let Some(found) = root.get("architectures").filter(|found| !(keys::is_off(found) || **found == class)) {
-        return Err(KeyError::new("architectures", Some(found), format!("[\"{}\"]", model.class())));
-    }
-    if let Some(text) = root.get("text_config").and_then(Value::as_object) {
-        keys::section(root, "", &[tables_qwen::MODEL, LANGUAGE, COMMON], unknown)?;
-        repeated(root, text)?;
-    }
-    if let Some(Value::Object(vision)) = root.get("vision_config") {
-        keys::section(vision, "vision_config.", &[tables_qwen::VISION, COMMON], unknown)?;
-    }
-    let LanguageSection { json, prefix, .. } = language(model, root)?;
-    json.as_object().map_or(Ok(()), |section| keys::language(section, prefix, unknown))
-}
-
-/// Checks that keys of the language model that some versions repeat at the top level have the same values there.
-fn repeated(root: &Map<String, Value>, text: &Map<String, Value>) -> Result<(), KeyError> {
-    for (name, value) in root.iter().filter(|(name, _)| LANGUAGE.read.contains(&name.as_str())) {
-        let path = match name.as_str() {
-            "architectures" | "tie_word_embeddings" => continue,
-            // Versions name the kind of scaling in different ways.
-            "rope_scaling" | "rope_parameters" => format!("/{SECTION}"),
-            _ => String::new(),
-        };
-        let Some(own) = text.get(name).and_then(|own| own.pointer(&path)) else { continue };
-        if value.pointer(&path).is_some_and(|value| value != own) {
-            return Err(KeyError::new(name, Some(value), format!("the value of text_config.{name}, {own}")));
-        }
-    }
-    Ok(())
 }
 
 /// Returns the language model's section.
