@@ -295,7 +295,8 @@ fn outcomes_and_steps_are_labels_of_beginnings_of_a_reply() {
     };
     assert_eq!((hardened(0.0), hardened(0.25)), (1.0, 0.0));
     // Truncation leaves no label of a text that is cut.
-    let limit = sample.tokens.len() - 1;
+    // The last token is a target of the one before it, and need not be read.
+    let limit = sample.tokens.len() - 2;
     let short = DatasetOptions { length: Length { tokens: limit, truncate: true }, ..with(SampleKind::Steps) };
     let text = r#"{"conversations": [{"from": "human", "value": "Question: q\nProcess: a<prm>b<prm>"}, {"from": "gpt", "value": [0.5, 1]}]}"#;
     let cut = read(text, &short).unwrap_err().to_string();
