@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the policy and the PRMs that the demo runs, from random weights: about two and a half hours on two cores. Of
+# Trains the policy and the PRMs that the demo runs, from random weights: about an hour and a half on two cores. Of
 # checkpoints/mini-mm-policy only the configuration and the tokenizer are used. Problems are drawn by generator/, which needs Python with
 # Pillow and the DejaVu fonts; everything else is mmprm. Called by `make recipe`. What an interrupted run has finished is kept in work/;
 # delete it to start anew.
@@ -29,7 +29,7 @@ pretrain() {
 }
 pretrain read reading 20000 11
 "$mmprm" train policy --config recipes/reading.toml
-pretrain solve solving 60000 12
+pretrain solve solving 20000 12
 "$mmprm" train policy --config recipes/base.toml
 
 say "2. Train the policy to write what a PRM reads as well."

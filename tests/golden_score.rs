@@ -50,7 +50,7 @@ fn score_cases(folder: &Path, model: &Model) -> Vec<Case> {
         }
         let values = Tensors::read(&path).floats("vit_embeds");
         let digest = image.bytes().fold(0, |sum, byte| sum * 257 + u64::from(byte));
-        let embeddings = Arc::new(Embeddings { values, width: model.embedding_width(), digest });
+        let embeddings = Arc::new(Embeddings { values, width: model.embedding_width(), digest, grid: None });
         let prompt = prompt(&ids(&case["input_ids"]), image_token, &embeddings);
         read.push(Case { image, prompt, expected: numbers(&case["scores_float32"]) });
     }

@@ -5,7 +5,9 @@ mod data;
 mod support;
 
 use data::{Case, Samples};
-use mmprm::internvl::{ComputeOptions, Gradients, HalfCopies, HalfFormat, Targets, Tiles, Trainable, Weights};
+use mmprm::internvl::{
+    ComputeOptions, Gradients, HalfCopies, HalfFormat, StepLoss, Targets, Tiles, Trainable, Weights,
+};
 use mmprm::nn::gemm::Precision;
 use support::tensors::{Tensors, relative};
 use support::{cases, golden, json, numbers};
@@ -216,7 +218,7 @@ fn golden_train_scores_of_whole_solutions_agree_with_the_references_reward_model
             let packed = case.pack(&[ids], &[Some(image)]);
             let (labels, weights) = (vec![1.0; count], vec![1.0; count]);
             let (yes, no) = (case.token("Yes"), case.token("No"));
-            let targets = Targets::Steps { rows, labels, weights, yes, no };
+            let targets = Targets::Steps { rows, labels, weights, yes, no, loss: StepLoss::CrossEntropy };
             let scores =
                 case.model.loss(&case.parameters, &packed, &targets, ComputeOptions::default()).unwrap().outputs;
             let expected = golden["scores_float32"].as_array().unwrap();

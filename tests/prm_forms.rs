@@ -199,15 +199,19 @@ fn a_form_that_reads_at_the_end_reads_once_for_each_step() {
 /// A copy of a model with more metadata.
 fn with_metadata(folder: &Path, added: Metadata) -> PathBuf {
     let file = GgufFile::open(&pair().model).unwrap();
-    let path = folder.join("model.gguf");
-    let metadata: Metadata = file.metadata().iter().cloned().chain(added).collect();
+    let metadata = file.metadata().iter().cloned().chain(added).collect();
+    rewritten(&file, folder.join("model.gguf"), &metadata, <[u8]>::to_vec)
+}
+
+/// A copy of a model with this metadata and with the data of tensors that `change` makes.
+fn rewritten(file: &GgufFile, path: PathBuf, metadata: &Metadata, change: impl Fn(&[u8]) -> Vec<u8>) -> PathBuf {
     let specs: Vec<TensorSpec> = file
         .tensors()
         .iter()
         .map(|tensor| TensorSpec { name: tensor.name.clone(), dims: tensor.dims.clone(), ggml_type: tensor.ggml_type })
         .collect();
-    let mut writer = GgufWriter::create(&path, &metadata, &specs).unwrap();
-    file.tensors().iter().for_each(|tensor| writer.write(file.tensor_data(tensor)).unwrap());
+    let mut writer = GgufWriter::create(&path, metadata, &specs).unwrap();
+    file.tensors().iter().for_each(|tensor| writer.write(&change(file.tensor_data(tensor))).unwrap());
     writer.finish().unwrap();
     path
 }
@@ -385,4 +389,96 @@ fn a_models_own_form_is_used() {
     let own = LocalPrm::new(engine(&model), encoder, PrmOptions { data_root: "/".into(), form: None }).unwrap();
     assert_eq!(scores(&own, &candidates()), scores(&prm(&pair().model, &form), &candidates()));
     assert_ne!(scores(&own, &candidates()), scores(&prm(&pair().model, PrmTemplate::Training.form()), &candidates()));
+}
+
+/// The mini policy in f32, which has the vocabulary of the mini PRM or not.
+fn policy() -> &'static Pair {
+    static PAIR: OnceLock<Pair> = OnceLock::new();
+    PAIR.get_or_init(|| {
+        support::convert(&support::repository().join("demo/checkpoints/mini-mm-policy"), WeightType::F32)
+    })
+}
+
+/// A copy of the policy whose weights are all a little smaller.
+fn reference(folder: &Path) -> PathBuf {
+    let file = GgufFile::open(&policy().model).unwrap();
+    let scaled = |data: &[u8]| {
+        let (values, _) = data.as_chunks::<4>();
+        values.iter().flat_map(|bytes| (0.97 * f32::from_le_bytes(*bytes)).to_le_bytes()).collect()
+    };
+    rewritten(&file, folder.join("reference.gguf"), file.metadata(), scaled)
+}
+
+fn ratio(model: &Path, reference: &Path, form: &PrmForm) -> LocalPrm {
+    let start = |path: &Path| {
+        let model = Model::load(path, ModelOptions::default()).unwrap();
+        let encoder = PromptEncoder::load(Arc::clone(&model), None, PromptEncoderOptions::default()).unwrap();
+        (engine(&model), encoder)
+    };
+    let (engine, encoder) = start(model);
+    let options = PrmOptions { data_root: PathBuf::from("/"), form: Some(form.clone()) };
+    LocalPrm::with_reference(engine, encoder, start(reference), options).unwrap()
+}
+
+#[test]
+fn ratios_are_those_of_both_models_own_log_probabilities() {
+    let folder = tempfile::tempdir().unwrap();
+    let reference = reference(folder.path());
+    let implicit = PrmForm::built_in("implicit").unwrap();
+    let (beta, record) = (0.3, PrmForm::log_ratio(0.3).record().to_owned());
+    // Log-probabilities of steps by each model alone, from the scores of the form that has them as they are.
+    let logprobs = |path: &Path| -> Vec<Vec<f64>> {
+        scores(&prm(path, &implicit), &candidates())
+            .into_iter()
+            .map(|all| all.into_iter().map(f64::ln).collect())
+            .collect()
+    };
+    let (own, others) = (logprobs(&policy().model), logprobs(&reference));
+    for cumulative in [true, false] {
+        let form = PrmForm::parse(&record.replace("cumulative = true", &format!("cumulative = {cumulative}"))).unwrap();
+        LocalPrm::check_reference(&policy().model, &form, Some(&reference)).unwrap();
+        let prm = ratio(&policy().model, &reference, &form);
+        let found = scores(&prm, &candidates());
+        for ((found, own), others) in found.iter().zip(&own).zip(&others) {
+            let mut sum = 0.0;
+            assert_eq!(found.len(), own.len());
+            for ((found, own), other) in found.iter().zip(own).zip(others) {
+                sum = if cumulative { sum + own - other } else { own - other };
+                let expected = 1.0 / (1.0 + (-beta * sum).exp());
+                assert!((found - expected).abs() < 1e-9, "{found} for {expected}");
+            }
+        }
+        assert_company(&prm, &format!("cumulative {cumulative}"));
+    }
+    let itself = ratio(&policy().model, &policy().model, &PrmForm::parse(&record).unwrap());
+    assert!(scores(&itself, &candidates()).iter().flatten().all(|score| score.to_bits() == 0.5_f64.to_bits()));
+}
+
+#[test]
+fn a_reference_is_there_where_a_form_takes_one_and_has_the_same_vocabulary() {
+    let (ratio, implicit) = (PrmForm::log_ratio(0.05), PrmForm::built_in("implicit").unwrap());
+    let refused = |form: &PrmForm, reference: Option<&Path>, parts: &[&str]| {
+        let error = LocalPrm::check_reference(&policy().model, form, reference).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
+    };
+    refused(&ratio, None, &["implicit-ratio", "log-probability ratios", "reference model"]);
+    refused(&implicit, Some(&policy().model), &["implicit", "reads none"]);
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.gguf");
+    refused(&ratio, Some(&missing), &["missing.gguf"]);
+    // Another text for one token.
+    let file = GgufFile::open(&policy().model).unwrap();
+    let mut metadata = file.metadata().clone();
+    for (_, value) in metadata.iter_mut().filter(|(key, _)| key == "tokenizer.ggml.tokens") {
+        if let GgufValue::Array(GgufArray::String(texts)) = value {
+            let other = |(index, text): (usize, &str)| if index == 300 { "otherwise".into() } else { text.to_owned() };
+            *texts = texts.iter().enumerate().map(other).collect();
+        }
+    }
+    let path = rewritten(&file, folder.path().join("other.gguf"), &metadata, <[u8]>::to_vec);
+    refused(&ratio, Some(&path), &["other.gguf", "token 300", "\"otherwise\""]);
+    let model = Model::load(&policy().model, ModelOptions::default()).unwrap();
+    let encoder = PromptEncoder::load(Arc::clone(&model), None, PromptEncoderOptions::default()).unwrap();
+    let alone = LocalPrm::new(engine(&model), encoder, PrmOptions { data_root: "/".into(), form: Some(ratio) });
+    assert!(alone.unwrap_err().to_string().contains("reference model"));
 }

@@ -163,6 +163,23 @@ pub enum PromptError {
         /// Values in an embedding of the model.
         expected: usize,
     },
+    /// An image whose grid has another number of tokens.
+    #[error("an image of {tokens} tokens has a grid of {columns}×{rows}")]
+    Grid {
+        /// Tokens of the image.
+        tokens: usize,
+        /// Tokens in a row of the grid.
+        columns: usize,
+        /// Rows of the grid.
+        rows: usize,
+    },
+    /// An image without a grid for a model whose positions have sections, or with one for another
+    /// model.
+    #[error("an image {} a grid of tokens, which this model's positions {}", if *expected { "without" } else { "with" }, if *expected { "need" } else { "do not have" })]
+    Sections {
+        /// Whether the model's positions have sections.
+        expected: bool,
+    },
     /// A position to read that holds no token.
     #[error("position {position} of the prompt is to be read but holds no token")]
     NoToken {
@@ -236,7 +253,7 @@ pub enum LimitError {
 impl EngineError {
     /// The error for `what`, counted by `value`, outside `min..=max`.
     #[cfg(feature = "engine")]
-    pub(super) fn out_of_range(what: &'static str, value: i64, min: i64, max: i64) -> Self {
+    pub(crate) fn out_of_range(what: &'static str, value: i64, min: i64, max: i64) -> Self {
         LimitError::OutOfRange { what, value, min, max }.into()
     }
 }

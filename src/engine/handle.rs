@@ -96,7 +96,7 @@ impl Engine {
     /// longer than the context, [`EngineError::Cancelled`], or [`EngineError::Decode`].
     pub fn generate(&self, mut request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
         self.check(&request.prompt)?;
-        request.max_tokens = request.max_tokens.min(self.trained.room(request.prompt.len()));
+        request.max_tokens = request.max_tokens.min(self.trained.room(request.prompt.rotary(request.prompt.len())));
         if request.streams.is_empty() || request.max_tokens == 0 {
             return Ok(vec![
                 Completion { tokens: Vec::new(), logprob: Vec::new(), finish: Finish::Length };
@@ -179,8 +179,8 @@ impl Engine {
     /// Refuses a prompt that llama.cpp would refuse or compute differently, so that it cannot fail
     /// requests decoded beside it, and counts one beyond the trained context.
     fn check(&self, prompt: &Prompt) -> Result<(), EngineError> {
-        prompt.check(self.model.vocabulary_size(), self.model.embedding_width())?;
-        if !self.trained.admit(prompt.len())? {
+        prompt.check(self.model.vocabulary_size(), self.model.embedding_width(), self.model.has_sections())?;
+        if !self.trained.admit(prompt.rotary(prompt.len()))? {
             self.stats.beyond_trained();
         }
         Ok(())

@@ -61,9 +61,9 @@ pub use sampling::{Sampling, Stream};
 pub use trained::TrainedContext;
 #[cfg(feature = "engine")]
 pub use {
-    ffi::{Device, LlamaEncoder, LoraAdapter, Model, ModelOptions, gpu_devices},
+    ffi::{Device, LlamaEncoder, LoraAdapter, Model, ModelOptions, QwenEncoder, gpu_devices},
     handle::Engine,
-    prompt::{Chunk, Embeddings, Prompt},
+    prompt::{Chunk, Embeddings, Grid, Prompt},
     request::{Completion, EngineOptions, Finish, GenerateRequest},
     stats::EngineStats,
 };

@@ -284,7 +284,7 @@ impl Table<'_> {
 }
 
 /// The 2.5th and 97.5th percentile of the mean over bootstrap resamples.
-fn interval(successes: &[f64], seed: u64) -> [f64; 2] {
+pub(super) fn interval(successes: &[f64], seed: u64) -> [f64; 2] {
     if successes.is_empty() {
         return [0.0; 2];
     }

@@ -62,18 +62,28 @@ pub struct Curves {
 
 /// Computes the curves over the problems that count: neither failed, nor without labels, nor unscored where others have scores.
 pub fn curves(sets: &[CandidateSet], seed: u64) -> Curves {
-    let used = counted(sets);
-    let max = used.iter().map(|set| set.solutions.len()).max().unwrap_or(0);
+    mean_curves(&[counted(sets)], seed)
+}
+
+/// As [`curves`], of the same problems scored several times, as by reward models of several seeds: the success in a problem is the mean
+/// over the runs. Each run has the same problems, in one order, and all of them count.
+pub fn mean_curves(runs: &[Vec<&CandidateSet>], seed: u64) -> Curves {
+    let all = || runs.iter().flatten();
+    let max = all().map(|set| set.solutions.len()).max().unwrap_or(0);
     let mut counts: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2)).take_while(|n| *n < max).collect();
     if max > 0 {
         counts.push(max);
     }
-    let records: Vec<Record<'_>> = used.iter().filter_map(|&set| Record::new(set)).collect();
-    let resamples = Resamples::new(records.len(), seed);
+    let records: Vec<Vec<Record<'_>>> =
+        runs.iter().map(|run| run.iter().filter_map(|&set| Record::new(set)).collect()).collect();
+    let problems = records.first().map_or(0, Vec::len);
+    let resamples = Resamples::new(problems, seed);
     let line = |name: String, accuracy: &dyn Fn(usize, &Record<'_>, usize) -> f64| {
+        let mean = |index: usize, n: usize| {
+            records.iter().map(|run| accuracy(index, &run[index], n)).sum::<f64>() / records.len() as f64
+        };
         let points = counts.iter().map(|&n| {
-            let values: Vec<f64> =
-                records.iter().enumerate().map(|(index, record)| accuracy(index, record, n)).collect();
+            let values: Vec<f64> = (0..problems).map(|index| mean(index, n)).collect();
             resamples.point(&values)
         });
         Line { name, points: points.collect() }
@@ -83,7 +93,7 @@ pub fn curves(sets: &[CandidateSet], seed: u64) -> Curves {
     };
     let mut lines = vec![line("oracle".to_owned(), &oracle)];
     for rule in Selection::all() {
-        if records.is_empty() || used.iter().any(|set| rule.missing(set).is_some()) {
+        if problems == 0 || all().any(|set| rule.missing(set).is_some()) {
             continue;
         }
         lines.push(match rule {

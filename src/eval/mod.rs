@@ -11,6 +11,7 @@
 //! assert_eq!(best(&products), Some(1));
 //! ```
 
+pub mod ablation;
 pub mod batch;
 pub mod bench;
 pub mod bon;
@@ -21,6 +22,7 @@ pub mod generate;
 pub mod guided;
 mod labelled;
 pub mod metrics;
+pub mod prmbench;
 pub mod score;
 pub mod selection;
 pub mod solve;

@@ -19,8 +19,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::detection::{Detection, Goal, Solution, best_threshold, detection};
+use super::prmbench::{self, PrmScores};
 use super::step_labels;
 pub use super::step_labels::StepsError;
 use crate::data::candidates::CandidateSet;
@@ -75,6 +77,8 @@ pub struct StepsReport {
     /// The same with a threshold that is best on other problems: those of another file, or one half of the problems, measured on the
     /// other half.
     pub tuned: Option<Detection>,
+    /// `PRMBench`'s figures, where records have its classes in `classification`.
+    pub prmbench: Option<PrmScores>,
     /// Steps by their place in the solution, without places that no step has.
     pub places: Vec<Place>,
     /// Ten bins of scores of equal width from 0 to 1.
@@ -142,6 +146,7 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
     let mut solutions: BTreeMap<String, Vec<Solution>> = BTreeMap::new();
     let mut halves: [Vec<Solution>; 2] = [Vec::new(), Vec::new()];
     let mut places: [Vec<Scored>; PLACES] = Default::default();
+    let mut classes: BTreeMap<String, Vec<Solution>> = BTreeMap::new();
     for (index, set) in sets.iter().enumerate() {
         let (Some(scores), Some(labels)) = (&set.scores, step_labels::of(set, index)?) else {
             report.left_out += 1;
@@ -161,6 +166,9 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
         }
         let own = solutions_of(scores, &labels);
         halves[usize::from(mix(options.seed ^ mix(index as u64)) & 1 == 1)].extend_from_slice(&own);
+        if let Some(class) = set.record.get("classification").and_then(Value::as_str) {
+            classes.entry(class.to_owned()).or_default().extend_from_slice(&own);
+        }
         if let Some(name) = options.by.map(|by| set.group(by)) {
             groups.entry(name.clone()).or_default().extend(&steps);
             solutions.entry(name).or_default().extend(own);
@@ -177,6 +185,7 @@ pub fn report(sets: &[CandidateSet], options: &StepsOptions<'_>) -> Result<Steps
     report.detection = detection(&everything, options.threshold);
     let of_group = |(name, own): (String, Vec<Solution>)| (name, detection(&own, options.threshold));
     report.detection_groups = solutions.into_iter().map(of_group).collect();
+    report.prmbench = prmbench::scores(&classes, options.threshold);
     let [chosen_on, measured_on] = &halves;
     report.tuned = match options.tuned {
         Tuned::No => None,

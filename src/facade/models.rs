@@ -41,6 +41,12 @@ impl ModelFiles {
         Ok(self)
     }
 
+    /// Takes the run-time options of another pair.
+    pub fn with_options_of(self, other: &Self) -> Self {
+        let Self { gpu_layers, threads, parallel, deterministic, .. } = *other;
+        Self { gpu_layers, threads, parallel, deterministic, ..self }
+    }
+
     /// Loads both files and starts the engine. On a CPU, `exact` makes scores independent of batch composition, at no
     /// cost.
     pub fn start(&self, exact: bool) -> Result<(Engine, PromptEncoder), Error> {

@@ -27,6 +27,7 @@ use crate::prm::{LocalPrm, PrmForm, PrmOptions, ScoreRequest, StepScorer};
 pub struct Prm {
     files: ModelFiles,
     form: Option<PrmForm>,
+    reference: Option<ModelFiles>,
     loaded: Lazy<LocalPrm>,
 }
 
@@ -36,7 +37,7 @@ impl Prm {
     /// # Errors
     /// [`ErrorKind::Input`](crate::ErrorKind::Input) for a file that is missing or not a sound GGUF file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Self { files: ModelFiles::open(path.as_ref())?, form: None, loaded: Lazy::new() })
+        Ok(Self { files: ModelFiles::open(path.as_ref())?, form: None, reference: None, loaded: Lazy::new() })
     }
 
     /// Adds the vision projector, which problems with images need.
@@ -45,6 +46,17 @@ impl Prm {
     /// As [`Prm::open`].
     pub fn mmproj(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
         self.files = self.files.with_mmproj(path.as_ref())?;
+        Ok(self.with(|_| ()))
+    }
+
+    /// Adds the reference model of an implicit PRM that scores by log-probability ratios, with its vision projector if problems have
+    /// images.
+    ///
+    /// # Errors
+    /// As [`Prm::open`].
+    pub fn reference(mut self, path: impl AsRef<Path>, mmproj: Option<&Path>) -> Result<Self, Error> {
+        let files = ModelFiles::open(path.as_ref())?;
+        self.reference = Some(mmproj.map_or(Ok(files.clone()), |mmproj| files.with_mmproj(mmproj))?);
         Ok(self.with(|_| ()))
     }
 
@@ -100,9 +112,12 @@ impl Prm {
         self.loaded.get(|| {
             let form = LocalPrm::form_of(self.files.model(), &[], self.form.as_ref())?;
             LocalPrm::check_vocabulary(self.files.model(), &form)?;
+            LocalPrm::check_reference(self.files.model(), &form, self.reference.as_ref().map(ModelFiles::model))?;
             let (engine, encoder) = self.files.start(true)?;
             let options = PrmOptions { data_root: PathBuf::from("/"), form: self.form.clone() };
-            Ok(LocalPrm::new(engine, encoder, options)?)
+            let Some(reference) = &self.reference else { return Ok(LocalPrm::new(engine, encoder, options)?) };
+            let reference = reference.clone().with_options_of(&self.files).start(true)?;
+            Ok(LocalPrm::with_reference(engine, encoder, reference, options)?)
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::TooNarrow;
 use crate::util::io::FileError;
 
 /// Why an image cannot be used.
@@ -57,6 +58,14 @@ pub enum ImageError {
         height: u32,
         /// The limit.
         limit: u64,
+    },
+    /// One side is far longer than the other, for a model that reads images whole.
+    #[error("{}: {source}", path.display())]
+    TooNarrow {
+        /// The file.
+        path: PathBuf,
+        /// Its sides.
+        source: TooNarrow,
     },
     /// The file has none of the known formats.
     #[error("{}: expected a PNG, JPEG, WebP, BMP, GIF or TIFF image", path.display())]

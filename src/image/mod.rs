@@ -1,4 +1,4 @@
-//! Images as input for InternVL2.5: decoded safely, cut into tiles, normalised.
+//! Images as input for vision towers: decoded safely, cut into tiles and normalised (InternVL2.5), or resized whole ([`Sizing`], Qwen-VL).
 //!
 //! [`resolve`] confines the image paths of problem files to the data root. [`load`] decodes a file
 //! to the RGB bytes of Pillow's `Image.open(path).convert("RGB")`; [`tiles`] applies InternVL2.5's
@@ -24,6 +24,7 @@ mod grid;
 mod pixels;
 mod resize;
 mod tiling;
+mod whole;
 
 pub use confine::resolve;
 pub use decode::{Limits, load};
@@ -38,6 +39,7 @@ pub(crate) use pixels::content_hash;
 pub use pixels::{IMAGENET_MEAN, IMAGENET_STD, normalise};
 pub use resize::resize;
 pub use tiling::{Tile, Tiling, TilingError, closest_grid, tiles};
+pub use whole::{Sizing, TooNarrow};
 
 /// An RGB image with 8 bits per channel.
 #[derive(Debug, Clone, PartialEq, Eq)]

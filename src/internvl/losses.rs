@@ -4,9 +4,11 @@
 use rayon::prelude::*;
 
 use super::layout::Language;
-use super::packed::Targets;
+use super::packed::{StepLoss, Targets};
 use super::pass::{Pass, matrix, matrix_mut};
 use super::ranking::{self, RankingLoss};
+use super::ratio::{self, RatioLoss};
+use super::step_loss::{self, StepLosses};
 use super::trainable::Gradients;
 use crate::nn::gemm::{Gemm, Operand};
 use crate::nn::softmax::softmax;
@@ -20,10 +22,11 @@ const CHUNK: usize = 128;
 pub struct Loss {
     /// Weighted sum over the targets.
     pub loss: f64,
-    /// Unweighted loss of each target, or of each problem of a ranking.
+    /// Unweighted loss of each target, of each group of compared steps, of each problem of a ranking, or of each prefix
+    /// of a ratio.
     pub losses: Vec<f32>,
     /// For each target the step's score, p(`yes`) against `no`, or the log-probability of the next
-    /// token; for each candidate of a ranking its score.
+    /// token; for each candidate of a ranking or prefix of a ratio its score.
     pub outputs: Vec<f32>,
     /// For each next-token target the token with the highest probability; empty for others.
     pub likeliest: Vec<u32>,
@@ -57,8 +60,8 @@ impl Head<'_> {
 
     fn losses(&self, normed: &[f32], targets: &Targets, wanted: Option<(&mut [f32], &mut Gradients)>) -> Loss {
         match targets {
-            Targets::Steps { labels, weights, yes, no, .. } => {
-                self.step_losses(normed, (labels, weights), [*yes, *no], wanted)
+            Targets::Steps { labels, weights, yes, no, loss, .. } => {
+                self.step_losses(normed, (labels, weights), loss, [*yes, *no], wanted)
             }
             Targets::Tokens { ids, weights, .. } => self.token_losses(normed, ids, weights, wanted),
             Targets::Ranking { ids, problems, weights, .. } => {
@@ -70,14 +73,23 @@ impl Head<'_> {
                 }
                 Loss { loss, losses, outputs: scores, likeliest: Vec::new() }
             }
+            Targets::Ratio { ids, paths, beta, weights, .. } => {
+                let logprobs = self.token_losses(normed, ids, &vec![0.0; ids.len()], None).outputs;
+                let RatioLoss { loss, losses, scores, token_weights } = ratio::loss(&logprobs, paths, *beta, weights);
+                if wanted.is_some() {
+                    self.token_losses(normed, ids, &token_weights, wanted);
+                }
+                Loss { loss, losses, outputs: scores, likeliest: Vec::new() }
+            }
         }
     }
 
-    /// Computes the cross entropy of softmax(`yes`, `no`) with (label, 1 − label).
+    /// Computes the losses of steps from their logits of `yes` and `no`.
     fn step_losses(
         &self,
         normed: &[f32],
         (labels, weights): (&[f32], &[f32]),
+        loss: &StepLoss,
         tokens: [u32; 2],
         wanted: Option<(&mut [f32], &mut Gradients)>,
     ) -> Loss {
@@ -88,20 +100,12 @@ impl Head<'_> {
         let (normed, head) = (matrix(normed, width), matrix(&head, width));
         let mut logits = vec![0.0; 2 * labels.len()];
         Gemm::new().run(normed, Operand::from(head).t(), matrix_mut(&mut logits, 2));
-        let (mut loss, mut losses, mut outputs) = (0.0, Vec::new(), Vec::new());
-        for ((logits, label), weight) in logits.chunks_exact_mut(2).zip(labels).zip(weights) {
-            let (label, weight) = (f64::from(*label), f64::from(*weight));
-            let margin = f64::from(logits[0]) - f64::from(logits[1]);
-            // −ln p(yes) = ln(1 + e^−margin), −ln p(no) = ln(1 + e^margin); the larger exponential
-            // is factored out.
-            let tail = (-margin.abs()).exp().ln_1p();
-            let own = label * (tail + (-margin).max(0.0)) + (1.0 - label) * (tail + margin.max(0.0));
-            let score = 1.0 / (1.0 + (-margin).exp());
-            loss += weight * own;
-            losses.push(own as f32);
-            outputs.push(score as f32);
-            let slope = (weight * (score - label)) as f32;
-            logits.copy_from_slice(&[slope, -slope]);
+        let margins: Vec<f64> =
+            logits.chunks_exact(2).map(|logits| f64::from(logits[0]) - f64::from(logits[1])).collect();
+        let outputs = margins.iter().map(|margin| step_loss::sigmoid(*margin) as f32).collect();
+        let StepLosses { loss, losses, slopes } = step_loss::losses(&margins, labels, weights, loss);
+        for (logits, slope) in logits.chunks_exact_mut(2).zip(slopes) {
+            logits.copy_from_slice(&[slope as f32, -(slope as f32)]);
         }
         if let Some((d_normed, gradients)) = wanted {
             let d_logits = matrix(&logits, 2);

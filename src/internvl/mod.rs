@@ -8,7 +8,8 @@
 //! writing checkpoints are left to `train`.
 //!
 //! ```
-//! use mmprm::internvl::{Config, Gradients, Layout, Model, Packed, Parameters, ComputeOptions, Targets, Tiles, Trainable};
+//! use mmprm::internvl::{Config, Gradients, Layout, Model, Packed, Parameters, ComputeOptions, StepLoss, Targets};
+//! use mmprm::internvl::{Tiles, Trainable};
 //! use mmprm::nn::attention::{Mask, Segments};
 //! let config = serde_json::json!({
 //!     "ps_version": "v2",
@@ -32,7 +33,7 @@
 //!     tiles: Tiles::none(),
 //! };
 //! let (rows, labels, weights) = (vec![2, 4], vec![1.0, 0.25], vec![0.5, 0.5]);
-//! let targets = Targets::Steps { rows, labels, weights, yes: 1, no: 2 };
+//! let targets = Targets::Steps { rows, labels, weights, yes: 1, no: 2, loss: StepLoss::CrossEntropy };
 //! let mut gradients = Gradients::new(&layout, Trainable::without_vision(&layout));
 //! let before = model.gradients(&parameters, &packed, &targets, ComputeOptions::default(), &mut gradients).unwrap();
 //! for (index, gradient) in gradients.iter() {
@@ -60,7 +61,9 @@ mod pass;
 mod qkv;
 mod quantised;
 mod ranking;
+mod ratio;
 mod read;
+mod step_loss;
 #[cfg(test)]
 mod tests;
 mod trainable;
@@ -73,7 +76,9 @@ pub use lora::{Dropout, LoraConfig, LoraError};
 pub use losses::Loss;
 pub use mmproj::{MmprojError, UnsupportedTower, read_mmproj};
 pub use model::{ComputeOptions, HiddenStates, Model};
-pub use packed::{ImageSpan, InputError, Packed, RankedCandidate, Targets, Tiles};
+pub use packed::{
+    ComparedStep, ImageSpan, InputError, Packed, RankedCandidate, RatioPath, RatioPrefix, StepLoss, Targets, Tiles,
+};
 pub use parameters::{HalfCopies, HalfFormat, Parameters, Store, Weights};
 pub use quantised::read_quantised;
 pub use read::{read_layout, read_parameters, unknown_keys};

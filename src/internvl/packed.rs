@@ -107,6 +107,28 @@ pub enum InputError {
         /// Number of targets.
         targets: usize,
     },
+    /// A compared step refers to a target that does not exist, or has a label or weight that is none.
+    #[error(
+        "group {group}, compared step {step}: expected a target within {targets}, a label of 0 to 1 and a finite weight of 0 or more"
+    )]
+    ComparedStep {
+        /// Index of the group.
+        group: usize,
+        /// Index of the step in it.
+        step: usize,
+        /// Number of targets.
+        targets: usize,
+    },
+    /// A solution of a ratio refers to targets that do not exist, or has a label or a sum that is none.
+    #[error(
+        "path {path}: expected targets within {targets}, and ascending prefixes of them with a label of 0 to 1 and a finite sum"
+    )]
+    RatioPath {
+        /// Index of the path.
+        path: usize,
+        /// Number of targets.
+        targets: usize,
+    },
     /// A target token is not in the vocabulary.
     #[error("target {target}: token {token}, expected less than the vocabulary size {vocabulary}")]
     TargetToken {
@@ -225,19 +247,21 @@ impl Packed {
 /// share.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Process rewards: at each row the label is the target probability of `yes` in a softmax over
-    /// `yes` and `no`. Only these two rows of the head are computed.
+    /// Process rewards: a row's score is the probability of `yes` in a softmax over `yes` and `no`.
+    /// Only these two rows of the head are computed.
     Steps {
-        /// Rows of the `<prm>` tokens, ascending.
+        /// Rows of the `<prm>` tokens, ascending. A row may occur several times.
         rows: Vec<usize>,
         /// Labels, 0 to 1.
         labels: Vec<f32>,
-        /// Weights of the losses.
+        /// Weights of the losses, one for each row, or for each group of compared steps.
         weights: Vec<f32>,
         /// Token of a correct step.
         yes: u32,
         /// Token of an incorrect step.
         no: u32,
+        /// What becomes of scores and labels.
+        loss: StepLoss,
     },
     /// Language modelling: at each row, the next token.
     Tokens {
@@ -262,6 +286,102 @@ pub enum Targets {
         /// The weight of each problem.
         weights: Vec<f32>,
     },
+    /// Log-probability ratios: the score of a prefix is σ(β · Σ (log-probability − that of a reference model)) over its tokens,
+    /// and its loss the cross entropy with its label (implicit PRM, arXiv 2412.01981).
+    Ratio {
+        /// Predicting rows, ascending, as for `Tokens`.
+        rows: Vec<usize>,
+        /// The next tokens.
+        ids: Vec<u32>,
+        /// The solutions.
+        paths: Vec<RatioPath>,
+        /// β.
+        beta: f64,
+        /// The weight of each prefix, path by path.
+        weights: Vec<f32>,
+    },
+}
+
+/// A solution of a [`Targets::Ratio`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RatioPath {
+    /// Indices of its targets, in order; solutions may share some.
+    pub targets: Vec<usize>,
+    /// The prefixes with a label, shortest first.
+    pub prefixes: Vec<RatioPrefix>,
+}
+
+/// The first tokens of a [`RatioPath`], with a label.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RatioPrefix {
+    /// Number of its targets.
+    pub targets: usize,
+    /// Their summed log-probability in the reference model.
+    pub reference: f64,
+    /// Its label, 0 to 1.
+    pub label: f32,
+}
+
+/// The loss of [`Targets::Steps`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepLoss {
+    /// Cross entropy of a step's score with its label.
+    CrossEntropy,
+    /// Square of the difference of a step's score and its label.
+    SquaredError,
+    /// The comparative loss of the Process Q-value Model (arXiv 2410.11287, equation 10) on the steps of each solution: a right
+    /// step's logit should exceed those of the right steps before it, and by a margin those of all wrong ones.
+    QValues {
+        /// The margin ζ.
+        margin: f32,
+        /// The steps of each solution, in order; those with a label of at least 0.5 are right.
+        solutions: Vec<Vec<ComparedStep>>,
+    },
+    /// −ln σ of the difference of logits, over the pairs of steps of a problem with different labels.
+    Pairs {
+        /// The steps of each problem.
+        problems: Vec<Vec<ComparedStep>>,
+    },
+}
+
+/// A step that is compared with others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ComparedStep {
+    /// Index of its target.
+    pub target: usize,
+    /// Its label, 0 to 1.
+    pub label: f32,
+    /// Its weight against those that it is compared with; 0 leaves it out.
+    pub weight: f32,
+}
+
+impl StepLoss {
+    /// Returns the groups of steps that are compared with each other; none if each step has a loss of its own.
+    pub fn groups(&self) -> &[Vec<ComparedStep>] {
+        match self {
+            Self::CrossEntropy | Self::SquaredError => &[],
+            Self::QValues { solutions: groups, .. } | Self::Pairs { problems: groups } => groups,
+        }
+    }
+
+    /// Returns whether steps are compared with each other.
+    pub fn compares(&self) -> bool {
+        matches!(self, Self::QValues { .. } | Self::Pairs { .. })
+    }
+
+    /// Returns the number of groups in which there is something to compare.
+    pub fn compared(&self) -> usize {
+        let weighted =
+            |steps: &[ComparedStep]| steps.iter().filter(|step| step.weight > 0.0).copied().collect::<Vec<_>>();
+        let counts = |steps: &&Vec<ComparedStep>| match self {
+            Self::CrossEntropy | Self::SquaredError => false,
+            Self::QValues { .. } => !weighted(steps).is_empty(),
+            Self::Pairs { .. } => {
+                weighted(steps).windows(2).any(|pair| pair[0].label.total_cmp(&pair[1].label).is_ne())
+            }
+        };
+        self.groups().iter().filter(counts).count()
+    }
 }
 
 /// A candidate of a [`Targets::Ranking`].
@@ -277,14 +397,21 @@ impl Targets {
     /// Returns the rows.
     pub fn rows(&self) -> &[usize] {
         match self {
-            Self::Steps { rows, .. } | Self::Tokens { rows, .. } | Self::Ranking { rows, .. } => rows,
+            Self::Steps { rows, .. }
+            | Self::Tokens { rows, .. }
+            | Self::Ranking { rows, .. }
+            | Self::Ratio { rows, .. } => rows,
         }
     }
 
-    /// Returns the weights: one for each target, or for a ranking one for each problem.
+    /// Returns the weights: one for each target, for each group of compared steps, for each problem of a ranking, or for
+    /// each prefix of a ratio.
     pub fn weights(&self) -> &[f32] {
         match self {
-            Self::Steps { weights, .. } | Self::Tokens { weights, .. } | Self::Ranking { weights, .. } => weights,
+            Self::Steps { weights, .. }
+            | Self::Tokens { weights, .. }
+            | Self::Ranking { weights, .. }
+            | Self::Ratio { weights, .. } => weights,
         }
     }
 
@@ -295,9 +422,11 @@ impl Targets {
     pub fn check(&self, tokens: usize, config: &Config) -> Result<(), InputError> {
         let (rows, weights, vocabulary) = (self.rows(), self.weights(), config.language.vocabulary);
         let (targets, weighted) = match self {
+            Self::Steps { labels, loss, .. } if loss.compares() => (labels.len(), loss.groups().len()),
             Self::Steps { labels, .. } => (labels.len(), rows.len()),
             Self::Tokens { ids, .. } => (ids.len(), rows.len()),
             Self::Ranking { ids, problems, .. } => (ids.len(), problems.len()),
+            Self::Ratio { ids, paths, .. } => (ids.len(), paths.iter().map(|path| path.prefixes.len()).sum()),
         };
         if rows.len() != targets || weighted != weights.len() {
             return Err(InputError::Lengths { rows: rows.len(), targets, weights: weights.len() });
@@ -306,10 +435,25 @@ impl Targets {
         if let Some(target) = unordered.or_else(|| rows.iter().position(|row| *row >= tokens)) {
             return Err(InputError::Row { target, row: rows[target], tokens });
         }
-        let label = |target: usize| if let Self::Steps { labels, .. } = self { labels[target] } else { 0.0 };
-        let fits = |target: &usize| weights[*target].is_finite() && (0.0..=1.0).contains(&label(*target));
-        if let Some(target) = (0..weights.len()).find(|target| !fits(target)) {
-            return Err(InputError::Label { target, label: label(target), weight: weights[target] });
+        let labels = if let Self::Steps { labels, .. } = self { labels.as_slice() } else { &[] };
+        let (label, weight) = (
+            |index: usize| labels.get(index).copied().unwrap_or_default(),
+            |index: usize| weights.get(index).copied().unwrap_or_default(),
+        );
+        let fits = |index: &usize| weight(*index).is_finite() && (0.0..=1.0).contains(&label(*index));
+        if let Some(target) = (0..weights.len().max(labels.len())).find(|index| !fits(index)) {
+            return Err(InputError::Label { target, label: label(target), weight: weight(target) });
+        }
+        if let Self::Steps { loss, .. } = self {
+            for (group, steps) in loss.groups().iter().enumerate() {
+                let fits = |step: &ComparedStep| {
+                    let weight = step.weight.is_finite() && step.weight >= 0.0;
+                    step.target < targets && weight && (0.0..=1.0).contains(&step.label)
+                };
+                if let Some(step) = steps.iter().position(|step| !fits(step)) {
+                    return Err(InputError::ComparedStep { group, step, targets });
+                }
+            }
         }
         if let Self::Ranking { problems, .. } = self {
             let fits = |it: &RankedCandidate| it.targets.iter().all(|target| *target < targets);
@@ -319,9 +463,21 @@ impl Targets {
                 }
             }
         }
+        if let Self::Ratio { paths, beta, .. } = self {
+            for (path, RatioPath { targets: own, prefixes }) in paths.iter().enumerate() {
+                let ascends = prefixes.windows(2).all(|pair| pair[0].targets <= pair[1].targets);
+                let fits = |prefix: &RatioPrefix| {
+                    let sum = prefix.reference.is_finite() && beta.is_finite();
+                    sum && prefix.targets <= own.len() && (0.0..=1.0).contains(&prefix.label)
+                };
+                if !(ascends && prefixes.iter().all(fits) && own.iter().all(|target| *target < targets)) {
+                    return Err(InputError::RatioPath { path, targets });
+                }
+            }
+        }
         let ids = match self {
             Self::Steps { yes, no, .. } => &[*yes, *no],
-            Self::Tokens { ids, .. } | Self::Ranking { ids, .. } => ids.as_slice(),
+            Self::Tokens { ids, .. } | Self::Ranking { ids, .. } | Self::Ratio { ids, .. } => ids.as_slice(),
         };
         match ids.iter().position(|id| *id as usize >= vocabulary) {
             Some(target) => Err(InputError::TargetToken { target, token: ids[target], vocabulary }),

@@ -21,9 +21,9 @@ pub struct GenerationOptions {
     pub seed: u64,
     /// Folder that image paths are relative to and confined to.
     pub data_root: PathBuf,
-    /// The chat template; `None` for that of the model: InternVL2.5's for its family, that of the
-    /// file for another, and the bare text for a model without one. A server applies its own and only
-    /// receives this template's system message, by default InternVL2.5's.
+    /// The chat template; `None` for that of the model: InternVL2.5's or Qwen-VL's for their families,
+    /// that of the file for another, and the bare text for a model without one. A server applies its
+    /// own and only receives this template's system message, by default InternVL2.5's.
     pub template: Option<ChatTemplate>,
     /// Which message of the prompt holds the steps before a rollout.
     pub continues: Continue,

@@ -88,9 +88,10 @@ pub fn recorded(form: &PrmForm) -> &str {
     if PrmForm::built_in(form.name()).as_ref() == Some(form) { form.name() } else { form.record() }
 }
 
-/// Returns whether a form that [`recorded`] wrote scores by log-probability.
-pub fn is_implicit(recorded: &str) -> bool {
-    PrmForm::built_in(recorded).or_else(|| PrmForm::parse(recorded).ok()).is_some_and(|form| form.is_implicit())
+/// Returns whether a form that [`recorded`] wrote has probabilities of texts as scores.
+pub fn is_logprob(recorded: &str) -> bool {
+    let form = PrmForm::built_in(recorded).or_else(|| PrmForm::parse(recorded).ok());
+    form.is_some_and(|form| *form.read_out() == ReadOut::Logprob)
 }
 
 /// Maximum size of a file with a form, in bytes.
@@ -242,6 +243,9 @@ mod tests {
         assert_eq!(form(&[(TASK_KEY, "prm")]), named("internvl2_5-scoring"));
         assert_eq!(form(&[(TEMPLATE_KEY, "internvl2_5-training")]), named("internvl2_5-training"));
         assert_eq!(form(&[(TASK_KEY, "implicit-prm")]), named("implicit"));
+        let ratio = PrmForm::log_ratio(0.25);
+        assert_eq!(form(&[(FORM_KEY, ratio.record()), (TASK_KEY, "implicit-prm")]), named("implicit-ratio"));
+        assert!(!is_logprob(ratio.record()) && is_logprob("implicit"));
         assert_eq!(form(&[(FORM_KEY, visual.record())]), named("visualprm"));
         assert_eq!(
             form(&[(FORM_KEY, visual.record()), (TEMPLATE_KEY, "visualprm"), (TASK_KEY, "prm")]),

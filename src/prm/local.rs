@@ -32,6 +32,15 @@ pub struct LocalPrm {
     /// The token of the form's mark at which scores are read, if it has one.
     mark: Option<Token>,
     reader: Reader,
+    /// The model whose log-probabilities are subtracted, for a form that reads ratios.
+    reference: Option<Reference>,
+}
+
+/// A reference model.
+#[derive(Debug)]
+struct Reference {
+    engine: Engine,
+    encoder: PromptEncoder,
 }
 
 /// What scores are made of.
@@ -40,7 +49,11 @@ enum Reader {
     Tokens { tokens: Vec<Token>, positive: Vec<usize> },
     Head { head: Head, activation: Activation, output: usize },
     Logprob,
+    LogRatio { beta: f64, cumulative: bool },
 }
+
+/// The tokens of a candidate's steps, and where among them each step ends.
+type Continuation = (Vec<Token>, Vec<usize>);
 
 /// The prompts of a candidate, and where in each of them scores are read.
 type Places = Vec<(usize, Vec<usize>)>;
@@ -73,17 +86,65 @@ impl LocalPrm {
         tokens(form, &vocabulary).map(|_| ())
     }
 
+    /// Checks that a reference model is there if a form takes one and only then, and that it has the vocabulary of the model. Loads
+    /// the weights of neither.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`], naming the model, or the reference that differs.
+    pub fn check_reference(model: &Path, form: &PrmForm, reference: Option<&Path>) -> Result<(), EngineError> {
+        let refuse = |path: &Path, cause: String| Err(EngineError::Load { path: path.to_owned(), cause });
+        match (form.has_reference(), reference) {
+            (false, None) => Ok(()),
+            (true, None) => refuse(model, without_reference(form)),
+            (false, Some(reference)) => {
+                refuse(reference, format!("it is given as a reference model, but the PRM form {form} reads none"))
+            }
+            (true, Some(reference)) => {
+                let vocabulary = |path| Model::load(path, ModelOptions { vocab_only: true, ..ModelOptions::default() });
+                check_same(&*vocabulary(model)?, &*vocabulary(reference)?)
+            }
+        }
+    }
+
     /// Wraps a running engine and the encoder of the same model.
     ///
     /// # Errors
-    /// [`EngineError::Load`], as [`form_of`](Self::form_of).
-    pub fn new(engine: Engine, mut encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
+    /// [`EngineError::Load`], as [`form_of`](Self::form_of); for a form that takes a reference model too.
+    pub fn new(engine: Engine, encoder: PromptEncoder, options: PrmOptions) -> Result<Self, EngineError> {
+        Self::with(engine, encoder, None, options)
+    }
+
+    /// As [`new`](Self::new), with the running engine and the encoder of a reference model.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and as [`check_reference`](Self::check_reference).
+    pub fn with_reference(
+        engine: Engine,
+        encoder: PromptEncoder,
+        (reference, its_encoder): (Engine, PromptEncoder),
+        options: PrmOptions,
+    ) -> Result<Self, EngineError> {
+        Self::with(engine, encoder, Some(Reference { engine: reference, encoder: its_encoder }), options)
+    }
+
+    fn with(
+        engine: Engine,
+        mut encoder: PromptEncoder,
+        mut reference: Option<Reference>,
+        options: PrmOptions,
+    ) -> Result<Self, EngineError> {
         let model = encoder.model();
         let refuse = |cause: String| EngineError::Load { path: model.path().to_owned(), cause };
         let claims = Claims::of_file(model.file()).under(Claims::of(|key| model.adapter_text(key).map(str::to_owned)));
         let form = claims.form(options.form.as_ref()).map_err(refuse)?;
         check_head(&form, model.file()).map_err(refuse)?;
         let tokens = tokens(&form, model)?;
+        match &reference {
+            None if form.has_reference() => return Err(refuse(without_reference(&form))),
+            Some(reference) if form.has_reference() => check_same(model, reference.encoder.model())?,
+            Some(reference) => Self::check_reference(model.path(), &form, Some(reference.encoder.model().path()))?,
+            None => {}
+        }
         let reader = match form.read_out() {
             ReadOut::Tokens { positive, .. } => Reader::Tokens { tokens, positive: positive.clone() },
             ReadOut::Head { activation, output } => {
@@ -91,10 +152,14 @@ impl LocalPrm {
                 Reader::Head { head, activation: *activation, output: *output }
             }
             ReadOut::Logprob => Reader::Logprob,
+            ReadOut::LogRatio { beta, cumulative } => Reader::LogRatio { beta: *beta, cumulative: *cumulative },
         };
         let mark = form.mark_read().and_then(|mark| model.token(mark));
         encoder.guard(form.marks());
-        Ok(Self { engine, encoder, data_root: options.data_root, form, mark, reader })
+        if let Some(reference) = &mut reference {
+            reference.encoder.guard(form.marks());
+        }
+        Ok(Self { engine, encoder, data_root: options.data_root, form, mark, reader, reference })
     }
 
     /// Returns the form in which the model is used.
@@ -111,22 +176,49 @@ impl LocalPrm {
         let resolve = |path: &String| image::resolve(&self.data_root, path);
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         match &self.reader {
-            Reader::Logprob => self.by_logprob(request, &images, is_finished),
+            Reader::Logprob | Reader::LogRatio { .. } => self.by_logprob(request, &images, is_finished),
             Reader::Tokens { .. } | Reader::Head { .. } => self.at_places(request, &images, is_finished),
         }
     }
 
-    /// Scores of an implicit PRM: for each step the probability that the model would write it, given the steps before.
+    /// Scores of an implicit PRM, from the log-probabilities of the steps' tokens, given the steps before.
     fn by_logprob(
         &self,
         request: &ScoreRequest<'_>,
         images: &[PathBuf],
         is_finished: bool,
     ) -> Result<Vec<Vec<f64>>, EncodeError> {
-        let special = self.encoder.model().special_texts();
         let context = self.form.beginning(request.question, images.len())?;
-        let from = self.encoder.layout(&context, images, &[])?.0.len();
-        let (mut prompts, mut ends) = (Vec::new(), Vec::new());
+        let candidates = self.continuations(request, is_finished)?;
+        let read = |engine: &Engine, encoder: &PromptEncoder| -> Result<Vec<Vec<f64>>, EncodeError> {
+            let from = encoder.layout(&context, images, &[])?.0.len();
+            let prompt = |(tokens, _): &Continuation| Ok(encoder.layout(&context, images, tokens)?.0);
+            let prompts = candidates.iter().map(prompt).collect::<Result<Vec<_>, EncodeError>>()?;
+            let logprobs = engine.logprobs(prompts, from)?;
+            Ok(logprobs.iter().zip(&candidates).map(|(logprobs, (_, ends))| of_steps(logprobs, ends)).collect())
+        };
+        let mut sums = read(&self.engine, &self.encoder)?.into_iter();
+        let reference = self.reference.as_ref().map(|Reference { engine, encoder }| read(engine, encoder));
+        let mut reference_sums = reference.transpose()?.unwrap_or_default().into_iter();
+        let score = |steps: &Vec<String>| {
+            if steps.is_empty() {
+                return Vec::new();
+            }
+            let sums = sums.next().unwrap_or_default();
+            match self.reader {
+                Reader::LogRatio { beta, cumulative } => {
+                    ratios(&sums, &reference_sums.next().unwrap_or_default(), beta, cumulative)
+                }
+                _ => sums.into_iter().map(f64::exp).collect(),
+            }
+        };
+        Ok(request.solutions.iter().map(score).collect())
+    }
+
+    /// The tokens of the candidates that have steps.
+    fn continuations(&self, request: &ScoreRequest<'_>, is_finished: bool) -> Result<Vec<Continuation>, EncodeError> {
+        let special = self.encoder.model().special_texts();
+        let mut continuations = Vec::new();
         for steps in request.solutions.iter().filter(|steps| !steps.is_empty()) {
             let (mut run, mut own_ends) = (self.encoder.run(), Vec::new());
             for (index, step) in steps.iter().enumerate() {
@@ -143,25 +235,10 @@ impl LocalPrm {
             let tokens = own_ends.last().cloned().unwrap_or_default();
             // A token that spans two steps belongs to the later one.
             let shared = |own: &Vec<Token>| own.iter().zip(&tokens).take_while(|(own, all)| own == all).count();
-            ends.push(own_ends.iter().map(shared).collect::<Vec<_>>());
-            prompts.push(self.encoder.layout(&context, images, &tokens)?.0);
+            let ends = own_ends.iter().map(shared).collect();
+            continuations.push((tokens, ends));
         }
-        let mut logprobs = self.engine.logprobs(prompts, from)?.into_iter().zip(ends);
-        let score = |steps: &Vec<String>| {
-            if steps.is_empty() {
-                return Vec::new();
-            }
-            let (logprobs, ends) = logprobs.next().unwrap_or_default();
-            let mut start = 0;
-            let step = |end: usize| {
-                // A tokenizer may divide a longer text anew from before the last end; such a step has no tokens of its own.
-                let end = end.max(start);
-                let own = &logprobs[std::mem::replace(&mut start, end)..end];
-                own.iter().map(|logprob| f64::from(*logprob)).sum::<f64>().exp()
-            };
-            ends.into_iter().map(step).collect()
-        };
-        Ok(request.solutions.iter().map(score).collect())
+        Ok(continuations)
     }
 
     /// Scores read at places of the text: in one prompt for a candidate, or in one for each step where the form reads at the end.
@@ -198,7 +275,7 @@ impl LocalPrm {
         }
         let rows = match &self.reader {
             Reader::Tokens { tokens, .. } => self.engine.logits(prompts, tokens)?,
-            Reader::Head { .. } | Reader::Logprob => self.engine.hidden(prompts)?,
+            Reader::Head { .. } | Reader::Logprob | Reader::LogRatio { .. } => self.engine.hidden(prompts)?,
         };
         let score = |(prompt, row): (usize, usize)| self.reader.probability(&rows[prompt][row]);
         let all = |own: Places| -> Vec<f64> {
@@ -213,6 +290,42 @@ impl LocalPrm {
         let found = positions.iter().filter(|position| prompt.token(**position) == Some(mark)).count();
         if found == positions.len() { Ok(()) } else { Err(PromptError::Marks { found, expected: positions.len() }) }
     }
+}
+
+/// Sums of log-probabilities over the tokens of each step.
+fn of_steps(logprobs: &[f32], ends: &[usize]) -> Vec<f64> {
+    let mut start = 0;
+    let step = |end: &usize| {
+        // A tokenizer may divide a longer text anew from before the last end; such a step has no tokens of its own.
+        let end = (*end).max(start);
+        let own = &logprobs[std::mem::replace(&mut start, end)..end];
+        own.iter().map(|logprob| f64::from(*logprob)).sum::<f64>()
+    };
+    ends.iter().map(step).collect()
+}
+
+/// Scores of steps from their log-probabilities in the model and in the reference.
+fn ratios(sums: &[f64], reference: &[f64], beta: f64, cumulative: bool) -> Vec<f64> {
+    let mut before = 0.0;
+    let step = |(own, reference): (&f64, &f64)| {
+        let ratio = before + (own - reference);
+        before = if cumulative { ratio } else { 0.0 };
+        sigmoid(beta * ratio)
+    };
+    sums.iter().zip(reference).map(step).collect()
+}
+
+fn without_reference(form: &PrmForm) -> String {
+    format!("the PRM form {form} reads log-probability ratios, which take a reference model")
+}
+
+/// Refuses a reference whose vocabulary is not the model's.
+fn check_same(model: &Model, reference: &Model) -> Result<(), EngineError> {
+    model.other_vocabulary(reference).map_or(Ok(()), |difference| {
+        let model = model.path().display();
+        let cause = format!("its vocabulary is not that of {model}, whose reference model it should be: {difference}");
+        Err(EngineError::Load { path: reference.path().to_owned(), cause })
+    })
 }
 
 /// The tokens that the form reads.
@@ -246,12 +359,16 @@ impl Reader {
                 let outputs = head.apply(row);
                 match activation {
                     Activation::Softmax => softmax(&outputs, *output),
-                    Activation::Sigmoid => 1.0 / (1.0 + (-outputs[*output]).exp()),
+                    Activation::Sigmoid => sigmoid(outputs[*output]),
                 }
             }
-            Self::Logprob => f64::NAN,
+            Self::Logprob | Self::LogRatio { .. } => f64::NAN,
         }
     }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 /// Entry `index` of the softmax of `logits`.

@@ -7,6 +7,9 @@ use crate::compat::text::strip;
 const INTERNVL_SYSTEM: &str =
     "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。";
 
+/// The system message in the chat template of `Qwen2-VL` and `Qwen2.5-VL`; that of `Qwen3-VL` has none.
+const QWEN_SYSTEM: &str = "You are a helpful assistant.";
+
 /// The instruction before the question, as in MM-PRM's data pipeline; MM-Policy was trained with
 /// it.
 const TASK: &str = " Your task is to answer the question below. Give complete reasoning steps before you answer, and when \
@@ -108,6 +111,20 @@ impl ChatTemplate {
         }
     }
 
+    /// Returns the template for a model of an architecture, as llama.cpp calls it: a default one becomes that of `Qwen2.5-VL` or
+    /// `Qwen3-VL` for their models; any other is kept.
+    #[must_use]
+    pub fn for_architecture(self, architecture: &str) -> Self {
+        match architecture {
+            "qwen2vl" if self == Self::default() => Self {
+                before: format!("<|im_start|>system\n{QWEN_SYSTEM}<|im_end|>\n<|im_start|>user\n"),
+                ..Self::chatml()
+            },
+            "qwen3vl" if self == Self::default() => Self::chatml(),
+            _ => self,
+        }
+    }
+
     /// Returns the template of another model, from its text with `{prompt}` in place of the user's
     /// message.
     ///
@@ -189,6 +206,20 @@ mod tests {
         let reference = render(&rollout("see <image>", &[], 1, Images::Reference), &[1]);
         assert!(reference.contains("user\n<img><IMG_CONTEXT></img>\n Your task is"));
         assert!(reference.contains("Question: see <image><|im_end|>"));
+    }
+
+    #[test]
+    fn models_of_qwen_vl_have_their_own_template_unless_one_is_given() {
+        let before = |template: ChatTemplate| template.before;
+        let of = |architecture| ChatTemplate::default().for_architecture(architecture);
+        assert_eq!(
+            before(of("qwen2vl")),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+        );
+        assert_eq!(of("qwen3vl"), ChatTemplate::chatml());
+        assert_eq!(of("qwen2"), ChatTemplate::default());
+        let given = ChatTemplate::new("<|user|>{prompt}").unwrap();
+        assert_eq!(given.clone().for_architecture("qwen2vl"), given);
     }
 
     #[test]

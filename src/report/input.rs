@@ -18,6 +18,7 @@ use mmprm_quant::atomic;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::sections::evaluations::Kind;
 use crate::data::candidates::{self, CandidateSet, CandidatesError};
 use crate::data::samples::{self, SamplesError};
 use crate::data::tree::json::TreeError;
@@ -32,7 +33,8 @@ const MAX_SETTINGS: u64 = 256 << 20;
 
 /// What a report can be made of.
 pub const UNDERSTOOD: &str = "files of candidates (generate, score), trees and directories of trees (annotate), training samples \
-                              (samples), directories and logs of training runs (train), results of benchmarks (bench --json)";
+                              (samples), directories and logs of training runs (train), results of benchmarks (bench --json) and of evaluations \
+                              (eval, ablate)";
 
 /// Why an input cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -94,8 +96,10 @@ pub enum Content {
     Samples(TrainingSamples),
     /// A training run.
     Training(Training),
-    /// The result of a benchmark.
+    /// The result of a benchmark of speed.
     Bench(Value),
+    /// The result of an evaluation.
+    Evaluation(Kind, Value),
 }
 
 /// What training samples have in common.
@@ -225,6 +229,8 @@ fn single(
         one_tree(path, bytes)
     } else if object.contains_key("bench") && object.get("rows").is_some_and(Value::is_array) {
         Ok(Content::Bench(Value::Object(object)))
+    } else if let Some(kind) = Kind::of(&object) {
+        Ok(Content::Evaluation(kind, Value::Object(object)))
     } else if object.contains_key("conversations") || object.contains_key("candidates") {
         Ok(Content::Samples(training_samples(path, &serde_json::to_vec(&object).unwrap_or_default())?))
     } else {
@@ -327,6 +333,7 @@ mod tests {
                 Content::Samples(samples) => format!("{} samples", samples.count),
                 Content::Training(training) => format!("{} steps", training.log.len()),
                 Content::Bench(_) => "bench".to_owned(),
+                Content::Evaluation(kind, _) => format!("{kind:?}"),
             },
             Err(error) => error.to_string().replace(&format!("{}", path.display()), "input"),
         }
@@ -346,6 +353,8 @@ mod tests {
         assert_eq!(kind(r#"{"id": 0, "candidates": [["a"], ["b"]], "labels": [1, 0]}"#), "1 samples");
         assert_eq!(kind("{\"step\": 1, \"loss\": 0.5}\n{\"step\": 2, \"lo"), "1 steps");
         assert_eq!(kind(r#"{"bench": "infer", "rows": []}"#), "bench");
+        assert_eq!(kind("{\n  \"bench\": \"mathvista\",\n  \"rules\": {}\n}"), "Benchmark");
+        assert_eq!(kind(r#"{"problems": 1, "aggregators": {}}"#), "Selection");
     }
 
     #[test]

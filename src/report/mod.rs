@@ -42,7 +42,7 @@ use serde_json::{Value, json};
 
 use self::input::{Content, Input};
 use self::problems::{Run, Shared, add_trees};
-use self::sections::{Section, best_of_n, configuration, runs, steps};
+use self::sections::{Section, best_of_n, configuration, evaluations, runs, steps};
 use crate::eval::batch;
 use crate::eval::selection::Selection;
 
@@ -125,6 +125,7 @@ pub fn report(inputs: &[Input], options: &ReportOptions) -> Page {
             Content::Samples(samples) => before.push(runs::samples(samples)),
             Content::Training(training) => before.push(runs::training(training)),
             Content::Bench(result) => before.push(runs::bench(result)),
+            Content::Evaluation(kind, result) => before.push(evaluations::section(*kind, result)),
         }
         for (number, section) in before[first..].iter_mut().enumerate() {
             name_section(section, inputs.len() > 1, &names[index], &format!("s{index}-{number}"));

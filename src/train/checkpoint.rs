@@ -28,7 +28,7 @@ use mmprm_quant::safetensors::{NewTensor, StoredType, WriteError, write};
 use serde_json::Value;
 
 use super::recipe::{Recipe, RecipeError, Task};
-use crate::prompt::PrmTemplate;
+use crate::prompt::{PrmForm, PrmTemplate};
 
 use crate::util::io::{self, FileError};
 
@@ -73,16 +73,19 @@ pub enum CheckpointError {
     Write(#[from] WriteError),
 }
 
-/// What the model of a recipe is trained for, by which conversion and scoring read it.
+/// What the checkpoints of a recipe are trained for, by which conversion and scoring read them.
 ///
 /// # Errors
 /// [`RecipeError::Form`].
 pub(super) fn origin(recipe: &Recipe) -> Result<Origin, RecipeError> {
+    let with_form = |task, form: &str| Origin { prm_form: Some(form.to_owned()), ..Origin::new(task) };
     Ok(match recipe.task {
         Task::Prm => {
             let form = recipe.form()?;
-            let form = form.as_ref().unwrap_or_else(|| PrmTemplate::Training.form()).record().to_owned();
-            Origin { prm_form: Some(form), ..Origin::new(origin::Task::Prm) }
+            with_form(origin::Task::Prm, form.as_ref().unwrap_or_else(|| PrmTemplate::Training.form()).record())
+        }
+        Task::ImplicitPrm if recipe.has_reference() => {
+            with_form(origin::Task::ImplicitPrm, PrmForm::log_ratio(recipe.beta()).record())
         }
         Task::ImplicitPrm => Origin::new(origin::Task::ImplicitPrm),
         Task::Policy => Origin::new(origin::Task::Policy),

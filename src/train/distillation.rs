@@ -125,7 +125,8 @@ mod tests {
 
     fn sample() -> Sample {
         let targets = (2..6).map(|row| Target::new(row, TargetValue::Label(0.5))).collect();
-        Sample { id: "0".into(), problem: 0, tokens: vec![3, 4, 5, 9, 6, 9], images: Vec::new(), targets, right: None }
+        let (tokens, images, prefixes) = (vec![3, 4, 5, 9, 6, 9], Vec::new(), Vec::new());
+        Sample { id: "0".into(), problem: 0, tokens, images, targets, right: None, prefixes }
     }
 
     #[test]

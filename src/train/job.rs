@@ -11,6 +11,7 @@ use super::lora::{self, LoraModel};
 use super::memory::{MemoryReport, Workload};
 use super::prepare::{PrepareError, prepare};
 use super::recipe::{Recipe, RecipeError};
+use super::reference::{self, ReferenceError};
 use super::trainer::{self, Event, Ready, RunError, Summary};
 #[cfg(feature = "engine")]
 use super::vocabulary::Vocabulary;
@@ -34,6 +35,9 @@ pub enum TrainError {
     /// The policy of a distillation cannot be used.
     #[error(transparent)]
     Distillation(#[from] DistillationError),
+    /// The reference model cannot be used.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
     /// The model cannot be trained by this recipe.
     #[error(transparent)]
     Open(#[from] full::OpenError),
@@ -91,6 +95,7 @@ pub fn train_with(
 ) -> Result<Summary, TrainError> {
     recipe.check()?;
     let layout = internvl::read_layout(&recipe.model)?;
+    reference::check(recipe)?;
     let mut data = prepare(recipe, tokenizer)?;
     let memory = MemoryReport::of(&Workload::of(recipe, &layout, Some(&data)));
     if !memory.fits() {
@@ -104,6 +109,10 @@ pub fn train_with(
         }
     }
     let (special, images) = (data.train.special, data.train.images.clone());
+    if recipe.has_reference() {
+        let samples = &mut [&mut data.train.samples, &mut data.held_out];
+        reference::label(samples, recipe, special, &images, tokenizer, &data.fingerprints)?;
+    }
     let mut learner: Box<dyn Learner> = match recipe.lora {
         Some(_) => Box::new(LoraModel::open(recipe, special, images, tokenizer)?),
         None => Box::new(FullModel::open(recipe, special, images)?),

@@ -187,6 +187,7 @@ impl ModelShape {
                 images: Vec::new(),
                 targets,
                 right: None,
+                prefixes: Vec::new(),
             }
         };
         (0..count).map(&mut sample).collect()

@@ -12,7 +12,7 @@
 //! ```
 
 // Inside: `prepare` reads what a recipe names. `data` turns records into tokens with targets, `distillation` replaces targets
-// by a policy's, `pack` merges samples into sequences. A `learner` computes losses and gradients: a `network`, of which `full`
+// by a policy's, `reference` adds a reference model's log-probabilities, `pack` merges samples into sequences. A `learner` computes losses and gradients: a `network`, of which `full`
 // trains the weights and `lora` adapters; `features` caches the frozen vision tower's output. `optim` updates values,
 // `validation` measures, `log` records, `checkpoint` and `state` save, and `trainer` loops over
 // all of it. `memory` predicts memory, `measure` times steps, `expand` appends layers. Layers, losses and kernels are in
@@ -51,6 +51,7 @@ pub mod pack;
 #[doc(hidden)]
 pub mod prepare;
 pub mod recipe;
+mod reference;
 #[doc(hidden)]
 pub mod state;
 #[doc(hidden)]
@@ -66,5 +67,6 @@ pub use job::{TrainError, plan_with, train_with};
 #[cfg(feature = "engine")]
 pub use job::{plan, train};
 pub use memory::{Advice, MemoryReport, Part};
+pub use reference::ReferenceError;
 pub use trainer::{Event, Ready, RunError, Step, Summary};
 pub use validation::Validation;

@@ -58,6 +58,8 @@ pub struct Network {
     /// `None` for a text model, and if the vision tower is trained, since its output then changes with every step.
     features: Option<Features>,
     dropout: DropoutState,
+    /// Factor of log-probability ratios.
+    beta: f64,
 }
 
 /// The key of the next dropout mask: seed, step, and sequences of the step so far.
@@ -119,6 +121,7 @@ impl Network {
             tiling: tiling(recipe, layout),
             features,
             dropout: DropoutState { rate, seed: recipe.seed, step: 0, sequence: 0 },
+            beta: recipe.beta(),
             parameters,
         }
     }
@@ -202,14 +205,22 @@ impl Network {
         let weights = sequence.weights.iter().map(|weight| (weight * factor) as f32).collect();
         let rows = sequence.rows.clone();
         match &sequence.targets {
-            SequenceTargets::Labels(labels) => {
+            SequenceTargets::Labels(labels, loss) => {
+                let weights = if loss.compares() { vec![factor as f32; loss.groups().len()] } else { weights };
                 let StepTokens { yes, no, .. } = self.special.steps.expect("labels are those of a PRM's samples");
-                Targets::Steps { rows, labels: labels.clone(), weights, yes, no }
+                Targets::Steps { rows, labels: labels.clone(), weights, yes, no, loss: loss.clone() }
             }
             SequenceTargets::Tokens(ids) => Targets::Tokens { rows, ids: ids.clone(), weights },
             SequenceTargets::Ranking(ids, problems) => {
                 let problems = problems.clone();
                 Targets::Ranking { rows, ids: ids.clone(), weights: vec![factor as f32; problems.len()], problems }
+            }
+            SequenceTargets::Ratio(ids, problems) => {
+                let solutions = || problems.iter().flatten();
+                let weights = solutions().flat_map(|solution| &solution.weights);
+                let weights = weights.map(|weight| (f64::from(*weight) * factor) as f32).collect();
+                let paths = solutions().map(|solution| solution.path.clone()).collect();
+                Targets::Ratio { rows, ids: ids.clone(), paths, beta: self.beta, weights }
             }
         }
     }

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::data::{DataError, Dataset, DatasetOptions, Image, Length, Sample, SampleKind, Tokenizer};
 use super::network::tiling;
-use super::recipe::{Recipe, RecipeError, Task};
+use super::pack::Packing;
+use super::recipe::{LossKind, Recipe, RecipeError, Task};
 use super::validation::hold_out;
 use crate::internvl;
 use crate::util::identity::identity;
@@ -47,6 +48,12 @@ pub enum PrepareError {
     /// A file could not be read again to hash it.
     #[error(transparent)]
     File(#[from] FileError),
+    /// No problem has something to compare.
+    #[error("{}: nothing to compare: no problem has solutions or steps with different labels", path.display())]
+    NothingToCompare {
+        /// The samples.
+        path: PathBuf,
+    },
     /// Validation holds out every problem.
     #[error("{}: no training samples are left: {held} are held out (`validation`), {left_out} have nothing to learn within `max_tokens`", path.display())]
     NothingLeft {
@@ -69,12 +76,20 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         return Err(PrepareError::TextModel { path: recipe.model.clone() });
     }
     let form = recipe.form()?;
+    if let Some(form) = form.as_ref().filter(|form| form.reads_at_end() && recipe.loss == Some(LossKind::Pqm)) {
+        let problem = "each step has a text of its own, expected one text for the steps of a solution, which `loss = \"pqm\"` compares";
+        return Err(DataError::Form { form: form.to_string(), problem }.into());
+    }
     let options = DatasetOptions {
         form: form.as_ref(),
         kind: match recipe.task {
             Task::Prm => SampleKind::Prm,
             Task::Policy => SampleKind::Policy(recipe.solution_forms()),
-            Task::ImplicitPrm => SampleKind::Ranking,
+            Task::ImplicitPrm => match recipe.loss {
+                Some(LossKind::Outcome) => SampleKind::Outcome,
+                Some(LossKind::Steps) => SampleKind::Steps,
+                _ => SampleKind::Ranking,
+            },
         },
         tiling: tiling(recipe, &layout),
         tokens_per_tile: layout.config().tokens_per_tile(),
@@ -86,7 +101,10 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
     let read = |path: &Path| -> Result<Dataset, PrepareError> {
         let mut data = Dataset::read(path, &recipe.image_root(path), tokenizer, &options)?;
         if let Some(threshold) = recipe.hard_labels {
-            data.harden(threshold);
+            data.harden(|label| label >= threshold);
+        }
+        if let Some(threshold) = recipe.right_above() {
+            data.harden(|label| label > threshold);
         }
         Ok(data)
     };
@@ -100,6 +118,9 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         fingerprints.insert("prm_form".into(), form.record().into());
     }
     fingerprints.insert("weights".into(), weights(recipe)?);
+    if let Some(reference) = &recipe.reference {
+        fingerprints.insert("reference".into(), identities(&weights_of(reference)?)?);
+    }
     let mut held_out = if let Some(path) = &recipe.validation_samples {
         fingerprints.insert("validation_samples".into(), fingerprint(path)?);
         train.adopt(read(path)?)
@@ -115,20 +136,40 @@ pub fn prepare(recipe: &Recipe, tokenizer: &dyn Tokenizer) -> Result<TrainingDat
         let (path, held, left_out) = (recipe.samples.clone(), held_out.len(), train.left_out);
         return Err(PrepareError::NothingLeft { path, held, left_out });
     }
+    if recipe.compares_problems() && !has_comparison(recipe, &train) {
+        return Err(PrepareError::NothingToCompare { path: recipe.samples.clone() });
+    }
     Ok(TrainingData { train, held_out, fingerprints: fingerprints.into() })
+}
+
+/// Whether any packed sequence of the training samples has problems with something to compare.
+fn has_comparison(recipe: &Recipe, data: &Dataset) -> bool {
+    let packing = Packing::new(&data.samples, data.special.context, &recipe.packing_limits(), recipe.seed);
+    let has_weight = |batch| packing.sequences(&data.samples, batch).iter().any(|sequence| sequence.weight() > 0.0);
+    packing.epoch(0).iter().any(has_weight)
 }
 
 /// The identities of the files with the model's weights: of the checkpoint, and of a quantised base.
 fn weights(recipe: &Recipe) -> Result<Value, PrepareError> {
-    if recipe.model.is_file() {
-        return Ok(vec![identity(&recipe.model)?].into());
+    let mut files = weights_of(&recipe.model)?;
+    files.extend(recipe.lora.as_ref().and_then(|lora| lora.base.clone()));
+    identities(&files)
+}
+
+/// The files with the weights of a checkpoint, or the GGUF file of a text model.
+fn weights_of(checkpoint: &Path) -> Result<Vec<PathBuf>, PrepareError> {
+    if checkpoint.is_file() {
+        return Ok(vec![checkpoint.to_owned()]);
     }
-    let list = std::fs::read_dir(&recipe.model).map_err(FileError::reading(&recipe.model))?;
+    let list = std::fs::read_dir(checkpoint).map_err(FileError::reading(checkpoint))?;
     let is_weights =
         |path: &PathBuf| path.extension().is_some_and(|extension| extension == "safetensors" || extension == "bin");
     let mut files: Vec<PathBuf> = list.filter_map(|entry| Some(entry.ok()?.path())).filter(is_weights).collect();
     files.sort();
-    files.extend(recipe.lora.as_ref().and_then(|lora| lora.base.clone()));
+    Ok(files)
+}
+
+fn identities(files: &[PathBuf]) -> Result<Value, PrepareError> {
     Ok(files.iter().map(|file| identity(file)).collect::<Result<Vec<_>, _>>()?.into())
 }
 

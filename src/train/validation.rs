@@ -3,7 +3,8 @@
 //! ```
 //! use mmprm::train::data::Sample;
 //! use mmprm::train::validation::hold_out;
-//! let sample = |problem| Sample { id: String::new(), problem, tokens: vec![], images: vec![], targets: vec![], right: None };
+//! let sample = |problem| Sample { id: String::new(), problem, tokens: vec![], images: vec![], targets: vec![],
+//!     right: None, prefixes: vec![] };
 //! let (kept, held) = hold_out((0..40).map(|index| sample(index / 4)).collect(), 0.3, 1);
 //! assert_eq!((kept.len(), held.len()), (28, 12)); // whole problems
 //! ```
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use super::data::{Dataset, Sample};
 use super::learner::{Learner, LearnerError};
-use super::pack::{Packing, PackingLimits, Sequence, SequenceTargets, divisor};
+use super::pack::{Packing, PackingLimits, Sequence, SequenceTargets, WeightedPath, divisor};
 use crate::compat::random::Random;
 use crate::util::auc::auc;
 
@@ -22,13 +23,13 @@ const THRESHOLD: f32 = 0.5;
 /// Results of a validation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Validation {
-    /// Weighted mean loss of the targets.
+    /// Weighted mean loss of the targets, or mean loss of what is compared.
     pub loss: f64,
-    /// Total weight of the targets.
+    /// Total weight of the targets, or number of what is compared: solutions, or problems.
     pub targets: f64,
-    /// Weighted fraction of steps whose score and label are on the same side of 0.5 (PRM).
+    /// Weighted fraction of steps, or of candidates with a reference model, whose score and label are on the same side of 0.5.
     pub accuracy: Option<f64>,
-    /// ROC AUC of the scores against labels of at least 0.5, weighted (PRM).
+    /// ROC AUC of the same scores against labels of at least 0.5, weighted.
     pub auc: Option<f64>,
     /// Fraction of problems with right and wrong candidates whose candidate of the highest score is right (implicit PRM).
     pub best_of_n: Option<f64>,
@@ -41,14 +42,22 @@ pub struct Validation {
 pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimits) -> Result<Validation, LearnerError> {
     let limits = PackingLimits { shuffle: false, ..*limits };
     let packing = Packing::new(&data.samples, data.special.context, &limits, 0);
-    let (mut loss, mut targets, mut agree, mut scores, mut chosen) = (0.0, 0.0, 0.0, Vec::new(), 0);
+    let (mut loss, mut targets, mut steps, mut agree) = (0.0, 0.0, 0.0, 0.0);
+    let (mut scores, mut mixed, mut chosen) = (Vec::new(), 0, 0);
+    // Candidates have one score each.
+    let has_candidates = data.samples.iter().any(|sample| sample.right.is_some());
     for batch in packing.epoch(0) {
         for sequence in packing.sequences(&data.samples, &batch) {
             let outcome = learner.loss(&sequence, 1.0)?;
             loss += outcome.loss;
             targets += sequence.weight();
-            chosen += right_choices(&sequence, &outcome.outputs);
-            for (score, label, weight) in step_scores(&sequence, &outcome.outputs) {
+            if has_candidates {
+                let (of, right) = choices(&sequence, &outcome.outputs);
+                (mixed, chosen) = (mixed + of, chosen + right);
+            }
+            let own = step_scores(&sequence, &outcome.outputs);
+            steps += own.iter().map(|(_, _, weight)| weight).sum::<f64>();
+            for (score, label, weight) in own {
                 let positive = label >= THRESHOLD;
                 agree += if (score >= THRESHOLD) == positive { weight } else { 0.0 };
                 scores.push((f64::from(score), positive, weight));
@@ -59,38 +68,53 @@ pub fn validate(learner: &mut dyn Learner, data: &Dataset, limits: &PackingLimit
     Ok(Validation {
         loss: loss / divisor(targets),
         targets,
-        accuracy: is_prm.then(|| agree / divisor(targets)),
+        accuracy: is_prm.then(|| agree / divisor(steps)),
         auc: auc(&scores),
-        best_of_n: data
-            .samples
-            .iter()
-            .any(|sample| sample.right.is_some())
-            .then(|| f64::from(chosen) / divisor(targets)),
+        best_of_n: has_candidates.then(|| f64::from(chosen) / divisor(f64::from(mixed))),
     })
 }
 
-/// The number of problems of a ranking, among those with right and wrong candidates, whose candidate of the highest score is right.
-fn right_choices(sequence: &Sequence, scores: &[f32]) -> u32 {
-    let SequenceTargets::Ranking(_, problems) = &sequence.targets else { return 0 };
-    let (mut rest, mut count) = (scores, 0);
-    for problem in problems {
-        let (own, after) = rest.split_at(problem.len());
+/// The number of problems, among those with right and wrong candidates, and how many of them have a right candidate of the highest
+/// score.
+fn choices(sequence: &Sequence, scores: &[f32]) -> (u32, u32) {
+    let verdicts: Vec<Vec<bool>> = match &sequence.targets {
+        SequenceTargets::Ranking(_, problems) => {
+            problems.iter().map(|problem| problem.iter().map(|candidate| candidate.right).collect()).collect()
+        }
+        SequenceTargets::Ratio(_, problems) => {
+            let is_right =
+                |solution: &WeightedPath| solution.path.prefixes.iter().all(|prefix| prefix.label >= THRESHOLD);
+            problems.iter().map(|problem| problem.iter().map(is_right).collect()).collect()
+        }
+        SequenceTargets::Labels(..) | SequenceTargets::Tokens(_) => return (0, 0),
+    };
+    let (mut rest, mut mixed, mut count) = (scores, 0, 0);
+    for verdicts in verdicts {
+        let (own, after) = rest.split_at(verdicts.len());
         rest = after;
         let best = (0..own.len()).max_by(|a, b| own[*a].total_cmp(&own[*b]));
-        let is_right = best.is_some_and(|best| problem[best].right);
-        count += u32::from(is_right && problem.iter().any(|candidate| !candidate.right));
+        let is_mixed = verdicts.contains(&true) && verdicts.contains(&false);
+        mixed += u32::from(is_mixed);
+        count += u32::from(is_mixed && best.is_some_and(|best| verdicts[best]));
     }
-    count
+    (mixed, count)
 }
 
-/// Scores, labels and weights of the steps of a sequence.
-fn step_scores<'a>(sequence: &'a Sequence, scores: &'a [f32]) -> impl Iterator<Item = (f32, f32, f64)> + 'a {
-    let labels: &[f32] = match &sequence.targets {
-        SequenceTargets::Labels(labels) => labels,
-        SequenceTargets::Tokens(_) | SequenceTargets::Ranking(..) => &[],
+/// Scores, labels and weights of the steps of a sequence, or of the prefixes of its solutions.
+fn step_scores(sequence: &Sequence, scores: &[f32]) -> Vec<(f32, f32, f64)> {
+    let labelled: Vec<(f32, f64)> = match &sequence.targets {
+        SequenceTargets::Labels(labels, _) => labels.iter().copied().zip(sequence.weights.iter().copied()).collect(),
+        SequenceTargets::Ratio(_, problems) => {
+            let of = |solution: &WeightedPath| {
+                let weights = solution.weights.iter().map(|weight| f64::from(*weight));
+                let labels = solution.path.prefixes.iter().map(|prefix| prefix.label);
+                labels.zip(weights).collect::<Vec<_>>()
+            };
+            problems.iter().flatten().flat_map(of).collect()
+        }
+        SequenceTargets::Tokens(_) | SequenceTargets::Ranking(..) => Vec::new(),
     };
-    let rows = scores.iter().zip(labels).zip(&sequence.weights);
-    rows.map(|((score, label), weight)| (*score, *label, *weight))
+    scores.iter().zip(labelled).map(|(score, (label, weight))| (*score, label, weight)).collect()
 }
 
 /// Splits samples into a training and a validation set; the latter gets the samples of the fraction `fraction` of problems,
@@ -121,6 +145,7 @@ mod tests {
             images: vec![],
             targets: vec![],
             right: None,
+            prefixes: vec![],
         };
         let samples: Vec<Sample> = (0..40).map(|index| sample(index / 4)).collect();
         let (kept, held) = hold_out(samples.clone(), 0.3, 1);

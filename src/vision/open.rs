@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{EncoderChoice, NativeEncoder, NativeOptions, VisionEncoder, VisionError};
-use crate::engine::{LlamaEncoder, Model, gpu_devices};
+use crate::engine::{EngineError, LlamaEncoder, Model, gpu_devices};
 use crate::internvl::MmprojError;
 
 /// Loads the projector at `path`, made for `model`, into the chosen encoder. `threads` is the
@@ -21,6 +21,10 @@ pub fn open(
     gpu: bool,
 ) -> Result<Box<dyn VisionEncoder>, VisionError> {
     model.check_pair(path)?;
+    if model.has_sections() {
+        let cause = format!("expected a projector of Qwen-VL, for {}", model.path().display());
+        return Err(EngineError::Load { path: path.to_owned(), cause }.into());
+    }
     let on_gpu = gpu && !gpu_devices().is_empty();
     if choice == EncoderChoice::LlamaCpp || (choice == EncoderChoice::Auto && on_gpu) {
         return Ok(Box::new(LlamaEncoder::load(path, model, threads, gpu)?));

@@ -14,7 +14,7 @@ fn image(seed: u64, rows: usize) -> Arc<Embeddings> {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
-    Arc::new(Embeddings { values: (0..rows * width).map(|_| next()).collect(), width, digest: seed })
+    Arc::new(Embeddings { values: (0..rows * width).map(|_| next()).collect(), width, digest: seed, grid: None })
 }
 
 fn with_image(image: &Arc<Embeddings>, question: &str) -> Prompt {

@@ -58,7 +58,7 @@ fn a_strong_penalty_prevents_repetitions() {
 fn a_prompt_of_another_model_fails_alone() {
     for deterministic in [false, true] {
         let engine = engine(1024, deterministic);
-        let wide = Arc::new(Embeddings { values: vec![0.0; 30], width: 3, digest: 1 });
+        let wide = Arc::new(Embeddings { values: vec![0.0; 30], width: 3, digest: 1, grid: None });
         let foreign = [
             of_tokens(vec![1, 768]),
             of_tokens(vec![-1]),

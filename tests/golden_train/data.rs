@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, Limits, Tiling, load, normalise, tiles};
-use mmprm::internvl::{Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters};
+use mmprm::internvl::{Model, Packed, Parameters, StepLoss, Targets, Tiles, read_layout, read_parameters};
 use mmprm::nn::attention::{Mask, Segments};
 use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::hf::vocabulary::Vocabulary;
@@ -107,6 +107,9 @@ impl Samples {
         }
         let weights = vec![1.0 / (labels.len() * parts) as f32; labels.len()];
         let (yes, no) = (case.token("Yes"), case.token("No"));
-        (case.pack(&sequences, &images), Targets::Steps { rows, labels, weights, yes, no })
+        (
+            case.pack(&sequences, &images),
+            Targets::Steps { rows, labels, weights, yes, no, loss: StepLoss::CrossEntropy },
+        )
     }
 }

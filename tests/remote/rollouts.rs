@@ -84,7 +84,7 @@ fn parts(content: &Value) -> Vec<Value> {
 fn a_question_without_images_is_plain_text_and_a_template_may_have_no_system_message() {
     let server = several(1);
     let mut options = generation_options(7, Path::new("."));
-    options.template = ChatTemplate::chatml();
+    options.template = Some(ChatTemplate::chatml());
     let policy = RemotePolicy::new(Endpoint::new(endpoint_options(&server.url())).unwrap(), options);
     sample(&policy, 1).unwrap();
     let messages = server.requests()[0].body["messages"].clone();

@@ -18,7 +18,7 @@ fn learnt(bench: &Bench) -> Vec<(f32, f32)> {
     for batch in packing.epoch(0) {
         for sequence in packing.sequences(&data.train.samples, &batch) {
             let scores = full.loss(&sequence, 1.0).unwrap().outputs;
-            let SequenceTargets::Labels(labels) = &sequence.targets else { panic!("labels") };
+            let SequenceTargets::Labels(labels, _) = &sequence.targets else { panic!("labels") };
             pairs.extend(labels.iter().copied().zip(scores));
         }
     }

@@ -8,6 +8,7 @@ mod jobs;
 mod labels;
 mod loops;
 mod lora;
+mod losses;
 #[cfg(feature = "engine")]
 mod lora_gguf;
 #[cfg(feature = "engine")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mmprm::engine::{Chunk, Embeddings, Engine, EngineOptions, Prompt, Token};
 use mmprm::image::{IMAGENET_MEAN, IMAGENET_STD, normalise};
 use mmprm::internvl::{
-    ComputeOptions, ImageSpan, Model, Packed, Parameters, Targets, Tiles, read_layout, read_parameters,
+    ComputeOptions, ImageSpan, Model, Packed, Parameters, StepLoss, Targets, Tiles, read_layout, read_parameters,
 };
 use mmprm::nn::attention::{Mask, Segments};
 use mmprm::prm::{LocalPrm, PrmOptions, ScoreRequest, StepScorer};
@@ -103,7 +103,7 @@ impl Trained {
         let rows: Vec<usize> = sample.targets.iter().map(|target| target.row).collect();
         let (labels, weights) = (vec![1.0; rows.len()], vec![1.0; rows.len()]);
         let StepTokens { yes, no, .. } = self.data.special.steps.unwrap();
-        let targets = Targets::Steps { rows, labels, weights, yes, no };
+        let targets = Targets::Steps { rows, labels, weights, yes, no, loss: StepLoss::CrossEntropy };
         let packed = self.packed(sample);
         let loss = self.model.loss(&self.parameters, &packed, &targets, ComputeOptions::default()).unwrap();
         loss.outputs.into_iter().map(f64::from).collect()
@@ -133,7 +133,7 @@ impl Trained {
                 .digest
                 .iter()
                 .fold(0_u64, |sum, byte| sum.wrapping_mul(257) + u64::from(*byte));
-            chunks.push(Chunk::Image(Arc::new(Embeddings { values, width, digest })));
+            chunks.push(Chunk::Image(Arc::new(Embeddings { values, width, digest, grid: None })));
             done = end;
         }
         chunks.push(tokens(done..sample.tokens.len()));

@@ -47,14 +47,14 @@ fn imaged_paths() -> String {
 }
 
 /// Results over all samples: mean loss, tokens, sequences and gradients.
-struct Sums {
+pub struct Sums {
     loss: f64,
-    tokens: usize,
+    pub tokens: usize,
     sequences: usize,
     gradients: Vec<Vec<f32>>,
 }
 
-fn sums(bench: &Bench, data: &TrainingData, limits: PackingLimits) -> Sums {
+pub fn sums(bench: &Bench, data: &TrainingData, limits: PackingLimits) -> Sums {
     let mut full = bench.open(data);
     let packing = Packing::new(&data.train.samples, data.train.special.context, &limits, 0);
     let sequences: Vec<_> =
@@ -68,11 +68,11 @@ fn sums(bench: &Bench, data: &TrainingData, limits: PackingLimits) -> Sums {
     }
 }
 
-fn one_by_one(bench: &Bench, data: &TrainingData) -> Sums {
-    sums(bench, data, PackingLimits { trees: false, sequence_samples: 1, ..PackingLimits::default() })
+pub fn one_by_one(bench: &Bench, data: &TrainingData) -> Sums {
+    sums(bench, data, PackingLimits { trees: false, sequence_samples: 1, ..bench.recipe.packing_limits() })
 }
 
-fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
+pub fn assert_alike(name: &str, found: &Sums, wanted: &Sums) {
     println!("{name}: {} tokens for {}; losses {} and {}", found.tokens, wanted.tokens, found.loss, wanted.loss);
     assert!((found.loss - wanted.loss).abs() < 1e-5 * wanted.loss, "{name}: {} for {}", found.loss, wanted.loss);
     assert_eq!(found.gradients.len(), wanted.gradients.len());

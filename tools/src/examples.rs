@@ -46,6 +46,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
            --problems demo/mini-k12/test/test.json --limit 10 --max-tokens 300 -o searched.json",
         ],
     ),
+    ("ablate", &["mmprm ablate ablation.toml -o ablation", "mmprm ablate ablation.toml -o ablation --dry-run"]),
     ("choose", &["mmprm choose scored.json -o chosen.jsonl", "mmprm choose scored.json --by weighted-vote"]),
     ("show", &["mmprm show scored.json", "mmprm show scored.json 3", "mmprm show trees"]),
     (
@@ -123,11 +124,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "mmprm train prm --print-recipe > recipe.toml",
             "mmprm train prm --model InternVL2_5-8B --samples prm.jsonl --data-root images -o run --plan",
             "mmprm train prm --config recipe.toml --model InternVL2_5-8B --samples prm.jsonl --lora-rank 16",
+            "mmprm train prm --model policy --samples prm.jsonl -o run --loss pqm",
         ],
     ),
     (
         "train implicit-prm",
-        &["mmprm train implicit-prm --model demo/checkpoints/mini-mm-policy --samples ranking.jsonl -o run --epochs 1"],
+        &[
+            "mmprm train implicit-prm --model demo/checkpoints/mini-mm-policy --samples ranking.jsonl -o run --epochs 1",
+            "mmprm train implicit-prm --model policy --samples prm.jsonl -o run --loss steps --beta 0.05",
+        ],
     ),
     (
         "train policy",

@@ -39,7 +39,7 @@ use ui::Ui;
 /// shows what is in one.
 ///
 /// Best-of-N: `generate` samples candidate solutions, `score` scores each of their steps,
-/// `search` lets the scores steer them as they grow, `choose` selects one of each problem, `eval` measures selection, `show` and `report` show any of
+/// `search` lets the scores steer them as they grow, `choose` selects one of each problem, `eval` measures selection, `ablate` compares ways of training by it, `show` and `report` show any of
 /// these files, in the terminal and as a page, `verify` compares answers by rules.
 ///
 /// Data: `data import` reads published data sets, `data stats` counts what is in a file, `data split` divides it,
@@ -79,6 +79,7 @@ enum Command {
     Choose(commands::choose::Args),
     Show(commands::show::Args),
     Eval(commands::eval::Args),
+    Ablate(commands::ablate::Args),
     Data(commands::data::Args),
     Report(commands::report::Args),
     Annotate(commands::annotate::Args),
@@ -140,6 +141,7 @@ fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Choose(args) => commands::choose::run(&args, ui),
         Command::Show(args) => commands::show::run(&args, ui),
         Command::Eval(args) => commands::eval::run(&args, ui),
+        Command::Ablate(args) => commands::ablate::run(&args, ui),
         Command::Data(args) => commands::data::run(&args, ui),
         Command::Report(args) => commands::report::run(&args, ui),
         Command::Annotate(args) => commands::annotate::run(&args, ui),

@@ -103,6 +103,17 @@ pub fn check_projector(
     file: &Path,
     with_images: Option<WithImages>,
 ) -> anyhow::Result<()> {
+    check_projector_flag("--mmproj", model, mmproj, file, with_images)
+}
+
+/// As [`check_projector`], for a projector that `flag` names.
+pub fn check_projector_flag(
+    flag: &str,
+    model: &Path,
+    mmproj: Option<&Path>,
+    file: &Path,
+    with_images: Option<WithImages>,
+) -> anyhow::Result<()> {
     let (None, Some(WithImages { count, of, first })) = (mmproj, with_images) else { return Ok(()) };
     // What is no language model is refused as such by its loader.
     let outline = GgufFile::open_outline(model);
@@ -115,7 +126,7 @@ pub fn check_projector(
     };
     let have = if count == 1 { "has" } else { "have" };
     Err(Usage(format!(
-        "{}: {count} of {of} problems {have} images (the first is {first}), so {} needs --mmproj; {advice}",
+        "{}: {count} of {of} problems {have} images (the first is {first}), so {} needs {flag}; {advice}",
         file.display(),
         model.display(),
     ))

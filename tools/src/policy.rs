@@ -36,14 +36,15 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "GGUF")]
     mmproj: Option<PathBuf>,
 
-    /// Chat template, with `{prompt}` in place of the user's message [default: InternVL2.5's for its
-    /// family, that of the file for other instruct models, none for a model without one]. A server
-    /// applies its own template and receives only the system message of a ChatML template [default:
-    /// InternVL2.5's].
+    /// Chat template, with `{prompt}` in place of the user's message [default: InternVL2.5's or Qwen-VL's
+    /// for their families, that of the file for other instruct models, none for a model without one]. A
+    /// server applies its own template and receives only the system message of a ChatML template
+    /// [default: InternVL2.5's].
     #[arg(long, value_name = "FILE")]
     prompt_template: Option<PathBuf>,
 
-    /// Maximum tiles per image [default: the model's].
+    /// Maximum tiles per image [default: the model's]. Qwen-VL, which reads images whole, reads as many pixels as tiles of 448×448
+    /// have, up to 16 [default: 1280 tokens].
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     max_tiles: Option<usize>,
 

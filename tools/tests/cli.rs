@@ -9,7 +9,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use support::{POLICY, PRM, Sandbox};
 
-const COMMANDS: [&str; 41] = [
+const COMMANDS: [&str; 42] = [
     "solve",
     "convert",
     "quantize",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 41] = [
     "eval bon",
     "eval steps",
     "eval judge",
+    "ablate",
     "report",
     "data import",
     "data stats",

@@ -136,3 +136,31 @@ fn a_threshold_chosen_on_one_file_is_measured_on_another() {
     let run = sandbox.run("eval steps two.json --tune-on one.json");
     assert!(run.code == Some(2) && run.err.contains("--tune <FIGURE>"), "{}", run.err);
 }
+
+#[test]
+fn prmbench_has_its_classes_and_dimensions() {
+    let sandbox = Sandbox::new();
+    let record = |class: &str, scores: [f64; 2], wrong: u8| {
+        json!({"question": "q", "classification": class, "solutions_splits": [["a", "b"]], "prm_scores": [scores],
+               "step_labels": [[1, 1 - wrong]]})
+    };
+    let records = [
+        record("redundency", [0.9, 0.2], 1),
+        record("circular", [0.9, 0.8], 1),
+        record("multi_solutions", [0.9, 0.8], 0),
+    ];
+    sandbox.write("s.json", json!(records).to_string());
+    let run = sandbox.run("eval steps s.json -o r.json").done();
+    for part in ["PRMBench", "simplicity", "circular", "multi_solutions", "overall"] {
+        assert!(run.out.contains(part), "{part}: {}", run.out);
+    }
+    let scores = &sandbox.json("r.json")["report"]["prmbench"];
+    let simplicity = &scores["dimensions"][0];
+    // Of `circular` the right step is kept and the wrong one missed: F1 2/3 and 0.
+    let circular = simplicity["classes"]["circular"].as_f64().unwrap();
+    assert!((circular - 1.0 / 3.0).abs() < 1e-12 && simplicity["classes"]["redundency"] == json!(1.0));
+    assert!((simplicity["score"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-12);
+    assert_eq!(scores["dimensions"][2]["score"], Value::Null);
+    sandbox.run("report r.json -o r.html").done();
+    assert!(String::from_utf8(sandbox.read("r.html")).unwrap().contains("PRMBench: PRMScore"));
+}

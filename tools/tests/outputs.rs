@@ -37,6 +37,7 @@ fn commands() -> [(Vec<String>, bool); 2] {
         "convert no-checkpoint".into(),
         "data import auto no.json".into(),
         format!("eval bench other {POLICY} --problems p.json -n 1"),
+        "ablate no.toml".into(),
         "data split no.json".into(),
         "data curate no.json".into(),
         "annotate --policy junk.gguf --problems p.json".into(),

@@ -25,8 +25,9 @@ pub(super) fn is_known(key: &str, arch: &str, kinds: &[Of]) -> bool {
 #[doc(hidden)]
 pub fn table_keys(arch: &str) -> Vec<String> {
     let kinds: &[Of] = match arch {
-        "clip" => &[Of::Any, Of::Vision],
+        "clip" => &[Of::Any, Of::Vision, Of::InternVision],
         "adapter" => &[Of::Any, Of::Adapter],
+        "qwen2vl" | "qwen3vl" => &[Of::Any, Of::Vocabulary, Of::Language, Of::QwenLanguage],
         _ => &[Of::Any, Of::Vocabulary, Of::Language],
     };
     TABLE.iter().filter(|rule| kinds.contains(&rule.of)).map(|rule| rule.key(arch)).collect()

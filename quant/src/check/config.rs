@@ -51,6 +51,8 @@ pub fn language_config(file: &GgufFile) -> Result<LanguageConfig, GgufError> {
         own_head_width: optional(file, &key("attention.key_length")).filter(|_| arch.has_own_head_width()),
         window: optional(file, WINDOW).filter(|window| *window < context),
         scoring_head: None,
+        position_sections: None,
+        deepstack: 0,
         tied: file.tensor("output.weight").is_none(),
         token_ids: ["bos", "eos", "padding"].map(token),
     })

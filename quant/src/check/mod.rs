@@ -22,6 +22,7 @@ mod apply;
 mod config;
 mod keys;
 mod language;
+mod qwen;
 mod rules;
 mod table;
 mod tensors;

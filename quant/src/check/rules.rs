@@ -14,8 +14,14 @@ pub(super) enum Of {
     Vocabulary,
     /// Language models whose tensors are loaded.
     Language,
+    /// Language models of `Qwen-VL`.
+    QwenLanguage,
     /// Vision towers.
     Vision,
+    /// Vision towers of `InternVL`.
+    InternVision,
+    /// Vision towers of `Qwen-VL`.
+    QwenVision,
     /// Adapters.
     Adapter,
 }
@@ -41,6 +47,8 @@ pub(super) enum Kind {
     Float(f32, f32),
     /// A boolean.
     Flag,
+    /// An array of booleans.
+    Flags,
     /// This boolean.
     Always(bool),
     /// A string.
@@ -98,6 +106,7 @@ impl Kind {
             Self::Short(..) => "u16",
             Self::Float(..) | Self::Finite => "f32",
             Self::Flag | Self::Always(_) => "bool",
+            Self::Flags => "bool[]",
             Self::Text | Self::OneOf(_) => "string",
             Self::Strings(_) => "string[]",
             Self::Floats(_) | Self::Positives(_) => "f32[]",
@@ -127,7 +136,9 @@ impl Kind {
                 range(number.is_finite() && *number > above && *number <= max, expected)
             }
             (Self::Finite, GgufValue::F32(number)) => range(number.is_finite(), "a finite number".to_owned()),
-            (Self::Flag, GgufValue::Bool(_)) | (Self::Text, GgufValue::String(_)) => Fit::Yes,
+            (Self::Flag, GgufValue::Bool(_))
+            | (Self::Text, GgufValue::String(_))
+            | (Self::Flags, GgufValue::Array(GgufArray::Bool(_))) => Fit::Yes,
             (Self::Always(expected), GgufValue::Bool(found)) => range(*found == expected, expected.to_string()),
             (Self::OneOf(known), GgufValue::String(text)) => {
                 let expected = match known {

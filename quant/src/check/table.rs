@@ -7,15 +7,22 @@
 
 use super::rules::{
     Kind::{
-        self, Absent, Always, Count, Finite, Flag, Float, Floats, Ints, OneOf, Positives, Short, Strings, Text, TokenId,
+        self, Absent, Always, Count, Finite, Flag, Flags, Float, Floats, Ints, OneOf, Positives, Short, Strings, Text,
+        TokenId,
     },
     Need::{Optional, Required},
-    Of::{self, Adapter, Any, Language, Vision, Vocabulary},
+    Of::{self, Adapter, Any, InternVision, Language, QwenLanguage, QwenVision, Vision, Vocabulary},
     Rule,
 };
 
 /// Architectures of language models that are let in: those that `convert` writes.
-pub(super) const ARCHITECTURES: &[&str] = &["internlm2", "llama", "qwen2", "qwen3"];
+pub(super) const ARCHITECTURES: &[&str] = &["internlm2", "llama", "qwen2", "qwen3", "qwen2vl", "qwen3vl"];
+
+/// Projectors of `Qwen-VL`.
+pub(super) const QWEN_PROJECTORS: &[&str] = &["qwen2vl_merger", "qwen2.5vl_merger", "qwen3vl_merger"];
+
+/// All projectors that are let in.
+const PROJECTORS: &[&str] = &["internvl", "qwen2vl_merger", "qwen2.5vl_merger", "qwen3vl_merger"];
 
 /// Maximum number of blocks in llama.cpp (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u32 = 512;
@@ -117,6 +124,8 @@ pub(super) const TABLE: &[Rule] = &[
     may("ARCH.rope.scaling.alpha", Language, FACTOR),
     may("ARCH.rope.scaling.original_context_length", Language, Count(1, MAX_CONTEXT)),
     may("ARCH.rope.scaling.finetuned", Language, Flag),
+    must("ARCH.rope.dimension_sections", QwenLanguage, Ints(0, MAX_WIDTH as i32)),
+    may("ARCH.n_deepstack_layers", QwenLanguage, Count(0, MAX_LAYERS)),
     may("ARCH.vocab_size", Language, Count(1, i32::MAX as u32)),
     may("ARCH.expert_count", Language, Count(0, 0)),
     may("ARCH.expert_used_count", Language, Count(0, 0)),
@@ -130,12 +139,12 @@ pub(super) const TABLE: &[Rule] = &[
     may("ARCH.attention.key_length_swa", Language, Absent),
     may("ARCH.attention.value_length_swa", Language, Absent),
     may("ARCH.rope.dimension_count_swa", Language, Absent),
-    // clip_model_loader and its load_hparams, for the projector `internvl`.
+    // clip_model_loader and its load_hparams, for the projectors that are let in.
     must("clip.has_vision_encoder", Vision, Always(true)),
     may("clip.has_audio_encoder", Vision, Always(false)),
     may("clip.has_gen_audio_encoder", Vision, Always(false)),
-    must("clip.projector_type", Vision, OneOf(&["internvl"])),
-    may("clip.vision.projector_type", Vision, OneOf(&["internvl"])),
+    must("clip.projector_type", Vision, OneOf(PROJECTORS)),
+    may("clip.vision.projector_type", Vision, OneOf(PROJECTORS)),
     may("clip.use_gelu", Vision, Flag),
     may("clip.use_silu", Vision, Flag),
     must("clip.vision.image_size", Vision, Count(1, MAX_IMAGE)),
@@ -150,9 +159,13 @@ pub(super) const TABLE: &[Rule] = &[
     must("clip.vision.attention.layer_norm_epsilon", Vision, EPSILON),
     must("clip.vision.image_mean", Vision, Floats(3)),
     must("clip.vision.image_std", Vision, Positives(3)),
-    must("clip.vision.projector.scale_factor", Vision, Count(1, MAX_IMAGE)),
-    may("clip.vision.preproc_min_tiles", Vision, Count(1, MAX_TILES)),
-    may("clip.vision.preproc_max_tiles", Vision, Count(1, MAX_TILES)),
+    must("clip.vision.projector.scale_factor", InternVision, Count(1, MAX_IMAGE)),
+    may("clip.vision.preproc_min_tiles", InternVision, Count(1, MAX_TILES)),
+    may("clip.vision.preproc_max_tiles", InternVision, Count(1, MAX_TILES)),
+    // Its graphs assert that four patches are a token.
+    may("clip.vision.spatial_merge_size", QwenVision, Count(2, 2)),
+    may("clip.vision.n_wa_pattern", QwenVision, Count(0, MAX_VISION_LAYERS + 1)),
+    may("clip.vision.is_deepstack_layers", QwenVision, Flags),
     // llama_adapter_lora_init_impl.
     must("adapter.type", Adapter, OneOf(&["lora"])),
     must("adapter.lora.alpha", Adapter, Finite),

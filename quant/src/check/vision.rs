@@ -3,7 +3,9 @@
 
 use super::apply::{apply, is_known};
 use super::keys::{bad_key, divides, equals, number, optional};
+use super::qwen;
 use super::rules::Of;
+use super::table::QWEN_PROJECTORS;
 use super::tensors::{Layout, Role};
 use crate::gguf::{GgufError, GgufFile, GgufValue};
 
@@ -13,7 +15,7 @@ const MAX_GRID: u64 = 64;
 /// patches, in bytes. `InternVL`'s largest tower takes 105 million.
 const MAX_ATTENTION: u64 = 1 << 28;
 
-/// Checks an `mmproj` file with an `InternVL` projector.
+/// Checks an `mmproj` file with a projector of `InternVL` or `Qwen-VL`.
 ///
 /// # Errors
 /// [`GgufError`] with the key or tensor and the expected value.
@@ -22,17 +24,35 @@ pub fn vision(file: &GgufFile) -> Result<(), GgufError> {
     if arch != "clip" {
         return Err(bad_key(file, "general.architecture", format!("'{arch}'"), "'clip', a vision projector (mmproj)"));
     }
-    let kinds = [Of::Any, Of::Vision];
+    let projector = file.get("clip.projector_type").and_then(GgufValue::as_str).unwrap_or_default();
+    let is_qwen = QWEN_PROJECTORS.contains(&projector);
+    let kinds = [Of::Any, Of::Vision, if is_qwen { Of::QwenVision } else { Of::InternVision }];
     apply(file, arch, &kinds)?;
+    equal_projectors(file, projector)?;
     let clip = file.metadata().iter().find(|(key, _)| key.starts_with("clip.") && !is_known(key, arch, &kinds));
     if let Some((key, value)) = clip {
-        return Err(bad_key(file, key, value.to_string(), "none: this key is not supported for InternVL"));
+        let family = if is_qwen { "Qwen-VL" } else { "InternVL" };
+        return Err(bad_key(file, key, value.to_string(), format!("none: this key is not supported for {family}")));
+    }
+    if is_qwen {
+        return qwen::check(file, projector);
     }
     let keys = ["clip.use_gelu", "clip.use_silu"];
     if keys.iter().all(|key| file.get(key).and_then(GgufValue::as_bool) == Some(true)) {
         return Err(bad_key(file, keys[1], "true, as is clip.use_gelu", "one activation"));
     }
     layout(&Sizes::read(file)?).check(file)
+}
+
+/// Checks that both keys of a projector, if there are two, have the same value: `clip` reads one of them.
+fn equal_projectors(file: &GgufFile, projector: &str) -> Result<(), GgufError> {
+    let key = "clip.vision.projector_type";
+    match file.get(key).and_then(GgufValue::as_str) {
+        Some(other) if other != projector => {
+            Err(bad_key(file, key, format!("'{other}'"), format!("'{projector}', as clip.projector_type")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Sizes of the tower.

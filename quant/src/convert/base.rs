@@ -34,7 +34,7 @@ impl Base {
             let language = language_config(&file)?;
             return Ok(Self { language, path: path.to_owned(), weights: Weights::Gguf(file) });
         }
-        let ModelConfig { names, language, vision } = ModelConfig::read(path)?;
+        let ModelConfig { names, language, vision, .. } = ModelConfig::read(path)?;
         let checkpoint = Checkpoint::open(path)?;
         let names = Names::of(names, Some(&checkpoint));
         let weights = Weights::Checkpoint { checkpoint, names, has_vision: vision.is_some() };

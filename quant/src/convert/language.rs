@@ -23,7 +23,11 @@ pub(super) fn map(
     let mut mapper = Mapper::new(checkpoint, directory, move |name| names.language(name), weight_type);
     match config.arch {
         LanguageArch::InternLm2 => internlm2(&mut mapper, config)?,
-        LanguageArch::Qwen2 | LanguageArch::Qwen3 | LanguageArch::Llama => llama(&mut mapper, config)?,
+        LanguageArch::Qwen2
+        | LanguageArch::Qwen3
+        | LanguageArch::Llama
+        | LanguageArch::Qwen2Vl
+        | LanguageArch::Qwen3Vl => llama(&mut mapper, config)?,
     }
     Ok(mapper.finish())
 }
@@ -76,11 +80,11 @@ fn llama(mapper: &mut Mapper<'_>, config: &LanguageConfig) -> Result<(), Convert
             let (name, projection) = (target(name), source(&format!("self_attn.{projection}")));
             let weight = format!("{projection}.weight");
             mapper.take_rows(&format!("{name}.weight"), &weight, &[width, hidden], rows, width)?;
-            if config.arch == LanguageArch::Qwen2 {
+            if config.arch.has_qkv_bias() {
                 mapper.take(&format!("{name}.bias"), &format!("{projection}.bias"), &[width])?;
             }
         }
-        if config.arch == LanguageArch::Qwen3 {
+        if config.arch.has_head_norms() {
             mapper.take(&target("attn_q_norm.weight"), &source("self_attn.q_norm.weight"), &[head])?;
             mapper.take(&target("attn_k_norm.weight"), &source("self_attn.k_norm.weight"), &[head])?;
         }

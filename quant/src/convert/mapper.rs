@@ -86,6 +86,18 @@ impl<'a> Mapper<'a> {
         self.plan(target, source, &[1, rows, width], vec![width, rows], order)
     }
 
+    /// Plans `target` from the kernel of one of two frames in `source`, a convolution over both.
+    pub(super) fn take_frame(
+        &mut self,
+        target: &str,
+        source: &str,
+        [outputs, channels, side]: [u64; 3],
+        frame: u64,
+    ) -> Result<(), ConvertError> {
+        let shape = [outputs, channels, 2, side, side];
+        self.plan(target, source, &shape, vec![side, side, channels, outputs], RowMap::Frame { frame })
+    }
+
     fn plan(
         &mut self,
         target: &str,
@@ -145,11 +157,12 @@ pub(super) fn look_up<'c>(
 /// and llama.cpp computes them in 32 bits; the patch embedding is a convolution, for which only 16-
 /// and 32-bit kernels exist.
 fn tensor_type(name: &str, dims: &[u64], weight_type: WeightType) -> GgmlType {
+    let is_kernel = dims.len() == 4 && name.contains("patch_embd.weight");
     let is_matrix = dims.len() > 1 && name.ends_with(".weight");
-    if !is_matrix || name.ends_with("_norm.weight") || name.contains("position_embd") {
+    if !(is_matrix || is_kernel) || name.ends_with("_norm.weight") || name.contains("position_embd") {
         return GgmlType::F32;
     }
-    if name.contains("patch_embd") {
+    if is_kernel {
         return if weight_type == WeightType::F16 { GgmlType::F16 } else { GgmlType::F32 };
     }
     let chosen = weight_type.ggml_type();

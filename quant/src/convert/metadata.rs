@@ -2,12 +2,19 @@
 
 use crate::gguf::{GgufValue, Metadata};
 use crate::hf::config::{
-    Activation, DYNAMIC_ROPE, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, VisionConfig, VisionNorm, WINDOW,
+    Activation, DYNAMIC_ROPE, LanguageArch, LanguageConfig, ModelConfig, QwenTower, QwenVisionConfig, RopeScaling,
+    VisionConfig, VisionNorm, WINDOW,
 };
 use crate::hf::vocabulary::{Tokenizer, Vocabulary};
 
 /// Version of the block formats (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
+
+/// Patches per side that are one token in `Qwen-VL`.
+const TOKEN_PATCHES: u64 = 2;
+
+/// Epsilon of the norms in vision towers of `Qwen-VL`, a constant of their code.
+const QWEN_EPSILON: f32 = 1e-6;
 
 /// Values of the `general.*` keys.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +39,13 @@ pub(crate) fn language(info: GeneralInfo<'_>, config: &ModelConfig, tokenizer: M
             entry("mmprm.image.use_thumbnail", vision.thumbnail),
             entry("mmprm.image.min_tiles", vision.min_tiles),
             entry("mmprm.image.max_tiles", vision.max_tiles),
+        ]);
+    }
+    if let Some(vision) = &config.qwen_vision {
+        metadata.extend([
+            entry("mmprm.image.token_size", (TOKEN_PATCHES * vision.patch_size) as u32),
+            entry("mmprm.image.min_pixels", vision.min_pixels),
+            entry("mmprm.image.max_pixels", vision.max_pixels),
         ]);
     }
     metadata
@@ -84,6 +98,13 @@ fn model(config: &LanguageConfig) -> Metadata {
     if config.arch == LanguageArch::Llama {
         metadata.push(entry(key("vocab_size"), config.vocab as u32));
         metadata.push(entry(key("rope.dimension_count"), config.head() as u32));
+    }
+    if let Some([time, height, width]) = config.position_sections {
+        let sections = [time, height, width, 0].map(|section| section as i32);
+        metadata.push(entry(key("rope.dimension_sections"), sections.to_vec()));
+    }
+    if config.deepstack > 0 {
+        metadata.push(entry(key("n_deepstack_layers"), config.deepstack as u32));
     }
     metadata.extend(config.window.map(|window| entry(WINDOW, window as u32)));
     match config.rope_scaling {
@@ -171,6 +192,46 @@ pub(crate) fn vision(info: GeneralInfo<'_>, config: &VisionConfig, language: u64
         entry("mmprm.vision.class_position", "last"),
         entry("mmprm.vision.norm", if config.norm == VisionNorm::RmsNorm { "rms_norm" } else { "layer_norm" }),
     ]);
+    metadata
+}
+
+/// Returns the metadata of a vision tower of `Qwen-VL`; `language` is the width of the language model.
+pub(super) fn qwen_vision(info: GeneralInfo<'_>, config: &QwenVisionConfig, language: u64) -> Metadata {
+    let key = |name: &str| format!("clip.vision.{name}");
+    let (projector, activation) = match config.tower {
+        QwenTower::Qwen2 => ("qwen2vl_merger", None),
+        QwenTower::Qwen25 => ("qwen2.5vl_merger", Some("clip.use_silu")),
+        QwenTower::Qwen3 => ("qwen3vl_merger", Some("clip.use_gelu")),
+    };
+    // clip wants the side of an image; that of the learnt positions is read from their tensor.
+    let image = match config.grid {
+        0 => 40 * config.patch_size,
+        grid => grid * config.patch_size,
+    };
+    let mut metadata = general("clip", "mmproj", info);
+    metadata.extend([
+        entry("clip.has_vision_encoder", true),
+        entry("clip.projector_type", projector),
+        entry(key("projection_dim"), language as u32),
+        entry(key("image_size"), image as u32),
+        entry(key("patch_size"), config.patch_size as u32),
+        entry(key("embedding_length"), config.hidden as u32),
+        entry(key("feed_forward_length"), config.feed_forward as u32),
+        entry(key("block_count"), config.layers as u32),
+        entry(key("attention.head_count"), config.heads as u32),
+        entry(key("attention.layer_norm_epsilon"), QWEN_EPSILON),
+        entry(key("image_mean"), config.mean.to_vec()),
+        entry(key("image_std"), config.std.to_vec()),
+    ]);
+    metadata.extend(activation.map(|activation| entry(activation, true)));
+    if config.full_attention_every > 0 {
+        metadata.push(entry(key("n_wa_pattern"), config.full_attention_every as u32));
+    }
+    if config.tower == QwenTower::Qwen3 {
+        metadata.push(entry(key("spatial_merge_size"), TOKEN_PATCHES as u32));
+        let is_feature = (0..config.layers).map(|block| config.deepstack.contains(&block));
+        metadata.push(entry(key("is_deepstack_layers"), is_feature.collect::<Vec<bool>>()));
+    }
     metadata
 }
 

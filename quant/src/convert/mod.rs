@@ -34,6 +34,7 @@ mod names;
 mod options;
 mod pair;
 mod planned;
+mod qwen;
 mod rows;
 mod stream;
 mod vision;
@@ -106,15 +107,24 @@ pub fn plan(checkpoint: &Path, output: &Path, options: &ConvertOptions) -> Resul
         add_origin(&mut metadata, &origin, options, checkpoint, &mut notes)?;
     }
     let id = || (PAIR_KEY.to_owned(), GgufValue::String(pair::id(&tensors, names)));
-    let pair = config.vision.as_ref().map(|_| id());
+    let pair = config.is_multimodal().then(id);
     metadata.extend(pair.clone());
     metadata.extend(options.metadata.iter().cloned());
     let path = output.join(format!("{name}-{}.gguf", options.weight_type.name()));
     files.push(PlannedFile { path, metadata, tensors: language_tensors });
-    if let Some(vision) = &config.vision {
-        let tensors =
-            vision::map(Some(&tensors), checkpoint, names, vision, config.language.hidden, options.vision_type)?;
-        let mut metadata = metadata::vision(info(options.vision_type, &tensors), vision, config.language.hidden);
+    let width = config.language.hidden;
+    let mmproj = match (&config.vision, &config.qwen_vision) {
+        (Some(vision), _) => {
+            let tensors = vision::map(Some(&tensors), checkpoint, names, vision, width, options.vision_type)?;
+            Some((metadata::vision(info(options.vision_type, &tensors), vision, width), tensors))
+        }
+        (None, Some(vision)) => {
+            let tensors = qwen::map(Some(&tensors), checkpoint, names, vision, width, options.vision_type)?;
+            Some((metadata::qwen_vision(info(options.vision_type, &tensors), vision, width), tensors))
+        }
+        (None, None) => None,
+    };
+    if let Some((mut metadata, tensors)) = mmproj {
         metadata.extend(pair);
         let path = output.join(format!("mmproj-{name}-{}.gguf", options.vision_type.name()));
         files.push(PlannedFile { path, metadata, tensors });
@@ -144,7 +154,7 @@ pub fn facts(checkpoint: &Path) -> Result<Facts, ConvertError> {
     let config = ModelConfig::read(checkpoint)?;
     let tensors = Checkpoint::open(checkpoint)?;
     let head = head::kind(&config, &tensors);
-    Ok(Facts { source: Source::read(checkpoint)?, head, is_multimodal: config.vision.is_some() })
+    Ok(Facts { source: Source::read(checkpoint)?, head, is_multimodal: config.is_multimodal() })
 }
 
 /// The tensors of a converted checkpoint.
@@ -166,9 +176,11 @@ pub fn layout(config: &ModelConfig, weight_type: WeightType) -> Result<Layout, C
     let directory = Path::new("the configuration");
     let names = Names::of(config.names, None);
     let language = specs(language::map(None, directory, names, &config.language, weight_type)?);
-    let vision = match &config.vision {
-        Some(vision) => specs(vision::map(None, directory, names, vision, config.language.hidden, weight_type)?),
-        None => Vec::new(),
+    let width = config.language.hidden;
+    let vision = match (&config.vision, &config.qwen_vision) {
+        (Some(vision), _) => specs(vision::map(None, directory, names, vision, width, weight_type)?),
+        (None, Some(vision)) => specs(qwen::map(None, directory, names, vision, width, weight_type)?),
+        (None, None) => Vec::new(),
     };
     Ok(Layout { language, vision })
 }

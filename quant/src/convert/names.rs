@@ -35,7 +35,7 @@ pub(super) struct Names {
 impl Names {
     /// Returns the names of a checkpoint; without one to look at, those of any.
     pub(super) fn of(layout: TensorNames, checkpoint: Option<&Checkpoint>) -> Self {
-        let nested = layout == TensorNames::Transformers
+        let nested = matches!(layout, TensorNames::Transformers | TensorNames::QwenVl)
             && checkpoint.is_some_and(|checkpoint| checkpoint.names().any(|name| name.starts_with(NESTED)));
         Self { layout, nested }
     }
@@ -44,7 +44,7 @@ impl Names {
     pub(super) fn language(self, name: &str) -> String {
         match (self.layout, self.nested, name.strip_prefix("model.")) {
             (TensorNames::Chat | TensorNames::Transformers, false, _) => format!("language_model.{name}"),
-            (TensorNames::Transformers, true, Some(inner)) => format!("{NESTED}{inner}"),
+            (TensorNames::Transformers | TensorNames::QwenVl, true, Some(inner)) => format!("{NESTED}{inner}"),
             _ => name.to_owned(),
         }
     }
@@ -53,13 +53,17 @@ impl Names {
     pub(super) fn is_language(self, name: &str) -> bool {
         match (self.layout, self.nested) {
             (TensorNames::Text, _) => true,
+            (TensorNames::QwenVl, false) => !name.starts_with("visual."),
             (_, false) => name.starts_with("language_model."),
             (_, true) => name.starts_with(NESTED) || name.starts_with("lm_head."),
         }
     }
 
-    /// Returns the name of a tensor of the vision tower or projector, given as `InternVL` calls it.
+    /// Returns the name of a tensor of the vision tower or projector, given as `InternVL` or the older layout of `Qwen-VL` calls it.
     pub(super) fn vision(self, name: &str) -> String {
+        if self.layout == TensorNames::QwenVl && self.nested {
+            return format!("model.{name}");
+        }
         if self.layout != TensorNames::Transformers {
             return name.to_owned();
         }

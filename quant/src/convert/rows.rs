@@ -36,6 +36,11 @@ pub(super) enum RowMap {
         /// Width of a head.
         head: u64,
     },
+    /// The kernel of one of two frames, of a convolution over both: a row is a channel of one frame.
+    Frame {
+        /// The frame, 0 or 1.
+        frame: u64,
+    },
     /// Queries or keys of Llama, reordered in the same way within each head.
     Rotated {
         /// Width of a head.
@@ -44,6 +49,13 @@ pub(super) enum RowMap {
 }
 
 impl RowMap {
+    /// Returns the number of elements of a row, which is one index of the first dimension of the source, in a tensor of these
+    /// dimensions (contiguous first); of a kernel it is one index of all dimensions but those of a frame.
+    pub(super) fn row_len(self, dims: &[u64]) -> u64 {
+        let inner = if let Self::Frame { .. } = self { 2 } else { dims.len().saturating_sub(1) };
+        dims.iter().take(inner).product()
+    }
+
     /// Returns the source row of an output row.
     pub(super) fn source(self, row: u64) -> u64 {
         match self {
@@ -59,6 +71,7 @@ impl RowMap {
                 let within = if part == QkvPart::Value { within } else { adjacent(within, head) };
                 (block * (group + 2) + slot) * head + within
             }
+            Self::Frame { frame } => 2 * row + frame,
             Self::Rotated { head } => row / head * head + adjacent(row % head, head),
         }
     }

@@ -51,8 +51,8 @@ impl<'a, 'w> Stream<'a, 'w> {
         let source = self.checkpoint.get(&planned.source).expect("planned from this checkpoint");
         let ggml_type = planned.spec.ggml_type;
         let elements = planned.elements() as usize;
-        // A unit is what the row map selects: one index of the source's first dimension.
-        let unit = elements / planned.spec.dims.last().map_or(1, |dim| *dim as usize);
+        // A unit is what the row map selects.
+        let unit = planned.rows.row_len(&planned.spec.dims) as usize;
         let per_chunk = (CHUNK / unit).max(1);
         // Blocks extend along the contiguous dimension; a unit has one or more rows of it. Vectors
         // are never blocks.

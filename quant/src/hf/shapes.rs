@@ -58,6 +58,8 @@ impl Shape {
             own_head_width: None,
             window: None,
             scoring_head: None,
+            position_sections: None,
+            deepstack: 0,
             tied: false,
             token_ids: [Some(1), Some(2), Some(2)],
         };
@@ -77,7 +79,7 @@ impl Shape {
             Self::InternVl25B2 => internlm2(2048, 24, 16, 8192),
             Self::InternVl25B8 => internlm2(4096, 32, 32, 14_336),
         };
-        ModelConfig { names: TensorNames::Chat, language, vision: Some(internvit_300m()) }
+        ModelConfig { names: TensorNames::Chat, language, vision: Some(internvit_300m()), qwen_vision: None }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Reads one file, or the shards listed in `model.safetensors.index.json`, memory-mapped; where a directory has none, the files of
-//! PyTorch in their place ([`crate::pytorch`]).
+//! `PyTorch` in their place ([`super::pytorch`]).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,7 +23,7 @@ const PREFIX: usize = 8;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// PyTorch's names.
+/// `PyTorch`'s names.
 const PYTORCH: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// An error of reading a checkpoint's tensors. Every message names the file and the tensor.
@@ -127,7 +127,7 @@ impl Checkpoint {
     /// Opens `model.safetensors`, or the shards listed in `model.safetensors.index.json`, which
     /// must be plain file names in the same directory and contain exactly the tensors that the
     /// index lists. A directory with both is refused, because other programs differ in which one
-    /// they use, unless the index lists the single file. A directory with neither is one of PyTorch:
+    /// they use, unless the index lists the single file. A directory with neither is one of `PyTorch`:
     /// `pytorch_model.bin`, or `pytorch_model.bin.index.json` and its shards.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Checkpoint {
         }
     }
 
-    /// Returns a file of PyTorch among those of the checkpoint.
+    /// Returns a file of `PyTorch` among those of the checkpoint.
     pub fn pytorch_file(&self) -> Option<&Path> {
         self.shards.iter().map(MappedFile::path).find(|path| is_pytorch(path))
     }
@@ -296,7 +296,7 @@ fn malformed(path: &Path, place: impl Into<String>, problem: impl Into<String>) 
     SafetensorsError::Malformed { path: path.to_owned(), place: place.into(), problem: problem.into() }
 }
 
-/// The tensors of a file of PyTorch.
+/// The tensors of a file of `PyTorch`.
 fn parse_pytorch(bytes: &[u8], path: &Path) -> Result<Vec<(String, Tensor)>, SafetensorsError> {
     let found = pytorch::parse(bytes).map_err(|problem| malformed(path, problem.place, problem.problem))?;
     let tensor = |(name, tensor): (String, pytorch::Tensor)| {

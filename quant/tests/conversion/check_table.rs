@@ -454,9 +454,21 @@ fn only_listed_architectures_are_let_in() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mutant.gguf");
     let case = cases(directory.path()).into_iter().find(|case| case.name == "llama").unwrap();
-    for arch in
-        ["", "mamba", "rwkv6", "qwen2moe", "llama4", "dream", "llada", "t5", "bert", "grok", "clip", "Llama", "qwen2vl"]
-    {
+    for arch in [
+        "",
+        "mamba",
+        "rwkv6",
+        "qwen2moe",
+        "llama4",
+        "dream",
+        "llada",
+        "t5",
+        "bert",
+        "grok",
+        "clip",
+        "Llama",
+        "qwen3vlmoe",
+    ] {
         let mut mutant = case.header.clone();
         mutant.metadata = mutant
             .metadata

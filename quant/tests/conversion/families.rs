@@ -74,8 +74,8 @@ fn unknown_models_are_refused_by_name_with_those_that_are_known() {
     checkpoint.config["model_type"] = json!("gemma3_text");
     checkpoint.config["architectures"] = json!(["Gemma3ForCausalLM"]);
     checkpoint.refused(
-        "config.json: key 'model_type': 'gemma3_text' (Gemma3ForCausalLM), expected internvl_chat, internvl, internlm2, qwen2, \
-         qwen3, llama, mistral",
+        "config.json: key 'model_type': 'gemma3_text' (Gemma3ForCausalLM), expected internvl_chat, internvl, qwen2_vl, \
+         qwen2_5_vl, qwen3_vl, internlm2, qwen2, qwen3, llama, mistral",
     );
 }
 

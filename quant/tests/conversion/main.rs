@@ -16,4 +16,5 @@ mod golden_converter;
 mod golden_vocabulary;
 mod heads;
 mod pytorch;
+mod qwen_vl;
 mod synth;

@@ -1,4 +1,4 @@
-//! Conversion of files of PyTorch, and the configurations of GGUF files.
+//! Conversion of files of `PyTorch`, and the configurations of GGUF files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

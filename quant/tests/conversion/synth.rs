@@ -20,7 +20,7 @@ fn donor() -> GgufFile {
 
 /// A small model of a published kind.
 fn small(shape: Shape) -> ModelConfig {
-    let ModelConfig { names, language, vision } = shape.config();
+    let ModelConfig { names, language, vision, qwen_vision } = shape.config();
     let language =
         LanguageConfig { hidden: 256, feed_forward: 512, layers: 3, heads: 4, kv_heads: 2, vocab: 3000, ..language };
     let vision = vision.map(|vision| VisionConfig {
@@ -31,7 +31,7 @@ fn small(shape: Shape) -> ModelConfig {
         image_size: 56,
         ..vision
     });
-    ModelConfig { names, language, vision }
+    ModelConfig { names, language, vision, qwen_vision }
 }
 
 fn planned(config: &ModelConfig, quant_type: QuantType, seed: u64, output: &Path) -> Result<SynthPlan, SynthError> {

@@ -8,6 +8,7 @@
 mod radix;
 
 use super::ffi::Context;
+use super::prompt::rotary;
 use radix::{Cut, Radix};
 
 /// Limits on cached prefixes that no request needs.
@@ -54,10 +55,11 @@ impl Cache {
 
     /// Records that `sequence` holds `keys`, with cells of its own from position `own` on. Where
     /// another sequence already holds the same positions, its cells are shared and the own ones
-    /// freed.
+    /// freed. The keys end where an image with a grid does, or outside of one.
     pub fn hold(&mut self, context: &mut Context, sequence: i32, keys: &[u64], own: usize) {
         let (known, holder) = self.tree.longest(keys);
         if let Some(holder) = holder.filter(|&holder| known > own && holder != sequence) {
+            let [own, known] = [own, known].map(|position| rotary(&keys[..position]));
             context.forget(sequence, own..known);
             context.share(holder, sequence, own..known);
         }

@@ -82,7 +82,8 @@ impl BatchedExecutor {
     fn start_one(&mut self, index: usize, context: &mut Context, stats: &Stats) {
         let sequence = self.cache.sequence();
         let job = &mut self.jobs[index];
-        context.share(job.sequence, sequence, 0..job.request.prompt.len());
+        let prompt = &job.request.prompt;
+        context.share(job.sequence, sequence, 0..prompt.rotary(prompt.len()));
         if let Some(rollout) = job.paused.pop_front() {
             self.rollouts.push(Rollout { sequence, ..rollout });
             return;
@@ -128,8 +129,12 @@ impl BatchedExecutor {
     /// stays cached until the room is needed.
     fn postpone(&mut self, context: &mut Context, index: usize) {
         let mut job = self.jobs.remove(index);
+        if job.position > job.held {
+            // A part of an image, which the cache does not know.
+            context.truncate(job.sequence, job.request.prompt.rotary(job.held));
+        }
         self.cache.keep(context, job.sequence);
-        (job.begun, job.position, job.first) = (false, 0, None);
+        (job.begun, job.position, job.held, job.first) = (false, 0, 0, None);
         self.queue.push_front(job);
     }
 

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use super::job::{Job, Reply, Rollout, Rows};
 use crate::engine::cache::{Budget, Cache};
 use crate::engine::ffi::{Batch, Context, DecodeError};
-use crate::engine::prompt::{Span, common_prefix, token_key};
+use crate::engine::prompt::{Span, common_prefix, is_in_grid, token_key};
 use crate::engine::sampling::{self, Sampler, Scratch};
 use crate::engine::stats::{Phase, Stats};
 use crate::engine::{EngineError, Finish, GenerateRequest, LimitError, Token};
@@ -121,19 +121,21 @@ impl BatchedExecutor {
             Err(DecodeError::Full) => self.relieve(context, stats)?,
             Err(DecodeError::Failed(error)) => return Err(error),
         }
-        stats.in_use(self.cache.cells() + self.rollout_cells());
+        stats.in_use(self.cache.cells() + self.own_cells());
         self.finish_jobs();
         Ok(())
     }
 
-    /// Returns the cells of rollouts, without their prompts.
-    fn rollout_cells(&self) -> usize {
-        self.rollouts.iter().map(|rollout| rollout.fed).sum()
+    /// Returns the cells that the cache does not count: those of rollouts, without their prompts, and
+    /// of images that are decoded in part.
+    fn own_cells(&self) -> usize {
+        let rollouts = self.rollouts.iter().map(|rollout| rollout.fed);
+        rollouts.chain(self.jobs.iter().map(|job| job.position - job.held)).sum()
     }
 
     /// Returns the cells available to running requests, including those of idle prefixes.
     pub(super) fn free_cells(&self, context: &Context) -> usize {
-        let taken = self.cache.running_cells() + self.rollout_cells();
+        let taken = self.cache.running_cells() + self.own_cells();
         (context.options().cells as usize).saturating_sub(taken)
     }
 
@@ -154,7 +156,7 @@ impl BatchedExecutor {
     }
 
     fn make_room(&mut self, context: &mut Context, positions: usize) {
-        let max_cells = (context.options().cells as usize).saturating_sub(self.rollout_cells() + positions);
+        let max_cells = (context.options().cells as usize).saturating_sub(self.own_cells() + positions);
         self.cache.shrink(context, max_cells);
     }
 
@@ -191,8 +193,9 @@ impl BatchedExecutor {
             }
             let job = &mut self.jobs[index];
             (job.begun, job.position) = (true, known.min(max_shared));
+            job.held = job.position;
             if let Some(holder) = holder.filter(|_| job.position > 0) {
-                context.share(holder, job.sequence, 0..job.position);
+                context.share(holder, job.sequence, 0..job.request.prompt.rotary(job.position));
                 self.cache.hold(context, job.sequence, &job.request.prompt.keys()[..job.position], job.position);
             }
         }
@@ -206,9 +209,7 @@ impl BatchedExecutor {
         }
         let prefilling = self.jobs.iter().enumerate().filter(|(_, job)| job.is_prefilling());
         let found = prefilling.filter_map(|(index, job)| match job.request.prompt.span(job.position, limit) {
-            Span::Embeddings { values, width } => {
-                Some((index, Batch::embeddings(values.to_vec(), width, job.position, &[job.sequence])))
-            }
+            Span::Embeddings(rows) => Some((index, Batch::embeddings(rows, &[job.sequence]))),
             Span::Tokens(_) => None,
         });
         let Some((index, mut batch)) = { found }.next() else { return Ok(0) };
@@ -221,10 +222,14 @@ impl BatchedExecutor {
     /// Records that `count` more positions of a prompt were decoded.
     fn entered(&mut self, context: &mut Context, index: usize, count: usize, stats: &Stats) {
         let job = &mut self.jobs[index];
-        let own = job.position;
         job.position += count;
         stats.decoded(count);
-        self.cache.hold(context, job.sequence, &job.request.prompt.keys()[..job.position], own);
+        let keys = job.request.prompt.keys();
+        let is_part = is_in_grid(keys[job.position - 1]) && job.request.prompt.is_inside_image(job.position);
+        if !is_part {
+            let own = std::mem::replace(&mut job.held, job.position);
+            self.cache.hold(context, job.sequence, &keys[..job.position], own);
+        }
     }
 
     /// Returns a batch of the next token of each rollout and up to `slice` more positions: first of
@@ -250,11 +255,11 @@ impl BatchedExecutor {
                 break;
             }
             let Span::Tokens(tokens) = job.request.prompt.span(job.position, slice) else { continue };
-            let mut end = None;
+            let (mut end, rotary) = (None, job.request.prompt.rotary(job.position));
             for (offset, &token) in tokens.iter().enumerate() {
                 let position = job.position + offset;
                 let last = position + 1 == job.request.prompt.len();
-                let row = batch.push(token, position, job.sequence, last);
+                let row = batch.push(token, rotary + offset, job.sequence, last);
                 end = last.then_some(row);
             }
             slice -= tokens.len();

@@ -22,8 +22,11 @@ pub(super) struct Job {
     pub reserved: usize,
     /// Whether prefill has begun; until then the prompt waits for another with the same prefix.
     pub begun: bool,
-    /// Prompt positions in the cache.
+    /// Prompt positions that are decoded.
     pub position: usize,
+    /// Those of them that are in the cache for other requests: not a part of an image that is cached
+    /// whole or not at all.
+    pub held: usize,
     /// Logits at the end of the prompt, after prefill.
     pub first: Option<Vec<f32>>,
     pub started: usize,
@@ -38,7 +41,7 @@ pub(super) struct Job {
 pub(super) struct Rollout {
     pub job: u64,
     pub index: usize,
-    /// Positions of its prompt.
+    /// Rotary positions of its prompt.
     pub prompt: usize,
     pub sequence: i32,
     pub tokens: Vec<Token>,
@@ -76,6 +79,7 @@ impl Job {
             reserved: 0,
             begun: false,
             position: 0,
+            held: 0,
             first: None,
             started: 0,
             paused: VecDeque::new(),
@@ -114,7 +118,15 @@ impl Job {
         self.started += 1;
         let prompt = &self.request.prompt;
         let sampler = self.request.sampler(index);
-        Rollout { job: self.id, index, prompt: prompt.len(), sequence, tokens: Vec::new(), fed: 0, sampler }
+        Rollout {
+            job: self.id,
+            index,
+            prompt: prompt.rotary(prompt.len()),
+            sequence,
+            tokens: Vec::new(),
+            fed: 0,
+            sampler,
+        }
     }
 
     /// Answers the caller if the request was cancelled; returns whether it was.

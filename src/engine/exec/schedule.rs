@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use crate::engine::prompt::{Prompt, common_prefix};
+use crate::engine::prompt::{Prompt, common_prefix, is_in_grid};
 
 /// Batches start at multiples of this, counted from the start of their span.
 const GRAIN: usize = 4;
@@ -53,7 +53,9 @@ impl CachedPrefix {
         let is_whole = |(own, other): &(&Range<usize>, &Range<usize>)| own == other && own.end <= common;
         let whole = self.spans.iter().zip(&cached.spans).take_while(is_whole).count();
         match (self.spans.get(whole), cached.spans.get(whole), self.spans.last()) {
-            (Some(own), Some(other), _) if other.len() >= MIN_ROWS => own.start + max_kept(own, common - own.start),
+            (Some(own), Some(other), _) if other.len() >= MIN_ROWS && !is_in_grid(self.keys[own.start]) => {
+                own.start + max_kept(own, common - own.start)
+            }
             (Some(own), _, _) => own.start,
             (None, _, Some(last)) if reuse == Reuse::WithoutLastRow => last.start + max_kept(last, last.len()),
             (None, _, _) => self.keys.len(),
@@ -113,7 +115,7 @@ mod tests {
 
     /// A prompt of token runs, separated by images of nine positions.
     fn cached_prefix(runs: &[&[Token]]) -> CachedPrefix {
-        let image = || Chunk::Image(Embeddings { values: vec![0.5; 18], width: 2, digest: 7 }.into());
+        let image = || Chunk::Image(Embeddings { values: vec![0.5; 18], width: 2, digest: 7, grid: None }.into());
         let runs = runs.iter().map(|run| Chunk::Tokens(run.to_vec()));
         let mut chunks: Vec<Chunk> = runs.flat_map(|run| [run, image()]).collect();
         chunks.pop();

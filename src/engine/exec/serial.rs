@@ -88,7 +88,7 @@ impl SerialExecutor {
             _ => 0,
         };
         self.rows.retain(|&(at, _)| at < position);
-        context.truncate(PROMPT_SEQUENCE, position);
+        context.truncate(PROMPT_SEQUENCE, prompt.rotary(position));
         let mut last = None;
         while position < end {
             check()?;
@@ -138,9 +138,7 @@ impl SerialExecutor {
     fn batch(&self, prompt: &Prompt, positions: Range<usize>, end: usize, first: usize) -> (Batch, Vec<usize>) {
         let (start, length) = (positions.start, positions.len());
         match prompt.span(start, length) {
-            Span::Embeddings { values, width } => {
-                (Batch::embeddings(values.to_vec(), width, start, &[PROMPT_SEQUENCE]), Vec::new())
-            }
+            Span::Embeddings(rows) => (Batch::embeddings(rows, &[PROMPT_SEQUENCE]), Vec::new()),
             Span::Tokens(tokens) => {
                 let read: Vec<bool> = positions.map(|at| self.is_read(prompt, at, first)).collect();
                 let mut outputs = pad_outputs(&read);
@@ -148,7 +146,7 @@ impl SerialExecutor {
                     outputs[length - 1] = true;
                 }
                 let mut batch = Batch::tokens();
-                for ((position, &token), &output) in (start..).zip(tokens).zip(&outputs) {
+                for ((position, &token), &output) in (prompt.rotary(start)..).zip(tokens).zip(&outputs) {
                     batch.push(token, position, PROMPT_SEQUENCE, output);
                 }
                 if self.reading.as_ref().is_some_and(Reading::is_hidden) && read.contains(&true) {
@@ -218,7 +216,8 @@ impl RolloutGroup<'_> {
             let mut sampler = self.request.sampler(index);
             let token = self.stats.timed(Phase::Sample, || sampler.draw(first, &mut self.scratch));
             self.stats.generated(1);
-            self.context.share(PROMPT_SEQUENCE, sequence, 0..self.request.prompt.len());
+            let prompt = &self.request.prompt;
+            self.context.share(PROMPT_SEQUENCE, sequence, 0..prompt.rotary(prompt.len()));
             let mut rollout = Rollout { index, sequence, tokens: Vec::new(), sampler };
             match rollout.accept(token, self.request, self.context) {
                 Some(finish) => complete(rollout, finish, completions, self.context, self.stats),
@@ -235,9 +234,11 @@ impl RolloutGroup<'_> {
         while !self.rollouts.is_empty() {
             self.request.check_cancelled()?;
             let mut batch = Batch::tokens();
+            let prompt = &self.request.prompt;
+            let start = prompt.rotary(prompt.len());
             for rollout in &self.rollouts {
                 let token = *rollout.tokens.last().expect("a running rollout has a token to feed");
-                let position = self.request.prompt.len() + rollout.tokens.len() - 1;
+                let position = start + rollout.tokens.len() - 1;
                 batch.push(token, position, rollout.sequence, true);
             }
             match self.stats.timed(Phase::Decode, || self.context.decode(&mut batch)) {

@@ -118,8 +118,8 @@ impl<'a> PromptGroup<'a> {
                 let (sharers, end) = self.sharers(index, position);
                 let sequences: Vec<i32> = sharers.clone().map(|member| member as i32).collect();
                 match self.members[index].prompt.span(position, room.min(end - position)) {
-                    Span::Embeddings { values, width } => {
-                        let mut batch = Batch::embeddings(values.to_vec(), width, position, &sequences);
+                    Span::Embeddings(rows) => {
+                        let mut batch = Batch::embeddings(rows, &sequences);
                         self.flush(&mut pending)?;
                         self.decode(&mut batch)?;
                         position += batch.len();
@@ -130,9 +130,10 @@ impl<'a> PromptGroup<'a> {
                         let is_read = |at: usize| sharing.iter().any(|member| self.reading.is_at(member.prompt, at));
                         let until = (position..position + tokens.len()).find(|at| is_read(*at));
                         let until = until.map_or(tokens.len(), |at| at + 1 - position);
-                        for &token in &tokens[..until] {
+                        let rotary = self.members[index].prompt.rotary(position);
+                        for (rotary, &token) in (rotary..).zip(&tokens[..until]) {
                             let is_read = is_read(position);
-                            let row = pending.batch.push_shared(token, position, &sequences, is_read);
+                            let row = pending.batch.push_shared(token, rotary, &sequences, is_read);
                             if is_read {
                                 pending.read.push(PendingRow { row, position, sharers: sharers.clone() });
                             }

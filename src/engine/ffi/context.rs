@@ -11,6 +11,7 @@ use super::adapter::Adapter;
 use super::shim::{self, caught};
 use super::{Model, creation_lock, log};
 use crate::engine::exec::{ThreadGovernor, processor_time};
+use crate::engine::prompt::{Rows, SECTIONS};
 use crate::engine::{EngineError, Token};
 
 /// llama.cpp's limit on sequence ids.
@@ -50,7 +51,7 @@ pub(crate) enum DecodeError {
 
 /// The input of a batch.
 #[derive(Debug)]
-enum Rows {
+enum Input {
     Tokens(Vec<Token>),
     /// Row-major `[n, embedding_width]`.
     Embeddings(Vec<f32>),
@@ -59,7 +60,8 @@ enum Rows {
 /// Rows to decode, each with its position, its sequences, and whether it outputs logits.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    rows: Rows,
+    rows: Input,
+    /// Rotary positions: one for each row, or of an image with a grid one section after the other.
     positions: Vec<i32>,
     /// The sequences of all rows, one row after the other, and the number of each row's.
     sequences: Vec<i32>,
@@ -71,20 +73,20 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub fn tokens() -> Self {
-        Self::of(Rows::Tokens(Vec::new()))
+        Self::of(Input::Tokens(Vec::new()))
     }
 
-    /// Returns a batch of embeddings at positions from `start`, shared by `sequences`.
-    pub fn embeddings(values: Vec<f32>, width: usize, start: usize, sequences: &[i32]) -> Self {
-        let count = values.len() / width;
-        let mut batch = Self::of(Rows::Embeddings(values));
-        for position in start..start + count {
-            batch.row(position, sequences, false);
+    /// Returns a batch of rows of an image, shared by `sequences`.
+    pub fn embeddings(rows: Rows<'_>, sequences: &[i32]) -> Self {
+        let mut batch = Self::of(Input::Embeddings(rows.values.to_vec()));
+        for _ in 0..rows.count() {
+            batch.row(sequences, false);
         }
+        batch.positions = rows.positions();
         batch
     }
 
-    fn of(rows: Rows) -> Self {
+    fn of(rows: Input) -> Self {
         let (positions, sequences, counts, outputs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { rows, positions, sequences, counts, outputs, hidden: false }
     }
@@ -95,29 +97,29 @@ impl Batch {
         self.outputs.fill(1);
     }
 
-    /// Appends a token row and returns its index.
+    /// Appends a token row at a rotary position and returns its index.
     pub fn push(&mut self, token: Token, position: usize, sequence: i32, outputs: bool) -> usize {
         self.push_shared(token, position, &[sequence], outputs)
     }
 
     /// Appends a token row that `sequences` share and returns its index.
     pub fn push_shared(&mut self, token: Token, position: usize, sequences: &[i32], outputs: bool) -> usize {
-        if let Rows::Tokens(tokens) = &mut self.rows {
+        if let Input::Tokens(tokens) = &mut self.rows {
             tokens.push(token);
-            self.row(position, sequences, outputs);
+            self.positions.push(position as i32);
+            self.row(sequences, outputs);
         }
-        self.positions.len() - 1
+        self.len() - 1
     }
 
-    fn row(&mut self, position: usize, sequences: &[i32], outputs: bool) {
-        self.positions.push(position as i32);
+    fn row(&mut self, sequences: &[i32], outputs: bool) {
         self.sequences.extend(sequences);
         self.counts.push(sequences.len() as i32);
         self.outputs.push(i8::from(outputs));
     }
 
     pub fn len(&self) -> usize {
-        self.positions.len()
+        self.counts.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -211,11 +213,11 @@ impl Context {
             all = rest;
         }
         let (token, embd) = match &mut batch.rows {
-            Rows::Tokens(tokens) => (tokens.as_mut_ptr(), std::ptr::null_mut()),
-            Rows::Embeddings(values) => (std::ptr::null_mut(), values.as_mut_ptr()),
+            Input::Tokens(tokens) => (tokens.as_mut_ptr(), std::ptr::null_mut()),
+            Input::Embeddings(values) => (std::ptr::null_mut(), values.as_mut_ptr()),
         };
         let raw = sys::llama_batch {
-            n_tokens: batch.positions.len() as i32,
+            n_tokens: batch.counts.len() as i32,
             token,
             embd,
             pos: batch.positions.as_mut_ptr(),
@@ -230,8 +232,9 @@ impl Context {
         }
         let errors = log::collect();
         let before = self.governor.is_some().then(|| (Instant::now(), processor_time()));
-        // SAFETY: all arrays have `n_tokens` entries, each of `seq_id` as many as `n_seq_id` says,
-        // and outlive the call; ids, tokens and sizes were checked above.
+        // SAFETY: all arrays have `n_tokens` entries, `pos` as many for each section that llama.cpp
+        // reads, each of `seq_id` as many as `n_seq_id` says, and outlive the call; ids, tokens and
+        // sizes were checked above.
         let status = caught(|cause| unsafe {
             let status = shim::mmprm_llama_decode(self.pointer.as_ptr(), raw, cause);
             // A GPU may still compute; the call includes that, so that measured times are complete.
@@ -278,13 +281,16 @@ impl Context {
             .try_for_each(|&count| in_range("number of sequences of a row", count.into(), 1, sequences))?;
         batch.sequences.iter().try_for_each(|&id| in_range("sequence id", id.into(), 0, sequences - 1))?;
         match &batch.rows {
-            Rows::Tokens(tokens) => {
+            Input::Tokens(tokens) => {
                 let last = self.vocabulary as i64 - 1;
                 tokens.iter().try_for_each(|&token| in_range("token", token.into(), 0, last))
             }
-            Rows::Embeddings(values) => {
+            Input::Embeddings(values) => {
                 let expected = (batch.len() * self.model.embedding_width()) as i64;
-                in_range("number of embedding values", values.len() as i64, expected, expected)
+                in_range("number of embedding values", values.len() as i64, expected, expected)?;
+                let sections = if self.model.has_sections() { SECTIONS } else { 1 };
+                let expected = (batch.len() * sections) as i64;
+                in_range("number of positions", batch.positions.len() as i64, expected, expected)
             }
         }
     }
@@ -325,21 +331,21 @@ impl Context {
         unsafe { sys::llama_memory_clear(self.memory(), false) }
     }
 
-    /// Removes positions `from..` of `sequence`; cells shared with other sequences stay.
+    /// Removes rotary positions `from..` of `sequence`; cells shared with other sequences stay.
     pub fn truncate(&mut self, sequence: i32, from: usize) {
         self.assert_sequence(sequence);
         // SAFETY: the sequence id is in range.
         unsafe { sys::llama_memory_seq_rm(self.memory(), sequence, from as i32, -1) };
     }
 
-    /// Removes `positions` of `sequence`; later positions stay.
+    /// Removes rotary `positions` of `sequence`; later positions stay.
     pub fn forget(&mut self, sequence: i32, positions: Range<usize>) {
         self.assert_sequence(sequence);
         // SAFETY: the sequence id is in range.
         unsafe { sys::llama_memory_seq_rm(self.memory(), sequence, positions.start as i32, positions.end as i32) };
     }
 
-    /// Makes `to` share `positions` of `from`, without copying.
+    /// Makes `to` share rotary `positions` of `from`, without copying.
     pub fn share(&mut self, from: i32, to: i32, positions: Range<usize>) {
         self.assert_sequence(from);
         self.assert_sequence(to);

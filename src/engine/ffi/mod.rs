@@ -12,6 +12,7 @@
 mod adapter;
 mod build;
 mod chat;
+mod clip;
 mod context;
 mod log;
 mod model;
@@ -24,7 +25,7 @@ pub(crate) use chat::apply_chat_template;
 pub(super) use context::{Batch, Context, ContextOptions, DecodeError};
 pub use model::{Device, Model, ModelOptions, gpu_devices};
 pub(crate) use model::{Specials, is_cache_f32};
-pub use vision::LlamaEncoder;
+pub use vision::{LlamaEncoder, QwenEncoder};
 
 use std::ffi::CString;
 use std::path::Path;

@@ -19,7 +19,17 @@ use crate::engine::{EngineError, Token, TokenizeError};
 use crate::prompt::{Fragment, Run, STEP_TOKEN, Special};
 
 /// Tokens of the prompts, which some vocabularies have as user-defined ones.
-const OWN_TOKENS: [&str; 6] = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", STEP_TOKEN];
+const OWN_TOKENS: [&str; 9] = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    STEP_TOKEN,
+];
 
 /// A compute device that llama.cpp found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +213,13 @@ impl Model {
         unsafe { sys::llama_model_n_embd_inp(self.as_ptr()) as usize }
     }
 
+    /// Returns whether rotary positions have sections of time, height and width (M-RoPE).
+    pub(crate) fn has_sections(&self) -> bool {
+        // SAFETY: the model is valid.
+        let kind = unsafe { sys::llama_model_rope_type(self.as_ptr()) };
+        matches!(kind, sys::LLAMA_ROPE_TYPE_MROPE | sys::LLAMA_ROPE_TYPE_IMROPE)
+    }
+
     /// Returns the width of a hidden state after the final norm.
     pub fn hidden_width(&self) -> usize {
         // SAFETY: the model is valid.
@@ -377,6 +394,17 @@ impl Model {
         }
         let is_byte = |token: Token| self.attributes(token) & sys::LLAMA_TOKEN_ATTR_BYTE != 0;
         (0..self.vocabulary_size() as Token).find(|token| !is_byte(*token) && self.detokenize(&[*token]) == text)
+    }
+
+    /// Returns in what another model's vocabulary differs first, if it does.
+    pub(crate) fn other_vocabulary(&self, other: &Self) -> Option<String> {
+        let (own, others) = (self.vocabulary_size(), other.vocabulary_size());
+        if own != others {
+            return Some(format!("{own} and {others} tokens"));
+        }
+        let is_other = |token: &Token| self.text(*token) != other.text(*token);
+        let token = (0..own as Token).find(is_other)?;
+        Some(format!("token {token} is {:?} and {:?}", self.text(token), other.text(token)))
     }
 
     /// Returns the beginning-of-sequence token that the file names.

@@ -1,40 +1,21 @@
-//! The vision tower and projector of a GGUF pair, through llama.cpp's multimodal library.
+//! The vision towers of GGUF pairs in llama.cpp: of `InternVL`, which reads tiles, and of `Qwen-VL`, which reads images whole.
 
-use std::ffi::c_void;
 use std::path::Path;
-use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use llama_cpp_sys_2 as sys;
-use mmprm_quant::gguf::GgufFile;
+use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
 
-use super::model::{c_string, gpu_devices};
-use super::shim::{self, caught};
-use super::{Model, creation_lock, log, path_to_c, start_backend};
-use crate::engine::EngineError;
-use crate::engine::memory::planning;
+use super::clip::{Clip, ClipOptions, Pixels};
+use super::{Model, start_backend};
+use crate::engine::{EngineError, Grid};
 
-/// Encodes image tiles with llama.cpp's multimodal library.
-///
-/// Tiles have exactly the tower's input size, so that llama.cpp's own resizing and tiling, which
-/// differ from `InternVL`'s, never apply. Tiles are encoded one at a time, so that embeddings do
-/// not depend on other tiles.
+/// Encodes image tiles of `InternVL` with llama.cpp's multimodal library.
 #[derive(Debug)]
 pub struct LlamaEncoder {
-    context: Mutex<Pointer>,
-    model: Arc<Model>,
-    file: GgufFile,
-    gpu: bool,
+    clip: Clip,
     size: usize,
     tokens: usize,
-    threads: u32,
 }
-
-#[derive(Debug)]
-struct Pointer(NonNull<sys::mtmd_context>);
-
-// SAFETY: the context may be used from any one thread at a time; the mutex ensures that.
-unsafe impl Send for Pointer {}
 
 impl LlamaEncoder {
     /// Loads the mmproj file of `model`; `threads` as in
@@ -66,39 +47,8 @@ impl LlamaEncoder {
             return Err(refuse(format!("image size {size} is not a multiple of patch size {patch} × {scale}")));
         }
         model.check_projector(path, width)?;
-        let threads = planning::threads(threads, file.file_size())?;
-        let c_path = path_to_c(path)?;
-        let lock = creation_lock();
-        let errors = log::collect();
-        // SAFETY: plain parameter values; the path is a valid C string for the call; the model
-        // outlives the context.
-        let pointer = caught(|cause| unsafe {
-            let mut parameters = sys::mtmd_context_params_default();
-            parameters.use_gpu = gpu;
-            parameters.n_threads = threads as i32;
-            parameters.print_timings = false;
-            parameters.warmup = false;
-            parameters.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
-            parameters.cb_eval = Some(make_gelu_exact);
-            shim::mmprm_mtmd_init_from_file(c_path.as_ptr(), model.as_ptr(), parameters, cause)
-        });
-        drop(lock);
-        let pointer =
-            NonNull::new(pointer.map_err(refuse)?).ok_or_else(|| refuse(errors.error_or("llama.cpp gave no cause")))?;
-        tracing::info!(
-            "loaded {}: vision projector, llama.cpp's encoder, {} MiB of weights, {threads} threads",
-            path.display(),
-            file.file_size() >> 20,
-        );
-        Ok(Self {
-            context: Mutex::new(Pointer(pointer)),
-            model: Arc::clone(model),
-            file,
-            gpu: gpu && !gpu_devices().is_empty(),
-            size,
-            tokens: (size / patch / scale).pow(2),
-            threads,
-        })
+        let clip = Clip::load(file, model, ClipOptions { threads, gpu, max_tokens: None })?;
+        Ok(Self { clip, size, tokens: (size / patch / scale).pow(2) })
     }
 
     /// Returns the side of a tile in pixels.
@@ -113,22 +63,22 @@ impl LlamaEncoder {
 
     /// Returns the width of an embedding, that of the language model.
     pub fn width(&self) -> usize {
-        self.model.embedding_width()
+        self.clip.width()
     }
 
     /// Returns the projector's file.
     pub fn file(&self) -> &GgufFile {
-        &self.file
+        self.clip.file()
     }
 
     /// Returns whether a GPU encodes.
     pub fn on_gpu(&self) -> bool {
-        self.gpu
+        self.clip.on_gpu()
     }
 
     /// Returns the number of compute threads.
     pub fn threads(&self) -> u32 {
-        self.threads
+        self.clip.threads()
     }
 
     /// Returns the embeddings `[tokens_per_tile, embedding_width]` of one tile of `size × size` RGB
@@ -137,120 +87,118 @@ impl LlamaEncoder {
     /// # Errors
     /// [`EngineError::Vision`] if the tile has another size, or llama.cpp fails.
     pub fn encode(&self, tile: &[u8]) -> Result<Vec<f32>, EngineError> {
-        let fail = |cause: String| EngineError::Vision { path: self.file.path().to_owned(), cause };
-        if tile.len() != self.size * self.size * 3 {
-            return Err(fail(format!("a tile of {} bytes, expected {}×{}×3", tile.len(), self.size, self.size)));
+        let (width, height) = (self.size, self.size);
+        self.clip.encode(Pixels { width, height, rgb: tile, tokens: self.tokens, approximate_rows: 0 })
+    }
+}
+
+/// Patches per side that are one token.
+const MERGE: usize = 2;
+
+/// Encodes whole images of `Qwen-VL` with llama.cpp's multimodal library.
+#[derive(Debug)]
+pub struct QwenEncoder {
+    clip: Clip,
+    patch: usize,
+    max_tokens: usize,
+    /// Whether the feed-forward layers of the tower have the approximate GELU, as `Qwen3-VL` has, while the projectors have the
+    /// exact one.
+    is_approximate: bool,
+}
+
+impl QwenEncoder {
+    /// Maximum tokens of an image unless more are asked for: a square of 1000 pixels. Its attention takes about 2 GB.
+    pub const DEFAULT_MAX_TOKENS: usize = 1280;
+
+    /// Returns whether a projector is one of `Qwen-VL`.
+    pub fn is_for(file: &GgufFile) -> bool {
+        file.get_str("clip.projector_type").is_ok_and(|projector| projector.ends_with("vl_merger"))
+    }
+
+    /// Loads the mmproj file of `model` for images of up to `max_tokens` tokens; `threads` as in
+    /// [`EngineOptions`](crate::engine::EngineOptions).
+    ///
+    /// # Errors
+    /// As [`LlamaEncoder::load`].
+    pub fn load(
+        path: &Path,
+        model: &Arc<Model>,
+        max_tokens: usize,
+        threads: Option<u32>,
+        gpu: bool,
+    ) -> Result<Self, EngineError> {
+        start_backend()?;
+        let file = GgufFile::open(path)?;
+        mmprm_quant::check::vision(&file)?;
+        let projector = file.get_str("clip.projector_type")?;
+        if !Self::is_for(&file) {
+            let cause = format!("its projector is '{projector}', expected one of Qwen-VL");
+            return Err(EngineError::Load { path: path.to_owned(), cause });
         }
-        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        let errors = log::collect();
-        // SAFETY: the bitmap copies `size × size × 3` bytes from `tile`, whose length was checked.
-        let bitmap = caught(|cause| unsafe {
-            shim::mmprm_mtmd_bitmap_init(self.size as u32, self.size as u32, tile.as_ptr(), cause)
-        });
-        let bitmap = Owned::new(bitmap.map_err(fail)?, sys::mtmd_bitmap_free);
-        let bitmap = bitmap.ok_or_else(|| fail("out of memory".into()))?;
-        // SAFETY: allocates an empty list.
-        let chunks = caught(|cause| unsafe { shim::mmprm_mtmd_input_chunks_init(cause) });
-        let chunks = Owned::new(chunks.map_err(fail)?, sys::mtmd_input_chunks_free);
-        let chunks = chunks.ok_or_else(|| fail("out of memory".into()))?;
-        // SAFETY: returns a static string, the placeholder of a bitmap in a text.
-        let marker = unsafe { std::ffi::CStr::from_ptr(sys::mtmd_default_marker()) }.to_string_lossy().into_owned();
-        let text = c_string(&marker);
-        let input = sys::mtmd_input_text {
-            text: text.as_ptr(),
-            text_len: text.as_bytes().len(),
-            add_special: false,
-            parse_special: false,
+        if !model.has_sections() {
+            let cause = format!(
+                "it is a projector of Qwen-VL, whose images have positions of their own, which {} does not have",
+                model.path().display()
+            );
+            return Err(EngineError::Load { path: path.to_owned(), cause });
+        }
+        // Each embedding is followed by the features for the first blocks of the language model.
+        let features = match file.get("clip.vision.is_deepstack_layers") {
+            Some(GgufValue::Array(GgufArray::Bool(flags))) => flags.iter().filter(|flag| **flag).count(),
+            _ => 0,
         };
-        let bitmaps = [bitmap.0.cast_const()];
-        // SAFETY: all pointers are valid for the call, and there is one bitmap for one marker.
-        let status = caught(|cause| unsafe {
-            shim::mmprm_mtmd_tokenize(context.0.as_ptr(), chunks.0, &raw const input, bitmaps.as_ptr(), 1, cause)
-        });
-        if status.map_err(fail)? != 0 {
-            return Err(fail(errors.error_or("llama.cpp refused the tile")));
-        }
-        let chunk = self.only_image(chunks.0).map_err(fail)?;
-        // SAFETY: the chunk belongs to `chunks`, which lives; the context is locked.
-        let status = caught(|cause| unsafe { shim::mmprm_mtmd_encode_chunk(context.0.as_ptr(), chunk, cause) });
-        if status.map_err(fail)? != 0 {
-            return Err(fail(errors.error_or("llama.cpp gave no cause")));
-        }
-        let length = self.tokens * self.width();
-        // SAFETY: the last encode wrote tokens × width values (the token count was checked in
-        // `only_image`, the width at loading); they are copied before anything else uses the
-        // context.
-        unsafe {
-            let values = sys::mtmd_get_output_embd(context.0.as_ptr());
-            if values.is_null() {
-                return Err(fail("llama.cpp returned no embeddings".into()));
-            }
-            Ok(std::slice::from_raw_parts(values, length).to_vec())
-        }
+        model.check_projector(path, file.get_u32("clip.vision.projection_dim")? as usize * (1 + features))?;
+        let (patch, is_approximate) = (file.get_u32("clip.vision.patch_size")? as usize, projector == "qwen3vl_merger");
+        let clip = Clip::load(file, model, ClipOptions { threads, gpu, max_tokens: Some(max_tokens) })?;
+        Ok(Self { clip, patch, max_tokens, is_approximate })
     }
 
-    /// Returns the only image chunk of `chunks`, with the expected number of tokens.
-    fn only_image(&self, chunks: *mut sys::mtmd_input_chunks) -> Result<*const sys::mtmd_input_chunk, String> {
-        let mut found = None;
-        // SAFETY: indices stay below the list's own size.
-        unsafe {
-            for index in 0..sys::mtmd_input_chunks_size(chunks) {
-                let chunk = sys::mtmd_input_chunks_get(chunks, index);
-                if sys::mtmd_input_chunk_get_type(chunk) == sys::MTMD_INPUT_CHUNK_TYPE_IMAGE
-                    && found.replace(chunk).is_some()
-                {
-                    return Err("llama.cpp split the tile into several images".into());
-                }
-            }
-            let chunk = found.ok_or("llama.cpp made no image of the tile")?;
-            match sys::mtmd_input_chunk_get_n_tokens(chunk) {
-                tokens if tokens == self.tokens => Ok(chunk),
-                tokens => Err(format!("{tokens} embeddings per tile, expected {}", self.tokens)),
-            }
+    /// Returns the side in pixels of the square that is one token.
+    pub fn token_size(&self) -> usize {
+        MERGE * self.patch
+    }
+
+    /// Returns the maximum tokens of an image.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// Returns the width of an embedding: that of the language model, and as much for each of its
+    /// blocks that features are added after.
+    pub fn width(&self) -> usize {
+        self.clip.width()
+    }
+
+    /// Returns the projector's file.
+    pub fn file(&self) -> &GgufFile {
+        self.clip.file()
+    }
+
+    /// Returns whether a GPU encodes.
+    pub fn on_gpu(&self) -> bool {
+        self.clip.on_gpu()
+    }
+
+    /// Returns the embeddings of an image of `width` × `height` RGB pixels, which are multiples of the
+    /// token size, and their grid.
+    ///
+    /// # Errors
+    /// [`EngineError::Vision`] for an image of another size or with too many tokens, or if llama.cpp
+    /// fails.
+    pub fn encode(&self, rgb: &[u8], width: usize, height: usize) -> Result<(Vec<f32>, Grid), EngineError> {
+        let side = self.token_size();
+        let grid = Grid { columns: width / side, rows: height / side };
+        let tokens = grid.columns.saturating_mul(grid.rows);
+        let fits = width.is_multiple_of(side) && height.is_multiple_of(side) && (1..=self.max_tokens).contains(&tokens);
+        if !fits {
+            let cause = format!(
+                "an image of {width}×{height} pixels, expected multiples of {side} and at most {} tokens",
+                self.max_tokens
+            );
+            return Err(EngineError::Vision { path: self.clip.path().to_owned(), cause });
         }
-    }
-}
-
-impl Drop for LlamaEncoder {
-    fn drop(&mut self) {
-        let context = self.context.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the pointer is owned and freed once.
-        unsafe { sys::mtmd_free(context.0.as_ptr()) }
-    }
-}
-
-/// Replaces llama.cpp's approximate GELU (tanh form, through a 16-bit table) by the exact one that
-/// the models were trained with. Called for every operation of the vision graph before it is
-/// computed (`ask`).
-unsafe extern "C" fn make_gelu_exact(operation: *mut sys::ggml_tensor, ask: bool, _user: *mut c_void) -> bool {
-    if ask && !operation.is_null() {
-        // SAFETY: ggml passes a node of a graph that it has not started to compute, from the thread
-        // that runs it. The two operations have the same operands and result; the first parameter
-        // selects between them.
-        unsafe {
-            let operation = &mut *operation;
-            if operation.op == sys::GGML_OP_UNARY && operation.op_params[0] == sys::GGML_UNARY_OP_GELU as i32 {
-                operation.op_params[0] = sys::GGML_UNARY_OP_GELU_ERF as i32;
-            }
-        }
-    }
-    // Before an operation: its result is not needed. After one: continue.
-    !ask
-}
-
-/// A C object freed on drop.
-struct Owned<T>(*mut T, unsafe extern "C" fn(*mut T));
-
-impl<T> Owned<T> {
-    fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
-        (!pointer.is_null()).then_some(Self(pointer, free))
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from the constructor that belongs to this free function, and is
-        // freed once.
-        unsafe { (self.1)(self.0) }
+        let approximate_rows = if self.is_approximate { tokens * MERGE * MERGE } else { 0 };
+        let values = self.clip.encode(Pixels { width, height, rgb, tokens, approximate_rows })?;
+        Ok((values, grid))
     }
 }

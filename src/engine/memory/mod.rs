@@ -23,7 +23,7 @@ use mmprm_quant::hf::config::ModelConfig;
 use mmprm_quant::quantize::{QuantType, layout};
 
 use super::exec::{FIXED_BATCH, WIDTH};
-use super::ffi::is_cache_f32;
+use super::ffi::{QwenEncoder, is_cache_f32};
 use planning::{BATCH, sequence_ids};
 
 /// Contexts have a multiple of this number of cells.
@@ -55,7 +55,8 @@ pub struct MemoryNeeds {
     pub weights: u64,
     /// Bytes of the weights of vision tower and projector; 0 without them.
     pub vision: u64,
-    /// Bytes of scratch memory to encode an image tile; 0 without a vision tower.
+    /// Bytes of scratch memory to encode an image tile, or the largest image that is read whole; 0
+    /// without a vision tower.
     pub vision_scratch: u64,
     /// Bytes of keys and values per position, in f16.
     pub cache_per_position: u64,
@@ -88,10 +89,18 @@ impl MemoryNeeds {
         };
         let language = &config.language;
         let is_f32 = matches!(quant_type, QuantType::F32 | QuantType::F16);
-        let vision_scratch = config.vision.as_ref().map_or(0, |vision| {
-            let tokens = vision.grid().pow(2) + 1;
-            vision_scratch(tokens, vision.heads, vision.hidden, vision.feed_forward)
-        });
+        let vision_scratch = match (&config.vision, &config.qwen_vision) {
+            (Some(vision), _) => {
+                let tokens = vision.grid().pow(2) + 1;
+                vision_scratch(tokens, vision.heads, vision.hidden, vision.feed_forward)
+            }
+            (None, Some(vision)) => {
+                let patches = max_patches(vision.patch_size, u64::from(vision.max_pixels));
+                // A mask of the windows is as large as the attention of one head.
+                vision_scratch(patches, vision.heads + 1, vision.hidden, vision.feed_forward)
+            }
+            (None, None) => 0,
+        };
         Ok(Self {
             weights: bytes(&layout.language),
             vision: bytes(&layout.vision),
@@ -123,8 +132,15 @@ impl MemoryNeeds {
             None => (0, 0),
             Some(file) => {
                 let read = |key: &str| file.get_u32(&format!("clip.vision.{key}")).map(u64::from);
-                let tokens = (read("image_size")? / read("patch_size")?.max(1)).pow(2) + 1;
-                let (heads, hidden) = (read("attention.head_count")?, read("embedding_length")?);
+                let patch = read("patch_size")?.max(1);
+                let (mut heads, hidden) = (read("attention.head_count")?, read("embedding_length")?);
+                let tokens = if QwenEncoder::is_for(file) {
+                    heads += 1;
+                    let pixels = model.get_u32("mmprm.image.max_pixels").map_or(u64::MAX, u64::from);
+                    max_patches(patch, pixels)
+                } else {
+                    (read("image_size")? / patch).pow(2) + 1
+                };
                 (bytes(file), vision_scratch(tokens, heads, hidden, read("feed_forward_length")?))
             }
         };
@@ -197,6 +213,11 @@ impl MemoryNeeds {
 /// Returns the bytes of keys and values per position.
 fn cache_per_position(layers: u64, kv_heads: u64, head: u64, is_f32: bool) -> u64 {
     2 * layers * kv_heads * head * if is_f32 { 4 } else { 2 }
+}
+
+/// Returns the maximum patches of an image that is read whole.
+fn max_patches(patch: u64, pixels: u64) -> u64 {
+    (pixels / patch.saturating_mul(patch).max(1)).min(4 * QwenEncoder::DEFAULT_MAX_TOKENS as u64)
 }
 
 /// Returns the bytes of scratch memory to encode an image tile of `tokens` tokens.

@@ -14,7 +14,7 @@ use super::naive::{NaiveModel, Rows};
 use crate::image::{IMAGENET_MEAN, IMAGENET_STD, Limits, Tiling, load, normalise, tiles};
 use crate::internvl::pass::Pass;
 use crate::internvl::vision::convolve_patches;
-use crate::internvl::{ComputeOptions, Layout, Model, Packed, Targets, Tiles, read_layout, read_parameters};
+use crate::internvl::{ComputeOptions, Layout, Model, Packed, StepLoss, Targets, Tiles, read_layout, read_parameters};
 use crate::nn::attention::{Mask, Segments};
 
 fn golden() -> PathBuf {
@@ -88,7 +88,7 @@ fn golden_train_losses_match_f64_within_f32_rounding() {
             let targets = |steps: &[(usize, f32)]| {
                 let (rows, labels): (Vec<usize>, Vec<f32>) = steps.iter().copied().unzip();
                 let weights = vec![1.0 / count as f32; rows.len()];
-                Targets::Steps { rows, labels, weights, yes, no }
+                Targets::Steps { rows, labels, weights, yes, no, loss: StepLoss::CrossEntropy }
             };
             let exact = pair.iter().map(|sample| {
                 let mut rows = sample.image.iter().flat_map(|image| &features[image]);

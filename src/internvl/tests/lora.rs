@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{VOCABULARY, config, model, relative, sequence, towers};
 use crate::internvl::{
-    ComputeOptions, Dropout, Gradients, Layout, LoraConfig, LoraError, Model, Packed, Parameters, Role, Targets,
-    Trainable, Weights,
+    ComputeOptions, Dropout, Gradients, Layout, LoraConfig, LoraError, Model, Packed, Parameters, Role, StepLoss,
+    Targets, Trainable, Weights,
 };
 use crate::nn::testing::Random;
 
@@ -18,7 +18,7 @@ const TOKENS: [u32; 2] = [9, 4];
 fn targets() -> [Targets; 2] {
     let (rows, labels, weights) = (vec![11, 15, 21], vec![0.37, 1.0, 0.0], vec![0.3, 0.5, 1.2]);
     [
-        Targets::Steps { rows, labels, weights, yes: 4, no: 7 },
+        Targets::Steps { rows, labels, weights, yes: 4, no: 7, loss: StepLoss::CrossEntropy },
         Targets::Tokens { rows: vec![10, 11, 11, 20], ids: vec![3, 9, 0, 7], weights: vec![0.3, 0.5, 0.2, 1.0] },
     ]
 }

@@ -2,7 +2,7 @@
 //! kernels, to compare with.
 
 use crate::internvl::layout::{Layout, Linear, Norm, QkvTensors};
-use crate::internvl::{NormKind, Parameters, RankedCandidate, Targets};
+use crate::internvl::{ComparedStep, NormKind, Parameters, RankedCandidate, RatioPath, RatioPrefix, StepLoss, Targets};
 use crate::nn::rope::RopeScaling;
 
 /// Rows of a matrix.
@@ -204,17 +204,69 @@ impl<'a> NaiveModel<'a> {
             };
             return problems.iter().zip(weights).map(|(candidates, weight)| f64::from(*weight) * of(candidates)).sum();
         }
+        if let Targets::Ratio { rows, ids, paths, beta, weights } = targets {
+            let prefixes = paths.iter().flat_map(|path| path.prefixes.iter().map(move |prefix| (path, prefix)));
+            let of = |((path, prefix), weight): ((&RatioPath, &RatioPrefix), &f32)| {
+                let own = path.targets[..prefix.targets].iter().map(|target| -next_token(rows[*target], ids[*target]));
+                let score = 1.0 / (1.0 + (beta * (prefix.reference - own.sum::<f64>())).exp());
+                let label = f64::from(prefix.label);
+                -f64::from(*weight) * (label * score.ln() + (1.0 - label) * (1.0 - score).ln())
+            };
+            return prefixes.zip(weights).map(of).sum();
+        }
+        if let Targets::Steps { rows, weights, yes, no, loss, .. } = targets
+            && loss.compares()
+        {
+            let margin =
+                |step: &ComparedStep| logit(rows[step.target], *yes as usize) - logit(rows[step.target], *no as usize);
+            let of = |steps: &Vec<ComparedStep>| compared(steps, &steps.iter().map(margin).collect::<Vec<_>>(), loss);
+            return loss.groups().iter().zip(weights).map(|(steps, weight)| f64::from(*weight) * of(steps)).sum();
+        }
         let of = |target: usize| match targets {
+            Targets::Steps { rows, labels, yes, no, loss: StepLoss::SquaredError, .. } => {
+                let [yes, no] = [*yes, *no].map(|token| logit(rows[target], token as usize).exp());
+                (yes / (yes + no) - f64::from(labels[target])).powi(2)
+            }
             Targets::Steps { rows, labels, yes, no, .. } => {
                 let logits = [*yes, *no].map(|token| logit(rows[target], token as usize));
                 let label = f64::from(labels[target]);
                 log_sum(&logits) - label * logits[0] - (1.0 - label) * logits[1]
             }
             Targets::Tokens { rows, ids, .. } => next_token(rows[target], ids[target]),
-            Targets::Ranking { .. } => unreachable!("its loss is of problems, not of targets"),
+            Targets::Ranking { .. } | Targets::Ratio { .. } => unreachable!("its loss is not of single targets"),
         };
         (0..targets.rows().len()).map(|target| f64::from(targets.weights()[target]) * of(target)).sum()
     }
+}
+
+/// The loss of a group of compared steps.
+fn compared(steps: &[ComparedStep], margins: &[f64], loss: &StepLoss) -> f64 {
+    let mut terms: Vec<(f64, f64)> = Vec::new();
+    let weights: Vec<f64> = steps.iter().map(|step| f64::from(step.weight)).collect();
+    for (index, step) in steps.iter().enumerate() {
+        let own = margins[index].exp();
+        match loss {
+            StepLoss::QValues { margin, .. } => {
+                let raised = |other: usize| weights[other] * (margins[other] + f64::from(*margin)).exp();
+                let wrong: f64 = (0..steps.len()).filter(|other| steps[*other].label < 0.5).map(raised).sum();
+                let before = (0..index).filter(|other| steps[*other].label >= 0.5);
+                let before: f64 = before.map(|other| weights[other] * margins[other].exp()).sum();
+                if index == 0 && wrong > 0.0 {
+                    terms.push((1.0, 1.0 / (1.0 + wrong)));
+                }
+                if step.label >= 0.5 {
+                    terms.push((weights[index], own / (own + before + 1.0 + wrong)));
+                }
+            }
+            _ => {
+                for other in (0..steps.len()).filter(|other| steps[*other].label < step.label) {
+                    terms.push((weights[index] * weights[other], own / (own + margins[other].exp())));
+                }
+            }
+        }
+    }
+    let total: f64 = terms.iter().map(|(weight, _)| weight).sum();
+    -terms.iter().map(|(weight, share)| weight * share.ln()).sum::<f64>() / total
 }
 
 fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {

@@ -3,8 +3,8 @@
 use super::naive::NaiveModel;
 use super::{TILE, VOCABULARY, config, model, relative, sequence, towers};
 use crate::internvl::{
-    ComputeOptions, Gradients, HalfCopies, HalfFormat, ImageSpan, InputError, Layout, Loss, Model, Packed, Parameters,
-    RankedCandidate, Store, Targets, Tiles, Trainable, Weights,
+    ComparedStep, ComputeOptions, Gradients, HalfCopies, HalfFormat, ImageSpan, InputError, Layout, Loss, Model,
+    Packed, Parameters, RankedCandidate, RatioPath, RatioPrefix, StepLoss, Store, Targets, Tiles, Trainable, Weights,
 };
 use crate::nn::gemm::{Precision, RowSource};
 use crate::nn::testing::Random;
@@ -13,7 +13,39 @@ const LENGTH: usize = 22;
 
 fn step_targets() -> Targets {
     let (rows, labels, weights) = (vec![11, 15, 21], vec![0.37, 1.0, 0.0], vec![0.3, 0.5, 1.2]);
-    Targets::Steps { rows, labels, weights, yes: 4, no: 9 }
+    Targets::Steps { rows, labels, weights, yes: 4, no: 9, loss: StepLoss::CrossEntropy }
+}
+
+/// Steps with each of the other losses; two solutions share their first step.
+fn compared_targets() -> [Targets; 3] {
+    let step = |target: usize, label: f32, weight: f32| ComparedStep { target, label, weight };
+    let solutions = vec![vec![step(0, 1.0, 1.0), step(1, 1.0, 2.0), step(2, 0.0, 0.5)], vec![step(0, 0.0, 1.0)]];
+    let problems = vec![vec![step(0, 0.37, 1.0), step(1, 1.0, 0.5), step(2, 0.0, 1.0), step(3, 0.37, 1.0)]];
+    let of = |weights: Vec<f32>, loss| {
+        let (rows, labels) = (vec![11, 15, 15, 21], vec![0.37, 1.0, 0.0, 0.37]);
+        Targets::Steps { rows, labels, weights, yes: 4, no: 9, loss }
+    };
+    [
+        of(vec![0.3, 0.5, 0.2, 1.2], StepLoss::SquaredError),
+        of(vec![0.3, 1.2], StepLoss::QValues { margin: 0.5, solutions }),
+        of(vec![1.2], StepLoss::Pairs { problems }),
+    ]
+}
+
+/// Two solutions that share their first token.
+fn ratio_targets() -> Targets {
+    let prefix = |targets: usize, reference: f64, label: f32| RatioPrefix { targets, reference, label };
+    let paths = vec![
+        RatioPath { targets: vec![0, 1, 3], prefixes: vec![prefix(1, -2.0, 0.25), prefix(3, -9.0, 1.0)] },
+        RatioPath { targets: vec![0, 2], prefixes: vec![prefix(2, -4.0, 0.0)] },
+    ];
+    let (rows, ids) = (vec![10, 11, 11, 20], vec![3, 12, 0, 7]);
+    Targets::Ratio { rows, ids, paths, beta: 0.5, weights: vec![0.3, 1.2, 0.5] }
+}
+
+fn all_targets() -> impl Iterator<Item = Targets> {
+    let others = [step_targets(), token_targets(), ranking_targets(), ratio_targets()];
+    others.into_iter().chain(compared_targets())
 }
 
 fn token_targets() -> Targets {
@@ -68,7 +100,7 @@ fn losses_match_the_naive_model() {
     for (layout, packed) in cases() {
         let (model, parameters) = model(&layout, 7);
         let naive = NaiveModel::new(&parameters);
-        for targets in [step_targets(), token_targets(), ranking_targets()] {
+        for targets in all_targets() {
             let loss = model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap();
             let expected = naive_loss(&naive, &packed, &targets);
             assert!((loss.loss / expected - 1.0).abs() < 1e-5, "{} for {expected}", loss.loss);
@@ -85,7 +117,7 @@ fn gradients_match_finite_differences_of_the_naive_model() {
         let (model, parameters) = model(&layout, 8);
         let mut naive = NaiveModel::new(&parameters);
         let mut random = Random::new(5);
-        for targets in [step_targets(), token_targets(), ranking_targets()] {
+        for targets in all_targets() {
             let all = Trainable::all(&layout);
             let (_, found) = gradients((&model, &parameters), &packed, &targets, ComputeOptions::default(), all);
             for (index, gradient) in found.iter() {
@@ -288,7 +320,7 @@ fn invalid_input_is_rejected() {
     let steps = |rows: Vec<usize>, labels: Vec<f32>, weights: Vec<f32>, yes| {
         refusal(&move |_, targets| {
             let (rows, labels, weights) = (rows.clone(), labels.clone(), weights.clone());
-            *targets = Targets::Steps { rows, labels, weights, yes, no: 0 };
+            *targets = Targets::Steps { rows, labels, weights, yes, no: 0, loss: StepLoss::CrossEntropy };
         })
     };
     let count = steps(vec![1, 2], vec![0.5], vec![1.0, 1.0], 1);
@@ -300,6 +332,29 @@ fn invalid_input_is_rejected() {
     for label in [f32::NAN, -0.1, 1.1] {
         let error = steps(vec![1], vec![label], vec![1.0], 1);
         assert!(matches!(error, InputError::Label { target: 0, .. }), "{error}");
+    }
+    let compared = |change: &dyn Fn(&mut ComparedStep)| {
+        refusal(&move |_, targets| {
+            let mut step = ComparedStep { target: 0, label: 1.0, weight: 1.0 };
+            change(&mut step);
+            let (rows, labels, loss) = (vec![1], vec![0.5], StepLoss::Pairs { problems: vec![vec![step]] });
+            *targets = Targets::Steps { rows, labels, weights: vec![1.0], yes: 1, no: 0, loss };
+        })
+    };
+    let changes: [&dyn Fn(&mut ComparedStep); 4] =
+        [&|step| step.target = 1, &|step| step.label = 1.5, &|step| step.weight = f32::NAN, &|step| step.weight = -1.0];
+    for change in changes {
+        assert_eq!(compared(change), InputError::ComparedStep { group: 0, step: 0, targets: 1 });
+    }
+    let path = |targets: usize, reference: f64, label: f32| {
+        refusal(&move |_, targets_of| {
+            let path = RatioPath { targets: vec![0], prefixes: vec![RatioPrefix { targets, reference, label }] };
+            let (rows, ids, weights) = (vec![1], vec![0], vec![1.0]);
+            *targets_of = Targets::Ratio { rows, ids, paths: vec![path], beta: 0.5, weights };
+        })
+    };
+    for error in [path(2, 0.0, 1.0), path(1, f64::NAN, 1.0), path(1, 0.0, 2.0)] {
+        assert_eq!(error, InputError::RatioPath { path: 0, targets: 1 });
     }
     let token = steps(vec![1], vec![0.5], vec![1.0], 99);
     assert_eq!(token, InputError::TargetToken { target: 0, token: 99, vocabulary });

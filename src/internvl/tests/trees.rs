@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::{TILE, VOCABULARY, config, model, relative, towers};
-use crate::internvl::{ComputeOptions, Gradients, ImageSpan, Packed, Targets, Tiles, Trainable};
+use crate::internvl::{ComputeOptions, Gradients, ImageSpan, Packed, StepLoss, Targets, Tiles, Trainable};
 use crate::nn::attention::{Mask, Segments};
 use crate::nn::testing::Random;
 
@@ -65,7 +65,7 @@ fn pack(tree: &Tree, nodes: &[usize], is_path: bool, counts: &[usize], steps: bo
     let labels: Vec<f32> = steps_of.clone().map(|node| random(*node).below(17) as f32 / 16.0).collect();
     let ids = steps_of.map(|node| (*node % VOCABULARY) as u32).collect();
     let targets = if steps {
-        Targets::Steps { rows, labels, weights, yes: 3, no: 5 }
+        Targets::Steps { rows, labels, weights, yes: 3, no: 5, loss: StepLoss::CrossEntropy }
     } else {
         Targets::Tokens { rows, ids, weights }
     };
@@ -121,7 +121,14 @@ fn packed_samples_are_independent_even_beyond_the_trained_context() {
     };
     let targets = |rows: Vec<usize>| {
         let count = rows.len();
-        Targets::Steps { rows, labels: vec![0.25; count], weights: vec![1.0; count], yes: 1, no: 2 }
+        Targets::Steps {
+            rows,
+            labels: vec![0.25; count],
+            weights: vec![1.0; count],
+            yes: 1,
+            no: 2,
+            loss: StepLoss::CrossEntropy,
+        }
     };
     let run = |packed, targets| model.loss(&parameters, &packed, &targets, ComputeOptions::default()).unwrap().outputs;
     let together = run(plain(&[9, 30, 12]), targets(vec![8, 38, 50]));

@@ -156,9 +156,14 @@ impl PrmForm {
         }
     }
 
-    /// Returns whether scores are log-probabilities.
+    /// Returns whether scores are made of the log-probabilities of the steps' own tokens.
     pub fn is_implicit(&self) -> bool {
-        *self.read_out() == ReadOut::Logprob
+        self.read_out().is_of_tokens()
+    }
+
+    /// Returns whether scores take a reference model too.
+    pub fn has_reference(&self) -> bool {
+        matches!(self.read_out(), ReadOut::LogRatio { .. })
     }
 
     /// Returns the text before images or the question, between steps, and after them: of forms without placeholders there.

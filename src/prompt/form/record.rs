@@ -12,6 +12,8 @@ use super::template::{Slot, Template};
 const MAX_BYTES: usize = 64 << 10;
 /// Maximum number of tokens that a score is read from.
 const MAX_TOKENS: usize = 64;
+/// Maximum β of a log-probability ratio.
+const MAX_BETA: f64 = 100.0;
 /// The text of an image that the question does not place.
 const IMAGE: &str = "{image}\n";
 
@@ -62,6 +64,13 @@ pub enum ReadOut {
     },
     /// The probability of the step as the text that the model would write.
     Logprob,
+    /// σ(β · Σ (log-probability − that of a reference model)) over the step's tokens.
+    LogRatio {
+        /// β.
+        beta: f64,
+        /// The sum begins at the first step instead of at the step itself.
+        cumulative: bool,
+    },
 }
 
 /// What makes a probability of a head's outputs.
@@ -112,14 +121,24 @@ struct ScoreRecord {
     positive: Option<Vec<String>>,
     activation: Option<Activation>,
     output: Option<usize>,
+    beta: Option<f64>,
+    cumulative: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum By {
     Tokens,
     Head,
     Logprob,
+    LogprobRatio,
+}
+
+impl ReadOut {
+    /// Returns whether the step's own tokens are read, not a place in the text.
+    pub fn is_of_tokens(&self) -> bool {
+        matches!(self, Self::Logprob | Self::LogRatio { .. })
+    }
 }
 
 impl PrmForm {
@@ -138,7 +157,7 @@ impl PrmForm {
         }
         let text = TextForm::of(parsed.text)?;
         let read_out = parsed.score.read_out()?;
-        text.check(read_out == ReadOut::Logprob)?;
+        text.check(read_out.is_of_tokens())?;
         Ok(Self { name: parsed.name, source: parsed.source, record: record.to_owned(), text, read_out })
     }
 
@@ -219,6 +238,23 @@ impl PrmForm {
         self.text.marks.iter().find(is_read).map(String::as_str)
     }
 
+    /// Returns the form of implicit PRMs that are trained against a reference model with this β: the text of the built-in form
+    /// `implicit`, and the ratio of all tokens up to a step's end.
+    ///
+    /// # Panics
+    /// Never: the form is built in.
+    pub fn log_ratio(beta: f64) -> Self {
+        let implicit = super::built_in("implicit").expect("the form is built in");
+        let mut table: toml::Table = implicit.record.parse().expect("a built-in record is TOML");
+        table.insert("name".into(), "implicit-ratio".into());
+        table.insert("source".into(), "mmprm train implicit-prm; implicit PRMs: arXiv 2412.01981".into());
+        let score = [("by", "logprob-ratio".into()), ("beta", beta.into()), ("cumulative", true.into())];
+        let score: toml::Table =
+            score.into_iter().map(|(key, value): (&str, toml::Value)| (key.into(), value)).collect();
+        table.insert("score".into(), score.into());
+        Self::parse(&table.to_string()).expect("the record is that of a built-in form with another score")
+    }
+
     /// Returns the form with other texts in place of `<prm>`, `Yes` and `No`, which files may name.
     ///
     /// # Errors
@@ -263,6 +299,10 @@ impl PrmForm {
                 format!("output {output} of its head (sigmoid)")
             }
             ReadOut::Logprob => "the probability that it would write the step".into(),
+            ReadOut::LogRatio { beta, cumulative } => {
+                let tokens = if *cumulative { "all tokens up to the step's end" } else { "the step's tokens" };
+                format!("σ({beta} · Σ (log-probability − that of the reference model)) over {tokens}")
+            }
         }
     }
 }
@@ -351,12 +391,14 @@ impl TextForm {
 impl ScoreRecord {
     fn read_out(self) -> Result<ReadOut, FormError> {
         let refuse = |key, problem: String| Err(FormError::Value { key, problem });
-        let (is_tokens, is_head) = (self.by == By::Tokens, self.by == By::Head);
+        let (is_tokens, is_head, is_ratio) = (self.by == By::Tokens, self.by == By::Head, self.by == By::LogprobRatio);
         let claims = [
             ("score.tokens", self.tokens.is_some(), is_tokens, "tokens"),
             ("score.positive", self.positive.is_some(), is_tokens, "tokens"),
             ("score.activation", self.activation.is_some(), is_head, "head"),
             ("score.output", self.output.is_some(), is_head, "head"),
+            ("score.beta", self.beta.is_some(), is_ratio, "logprob-ratio"),
+            ("score.cumulative", self.cumulative.is_some(), is_ratio, "logprob-ratio"),
         ];
         for (key, given, needed, by) in claims {
             if given && !needed {
@@ -368,6 +410,13 @@ impl ScoreRecord {
         }
         match self.by {
             By::Logprob => Ok(ReadOut::Logprob),
+            By::LogprobRatio => {
+                let (beta, cumulative) = self.beta.zip(self.cumulative).unwrap_or_default();
+                if !(beta > 0.0 && beta <= MAX_BETA) {
+                    return refuse("score.beta", format!("found {beta}, expected more than 0 and at most {MAX_BETA}"));
+                }
+                Ok(ReadOut::LogRatio { beta, cumulative })
+            }
             By::Head => {
                 let (activation, output) = self.activation.zip(self.output).unwrap_or((Activation::Softmax, 0));
                 Ok(ReadOut::Head { activation, output })

@@ -208,6 +208,30 @@ fn a_record_with_a_fault_is_refused_by_its_name() {
     let apart = [(tokens, "by = \"logprob\"\n"), ("{read}", ""), ("[score]", "apart = true\n[score]")];
     let error = PrmForm::parse(&record(&apart)).unwrap_err().to_string();
     assert!(error.contains("`text.apart`"), "{error}");
+    let ratio = |score: &str| PrmForm::parse(&record(&[(tokens, score), ("{read}", "")]));
+    let whole = "by = \"logprob-ratio\"\nbeta = 0.05\ncumulative = false\n";
+    assert!(ratio(whole).is_ok_and(|form| form.is_implicit() && form.has_reference()));
+    for (from, to, parts) in [
+        ("beta = 0.05\n", "", &["`score.beta`: missing", "logprob-ratio"][..]),
+        ("cumulative = false\n", "", &["`score.cumulative`: missing"]),
+        ("0.05", "0.0", &["`score.beta`", "found 0", "more than 0"]),
+        ("0.05", "nan", &["`score.beta`", "found NaN"]),
+        ("0.05", "-1.0", &["`score.beta`", "found -1"]),
+        ("0.05", "101.0", &["`score.beta`", "at most 100"]),
+        ("0.05", "\"much\"", &["line"]),
+        ("false", "0", &["line"]),
+        ("logprob-ratio", "logprob", &["`score.beta`", "by = \"logprob-ratio\""]),
+        ("logprob-ratio", "logprob_ratio", &["unknown variant `logprob_ratio`", "`logprob-ratio`"]),
+    ] {
+        let error = ratio(&whole.replace(from, to)).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{from} → {to}: {error}");
+    }
+    let error = PrmForm::parse(&record(&[(tokens, whole)])).unwrap_err().to_string();
+    assert!(error.contains("{read} occurs 1 times, expected never"), "{error}");
+    let trained = PrmForm::log_ratio(0.25);
+    assert_eq!(*trained.read_out(), ReadOut::LogRatio { beta: 0.25, cumulative: true });
+    let text = |form: &PrmForm| form.layout("q", &["a"], 1, true).unwrap().render(&[1]);
+    assert_eq!(text(&trained), text(&PrmForm::built_in("implicit").unwrap()));
     let long = format!("{}# {}", record(&[]), "x".repeat(64 << 10));
     assert!(PrmForm::parse(&long).unwrap_err().to_string().contains("at most 65536"));
 }

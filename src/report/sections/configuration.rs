@@ -44,6 +44,7 @@ fn kind(content: &Content) -> String {
         Content::Samples(samples) => format!("{} training samples", count(samples.count)),
         Content::Training(training) => format!("training run, {} lines of log", count(training.log.len())),
         Content::Bench(_) => "benchmark".to_owned(),
+        Content::Evaluation(..) => "evaluation".to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod best_of_n;
 pub mod configuration;
+pub mod evaluations;
 pub mod runs;
 pub mod steps;
 

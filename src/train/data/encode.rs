@@ -2,7 +2,7 @@
 
 use super::error::SampleError;
 use super::record::Text;
-use super::sample::{Placed, Sample, Target, TargetValue};
+use super::sample::{Placed, Prefix, Sample, Target, TargetValue};
 use super::tokenizer::{SpecialTokens, Tokenizer};
 use super::writer::{Encoded, TextImages, Writer, Writing};
 use crate::prompt::{PROCESS, Piece};
@@ -43,6 +43,7 @@ impl Encoder<'_> {
             None => self.steps(&tokens, reads, text, text_images)?,
             Some(_) => self.predictions(&tokens, text, text_images)?,
         };
+        let mut prefixes = self.prefixes(&tokens, &targets, text, text_images)?;
         if let Some(pieces) = &text.image_tokens {
             targets.splice(0..0, self.image_targets(&tokens, pieces)?);
         }
@@ -51,8 +52,13 @@ impl Encoder<'_> {
                 return Err(SampleError::TooLong { found: tokens.len(), limit: self.length.tokens });
             }
             self.truncate(&mut tokens, &mut targets, &images, text_images)?;
+            let is_labelled = !prefixes.is_empty();
+            prefixes.retain(|prefix| prefix.targets <= targets.len());
+            if is_labelled && prefixes.is_empty() {
+                return Err(SampleError::CutTargets { limit: self.length.tokens });
+            }
         }
-        Ok(Sample { id, problem, tokens, images, targets, right: text.right })
+        Ok(Sample { id, problem, tokens, images, targets, right: text.right, prefixes })
     }
 
     /// Context and reply as tokens, with the places of the images and of what is read.
@@ -82,7 +88,9 @@ impl Encoder<'_> {
         }
         if let Some(reply) = &text.reply {
             reply.iter().try_for_each(|piece| writer.piece(piece))?;
-            writer.template("<|im_end|>");
+            if text.is_finished {
+                writer.template("<|im_end|>");
+            }
         }
         writer.finish()
     }
@@ -110,7 +118,12 @@ impl Encoder<'_> {
         let mut start = if self.token_labels { self.process_row(tokens, text, text_images)? } else { 0 };
         for ((end, label), weight) in ends.into_iter().zip(&text.labels).zip(&text.weights) {
             let rows = if self.token_labels { start..end + 1 } else { end..end + 1 };
-            targets.extend(rows.map(|row| Target { row, value: TargetValue::Label(*label), weight: *weight }));
+            targets.extend(rows.map(|row| Target {
+                row,
+                value: TargetValue::Label(*label),
+                weight: *weight,
+                reference: 0.0,
+            }));
             start = end + 1;
         }
         Ok(targets)
@@ -151,6 +164,29 @@ impl Encoder<'_> {
         Ok(rows.map(|row| Target::new(row, TargetValue::Token(tokens[row + 1]))).collect())
     }
 
+    /// The targets up to the end of each labelled step. A token that spans two steps belongs to the later one.
+    fn prefixes(
+        &self,
+        tokens: &[u32],
+        targets: &[Target],
+        text: &Text,
+        text_images: TextImages<'_>,
+    ) -> Result<Vec<Prefix>, SampleError> {
+        let Some(reply) = &text.reply else { return Ok(Vec::new()) };
+        let of = |((end, label), weight): ((&usize, &f32), &f32)| {
+            let targets = if *end == reply.len() {
+                targets.len()
+            } else {
+                let reply = Some(reply[..*end].to_vec());
+                let own = self.tokens(&Text { reply, is_finished: false, ..text.clone() }, text_images)?.tokens;
+                let shared = own.iter().zip(tokens).take_while(|(own, token)| own == token).count();
+                targets.iter().take_while(|target| target.row + 1 < shared).count()
+            };
+            Ok(Prefix { targets, label: *label, weight: *weight })
+        };
+        text.step_ends.iter().zip(&text.labels).zip(&text.weights).map(of).collect()
+    }
+
     /// What is printed where each image token looks: several pieces share its weight.
     fn image_targets(&self, tokens: &[u32], printed: &[Vec<String>]) -> Result<Vec<Target>, SampleError> {
         let rows: Vec<usize> = (0..tokens.len()).filter(|row| Some(tokens[*row]) == self.special.context).collect();
@@ -162,7 +198,7 @@ impl Encoder<'_> {
             for piece in pieces {
                 let token = self.tokenizer.token(piece).ok_or_else(|| SampleError::NoPiece { piece: piece.clone() })?;
                 let weight = self.image_token_weight / pieces.len() as f32;
-                targets.push(Target { row, value: TargetValue::Token(token), weight });
+                targets.push(Target { weight, ..Target::new(row, TargetValue::Token(token)) });
             }
         }
         Ok(targets)

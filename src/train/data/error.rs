@@ -109,6 +109,9 @@ pub enum SampleError {
     /// Images for a text model.
     #[error("images, expected none: the model is a text model")]
     TextModel,
+    /// A PRM record whose text is not a question and a process.
+    #[error("the human turn is not `Question: …` and `Process: …`, expected them as `mmprm samples` writes them")]
+    NoProcess,
     /// A policy record of neither form.
     #[error("expected `conversations`, or `question` and `solution`")]
     NoSolution,

@@ -1,7 +1,8 @@
 //! Training files → samples: token ids, images, and the targets to learn.
 //!
 //! A file is JSON Lines. For [`SampleKind::Prm`] its records are MM-PRM training samples as `mmprm samples` writes them,
-//! optionally with `weights`, one for each label. For [`SampleKind::Policy`] they are conversations with a text as the
+//! optionally with `weights`, one for each label; [`SampleKind::Steps`] reads the same records. For [`SampleKind::Ranking`] and
+//! [`SampleKind::Outcome`] they are the candidates of a problem (`mmprm samples --ranking`). For [`SampleKind::Policy`] they are conversations with a text as the
 //! `gpt` turn, or `{question, image, previous, solution: [steps…, answer]}`,
 //! optionally with `image_tokens`: for each image token the pieces of the vocabulary that are printed where it looks, which it learns
 //! to output, so that a model learns to read from random weights. Any defect of a record is an error with its
@@ -63,7 +64,7 @@ pub use encode::Length;
 pub use error::{DataError, SampleError, TokenizerError};
 pub use images::Image;
 pub use record::{SampleKind, SolutionForms};
-pub use sample::{Placed, Sample, Target, TargetValue};
+pub use sample::{Placed, Prefix, Sample, Target, TargetValue};
 pub use tokenizer::{SpecialTokens, StepTokens, Tokenizer};
 
 use crate::image::{self, ImageError, Tiling};
@@ -185,12 +186,15 @@ impl Dataset {
         Ok(Self { samples, left_out: left_out.into_inner(), images: loaded.all, special })
     }
 
-    /// Replaces labels of at least `threshold` by 1 and others by 0.
-    pub fn harden(&mut self, threshold: f32) {
+    /// Replaces labels by 1 where `is_right` accepts them, and others by 0.
+    pub fn harden(&mut self, is_right: impl Fn(f32) -> bool) {
         for target in self.samples.iter_mut().flat_map(|sample| &mut sample.targets) {
             if let TargetValue::Label(label) = &mut target.value {
-                *label = f32::from(u8::from(*label >= threshold));
+                *label = f32::from(u8::from(is_right(*label)));
             }
+        }
+        for prefix in self.samples.iter_mut().flat_map(|sample| &mut sample.prefixes) {
+            prefix.label = f32::from(u8::from(is_right(prefix.label)));
         }
     }
 

@@ -19,6 +19,10 @@ pub enum SampleKind {
     Policy(SolutionForms),
     /// Candidates of a problem to rank by their log-probability, in the policy's form.
     Ranking,
+    /// The same candidates, each with its outcome as the label of the whole.
+    Outcome,
+    /// The records of `Prm`, in the policy's form, with a label for the text up to each step.
+    Steps,
 }
 
 /// The forms a policy's solutions are written in; conversations are used unchanged.
@@ -66,6 +70,10 @@ pub(super) struct Text {
     pub places: Option<Places>,
     /// The text to predict.
     pub reply: Option<Vec<Piece>>,
+    /// Whether the reply ends as a whole solution does.
+    pub is_finished: bool,
+    /// The number of pieces of the reply up to the end of each labelled step.
+    pub step_ends: Vec<usize>,
     /// A label for each step.
     pub labels: Vec<f32>,
     /// The weight of each label.
@@ -97,6 +105,8 @@ impl Text {
             context,
             places: None,
             reply: Some(reply),
+            is_finished: true,
+            step_ends: Vec::new(),
             labels: Vec::new(),
             weights: Vec::new(),
             question,
@@ -120,10 +130,14 @@ impl Record {
         }
         let mut texts = match (kind, &self.conversations) {
             (SampleKind::Prm, Some(turns)) => self.process(turns, images, form),
-            (SampleKind::Prm, None) => Err(SampleError::NoConversations),
+            (SampleKind::Prm | SampleKind::Steps, None) => Err(SampleError::NoConversations),
             (SampleKind::Policy(_), Some(turns)) => conversation(turns, images).map(|text| vec![text]),
             (SampleKind::Policy(forms), None) => self.solutions(forms, images),
             (SampleKind::Ranking, _) => self.candidates(images),
+            (SampleKind::Outcome, _) => {
+                self.candidates(images).map(|texts| texts.into_iter().map(with_outcome).collect())
+            }
+            (SampleKind::Steps, Some(turns)) => self.labelled_rollout(turns, images).map(|text| vec![text]),
         }?;
         for text in &mut texts {
             text.image_tokens.clone_from(&self.image_tokens);
@@ -176,23 +190,79 @@ impl Record {
 
     /// A solution with a label for each step.
     fn process(&self, conversation: &[Turn], images: usize, form: Option<&PrmForm>) -> Result<Vec<Text>, SampleError> {
+        let (text, count) = self.labelled_text(conversation)?;
+        let template = PrmTemplate::Training;
+        let (question, steps, context) = if let (Some(question), Some(steps)) = (&self.question, &self.steps) {
+            (format!("Question: {question}"), steps.len(), prm_of(question, steps, images, template, Images::All))
+        } else {
+            let (question, process) = split_prm_text(text, Some(count));
+            let steps = process.matches(STEP_TOKEN).count();
+            let question = question.map_or_else(|| text.to_owned(), |question| format!("Question: {question}"));
+            (question, steps, prm_with(text, count, images, template, Images::All))
+        };
+        check_markers(&question, images)?;
+        let (labels, weights) = self.labels(conversation, steps)?;
+        let (places, reply, right, image_tokens) = (None, None, None, None);
+        let (step_ends, is_finished) = (Vec::new(), false);
+        let text =
+            Text { context, places, reply, is_finished, step_ends, labels, weights, question, right, image_tokens };
+        form.map_or_else(|| Ok(vec![text.clone()]), |form| self.in_form(form, conversation, &text, images))
+    }
+
+    /// The same solution as a policy writes it. Parts that are several steps, separated by blank lines, become several; a last one
+    /// that begins as the rollout prompt asks of an answer becomes the answer.
+    fn labelled_rollout(&self, conversation: &[Turn], images: usize) -> Result<Text, SampleError> {
+        let (text, count) = self.labelled_text(conversation)?;
+        let (question, parts) = if let (Some(question), Some(steps)) = (&self.question, &self.steps) {
+            (question.clone(), steps.clone())
+        } else {
+            let (Some(question), process) = split_prm_text(text, Some(count)) else {
+                return Err(SampleError::NoProcess);
+            };
+            let mut parts: Vec<&str> = process.split(STEP_TOKEN).collect();
+            // What follows the last mark belongs to no step.
+            parts.pop();
+            (question.to_owned(), parts.into_iter().map(|part| part.trim_start_matches("\n\n").to_owned()).collect())
+        };
+        check_markers(&question, images)?;
+        let (labels, weights) = self.labels(conversation, parts.len())?;
+        let answer =
+            parts.last().and_then(|part| part.rsplit("\n\n").next()).is_some_and(|step| step.starts_with(ANSWER));
+        let (template, plain) = (|text: &str| Piece::Text(text.to_owned()), |text: &str| Piece::Plain(text.to_owned()));
+        let (mut reply, mut step_ends) = (Vec::new(), Vec::new());
+        for (index, part) in parts.iter().enumerate() {
+            let mut steps: Vec<&str> = part.split("\n\n").filter(|step| !step.trim().is_empty()).collect();
+            let last = if answer && index + 1 == parts.len() { steps.pop() } else { None };
+            for step in steps {
+                reply.extend([template("<step>"), plain(step), template("</step>")]);
+            }
+            reply.extend(last.into_iter().flat_map(|step| [template("<answer>"), plain(step), template("</answer>")]));
+            step_ends.push(reply.len());
+        }
+        let context = ChatTemplate::default().rollout(&question, &self.previous, images, Images::All);
+        let text = Text::with_reply(context, reply, &question);
+        Ok(Text { is_finished: answer, step_ends, labels, weights, ..text })
+    }
+
+    /// The human turn, which has `question` and `steps` if these are given, and the number of labels.
+    fn labelled_text<'a>(&self, conversation: &'a [Turn]) -> Result<(&'a str, usize), SampleError> {
         let (text, labels) = turns(conversation)?;
         let Value::Array(labels) = labels else {
             return Err(SampleError::Labels);
         };
-        let template = PrmTemplate::Training;
-        let (question, steps, context) = if let (Some(question), Some(steps)) = (&self.question, &self.steps) {
-            if prm_text(question, steps, template) != text {
-                return Err(SampleError::OtherSteps);
-            }
-            (format!("Question: {question}"), steps.len(), prm_of(question, steps, images, template, Images::All))
-        } else {
-            let (question, process) = split_prm_text(text, Some(labels.len()));
-            let steps = process.matches(STEP_TOKEN).count();
-            let question = question.map_or_else(|| text.to_owned(), |question| format!("Question: {question}"));
-            (question, steps, prm_with(text, labels.len(), images, template, Images::All))
+        if let (Some(question), Some(steps)) = (&self.question, &self.steps)
+            && prm_text(question, steps, PrmTemplate::Training) != text
+        {
+            return Err(SampleError::OtherSteps);
+        }
+        Ok((text, labels.len()))
+    }
+
+    /// The label and the weight of each of some steps.
+    fn labels(&self, conversation: &[Turn], steps: usize) -> Result<(Vec<f32>, Vec<f32>), SampleError> {
+        let (_, Value::Array(labels)) = turns(conversation)? else {
+            return Err(SampleError::Labels);
         };
-        check_markers(&question, images)?;
         let count = labels.len();
         if steps != count {
             return Err(SampleError::LabelCount { found: count, expected: steps });
@@ -215,10 +285,7 @@ impl Record {
             }
             Some(weights) => weights.iter().enumerate().map(weight).collect::<Result<_, _>>()?,
         };
-        let labels = labels.iter().enumerate().map(label).collect::<Result<_, _>>()?;
-        let (places, reply, right, image_tokens) = (None, None, None, None);
-        let text = Text { context, places, reply, labels, weights, question, right, image_tokens };
-        form.map_or_else(|| Ok(vec![text.clone()]), |form| self.in_form(form, conversation, &text, images))
+        Ok((labels.iter().enumerate().map(label).collect::<Result<_, _>>()?, weights))
     }
 
     /// A solution with labels in another form than MM-PRM's.
@@ -255,6 +322,16 @@ impl Record {
 
 /// What is between steps in the text of a training sample.
 const STEP_SEPARATOR: &str = "\n\n";
+
+/// How an answer begins, by the rollout prompt.
+const ANSWER: &str = "Answer:";
+
+/// A candidate with its outcome as the label of all of it.
+fn with_outcome(candidate: Text) -> Text {
+    let step_ends = vec![candidate.reply.as_ref().map_or(0, Vec::len)];
+    let labels = vec![f32::from(u8::from(candidate.right == Some(true)))];
+    Text { step_ends, labels, weights: vec![1.0], ..candidate }
+}
 
 /// A solution, whose last entry is the answer, as a policy writes it.
 fn rollout(question: &str, previous: &[String], solution: &[String], images: usize) -> Text {

@@ -18,12 +18,14 @@ pub struct Target {
     pub value: TargetValue,
     /// Weight in the loss, 1 by default.
     pub weight: f32,
+    /// Log-probability of the next token in the reference model, for a ratio to it.
+    pub reference: f32,
 }
 
 impl Target {
     /// A target of weight 1.
     pub fn new(row: usize, value: TargetValue) -> Self {
-        Self { row, value, weight: 1.0 }
+        Self { row, value, weight: 1.0, reference: 0.0 }
     }
 }
 
@@ -49,6 +51,19 @@ pub struct Sample {
     pub images: Vec<Placed>,
     /// Targets in ascending order of rows.
     pub targets: Vec<Target>,
-    /// Whether its answer is right, for a candidate that is ranked among those of its problem.
+    /// Whether its answer is right, for a candidate among those of its problem.
     pub right: Option<bool>,
+    /// Beginnings of what is predicted that have a label, shortest first, for an implicit PRM with a reference model.
+    pub prefixes: Vec<Prefix>,
+}
+
+/// The first targets of a [`Sample`], with a label.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prefix {
+    /// Their number.
+    pub targets: usize,
+    /// The probability, 0 to 1, that what they end in is right.
+    pub label: f32,
+    /// Weight in the loss.
+    pub weight: f32,
 }

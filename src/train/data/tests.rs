@@ -125,7 +125,7 @@ fn image_tokens_learn_what_is_printed_where_they_look() {
     let data = read(&record(r#"[["Yes"], [], [], [], ["Yes", "No"], [], [], [], []]"#), &options).unwrap();
     let sample = &data.samples[0];
     let first = sample.images[0].start;
-    let target = |row, token, weight| Target { row: first + row, value: TargetValue::Token(token), weight };
+    let target = |row, token, weight| Target { weight, ..Target::new(first + row, TargetValue::Token(token)) };
     assert_eq!(sample.targets[..3], [target(0, 1002, 0.5), target(4, 1002, 0.25), target(4, 1003, 0.25)]);
     assert!(sample.targets[3..].iter().all(|target| target.weight == 1.0 && target.row > first + 8));
     assert_eq!(
@@ -211,7 +211,7 @@ fn special_tokens_that_a_sample_spells_out_are_text() {
 #[test]
 fn labels_can_be_made_hard() {
     let mut data = read(&prm_record(0, "null", "a<prm>b<prm>c<prm>", "[0.5, 0.49, 1]"), &PRM).unwrap();
-    data.harden(0.5);
+    data.harden(|label| label >= 0.5);
     let labels: Vec<TargetValue> = data.samples[0].targets.iter().map(|target| target.value).collect();
     assert_eq!(labels, [1.0, 0.0, 1.0].map(TargetValue::Label));
 }
@@ -245,4 +245,72 @@ fn token_labels_cover_every_token_of_a_step() {
     let mut samples = data.samples.clone();
     Dataset::steps_only(&mut samples, data.special);
     assert_eq!(samples, read(&record, &PRM).unwrap().samples);
+}
+
+#[test]
+fn outcomes_and_steps_are_labels_of_beginnings_of_a_reply() {
+    let with = |kind| DatasetOptions { kind, ..PRM };
+    let candidates = r#"{"question": "q", "candidates": [["one", "2"], ["3"]], "labels": [0, 1]}"#;
+    let samples = read(candidates, &with(SampleKind::Outcome)).unwrap().samples;
+    let labels =
+        |sample: &Sample| sample.prefixes.iter().map(|prefix| (prefix.targets, prefix.label)).collect::<Vec<_>>();
+    for (sample, right) in samples.iter().zip([false, true]) {
+        assert_eq!(sample.right, Some(right));
+        assert_eq!(labels(sample), [(sample.targets.len(), f32::from(u8::from(right)))]);
+    }
+    assert!(
+        read(candidates, &with(SampleKind::Ranking)).unwrap().samples.iter().all(|sample| sample.prefixes.is_empty())
+    );
+
+    let steps = |process: &str, labels: &str, fields: &str| {
+        let turns = format!(
+            r#"[{{"from": "human", "value": "Question: q\nProcess: {process}"}}, {{"from": "gpt", "value": {labels}}}]"#
+        );
+        read(&format!(r#"{{{fields}"conversations": {turns}}}"#), &with(SampleKind::Steps))
+    };
+    let reply = |sample: &Sample, targets: usize| -> String {
+        let text = |token: u32| match SPECIAL.get((token as usize).wrapping_sub(1000)) {
+            Some(special) => (*special).to_owned(),
+            None => char::from_u32(token).unwrap().to_string(),
+        };
+        sample.targets[..targets].iter().map(|target| text(sample.tokens[target.row + 1])).collect()
+    };
+    let sample =
+        steps(r"a\n\nb<prm>\n\nAnswer: 1<prm>", "[0.5, 1]", r#""weights": [1, 2], "#).unwrap().samples.remove(0);
+    let texts: Vec<String> = sample.prefixes.iter().map(|prefix| reply(&sample, prefix.targets)).collect();
+    let first = "<step>a</step><step>b</step>";
+    assert_eq!(texts, [first.to_owned(), format!("{first}<answer>Answer: 1</answer><|im_end|>")]);
+    assert_eq!(
+        sample.prefixes.iter().map(|prefix| (prefix.label, prefix.weight)).collect::<Vec<_>>(),
+        [(0.5, 1.0), (1.0, 2.0)]
+    );
+    // A solution that ends before its answer is not ended.
+    let sample = steps("a<prm>", "[0.25]", "").unwrap().samples.remove(0);
+    assert_eq!(
+        (reply(&sample, sample.targets.len()), labels(&sample)),
+        ("<step>a</step>".to_owned(), vec![(sample.targets.len(), 0.25)])
+    );
+    let hardened = |threshold: f32| {
+        let mut data = steps("a<prm>", "[0.25]", "").unwrap();
+        data.harden(|label| label > threshold);
+        labels(&data.samples[0])[0].1
+    };
+    assert_eq!((hardened(0.0), hardened(0.25)), (1.0, 0.0));
+    // Truncation leaves no label of a text that is cut.
+    // The last token is a target of the one before it, and need not be read.
+    let limit = sample.tokens.len() - 2;
+    let short = DatasetOptions { length: Length { tokens: limit, truncate: true }, ..with(SampleKind::Steps) };
+    let text = r#"{"conversations": [{"from": "human", "value": "Question: q\nProcess: a<prm>b<prm>"}, {"from": "gpt", "value": [0.5, 1]}]}"#;
+    let cut = read(text, &short).unwrap_err().to_string();
+    assert!(cut.contains("no target is left"), "{cut}");
+
+    let refused = |result: Result<Dataset, DataError>| result.unwrap_err().to_string();
+    assert!(refused(steps("a<prm>", "[1, 0]", "")).contains("2 labels, expected 1"));
+    assert!(refused(steps("a<prm>", "[2]", "")).contains("label 1 is 2"));
+    assert!(refused(steps("a", "[]", "")).contains("no `<prm>`"));
+    assert!(refused(read(candidates, &with(SampleKind::Steps))).contains("no `conversations`"));
+    let other = r#"{"conversations": [{"from": "human", "value": "a<prm>"}, {"from": "gpt", "value": [1]}]}"#;
+    assert!(refused(read(other, &with(SampleKind::Steps))).contains("`Question: …` and `Process: …`"));
+    let turns = r#"{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}"#;
+    assert!(refused(read(turns, &with(SampleKind::Outcome))).contains("`mmprm samples --ranking`"));
 }

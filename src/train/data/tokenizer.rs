@@ -70,7 +70,7 @@ fn labels(form: &PrmForm) -> Result<(&str, &str), &'static str> {
             _ => Err("scores of more than two tokens cannot be trained, expected two"),
         },
         ReadOut::Head { .. } => Err("scores of a head cannot be trained, expected the logits of two tokens"),
-        ReadOut::Logprob => Err(
+        ReadOut::Logprob | ReadOut::LogRatio { .. } => Err(
             "scores are log-probabilities, expected the logits of two tokens; `task = \"implicit-prm\"` trains such a model",
         ),
     }

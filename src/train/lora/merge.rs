@@ -48,7 +48,7 @@ pub enum MergeError {
         /// The value and the type.
         source: BlockError,
     },
-    /// The base's weights are files of PyTorch.
+    /// The base's weights are files of `PyTorch`.
     #[error("{}: merging copies safetensors, expected a base with model.safetensors; save it in that form first", path.display())]
     Pytorch {
         /// The file.

@@ -19,6 +19,7 @@
 //!         .map(|(row, label)| Target::new(row, TargetValue::Label(label)))
 //!         .collect(),
 //!     right: None,
+//!     prefixes: vec![],
 //! };
 //! let samples = [sample(&[1, 2, 9, 3, 9], [0.5, 1.0]), sample(&[1, 2, 9, 4, 4, 9], [0.5, 0.0])];
 //! let packing = Packing::new(&samples, Some(7), &PackingLimits::default(), 0);
@@ -39,10 +40,10 @@ use crate::compat::random::Random;
 use crate::train::data::{Sample, Target, TargetValue};
 use crate::util::random::STEP;
 
-pub use sequence::{Sequence, SequenceTargets};
+pub use sequence::{LabelLoss, Sequence, SequenceTargets, WeightedPath};
 
-/// Sizes of sequences and of optimiser steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Sizes of sequences and of optimiser steps, and what samples share in them.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PackingLimits {
     /// Maximum tokens of a sequence; a longer sample becomes a sequence of its own.
     pub sequence_tokens: usize,
@@ -56,6 +57,8 @@ pub struct PackingLimits {
     pub trees: bool,
     /// Shuffles each epoch instead of keeping the file's order.
     pub shuffle: bool,
+    /// The loss of labelled steps, which decides what samples may share.
+    pub label_loss: LabelLoss,
 }
 
 impl Default for PackingLimits {
@@ -67,6 +70,7 @@ impl Default for PackingLimits {
             batch_samples: 32,
             trees: true,
             shuffle: true,
+            label_loss: LabelLoss::CrossEntropy,
         }
     }
 }
@@ -105,6 +109,7 @@ enum TargetKind {
     Labels,
     Tokens,
     Ranking,
+    Ratio,
 }
 
 impl Packing {
@@ -124,7 +129,9 @@ impl Packing {
         }
         let units = problems.into_values().flat_map(|problem| split(samples, problem, context, limits)).collect();
         let is_label = |target: &Target| matches!(target.value, TargetValue::Label(_));
-        let kind = if samples.iter().any(|sample| sample.right.is_some()) {
+        let kind = if samples.iter().any(|sample| !sample.prefixes.is_empty()) {
+            TargetKind::Ratio
+        } else if samples.iter().any(|sample| sample.right.is_some()) {
             TargetKind::Ranking
         } else if samples.iter().flat_map(|sample| &sample.targets).any(is_label) {
             TargetKind::Labels
@@ -160,6 +167,12 @@ impl Packing {
         batches
     }
 
+    /// The samples of each sequence of a batch, in the order of its solutions.
+    pub fn members(&self, batch: &Batch) -> Vec<Vec<usize>> {
+        let of = |units: &Vec<usize>| units.iter().flat_map(|unit| self.units[*unit].samples.iter().copied()).collect();
+        batch.0.iter().map(of).collect()
+    }
+
     /// Packs the sequences of a batch.
     ///
     /// # Panics
@@ -167,9 +180,10 @@ impl Packing {
     pub fn sequences(&self, samples: &[Sample], batch: &Batch) -> Vec<Sequence> {
         let sequence = |units: &Vec<usize>| {
             let mut sequence = Sequence::new(match self.kind {
-                TargetKind::Labels => SequenceTargets::Labels(Vec::new()),
+                TargetKind::Labels => SequenceTargets::Labels(Vec::new(), self.limits.label_loss.without_steps()),
                 TargetKind::Tokens => SequenceTargets::Tokens(Vec::new()),
                 TargetKind::Ranking => SequenceTargets::Ranking(Vec::new(), Vec::new()),
+                TargetKind::Ratio => SequenceTargets::Ratio(Vec::new(), Vec::new()),
             });
             for unit in units {
                 let samples: Vec<&Sample> = self.units[*unit].samples.iter().map(|index| &samples[*index]).collect();

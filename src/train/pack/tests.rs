@@ -3,9 +3,9 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::internvl::RankedCandidate;
+use crate::internvl::{ComparedStep, RankedCandidate, RatioPrefix, StepLoss};
 use crate::nn::attention::{Mask, Segments};
-use crate::train::data::{Placed, Target};
+use crate::train::data::{Placed, Prefix, Target};
 
 const CONTEXT: u32 = 9;
 
@@ -13,7 +13,8 @@ const CONTEXT: u32 = 9;
 fn sample(problem: u64, tokens: &[u32], label: f32) -> Sample {
     let rows = (0..tokens.len()).filter(|row| tokens[*row] == 7);
     let targets = rows.map(|row| Target::new(row, TargetValue::Label(label))).collect();
-    Sample { id: "0".into(), problem, tokens: tokens.to_vec(), images: vec![], targets, right: None }
+    let tokens = tokens.to_vec();
+    Sample { id: "0".into(), problem, tokens, images: vec![], targets, right: None, prefixes: vec![] }
 }
 
 fn whole(samples: &[Sample], limits: &PackingLimits) -> Vec<Sequence> {
@@ -41,7 +42,7 @@ fn a_sample_that_ends_inside_another_keeps_its_labels() {
     let samples = [sample(1, &[1, 7], 0.25), sample(1, &[1, 7, 2, 7], 0.75)];
     let sequence = whole(&samples, &PackingLimits::default()).remove(0);
     assert_eq!(sequence.segments, [(2, None), (2, Some(0))]);
-    assert_eq!(sequence.targets, SequenceTargets::Labels(vec![0.5, 0.75]));
+    assert_eq!(sequence.targets, SequenceTargets::Labels(vec![0.5, 0.75], StepLoss::CrossEntropy));
     assert_eq!(sequence.weights, [2.0, 1.0]);
     assert_eq!((sequence.tokens.len(), sequence.effective_tokens, sequence.samples, sequence.weight()), (4, 6, 2, 3.0));
 }
@@ -96,6 +97,72 @@ fn candidates_of_a_ranking_refer_to_the_tokens_they_share() {
     assert_eq!(sequence.weight(), 1.0, "a problem without a wrong candidate does not count");
     assert_eq!(ids.len(), sequence.rows.len());
     assert_eq!(problems[0][0].targets, problems[0][1].targets, "equal candidates are computed once");
+}
+
+#[test]
+fn compared_steps_are_those_of_solutions_or_of_problems() {
+    let labelled = |problem: u64, tokens: &[u32], labels: &[f32]| {
+        let mut sample = sample(problem, tokens, 0.0);
+        sample.targets.iter_mut().zip(labels).for_each(|(target, label)| target.value = TargetValue::Label(*label));
+        sample
+    };
+    let mut samples = [
+        labelled(1, &[1, 7, 2, 7], &[1.0, 0.0]),
+        labelled(2, &[1, 7], &[1.0]),
+        labelled(1, &[1, 7, 3, 7], &[0.5, 1.0]),
+    ];
+    samples[2].targets[0].weight = 3.0;
+    let with = |label_loss, trees| {
+        let limits = PackingLimits { shuffle: false, label_loss, trees, ..PackingLimits::default() };
+        let sequence = whole(&samples, &limits).remove(0);
+        let SequenceTargets::Labels(labels, loss) = &sequence.targets else { panic!("labels") };
+        let own = |step: &ComparedStep| (sequence.rows[step.target], step.label, step.weight);
+        let groups = loss.groups().iter().map(|group| group.iter().map(own).collect::<Vec<_>>()).collect::<Vec<_>>();
+        (sequence.rows.clone(), labels.clone(), sequence.weight(), groups)
+    };
+    let q_values = LabelLoss::QValues { margin: 4.0 };
+    // Rows 1, 3 and 5 are of the first problem, whose samples share row 1; row 7 is of the second.
+    let solutions = [vec![(1, 1.0, 1.0), (3, 0.0, 1.0)], vec![(1, 0.5, 3.0), (5, 1.0, 1.0)], vec![(7, 1.0, 1.0)]];
+    assert_eq!(with(q_values, true), (vec![1, 3, 5, 7], vec![0.625, 0.0, 1.0, 1.0], 3.0, solutions.to_vec()));
+    let problems = [vec![(1, 0.625, 2.0), (3, 0.0, 1.0), (5, 1.0, 1.0)], vec![(7, 1.0, 1.0)]];
+    assert_eq!(with(LabelLoss::Pairs, true), (vec![1, 3, 5, 7], vec![0.625, 0.0, 1.0, 1.0], 1.0, problems.to_vec()));
+    let (rows, labels, weight, _) = with(LabelLoss::SquaredError, true);
+    assert_eq!((rows, labels, weight), (vec![1, 1, 3, 5, 7], vec![0.5, 1.0, 0.0, 1.0, 1.0], 7.0));
+    let apart = with(q_values, false);
+    assert_eq!((apart.0, apart.2), (vec![1, 3, 5, 7, 9], 3.0));
+}
+
+#[test]
+fn solutions_of_a_ratio_refer_to_the_tokens_they_share() {
+    let solution = |problem: u64, tokens: &[u32], prefixes: &[(usize, f32)]| {
+        let mut sample = sample(problem, tokens, 0.0);
+        let targets = (1..tokens.len() - 1).map(|row| Target::new(row, TargetValue::Token(tokens[row + 1])));
+        sample.targets = targets.collect();
+        sample.targets.iter_mut().zip([-0.5, -0.25, -4.0]).for_each(|(target, reference)| target.reference = reference);
+        let prefix = |(targets, label): &(usize, f32)| Prefix { targets: *targets, label: *label, weight: 2.0 };
+        sample.prefixes = prefixes.iter().map(prefix).collect();
+        sample
+    };
+    let samples = [
+        solution(1, &[1, 2, 3, 5], &[(1, 0.5), (2, 1.0)]),
+        solution(2, &[1, 2, 6], &[(1, 0.25)]),
+        solution(1, &[1, 2, 3, 4], &[(2, 0.0)]),
+    ];
+    let limits = PackingLimits { shuffle: false, ..PackingLimits::default() };
+    let packing = Packing::new(&samples, Some(CONTEXT), &limits, 1);
+    let batch = packing.epoch(0).remove(0);
+    assert_eq!(packing.members(&batch), [[2, 0, 1]]);
+    let sequence = packing.sequences(&samples, &batch).remove(0);
+    let SequenceTargets::Ratio(ids, problems) = &sequence.targets else { panic!("a ratio") };
+    let of = |solution: &WeightedPath| {
+        let tokens: Vec<u32> = solution.path.targets.iter().map(|target| ids[*target]).collect();
+        let prefix = |prefix: &RatioPrefix| (prefix.targets, prefix.reference, prefix.label);
+        (tokens, solution.path.prefixes.iter().map(prefix).collect::<Vec<_>>())
+    };
+    let found: Vec<Vec<_>> = problems.iter().map(|problem| problem.iter().map(of).collect()).collect();
+    let first = vec![(vec![3, 4], vec![(2, -0.75, 0.0)]), (vec![3, 5], vec![(1, -0.5, 0.5), (2, -0.75, 1.0)])];
+    assert_eq!(found, [first, vec![(vec![6], vec![(1, -0.5, 0.25)])]]);
+    assert_eq!((sequence.weight(), ids.len()), (8.0, sequence.rows.len()));
 }
 
 #[test]
@@ -167,7 +234,7 @@ proptest! {
         for sequence in &sequences {
             let segments = Segments::new(&sequence.segments, Mask::Causal);
             prop_assert_eq!(segments.tokens(), sequence.tokens.len());
-            let SequenceTargets::Labels(labels) = &sequence.targets else { unreachable!() };
+            let SequenceTargets::Labels(labels, _) = &sequence.targets else { unreachable!() };
             for ((row, label), weight) in sequence.rows.iter().zip(labels).zip(&sequence.weights) {
                 let seen = path(sequence, *row);
                 prop_assert_eq!(segments.positions()[*row] as usize, seen.len() - 1);

@@ -1,7 +1,7 @@
 //! Checks of a recipe's values, alone and together.
 
 use super::error::RecipeError;
-use super::keys::{Init, Recipe, Task, default_freeze};
+use super::keys::{Init, LossKind, Recipe, Task, default_freeze};
 
 /// Largest counts, with the range as text. They are far beyond any run; larger numbers would overflow memory, or the loop
 /// that counts the steps of all epochs would take hours.
@@ -75,6 +75,15 @@ impl Recipe {
         if let Some(threshold) = self.hard_labels.filter(|threshold| !(0.0..=1.0).contains(threshold)) {
             return wrong("hard_labels", f64::from(threshold), "0 to 1");
         }
+        if let Some(threshold) = self.right_above.filter(|threshold| !(0.0..1.0).contains(threshold)) {
+            return wrong("right_above", f64::from(threshold), "0 to less than 1");
+        }
+        if let Some(margin) = self.margin.filter(|margin| !(0.0..=100.0).contains(margin)) {
+            return wrong("margin", f64::from(margin), "0 to 100");
+        }
+        if let Some(beta) = self.beta.filter(|beta| !(*beta > 0.0 && *beta <= 100.0)) {
+            return wrong("beta", beta, "more than 0, at most 100");
+        }
         if !(0.0..=1000.0).contains(&self.image_token_weight) {
             return wrong("image_token_weight", f64::from(self.image_token_weight), "0 to 1000");
         }
@@ -99,7 +108,45 @@ impl Recipe {
         if self.patience.is_some() && self.validation == 0.0 && self.validation_samples.is_none() {
             return conflict("`patience` needs `validation` or `validation_samples`");
         }
-        Ok(())
+        self.check_loss().map_or(Ok(()), conflict)
+    }
+
+    /// What in the recipe does not go with its loss.
+    fn check_loss(&self) -> Option<&'static str> {
+        let is_hard = matches!(self.loss, Some(LossKind::Hard | LossKind::Pqm));
+        let is_soft = matches!(self.loss, None | Some(LossKind::Soft));
+        let problems = [
+            (
+                self.loss.is_some_and(|loss| loss.task() != self.task),
+                match self.task {
+                    Task::Prm => "`loss` of a PRM is \"soft\", \"hard\", \"mse\", \"pqm\" or \"pairwise\"",
+                    Task::ImplicitPrm => "`loss` of an implicit PRM is \"ranking\", \"outcome\" or \"steps\"",
+                    Task::Policy => "`loss` is for PRMs; a policy has one loss",
+                },
+            ),
+            (self.reference.is_some() && !self.has_reference(), "`reference` is for `loss` \"outcome\" or \"steps\""),
+            (self.beta.is_some() && !self.has_reference(), "`beta` is for `loss` \"outcome\" or \"steps\""),
+            (self.distills() && self.task != Task::Prm, "`logprob_of` and `expected_of` are for a PRM"),
+            (
+                self.hard_labels.is_some() && self.task != Task::Prm && self.loss != Some(LossKind::Steps),
+                "`hard_labels` is for samples with a label for each step",
+            ),
+            (self.right_above.is_some() && !is_hard, "`right_above` is for `loss` \"hard\" or \"pqm\""),
+            (self.margin.is_some() && self.loss != Some(LossKind::Pqm), "`margin` is for `loss` \"pqm\""),
+            (
+                self.hard_labels.is_some() && is_hard,
+                "`hard_labels` is for `loss` \"soft\", \"mse\" or \"pairwise\"; \"hard\" and \"pqm\" have `right_above`",
+            ),
+            (
+                self.distills() && !is_soft,
+                "`logprob_of` and `expected_of` bring targets of their own, which only `loss` \"soft\" learns",
+            ),
+            (
+                self.compares_problems() && !self.trees,
+                "`trees` is false, but `loss` \"pairwise\" or \"ranking\" compares the samples of a problem, which are then apart",
+            ),
+        ];
+        problems.into_iter().find_map(|(is_wrong, problem)| is_wrong.then_some(problem))
     }
 }
 
@@ -134,7 +181,45 @@ mod tests {
                 .contains("`lora.rank` is 9223372036854776000, expected 1 to 65536")
         );
         assert!(refusal("[lora]\nalpha = 1e300").contains("`lora.alpha` is "));
+        assert!(refusal("right_above = 1.0\nloss = 'hard'").contains("`right_above` is 1, expected 0 to less than 1"));
+        assert!(refusal("margin = -1.0\nloss = 'pqm'").contains("`margin` is -1, expected 0 to 100"));
         let recipe = Recipe { seed: u64::MAX, ..Recipe::parse("model = 'm'\nsamples = 's'\noutput = 'o'").unwrap() };
         assert!(matches!(recipe.check(), Err(RecipeError::Range { key: "seed", .. })));
+    }
+
+    #[test]
+    fn keys_that_a_loss_does_not_use_are_refused() {
+        let cases = [
+            ("task = 'policy'\nloss = 'soft'", "`loss` is for PRMs"),
+            ("loss = 'outcome'", "`loss` of a PRM is"),
+            ("task = 'implicit-prm'\nloss = 'soft'", "`loss` of an implicit PRM is"),
+            ("reference = 'p'", "`reference` is for"),
+            ("task = 'implicit-prm'\nbeta = 0.5", "`beta` is for"),
+            ("task = 'implicit-prm'\nloss = 'outcome'\nbeta = 0.0", "`beta` is 0, expected more than 0"),
+            ("task = 'implicit-prm'\ntrees = false", "`trees` is false"),
+            ("task = 'implicit-prm'\nhard_labels = 0.5", "`hard_labels` is for"),
+            ("task = 'policy'\nlogprob_of = 'p'", "`logprob_of` and `expected_of` are for a PRM"),
+            ("right_above = 0.5", "`right_above` is for"),
+            ("loss = 'mse'\nright_above = 0.5", "`right_above` is for"),
+            ("loss = 'hard'\nmargin = 1.0", "`margin` is for"),
+            ("loss = 'hard'\nhard_labels = 0.5", "`hard_labels` is for"),
+            ("loss = 'pqm'\nhard_labels = 0.5", "`hard_labels` is for"),
+            ("loss = 'mse'\nlogprob_of = 'p'", "`logprob_of` and `expected_of`"),
+            ("loss = 'pairwise'\ntrees = false", "`trees` is false"),
+            ("loss = 'focal'", "unknown variant `focal`"),
+        ];
+        for (lines, problem) in cases {
+            assert!(refusal(lines).contains(problem), "{lines}: {}", refusal(lines));
+        }
+        let paths = "model = 'm'\nsamples = 's'\noutput = 'o'\n";
+        let implicit = "task = 'implicit-prm'\nloss = 'steps'\nbeta = 0.1\nreference = 'r'\nhard_labels = 0.5";
+        for lines in [
+            implicit,
+            "loss = 'pqm'\nmargin = 2.0\nright_above = 0.25",
+            "loss = 'mse'\nhard_labels = 0.5",
+            "loss = 'pairwise'",
+        ] {
+            assert!(Recipe::parse(&format!("{paths}{lines}")).is_ok(), "{lines}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::prm::form;
 use crate::prompt::{PrmForm, PrmTemplate};
 use crate::train::data::SolutionForms;
 use crate::train::optim::{AdamW, Decay, Muon, OptimizerKind, OptimizerOptions, Schedule};
-use crate::train::pack::PackingLimits;
+use crate::train::pack::{LabelLoss, PackingLimits};
 use mmprm_quant::safetensors::StoredType;
 
 /// What the model is trained for.
@@ -25,6 +25,53 @@ pub enum Task {
     ImplicitPrm,
     /// Writing solutions.
     Policy,
+}
+
+/// The loss of a reward model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossKind {
+    /// PRM: cross entropy of each step's score with its soft label.
+    Soft,
+    /// PRM: cross entropy with 1 for a right step and 0 for another (Math-Shepherd's hard estimation, arXiv 2312.08935).
+    Hard,
+    /// PRM: squared difference of each step's score and its soft label.
+    Mse,
+    /// PRM: the comparative loss of the Process Q-value Model (arXiv 2410.11287, equation 10) over the steps of each solution.
+    Pqm,
+    /// PRM: −ln σ of the difference of logits, over the pairs of steps of a problem with different labels (Bradley-Terry).
+    Pairwise,
+    /// Implicit PRM: −ln Σ right eˢ / Σ all eˢ over the candidates of a problem, with s the log-probability of one.
+    Ranking,
+    /// Implicit PRM: cross entropy of σ(β · Σ (log π − log π of the reference)) with whether a candidate is right
+    /// (arXiv 2412.01981, equation 5).
+    Outcome,
+    /// Implicit PRM: the same for the tokens up to each step, with the step's soft label.
+    Steps,
+}
+
+impl LossKind {
+    /// The name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Soft => "soft",
+            Self::Hard => "hard",
+            Self::Mse => "mse",
+            Self::Pqm => "pqm",
+            Self::Pairwise => "pairwise",
+            Self::Ranking => "ranking",
+            Self::Outcome => "outcome",
+            Self::Steps => "steps",
+        }
+    }
+
+    /// The task that it trains for.
+    pub fn task(self) -> Task {
+        match self {
+            Self::Soft | Self::Hard | Self::Mse | Self::Pqm | Self::Pairwise => Task::Prm,
+            Self::Ranking | Self::Outcome | Self::Steps => Task::ImplicitPrm,
+        }
+    }
 }
 
 /// A form of a policy's solutions.
@@ -110,7 +157,21 @@ documented! {
         pub reference_special_tokens: bool,
         /// Weight of what each image token learns (policy; `image_tokens` of samples) against a token of the text.
         pub image_token_weight: f32,
-        /// Replaces labels of at least this value by 1 and others by 0.
+        /// Loss of a PRM: soft (cross entropy with the labels), hard (with 1 for right steps and 0 for others), mse (squared error
+        /// of the probability), pqm (right steps above earlier and wrong ones of a solution) or pairwise (steps of a problem with
+        /// higher labels above others). Default: soft. Loss of an implicit PRM: ranking (right candidates of a problem above others
+        /// by log-probability), outcome (log-probability ratio of a candidate to the reference) or steps (of each step). Default:
+        /// ranking.
+        pub loss: Option<LossKind>,
+        /// Hugging Face directory of the reference model (outcome, steps). Default: the initial model.
+        pub reference: Option<PathBuf>,
+        /// Factor β of log-probability ratios (outcome, steps). Default: 0.05, as in the paper on implicit PRMs.
+        pub beta: Option<f64>,
+        /// A step is right if its label is above this (hard, pqm). Default: 0, so that one right rollout suffices.
+        pub right_above: Option<f32>,
+        /// Margin between the logits of right and wrong steps (pqm). Default: 4, as in its paper.
+        pub margin: Option<f32>,
+        /// Replaces labels of at least this value by 1 and others by 0 (soft, mse, pairwise).
         pub hard_labels: Option<f32>,
         /// Distillation (PRM): a policy's Hugging Face directory, whose probability of each token replaces the labels (formerly
         /// `likelihood_of`).
@@ -208,6 +269,11 @@ impl Default for Recipe {
             truncate: false,
             reference_special_tokens: false,
             image_token_weight: 1.0,
+            loss: None,
+            reference: None,
+            beta: None,
+            right_above: None,
+            margin: None,
             hard_labels: None,
             logprob_of: None,
             expected_of: None,
@@ -246,6 +312,12 @@ impl Default for Recipe {
     }
 }
 
+/// The margin of the Process Q-value Model, as in its paper.
+const PQM_MARGIN: f32 = 4.0;
+
+/// β of the paper on implicit PRMs (arXiv 2412.01981, section 4.1).
+const BETA: f64 = 0.05;
+
 /// The default of `freeze`: the vision tower.
 pub(super) fn default_freeze() -> Vec<String> {
     vec!["vision_model.".into()]
@@ -266,6 +338,40 @@ impl Recipe {
         let named = |name: &String| form::named(name).map_err(|problem| RecipeError::Form { problem });
         let form = self.prm_form.as_ref().map(named).transpose()?;
         Ok(form.filter(|form| form != PrmTemplate::Training.form()))
+    }
+
+    /// The loss of labelled steps.
+    fn label_loss(&self) -> LabelLoss {
+        match self.loss {
+            Some(LossKind::Mse) => LabelLoss::SquaredError,
+            Some(LossKind::Pqm) => LabelLoss::QValues { margin: self.margin.unwrap_or(PQM_MARGIN) },
+            Some(LossKind::Pairwise) => LabelLoss::Pairs,
+            // The samples of an implicit PRM have no labelled rows.
+            None | Some(LossKind::Soft | LossKind::Hard | LossKind::Ranking | LossKind::Outcome | LossKind::Steps) => {
+                LabelLoss::CrossEntropy
+            }
+        }
+    }
+
+    /// The label above which a step is right, for a loss that only knows right and wrong ones.
+    pub(crate) fn right_above(&self) -> Option<f32> {
+        let is_hard = matches!(self.loss, Some(LossKind::Hard | LossKind::Pqm));
+        is_hard.then(|| self.right_above.unwrap_or(0.0))
+    }
+
+    /// Whether the loss compares samples of one problem.
+    pub(crate) fn compares_problems(&self) -> bool {
+        self.loss == Some(LossKind::Pairwise) || (self.task == Task::ImplicitPrm && !self.has_reference())
+    }
+
+    /// Whether the loss is of log-probability ratios to a reference model.
+    pub(crate) fn has_reference(&self) -> bool {
+        matches!(self.loss, Some(LossKind::Outcome | LossKind::Steps))
+    }
+
+    /// Factor of log-probability ratios.
+    pub(crate) fn beta(&self) -> f64 {
+        self.beta.unwrap_or(BETA)
     }
 
     /// The optimiser's hyper-parameters.
@@ -291,6 +397,7 @@ impl Recipe {
             batch_samples: self.batch_samples,
             trees: self.trees,
             shuffle: self.shuffle,
+            label_loss: self.label_loss(),
         }
     }
 

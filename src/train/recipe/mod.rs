@@ -23,6 +23,6 @@ mod write;
 
 pub use super::optim::{Decay, OptimizerKind, Schedule};
 pub use error::RecipeError;
-pub use keys::{Compute, Init, Recipe, SolutionForm, Task};
+pub use keys::{Compute, Init, LossKind, Recipe, SolutionForm, Task};
 pub use lora::LoraOptions;
 pub use mmprm_quant::safetensors::StoredType;

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::check::MAX_EPOCHS;
 use super::error::RecipeError;
-use super::keys::Recipe;
+use super::keys::{LossKind, Recipe};
 use super::lora::LoraOptions;
 use crate::util::io::read_to_string;
 
@@ -162,6 +162,11 @@ fn known_keys() -> Vec<String> {
         max_tokens: Some(1),
         logprob_of: Some("x".into()),
         expected_of: Some("x".into()),
+        loss: Some(LossKind::Soft),
+        reference: Some("x".into()),
+        beta: Some(1.0),
+        right_above: Some(0.5),
+        margin: Some(1.0),
         hard_labels: Some(0.5),
         steps: Some(1),
         sequence_samples: Some(1),

@@ -106,6 +106,7 @@ impl<'a> Trainer<'a> {
             }
             Some(mut saved) => {
                 rename_keys(&mut saved.trainer.identity);
+                add_keys(&mut saved.trainer.identity);
                 if let Some(key) = difference(&saved.trainer.identity, &identity) {
                     return Err(RunError::OtherRun { path: recipe.output.clone(), key });
                 }
@@ -318,6 +319,15 @@ fn rename_keys(identity: &mut Value) {
     }
 }
 
+/// Adds the keys that a saved identity of an earlier version lacks, with their defaults: what that version did.
+fn add_keys(identity: &mut Value) {
+    let defaults = serde_json::to_value(Recipe::default()).expect("a recipe is JSON");
+    let (Some(keys), Value::Object(defaults)) = (identity.as_object_mut(), defaults) else { return };
+    for (key, value) in defaults.into_iter().filter(|(key, _)| !NEUTRAL_KEYS.contains(&key.as_str())) {
+        keys.entry(key).or_insert(value);
+    }
+}
+
 /// A key in which two identities differ.
 fn difference(saved: &Value, now: &Value) -> Option<String> {
     let (Some(saved), Some(now)) = (saved.as_object(), now.as_object()) else { return Some("recipe".into()) };
@@ -335,5 +345,19 @@ mod tests {
         rename_keys(&mut saved);
         assert_eq!(difference(&saved, &json!({"lr": 1.0, "logprob_of": null})), None);
         assert_eq!(difference(&saved, &json!({"lr": 2.0, "logprob_of": null})), Some("lr".into()));
+    }
+
+    #[test]
+    fn states_that_lack_a_new_key_are_of_a_run_with_its_default() {
+        let mut now = serde_json::to_value(Recipe::default()).unwrap();
+        now.as_object_mut().unwrap().retain(|key, _| !NEUTRAL_KEYS.contains(&key.as_str()));
+        let mut saved = now.clone();
+        for key in ["loss", "right_above", "margin"] {
+            assert!(saved.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+        }
+        add_keys(&mut saved);
+        assert_eq!(difference(&saved, &now), None);
+        now["loss"] = json!("mse");
+        assert_eq!(difference(&saved, &now), Some("loss".into()));
     }
 }

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::EncodeError;
+use super::reader::{ImageReader, Input};
 use crate::engine::Embeddings;
-use crate::image::{self, Limits, Tile, Tiling};
-use crate::vision::{DiskCache, VisionEncoder};
+use crate::vision::DiskCache;
 
 /// Bytes of embeddings in memory beyond which the oldest are dropped.
 const MAX_BYTES: usize = 512 << 20;
 
-/// The hash of an image's tiles.
+/// The hash of an image's pixels.
 type ContentHash = [u8; 32];
 /// A value computed once: later callers wait for the first.
 type Slot<T> = Arc<OnceLock<Result<T, EncodeError>>>;
@@ -22,8 +22,7 @@ type Slot<T> = Arc<OnceLock<Result<T, EncodeError>>>;
 /// Encodes image files and keeps recent embeddings in memory.
 #[derive(Debug)]
 pub(super) struct ImageEmbeddings {
-    encoder: Box<dyn VisionEncoder>,
-    tiling: Tiling,
+    reader: ImageReader,
     cache: Option<DiskCache>,
     /// Whether the warning that the cache cannot be written was logged.
     warned: AtomicBool,
@@ -37,13 +36,13 @@ pub(super) struct ImageEmbeddings {
 struct Recent(VecDeque<(ContentHash, Slot<Arc<Embeddings>>)>);
 
 impl ImageEmbeddings {
-    pub fn new(encoder: Box<dyn VisionEncoder>, tiling: Tiling, cache: Option<DiskCache>) -> Self {
+    pub fn new(reader: ImageReader, cache: Option<DiskCache>) -> Self {
         let warned = AtomicBool::new(false);
-        Self { encoder, tiling, cache, warned, files: Mutex::default(), recent: Mutex::default() }
+        Self { reader, cache, warned, files: Mutex::default(), recent: Mutex::default() }
     }
 
-    pub fn tiling(&self) -> &Tiling {
-        &self.tiling
+    pub fn reader(&self) -> &ImageReader {
+        &self.reader
     }
 
     /// See [`PromptEncoder::image`](super::PromptEncoder::image).
@@ -51,9 +50,9 @@ impl ImageEmbeddings {
         let file = Arc::clone(lock(&self.files).entry(path.to_owned()).or_default());
         let mut fresh = None;
         let content = file.get_or_init(|| {
-            let tiles = self.tiles(path)?;
-            let content = image::content_hash(&tiles);
-            fresh = Some(self.embeddings(&tiles, content));
+            let input = self.reader.read(path)?;
+            let content = input.content_hash();
+            fresh = Some(self.embeddings(&input, content));
             Ok(content)
         });
         let content = content.clone()?;
@@ -64,33 +63,28 @@ impl ImageEmbeddings {
         if let Some(embeddings) = known.and_then(|slot| slot.get().cloned()) {
             return embeddings;
         }
-        let tiles = self.tiles(path)?;
-        self.embeddings(&tiles, image::content_hash(&tiles))
+        let input = self.reader.read(path)?;
+        self.embeddings(&input, input.content_hash())
     }
 
-    fn tiles(&self, path: &Path) -> Result<Vec<Tile>, EncodeError> {
-        Ok(image::tiles(&image::load(path, &Limits::default())?, &self.tiling))
-    }
-
-    fn embeddings(&self, tiles: &[Tile], content: ContentHash) -> Result<Arc<Embeddings>, EncodeError> {
+    fn embeddings(&self, input: &Input, content: ContentHash) -> Result<Arc<Embeddings>, EncodeError> {
         let slot = lock(&self.recent).slot(content);
-        slot.get_or_init(|| self.encode(tiles, content)).clone()
+        slot.get_or_init(|| self.encode(input, content)).clone()
     }
 
-    /// Reads embeddings from disk, or else encodes the tiles.
-    fn encode(&self, tiles: &[Tile], content: ContentHash) -> Result<Arc<Embeddings>, EncodeError> {
-        let width = self.encoder.width();
-        let count = tiles.len() * self.encoder.tokens_per_tile() * width;
-        let known = self.cache.as_ref().and_then(|cache| cache.get(&content, count));
+    /// Reads embeddings from disk, or else encodes the image.
+    fn encode(&self, input: &Input, content: ContentHash) -> Result<Arc<Embeddings>, EncodeError> {
+        let (width, grid) = (self.reader.width(), self.reader.grid(input));
+        let known = self.cache.as_ref().and_then(|cache| cache.get(&content, self.reader.values(input)));
         let values = if let Some(values) = known {
             values
         } else {
-            let values = self.encoder.encode(tiles)?;
+            let values = self.reader.encode(input)?;
             self.store(content, &values);
             values
         };
         let digest = u64::from_le_bytes(*content.first_chunk().expect("a hash has 32 bytes"));
-        Ok(Arc::new(Embeddings { values, width, digest }))
+        Ok(Arc::new(Embeddings { values, width, digest, grid }))
     }
 
     /// Writes embeddings to disk. A failure only costs time later, so it is logged and the run

@@ -19,6 +19,7 @@
 
 mod error;
 mod images;
+mod reader;
 mod writer;
 
 pub use error::EncodeError;
@@ -26,15 +27,13 @@ pub use error::EncodeError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::{Embeddings, EngineError, Model, Prompt, Specials, Token, TokenizeError};
-use crate::image::{Tiling, TilingError};
+use crate::engine::{Embeddings, Model, Prompt, Specials, Token, TokenizeError};
+use crate::image::Tiling;
 use crate::prompt::{Layout, Piece, Run};
-use crate::vision::{self, DiskCache, EncoderChoice, VisionEncoder, VisionError};
+use crate::vision::{DiskCache, EncoderChoice, VisionError};
 use images::ImageEmbeddings;
+use reader::ImageReader;
 use writer::Writer;
-
-/// Maximum tiles per image for models whose metadata has none: InternVL2.5's default.
-const DEFAULT_MAX_TILES: usize = 12;
 
 /// How to load a [`PromptEncoder`].
 #[derive(Debug, Clone, Default)]
@@ -43,7 +42,8 @@ pub struct PromptEncoderOptions {
     pub threads: Option<u32>,
     /// Whether the vision tower may use a GPU.
     pub gpu: bool,
-    /// Maximum tiles per image; `None` uses the model's number.
+    /// Maximum tiles per image; `None` uses the model's number. Models that read images whole (`Qwen-VL`) read no more pixels than
+    /// as many tiles of 448 × 448 have; `None` permits 1280 tokens.
     pub max_tiles: Option<usize>,
     /// Which encoder runs the vision tower.
     pub vision: EncoderChoice,
@@ -74,15 +74,13 @@ impl PromptEncoder {
         let reference_special_tokens = options.reference_special_tokens;
         let specials = None;
         let Some(path) = mmproj else { return Ok(Self { model, images: None, reference_special_tokens, specials }) };
-        let encoder = vision::open(path, &model, options.vision, options.threads, options.gpu)?;
-        let tiling = tiling(&model, encoder.as_ref(), options.max_tiles)
-            .map_err(|error| EngineError::Load { path: model.path().to_owned(), cause: error.to_string() })?;
+        let reader = ImageReader::open(path, &model, &options)?;
         let cache = options.vision_cache.map(|path| {
-            let cache = DiskCache::new(path.clone(), encoder.fingerprint());
+            let cache = DiskCache::new(path.clone(), reader.fingerprint());
             let ready = cache.prepare().map(|()| cache);
             ready.map_err(|source| VisionError::Cache { path, source: Arc::new(source) })
         });
-        let images = Some(ImageEmbeddings::new(encoder, tiling, cache.transpose()?));
+        let images = Some(ImageEmbeddings::new(reader, cache.transpose()?));
         Ok(Self { model, images, reference_special_tokens, specials })
     }
 
@@ -101,13 +99,18 @@ impl PromptEncoder {
         &self.model
     }
 
-    /// Returns how images are tiled; `None` without a vision projector.
+    /// Returns how images are tiled; `None` without a vision projector, or if images are read whole.
     pub fn tiling(&self) -> Option<&Tiling> {
-        self.images.as_ref().map(ImageEmbeddings::tiling)
+        self.images.as_ref().and_then(|images| images.reader().tiling())
+    }
+
+    /// Returns what stands before and after an image in a prompt.
+    pub(crate) fn image_marks(&self) -> Result<[&'static str; 2], EncodeError> {
+        Ok(self.images.as_ref().ok_or(EncodeError::NoVision)?.reader().marks())
     }
 
     /// Returns the prompt of `pieces`, whose images are indices into `images`. Puts each image
-    /// between `<img>` and `</img>`, and the model's first token (`<s>`), if it has one, at the
+    /// between the model's marks (`<img>` and `</img>`, of Qwen-VL `<|vision_start|>` and `<|vision_end|>`), and the model's first token (`<s>`), if it has one, at the
     /// start.
     ///
     /// # Errors
@@ -170,7 +173,7 @@ impl PromptEncoder {
         }
     }
 
-    /// Returns the embeddings of an image file, `[tiles · tokens_per_tile, width]`, from memory if
+    /// Returns the embeddings of an image file, `[tokens, width]`, from memory if
     /// it was used recently.
     ///
     /// # Errors
@@ -178,15 +181,4 @@ impl PromptEncoder {
     pub fn image(&self, path: &Path) -> Result<Arc<Embeddings>, EncodeError> {
         self.images.as_ref().ok_or(EncodeError::NoVision)?.get(path)
     }
-}
-
-/// Returns the model's tiling, from the metadata that `mmprm convert` writes.
-fn tiling(model: &Model, encoder: &dyn VisionEncoder, max_tiles: Option<usize>) -> Result<Tiling, TilingError> {
-    let number = |key: &str| model.file().get_u32(&format!("mmprm.image.{key}")).ok().map(|number| number as usize);
-    Tiling::new(
-        encoder.tile_size(),
-        number("min_tiles").unwrap_or(1),
-        max_tiles.or_else(|| number("max_tiles")).unwrap_or(DEFAULT_MAX_TILES),
-        model.file().get_bool("mmprm.image.use_thumbnail").unwrap_or(true),
-    )
 }

@@ -43,12 +43,13 @@ impl<'a> Writer<'a> {
             Piece::Image(index) => {
                 let missing = EncodeError::NoImage { number: index + 1, count: self.images.len() };
                 let image = self.images.get(*index).ok_or(missing)?;
-                self.run.template("<img>");
+                let [before, after] = self.encoder.image_marks()?;
+                self.run.template(before);
                 self.flush()?;
                 let image = self.encoder.image(image)?;
                 let tokens = image.tokens();
                 self.chunk(Chunk::Image(image), tokens);
-                self.run.template("</img>");
+                self.run.template(after);
             }
         }
         Ok(())

@@ -18,6 +18,9 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2ForTokenClassification, Qwen3Config, Qwen3ForCausalLM
 from transformers import LlamaForTokenClassification
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 OUT = pathlib.Path(sys.argv[1])
 ROWS = 384
@@ -373,6 +376,78 @@ def internvl(version, text, seed):
     ))
 
 
+VISION_TOKENS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+
+
+def drawing(path, width, height, seed):
+    """An image with a gradient under noise, so that patches differ."""
+    image = torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(seed))
+    ramp = torch.arange(height).view(-1, 1, 1) * 2 + torch.arange(width).view(1, -1, 1)
+    Image.fromarray((image // 4 + ramp % 190).to(torch.uint8).numpy()).save(path)
+    return Image.open(path)
+
+
+@torch.no_grad()
+def qwen_vl(name, cls, config, vision, text, processor, seed, is_old):
+    """A model with one image that needs no resizing (tile.png) and one that does (photo.png). Older configurations are flat, and
+    their tensors have other names."""
+    folder = fresh(name)
+    qwen_tokenizer(folder, VISION_TOKENS)
+    ids = text_golden(folder)
+    own = AutoTokenizer.from_pretrained(folder)
+    if is_old:
+        text = dict(text, bos_token_id=own.convert_tokens_to_ids("<|endoftext|>"), eos_token_id=own.convert_tokens_to_ids("<|im_end|>"))
+    start, end, pad, video = (own.convert_tokens_to_ids(token) for token in VISION_TOKENS)
+    config = config(
+        vision_config=vision, text_config=text, image_token_id=pad, video_token_id=video, vision_start_token_id=start,
+        vision_end_token_id=end, tie_word_embeddings=text["tie_word_embeddings"],
+    )
+    model = randomise(cls(config), seed)
+    model.bfloat16().save_pretrained(folder)
+    model = cls.from_pretrained(folder, dtype=torch.float32).eval()
+    image_processor = Qwen2VLImageProcessorPil(**processor)
+    patch = processor["patch_size"]
+    images = [
+        drawing(folder / "tile.png", 10 * patch, 6 * patch, seed), drawing(folder / "photo.png", 101, 75, seed + 1),
+    ]
+    inputs = [image_processor(images=image, return_tensors="pt") for image in images]
+    outputs = dict(logits=model(torch.tensor([prompt(ids)])).logits[0])
+    counts = []
+    for label, given in zip(["embeddings", "photo_embeddings"], inputs):
+        found = model.get_image_features(given.pixel_values, given.image_grid_thw, return_dict=True)
+        features = [found.pooler_output, *(getattr(found, "deepstack_features", None) or [])]
+        outputs[label] = torch.cat([torch.cat(list(feature)) for feature in features], dim=-1)
+        counts.append(len(outputs[label]))
+    texts = [own(text).input_ids for text in ["The angle", "is 12 degrees.\nAnd here:", "it's 5, not 7."]]
+    shown = [texts[0] + [start] + [pad] * counts[0] + [end] + texts[1]]
+    shown.append(shown[0] + [start] + [pad] * counts[1] + [end] + texts[2])
+    for label, tokens, count in [("image", shown[0], 1), ("photo", shown[1], 2)]:
+        tokens = torch.tensor([tokens])
+        kinds = (tokens == pad).int()
+        logits = model(
+            tokens, pixel_values=torch.cat([given.pixel_values for given in inputs[:count]]), mm_token_type_ids=kinds,
+            image_grid_thw=torch.cat([given.image_grid_thw for given in inputs[:count]]),
+        ).logits[0]
+        outputs[f"{label}_logits"] = logits[kinds[0] == 0]
+    write(folder / "preprocessor_config.json", dict(
+        image_processor_type="Qwen2VLImageProcessor", processor_class="Qwen2_5_VLProcessor", merge_size=2, temporal_patch_size=2,
+        image_mean=image_processor.image_mean, image_std=image_processor.image_std, **processor,
+    ))
+    finish(folder, ids, outputs, image_prompt=shown[0], photo_prompt=shown[1], image_token=pad)
+    if is_old:
+        path = folder / "config.json"
+        written = json.loads(path.read_text())
+        flat = {key: value for key, value in written.pop("text_config").items() if key not in ["dtype", "model_type", "layer_types"]}
+        parameters = flat.pop("rope_parameters")
+        flat.update(rope_theta=parameters["rope_theta"], rope_scaling=dict(type="mrope", mrope_section=parameters["mrope_section"]))
+        written["vision_config"].pop("rope_parameters", None)
+        written["torch_dtype"] = written.pop("dtype")
+        write(path, {**flat, **written, "transformers_version": "4.41.2"})
+        weights = load_file(folder / "model.safetensors")
+        older = lambda key: key.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
+        save(folder, {older(key): value for key, value in weights.items()})
+
+
 def fresh(name):
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -418,6 +493,24 @@ MAKE = {
     "internvl3": lambda name: internvl(name, Qwen2Config(**small(), rope_parameters=rope(1e6, "dynamic", factor=2.0)), 10),
     "internvl3_5": lambda name: internvl(
         name, Qwen3Config(**small(), head_dim=32, rope_parameters=rope(1e6), tie_word_embeddings=True), 11),
+    "qwen2-vl": lambda name: qwen_vl(
+        name, Qwen2VLForConditionalGeneration, Qwen2VLConfig,
+        dict(depth=2, embed_dim=32, hidden_size=64, mlp_ratio=3, num_heads=2, patch_size=14),
+        dict(**small(), rope_parameters=rope(1e6, mrope_section=[2, 3, 3]), tie_word_embeddings=True),
+        dict(patch_size=14, min_pixels=3136, max_pixels=12845056), 13, True),
+    "qwen2_5-vl": lambda name: qwen_vl(
+        name, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLConfig,
+        dict(depth=2, hidden_size=32, intermediate_size=80, num_heads=2, patch_size=14, out_hidden_size=64, window_size=112,
+             fullatt_block_indexes=[1]),
+        dict(**small(), rope_parameters=rope(1e6, mrope_section=[2, 3, 3]), tie_word_embeddings=False),
+        dict(patch_size=14, min_pixels=3136, max_pixels=12845056), 14, True),
+    "qwen3-vl": lambda name: qwen_vl(
+        name, Qwen3VLForConditionalGeneration, Qwen3VLConfig,
+        dict(depth=3, hidden_size=32, intermediate_size=80, num_heads=2, patch_size=16, out_hidden_size=64, num_position_embeddings=25,
+             deepstack_visual_indexes=[0, 2]),
+        dict(**{**small(), "num_hidden_layers": 3}, head_dim=32, tie_word_embeddings=True,
+             rope_parameters=rope(5e6, mrope_section=[6, 5, 5], mrope_interleaved=True)),
+        dict(patch_size=16, size=dict(shortest_edge=4096, longest_edge=16777216)), 15, False),
 }
 
 torch.set_num_threads(1)

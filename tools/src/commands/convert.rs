@@ -22,8 +22,8 @@ use crate::ui::{Ui, bytes, output_directory};
 /// Convert a Hugging Face checkpoint directory to GGUF.
 ///
 /// Reads config.json, safetensors or PyTorch files (one or shards) and the tokenizer of an InternVL2.5, 3 or 3.5
-/// checkpoint, in InternVL's own layout or that of transformers, or of a text model (InternLM2, Qwen2,
-/// Qwen2.5, Qwen3, Llama, Mistral), and writes NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, which
+/// checkpoint, in InternVL's own layout or that of transformers, of a dense Qwen2-VL, Qwen2.5-VL or
+/// Qwen3-VL, or of a text model (InternLM2, Qwen2, Qwen2.5, Qwen3, Llama, Mistral), and writes NAME-TYPE.gguf and mmproj-NAME-TYPE.gguf, which
 /// llama.cpp loads. A head that scores steps (token classification, Qwen2.5-Math-PRM, a value head)
 /// becomes metadata. Needs no Python; memory use does not grow with the checkpoint. A LoRA adapter directory (adapter_config.json) is converted to NAME-lora-TYPE.gguf,
 /// which llama.cpp loads with the converted base (--lora).

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use mmprm::engine::QwenEncoder;
 use mmprm::prm::form;
 use mmprm_quant::gguf::{GgufArray, GgufFile, GgufValue};
 use mmprm_quant::head::{Activation, HeadShape};
@@ -148,7 +149,9 @@ fn facts(file: &GgufFile, summary: &Summary, head: Option<&HeadShape>) -> Vec<St
         lines.push(format!("PRM form: {form}: a step's score is {}{images}", form.summary()));
         lines.extend(form.source().map(|source| format!("PRM form from: {source}")));
     }
+    lines.extend(whole_images(file));
     let tile = number("mmprm.image.size").or(number("clip.vision.image_size"));
+    let tile = tile.filter(|_| !QwenEncoder::is_for(file));
     match (tile, number("mmprm.image.max_tiles"), number("clip.vision.projection_dim")) {
         (Some(tile), _, Some(width)) => {
             lines.push(format!("images: tiles of {tile} pixels, projected to width {width}"));
@@ -165,6 +168,23 @@ fn facts(file: &GgufFile, summary: &Summary, head: Option<&HeadShape>) -> Vec<St
         lines.push(format!("head: scores positions from the hidden state, {}{between}", widths.join(" → ")));
     }
     lines
+}
+
+/// What a file of Qwen-VL, which reads images whole, says about them.
+fn whole_images(file: &GgufFile) -> Option<String> {
+    let number = |key: &str| file.get(key).and_then(GgufValue::as_u32).map(u64::from);
+    if QwenEncoder::is_for(file) {
+        let (side, width) = (2 * number("clip.vision.patch_size")?, number("clip.vision.projection_dim")?);
+        return Some(format!("images: read whole, a token for {side}×{side} pixels, projected to width {width}"));
+    }
+    let (side, min, max) =
+        (number("mmprm.image.token_size")?, number("mmprm.image.min_pixels")?, number("mmprm.image.max_pixels")?);
+    let [min, max] = [min, max].map(|pixels| pixels / side.pow(2).max(1));
+    Some(format!(
+        "images: read whole, {min} to {max} tokens of {side}×{side} pixels (at most {} by default), through its vision \
+         projector (mmproj)",
+        max.min(QwenEncoder::DEFAULT_MAX_TOKENS as u64)
+    ))
 }
 
 fn type_name(value: &GgufValue, full_length: Option<usize>) -> String {

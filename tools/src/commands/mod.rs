@@ -1,5 +1,6 @@
 //! One file per subcommand: its flags, and what it calls in the library.
 
+pub mod ablate;
 pub mod annotate;
 pub mod bench;
 pub mod completions;

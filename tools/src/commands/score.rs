@@ -14,7 +14,7 @@ use crate::args::{self, EngineArgs, ExistingArgs, fingerprint};
 use crate::exit::Exit;
 use crate::models::{self, WithImages};
 use crate::monitor::{self, Monitor};
-use crate::scorer;
+use crate::scorer::{self, ReferenceArgs};
 use crate::ui::{Ui, output_file};
 
 /// Score every step of candidate solutions with a process reward model.
@@ -53,6 +53,9 @@ pub struct Args {
     pub prm_form: Option<String>,
 
     #[command(flatten)]
+    pub reference: ReferenceArgs,
+
+    #[command(flatten)]
     pub existing: ExistingArgs,
 
     #[command(flatten)]
@@ -63,18 +66,21 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     [Some(&args.prm), args.mmproj.as_ref()].into_iter().flatten().try_for_each(|file| models::check(file))?;
     args.engine.adapters().iter().try_for_each(|adapter| models::check(&adapter.path))?;
+    args.reference.check()?;
     let sets = candidates::load(&args.input)?;
     let known = if args.data_root.is_none() { batch::data_root(&args.input) } else { None };
     let data_root = known.unwrap_or_else(|| args::data_root(args.data_root.as_deref(), &args.input));
     let images = args::images_of(&data_root, sets.iter().map(|set| &set.images[..]));
     let asked = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
     let form = LocalPrm::form_of(&args.prm, args.engine.adapters(), asked.as_ref())?;
+    args.reference.check_form(&args.prm, &form)?;
     let mut settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj,
         "files": args::identities([Some(&args.prm), args.mmproj.as_deref()])?, "input": fingerprint(&args.input)?,
         "data_root": args.data_root, "prm_form": form::recorded(&form),
         "vision_encoder": args.engine.vision_encoder(), "images": images,
     });
+    args.reference.add_settings(&mut settings)?;
     args.engine.add_settings(&mut settings)?;
     let batch = Batch {
         data_root: Some(&data_root),
@@ -91,11 +97,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         |set| !set.images.is_empty() && !set.failed,
         |index, set| candidates::place(&set.record, index),
     );
+    args.reference.check_projector(&args.input, with_images.clone())?;
     models::check_projector(&args.prm, args.mmproj.as_deref(), &args.input, with_images)?;
     LocalPrm::check_vocabulary(&args.prm, &form).with_context(|| format!("--prm {}", args.prm.display()))?;
-    let (engine, encoder) = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
+    let started = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
     let options = PrmOptions { data_root: data_root.clone(), form: asked };
-    let prm = LocalPrm::new(engine, encoder, options).with_context(|| format!("--prm {}", args.prm.display()))?;
+    let prm = args.reference.open(started, options, &args.engine, ui);
+    let prm = prm.with_context(|| format!("--prm {}", args.prm.display()))?;
     let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
     let summary = score::score(&sets, &prm, &RuleVerifier, &Batch { progress: &|event| monitor.event(event), ..batch })
         .map_err(args::refusal)?;

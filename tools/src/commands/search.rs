@@ -16,7 +16,7 @@ use crate::judging::{self, JudgeArgs};
 use crate::models::{self, WithImages};
 use crate::monitor::{self, Monitor};
 use crate::policy::PolicyArgs;
-use crate::scorer::{self, ScorerPair};
+use crate::scorer::{self, ReferenceArgs, ScorerPair};
 use crate::ui::{Ui, output_file};
 
 /// Search solutions step by step with a reward model (beam search, DVTS, lookahead).
@@ -75,6 +75,9 @@ pub struct Args {
     prm_form: Option<String>,
 
     #[command(flatten)]
+    reference: ReferenceArgs,
+
+    #[command(flatten)]
     policy: PolicyArgs,
 
     #[command(flatten)]
@@ -94,7 +97,8 @@ pub struct Args {
 pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.policy.check(&args.engine, true)?;
     let form = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
-    let scorer = ScorerPair { model: args.prm.clone(), mmproj: args.prm_mmproj.clone(), form };
+    let reference = args.reference.clone();
+    let scorer = ScorerPair { model: args.prm.clone(), mmproj: args.prm_mmproj.clone(), form, reference };
     scorer.check()?;
     let sampling = args.sampling.sampling()?;
     let (problems, images) = args.problems.load()?;
@@ -120,6 +124,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if args.method == Method::Lookahead {
         settings["lookahead"] = args.lookahead.into();
     }
+    args.reference.add_settings(&mut settings)?;
     args.engine.add_settings(&mut settings)?;
     let batch = Batch {
         data_root: Some(&images),
@@ -132,6 +137,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.policy.check_images(&args.problems.problems, &problems)?;
     let with_images =
         WithImages::count(&problems, |problem| !problem.images.is_empty(), |_, problem| problem.id.clone());
+    args.reference.check_projector(&args.problems.problems, with_images.clone())?;
     models::check_projector(&args.prm, args.prm_mmproj.as_deref(), &args.problems.problems, with_images)?;
     let judge = args.judge.open(&args.engine, &data_root(None, &args.output), ui)?;
     let verifier = args.judge.verifier(judge.as_ref(), ui);

@@ -34,12 +34,17 @@ pub struct Args {
 enum Task {
     /// Train a process reward model on samples with a soft label for each step (`mmprm samples`).
     ///
-    /// The loss is the cross entropy of Yes against No at each `<prm>`, or of the two tokens of another form (`prm_form`). Models:
-    /// InternVL2.5, and text models (Llama, Mistral, Qwen2, InternLM2), with adapters also over a GGUF file.
+    /// The loss is the cross entropy of Yes against No at each `<prm>`, or of the two tokens of another form (`prm_form`), or another
+    /// one (--loss). Models: InternVL2.5, and text models (Llama, Mistral, Qwen2, InternLM2), with adapters also over a GGUF file.
     Prm(RunArgs),
     /// Train a process reward model that scores by log-probability.
     ///
-    /// It learns to rank the candidates of each problem (`mmprm samples --ranking`). The loss is −ln Σ right eˢ / Σ all eˢ, with s the log-probability of a candidate.
+    /// It learns to rank the candidates of each problem (`mmprm samples --ranking`). The loss is −ln Σ right eˢ / Σ all eˢ, with s
+    /// the log-probability of a candidate.
+    ///
+    /// With `--loss outcome` a candidate's score is σ(β · Σ (log-probability − that of a reference model)), and the loss its cross
+    /// entropy with whether the candidate is right; with `--loss steps` the same for the text up to each step and its soft label
+    /// (`mmprm samples`). Such a model scores beside its reference (`--prm-reference`).
     ImplicitPrm(RunArgs),
     /// Train a policy on solutions or conversations.
     ///
@@ -169,7 +174,30 @@ struct Overrides {
     #[arg(long, value_name = "PREFIX")]
     freeze: Option<Vec<String>>,
 
-    /// Replace labels of at least this value by 1 and others by 0.
+    /// Loss of a PRM: soft (cross entropy with the labels), hard (with 1 for right steps and 0 for others), mse (squared error of
+    /// the probability), pqm (right steps above earlier and wrong ones of a solution) or pairwise (steps of a problem with higher
+    /// labels above others). Default: soft. Loss of an implicit PRM: ranking (right candidates of a problem above others by
+    /// log-probability), outcome (log-probability ratio of a candidate to the reference) or steps (of each step). Default: ranking.
+    #[arg(long, value_name = "NAME")]
+    loss: Option<String>,
+
+    /// Reference model of an implicit PRM, a Hugging Face directory (outcome, steps). Default: the initial model.
+    #[arg(long, value_name = "DIR")]
+    reference: Option<PathBuf>,
+
+    /// Factor of log-probability ratios (outcome, steps). Default: 0.05.
+    #[arg(long, value_name = "FACTOR")]
+    beta: Option<f64>,
+
+    /// A step is right if its label is above this (hard, pqm). Default: 0, so that one right rollout suffices.
+    #[arg(long, value_name = "LABEL")]
+    right_above: Option<f32>,
+
+    /// Margin between the logits of right and wrong steps (pqm). Default: 4, as in its paper.
+    #[arg(long, value_name = "LOGITS")]
+    margin: Option<f32>,
+
+    /// Replace labels of at least this value by 1 and others by 0 (soft, mse, pairwise).
     #[arg(long, value_name = "THRESHOLD")]
     hard_labels: Option<f32>,
 
@@ -362,6 +390,17 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     ui.say(format_args!("checkpoints are in {}", recipe.output.display()))?;
     ui.result(&json!({"out": recipe.output, "samples": samples, "run": summary}))?;
     Ok(if summary.interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+/// The recipe of a run that another command asks for.
+pub fn recipe(args: &Args) -> Result<Recipe, String> {
+    match &args.task {
+        Task::Prm(args) => read_recipe("prm", args),
+        Task::ImplicitPrm(args) => read_recipe("implicit-prm", args),
+        Task::Policy(args) => read_recipe("policy", args),
+        Task::Expand(_) => return Err("expand trains nothing".to_owned()),
+    }
+    .map_err(|error| error.to_string())
 }
 
 /// The recipe of the flags. For a plan without samples its `samples` is empty.

@@ -22,7 +22,7 @@ pub enum Scale {
 impl Scale {
     /// The scale for the scores of a PRM of this [recorded](form::recorded) form.
     pub fn of_form(recorded: &str) -> Self {
-        if form::is_implicit(recorded) { Self::Logarithmic } else { Self::Linear }
+        if form::is_logprob(recorded) { Self::Logarithmic } else { Self::Linear }
     }
 
     /// The filled part of a score's bar, 0 to 1.

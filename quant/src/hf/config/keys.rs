@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 
 use super::error::KeyError;
 use super::family::Family;
+use super::qwen::{self, QwenVl};
 use super::tables::{self, Table};
+use super::tables_qwen;
 
 /// Words in the names of keys that change what a model computes: an unknown key with one of them is
 /// refused unless it is off.
@@ -103,7 +105,9 @@ pub fn check(config: &Value) -> Result<Vec<String>, KeyError> {
     let Value::Object(root) = config else {
         return Err(KeyError::new("the configuration", Some(config), "an object"));
     };
-    if root.contains_key("text_config") {
+    if let Some(model) = QwenVl::of(root) {
+        qwen_vl(model, root, &mut unknown)?;
+    } else if root.contains_key("text_config") {
         section(root, "", &[tables::TRANSFORMERS_MODEL, tables::COMMON], &mut unknown)?;
         if let Some(Value::Object(vision)) = root.get("vision_config") {
             section(vision, "vision_config.", &[tables::TRANSFORMERS_VISION, tables::COMMON], &mut unknown)?;
@@ -127,14 +131,51 @@ pub fn check(config: &Value) -> Result<Vec<String>, KeyError> {
     Ok(unknown)
 }
 
-/// Checks the keys of a `preprocessor_config.json`, and returns the unknown ones.
+/// Checks the keys of a model of `Qwen-VL`.
+///
+/// # Errors
+/// [`KeyError`] for the first key whose value is not supported.
+fn qwen_vl(model: QwenVl, root: &Map<String, Value>, unknown: &mut Vec<String>) -> Result<(), KeyError> {
+    let class = serde_json::json!([model.class()]);
+    if let Some(found) = root.get("architectures").filter(|found| !(is_off(found) || **found == class)) {
+        return Err(KeyError::new("architectures", Some(found), format!("[\"{}\"]", model.class())));
+    }
+    if let Some(text) = root.get("text_config").and_then(Value::as_object) {
+        section(root, "", &[tables_qwen::MODEL, tables::LANGUAGE, tables::COMMON], unknown)?;
+        repeated(root, text)?;
+    }
+    if let Some(Value::Object(vision)) = root.get("vision_config") {
+        section(vision, "vision_config.", &[tables_qwen::VISION, tables::COMMON], unknown)?;
+    }
+    let qwen::LanguageSection { json, prefix, .. } = qwen::language(model, root)?;
+    json.as_object().map_or(Ok(()), |section| self::language(section, prefix, unknown))
+}
+
+/// Checks that keys of the language model that some versions repeat at the top level have the same values there.
+fn repeated(root: &Map<String, Value>, text: &Map<String, Value>) -> Result<(), KeyError> {
+    for (name, value) in root.iter().filter(|(name, _)| tables::LANGUAGE.read.contains(&name.as_str())) {
+        let path = match name.as_str() {
+            "architectures" | "tie_word_embeddings" => continue,
+            // Versions name the kind of scaling in different ways.
+            "rope_scaling" | "rope_parameters" => format!("/{}", qwen::SECTION),
+            _ => String::new(),
+        };
+        let Some(own) = text.get(name).and_then(|own| own.pointer(&path)) else { continue };
+        if value.pointer(&path).is_some_and(|value| value != own) {
+            return Err(KeyError::new(name, Some(value), format!("the value of text_config.{name}, {own}")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks the keys of a `preprocessor_config.json` against a table, and returns the unknown ones.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_pixels(config: &Value) -> Result<Vec<String>, KeyError> {
+pub(super) fn check_pixels(config: &Value, table: Table) -> Result<Vec<String>, KeyError> {
     let mut unknown = Vec::new();
     match config {
-        Value::Object(root) => section(root, "", &[tables::PIXELS], &mut unknown)?,
+        Value::Object(root) => section(root, "", &[table], &mut unknown)?,
         other => return Err(KeyError::new("the configuration", Some(other), "an object")),
     }
     Ok(unknown)
@@ -390,7 +431,11 @@ mod tests {
         }
         config["tie_word_embeddings"] = json!(false);
         assert_eq!(check(&config).unwrap(), ["llm_config.house_number"]);
-        assert!(check_pixels(&json!({"do_normalize": false})).is_err());
-        assert!(check_pixels(&json!({"rescale_factor": 0.003_921_568_627, "size": 448})).unwrap().is_empty());
+        assert!(check_pixels(&json!({"do_normalize": false}), tables::PIXELS).is_err());
+        assert!(
+            check_pixels(&json!({"rescale_factor": 0.003_921_568_627, "size": 448}), tables::PIXELS)
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -22,6 +22,10 @@ pub enum LanguageArch {
     Qwen3,
     /// `Llama` and `Mistral`: no biases.
     Llama,
+    /// `Qwen2-VL` and `Qwen2.5-VL`: as `Qwen2`, with positions of three sections.
+    Qwen2Vl,
+    /// `Qwen3-VL`: as `Qwen3`, with positions of three interleaved sections.
+    Qwen3Vl,
 }
 
 impl LanguageArch {
@@ -32,13 +36,25 @@ impl LanguageArch {
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
             Self::Llama => "llama",
+            Self::Qwen2Vl => "qwen2vl",
+            Self::Qwen3Vl => "qwen3vl",
         }
+    }
+
+    /// Returns whether queries, keys and values have biases.
+    pub fn has_qkv_bias(self) -> bool {
+        matches!(self, Self::Qwen2 | Self::Qwen2Vl)
+    }
+
+    /// Returns whether the heads of queries and keys are normalised.
+    pub fn has_head_norms(self) -> bool {
+        matches!(self, Self::Qwen3 | Self::Qwen3Vl)
     }
 
     /// Returns whether the width of a head is a setting of its own, not that of the hidden states
     /// divided by the number of heads.
     pub fn has_own_head_width(self) -> bool {
-        matches!(self, Self::Qwen3 | Self::Llama)
+        matches!(self, Self::Qwen3 | Self::Qwen3Vl | Self::Llama)
     }
 }
 
@@ -131,6 +147,10 @@ pub struct LanguageConfig {
     pub window: Option<u64>,
     /// The head that scores positions, if there is one.
     pub scoring_head: Option<ScoringHead>,
+    /// Rotated pairs of a head that time, height and width have (M-RoPE); `None` where a position is one number.
+    pub position_sections: Option<[u32; 3]>,
+    /// Blocks, from the first, after which features of the vision tower are added to image tokens.
+    pub deepstack: u64,
     /// Whether the output matrix is the embedding matrix.
     pub tied: bool,
     /// Ids of the beginning, end and padding tokens.
@@ -238,6 +258,49 @@ impl VisionConfig {
     }
 }
 
+/// Generation of a vision tower of `Qwen-VL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QwenTower {
+    /// `Qwen2-VL`: `LayerNorm`, quick GELU.
+    Qwen2,
+    /// `Qwen2.5-VL`: `RMSNorm`, gated `SiLU`, attention within windows in most blocks.
+    Qwen25,
+    /// `Qwen3-VL`: learnt positions, features for several blocks of the language model.
+    Qwen3,
+}
+
+/// The configuration of a vision tower that reads images of any size (`Qwen-VL`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct QwenVisionConfig {
+    /// Generation.
+    pub tower: QwenTower,
+    /// Width.
+    pub hidden: u64,
+    /// Width of the feed-forward layers.
+    pub feed_forward: u64,
+    /// Number of blocks.
+    pub layers: u64,
+    /// Number of heads.
+    pub heads: u64,
+    /// Side of a patch in pixels; four patches are one token.
+    pub patch_size: u64,
+    /// Learnt positions per side, interpolated for an image; 0 without any.
+    pub grid: u64,
+    /// Every block of this number attends to all patches, the others within a window; 0 if all attend to all.
+    pub full_attention_every: u64,
+    /// Blocks whose output is a feature for a block of the language model, in ascending order.
+    pub deepstack: Vec<u64>,
+    /// Minimum pixels that an image is enlarged to.
+    pub min_pixels: u32,
+    /// Maximum pixels that an image is reduced to.
+    pub max_pixels: u32,
+    /// Mean of the pixel values, per channel.
+    pub mean: [f32; 3],
+    /// Standard deviation of the pixel values, per channel.
+    pub std: [f32; 3],
+}
+
 /// How the tensors of a checkpoint are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -249,6 +312,8 @@ pub enum TensorNames {
     /// transformers' own: `language_model.`, `vision_tower.`, `multi_modal_projector.`; or, as its
     /// modules are called, `model.language_model.` and so on.
     Transformers,
+    /// `Qwen-VL`: `model.` and `visual.`, or `model.language_model.` and `model.visual.`.
+    QwenVl,
 }
 
 /// A checkpoint's configuration.
@@ -258,8 +323,17 @@ pub struct ModelConfig {
     pub names: TensorNames,
     /// The language model.
     pub language: LanguageConfig,
-    /// The vision tower; `None` for a text model.
+    /// The vision tower of `InternVL`; `None` for other models.
     pub vision: Option<VisionConfig>,
+    /// The vision tower of `Qwen-VL`; `None` for other models.
+    pub qwen_vision: Option<QwenVisionConfig>,
+}
+
+impl ModelConfig {
+    /// Returns whether there is a vision tower.
+    pub fn is_multimodal(&self) -> bool {
+        self.vision.is_some() || self.qwen_vision.is_some()
+    }
 }
 
 #[cfg(test)]

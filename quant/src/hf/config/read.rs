@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::KeyError;
@@ -11,7 +12,10 @@ use super::keys::{check as check_keys, check_pixels};
 use super::model::{
     Activation, LanguageArch, LanguageConfig, ModelConfig, RopeScaling, TensorNames, VisionConfig, VisionNorm,
 };
+use super::qwen::QwenVl;
 use super::rope;
+use super::tables::{self, Table};
+use super::tables_qwen;
 use crate::hf::error::HfError;
 use crate::hf::files::{parse_json, present, read_file};
 
@@ -47,7 +51,13 @@ impl ModelConfig {
         let bytes = read_file(path)?;
         let json: Value = parse_json(&bytes, path)?;
         let check = Check { path };
+        check.model_type(&json)?;
         let mut unknown = check.keys(check_keys(&json))?;
+        if let Some(model) = json.as_object().and_then(QwenVl::of) {
+            let (processor, more) = processor(path, tables_qwen::PIXELS)?;
+            unknown.extend(more);
+            return Ok((check.qwen(model, &json, &processor)?, unknown));
+        }
         // Parsed from the bytes, so that errors have a line.
         let raw: RawModel = parse_json(&bytes, path)?;
         let (names, config) = match raw.model_type.as_str() {
@@ -56,27 +66,24 @@ impl ModelConfig {
             other if Family::from_name(other).is_some() => {
                 let text: RawLanguage = parse_json(&bytes, path)?;
                 let language = check.language(&text, &json, "")?;
-                return Ok((ModelConfig { names: TensorNames::Text, language, vision: None }, unknown));
+                let (vision, qwen_vision) = (None, None);
+                return Ok((ModelConfig { names: TensorNames::Text, language, vision, qwen_vision }, unknown));
             }
-            other => {
-                let class = json["architectures"][0].as_str().map_or_else(String::new, |class| format!(" ({class})"));
-                return Err(check.invalid("model_type", format!("'{other}'{class}, expected {}", supported())));
-            }
+            _ => return Err(check.unsupported(&raw.model_type, &json)),
         };
         let missing = if names == TensorNames::Chat { "llm_config" } else { "text_config" };
         let (section, language) = config.ok_or_else(|| check.missing(missing))?;
         let mut language = check.language(language, &json[section], &format!("{section}."))?;
         let (pixels, more) = if names == TensorNames::Chat {
-            pixels(&path.with_file_name("preprocessor_config.json"))?
+            pixels(&path.with_file_name("preprocessor_config.json"), tables::PIXELS)?
         } else {
-            // transformers 5 has it inside another file.
             language.tied |= raw.tie_word_embeddings.unwrap_or(false);
-            let (own, inner) = ("preprocessor_config.json", "processor_config.json");
-            match pixels(&path.with_file_name(own))? {
-                (_, _) if !present(&path.with_file_name(own)) => nested_pixels(&path.with_file_name(inner))?,
-                found => found,
-            }
+            processor(path, tables::PIXELS)?
         };
+        let pixels: RawPixels = pixels;
+        for deviation in pixels.image_std.into_iter().flatten() {
+            check.positive("image_std", deviation)?;
+        }
         unknown.extend(more);
         let vision = raw.vision_config.as_ref().ok_or_else(|| check.missing("vision_config"))?;
         let vision = if names == TensorNames::Chat {
@@ -84,45 +91,41 @@ impl ModelConfig {
         } else {
             check.transformers(&raw, vision, &pixels)?
         };
-        Ok((ModelConfig { names, language, vision: Some(vision) }, unknown))
+        Ok((ModelConfig { names, language, vision: Some(vision), qwen_vision: None }, unknown))
     }
 }
 
 /// Returns the supported values of `model_type`.
 fn supported() -> String {
-    let names: Vec<&str> = Family::ALL.into_iter().map(Family::name).collect();
-    format!("internvl_chat, internvl, {}", names.join(", "))
+    let vision = ["internvl_chat", "internvl"].into_iter().chain(QwenVl::ALL.into_iter().map(QwenVl::name));
+    let names: Vec<&str> = vision.chain(Family::ALL.into_iter().map(Family::name)).collect();
+    names.join(", ")
 }
 
-/// Reads the pixel mean and deviation of a `preprocessor_config.json`, if it exists, and returns
-/// the keys that are unknown.
-fn pixels(path: &Path) -> Result<(RawPixels, Vec<String>), HfError> {
+/// Reads a `preprocessor_config.json`, if it exists, and returns the keys that are unknown.
+fn pixels<T: DeserializeOwned + Default>(path: &Path, table: Table) -> Result<(T, Vec<String>), HfError> {
     if !present(path) {
-        return Ok((RawPixels::default(), Vec::new()));
+        return Ok((T::default(), Vec::new()));
     }
     let bytes = read_file(path)?;
-    checked_pixels(path, &parse_json(&bytes, path)?, parse_json(&bytes, path)?)
+    let unknown = Check { path }.keys(check_pixels(&parse_json(&bytes, path)?, table))?;
+    Ok((parse_json(&bytes, path)?, unknown))
 }
 
-/// Reads the same from the member `image_processor` of a `processor_config.json`.
-fn nested_pixels(path: &Path) -> Result<(RawPixels, Vec<String>), HfError> {
-    if !present(path) {
-        return Ok((RawPixels::default(), Vec::new()));
+/// Reads the image processor beside a configuration: of `preprocessor_config.json`, or as transformers 5 has it, the member
+/// `image_processor` of `processor_config.json`.
+fn processor<T: DeserializeOwned + Default>(config: &Path, table: Table) -> Result<(T, Vec<String>), HfError> {
+    let (own, outer) = ("preprocessor_config.json", "processor_config.json");
+    let (own, outer) = (config.with_file_name(own), config.with_file_name(outer));
+    if present(&own) || !present(&outer) {
+        return pixels(&own, table);
     }
-    let json: Value = parse_json(&read_file(path)?, path)?;
+    let json: Value = parse_json(&read_file(&outer)?, &outer)?;
     let Some(section) = json.get("image_processor").filter(|section| !section.is_null()) else {
-        return Ok((RawPixels::default(), Vec::new()));
+        return Ok((T::default(), Vec::new()));
     };
-    checked_pixels(path, section, parse_json(section.to_string().as_bytes(), path)?)
-}
-
-fn checked_pixels(path: &Path, json: &Value, pixels: RawPixels) -> Result<(RawPixels, Vec<String>), HfError> {
-    let check = Check { path };
-    let unknown = check.keys(check_pixels(json))?;
-    for deviation in pixels.image_std.into_iter().flatten() {
-        check.positive("image_std", deviation)?;
-    }
-    Ok((pixels, unknown))
+    let unknown = Check { path: &outer }.keys(check_pixels(section, table))?;
+    Ok((parse_json(section.to_string().as_bytes(), &outer)?, unknown))
 }
 
 #[derive(Deserialize)]
@@ -143,7 +146,7 @@ struct RawModel {
 }
 
 #[derive(Deserialize)]
-struct RawLanguage {
+pub(super) struct RawLanguage {
     model_type: String,
     hidden_size: u64,
     intermediate_size: u64,
@@ -212,27 +215,41 @@ struct RawPixels {
 }
 
 /// Validates values; its errors name the configuration file.
-struct Check<'a> {
-    path: &'a Path,
+pub(super) struct Check<'a> {
+    pub(super) path: &'a Path,
 }
 
 impl Check<'_> {
-    fn invalid(&self, key: &str, problem: impl Into<String>) -> HfError {
+    pub(super) fn invalid(&self, key: &str, problem: impl Into<String>) -> HfError {
         HfError::invalid(self.path, format!("key '{key}'"), problem)
     }
 
+    /// Refuses a model of a kind that is not read, before any of its keys.
+    fn model_type(&self, json: &Value) -> Result<(), HfError> {
+        let Some(name) = json.get("model_type").and_then(Value::as_str) else { return Ok(()) };
+        let is_known = ["internvl_chat", "internvl"].contains(&name)
+            || Family::from_name(name).is_some()
+            || json.as_object().and_then(QwenVl::of).is_some();
+        if is_known { Ok(()) } else { Err(self.unsupported(name, json)) }
+    }
+
+    fn unsupported(&self, name: &str, json: &Value) -> HfError {
+        let class = json["architectures"][0].as_str().map_or_else(String::new, |class| format!(" ({class})"));
+        self.invalid("model_type", format!("'{name}'{class}, expected {}", supported()))
+    }
+
     /// Names the file in an error of a key.
-    fn keys<T>(&self, result: Result<T, KeyError>) -> Result<T, HfError> {
+    pub(super) fn keys<T>(&self, result: Result<T, KeyError>) -> Result<T, HfError> {
         result.map_err(|KeyError { key, found, expected }| {
             self.invalid(&key, format!("{}, expected {expected}", found.as_deref().unwrap_or("missing")))
         })
     }
 
-    fn missing(&self, key: &str) -> HfError {
+    pub(super) fn missing(&self, key: &str) -> HfError {
         self.invalid(key, "missing")
     }
 
-    fn dim(&self, key: &str, value: u64) -> Result<u64, HfError> {
+    pub(super) fn dim(&self, key: &str, value: u64) -> Result<u64, HfError> {
         if (1..=MAX_DIM).contains(&value) {
             Ok(value)
         } else {
@@ -240,7 +257,7 @@ impl Check<'_> {
         }
     }
 
-    fn positive(&self, key: &str, value: f32) -> Result<f32, HfError> {
+    pub(super) fn positive(&self, key: &str, value: f32) -> Result<f32, HfError> {
         if value.is_finite() && value > 0.0 {
             Ok(value)
         } else {
@@ -248,7 +265,7 @@ impl Check<'_> {
         }
     }
 
-    fn divides(&self, key: &str, part: u64, whole: u64) -> Result<(), HfError> {
+    pub(super) fn divides(&self, key: &str, part: u64, whole: u64) -> Result<(), HfError> {
         if whole.is_multiple_of(part) {
             Ok(())
         } else {
@@ -256,7 +273,7 @@ impl Check<'_> {
         }
     }
 
-    fn language(&self, raw: &RawLanguage, json: &Value, prefix: &str) -> Result<LanguageConfig, HfError> {
+    pub(super) fn language(&self, raw: &RawLanguage, json: &Value, prefix: &str) -> Result<LanguageConfig, HfError> {
         let key = |name: &str| format!("{prefix}{name}");
         let Some(family) = Family::from_name(&raw.model_type) else {
             let names: Vec<&str> = Family::ALL.into_iter().map(Family::name).collect();
@@ -294,6 +311,8 @@ impl Check<'_> {
             },
             window: self.keys(family.window(keys, prefix))?,
             scoring_head: self.keys(family.scoring_head(keys, prefix))?,
+            position_sections: None,
+            deepstack: 0,
             tied: raw.tie_word_embeddings.unwrap_or(false),
             token_ids: [&raw.bos_token_id, &raw.eos_token_id, &raw.pad_token_id]
                 .map(|ids| TokenIds::first(ids.as_ref())),

@@ -1,4 +1,4 @@
-//! PyTorch's checkpoint files (`torch.save`): a zip archive with a pickle of the tensors' descriptions and their data.
+//! `PyTorch`'s checkpoint files (`torch.save`): a zip archive with a pickle of the tensors' descriptions and their data.
 //!
 //! Nothing of the pickle is run: [`pickle`] knows the operations and names that dictionaries of tensors consist of, and refuses all
 //! others by name. Each tensor's data are a range of the file, so that they are mapped, not read.
@@ -119,7 +119,7 @@ fn place(name: &str, tensor: &pickle::Tensor, entries: &HashMap<String, Range<us
     Ok(Tensor { dtype: storage.dtype, shape: shape.clone(), range })
 }
 
-/// Whether a file is one of PyTorch's, by its name.
+/// Whether a file is one of `PyTorch`'s, by its name.
 pub(super) fn is_pytorch(path: &std::path::Path) -> bool {
     path.extension().is_some_and(|extension| extension == "bin")
 }

@@ -213,7 +213,7 @@ impl<'a> Machine<'a> {
                 self.push(Node::Tuple(items));
             }
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.marked()?;
                 self.push(Node::Tuple(items));
             }
             b'a' => {
@@ -221,7 +221,7 @@ impl<'a> Machine<'a> {
                 self.list()?.push(item);
             }
             b'e' => {
-                let items = self.to_mark()?;
+                let items = self.marked()?;
                 self.list()?.extend(items);
             }
             b's' => {
@@ -229,7 +229,7 @@ impl<'a> Machine<'a> {
                 self.dict()?.push((key, value));
             }
             b'u' => {
-                let items = self.to_mark()?;
+                let items = self.marked()?;
                 if !items.len().is_multiple_of(2) {
                     return Err("a key without a value".to_owned());
                 }
@@ -353,7 +353,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The values above the last mark, which is taken away.
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn marked(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or_else(|| "no mark on the stack".to_owned())?;
         Ok(self.stack.split_off(mark))
     }

@@ -13,7 +13,7 @@ mod tests;
 
 use ids::Ids;
 
-use crate::engine::prompt::common_prefix;
+use crate::engine::prompt::{common_prefix, rotary};
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Node {
     used: u64,
 }
 
-/// An idle sequence that loses its positions `keep..`; with `keep` 0 its id is free.
+/// An idle sequence that loses its rotary positions `keep..`; with `keep` 0 its id is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {
     pub sequence: i32,
@@ -193,11 +193,11 @@ impl Radix {
         at
     }
 
-    /// Returns the number of positions up to the end of `node`.
+    /// Returns the number of rotary positions up to the end of `node`.
     fn depth(&self, mut node: usize) -> usize {
         let mut depth = 0;
         while node != ROOT {
-            depth += self.nodes[node].keys.len();
+            depth += rotary(&self.nodes[node].keys);
             node = self.nodes[node].parent;
         }
         depth

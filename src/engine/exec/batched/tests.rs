@@ -44,7 +44,7 @@ impl Bench {
     }
 
     fn used(&self) -> usize {
-        self.executor.cache.cells() + self.executor.rollout_cells()
+        self.executor.cache.cells() + self.executor.own_cells()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::args::ExistingArgs;
 use crate::commands::generate::{self, GenerationArgs};
 use crate::commands::score;
 use crate::exit::{BadInput, Exit};
-use crate::scorer::{self, ScorerPair};
+use crate::scorer::{self, ReferenceArgs, ScorerPair};
 use crate::table::Table;
 use crate::ui::{Ui, output_directory};
 
@@ -54,6 +54,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE|NAME", help_heading = "Reward model", requires = "prm")]
     prm_form: Option<String>,
 
+    #[command(flatten)]
+    prm_reference: ReferenceArgs,
+
     /// Field of the problems whose values divide them into groups; `outer.inner` for a field within another. May be repeated [default:
     /// those of the benchmark].
     #[arg(long, value_name = "FIELD")]
@@ -86,9 +89,8 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(model) = &args.prm {
         // What the second half of the work would refuse is refused before the first.
         let form = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
-        let scorer = ScorerPair { model: model.clone(), mmproj: args.prm_mmproj.clone(), form };
-        scorer.check()?;
-        scorer.form()?;
+        let reference = args.prm_reference.clone();
+        ScorerPair { model: model.clone(), mmproj: args.prm_mmproj.clone(), form, reference }.check()?;
     }
     std::fs::create_dir_all(&args.output).with_context(|| format!("cannot create {}", args.output.display()))?;
     let (candidates, results) = (args.output.join("candidates.json"), args.output.join("results.json"));
@@ -107,6 +109,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             output: scored.clone(),
             data_root: None,
             prm_form: args.prm_form.clone(),
+            reference: args.prm_reference.clone(),
             existing: args.existing,
             // `--lora` is for the policy.
             engine: args.generation.engine.without_adapters(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mmprm::data::candidates;
 use mmprm::eval::detection::{Detection, Goal};
+use mmprm::eval::prmbench::PrmScores;
 use mmprm::eval::steps::{self, PLACES as LAST_PLACE, StepsOptions, StepsReport, Tuned};
 use mmprm_quant::atomic::check_file;
 use serde_json::json;
@@ -21,7 +22,8 @@ use crate::ui::{Ui, output_file};
 ///
 /// Prints the ROC AUC over all steps up to the first wrong one, over pairs of steps of the same problem, by group and by place in the solution; the detection of
 /// wrong steps by a threshold as ProcessBench counts it (accuracy on wrong and on right solutions, and their F1) and as
-/// VisualProcessBench and PRMBench do (macro F1 over all labelled steps, PRMBench's PRMScore); and the calibration of the scores.
+/// VisualProcessBench and PRMBench do (macro F1 over all labelled steps, PRMBench's PRMScore); where records have PRMBench's `classification`,
+/// its figures of each class and dimension; and the calibration of the scores.
 #[derive(clap::Args)]
 pub struct Args {
     /// Scored Best-of-N file with `step_labels`.
@@ -110,6 +112,13 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
         ui.say_lines_beside(beside, format_args!("\n{groups}"))?;
     }
     ui.say_lines_beside(beside, format_args!("\n{}", detections(&report, args.tune_on.as_deref())))?;
+    if let Some(scores) = &report.prmbench {
+        ui.say_lines_beside(beside, format_args!("\n{}", prm_scores(scores)))?;
+        ui.say_beside(
+            beside,
+            "PRMBench's PRMScore of each class, of each dimension with all of its classes, and of all steps",
+        )?;
+    }
     if args.tune.is_some() && report.tuned.is_none() {
         ui.say_beside(
             beside,
@@ -132,6 +141,20 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     ui.say_lines_beside(beside, format_args!("\n{bins}"))?;
     ui.say_beside(beside, format_args!("calibration error {:.3}", report.calibration_error))?;
     Ok(Exit::Done)
+}
+
+/// PRMBench's figures.
+fn prm_scores(scores: &PrmScores) -> Table {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let mut table = Table::new(["PRMBench", "PRMScore"]);
+    table.row(["overall".to_owned(), number(scores.overall)]);
+    for dimension in &scores.dimensions {
+        table.row([dimension.name.to_owned(), number(dimension.score)]);
+        for (class, score) in &dimension.classes {
+            table.row([format!("  {class}"), number(*score)]);
+        }
+    }
+    table
 }
 
 /// The steps by their place in the solution.

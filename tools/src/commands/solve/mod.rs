@@ -14,7 +14,7 @@ use crate::args::{EngineArgs, SamplingArgs};
 use crate::exit::{Exit, Usage};
 use crate::policy::PolicyArgs;
 use crate::profile::{MAX_CANDIDATES, Profile};
-use crate::scorer::{self, ScorerPair};
+use crate::scorer::{self, ReferenceArgs, ScorerPair};
 use crate::ui::Ui;
 
 use question::Question;
@@ -93,6 +93,9 @@ struct PrmArgs {
     #[arg(long, value_name = "FILE|NAME", requires = "prm")]
     prm_form: Option<String>,
 
+    #[command(flatten)]
+    reference: ReferenceArgs,
+
     /// Do without the reward model of the profile or the demo.
     #[arg(long, conflicts_with = "prm")]
     no_prm: bool,
@@ -100,14 +103,16 @@ struct PrmArgs {
 
 /// The pair in these keys of a profile.
 fn of_profile(profile: &Profile, model: &str, mmproj: &str) -> Option<ScorerPair> {
-    profile.path(model).map(|path| ScorerPair { model: path, mmproj: profile.path(mmproj), form: None })
+    let reference = ReferenceArgs::default();
+    profile.path(model).map(|path| ScorerPair { model: path, mmproj: profile.path(mmproj), form: None, reference })
 }
 
 /// A pair of the demo's.
 fn of_demo(demo: &Path, name: &str) -> ScorerPair {
     let models = demo.join("models");
     let mmproj = Some(models.join(format!("mmproj-{name}-f16.gguf")));
-    ScorerPair { model: models.join(format!("{name}-q8_0.gguf")), mmproj, form: None }
+    let reference = ReferenceArgs::default();
+    ScorerPair { model: models.join(format!("{name}-q8_0.gguf")), mmproj, form: None, reference }
 }
 
 /// Runs the command.
@@ -125,13 +130,15 @@ fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow
     let own = of_profile(profile, "policy", "mmproj").or_else(|| demo.map(|demo| of_demo(demo, "policy")));
     let policy = args.policy.with_default(own.map(|pair| (pair.model, pair.mmproj)));
     let form = args.prm.prm_form.as_deref().map(scorer::prm_form).transpose()?;
-    let given = args.prm.prm.clone().map(|model| ScorerPair { model, mmproj: args.prm.prm_mmproj.clone(), form });
+    let (mmproj, reference) = (args.prm.prm_mmproj.clone(), args.prm.reference.clone());
+    let given = args.prm.prm.clone().map(|model| ScorerPair { model, mmproj, form, reference });
     let prm = match given {
         None if args.prm.no_prm => None,
         None => of_profile(profile, "prm", "prm-mmproj").or_else(|| demo.map(|demo| of_demo(demo, "implicit-prm"))),
         given => given,
     };
     policy.check(&args.engine, prm.is_some())?;
+    prm.iter().try_for_each(ScorerPair::check)?;
     let by_profile = profile.get("by").and_then(|rule| rule.parse().ok());
     let rule = args.by.or_else(|| by_profile.filter(|rule| prm.is_some() || !session::needs_scores(*rule)));
     if let Some(rule) = rule.filter(|rule| prm.is_none() && session::needs_scores(*rule)) {
@@ -151,6 +158,7 @@ fn start(args: &Args, profile: &Profile, demo: Option<&Path>, ui: &Ui) -> anyhow
         for (flag, has_projector) in [
             ("--mmproj", policy.has_projector()),
             ("--prm-mmproj", prm.as_ref().is_none_or(|pair| pair.mmproj.is_some())),
+            ("--prm-reference-mmproj", prm.as_ref().is_none_or(|pair| pair.reference.has_projector())),
         ] {
             if !question.images.is_empty() && !has_projector {
                 return Err(

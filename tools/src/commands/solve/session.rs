@@ -77,7 +77,6 @@ impl Session {
         let prm = match prm {
             None => None,
             Some(pair) => {
-                pair.check()?;
                 scale = Scale::of_form(form::recorded(&pair.form()?));
                 Some(pair.open(engine, &root, ui)?)
             }
