@@ -1,8 +1,8 @@
-//! `PRMBench`'s figures: the PRMScore of all modified solutions, of each way in which they were modified, and of the three dimensions that
+//! `PRMBench`'s figures: the `PRMScore` of all modified solutions, of each way in which they were modified, and of the three dimensions that
 //! group these (arXiv 2501.03124).
 //!
 //! As its own code computes them (`ssmisya/PRMBench`: `evaluate_function` in `mr_eval/tasks/prmtest_classified/task.py`,
-//! `get_prmscore_from_current_res_dict` in `mr_visualize`): steps of a class are counted together, a PRMScore is the mean of the F1 of
+//! `get_prmscore_from_current_res_dict` in `mr_visualize`): steps of a class are counted together, a `PRMScore` is the mean of the F1 of
 //! right and of wrong steps, except for `multi_solutions`, which has no wrong steps and takes the F1 of right ones; a dimension is the
 //! mean of its classes.
 //!
@@ -36,7 +36,7 @@ const MULTI_SOLUTIONS: &str = "multi_solutions";
 /// The figures at a threshold.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrmScores {
-    /// The PRMScore over the steps of all classes.
+    /// The `PRMScore` over the steps of all classes.
     pub overall: Option<f64>,
     /// The dimensions.
     pub dimensions: Vec<Dimension>,
@@ -49,7 +49,7 @@ pub struct Dimension {
     pub name: &'static str,
     /// The mean of its classes; `None` if one of them is missing or has nothing to measure.
     pub score: Option<f64>,
-    /// The PRMScore of each class that there is.
+    /// The `PRMScore` of each class that there is.
     pub classes: BTreeMap<String, Option<f64>>,
 }
 

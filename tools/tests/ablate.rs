@@ -15,9 +15,10 @@ fn inputs(sandbox: &Sandbox) {
 
 fn recipe(arms: &str) -> String {
     let model = demo().join("checkpoints/mini-prm").display().to_string();
+    // The rate of the first step is 0.
     format!(
-        "candidates = \"c.json\"\n[samples]\nfrom = \"trees\"\n[train]\nmodel = \"{model}\"\ndata-root = \"data\"\nsteps = 1\n\
-         batch-samples = 4\n[score]\ndata-root = \"data\"\n{arms}"
+        "candidates = \"c.json\"\n[samples]\nfrom = \"trees\"\n[train]\nmodel = \"{model}\"\ndata-root = \"data\"\nsteps = 2\n\
+         schedule = \"constant\"\noptimizer = \"adamw\"\nbatch-samples = 4\n[score]\ndata-root = \"data\"\n{arms}"
     )
 }
 

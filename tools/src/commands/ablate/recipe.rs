@@ -226,7 +226,7 @@ fn flags(command: &str, table: &Table) -> Result<Vec<String>, String> {
 }
 
 /// The first value that occurs twice.
-fn repeated<'a, T: PartialEq>(values: &'a [T]) -> Option<&'a T> {
+fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
     values.iter().enumerate().find(|(index, value)| values[..*index].contains(value)).map(|(_, value)| value)
 }
 
