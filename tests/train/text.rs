@@ -147,7 +147,7 @@ fn what_cannot_be_trained_is_named() {
 fn with_tensor(file: &Path, name: &str) -> PathBuf {
     let own = GgufFile::open(file).unwrap();
     let width = own.tensor("output_norm.weight").unwrap().dims.clone();
-    let metadata = own.metadata().to_vec();
+    let metadata = own.metadata().clone();
     let spec = |tensor: &mmprm_quant::gguf::TensorInfo| TensorSpec {
         name: tensor.name.clone(),
         dims: tensor.dims.clone(),
