@@ -95,10 +95,12 @@ test-fast:
 	@$(show_skips)
 
 EXAMPLES := score best_of_n annotate train_prm verify convert
+# Built with the whole workspace, as `make test` builds them: alone they would have other features, and llama.cpp be built again.
 examples: setup
+	$(CARGO) build $(CHECKED) --workspace --examples $(WITH)
 	@for example in $(EXAMPLES); do \
 		printf '$$ cargo run --example %s\n' $$example; \
-		$(CARGO) run --quiet $(CHECKED) $(WITH) --example $$example || exit 1; \
+		$(TARGET)/checked/examples/$$example || exit 1; \
 	done
 
 # llama.cpp uses a software device only if it is named. Golden scores are compared with 32-bit products; 16-bit ones have rounding of

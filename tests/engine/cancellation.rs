@@ -1,12 +1,12 @@
 //! Cancelled requests end soon and do not affect others.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mmprm::engine::{EngineError, EngineOptions};
 use mmprm::util::cancel::CancelToken;
 
-use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, model, prompt, request, start, within_a_minute};
+use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, guarded, model, prompt, request, start};
 
 /// More rollouts than finish in any test.
 const ENDLESS: u64 = 100_000;
@@ -14,26 +14,27 @@ const ENDLESS: u64 = 100_000;
 #[test]
 fn a_cancelled_request_ends_soon_and_others_get_their_rollouts() {
     for deterministic in [false, true] {
-        let expected = generate(&engine(4096, deterministic), TEXTS[1], STEADY, 6, 200);
-        within_a_minute(move || {
-            let engine = engine(4096, deterministic);
+        let expected = generate(&engine(2048, deterministic), TEXTS[1], STEADY, 6, 200);
+        guarded(move || {
+            let engine = engine(2048, deterministic);
             let cancel = CancelToken::new();
             let mut cancelled = request(prompt(TEXTS[0]), LOOSE, ENDLESS, 600);
             cancelled.cancel = cancel.clone();
             std::thread::scope(|scope| {
-                let cancelled = scope.spawn(|| (engine.generate(cancelled), Instant::now()));
+                let cancelled = scope.spawn(|| (engine.generate(cancelled), engine.stats().generated));
                 std::thread::sleep(Duration::from_millis(50));
                 let other = scope.spawn(|| generate(&engine, TEXTS[1], STEADY, 6, 200));
                 std::thread::sleep(Duration::from_millis(100));
-                let requested = Instant::now();
+                let requested = engine.stats().generated;
                 cancel.cancel();
                 let (result, ended) = cancelled.join().unwrap();
                 assert!(matches!(result, Err(EngineError::Cancelled)));
-                assert!(ended - requested < Duration::from_secs(2), "it took {:?}", ended - requested);
+                // What was drawn meanwhile are the other request's tokens and a few steps of both.
+                assert!(ended - requested < 6 * 200 + 1000, "{} tokens were drawn", ended - requested);
                 assert!(other.join().unwrap() == expected);
             });
             // It holds no cells: the next request has the whole context.
-            let whole = engine.generate(request(filler(9, 4094), STEADY, 1, 2)).unwrap();
+            let whole = engine.generate(request(filler(9, 2046), STEADY, 1, 2)).unwrap();
             assert_eq!(whole.len(), 1);
         });
     }
@@ -41,7 +42,7 @@ fn a_cancelled_request_ends_soon_and_others_get_their_rollouts() {
 
 #[test]
 fn cancelled_requests_in_the_queue_never_run() {
-    within_a_minute(|| {
+    guarded(|| {
         let engine =
             start(&model(), EngineOptions { context: Some(1024), parallel: Some(1), ..EngineOptions::default() });
         let cancel = CancelToken::new();
@@ -68,7 +69,7 @@ fn cancelled_requests_in_the_queue_never_run() {
 
 #[test]
 fn cancelling_while_the_cache_is_full_leaves_it_usable() {
-    within_a_minute(|| {
+    guarded(|| {
         let engine = engine(256, false);
         let expected = generate(&engine, TEXTS[0], STEADY, 4, 60);
         for round in 0..5 {
@@ -89,7 +90,7 @@ fn cancelling_while_the_cache_is_full_leaves_it_usable() {
 
 #[test]
 fn an_engine_dropped_by_its_last_caller_stops_cleanly() {
-    within_a_minute(|| {
+    guarded(|| {
         let engine = Arc::new(engine(1024, false));
         let callers: Vec<_> = (0..4)
             .map(|first| {

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 
 use mmprm::engine::{Completion, EngineError, Finish, Sampling};
 
-use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, prompt, request, within_a_minute};
+use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, guarded, prompt, request};
 
 #[test]
 fn rollouts_that_do_not_fit_together_equal_those_of_a_larger_context() {
@@ -12,7 +12,7 @@ fn rollouts_that_do_not_fit_together_equal_those_of_a_larger_context() {
         for sampling in [STEADY, LOOSE] {
             let large = generate(&engine(8192, deterministic), TEXTS[0], sampling, 16, 160);
             assert!(large.iter().map(|completion| completion.tokens.len()).sum::<usize>() > 4 * 256);
-            let tight = within_a_minute(move || generate(&engine(256, deterministic), TEXTS[0], sampling, 16, 160));
+            let tight = guarded(move || generate(&engine(256, deterministic), TEXTS[0], sampling, 16, 160));
             assert!(tight == large, "deterministic: {deterministic}, {sampling:?}");
         }
     }
@@ -27,7 +27,7 @@ fn requests_that_do_not_fit_together_all_finish_with_their_own_rollouts() {
             .map(|prompt| engine(4096, deterministic).generate(request(prompt.clone(), STEADY, 5, 90)).unwrap())
             .collect();
         let prompts = prompts.clone();
-        let tight = within_a_minute(move || {
+        let tight = guarded(move || {
             let (engine, barrier) = (engine(256, deterministic), Barrier::new(prompts.len()));
             std::thread::scope(|scope| {
                 let callers: Vec<_> = prompts
@@ -54,7 +54,7 @@ fn a_rollout_is_not_cut_short_by_the_prompts_of_others() {
     // the other.
     let large = [1, 2].map(|first| engine(4096, false).generate(request(filler(first, 100), LOOSE, 6, 140)).unwrap());
     assert!(large.iter().flatten().any(|completion| completion.tokens.len() > 100));
-    let tight = within_a_minute(|| {
+    let tight = guarded(|| {
         let (engine, barrier) = (engine(256, false), Barrier::new(2));
         std::thread::scope(|scope| {
             let (engine, barrier) = (&engine, &barrier);
@@ -83,8 +83,7 @@ fn a_rollout_that_fills_the_context_ends_by_length() {
                 completion.finish = Finish::Length;
             }
         }
-        let tight =
-            within_a_minute(move || generate(&engine(256, deterministic), TEXTS[0], Sampling::default(), 16, 400));
+        let tight = guarded(move || generate(&engine(256, deterministic), TEXTS[0], Sampling::default(), 16, 400));
         assert!(tight == expected, "deterministic: {deterministic}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use mmprm::engine::{Completion, Finish, Sampling};
 
-use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, prompt, request, within_a_minute};
+use super::{LOOSE, STEADY, TEXTS, engine, filler, generate, guarded, prompt, request};
 
 #[test]
 fn concurrent_callers_each_get_their_own_rollouts() {
@@ -138,7 +138,7 @@ fn a_prompt_without_keep_is_not_cached() {
 
 #[test]
 fn the_least_recently_used_prefixes_are_evicted() {
-    within_a_minute(|| {
+    guarded(|| {
         let engine = engine(1024, false);
         // Fifty prompts of 100 positions fill the context five times; the newest is cached, the
         // oldest is not.
