@@ -11,7 +11,7 @@
 //! let shape = ModelShape { width: 16, layers: 1, heads: 2, keys: 1, inner: 32, vocabulary: 50 };
 //! let recipe = Recipe::parse("model = 'none'\nsamples = 'none'\noutput = 'none'").unwrap();
 //! let (mut model, samples) = (shape.model(&recipe).unwrap(), shape.samples(3, 20));
-//! let batches = EpochBatches::new(&samples, 0, &PackingLimits::default(), 0);
+//! let batches = EpochBatches::new(&samples, None, &PackingLimits::default(), 0);
 //! let mut optimizer = mmprm::train::measure::optimizer(&recipe, &model);
 //! let timing = time_epoch(&mut model, &mut optimizer, &batches).unwrap();
 //! assert_eq!((timing.steps, timing.tokens, timing.effective_tokens), (1, 60, 60));
@@ -24,7 +24,6 @@ use serde::Serialize;
 use super::data::{Sample, SpecialTokens, StepTokens, Target, TargetValue};
 use super::full::{FullModel, OpenError};
 use super::learner::{Learner, LearnerError};
-
 use super::optim::{Optimizer, clip_factor, global_norm};
 use super::pack::{Packing, PackingLimits, Sequence, divisor};
 use super::recipe::{Init, Recipe};
