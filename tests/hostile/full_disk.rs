@@ -16,9 +16,14 @@ const ATTEMPTS: usize = 3;
 /// Size of a block of `ulimit -f` in bytes.
 const BLOCK: u64 = 512;
 
+/// A training run and its scores.
+const ABLATION: &str = "candidates = \"c.json\"\n[train]\nmodel = \"mini-prm\"\nsamples = \"s.jsonl\"\nsteps = 2\n\
+                        batch-samples = 3\n[score]\ndata-root = \"data\"\n[[arms]]\nname = \"soft\"\n";
+
 /// Commands that write below `out`.
 fn commands() -> Vec<String> {
     let generate = format!("generate {POLICY} --deterministic --problems data/test.json --limit 6 -n 4");
+    let both = format!("{POLICY} --prm prm.gguf --prm-mmproj prm-mmproj.gguf --deterministic");
     let train = "train prm --quiet --model mini-prm --samples s.jsonl --epochs 1 --batch-samples 3";
     vec![
         format!("{} --quiet -o out", annotate(3)),
@@ -31,7 +36,18 @@ fn commands() -> Vec<String> {
         "samples trees --every-rollout --quiet -o out/s.jsonl".to_owned(),
         "merge lora/last --base mini-prm --quiet -o out".to_owned(),
         "train expand mini-prm --layers 1 --quiet -o out".to_owned(),
+        "samples c.json --ranking --quiet -o out/r.jsonl".to_owned(),
         "verify answers.jsonl --quiet -o out/verdicts.jsonl".to_owned(),
+        format!("search --method beam --width 2 {both} --problems data/test.json --limit 2 -n 2 --quiet -o out/c.json"),
+        format!("eval bench other {both} --problems data/test.json --limit 2 -n 2 --quiet -o out/d"),
+        "ablate ablation.toml --quiet -o out/d".to_owned(),
+        "choose scored.json --quiet -o out/chosen.jsonl".to_owned(),
+        "eval bon scored.json --quiet -o out/bon.json".to_owned(),
+        "report scored.json --data-root data --quiet -o out/report.html".to_owned(),
+        "data import json data/test.json --quiet -o out/d".to_owned(),
+        "data convert s.jsonl --to trl --threshold 0.5 --quiet -o out/trl.jsonl".to_owned(),
+        "data split data/test.json --parts a=0.5,b=0.5 --quiet -o out/d".to_owned(),
+        "data curate data/test.json --quiet -o out/d".to_owned(),
     ]
 }
 
@@ -40,6 +56,8 @@ fn prepared() -> Sandbox {
     sandbox.write("s.jsonl", samples());
     sandbox.write("c.json", candidates(6));
     sandbox.write("answers.jsonl", "{\"gold\": \"1/2\", \"pred\": \"0.5\"}\n".repeat(40));
+    sandbox.run(&format!("score {PRM} --deterministic -i c.json --data-root data --quiet -o scored.json")).done();
+    sandbox.write("ablation.toml", ABLATION);
     sandbox.run(&format!("{} --quiet -o trees", annotate(4))).done();
     sandbox.run("train prm --quiet --model mini-prm --samples s.jsonl --steps 1 -o lora --lora-rank 2").done();
     sandbox
@@ -128,7 +146,8 @@ impl Disk for Mounted {
 fn attempts<D: Disk>(kind: &'static str, sandbox: &Sandbox, disk: &D, is_shared: bool) {
     let mut tally = Tally::new(kind);
     for arguments in commands() {
-        let verb = arguments.split(' ').next().unwrap();
+        let is_word = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+        let verb = arguments.split(' ').take_while(is_word).collect::<Vec<_>>().join(" ");
         disk.empty(sandbox);
         sandbox.run(&arguments).done();
         let expected = files(sandbox, "out");
