@@ -85,6 +85,30 @@ fn arms_are_trained_and_compared_and_only_what_changes_is_made_again() {
 }
 
 #[test]
+fn what_reads_a_changed_file_is_made_again() {
+    let sandbox = Sandbox::new();
+    inputs(&sandbox);
+    sandbox.run("samples trees --every-rollout -o s.jsonl").done();
+    let named = recipe("[[arms]]\nname = \"x\"\ntrain.config = \"prm.toml\"\ntrain.samples = \"s.jsonl\"\n")
+        .replace("[samples]\nfrom = \"trees\"\n", "");
+    sandbox.write("a.toml", named);
+    sandbox.write("prm.toml", "lr = 0.001\n");
+    let made = |times: usize| {
+        sandbox.run("ablate a.toml -o a").done();
+        let made = ["train", "models", "scored"].map(|what| sandbox.names(&format!("a/{what}")));
+        let count = made.iter().flatten().filter(|name| name.ends_with(".done")).count();
+        assert_eq!(count, 3 * times, "{made:?}");
+    };
+    made(1);
+    made(1);
+    let samples = String::from_utf8(sandbox.read("s.jsonl")).unwrap();
+    sandbox.write("s.jsonl", samples.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>());
+    made(2);
+    sandbox.write("prm.toml", "lr = 0.01\n");
+    made(3);
+}
+
+#[test]
 fn what_an_arm_cannot_be_is_refused_before_the_first_one_is_trained() {
     let sandbox = Sandbox::new();
     sandbox.write("c.json", json!([{"question": "q", "solutions_splits": [["Answer: 1"]], "labels": [1]}]).to_string());

@@ -1,6 +1,6 @@
 //! The commands of an ablation's arms, and running those that have not been run.
 //!
-//! What a command makes is kept under a name that is a hash of its command line and its inputs. Arms that begin alike share what they
+//! What a command makes is kept under a name that is a hash of its command line and of every file that it reads but images. Arms that begin alike share what they
 //! have in common, and a change of the recipe makes again only what depends on it.
 
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl Plan<'_> {
         let mut train = [&["train".to_owned(), arm.task.clone()][..], &arm.train].concat();
         if let Some(from) = &arm.from {
             let mut words = [&["samples".to_owned(), from.clone()][..], &arm.samples].concat();
-            let made = self.place("samples", ".jsonl", &words, &identity_of(Path::new(from))?);
+            let made = self.place("samples", ".jsonl", &words, &identity_of(Path::new(from))?)?;
             words.push(flag("output", &made));
             check(&words)?;
             train.push(flag("samples", &made));
@@ -83,8 +83,11 @@ impl Plan<'_> {
         let asked = [&train[..], &[flag("output", self.output)]].concat();
         let Command::Train(args) = check(&asked)? else { return Err(wrong("train: not a command".into()).into()) };
         let trained = train::recipe(&args).map_err(|problem| wrong(format!("train: {problem}")))?;
-        let inputs = [identity_of(&trained.model)?, identity_of_config(&arm.train)?].concat();
-        let directory = self.place("train", "", &train, &inputs);
+        // Files that only the recipe of training names; those of flags are looked at with all flags.
+        let named = [Some(&trained.model), Some(&trained.samples), trained.validation_samples.as_ref()];
+        let named = named.into_iter().chain([trained.reference.as_ref()]).flatten();
+        let inputs = named.map(|path| self.identity_of_input(path)).collect::<anyhow::Result<Vec<_>>>()?.concat();
+        let directory = self.place("train", "", &train, &inputs)?;
         train.push(flag("output", &directory));
         check(&train)?;
         stages.push(Stage { words: train, output: directory.clone() });
@@ -97,7 +100,7 @@ impl Plan<'_> {
             convert.push(flag("base", &trained.model));
         }
         convert.extend(arm.convert.iter().cloned());
-        let models = self.place("models", "", &convert, "");
+        let models = self.place("models", "", &convert, "")?;
         convert.push(flag("output", &models));
         check(&convert)?;
         stages.push(Stage { words: convert, output: models.clone() });
@@ -119,7 +122,7 @@ impl Plan<'_> {
         }
         score.extend(arm.score.iter().cloned());
         score.push(flag("input", &self.recipe.candidates));
-        let scored = self.place("scored", ".json", &score, self.candidates);
+        let scored = self.place("scored", ".json", &score, self.candidates)?;
         score.push(flag("output", &scored));
         check(&score)?;
         stages.push(Stage { words: score, output: scored.clone() });
@@ -127,9 +130,20 @@ impl Plan<'_> {
     }
 
     /// Where a command's output lies.
-    fn place(&self, what: &str, ending: &str, words: &[String], inputs: &str) -> PathBuf {
-        let hash = format!("{:x}", Sha256::digest([&words.join("\0"), inputs].join("\0\0")));
-        self.output.join(what).join(format!("{}{ending}", &hash[..12]))
+    fn place(&self, what: &str, ending: &str, words: &[String], inputs: &str) -> anyhow::Result<PathBuf> {
+        let mut hash = Sha256::new();
+        hash.update([&words.join("\0"), inputs].join("\0\0"));
+        let flags = words.iter().filter_map(|word| word.strip_prefix("--")?.split_once('='));
+        // Images are too many to read again, and do not change as recipes and samples do.
+        for (_, value) in flags.filter(|(name, _)| *name != "data-root") {
+            hash.update(self.identity_of_input(Path::new(value))?);
+        }
+        Ok(self.output.join(what).join(format!("{}{ending}", &format!("{:x}", hash.finalize())[..12])))
+    }
+
+    /// Hash of what is at a path, empty if nothing is there. What the ablation makes has the hash of its origin as its name.
+    fn identity_of_input(&self, path: &Path) -> anyhow::Result<String> {
+        if path.starts_with(self.output) || !path.exists() { Ok(String::new()) } else { identity_of(path) }
     }
 }
 
@@ -164,12 +178,6 @@ fn identity_of(path: &Path) -> anyhow::Result<String> {
         hash.update(format!("{}\0{}\0", file.file_name().unwrap_or_default().display(), identity(&file)?));
     }
     Ok(format!("{:x}", hash.finalize()))
-}
-
-/// Hash of the recipe of training that flags name.
-fn identity_of_config(flags: &[String]) -> anyhow::Result<String> {
-    let config = flags.iter().find_map(|flag| flag.strip_prefix("--config="));
-    config.map_or_else(|| Ok(String::new()), |config| Ok(identity(Path::new(config))?))
 }
 
 /// Whether a checkpoint has a vision tower.
