@@ -49,10 +49,11 @@ pub struct CandidateSet {
 }
 
 /// The fields of a record that are about its candidates.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "solutions_splits",
     "labels",
     "prm_scores",
+    "prm_critiques",
     "prm_error",
     "error",
     "step_logprobs",

@@ -19,7 +19,14 @@ pub struct Engine {
     stats: Arc<Stats>,
     model: Arc<Model>,
     parallel: u32,
+    is_deterministic: bool,
     trained: TrainedContext,
+}
+
+/// The answer to a request for rollouts.
+enum Answer {
+    Known(Vec<Completion>),
+    Awaited(mpsc::Receiver<Result<Vec<Completion>, EngineError>>),
 }
 
 /// Maximum cells of a context: more than any machine can use, few enough that no size in llama.cpp
@@ -75,12 +82,18 @@ impl Engine {
             .map_err(|error| EngineError::Thread(Arc::new(error)))?;
         let (commands, thread) = (Some(commands), Some(thread));
         let trained = TrainedContext::of(model.file());
-        Ok(Self { commands, thread, stats, model: Arc::clone(model), parallel: width.rollouts, trained })
+        let (model, parallel, is_deterministic) = (Arc::clone(model), width.rollouts, options.deterministic);
+        Ok(Self { commands, thread, stats, model, parallel, is_deterministic, trained })
     }
 
     /// Returns the number of rollouts decoded in parallel.
     pub fn parallel(&self) -> u32 {
         self.parallel
+    }
+
+    /// Returns whether requests run one by one ([`EngineOptions::deterministic`]).
+    pub fn is_deterministic(&self) -> bool {
+        self.is_deterministic
     }
 
     /// Returns the model that the engine runs.
@@ -94,18 +107,36 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Prompt`] for a prompt made for another model, [`EngineError::Limit`] for one
     /// longer than the context, [`EngineError::Cancelled`], or [`EngineError::Decode`].
-    pub fn generate(&self, mut request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
+    pub fn generate(&self, request: GenerateRequest) -> Result<Vec<Completion>, EngineError> {
+        self.submit(request)?.wait()
+    }
+
+    /// As [`Engine::generate`] for several requests at once, in their order. Unless the engine is deterministic, they are decoded
+    /// together.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`], for the first request that fails.
+    pub fn generate_each(&self, requests: Vec<GenerateRequest>) -> Result<Vec<Vec<Completion>>, EngineError> {
+        let answers = requests.into_iter().map(|request| self.submit(request)).collect::<Result<Vec<_>, _>>()?;
+        answers.into_iter().map(Answer::wait).collect()
+    }
+
+    fn submit(&self, mut request: GenerateRequest) -> Result<Answer, EngineError> {
         self.check(&request.prompt)?;
         request.max_tokens = request.max_tokens.min(self.trained.room(request.prompt.rotary(request.prompt.len())));
         if request.streams.is_empty() || request.max_tokens == 0 {
-            return Ok(vec![
-                Completion { tokens: Vec::new(), logprob: Vec::new(), finish: Finish::Length };
+            return Ok(Answer::Known(vec![
+                Completion {
+                    tokens: Vec::new(),
+                    logprob: Vec::new(),
+                    finish: Finish::Length
+                };
                 request.streams.len()
-            ]);
+            ]));
         }
         let (reply, answer) = mpsc::channel();
         self.send(Command::Generate(request, reply))?;
-        answer.recv().map_err(|_| EngineError::Stopped)?
+        Ok(Answer::Awaited(answer))
     }
 
     /// Decodes each prompt and returns the logits of the tokens `read` at every position whose
@@ -194,6 +225,15 @@ impl Engine {
     /// Returns a snapshot of the counters.
     pub fn stats(&self) -> EngineStats {
         self.stats.snapshot()
+    }
+}
+
+impl Answer {
+    fn wait(self) -> Result<Vec<Completion>, EngineError> {
+        match self {
+            Self::Known(completions) => Ok(completions),
+            Self::Awaited(answer) => answer.recv().map_err(|_| EngineError::Stopped)?,
+        }
     }
 }
 

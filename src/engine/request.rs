@@ -42,7 +42,7 @@ pub struct GenerateRequest {
     /// Tokens that end a rollout, besides the vocabulary's own end tokens.
     pub stop: Vec<Token>,
     /// Texts that end a rollout, with the token that completes one.
-    pub stop_texts: Vec<&'static str>,
+    pub stop_texts: Vec<String>,
     /// Keep the prompt in the cache afterwards, for requests with the same prefix.
     pub keep: bool,
     /// Keep the rollouts' tokens in the cache too, for requests that continue one of them.
@@ -108,7 +108,7 @@ impl GenerateRequest {
         let last = &tokens[tokens.len().saturating_sub(longest)..];
         longest > 0 && {
             let text = model.detokenize(last);
-            self.stop_texts.iter().any(|stop| text.contains(stop))
+            self.stop_texts.iter().any(|stop| text.contains(&stop[..]))
         }
     }
 }

@@ -44,23 +44,52 @@ pub fn score(
     verifier: &dyn Verifier,
     batch: &Batch<'_>,
 ) -> Result<Summary, BatchError> {
+    write(sets, model, verifier, batch, false)
+}
+
+/// As [`score`], and keeps what a generative reward model writes about each step as `prm_critiques`.
+///
+/// # Errors
+/// As [`score`].
+pub fn score_with_critiques(
+    sets: &[CandidateSet],
+    model: &dyn StepScorer,
+    verifier: &dyn Verifier,
+    batch: &Batch<'_>,
+) -> Result<Summary, BatchError> {
+    write(sets, model, verifier, batch, true)
+}
+
+fn write(
+    sets: &[CandidateSet],
+    model: &dyn StepScorer,
+    verifier: &dyn Verifier,
+    batch: &Batch<'_>,
+    keeps_critiques: bool,
+) -> Result<Summary, BatchError> {
     batch.run(sets.len(), &|index| {
         let set = &sets[index];
         let mut record = set.record.clone();
-        record.shift_remove("prm_error");
+        for earlier in ["prm_error", "prm_critiques"] {
+            record.shift_remove(earlier);
+        }
         let failed = |record, cause: String| failed(record, index, &cause);
         let Some(question) = &set.question else { return failed(record, "the record has no question".into()) };
         let request = ScoreRequest { question, images: &set.images, solutions: &set.solutions };
-        match model.score(&request).and_then(prm::finite) {
+        let scored = model.score_with_critiques(&request);
+        match scored.and_then(|scored| Ok((prm::finite(scored.scores)?, scored.critiques))) {
             Err(PrmError::Cancelled) => Outcome::Cancelled,
             Err(error) => failed(record, error.to_string()),
-            Ok(scores) => {
+            Ok((scores, critiques)) => {
                 if set.labels.is_none()
                     && let Some(labels) = labels(set, verifier)
                 {
                     record.insert("labels".into(), json!(labels));
                 }
                 record.insert("prm_scores".into(), json!(scores));
+                if let Some(critiques) = critiques.filter(|_| keeps_critiques) {
+                    record.insert("prm_critiques".into(), json!(critiques));
+                }
                 Outcome::Done(record)
             }
         }
@@ -92,7 +121,9 @@ fn labels(set: &CandidateSet, verifier: &dyn Verifier) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::data::candidates::parse;
+    use crate::eval::batch::Existing;
     use crate::judge::RuleVerifier;
+    use crate::prm::{Critique, Scored};
     use crate::util::cancel::CancelToken;
 
     /// Gives every step of a candidate the score in its text.
@@ -126,6 +157,41 @@ mod tests {
             ]
         );
         assert!(records[0]["prm_scores"].is_null() && records[2]["prm_scores"] == json!([[0.5]]));
+    }
+
+    /// Writes a critique of each step.
+    struct Wordy;
+
+    impl StepScorer for Wordy {
+        fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
+            Written.score(request)
+        }
+
+        fn score_with_critiques(&self, request: &ScoreRequest<'_>) -> Result<Scored, PrmError> {
+            let critique = |step: &String| Critique { text: format!("I see {step}."), truncated: step == "1" };
+            let critiques = request.solutions.iter().map(|steps| steps.iter().map(critique).collect()).collect();
+            Ok(Scored { scores: self.score(request)?, critiques: Some(critiques) })
+        }
+    }
+
+    #[test]
+    fn critiques_are_kept_if_asked_for_and_those_of_an_earlier_run_never() {
+        let text = r#"[{"question": "q", "prm_critiques": [], "solutions_splits": [["0.5", "1"], []]}]"#;
+        let sets = parse("c.json".as_ref(), text.as_bytes()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (output, settings, cancel) = (folder.path().join("s.json"), json!({}), CancelToken::default());
+        let written = |model: &dyn StepScorer, run: fn(&[_], &_, &_, &Batch<'_>) -> Result<Summary, BatchError>| {
+            let batch = Batch { existing: Existing::Replace, ..Batch::new(&output, &settings, &cancel) };
+            run(&sets, model, &RuleVerifier, &batch).unwrap();
+            let records: Vec<Value> = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+            records[0].clone()
+        };
+        let kept = written(&Wordy, score_with_critiques);
+        let critiques =
+            json!([[{"text": "I see 0.5.", "truncated": false}, {"text": "I see 1.", "truncated": true}], []]);
+        assert_eq!((&kept["prm_critiques"], &kept["prm_scores"]), (&critiques, &json!([[0.5, 1.0], []])));
+        assert_eq!(written(&Wordy, score).get("prm_critiques"), None);
+        assert_eq!(written(&Written, score_with_critiques).get("prm_critiques"), None);
     }
 
     #[test]

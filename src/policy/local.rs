@@ -110,7 +110,7 @@ impl LocalPolicy {
         generate.keep_rollouts = self.keep_prompts && self.options.continues == Continue::Assistant;
         generate.logprob = request.detail == Detail::Logprobs;
         if request.one_step {
-            generate.stop_texts = solution::ENDS.to_vec();
+            generate.stop_texts = solution::ENDS.map(str::to_owned).into();
         }
         let run = &self.options.cancel;
         generate.cancel = request.speculation.map_or_else(|| run.clone(), |one| run.or(one.token()));

@@ -38,7 +38,7 @@ pub fn choose(facts: &Facts<'_>) -> Option<PrmForm> {
         ("Qwen2ForPrmModel", "skywork-o1-prm"),
         ("InternVLRewardModel", "visualprm"),
     ];
-    const NAMES: [(&str, &str); 9] = [
+    const NAMES: [(&str, &str); 11] = [
         ("skywork-o1-open-prm", "skywork-o1-prm"),
         ("qwen2.5-math-prm", "qwen2.5-math-prm"),
         ("qwen2.5-math-7b-prm800k", "qwen2.5-math-prm"),
@@ -47,6 +47,8 @@ pub fn choose(facts: &Facts<'_>) -> Option<PrmForm> {
         ("math-shepherd-mistral-7b-prm", "math-shepherd"),
         ("llama3.1-8b-prm", "rlhflow-llama3.1"),
         ("math-psa", "math-psa"),
+        ("genprm", "genprm"),
+        ("thinkprm", "thinkprm"),
         ("mm-prm", "internvl2_5-scoring"),
     ];
     let named = |part: &str| facts.names.iter().any(|name| name.to_lowercase().replace('_', "-").contains(part));
@@ -193,7 +195,8 @@ impl Claims {
     }
 
     fn checked(&self, form: PrmForm) -> Result<PrmForm, String> {
-        if self.task.as_deref() == Some(Task::Policy.name()) && !form.is_implicit() {
+        // Any policy may be a judge.
+        if self.task.as_deref() == Some(Task::Policy.name()) && !form.is_implicit() && !form.writes_critiques() {
             return Err("it was trained as a policy (mmprm.task), expected a process reward model".into());
         }
         let own = WORDS.iter().zip(&self.words);
@@ -277,6 +280,9 @@ mod tests {
         assert!(claims(&[(TASK_KEY, "implicit-prm")]).form(Some(&trl)).unwrap_err().contains("log-probability"));
         assert!(claims(&[(TASK_KEY, "policy")]).form(Some(&trl)).is_err());
         assert_eq!(claims(&[(TASK_KEY, "policy")]).form(Some(&implicit)).unwrap(), implicit);
+        let judge = PrmForm::built_in("judge").unwrap();
+        assert_eq!(claims(&[(TASK_KEY, "policy")]).form(Some(&judge)).unwrap(), judge);
+        assert!(claims(&[(TASK_KEY, "implicit-prm")]).form(Some(&judge)).is_err());
     }
 
     #[test]
@@ -303,6 +309,8 @@ mod tests {
             ("Qwen2ForPrmModel", "x", "skywork-o1-prm"),
             ("Qwen2ForCausalLM", "Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B", "skywork-o1-prm"),
             ("InternVLChatModel", "VisualPRM-8B", "visualprm"),
+            ("Qwen2ForCausalLM", "GenPRM/GenPRM-7B", "genprm"),
+            ("Qwen2ForCausalLM", "ThinkPRM-1.5B", "thinkprm"),
             ("Qwen2_5_VLForConditionalGeneration", "ob11/Qwen-VL-PRM-7B", "qwen-vl-prm"),
             ("MistralForCausalLM", "math-shepherd-mistral-7b-prm", "math-shepherd"),
             ("LlamaForCausalLM", "RLHFlow/Llama3.1-8B-PRM-Deepseek-Data", "rlhflow-llama3.1"),

@@ -1,16 +1,20 @@
 //! A process reward model that runs on this machine, on llama.cpp.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::head::Head;
 
+use super::critique::Critic;
 use super::form::{Claims, check_head};
-use super::{PrmError, ScoreRequest, StepScorer, finite};
+use super::{PrmError, ScoreRequest, Scored, StepScorer, finite};
 use crate::data::solution;
 use crate::engine::{Engine, EngineError, EngineStats, LoraAdapter, Model, ModelOptions, Prompt, PromptError, Token};
 use crate::image;
 use crate::prompt::{Activation, Piece, PrmForm, ReadOut};
+use crate::util::cancel::CancelToken;
 use crate::vision::prompts::{EncodeError, PromptEncoder};
 
 /// How a [`LocalPrm`] reads candidates.
@@ -34,6 +38,12 @@ pub struct LocalPrm {
     reader: Reader,
     /// The model whose log-probabilities are subtracted, for a form that reads ratios.
     reference: Option<Reference>,
+    /// Number of critiques that reached their maximum length.
+    truncated: AtomicU64,
+    /// Held by the problem whose critiques are written, where requests run one by one: those of two problems in turn would each
+    /// find the other's prompt in the cache.
+    writing: Mutex<()>,
+    cancel: CancelToken,
 }
 
 /// A reference model.
@@ -50,6 +60,7 @@ enum Reader {
     Head { head: Head, activation: Activation, output: usize },
     Logprob,
     LogRatio { beta: f64, cumulative: bool },
+    Critique { tokens: Vec<Token>, positive: Vec<usize>, max_tokens: usize },
 }
 
 /// The tokens of a candidate's steps, and where among them each step ends.
@@ -153,13 +164,25 @@ impl LocalPrm {
             }
             ReadOut::Logprob => Reader::Logprob,
             ReadOut::LogRatio { beta, cumulative } => Reader::LogRatio { beta: *beta, cumulative: *cumulative },
+            ReadOut::Critique { positive, max_tokens, .. } => {
+                Reader::Critique { tokens, positive: positive.clone(), max_tokens: *max_tokens }
+            }
         };
         let mark = form.mark_read().and_then(|mark| model.token(mark));
         encoder.guard(form.marks());
         if let Some(reference) = &mut reference {
             reference.encoder.guard(form.marks());
         }
-        Ok(Self { engine, encoder, data_root: options.data_root, form, mark, reader, reference })
+        let (data_root, truncated, cancel) = (options.data_root, AtomicU64::new(0), CancelToken::new());
+        let writing = Mutex::default();
+        Ok(Self { engine, encoder, data_root, form, mark, reader, reference, truncated, writing, cancel })
+    }
+
+    /// Sets what ends critiques that are being written, with [`PrmError::Cancelled`].
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: &CancelToken) -> Self {
+        self.cancel = cancel.clone();
+        self
     }
 
     /// Returns the form in which the model is used.
@@ -172,12 +195,42 @@ impl LocalPrm {
         self.engine.stats()
     }
 
-    fn scores(&self, request: &ScoreRequest<'_>, is_finished: bool) -> Result<Vec<Vec<f64>>, EncodeError> {
+    /// Number of critiques so far that reached their maximum length, so that a score was read before the model had ended its critique.
+    pub fn truncated_critiques(&self) -> u64 {
+        self.truncated.load(Relaxed)
+    }
+
+    fn scored(&self, request: &ScoreRequest<'_>, is_finished: bool) -> Result<Scored, EncodeError> {
         let resolve = |path: &String| image::resolve(&self.data_root, path);
         let images = request.images.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        match &self.reader {
-            Reader::Logprob | Reader::LogRatio { .. } => self.by_logprob(request, &images, is_finished),
-            Reader::Tokens { .. } | Reader::Head { .. } => self.at_places(request, &images, is_finished),
+        let scores = match &self.reader {
+            Reader::Logprob | Reader::LogRatio { .. } => self.by_logprob(request, &images, is_finished)?,
+            Reader::Tokens { .. } | Reader::Head { .. } => self.at_places(request, &images, is_finished)?,
+            Reader::Critique { tokens, positive, max_tokens } => {
+                let (engine, encoder, form, max_tokens) = (&self.engine, &self.encoder, &self.form, *max_tokens);
+                let (images, cancel) = (&images[..], &self.cancel);
+                // Encoded before another problem's critiques are waited for.
+                images.iter().try_for_each(|image| encoder.image(image).map(drop))?;
+                let is_serial = engine.is_deterministic();
+                let _writing = is_serial.then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
+                let critic = Critic { engine, encoder, form, tokens, positive, max_tokens, images, cancel };
+                let judged = critic.judge(request, is_finished, |text| self.shown(text))?;
+                let truncated = judged.iter().flatten().filter(|(_, critique)| critique.truncated).count();
+                self.truncated.fetch_add(truncated as u64, Relaxed);
+                let (scores, critiques) = judged.into_iter().map(|steps| steps.into_iter().unzip()).unzip();
+                return Ok(Scored { scores, critiques: Some(critiques) });
+            }
+        };
+        Ok(Scored { scores, critiques: None })
+    }
+
+    /// A question or step as the model is shown it. MM-PRM's code would read a step token inside the text as the end of a step;
+    /// here it is text.
+    fn shown(&self, text: &str) -> String {
+        if self.encoder.has_reference_special_tokens() {
+            solution::without(text, self.form.marks())
+        } else {
+            text.to_owned()
         }
     }
 
@@ -248,18 +301,10 @@ impl LocalPrm {
         images: &[PathBuf],
         is_finished: bool,
     ) -> Result<Vec<Vec<f64>>, EncodeError> {
-        // MM-PRM's code would read a step token inside the text as the end of a step; here it is text.
-        let text = |text: &str| {
-            if self.encoder.has_reference_special_tokens() {
-                solution::without(text, self.form.marks())
-            } else {
-                text.to_owned()
-            }
-        };
-        let question = text(request.question);
+        let question = self.shown(request.question);
         let (mut prompts, mut places) = (Vec::new(), Vec::new());
         for steps in request.solutions {
-            let steps: Vec<String> = steps.iter().map(|step| text(step)).collect();
+            let steps: Vec<String> = steps.iter().map(|step| self.shown(step)).collect();
             let shown = if self.form.reads_at_end() { 1..=steps.len() } else { steps.len()..=steps.len() };
             let mut own = Places::new();
             for count in shown.filter(|count| *count > 0) {
@@ -275,7 +320,7 @@ impl LocalPrm {
         }
         let rows = match &self.reader {
             Reader::Tokens { tokens, .. } => self.engine.logits(prompts, tokens)?,
-            Reader::Head { .. } | Reader::Logprob | Reader::LogRatio { .. } => self.engine.hidden(prompts)?,
+            _ => self.engine.hidden(prompts)?,
         };
         let score = |(prompt, row): (usize, usize)| self.reader.probability(&rows[prompt][row]);
         let all = |own: Places| -> Vec<f64> {
@@ -362,7 +407,7 @@ impl Reader {
                     Activation::Sigmoid => sigmoid(outputs[*output]),
                 }
             }
-            Self::Logprob | Self::LogRatio { .. } => f64::NAN,
+            Self::Logprob | Self::LogRatio { .. } | Self::Critique { .. } => f64::NAN,
         }
     }
 }
@@ -372,17 +417,22 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// Entry `index` of the softmax of `logits`.
-fn softmax(logits: &[f64], index: usize) -> f64 {
+pub(super) fn softmax(logits: &[f64], index: usize) -> f64 {
     1.0 / logits.iter().map(|logit| (logit - logits[index]).exp()).sum::<f64>()
 }
 
 impl StepScorer for LocalPrm {
     fn score(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
-        self.scores(request, true).map_err(failure).and_then(finite)
+        self.score_with_critiques(request).map(|scored| scored.scores)
+    }
+
+    fn score_with_critiques(&self, request: &ScoreRequest<'_>) -> Result<Scored, PrmError> {
+        let Scored { scores, critiques } = self.scored(request, true).map_err(failure)?;
+        Ok(Scored { scores: finite(scores)?, critiques })
     }
 
     fn score_unfinished(&self, request: &ScoreRequest<'_>) -> Result<Vec<Vec<f64>>, PrmError> {
-        self.scores(request, false).map_err(failure).and_then(finite)
+        self.scored(request, false).map_err(failure).and_then(|scored| finite(scored.scores))
     }
 }
 

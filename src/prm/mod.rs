@@ -1,8 +1,8 @@
 //! The process reward model (PRM): scores every step of candidate solutions.
 //!
 //! [`StepScorer`] is the trait that Best-of-N uses; [`LocalPrm`] runs a GGUF model on llama.cpp, in a form ([`PrmForm`]) that says
-//! which text it reads and where and how scores are read: from logits of tokens, from a [head](mmprm_quant::head::Head), or from
-//! log-probabilities.
+//! which text it reads and where and how scores are read: from logits of tokens, perhaps after a critique that the model writes,
+//! from a [head](mmprm_quant::head::Head), or from log-probabilities.
 //! Aggregating step scores is left to [`eval`](crate::eval).
 //!
 //! ```
@@ -22,6 +22,8 @@
 //! assert_eq!((scores[0].len(), scores[1].len()), (2, 0));
 //! ```
 
+#[cfg(feature = "engine")]
+mod critique;
 mod error;
 pub mod form;
 #[cfg(feature = "engine")]
@@ -33,4 +35,4 @@ pub use error::PrmError;
 pub(crate) use error::finite;
 #[cfg(feature = "engine")]
 pub use local::{LocalPrm, PrmOptions};
-pub use request::{ScoreRequest, StepScorer};
+pub use request::{Critique, ScoreRequest, Scored, StepScorer};

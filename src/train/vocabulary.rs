@@ -186,6 +186,7 @@ mod tests {
             ("math-shepherd", "no token ` ки`"),
             ("implicit", "log-probabilities"),
             ("skywork-o1-prm", "scores of a head"),
+            ("judge", "writes a critique before each score"),
         ] {
             let error = find(&PrmForm::built_in(name).unwrap()).unwrap_err();
             assert!(error.contains(expected), "{name}: {error}");

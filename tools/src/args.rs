@@ -237,10 +237,11 @@ impl EngineArgs {
         &self,
         model: &Path,
         mmproj: Option<&Path>,
+        parallel: Option<u32>,
         ui: &Ui,
     ) -> anyhow::Result<(Engine, PromptEncoder)> {
         let options = ModelOptions { adapters: Vec::new(), ..self.model_options() };
-        self.load(model, options, mmproj, None, Some(1), true, ui)
+        self.load(model, options, mmproj, None, parallel, true, ui)
     }
 
     /// As [`EngineArgs::start`] for a text-only judge; `--lora` does not apply to it.

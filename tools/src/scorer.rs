@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use mmprm::engine::Engine;
 use mmprm::prm::{LocalPrm, PrmForm, PrmOptions, form};
+use mmprm::prompt::ReadOut;
 use mmprm::vision::prompts::PromptEncoder;
 use serde_json::{Value, json};
 
@@ -19,6 +20,24 @@ pub fn prm_form(name: &str) -> anyhow::Result<PrmForm> {
         let cause = format!("--prm-form {error}");
         if form::is_path(name) { BadInput(cause).into() } else { Usage(cause).into() }
     })
+}
+
+/// Rollouts that a reward model decodes in parallel: one if it writes nothing, or else as many as the engine chooses for its critiques.
+pub fn parallel(form: &PrmForm) -> Option<u32> {
+    if form.writes_critiques() { None } else { Some(1) }
+}
+
+/// Warns if critiques reached their maximum length, beyond the first `before` of them.
+pub fn warn_truncated(prm: &LocalPrm, before: u64, ui: &Ui) {
+    let ReadOut::Critique { max_tokens, .. } = prm.form().read_out() else { return };
+    let count = prm.truncated_critiques() - before;
+    if count > 0 {
+        ui.warn(format_args!(
+            "critiques that reached their maximum of {max_tokens} tokens (`max_tokens` of the PRM form {}): {count}; their steps were \
+             scored all the same",
+            prm.form()
+        ));
+    }
 }
 
 /// The reference model of a PRM form that reads log-probability ratios.
@@ -79,8 +98,10 @@ impl ReferenceArgs {
         args: &EngineArgs,
         ui: &Ui,
     ) -> anyhow::Result<LocalPrm> {
-        let Some(reference) = &self.prm_reference else { return Ok(LocalPrm::new(engine, encoder, options)?) };
-        let reference = args.start_scorer(reference, self.prm_reference_mmproj.as_deref(), ui)?;
+        let Some(reference) = &self.prm_reference else {
+            return Ok(LocalPrm::new(engine, encoder, options)?.cancelled_by(ui.interrupted()));
+        };
+        let reference = args.start_scorer(reference, self.prm_reference_mmproj.as_deref(), Some(1), ui)?;
         Ok(LocalPrm::with_reference(engine, encoder, reference, options)?)
     }
 
@@ -114,9 +135,9 @@ impl ScorerPair {
 
     /// Loads the model; images of problems are below `data_root`.
     pub fn open(&self, engine: &EngineArgs, data_root: &Path, ui: &Ui) -> anyhow::Result<LocalPrm> {
-        LocalPrm::check_vocabulary(&self.model, &self.form()?)
-            .with_context(|| format!("--prm {}", self.model.display()))?;
-        let started = engine.start_scorer(&self.model, self.mmproj.as_deref(), ui)?;
+        let form = self.form()?;
+        LocalPrm::check_vocabulary(&self.model, &form).with_context(|| format!("--prm {}", self.model.display()))?;
+        let started = engine.start_scorer(&self.model, self.mmproj.as_deref(), parallel(&form), ui)?;
         let options = PrmOptions { data_root: data_root.to_owned(), form: self.form.clone() };
         let prm = self.reference.open(started, options, engine, ui);
         prm.with_context(|| format!("--prm {}", self.model.display()))

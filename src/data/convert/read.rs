@@ -147,6 +147,7 @@ impl Reader {
         for (field, named) in [
             ("labels", "verdicts of candidates (`labels`)"),
             ("prm_scores", "`prm_scores`"),
+            ("prm_critiques", "`prm_critiques`"),
             ("step_logprobs", "`step_logprobs`"),
             ("step_tokens", "`step_tokens`"),
             ("step_errors", "`step_errors`"),

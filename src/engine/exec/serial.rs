@@ -49,15 +49,25 @@ impl SerialExecutor {
         reading: &Reading,
         stats: &Stats,
     ) -> Result<Vec<Vec<f32>>, EngineError> {
-        if self.reading.as_ref() != Some(reading) {
-            self.clear(context);
-            self.reading = Some(reading.clone());
-        }
+        self.switch(context, Some(reading));
         let read = reading.end(prompt);
         self.advance(context, prompt, read, stats, || Ok(()))?;
         stats.prompt(&prompt.keys()[..read], 1);
         let own = self.rows.iter().filter(|(at, _)| reading.is_at(prompt, *at));
         Ok(own.map(|(_, row)| row.clone()).collect())
+    }
+
+    /// Sets what to read. The cached prompt stays, since its keys and values do not depend on what is read, unless rows of it would
+    /// be missing.
+    fn switch(&mut self, context: &mut Context, reading: Option<&Reading>) {
+        if self.reading.as_ref() == reading {
+            return;
+        }
+        match (&self.reading, reading) {
+            (None | Some(Reading::Logits(_)), None | Some(Reading::Logits(_))) => self.rows.clear(),
+            _ => self.clear(context),
+        }
+        self.reading = reading.cloned();
     }
 
     /// Decodes `prompt` up to position `end`, reusing what it shares with the cached one. Calls
@@ -164,9 +174,7 @@ impl SerialExecutor {
         request: &GenerateRequest,
         stats: &Stats,
     ) -> Result<Vec<Completion>, EngineError> {
-        if self.reading.take().is_some() {
-            self.clear(context);
-        }
+        self.switch(context, None);
         let row = self
             .advance(context, &request.prompt, request.prompt.len(), stats, || request.check_cancelled())?
             .expect("the last row is always decoded");

@@ -348,6 +348,13 @@ impl Model {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Returns the text of a token as bytes, which may be a part of a character.
+    pub(crate) fn bytes(&self, token: Token) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.append_piece(token, &mut bytes);
+        bytes
+    }
+
     fn append_piece(&self, token: Token, bytes: &mut Vec<u8>) {
         if !self.is_known(token) {
             return;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::record::PrmForm;
 
 /// The names and records of the built-in forms.
-const RECORDS: [(&str, &str); 11] = [
+const RECORDS: [(&str, &str); 14] = [
     ("internvl2_5-scoring", include_str!("builtin/internvl2_5-scoring.toml")),
     ("internvl2_5-training", include_str!("builtin/internvl2_5-training.toml")),
     ("visualprm", include_str!("builtin/visualprm.toml")),
@@ -16,6 +16,9 @@ const RECORDS: [(&str, &str); 11] = [
     ("rlhflow-llama3.1", include_str!("builtin/rlhflow-llama3.1.toml")),
     ("math-psa", include_str!("builtin/math-psa.toml")),
     ("trl", include_str!("builtin/trl.toml")),
+    ("genprm", include_str!("builtin/genprm.toml")),
+    ("thinkprm", include_str!("builtin/thinkprm.toml")),
+    ("judge", include_str!("builtin/judge.toml")),
     ("implicit", include_str!("builtin/implicit.toml")),
 ];
 

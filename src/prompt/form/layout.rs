@@ -12,6 +12,8 @@ pub struct Layout {
     pub(crate) pieces: Vec<Piece>,
     /// For each score the number of pieces before the place where it is read.
     pub(crate) reads: Vec<usize>,
+    /// For each score of a form with critiques the number of pieces before the place where its critique is written.
+    pub(crate) critiques: Vec<usize>,
     /// The numbers of pieces before the places where the text is cut to be tokenised.
     pub(crate) cuts: Vec<usize>,
     /// Whether the vocabulary's beginning-of-sequence token comes first.
@@ -22,6 +24,11 @@ impl Layout {
     /// Returns for each score the number of pieces before the place where it is read: at the last token there.
     pub fn reads(&self) -> &[usize] {
         &self.reads
+    }
+
+    /// Returns for each score of a form with critiques the number of pieces before the place where its critique is written.
+    pub fn critiques(&self) -> &[usize] {
+        &self.critiques
     }
 
     /// Returns the pieces.
@@ -40,7 +47,10 @@ impl Layout {
 struct Writer {
     builder: Builder,
     reads: Vec<usize>,
+    critiques: Vec<usize>,
     cuts: Vec<usize>,
+    /// The number of the step, from 1.
+    number: usize,
 }
 
 impl Writer {
@@ -53,36 +63,41 @@ impl Writer {
     }
 
     fn step(&mut self, template: &Template, step: &str, text: &TextForm) {
+        self.number += 1;
         for part in template.parts() {
-            match part {
-                Part::Text(own) => self.builder.text(own),
-                Part::Slot(Slot::Step) => {
-                    if text.apart {
-                        self.cut();
-                    }
-                    self.builder.plain(if text.strip { strip(step) } else { step });
-                    if text.apart {
-                        self.cut();
-                    }
-                }
-                Part::Slot(_) => self.read(),
+            if *part != Part::Slot(Slot::Step) {
+                self.part(part);
+                continue;
+            }
+            if text.apart {
+                self.cut();
+            }
+            self.builder.plain(if text.strip { strip(step) } else { step });
+            if text.apart {
+                self.cut();
             }
         }
     }
 
     fn template(&mut self, template: &Template) {
-        for part in template.parts() {
-            match part {
-                Part::Text(own) => self.builder.text(own),
-                Part::Slot(_) => self.read(),
-            }
+        template.parts().iter().for_each(|part| self.part(part));
+    }
+
+    fn part(&mut self, part: &Part) {
+        match part {
+            Part::Text(own) => self.builder.text(own),
+            Part::Slot(Slot::Number) => self.builder.text(&self.number.to_string()),
+            Part::Slot(Slot::Critique) => self.critiques.push(self.builder.seal()),
+            Part::Slot(Slot::Read) => self.read(),
+            Part::Slot(_) => {}
         }
     }
 }
 
 impl PrmForm {
     /// Returns the text in which a model of this form reads `steps`, candidate steps of a question with `images` images. The last
-    /// step is an answer if the candidate is `finished`. Special tokens that the question or a step spells out are text.
+    /// step is an answer if the candidate is `finished`. Special tokens that the question or a step spells out are text. Critiques,
+    /// which the model writes, are left out.
     ///
     /// # Errors
     /// [`FormError::NoImages`].
@@ -104,8 +119,8 @@ impl PrmForm {
             writer.step(if is_answer { &text.answer } else { &text.step }, step.as_ref(), text);
         }
         writer.template(&text.end);
-        let Writer { builder, reads, cuts } = writer;
-        Ok(Layout { pieces: builder.finish(), reads, cuts, bos: self.begins_with_bos() })
+        let Writer { builder, reads, critiques, cuts, .. } = writer;
+        Ok(Layout { pieces: builder.finish(), reads, critiques, cuts, bos: self.begins_with_bos() })
     }
 
     /// Returns the text before the first step.
@@ -120,7 +135,7 @@ impl PrmForm {
     #[cfg(feature = "engine")]
     pub(crate) fn step_pieces(&self, step: &str, index: usize, is_answer: bool) -> Vec<Piece> {
         let text = &self.text;
-        let mut writer = Writer::default();
+        let mut writer = Writer { number: index, ..Writer::default() };
         if index > 0 {
             writer.template(&text.between);
         }
@@ -164,6 +179,11 @@ impl PrmForm {
     /// Returns whether scores take a reference model too.
     pub fn has_reference(&self) -> bool {
         matches!(self.read_out(), ReadOut::LogRatio { .. })
+    }
+
+    /// Returns whether the model writes a critique of each step before the step's score is read.
+    pub fn writes_critiques(&self) -> bool {
+        self.read_out().is_after_critique()
     }
 
     /// Returns the text before images or the question, between steps, and after them: of forms without placeholders there.

@@ -28,6 +28,7 @@ mod builtin;
 mod error;
 mod layout;
 mod record;
+mod score;
 mod template;
 
 #[cfg(test)]
@@ -36,4 +37,5 @@ mod tests;
 pub(crate) use builtin::built_in;
 pub use error::FormError;
 pub use layout::Layout;
-pub use record::{Activation, PrmForm, ReadOut};
+pub use record::PrmForm;
+pub use score::{Activation, ReadOut};

@@ -6,14 +6,11 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::FormError;
+use super::score::{ReadOut, ScoreRecord};
 use super::template::{Slot, Template};
 
 /// Maximum size of a record in bytes: what an outline of a GGUF file keeps of a text.
 const MAX_BYTES: usize = 64 << 10;
-/// Maximum number of tokens that a score is read from.
-const MAX_TOKENS: usize = 64;
-/// Maximum β of a log-probability ratio.
-const MAX_BETA: f64 = 100.0;
 /// The text of an image that the question does not place.
 const IMAGE: &str = "{image}\n";
 
@@ -25,6 +22,8 @@ pub struct PrmForm {
     record: String,
     pub(super) text: TextForm,
     read_out: ReadOut,
+    /// Texts that end a critique.
+    stops: Vec<Template>,
 }
 
 /// The text that the model reads.
@@ -43,44 +42,6 @@ pub(super) struct TextForm {
     pub strip: bool,
     /// Steps are tokenised by themselves.
     pub apart: bool,
-}
-
-/// How a score is read.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ReadOut {
-    /// The share of `positive` in the softmax of the logits of `tokens`.
-    Tokens {
-        /// The texts of the tokens.
-        tokens: Vec<String>,
-        /// Indices into `tokens`.
-        positive: Vec<usize>,
-    },
-    /// An output of the model's head, which is applied to the hidden state after the final norm.
-    Head {
-        /// What makes a probability of the outputs.
-        activation: Activation,
-        /// The index of the output.
-        output: usize,
-    },
-    /// The probability of the step as the text that the model would write.
-    Logprob,
-    /// σ(β · Σ (log-probability − that of a reference model)) over the step's tokens.
-    LogRatio {
-        /// β.
-        beta: f64,
-        /// The sum begins at the first step instead of at the step itself.
-        cumulative: bool,
-    },
-}
-
-/// What makes a probability of a head's outputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    /// The softmax of all outputs.
-    Softmax,
-    /// The logistic function of one output.
-    Sigmoid,
 }
 
 #[derive(Deserialize)]
@@ -113,34 +74,6 @@ struct TextRecord {
     apart: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ScoreRecord {
-    by: By,
-    tokens: Option<Vec<String>>,
-    positive: Option<Vec<String>>,
-    activation: Option<Activation>,
-    output: Option<usize>,
-    beta: Option<f64>,
-    cumulative: Option<bool>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum By {
-    Tokens,
-    Head,
-    Logprob,
-    LogprobRatio,
-}
-
-impl ReadOut {
-    /// Returns whether the step's own tokens are read, not a place in the text.
-    pub fn is_of_tokens(&self) -> bool {
-        matches!(self, Self::Logprob | Self::LogRatio { .. })
-    }
-}
-
 impl PrmForm {
     /// Reads a TOML record.
     ///
@@ -155,10 +88,10 @@ impl PrmForm {
             let problem = format!("found {:?}, expected a name without spaces", parsed.name);
             return Err(FormError::Value { key: "name", problem });
         }
-        let text = TextForm::of(parsed.text)?;
-        let read_out = parsed.score.read_out()?;
-        text.check(read_out.is_of_tokens())?;
-        Ok(Self { name: parsed.name, source: parsed.source, record: record.to_owned(), text, read_out })
+        let (read_out, stops) = parsed.score.read_out()?;
+        let text = TextForm::of(parsed.text, &read_out)?;
+        text.check(&read_out)?;
+        Ok(Self { name: parsed.name, source: parsed.source, record: record.to_owned(), text, read_out, stops })
     }
 
     /// Returns the name.
@@ -219,9 +152,27 @@ impl PrmForm {
     /// Returns the texts that a vocabulary must have as single tokens for the scores to be read.
     pub fn tokens(&self) -> &[String] {
         match &self.read_out {
-            ReadOut::Tokens { tokens, .. } => tokens,
+            ReadOut::Tokens { tokens, .. } | ReadOut::Critique { tokens, .. } => tokens,
             _ => &[],
         }
+    }
+
+    /// Returns in a few words how scores are read.
+    pub fn summary(&self) -> String {
+        self.read_out.summary()
+    }
+
+    /// Returns the texts that end the critique of step `number`, counted from 1.
+    #[cfg(any(test, feature = "engine"))]
+    pub(crate) fn stops(&self, number: usize) -> Vec<String> {
+        let fill = |slot| Some(if slot == Slot::Next { number + 1 } else { number }.to_string());
+        self.stops.iter().map(|stop| stop.text(fill)).collect()
+    }
+
+    /// Returns whether the text after a score's place begins with the most probable of the form's tokens.
+    #[cfg(any(test, feature = "engine"))]
+    pub(crate) fn repeats_verdict(&self) -> bool {
+        self.text.step.has(Slot::Verdict)
     }
 
     /// Returns the texts of the templates that a vocabulary must have as single tokens.
@@ -282,29 +233,6 @@ impl PrmForm {
         }
         Self::parse(&table.to_string())
     }
-
-    /// Returns in a few words how scores are read.
-    pub fn summary(&self) -> String {
-        match &self.read_out {
-            ReadOut::Tokens { tokens, positive } => {
-                let quoted = |index: &usize| format!("{:?}", tokens[*index]);
-                let positive = positive.iter().map(quoted).collect::<Vec<_>>().join(" or ");
-                let all = (0..tokens.len()).map(|index| quoted(&index)).collect::<Vec<_>>().join(", ");
-                format!("the probability of {positive} among {all}")
-            }
-            ReadOut::Head { activation: Activation::Softmax, output } => {
-                format!("class {output} of its head (softmax)")
-            }
-            ReadOut::Head { activation: Activation::Sigmoid, output } => {
-                format!("output {output} of its head (sigmoid)")
-            }
-            ReadOut::Logprob => "the probability that it would write the step".into(),
-            ReadOut::LogRatio { beta, cumulative } => {
-                let tokens = if *cumulative { "all tokens up to the step's end" } else { "the step's tokens" };
-                format!("σ({beta} · Σ (log-probability − that of the reference model)) over {tokens}")
-            }
-        }
-    }
 }
 
 impl fmt::Display for PrmForm {
@@ -324,15 +252,19 @@ impl FromStr for PrmForm {
 }
 
 impl TextForm {
-    fn of(record: TextRecord) -> Result<Self, FormError> {
+    fn of(record: TextRecord, read_out: &ReadOut) -> Result<Self, FormError> {
         const BEGIN: [Slot; 4] = [Slot::System, Slot::Bos, Slot::Images, Slot::Question];
+        const STEP: [Slot; 5] = [Slot::Step, Slot::Read, Slot::Number, Slot::Critique, Slot::Verdict];
+        const END: [Slot; 3] = [Slot::Read, Slot::Number, Slot::Critique];
+        let (of_step, of_end) =
+            if read_out.is_after_critique() { (&STEP[..], &END[..]) } else { (&STEP[..3], &END[..2]) };
         let answer = record.answer.as_deref().unwrap_or(&record.step);
         Ok(Self {
             begin: Template::parse("text.begin", &record.begin, &BEGIN)?,
-            step: Template::parse("text.step", &record.step, &[Slot::Step, Slot::Read])?,
-            answer: Template::parse("text.answer", answer, &[Slot::Step, Slot::Read])?,
+            step: Template::parse("text.step", &record.step, of_step)?,
+            answer: Template::parse("text.answer", answer, of_step)?,
             between: Template::parse("text.between", &record.between, &[])?,
-            end: Template::parse("text.end", &record.end, &[Slot::Read])?,
+            end: Template::parse("text.end", &record.end, of_end)?,
             image: Template::parse("text.image", record.image.as_deref().unwrap_or(IMAGE), &[Slot::Image])?,
             system: record.system,
             marks: record.marks,
@@ -341,7 +273,8 @@ impl TextForm {
         })
     }
 
-    fn check(&self, is_logprob: bool) -> Result<(), FormError> {
+    fn check(&self, read_out: &ReadOut) -> Result<(), FormError> {
+        let is_logprob = read_out.is_of_tokens();
         let count = |key, template: &Template, slot: Slot, allowed: std::ops::RangeInclusive<usize>, expected| {
             let found = template.count(slot);
             let error = FormError::Count { key, name: slot.name(), found, expected };
@@ -384,72 +317,57 @@ impl TextForm {
             }
         }
         let at_end = if is_logprob { 0..=0 } else { 0..=1 };
-        count("text.end", &self.end, Slot::Read, at_end, if is_logprob { "never" } else { "at most once" })
+        count("text.end", &self.end, Slot::Read, at_end, if is_logprob { "never" } else { "at most once" })?;
+        if read_out.is_after_critique() { self.check_critique() } else { Ok(()) }
     }
-}
 
-impl ScoreRecord {
-    fn read_out(self) -> Result<ReadOut, FormError> {
-        let refuse = |key, problem: String| Err(FormError::Value { key, problem });
-        let (is_tokens, is_head, is_ratio) = (self.by == By::Tokens, self.by == By::Head, self.by == By::LogprobRatio);
-        let claims = [
-            ("score.tokens", self.tokens.is_some(), is_tokens, "tokens"),
-            ("score.positive", self.positive.is_some(), is_tokens, "tokens"),
-            ("score.activation", self.activation.is_some(), is_head, "head"),
-            ("score.output", self.output.is_some(), is_head, "head"),
-            ("score.beta", self.beta.is_some(), is_ratio, "logprob-ratio"),
-            ("score.cumulative", self.cumulative.is_some(), is_ratio, "logprob-ratio"),
-        ];
-        for (key, given, needed, by) in claims {
-            if given && !needed {
-                return refuse(key, format!("it belongs to `by = \"{by}\"`, and the record has another `by`"));
+    /// Checks that each place where a score is read is after one where a critique is written.
+    fn check_critique(&self) -> Result<(), FormError> {
+        let refuse = |key, problem: &str| Err(FormError::Value { key, problem: problem.to_owned() });
+        if self.apart {
+            return refuse(
+                "text.apart",
+                "a form with critiques has none: texts between critiques are tokenised by themselves",
+            );
+        }
+        if self.step.has(Slot::Verdict) != self.answer.has(Slot::Verdict) {
+            return refuse(
+                "text.answer",
+                "{verdict} is in only one of text.step and text.answer, expected both or none",
+            );
+        }
+        for (key, template) in [("text.step", &self.step), ("text.answer", &self.answer), ("text.end", &self.end)] {
+            let reads = template.has(Slot::Read);
+            let (critiques, verdicts) = (template.count(Slot::Critique), template.count(Slot::Verdict));
+            let count = |name: Slot, found, expected| Err(FormError::Count { key, name: name.name(), found, expected });
+            match (reads, critiques, verdicts) {
+                (false, 0, 0) => continue,
+                (false, 0, found) => return count(Slot::Verdict, found, "never, because {read} is elsewhere"),
+                (false, found, _) => return count(Slot::Critique, found, "never, because {read} is elsewhere"),
+                (true, 1, 0 | 1) => {}
+                (true, 1, found) => return count(Slot::Verdict, found, "at most once, after {read}"),
+                (true, found, _) => return count(Slot::Critique, found, "once, before {read}"),
             }
-            if needed && !given {
-                return refuse(key, format!("missing, expected because of `by = \"{by}\"`"));
+            if template.has(Slot::Step) && !template.is_before(Slot::Step, Slot::Critique) {
+                return refuse(key, "{critique} is before {step}, so the model would not have read the step");
+            }
+            if !template.is_before(Slot::Critique, Slot::Read) {
+                return refuse(key, "{read} is before {critique}, so the score would not depend on the critique");
+            }
+            if template.is_directly_before(Slot::Critique, Slot::Read) {
+                return refuse(
+                    key,
+                    "{read} is directly after {critique}, expected a text between them that asks for the verdict",
+                );
+            }
+            if template.has(Slot::Verdict) && !template.is_directly_before(Slot::Read, Slot::Verdict) {
+                return refuse(
+                    key,
+                    "{verdict} is not directly after {read}, expected the token where its logits are read",
+                );
             }
         }
-        match self.by {
-            By::Logprob => Ok(ReadOut::Logprob),
-            By::LogprobRatio => {
-                let (beta, cumulative) = self.beta.zip(self.cumulative).unwrap_or_default();
-                if !(beta > 0.0 && beta <= MAX_BETA) {
-                    return refuse("score.beta", format!("found {beta}, expected more than 0 and at most {MAX_BETA}"));
-                }
-                Ok(ReadOut::LogRatio { beta, cumulative })
-            }
-            By::Head => {
-                let (activation, output) = self.activation.zip(self.output).unwrap_or((Activation::Softmax, 0));
-                Ok(ReadOut::Head { activation, output })
-            }
-            By::Tokens => {
-                let (tokens, names) = self.tokens.zip(self.positive).unwrap_or_default();
-                if !(2..=MAX_TOKENS).contains(&tokens.len()) {
-                    return refuse("score.tokens", format!("found {}, expected 2 to {MAX_TOKENS}", tokens.len()));
-                }
-                if let Some(index) = (1..tokens.len()).find(|index| tokens[..*index].contains(&tokens[*index])) {
-                    return refuse("score.tokens", format!("{:?} occurs twice", tokens[index]));
-                }
-                if tokens.iter().any(String::is_empty) {
-                    return refuse("score.tokens", "found an empty text, expected texts of tokens".into());
-                }
-                let mut positive = Vec::new();
-                for name in &names {
-                    let Some(index) = tokens.iter().position(|token| token == name) else {
-                        return refuse("score.positive", format!("{name:?} is not among score.tokens"));
-                    };
-                    if positive.contains(&index) {
-                        return refuse("score.positive", format!("{name:?} occurs twice"));
-                    }
-                    positive.push(index);
-                }
-                if positive.is_empty() || positive.len() == tokens.len() {
-                    let problem =
-                        format!("found {} of {} tokens, expected some and not all", names.len(), tokens.len());
-                    return refuse("score.positive", problem);
-                }
-                Ok(ReadOut::Tokens { tokens, positive })
-            }
-        }
+        Ok(())
     }
 }
 

@@ -17,19 +17,31 @@ pub(super) enum Slot {
     Question,
     /// A step.
     Step,
+    /// The number of the step, from 1.
+    Number,
+    /// The number of the step after it.
+    Next,
+    /// The model writes a critique of the step here.
+    Critique,
     /// The score is read at the last token before this place.
     Read,
+    /// The most probable of the tokens that the score is read from.
+    Verdict,
 }
 
 impl Slot {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::System, "system"),
         (Self::Bos, "bos"),
         (Self::Images, "images"),
         (Self::Image, "image"),
         (Self::Question, "question"),
         (Self::Step, "step"),
+        (Self::Number, "number"),
+        (Self::Next, "next"),
+        (Self::Critique, "critique"),
         (Self::Read, "read"),
+        (Self::Verdict, "verdict"),
     ];
 
     pub fn name(self) -> &'static str {
@@ -99,10 +111,18 @@ impl Template {
         self.count(slot) > 0
     }
 
+    fn place(&self, slot: Slot) -> Option<usize> {
+        self.0.iter().position(|part| *part == Part::Slot(slot))
+    }
+
     /// Whether `first` is before `second`.
     pub fn is_before(&self, first: Slot, second: Slot) -> bool {
-        let at = |slot| self.0.iter().position(|part| *part == Part::Slot(slot));
-        at(first) < at(second)
+        self.place(first) < self.place(second)
+    }
+
+    /// Whether `second` is directly after `first`.
+    pub fn is_directly_before(&self, first: Slot, second: Slot) -> bool {
+        self.place(first).is_some_and(|first| self.place(second) == Some(first + 1))
     }
 
     /// Whether a text between placeholders has `text`.
@@ -112,8 +132,7 @@ impl Template {
 
     /// The text directly before a placeholder.
     pub fn before(&self, slot: Slot) -> &str {
-        let at = self.0.iter().position(|part| *part == Part::Slot(slot)).and_then(|at| at.checked_sub(1));
-        match at.map(|at| &self.0[at]) {
+        match self.place(slot).and_then(|at| at.checked_sub(1)).map(|at| &self.0[at]) {
             Some(Part::Text(text)) => text,
             _ => "",
         }

@@ -9,12 +9,13 @@ fn steps(steps: &[&str]) -> Vec<String> {
     steps.iter().map(|step| (*step).to_owned()).collect()
 }
 
-/// The text with `¶` at each place where a score is read, and `|` at each cut.
+/// The text with `¶` at each place where a score is read, `…` where a critique is written, and `|` at each cut.
 fn shown(name: &str, question: &str, candidate: &[&str], images: usize) -> String {
     let form = PrmForm::built_in(name).unwrap();
     let layout = form.layout(question, &steps(candidate), images, true).unwrap();
     let mut text = if layout.bos { "[bos]".to_owned() } else { String::new() };
     for index in 0..=layout.pieces.len() {
+        text.push_str(&"…".repeat(layout.critiques.iter().filter(|critique| **critique == index).count()));
         text.push_str(&"¶".repeat(layout.reads.iter().filter(|read| **read == index).count()));
         text.push_str(&"|".repeat(layout.cuts.iter().filter(|cut| **cut == index).count()));
         if let Some(piece) = layout.pieces.get(index) {
@@ -154,6 +155,51 @@ fn another_system_message_is_part_of_the_record() {
     assert_eq!(form.with_system("other"), form, "it has no place for one");
 }
 
+/// `GenPRM.inference` without `verify`: what its demo prints, in turns of the model's chat template.
+#[test]
+fn genprm_analyses_each_paragraph_in_a_turn_that_stays() {
+    assert_eq!(
+        shown("genprm", "How many?", &["Add.", "So 5."], 0),
+        "[bos]You are a math teacher. Your task is to review and critique the paragraphs in solution step by step.<｜User｜>Question: \
+         How many?\n\nAdd.<｜Assistant｜><analyze>\nLet's analyze the Paragraph 1 step by step: …</analyze>\n<output>\n**Judgement**: \
+         $\\boxed{¶}$\n</output>\n<｜end▁of▁sentence｜><｜User｜>So 5.<｜Assistant｜><analyze>\nLet's analyze the Paragraph 2 step by \
+         step: …</analyze>\n<output>\n**Judgement**: $\\boxed{¶}$\n</output>\n<｜end▁of▁sentence｜>"
+    );
+    let form = PrmForm::built_in("genprm").unwrap();
+    assert!(form.writes_critiques() && form.repeats_verdict() && !form.reads_at_end());
+    assert_eq!(form.stops(2), ["</analyze>"]);
+}
+
+/// `format_verification_cot_for_thinkprm`, with steps numbered as `process_example` does for searches.
+#[test]
+fn thinkprm_verifies_the_steps_up_to_the_scored_one() {
+    assert_eq!(
+        shown("thinkprm", "How many?", &["Add. ", "So 5."], 0),
+        "[bos]<｜User｜>You are given a math problem and a proposed step-by-step solution:\n\n[Math Problem]\n\nHow many?\n\n\
+         [Solution]\n\nStep 1: Add.\nStep 2: So 5.\n\nReview and critique each step in the proposed solution to determine whether \
+         each step is correct. If the solution is incomplete, only verify the provided steps.<｜Assistant｜><think>\nLet's verify step \
+         by step:…\nIs the solution correct?¶"
+    );
+    let form = PrmForm::built_in("thinkprm").unwrap();
+    assert!(form.writes_critiques() && !form.repeats_verdict() && form.reads_at_end());
+    assert_eq!(form.stops(2), ["Is the solution correct?", "</think>", "Step 3:"]);
+}
+
+#[test]
+fn a_judge_is_asked_after_it_has_examined_the_last_step() {
+    let text = shown("judge", "see <image>", &["Add.", "So 5."], 2);
+    let after = after_system(&text, "step by step.<|im_end|>\n");
+    assert!(after.starts_with(
+        "<|im_start|>user\n<img><IMG_CONTEXT></img>\nProblem: see <img><IMG_CONTEXT></img>\n\nSolution so far:\nStep 1: Add.\n\
+         Step 2: So 5.\n\nExamine step 2: "
+    ));
+    assert!(after.ends_with(
+        "solution.<|im_end|>\n<|im_start|>assistant\n…<|im_end|>\n<|im_start|>user\nIs step 2 correct (Yes/No)?<|im_end|>\n\
+         <|im_start|>assistant\n¶"
+    ));
+    assert!(PrmForm::built_in("judge").unwrap().summary().ends_with("after a critique of at most 512 tokens"));
+}
+
 fn record(changes: &[(&str, &str)]) -> String {
     let mut record =
         "name = \"mine\"\n[text]\nbegin = \"{question}\\n\"\nstep = \"{step}<m>{read}\"\n[score]\nby = \"tokens\"\n\
@@ -237,6 +283,67 @@ fn a_record_with_a_fault_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_record_with_critiques_has_a_place_for_each_before_its_score() {
+    let with = |changes: &[(&str, &str)]| {
+        let score =
+            ("positive = [\"+\"]\n", "positive = [\"+\"]\nmax_tokens = 9\nstop = [\"\\n\", \"Step {next}:\"]\n");
+        let own = [("\"tokens\"", "\"critique\""), ("{step}<m>{read}", "{step}: {critique} so {read}{verdict}"), score];
+        PrmForm::parse(&record(&[&own, changes].concat()))
+    };
+    let form = with(&[]).unwrap();
+    assert_eq!((form.stops(1), form.repeats_verdict()), (vec!["\n".to_owned(), "Step 2:".to_owned()], true));
+    let layout = form.layout("q", &["a", "b"], 0, true).unwrap();
+    assert_eq!(layout.render(&[]), "q\na:  so b:  so ");
+    assert_eq!((layout.critiques.len(), layout.reads.len()), (2, 2));
+    assert!(layout.critiques.iter().zip(&layout.reads).all(|(critique, read)| critique < read));
+    assert!(with(&[("stop = [\"\\n\", \"Step {next}:\"]\n", "")]).unwrap().stops(1).is_empty());
+    let at_end = ("{step}: {critique} so {read}{verdict}", "{step} {number}\"\nend = \"{number}: {critique} so {read}");
+    assert_eq!(with(&[at_end]).unwrap().layout("q", &["a", "b"], 0, true).unwrap().render(&[]), "q\na 1b 22:  so ");
+    let tokens = [("by = \"critique\"", "by = \"tokens\""), ("max_tokens = 9\n", "")];
+    let no_stop = ("stop = [\"\\n\", \"Step {next}:\"]\n", "");
+    for (changes, parts) in [
+        (&[("{critique}", "")][..], &["`text.step`: {critique} occurs 0 times, expected once, before {read}"][..]),
+        (&[("{critique}", "{critique} {critique}")], &["`text.step`: {critique} occurs 2 times"]),
+        (&[("{step}: {critique}", "{critique}: {step}")], &["`text.step`", "{critique} is before {step}"]),
+        (&[("{critique} so {read}{verdict}", "{read}{verdict} so {critique}")], &["{read} is before {critique}"]),
+        (&[("{critique} so {read}", "{critique}{read}")], &["{read} is directly after {critique}"]),
+        (&[("{read}{verdict}", "{read} {verdict}")], &["{verdict} is not directly after {read}"]),
+        (&[("{read}{verdict}", "{verdict}{read}")], &["{verdict} is not directly after {read}"]),
+        (&[("{verdict}", "{verdict}{verdict}")], &["{verdict} occurs 2 times", "at most once"]),
+        (&[("[score]", "answer = \"{step} {critique}.{read}\"\n[score]")], &["`text.answer`", "only one of"]),
+        (
+            &[("[score]", "answer = \"{step}{read}{verdict}\"\n[score]")],
+            &["`text.answer`", "{critique} occurs 0 times"],
+        ),
+        (&[("[score]", "end = \"{critique}\"\n[score]")], &["`text.end`", "{read} is elsewhere"]),
+        (&[at_end, ("{step} {number}", "{step} {critique}")], &["`text.step`", "{critique}", "{read} is elsewhere"]),
+        (&[at_end, ("{step} {number}", "{step} {verdict}")], &["`text.step`", "{verdict}", "{read} is elsewhere"]),
+        (&[at_end, ("so {read}", "so {read}{verdict}")], &["`text.end`", "unknown placeholder {verdict}"]),
+        (&[("[score]", "between = \"{number}\"\n[score]")], &["`text.between`", "unknown placeholder {number}"]),
+        (&[("[score]", "apart = true\n[score]")], &["`text.apart`", "critiques"]),
+        (&[("max_tokens = 9\n", "")], &["`score.max_tokens`: missing", "by = \"critique\""]),
+        (&[("= 9", "= 0")], &["`score.max_tokens`", "found 0", "1 to 65536"]),
+        (&[("= 9", "= 65537")], &["`score.max_tokens`", "found 65537"]),
+        (&[("= 9", "= -9")], &["line"]),
+        (&[("\"Step {next}:\"", "\"\"")], &["`score.stop`", "empty"]),
+        (&[("\"Step {next}:\"", "\"\\n\"")], &["`score.stop`", "occurs twice"]),
+        (&[("{next}", "{nxt}")], &["`score.stop`", "unknown placeholder {nxt}", "{number} or {next}"]),
+        (&[tokens[0]], &["`score.max_tokens`", "belongs to `by = \"critique\"`"]),
+        (&tokens, &["`score.stop`", "belongs to `by = \"critique\"`"]),
+        (&[tokens[0], tokens[1], no_stop], &["unknown placeholder {critique}", "{step} or {read}"]),
+        (&[("positive = [\"+\"]\n", "")], &["`score.positive`: missing", "by = \"critique\""]),
+        (&[("max_tokens = 9\n", "max_tokens = 9\noutput = 1\n")], &["`score.output`", "by = \"head\""]),
+        (&[("max_tokens = 9\n", "max_tokens = 9\ntemperature = 1\n")], &["unknown field `temperature`"]),
+    ] {
+        let error = with(changes).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{changes:?}: {error}");
+    }
+    let many: Vec<String> = (0..17).map(|stop| format!("\"{stop}\"")).collect();
+    let error = with(&[("\"\\n\", \"Step {next}:\"", &many.join(", "))]).unwrap_err().to_string();
+    assert!(error.contains("`score.stop`: found 17 texts, expected at most 16"), "{error}");
+}
+
+#[test]
 fn files_may_have_other_words_for_mm_prms() {
     let form = PrmTemplate::Training.form();
     assert_eq!((form.mark_read(), form.tokens()), (Some("<prm>"), &["Yes".to_owned(), "No".to_owned()][..]));
@@ -286,14 +393,18 @@ proptest! {
             Piece::Plain(text) => Some(&text[..]),
             _ => None,
         }).collect();
-        let strip = |step: &String| if name == "rlhflow-llama3.1" { crate::compat::text::strip(step).to_owned() } else { step.clone() };
+        let strip = |step: &String| if ["rlhflow-llama3.1", "thinkprm"].contains(&name) { crate::compat::text::strip(step).to_owned() } else { step.clone() };
         prop_assert_eq!(plain, question + &candidate.iter().map(strip).collect::<String>());
         let own = form.layout("", &vec![""; candidate.len()], 0, false).unwrap();
         let template = |layout: &Layout| -> String {
             layout.pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(&text[..]) } else { None }).collect()
         };
         prop_assert_eq!(template(&layout), template(&own));
-        let expected = if form.is_implicit() { 0 } else { candidate.len() };
+        let expected = match (form.is_implicit(), form.reads_at_end()) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => candidate.len(),
+        };
         prop_assert_eq!((layout.reads.len(), own.reads.len()), (expected, expected));
     }
 }

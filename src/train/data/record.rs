@@ -310,7 +310,9 @@ impl Record {
             (question.ok_or(SampleError::NoQuestion)?, &parsed)
         };
         let one = |shown: usize| -> Result<Text, SampleError> {
-            let Layout { pieces, reads, cuts, bos } = form.layout(question, &steps[..shown], images, false)?;
+            // Forms with critiques are not trained.
+            let Layout { pieces, reads, cuts, bos, critiques: _ } =
+                form.layout(question, &steps[..shown], images, false)?;
             let own = if form.reads_at_end() { shown - 1..shown } else { 0..shown };
             let (labels, weights) = (text.labels[own.clone()].to_vec(), text.weights[own].to_vec());
             Ok(Text { context: pieces, places: Some(Places { reads, cuts, bos }), labels, weights, ..text.clone() })

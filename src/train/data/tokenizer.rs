@@ -73,5 +73,8 @@ fn labels(form: &PrmForm) -> Result<(&str, &str), &'static str> {
         ReadOut::Logprob | ReadOut::LogRatio { .. } => Err(
             "scores are log-probabilities, expected the logits of two tokens; `task = \"implicit-prm\"` trains such a model",
         ),
+        ReadOut::Critique { .. } => Err(
+            "the model writes a critique before each score, which samples do not have; expected scores that are read from the solution alone",
+        ),
     }
 }

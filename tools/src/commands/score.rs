@@ -11,7 +11,7 @@ use mmprm::prm::{LocalPrm, PrmOptions, form};
 use serde_json::json;
 
 use crate::args::{self, EngineArgs, ExistingArgs, fingerprint};
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::models::{self, WithImages};
 use crate::monitor::{self, Monitor};
 use crate::scorer::{self, ReferenceArgs};
@@ -52,6 +52,10 @@ pub struct Args {
     #[arg(long, alias = "template", value_name = "FILE|NAME")]
     pub prm_form: Option<String>,
 
+    /// Keep what a generative reward model writes about each step, as `prm_critiques` (docs/formats.md).
+    #[arg(long)]
+    pub critiques: bool,
+
     #[command(flatten)]
     pub reference: ReferenceArgs,
 
@@ -74,12 +78,18 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let asked = args.prm_form.as_deref().map(scorer::prm_form).transpose()?;
     let form = LocalPrm::form_of(&args.prm, args.engine.adapters(), asked.as_ref())?;
     args.reference.check_form(&args.prm, &form)?;
+    if args.critiques && !form.writes_critiques() {
+        return Err(Usage(format!("--critiques: a model of the PRM form {form} writes none")).into());
+    }
     let mut settings = json!({
         "command": "score", "prm": args.prm, "mmproj": args.mmproj,
         "files": args::identities([Some(&args.prm), args.mmproj.as_deref()])?, "input": fingerprint(&args.input)?,
         "data_root": args.data_root, "prm_form": form::recorded(&form),
         "vision_encoder": args.engine.vision_encoder(), "images": images,
     });
+    if args.critiques {
+        settings["critiques"] = true.into();
+    }
     args.reference.add_settings(&mut settings)?;
     args.engine.add_settings(&mut settings)?;
     let batch = Batch {
@@ -100,12 +110,15 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     args.reference.check_projector(&args.input, with_images.clone())?;
     models::check_projector(&args.prm, args.mmproj.as_deref(), &args.input, with_images)?;
     LocalPrm::check_vocabulary(&args.prm, &form).with_context(|| format!("--prm {}", args.prm.display()))?;
-    let started = args.engine.start(&args.prm, args.mmproj.as_deref(), None, Some(1), true, ui)?;
+    let started = args.engine.start(&args.prm, args.mmproj.as_deref(), None, scorer::parallel(&form), true, ui)?;
     let options = PrmOptions { data_root: data_root.clone(), form: asked };
     let prm = args.reference.open(started, options, &args.engine, ui);
     let prm = prm.with_context(|| format!("--prm {}", args.prm.display()))?;
     let monitor = Monitor::new(ui, "score", sets.len(), || prm.stats());
-    let summary = score::score(&sets, &prm, &RuleVerifier, &Batch { progress: &|event| monitor.event(event), ..batch })
-        .map_err(args::refusal)?;
+    let run = if args.critiques { score::score_with_critiques } else { score::score };
+    let batch = Batch { progress: &|event| monitor.event(event), ..batch };
+    let summary = run(&sets, &prm, &RuleVerifier, &batch).map_err(args::refusal)?;
+    monitor.bar().finish_and_clear();
+    scorer::warn_truncated(&prm, 0, ui);
     monitor::finish(&summary, &args.output, &monitor, None, ui)
 }

@@ -151,6 +151,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
     let summary = guided::search(&problems, &params, &models, &batch).map_err(args::refusal)?;
     monitor.bar().finish_and_clear();
     policy.close()?;
+    scorer::warn_truncated(&prm, 0, ui);
     judging::close(&verifier, judge.is_some(), ui)?;
     monitor::finish(&summary, &args.output, &monitor, Some(&verifier.counts()), ui)
 }

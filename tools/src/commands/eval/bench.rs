@@ -109,6 +109,7 @@ pub fn run(args: &Args, ui: &Ui) -> anyhow::Result<Exit> {
             output: scored.clone(),
             data_root: None,
             prm_form: args.prm_form.clone(),
+            critiques: false,
             reference: args.prm_reference.clone(),
             existing: args.existing,
             // `--lora` is for the policy.

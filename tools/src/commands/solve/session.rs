@@ -22,7 +22,7 @@ use crate::draw::inline;
 use crate::draw::pen::Pen;
 use crate::draw::steps::Scale;
 use crate::policy::{OpenPolicy, PolicyArgs};
-use crate::scorer::ScorerPair;
+use crate::scorer::{self, ScorerPair};
 use crate::ui::Ui;
 
 /// Whether a rule compares step scores.
@@ -103,6 +103,15 @@ impl Session {
 
     /// Solves a question and prints the answer.
     pub fn answer(&mut self, question: &Question, ui: &Ui) -> anyhow::Result<()> {
+        let before = self.prm.as_ref().map_or(0, LocalPrm::truncated_critiques);
+        let answered = self.solve(question, ui);
+        if let Some(prm) = &self.prm {
+            scorer::warn_truncated(prm, before, ui);
+        }
+        answered
+    }
+
+    fn solve(&mut self, question: &Question, ui: &Ui) -> anyhow::Result<()> {
         let problem = question.problem();
         let guide = self.prm.as_ref().filter(|_| self.search != Method::BestOfN);
         if let Some(prm) = guide {
@@ -151,6 +160,7 @@ impl Session {
             SolveError::Policy(PolicyError::Cancelled) => {
                 anyhow!(error).context("interrupted before every candidate was sampled")
             }
+            SolveError::Prm(PrmError::Cancelled) => anyhow!(error).context("interrupted before every step was scored"),
             error => anyhow!(error),
         })?;
         let cost = Cost {
