@@ -46,7 +46,7 @@ positive = ["+"]
 max_tokens = 9
 "#;
 
-/// The tiny checkpoint with SmolLM2's tokenizer in f32.
+/// A tiny checkpoint with a `ChatML` vocabulary in f32.
 fn tiny() -> &'static Path {
     static FILE: OnceLock<(PathBuf, tempfile::TempDir)> = OnceLock::new();
     &FILE.get_or_init(|| converted("smollm2")).0
@@ -147,17 +147,17 @@ impl ByHand {
 
     /// Scores and critiques of `TURNS`.
     fn turns(&self, steps: &[String]) -> Vec<(f64, String)> {
-        let mut text = format!("<|im_start|>user\nQuestion: {QUESTION}\n");
+        let mut before = format!("<|im_start|>user\nQuestion: {QUESTION}\n");
         let (mut tokens, mut judged) = (Vec::new(), Vec::new());
         for (index, step) in steps.iter().enumerate() {
-            text += &format!("{step}<|im_end|>\n<|im_start|>assistant\nCheck {}: ", index + 1);
+            let text = format!("{before}{step}<|im_end|>\n<|im_start|>assistant\nCheck {}: ", index + 1);
             tokens.extend(self.tokens(&text));
             let critique = self.write(&tokens, 9).tokens;
             tokens.extend(&critique);
             tokens.extend(self.tokens("\nIs it correct? "));
             let [plus, minus] = self.logits(&tokens);
             tokens.push(self.model.token(if plus >= minus { "+" } else { "-" }).unwrap());
-            text = "<|im_end|>\n<|im_start|>user\n".to_owned();
+            before = "<|im_end|>\n<|im_start|>user\n".into();
             judged.push((plus.exp() / (plus.exp() + minus.exp()), self.model.detokenize(&critique)));
         }
         judged
@@ -165,11 +165,12 @@ impl ByHand {
 
     /// The text of `steps` in the form `AT_END` up to the critique, and the critique.
     fn critique_at_end(&self, steps: &[String]) -> (Vec<Token>, Vec<Token>) {
-        let mut text = format!("<|im_start|>user\nQuestion: {QUESTION}\n");
-        for (index, step) in steps.iter().enumerate() {
-            text += &format!("Step {}: {step}\n", index + 1);
-        }
-        text += &format!("Is step {} correct?<|im_end|>\n<|im_start|>assistant\n", steps.len());
+        let step = |(index, step): (usize, &String)| format!("Step {}: {step}\n", index + 1);
+        let shown: String = steps.iter().enumerate().map(step).collect();
+        let text = format!(
+            "<|im_start|>user\nQuestion: {QUESTION}\n{shown}Is step {} correct?<|im_end|>\n<|im_start|>assistant\n",
+            steps.len()
+        );
         let tokens = self.tokens(&text);
         let critique = self.write(&tokens, 9).tokens;
         (tokens, critique)
@@ -228,20 +229,22 @@ fn scores_at_the_end_are_read_after_one_critique() {
 #[test]
 fn critiques_and_scores_do_not_depend_on_other_candidates() {
     for record in [TURNS, AT_END] {
-        let prm = prm(&form(record));
-        let solutions = candidates();
-        let together = scored(&prm, &solutions);
-        let backwards = scored(&prm, &solutions.iter().rev().cloned().collect::<Vec<_>>());
+        let (solutions, form) = (candidates(), form(record));
+        let together = scored(&prm(&form), &solutions);
+        let backwards = scored(&prm(&form), &solutions.iter().rev().cloned().collect::<Vec<_>>());
         for (index, steps) in solutions.iter().enumerate() {
-            let alone = scored(&prm, std::slice::from_ref(steps));
+            let alone = scored(&prm(&form), std::slice::from_ref(steps));
+            // In a cache that holds another candidate's turns.
+            let after = prm(&form);
+            scored(&after, &solutions[(index + 2) % solutions.len()..][..1]);
+            let after = scored(&after, std::slice::from_ref(steps));
             let other = solutions.len() - 1 - index;
-            assert_eq!(bits(&alone.0[0]), bits(&together.0[index]), "{record} {index}");
-            assert_eq!(bits(&alone.0[0]), bits(&backwards.0[other]), "{record} {index}");
-            assert_eq!((&alone.1[0], &alone.1[0]), (&together.1[index], &backwards.1[other]), "{record} {index}");
+            for (scores, critiques) in
+                [(&together, index), (&backwards, other), (&after, 0)].map(|(all, at)| (&all.0[at], &all.1[at]))
+            {
+                assert_eq!((bits(scores), critiques), (bits(&alone.0[0]), &alone.1[0]), "{record} {index}");
+            }
         }
-        // Nor on what was computed before, or on the size of the cache.
-        let fresh = scored(&self::prm(&form(record)), &solutions);
-        assert_eq!(fresh, together);
     }
 }
 
@@ -253,6 +256,11 @@ fn equal_turns_are_computed_once_and_prompts_are_extended() {
         let stats = prm.stats();
         // Distinct turns: the first step of three candidates is the same one, and the last candidate is the first again.
         assert_eq!(stats.finished, 6, "{record}");
+        // A search asks for a longer beginning.
+        let mut longer = candidates()[2].clone();
+        longer.push("43 it is.".to_owned());
+        scored(&prm, &[longer]);
+        assert_eq!(prm.stats().finished, 7, "{record}");
         assert!(stats.processed_per_unique() < 1.6, "{record}: {stats:?}");
     }
 }

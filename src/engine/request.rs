@@ -104,7 +104,7 @@ impl GenerateRequest {
     /// Whether one of the texts that end a rollout is in its last tokens.
     fn has_stop_text(&self, tokens: &[Token], model: &Model) -> bool {
         // Every token has a byte or more.
-        let longest = self.stop_texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let longest = self.stop_texts.iter().map(String::len).max().unwrap_or(0);
         let last = &tokens[tokens.len().saturating_sub(longest)..];
         longest > 0 && {
             let text = model.detokenize(last);

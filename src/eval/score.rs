@@ -180,18 +180,19 @@ mod tests {
         let sets = parse("c.json".as_ref(), text.as_bytes()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (output, settings, cancel) = (folder.path().join("s.json"), json!({}), CancelToken::default());
-        let written = |model: &dyn StepScorer, run: fn(&[_], &_, &_, &Batch<'_>) -> Result<Summary, BatchError>| {
+        let written = |model: &dyn StepScorer, keeps: bool| {
             let batch = Batch { existing: Existing::Replace, ..Batch::new(&output, &settings, &cancel) };
+            let run = if keeps { score_with_critiques } else { score };
             run(&sets, model, &RuleVerifier, &batch).unwrap();
             let records: Vec<Value> = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
             records[0].clone()
         };
-        let kept = written(&Wordy, score_with_critiques);
+        let kept = written(&Wordy, true);
         let critiques =
             json!([[{"text": "I see 0.5.", "truncated": false}, {"text": "I see 1.", "truncated": true}], []]);
         assert_eq!((&kept["prm_critiques"], &kept["prm_scores"]), (&critiques, &json!([[0.5, 1.0], []])));
-        assert_eq!(written(&Wordy, score).get("prm_critiques"), None);
-        assert_eq!(written(&Written, score_with_critiques).get("prm_critiques"), None);
+        assert_eq!(written(&Wordy, false).get("prm_critiques"), None);
+        assert_eq!(written(&Written, true).get("prm_critiques"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::local::softmax;
 use super::{Critique, ScoreRequest};
@@ -26,6 +26,7 @@ pub(super) struct Critic<'a> {
     pub max_tokens: usize,
     pub images: &'a [PathBuf],
     pub cancel: &'a CancelToken,
+    pub known: &'a KnownTurns,
 }
 
 /// The steps of a candidate that are judged in one conversation.
@@ -42,12 +43,47 @@ struct Conversation {
 /// What makes two turns the same: keys of the prompt, the number of the step (for the texts that end a critique), the text after it.
 type Key = (Arc<[u64]>, usize, String);
 
+/// A turn to compute.
+struct New {
+    key: Key,
+    /// The index of a conversation that has it.
+    conversation: usize,
+    prompt: Prompt,
+}
+
 /// A turn that was computed.
+#[derive(Debug)]
 struct Turn {
     /// Tokens of the critique, of the text after it, and of the verdict if the form repeats it.
     tokens: Vec<Token>,
     score: f64,
     critique: Critique,
+}
+
+/// Turns that were computed, also for earlier requests: a search scores longer and longer beginnings of a solution.
+#[derive(Debug, Default)]
+pub(super) struct KnownTurns(Mutex<HashMap<Key, Arc<Turn>>>);
+
+impl KnownTurns {
+    /// Number of turns at which all are dropped: about 64 MiB of prompts of 2,000 positions.
+    const MAX: usize = 4096;
+
+    fn get(&self, key: &Key) -> Option<Arc<Turn>> {
+        self.lock().get(key).cloned()
+    }
+
+    fn insert(&self, key: Key, turn: Turn) -> Arc<Turn> {
+        let (turn, mut known) = (Arc::new(turn), self.lock());
+        if known.len() >= Self::MAX {
+            known.clear();
+        }
+        known.insert(key, Arc::clone(&turn));
+        turn
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Turn>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Conversation {
@@ -87,10 +123,9 @@ impl Critic<'_> {
             }
         }
         let width = if self.engine.is_deterministic() { 1 } else { conversations.len().max(1) };
-        let mut known = HashMap::new();
         for group in conversations.chunks_mut(width) {
             let turns = group.iter().map(Conversation::turns).max().unwrap_or_default();
-            (0..turns).try_for_each(|turn| self.turn(group, turn, &mut known))?;
+            (0..turns).try_for_each(|turn| self.turn(group, turn))?;
         }
         let mut judged: Vec<Vec<(f64, Critique)>> = vec![Vec::new(); request.solutions.len()];
         for conversation in conversations {
@@ -100,9 +135,8 @@ impl Critic<'_> {
     }
 
     /// Computes a turn of those conversations that have it.
-    fn turn(&self, group: &mut [Conversation], turn: usize, known: &mut HashMap<Key, Turn>) -> Result<(), EncodeError> {
-        let mut keys = Vec::new();
-        let mut new: Vec<(Key, usize, Prompt)> = Vec::new();
+    fn turn(&self, group: &mut [Conversation], turn: usize) -> Result<(), EncodeError> {
+        let (mut own, mut new) = (Vec::new(), Vec::<New>::new());
         for (index, conversation) in group.iter_mut().enumerate().filter(|(_, one)| turn < one.turns()) {
             if turn > 0 {
                 let before = self.tokenize("", conversation.texts(turn).0)?;
@@ -111,50 +145,47 @@ impl Critic<'_> {
             let prompt = self.prompt(conversation, &[])?;
             let after: String = conversation.texts(turn).1.iter().map(text).collect();
             let key = (Arc::clone(prompt.keys()), conversation.first + turn + 1, after);
-            if !known.contains_key(&key) && !new.iter().any(|(other, ..)| *other == key) {
-                new.push((key.clone(), index, prompt));
-            }
-            keys.push((index, key));
+            let known = self.known.get(&key).ok_or_else(|| {
+                new.iter().position(|new| new.key == key).unwrap_or_else(|| {
+                    new.push(New { key, conversation: index, prompt });
+                    new.len() - 1
+                })
+            });
+            own.push((index, known));
         }
-        if !new.is_empty() {
-            self.compute(group, turn, new, known)?;
-        }
-        for (index, key) in keys {
-            let Turn { tokens, score, critique } = &known[&key];
-            group[index].then.extend(tokens);
-            group[index].judged.push((*score, critique.clone()));
+        let computed = if new.is_empty() { Vec::new() } else { self.compute(group, turn, new)? };
+        for (index, known) in own {
+            let turn = known.unwrap_or_else(|new| Arc::clone(&computed[new]));
+            group[index].then.extend(&turn.tokens);
+            group[index].judged.push((turn.score, turn.critique.clone()));
         }
         Ok(())
     }
 
-    /// Computes turns that are not known: of which conversation each is, and its prompt.
-    fn compute(
-        &self,
-        group: &[Conversation],
-        turn: usize,
-        new: Vec<(Key, usize, Prompt)>,
-        known: &mut HashMap<Key, Turn>,
-    ) -> Result<(), EncodeError> {
-        let requests = new.iter().map(|((_, number, _), _, prompt)| self.request(prompt.clone(), *number)).collect();
+    /// Computes turns that are not known.
+    fn compute(&self, group: &[Conversation], turn: usize, new: Vec<New>) -> Result<Vec<Arc<Turn>>, EncodeError> {
+        let requests = new.iter().map(|new| self.request(new.prompt.clone(), new.key.1)).collect();
         let (mut written, mut prompts) = (Vec::new(), Vec::new());
-        for (completions, ((_, number, _), index, _)) in self.engine.generate_each(requests)?.iter().zip(&new) {
+        for (completions, new) in self.engine.generate_each(requests)?.iter().zip(&new) {
             let completion = completions.first().expect("a request has one rollout");
-            let (tokens, critique) = self.written(completion, *number, group[*index].texts(turn).1)?;
-            let prompt = self.prompt(&group[*index], &tokens)?;
+            let conversation = &group[new.conversation];
+            let (tokens, critique) = self.written(completion, new.key.1, conversation.texts(turn).1)?;
+            let prompt = self.prompt(conversation, &tokens)?;
             let last = prompt.len() - 1;
             prompts.push(prompt.marked(vec![last])?);
             written.push((tokens, critique));
         }
         let rows = self.engine.logits(prompts, self.tokens)?;
-        for (((key, ..), (mut tokens, critique)), rows) in new.into_iter().zip(written).zip(rows) {
+        let mut computed = Vec::new();
+        for ((new, (mut tokens, critique)), rows) in new.into_iter().zip(written).zip(rows) {
             let logits: Vec<f64> = rows.into_iter().flatten().map(f64::from).collect();
             let score = self.positive.iter().map(|index| softmax(&logits, *index)).sum();
             if self.form.repeats_verdict() {
                 tokens.push(self.tokens[highest(&logits)]);
             }
-            known.insert(key, Turn { tokens, score, critique });
+            computed.push(self.known.insert(new.key, Turn { tokens, score, critique }));
         }
-        Ok(())
+        Ok(computed)
     }
 
     /// The prompt of a conversation so far, followed by `tokens`.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use mmprm_quant::gguf::GgufFile;
 use mmprm_quant::head::Head;
 
-use super::critique::Critic;
+use super::critique::{Critic, KnownTurns};
 use super::form::{Claims, check_head};
 use super::{PrmError, ScoreRequest, Scored, StepScorer, finite};
 use crate::data::solution;
@@ -43,6 +43,7 @@ pub struct LocalPrm {
     /// Held by the problem whose critiques are written, where requests run one by one: those of two problems in turn would each
     /// find the other's prompt in the cache.
     writing: Mutex<()>,
+    known: KnownTurns,
     cancel: CancelToken,
 }
 
@@ -174,8 +175,8 @@ impl LocalPrm {
             reference.encoder.guard(form.marks());
         }
         let (data_root, truncated, cancel) = (options.data_root, AtomicU64::new(0), CancelToken::new());
-        let writing = Mutex::default();
-        Ok(Self { engine, encoder, data_root, form, mark, reader, reference, truncated, writing, cancel })
+        let (writing, known) = (Mutex::default(), KnownTurns::default());
+        Ok(Self { engine, encoder, data_root, form, mark, reader, reference, truncated, writing, known, cancel })
     }
 
     /// Sets what ends critiques that are being written, with [`PrmError::Cancelled`].
@@ -208,12 +209,12 @@ impl LocalPrm {
             Reader::Tokens { .. } | Reader::Head { .. } => self.at_places(request, &images, is_finished)?,
             Reader::Critique { tokens, positive, max_tokens } => {
                 let (engine, encoder, form, max_tokens) = (&self.engine, &self.encoder, &self.form, *max_tokens);
-                let (images, cancel) = (&images[..], &self.cancel);
+                let (images, cancel, known) = (&images[..], &self.cancel, &self.known);
                 // Encoded before another problem's critiques are waited for.
                 images.iter().try_for_each(|image| encoder.image(image).map(drop))?;
                 let is_serial = engine.is_deterministic();
                 let _writing = is_serial.then(|| self.writing.lock().unwrap_or_else(PoisonError::into_inner));
-                let critic = Critic { engine, encoder, form, tokens, positive, max_tokens, images, cancel };
+                let critic = Critic { engine, encoder, form, tokens, positive, max_tokens, images, cancel, known };
                 let judged = critic.judge(request, is_finished, |text| self.shown(text))?;
                 let truncated = judged.iter().flatten().filter(|(_, critique)| critique.truncated).count();
                 self.truncated.fetch_add(truncated as u64, Relaxed);

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::json;
-use support::{POLICY, PRM, Sandbox};
+use support::{POLICY, PRM, Sandbox, demo};
 
 const FORM: &str = r#"
 name = "mine"
@@ -88,4 +88,15 @@ fn searches_and_benchmarks_are_steered_by_critiques() {
     }
     let scores = |file: &str| sandbox.json(file)[0]["prm_scores"].as_array().unwrap().len();
     assert_eq!((scores("s.json"), scores("b.json"), scores("bench/scored.json")), (2, 2, 2));
+}
+
+#[test]
+fn a_form_with_critiques_is_not_trained() {
+    let sandbox = sandbox();
+    let turns = json!([{"from": "human", "value": "Question: 1 + 1?\nProcess: It is 2.<prm>"}, {"from": "gpt", "value": [1.0]}]);
+    sandbox.write("samples.jsonl", json!({"id": 1, "conversations": turns}).to_string());
+    sandbox.write("recipe.toml", "prm_form = \"mine.toml\"\nprecision = 'f32'\n");
+    let model = demo().join("checkpoints/mini-prm");
+    let train = format!("train prm -c recipe.toml --model {} --samples samples.jsonl -o run", model.display());
+    sandbox.refuses(&train, 3, &["mine", "writes a critique before each score"]);
 }
