@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::local::softmax;
+use super::probability::softmax;
 use super::{Critique, ScoreRequest};
 use crate::engine::{Completion, Engine, Finish, GenerateRequest, Model, Prompt, Sampling, Stream, Token};
 use crate::prompt::{Layout, Piece, PrmForm};

@@ -9,6 +9,7 @@ use mmprm_quant::head::Head;
 
 use super::critique::{Critic, KnownTurns};
 use super::form::{Claims, check_head};
+use super::probability::{sigmoid, softmax};
 use super::{PrmError, ScoreRequest, Scored, StepScorer, finite};
 use crate::data::solution;
 use crate::engine::{Engine, EngineError, EngineStats, LoraAdapter, Model, ModelOptions, Prompt, PromptError, Token};
@@ -411,15 +412,6 @@ impl Reader {
             Self::Logprob | Self::LogRatio { .. } | Self::Critique { .. } => f64::NAN,
         }
     }
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// Entry `index` of the softmax of `logits`.
-pub(super) fn softmax(logits: &[f64], index: usize) -> f64 {
-    1.0 / logits.iter().map(|logit| (logit - logits[index]).exp()).sum::<f64>()
 }
 
 impl StepScorer for LocalPrm {

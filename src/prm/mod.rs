@@ -28,6 +28,8 @@ mod error;
 pub mod form;
 #[cfg(feature = "engine")]
 mod local;
+#[cfg(feature = "engine")]
+mod probability;
 mod request;
 
 pub use crate::prompt::PrmForm;
