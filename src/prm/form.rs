@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub names: &'a [&'a str],
     /// `system_message` of its config.json.
     pub system_message: Option<&'a str>,
+    /// Whether its tokenizer names a beginning-of-sequence token.
+    pub names_bos: bool,
 }
 
 /// Chooses the form of a checkpoint; `None` if nothing says that it is a PRM.
@@ -56,6 +58,8 @@ pub fn choose(facts: &Facts<'_>) -> Option<PrmForm> {
     let known = known.or_else(|| NAMES.iter().find(|(part, _)| named(part))).map(|(_, form)| *form);
     let form = known.or_else(|| facts.architecture.ends_with("ForTokenClassification").then_some("trl"));
     let form = PrmForm::built_in(form?)?;
+    // TRL's code writes the token wherever the tokenizer names one. `{bos}` in the built-in form would be that of config.json too.
+    let form = if form.name() == "trl" && facts.names_bos { form.with_bos() } else { form };
     Some(
         facts
             .system_message
@@ -74,6 +78,7 @@ pub fn of_checkpoint(directory: &Path) -> Option<PrmForm> {
         architecture: source.architecture.as_deref().unwrap_or_default(),
         names: &names,
         system_message: source.system_message.as_deref(),
+        names_bos: source.names_bos,
     })
 }
 
@@ -302,7 +307,7 @@ mod tests {
     fn checkpoints_are_recognised_by_what_they_say() {
         let form = |architecture, name| {
             let names = [name];
-            choose(&Facts { architecture, names: &names, system_message: None }).map(|form| form.name().to_owned())
+            choose(&Facts { architecture, names: &names, ..Facts::default() }).map(|form| form.name().to_owned())
         };
         for (architecture, name, expected) in [
             ("Qwen2ForProcessRewardModel", "anything", "qwen2.5-math-prm"),
@@ -329,9 +334,17 @@ mod tests {
         ] {
             assert_eq!(form(architecture, name), None, "{architecture} {name}");
         }
-        let facts = Facts { architecture: "InternVLRewardModel", names: &[], system_message: Some("Judge.") };
+        let facts = Facts { architecture: "InternVLRewardModel", system_message: Some("Judge."), ..Facts::default() };
         let text = choose(&facts).unwrap().layout("q", &["a"], 0, true).unwrap().render(&[]);
         assert!(text.starts_with("<|im_start|>system\nJudge.<|im_end|>"), "{text}");
+        for names_bos in [true, false] {
+            let facts = Facts { architecture: "LlamaForTokenClassification", names_bos, ..Facts::default() };
+            let form = choose(&facts).unwrap();
+            assert_eq!((form.name(), form.begins_with_bos()), ("trl", names_bos));
+            assert_eq!(PrmForm::parse(form.record()).unwrap().begins_with_bos(), names_bos);
+            let facts = Facts { architecture: "Qwen2ForProcessRewardModel", ..facts };
+            assert!(!choose(&facts).unwrap().begins_with_bos());
+        }
     }
 
     #[test]

@@ -15,9 +15,10 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::HfError;
-use super::files::read_json;
+use super::files::{present, read_json};
 use crate::gguf::{GgufValue, Metadata};
 
 /// The GGUF key of the class of model, the first of `architectures`.
@@ -35,6 +36,15 @@ pub struct Source {
     pub name: Option<String>,
     /// The text of the system turn, where the configuration has one (`system_message`, as of `InternVL`).
     pub system_message: Option<String>,
+    /// Whether the tokenizer's files name a beginning-of-sequence token, also one that it does not write itself.
+    pub names_bos: bool,
+}
+
+/// What files of a tokenizer say of its beginning-of-sequence token: a text, or an object with one.
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default)]
+    bos_token: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -48,14 +58,21 @@ struct Raw {
 }
 
 impl Source {
-    /// Reads it from `config.json` of a checkpoint directory.
+    /// Reads it from `config.json` of a checkpoint directory, and from the files of its tokenizer, which may be missing.
     ///
     /// # Errors
-    /// [`HfError`] if the file is missing or not of this form.
+    /// [`HfError`] if `config.json` is missing, or a file is not of this form.
     pub fn read(directory: &Path) -> Result<Self, HfError> {
         let Raw { architectures, name, system_message } = read_json(&directory.join("config.json"))?;
         let architecture = architectures.into_iter().flatten().next();
-        Ok(Self { architecture, name: name.filter(|name| !name.is_empty()), system_message })
+        let name = name.filter(|name| !name.is_empty());
+        let mut names_bos = false;
+        for file in ["tokenizer_config.json", "special_tokens_map.json"].map(|file| directory.join(file)) {
+            if present(&file) {
+                names_bos |= read_json::<Tokens>(&file)?.bos_token.is_some();
+            }
+        }
+        Ok(Self { architecture, name, system_message, names_bos })
     }
 
     /// Returns it as GGUF metadata.

@@ -3,7 +3,7 @@
 use super::record::{PrmForm, TextForm};
 use super::template::{Part, Slot, Template};
 use super::{FormError, ReadOut};
-use crate::compat::text::strip;
+use crate::compat::text::{is_space, strip};
 use crate::prompt::pieces::{Builder, IMAGE_PLACEHOLDER, Piece, render};
 
 /// A text to read scores from.
@@ -154,12 +154,27 @@ impl PrmForm {
                 Part::Slot(Slot::System) => builder.text(&self.text.system),
                 Part::Slot(Slot::Images) => (0..in_front).for_each(|image| self.image(builder, image)),
                 Part::Slot(Slot::Question) => {
+                    let is_first = self.text.strip && self.begins_with_question();
+                    let question = if is_first { question.trim_start_matches(is_space) } else { question };
                     builder.question(question, in_front, images);
                 }
                 Part::Slot(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether a message begins with the question: only white space is between a mark and it. Templates that trim messages trim it.
+    fn begins_with_question(&self) -> bool {
+        let parts =
+            self.text.begin.parts().iter().rev().skip_while(|part| **part != Part::Slot(Slot::Question)).skip(1);
+        match parts.into_iter().find(|part| **part != Part::Slot(Slot::Images)) {
+            Some(Part::Text(text)) => {
+                let text = text.trim_end_matches(is_space);
+                self.text.marks.iter().any(|mark| text.ends_with(mark.as_str()))
+            }
+            _ => false,
+        }
     }
 
     fn image(&self, builder: &mut Builder, image: usize) {

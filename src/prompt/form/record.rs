@@ -38,7 +38,7 @@ pub(super) struct TextForm {
     pub image: Template,
     /// Texts of the templates that have to be single tokens.
     pub marks: Vec<String>,
-    /// White space around steps is removed.
+    /// White space around steps, and before a question that begins a message, is removed.
     pub strip: bool,
     /// Steps are tokenised by themselves.
     pub apart: bool,
@@ -147,6 +147,18 @@ impl PrmForm {
             form.record = table.to_string();
         }
         form
+    }
+
+    /// Returns the form with the beginning-of-sequence token in front.
+    ///
+    /// # Panics
+    /// Never for a built-in form.
+    pub(crate) fn with_bos(&self) -> Self {
+        let mut table: toml::Table = self.record.parse().expect("a record is TOML");
+        if let Some(toml::Value::String(begin)) = table.get_mut("text").and_then(|text| text.get_mut("begin")) {
+            begin.insert_str(0, "{bos}");
+        }
+        Self::parse(&table.to_string()).expect("the text of a built-in form may begin with the token")
     }
 
     /// Returns the texts that a vocabulary must have as single tokens for the scores to be read.

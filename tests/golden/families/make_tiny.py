@@ -29,6 +29,8 @@ So x + 2 = 7 and x = 5. The answer is 5. Is each step correct? Yes. No. We have 
 First, we compute the area of the square: 4 * 4 = 16. Second, we subtract the area of the circle. Therefore the result isn't 16.
 It's easy to see that they've made a mistake, we'll start again: the total number of pieces is 12 + 30 = 42.
 Each step of the solution is + or -. Look at the figure and find the length of the side AB.""".splitlines()
+# What the vocabularies of PRMs that end steps in a mark of plain text have as single tokens: the mark, ` +` and ` -`.
+MARKED = {mark: [f"Step {i}: {i} + 3 - 2 = {i + 1}{mark}" for i in range(1, 10)] * 8 for mark in [" ки", " \n\n\n\n\n"]}
 TEXTS = [
     "The answer is 5.",
     "Step 1: 12 + 30 = 42.\nStep 2: so we'll have 42 pieces; it's 1234567 in total.\n\n\nIsn't it?",
@@ -46,7 +48,7 @@ def write(path, value):
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def bpe(split, specials, size, ignore_merges):
+def bpe(split, specials, size, ignore_merges, more=()):
     """Trains a byte-level BPE with a family's splitter (None: SmolLM's); special tokens follow the base vocabulary."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
@@ -56,15 +58,15 @@ def bpe(split, specials, size, ignore_merges):
     tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(CORPUS * 2, trainer)
+    tokenizer.train_from_iterator([*CORPUS * 2, *more], trainer)
     tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in specials])
     return tokenizer
 
 
-def qwen_tokenizer(folder, specials=(), eos="<|im_end|>", files="json"):
+def qwen_tokenizer(folder, specials=(), eos="<|im_end|>", files="json", bos=None, more=()):
     """A tokenizer as Qwen2.5 and Qwen3 have it: tokenizer.json, or as InternVL3 has it: vocab.json, merges.txt, added tokens."""
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *specials]
-    tokenizer = bpe(QWEN2_SPLIT, specials, 360, False)
+    tokenizer = bpe(QWEN2_SPLIT, specials, 360, False, more)
     tokenizer.normalizer = normalizers.NFC()
     decoder = {
         str(tokenizer.token_to_id(text)): dict(
@@ -73,7 +75,7 @@ def qwen_tokenizer(folder, specials=(), eos="<|im_end|>", files="json"):
         for text in specials
     }
     config = dict(
-        add_bos_token=False, add_prefix_space=False, added_tokens_decoder=decoder, bos_token=None, eos_token=eos, errors="replace",
+        add_bos_token=False, add_prefix_space=False, added_tokens_decoder=decoder, bos_token=bos, eos_token=eos, errors="replace",
         clean_up_tokenization_spaces=False, model_max_length=131072, pad_token="<|endoftext|>", split_special_tokens=False,
         tokenizer_class="Qwen2Tokenizer", unk_token=None,
         chat_template="{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}",
@@ -124,11 +126,11 @@ def smollm_tokenizer(folder):
     ))
 
 
-def sentencepiece_tokenizer(folder):
+def sentencepiece_tokenizer(folder, more=()):
     """A tokenizer as Llama 2 and Mistral have it."""
     with tempfile.TemporaryDirectory() as tmp:
         corpus = pathlib.Path(tmp) / "corpus.txt"
-        corpus.write_text("\n".join(CORPUS * 4))
+        corpus.write_text("\n".join([*CORPUS * 4, *more]))
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
             input=str(corpus), model_writer=model, model_type="bpe", vocab_size=ROWS, byte_fallback=True, num_threads=1,
@@ -473,7 +475,7 @@ MAKE = {
         lambda x, w: torch.relu(x @ w["score.0.weight"].T + w["score.0.bias"]) @ w["score.2.weight"].T + w["score.2.bias"],
         auto_map={"AutoConfig": "configuration_qwen2_rm.Qwen2RMConfig", "AutoModel": "modeling_qwen2_rm.Qwen2ForProcessRewardModel"}),
     "skywork-prm": lambda name: own_head(
-        name, qwen_tokenizer, 4, "Qwen2ForPrmModel", {"v_head.summary.weight": ((1, 64), 0.2), "v_head.summary.bias": ((1,), 0.2)},
+        name, lambda folder: qwen_tokenizer(folder, bos="<|endoftext|>"), 4, "Qwen2ForPrmModel", {"v_head.summary.weight": ((1, 64), 0.2), "v_head.summary.bias": ((1,), 0.2)},
         lambda x, w: x @ w["v_head.summary.weight"].T + w["v_head.summary.bias"]),
     "qwen3": lambda name: causal(
         name, Qwen3Config(**small(), head_dim=32, rope_parameters=rope(1e6)), Qwen3ForCausalLM, qwen_tokenizer, 5),
@@ -487,9 +489,17 @@ MAKE = {
         LlamaForCausalLM, sentencepiece_tokenizer, 8),
     "smollm2": lambda name: causal(
         name, LlamaConfig(**small(), rope_parameters=rope(1e5), tie_word_embeddings=True), LlamaForCausalLM, smollm_tokenizer, 12),
+    "smollm2-tokens": lambda name: token_classification(
+        name, LlamaConfig(**small(), rope_parameters=rope(1e5), num_labels=2), LlamaForTokenClassification, smollm_tokenizer, 18),
     "mistral": lambda name: causal(
         name, MistralConfig(**small(), rope_parameters=rope(1e4), sliding_window=128), MistralForCausalLM, sentencepiece_tokenizer, 9,
         old_style),
+    "math-shepherd": lambda name: causal(
+        name, MistralConfig(**{**small(), "max_position_embeddings": 512}, rope_parameters=rope(1e4), sliding_window=512),
+        MistralForCausalLM, lambda folder: sentencepiece_tokenizer(folder, MARKED[" ки"]), 16, old_style),
+    "math-psa": lambda name: causal(
+        name, Qwen2Config(**small(), rope_parameters=rope(1e4)), Qwen2ForCausalLM,
+        lambda folder: qwen_tokenizer(folder, more=MARKED[" \n\n\n\n\n"]), 17),
     "internvl3": lambda name: internvl(name, Qwen2Config(**small(), rope_parameters=rope(1e6, "dynamic", factor=2.0)), 10),
     "internvl3_5": lambda name: internvl(
         name, Qwen3Config(**small(), head_dim=32, rope_parameters=rope(1e6), tie_word_embeddings=True), 11),
