@@ -16,5 +16,6 @@ mod golden_converter;
 mod golden_vocabulary;
 mod heads;
 mod pytorch;
+mod pytorch_refuses;
 mod qwen_vl;
 mod synth;

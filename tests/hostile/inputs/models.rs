@@ -1,6 +1,11 @@
 //! Checkpoints, tokenizers, adapters and recipes.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
+
+use mmprm_quant::safetensors::Checkpoint;
+use serde_json::json;
 
 use super::{Form, Target, attack};
 use crate::kills::{candidates, samples};
@@ -61,6 +66,30 @@ fn a_checkpoint_in_parts_with_another_tokenizer() {
             Target::new("model/added_tokens.json", Form::Json, 10, &[convert]),
             Target::new("model/model.safetensors.index.json", Form::Json, 20, &[convert]),
             Target::new("model/model-00002-of-00003.safetensors", Form::Safetensors, 15, &[convert]),
+        ],
+    );
+}
+
+#[test]
+fn a_pytorch_checkpoint() {
+    let sandbox = Sandbox::new();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    copy(&golden.join("families/smollm2"), &sandbox.path("whole/model"));
+    let weights = Checkpoint::open(&sandbox.path("whole/model")).unwrap();
+    let shard = "pytorch_model-00001-of-00001.bin";
+    let map: BTreeMap<&str, &str> = weights.names().map(|name| (name, shard)).collect();
+    sandbox.write("whole/model/pytorch_model.bin.index.json", json!({"weight_map": map}).to_string());
+    drop(weights);
+    fs::remove_file(sandbox.path("whole/model/model.safetensors")).unwrap();
+    fs::copy(golden.join("pytorch/smollm2/pytorch_model.bin"), sandbox.path("whole/model").join(shard)).unwrap();
+    let convert: &[&str] =
+        &["convert case/model --quiet -o case/o --type f16", "inspect case/o/model-f16.gguf --quiet"];
+    attack(
+        "input PyTorch checkpoint",
+        &sandbox,
+        &[
+            Target::new("model/pytorch_model-00001-of-00001.bin", Form::Bytes, 80, &[convert]),
+            Target::new("model/pytorch_model.bin.index.json", Form::Json, 20, &[convert]),
         ],
     );
 }

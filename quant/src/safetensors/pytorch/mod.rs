@@ -56,13 +56,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
     if zip.len() > MAX_ENTRIES {
         return Err(archive(format!("{} entries, expected at most {MAX_ENTRIES}", zip.len())));
     }
+    // Readers differ in which of them they take; this one lists one.
+    if zip.has_duplicate_names() {
+        return Err(archive("two entries of one name, expected each once".to_owned()));
+    }
     let mut entries = HashMap::new();
     let mut root = None;
     for index in 0..zip.len() {
         let entry = zip.by_index_raw(index).map_err(|error| archive(error.to_string()))?;
         let name = entry.name().map_err(|error| archive(error.to_string()))?.into_owned();
         let fail = |problem: &str| archive(format!("entry {name:?}: {problem}"));
-        if entry.encrypted() || entry.compression() != CompressionMethod::Stored {
+        let is_stored = entry.compression() == CompressionMethod::Stored && entry.compressed_size() == entry.size();
+        if entry.encrypted() || !is_stored {
             return Err(fail("compressed or encrypted, expected it stored"));
         }
         let start = entry.data_start().and_then(|start| usize::try_from(start).ok());
@@ -73,9 +78,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
         if root.get_or_insert_with(|| folder.to_owned()) != folder {
             return Err(fail("expected entries in one folder"));
         }
-        if entries.insert(inner.to_owned(), range).is_some() {
-            return Err(fail("occurs twice"));
-        }
+        entries.insert(inner.to_owned(), range);
     }
     if let Some(order) = entries.get("byteorder").map(|range| &bytes[range.clone()])
         && order != b"little"
@@ -93,12 +96,20 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Problem> {
 
 /// Finds the data of a tensor.
 fn place(name: &str, tensor: &pickle::Tensor, entries: &HashMap<String, Range<usize>>) -> Result<Tensor, Problem> {
-    let pickle::Tensor { storage, offset, shape, strides } = tensor;
+    let storage = &tensor.storage;
     let fail = |problem: String| Problem::new(format!("tensor '{name}'"), problem);
+    let number = |what: &str, value: i64| {
+        usize::try_from(value).map_err(|_| fail(format!("{what} {value}, expected 0 or more")))
+    };
+    let numbers = |what: &str, values: &[i64]| -> Result<Vec<usize>, Problem> {
+        values.iter().map(|value| number(what, *value)).collect()
+    };
+    let (shape, strides) = (numbers("size", &tensor.shape)?, numbers("stride", &tensor.strides)?);
+    let (offset, stored) = (number("offset", tensor.offset)?, number("storage size", storage.elements)?);
     let count = |dims: &[usize]| dims.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
-    let elements = count(shape).ok_or_else(|| fail(format!("shape {shape:?}, expected a smaller one")))?;
+    let elements = count(&shape).ok_or_else(|| fail(format!("shape {shape:?}, expected a smaller one")))?;
     let mut stride = 1_usize;
-    for (dim, found) in shape.iter().zip(strides).rev() {
+    for (dim, found) in shape.iter().zip(&strides).rev() {
         if *dim > 1 && elements > 0 && *found != stride {
             return Err(fail(format!("strides {strides:?} of shape {shape:?}, expected them contiguous")));
         }
@@ -107,16 +118,16 @@ fn place(name: &str, tensor: &pickle::Tensor, entries: &HashMap<String, Range<us
     let entry = entries.get(&format!("data/{}", storage.key));
     let entry = entry.ok_or_else(|| fail(format!("no entry data/{} in the archive", storage.key)))?;
     let width = storage.dtype.bits() / 8;
-    if storage.elements.checked_mul(width) != Some(entry.len()) {
+    if stored.checked_mul(width) != Some(entry.len()) {
         let (found, key) = (entry.len(), &storage.key);
-        return Err(fail(format!("data/{key} has {found} bytes, expected {} × {width}", storage.elements)));
+        return Err(fail(format!("data/{key} has {found} bytes, expected {stored} × {width}")));
     }
-    let end = offset.checked_add(elements).filter(|end| *end <= storage.elements);
+    let end = offset.checked_add(elements).filter(|end| *end <= stored);
     let end = end.ok_or_else(|| {
-        fail(format!("{elements} elements from {offset}, expected them within the {} of its storage", storage.elements))
+        fail(format!("{elements} elements from {offset}, expected them within the {stored} of its storage"))
     })?;
     let range = entry.start + offset * width..entry.start + end * width;
-    Ok(Tensor { dtype: storage.dtype, shape: shape.clone(), range })
+    Ok(Tensor { dtype: storage.dtype, shape, range })
 }
 
 /// Whether a file is one of `PyTorch`'s, by its name.

@@ -22,20 +22,20 @@ pub(super) struct Storage {
     /// Element type.
     pub dtype: Dtype,
     /// Number of elements.
-    pub elements: usize,
+    pub elements: i64,
 }
 
-/// A tensor's description.
+/// A tensor's description, with numbers as they are in the pickle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tensor {
     /// Where its elements are.
     pub storage: Storage,
     /// Index of the first one.
-    pub offset: usize,
+    pub offset: i64,
     /// Shape.
-    pub shape: Vec<usize>,
+    pub shape: Vec<i64>,
     /// Elements between neighbours, for each dimension.
-    pub strides: Vec<usize>,
+    pub strides: Vec<i64>,
 }
 
 /// Number of a node.
@@ -393,14 +393,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn integer(&self, id: Id) -> Result<usize, String> {
+    fn integer(&self, id: Id) -> Result<i64, String> {
         match &self.nodes[id] {
-            Node::Integer(value) => usize::try_from(*value).map_err(|_| format!("{value}, expected 0 or more")),
+            Node::Integer(value) => Ok(*value),
             other => Err(format!("{}, expected an integer", other.kind())),
         }
     }
 
-    fn integers(&self, id: Id) -> Result<Vec<usize>, String> {
+    fn integers(&self, id: Id) -> Result<Vec<i64>, String> {
         let items = self.tuple(id)?;
         if items.len() > MAX_DIMS {
             return Err(format!("{} dimensions, expected at most {MAX_DIMS}", items.len()));
