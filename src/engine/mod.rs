@@ -53,7 +53,7 @@ pub use error::{EngineError, LimitError, PromptError, TokenizeError};
 #[doc(hidden)]
 pub use ffi::{BuildInfo, build_info};
 #[cfg(feature = "engine")]
-pub(crate) use ffi::{Specials, apply_chat_template};
+pub(crate) use ffi::{Specials, apply_chat_template, refuse_other_kinds};
 #[doc(hidden)]
 pub use sampling::{Sampler, Scratch, draw_all};
 pub use sampling::{Sampling, Stream};

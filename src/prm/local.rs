@@ -12,7 +12,9 @@ use super::form::{Claims, check_head};
 use super::probability::{sigmoid, softmax};
 use super::{PrmError, ScoreRequest, Scored, StepScorer, finite};
 use crate::data::solution;
-use crate::engine::{Engine, EngineError, EngineStats, LoraAdapter, Model, ModelOptions, Prompt, PromptError, Token};
+use crate::engine::{
+    Engine, EngineError, EngineStats, LoraAdapter, Model, ModelOptions, Prompt, PromptError, Token, refuse_other_kinds,
+};
 use crate::image;
 use crate::prompt::{Activation, Piece, PrmForm, ReadOut};
 use crate::util::cancel::CancelToken;
@@ -76,11 +78,12 @@ impl LocalPrm {
     /// [`check_vocabulary`](Self::check_vocabulary) checks the form's tokens.
     ///
     /// # Errors
-    /// [`EngineError`] if a file is no GGUF file, names an unknown form or two of them, was trained for something else, or lacks
-    /// the head.
+    /// [`EngineError`] if a file is no GGUF file of a language model, names an unknown form or two of them, was trained for something
+    /// else, or lacks the head.
     pub fn form_of(model: &Path, adapters: &[LoraAdapter], asked: Option<&PrmForm>) -> Result<PrmForm, EngineError> {
         let refuse = |cause| EngineError::Load { path: model.to_owned(), cause };
         let file = GgufFile::open_outline(model)?;
+        refuse_other_kinds(&file)?;
         let mut claims = Claims::of_file(&file);
         for adapter in adapters.iter().filter(|adapter| adapter.scale != 0.0) {
             claims = claims.under(Claims::of_file(&GgufFile::open_outline(&adapter.path)?));

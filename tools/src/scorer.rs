@@ -121,11 +121,14 @@ pub struct ScorerPair {
 }
 
 impl ScorerPair {
-    /// Refuses files that cannot be models, and a reference model that the form does not take.
+    /// Refuses, before any weights are loaded, files that cannot be models, a model that lacks what its form reads, and a reference
+    /// model that the form does not take.
     pub fn check(&self) -> anyhow::Result<()> {
         [Some(&self.model), self.mmproj.as_ref()].into_iter().flatten().try_for_each(|file| models::check(file))?;
         self.reference.check()?;
-        self.reference.check_form(&self.model, &self.form()?)
+        let form = self.form()?;
+        self.reference.check_form(&self.model, &form)?;
+        LocalPrm::check_vocabulary(&self.model, &form).with_context(|| format!("--prm {}", self.model.display()))
     }
 
     /// The form in which the model reads solutions.
@@ -135,9 +138,8 @@ impl ScorerPair {
 
     /// Loads the model; images of problems are below `data_root`.
     pub fn open(&self, engine: &EngineArgs, data_root: &Path, ui: &Ui) -> anyhow::Result<LocalPrm> {
-        let form = self.form()?;
-        LocalPrm::check_vocabulary(&self.model, &form).with_context(|| format!("--prm {}", self.model.display()))?;
-        let started = engine.start_scorer(&self.model, self.mmproj.as_deref(), parallel(&form), ui)?;
+        let parallel = parallel(&self.form()?);
+        let started = engine.start_scorer(&self.model, self.mmproj.as_deref(), parallel, ui)?;
         let options = PrmOptions { data_root: data_root.to_owned(), form: self.form.clone() };
         let prm = self.reference.open(started, options, engine, ui);
         prm.with_context(|| format!("--prm {}", self.model.display()))

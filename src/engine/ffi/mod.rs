@@ -24,7 +24,7 @@ pub use build::{BuildInfo, build_info};
 pub(crate) use chat::apply_chat_template;
 pub(super) use context::{Batch, Context, ContextOptions, DecodeError};
 pub use model::{Device, Model, ModelOptions, gpu_devices};
-pub(crate) use model::{Specials, is_cache_f32};
+pub(crate) use model::{Specials, is_cache_f32, refuse_other_kinds};
 pub use vision::{LlamaEncoder, QwenEncoder};
 
 use std::ffi::CString;

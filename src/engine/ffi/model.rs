@@ -87,6 +87,16 @@ unsafe impl Send for Model {}
 // SAFETY: as above; every method below takes `&self` and calls read-only functions.
 unsafe impl Sync for Model {}
 
+/// Refuses a vision projector or an adapter, of which an outline is enough, where a language model is expected.
+pub(crate) fn refuse_other_kinds(file: &GgufFile) -> Result<(), EngineError> {
+    let other = match (file.get_str("general.architecture")?, file.get_str("general.type")) {
+        ("clip", _) => "a vision projector (mmproj)",
+        (_, Ok("adapter")) => "an adapter (LoRA)",
+        _ => return Ok(()),
+    };
+    Err(EngineError::Load { path: file.path().to_owned(), cause: format!("this is {other}, not a language model") })
+}
+
 impl Model {
     /// Validates the file and its adapters (sizes, offsets, types: invalid files never reach C++),
     /// then loads them.
@@ -111,13 +121,7 @@ impl Model {
     fn open(path: &Path, options: &ModelOptions) -> Result<Self, EngineError> {
         start_backend()?;
         let file = GgufFile::open(path)?;
-        let architecture = file.get_str("general.architecture")?;
-        if architecture == "clip" {
-            return Err(EngineError::Load {
-                path: path.to_owned(),
-                cause: "this is a vision projector (mmproj), not a language model".into(),
-            });
-        }
+        refuse_other_kinds(&file)?;
         if options.vocab_only {
             check::vocabulary(&file)?;
         } else {
