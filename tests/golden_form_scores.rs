@@ -35,7 +35,7 @@ impl Files {
         Self { paths: plan.files.iter().map(|file| file.path.clone()).collect(), _directory: directory }
     }
 
-    /// The language model in q8_0, with the same projector.
+    /// The language model in `q8_0`, with the same projector.
     fn quantized(&self) -> Self {
         let directory = TempDir::new().unwrap();
         let file = GgufFile::open(&self.paths[0]).unwrap();
@@ -143,7 +143,7 @@ impl Subject {
         }
     }
 
-    /// The same with both models in q8_0.
+    /// The same with both models in `q8_0`.
     fn quantized(&self) -> Self {
         Self {
             label: format!("{} in q8_0", self.label),
@@ -225,7 +225,7 @@ fn whole_forms_have_the_scores_of_their_own_code() {
     assert_eq!(forms, expected);
 }
 
-/// Every built-in form, and that of ratios. Forms that write critiques: tests/prm_critiques.rs.
+/// Every built-in form, and that of ratios. Forms that write critiques: `tests/prm_critiques.rs`.
 fn forms_without_critiques() -> BTreeSet<String> {
     let has_none = |name: &&str| !PrmForm::built_in(name).unwrap().writes_critiques();
     PrmForm::BUILT_IN.into_iter().filter(has_none).chain(["implicit-ratio"]).map(str::to_owned).collect()

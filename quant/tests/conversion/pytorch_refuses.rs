@@ -208,7 +208,9 @@ fn archives_of_another_form_are_refused() {
 fn open_shards(shards: &[(&str, Vec<u8>)], index: &str) -> Result<Checkpoint, String> {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
-    shards.iter().for_each(|(name, bytes)| write(name, bytes));
+    for (name, bytes) in shards {
+        write(name, bytes);
+    }
     write("pytorch_model.bin.index.json", index.as_bytes());
     Checkpoint::open(folder.path()).map_err(|error| error.to_string().replace(&folder.path().display().to_string(), ""))
 }
