@@ -13,7 +13,8 @@ case "$mmprm" in /*) ;; */*) mmprm=../$mmprm ;; esac
 python3 generator/step_truth.py work/validation/plain.json work/validation/problems.truth.json work/validation/candidates.json
 
 for number in 500 1500 4500; do head -n $number work/ranking.jsonl > work/ranking-$number.jsonl; done
-"$mmprm" samples work/trees --every-rollout --hard -o work/prm-hard.jsonl
+"$mmprm" samples work/trees -o work/paths.jsonl
+"$mmprm" samples work/trees --hard -o work/paths-hard.jsonl
 
 for name in implicit yes-no; do
     "$mmprm" ablate recipes/ablation-$name.toml -o work/ablation-$name

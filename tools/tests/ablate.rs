@@ -96,13 +96,13 @@ fn what_reads_a_changed_file_is_made_again() {
     let made = |times: usize| {
         sandbox.run("ablate a.toml -o a").done();
         let made = ["train", "models", "scored"].map(|what| sandbox.names(&format!("a/{what}")));
-        let count = made.iter().flatten().filter(|name| name.ends_with(".done")).count();
-        assert_eq!(count, 3 * times, "{made:?}");
+        // Each output has a mark beside it.
+        assert_eq!(made.iter().flatten().filter(|name| name.contains(".done")).count(), 3 * times, "{made:?}");
     };
     made(1);
     made(1);
     let samples = String::from_utf8(sandbox.read("s.jsonl")).unwrap();
-    sandbox.write("s.jsonl", samples.lines().skip(1).map(|line| format!("{line}\n")).collect::<String>());
+    sandbox.write("s.jsonl", samples.split_inclusive('\n').skip(1).collect::<String>());
     made(2);
     sandbox.write("prm.toml", "lr = 0.01\n");
     made(3);
