@@ -46,7 +46,7 @@ say "7. Best-of-N with the implicit one: a random candidate, any right one, majo
 which the majority is wrong and the reward model right, with the scores of both choices' steps."
 run eval bon run/scored.json --example product
 
-say "8. One question: eight of 16 solutions answer 8; the reward model chooses 7, which is right (the image: x + 3 = 10 on a balance)."
+say "8. One question: eight of 16 solutions answer 3; the reward model chooses 7, which is right (the image: x + 3 = 10 on a balance)."
 run solve "mini-k12/test/images/test-2-00046.png" "Both sides weigh the same. How heavy is one box x?"
 
 say "9. What the files hold: one problem in the terminal, and everything on one page."
@@ -57,7 +57,7 @@ run report run/scored.json run/trees --data-root mini-k12/test -o run/report.htm
 cat <<END
 
 Open demo/run/report.html in a browser. The trees are in demo/run/trees, the training samples in demo/run/prm.jsonl, the scored
-candidates in demo/run/scored.json. The models were made by this program from a mini policy, its rollouts and its search: make recipe.
+candidates in demo/run/scored.json. The models were made by this program from random weights: make recipe.
 
 Next: make install PREFIX=\$HOME/.local, and
   mmprm convert YOUR_INTERNVL2_5_CHECKPOINT -o models

@@ -30,6 +30,6 @@ trap 'rm -f "$part"' EXIT
     printf '```\n\n## Files\n'
     first 12 show demo/run/scored.json
     first 32 show demo/run/scored.json 45
-    first 60 show demo/run/trees test-2-00005
+    first 60 show demo/run/trees test-2-00007
     first 4 choose demo/run/scored.json
 } > docs/transcript.md

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Accuracy against tokens of Best-of-N, beam search and DVTS with the demo's models.
+# Accuracy against tokens of Best-of-N, beam search, DVTS and lookahead with the demo's models.
 #   MMPRM=target/release/mmprm sh benches/records/measure-search.sh PROBLEMS.json [LIMIT]
 # Prints a table; needs Python for it. Files are kept in measure-search/ and not made again.
 set -eu
@@ -9,7 +9,7 @@ mmprm=${MMPRM:-target/release/mmprm}
 models=$(cd "$(dirname "$0")/../../demo/models" && pwd)
 mkdir -p measure-search
 for n in 4 16; do
-    for method in bon beam dvts; do
+    for method in bon beam dvts lookahead; do
         file=measure-search/$method-$n
         [ -f "$file.summary" ] || "$mmprm" search --method "$method" -n "$n" --width 4 --policy "$models/policy-q8_0.gguf" \
             --mmproj "$models/mmproj-policy-f16.gguf" --prm "$models/implicit-prm-q8_0.gguf" \
@@ -23,7 +23,7 @@ import json
 print("| N | method | tokens a problem | candidates | random | majority | product | minus majority | any right |")
 print("|---|---|---|---|---|---|---|---|---|")
 for n in (4, 16):
-    for method in ("bon", "beam", "dvts"):
+    for method in ("bon", "beam", "dvts", "lookahead"):
         name = f"measure-search/{method}-{n}"
         run, result, records = (json.load(open(name + end)) for end in (".summary", ".eval", ".json"))
         figures = result["aggregators"]

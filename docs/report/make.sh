@@ -23,7 +23,7 @@ shot() {
     mv "$folder/$1.png" "docs/report/$1.png"
 }
 shot light page 1280,1520 "theme=light"
-shot dark problems 1280,1100 "theme=dark&problem=test-2-00003"
-shot tree problems 1280,1100 "theme=light&filter=tree&problem=test-2-00005"
+shot dark problems 1280,1100 "theme=dark&problem=test-2-00046"
+shot tree problems 1280,1100 "theme=light&filter=tree&problem=test-2-00007"
 shot narrow problems 500,1100 "theme=light&problem=test-2-00009"
 ls -l docs/report/*.png
