@@ -237,6 +237,10 @@ impl<'a> Batch<'a> {
         }
         let path = self.output.to_owned();
         let Some(origin) = Origin::read(self.output)? else {
+            // It may have ended between the output and its settings.
+            if Journal::is_begun(self.output, self.settings)? {
+                return Ok(None);
+            }
             return Err(BatchError::Exists { settings: Origin::path(&path), path });
         };
         let differences = differences(&origin.settings, self.settings);
@@ -393,6 +397,23 @@ mod tests {
         assert_eq!(second, Summary { done: 10, failed: 1, resumed: 5, cancelled: false });
         assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&parts).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4, "the journals are gone");
+    }
+
+    #[test]
+    fn a_run_that_could_not_store_its_settings_resumes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (output, never) = (dir.path().join("x.json"), CancelToken::new());
+        let done = |index: usize| Outcome::Done(record(index));
+        std::fs::create_dir(Origin::path(&output)).unwrap();
+        Batch::new(&output, &json!({"seed": 1}), &never).run(10, &done).unwrap_err();
+        std::fs::remove_dir(Origin::path(&output)).unwrap();
+        let bytes = std::fs::read(&output).unwrap();
+        let other = Batch::new(&output, &json!({"seed": 2}), &never).check().unwrap_err().to_string();
+        assert!(other.contains("it is not known how it was made"), "{other}");
+        assert_eq!(Batch::new(&output, &json!({"seed": 1}), &never).check().unwrap(), None);
+        let summary = run(&output, &never, &done);
+        assert_eq!((summary.resumed, std::fs::read(&output).unwrap()), (10, bytes));
+        assert_eq!(Origin::read(&output).unwrap().unwrap().settings, json!({"seed": 1}));
     }
 
     #[test]

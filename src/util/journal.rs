@@ -125,6 +125,20 @@ impl Journal {
         }
     }
 
+    /// Returns whether there is a journal with this header: a run that is not finished.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it cannot be read.
+    pub fn is_begun(artefact: &Path, header: &Value) -> Result<bool, JournalError> {
+        let path = path(artefact);
+        let file = match own_file::open(&path, OpenOptions::new().read(true)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(FileError::reading(&path))?,
+        };
+        let line = header_line(header, &path)?;
+        Ok(matches!(read_header(&file, &path)?, Header::Whole(found) if found == line))
+    }
+
     fn start(artefact: &Path, header: &Value, replace: bool) -> Result<(Self, Finished), JournalError> {
         let path = path(artefact);
         let locked = own_file::lock(&path).map_err(FileError::writing(&path))?;

@@ -25,7 +25,7 @@ fn unusual_sizes() {
         } else {
             let (file, what) = vision_tower(&sandbox.path("prm-mmproj.gguf"), &mut random);
             let encoder = *random.of(&["auto", "llama.cpp"]);
-            (file, score("prm-q8.gguf", "bad.gguf", encoder), what)
+            (file, score("prm.gguf", "bad.gguf", encoder), what)
         };
         if !is_wanted(&what) {
             continue;

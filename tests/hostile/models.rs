@@ -20,11 +20,12 @@ const SCORE: &str = "score --log error -i c.json --data-root data -o out.json --
 const GENERATE: &str =
     "generate --log error --problems c.json --data-root data -n 2 --max-tokens 12 -o out.json --force";
 
-/// A sandbox with one problem and candidate, and the demo's mini models in the forms that they are shipped in.
+/// A sandbox with one problem and candidate, and the demo's policy as it is shipped.
 pub fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     let models = demo().join("models");
-    for (name, target) in [("prm-q8.gguf", "prm-q8_0.gguf"), ("policy-q8.gguf", "policy-q8_0.gguf")] {
+    for (name, target) in [("policy-q8.gguf", "policy-q8_0.gguf"), ("policy-q8-mmproj.gguf", "mmproj-policy-f16.gguf")]
+    {
         std::os::unix::fs::symlink(models.join(target), sandbox.path(name)).unwrap();
     }
     let problem = json!([{
@@ -107,7 +108,9 @@ pub fn score(prm: &str, mmproj: &str, encoder: &str) -> String {
 fn language_models() {
     let sandbox = sandbox();
     let read = |name: &str| Gguf::read(&sandbox.path(name));
-    let generate = format!("{GENERATE} --policy bad.gguf --mmproj mmproj.gguf");
+    let generate = |mmproj: &str| format!("{GENERATE} --policy bad.gguf --mmproj {mmproj}");
+    let shipped = generate("policy-q8-mmproj.gguf");
+    let generate = generate("mmproj.gguf");
     let targets = [
         Target {
             name: "internlm2 f16",
@@ -115,7 +118,7 @@ fn language_models() {
             arch: "internlm2",
             command: score("bad.gguf", "prm-mmproj.gguf", "auto"),
         },
-        Target { name: "internlm2 q8_0", file: read("policy-q8.gguf"), arch: "internlm2", command: generate.clone() },
+        Target { name: "internlm2 q8_0", file: read("policy-q8.gguf"), arch: "internlm2", command: shipped },
         Target { name: "llama", file: llama(&sandbox.path("policy.gguf")), arch: "llama", command: generate.clone() },
         Target { name: "qwen2", file: qwen2(&sandbox.path("policy.gguf")), arch: "qwen2", command: generate },
     ];
@@ -133,7 +136,7 @@ fn vision_towers() {
         name,
         file: Gguf::read(&sandbox.path(path)),
         arch: "clip",
-        command: score("prm-q8.gguf", "bad.gguf", encoder),
+        command: score("prm.gguf", "bad.gguf", encoder),
     };
     // What the own encoder does not support falls back to llama.cpp's by itself.
     let targets = [

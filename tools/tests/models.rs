@@ -125,7 +125,8 @@ fn a_projector_of_another_checkpoint_is_refused_even_if_its_sizes_fit() {
     let shipped = support::demo().join("models");
     let file = |name: &str| shipped.join(name).display().to_string();
     sandbox.run(&format!("{} --force", generate(&file("policy-q8_0.gguf"), &file("mmproj-policy-f16.gguf")))).done();
-    sandbox.run(&format!("{} --force", generate("policy.gguf", &file("mmproj-policy-f16.gguf")))).done();
+    let mixed = format!("{} --force", generate("policy.gguf", &file("mmproj-policy-f16.gguf")));
+    sandbox.refuses(&mixed, 3, &["mmproj-policy-f16.gguf", "of another checkpoint than that of policy.gguf"]);
 }
 
 #[test]

@@ -89,8 +89,8 @@ unsafe impl Sync for Model {}
 
 /// Refuses a vision projector or an adapter, of which an outline is enough, where a language model is expected.
 pub(crate) fn refuse_other_kinds(file: &GgufFile) -> Result<(), EngineError> {
-    let other = match (file.get_str("general.architecture")?, file.get_str("general.type")) {
-        ("clip", _) => "a vision projector (mmproj)",
+    let other = match (file.get_str("general.architecture"), file.get_str("general.type")) {
+        (Ok("clip"), _) => "a vision projector (mmproj)",
         (_, Ok("adapter")) => "an adapter (LoRA)",
         _ => return Ok(()),
     };
