@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::metrics::pass_at_k;
-use super::selection::{Contenders, Selection};
+use super::selection::{Contenders, Selected, Selection};
 use crate::compat::random::Random;
 use crate::data::candidates::CandidateSet;
 
@@ -56,7 +56,7 @@ pub struct MethodAccuracy {
     /// the kind of their error.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<String, usize>,
-    /// The first problem in which it selects a right candidate and the majority a wrong one.
+    /// Of the problems in which it selects a right candidate and the majority a wrong one, that with the highest value.
     #[serde(skip)]
     pub beats_majority: Option<BeatsMajority>,
     /// Comparisons with choices that need no reward model ([`BASELINES`], as far as the file has them), on the same problems.
@@ -239,15 +239,19 @@ impl Table<'_> {
     /// Adds a method that selects a candidate.
     fn select(&mut self, rule: Selection) {
         let (mut successes, mut errors, mut beats_majority) = (Vec::new(), BTreeMap::new(), None);
+        let mut highest = f64::NEG_INFINITY;
         for record in self.records {
-            let choice = record.contenders.select(rule).map(|selected| selected.index);
+            let selected = record.contenders.select(rule);
+            let choice = selected.map(|selected| selected.index);
             let is_right = record.is_right(choice);
             successes.push(f64::from(u8::from(is_right)));
-            if let (Some(choice), Some(majority)) = (choice, record.majority)
+            if let (Some(Selected { index: choice, value, .. }), Some(majority)) = (selected, record.majority)
                 && is_right
                 && !record.is_right(record.majority)
+                && value > highest
             {
-                beats_majority.get_or_insert(BeatsMajority { set: record.index, choice, majority });
+                highest = value;
+                beats_majority = Some(BeatsMajority { set: record.index, choice, majority });
             }
             if let (false, Some(error)) = (is_right, record.error(choice)) {
                 *errors.entry(error.to_owned()).or_default() += 1;
