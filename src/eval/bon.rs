@@ -238,8 +238,8 @@ impl Table<'_> {
 
     /// Adds a method that selects a candidate.
     fn select(&mut self, rule: Selection) {
-        let (mut successes, mut errors, mut beats_majority) = (Vec::new(), BTreeMap::new(), None);
-        let mut highest = f64::NEG_INFINITY;
+        let (mut successes, mut errors) = (Vec::new(), BTreeMap::new());
+        let mut beats_majority: Option<(f64, BeatsMajority)> = None;
         for record in self.records {
             let selected = record.contenders.select(rule);
             let choice = selected.map(|selected| selected.index);
@@ -248,15 +248,15 @@ impl Table<'_> {
             if let (Some(Selected { index: choice, value, .. }), Some(majority)) = (selected, record.majority)
                 && is_right
                 && !record.is_right(record.majority)
-                && value > highest
+                && beats_majority.is_none_or(|(highest, _)| value > highest)
             {
-                highest = value;
-                beats_majority = Some(BeatsMajority { set: record.index, choice, majority });
+                beats_majority = Some((value, BeatsMajority { set: record.index, choice, majority }));
             }
             if let (false, Some(error)) = (is_right, record.error(choice)) {
                 *errors.entry(error.to_owned()).or_default() += 1;
             }
         }
+        let beats_majority = beats_majority.map(|(_, place)| place);
         self.methods.push(Method { name: rule.name(), successes, errors, beats_majority });
     }
 

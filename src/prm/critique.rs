@@ -114,8 +114,7 @@ impl Critic<'_> {
         let mut conversations = Vec::new();
         for candidate in order {
             let steps: Vec<String> = request.solutions[candidate].iter().map(|step| text(step)).collect();
-            let shown = if self.form.reads_at_end() { 1..=steps.len() } else { steps.len()..=steps.len() };
-            for count in shown.filter(|count| *count > 0) {
+            for count in self.form.shown(steps.len()) {
                 let is_whole = is_finished && count == steps.len();
                 let layout = self.form.layout(&question, &steps[..count], self.images.len(), is_whole)?;
                 let first = if self.form.reads_at_end() { count - 1 } else { 0 };

@@ -310,9 +310,8 @@ impl LocalPrm {
         let (mut prompts, mut places) = (Vec::new(), Vec::new());
         for steps in request.solutions {
             let steps: Vec<String> = steps.iter().map(|step| self.shown(step)).collect();
-            let shown = if self.form.reads_at_end() { 1..=steps.len() } else { steps.len()..=steps.len() };
             let mut own = Places::new();
-            for count in shown.filter(|count| *count > 0) {
+            for count in self.form.shown(steps.len()) {
                 let layout =
                     self.form.layout(&question, &steps[..count], images.len(), is_finished && count == steps.len())?;
                 let (prompt, positions) = self.encoder.layout(&layout, images, &[])?;

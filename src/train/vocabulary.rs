@@ -139,7 +139,7 @@ mod tests {
             reference_special_tokens: false,
         };
         let data = Dataset::read(&path, folder.path(), &vocabulary, &options).unwrap();
-        let shown = if form.reads_at_end() { 1..=STEPS.len() } else { STEPS.len()..=STEPS.len() };
+        let shown = form.shown(STEPS.len());
         assert_eq!(data.samples.len(), shown.clone().count());
         let mut seen = Vec::new();
         for (sample, shown) in data.samples.iter().zip(shown) {

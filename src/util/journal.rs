@@ -5,7 +5,7 @@
 //! When the run is complete, the caller writes the artefact atomically and removes the journal;
 //! what the records mean is up to the caller.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -112,10 +112,7 @@ impl Journal {
     /// [`JournalError`].
     pub fn check(artefact: &Path, header: &Value) -> Result<(), JournalError> {
         let path = path(artefact);
-        let file = match own_file::open(&path, OpenOptions::new().read(true)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            opened => opened.map_err(FileError::reading(&path))?,
-        };
+        let Some(file) = existing(&path)? else { return Ok(()) };
         if file.try_lock_shared().is_err() {
             return Err(JournalError::InUse { path });
         }
@@ -131,10 +128,7 @@ impl Journal {
     /// [`JournalError`] if it cannot be read.
     pub fn is_begun(artefact: &Path, header: &Value) -> Result<bool, JournalError> {
         let path = path(artefact);
-        let file = match own_file::open(&path, OpenOptions::new().read(true)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            opened => opened.map_err(FileError::reading(&path))?,
-        };
+        let Some(file) = existing(&path)? else { return Ok(false) };
         let line = header_line(header, &path)?;
         Ok(matches!(read_header(&file, &path)?, Header::Whole(found) if found == line))
     }
@@ -193,6 +187,14 @@ impl Journal {
     /// [`JournalError::File`].
     pub fn remove(self) -> Result<(), JournalError> {
         Ok(self.lines.remove()?)
+    }
+}
+
+/// Opens a journal to read it; `None` if there is none.
+fn existing(path: &Path) -> Result<Option<File>, FileError> {
+    match own_file::open(path, OpenOptions::new().read(true)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(FileError::reading(path)),
     }
 }
 

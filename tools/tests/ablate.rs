@@ -118,6 +118,7 @@ fn what_an_arm_cannot_be_is_refused_before_the_first_one_is_trained() {
         ("[[arms]]\nname = \"x\"\ntrain.lr = \"fast\"\n", &["arm \"x\"", "train", "--lr"]),
         ("[[arms]]\nname = \"x\"\ntrain.set = \"rate=1\"\n", &["arm \"x\"", "train", "`rate`"]),
         ("[[arms]]\nname = \"x\"\ntrain.lora-rank = 4\n", &["arm \"x\"", "score.prm is missing"]),
+        ("[[arms]]\nname = \"x\"\ntrain.model = \"none\"\n", &["none"]),
         ("[[arms]]\nname = \"x\"\nconvert.type = \"q9\"\n", &["arm \"x\"", "convert", "q9"]),
         ("[[arms]]\nname = \"x\"\nscore.nonsense = 1\n", &["arm \"x\"", "score", "--nonsense"]),
         ("[[arms]]\nnames = \"x\"\n", &["a.toml", "names"]),

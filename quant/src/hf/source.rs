@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::HfError;
-use super::files::{present, read_json};
+use super::files::{read_json, read_optional_json};
 use crate::gguf::{GgufValue, Metadata};
 
 /// The GGUF key of the class of model, the first of `architectures`.
@@ -68,9 +68,7 @@ impl Source {
         let name = name.filter(|name| !name.is_empty());
         let mut names_bos = false;
         for file in ["tokenizer_config.json", "special_tokens_map.json"].map(|file| directory.join(file)) {
-            if present(&file) {
-                names_bos |= read_json::<Tokens>(&file)?.bos_token.is_some();
-            }
+            names_bos |= read_optional_json::<Tokens>(&file)?.is_some_and(|tokens| tokens.bos_token.is_some());
         }
         Ok(Self { architecture, name, system_message, names_bos })
     }

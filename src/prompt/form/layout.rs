@@ -123,6 +123,13 @@ impl PrmForm {
         Ok(Layout { pieces: builder.finish(), reads, critiques, cuts, bos: self.begins_with_bos() })
     }
 
+    /// Returns how many of a candidate's `steps` each of its texts shows: one text shows all, or if scores are read at the end, one
+    /// after each step.
+    pub(crate) fn shown(&self, steps: usize) -> impl Iterator<Item = usize> + Clone + use<> {
+        let first = if self.reads_at_end() { 1 } else { steps.max(1) };
+        first..=steps
+    }
+
     /// Returns the text before the first step.
     #[cfg(feature = "engine")]
     pub(crate) fn beginning(&self, question: &str, images: usize) -> Result<Layout, FormError> {

@@ -317,8 +317,7 @@ impl Record {
             let (labels, weights) = (text.labels[own.clone()].to_vec(), text.weights[own].to_vec());
             Ok(Text { context: pieces, places: Some(Places { reads, cuts, bos }), labels, weights, ..text.clone() })
         };
-        let shown = if form.reads_at_end() { 1..=count } else { count..=count };
-        shown.map(one).collect()
+        form.shown(count).map(one).collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The commands of an ablation's arms, and running those that have not been run.
 //!
-//! What a command makes is kept under a name that is a hash of its command line and of every file that it reads but images. Arms that begin alike share what they
-//! have in common, and a change of the recipe makes again only what depends on it.
+//! What a command makes is kept under a name that is a hash of its command line and of every file that it reads but images. Arms that
+//! begin alike share what they have in common, and a change of the recipe makes again only what depends on it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -42,12 +43,11 @@ pub struct Stage {
 
 /// Makes the commands of all arms and seeds, and checks that each one is well formed.
 pub fn plan(recipe: &Recipe, path: &Path, output: &Path) -> anyhow::Result<Vec<ArmRun>> {
-    let candidates = identity(&recipe.candidates)?;
     let mut runs = Vec::new();
     for arm in &recipe.arms {
         for &seed in &recipe.seeds {
             let wrong = |problem: String| BadInput(format!("{}: arm {:?}: {problem}", path.display(), arm.name));
-            runs.push(Plan { recipe, arm, output, candidates: &candidates }.run(seed, &wrong)?);
+            runs.push(Plan { recipe, arm, output }.run(seed, &wrong)?);
         }
     }
     Ok(runs)
@@ -58,8 +58,6 @@ struct Plan<'a> {
     recipe: &'a Recipe,
     arm: &'a Arm,
     output: &'a Path,
-    /// The candidates' hash.
-    candidates: &'a str,
 }
 
 impl Plan<'_> {
@@ -72,7 +70,7 @@ impl Plan<'_> {
         let mut train = [&["train".to_owned(), arm.task.clone()][..], &arm.train].concat();
         if let Some(from) = &arm.from {
             let mut words = [&["samples".to_owned(), from.clone()][..], &arm.samples].concat();
-            let made = self.place("samples", ".jsonl", &words, &identity_of(Path::new(from))?)?;
+            let made = self.place("samples", ".jsonl", &words, &[Path::new(from)])?;
             words.push(flag("output", &made));
             check(&words)?;
             train.push(flag("samples", &made));
@@ -83,11 +81,10 @@ impl Plan<'_> {
         let asked = [&train[..], &[flag("output", self.output)]].concat();
         let Command::Train(args) = check(&asked)? else { return Err(wrong("train: not a command".into()).into()) };
         let trained = train::recipe(&args).map_err(|problem| wrong(format!("train: {problem}")))?;
-        // Files that only the recipe of training names; those of flags are looked at with all flags.
+        // The recipe of training may name files, too.
         let named = [Some(&trained.model), Some(&trained.samples), trained.validation_samples.as_ref()];
         let named = named.into_iter().chain([trained.reference.as_ref()]).flatten();
-        let inputs = named.map(|path| self.identity_of_input(path)).collect::<anyhow::Result<Vec<_>>>()?.concat();
-        let directory = self.place("train", "", &train, &inputs)?;
+        let directory = self.place("train", "", &train, &named.map(PathBuf::as_path).collect::<Vec<_>>())?;
         train.push(flag("output", &directory));
         check(&train)?;
         stages.push(Stage { words: train, output: directory.clone() });
@@ -100,7 +97,7 @@ impl Plan<'_> {
             convert.push(flag("base", &trained.model));
         }
         convert.extend(arm.convert.iter().cloned());
-        let models = self.place("models", "", &convert, "")?;
+        let models = self.place("models", "", &convert, &[])?;
         convert.push(flag("output", &models));
         check(&convert)?;
         stages.push(Stage { words: convert, output: models.clone() });
@@ -122,28 +119,27 @@ impl Plan<'_> {
         }
         score.extend(arm.score.iter().cloned());
         score.push(flag("input", &self.recipe.candidates));
-        let scored = self.place("scored", ".json", &score, self.candidates)?;
+        let scored = self.place("scored", ".json", &score, &[])?;
         score.push(flag("output", &scored));
         check(&score)?;
         stages.push(Stage { words: score, output: scored.clone() });
         Ok(ArmRun { arm: arm.name.clone(), seed, stages, scored })
     }
 
-    /// Where a command's output lies.
-    fn place(&self, what: &str, ending: &str, words: &[String], inputs: &str) -> anyhow::Result<PathBuf> {
-        let mut hash = Sha256::new();
-        hash.update([&words.join("\0"), inputs].join("\0\0"));
+    /// Where the output of a command lies that reads `inputs`, which must be there, and the files that its flags name. What the
+    /// ablation makes has the hash of its origin as its name.
+    fn place(&self, what: &str, ending: &str, words: &[String], inputs: &[&Path]) -> anyhow::Result<PathBuf> {
         let flags = words.iter().filter_map(|word| word.strip_prefix("--")?.split_once('='));
         // Images are too many to read again, and do not change as recipes and samples do.
-        for (_, value) in flags.filter(|(name, _)| *name != "data-root") {
-            hash.update(self.identity_of_input(Path::new(value))?);
+        let files = flags.filter(|(name, _)| *name != "data-root").map(|(_, value)| Path::new(value));
+        let files = files.filter(|path| path.exists()).chain(inputs.iter().copied());
+        let files: BTreeSet<&Path> = files.filter(|path| !path.starts_with(self.output)).collect();
+        let mut hash = Sha256::new();
+        hash.update(words.join("\0"));
+        for file in files {
+            hash.update(format!("\0\0{}", identity_of(file)?));
         }
         Ok(self.output.join(what).join(format!("{}{ending}", &format!("{:x}", hash.finalize())[..12])))
-    }
-
-    /// Hash of what is at a path, empty if nothing is there. What the ablation makes has the hash of its origin as its name.
-    fn identity_of_input(&self, path: &Path) -> anyhow::Result<String> {
-        if path.starts_with(self.output) || !path.exists() { Ok(String::new()) } else { identity_of(path) }
     }
 }
 
